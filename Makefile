@@ -1,0 +1,48 @@
+# The commands of Sightline, for people and for CI alike.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: ultralytics demo test lint format bench lock clean
+
+demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
+	@$(BIN)/sightline demo $(ARGS)
+
+test: $(VENV)/.ready  ## every test
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.ready  ## style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.ready
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: $(VENV)/.ready  ## pipeline against the bare engine and the Ultralytics loop
+	@$(BIN)/python tools/benchmark.py
+
+ultralytics: $(VENV)/.ready  ## Ultralytics (AGPL-3.0) in an environment of its own, for .pt files and the benchmark
+	@$(BIN)/python tools/ultralytics_env.py
+
+lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
+		--extra postgres --extra console --extra tools --extra scenes --extra dev pyproject.toml -o requirements/dev.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
+		--extra postgres --extra console --extra cuda pyproject.toml -o requirements/image.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
+		client/sightline/data/triton.in -o client/sightline/data/triton.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
+		tools/perf.in -o tools/perf.txt
+
+# The environment is made once and again when the lock changes.
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	@echo "environment: installing the locked packages into $(VENV) (once, about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Sightline needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync -q --require-hashes requirements/dev.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps -e . uv
+	@touch $@
+
+clean:  ## remove what was built here
+	@rm -rf $(VENV) .sightline artifacts build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,90 @@
+"""Optimal one-to-one assignment, small enough to live in every worker.
+
+Shortest augmenting paths with dual prices (Jonker and Volgenant, without their initialisation by
+reduction transfer). scipy's solver is as exact, but its import costs each worker some 45 MB.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+def assign(cost: NDArray[np.floating], limit: float) -> tuple[Index, Index]:
+    """The pairs (row, column) that minimise the sum of ``cost - limit``; nobody must be paired.
+
+    Args:
+        cost: [R, C], finite or +inf.
+        limit: a pair that costs this much or more is never made.
+
+    Returns:
+        rows int [M] ascending and columns int [M], one entry a pair.
+    """
+    # A pair that is too dear counts as no gain, which is what staying alone counts.
+    gain = np.minimum(np.asarray(cost, np.float64) - limit, 0.0)
+    rows, columns = np.flatnonzero(gain.any(axis=1)), np.flatnonzero(gain.any(axis=0))
+    if not len(rows):
+        return rows, columns
+    gain = gain[np.ix_(rows, columns)]
+    if len(rows) <= len(columns):
+        taken = _solve(gain)
+        chosen = np.arange(len(rows))
+    else:
+        chosen = _solve(gain.T)
+        taken = np.arange(len(columns))
+        order = np.argsort(chosen)
+        chosen, taken = chosen[order], taken[order]
+    real = gain[chosen, taken] < 0
+    return rows[chosen[real]], columns[taken[real]]
+
+
+def _solve(cost: F64) -> Index:
+    """The column of every row in the cheapest complete assignment of ``cost`` [R, C], R <= C."""
+    column_of_row = np.full(cost.shape[0], -1)
+    row_of_column = np.full(cost.shape[1], -1)
+    # Every row takes its cheapest column where that is free: most of a frame ends here.
+    cheapest = cost.argmin(axis=1)
+    columns, first_rows = np.unique(cheapest, return_index=True)
+    column_of_row[first_rows], row_of_column[columns] = columns, first_rows
+    row_price = cost.min(axis=1)
+    column_price = np.zeros(cost.shape[1])
+    for row in np.flatnonzero(column_of_row < 0):
+        _augment(cost, int(row), (row_price, column_price), (column_of_row, row_of_column))
+    return column_of_row
+
+
+def _augment(cost: F64, start: int, prices: tuple[F64, F64], matching: tuple[Index, Index]) -> None:
+    """Give row ``start`` a column by the cheapest alternating path; prices and matching change in place."""
+    row_price, column_price = prices
+    column_of_row, row_of_column = matching
+    shortest = np.full(cost.shape[1], np.inf)
+    open_columns = np.zeros(cost.shape[1])  # +inf where closed, so that argmin passes over them
+    came_from = np.zeros(cost.shape[1], np.intp)
+    row, length = start, 0.0
+    tree_rows: list[int] = []
+    while True:
+        tree_rows.append(row)
+        reach = (length - row_price[row]) + cost[row] - column_price
+        better = reach + open_columns < shortest
+        shortest[better] = reach[better]
+        came_from[better] = row
+        column = int((shortest + open_columns).argmin())
+        length = float(shortest[column])
+        if row_of_column[column] < 0:
+            break
+        open_columns[column] = np.inf
+        row = int(row_of_column[column])
+    closed = np.isinf(open_columns)
+    row_price[start] += length
+    others = tree_rows[1:]
+    row_price[others] += length - shortest[column_of_row[others]]
+    column_price[closed] -= length - shortest[closed]
+    while True:
+        row = int(came_from[column])
+        row_of_column[column] = row
+        column_of_row[row], column = column, int(column_of_row[row])
+        if row == start:
+            return

@@ -1,0 +1,59 @@
+"""Class names under numbers that stay: versions of a network may number their classes differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: More names than this one camera never keeps; further ones have no number.
+MOST = 10_000
+UNKNOWN = -1
+
+
+class ClassTable:
+    """The names that one camera's versions have had so far. Belongs to one thread.
+
+    While only one version has served, its own numbers are the table's.
+    """
+
+    def __init__(self, known: Iterable[tuple[int, str]] = ()) -> None:
+        """Begin, or go on with numbers given before (:meth:`named`)."""
+        self._names: list[str] = []
+        for number, name in known:
+            self._names += [""] * (number + 1 - len(self._names))
+            self._names[number] = name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the order of their numbers."""
+        return tuple(self._names)
+
+    def named(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
+        """Those of ``numbers`` that have a name, with it; what a successor needs to know."""
+        return [(number, self._names[number]) for number in numbers if 0 <= number < len(self._names)]
+
+    def lookup(self, class_names: Sequence[str]) -> NDArray[np.int32]:
+        """The numbers of a version's classes, new names added: int32 [len(class_names) + 1].
+
+        The last one, :data:`UNKNOWN`, is for ids that the version has no name for.
+        """
+        number_of = {name: number for number, name in enumerate(self._names) if name}
+        for place, name in enumerate(class_names):
+            if name in number_of or len(self._names) >= MOST:
+                continue
+            if place < len(self._names) and not self._names[place]:
+                self._names[place] = name
+                number_of[name] = place
+            else:
+                number_of[name] = len(self._names)
+                self._names.append(name)
+        return np.array([*(number_of.get(name, UNKNOWN) for name in class_names), UNKNOWN], np.int32)
+
+
+def renumber(class_ids: NDArray[np.int32], lookup: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A version's ``class_ids`` [N] as the table's numbers."""
+    last = len(lookup) - 1
+    valid = (class_ids >= 0) & (class_ids < last)
+    return lookup[np.where(valid, class_ids, last)]

@@ -1,0 +1,243 @@
+"""Time: our own UTC, a frame's capture time, and the gate that thins frames out by media time.
+
+Nothing here sleeps. The UTC clock is made once for a camera and survives its reopening, so that capture
+time never goes back from one source to its successor.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+
+from sightline.entities import ClockSource
+
+log = logging.getLogger(__name__)
+
+SLEW = 0.1  # a correction is spread out so that 1 s of it takes 10 s of media time
+WALL_SLEW = 0.01  # how fast UTC, once ahead of the wall clock, lets the wall clock catch up
+STEP_S = 0.5  # a wall clock that moves by more than this against the monotonic one was set
+MIN_STEP_S = 0.001  # two frames are never closer than this in capture time
+BACK_TOLERANCE_S = 1.0  # a frame earlier than the last by less than this is merely dropped
+JUMP_S = 10.0  # media time that runs ahead of arrival by more than this has jumped
+STRAYS_BEFORE_RESTART = 10  # more frames in a row without a usable time are no accident
+DELAY_WINDOW_S = 30.0  # the least delay is looked for over one to two of these
+
+
+class UtcClock:
+    """UTC that never goes back: the wall clock anchored to the monotonic one.
+
+    A wall clock that is set forward is followed at once. One that is set back is not: time runs on from
+    where it was, one per cent slower until the wall clock has caught up, and that is said once.
+
+    One for a camera: it outlives the camera's sources, so it also keeps the last capture time given out.
+    Any thread may call :meth:`now` and :meth:`offset`; only the decode thread calls :meth:`forward`.
+    """
+
+    def __init__(
+        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._checked_s = monotonic()
+        self._offset = wall() - self._checked_s
+        self._ahead = False
+        self._lock = threading.Lock()
+        self._last_given = float("-inf")
+
+    def now(self) -> float:
+        """UTC now, epoch seconds."""
+        return self._monotonic() + self.offset()
+
+    def offset(self) -> float:
+        """What to add to ``time.monotonic()`` to get UTC, seconds."""
+        with self._lock:
+            return self._read()
+
+    def forward(self, capture_time: float) -> float:
+        """``capture_time``, or just after the last one given out when that is later."""
+        self._last_given = max(capture_time, self._last_given + MIN_STEP_S)
+        return self._last_given
+
+    def _read(self) -> float:
+        before_s = self._monotonic()
+        wall = self._wall()
+        after_s = self._monotonic()
+        # The thread may have been held between the readings; only what is certain counts.
+        least, most = wall - after_s, wall - before_s
+        if least > self._offset:
+            self._offset = least
+        elif most < self._offset:
+            self._fall_behind(most, after_s - self._checked_s)
+        self._ahead = self._ahead and most < self._offset
+        self._checked_s = after_s
+        return self._offset
+
+    def _fall_behind(self, wanted: float, elapsed_s: float) -> None:
+        if not self._ahead and self._offset - wanted > STEP_S:
+            self._ahead = True
+            log.warning(
+                "the wall clock was set back by %.1f s; times run on and wait for it", self._offset - wanted
+            )
+        self._offset = max(wanted, self._offset - WALL_SLEW * elapsed_s)
+
+
+class CaptureClock:
+    """Capture time of one source's frames, on the best clock there is; never goes back.
+
+    A live frame's time is its media time plus an offset. The offset that is wanted comes from the
+    camera's own clock where sender reports tell it and it is near ours, else from the least delay seen
+    between media time and arrival. The offset in use follows the wanted one slowly, so that neither
+    jitter nor a change of clock makes two frames seem nearer or further apart than they are.
+
+    Used by the decode thread alone.
+    """
+
+    def __init__(self, utc: UtcClock, *, max_skew_s: float = 10.0) -> None:
+        self.utc = utc
+        self._max_skew_s = max_skew_s
+        self._skew_said = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the stream's time line: it was reopened or it jumped."""
+        self._offset: float | None = None  # capture time on the monotonic clock - media time
+        self._media_s = 0.0
+        self._window_end_s = float("-inf")
+        self._least = self._least_before = float("inf")
+
+    def stamp_live(
+        self, media_s: float, received_s: float, camera_time: float | None
+    ) -> tuple[float, ClockSource]:
+        """Capture time of a live frame.
+
+        Args:
+            media_s: PTS in seconds.
+            received_s: ``time.monotonic()`` when its packet had arrived.
+            camera_time: UTC epoch seconds on the camera's clock, when sender reports gave it.
+
+        Returns:
+            UTC epoch seconds, and the clock they come from.
+        """
+        to_utc = self.utc.offset()
+        wanted = self._least_delay(media_s, received_s)
+        source = ClockSource.PTS
+        if camera_time is not None and self._believed(camera_time - to_utc - received_s):
+            wanted, source = camera_time - to_utc - media_s, ClockSource.RTCP
+        if self._offset is None:
+            self._offset = wanted
+        room = SLEW * max(media_s - self._media_s, 0.0)
+        self._offset += min(max(wanted - self._offset, -room), room)
+        self._media_s = media_s
+        return self.utc.forward(media_s + self._offset + to_utc), source
+
+    def stamp_arrival(self, received_s: float) -> tuple[float, ClockSource]:
+        """Capture time of a frame that has no media time: when it arrived (monotonic seconds)."""
+        return self.utc.forward(received_s + self.utc.offset()), ClockSource.ARRIVAL
+
+    def stamp_recorded(self, media_s: float) -> tuple[float, ClockSource]:
+        """Capture time of a file's frame: when playing started, plus media time since then."""
+        if self._offset is None:
+            # Here on UTC: a file's time line is fixed once it plays.
+            self._offset = self.utc.forward(self.utc.now()) - media_s
+            return media_s + self._offset, ClockSource.PTS
+        return self.utc.forward(media_s + self._offset), ClockSource.PTS
+
+    def _least_delay(self, media_s: float, received_s: float) -> float:
+        """Least of arrival - media time over the last one to two windows: jitter only ever adds."""
+        if received_s >= self._window_end_s:
+            self._least_before, self._least = self._least, float("inf")
+            self._window_end_s = received_s + DELAY_WINDOW_S
+        self._least = min(self._least, received_s - media_s)
+        return min(self._least, self._least_before)
+
+    def _believed(self, skew_s: float) -> bool:
+        if abs(skew_s) <= self._max_skew_s:
+            return True
+        if not self._skew_said:
+            self._skew_said = True
+            log.warning("the camera's clock is %.1f s from ours; it is not used", skew_s)
+        return False
+
+
+class Step(Enum):
+    """How a frame's media time follows the one before it."""
+
+    ON = auto()
+    STRAY = auto()  # no time, or slightly backward: drop this frame
+    JUMP = auto()  # the time line broke here: start a new one
+
+
+class Timeline:
+    """Tells a stream's steady time from strays and jumps (resets, wraps, cuts)."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+        self._media_s: float | None = None
+        self._received_s = 0.0
+        self._strays = 0
+
+    def step(self, media_s: float | None, received_s: float) -> Step:
+        """Take the next frame's media time; None when it has none."""
+        step = self._judge(media_s, received_s)
+        if step is Step.STRAY:
+            self._strays += 1
+            if self._strays <= STRAYS_BEFORE_RESTART:
+                return Step.STRAY
+            step = Step.ON if media_s is None and self._media_s is None else Step.JUMP
+        elif self._strays > STRAYS_BEFORE_RESTART:
+            step = Step.JUMP  # times are back
+        if media_s is not None or step is Step.JUMP:
+            self._strays = 0
+            self._media_s = media_s
+        self._received_s = received_s
+        return step
+
+    def _judge(self, media_s: float | None, received_s: float) -> Step:
+        if media_s is None:
+            return Step.STRAY
+        if self._media_s is None:
+            return Step.ON
+        ahead_s = media_s - self._media_s
+        if ahead_s <= -BACK_TOLERANCE_S:
+            return Step.JUMP
+        if ahead_s <= 0:
+            return Step.STRAY
+        waited_s = received_s - self._received_s if self._live else 0.0
+        return Step.JUMP if ahead_s - waited_s > JUMP_S else Step.ON
+
+
+class FpsGate:
+    """Chooses frames by media time so that the rate asked for comes out, whatever rate comes in.
+
+    The due times form a fixed grid, so no beat arises: of 10 frames/s every second one passes for 5, of
+    12.5 two of five on average. The frame nearest to a due time passes, so jitter does no harm.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._period_s = 1.0 / fps if fps else 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the next frame pass: the time line jumped."""
+        self._due_s = float("-inf")
+        self._media_s: float | None = None
+        self._interval_s = 0.0  # between the frames that come, smoothed
+
+    def passes(self, media_s: float) -> bool:
+        """Whether the frame at ``media_s`` is due."""
+        if self._media_s is not None:
+            interval_s = media_s - self._media_s
+            if self._interval_s:
+                interval_s = 0.9 * self._interval_s + 0.1 * min(interval_s, 4 * self._interval_s)
+            self._interval_s = interval_s
+        self._media_s = media_s
+        early_s = min(0.45 * self._interval_s, 0.5 * self._period_s)
+        if media_s < self._due_s - early_s:
+            return False
+        grid_s = self._due_s + self._period_s
+        # The first frame, or fewer come than are asked for: the grid starts anew here.
+        self._due_s = grid_s if grid_s > media_s else media_s + self._period_s
+        return True

@@ -1,0 +1,90 @@
+"""What differs between SQLite and Postgres: connecting, waiting, and giving up."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.exc import ArgumentError
+
+from sightline.errors import StoreError
+
+BUSY_TIMEOUT_S = 1.0  # waiting for another writer's lock; after that the batch is spooled
+_CONNECT_TIMEOUT_S = 5
+
+
+def make_engine(url: str, statement_timeout_s: float) -> Engine:
+    """An engine with one connection at most; nothing is connected yet.
+
+    Raises:
+        StoreError: the URL is of neither kind, or the Postgres driver is not installed.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed)
+    try:
+        return _postgres_engine(parsed, statement_timeout_s)
+    except ImportError as error:
+        raise StoreError("Postgres needs its driver: pip install 'sightline[postgres]'") from error
+
+
+def parse_url(url: str) -> URL:
+    """The URL as SQLAlchemy wants it: with the driver named.
+
+    Raises:
+        StoreError: it is of neither kind.
+    """
+    problem = "the database's URL must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise StoreError(problem) from None  # the library's text may hold the password
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"} and parsed.database not in {None, "", ":memory:"}:
+        return parsed
+    if parsed.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StoreError(problem)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = sa.create_engine(
+        url, pool_size=1, max_overflow=0, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S}
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: DDL is in the transaction too
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(url: URL, statement_timeout_s: float) -> Engine:
+    milliseconds = int(statement_timeout_s * 1000)
+    return sa.create_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": "sightline",
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}",
+            "tcp_user_timeout": milliseconds,
+            "keepalives_idle": 10,
+        },
+    )
+
+
+def shut_socket(connection: Connection) -> None:
+    """Wake a thread that waits for a Postgres server which does not answer; its call then fails."""
+    driver: Any = connection.connection.driver_connection
+    with socket.socket(fileno=socket.dup(driver.fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,244 @@
+"""What travels through Sightline: the words of the design as frozen, slotted values.
+
+Arrays are struct-of-arrays; each docstring gives shape, dtype and frame of reference. They are checked
+where they enter (:func:`check_detections`), never in the hot loop. Times named ``*_time`` are seconds
+since the Unix epoch, UTC, as float64; times named ``*_s`` are seconds on the clock that the docstring
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+class ClockSource(StrEnum):
+    """Where a frame's capture time came from, best first."""
+
+    RTCP = "rtcp"  # the camera's own clock, from RTCP sender reports
+    PTS = "pts"  # media time anchored to the arrival clock, jitter filtered out
+    ARRIVAL = "arrival"  # the moment the packet arrived here
+
+
+class CameraState(StrEnum):
+    """What a camera is doing, as shown to operators."""
+
+    STARTING = "starting"
+    CONNECTING = "connecting"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    UNUSABLE = "unusable"
+    NO_DETECTOR = "no_detector"  # frames arrive, Triton does not answer
+    ENDED = "ended"  # a file played to its end
+    MISCONFIGURED = "misconfigured"
+    STOPPED = "stopped"
+
+
+class Picture(Protocol):
+    """A decoded picture that can scale itself into memory that somebody else owns."""
+
+    scale_s: float  # what the last write_i420 spent scaling, for the profile
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, as decoded."""
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, as decoded."""
+
+    def write_i420(self, out: U8) -> None:
+        """Scale to the size of ``out`` and write it there.
+
+        Args:
+            out: uint8 [3/2·height, width], C-contiguous, both sides even. I420: the Y plane, then the
+                U and V planes at half size, limited-range BT.601 as cameras send it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture and its times."""
+
+    picture: Picture
+    index: int  # 0, 1, 2, … of the frames handed on by this source since it was opened
+    media_s: float  # PTS in seconds on the stream's own clock
+    capture_time: float  # UTC epoch seconds, on the best clock there was; never goes back
+    clock_source: ClockSource
+    received_s: float  # time.monotonic() when its packet had arrived; for watchdogs and latency only
+    decode_s: float = 0.0  # seconds spent decoding it
+    discontinuity: bool = False  # the stream was reopened, jumped, or changed size before this frame
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Boxes of one frame, as the detector gave them.
+
+    Attributes:
+        xyxy: float32 [N, 4], left, top, right, bottom in 0..1 of the picture.
+        scores: float32 [N], 0..1, descending not guaranteed.
+        class_ids: int32 [N], index into the model's class names.
+        model: the version that made the boxes, when it is known.
+    """
+
+    xyxy: F32
+    scores: F32
+    class_ids: I32
+    model: ModelInfo | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, which: NDArray[Any]) -> Detections:
+        """The rows that ``which`` (bool [N] or int [M]) selects."""
+        return Detections(self.xyxy[which], self.scores[which], self.class_ids[which], self.model)
+
+    @staticmethod
+    def empty() -> Detections:
+        """No boxes at all."""
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The tracks seen in one frame (matched to a box of this frame).
+
+    Attributes:
+        ids: int64 [N], unique within the camera for ever.
+        xyxy: float32 [N, 4] in 0..1 of the picture; the filtered position.
+        scores: float32 [N], score of the matched box.
+        class_ids: int32 [N], the track's class by vote so far (may change while the track is young).
+        first_times: float64 [N], capture time of the track's first box.
+        confirmed: bool [N], the track has lasted long enough to count.
+    """
+
+    ids: I64
+    xyxy: F32
+    scores: F32
+    class_ids: I32
+    first_times: NDArray[np.float64]
+    confirmed: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @staticmethod
+    def empty() -> Tracks:
+        """No tracks at all."""
+        return Tracks(
+            np.zeros(0, np.int64),
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.float64),
+            np.zeros(0, np.bool_),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CountWindow:
+    """Distinct confirmed tracks of one class seen in [window_start, window_end)."""
+
+    source: str
+    item_class: str
+    count: int
+    window_start: float  # UTC epoch seconds, a multiple of the window's length
+    window_end: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWindow:
+    """How much of a window was really watched."""
+
+    source: str
+    window_start: float
+    window_end: float
+    coverage: float  # 0..1 of the window's length
+    effective_fps: float  # frames detected and tracked per watched second
+    dropped_frames: int
+    clock_source: str
+    model_version: str
+    config_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the served detector says of itself; a client needs no copy of it."""
+
+    name: str
+    version: str  # of the network behind the ensemble, as the manifest names it
+    class_names: tuple[str, ...]
+    network_height: int
+    network_width: int
+    precision: str
+    score_floor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a worker hands to the writer once a second, and what its successor resumes from.
+
+    Rows and resume state are committed together, so a restart neither loses nor doubles a track.
+    """
+
+    source: str
+    count_windows: tuple[CountWindow, ...]
+    source_windows: tuple[SourceWindow, ...]
+    resume: Mapping[str, Any]  # JSON-able; opaque to everybody but the worker
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """A camera's live status, sent once a second."""
+
+    source: str
+    state: CameraState
+    message: str  # why it is not online, without credentials; empty when all is well
+    status_time: float
+    last_frame_time: float | None = None  # capture time of the last frame that was tracked
+    fps: float = 0.0  # frames tracked per second, over the last seconds
+    frames_total: int = 0
+    dropped_total: int = 0
+    gate_skipped_total: int = 0
+    decode_errors_total: int = 0
+    reconnects_total: int = 0
+    queue_depth: int = 0
+    coverage: float = 0.0  # of the window that is open
+    latency_p50_ms: float | None = None  # capture to tracked, end to end
+    latency_p99_ms: float | None = None
+    transport: str = ""
+    clock_source: str = ""
+    model_version: str = ""
+    detector_message: str = ""  # why there is no detector; empty while connected
+    stages_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # stage -> mean, p50, p99
+
+
+def check_detections(detections: Detections) -> Detections:
+    """Check shapes and dtypes at the boundary where detections enter.
+
+    Raises:
+        ValueError: an array does not have the shape or dtype that :class:`Detections` promises.
+    """
+    n = len(detections.scores)
+    wanted = (
+        ("xyxy", detections.xyxy, (n, 4), np.float32),
+        ("scores", detections.scores, (n,), np.float32),
+        ("class_ids", detections.class_ids, (n,), np.int32),
+    )
+    for name, array, shape, dtype in wanted:
+        if array.shape != shape or array.dtype != dtype:
+            found = f"{array.dtype} {list(array.shape)}"
+            raise ValueError(f"{name} must be {np.dtype(dtype)} {list(shape)}, found {found}")
+    return detections

@@ -1,0 +1,121 @@
+"""Every error that Sightline raises on purpose.
+
+    SightlineError
+    ├── ConfigError            a key of config.yml is wrong: names camera, key and remedy
+    ├── SourceError            a camera gives no frames (retried with back-off)
+    │   ├── SourceUnreachable    no route, refused, name unknown, open timed out
+    │   ├── SourceUnauthorized   401 / 403: retried slowly, cameras lock accounts
+    │   ├── SourceNotFound       404: no such stream
+    │   ├── SourceUnusable       no video in it, or no decoder for it
+    │   ├── SourceStalled        it stopped sending without closing
+    │   └── SourceEnded          end of stream (a file's end, a server's goodbye)
+    ├── DetectorError          no boxes for a frame
+    │   ├── DetectorUnavailable  Triton is away or the model is not ready
+    │   ├── DetectorTimeout      the answer came after its deadline
+    │   ├── DetectorMismatch     the served model is not what the client needs
+    │   └── DetectorOutdated     another version serves now: send the frame again
+    ├── SharedMemoryError      a slot could not be made (its size and what is free are named)
+    ├── StoreError             results could not be written
+    │   ├── StoreUnavailable     locked, full or away: spooled and retried
+    │   └── SchemaError          the database is newer than this program, or cannot be migrated
+    └── ServerError            the embedded Triton or another program could not be started
+
+Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
+free of credentials: see :func:`sightline.redact.redact`.
+"""
+
+from __future__ import annotations
+
+
+class SightlineError(Exception):
+    """Base of all errors below."""
+
+
+class ConfigError(SightlineError):
+    """A value in the configuration is wrong.
+
+    The text names the camera (when the key belongs to one), the key, and what to do.
+    """
+
+    def __init__(self, key: str, problem: str, *, camera: str | None = None) -> None:
+        self.key = key
+        self.problem = problem
+        self.camera = camera
+        where = f"camera {camera!r}, key {key!r}" if camera else f"key {key!r}"
+        super().__init__(f"{where}: {problem}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the keyword argument when the error crosses a process boundary."""
+        return (_rebuild_config_error, (self.key, self.problem, self.camera))
+
+
+def _rebuild_config_error(key: str, problem: str, camera: str | None) -> ConfigError:
+    return ConfigError(key, problem, camera=camera)
+
+
+class SourceError(SightlineError):
+    """A camera gives no frames."""
+
+
+class SourceUnreachable(SourceError):
+    """No route, refused, name unknown, or the open timed out."""
+
+
+class SourceUnauthorized(SourceError):
+    """The camera refused the credentials (401 or 403)."""
+
+
+class SourceNotFound(SourceError):
+    """The camera has no stream at this path (404)."""
+
+
+class SourceUnusable(SourceError):
+    """The stream has no video, or nothing here decodes it."""
+
+
+class SourceStalled(SourceError):
+    """The stream stopped without closing."""
+
+
+class SourceEnded(SourceError):
+    """The stream ended."""
+
+
+class DetectorError(SightlineError):
+    """A frame got no detections."""
+
+
+class DetectorUnavailable(DetectorError):
+    """Triton is away, or the model is not ready."""
+
+
+class DetectorTimeout(DetectorError):
+    """The answer did not come within the deadline."""
+
+
+class DetectorMismatch(DetectorError):
+    """The served model is not what this client can use."""
+
+
+class DetectorOutdated(DetectorError):
+    """Another version serves now and refused a frame made for the one before; sent again, it fits."""
+
+
+class SharedMemoryError(SightlineError):
+    """A shared-memory segment could not be made."""
+
+
+class StoreError(SightlineError):
+    """Results could not be written."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is locked, full or away; what was not written is spooled."""
+
+
+class SchemaError(StoreError):
+    """The database's schema is not one this program can use."""
+
+
+class ServerError(SightlineError):
+    """A server program could not be installed or started."""

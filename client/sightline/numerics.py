@@ -1,0 +1,252 @@
+"""The one definition of what happens to pixels before the network and to its output after it.
+
+Plain numpy, nothing else: Triton's Python backends import it, the export tool's graphs and the tests are
+held against it. "Network pixels" are coordinates inside the network's input, before the letterbox is
+undone. Every function raises :class:`ValueError` with a readable text when it is given what it cannot use.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+#: Grey 114 in RGB is (114, 128, 128) in limited-range BT.601: 1.164 · (114 - 16) = 114.
+PAD_Y, PAD_UV = 114, 128
+#: Two boxes of one class that overlap more than this are one object.
+NMS_IOU = 0.7
+#: Boxes handed out for one frame, best first.
+MAX_DETECTIONS = 300
+#: Anchors that enter the NMS, best first: bounds time and memory, whatever the picture shows.
+MAX_CANDIDATES = 2048
+#: An end-to-end head gives rows of x1, y1, x2, y2, score, class in network pixels, NMS done.
+END_TO_END_COLUMNS = 6
+
+_NMS_BLOCK = 128  # boxes compared with all later ones at once: few numpy calls, bounded memory
+
+# BT.601 limited range to RGB, as OpenCV's and OpenVINO's I420 conversions have it.
+YUV_OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
+YUV_TO_RGB = np.array([[1.164, 0.0, 1.596], [1.164, -0.391, -0.813], [1.164, 2.018, 0.0]], np.float32)
+
+
+def picture_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the picture in an I420 array of shape [3/2·height, width].
+
+    Raises:
+        ValueError: no even-sized I420 picture has this shape.
+    """
+    if len(shape) != 2 or min(shape) < 2 or shape[0] % 3 or shape[1] % 2:
+        raise ValueError(
+            f"frame {list(shape)} is no I420 picture: its shape must be [3/2·height, width], both sides even"
+        )
+    return shape[0] // 3 * 2, shape[1]
+
+
+def place_letterbox(size: tuple[int, int], network: tuple[int, int]) -> tuple[int, int]:
+    """Where a picture's corner lies in the network's input: (top, left) in pixels.
+
+    The picture is centred and never scaled: the client has already scaled it to fit. Both numbers are
+    even, since a chroma sample covers 2x2 pixels; an odd half margin is rounded down.
+
+    Args:
+        size: height and width of the picture.
+        network: height and width of the network's input.
+
+    Raises:
+        ValueError: the picture is larger than the network's input.
+    """
+    if size[0] > network[0] or size[1] > network[1]:
+        raise ValueError(
+            f"picture {size[1]}x{size[0]} does not fit the network's {network[1]}x{network[0]}: "
+            "scale it to fit before sending"
+        )
+    return (network[0] - size[0]) // 4 * 2, (network[1] - size[1]) // 4 * 2
+
+
+def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, F32]:
+    """Put a picture in the middle of the network's input, on grey.
+
+    Args:
+        frame: uint8 [3/2·height, width], I420.
+        network: height and width of the network's input, both even.
+
+    Returns:
+        uint8 [3/2·network height, network width], I420 (``frame`` itself when it fills the input), and
+        the letterbox, float32 [4]: left, top, width, height of the picture in network pixels.
+
+    Raises:
+        ValueError: ``frame`` is no I420 picture, or too large.
+    """
+    height, width = picture_size(frame.shape)
+    top, left = place_letterbox((height, width), network)
+    letterbox = np.array([left, top, width, height], np.float32)
+    if (height, width) == network:
+        return frame, letterbox
+    padded = np.empty((network[0] // 2 * 3, network[1]), np.uint8)
+    planes = zip(split_i420(padded), split_i420(frame), strict=True)
+    for plane, (into, picture) in enumerate(planes):
+        half = 2 if plane else 1
+        into[:] = PAD_UV if plane else PAD_Y
+        y, x = top // half, left // half
+        into[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return padded, letterbox
+
+
+def split_i420(frame: U8) -> tuple[U8, U8, U8]:
+    """The Y [h, w], U and V [h/2, w/2] planes of an I420 picture, as views where memory is contiguous."""
+    height, width = picture_size(frame.shape)
+    flat = frame.reshape(-1)
+    luma, chroma = height * width, height * width // 4
+    half = (height // 2, width // 2)
+    return (
+        flat[:luma].reshape(height, width),
+        flat[luma : luma + chroma].reshape(half),
+        flat[luma + chroma :].reshape(half),
+    )
+
+
+def network_input(frame: U8) -> F32:
+    """RGB planes in 0..1 as the network takes them: the reference that faster paths are held against.
+
+    Args:
+        frame: uint8 [3/2·height, width], I420, letterbox done.
+
+    Returns:
+        float32 [3, height, width]; each chroma sample covers 2x2 pixels.
+    """
+    y, u, v = split_i420(frame)
+    yuv = np.stack([y, *(plane.repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v))], axis=-1)
+    rgb = (yuv.astype(np.float32) - YUV_OFFSET) @ YUV_TO_RGB.T
+    planes = np.clip(rgb, 0, 255).transpose(2, 0, 1) / np.float32(255)
+    return np.ascontiguousarray(planes, np.float32)
+
+
+def is_end_to_end(head: F32) -> bool:
+    """Whether a head [rows, columns] is end-to-end: [boxes, 6]; else it is raw: [4 + classes, anchors].
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if head.ndim == 2 and head.shape[1] == END_TO_END_COLUMNS:
+        return True
+    if head.ndim != 2 or head.shape[0] <= 4:
+        raise ValueError(f"head {list(head.shape)} is neither [4 + classes, anchors] nor [boxes, 6]")
+    return False
+
+
+def best_anchors(head: F32, score_floor: float, limit: int = MAX_CANDIDATES) -> F32:
+    """A head without the anchors that cannot become boxes: what is worth handing on.
+
+    Args:
+        head: float32 [4 + classes, anchors] or [boxes, 6].
+        score_floor: anchors whose best class scores less are left out.
+        limit: at most so many are kept, best first.
+
+    Returns:
+        A head of the same kind with fewer anchors. Their number is a multiple of 32, so that requests
+        have equal shapes and can be batched; what fills it up scores 0.
+    """
+    if is_end_to_end(head):
+        return head
+    best = head[4:].max(axis=0)
+    chosen = np.flatnonzero(best >= score_floor)
+    if len(chosen) > limit:
+        chosen = chosen[np.argpartition(best[chosen], len(chosen) - limit)[-limit:]]
+        chosen.sort()
+    columns = max(32, -(-len(chosen) // 32) * 32)
+    kept = np.zeros((head.shape[0], columns), np.float32)
+    kept[:, : len(chosen)] = head[:, chosen]
+    return kept
+
+
+def decode(head: F32, score_floor: float) -> tuple[F32, F32, NDArray[np.int32]]:
+    """Boxes of a head, best first, overlaps still in it.
+
+    Each anchor stands for its best class alone, so one object does not come out as two classes.
+
+    Returns:
+        xyxy float32 [N, 4] in network pixels, scores float32 [N], class ids int32 [N].
+    """
+    if is_end_to_end(head):
+        rows = head[head[:, 4] >= score_floor]
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")]
+        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32)
+    columns = best_anchors(head, score_floor)
+    class_ids = columns[4:].argmax(axis=0)
+    scores = columns[4 + class_ids, np.arange(columns.shape[1])]
+    order = np.argsort(-scores, kind="stable")
+    order = order[: np.count_nonzero(scores >= score_floor)]
+    centre, half = columns[:2, order].T, columns[2:4, order].T / 2
+    xyxy = np.concatenate([centre - half, centre + half], axis=1)
+    return xyxy, scores[order], class_ids[order].astype(np.int32)
+
+
+def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTIONS) -> NDArray[np.intp]:
+    """Class-aware greedy NMS at :data:`NMS_IOU`.
+
+    Args:
+        xyxy: float32 [N, 4], best first.
+        class_ids: int32 [N].
+        limit: at most so many boxes are kept.
+
+    Returns:
+        Indices of the boxes that stay, best first.
+    """
+    kept: list[int] = []
+    alive = np.ones(len(xyxy), np.bool_)
+    for start in range(0, len(xyxy), _NMS_BLOCK):
+        block = slice(start, start + _NMS_BLOCK)
+        same = class_ids[block, None] == class_ids[None, start:]
+        spare = ~(_overlaps(xyxy[block], xyxy[start:]) & same)
+        for row, keeps in enumerate(spare, start):
+            if alive[row]:
+                kept.append(row)
+                if len(kept) == limit:
+                    return np.array(kept, np.intp)
+                alive[start:] &= keeps
+    return np.array(kept, np.intp)
+
+
+def _overlaps(first: F32, second: F32) -> NDArray[np.bool_]:
+    """Bool [N, M]: the boxes float32 [N, 4] and [M, 4] overlap by more than :data:`NMS_IOU`."""
+    a, b = first.T[:, :, None], second.T[:, None, :]
+    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+    inter = np.maximum(width, 0) * np.maximum(height, 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    over: NDArray[np.bool_] = inter > NMS_IOU * union
+    return over
+
+
+def undo_letterbox(xyxy: F32, letterbox: F32) -> F32:
+    """Boxes in network pixels as parts of the sent picture.
+
+    Args:
+        xyxy: float32 [N, 4].
+        letterbox: float32 [4]: left, top, width, height of the picture in network pixels.
+
+    Returns:
+        float32 [N, 4] in 0..1, clipped to the picture.
+    """
+    corner, size = np.tile(letterbox[:2], 2), np.tile(letterbox[2:], 2)
+    inside: F32 = np.clip((xyxy - corner) / size, 0, 1).astype(np.float32)
+    return inside
+
+
+def boxes_from_head(head: F32, letterbox: F32, score_floor: float) -> tuple[F32, F32, NDArray[np.int32]]:
+    """Everything after the network.
+
+    Args:
+        head: float32 [4 + classes, anchors] or [boxes, 6], in network pixels.
+        letterbox: float32 [4]: left, top, width, height of the picture in network pixels.
+        score_floor: boxes that score less are left out.
+
+    Returns:
+        Boxes float32 [N, 4] xyxy in 0..1 of the sent picture, scores float32 [N], class ids int32 [N];
+        best first, at most :data:`MAX_DETECTIONS`.
+    """
+    xyxy, scores, class_ids = decode(head, score_floor)
+    kept = np.arange(min(len(xyxy), MAX_DETECTIONS)) if is_end_to_end(head) else suppress(xyxy, class_ids)
+    return undo_letterbox(xyxy[kept], letterbox), scores[kept], class_ids[kept]

@@ -1,0 +1,89 @@
+"""A decoded picture that scales itself straight into memory which somebody else owns."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from sightline.entities import U8
+
+_FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"})
+
+
+class YuvPicture:
+    """One decoded frame of a source; a :class:`sightline.entities.Picture`.
+
+    The decode thread makes it, the main thread writes it. All pictures of a source share one scaler,
+    so only one thread may call :meth:`write_i420`.
+    """
+
+    __slots__ = ("_frame", "_scaler", "scale_s")
+
+    def __init__(self, frame: VideoFrame, scaler: VideoReformatter) -> None:
+        self._frame = frame
+        self._scaler = scaler
+        self.scale_s = 0.0  # what the last write_i420 spent scaling
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, as decoded."""
+        return self._frame.width
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, as decoded."""
+        return self._frame.height
+
+    def write_i420(self, out: U8) -> None:
+        """Scale to the size of ``out`` and write it there, with one copy.
+
+        Args:
+            out: uint8 [3/2·height, width], C-contiguous, both sides even. Limited-range BT.601.
+
+        Raises:
+            ValueError: ``out`` is not of that shape.
+        """
+        rows, width = out.shape
+        height = rows * 2 // 3
+        if rows % 3 or height % 2 or width % 2 or not out.flags.c_contiguous or out.dtype != np.uint8:
+            raise ValueError(f"out must be contiguous uint8 [3/2·even, even], found {out.dtype} {out.shape}")
+        started = time.perf_counter()
+        scaled = self._as_i420(width, height)
+        self.scale_s = time.perf_counter() - started
+        _copy_planes(scaled, out, width, height)
+
+    def _as_i420(self, width: int, height: int) -> VideoFrame:
+        frame = self._frame
+        full = frame.color_range == ColorRange.JPEG or frame.format.name in _FULL_RANGE
+        same = frame.format.name == "yuv420p" and not full
+        if same and (frame.width, frame.height) == (width, height):
+            return frame
+        return self._scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="yuv420p",
+            src_colorspace=Colorspace.ITU601,
+            dst_colorspace=Colorspace.ITU601,
+            interpolation=Interpolation.AREA,  # shrinking only: cheaper than bilinear, and more exact
+            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+
+
+def _copy_planes(frame: VideoFrame, out: U8, width: int, height: int) -> None:
+    flat = out.reshape(-1)
+    start = 0
+    for plane, (rows, columns) in zip(
+        frame.planes, ((height, width), (height // 2, width // 2), (height // 2, width // 2)), strict=True
+    ):
+        # Lines of a plane may be padded; the last one need not be there in full length.
+        lines = np.frombuffer(memoryview(plane), np.uint8, rows * plane.line_size).reshape(
+            rows, plane.line_size
+        )
+        flat[start : start + rows * columns].reshape(rows, columns)[:] = lines[:, :columns]
+        start += rows * columns

@@ -1,0 +1,168 @@
+"""The way of a frame, one way and no going back: mailbox → detector → tracker → windows.
+
+Decoding happens in another thread (:mod:`sightline.feed`), detection in another process (Triton). This module
+is the line between them: it keeps a few frames in flight and takes their results in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+
+from sightline.classes import ClassTable, renumber
+from sightline.detector import Detector
+from sightline.entities import Detections, Frame, ModelInfo
+from sightline.errors import (
+    DetectorError,
+    DetectorOutdated,
+    DetectorTimeout,
+    DetectorUnavailable,
+    SourceEnded,
+)
+from sightline.mailbox import Mailbox
+from sightline.stats import StageTimes
+from sightline.tracker import Tracker
+from sightline.windows import WindowCounter
+
+log = logging.getLogger(__name__)
+
+#: Every stage of a frame that is timed, in order.
+STAGES = ("receive", "decode", "queue", "scale", "write", "infer", "track", "windows", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    frame: Frame
+    future: Future[Detections]
+    submitted_s: float
+    again: bool = False  # sent a second time, since another version serves now
+
+
+class Pipeline:
+    """Frames in, counts out. Used by the main thread alone."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        tracker: Tracker,
+        windows: WindowCounter,
+        stages: StageTimes,
+        *,
+        in_flight: int = 2,
+        deadline_s: float = 2.0,
+        classes: ClassTable | None = None,
+    ) -> None:
+        self.mailbox = mailbox
+        self.tracker = tracker
+        self.windows = windows
+        self._stages = stages
+        self._most_in_flight = in_flight
+        self._deadline_s = deadline_s
+        self._in_flight: deque[_InFlight] = deque()
+        self._size: tuple[int, int] | None = None
+        self.classes = classes or ClassTable()
+        self._lookup = self.classes.lookup(())
+        self.model: ModelInfo | None = None  # that made the newest boxes
+        self.frames = 0  # tracked
+        self.dropped = 0  # taken from the mailbox, but got no detections
+        self.last_error = ""
+        self.last_frame_time: float | None = None
+
+    def use_model(self, model: ModelInfo) -> None:
+        """The version that makes the boxes from now on; tracks go on, their classes keep their names."""
+        self.model = model
+        self._lookup = self.classes.lookup(model.class_names)
+        self.windows.use_model(self.classes.names, model.version)
+
+    def step(self, detector: Detector, timeout_s: float) -> None:
+        """Start the next frame if there is room, then track every frame whose detections have come.
+
+        Returns after ``timeout_s`` at the latest.
+
+        Raises:
+            DetectorUnavailable: the detector is gone; what was in flight has been dropped and counted.
+            SourceEnded: the mailbox is closed and everything in it has been tracked.
+        """
+        frame = self._next_frame(timeout_s)
+        if frame is not None:
+            self._stages.observe("queue", time.monotonic() - frame.received_s)
+            self._in_flight.append(self._start(detector, frame))
+        while self._in_flight and self._has_ended(self._in_flight[0]):
+            self._finish(detector, self._in_flight.popleft())
+
+    def _start(self, detector: Detector, frame: Frame, *, again: bool = False) -> _InFlight:
+        now = time.monotonic()
+        future = detector.submit(frame)
+        future.add_done_callback(lambda _: self.mailbox.wake())
+        return _InFlight(frame, future, now, again)
+
+    def _next_frame(self, timeout_s: float) -> Frame | None:
+        """The next frame if the detector has room for it: first it gets work, then results are tracked."""
+        busy = sum(not item.future.done() for item in self._in_flight)
+        if busy < self._most_in_flight:
+            try:
+                return self.mailbox.get(0.0 if busy < len(self._in_flight) else timeout_s)
+            except SourceEnded:
+                if not self._in_flight:
+                    raise
+        wait([self._in_flight[0].future], timeout=timeout_s)
+        return None
+
+    def _has_ended(self, item: _InFlight) -> bool:
+        return item.future.done() or time.monotonic() - item.submitted_s > self._deadline_s
+
+    def _finish(self, detector: Detector, item: _InFlight) -> None:
+        if not item.future.done():
+            item.future.cancel()  # its slot stays taken until the server has let go of it
+            self._drop("no detections within the deadline")
+            return
+        try:
+            detections = item.future.result()
+        except DetectorUnavailable:
+            self._abandon()
+            raise
+        except DetectorOutdated as error:
+            if item.again:
+                self._drop(str(error))
+            else:  # in its old place, so that frames stay in order
+                self._in_flight.appendleft(self._start(detector, item.frame, again=True))
+        except DetectorError as error:
+            self._drop(str(error), quietly=isinstance(error, DetectorTimeout))
+        else:
+            self._track(item.frame, detections)
+
+    def _track(self, frame: Frame, detections: Detections) -> None:
+        started = time.perf_counter()
+        size = (frame.picture.width, frame.picture.height)
+        if self._size not in {None, size}:
+            self.tracker.end_all()  # the picture is another one now: its boxes are not comparable
+        self._size = size
+        if detections.model is not None:
+            if detections.model is not self.model:
+                self.use_model(detections.model)
+            detections = replace(detections, class_ids=renumber(detections.class_ids, self._lookup))
+        tracks = self.tracker.update(detections, frame.capture_time)
+        tracked = time.perf_counter()
+        self.windows.observe(tracks, frame.capture_time, frame.clock_source)
+        self._stages.observe("track", tracked - started)
+        self._stages.observe("windows", time.perf_counter() - tracked)
+        self._stages.observe("total", time.monotonic() - frame.received_s)
+        self.frames += 1
+        self.last_error = ""
+        self.last_frame_time = frame.capture_time
+
+    def _drop(self, why: str, *, quietly: bool = False) -> None:
+        self.dropped += 1
+        if why != self.last_error and not quietly:
+            log.warning("frame dropped: %s", why)
+        self.last_error = why
+
+    def _abandon(self) -> None:
+        """Give up what is in flight, the frame at hand included."""
+        self.dropped += 1 + len(self._in_flight)
+        for item in self._in_flight:
+            item.future.cancel()
+        self._in_flight.clear()

@@ -1,0 +1,62 @@
+"""Programs that we start: each in its own session, dead when we are, stopped with all their children."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not import
+
+
+def spawn(
+    command: Sequence[str],
+    log: IO[bytes] | int,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` with no input and its output in ``log``.
+
+    It gets a session of its own, so Ctrl-C reaches only us and we decide the order of stopping; the kernel
+    ends it should the thread that started it die, however that happens. Call it from the main thread.
+    """
+    return subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=folder,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, safe between fork and exec
+    )
+
+
+def terminate(child: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Ask the child to end, wait, then kill whatever of its group is left; returns when it has ended."""
+    if child.poll() is None:
+        _signal_group(child.pid, signal.SIGCONT)  # a stopped process hears nothing else
+        child.terminate()
+        try:
+            child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    _signal_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return  # all of it has ended
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""Simulated cameras whose truth is known: a street, a factory floor, a shop entrance."""

@@ -1,0 +1,46 @@
+"""Array types and small vector helpers that every part of the scenes uses. Metres, seconds, radians."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+def f32(values: ArrayLike) -> F32:
+    """The values as float32."""
+    return np.asarray(values, dtype=np.float32)
+
+
+def unit(vectors: ArrayLike) -> F32:
+    """Vectors [..., 3] scaled to length 1; a zero vector stays zero."""
+    v = f32(vectors)
+    length = np.sqrt(np.sum(v * v, axis=-1, keepdims=True))
+    return f32(v / np.maximum(length, 1e-9))
+
+
+def turn(heading: float) -> F32:
+    """Rotation [3, 3] about the upright axis: +x turns towards +y."""
+    c, s = np.cos(heading), np.sin(heading)
+    return f32([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def pitch(angle: float) -> F32:
+    """Rotation [3, 3] about the y axis that swings a limb hanging along -z forward (+x) for angle > 0."""
+    c, s = np.cos(angle), np.sin(angle)
+    return f32([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+
+
+def roll(angle: float) -> F32:
+    """Rotation [3, 3] about the x axis: +y turns towards +z."""
+    c, s = np.cos(angle), np.sin(angle)
+    return f32([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def linear(rgb: tuple[float, float, float]) -> F32:
+    """An sRGB colour (0..255 each) as linear light 0..1, float32 [3]."""
+    return f32(np.power(np.asarray(rgb, dtype=np.float64) / 255.0, 2.2))

@@ -1,0 +1,38 @@
+"""Scenes as cameras of an RTSP server: live, or from a file rendered once."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from sightline.scenes.encode import Coding, render
+from sightline.scenes.spec import SceneSpec
+
+VERSION = 1  # of the pictures: raise it when they change, so that old files are not used
+
+
+def live_command(spec: SceneSpec, coding: Coding) -> list[str]:
+    """What :class:`sightline.rtspserver.RtspServer` runs for a camera that is drawn while it is watched."""
+    return [sys.executable, "-m", "sightline.scenes", "stream", *options_of(spec, coding), "{output}"]
+
+
+def cached(spec: SceneSpec, coding: Coding, length_s: float, folder: Path) -> Path:
+    """The scene as a video file in a folder, rendered on first use; the server loops such a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    what = repr((VERSION, sorted(asdict(spec).items()), sorted(asdict(coding).items()), length_s))
+    name = f"{spec.scene}-{spec.seed}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.mp4"
+    path = folder / name
+    if not path.is_file():
+        render(spec, coding, length_s, path)
+    return path
+
+
+def options_of(spec: SceneSpec, coding: Coding) -> list[str]:
+    """The command-line options that stand for a spec and a coding."""
+    words = []
+    for part in (spec, coding):
+        for field in fields(part):
+            words += [f"--{field.name.replace('_', '-')}", f"{getattr(part, field.name)}"]
+    return words

@@ -1,0 +1,38 @@
+"""Where the cameras hang: three places in every scene, each a little different for every seed."""
+
+from __future__ import annotations
+
+from sightline.scenes.camera import PinholeCamera
+from sightline.scenes.spec import SceneName, SceneSpec
+
+Place = tuple[
+    tuple[float, float, float], tuple[float, float, float], float
+]  # position, target, angle of view
+PLACES: dict[SceneName, tuple[Place, Place, Place]] = {
+    "street": (
+        ((-1.5, -9.6, 6.8), (19.0, 0.2, 0.3), 62.0),  # on a pole over the pavement
+        ((-4.0, 0.6, 7.6), (22.0, 0.0, 0.0), 58.0),  # on a bridge over the road
+        ((4.0, -10.4, 3.8), (17.5, -1.2, 0.5), 38.0),  # low and narrow, on the stop line: for plates
+    ),
+    "factory": (
+        ((0.8, -8.6, 5.4), (11.5, 0.6, 0.2), 68.0),
+        ((0.5, 8.2, 5.6), (12.0, -1.0, 0.2), 66.0),
+        ((-0.5, -1.0, 6.2), (11.0, 0.0, 0.0), 64.0),
+    ),
+    "shop": (
+        ((0.4, -3.6, 3.3), (7.0, 0.4, 0.6), 70.0),
+        ((0.4, 3.4, 3.2), (7.0, -0.4, 0.6), 70.0),
+        ((0.0, 0.0, 3.05), (6.8, 0.0, 0.7), 72.0),
+    ),
+}
+
+
+def camera_of(spec: SceneSpec) -> PinholeCamera:
+    """The camera of a scene."""
+    random = spec.random("camera")
+    position, target, angle = PLACES[spec.scene][spec.camera % 3]
+    sway = 0.25 if spec.scene == "street" else 0.1
+    x, y, z = (float(v + random.normal(0, sway)) for v in position)
+    a, b, c = (float(v + random.normal(0, sway)) for v in target)
+    turned = angle + float(random.normal(0, 1.5))
+    return PinholeCamera.looking_at((x, y, z), (a, b, c), turned, (spec.width, spec.height))

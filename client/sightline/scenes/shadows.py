@@ -1,0 +1,51 @@
+"""Shadows of the moving: where they take the sun, and where they stand close to the ground."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sightline.scenes.arrays import F32, U8, f32
+from sightline.scenes.camera import PinholeCamera
+from sightline.scenes.cast import Figure
+from sightline.scenes.light import Light
+
+_SHIFT = 3  # sub-pixel bits of the polygons
+
+
+def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> tuple[F32, F32]:
+    """How much sun and how much sky (0..1) is taken from each pixel of the ground, float32 [h, w] both."""
+    sun = np.zeros((camera.height, camera.width), np.uint8)
+    sky = np.zeros_like(sun)
+    slant = light.sun[:2] / max(float(light.sun[2]), 0.12)
+    for figure in figures:
+        _draw_parts(sun, figure, camera, f32(slant))
+        _draw_contact(sky, figure, camera)
+    scale = camera.width / 640
+    gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale).astype(np.float32) / 255
+    near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale).astype(np.float32) / 255
+    return f32(gone), f32(np.sqrt(near) * 0.75)
+
+
+def _draw_parts(mask: U8, figure: Figure, camera: PinholeCamera, slant: F32) -> None:
+    """Each moving part throws the shadow of its convex hull: nearly its true shadow."""
+    flat = figure.outline.copy()
+    flat[..., :2] -= flat[..., 2:] * slant
+    flat[..., 2] = 0
+    _fill(mask, camera.project(f32(flat)))
+
+
+def _draw_contact(mask: U8, figure: Figure, camera: PinholeCamera) -> None:
+    low = figure.outline[figure.outline[..., 2] < 0.3]
+    if len(low) > 2:
+        _fill(mask, camera.project(f32(low * f32([1, 1, 0])))[None])
+
+
+def _fill(mask: U8, parts: F32) -> None:
+    """Fill the hull of each row of projected points [B, K, 3]."""
+    if (parts[..., 2] < 0.5).any():
+        return
+    limit = (mask.shape[1] + mask.shape[0]) * 4.0
+    xy = np.clip(np.round(parts[..., :2] * (1 << _SHIFT)), -limit * 8, limit * 8).astype(np.int32)
+    for points in xy:
+        cv2.fillConvexPoly(mask, cv2.convexHull(points), 255, cv2.LINE_AA, _SHIFT)

@@ -1,0 +1,39 @@
+"""What makes one simulated camera: everything else follows from it, the same every time."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+SceneName = Literal["street", "factory", "shop"]
+LightName = Literal["day", "dusk", "night"]
+WeatherName = Literal["clear", "rain"]
+SCENES: tuple[SceneName, ...] = ("street", "factory", "shop")
+LIGHTS: tuple[LightName, ...] = ("day", "dusk", "night")
+WEATHERS: tuple[WeatherName, ...] = ("clear", "rain")
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSpec:
+    """A scene, who is in it (seed), where the camera hangs, and the weather.
+
+    Attributes:
+        seed: of everything that happens; two seeds are two different days.
+        camera: which of the scene's camera places (0, 1, 2); each hangs a little differently for each seed.
+        width, height: picture size in pixels, even.
+    """
+
+    scene: SceneName = "street"
+    seed: int = 0
+    light: LightName = "day"
+    weather: WeatherName = "clear"
+    camera: int = 0
+    width: int = 640
+    height: int = 360
+
+    def random(self, stream: str) -> np.random.Generator:
+        """A stream of random numbers of its own for each purpose; what one draws never moves another."""
+        return np.random.default_rng([self.seed, zlib.crc32(f"{self.scene}/{stream}".encode())])

@@ -1,0 +1,140 @@
+"""What of each actor is seen: boxes and occlusion from an id buffer, with no picture drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sightline.scenes.arrays import F32, I64, f32
+from sightline.scenes.camera import NEAR_M, PinholeCamera
+from sightline.scenes.cast import TRANSPARENT, Cast, Figure
+from sightline.scenes.mesh import Mesh, join
+from sightline.scenes.raster import NOTHING, U64, fragments
+from sightline.scenes.world import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTruth:
+    """What is true of one picture. N actors with at least one pixel in it, by ascending id.
+
+    Attributes:
+        time_s: seconds since the scene's start.
+        ids: int64 [N]; kinds: class names.
+        full_xyxy: float32 [N, 4], pixels: the whole actor, hidden parts included, cut at the picture's edge.
+        visible_xyxy: float32 [N, 4], pixels: what is seen of it; zeros when nothing is.
+        occlusion: float32 [N], 0..1: share of its pixels in the picture that something else hides.
+        truncation: float32 [N], 0..1: share of its box that lies outside the picture.
+        foot_xy: float32 [N, 2], pixels: its place on the ground (under its middle); may lie outside.
+        position: float32 [N, 3], metres; heading: float32 [N], radians; speed: float32 [N], m/s.
+    """
+
+    time_s: float
+    ids: I64
+    kinds: tuple[str, ...]
+    full_xyxy: F32
+    visible_xyxy: F32
+    occlusion: F32
+    truncation: F32
+    foot_xy: F32
+    position: F32
+    heading: F32
+    speed: F32
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    full: tuple[float, float, float, float]
+    visible: tuple[float, float, float, float]
+    occlusion: float
+    truncation: float
+
+
+class Observer:
+    """Looks at a world through one camera. One thread.
+
+    Args:
+        still: what stands in the scene and can hide somebody.
+    """
+
+    def __init__(self, camera: PinholeCamera, still: list[Mesh]) -> None:
+        self.camera = camera
+        self._cast = Cast()
+        self._keys = np.zeros(camera.width * camera.height, np.uint64)
+        if still:
+            self._stand(join(*still))
+
+    def _stand(self, mesh: Mesh) -> None:
+        q = self.camera.project(mesh.corners)
+        q = q[(q[..., 2] > NEAR_M).all(axis=1)]
+        found = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), self.camera.width, self.camera.height)
+        np.maximum.at(self._keys, found.pixel, found.key | NOTHING)
+
+    def look(self, snapshot: Snapshot) -> FrameTruth:
+        """The truth of one picture."""
+        figures = self._cast.figures(snapshot, self.camera)
+        sights = self._sights(figures)
+        seen = [(figure, sight) for figure, sight in zip(figures, sights, strict=True) if sight is not None]
+        states = [figure.state for figure, _ in seen]
+        ground = f32([[s.x, s.y, 0.0] for s in states]).reshape(-1, 3)
+        return FrameTruth(
+            time_s=snapshot.time_s,
+            ids=np.array([figure.actor.id for figure, _ in seen], np.int64),
+            kinds=tuple(figure.actor.kind for figure, _ in seen),
+            full_xyxy=f32([sight.full for _, sight in seen]).reshape(-1, 4),
+            visible_xyxy=f32([sight.visible for _, sight in seen]).reshape(-1, 4),
+            occlusion=f32([sight.occlusion for _, sight in seen]),
+            truncation=f32([sight.truncation for _, sight in seen]),
+            foot_xy=f32(self.camera.project(ground)[:, :2]),
+            position=ground,
+            heading=f32([s.heading for s in states]),
+            speed=f32([s.speed for s in states]),
+        )
+
+    def _sights(self, figures: list[Figure]) -> list[_Sight | None]:
+        """Boxes of every figure; None where it has no pixel in the picture."""
+        width, height = self.camera.width, self.camera.height
+        projected = [self._projected(figure) for figure in figures]
+        ends = np.cumsum([len(q) for q in projected])
+        if not len(ends) or ends[-1] == 0:
+            return [None] * len(figures)
+        q = np.concatenate(projected)
+        found = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), width, height)
+        owner = np.searchsorted(ends, found.triangle, side="right")
+        solid = np.array([f.actor.kind not in TRANSPARENT for f in figures])[owner]
+        keys = self._keys.copy()
+        np.maximum.at(keys, found.pixel[solid], found.key[solid])
+        starts = np.searchsorted(owner, np.arange(len(figures) + 1))
+        return [
+            self._sight(q, found.pixel[a:b], found.key[a:b], keys) if b > a else None
+            for q, a, b in zip(projected, starts[:-1], starts[1:], strict=True)
+        ]
+
+    def _projected(self, figure: Figure) -> F32:
+        q = self.camera.project(figure.corners)
+        z = q[..., 2]
+        return f32(q[(z[:, 0] > NEAR_M) & (z[:, 1] > NEAR_M) & (z[:, 2] > NEAR_M)])
+
+    def _sight(self, q: F32, pixel: I64, key: U64, keys: U64) -> _Sight:
+        width, height = self.camera.width, self.camera.height
+        x0, y0 = q[..., :2].min(axis=(0, 1))
+        x1, y1 = q[..., :2].max(axis=(0, 1))
+        whole = np.unique(pixel)
+        shown = np.unique(pixel[key >= keys[pixel]])
+        full = float(x0), float(y0), float(x1), float(y1)
+        if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            full = _bounds(whole, width)  # what lies outside must not widen what lies inside
+        area, inside = float((x1 - x0) * (y1 - y0)), (full[2] - full[0]) * (full[3] - full[1])
+        truncation = float(np.clip(1.0 - inside / max(area, 1e-6), 0.0, 1.0))
+        return _Sight(full, _bounds(shown, width), 1.0 - len(shown) / len(whole), truncation)
+
+
+def _bounds(pixels: I64, width: int) -> tuple[float, float, float, float]:
+    """The box of flat pixel numbers; zeros when there are none."""
+    if not len(pixels):
+        return 0.0, 0.0, 0.0, 0.0
+    x, y = pixels % width, pixels // width
+    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)

@@ -1,0 +1,1 @@
+"""The operator console's parts; ``app.py`` is its table of contents."""

@@ -1,0 +1,262 @@
+"""Counts by camera and class over time, as charts, table and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
+
+import pandas as pd
+import streamlit as st
+from sqlalchemy import Connection
+
+from console import look, ranges
+from console.charts import LEFT_PX, count_chart, coverage_chart
+from console.export import Choice, csv_of, rows_of
+from console.grid import cover_buckets
+from console.session import View, now
+from console.texts import duration, number, safe, step_name
+from sightline.queries import (
+    CountSum,
+    Span,
+    Watched,
+    read_cameras,
+    read_counts,
+    read_latest_windows,
+    read_watched,
+)
+from sightline.readonly import Database
+
+MOST_PANELS = 12
+TABLE_ROWS = 1000
+LONG_S = 2 * 86_400
+MOST_WINDOWS = 4_000_000  # about ten seconds of SQLite
+SUM_NOTE = (
+    "Figures are sums of window counts. A window counts the distinct tracks it saw; a track seen in two "
+    "windows counts in both, so a sum over windows is not a number of distinct tracks."
+)
+
+
+def show(view: View, connection: Connection) -> None:
+    """Filters, then charts or table."""
+    names = [report.status.source for report in read_cameras(connection)]
+    if not names:
+        look.state(
+            "No camera has reported yet.",
+            "Add cameras to config.yml and start “sightline run”; counts appear with the first window.",
+            icon="videocam_off",
+        )
+        return
+    windows = read_latest_windows(connection, names)
+    lengths = [round(item.window_end - item.window_start) for item in windows.values()]
+    choice = _choose(view, names, max(lengths, default=60))
+    if choice is None:
+        return
+    watched, sums = _read(view.database, connection, choice)
+    longest = max((row.longest_window_s for row in watched), default=0.0)
+    if longest > choice.span.step_s:
+        st.info(
+            f"Windows of {duration(longest)} are stored in this range: choose a resolution of at least that.",
+            icon=":material/info:",
+        )
+    if choice.table:
+        _show_table(view, connection, choice, watched)
+    else:
+        _show_charts(view, choice, watched, sums)
+
+
+def _choose(view: View, names: list[str], window_s: int) -> Choice | None:
+    """The filters; their keys are stable, so a refresh never resets them."""
+    first = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    chosen_range = _choose_range(view, first)
+    if isinstance(chosen_range, str):
+        st.warning(chosen_range, icon=":material/date_range:")
+        return None
+    steps = ranges.steps_for(chosen_range.length_s, window_s)
+    step_s = _choose_step(first, steps, window_s, chosen_range.length_s)
+    sources = first.multiselect("Cameras", names, key="counts_cameras", placeholder="all cameras", width=230)
+    known = st.session_state.setdefault("counts_known_classes", [])
+    classes = first.multiselect("Classes", known, key="counts_classes", placeholder="all classes", width=190)
+    split = first.segmented_control(
+        "Colour by", ["Class", "Camera"], default="Class", key="counts_split", required=True
+    )
+    shape = first.segmented_control(
+        "Show", ["Together", "Each camera", "Table"], default="Together", key="counts_shape", required=True
+    )
+    windows = chosen_range.length_s / window_s * len(sources or names)
+    if windows > MOST_WINDOWS:
+        st.warning(
+            f"This range holds {number(windows)} windows, too many to sum while you wait: choose fewer "
+            "cameras or a shorter range.",
+            icon=":material/date_range:",
+        )
+        return None
+    return Choice(
+        span=ranges.span_of(chosen_range, step_s, view.zone, now()),
+        window_s=window_s,
+        sources=tuple(sources or names),
+        classes=tuple(classes),
+        by_camera=split == "Camera",
+        panels=shape == "Each camera",
+        table=shape == "Table",
+    )
+
+
+def _choose_range(view: View, row: st.delta_generator.DeltaGenerator) -> ranges.Range | str:
+    names = [*ranges.RANGES_S, ranges.CUSTOM]
+    name = row.segmented_control("Range", names, default="1 h", key="counts_range", required=True)
+    if name != ranges.CUSTOM:
+        return ranges.Range(ranges.RANGES_S[name])
+    today = datetime.fromtimestamp(now(), view.zone).date()
+    line = st.container(horizontal=True, gap="small")
+    first = line.date_input("From", today - timedelta(days=1), key="counts_from_day", width=150)
+    first_time = line.time_input("at", clock_time(0, 0), key="counts_from_time", width=110)
+    last = line.date_input("To", today, key="counts_to_day", width=150)
+    last_time = line.time_input("at", clock_time(23, 59), key="counts_to_time", width=110)
+    return ranges.custom_range(first, first_time, last, last_time, view.zone)
+
+
+def _choose_step(
+    row: st.delta_generator.DeltaGenerator, steps: list[int], window_s: int, length_s: float
+) -> int:
+    names = {step: f"window ({step_name(step)})" if step == window_s else step_name(step) for step in steps}
+    automatic = ranges.default_step(length_s, steps)
+    options = [0, *steps]
+    if st.session_state.get("counts_step", 0) not in options:
+        st.session_state["counts_step"] = 0
+    step = row.selectbox(
+        "Resolution",
+        options,
+        key="counts_step",
+        format_func=lambda step: names[step] if step else f"auto: {names[automatic]}",
+        width=170,
+        help="Not finer than the stored windows.",
+    )
+    return step or automatic
+
+
+def _read(database: Database, connection: Connection, choice: Choice) -> tuple[list[Watched], list[CountSum]]:
+    """What was watched and counted; a long range is read once a minute, and once if it lies in the past."""
+    span = choice.span
+    by_source = choice.panels or choice.by_camera
+    if span.end - span.start <= LONG_S:
+        return (
+            read_watched(connection, span, choice.sources),
+            read_counts(connection, span, choice.sources, by_source=by_source, by_class=True),
+        )
+    slot = int(now() // 60) if span.end > now() - 60 else 0
+    key = f"{id(database)} {span.start} {span.end} {span.step_s} {span.zone} {slot}"
+    return _read_long(key, choice.sources, by_source, span, database)
+
+
+@st.cache_data(ttl=900, max_entries=16, show_spinner="Reading a long range …")
+def _read_long(
+    key: str, sources: tuple[str, ...], by_source: bool, _span: Span, _database: Database
+) -> tuple[list[Watched], list[CountSum]]:
+    del key  # stands for the arguments that are not hashed
+    with _database.reading() as connection:
+        counts = read_counts(connection, _span, sources, by_source=by_source, by_class=True)
+        return read_watched(connection, _span, sources), counts
+
+
+def _show_charts(view: View, choice: Choice, watched: list[Watched], counts: list[CountSum]) -> None:
+    panels = choice.sources[:MOST_PANELS] if choice.panels else ()
+    _remember_classes(counts)
+    counts = [row for row in counts if not choice.classes or row.item_class in choice.classes]
+    totals = _totals(counts, by_camera=choice.by_camera)
+    colours = look.colours([name for name, _ in totals])
+    everything = cover_buckets(choice.span, watched, choice.sources, now())
+    st.html(look.legend(totals, colours, everything))
+    if not choice.panels:
+        chart = count_chart(
+            everything, _series(counts, choice), colours, choice.span, view.zone, height=330, left_px=LEFT_PX
+        )
+        st.altair_chart(chart, key="counts_chart", alt="Counts over time")
+        st.html('<h2 class="sl-h">Watched</h2>')
+        covers = {name: cover_buckets(choice.span, watched, [name], now()) for name in choice.sources}
+        st.altair_chart(
+            coverage_chart(covers, choice.span, view.zone),
+            key="counts_coverage",
+            alt="What each camera watched",
+        )
+    for name in panels:
+        own = [row for row in counts if row.source == name]
+        buckets = cover_buckets(choice.span, watched, [name], now())
+        total = number(sum(row.count for row in own))
+        st.html(f'<h2 class="sl-h">{safe(name)} <small class="idle">{total}</small></h2>')
+        chart = count_chart(buckets, _series(own, choice), colours, choice.span, view.zone, height=120)
+        st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
+    hidden = len(choice.sources) - len(panels)
+    if choice.panels and hidden:
+        st.caption(f"{hidden} more cameras are not drawn; choose up to {MOST_PANELS} under Cameras.")
+    st.html(f'<div class="sl-caption">{SUM_NOTE}</div>')
+
+
+def _series(counts: Sequence[CountSum], choice: Choice) -> dict[float, dict[str, int]]:
+    """Bucket -> class or camera -> count."""
+    series: dict[float, dict[str, int]] = {}
+    for row in counts:
+        name = row.source if choice.by_camera else row.item_class
+        bucket = series.setdefault(row.bucket, {})
+        bucket[name] = bucket.get(name, 0) + row.count
+    return series
+
+
+def _totals(counts: Sequence[CountSum], *, by_camera: bool) -> list[tuple[str, int]]:
+    """Series by total, largest first: the first ones get a colour of their own."""
+    totals: dict[str, int] = {}
+    for row in counts:
+        name = row.source if by_camera else row.item_class
+        totals[name] = totals.get(name, 0) + row.count
+    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _remember_classes(counts: Sequence[CountSum]) -> None:
+    """Classes seen so far are what can be chosen; the list only grows."""
+    known = set(st.session_state["counts_known_classes"])
+    st.session_state["counts_known_classes"] = sorted(known | {row.item_class for row in counts})
+
+
+def _show_table(view: View, connection: Connection, choice: Choice, watched: list[Watched]) -> None:
+    rows = rows_of(connection, choice, watched, TABLE_ROWS + 1)
+    frame = pd.DataFrame(rows[-TABLE_ROWS:][::-1])
+    if frame.empty:
+        look.state("Nothing is stored for this range.", "Choose a longer range.", icon="search_off")
+        return
+    for key in ("window_start", "window_end"):
+        frame[key] = [view.clock(value.timestamp(), "%Y-%m-%d %H:%M:%S") for value in frame[key]]
+    shown = ["window_start", "window_end", "source", "item_class", "count", "coverage"]
+    st.dataframe(
+        frame[shown],
+        key="counts_table",
+        hide_index=True,
+        height=520,
+        placeholder="unknown",
+        column_config={
+            "window_start": "Start",
+            "window_end": "End",
+            "source": "Camera",
+            "item_class": "Class",
+            "count": st.column_config.NumberColumn("Count", help=SUM_NOTE),
+            "coverage": st.column_config.ProgressColumn(
+                "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched."
+            ),
+        },
+    )
+    note = f"The newest {TABLE_ROWS} rows; the CSV has all. " if len(rows) > TABLE_ROWS else ""
+    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+    line.html(
+        f'<div class="sl-caption">{note}Times in {safe(view.zone.key)}; unknown: not watched. '
+        f"{SUM_NOTE}</div>"
+    )
+    start = datetime.fromtimestamp(choice.span.start, UTC)
+    line.download_button(
+        "CSV",
+        data=lambda: csv_of(view.database, choice),
+        file_name=f"sightline-counts-{start:%Y%m%dT%H%MZ}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key="download_csv",
+        help="UTC, columns as in the database, and coverage.",
+    )

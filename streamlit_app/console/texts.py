@@ -1,0 +1,61 @@
+"""Numbers and times as people read them. Everything from the database goes through ``safe``."""
+
+from __future__ import annotations
+
+from html import escape
+
+from sightline.redact import redact
+
+DASH = "\u2013"
+
+
+def safe(text: object) -> str:
+    """``text`` without credentials, for use inside HTML."""
+    return escape(redact(text), quote=True)
+
+
+def number(value: float) -> str:
+    """A whole number with thin groups: 12 345."""
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def age(seconds: float | None) -> str:
+    """How long ago: 0.4 s, 42 s, 3 min, 2 h, 5 d."""
+    if seconds is None:
+        return "never"
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return duration(seconds)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    seconds = max(0, round(seconds))
+    for unit, size, small, small_size in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60)):
+        if seconds >= size:
+            rest = seconds % size // small_size
+            return f"{seconds // size} {unit} {rest} {small}" if rest else f"{seconds // size} {unit}"
+    return f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+
+
+def percent(share: float) -> str:
+    """0..1 as a percentage that says 100 % only when it is."""
+    if 0.995 <= share < 1:
+        return f"{int(share * 1000) / 10:.1f} %"
+    return f"{share * 100:.0f} %" if share >= 0.01 or share == 0 else "<1 %"
+
+
+def milliseconds(value: float | None) -> str:
+    """Milliseconds with as many digits as matter."""
+    if value is None:
+        return DASH
+    if value >= 10_000:
+        return f"{value / 1000:.0f} s"
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def step_name(step_s: int) -> str:
+    """A length of bucket by its name."""
+    names = {60: "1 min", 300: "5 min", 900: "15 min", 3600: "hour", 86_400: "day"}
+    return names.get(step_s, duration(step_s))

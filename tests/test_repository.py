@@ -1,0 +1,162 @@
+"""The repository tests itself: imports, sample config, commands, contracts, and what must not be in it."""
+
+import argparse
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from sightline import triton
+from sightline.cli import build_parser
+from sightline.config import json_schema, parse_config
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "client" / "sightline"
+
+#: The package from the bottom up. A module imports only from lines above its own.
+LAYERS = """
+assignment backoff classes coverage entities errors kalman numerics processes redact rtspfeed stats tables
+clock config detector dialects engine geometry migrations picture queries records shm tritoninstall tritonlog
+backend clips demux mailbox readonly regions rtspserver scenes served stream tracker tritonserver upserts
+windows
+demo logs messages pipeline source spool store triton
+delivery feed
+worker writer
+metrics supervisor
+http
+cli
+"""
+#: The core needs no camera, server or database to be tested.
+CORE = {"entities", "geometry", "kalman", "assignment", "tracker", "coverage", "windows"}
+HEAVY = {"av", "tritonclient", "grpc", "sqlmodel", "sqlalchemy"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name under ``sightline``; folders count as one."""
+    files = {path.stem: path for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+    return files | {path.parent.name: path for path in PACKAGE.glob("*/__init__.py")}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "sightline":
+                yield from (f"sightline.{name.name}" for name in node.names)
+            else:
+                yield node.module
+
+
+def test_every_module_imports_only_from_below() -> None:
+    layer_of = {
+        name: level for level, line in enumerate(LAYERS.strip().splitlines()) for name in line.split()
+    }
+    assert set(layer_of) == set(modules()), "LAYERS names every module once"
+    wrong = [
+        f"{name} imports {used}"
+        for name, path in modules().items()
+        for module in imports(path)
+        if module.startswith("sightline.")
+        if (used := module.split(".")[1]) != name and layer_of[used] >= layer_of[name]
+    ]
+    assert wrong == []
+
+
+def test_the_core_needs_no_camera_server_or_database() -> None:
+    wrong = [
+        f"{name} imports {module}"
+        for name in CORE
+        for module in imports(modules()[name])
+        if module.split(".")[0] in HEAVY
+    ]
+    assert wrong == []
+
+
+def test_the_package_never_imports_ultralytics() -> None:
+    found = [
+        path for path in PACKAGE.rglob("*.py") if "ultralytics" in {m.split(".")[0] for m in imports(path)}
+    ]
+    assert found == []
+
+
+def test_the_sample_configuration_loads_and_names_every_key() -> None:
+    raw = yaml.safe_load((ROOT / "config.example.yml").read_text())
+    loaded = parse_config(raw)
+    assert loaded.problems == ()
+    assert len(loaded.cameras) == 2
+    jsonschema.validate(raw, json_schema())
+    properties = json_schema()["properties"]
+    assert set(raw) == set(properties), "the sample is the manual: every key stands in it"
+    for key in ("triton", "database", "http", "allow"):
+        wanted = json_schema()["$defs"][properties[key]["$ref"].split("/")[-1]]["properties"]
+        assert set(raw[key]) == set(wanted)
+
+
+def commands(parser: argparse.ArgumentParser, name: str = "sightline") -> Iterator[tuple[str, str]]:
+    """Every command that can be run, with its help."""
+    nested = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not nested:
+        yield name, parser.format_help()
+    for action in nested:
+        for word, child in action.choices.items():
+            yield from commands(child, f"{name} {word}")
+
+
+@pytest.mark.parametrize(("command", "text"), list(commands(build_parser())))
+def test_every_command_has_help_and_stands_in_the_readme(command: str, text: str) -> None:
+    assert "show this help" in text
+    assert build_parser().prog in text
+    assert f"`{command}`" in (ROOT / "README.md").read_text()
+
+
+def test_the_tensors_of_the_served_detector_are_those_of_the_code() -> None:
+    config = text_format.Parse(
+        (ROOT / "model_repository/detector/config.pbtxt").read_text(), model_config_pb2.ModelConfig()
+    )
+    found = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in [*config.input, *config.output]}
+    assert found == {
+        triton.INPUT: (model_config_pb2.TYPE_UINT8, [-1, -1]),
+        "num_dets": (model_config_pb2.TYPE_INT32, [1]),
+        "det_boxes": (model_config_pb2.TYPE_FP32, [-1, 4]),
+        "det_scores": (model_config_pb2.TYPE_FP32, [-1]),
+        "det_classes": (model_config_pb2.TYPE_INT32, [-1]),
+    }
+    assert list(triton.OUTPUTS) == [tensor.name for tensor in config.output]
+
+
+def tracked_files() -> list[Path]:
+    """What git knows, or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_weights_videos_or_pictures_are_in_the_repository() -> None:
+    kinds = {".pt", ".onnx", ".plan", ".engine", ".mp4", ".h264", ".jpg", ".jpeg", ".png", ".npz"}
+    assert [path for path in tracked_files() if path.suffix.lower() in kinds] == []
+    assert [path for path in tracked_files() if path.stat().st_size > 1 << 20] == []
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in tracked_files()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+        if not (path.parent / target).exists()
+    ]
+    assert broken == []
