@@ -137,7 +137,7 @@ def measure(options: argparse.Namespace, url: str, frames: Sequence[np.ndarray])
         data.write_text(json.dumps({"data": [_as_json(frame) for frame in frames]}))
         command = [str(program), "-m", options.model, "-i", "grpc", "-u", url, "--input-data", str(data)]
         command += ["--shared-memory", options.shared_memory, "--concurrency-range", options.concurrency]
-        command += _how_long(options) + ["--percentile", "99", "-f", str(report.with_suffix(".csv"))]
+        command += [*_how_long(options), "--percentile", "99", "-f", str(report.with_suffix(".csv"))]
         if options.shared_memory == "system":
             command += ["--output-shared-memory-size", str(OUTPUT_BYTES)]
         try:
