@@ -1,0 +1,89 @@
+"""Real pictures for perf_analyzer: frames of a video, scaled as a client scales them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from sightline.errors import ServerError
+from sightline.geometry import fit_size
+from sightline.picture import YuvPicture
+
+PICTURES = 16
+_SPAN = 600  # frames of the video that the pictures are spread over
+
+
+def picture_size(http: str, model: str, source: Path | None) -> tuple[int, int]:
+    """Width and height to send: the input's, scaled to fit the network that is served.
+
+    Raises:
+        ServerError: the server gives no answer, or the model does not say what it takes.
+    """
+    parameters = model_config(http, model).get("parameters", {})
+    if "network_width" not in parameters:  # an ensemble: what it is stands in its step
+        parameters = model_config(http, "yolo").get("parameters", {})
+    try:
+        width, height = (int(parameters[f"network_{side}"]["string_value"]) for side in ("width", "height"))
+    except KeyError as error:
+        raise ServerError(
+            f"{model!r} does not say what size it takes: parameter {error} is missing"
+        ) from error
+    if source is None:
+        return width, height
+    with av.open(str(source)) as container:
+        frame = next(container.decode(video=0))
+    return fit_size(frame.width, frame.height, width, height)
+
+
+def model_config(http: str, model: str) -> dict[str, Any]:
+    """The configuration with which a model is served."""
+    return get_json(f"{http}/v2/models/{model}/config")
+
+
+def get_json(url: str) -> dict[str, Any]:
+    """What a server answers.
+
+    Raises:
+        ServerError: nothing, or an error.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except OSError as error:
+        raise ServerError(f"{url} gives no answer: {error}") from error
+    return found
+
+
+def pictures(source: Path | None, width: int, height: int) -> list[np.ndarray]:
+    """Up to 16 pictures, uint8 [3/2·height, width], I420, spread over the first frames of the video.
+
+    Without a video: noise.
+    """
+    if source is None:
+        rng = np.random.default_rng(0)
+        return list(rng.integers(0, 256, (PICTURES, height * 3 // 2, width), np.uint8))
+    scaler = av.video.reformatter.VideoReformatter()
+    found = []
+    with av.open(str(source)) as container:
+        for frame in islice(container.decode(video=0), 0, _SPAN, _SPAN // PICTURES):
+            found.append(np.empty((height * 3 // 2, width), np.uint8))
+            YuvPicture(frame, scaler).write_i420(found[-1])
+    return found[:PICTURES]
+
+
+def write_input(frames: Sequence[np.ndarray], path: Path) -> Path:
+    """The pictures as perf_analyzer takes them."""
+    data = [
+        {"frame": {"b64": base64.b64encode(frame.tobytes()).decode(), "shape": list(frame.shape)}}
+        for frame in frames
+    ]
+    path.write_text(json.dumps({"data": data}))
+    return path
