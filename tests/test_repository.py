@@ -25,7 +25,7 @@ LAYERS = """
 assignment backoff classes coverage entities errors kalman numerics processes redact rtspfeed stats tables
 clock config detector dialects engine geometry migrations picture queries records shm tritoninstall tritonlog
 backend clips demux mailbox readonly regions rtspserver scenes served stream tracker tritonserver upserts
-windows
+tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed
 worker writer

@@ -29,6 +29,9 @@ _PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
+_NOT_SHAPING = {"url", "sub_url", "enabled", "keep_tracks", "keep_tracks_max_bytes", "time_code"}
+
+
 class RtspTransport(StrEnum):
     """How RTP travels."""
 
@@ -90,6 +93,15 @@ class CameraOptions(_Strict):
     max_clock_skew_s: Annotated[float, Field(gt=0)] = Field(
         10.0, description="A camera clock further off than this from ours is not believed."
     )
+    keep_tracks: Path | None = Field(
+        None, description="Folder for what the tracker saw, frame by frame; null keeps nothing."
+    )
+    keep_tracks_max_bytes: Annotated[int, Field(ge=100_000)] = Field(
+        200_000_000, description="Bound of a camera's kept tracks; the older half goes first."
+    )
+    time_code: bool = Field(
+        False, description="Read the time code of a simulated camera's pictures into the kept tracks."
+    )
 
 
 class Camera(CameraOptions):
@@ -108,7 +120,7 @@ class Camera(CameraOptions):
     @property
     def config_hash(self) -> str:
         """SHA-256 (first 16 hex digits) of what shapes this camera's counts; URLs are left out."""
-        shaping = self.model_dump(mode="json", exclude={"url", "sub_url", "enabled"})
+        shaping = self.model_dump(mode="json", exclude=_NOT_SHAPING)
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -18,6 +18,7 @@
     ├── StoreError             results could not be written
     │   ├── StoreUnavailable     locked, full or away: spooled and retried
     │   └── SchemaError          the database is newer than this program, or cannot be migrated
+    ├── TrackLogError          kept tracks cannot be read
     └── ServerError            the embedded Triton or another program could not be started
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
@@ -119,3 +120,7 @@ class SchemaError(StoreError):
 
 class ServerError(SightlineError):
     """A server program could not be installed or started."""
+
+
+class TrackLogError(SightlineError):
+    """A file of kept tracks cannot be read; the text says where."""

@@ -55,6 +55,16 @@ class YuvPicture:
         self.scale_s = time.perf_counter() - started
         _copy_planes(scaled, out, width, height)
 
+    def luma(self) -> U8 | None:
+        """The Y plane as decoded, uint8 [height, width], a view; None when the format has no such plane."""
+        frame = self._frame
+        luma_first = frame.format.name.startswith(("yuv4", "yuvj4", "nv12"))
+        if not luma_first or frame.format.components[0].bits != 8:
+            return None
+        plane = frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8, frame.height * plane.line_size)
+        return rows.reshape(frame.height, plane.line_size)[:, : frame.width]
+
     def _as_i420(self, width: int, height: int) -> VideoFrame:
         frame = self._frame
         full = frame.color_range == ColorRange.JPEG or frame.format.name in _FULL_RANGE

@@ -11,10 +11,11 @@ import time
 from collections import deque
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sightline.classes import ClassTable, renumber
 from sightline.detector import Detector
-from sightline.entities import Detections, Frame, ModelInfo
+from sightline.entities import Detections, Frame, ModelInfo, Tracks
 from sightline.errors import (
     DetectorError,
     DetectorOutdated,
@@ -31,6 +32,15 @@ log = logging.getLogger(__name__)
 
 #: Every stage of a frame that is timed, in order.
 STAGES = ("receive", "decode", "queue", "scale", "write", "infer", "track", "windows", "total")
+
+
+class Keeper(Protocol):
+    """Something that keeps what the tracker saw."""
+
+    def keep(
+        self, frame: Frame, detections: Detections, tracks: Tracks, class_names: tuple[str, ...]
+    ) -> None:
+        """Take one tracked frame; class ids of both are places in ``class_names``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Pipeline:
         self._stages = stages
         self._most_in_flight = in_flight
         self._deadline_s = deadline_s
+        self.keeper: Keeper | None = None  # of what the tracker saw
         self._in_flight: deque[_InFlight] = deque()
         self._size: tuple[int, int] | None = None
         self.classes = classes or ClassTable()
@@ -147,6 +158,8 @@ class Pipeline:
         tracks = self.tracker.update(detections, frame.capture_time)
         tracked = time.perf_counter()
         self.windows.observe(tracks, frame.capture_time, frame.clock_source)
+        if self.keeper is not None:
+            self.keeper.keep(frame, detections, tracks, self.classes.names)
         self._stages.observe("track", tracked - started)
         self._stages.observe("windows", time.perf_counter() - tracked)
         self._stages.observe("total", time.monotonic() - frame.received_s)

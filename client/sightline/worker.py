@@ -18,6 +18,7 @@ from typing import Any
 from sightline.backoff import Backoff
 from sightline.classes import ClassTable
 from sightline.clock import UtcClock
+from sightline.config import Camera
 from sightline.entities import CameraState, CameraStatus, Checkpoint
 from sightline.errors import DetectorError, SourceEnded
 from sightline.feed import Feed, OpenGate
@@ -28,6 +29,7 @@ from sightline.pipeline import STAGES, Pipeline
 from sightline.source import Source
 from sightline.stats import RateMeter, StageTimes
 from sightline.tracker import Tracker, TrackerOptions
+from sightline.tracklog import TrackLog
 from sightline.triton import TritonDetector
 from sightline.windows import WindowCounter
 
@@ -75,7 +77,9 @@ class Worker:
         self._detector_backoff = Backoff(0.2, 1.0)
         self._detector_problem = "not connected yet"
         self._next_connect_s = 0.0
+        self._track_log = _make_track_log(camera)
         self._pipeline = self._make_pipeline(spec.resume)
+        self._pipeline.keeper = self._track_log
         self._fps = RateMeter()
         self._server_times: dict[str, dict[str, float]] = {}
         self._next_server_times_s = 0.0
@@ -241,7 +245,15 @@ class Worker:
     def _end(self) -> None:
         ended = self._feed.stop(timeout_s=3.0)
         self._report()
+        if self._track_log is not None:
+            self._track_log.close()
         self._detector.close()
         self._connection.close()
         if not ended:
             os._exit(EXIT_HANGING)  # the interpreter would wait for the hanging thread
+
+
+def _make_track_log(camera: Camera) -> TrackLog | None:
+    if camera.keep_tracks is None:
+        return None
+    return TrackLog(camera.keep_tracks, camera.name, camera.keep_tracks_max_bytes, time_code=camera.time_code)
