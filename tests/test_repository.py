@@ -23,9 +23,9 @@ PACKAGE = ROOT / "client" / "sightline"
 #: The package from the bottom up. A module imports only from lines above its own.
 LAYERS = """
 assignment backoff classes coverage entities errors kalman numerics processes redact rtspfeed stats tables
-clock config detector dialects engine geometry migrations picture queries records shm tritoninstall tritonlog
-backend clips demux mailbox readonly regions rtspserver scenes served stream tracker tritonserver upserts
-tracklog windows
+clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
+backend clips demux mailbox readonly rtspserver scenes served shm stream tracker tritonserver upserts
+regions tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed
 worker writer

@@ -16,16 +16,16 @@ import os
 import re
 from collections import deque
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from sightline.entities import U8
+from sightline.cuda import Cuda, DevicePicture
+from sightline.entities import U8, Picture
 from sightline.errors import SharedMemoryError
 
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108  where POSIX shared memory lives
 PREFIX = "sightline-camera-"  # not shared with the embedded Triton, whose own regions nobody locks
-_NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 
 class Segment(Protocol):
@@ -133,54 +133,61 @@ class HostSegment:
 
 
 class CudaSegment:
-    """CUDA shared memory: written in host memory, then copied once to the GPU that Triton uses."""
+    """CUDA shared memory: pictures of the host are copied there once, pictures on the GPU stay on it."""
 
-    def __init__(self, name: str, slots: int, slot_bytes: int, *, device: int = 0) -> None:
+    def __init__(
+        self, name: str, slots: int, slot_bytes: int, *, device: int = 0, runtime: Any = None
+    ) -> None:
         """Allocate on the GPU.
 
         Raises:
             SharedMemoryError: no CUDA library, no GPU, or no memory on it.
         """
-        try:
-            from tritonclient.utils import cuda_shared_memory  # noqa: PLC0415  needs the extra `cuda`
-        except Exception as error:  # the import fails in many ways without a driver
-            raise SharedMemoryError(f"CUDA shared memory is not usable here: {error}") from error
-        self._cuda = cuda_shared_memory
+        self._cuda = Cuda(device, runtime)
         self.name = name
         self.slots = slots
         self.slot_bytes = _page_aligned(slot_bytes)
         self.device = device
         self._staging = np.empty((slots, self.slot_bytes), np.uint8)
+        self._address = self._cuda.allocate(slots * self.slot_bytes)
         try:
-            self._region = cuda_shared_memory.create_shared_memory_region(
-                name, slots * self.slot_bytes, device
-            )
-        except Exception as error:  # the binding raises its own types
-            raise SharedMemoryError(f"no CUDA shared memory on GPU {device}: {error}") from error
-
-    @property
-    def raw_handle(self) -> bytes:
-        """The CUDA IPC handle that the server opens."""
-        return bytes(self._cuda.get_raw_handle(self._region))
+            self.raw_handle = self._cuda.handle(self._address)  # by which the server opens it
+        except SharedMemoryError:
+            self.close()
+            raise
 
     def view(self, slot: int, rows: int, width: int) -> U8:
         """A writable uint8 [rows, width] in host memory; :meth:`flush` takes it to the GPU."""
         return self._staging[slot, : rows * width].reshape(rows, width)
 
+    def address(self, slot: int) -> int:
+        """Where a slot begins in the GPU's memory."""
+        return self._address + slot * self.slot_bytes
+
     def flush(self, slot: int, byte_size: int) -> None:
         """Copy the slot to the GPU; returns when it is there."""
-        self._cuda.set_shared_memory_region(
-            self._region, [self._staging[slot, :byte_size]], offset=slot * self.slot_bytes
-        )
+        self._cuda.copy(self.address(slot), self._staging[slot].ctypes.data, byte_size)
 
     def close(self) -> None:
         """Free the GPU memory."""
-        self._cuda.destroy_shared_memory_region(self._region)
+        self._cuda.free(self._address)
 
 
-def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA driver, so that CUDA shared memory is worth trying."""
-    return _NVIDIA_DRIVER.exists()
+def write_picture(segment: Segment, slot: int, rows: int, width: int, picture: Picture) -> None:
+    """Scale a picture into a slot: on the GPU when both are there, else through the host's memory.
+
+    Args:
+        segment: where to.
+        slot: acquired, so that nobody reads it.
+        rows: 3/2·height of the scaled picture.
+        width: of the scaled picture, in pixels.
+        picture: what to scale.
+    """
+    if isinstance(segment, CudaSegment) and isinstance(picture, DevicePicture):
+        picture.write_device(segment.address(slot), rows, width, segment.device)
+        return
+    picture.write_i420(segment.view(slot, rows, width))
+    segment.flush(slot, rows * width)
 
 
 def segment_prefix(camera: str) -> str:

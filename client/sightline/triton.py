@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sightline.config import Transport, TritonOptions
+from sightline.cuda import has_gpu
 from sightline.entities import Detections, Frame, ModelInfo, check_detections
 from sightline.errors import (
     DetectorError,
@@ -32,7 +33,7 @@ from sightline.errors import (
 from sightline.geometry import fit_size
 from sightline.regions import close_region, open_region, reclaim_regions
 from sightline.served import ServedModels
-from sightline.shm import HostSegment, Segment, SlotPool, has_gpu, remove_abandoned, segment_prefix
+from sightline.shm import HostSegment, Segment, SlotPool, remove_abandoned, segment_prefix, write_picture
 from sightline.stats import StageTimes
 from sightline.stream import InferStream
 
@@ -225,10 +226,8 @@ class TritonDetector:
         picture = frame.picture
         width, height = fit_size(picture.width, picture.height, info.network_width, info.network_height)
         rows = height * 3 // 2
-        view = segment.view(slot, rows, width)
         started = time.perf_counter()
-        picture.write_i420(view)
-        segment.flush(slot, rows * width)
+        write_picture(segment, slot, rows, width, picture)
         written = time.perf_counter()
         self._stages.observe("scale", picture.scale_s)
         self._stages.observe("write", written - started - picture.scale_s)

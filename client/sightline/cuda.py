@@ -1,0 +1,101 @@
+"""Memory of an NVIDIA GPU, through the CUDA runtime (``cuda.bindings``, extra ``cuda``).
+
+One seam: the runtime is a module whose functions answer ``(error, value, …)``. Tests hand in one that keeps
+"device" memory in the host's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from sightline.entities import Picture
+from sightline.errors import SharedMemoryError
+
+_NVIDIA_DRIVER = Path("/dev/nvidiactl")
+_STREAM = 0  # the device's default stream: FFmpeg's decoder and CuPy use it too, so work is in order
+
+
+@runtime_checkable
+class DevicePicture(Picture, Protocol):
+    """A picture that lies in the memory of a GPU."""
+
+    def write_device(self, address: int, rows: int, width: int, device: int) -> None:
+        """Scale to uint8 I420 [rows, width] at an address of the GPU's memory; returns when it is there.
+
+        Args:
+            address: of rows · width bytes.
+            rows: 3/2·height, both even as for :meth:`Picture.write_i420`.
+            width: in pixels.
+            device: number of the GPU that the address is on.
+        """
+
+
+class Cuda:
+    """One GPU; a thread that calls it makes that GPU its current one."""
+
+    def __init__(self, device: int = 0, runtime: Any = None) -> None:
+        """Make the GPU the calling thread's.
+
+        Args:
+            device: its number.
+            runtime: in place of ``cuda.bindings.runtime``.
+
+        Raises:
+            SharedMemoryError: no CUDA library, no driver or no such GPU.
+        """
+        self.device = device
+        self._runtime = runtime or _import_runtime()
+        self._call("cudaSetDevice", device)
+
+    def allocate(self, byte_size: int) -> int:
+        """The address of new memory on the GPU."""
+        return int(self._call("cudaMalloc", byte_size))
+
+    def free(self, address: int) -> None:
+        """Give memory back."""
+        self._call("cudaFree", address)
+
+    def handle(self, address: int) -> bytes:
+        """The 64 bytes by which another process opens the memory that begins at ``address``."""
+        made = self._call("cudaIpcGetMemHandle", address)
+        return ctypes.string_at(made.getPtr(), self._runtime.CUDA_IPC_HANDLE_SIZE)
+
+    def copy(self, to: int, source: int, byte_size: int) -> None:
+        """Copy between any two addresses; returns when the bytes are there, for other processes too."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDefault
+        self._call("cudaMemcpyAsync", to, source, byte_size, kind, _STREAM)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when everything asked of the default stream is done."""
+        self._call("cudaStreamSynchronize", _STREAM)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """One call of the runtime; its value, if it gives one.
+
+        Raises:
+            SharedMemoryError: the runtime reports an error; the text names call and error.
+        """
+        try:
+            error, *values = getattr(self._runtime, name)(*arguments)
+        except (RuntimeError, OSError) as problem:  # a library that is missing shows at the first call
+            raise SharedMemoryError(f"CUDA cannot be used: {problem}") from problem
+        if int(error):
+            _, text = self._runtime.cudaGetErrorString(error)
+            raise SharedMemoryError(f"{name} on GPU {self.device}: {text.decode(errors='replace')}")
+        return values[0] if values else None
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA driver, so that a GPU is worth trying."""
+    return _NVIDIA_DRIVER.exists()
+
+
+def _import_runtime() -> Any:
+    try:
+        from cuda.bindings import runtime  # noqa: PLC0415  needs the extra `cuda`
+    except ImportError as error:
+        raise SharedMemoryError(f"no CUDA library: install sightline[cuda] ({error})") from error
+    return runtime
