@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import repository
-from repository import CONFIGS, STEPS, RepositoryError
+from repository import PYTHON, STEPS, RepositoryError, config_names
 
 DETECTOR = "detector"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -82,7 +82,7 @@ def write(folder: Path, name: str, version: int) -> None:
     place = folder / name
     place.mkdir(exist_ok=True)
     _link_version(template, place, version)
-    for config in CONFIGS:
+    for config in config_names(template, place):
         source = next((path for path in (place / config, template / config) if path.is_file()), None)
         if source is not None:
             (place / config).parent.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ def remove_steps(folder: Path, version: int) -> None:
 
 def configs(folder: Path, name: str) -> dict[Path, str | None]:
     """The texts of a detector's configurations, to be put back by :func:`restore`."""
-    paths = (folder / name / config for config in CONFIGS)
+    paths = (folder / name / config for config in config_names(folder / name, folder / DETECTOR))
     return {path: path.read_text() if path.is_file() else None for path in paths}
 
 
@@ -118,7 +118,7 @@ def restore(saved: Mapping[Path, str | None]) -> None:
 
 
 def _configs(place: Path) -> list[Path]:
-    return [place / config for config in CONFIGS if (place / config).is_file()]
+    return [place / config for config in config_names(place) if (place / config).is_file()]
 
 
 def _write_step(folder: Path, step: str, version: int, manifest: Mapping[str, Any]) -> None:
@@ -126,7 +126,7 @@ def _write_step(folder: Path, step: str, version: int, manifest: Mapping[str, An
     place = folder / name
     place.mkdir(exist_ok=True)
     _link_version(folder / step, place, version)
-    for config in CONFIGS:
+    for config in config_names(folder / step):
         source = folder / step / config
         if source.is_file():
             (place / config).parent.mkdir(exist_ok=True)
@@ -144,7 +144,7 @@ def _link_version(source: Path, place: Path, version: int) -> None:
 def _configured(text: str, name: str, version: int, manifest: Mapping[str, Any]) -> str:
     """A configuration for one version under a name; what an operator has tuned in it stays."""
     parameters = repository.parameters_of(manifest)
-    if 'backend: "python"' in text:  # the CPU's arithmetic is set in its configuration, not by the export
+    if PYTHON in text:  # the CPU's arithmetic is set in its configuration, not by the export
         own = re.search(r'key: "precision" value \{ string_value: "(\w+)" \}', text)
         parameters["precision"] = own[1] if own else "fp32"
     if repository.BEGIN not in text:

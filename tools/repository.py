@@ -15,12 +15,14 @@ from typing import Any
 
 STEPS = ("preprocess", "yolo", "postprocess")
 MODELS = ("detector", *STEPS)
-CONFIGS = ("config.pbtxt", "configs/cpu.pbtxt")
+CONFIG = "config.pbtxt"
 #: The repository of this checkout: what is copied to start another one.
 SKELETON = Path(__file__).resolve().parent.parent / "model_repository"
 
 #: What a retired version's folders are called, with its number behind: Triton takes only plain numbers.
 RETIRED = ".retired-"
+#: What runs on the CPU has this line.
+PYTHON = 'backend: "python"'
 BEGIN = "# >>> parameters by tools/export.py"
 END = "# <<< parameters by tools/export.py"
 _BLOCK = re.compile(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$", re.MULTILINE | re.DOTALL)
@@ -45,6 +47,12 @@ def prepare_repository(folder: Path) -> None:
                 (folder / place.parent).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, folder / place)
     (folder / "detector" / "1").mkdir(parents=True, exist_ok=True)  # an ensemble has an empty version
+
+
+def config_names(*places: Path) -> list[str]:
+    """A model's configurations: ``config.pbtxt`` and every ``configs/<name>.pbtxt`` in one of its folders."""
+    named = {f"configs/{path.name}" for place in places for path in place.glob("configs/*.pbtxt")}
+    return [CONFIG, *sorted(named)]
 
 
 def versions(folder: Path) -> list[int]:
@@ -163,7 +171,7 @@ def write_configs(
     Args:
         folder: the model repository.
         parameters: key to text, in this order.
-        cpu: what differs in ``configs/cpu.pbtxt``.
+        cpu: what differs where a Python backend runs the network, as in ``configs/cpu.pbtxt``.
         tensors: name of a marked line to the ``dims: […]`` and, if need be, ``data_type: …`` it shall have.
 
     Raises:
@@ -171,10 +179,10 @@ def write_configs(
     """
     written = dict.fromkeys(MODELS, 0)
     for step in MODELS:
-        for name in CONFIGS:
+        for name in config_names(folder / step):
             path = folder / step / name
             if path.is_file() and BEGIN in path.read_text():
-                values = {**parameters, **(cpu if name != CONFIGS[0] else {})}
+                values = {**parameters, **(cpu if PYTHON in path.read_text() else {})}
                 replace(path, rewritten(path.read_text(), values, tensors))
                 written[step] += 1
     if not written["yolo"]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.engine import CpuEngine
+from sightline.engine import WAITING, CpuEngine
 from sightline.numerics import F32
 
 Found = tuple[F32, F32, NDArray[np.int32]]
@@ -41,8 +41,9 @@ class Settings:
         """
         if not path.is_file():
             raise FileNotFoundError(f"no network at {path}: put one there with tools/export.py")
-        streams = int(self._values.get("streams", "0"))
-        return CpuEngine(path, self.network, precision=self._value("precision"), streams=streams)
+        streams, waiting = int(self._values.get("streams", "0")), int(self._values.get("waiting", WAITING))
+        precision = self._value("precision")
+        return CpuEngine(path, self.network, precision=precision, streams=streams, waiting=waiting)
 
     def _value(self, key: str) -> str:
         if key not in self._values:

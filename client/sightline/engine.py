@@ -34,7 +34,13 @@ class CpuEngine:
     """
 
     def __init__(
-        self, path: Path, network: tuple[int, int], *, precision: str = "fp32", streams: int = 0
+        self,
+        path: Path,
+        network: tuple[int, int],
+        *,
+        precision: str = "fp32",
+        streams: int = 0,
+        waiting: int = WAITING,
     ) -> None:
         """Compile the network.
 
@@ -43,6 +49,7 @@ class CpuEngine:
             network: height and width to compile for.
             precision: a key of :data:`PRECISIONS`; what the arithmetic is done in.
             streams: pictures in flight, a thread each; 0: as many as there are cores.
+            waiting: pictures beyond those, see :data:`WAITING`.
 
         Raises:
             ValueError: the precision is unknown, or the file is no network.
@@ -60,7 +67,7 @@ class CpuEngine:
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
         }
         compiled = openvino.Core().compile_model(_with_i420_input(path, network), "CPU", options)
-        self._queue: Any = openvino.AsyncInferQueue(compiled, threads + WAITING)
+        self._queue: Any = openvino.AsyncInferQueue(compiled, threads + waiting)
         self._queue.set_callback(lambda request, collect: collect(request.get_output_tensor().data[0]))
 
     def submit(
