@@ -22,7 +22,7 @@ PACKAGE = ROOT / "client" / "sightline"
 
 #: The package from the bottom up. A module imports only from lines above its own.
 LAYERS = """
-assignment backoff classes coverage entities errors kalman numerics processes redact rtspfeed stats tables
+assignment backoff classes coverage entities errors kalman numerics processes redact rtspfeed signals stats tables
 clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
 backend clips demux mailbox readonly rtspserver scenes served shm stream tracker tritonserver upserts
 regions tracklog windows

@@ -6,14 +6,13 @@ python tools/simulate.py VIDEO… [--fps 5] [--copies 4] [--port 8554]
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from pathlib import Path
 
 from sightline.clips import copy_at_fps
 from sightline.errors import SightlineError
 from sightline.rtspserver import RtspServer
+from sightline.signals import stop_on_signals
 
 WATCH_EVERY_S = 0.5
 
@@ -21,9 +20,7 @@ WATCH_EVERY_S = 0.5
 def main() -> int:
     """Serve until Ctrl-C."""
     args = _parse()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     try:
         videos = [copy_at_fps(video, args.fps) if args.fps else video for video in args.video]
         names = {f"cam{i + 1}": videos[i % len(videos)] for i in range(args.copies or len(videos))}

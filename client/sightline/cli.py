@@ -7,7 +7,6 @@ import json
 import logging
 import signal
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import sightline
 from sightline.config import LoadedConfig, json_schema, load_config
 from sightline.errors import ConfigError, SightlineError
 from sightline.redact import redact
+from sightline.signals import on_signals, stop_on_signals
 
 log = logging.getLogger("sightline")
 
@@ -178,7 +178,8 @@ def _run(arguments: argparse.Namespace) -> int:
     supervisor = Supervisor(config, writer, until_end=arguments.until_end)
     try:
         http = HttpServer(config.options.http, supervisor, writer.health)
-        _on_signals(supervisor.stop, lambda: _reload(arguments.config, supervisor.reload))
+        stop, reload = supervisor.stop, lambda: _reload(arguments.config, supervisor.reload)
+        on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
         http.start()
         log.info("health, status and metrics at %s", http.url)
         try:
@@ -188,12 +189,6 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         writer.close(timeout_s=2.0)
     return 0
-
-
-def _on_signals(stop: Callable[[], None], reload: Callable[[], None]) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: stop())
-    signal.signal(signal.SIGINT, lambda *_: stop())
-    signal.signal(signal.SIGHUP, lambda *_: reload())
 
 
 def _reload(path: Path, use: Callable[[LoadedConfig], None]) -> None:
@@ -256,8 +251,7 @@ def _triton_install(_: argparse.Namespace) -> int:
 def _triton_serve(arguments: argparse.Namespace) -> int:
     from sightline.tritonserver import TritonServer
 
-    stop = threading.Event()
-    _on_signals(stop.set, lambda: None)
+    stop = stop_on_signals()
     server = TritonServer(
         arguments.model_repository,
         config_name=arguments.config_name,

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ import yaml
 from sightline.errors import ServerError
 from sightline.processes import spawn, terminate
 from sightline.rtspserver import RtspServer
+from sightline.signals import stop_on_signals
 from sightline.tritonserver import TritonServer
 
 ROOT = Path(__file__).resolve().parents[2]  # the checkout: models, tools and console live beside the package
@@ -36,9 +36,7 @@ CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 
 def run_demo(arguments: argparse.Namespace) -> int:
     """Start everything, print the console's URL, wait for Ctrl-C, stop everything."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     videos, model = find_inputs(arguments.video, arguments.model)
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

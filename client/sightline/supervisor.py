@@ -12,6 +12,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +126,7 @@ class Supervisor:
         self._writer = writer
         self._until_end = until_end
         self._stop = threading.Event()
-        self._reload: LoadedConfig | None = None
+        self._reload: deque[LoadedConfig] = deque(maxlen=1)  # the newest wins
         self._cameras: dict[str, _Camera] = {}
         self._problems: tuple[ConfigError, ...] = ()
         self._resume_states = writer.resume_states()
@@ -140,9 +141,8 @@ class Supervisor:
             self._use(self._config)
             while not self._stop.wait(TICK_S):
                 self.beat_s = time.monotonic()
-                if self._reload is not None:
-                    config, self._reload = self._reload, None
-                    self._use(config)
+                if self._reload:
+                    self._use(self._reload.pop())
                 for item in self._cameras.values():
                     self._watch(item)
                 if self._until_end and all(item.ended for item in self._cameras.values()):
@@ -152,12 +152,12 @@ class Supervisor:
             self._gate.cleanup()
 
     def stop(self) -> None:
-        """Ask :meth:`run` to return. May be called from a signal handler or another thread."""
+        """Ask :meth:`run` to return. Any thread may call it (a signal handler must not: see ``signals``)."""
         self._stop.set()
 
     def reload(self, config: LoadedConfig) -> None:
         """Ask for ``config`` to be used: only cameras that differ are touched. Any thread may call it."""
-        self._reload = config
+        self._reload.append(config)
 
     def statuses(self) -> list[CameraStatus]:
         """The newest status of every camera, misconfigured ones included. Any thread may call it."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from pathlib import Path
 
 import av
@@ -17,6 +15,7 @@ from sightline.scenes import truth
 from sightline.scenes.encode import CODECS, Coding, render, stream
 from sightline.scenes.formats import write_truth
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.signals import stop_on_signals
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -113,9 +112,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _stream(args: argparse.Namespace) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     try:
         stream(spec_of(args), _coding_of(args), args.url, stop.wait, args.start)
     except (av.error.OSError, av.error.EOFError):
