@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -119,7 +119,7 @@ class Pipeline:
             except SourceEnded:
                 if not self._in_flight:
                     raise
-        wait([self._in_flight[0].future], timeout=timeout_s)
+        self.mailbox.wait_woken(timeout_s)
         return None
 
     def _has_ended(self, item: _InFlight) -> bool:
