@@ -25,7 +25,7 @@ ultralytics: $(VENV)/.ready  ## Ultralytics (AGPL-3.0) in an environment of its 
 
 lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
-		--extra postgres --extra console --extra tools --extra scenes --extra dev pyproject.toml -o requirements/dev.txt
+		--extra postgres --extra console --extra tools --extra scenes --extra selftest --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra cuda pyproject.toml -o requirements/image.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
