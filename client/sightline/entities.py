@@ -46,6 +46,16 @@ class CameraState(StrEnum):
     STOPPED = "stopped"
 
 
+class EventKind(StrEnum):
+    """What a rule saw."""
+
+    CROSSING = "crossing"  # of a line
+    ENTER = "enter"  # of a zone
+    LEAVE = "leave"
+    LOITER = "loiter"
+    OCCUPANCY = "occupancy"
+
+
 class Picture(Protocol):
     """A decoded picture that can scale itself into memory that somebody else owns."""
 
@@ -174,6 +184,48 @@ class SourceWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something a rule saw of a confirmed track, or of a zone; ``docs/rules.md`` has the exact meaning.
+
+    An event never changes once it has been made. ``source``, ``kind``, ``place``, ``track_id``,
+    ``first_time`` and ``ordinal`` name it, so that a retry or a replay makes the same row.
+
+    Attributes:
+        source: the camera.
+        kind: what happened.
+        place: the line's or the zone's name.
+        track_id: whose; 0 for occupancy.
+        item_class: the track's class when the event was made; empty for occupancy.
+        event_time: when it happened, between two frames where it fell between them.
+        direction: crossing: forward (from the right to the left of the line, seen from its first point on)
+            or backward. Occupancy: above, or below again. Else None.
+        value: leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Else None.
+        x, y: the anchor at that moment, shares of the picture; None for occupancy.
+        confirmed_time: capture time of the frame after which the event was certain; never before event_time
+            while the camera's clock goes on.
+        unseen: the passage itself was not seen: the track began in the zone (enter), was lost in it (leave),
+            or passed while it was out of sight for more than a second.
+        first_time: capture time of the track's first box; event_time for occupancy.
+        ordinal: 0, 1, 2, … of this track at this place.
+    """
+
+    source: str
+    kind: EventKind
+    place: str
+    track_id: int
+    item_class: str
+    event_time: float
+    confirmed_time: float
+    direction: str | None = None
+    value: float | None = None
+    x: float | None = None
+    y: float | None = None
+    unseen: bool = False
+    first_time: float = 0.0
+    ordinal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What the served detector says of itself; a client needs no copy of it."""
 
@@ -197,6 +249,7 @@ class Checkpoint:
     count_windows: tuple[CountWindow, ...]
     source_windows: tuple[SourceWindow, ...]
     resume: Mapping[str, Any]  # JSON-able; opaque to everybody but the worker
+    events: tuple[Event, ...] = ()  # made since the checkpoint before
 
 
 @dataclass(frozen=True, slots=True)
