@@ -23,6 +23,13 @@ def test_a_camera_overrides_the_defaults() -> None:
     assert loaded.problems == ()
 
 
+TRIANGLE = [[0.1, 0.1], [1.2, 0.1], [0.1, 0.9]]
+
+
+def places(**values: object) -> dict[str, object]:
+    return {"url": "rtsp://h/", **values}
+
+
 @pytest.mark.parametrize(
     ("camera", "key", "text"),
     [
@@ -36,6 +43,34 @@ def test_a_camera_overrides_the_defaults() -> None:
         ({"url": "rtsp://h:port/"}, "url", "not a URL"),
         ({"url": "rtsp://u:{SIGHTLINE_NO_SUCH}@h/"}, "url", "SIGHTLINE_NO_SUCH"),
         ({"fps": 5}, "url", "required"),
+        (places(lines={"in": {"points": [[0.1, 0.1]]}}), "lines.in.points", "at least 2 points, found 1"),
+        (places(lines={"in": {"points": [[0.1, 0.1]] * 2}}), "lines.in.points", "no length"),
+        (places(lines={"in": {"points": [[0, 0], [1, 1], [1, 0], [0, 1]]}}), "lines.in.points", "crosses"),
+        (places(lines={"in": {"points": [[0, 0], [1, 1], [0.5, 0.5]]}}), "lines.in.points", "crosses"),
+        (places(lines={"in": {"points": [[0, 0], [640, 360]]}}), "lines.in.points", "not pixels"),
+        (places(lines={"in": {"points": [[0, 0], [1, "a"]]}}), "lines.in.points.1.1", "valid number"),
+        (places(lines={"in": {"points": [[0, 0], [1]]}}), "lines.in.points.1.1", "required"),
+        (places(lines={"in": {"points": [[0, 0], [1, float("nan")]]}}), "lines.in.points", "outside"),
+        (places(lines={"in": {}}), "lines.in.points", "required"),
+        (places(zones={"yard": {"points": [[0, 0], [1, 1]]}}), "zones.yard.points", "at least 3"),
+        (
+            places(zones={"yard": {"points": [[0, 0], [1, 1], [1, 0], [0, 1]]}}),
+            "zones.yard.points",
+            "the polygon crosses itself",
+        ),
+        (places(zones={"yard": {"points": [[0, 0], [1, 0], [0.5, 0]]}}), "zones.yard.points", "crosses"),
+        (
+            places(zones={"yard": {"points": [[0, 0], [1, 0], [1, 1], [0, 0]]}}),
+            "zones.yard.points",
+            "repeats",
+        ),
+        (
+            places(zones={"yard": {"points": TRIANGLE, "loiter_s": 0}}),
+            "zones.yard.loiter_s",
+            "greater than 0",
+        ),
+        (places(zones={"yard": {"points": TRIANGLE, "max": 3}}), "zones.yard.max", "spelling"),
+        (places(zones={"": {"points": TRIANGLE}}), "zones..[key]", "at least 1"),
         ("rtsp://h/", "url", "must be a map"),
     ],
 )
@@ -117,3 +152,23 @@ def test_every_option_is_described() -> None:
 def test_errors_cross_processes() -> None:
     error = pickle.loads(pickle.dumps(ConfigError("fps", "is wrong", camera="door")))
     assert (error.camera, error.key, str(error)) == ("door", "fps", "camera 'door', key 'fps': is wrong")
+
+
+def test_lines_and_zones_are_defaults_that_a_camera_replaces_and_that_shape_the_hash() -> None:
+    zones = {"yard": {"points": TRIANGLE, "loiter_s": 5}}
+    raw = {
+        "zones": zones,
+        "cameras": {
+            "plain": places(),
+            "other": places(zones={"yard": {"points": TRIANGLE}}),
+            "none": places(zones={}),
+        },
+    }
+    cameras = parse_config(raw).cameras
+    assert cameras["plain"].zones["yard"].loiter_s == 5
+    assert cameras["other"].zones["yard"].points[1] == (1.2, 0.1)
+    assert len({camera.config_hash for camera in cameras.values()}) == 3
+    assert pickle.loads(pickle.dumps(cameras["plain"])).zones == cameras["plain"].zones
+    jsonschema.validate(raw, json_schema())
+    with pytest.raises(ConfigError, match=r"zones\.yard\.points"):
+        parse_config({"zones": {"yard": {"points": [[0, 0]]}}, "cameras": {}})

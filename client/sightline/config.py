@@ -22,6 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from sightline.errors import ConfigError
+from sightline.places import MAX_PLACES, Line, PlaceName, Zone
 
 SECRETS_FOLDER = Path("/run/secrets")
 DAY_S = 86_400
@@ -102,6 +103,12 @@ class CameraOptions(_Strict):
     time_code: bool = Field(
         False, description="Read the time code of a simulated camera's pictures into the kept tracks."
     )
+    lines: Annotated[dict[PlaceName, Line], Field(max_length=MAX_PLACES)] = Field(
+        default_factory=dict, description="Lines by name; who crosses one makes an event."
+    )
+    zones: Annotated[dict[PlaceName, Zone], Field(max_length=MAX_PLACES)] = Field(
+        default_factory=dict, description="Zones by name; who enters, leaves or stays makes an event."
+    )
 
 
 class Camera(CameraOptions):
@@ -120,7 +127,8 @@ class Camera(CameraOptions):
     @property
     def config_hash(self) -> str:
         """SHA-256 (first 16 hex digits) of what shapes this camera's counts; URLs are left out."""
-        shaping = self.model_dump(mode="json", exclude=_NOT_SHAPING)
+        dumped = self.model_dump(mode="json", exclude=_NOT_SHAPING)
+        shaping = {key: value for key, value in dumped.items() if value != {}}  # as before there were places
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 
