@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto
 
 import heads
+import packed
 
 LONG_SIDE = 640
 MULTIPLE = 32
@@ -44,6 +45,7 @@ def read_source(path: Path, labels: Path | None) -> Source:
         onnx.checker.check_model(model)
     except Exception as error:  # onnx raises protobuf's own errors
         raise SourceUnusable(f"{path.name} is no ONNX network: {error}") from error
+    model = packed.unpack(model)
     metadata = {item.key: item.value for item in model.metadata_props}
     _check_input(model)
     names = read_labels(labels) if labels else names_of(metadata)

@@ -1,0 +1,162 @@
+"""Draws the pictures that the bundled detector learns from, and those it is judged by, into a folder.
+
+    python tools/train/generate.py OUT --set train
+    python tools/train/generate.py OUT --set heldout
+
+Each camera of the plan becomes ``NAME.npy`` (uint8 [pictures, 3/2·height, width], I420 as the server gets it)
+and ``NAME.npz`` (its boxes). What is there already is not drawn again. Seeds of the two sets are disjoint by
+construction, see :data:`SEEDS`: the demo and the self-test use seeds below those of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.scenes import timecode
+from sightline.scenes.sampling import samples
+from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.scenes.timecode import TimeCode
+from sightline.scenes.visibility import FrameTruth
+
+U8 = NDArray[np.uint8]
+#: Class ids of the detector are places in this list.
+CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
+#: First seed of each set; the held-out seeds end where those of training begin.
+SEEDS = {"heldout": 900, "train": 1000}
+#: Cameras of each scene, pictures of each camera, seconds between two pictures.
+TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
+#: The same, and how many cameras see a clear day and how many each of the other conditions.
+HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
+LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
+#: Of the training pictures, how many went through a codec, and its quality (x264's crf).
+CODED_SHARE, CRF = 0.6, (20, 36)
+TIME_CODE_SHARE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A camera of the plan: ``count`` pictures, ``gap_s`` apart."""
+
+    spec: SceneSpec
+    count: int
+    gap_s: float
+    start_s: float
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        s = self.spec
+        return f"{s.scene}-{s.seed}-{s.light}-{s.weather}-{s.camera}"
+
+
+def training_plan() -> list[Shot]:
+    """Cameras to learn from, mixed, so that the first few hundred pictures are a fair sample already."""
+    random = np.random.default_rng(SEEDS["train"])
+    shots = []
+    for scene in SCENES:
+        cameras, count, gap_s = TRAIN[scene]
+        for i in range(cameras):
+            light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
+            weather = WEATHERS[int(random.random() < RAIN_SHARE)]
+            spec = SceneSpec(scene, SEEDS["train"] + i, light, weather, camera=i % 3)
+            shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5))))
+    return [shots[int(i)] for i in random.permutation(len(shots))]
+
+
+def heldout_plan() -> list[Shot]:
+    """Cameras to be judged by: every light and weather of every scene, seeds that were never learnt from."""
+    shots = []
+    for scene in SCENES:
+        plain, each, count, gap_s = HELDOUT[scene]
+        conditions = [(light, weather) for light in LIGHTS for weather in WEATHERS]
+        cameras = [conditions[0]] * plain + [kind for kind in conditions[1:] for _ in range(each)]
+        for i, (light, weather) in enumerate(cameras):
+            spec = SceneSpec(scene, SEEDS["heldout"] + i, light, weather, camera=i % 3)
+            shots.append(Shot(spec, count, gap_s, 1.5))
+    return shots
+
+
+PLANS = {"train": training_plan, "heldout": heldout_plan}
+
+
+def boxes_of(truth: FrameTruth, index: int) -> NDArray[np.float32]:
+    """Rows of picture, class, full box, visible box, occlusion, truncation: float32 [N, 12], pixels."""
+    known = [i for i, kind in enumerate(truth.kinds) if kind in CLASSES]
+    rows = np.zeros((len(known), 12), np.float32)
+    rows[:, 0] = index
+    rows[:, 1] = [CLASSES.index(truth.kinds[i]) for i in known]
+    rows[:, 2:6], rows[:, 6:10] = truth.full_xyxy[known], truth.visible_xyxy[known]
+    rows[:, 10], rows[:, 11] = truth.occlusion[known], truth.truncation[known]
+    return rows
+
+
+def frames(shot: Shot) -> Iterator[tuple[U8, NDArray[np.float32]]]:
+    """I420 pictures and their boxes; some with a time code, some through a codec, as streams have them."""
+    random = np.random.default_rng([shot.spec.seed, zlib.crc32(shot.name.encode())])
+    length_s = shot.count * shot.gap_s
+    for index, sample in enumerate(samples(shot.spec, 1 / shot.gap_s, length_s, shot.start_s)):
+        picture = sample.picture.copy()
+        if random.random() < TIME_CODE_SHARE:
+            scene_ms, utc_ms = (int(v) for v in random.integers(0, 1 << 32, 2))
+            timecode.draw(picture, TimeCode(scene_ms, utc_ms))
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        if random.random() < CODED_SHARE:
+            frame = coded(frame, int(random.integers(*CRF)))
+        yield frame.to_ndarray(), boxes_of(sample.truth, index)
+
+
+def coded(frame: av.VideoFrame, crf: int) -> av.VideoFrame:
+    """The picture as H.264 leaves it."""
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
+    encoder.options = {"preset": "veryfast", "crf": str(crf), "tune": "zerolatency"}
+    encoder.time_base, encoder.thread_count = Fraction(1, 10), 1
+    frame.pts, frame.time_base = 0, encoder.time_base
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    return [*(f for packet in packets for f in decoder.decode(packet)), *decoder.decode(None)][0]
+
+
+def draw(shot: Shot, folder: Path) -> str:
+    """Draw one camera's pictures, unless they are there."""
+    place = folder / f"{shot.name}.npz"
+    if not place.is_file():
+        pictures, boxes = zip(*frames(shot), strict=True)
+        np.save(folder / f"{shot.name}.npy", np.stack(pictures))
+        draft = folder / f".{shot.name}.npz"
+        np.savez(draft, boxes=np.concatenate(boxes))
+        draft.rename(place)  # last: who sees the boxes finds the pictures
+    return shot.name
+
+
+def main() -> None:
+    """Draw a whole set with a process for each core."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--set", choices=sorted(PLANS), default="train")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    given = parser.parse_args()
+    folder = given.out / given.set
+    folder.mkdir(parents=True, exist_ok=True)
+    shots = PLANS[given.set]()
+    with ProcessPoolExecutor(given.processes) as pool:
+        for done, name in enumerate(pool.map(draw, shots, [folder] * len(shots)), 1):
+            print(f"{done}/{len(shots)} {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""A training run's averaged weights as the ONNX file that comes with Sightline.
+
+    python tools/train/to_onnx.py RUN/checkpoint.pt models/sightline.onnx
+
+Normalisation is folded into the convolutions; weights are FP16 with Casts behind them, arithmetic is FP32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from generate import CLASSES
+from network import Detector, Exported
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import packed
+
+OPSET = 17
+
+
+def network_of(detector: Detector) -> onnx.ModelProto:
+    """FP32 ONNX with dynamic batch, height and width, input ``images``, output ``output0``, class names."""
+    written = io.BytesIO()
+    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "anchors"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter by tracing is old, and enough for this network
+        torch.onnx.export(
+            Exported(detector.eval()), (torch.rand(2, 3, 128, 160),), written, dynamo=False,
+            input_names=["images"], output_names=["output0"], dynamic_axes=axes, opset_version=OPSET,
+        )  # fmt: skip
+    model = onnx.load_from_string(written.getvalue())
+    model.metadata_props.add(key="names", value=str(dict(enumerate(CLASSES))))
+    model.metadata_props.add(key="license", value="Apache-2.0")
+    model.metadata_props.add(key="description", value="Sightline's own detector: docs/detector.md")
+    return model
+
+
+def main() -> None:
+    """Export."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("network", type=Path)
+    given = parser.parse_args()
+    state = torch.load(given.checkpoint, weights_only=True)
+    detector = Detector(len(CLASSES))
+    detector.load_state_dict(state["average"])
+    model = packed.pack(network_of(detector))
+    onnx.checker.check_model(model)
+    onnx.save(model, given.network)
+    print(f"{given.network}: step {state['step']}, {given.network.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
