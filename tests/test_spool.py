@@ -167,7 +167,7 @@ def test_postgres_stopped_and_started(postgres: Postgres, tmp_path: Path) -> Non
         writer.put(checkpoint(counted(50), step=50))
     finally:
         postgres.start()
-    until(lambda: is_idle(writer), timeout_s=20)
+    until(lambda: is_idle(writer))
     writer.close()
     counts = counts_in(url)
     assert counts.pop(("gate", "person", "1970-01-01 00:01")) == 50

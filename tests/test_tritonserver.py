@@ -150,7 +150,7 @@ def test_it_dies_with_its_owner(repository, tmp_path):
         family = [server, *server.children(recursive=True)]
         assert len(family) > 1
         owner.kill()
-    until(lambda: not any(alive(process) for process in family), 30)
+    until(lambda: not any(alive(process) for process in family))
     tritonserver._remove_regions_of_the_dead()  # as the next start does
     assert regions_of(owner.pid) == []
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20.0, *, every_s: float = 0.05) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60.0, *, every_s: float = 0.05) -> None:
     """Return as soon as ``condition()`` is true; fail after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while not condition():

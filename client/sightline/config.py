@@ -75,6 +75,9 @@ class CameraOptions(_Strict):
     lost_s: Annotated[float, Field(gt=0, le=60)] = Field(
         3.0, description="A track not seen for this long, while watched, has ended."
     )
+    blind_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        10.0, description="After a longer gap in the stream everybody in view is somebody new."
+    )
     rtsp_transport: RtspTransport = Field(RtspTransport.TCP, description="How RTP travels: tcp or udp.")
     verify_tls: bool = Field(True, description="rtsps and https: check the server's certificate.")
     tls_ca_file: Path | None = Field(None, description="rtsps: certificate authorities to trust (PEM).")

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -26,6 +27,7 @@ from sightline.logs import setup_logging
 from sightline.mailbox import Mailbox
 from sightline.messages import Command, Report, WorkerSpec
 from sightline.pipeline import STAGES, Pipeline
+from sightline.rules import Rules
 from sightline.source import Source
 from sightline.stats import RateMeter, StageTimes
 from sightline.tracker import Tracker, TrackerOptions
@@ -81,6 +83,7 @@ class Worker:
         self._pipeline = self._make_pipeline(spec.resume)
         self._pipeline.keeper = self._track_log
         self._fps = RateMeter()
+        self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._server_times: dict[str, dict[str, float]] = {}
         self._next_server_times_s = 0.0
         self._progress: tuple[tuple[int, int], float] = ((0, 0), time.monotonic())
@@ -98,7 +101,7 @@ class Worker:
                     self._watch_feed()
                     self._report()
         except SourceEnded:
-            self._pipeline.windows.finish()
+            self._pipeline.finish()
         finally:
             self._end()
 
@@ -137,7 +140,12 @@ class Worker:
 
     def _make_pipeline(self, resume: Any) -> Pipeline:
         camera = self._spec.camera
-        options = TrackerOptions(min_score=camera.min_score, confirm_s=camera.confirm_s, lost_s=camera.lost_s)
+        options = TrackerOptions(
+            min_score=camera.min_score,
+            confirm_s=camera.confirm_s,
+            lost_s=camera.lost_s,
+            blind_s=camera.blind_s,
+        )
         tracker = Tracker(options, state=resume.get("tracker"), skip_ids=SKIPPED_IDS)
         windows = WindowCounter(
             camera.name,
@@ -155,7 +163,17 @@ class Worker:
             in_flight=triton.in_flight,
             deadline_s=triton.deadline_s,
             classes=ClassTable(resume.get("classes", ())),
+            rules=self._make_rules(resume.get("rules")),
         )
+
+    def _make_rules(self, state: Any) -> Rules:
+        camera = self._spec.camera
+        options = {"classes": camera.classes, "lost_s": camera.lost_s}
+        try:
+            return Rules(camera.name, camera.lines, camera.zones, **options, state=state)
+        except ValueError as error:
+            log.warning("camera %s: visits and passages start anew: %s", camera.name, error)
+            return Rules(camera.name, camera.lines, camera.zones, **options)
 
     def _watch_feed(self) -> None:
         """End the process when the decode thread has failed or hangs in C; the supervisor starts another."""
@@ -173,9 +191,14 @@ class Worker:
 
     def _report(self) -> None:
         if not self._spec.until_end:
-            self._pipeline.windows.tick(self._clock.now())
+            self._pipeline.tick(self._clock.now())
         checkpoint = self._checkpoint()
-        self._send(Report(self._status(checkpoint), checkpoint, self._stages.snapshots()))
+        for event in checkpoint.events:
+            self._events_total[event.kind, event.place] += 1
+        report = Report(
+            self._status(checkpoint), checkpoint, self._stages.snapshots(), dict(self._events_total)
+        )
+        self._send(report)
 
     def _checkpoint(self) -> Checkpoint:
         windows = self._pipeline.windows
@@ -183,8 +206,13 @@ class Worker:
         counts, sources = windows.rows(dropped)
         tracker = self._pipeline.tracker.snapshot()
         classes = self._pipeline.classes.named(tracker["class_ids"])
-        resume = {"tracker": tracker, "windows": windows.snapshot(), "classes": classes}
-        return Checkpoint(self._name, counts, sources, resume)
+        resume = {
+            "tracker": tracker,
+            "windows": windows.snapshot(),
+            "rules": self._pipeline.rules.snapshot(),
+            "classes": classes,
+        }
+        return Checkpoint(self._name, counts, sources, resume, self._pipeline.take_events())
 
     def _status(self, checkpoint: Checkpoint) -> CameraStatus:
         pipeline, feed = self._pipeline, self._feed
