@@ -1,9 +1,6 @@
 """The GPU's graphs: against the numerics in ONNX Runtime, and through a TensorRT parser and builder."""
 
-import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +10,16 @@ from onnx import helper
 
 import graphs
 import halve
-from networks import raw_network, session
+import network_source
+import rtx
+from networks import end_to_end_network, raw_network, session
 from sightline import numerics
+from sightline.errors import ServerError
 
 NETWORK = graphs.Network(384, 640, end_to_end=False, rows=84, columns=5040, precision="fp32")
 END_TO_END = graphs.Network(384, 640, end_to_end=True, rows=300, columns=6)
 GREY_LEVELS = {"fp32": 0.01, "fp16": 0.13}  # FP16 keeps 11 bits: 1/8 of a grey level near white
 FLOOR = 0.1
-RTX = Path(__file__).resolve().parent.parent / ".sightline" / "tensorrt-rtx"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -86,7 +85,8 @@ def check_boxes(answer, heads, letterboxes):
 
 
 def test_plugin_node_has_the_numerics_numbers():
-    node = plugin_node(graphs.postprocess_graph(NETWORK, FLOOR))
+    nodes = graphs.postprocess_graph(NETWORK, FLOOR).graph.node
+    node = next(node for node in nodes if node.op_type == "EfficientNMS_TRT")
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     assert attributes["iou_threshold"] == pytest.approx(numerics.NMS_IOU)
     assert attributes["score_threshold"] == pytest.approx(FLOOR)
@@ -107,138 +107,81 @@ def test_halved_network_agrees_and_keeps_its_output_fp32():
     assert half.ByteSize() < model.ByteSize() * 0.6
 
 
-def plugin_node(model):
-    return next(node for node in model.graph.node if node.op_type == "EfficientNMS_TRT")
-
-
 # TensorRT-RTX parses and builds without a GPU. It has neither the EfficientNMS plugin nor an NMS layer, so
-# the graph is built around that node: what goes into it becomes outputs, what comes out of it inputs.
-
-
-def without_plugin(model):
-    node = plugin_node(model)
-    model.graph.node.remove(node)
-    boxes = next(item for item in model.graph.output if item.name == "det_boxes")
-    fed = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in node.input]
-    del model.graph.output[:]
-    model.graph.output.extend([boxes, *fed])
-    shape = ["batch", 300, 4]
-    model.graph.input.append(helper.make_tensor_value_info("nms_boxes", onnx.TensorProto.FLOAT, shape))
-    return model
-
-
-BUILD = """
-import json, sys
-import tensorrt_rtx as trt
-
-def build(path, profile):
-    builder = trt.Builder(trt.Logger(trt.Logger.INTERNAL_ERROR))
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, builder.logger)
-    if not parser.parse_from_file(path):
-        return {"parse_error": [parser.get_error(i).desc() for i in range(parser.num_errors)]}
-    config, shapes = builder.create_builder_config(), builder.create_optimization_profile()
-    for name, three in profile.items():
-        shapes.set_shape(name, *three)
-    config.add_optimization_profile(shapes)
-    plan = builder.build_serialized_network(network, config)
-    outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    shapes = {o.name: [o.dtype.name, *o.shape] for o in outputs}
-    return {"bytes": plan.nbytes if plan else 0, "outputs": shapes}
-
-print(json.dumps({path: build(path, profile) for path, profile in json.load(sys.stdin).items()}))
-"""
-
-
-@pytest.fixture(scope="session")
-def rtx_python():
-    """A Python with TensorRT-RTX, made once and kept outside the project's own environment."""
-    python = RTX / "bin" / "python"
-    if not (RTX / ".ready").is_file():
-        wanted = "tensorrt-rtx-cu12==1.7.1.116"
-        for command in (
-            [sys.executable, "-m", "venv", "--clear", str(RTX)],
-            [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", wanted],
-        ):
-            try:
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-                pytest.skip(f"{wanted} cannot be installed here: {str(error.stderr)[-200:]}")
-        (RTX / ".ready").touch()
-    return python
+# graphs are built around that node: what goes into it becomes outputs, what comes out of it inputs.
 
 
 @pytest.fixture(scope="module")
-def built(rtx_python, tmp_path_factory):
-    """What TensorRT-RTX makes of each graph."""
-    folder = tmp_path_factory.mktemp("graphs")
-    frame = {"frame": [[1, 3, 2], [4, 576, 640], [8, 576, 640]]}
-    letterbox = {"letterbox": [[1, 4], [4, 4], [8, 4]]}
-    raw = {"output0": [[n, 84, 5040] for n in (1, 4, 8)], **letterbox}
-    kept = {"nms_boxes": [[n, 300, 4] for n in (1, 4, 8)]}
-    fp16 = graphs.Network(384, 640, end_to_end=False, rows=84, columns=5040, precision="fp16")
-    jobs = {
-        "preprocess_fp32": (graphs.preprocess_graph(NETWORK), frame),
-        "preprocess_fp16": (graphs.preprocess_graph(fp16), frame),
-        "yolo_fp16": (
-            halve.halve(raw_network(84, size=(384, 640))),
-            {"pixels": [[n, 3, 384, 640] for n in (1, 4, 8)]},
-        ),
-        "plugin": (graphs.postprocess_graph(NETWORK, FLOOR), raw),
-        "around_plugin": (without_plugin(graphs.postprocess_graph(NETWORK, FLOOR)), raw | kept),
-        "end_to_end": (
-            graphs.postprocess_graph(END_TO_END, FLOOR),
-            {"output0": [[n, 300, 6] for n in (1, 4, 8)], **letterbox},
-        ),
-    }
-    given = {}
-    for name, (model, profile) in jobs.items():
-        path = folder / f"{name}.onnx"
-        onnx.save(model, path)
-        given[str(path)] = profile
-    environment = {key: text for key, text in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    done = subprocess.run(
-        [rtx_python, "-c", BUILD],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
-    return {Path(path).stem: answer for path, answer in answers.items()}
+def built():
+    """What TensorRT-RTX makes of each graph of a raw head, in both precisions, and of an end-to-end head."""
+    jobs = {}
+    for precision in ("fp32", "fp16"):
+        network = graphs.Network(384, 640, end_to_end=False, rows=84, columns=5040, precision=precision)
+        source = read(raw_network(84, names=str([f"class{number}" for number in range(80)])))
+        jobs |= {f"{name}|{precision}": job for name, job in rtx.parts(source, network, FLOOR).items()}
+    source = read(end_to_end_network(boxes=300))
+    jobs |= {f"{name}|end2end": job for name, job in rtx.parts(source, END_TO_END, FLOOR).items()}
+    try:
+        _, answers = rtx.build(jobs)
+    except ServerError as error:
+        pytest.skip(str(error))
+    return answers
 
 
-def test_tensorrt_builds_preprocess(built):
-    for name, kind in (("preprocess_fp32", "FLOAT"), ("preprocess_fp16", "HALF")):
-        assert built[name]["bytes"] > 0, built[name]
-        outputs = built[name]["outputs"]
-        assert outputs == {"images": [kind, -1, 3, 384, 640], "letterbox": ["FLOAT", -1, 4]}
+def read(model):
+    """A network with the names that an export gives its input and output."""
+    network_source._rename(model)
+    return model
 
 
-def test_tensorrt_builds_the_halved_network(built):
-    assert built["yolo_fp16"]["bytes"] > 0, built["yolo_fp16"]
-    assert built["yolo_fp16"]["outputs"] == {"head": ["FLOAT", -1, 84, 5040]}
+PICTURES = {"fp32": "FLOAT", "fp16": "HALF"}
+BOXES = {
+    "num_dets": ["INT32", -1, 1],
+    "det_boxes": ["FLOAT", -1, 300, 4],
+    "det_scores": ["FLOAT", -1, 300],
+    "det_classes": ["INT32", -1, 300],
+}
+#: Output of each graph of a raw head; None for what TensorRT-RTX cannot build.
+WANTED = {
+    "preprocess": {"images": [None, -1, 3, 384, 640], "letterbox": ["FLOAT", -1, 4]},
+    "yolo": {"output0": ["FLOAT", -1, 84, 5040]},
+    "postprocess around its NMS": {"det_boxes": ["FLOAT", -1, 300, 4]},
+    "detector, one graph, around its NMS": {"det_boxes": ["FLOAT", -1, 300, 4]},
+    "detector up to its NMS (rtx.onnx)": {"best": ["FLOAT", -1, 84, 2048], "letterbox": ["FLOAT", -1, 4]},
+}
 
 
-def test_tensorrt_builds_postprocess_around_the_plugin(built):
-    assert built["around_plugin"]["bytes"] > 0, built["around_plugin"]
-    assert built["around_plugin"]["outputs"]["det_boxes"] == ["FLOAT", -1, 300, 4]
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("part", WANTED)
+def test_tensorrt_builds_every_part_for_a_range_of_batches_and_sizes(part, precision, built):
+    answer = built[f"{part}|{precision}"]
+    assert answer["errors"] == []
+    assert answer["bytes"] > 0
+    for name, (kind, *shape) in WANTED[part].items():
+        assert answer["outputs"][name] == [kind or PICTURES[precision], *shape]
 
 
-def test_tensorrt_rtx_lacks_the_plugin_and_nothing_else(built):
-    (problem,) = built["plugin"]["parse_error"]
-    assert "Plugin not found" in problem
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_rtx_lacks_the_nms_and_nothing_else(precision, built):
+    for part in ("postprocess", "detector, one graph"):
+        assert rtx.reason(built[f"{part}|{precision}"]["errors"][0]) == "the plugin EfficientNMS_TRT"
+    onnx_nms = built[f"postprocess, ONNX NMS|{precision}"]
+    assert onnx_nms["parsed"]
+    assert rtx.reason(onnx_nms["errors"][0]) == "an NMS layer"
 
 
-def test_tensorrt_builds_end_to_end_postprocess(built):
-    assert built["end_to_end"]["bytes"] > 0, built["end_to_end"]
-    wanted = {
-        "num_dets": ["INT32", -1, 1],
-        "det_boxes": ["FLOAT", -1, 300, 4],
-        "det_scores": ["FLOAT", -1, 300],
-        "det_classes": ["INT32", -1, 300],
-    }
-    assert built["end_to_end"]["outputs"] == wanted
+def test_tensorrt_builds_an_end_to_end_detector_whole(built):
+    for part in ("postprocess", "detector, one graph"):
+        assert built[f"{part}|end2end"]["errors"] == []
+        assert built[f"{part}|end2end"]["outputs"] == BOXES
+
+
+def test_the_table_of_the_docs_is_what_the_runtime_does(built):
+    """``python tools/rtx.py table`` wrote it, of YOLOv8n; these differ in their weights alone."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "gpu.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (\w.*? \| \w.*? \|.*) \|$", text, re.MULTILINE))
+    parts = {name.split("|")[0] for name in built if not name.endswith("end2end")}
+    for part in parts:
+        both = [built[f"{part}|{precision}"] for precision in ("fp32", "fp16")]
+        lacks = next((rtx.reason(one["errors"][0]) for one in both if one["errors"]), "")
+        assert rows[part] == " | ".join([*map(rtx.verdict, both), lacks])

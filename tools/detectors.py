@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import repository
-from repository import PYTHON, STEPS, RepositoryError, config_names
+from repository import ON_CPU, STEPS, RepositoryError, config_names
 
 DETECTOR = "detector"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -144,7 +144,7 @@ def _link_version(source: Path, place: Path, version: int) -> None:
 def _configured(text: str, name: str, version: int, manifest: Mapping[str, Any]) -> str:
     """A configuration for one version under a name; what an operator has tuned in it stays."""
     parameters = repository.parameters_of(manifest)
-    if PYTHON in text:  # the CPU's arithmetic is set in its configuration, not by the export
+    if ON_CPU in text:  # the CPU's arithmetic is set in its configuration, not by the export
         own = re.search(r'key: "precision" value \{ string_value: "(\w+)" \}', text)
         parameters["precision"] = own[1] if own else "fp32"
     if repository.BEGIN not in text:

@@ -23,6 +23,7 @@ from pathlib import Path
 import onnx
 
 import detectors
+import fused
 import graphs
 import halve
 import network_source
@@ -46,6 +47,7 @@ class Options:
     labels: Path | None = None
     score_floor: float = SCORE_FLOOR
     nms: graphs.Nms = "plugin"
+    fused: bool = False  # the whole detector as one graph, too
     install: bool = False
 
 
@@ -110,16 +112,33 @@ def write_version(
 ) -> None:
     """Write everything of one version into the drafts; the manifest comes last."""
     yolo = folders["yolo"]
+    engine = engine_network(source.model, network)
     onnx.save(source.model, yolo / "model.onnx")
-    onnx.save(engine_network(source.model, network), yolo / "engine.onnx")
+    onnx.save(engine, yolo / "engine.onnx")
     onnx.save(graphs.preprocess_graph(network), folders["preprocess"] / "engine.onnx")
     post = graphs.postprocess_graph(network, options.score_floor, options.nms)
     onnx.save(post, folders["postprocess"] / "engine.onnx")
     for step, shapes in profiles(network).items():
         (folders[step] / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
     names = [("yolo", "model.onnx"), *((step, "engine.onnx") for step in repository.STEPS)]
+    if options.fused:
+        write_fused(folders["detector"], engine, network, options)
+        names += [("detector", "engine.onnx"), ("detector", "rtx.onnx")]
     manifest["files_sha256"] = {f"{step}/{name}": sha256(folders[step] / name) for step, name in names}
     (yolo / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_fused(folder: Path, engine: onnx.ModelProto, network: graphs.Network, options: Options) -> None:
+    """The detector as one graph: for TensorRT, and without its NMS for TensorRT-RTX."""
+    try:
+        onnx.save(
+            fused.fused_graph(engine, network, options.score_floor, options.nms), folder / "engine.onnx"
+        )
+        onnx.save(fused.headless_graph(engine, network, options.score_floor), folder / "rtx.onnx")
+    except fused.NotFused as error:
+        raise network_source.SourceUnusable(f"{error}; leave --fused out") from error
+    shapes = {"frame": profiles(network)["preprocess"]["frame"]}
+    (folder / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
 
 
 def engine_network(model: onnx.ModelProto, network: graphs.Network) -> onnx.ModelProto:
@@ -202,6 +221,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument(
         "--nms", choices=["plugin", "onnx"], default="plugin", help="NMS layer of the GPU graph"
     )
+    parser.add_argument("--fused", action="store_true", help="the whole detector as one graph, too (GPU)")
     parser.add_argument("--install", action="store_true", help="make the Ultralytics environment if need be")
     given = parser.parse_args(arguments)
     values = vars(given) | {"shape": given.shape or given.aspect}

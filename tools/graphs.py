@@ -41,17 +41,18 @@ class Network:
 class _Graph:
     """Collects nodes and constants; every call adds one operator and returns its output's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix  # of every name but the outputs', so that graphs can be joined
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, values: Any, dtype: Any = np.int64) -> str:
-        name = f"c{len(self.constants)}"
+        name = f"{self.prefix}c{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
     def add(self, op: str, *inputs: str, out: str = "", **attributes: Any) -> str:
-        out = out or f"{op.lower()}{len(self.nodes)}"
+        out = out or f"{self.prefix}{op.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"n_{out}", **attributes))
         return out
 
@@ -80,7 +81,7 @@ def preprocess_graph(network: Network) -> onnx.ModelProto:
     Out: ``images`` [batch, 3, H, W] RGB 0..1 in the network's precision, the picture centred on grey;
     ``letterbox`` float32 [batch, 4]: left, top, width, height of the picture in network pixels.
     """
-    g = _Graph()
+    g = _Graph("pre_")
     frame = g.add("Cast", "frame", to=TensorProto.FLOAT)  # TensorRT takes uint8 into a Cast alone
     width = g.dimension(frame, 2)
     half_height = g.add("Div", g.dimension(frame, 1), g.constant([3]))
@@ -123,7 +124,7 @@ def postprocess_graph(network: Network, score_floor: float, nms: Nms = "plugin")
     picture; ``det_scores`` float32 [batch, 300]; ``det_classes`` int32 [batch, 300]. Rows from ``num_dets``
     on hold nothing.
     """
-    g = _Graph()
+    g = _Graph("post_")
     boxes = (
         _end_to_end(g, network.rows, score_floor)
         if network.end_to_end
@@ -147,6 +148,28 @@ def postprocess_graph(network: Network, score_floor: float, nms: Nms = "plugin")
             _value("det_scores", TensorProto.FLOAT, top),
             _value("det_classes", TensorProto.INT32, top),
         ],
+    )
+
+
+def candidates_graph(network: Network) -> onnx.ModelProto:
+    """What :func:`sightline.numerics.best_anchors` keeps, whatever it scores: where there is no NMS layer.
+
+    In: ``output0`` float32 [batch, 4 + classes, anchors]. Out: ``best`` float32 [batch, 4 + classes, N], the
+    N anchors whose best class scores most, best first; N is at most ``numerics.MAX_CANDIDATES``.
+    """
+    g = _Graph("post_")
+    count = min(network.columns, numerics.MAX_CANDIDATES)
+    best = g.add("ReduceMax", g.slice("output0", 1, 4, network.rows), g.constant([1]), keepdims=0)
+    g.nodes.append(
+        helper.make_node("TopK", [best, g.constant([count])], ["post_scores", "post_order"], axis=1)
+    )
+    rows = g.add("Transpose", "output0", perm=[0, 2, 1])
+    order = g.add("Unsqueeze", "post_order", g.constant([2]))
+    g.add("Transpose", g.add("GatherND", rows, order, batch_dims=1), perm=[0, 2, 1], out="best")
+    return g.model(
+        "candidates",
+        [_value("output0", TensorProto.FLOAT, network.rows, network.columns)],
+        [_value("best", TensorProto.FLOAT, network.rows, count)],
     )
 
 

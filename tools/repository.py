@@ -21,8 +21,8 @@ SKELETON = Path(__file__).resolve().parent.parent / "model_repository"
 
 #: What a retired version's folders are called, with its number behind: Triton takes only plain numbers.
 RETIRED = ".retired-"
-#: What runs on the CPU has this line.
-PYTHON = 'backend: "python"'
+#: What runs on the CPU has this in its line of instances.
+ON_CPU = "kind: KIND_CPU"
 BEGIN = "# >>> parameters by tools/export.py"
 END = "# <<< parameters by tools/export.py"
 _BLOCK = re.compile(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$", re.MULTILINE | re.DOTALL)
@@ -43,7 +43,8 @@ def prepare_repository(folder: Path) -> None:
             continue
         for source in sorted((SKELETON / model).rglob("*")):
             place = source.relative_to(SKELETON)
-            if source.is_file() and (source.suffix == ".pbtxt" or place.parts[1:] == ("1", "model.py")):
+            program = place.parts[1] == "1" and source.suffix == ".py"
+            if source.is_file() and (source.suffix == ".pbtxt" or program):
                 (folder / place.parent).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, folder / place)
     (folder / "detector" / "1").mkdir(parents=True, exist_ok=True)  # an ensemble has an empty version
@@ -140,9 +141,8 @@ def new_version(folder: Path, version: int) -> Iterator[dict[str, Path]]:
         for step in ("preprocess", "postprocess", "yolo", "detector"):
             drafts[step] = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder / step))
             drafts[step].chmod(0o755)
-            model = folder / step / "1" / "model.py"
-            if model.is_file():
-                shutil.copyfile(model, drafts[step] / "model.py")
+            for program in (folder / step / "1").glob("*.py"):
+                shutil.copyfile(program, drafts[step] / program.name)
         yield drafts
         for step, draft in drafts.items():
             _put(draft, folder / step / str(version))
@@ -182,7 +182,7 @@ def write_configs(
         for name in config_names(folder / step):
             path = folder / step / name
             if path.is_file() and BEGIN in path.read_text():
-                values = {**parameters, **(cpu if PYTHON in path.read_text() else {})}
+                values = {**parameters, **(cpu if ON_CPU in path.read_text() else {})}
                 replace(path, rewritten(path.read_text(), values, tensors))
                 written[step] += 1
     if not written["yolo"]:

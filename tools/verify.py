@@ -31,11 +31,11 @@ def _files(folder: Path, version: int, manifest: Mapping[str, Any]) -> Iterator[
         step, file = name.split("/", 1)
         place = folder / step / str(version)
         if not (place / file).is_file():
-            if not (place / "model.plan").is_file():  # a GPU's repository holds plans alone
+            if not (folder / "yolo" / str(version) / "model.plan").is_file():  # a GPU's holds plans alone
                 yield f"{step}/{version}/{file} is missing"
         elif repository.sha256(place / file) != expected:
             yield f"{step}/{version}/{file} is not the file that was exported: its hash differs"
-    for step in repository.STEPS:
+    for step in repository.MODELS:
         plan = folder / step / str(version) / "model.plan"
         said = plan.with_name("model.plan.sha256")
         if plan.is_file() and said.is_file() and repository.sha256(plan) != said.read_text().strip():

@@ -68,11 +68,11 @@ class Installation:
         """What ``--backend-directory`` takes."""
         return self.folder / "backends"
 
-    def environment(self, backend_path: Path) -> dict[str, str]:
+    def environment(self, *backend_paths: Path) -> dict[str, str]:
         """The variables that the server runs with.
 
         Args:
-            backend_path: the folder from which the models import ``sightline``.
+            backend_paths: the folders from which the models import ``sightline`` and what else they need.
         """
         libraries = [str(self.libraries)]
         own = sysconfig.get_config_var("LIBDIR")
@@ -84,7 +84,7 @@ class Installation:
             **threads,
             "LD_LIBRARY_PATH": os.pathsep.join(libraries),
             "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", os.defpath)]),
-            "SIGHTLINE_BACKEND_PATH": str(backend_path),
+            "SIGHTLINE_BACKEND_PATH": os.pathsep.join(map(str, backend_paths)),
             "PYTHONDONTWRITEBYTECODE": "1",  # nothing is written into the model repository
         }
 
@@ -112,6 +112,21 @@ def install(on_progress: Say = print) -> Path:
     lock = files("sightline").joinpath("data", "triton.txt").read_bytes()
     key = hashlib.sha256(b"\0".join([lock, _python().encode(), _LAYOUT.encode()])).hexdigest()[:12]
     return install_packages(f"triton-{key}", lock, on_progress, finish=_finish)
+
+
+def install_rtx(on_progress: Say = print) -> Path:
+    """Install what :mod:`sightline.rtx` imports (TensorRT-RTX, NVIDIA's licence) unless it is there.
+
+    Returns:
+        The folder of the packages, for the server's Python backend.
+
+    Raises:
+        ServerError: it could not be installed.
+    """
+    check_platform()
+    lock = files("sightline").joinpath("data", "rtx.txt").read_bytes()
+    key = hashlib.sha256(b"\0".join([lock, _python().encode()])).hexdigest()[:12]
+    return Installation(install_packages(f"rtx-{key}", lock, on_progress)).packages
 
 
 def install_packages(

@@ -20,12 +20,13 @@ from typing import Self
 import sightline
 from sightline.errors import ServerError
 from sightline.processes import spawn, terminate
-from sightline.tritoninstall import Installation, Say, cache_folder, install
+from sightline.tritoninstall import Installation, Say, cache_folder, install, install_rtx
 from sightline.tritonlog import explain
 
 __all__ = ["TritonServer", "install"]
 
 HOST = "127.0.0.1"
+RTX = "rtx"  # the configuration that needs TensorRT-RTX
 READY_TIMEOUT_S = 180.0  # compiling a large network on a slow machine takes most of it
 STOP_TIMEOUT_S = 15.0
 _DRAIN_S = 5  # the server's own patience with requests in flight when it is told to stop
@@ -116,9 +117,10 @@ class TritonServer:
             raise ServerError("Triton is started already")
         self._check_repository()
         installation = Installation(install(on_progress))
+        extra = [install_rtx(on_progress)] if self._config_name == RTX else []
         _remove_regions_of_the_dead()
         self._ports = _free_ports(self._ports)
-        self._spawn(installation)
+        self._spawn(installation, extra)
         on_progress(f"starting on {self.model_repository}; log: {self.log_path}")
         try:
             self._wait_until_ready(on_progress, timeout_s)
@@ -170,13 +172,13 @@ class TritonServer:
                 # The server would wait for ever on a stub that cannot begin.
                 raise ServerError(f"{folder} has no <version>/model.py: restore it from the checkout")
 
-    def _spawn(self, installation: Installation) -> None:
+    def _spawn(self, installation: Installation, packages: Sequence[Path]) -> None:
         package = Path(sightline.__file__).resolve().parent
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self.log_path.open("ab") as log:
                 self._log_start = log.tell()
-                environment = installation.environment(package.parent)
+                environment = installation.environment(package.parent, *packages)
                 self._child = spawn(self._command(installation), log, environment=environment)
         except OSError as error:
             raise ServerError(
