@@ -25,7 +25,7 @@ LAYERS = """
 assignment backoff classes coverage entities errors kalman numerics
 places processes redact rtspfeed signals stats tables
 clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
-backend clips demux mailbox readonly rtspserver scenes served shm stream tracker tritonserver upserts
+backend clips demux mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
 regions rules tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed
