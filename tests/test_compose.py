@@ -17,6 +17,7 @@ import yaml
 
 import build_engines
 import export
+import verify
 from networks import raw_network
 from sightline.cli import build_parser
 from sightline.config import load_config
@@ -184,7 +185,13 @@ def test_our_commands_and_their_flags_exist(compose):
         text=True,
         check=True,
     ).stdout
-    assert all(flag in said for flag in engines["command"] if flag.startswith("--"))
+    assert all(flag.split("=")[0] in said for flag in engines["command"])
+    form = "${SIGHTLINE_DETECTOR_FORM:-ensemble}"
+    assert f"--form={form}" in engines["command"]
+    assert f"--model-config-name={form}" in compose["services"]["triton"]["command"]
+    forms = {path.stem for path in (ROOT / "model_repository/detector/configs").iterdir()}
+    assert "fused" in forms
+    assert "ensemble" not in forms  # so that Triton takes config.pbtxt
 
 
 @pytest.mark.parametrize("name", ["config.yml", "console.yml"])
@@ -267,10 +274,36 @@ def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
     assert "--stronglyTyped" in yolo
     assert "--minShapes=images:1x3x384x640" in yolo
     assert "--maxShapes=images:8x3x384x640" in yolo
+    assert (
+        len({word for call in calls(tmp_path) for word in call.split() if "--timingCacheFile=" in word}) == 1
+    )
     fake_gpu("H200")
     build_engines.build(source, target, cache)
     assert len(calls(tmp_path)) == 6
     assert (target / "yolo" / "1" / "model.plan").read_text().startswith("plan H200")
+
+
+def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    with pytest.raises(build_engines.BuildError, match="export this version again with --fused"):
+        build_engines.build(source, target, cache, form="fused")
+    assert not target.exists()
+    export.export(export.Options(tmp_path / "tiny.onnx", source, fused=True))
+    assert build_engines.build(source, target, cache, form="fused") == 2
+    assert (target / "detector/2/model.plan").read_text().startswith("plan L4")
+    assert (target / "yolo/2/model.plan").is_file()  # the ensemble can serve again without a build
+    whole = next(call for call in calls(tmp_path) if "detector/2/engine.onnx" in call)
+    assert "--minShapes=frame:1x3x2" in whole
+    assert "--maxShapes=frame:8x576x640" in whole
+    fused = build_engines.FUSED
+    assert (target / fused).read_bytes() == (source / fused).read_bytes()
+    assert verify.problems(target, 2) == []
+    (target / "detector/2/model.plan").write_text("another")
+    assert verify.problems(target, 2) == [
+        "detector/2/model.plan is not the plan that was built: its hash differs"
+    ]
 
 
 def test_a_plan_that_fails_leaves_the_served_repository_alone(tmp_path, fake_gpu, monkeypatch):

@@ -1,10 +1,11 @@
 """TensorRT plans for the GPU of this machine, inside the Triton container; Python's standard library alone.
 
-    python3 build_engines.py --source /repository --target /models --cache /engines
+    python3 build_engines.py --source /repository --target /models --cache /engines [--form fused]
 
 Takes the newest version of ``yolo`` (or ``--version``), builds a plan from each step's ``engine.onnx`` by
 ``trtexec``, and puts complete version folders into the repository that Triton serves. A plan fits one GPU and
-one TensorRT only, so it is cached under a key of both and of what it was built from.
+one TensorRT only, so it is cached under a key of both and of what it was built from; so are the timings of
+layers, which make the next plan faster to build. ``--form fused`` builds the detector as one plan, too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 STEPS = ("preprocess", "postprocess", "yolo")  # yolo last: the ensemble switches to it
+FORMS = {"ensemble": STEPS, "fused": (*STEPS, "detector")}
+FUSED = Path("detector/configs/fused.pbtxt")
 TRTEXEC = ("trtexec", "/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")
 TIMEOUT_S = 1800
 
@@ -30,8 +33,17 @@ class BuildError(RuntimeError):
     """No plan could be built; the text says why."""
 
 
-def build(source: Path, target: Path, cache: Path, version: int | None = None) -> int:
+def build(
+    source: Path, target: Path, cache: Path, version: int | None = None, *, form: str = "ensemble"
+) -> int:
     """Build what is missing and put one version in place; returns its number.
+
+    Args:
+        source: model repository as tools/export.py left it.
+        target: model repository that Triton serves.
+        cache: where plans are kept.
+        version: of ``yolo``; the newest when not given.
+        form: a key of :data:`FORMS`: which plans. Which of them serve is the server's --model-config-name.
 
     Raises:
         BuildError: there is no network, no GPU, no trtexec, or a plan failed.
@@ -39,16 +51,20 @@ def build(source: Path, target: Path, cache: Path, version: int | None = None) -
     if version is None:
         version, serving = newest(source), chosen(target)
         if serving not in {None, version} and (source / "yolo" / str(serving)).is_dir():
-            build(source, target, cache, serving)  # a new TensorRT or GPU needs new plans of it, too
+            build(source, target, cache, serving, form=form)  # a new TensorRT or GPU needs new plans, too
     trtexec, machine = find_trtexec(), gpu()
     machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
-    plans = {step: plan(source / step / str(version), cache, trtexec, machine) for step in STEPS}
-    for step in STEPS:
+    steps = FORMS[form]
+    plans = {step: plan(source / step / str(version), cache, trtexec, machine) for step in steps}
+    for step in steps:
         place_version(source / step / str(version), plans[step], target / step / str(version))
     (target / "detector" / str(version)).mkdir(parents=True, exist_ok=True)
     for step in (*STEPS, "detector"):  # after the versions: a configuration never names what is not there
         if step != "detector" or chosen(target) is None:
             replace(source / step / "config.pbtxt", target / step / "config.pbtxt")
+    # From the first build on, so that tools/versions.py keeps it in step whatever form serves.
+    if (source / FUSED).is_file() and (chosen(target) is None or not (target / FUSED).is_file()):
+        replace(source / FUSED, target / FUSED)
     return version
 
 
@@ -100,7 +116,8 @@ def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
     network, profile = folder / "engine.onnx", folder / "engine.json"
     for path in (network, profile):
         if not path.is_file():
-            raise BuildError(f"{path} is missing: export this version again")
+            option = " with --fused" if folder.parent.name == "detector" else ""
+            raise BuildError(f"{path} is missing: export this version again{option}")
     digest = hashlib.sha256(machine.encode() + network.read_bytes() + profile.read_bytes()).hexdigest()
     place = cache / f"{folder.parent.name}-{digest[:32]}.plan"
     if place.is_file():
@@ -109,17 +126,21 @@ def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
     print(f"{folder.parent.name}: building for {machine} (some minutes)", flush=True)
     cache.mkdir(parents=True, exist_ok=True)
     draft = cache / f".{place.name}.{os.getpid()}"
+    timings = cache / f"timings-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.cache"
     try:
-        run_trtexec(trtexec, network, json.loads(profile.read_text()), draft)
+        run_trtexec(trtexec, network, json.loads(profile.read_text()), draft, timings)
         draft.rename(place)
     finally:
         draft.unlink(missing_ok=True)
     return place
 
 
-def run_trtexec(trtexec: str, network: Path, profile: dict[str, list[list[int]]], draft: Path) -> None:
+def run_trtexec(
+    trtexec: str, network: Path, profile: dict[str, list[list[int]]], draft: Path, timings: Path
+) -> None:
     """Build one plan; the precision is in the graph, so the network is strongly typed."""
     command = [trtexec, f"--onnx={network}", f"--saveEngine={draft}", "--skipInference"]
+    command.append(f"--timingCacheFile={timings}")
     done = subprocess.run([trtexec, "--help"], check=False, capture_output=True, text=True, timeout=120)
     if "--stronglyTyped" in done.stdout + done.stderr:  # from TensorRT 11 on there is nothing else
         command.append("--stronglyTyped")
@@ -170,9 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", type=Path, required=True, help="model repository that Triton serves")
     parser.add_argument("--cache", type=Path, required=True, help="where plans are kept")
     parser.add_argument("--version", type=int, help="version of yolo (default: the newest)")
+    parser.add_argument(
+        "--form", choices=FORMS, default="ensemble", help="fused: the detector as one plan, too"
+    )
     given = parser.parse_args(arguments)
     try:
-        version = build(given.source, given.target, given.cache, given.version)
+        version = build(given.source, given.target, given.cache, given.version, form=given.form)
     except (BuildError, OSError, subprocess.SubprocessError) as error:
         print(f"build_engines: {error}", file=sys.stderr)
         return 1
