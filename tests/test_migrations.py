@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sqlmodel import SQLModel
 
 from sightline import migrations
 from sightline.dialects import parse_url
-from sightline.entities import Checkpoint, CountWindow
+from sightline.entities import Checkpoint, CountWindow, Event, EventKind
 from sightline.errors import SchemaError
 from sightline.store import Store
 
@@ -29,10 +30,14 @@ def execute(url: str, *statements: str) -> None:
             connection.execute(sa.text(statement))
 
 
-def make_first_schema(url: str) -> None:
+def make_schema(url: str, revision: str) -> None:
     engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
     with engine.begin() as connection:
-        command.upgrade(migrations._config(connection), "0001")
+        command.upgrade(migrations._config(connection), revision)
+
+
+def make_first_schema(url: str) -> None:
+    make_schema(url, "0001")
 
 
 def test_the_migrations_make_the_tables_of_the_models(database_url: str) -> None:
@@ -83,6 +88,27 @@ def test_an_older_schema_is_migrated_with_its_rows(database_url: str, tmp_path: 
         assert copies == []
 
 
+def test_the_schema_before_events_is_migrated_with_its_counts(database_url: str) -> None:
+    make_schema(database_url, "0002")
+    execute(
+        database_url,
+        "INSERT INTO cameras (source, state, message, heartbeat, status, resume, sequence) "
+        "VALUES ('gate', 'online', '', '2026-01-01 00:00:00', '{}', '{\"step\": 7}', 12)",
+        "INSERT INTO source_windows VALUES "
+        "('gate', '2026-01-01 00:00:00', '2026-01-01 00:01:00', 1.0, 10.0, 0, 'pts', 'm', 'h')",
+    )
+    store = Store(database_url)
+    assert store.resume_states() == {"gate": (12, {"step": 7})}
+    event = Event("gate", EventKind.CROSSING, "line", 5, "person", 100.5, 100.7, "forward")
+    store.write([replace(COUNTED, events=(event,))])
+    store.close()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT kind, track_id FROM events")).all() == [("crossing", 5)]
+        assert connection.execute(sa.text("SELECT count(*) FROM source_windows")).scalar() == 1
+    engine.dispose()
+
+
 def test_opening_again_changes_nothing_and_makes_no_copy(database_url: str, tmp_path: Path) -> None:
     for _ in range(2):
         store = Store(database_url)
@@ -109,7 +135,7 @@ def test_somebody_elses_tables_are_refused_and_left_alone(database_url: str) -> 
 def test_a_migration_that_fails_changes_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_first_schema(database_url)
     execute(database_url, "ALTER TABLE cameras ADD COLUMN sequence INTEGER")  # in the migration's way
-    with pytest.raises(SchemaError, match=r"from 0001 to 0002: .*(duplicate|exists)"):
+    with pytest.raises(SchemaError, match=r"from 0001 to 0003: .*(duplicate|exists)"):
         Store(database_url).open()
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     with engine.connect() as connection:

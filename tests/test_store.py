@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from sightline.dialects import parse_url
-from sightline.entities import CameraState, CameraStatus, Checkpoint, CountWindow, SourceWindow
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    CountWindow,
+    Event,
+    EventKind,
+    SourceWindow,
+)
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store import Store
 
@@ -142,3 +151,46 @@ def test_an_unreachable_server_is_named_without_the_password() -> None:
         store.open()
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(store.__dict__)
+
+
+def crossing(ordinal: int = 0, *, time: float = 100.25, track_id: int = 7, first_time: float = 99.0) -> Event:
+    return Event(
+        source="gate",
+        kind=EventKind.CROSSING,
+        place="far pavement",
+        track_id=track_id,
+        item_class="person",
+        event_time=time,
+        confirmed_time=time + 0.5,
+        direction="forward",
+        x=0.5,
+        y=0.75,
+        first_time=first_time,
+        ordinal=ordinal,
+    )
+
+
+def with_events(*events: Event) -> Checkpoint:
+    return Checkpoint("gate", (), (), {}, events)
+
+
+def test_an_event_is_written_once_and_never_changed(store: Store, database_url: str) -> None:
+    store.write([with_events(crossing(), crossing(1, time=200.0))])
+    before = read(database_url, "events")
+    store.write([with_events(replace(crossing(), item_class="car"), crossing(1, time=300.0))])
+    assert read(database_url, "events") == before
+    first = min(before, key=lambda row: str(row["event_time"]))
+    assert (first["source"], first["kind"], first["place"]) == ("gate", "crossing", "far pavement")
+    assert (first["track_id"], first["item_class"], first["direction"]) == (7, "person", "forward")
+    assert (first["value"], first["x"], first["y"], bool(first["unseen"])) == (None, 0.5, 0.75, False)
+    assert "00:01:40.25" in str(first["event_time"])
+    assert "00:01:40.75" in str(first["confirmed_time"])
+
+
+def test_events_of_different_tracks_places_and_lives_are_different_rows(
+    store: Store, database_url: str
+) -> None:
+    again = crossing(first_time=5000.0, time=5001.0)  # ids began again: the camera's state was lost
+    other = replace(crossing(), kind=EventKind.ENTER)
+    store.write([with_events(crossing(), crossing(track_id=8), again, other)])
+    assert len(read(database_url, "events")) == 4

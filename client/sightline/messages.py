@@ -33,6 +33,7 @@ class Report:
     status: CameraStatus
     checkpoint: Checkpoint | None
     histograms: Mapping[str, HistogramSnapshot]
+    events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
 
 
 class Command(Enum):

@@ -59,7 +59,9 @@ class _SightlineCollector(Collector):
         for name, count in self._view.restarts().items():
             restarts.add_metric([name], count)
         yield restarts
-        yield _stages(self._view.reports())
+        reports = self._view.reports()
+        yield _stages(reports)
+        yield _events(reports)
         yield from _writer(self._health)
 
 
@@ -111,6 +113,16 @@ def _stages(reports: dict[str, Report]) -> Family:
     for name, report in reports.items():
         for stage, snapshot in report.histograms.items():
             family.add_metric([name, stage], buckets=_buckets(snapshot), sum_value=snapshot.total_s)
+    return family
+
+
+def _events(reports: dict[str, Report]) -> Family:
+    family = CounterMetricFamily(
+        "sightline_events", "Events that rules made.", labels=["camera", "kind", "place"]
+    )
+    for name, report in reports.items():
+        for (kind, place), count in report.events_total.items():
+            family.add_metric([name, kind, place], float(count))
     return family
 
 

@@ -1,4 +1,4 @@
-"""The way of a frame, one way and no going back: mailbox → detector → tracker → windows.
+"""The way of a frame, one way and no going back: mailbox → detector → tracker → rules → windows.
 
 Decoding happens in another thread (:mod:`sightline.feed`), detection in another process (Triton). This module
 is the line between them: it keeps a few frames in flight and takes their results in order.
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sightline.classes import ClassTable, renumber
 from sightline.detector import Detector
-from sightline.entities import Detections, Frame, ModelInfo, Tracks
+from sightline.entities import Detections, Event, Frame, ModelInfo, Tracks
 from sightline.errors import (
     DetectorError,
     DetectorOutdated,
@@ -24,6 +24,7 @@ from sightline.errors import (
     SourceEnded,
 )
 from sightline.mailbox import Mailbox
+from sightline.rules import Rules
 from sightline.stats import StageTimes
 from sightline.tracker import Tracker
 from sightline.windows import WindowCounter
@@ -31,7 +32,7 @@ from sightline.windows import WindowCounter
 log = logging.getLogger(__name__)
 
 #: Every stage of a frame that is timed, in order.
-STAGES = ("receive", "decode", "queue", "scale", "write", "infer", "track", "windows", "total")
+STAGES = ("receive", "decode", "queue", "scale", "write", "infer", "track", "rules", "windows", "total")
 
 
 class Keeper(Protocol):
@@ -52,7 +53,7 @@ class _InFlight:
 
 
 class Pipeline:
-    """Frames in, counts out. Used by the main thread alone."""
+    """Frames in, counts and events out. Used by the main thread alone."""
 
     def __init__(
         self,
@@ -76,17 +77,41 @@ class Pipeline:
         self._size: tuple[int, int] | None = None
         self.classes = classes or ClassTable()
         self._lookup = self.classes.lookup(())
+        self.rules = Rules("", {}, {})  # none
+        self._events: list[Event] = []  # since they were taken
         self.model: ModelInfo | None = None  # that made the newest boxes
         self.frames = 0  # tracked
         self.dropped = 0  # taken from the mailbox, but got no detections
         self.last_error = ""
         self.last_frame_time: float | None = None
 
+    def use_rules(self, rules: Rules) -> None:
+        """The lines and zones of the camera."""
+        self.rules = rules
+        rules.use_model(self.classes.names)
+
     def use_model(self, model: ModelInfo) -> None:
         """The version that makes the boxes from now on; tracks go on, their classes keep their names."""
         self.model = model
         self._lookup = self.classes.lookup(model.class_names)
         self.windows.use_model(self.classes.names, model.version)
+        self.rules.use_model(self.classes.names)
+
+    def tick(self, now: float) -> None:
+        """Tell the wall clock about once a second (live streams), so that a silent stream's results end."""
+        self.windows.tick(now)
+        self._events += self.rules.tick(now)
+
+    def finish(self) -> None:
+        """The stream has ended for good (a recorded file): close every window, end every visit."""
+        self.windows.finish()
+        if self.last_frame_time is not None:
+            self._events += self.rules.end_all(self.last_frame_time)
+
+    def take_events(self) -> tuple[Event, ...]:
+        """The events made since the last call."""
+        taken, self._events = tuple(self._events), []
+        return taken
 
     def step(self, detector: Detector, timeout_s: float) -> None:
         """Start the next frame if there is room, then track every frame whose detections have come.
@@ -150,6 +175,7 @@ class Pipeline:
         size = (frame.picture.width, frame.picture.height)
         if self._size not in {None, size}:
             self.tracker.end_all()  # the picture is another one now: its boxes are not comparable
+            self._events += self.rules.end_all(frame.capture_time)
         self._size = size
         if detections.model is not None:
             if detections.model is not self.model:
@@ -157,11 +183,14 @@ class Pipeline:
             detections = replace(detections, class_ids=renumber(detections.class_ids, self._lookup))
         tracks = self.tracker.update(detections, frame.capture_time)
         tracked = time.perf_counter()
+        self._events += self.rules.observe(tracks, frame.capture_time)
+        ruled = time.perf_counter()
         self.windows.observe(tracks, frame.capture_time, frame.clock_source)
         if self.keeper is not None:
             self.keeper.keep(frame, detections, tracks, self.classes.names)
         self._stages.observe("track", tracked - started)
-        self._stages.observe("windows", time.perf_counter() - tracked)
+        self._stages.observe("rules", ruled - tracked)
+        self._stages.observe("windows", time.perf_counter() - ruled)
         self._stages.observe("total", time.monotonic() - frame.received_s)
         self.frames += 1
         self.last_error = ""

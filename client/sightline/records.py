@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sightline.entities import CameraStatus, Checkpoint, SourceWindow
+from sightline.entities import CameraStatus, Checkpoint, Event, SourceWindow
 
 _SEPARATOR = "\x1f"
 
@@ -24,6 +24,7 @@ class Kind(StrEnum):
     UNWATCHED = "unwatched"  # a source window that stands only where there is none
     RESUME = "resume"  # replaces; never dropped
     STATUS = "status"  # replaces; never dropped
+    EVENT = "event"  # stands once it is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +35,20 @@ class Record:
     source: str
     key: str
     sequence: int  # of the checkpoint it came with; rising
-    window_start: float  # UTC epoch seconds; infinite for records of a camera
+    window_start: float  # UTC epoch seconds; an event's own time; infinite for records of a camera
     values: Mapping[str, Any]  # JSON-able fields of the entity
 
 
 def records_of(checkpoint: Checkpoint, sequence: int) -> Iterator[Record]:
-    """A checkpoint's rows, then its resume state."""
+    """A checkpoint's rows and events, then its resume state."""
     source = checkpoint.source
     for count in checkpoint.count_windows:
         key = _key("count", source, count.item_class, count.window_start, count.window_end)
         yield Record(Kind.COUNT, source, key, sequence, count.window_start, asdict(count))
     for window in checkpoint.source_windows:
         yield _window_record(Kind.WINDOW, window, sequence)
+    for event in checkpoint.events:
+        yield Record(Kind.EVENT, source, _event_key(event), sequence, event.event_time, asdict(event))
     resume = {"resume": dict(checkpoint.resume)}
     yield Record(Kind.RESUME, source, _key("resume", source), sequence, math.inf, resume)
 
@@ -73,6 +76,11 @@ def merge(into: MutableMapping[str, Record], records: Iterable[Record]) -> None:
 def _window_record(kind: Kind, window: SourceWindow, sequence: int) -> Record:
     key = _key("window", window.source, window.window_start, window.window_end)
     return Record(kind, window.source, key, sequence, window.window_start, asdict(window))
+
+
+def _event_key(event: Event) -> str:
+    names = (event.source, event.kind.value, event.place, event.track_id, event.first_time, event.ordinal)
+    return _key("event", *names)
 
 
 def _key(*parts: object) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     DateTime,
     Dialect,
     Float,
@@ -102,6 +103,36 @@ class CameraRow(SQLModel, table=True):
     resume: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # entities.Checkpoint.resume
     #: Of the newest checkpoint, microseconds since 1970 and rising even when the clock steps back.
     sequence: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+
+
+class EventRow(SQLModel, table=True):
+    """Something that a rule saw; :class:`sightline.entities.Event` says what its fields mean."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_source_event_time", "source", "event_time"),)
+
+    id: uuid.UUID = Field(primary_key=True)
+    source: str = Field(sa_type=String(255))
+    kind: str = Field(sa_type=String(32))
+    place: str = Field(sa_type=String(100))
+    item_class: str = Field(sa_type=String(100))
+    track_id: int = Field(sa_type=BigInteger)
+    event_time: datetime = Field(sa_type=UtcDateTime)
+    direction: str | None = Field(default=None, sa_type=String(16))
+    value: float | None = Field(default=None, sa_type=Float)
+    x: float | None = Field(default=None, sa_type=Float)
+    y: float | None = Field(default=None, sa_type=Float)
+    unseen: bool = Field(sa_type=Boolean)
+    confirmed_time: datetime = Field(sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+def event_id(source: str, kind: str, place: str, track: tuple[int, float], ordinal: int) -> uuid.UUID:
+    """The primary key of an event: a retry gives the same; ``track`` is its id and the time of its first box.
+
+    That time keeps tracks apart whose ids began again, since a camera's saved state was lost.
+    """
+    return uuid.uuid5(NAMESPACE, json.dumps(["event", source, kind, place, *track, ordinal]))
 
 
 def count_window_id(source: str, item_class: str, window_start: datetime, window_end: datetime) -> uuid.UUID:

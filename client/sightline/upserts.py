@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 from sightline.entities import CameraState
 from sightline.records import Kind, Record
-from sightline.tables import CameraRow, CountWindowRow, SourceWindowRow, count_window_id
+from sightline.tables import CameraRow, CountWindowRow, EventRow, SourceWindowRow, count_window_id, event_id
 
 _STATUS_COLUMNS = ("source", "state", "message", "status_time", "last_frame_time")  # the rest goes into JSON
 Row = dict[str, Any]
@@ -83,6 +83,16 @@ def _status_row(record: Record, _now: datetime) -> Row:
     }
 
 
+def _event_row(record: Record, now: datetime) -> Row:
+    row = dict(record.values)
+    track = (row["track_id"], row.pop("first_time"))
+    row["kind"] = str(row["kind"])
+    row["item_class"] = row["item_class"][:100]
+    row["id"] = event_id(row["source"], row["kind"], row["place"], track, row.pop("ordinal"))
+    times = {name: _utc(row[name]) for name in ("event_time", "confirmed_time")}
+    return {**row, **times, "created_at": now}
+
+
 def _with_times(values: Mapping[str, Any]) -> Row:
     times = {name: _utc(values[name]) for name in ("window_start", "window_end")}
     return {**values, **times}
@@ -118,4 +128,5 @@ _PLANS: Mapping[Kind, tuple[Table, Callable[[Record, datetime], Row], tuple[str,
         ("source",),
         ("state", "message", "heartbeat", "last_frame_time", "status"),
     ),
+    Kind.EVENT: (table_of(EventRow), _event_row, ("id",), ()),
 }

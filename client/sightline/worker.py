@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -155,7 +156,7 @@ class Worker:
             state=resume.get("windows"),
         )
         triton = self._spec.triton
-        return Pipeline(
+        pipeline = Pipeline(
             self._mailbox,
             tracker,
             windows,
@@ -163,17 +164,18 @@ class Worker:
             in_flight=triton.in_flight,
             deadline_s=triton.deadline_s,
             classes=ClassTable(resume.get("classes", ())),
-            rules=self._make_rules(resume.get("rules")),
         )
+        pipeline.use_rules(self._make_rules(resume.get("rules")))
+        return pipeline
 
     def _make_rules(self, state: Any) -> Rules:
         camera = self._spec.camera
-        options = {"classes": camera.classes, "lost_s": camera.lost_s}
+        make = partial(Rules, camera.name, camera.lines, camera.zones, classes=camera.classes)
         try:
-            return Rules(camera.name, camera.lines, camera.zones, **options, state=state)
+            return make(lost_s=camera.lost_s, state=state)
         except ValueError as error:
             log.warning("camera %s: visits and passages start anew: %s", camera.name, error)
-            return Rules(camera.name, camera.lines, camera.zones, **options)
+            return make(lost_s=camera.lost_s)
 
     def _watch_feed(self) -> None:
         """End the process when the decode thread has failed or hangs in C; the supervisor starts another."""
