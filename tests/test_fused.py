@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
+import detectors
 import export
 import fused
 import graphs
@@ -140,3 +143,31 @@ def test_export_writes_both_forms_of_the_one_graph_and_the_version_is_sound(netw
     assert verify.problems(tmp_path / "models", 1) == []
     (folder / "rtx.onnx").write_bytes(b"another")
     assert "detector/1/rtx.onnx is not the file" in verify.problems(tmp_path / "models", 1)[0]
+
+
+def config_of(path):
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+@pytest.mark.parametrize("name", ["fused", "rtx"])
+def test_the_configuration_has_the_detectors_contract_and_follows_export_and_switch(name, network, tmp_path):
+    folder = tmp_path / "models"
+    export.export(export.Options(network, folder, shape=(192, 320), fused=True))
+    path = folder / "detector" / "configs" / f"{name}.pbtxt"
+    config, ensemble = config_of(path), config_of(folder / "detector" / "config.pbtxt")
+    assert [item.name for item in config.output] == list(BOXES)
+    assert [item.data_type for item in config.output] == [item.data_type for item in ensemble.output]
+    assert config.input == ensemble.input
+    assert config.max_batch_size == export.MAX_BATCH
+    assert list(config.model_warmup[0].inputs["frame"].dims) == [288, 320]
+    said = {key: value.string_value for key, value in config.parameters.items()}
+    assert json.loads(said["class_names"]) == list(toy.CLASSES)
+    assert (said["network_height"], said["precision"]) == ("192", "fp16")
+    if name == "fused":
+        outputs = onnx.load(folder / "detector" / "1" / "engine.onnx").graph.output
+        sides = {item.name: [d.dim_value for d in item.type.tensor_type.shape.dim][1:] for item in outputs}
+        assert {item.name: list(item.dims) for item in config.output} == sides
+    detectors.write(folder, "detector", 1)
+    switched = config_of(path)
+    assert list(switched.version_policy.specific.versions) == [1]
+    assert switched.parameters["precision"].string_value == "fp16"

@@ -14,6 +14,7 @@ from sightline.entities import Picture
 from sightline.errors import SharedMemoryError
 
 _NVIDIA_DRIVER = Path("/dev/nvidiactl")
+_INSUFFICIENT_DRIVER = 35  # cudaErrorInsufficientDriver: also when there is none at all
 _STREAM = 0  # the device's default stream: FFmpeg's decoder and CuPy use it too, so work is in order
 
 
@@ -84,7 +85,10 @@ class Cuda:
             raise SharedMemoryError(f"CUDA cannot be used: {problem}") from problem
         if int(error):
             _, text = self._runtime.cudaGetErrorString(error)
-            raise SharedMemoryError(f"{name} on GPU {self.device}: {text.decode(errors='replace')}")
+            lacking = (
+                "no NVIDIA driver, or one that is too old: " if int(error) == _INSUFFICIENT_DRIVER else ""
+            )
+            raise SharedMemoryError(f"{name} on GPU {self.device}: {lacking}{text.decode(errors='replace')}")
         return values[0] if values else None
 
 

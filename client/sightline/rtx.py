@@ -138,9 +138,9 @@ def from_dlpack(capsule: Any) -> DeviceFrames:
     tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
     shape = tuple(tensor.shape[: tensor.ndim])
     steps = tuple(math.prod(shape[place + 1 :]) for place in range(tensor.ndim))
-    if (tensor.bits, tensor.lanes) != (8, 1) or (
-        tensor.strides and tuple(tensor.strides[: tensor.ndim]) != steps
-    ):
+    strides = tensor.strides[: tensor.ndim] if tensor.strides else steps
+    gaps = any(side > 1 and stride != step for side, stride, step in zip(shape, strides, steps, strict=True))
+    if (tensor.bits, tensor.lanes) != (8, 1) or gaps:
         raise ValueError("frames must be uint8 without gaps between rows")
     return DeviceFrames(tensor.data + tensor.byte_offset, shape, capsule)
 

@@ -1,0 +1,101 @@
+"""The detector through TensorRT-RTX: engines built ahead of time, and what runs them on a card.
+
+There is no card here. The engine is really built; what loads it runs around a runtime that stands in
+(``fake_rtx``), and on the real server, which must refuse clearly.
+"""
+
+import numpy as np
+import pytest
+
+import export
+import rtx
+import toy
+from fake_cuda import FakeCuda
+from fake_rtx import FakeRtx
+from networks import session
+from sightline import numerics
+from sightline.cuda import Cuda, has_gpu
+from sightline.errors import ServerError, SharedMemoryError
+from sightline.rtx import RtxEngine, from_dlpack
+from sightline.tritonserver import TritonServer
+from test_fused import same, scene
+
+NETWORK = (192, 320)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rtx")
+    network = toy.write_network(folder / "toy.onnx")
+    export.export(export.Options(network, folder / "models", shape=NETWORK, fused=True, precision="fp32"))
+    return folder / "models"
+
+
+@pytest.fixture
+def engine(repository):
+    """Around the graph that the real engine is built from."""
+    cuda = Cuda(runtime=FakeCuda(room=1 << 24))
+    return RtxEngine(repository / "detector/1/rtx.onnx", cuda=cuda, runtime=FakeRtx())
+
+
+def expected(repository, frame):
+    model = session(str(repository / "yolo/1/model.onnx"))
+    padded, letterbox = numerics.letterbox_i420(frame, NETWORK)
+    head = model.run(None, {"images": numerics.network_input(padded)[None]})[0][0]
+    return numerics.boxes_from_head(head, letterbox, 0.1)
+
+
+def test_pictures_go_in_and_boxes_come_out_batch_after_batch(engine, repository):
+    for size, count in (((180, 320), 2), ((100, 178), 1), ((192, 320), 8)):
+        frames = np.stack([scene(size)] * count)
+        answer = engine.run(frames)
+        assert len(answer["best"]) == count
+        for head, letterbox in zip(answer["best"], answer["letterbox"], strict=True):
+            same(numerics.boxes_from_head(head, letterbox, 0.1), expected(repository, frames[0]), 1e-5)
+
+
+def test_a_tensor_that_is_handed_over_where_it_lies_gives_the_same(engine, repository):
+    frames = scene((180, 320))[None]
+    handed = from_dlpack(frames.__dlpack__())
+    assert handed.address == frames.ctypes.data
+    assert handed.shape == frames.shape
+    answer = engine.run(handed)
+    boxes = numerics.boxes_from_head(answer["best"][0], answer["letterbox"][0], 0.1)
+    same(boxes, expected(repository, frames[0]), 1e-5)
+
+
+@pytest.mark.parametrize("array", [np.zeros((1, 6, 4), np.float32), np.zeros((1, 6, 8), np.uint8)[:, :, :4]])
+def test_a_tensor_of_another_kind_is_refused(array):
+    with pytest.raises(ValueError, match="uint8 without gaps"):
+        from_dlpack(array.__dlpack__())
+
+
+def test_what_the_engine_cannot_take_is_refused(engine, repository, tmp_path):
+    with pytest.raises(ValueError, match=r"\[1, 300, 320\] does not fit"):
+        engine.run(np.zeros((1, 300, 320), np.uint8))
+    with pytest.raises(FileNotFoundError, match=r"tools/rtx\.py build"):
+        RtxEngine(tmp_path / "none")
+    (tmp_path / "old").write_bytes(b"no engine")
+    with pytest.raises(ValueError, match="is no engine of this TensorRT-RTX"):
+        RtxEngine(tmp_path / "old", cuda=Cuda(runtime=FakeCuda()), runtime=FakeRtx())
+    with pytest.raises(SharedMemoryError, match="out of memory"):
+        RtxEngine(repository / "detector/1/rtx.onnx", cuda=Cuda(runtime=FakeCuda(room=10)), runtime=FakeRtx())
+
+
+def build(repository):
+    try:
+        return rtx.build_version(repository, None)
+    except ServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.triton
+@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU: the server would serve")
+def test_an_engine_is_built_here_and_the_server_says_what_it_lacks_to_run_it(repository, tmp_path):
+    with pytest.raises(rtx.RtxError, match="with --fused"):
+        rtx.build_version(tmp_path, None)
+    engine = build(repository)
+    assert engine.name == "rtx.engine"
+    assert engine.stat().st_size > 100_000
+    with pytest.raises(ServerError, match="no NVIDIA driver"):
+        TritonServer(repository, config_name="rtx", log_path=tmp_path / "triton.log").start()
