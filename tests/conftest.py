@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -101,3 +103,21 @@ def toy_triton(toy_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A server of the toy network that stays up; who kills servers starts one of his own."""
     with TritonServer(toy_repository, log_path=tmp_path_factory.mktemp("triton") / "log") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_accuracy() -> tuple[Any, list[Any]]:
+    """What YOLOv8n finds on coco128 at 640x640 in FP32 and in FP16: one pass each, for every test."""
+    from evaluation import compare
+    from evaluation.cocoset import CocoSet
+    from sightline.config import Transport
+
+    shared = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    network, folder = shared / "models" / "yolov8n.onnx", shared / "coco128"
+    if not (network.is_file() and folder.is_dir()):
+        pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
+    data = CocoSet.read(folder)
+    wanted, _ = compare.candidates(
+        {"yolov8n": {"fp32": network, "fp16": network}}, ("fp32", "fp16"), ("engine",)
+    )
+    return data, list(compare.all_runs(wanted, data, (640, 640), Transport.AUTO))

@@ -1,76 +1,54 @@
-"""mAP of a network on a COCO-format set, measured through everything that serves it.
+"""Accuracy of networks: on a COCO-format set, or against each other on a site's own video without labels.
 
     python tools/evaluate.py yolov8n.onnx --data ../shared/coco128
     python tools/evaluate.py --repository model_repository --version 3 --data DIR --record
+    python tools/evaluate.py yolov8n.onnx --data DIR --report artifacts/accuracy \\
+        --precision fp32,fp16,int8 --calibrate PICTURES --through engine,served,ensemble
+    python tools/evaluate.py old.onnx new.onnx --video site.mp4 --report artifacts/agreement
 
-Every picture goes the way of a camera's frame: decoded by PyAV, scaled to fit and turned into I420 by the
-client, through shared memory into the real Triton, boxes back. The network is exported into a temporary
-repository at the asked shape with a score floor of 0.001, so the served one is not touched.
+The first two forms give one figure, measured through everything that serves a network: every picture goes
+the way of a camera's frame, decoded by PyAV, scaled to fit and turned into I420 by the client, through shared
+memory into the real Triton, boxes back. The network is exported into a temporary repository at the asked
+shape with a score floor of 0.001, so the served one is not touched. --report compares; docs/evaluation.md
+says how.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import re
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-from av.video.reformatter import VideoReformatter
-
 import export
+import quantize
 import repository
-from sightline.config import Transport, TritonOptions
-from sightline.detector import Detector
-from sightline.entities import ClockSource, Detections, Frame
+from evaluation import agree, compare, report
+from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, to_rows
+from evaluation.metrics import score
+from evaluation.served import detect_all, serve, use_ensemble
+from sightline.config import Transport
 from sightline.errors import SightlineError
-from sightline.picture import YuvPicture
-from sightline.pipeline import STAGES
-from sightline.stats import StageTimes
-from sightline.triton import TritonDetector
-from sightline.tritonserver import TritonServer
 
-SCORE_FLOOR = 0.001
+__all__ = [
+    "SCORE_FLOOR",
+    "CocoSet",
+    "EvaluationError",
+    "detect_all",
+    "evaluate",
+    "read_picture",
+    "score",
+    "serve",
+    "to_rows",
+    "use_ensemble",
+]
+
 SHAPE = (640, 640)
-DEADLINE_S = 60.0
-IN_FLIGHT = 2
-
-
-class EvaluationError(ValueError):
-    """The set or the model cannot be evaluated; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class CocoSet:
-    """Pictures and true boxes in COCO's format."""
-
-    folder: Path
-    annotations: Path
-    images: tuple[Mapping[str, Any], ...]
-    category_ids: Mapping[str, int]  # by class name
-
-    @staticmethod
-    def read(folder: Path) -> CocoSet:
-        """``annotations.json`` and ``images/`` in a folder.
-
-        Raises:
-            EvaluationError: they are not there, or are not COCO's.
-        """
-        path = folder / "annotations.json"
-        try:
-            found = json.loads(path.read_text())
-            categories = {item["name"]: int(item["id"]) for item in found["categories"]}
-            return CocoSet(folder / "images", path, tuple(found["images"]), categories)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise EvaluationError(f"{path} is no COCO set: {error}") from error
 
 
 def evaluate(
@@ -112,99 +90,6 @@ def evaluate(
     }
 
 
-@contextlib.contextmanager
-def serve(
-    source: Path, shape: tuple[int, int], transport: Transport, *, ensemble: bool
-) -> Iterator[TritonDetector]:
-    """A connected client of a real Triton that serves ``source`` alone, from a temporary repository."""
-    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as folder:
-        target = Path(folder) / "model_repository"
-        export.export(export.Options(source, target, shape=shape, score_floor=SCORE_FLOOR))
-        if ensemble:
-            use_ensemble(target)
-        with TritonServer(target, log_path=Path(folder) / "triton.log") as server:
-            options = TritonOptions(
-                url=server.grpc_url, transport=transport, deadline_s=DEADLINE_S, in_flight=IN_FLIGHT
-            )
-            detector = TritonDetector(options, "evaluate", StageTimes(STAGES))
-            try:
-                detector.connect()
-                yield detector
-            finally:
-                detector.close()
-
-
-def use_ensemble(folder: Path) -> None:
-    """Let ``detector`` be the ensemble of ``config.pbtxt`` on the CPU too, with its steps' batch there."""
-    batch = re.search(r"^max_batch_size: \d+$", (folder / "yolo/configs/cpu.pbtxt").read_text(), re.MULTILINE)
-    if batch is None:
-        raise EvaluationError("yolo/configs/cpu.pbtxt has no max_batch_size")
-    text = (folder / "detector/config.pbtxt").read_text()
-    text = re.sub(r"^max_batch_size: \d+$", batch[0], text, flags=re.MULTILINE)
-    (folder / "detector/configs/cpu.pbtxt").write_text(text)
-
-
-def detect_all(detector: Detector, data: CocoSet, class_names: Sequence[str]) -> Iterator[list[float]]:
-    """Rows of image id, left, top, width, height, score, category id; boxes in pixels of the picture."""
-    unknown = [name for name in class_names if name not in data.category_ids]
-    if len(unknown) == len(class_names):
-        raise EvaluationError("not one of the model's class names is a category of the set")
-    waiting = []
-    for index, image in enumerate(data.images):
-        frame = read_picture(data.folder / image["file_name"], index)
-        waiting.append((image, detector.submit(frame)))
-        if len(waiting) == IN_FLIGHT:
-            done, future = waiting.pop(0)
-            yield from to_rows(done, future.result(DEADLINE_S), class_names, data.category_ids)
-    for done, future in waiting:
-        yield from to_rows(done, future.result(DEADLINE_S), class_names, data.category_ids)
-
-
-def read_picture(path: Path, index: int) -> Frame:
-    """A picture file as a frame; one scaler each, since they differ in size."""
-    try:
-        with av.open(str(path)) as container:
-            decoded = next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration) as error:
-        raise EvaluationError(f"{path.name} cannot be read: {error}") from error
-    now = time.time()
-    picture = YuvPicture(decoded, VideoReformatter())
-    return Frame(picture, index, float(index), now, ClockSource.ARRIVAL, time.monotonic())
-
-
-def to_rows(
-    image: Mapping[str, Any],
-    detections: Detections,
-    class_names: Sequence[str],
-    category_ids: Mapping[str, int],
-) -> Iterator[list[float]]:
-    """One picture's boxes in COCO's terms."""
-    size = np.array([image["width"], image["height"]] * 2, np.float64)
-    boxes = detections.xyxy * size
-    boxes[:, 2:] -= boxes[:, :2]
-    for box, value, class_id in zip(boxes, detections.scores, detections.class_ids, strict=True):
-        category = category_ids.get(class_names[class_id])
-        if category is not None:
-            yield [image["id"], *box.tolist(), float(value), category]
-
-
-def score(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, float]:
-    """COCO's figures: mAP50-95, mAP50, mAP75 over all classes of the set, 100 boxes a picture."""
-    if not rows:
-        return {"map50_95": 0.0, "map50": 0.0, "map75": 0.0}
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    with contextlib.redirect_stdout(sys.stderr):  # the library talks
-        truth = COCO(str(data.annotations))
-        found = truth.loadRes(np.array(rows, np.float64))
-        evaluation = COCOeval_faster(truth, found, iouType="bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    names = ("map50_95", "map50", "map75")
-    return {name: round(float(value), 4) for name, value in zip(names, evaluation.stats, strict=False)}
-
-
 def record(folder: Path, version: int, result: Mapping[str, Any]) -> None:
     """Keep the figures in the version's manifest, in one piece."""
     path = folder / "yolo" / str(version) / "manifest.json"
@@ -216,16 +101,15 @@ def record(folder: Path, version: int, result: Mapping[str, Any]) -> None:
     draft.replace(path)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate, print, keep."""
-    options = parse(arguments)
-    source = options.model or options.repository / "yolo" / str(options.version) / "model.onnx"
-    try:
-        data, transport = CocoSet.read(options.data), Transport(options.transport)
-        result = evaluate(source, data, options.shape, transport, ensemble=options.ensemble)
-    except (ValueError, SightlineError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
+def one_figure(options: argparse.Namespace) -> None:
+    """Evaluate through the server, print, keep."""
+    source = (
+        options.models[0]
+        if options.models
+        else options.repository / "yolo" / str(options.version) / "model.onnx"
+    )
+    data, transport = CocoSet.read(options.data), Transport(options.transport)
+    result = evaluate(source, data, options.shape, transport, ensemble=options.ensemble)
     text = json.dumps(result, indent=2)
     print(text)
     if options.json:
@@ -233,6 +117,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(text + "\n")
     if options.record:
         record(options.repository, options.version, result)
+
+
+def comparison(options: argparse.Namespace, command: str) -> Path:
+    """Run every candidate on the set and write the report."""
+    data, transport = CocoSet.read(options.data), Transport(options.transport)
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        files = files_by_precision(options, Path(work))
+        wanted, refused = compare.candidates(files, options.precision, options.through)
+        runs = list(compare.all_runs(wanted, data, options.shape, transport))
+        for url in options.url:
+            address, _, model = url.partition("/")
+            runs.append(compare.run_url(url, address, model or "detector", data, transport))
+        found = compare.describe(runs, refused, data)
+    return report.write(options.report, found, command)
+
+
+def agreement(options: argparse.Namespace, command: str) -> Path:
+    """Run two candidates over the videos and write how far they agree."""
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        files = files_by_precision(options, Path(work))
+        wanted, _ = compare.candidates(files, options.precision, ("engine",))
+        if len(wanted) < 2:
+            raise EvaluationError("an agreement needs two candidates: two models, or two precisions")
+        shape = None if options.shape == SHAPE else options.shape
+        return agree.write(options.report, wanted[:2], options.video, shape, options, command)
+
+
+def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
+    """Model's name → precision → file; INT8 is made here when there are calibration pictures."""
+    files = {}
+    for path in options.models:
+        quantised = None
+        if options.calibrate and "int8" in options.precision:
+            quantised = work / f"{path.stem}-int8.onnx"
+            quantize.quantize_file(path, quantised, options.calibrate, quantize.Options(shape=options.shape))
+        name = path.stem if path.stem not in files else str(path)
+        files[name] = compare.files_of(path, quantised)
+    return files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what was asked for."""
+    options = parse(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    command = "python tools/evaluate.py " + shlex.join(given)
+    try:
+        if options.report is None:
+            one_figure(options)
+        else:
+            written = agreement(options, command) if options.video else comparison(options, command)
+            print(written)
+    except (ValueError, OSError, SightlineError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -241,25 +179,61 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="tools/evaluate.py"
     )
-    parser.add_argument("model", type=Path, nargs="?", help=".onnx or .pt; else --repository and --version")
-    parser.add_argument("--repository", type=Path, default=repository.SKELETON, help="default: ours")
-    parser.add_argument("--version", type=int, help="version of yolo to evaluate (default: the newest)")
-    parser.add_argument("--data", type=Path, required=True, help="folder with annotations.json and images/")
-    parser.add_argument(
-        "--shape", type=export.parse_shape, default=SHAPE, metavar="HxW", help="default: 640x640"
+    add = parser.add_argument
+    add("models", type=Path, nargs="*", help=".onnx or .pt; else --repository and --version")
+    add("--repository", type=Path, default=repository.SKELETON, help="default: ours")
+    add("--version", type=int, help="version of yolo to evaluate (default: the newest)")
+    add("--data", type=Path, help="folder with annotations.json and images/")
+    add("--shape", type=export.parse_shape, default=SHAPE, metavar="HxW", help="default: 640x640")
+    add("--transport", choices=[str(item) for item in Transport], default="system")
+    add("--ensemble", action="store_true", help="one figure: the three steps as an ensemble, as on a GPU")
+    add("--json", type=Path, help="one figure: keep it in this file")
+    add("--record", action="store_true", help="one figure: keep it in the version's manifest too")
+    more = parser.add_argument_group("comparisons")
+    more.add_argument(
+        "--report", type=Path, metavar="DIR", help="compare, and write report.md and plots here"
     )
-    parser.add_argument("--transport", choices=[str(item) for item in Transport], default="system")
-    parser.add_argument("--ensemble", action="store_true", help="the three steps as an ensemble, as on a GPU")
-    parser.add_argument("--json", type=Path, help="keep the figures in this file")
-    parser.add_argument("--record", action="store_true", help="keep them in the version's manifest too")
-    given = parser.parse_args(arguments)
-    if given.model is None and given.version is None:
-        given.version = max(repository.versions(given.repository), default=None)
-    if given.model is None and given.version is None:
-        parser.error(f"give a model: {given.repository} holds no network")
-    if given.record and given.model is not None:
+    more.add_argument(
+        "--precision", type=_words(compare.PRECISIONS), default=["fp32", "fp16", "int8"], metavar="P,…"
+    )
+    more.add_argument(
+        "--through", type=_words(compare.THROUGH), default=["engine"], metavar="engine,served,…"
+    )
+    more.add_argument("--calibrate", type=Path, nargs="+", default=[], help="pictures or videos for INT8")
+    more.add_argument("--url", nargs="+", default=[], metavar="HOST:PORT[/MODEL]", help="servers that run")
+    agree.add_options(parser)
+    return _checked(parser, parser.parse_args(arguments))
+
+
+def _checked(parser: argparse.ArgumentParser, given: argparse.Namespace) -> argparse.Namespace:
+    if bool(given.data) == bool(given.video):
+        parser.error("give --data DIR (a labelled set) or --video FILE (a site's own, with --report)")
+    if given.video and given.report is None:
+        parser.error("--video needs --report DIR")
+    if not given.models and not given.url:
+        given.version = given.version or max(repository.versions(given.repository), default=None)
+        if given.version is None:
+            parser.error(f"give a model: {given.repository} holds no network")
+        if given.report is not None:
+            given.models = [given.repository / "yolo" / str(given.version) / "model.onnx"]
+    elif given.record:
         parser.error("--record needs --repository and --version, not a model file")
+    if given.report is None and (len(given.models) > 1 or given.url):
+        parser.error("several models or a server are compared: give --report DIR")
     return given
+
+
+def _words(known: Sequence[str]) -> Any:
+    """Takes a list with commas of known words."""
+
+    def words(text: str) -> list[str]:
+        found = [word.strip() for word in text.split(",")]
+        wrong = [word for word in found if word not in known]
+        if wrong:
+            raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: known are {', '.join(known)}")
+        return found
+
+    return words
 
 
 if __name__ == "__main__":

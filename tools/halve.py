@@ -58,13 +58,17 @@ def _half_nodes(graph: onnx.GraphProto) -> set[int]:
     half: set[int] = set()
     for index in sorted(on_way, reverse=True):
         node = graph.node[index]
-        if _is_weighted(node, weights) or wanted.intersection(node.output):
+        if is_weighted(node, weights) or wanted.intersection(node.output):
             half.add(index)
             wanted.update(name for name in node.input if name in data)
-    return half
+    fed = {name for index in half for name in graph.node[index].input}
+    # Weights in INT8: their scales become FP16, so that no cast stands between them and their layer.
+    quantised = {i for i, node in enumerate(graph.node) if node.op_type == "DequantizeLinear"} - on_way
+    return half | {index for index in quantised if fed.intersection(graph.node[index].output)}
 
 
-def _is_weighted(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+def is_weighted(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    """Whether the node is a layer with weights; the fixed sum of a box distribution is none."""
     if node.op_type not in WEIGHTED:
         return False
     weight = weights.get(node.input[1])

@@ -1,0 +1,185 @@
+"""How far two networks agree on a video that nobody has labelled: box by box, and in counts.
+
+Neither is the truth. A box counts when its score is sure (``min_score`` of the configuration); the other
+network has it when it gives a box of the same class there (IoU 0.5) with any score that it serves: so a score
+that moves from 0.26 to 0.24 is a shift of scores and no missing box.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from evaluation.bare import BareEngine
+from evaluation.cocoset import EvaluationError, scaled_i420
+from evaluation.matching import box_ious
+from sightline.entities import ClockSource, CountWindow, Detections, Frame, Tracks
+from sightline.picture import YuvPicture
+from sightline.tracker import Tracker, TrackerOptions
+from sightline.windows import WindowCounter
+
+IOU = 0.5
+SERVED_FLOOR = 0.1  # of an exported network, unless --score-floor says otherwise
+
+
+def frames_of(path: Path, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
+    """Frames of a recorded file with its own times; at most ``fps`` a second, the first ``seconds`` alone.
+
+    Raises:
+        EvaluationError: the file is no video.
+    """
+    scaler, due = VideoReformatter(), 0.0
+    try:
+        with av.open(str(path)) as container:
+            for index, picture in enumerate(container.decode(video=0)):
+                time = float(picture.time or 0.0)
+                if seconds is not None and time >= seconds:
+                    return
+                if fps is None or time >= due - 1e-3:
+                    due = max(due + 1 / fps, time) if fps else 0.0
+                    yield Frame(YuvPicture(picture, scaler), index, time, time, ClockSource.PTS, 0.0)
+    except av.FFmpegError as error:
+        raise EvaluationError(f"{path.name} cannot be read: {error}") from error
+
+
+@dataclass(slots=True)
+class Watcher:
+    """What one network makes of one video, by the tracker and the windows of the pipeline."""
+
+    engine: BareEngine
+    window_s: int
+    options: TrackerOptions = field(default_factory=TrackerOptions)
+    detections: list[Detections] = field(default_factory=list)
+    tracks: list[Tracks] = field(default_factory=list)
+    _tracker: Tracker = field(init=False)
+    _windows: WindowCounter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tracker = Tracker(self.options)
+        self._windows = WindowCounter("video", self.window_s)
+        self._windows.use_model(self.engine.class_names, "candidate")
+
+    def see(self, frame: Frame) -> None:
+        """Detect, track and count one frame."""
+        found = self.engine.detect(scaled_i420(frame, self.engine.network), SERVED_FLOOR)
+        tracks = self._tracker.update(found, frame.capture_time)
+        self._windows.observe(tracks, frame.capture_time, frame.clock_source)
+        self.detections.append(found)
+        self.tracks.append(tracks)
+
+    def finish(self) -> tuple[CountWindow, ...]:
+        """The counts of every window; call it once, after the last frame."""
+        self._windows.finish()
+        return self._windows.rows()[0]
+
+
+@dataclass(slots=True)
+class BoxAgreement:
+    """Sums over the frames of one or more videos."""
+
+    boxes: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
+    found: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
+    shifts: list[float] = field(default_factory=list)  # the second's score minus the first's
+    overlaps: list[float] = field(default_factory=list)  # IoU of boxes that both have
+    missing: list[float] = field(
+        default_factory=list
+    )  # for each frame, scores of boxes that one side has alone
+
+    def add(self, one: Detections, other: Detections, names: Sequence[Sequence[str]], sure: float) -> None:
+        """Take in one frame."""
+        pair = (one, other)
+        matched = match_two(one, other, names)
+        partner = dict(matched), {second: first for first, second in matched}
+        alone = 0.0
+        for side, detections in enumerate(pair):
+            for row in np.flatnonzero(detections.scores >= sure):
+                name = names[side][detections.class_ids[row]]
+                self.boxes[side][name] += 1
+                self.found[side][name] += int(row) in partner[side]
+                alone += 0.0 if int(row) in partner[side] else float(detections.scores[row])
+        self.missing.append(alone)
+        for first, second in matched:
+            if max(one.scores[first], other.scores[second]) >= sure:
+                self.shifts.append(float(other.scores[second] - one.scores[first]))
+                self.overlaps.append(float(_ious(one.xyxy[[first]], other.xyxy[[second]])[0, 0]))
+
+    def describe(self) -> dict[str, Any]:
+        """Shares and shifts, JSON-able."""
+        shifts, overlaps = np.array(self.shifts or [0.0]), np.array(self.overlaps or [1.0])
+        names = sorted(set(self.boxes[0]) | set(self.boxes[1]))
+        return {
+            "boxes": [sum(side.values()) for side in self.boxes],
+            "found_by_the_other": [_share(self.found[side], self.boxes[side]) for side in (0, 1)],
+            "score_shift": {
+                "mean": float(shifts.mean()),
+                "p5": float(np.percentile(shifts, 5)),
+                "p95": float(np.percentile(shifts, 95)),
+            },
+            "mean_iou": float(overlaps.mean()),
+            "classes": {
+                name: {
+                    "boxes": [side[name] for side in self.boxes],
+                    "found_by_the_other": [side[name] for side in self.found],
+                }
+                for name in names
+            },
+        }
+
+
+def match_two(one: Detections, other: Detections, names: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """Pairs of rows: boxes of one class name that overlap by IoU 0.5 or more, the best overlaps first."""
+    overlaps = _ious(one.xyxy, other.xyxy)
+    first = np.array([names[0][number] for number in one.class_ids], object)
+    second = np.array([names[1][number] for number in other.class_ids], object)
+    overlaps = np.where(first[:, None] == second[None, :], overlaps, 0.0)
+    pairs: list[tuple[int, int]] = []
+    rows, columns = np.nonzero(overlaps >= IOU)
+    for place in np.argsort(-overlaps[rows, columns], kind="stable"):
+        row, column = int(rows[place]), int(columns[place])
+        if all(row != taken[0] and column != taken[1] for taken in pairs):
+            pairs.append((row, column))
+    return pairs
+
+
+def _ious(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """IoU of xyxy boxes."""
+    sides = [
+        np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
+        for boxes in (one, other)
+    ]
+    return box_ious(sides[0], sides[1], np.zeros(len(other), np.bool_))
+
+
+def _share(part: Counter[str], whole: Counter[str]) -> float:
+    total = sum(whole.values())
+    return sum(part.values()) / total if total else 1.0
+
+
+def compare_counts(one: Sequence[CountWindow], other: Sequence[CountWindow]) -> dict[str, Any]:
+    """Counts by class over all windows, and every window whose counts differ."""
+    sides = [{(row.window_start, row.item_class): row.count for row in rows} for rows in (one, other)]
+    keys = sorted(set(sides[0]) | set(sides[1]))
+    counts = [(*key, sides[0].get(key, 0), sides[1].get(key, 0)) for key in keys]
+    names = sorted({name for _, name, _, _ in counts})
+    differing = [
+        {"window_start": start, "item_class": name, "counts": [first, second]}
+        for start, name, first, second in counts
+        if first != second
+    ]
+    return {
+        "windows": len({start for start, _ in keys}),
+        "totals": {
+            name: [sum(row[2 + side] for row in counts if row[1] == name) for side in (0, 1)]
+            for name in names
+        },
+        "equal": len(counts) - len(differing),
+        "differing": differing,
+    }

@@ -1,0 +1,97 @@
+"""The bare engine: ONNX Runtime on this machine's processor, pictures as a client sends them, no server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import halve
+import network_source
+from evaluation import half
+from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, scaled_i420, to_rows
+from sightline import numerics
+from sightline.entities import Detections
+
+#: What is run when a precision is asked for, said in every report.
+WHAT_IS_RUN = {
+    "fp32": "ONNX Runtime, FP32 throughout",
+    "fp16": "ONNX Runtime; emulated: FP16 weights, every result of the FP16 part rounded, sums in FP32",
+    "int8": "ONNX Runtime, INT8 kernels of the quantised graph (QDQ), what is not quantised in FP32",
+}
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether the file is an explicitly quantised network: QuantizeLinear and DequantizeLinear in it."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+@dataclass(slots=True)
+class BareEngine:
+    """A network at one precision; keeps how long each picture took.
+
+    Attributes:
+        network: height and width of the input.
+        class_names: of the network, by class id.
+        times_ms: milliseconds inside the engine, a picture each; the first run is left out.
+    """
+
+    session: onnxruntime.InferenceSession
+    network: tuple[int, int]
+    class_names: tuple[str, ...]
+    times_ms: list[float] = field(default_factory=list)
+
+    @staticmethod
+    def load(path: Path, precision: str, shape: tuple[int, int], labels: Path | None = None) -> BareEngine:
+        """Read a file as ``fp32``, ``fp16`` (emulated) or ``int8`` (the file is quantised already).
+
+        Raises:
+            EvaluationError: the file cannot be run so.
+            SourceUnusable: the file is no network with a known head.
+        """
+        source = network_source.read_source(path, labels)
+        if (precision == "int8") != is_quantised(source.model):
+            raise EvaluationError(f"{path.name} cannot be run as {precision}: tools/quantize.py makes INT8")
+        height, width = network_source.network_shape(source.model, shape)
+        model = source.model
+        if precision == "fp16":
+            try:
+                model = half.emulate(halve.halve(model))
+            except (halve.NotHalved, half.NotEmulated) as error:
+                raise EvaluationError(f"{path.name} in FP16: {error}") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # Waiting threads sleep: spinning is little faster alone, and twice as slow on a busy machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return BareEngine(session, (height, width), source.class_names)
+
+    def detect(self, sent: numerics.U8, score_floor: float = SCORE_FLOOR) -> Detections:
+        """Boxes of one I420 picture [3/2·height, width] that fits the network."""
+        padded, letterbox = numerics.letterbox_i420(sent, self.network)
+        picture = numerics.network_input(padded)[None]
+        if not self.times_ms:  # the first run allocates
+            self.session.run(None, {"images": picture})
+        started = time.perf_counter()
+        (heads,) = self.session.run(None, {"images": picture})
+        self.times_ms.append((time.perf_counter() - started) * 1000)
+        return Detections(*numerics.boxes_from_head(heads[0], letterbox, score_floor))
+
+    def detect_all(self, data: CocoSet) -> Iterator[list[float]]:
+        """Rows of :func:`evaluation.cocoset.to_rows` of every picture."""
+        data.check_classes(self.class_names)
+        for index, image in enumerate(data.images):
+            sent = scaled_i420(read_picture(data.folder / image["file_name"], index), self.network)
+            yield from to_rows(image, self.detect(sent), self.class_names, data.category_ids)
+
+    @property
+    def median_ms(self) -> float:
+        """Median time of a picture inside the engine, in milliseconds."""
+        return float(np.median(self.times_ms))

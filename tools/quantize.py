@@ -1,0 +1,274 @@
+"""An FP32 network into an INT8 one, by calibration pictures.
+
+    python tools/quantize.py yolov8n.onnx yolov8n-int8.onnx --calibrate PICTURES site.mp4
+    python tools/export.py yolov8n-int8.onnx
+
+ONNX Runtime's static quantisation writes QuantizeLinear and DequantizeLinear into the graph (QDQ): the same
+file runs in INT8 in ONNX Runtime, in OpenVINO and, as explicit quantisation, in TensorRT. Convolutions take
+INT8 (symmetric; weights by channel); what lies between them, the first layer and the last ones of the head
+stay in floating point. Pictures go the way of a camera's frame: decoded by PyAV, scaled to fit, I420,
+letterboxed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnxruntime
+from av.video.reformatter import VideoReformatter
+
+import export
+import halve
+import network_source
+from evaluation.cocoset import EvaluationError, scaled_i420
+from sightline import numerics
+from sightline.entities import ClockSource, Frame
+from sightline.picture import YuvPicture
+
+METADATA = "sightline.quantisation"
+PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+FP16_SCALES = 19  # the opset from which on QuantizeLinear takes FP16
+SMALLEST_RANGE = 0.016  # of a tensor: its scale over 254 steps is a normal FP16 number
+
+
+class NotQuantised(ValueError):
+    """The network cannot be made INT8; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to quantise.
+
+    Attributes:
+        shape: height and width of the network at which activations are looked at.
+        pictures: how many are taken, evenly from all that are given.
+        first, last: so many layers from the input, and up to the output, stay in floating point.
+    """
+
+    shape: tuple[int, int] = (384, 640)
+    pictures: int = 64
+    first: int = 1
+    last: int = 3
+
+
+def quantize_file(source: Path, target: Path, given: Sequence[Path], options: Options) -> dict[str, Any]:
+    """Write the INT8 network; gives what was done, which is in the file's metadata, too.
+
+    Raises:
+        NotQuantised: there are no pictures, or nothing in the network can be quantised.
+        SourceUnusable: the file is no network with a known head.
+    """
+    read = network_source.read_source(source, None)
+    if any(node.op_type == "QuantizeLinear" for node in read.model.graph.node):
+        raise NotQuantised(f"{source.name} is quantised already")
+    network = network_source.network_shape(read.model, options.shape)
+    pictures = [numerics.letterbox_i420(sent, network)[0] for sent in pictures_of(given, network, options)]
+    if not pictures:
+        raise NotQuantised("no picture or video is among what --calibrate names")
+    model, kept = _quantized(read.model, pictures, options)
+    done = {
+        "by": f"ONNX Runtime {onnxruntime.__version__}, static QDQ",
+        "source_sha256": export.sha256(source),
+        "calibration_sha256": hashlib.sha256(b"".join(picture.tobytes() for picture in pictures)).hexdigest(),
+        "calibration_sets": [path.name for path in given],
+        **asdict(replace(options, shape=network, pictures=len(pictures))),
+        "kept_in_floating_point": kept,
+    }
+    known = {item.key: item.value for item in read.model.metadata_props}
+    onnx.helper.set_model_props(model, known | {METADATA: json.dumps(done)})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, target)
+    return done
+
+
+def quantisation_of(model: onnx.ModelProto) -> dict[str, Any] | None:
+    """What :func:`quantize_file` left in a file; None for a network that is not quantised.
+
+    A file that somebody else has quantised gives ``{"by": "unknown"}``.
+    """
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return None
+    found = {item.key: item.value for item in model.metadata_props}.get(METADATA)
+    return dict(json.loads(found)) if found else {"by": "unknown"}
+
+
+def pictures_of(given: Sequence[Path], network: tuple[int, int], options: Options) -> Iterator[numerics.U8]:
+    """I420 pictures of files and folders as a client would send them, evenly from all."""
+    files = []
+    for path in given:
+        files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    stills = [path for path in files if path.suffix.lower() in PICTURE_KINDS]
+    videos = [path for path in files if path not in stills] if not stills else []
+    videos = videos or [path for path in given if path.is_file() and path not in stills]
+    share = options.pictures // (len(videos) + bool(stills)) if files else 0
+    for place in np.linspace(0, len(stills) - 1, min(share, len(stills))).astype(int):
+        yield from (scaled_i420(frame, network) for frame in _decoded(stills[place], 1))
+    for path in videos:
+        yield from (scaled_i420(frame, network) for frame in _decoded(path, share))
+
+
+def _decoded(path: Path, most: int) -> Iterator[Frame]:
+    """Up to so many frames, evenly over the file."""
+    try:
+        with av.open(str(path)) as container:
+            count = container.streams.video[0].frames or most
+            wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
+            for index, picture in enumerate(container.decode(video=0)):
+                if index in wanted:
+                    yield Frame(YuvPicture(picture, VideoReformatter()), index, 0, 0, ClockSource.PTS, 0)
+    except (av.FFmpegError, IndexError) as error:
+        raise EvaluationError(f"{path.name} cannot be read: {error}") from error
+
+
+def _quantized(
+    model: onnx.ModelProto, pictures: Sequence[numerics.U8], options: Options
+) -> tuple[onnx.ModelProto, int]:
+    """The QDQ network, and how many of its convolutions are not INT8."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, _quiet():
+        plain, made = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(model, str(plain), skip_symbolic_shape=True)
+        prepared = onnx.load(plain)
+        kept = _kept(prepared.graph, options)
+        layers = [node.name for node in prepared.graph.node if node.op_type == "Conv"]
+        if len(kept) == len(layers):
+            raise NotQuantised(
+                f"none of its {len(layers)} convolutions would be INT8: lower --first and --last"
+            )
+        quantize_static(
+            str(plain),
+            str(made),
+            _reader(pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=sorted(kept),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": True,  # TensorRT has no zero points
+                "WeightSymmetric": True,
+                "QuantizeBias": False,  # TensorRT takes biases in floating point
+                "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
+                "MinimumRealRange": SMALLEST_RANGE,
+                "CalibMovingAverage": True,  # the mean of the pictures' ranges, not the range of the oddest
+            },
+        )
+        return _tidied(onnx.load(made)), len(kept)
+
+
+def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without domains that nothing uses, and new enough that scales may be FP16 (``tools/halve.py``)."""
+    used = {node.domain for node in model.graph.node}
+    imports = [item for item in model.opset_import if item.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    if max(item.version for item in imports if item.domain in {"", "ai.onnx"}) < FP16_SCALES:
+        model = onnx.version_converter.convert_version(model, FP16_SCALES)
+    return model
+
+
+def _kept(graph: onnx.GraphProto, options: Options) -> set[str]:
+    """Names of the convolutions that stay in floating point."""
+    weights = {item.name: item for item in graph.initializer}
+    nodes = list(graph.node)
+    from_input = _layers_passed(nodes, weights, {graph.input[0].name}, forward=True)
+    to_output = _layers_passed(nodes, weights, {item.name for item in graph.output}, forward=False)
+    return {
+        node.name
+        for index, node in enumerate(nodes)
+        if node.op_type == "Conv"
+        and (
+            not halve.is_weighted(node, weights)
+            or from_input.get(index, 0) <= options.first
+            or to_output.get(index, 0) <= options.last
+        )
+    }
+
+
+def _layers_passed(
+    nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto], ends: set[str], *, forward: bool
+) -> dict[int, int]:
+    """For each node, the fewest weighted layers from an end of the network to it, itself included."""
+    least = dict.fromkeys(ends, 0)
+    passed = {}
+    for index in range(len(nodes)) if forward else range(len(nodes) - 1, -1, -1):
+        node = nodes[index]
+        comes, goes = (node.input, node.output) if forward else (node.output, node.input)
+        reached = [least[name] for name in comes if name in least]
+        if reached and node.op_type not in halve.LEAVES_DATA:
+            passed[index] = min(reached) + halve.is_weighted(node, weights)
+            for name in goes:
+                least[name] = min(passed[index], least.get(name, passed[index]))
+    return passed
+
+
+def _reader(pictures: Sequence[numerics.U8]) -> Any:
+    """Pictures in the form that ONNX Runtime's calibration asks for."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    left = iter(pictures)
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict[str, Any] | None:
+            picture = next(left, None)
+            return None if picture is None else {"images": numerics.network_input(picture)[None]}
+
+    return Reader()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The library prints and warns about what is done on purpose here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Quantise, and say what was done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="tools/quantize.py"
+    )
+    add, default = parser.add_argument, Options()
+    add("source", type=Path, help="FP32 network (.onnx)")
+    add("target", type=Path, help="where the INT8 network shall be (.onnx)")
+    add("--calibrate", type=Path, nargs="+", required=True, help="pictures, videos, or folders of pictures")
+    add("--shape", type=export.parse_shape, default=default.shape, metavar="HxW", help="default: 384x640")
+    add("--pictures", type=int, default=default.pictures, help=f"how many (default: {default.pictures})")
+    add("--first", type=int, default=default.first, help="layers at the input that stay in floating point")
+    add("--last", type=int, default=default.last, help="layers before the output that do")
+    given = vars(parser.parse_args(arguments))
+    source, target, calibrate = (given.pop(key) for key in ("source", "target", "calibrate"))
+    try:
+        done = quantize_file(source, target, calibrate, Options(**given))
+    except (ValueError, OSError) as error:
+        print(f"quantize: {error}", file=sys.stderr)
+        return 1
+    print(f"{target}: {done['pictures']} pictures, {done['kept_in_floating_point']} convolutions not in INT8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
