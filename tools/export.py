@@ -96,7 +96,9 @@ def describe(
         "output_shape": [network.rows, network.columns],
         "network_height": network.height,
         "network_width": network.width,
-        "precision": network.precision,
+        "precision": "int8" if source.quantisation else network.precision,
+        "floating_point": network.precision,  # of what is not INT8, and of the pictures between the steps
+        "quantisation": source.quantisation,
         "score_floor": options.score_floor,
         "opset": opset,
         "measured_map": None,  # tools/evaluate.py --record fills it
@@ -215,7 +217,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
         "--aspect", type=_aspect, metavar="W:H", help="the cameras' aspect ratio (default 16:9)"
     )
     shape.add_argument("--shape", type=parse_shape, metavar="HxW", help="network shape, multiples of 32")
-    parser.add_argument("--precision", choices=["fp16", "fp32"], default="fp16", help="of the GPU's plan")
+    parser.add_argument(
+        "--precision",
+        choices=["fp16", "fp32"],
+        default="fp16",
+        help="of the GPU's plan, but for what is INT8",
+    )
     parser.add_argument("--labels", type=Path, help="class names, one a line, instead of the source's own")
     parser.add_argument("--score-floor", type=_score, default=SCORE_FLOOR, help=f"default {SCORE_FLOOR}")
     parser.add_argument(

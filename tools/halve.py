@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: These read a tensor's shape or give indices: what follows them is no picture data.
 LEAVES_DATA = {"Shape", "Size", "ArgMax", "NonZero"}
+#: The operator set from which on QuantizeLinear takes FP16.
+FP16_SCALES = 19
 #: Inputs (by place) of data operators that stay float32 by the operator's own definition.
 KEEP_FLOAT = {"Resize": {1, 2}}
 
@@ -36,6 +38,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
+    _check_scales(result)
     half = _half_nodes(graph)
     if not half:
         raise NotHalved("the network has no weighted layer that could be FP16")
@@ -43,6 +46,12 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     del graph.value_info[:]
     return result
+
+
+def _check_scales(model: onnx.ModelProto) -> None:
+    opset = next(item.version for item in model.opset_import if item.domain in {"", "ai.onnx"})
+    if opset < FP16_SCALES and any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise NotHalved(f"INT8 beside FP16 needs operator set {FP16_SCALES}, this network has {opset}")
 
 
 def _half_nodes(graph: onnx.GraphProto) -> set[int]:

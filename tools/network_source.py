@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +15,8 @@ from onnx import TensorProto
 import heads
 import packed
 
+#: Where tools/quantize.py leaves in a file what it has done.
+QUANTISATION = "sightline.quantisation"
 LONG_SIDE = 640
 MULTIPLE = 32
 LARGEST = 4096
@@ -32,6 +36,7 @@ class Source:
     head: heads.Head
     boxes: int  # of an end-to-end head
     licence: str
+    quantisation: dict[str, Any] | None  # how it became INT8; None: it is in floating point
 
 
 def read_source(path: Path, labels: Path | None) -> Source:
@@ -61,7 +66,15 @@ def read_source(path: Path, labels: Path | None) -> Source:
         raise SourceUnusable(f"{path.name}: {error}") from error
     _rename(model)
     licence = metadata.get("license", "unknown: ask whoever made the weights")
-    return Source(model, names, head, outputs[0][1][1], licence)
+    return Source(model, names, head, outputs[0][1][1], licence, quantisation_of(model))
+
+
+def quantisation_of(model: onnx.ModelProto) -> dict[str, Any] | None:
+    """What tools/quantize.py says of an INT8 network (QDQ); ``{"by": "unknown"}`` of others' work."""
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return None
+    found = {item.key: item.value for item in model.metadata_props}.get(QUANTISATION)
+    return dict(json.loads(found)) if found else {"by": "unknown"}
 
 
 def names_of(metadata: dict[str, str]) -> tuple[str, ...]:

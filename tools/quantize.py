@@ -39,9 +39,7 @@ from sightline import numerics
 from sightline.entities import ClockSource, Frame
 from sightline.picture import YuvPicture
 
-METADATA = "sightline.quantisation"
 PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-FP16_SCALES = 19  # the opset from which on QuantizeLinear takes FP16
 SMALLEST_RANGE = 0.016  # of a tensor: its scale over 254 steps is a normal FP16 number
 
 
@@ -73,7 +71,7 @@ def quantize_file(source: Path, target: Path, given: Sequence[Path], options: Op
         SourceUnusable: the file is no network with a known head.
     """
     read = network_source.read_source(source, None)
-    if any(node.op_type == "QuantizeLinear" for node in read.model.graph.node):
+    if read.quantisation:
         raise NotQuantised(f"{source.name} is quantised already")
     network = network_source.network_shape(read.model, options.shape)
     pictures = [numerics.letterbox_i420(sent, network)[0] for sent in pictures_of(given, network, options)]
@@ -89,32 +87,18 @@ def quantize_file(source: Path, target: Path, given: Sequence[Path], options: Op
         "kept_in_floating_point": kept,
     }
     known = {item.key: item.value for item in read.model.metadata_props}
-    onnx.helper.set_model_props(model, known | {METADATA: json.dumps(done)})
+    onnx.helper.set_model_props(model, known | {network_source.QUANTISATION: json.dumps(done)})
     target.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, target)
     return done
 
 
-def quantisation_of(model: onnx.ModelProto) -> dict[str, Any] | None:
-    """What :func:`quantize_file` left in a file; None for a network that is not quantised.
-
-    A file that somebody else has quantised gives ``{"by": "unknown"}``.
-    """
-    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        return None
-    found = {item.key: item.value for item in model.metadata_props}.get(METADATA)
-    return dict(json.loads(found)) if found else {"by": "unknown"}
-
-
 def pictures_of(given: Sequence[Path], network: tuple[int, int], options: Options) -> Iterator[numerics.U8]:
     """I420 pictures of files and folders as a client would send them, evenly from all."""
-    files = []
-    for path in given:
-        files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     stills = [path for path in files if path.suffix.lower() in PICTURE_KINDS]
-    videos = [path for path in files if path not in stills] if not stills else []
-    videos = videos or [path for path in given if path.is_file() and path not in stills]
-    share = options.pictures // (len(videos) + bool(stills)) if files else 0
+    videos = [path for path in given if path.is_file() and path not in stills]
+    share = options.pictures // max(len(videos) + bool(stills), 1)
     for place in np.linspace(0, len(stills) - 1, min(share, len(stills))).astype(int):
         yield from (scaled_i420(frame, network) for frame in _decoded(stills[place], 1))
     for path in videos:
@@ -142,8 +126,9 @@ def _quantized(
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, _quiet():
-        plain, made = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(model, str(plain), skip_symbolic_shape=True)
+        given, plain, made = (Path(folder) / f"{name}.onnx" for name in ("given", "plain", "int8"))
+        onnx.save(model, given)
+        quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
         prepared = onnx.load(plain)
         kept = _kept(prepared.graph, options)
         layers = [node.name for node in prepared.graph.node if node.op_type == "Conv"]
@@ -180,8 +165,8 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
     imports = [item for item in model.opset_import if item.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(imports)
-    if max(item.version for item in imports if item.domain in {"", "ai.onnx"}) < FP16_SCALES:
-        model = onnx.version_converter.convert_version(model, FP16_SCALES)
+    if max(item.version for item in imports if item.domain in {"", "ai.onnx"}) < halve.FP16_SCALES:
+        model = onnx.version_converter.convert_version(model, halve.FP16_SCALES)
     return model
 
 

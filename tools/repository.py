@@ -110,7 +110,7 @@ def tensors_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     height, width = manifest["network_height"], manifest["network_width"]
     rows, columns = manifest["output_shape"]
     boxes = min(300, rows) if manifest["head"] == "end2end" else 300
-    kind = f"data_type: TYPE_{manifest['precision'].upper()}"
+    kind = f"data_type: TYPE_{manifest.get('floating_point', manifest['precision']).upper()}"
     return {
         "images": f"{kind} dims: [ 3, {height}, {width} ]",
         "output0": f"dims: [ {rows}, {columns} ]",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 
 import halve
@@ -24,11 +23,6 @@ WHAT_IS_RUN = {
     "fp16": "ONNX Runtime; emulated: FP16 weights, every result of the FP16 part rounded, sums in FP32",
     "int8": "ONNX Runtime, INT8 kernels of the quantised graph (QDQ), what is not quantised in FP32",
 }
-
-
-def is_quantised(model: onnx.ModelProto) -> bool:
-    """Whether the file is an explicitly quantised network: QuantizeLinear and DequantizeLinear in it."""
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 @dataclass(slots=True)
@@ -55,7 +49,7 @@ class BareEngine:
             SourceUnusable: the file is no network with a known head.
         """
         source = network_source.read_source(path, labels)
-        if (precision == "int8") != is_quantised(source.model):
+        if (precision == "int8") != bool(source.quantisation):
             raise EvaluationError(f"{path.name} cannot be run as {precision}: tools/quantize.py makes INT8")
         height, width = network_source.network_shape(source.model, shape)
         model = source.model

@@ -132,8 +132,7 @@ def size_bytes(candidate: Candidate) -> int:
 
 def files_of(path: Path, quantised: Path | None) -> dict[str, Path]:
     """Precision → file: one FP32 file serves FP32 and FP16."""
-    source = network_source.read_source(path, None)
-    if bare.is_quantised(source.model):
+    if network_source.read_source(path, None).quantisation:
         return {"int8": path}
     files = {"fp32": path, "fp16": path}
     return files | {"int8": quantised} if quantised else files
