@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from assign import Objects
 from generate import CLASSES
-from sightline.numerics import letterbox_i420, split_i420
+from sightline.numerics import PAD_Y, letterbox_i420, split_i420
 
 U8, F32 = NDArray[np.uint8], NDArray[np.float32]
 
@@ -24,6 +24,7 @@ NETWORK = (384, 640)
 MOST_HIDDEN, SHORTEST_PX, LONGEST_PX = 0.8, 4.0, 10.0
 #: What a crop leaves of an object's box, at least, for it to be an object there.
 LEAST_LEFT = 0.2
+SCALES = (-0.7, 0.4)  # logarithms of the smallest and the largest
 PICTURE, CLASS, FULL, OCCLUSION = 0, 1, slice(2, 6), 10  # columns of the boxes
 
 
@@ -51,6 +52,8 @@ class Pictures:
         self._open = [np.load(path, mmap_mode="r") for path in self.files]
         self.places = [(f, i) for f, stack in enumerate(self._open) for i in range(len(stack))]
         self.rows = [tables[f][tables[f][:, PICTURE] == i] for f, i in self.places]
+        counts = np.bincount(np.concatenate(tables)[:, CLASS].astype(int), minlength=len(CLASSES))
+        self.weights = np.maximum(counts, 1.0) ** -0.6  # of the classes, when a crop is chosen
 
     def __len__(self) -> int:
         return len(self.places)
@@ -68,7 +71,7 @@ class Pictures:
         present = np.zeros((len(self), len(CLASSES)))
         for number, rows in enumerate(self.rows):
             present[number, rows[~ignored(rows), CLASS].astype(int)] = 1
-        wanted = np.sqrt(np.maximum(1.0, 0.35 / np.maximum(present.mean(axis=0), 0.01)))
+        wanted = np.sqrt(np.maximum(1.0, 0.6 / np.maximum(present.mean(axis=0), 0.01)))
         weight = np.maximum(1.0, (present * wanted).max(axis=1)) * np.where(present.any(axis=1), 1.0, 0.4)
         return weight / weight.sum()
 
@@ -78,26 +81,33 @@ def crop_example(
 ) -> Example:
     """A part of a picture, changed at random; ``size`` is height and width of the example."""
     frame, rows, _ = pictures.frame(number)
-    scale = 1.0 if size == NETWORK or random.random() < 0.5 else float(np.exp(random.uniform(-0.35, 0.4)))
+    scale = 1.0 if size == NETWORK or random.random() < 0.45 else float(np.exp(random.uniform(*SCALES)))
     height, width = (
         min(int(side / scale) // 2 * 2, whole) for side, whole in zip(size, NETWORK, strict=True)
     )
-    top, left = place_crop(rows, (height, width), random)
+    top, left = place_crop(rows, pictures.weights, (height, width), random)
     picture = rgb(frame, top, left, height, width)
-    if (height, width) != size:
+    shown = min(round(height * scale), size[0]), min(round(width * scale), size[1])
+    if shown != (height, width):
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        picture = cv2.resize(picture, (size[1], size[0]), interpolation=how)
-    objects = objects_of(rows, (left, top, width, height), (size[1] / width, size[0] / height))
-    picture = changed(picture, random)
-    return mirrored(picture, objects) if random.random() < 0.5 else Example(picture, objects)
+        picture = cv2.resize(picture, (shown[1], shown[0]), interpolation=how)
+    margin = [int(random.integers(whole - side + 1)) for whole, side in zip(size, shown, strict=True)]
+    objects = objects_of(rows, (left, top, width, height), (shown[1] / width, shown[0] / height))
+    objects.xyxy[:] += np.float32([margin[1], margin[0]] * 2)
+    canvas = np.full((*size, 3), PAD_Y, np.uint8)
+    canvas[margin[0] : margin[0] + shown[0], margin[1] : margin[1] + shown[1]] = changed(picture, random)
+    return mirrored(canvas, objects) if random.random() < 0.5 else Example(canvas, objects)
 
 
-def place_crop(rows: F32, size: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:
-    """Top and left of a crop, even; three of four hold an object's middle."""
+def place_crop(
+    rows: F32, weights: NDArray[np.float64], size: tuple[int, int], random: np.random.Generator
+) -> tuple[int, int]:
+    """Top and left of a crop, even; four of five hold an object's middle, one of a rare class rather."""
     room = NETWORK[0] - size[0], NETWORK[1] - size[1]
     shown = rows[~ignored(rows)]
-    if len(shown) and random.random() < 0.75:
-        x0, y0, x1, y1 = shown[int(random.integers(len(shown))), FULL]
+    if len(shown) and random.random() < 0.8:
+        weight = weights[shown[:, CLASS].astype(int)]
+        x0, y0, x1, y1 = shown[int(random.choice(len(shown), p=weight / weight.sum())), FULL]
         middle = (y0 + y1) / 2, (x0 + x1) / 2
         corner = [m - random.uniform(0.1, 0.9) * side for m, side in zip(middle, size, strict=True)]
     else:
