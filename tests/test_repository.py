@@ -28,7 +28,7 @@ clock config cuda detector dialects engine geometry migrations picture queries r
 backend clips demux mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
 regions rules tracklog windows
 demo logs messages pipeline source spool store triton
-delivery feed
+delivery feed selftest
 worker writer
 metrics supervisor
 http

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_schema(commands)
     _add_triton(commands)
     _add_demo(commands)
+    _add_selftest(commands)
     return parser
 
 
@@ -156,6 +157,19 @@ def _add_demo(commands: Any) -> None:
         help="where the demo keeps its database, model and logs (default: %(default)s)",
     )
     parser.set_defaults(command=_demo)
+
+
+def _add_selftest(commands: Any) -> None:
+    from sightline.selftest.options import add_options
+
+    parser = commands.add_parser(
+        "selftest",
+        help="how right the whole path is: a scoreboard against a scene whose truth is known",
+        description="Play a simulated scene through RTSP, decoder, Triton, tracker, rules and database, and "
+        "score what comes out against the truth. Exit status 3: a threshold was missed.",
+    )
+    add_options(parser)
+    parser.set_defaults(command=_selftest)
 
 
 def _add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -275,3 +289,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     from sightline.demo import run_demo
 
     return run_demo(arguments)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from sightline.selftest.command import run_selftest
+
+    return run_selftest(arguments)

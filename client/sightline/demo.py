@@ -95,6 +95,18 @@ def find_inputs(videos: Sequence[Path] | None, model: Path | None) -> tuple[list
     return [path.resolve() for path in found], network.resolve()
 
 
+def bundled_model() -> Path:
+    """The detector that comes with the project.
+
+    Raises:
+        ServerError: it is not there.
+    """
+    path = ROOT / "models" / "sightline.onnx"
+    if not path.is_file():
+        raise ServerError(f"{path} is not there; restore it from the checkout, or give --model")
+    return path
+
+
 def prepare_model(model: Path, folder: Path) -> Path:
     """A model repository of the demo's own with ``model`` exported into it; made once for each network file.
 

@@ -2,7 +2,7 @@
 
 Run by the RTSP server of :mod:`sightline.rtspserver` for each stream somebody watches::
 
-    python -m sightline.rtspfeed [--once] VIDEO rtsp://127.0.0.1:PORT/PATH
+    python -m sightline.rtspfeed [--once] [--began FILE] [--lead S] VIDEO rtsp://127.0.0.1:PORT/PATH
 
 Timestamps run on without a seam when the file starts over, so a looped file looks like a camera.
 """
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import av
@@ -38,18 +39,28 @@ class _Pace:
             time.sleep(delay)  # this program has nothing to stop for but its own death
 
 
-def feed(path: str, url: str, *, once: bool) -> None:
-    """Send ``path`` to ``url`` until the server goes away, or, with ``once``, to the file's end."""
+def feed(path: str, url: str, *, once: bool, began: Path | None = None, lead_s: float = 0.0) -> None:
+    """Send ``path`` to ``url`` until the server goes away, or, with ``once``, to the file's end.
+
+    The first frame is due ``lead_s`` after the line is open; ``began`` gets its UTC epoch second.
+    """
+    server = os.getppid()
     with av.open(path) as source, av.open(url, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
         kept = list(source.streams.video[:1] or source.streams.audio[:1])
         outputs = {stream.index: sink.add_stream_from_template(stream) for stream in kept}
         sink.start_encoding()
-        pace = _Pace()
+        start_s, start_time = time.monotonic() + lead_s, time.time() + lead_s
+        if began is not None:
+            began.write_text(f"{start_time:.6f}\n", encoding="ascii")
+        pace = _Pace(start_s)
         for packet, media_s in _looped(source, kept, once=once):
             pace.wait(media_s)
             packet.stream = outputs[packet.stream.index]
             sink.mux(packet)
         time.sleep(LINGER_S)
+        if once and os.getppid() == server:
+            # go2rtc would start the file again for a client that stays; a camera that ends closes the line.
+            os.kill(server, signal.SIGTERM)
 
 
 def _looped(source: InputContainer, streams: list[Any], *, once: bool) -> Iterator[tuple[Any, float]]:
@@ -82,16 +93,16 @@ def main() -> int:
     parser.add_argument("video", help="file to play")
     parser.add_argument("url", help="where to, as the RTSP server asks")
     parser.add_argument("--once", action="store_true", help="play it once, then end the server that asked")
+    parser.add_argument(
+        "--began", type=Path, help="file that gets the UTC second at which its first frame was due"
+    )
+    parser.add_argument("--lead", type=float, default=0.0, help="seconds to wait before the first frame")
     args = parser.parse_args()
     av.logging.set_level(av.logging.ERROR)
-    server = os.getppid()
     try:
-        feed(args.video, args.url, once=args.once)
+        feed(args.video, args.url, once=args.once, began=args.began, lead_s=args.lead)
     except (av.error.OSError, av.error.EOFError):
         return 1  # the server hung up: nobody watches any more
-    if args.once and os.getppid() == server:
-        # go2rtc would start the file again for a client that stays; a camera that ends closes the line.
-        os.kill(server, signal.SIGTERM)
     return 0
 
 

@@ -18,12 +18,16 @@ def live_command(spec: SceneSpec, coding: Coding) -> list[str]:
     return [sys.executable, "-m", "sightline.scenes", "stream", *options_of(spec, coding), "{output}"]
 
 
+def cache_path(spec: SceneSpec, coding: Coding, length_s: float, folder: Path) -> Path:
+    """Where in a folder the scene's video is, or will be."""
+    what = repr((VERSION, sorted(asdict(spec).items()), sorted(asdict(coding).items()), length_s))
+    return folder / f"{spec.scene}-{spec.seed}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.mp4"
+
+
 def cached(spec: SceneSpec, coding: Coding, length_s: float, folder: Path) -> Path:
     """The scene as a video file in a folder, rendered on first use; the server loops such a file."""
     folder.mkdir(parents=True, exist_ok=True)
-    what = repr((VERSION, sorted(asdict(spec).items()), sorted(asdict(coding).items()), length_s))
-    name = f"{spec.scene}-{spec.seed}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.mp4"
-    path = folder / name
+    path = cache_path(spec, coding, length_s, folder)
     if not path.is_file():
         render(spec, coding, length_s, path)
     return path

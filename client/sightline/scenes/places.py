@@ -12,26 +12,40 @@ from sightline.scenes.camera import PinholeCamera
 from sightline.scenes.street import KERB_Y, SPEED_LIMIT, STOP_X, ZEBRA_X
 
 Point = tuple[float, float]
+Size = tuple[float, float, float]  # length, width, height in metres
 Rule = Literal["", "forbidden", "helmet and vest", "loiter"]
+
+
+PERSON: Size = (0.5, 0.5, 1.75)
+VEHICLE: Size = (4.6, 1.8, 1.5)
+TRAFFIC = ("car", "van", "truck", "bus", "motorcycle", "bicycle")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """From ``a`` to ``b``. *Forward* is from its right to its left side, seen along it on the ground."""
+    """From ``a`` to ``b``. *Forward* is from its right to its left side, seen along it on the ground.
+
+    Attributes:
+        kinds: classes that are counted here.
+        size: of what usually passes, its length along x: so the line can be put where boxes stand.
+    """
 
     name: str
     a: Point
     b: Point
+    kinds: tuple[str, ...] = ("person",)
+    size: Size = PERSON
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A polygon, and what must not be in it."""
+    """A polygon, and what must not be in it; ``kinds`` are the classes that are counted here."""
 
     name: str
     points: tuple[Point, ...]
     rule: Rule = ""
     loiter_s: float = 0.0
+    kinds: tuple[str, ...] = ("person",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,9 @@ def box_of(x0: float, y0: float, x1: float, y1: float) -> tuple[Point, ...]:
 
 STREET = Places(
     lines=(
-        Line("road", (13.2, -KERB_Y), (13.2, KERB_Y)),
+        # Each where its traffic flows, beyond its stop line: who waits there would stand on the line.
+        Line("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
+        Line("inbound", (12.0, 0.0), (12.0, KERB_Y), TRAFFIC, VEHICLE),
         Line("crossing", (ZEBRA_X[0] - 0.5, 0.0), (ZEBRA_X[1] + 0.5, 0.0)),
     ),
     zones=(
@@ -70,9 +86,9 @@ STREET = Places(
     speed_limit=SPEED_LIMIT,
 )
 FACTORY = Places(
-    lines=(Line("aisle", (11.0, -2.2), (11.0, 2.2)),),
+    lines=(Line("aisle", (11.0, -2.2), (11.0, 2.2), ("person", "forklift")),),
     zones=(
-        Zone("forbidden", box_of(13.5, 3.0, 18.0, 7.6), rule="forbidden"),
+        Zone("forbidden", box_of(13.5, 3.0, 18.0, 7.6), rule="forbidden", kinds=("person", "forklift")),
         Zone("hall", box_of(3.0, -8.5, 26.0, 8.5), rule="helmet and vest"),
     ),
 )
