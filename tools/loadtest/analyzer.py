@@ -47,6 +47,9 @@ class Analyzer:
         seconds: how long a level is measured, warm-up included.
         requests: so many requests instead of ``seconds``.
         allowed_spread: of the windows of a level that counts as stable; 1.25 allows 25 %.
+        most_in_flight: at a rate that the server does not keep up with, so many requests wait for answers and
+            the next are sent late: the rate is not reached. Less than the server's queue takes: when one is
+            refused, perf_analyzer takes its shared memory away under the others, and an old server dies of it.
         cpus: the processors that it may use; None: all.
     """
 
@@ -58,6 +61,7 @@ class Analyzer:
     requests: int | None = None
     allowed_spread: float = 1.25
     distribution: str = "constant"
+    most_in_flight: int = 48
     cpus: frozenset[int] | None = None
 
     def at(self, level: Level, transport: str) -> Measured:
@@ -113,27 +117,13 @@ class Analyzer:
 
     def _arguments(self, level: Level, transport: str, count: int) -> list[str]:
         found = ["-m", self.model, "-i", "grpc", "-u", self.url, "--input-data", str(self.data)]
-        found += [
-            "--shared-memory",
-            transport,
-            "--request-count",
-            str(count),
-            "--percentile",
-            "99",
-            "--async",
-        ]
+        found += ["--shared-memory", transport, "--request-count", str(count), "--percentile", "99"]
         if transport != "none":
             found += ["--output-shared-memory-size", str(OUTPUT_BYTES)]
         if level.kind == "concurrency":
-            return [*found, "--concurrency-range", f"{level.value:g}"]
-        # Asynchronous, or else four threads that wait for answers would hold the rate down.
-        return [
-            *found,
-            "--request-rate-range",
-            f"{level.value:g}",
-            "--request-distribution",
-            self.distribution,
-        ]
+            return [*found, "--async", "--concurrency-range", f"{level.value:g}"]
+        found += ["--request-rate-range", f"{level.value:g}", "--request-distribution", self.distribution]
+        return [*found, "--sync", "--max-threads", str(self.most_in_flight)]
 
     def _refused(self, level: Level, transport: str, code: int, said: str) -> Measured:
         """The load was too much: the queue was full, or a frame waited too long in it."""
