@@ -24,9 +24,9 @@ PACKAGE = ROOT / "client" / "sightline"
 LAYERS = """
 assignment backoff classes coverage entities errors kalman numerics
 places processes redact rtspfeed signals stats tables
-clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
+clock config cuda detector devicepicture dialects engine geometry migrations picture queries records tritoninstall tritonlog
 backend clips demux mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
-regions rules tracklog windows
+decoders regions rules tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed selftest
 worker writer

@@ -83,7 +83,7 @@ def test_non_reference_frames_are_skipped_by_option(tmp_path):
 def test_hardware_that_is_not_there_falls_back_with_a_warning(clip, caplog):
     frames, _ = run_file(clip, hardware_decoder="no-such-device")
     assert len(frames) == 50
-    assert len([r for r in caplog.records if "decoding on the CPU" in r.message]) == 1
+    assert len([r for r in caplog.records if "decoder cpu: no no-such-device" in r.message]) == 1
 
 
 def test_a_file_in_real_time_takes_its_time_and_can_be_aborted(clip):

@@ -92,7 +92,7 @@ class CameraOptions(_Strict):
     )
     hardware_decoder: str | None = Field(
         None,
-        description="FFmpeg hardware device for decoding, such as cuda or vaapi; null decodes on the CPU.",
+        description="auto (an NVIDIA GPU where there is one), cuda, vaapi, …; null decodes on the CPU.",
     )
     max_clock_skew_s: Annotated[float, Field(gt=0)] = Field(
         10.0, description="A camera clock further off than this from ours is not believed."

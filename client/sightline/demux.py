@@ -6,7 +6,6 @@ What a camera may make FFmpeg do is bounded here: protocols, formats, probing, t
 from __future__ import annotations
 
 import errno
-import logging
 import ssl
 import struct
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import av
-from av.codec.context import CodecContext, ThreadType
-from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.codec.context import ThreadType
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -32,12 +31,11 @@ from sightline.errors import (
 )
 from sightline.redact import redact
 
-log = logging.getLogger(__name__)
-
 MAX_SIDE_PX = 8192  # a larger picture is an attack or a mistake
 MAX_PIXELS = MAX_SIDE_PX**2
 PROBE_BYTES = 2_000_000
 PROBE_S = 1.0
+HELD_FRAMES = 10  # of a hardware decoder: the mailbox's, and at most eight in flight
 #: No playlists, no concatenations: a file may not name other files.
 _FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,ivf,mjpeg,asf,ogg,mxf"
 _HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
@@ -59,7 +57,7 @@ def is_file(url: str) -> bool:
     return _scheme(url) == "file"
 
 
-def open_container(camera: Camera) -> InputContainer:
+def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputContainer:
     """Open a camera's stream; later reads end after ``stall_timeout_s``.
 
     Connecting and looking into the stream take at most ``open_timeout_s`` each.
@@ -74,7 +72,7 @@ def open_container(camera: Camera) -> InputContainer:
             _path(url) if is_file(url) else url,
             options=_options(camera),
             timeout=(camera.open_timeout_s, camera.stall_timeout_s),
-            hwaccel=_accelerator(camera),
+            hwaccel=accelerator,
             metadata_errors="replace",
         )
     except av.FFmpegError as error:
@@ -116,7 +114,10 @@ def prepare_decoder(stream: VideoStream, camera: Camera) -> None:
     context.thread_count = 1
     context.thread_type = ThreadType.NONE
     context.copy_opaque = True  # what a packet carries comes out with its frame, reordered with it
-    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
+    options = {"max_pixels": str(MAX_PIXELS)}
+    if context.is_hwaccel:  # pictures wait in the mailbox and in flight: the decoder must not run out of them
+        options["extra_hw_frames"] = str(HELD_FRAMES)
+    context.options = {**context.options, **options}
     if camera.skip_non_reference:
         context.skip_frame = "NONREF"
     try:
@@ -205,18 +206,3 @@ def _tls_options(camera: Camera) -> dict[str, str]:
     if authorities:
         options["ca_file"] = authorities
     return options
-
-
-def _accelerator(camera: Camera) -> HWAccel | None:
-    """The hardware decoder asked for; None, with a warning, when this machine does not have it."""
-    device = camera.hardware_decoder
-    if device is None:
-        return None
-    try:
-        if device not in hwdevices_available():
-            raise ValueError(f"known here: {', '.join(hwdevices_available())}")
-        CodecContext.create("h264", "r", HWAccel(device))  # opens the device, or fails
-    except (av.FFmpegError, ValueError, NotImplementedError) as error:
-        log.warning("camera %s: no %s decoder (%s); decoding on the CPU", camera.name, device, error)
-        return None
-    return HWAccel(device, allow_software_fallback=True)

@@ -272,6 +272,8 @@ class CameraStatus:
     latency_p50_ms: float | None = None  # capture to tracked, end to end
     latency_p99_ms: float | None = None
     transport: str = ""
+    transport_message: str = ""  # why it is not a better one; empty when it is the best, or as configured
+    decoder: str = ""  # cpu, cuda, …; after a colon, why it is not the one asked for
     clock_source: str = ""
     model_version: str = ""
     detector_message: str = ""  # why there is no detector; empty while connected

@@ -23,9 +23,9 @@ from av.video.stream import VideoStream
 from sightline import demux
 from sightline.clock import CaptureClock, FpsGate, Step, Timeline, UtcClock
 from sightline.config import Camera
+from sightline.decoders import Decoders
 from sightline.entities import ClockSource, Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
-from sightline.picture import YuvPicture
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Source:
         clock: our UTC; give the same one to the camera's next source so that time never goes back.
         realtime: play files at the speed they were recorded at; False: as fast as they are asked for.
         on_packet: called with every packet of the video, in the decode thread, before it is decoded.
+        decoders: give the same ones to the camera's next source, so that a fallback is said once.
 
     Attributes:
         packets: video packets received.
@@ -67,8 +68,10 @@ class Source:
         clock: UtcClock | None = None,
         realtime: bool = True,
         on_packet: Callable[[Packet[VideoStream]], None] | None = None,
+        decoders: Decoders | None = None,
     ) -> None:
         self._camera = camera
+        self._decoders = decoders or Decoders(camera)
         self._recorded = demux.is_file(camera.source_url)
         self._paced = realtime and self._recorded
         self._on_packet = on_packet
@@ -102,7 +105,7 @@ class Source:
         Raises:
             SourceError: the kind says why.
         """
-        container = demux.open_container(self._camera)
+        container = demux.open_container(self._camera, self._decoders.accelerator())
         try:
             self._stream = demux.video_stream(container)
             demux.prepare_decoder(self._stream, self._camera)
@@ -208,7 +211,7 @@ class Source:
         self._pace(media_s)
         capture_time, clock_source = self._stamp(frame.pts is not None, media_s, arrival)
         made = Frame(
-            picture=YuvPicture(frame, self._scaler),
+            picture=self._decoders.picture(frame, self._scaler),
             index=self._index,
             media_s=media_s,
             capture_time=capture_time,

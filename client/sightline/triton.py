@@ -101,6 +101,7 @@ class TritonDetector:
         self._statistics: tuple[int, int, int] | None = None
         self.info: ModelInfo | None = None
         self.transport: Transport = options.transport
+        self.transport_message = ""  # why it is not a better one
 
     def connect(self) -> ModelInfo:
         """Connect, read what the model says of itself, and make and register the slots.
@@ -289,15 +290,17 @@ class TritonDetector:
         name = f"{segment_prefix(self.camera)}{os.getpid()}-{self._generation}"
         slots = self.options.in_flight + 1  # one more, so that a late answer does not stop the next frame
         slot_bytes = info.network_width * info.network_height * 3 // 2
+        problems: list[str] = []
         for kind in kinds:
             try:
                 self._segment = open_region(kind, name, slots, slot_bytes, self._call)
             except (SharedMemoryError, DetectorMismatch) as error:
                 if wanted is not Transport.AUTO:
                     raise DetectorMismatch(f"transport {kind} cannot be used: {error}") from error
-                self._say_once(kind, f"transport {kind} is not used: {error}")
+                problems.append(f"transport {kind} is not used: {error}")
+                self._say_once(kind, problems[-1])
             else:
-                self.transport = kind
+                self.transport, self.transport_message = kind, "; ".join(problems)
                 self._pool = SlotPool(slots)
                 return
 

@@ -20,6 +20,7 @@ from typing import Any
 from sightline.backoff import Backoff
 from sightline.classes import ClassTable
 from sightline.clock import UtcClock
+from sightline.decoders import Decoders
 from sightline.config import Camera
 from sightline.entities import CameraState, CameraStatus, Checkpoint
 from sightline.errors import DetectorError, SourceEnded
@@ -70,6 +71,7 @@ class Worker:
         self._stages = StageTimes(STAGES)
         self._clock = UtcClock()  # the main thread's; the decode thread has one of its own
         self._source_clock = UtcClock()
+        self._decoders = Decoders(camera)
         self._mailbox = Mailbox(lossless=spec.until_end)
         gate = OpenGate(spec.gate_folder, spec.open_limit)
         self._feed = Feed(
@@ -137,7 +139,12 @@ class Worker:
         self._next_connect_s = time.monotonic() + self._detector_backoff.next_delay_s()
 
     def _make_source(self) -> Source:
-        return Source(self._spec.camera, clock=self._source_clock, realtime=not self._spec.until_end)
+        return Source(
+            self._spec.camera,
+            clock=self._source_clock,
+            realtime=not self._spec.until_end,
+            decoders=self._decoders,
+        )
 
     def _make_pipeline(self, resume: Any) -> Pipeline:
         camera = self._spec.camera
@@ -243,6 +250,8 @@ class Worker:
             latency_p50_ms=total.get("p50"),
             latency_p99_ms=total.get("p99"),
             transport=str(self._detector.transport),
+            transport_message=self._detector.transport_message,
+            decoder=self._decoders.used,
             clock_source=newest_row.clock_source if newest_row else "",
             model_version=pipeline.model.version if pipeline.model else "",
             stages_ms=stages | self._read_server_times(),

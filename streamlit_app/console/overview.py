@@ -14,7 +14,7 @@ from console.charts import count_chart
 from console.grid import Bucket, Cover, cover_buckets, runs
 from console.session import View, now
 from console.texts import DASH, age, duration, milliseconds, number, percent, safe, step_name
-from sightline.entities import CameraState, SourceWindow
+from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.queries import (
     DAY_S,
     CameraReport,
@@ -303,10 +303,16 @@ def _row(line: Line, cells_of: tuple[int, str], at: float, view: View) -> str:
         f'<td class="num" data-h="today">{number(today)}</td>',
         f'<td class="long" data-h="last hour">{spark}</td>',
         f'<td class="long" data-h="model"><small>{safe(status.model_version) or DASH}</small></td>',
-        f'<td data-h="via"><small>{safe(status.transport) or DASH}</small></td>',
+        f'<td data-h="via" title="{_way(status)}"><small>{safe(status.transport) or DASH}</small></td>',
     )
     row = f"{line.tone}-row" if line.tone in {"bad", "warn"} else ""
     return f'<tr class="{row}">{"".join(cells)}</tr>'
+
+
+def _way(status: CameraStatus) -> str:
+    """How pictures come to the detector, and why not better."""
+    decoder = f"decoder {status.decoder}" if status.decoder else ""
+    return safe("; ".join(filter(None, (decoder, status.transport_message))))
 
 
 def _coverage_bar(line: Line) -> str:
