@@ -138,10 +138,11 @@ def agreement(options: argparse.Namespace, command: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
         files = files_by_precision(options, Path(work))
         wanted, _ = compare.candidates(files, options.precision, ("engine",))
-        if len(wanted) < 2:
-            raise EvaluationError("an agreement needs two candidates: two models, or two precisions")
-        shape = None if options.shape == SHAPE else options.shape
-        return agree.write(options.report, wanted[:2], options.video, shape, options, command)
+        if len(files) > 1:  # one of each model
+            wanted = [next(each for each in wanted if each.path in by.values()) for by in files.values()]
+        if len(wanted) != 2:
+            raise EvaluationError("an agreement is of two candidates: two models, or two --precision of one")
+        return agree.write(options.report, wanted, options, command)
 
 
 def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
@@ -184,7 +185,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--repository", type=Path, default=repository.SKELETON, help="default: ours")
     add("--version", type=int, help="version of yolo to evaluate (default: the newest)")
     add("--data", type=Path, help="folder with annotations.json and images/")
-    add("--shape", type=export.parse_shape, default=SHAPE, metavar="HxW", help="default: 640x640")
+    add("--shape", type=export.parse_shape, metavar="HxW", help="default: 640x640; 384x640 for --video")
     add("--transport", choices=[str(item) for item in Transport], default="system")
     add("--ensemble", action="store_true", help="one figure: the three steps as an ensemble, as on a GPU")
     add("--json", type=Path, help="one figure: keep it in this file")
@@ -218,6 +219,7 @@ def _checked(parser: argparse.ArgumentParser, given: argparse.Namespace) -> argp
             given.models = [given.repository / "yolo" / str(given.version) / "model.onnx"]
     elif given.record:
         parser.error("--record needs --repository and --version, not a model file")
+    given.shape = given.shape or (agree.SHAPE if given.video else SHAPE)
     if given.report is None and (len(given.models) > 1 or given.url):
         parser.error("several models or a server are compared: give --report DIR")
     return given

@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 
 from evaluation import plots, report
-from evaluation.agreement import BoxAgreement, Watcher, compare_counts, frames_of
+from evaluation.agreement import (
+    SAME_EVENT_S,
+    BoxAgreement,
+    Site,
+    Watcher,
+    compare_counts,
+    compare_events,
+    frames_of,
+    site_of,
+)
 from evaluation.bare import WHAT_IS_RUN, BareEngine
 from evaluation.compare import Candidate
 from sightline.entities import Detections, Frame
-from sightline.tracker import TrackerOptions
 
-ASPECT_SHAPE = (384, 640)  # of a 16:9 camera
+SHAPE = (384, 640)  # of a 16:9 camera
 COLOURS = ((0, 160, 255), (255, 120, 0))  # BGR of the first and the second candidate
 _SPACING = 5  # frames between two pictures of the report: neighbours show the same
 
@@ -25,24 +33,24 @@ _SPACING = 5  # frames between two pictures of the report: neighbours show the s
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of an agreement."""
     group = parser.add_argument_group("agreement of two candidates on videos without labels (--report)")
-    group.add_argument("--video", type=Path, nargs="+", default=[], help="recorded files; --shape: 384x640")
+    group.add_argument("--video", type=Path, nargs="+", default=[], help="recorded files")
     group.add_argument("--fps", type=float, help="frames a second to look at (default: all)")
     group.add_argument("--seconds", type=float, help="of each video (default: all)")
-    group.add_argument("--window", type=int, default=10, metavar="S", help="length of a count's window")
+    group.add_argument("--config", type=Path, help="take windows, classes, lines and zones from this one …")
+    group.add_argument("--camera", help="… of this camera (default: windows of 10 s, no places)")
     group.add_argument("--pictures", type=int, default=0, metavar="N", help="draw the N worst frames of each")
 
 
 def write(
     folder: Path,
     pair: Sequence[Candidate],
-    videos: Sequence[Path],
-    shape: tuple[int, int] | None,
     options: argparse.Namespace,
     command: str,
 ) -> Path:
     """Watch the videos with both candidates and write the report; gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    engines = [BareEngine.load(each.path, each.precision, shape or ASPECT_SHAPE) for each in pair]
+    site = site_of(options.config, options.camera) if options.config else Site()
+    engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
     found = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": report.machine(),
@@ -56,8 +64,10 @@ def write(
             }
             for each, engine in zip(pair, engines, strict=True)
         ],
-        "window_s": options.window,
-        "videos": [watch_both(folder, engines, video, options) for video in videos],
+        "window_s": site.window_s,
+        "places": [*site.lines, *site.zones],
+        "min_score": site.tracker.min_score,
+        "videos": [watch_both(folder, engines, video, site, options) for video in options.video],
     }
     labels = [each.label for each in pair]
     for video in found["videos"]:
@@ -70,27 +80,28 @@ def write(
 
 
 def watch_both(
-    folder: Path, engines: Sequence[BareEngine], video: Path, options: argparse.Namespace
+    folder: Path, engines: Sequence[BareEngine], video: Path, site: Site, options: argparse.Namespace
 ) -> dict[str, Any]:
     """One video through both, frame by frame."""
-    watchers = [Watcher(engine, options.window) for engine in engines]
+    watchers = [Watcher(engine, site) for engine in engines]
     names = [engine.class_names for engine in engines]
     boxes, frames = BoxAgreement(), []
     for frame in frames_of(video, options.fps, options.seconds):
         for watcher in watchers:
             watcher.see(frame)
         one, other = (watcher.detections[-1] for watcher in watchers)
-        boxes.add(one, other, names, TrackerOptions().min_score)
+        boxes.add(one, other, names, site.tracker.min_score)
         frames.append(frame.index)
     counts = compare_counts(watchers[0].finish(), watchers[1].finish())
     worst = worst_frames(boxes.missing, options.pictures)
-    drawn = draw(folder, video, {frames[place]: place for place in worst}, watchers)
+    drawn = draw(folder, video, {frames[place]: place for place in worst}, watchers, site.tracker.min_score)
     return {
         "video": video.name,
         "stem": video.stem,
         "frames": len(frames),
         "boxes": boxes.describe(),
         "counts": counts,
+        "events": compare_events(watchers[0].events, watchers[1].events),
         "pictures": drawn,
     }
 
@@ -106,7 +117,9 @@ def worst_frames(missing: Sequence[float], most: int) -> list[int]:
     return chosen
 
 
-def draw(folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[Watcher]) -> list[str]:
+def draw(
+    folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[Watcher], min_score: float
+) -> list[str]:
     """Decode the video once more and draw both candidates' sure boxes into the wanted frames.
 
     Args:
@@ -114,6 +127,7 @@ def draw(folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[W
         video: the file.
         wanted: index of the frame in the file → its place among those that were watched.
         watchers: what both saw.
+        min_score: of the boxes that are drawn.
 
     Returns:
         Names of the pictures, in the order of ``wanted``.
@@ -125,6 +139,7 @@ def draw(folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[W
         if frame.index in wanted:
             names[frame.index] = f"{video.stem}-{frame.index:06d}.jpg"
             found = [watcher.detections[wanted[frame.index]] for watcher in watchers]
+            found = [each.take(each.scores >= min_score) for each in found]
             classes = [watcher.engine.class_names for watcher in watchers]
             draw_frame(folder / names[frame.index], frame, found, classes)
         if len(names) == len(wanted):
@@ -135,15 +150,14 @@ def draw(folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[W
 def draw_frame(
     path: Path, frame: Frame, found: Sequence[Detections], classes: Sequence[Sequence[str]]
 ) -> None:
-    """A picture with the sure boxes of both: the first's thick, the second's thin."""
+    """A picture with the boxes of both: the first's thick, the second's thin."""
     import cv2
 
     width, height = frame.picture.width // 2 * 2, frame.picture.height // 2 * 2
     planes = np.empty((height * 3 // 2, width), np.uint8)
     frame.picture.write_i420(planes)
     canvas = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
-    for side, detections in enumerate(found):
-        sure = detections.take(detections.scores >= TrackerOptions().min_score)
+    for side, sure in enumerate(found):
         for box, score, number in zip(sure.xyxy, sure.scores, sure.class_ids, strict=True):
             left, top, right, bottom = (box * [width, height, width, height]).astype(int).tolist()
             cv2.rectangle(canvas, (left, top), (right, bottom), COLOURS[side], 3 - 2 * side)
@@ -161,7 +175,7 @@ def text(found: dict[str, Any], labels: Sequence[str]) -> list[str]:
         f"{found['date']}, {found['machine']}. Command: `{found['command']}`",
         "",
         "Nothing is labelled here: neither candidate is the truth. A box counts from score "
-        f"{TrackerOptions().min_score} on; the other has it when it gives a box of that class there "
+        f"{found['min_score']} on; the other has it when it gives a box of that class there "
         "(IoU 0.5) with any score that is served.",
         "",
     ]
@@ -171,6 +185,7 @@ def text(found: dict[str, Any], labels: Sequence[str]) -> list[str]:
     for video in found["videos"]:
         lines += ["", f"## {video['video']}: {video['frames']} frames", ""]
         lines += box_lines(video, labels) + count_lines(video, labels, found["window_s"])
+        lines += event_lines(video, labels) if found["places"] else []
         if video["pictures"]:
             lines += ["Where they differ most (first: thick, orange; second: thin, blue):", ""]
             lines += [f"![{name}]({name})" for name in video["pictures"]]
@@ -207,3 +222,15 @@ def count_lines(video: dict[str, Any], labels: Sequence[str], window_s: int) -> 
         f"{counts['windows']} windows. ![counts by class]({video['stem']}-counts.png)",
         "",
     ]
+
+
+def event_lines(video: dict[str, Any], labels: Sequence[str]) -> list[str]:
+    """Events by place, kind, direction and class, and every one that one side has alone."""
+    events = video["events"]
+    rows = [[each["what"], *map(str, each["events"]), str(each["both"])] for each in events["kinds"]]
+    alone = [
+        f"- {each['event_time']:.1f} s: {each['what']}, {labels[each['candidate']]} alone"
+        for each in events["alone"]
+    ]
+    head = ["events (place, kind, direction, class)", *labels, f"both, within {SAME_EVENT_S:g} s"]
+    return [*report.table(head, rows), *alone, *([""] if alone else [])]

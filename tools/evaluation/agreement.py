@@ -8,7 +8,7 @@ that moves from 0.26 to 0.24 is a shift of scores and no missing box.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 from evaluation.bare import BareEngine
 from evaluation.cocoset import EvaluationError, scaled_i420
 from evaluation.matching import box_ious
-from sightline.entities import ClockSource, CountWindow, Detections, Frame, Tracks
+from sightline.config import load_config
+from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame
 from sightline.picture import YuvPicture
+from sightline.places import Line, Zone
+from sightline.rules import Rules
 from sightline.tracker import Tracker, TrackerOptions
 from sightline.windows import WindowCounter
 
 IOU = 0.5
+SAME_EVENT_S = 1.0  # two events of one kind, place, direction and class this near in time are one
 SERVED_FLOOR = 0.1  # of an exported network, unless --score-floor says otherwise
 
 
@@ -50,34 +54,75 @@ def frames_of(path: Path, fps: float | None = None, seconds: float | None = None
         raise EvaluationError(f"{path.name} cannot be read: {error}") from error
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a camera's configuration says of tracking, counting and rules."""
+
+    name: str = "video"
+    window_s: int = 10
+    classes: tuple[str, ...] | None = None
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    zones: Mapping[str, Zone] = field(default_factory=dict)
+
+
+def site_of(config: Path, name: str) -> Site:
+    """A camera of a configuration.
+
+    Raises:
+        ConfigError: the file is none.
+        EvaluationError: it has no such camera.
+    """
+    camera = load_config(config).cameras.get(name)
+    if camera is None:
+        raise EvaluationError(f"{config} has no usable camera {name!r}")
+    tracker = TrackerOptions(
+        min_score=camera.min_score,
+        confirm_s=camera.confirm_s,
+        lost_s=camera.lost_s,
+        blind_s=camera.blind_s,
+    )
+    return Site(name, camera.window_s, camera.classes, tracker, camera.lines, camera.zones)
+
+
 class Watcher:
-    """What one network makes of one video, by the tracker and the windows of the pipeline."""
+    """What one network makes of one video, by the tracker, the windows and the rules of the pipeline.
 
-    engine: BareEngine
-    window_s: int
-    options: TrackerOptions = field(default_factory=TrackerOptions)
-    detections: list[Detections] = field(default_factory=list)
-    tracks: list[Tracks] = field(default_factory=list)
-    _tracker: Tracker = field(init=False)
-    _windows: WindowCounter = field(init=False)
+    Attributes:
+        detections: of every frame.
+        events: what the rules saw.
+    """
 
-    def __post_init__(self) -> None:
-        self._tracker = Tracker(self.options)
-        self._windows = WindowCounter("video", self.window_s)
-        self._windows.use_model(self.engine.class_names, "candidate")
+    def __init__(self, engine: BareEngine, site: Site) -> None:
+        self.engine = engine
+        self.detections: list[Detections] = []
+        self.events: list[Event] = []
+        self._tracker = Tracker(site.tracker)
+        self._windows = WindowCounter(site.name, site.window_s, classes=site.classes)
+        self._windows.use_model(engine.class_names, "candidate")
+        self._rules = Rules(
+            site.name, site.lines, site.zones, classes=site.classes, lost_s=site.tracker.lost_s
+        )
+        self._rules.use_model(engine.class_names)
+        self._last = 0.0
 
     def see(self, frame: Frame) -> None:
-        """Detect, track and count one frame."""
+        """Detect, track, count and judge one frame."""
         found = self.engine.detect(scaled_i420(frame, self.engine.network), SERVED_FLOOR)
-        tracks = self._tracker.update(found, frame.capture_time)
-        self._windows.observe(tracks, frame.capture_time, frame.clock_source)
+        self.take(found, frame.capture_time)
+
+    def take(self, found: Detections, time: float) -> None:
+        """The same with boxes that are there already."""
+        tracks = self._tracker.update(found, time)
+        self._windows.observe(tracks, time, ClockSource.PTS)
+        self.events += self._rules.observe(tracks, time)
         self.detections.append(found)
-        self.tracks.append(tracks)
+        self._last = time
 
     def finish(self) -> tuple[CountWindow, ...]:
         """The counts of every window; call it once, after the last frame."""
         self._windows.finish()
+        self.events += self._rules.end_all(self._last)
         return self._windows.rows()[0]
 
 
@@ -183,3 +228,36 @@ def compare_counts(one: Sequence[CountWindow], other: Sequence[CountWindow]) -> 
         "equal": len(counts) - len(differing),
         "differing": differing,
     }
+
+
+def compare_events(one: Sequence[Event], other: Sequence[Event]) -> dict[str, Any]:
+    """Events of one kind, place, direction and class, paired by time; and those that one side has alone."""
+    left = sorted(other, key=lambda event: event.event_time)
+    alone: list[tuple[int, Event]] = []
+    counts: dict[tuple[str, ...], list[int]] = {}
+    for event in sorted(one, key=lambda event: event.event_time):
+        counts.setdefault(_kind(event), [0, 0, 0])[0] += 1
+        near = [each for each in left if _kind(each) == _kind(event)]
+        best = min(near, key=lambda each: abs(each.event_time - event.event_time), default=None)
+        if best is None or abs(best.event_time - event.event_time) > SAME_EVENT_S:
+            alone.append((0, event))
+        else:
+            left.remove(best)
+            counts[_kind(event)][2] += 1
+    for event in other:
+        counts.setdefault(_kind(event), [0, 0, 0])[1] += 1
+    alone += [(1, event) for event in left]
+    return {
+        "kinds": [
+            {"what": " ".join(filter(None, kind)), "events": pair[:2], "both": pair[2]}
+            for kind, pair in sorted(counts.items())
+        ],
+        "alone": [
+            {"candidate": side, "what": " ".join(filter(None, _kind(event))), "event_time": event.event_time}
+            for side, event in sorted(alone, key=lambda item: item[1].event_time)
+        ],
+    }
+
+
+def _kind(event: Event) -> tuple[str, ...]:
+    return event.place, str(event.kind), event.direction or "", event.item_class
