@@ -283,6 +283,19 @@ def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
     assert (target / "yolo" / "1" / "model.plan").read_text().startswith("plan H200")
 
 
+def test_settings_that_were_tuned_go_with_the_plans(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    with pytest.raises(build_engines.BuildError, match=r"tools/tune\.py writes it"):
+        build_engines.build(source, target, cache, form="nvidia-l4")
+    (source / "yolo/configs/nvidia-l4.pbtxt").write_text("# tuned\n")
+    build_engines.build(source, target, cache, form="nvidia-l4")
+    assert (target / "yolo/configs/nvidia-l4.pbtxt").read_text() == "# tuned\n"
+    assert (target / "postprocess/1/model.plan").is_file()
+    assert not (target / "yolo/configs/cpu.pbtxt").exists()
+
+
 def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")

@@ -43,7 +43,8 @@ def build(
         target: model repository that Triton serves.
         cache: where plans are kept.
         version: of ``yolo``; the newest when not given.
-        form: a key of :data:`FORMS`: which plans. Which of them serve is the server's --model-config-name.
+        form: a key of :data:`FORMS`: which plans; or a configuration of tools/tune.py, which serves the three
+            steps. What serves is the server's --model-config-name.
 
     Raises:
         BuildError: there is no network, no GPU, no trtexec, or a plan failed.
@@ -54,7 +55,8 @@ def build(
             build(source, target, cache, serving, form=form)  # a new TensorRT or GPU needs new plans, too
     trtexec, machine = find_trtexec(), gpu()
     machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
-    steps = FORMS[form]
+    tuned = tuned_configs(source, form)
+    steps = FORMS.get(form, STEPS)
     plans = {step: plan(source / step / str(version), cache, trtexec, machine) for step in steps}
     for step in steps:
         place_version(source / step / str(version), plans[step], target / step / str(version))
@@ -62,10 +64,28 @@ def build(
     for step in (*STEPS, "detector"):  # after the versions: a configuration never names what is not there
         if step != "detector" or chosen(target) is None:
             replace(source / step / "config.pbtxt", target / step / "config.pbtxt")
+    for place in tuned:
+        if place.parts[0] != "detector" or chosen(target) is None or not (target / place).is_file():
+            replace(source / place, target / place)
     # From the first build on, so that tools/versions.py keeps it in step whatever form serves.
     if (source / FUSED).is_file() and (chosen(target) is None or not (target / FUSED).is_file()):
         replace(source / FUSED, target / FUSED)
     return version
+
+
+def tuned_configs(source: Path, form: str) -> list[Path]:
+    """The configurations of this name that tools/tune.py wrote; none for the forms that are always there.
+
+    Raises:
+        BuildError: the form is neither.
+    """
+    places = [Path(step, "configs", f"{form}.pbtxt") for step in (*STEPS, "detector")]
+    found = [] if form in FORMS else [place for place in places if (source / place).is_file()]
+    if form not in FORMS and not found:
+        raise BuildError(
+            f"there is no configs/{form}.pbtxt: tools/tune.py writes it; or take {' or '.join(FORMS)}"
+        )
+    return found
 
 
 def chosen(target: Path) -> int | None:
@@ -192,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, required=True, help="where plans are kept")
     parser.add_argument("--version", type=int, help="version of yolo (default: the newest)")
     parser.add_argument(
-        "--form", choices=FORMS, default="ensemble", help="fused: the detector as one plan, too"
+        "--form",
+        default="ensemble",
+        help="ensemble; fused: the detector as one plan, too; or a configuration of tools/tune.py",
     )
     given = parser.parse_args(arguments)
     try:
