@@ -22,11 +22,11 @@ PACKAGE = ROOT / "client" / "sightline"
 
 #: The package from the bottom up. A module imports only from lines above its own.
 LAYERS = """
-assignment backoff classes coverage entities errors kalman numerics
+assignment backoff classes coverage driftoptions entities errors kalman numerics
 places processes redact rtspfeed signals stats tables
 clock config cuda detector devicepicture dialects engine geometry migrations picture queries records tritoninstall tritonlog
 backend clips demux mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
-decoders regions rules tracklog windows
+decoders drift regions rules tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed selftest
 worker writer

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from sightline.driftoptions import DriftOptions
 from sightline.errors import ConfigError
 from sightline.places import MAX_PLACES, Line, PlaceName, Zone
 
@@ -30,7 +31,7 @@ _PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
-_NOT_SHAPING = {"url", "sub_url", "enabled", "keep_tracks", "keep_tracks_max_bytes", "time_code"}
+_NOT_SHAPING = {"url", "sub_url", "enabled", "keep_tracks", "keep_tracks_max_bytes", "time_code", "drift"}
 
 
 class RtspTransport(StrEnum):
@@ -111,6 +112,10 @@ class CameraOptions(_Strict):
     )
     zones: Annotated[dict[PlaceName, Zone], Field(max_length=MAX_PLACES)] = Field(
         default_factory=dict, description="Zones by name; who enters, leaves or stays makes an event."
+    )
+    drift: DriftOptions = Field(
+        DriftOptions(),
+        description="Numbers and, by consent, pictures that tell whether the detector gets worse.",
     )
 
 
@@ -237,6 +242,8 @@ def parse_config(raw: Mapping[str, Any]) -> LoadedConfig:
     except ValidationError as error:
         raise _config_errors(error)[0] from None
     _check_window(options.window_s, None)
+    if options.drift.consent:
+        raise ConfigError("drift.consent", "is given camera by camera: write it into those that may be kept")
     defaults = {key: getattr(options, key) for key in CameraOptions.model_fields}
     cameras: dict[str, Camera] = {}
     problems: list[ConfigError] = []
@@ -268,8 +275,11 @@ def _parse_camera(name: str, value: Any, defaults: Mapping[str, Any], allow: All
         raise ConfigError("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'", camera=name)
     if not isinstance(value, dict):
         raise ConfigError("url", "the camera must be a map with at least a url", camera=name)
+    own = _fill_secrets(value, camera=name)
+    if isinstance(own.get("drift"), dict):
+        own["drift"] = {**defaults["drift"].model_dump(), **own["drift"]}
     try:
-        camera = Camera.model_validate({**defaults, **_fill_secrets(value, camera=name), "name": name})
+        camera = Camera.model_validate({**defaults, **own, "name": name})
     except ValidationError as error:
         raise _config_errors(error, camera=name)[0] from None
     _check_window(camera.window_s, name)

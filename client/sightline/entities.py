@@ -226,6 +226,20 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftWindow:
+    """One hour of one camera and one version of the model in numbers; ``docs/drift.md`` names the figures."""
+
+    source: str
+    window_start: float  # UTC epoch seconds, a whole hour
+    window_end: float
+    model_version: str
+    frames: int
+    boxes: int  # with at least the least score of a track
+    pictures: int  # whose look was measured
+    figures: Mapping[str, Any]  # JSON-able
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What the served detector says of itself; a client needs no copy of it."""
 
@@ -250,6 +264,7 @@ class Checkpoint:
     source_windows: tuple[SourceWindow, ...]
     resume: Mapping[str, Any]  # JSON-able; opaque to everybody but the worker
     events: tuple[Event, ...] = ()  # made since the checkpoint before
+    drift_windows: tuple[DriftWindow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Report:
     checkpoint: Checkpoint | None
     histograms: Mapping[str, HistogramSnapshot]
     events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
+    drift: Mapping[str, float] = field(default_factory=dict)  # the open hour's figures
 
 
 class Command(Enum):

@@ -30,6 +30,16 @@ _GAUGES = (
 )
 
 
+_DRIFT = (
+    ("boxes_per_frame", "Boxes a frame in this hour, of those that may start a track."),
+    ("weak_share", "Share of this hour's boxes that score too low to start a track."),
+    ("luma", "Mean luma of this hour's pictures, 16 (black) to 235 (white)."),
+    ("sharpness", "Steps between neighbouring points by the spread of luma, mean of this hour."),
+    ("samples_kept", "Sampled pictures written since the worker started."),
+    ("samples_lost", "Chosen frames that could not be kept, or must not be, since the worker started."),
+)
+
+
 class View(Protocol):
     """What the supervisor shows."""
 
@@ -62,6 +72,7 @@ class _SightlineCollector(Collector):
         reports = self._view.reports()
         yield _stages(reports)
         yield _events(reports)
+        yield from _drift(reports)
         yield from _writer(self._health)
 
 
@@ -124,6 +135,15 @@ def _events(reports: dict[str, Report]) -> Family:
         for (kind, place), count in report.events_total.items():
             family.add_metric([name, kind, place], float(count))
     return family
+
+
+def _drift(reports: dict[str, Report]) -> Iterator[Family]:
+    for name, text in _DRIFT:
+        family = GaugeMetricFamily(f"sightline_drift_{name}", text, labels=["camera"])
+        for camera, report in reports.items():
+            if name in report.drift:
+                family.add_metric([camera], report.drift[name])
+        yield family
 
 
 def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:

@@ -65,9 +65,39 @@ class YuvPicture:
         rows = np.frombuffer(memoryview(plane), np.uint8, frame.height * plane.line_size)
         return rows.reshape(frame.height, plane.line_size)[:, : frame.width]
 
+    def copy_full_range(self, scaler: VideoReformatter) -> U8:
+        """A copy of its own for a file: full range, as decoded but for an odd last row or column.
+
+        Unlike :meth:`write_i420` it may be called by any thread, with a scaler of that thread's own.
+
+        Returns:
+            uint8 [3/2·height, width], I420, BT.601, 0..255.
+        """
+        width, height = self.width // 2 * 2, self.height // 2 * 2
+        frame = self._frame
+        scaled = scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="yuv420p",
+            src_colorspace=Colorspace.ITU601,
+            dst_colorspace=Colorspace.ITU601,
+            interpolation=Interpolation.AREA,
+            src_color_range=ColorRange.JPEG if self._is_full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        out = np.empty((height * 3 // 2, width), np.uint8)
+        _copy_planes(scaled, out, width, height)
+        return out
+
+    @property
+    def _is_full_range(self) -> bool:
+        return self._frame.color_range == ColorRange.JPEG or self._frame.format.name in _FULL_RANGE
+
     def _as_i420(self, width: int, height: int) -> VideoFrame:
         frame = self._frame
-        full = frame.color_range == ColorRange.JPEG or frame.format.name in _FULL_RANGE
+        full = self._is_full_range
         same = frame.format.name == "yuv420p" and not full
         if same and (frame.width, frame.height) == (width, height):
             return frame

@@ -72,7 +72,7 @@ class Pipeline:
         self._stages = stages
         self._most_in_flight = in_flight
         self._deadline_s = deadline_s
-        self.keeper: Keeper | None = None  # of what the tracker saw
+        self.keepers: list[Keeper] = []  # of what the tracker saw
         self._in_flight: deque[_InFlight] = deque()
         self._size: tuple[int, int] | None = None
         self.classes = classes or ClassTable()
@@ -186,8 +186,8 @@ class Pipeline:
         self._events += self.rules.observe(tracks, frame.capture_time)
         ruled = time.perf_counter()
         self.windows.observe(tracks, frame.capture_time, frame.clock_source)
-        if self.keeper is not None:
-            self.keeper.keep(frame, detections, tracks, self.classes.names)
+        for keeper in self.keepers:
+            keeper.keep(frame, detections, tracks, self.classes.names)
         self._stages.observe("track", tracked - started)
         self._stages.observe("rules", ruled - tracked)
         self._stages.observe("windows", time.perf_counter() - ruled)

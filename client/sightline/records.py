@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RESUME = "resume"  # replaces; never dropped
     STATUS = "status"  # replaces; never dropped
     EVENT = "event"  # stands once it is there
+    DRIFT = "drift"  # replaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ def records_of(checkpoint: Checkpoint, sequence: int) -> Iterator[Record]:
         yield _window_record(Kind.WINDOW, window, sequence)
     for event in checkpoint.events:
         yield Record(Kind.EVENT, source, _event_key(event), sequence, event.event_time, asdict(event))
+    for hour in checkpoint.drift_windows:
+        key = _key("drift", source, hour.window_start, hour.model_version)
+        yield Record(Kind.DRIFT, source, key, sequence, hour.window_start, asdict(hour))
     resume = {"resume": dict(checkpoint.resume)}
     yield Record(Kind.RESUME, source, _key("resume", source), sequence, math.inf, resume)
 

@@ -127,6 +127,22 @@ class EventRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class DriftWindowRow(SQLModel, table=True):
+    """Numbers of one hour of one camera and one version; :class:`sightline.entities.DriftWindow`."""
+
+    __tablename__ = "drift_windows"
+    __table_args__ = (Index("ix_drift_windows_window_start", "window_start"),)
+
+    source: str = Field(sa_type=String(255), primary_key=True)
+    window_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    model_version: str = Field(sa_type=String(100), primary_key=True)
+    window_end: datetime = Field(sa_type=UtcDateTime)
+    frames: int = Field(sa_type=BigInteger)
+    boxes: int = Field(sa_type=BigInteger)
+    pictures: int = Field(sa_type=BigInteger)
+    figures: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
 def event_id(source: str, kind: str, place: str, track: tuple[int, float], ordinal: int) -> uuid.UUID:
     """The primary key of an event: a retry gives the same; ``track`` is its id and the time of its first box.
 

@@ -12,7 +12,15 @@ from sqlmodel import SQLModel
 
 from sightline.entities import CameraState
 from sightline.records import Kind, Record
-from sightline.tables import CameraRow, CountWindowRow, EventRow, SourceWindowRow, count_window_id, event_id
+from sightline.tables import (
+    CameraRow,
+    CountWindowRow,
+    DriftWindowRow,
+    EventRow,
+    SourceWindowRow,
+    count_window_id,
+    event_id,
+)
 
 _STATUS_COLUMNS = ("source", "state", "message", "status_time", "last_frame_time")  # the rest goes into JSON
 Row = dict[str, Any]
@@ -93,6 +101,11 @@ def _event_row(record: Record, now: datetime) -> Row:
     return {**row, **times, "created_at": now}
 
 
+def _drift_row(record: Record, _now: datetime) -> Row:
+    row = _with_times(record.values)
+    return {**row, "model_version": row["model_version"][:100]}
+
+
 def _with_times(values: Mapping[str, Any]) -> Row:
     times = {name: _utc(values[name]) for name in ("window_start", "window_end")}
     return {**values, **times}
@@ -129,4 +142,10 @@ _PLANS: Mapping[Kind, tuple[Table, Callable[[Record, datetime], Row], tuple[str,
         ("state", "message", "heartbeat", "last_frame_time", "status"),
     ),
     Kind.EVENT: (table_of(EventRow), _event_row, ("id",), ()),
+    Kind.DRIFT: (
+        table_of(DriftWindowRow),
+        _drift_row,
+        ("source", "window_start", "model_version"),
+        ("window_end", "frames", "boxes", "pictures", "figures"),
+    ),
 }

@@ -22,7 +22,8 @@ from sightline.classes import ClassTable
 from sightline.clock import UtcClock
 from sightline.decoders import Decoders
 from sightline.config import Camera
-from sightline.entities import CameraState, CameraStatus, Checkpoint
+from sightline.drift import watch_of
+from sightline.entities import CameraState, CameraStatus, Checkpoint, DriftWindow
 from sightline.errors import DetectorError, SourceEnded
 from sightline.feed import Feed, OpenGate
 from sightline.logs import setup_logging
@@ -84,12 +85,14 @@ class Worker:
         self._next_connect_s = 0.0
         self._track_log = _make_track_log(camera)
         self._pipeline = self._make_pipeline(spec.resume)
-        self._pipeline.keeper = self._track_log
+        self._drift = watch_of(camera, spec.resume.get("drift"))
+        self._pipeline.keepers += [keeper for keeper in (self._track_log, self._drift) if keeper is not None]
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._server_times: dict[str, dict[str, float]] = {}
         self._next_server_times_s = 0.0
         self._progress: tuple[tuple[int, int], float] = ((0, 0), time.monotonic())
+        self._ended = False  # a recorded file
 
     def run(self) -> None:
         """Work until told to stop, or until a recorded file has ended."""
@@ -104,6 +107,7 @@ class Worker:
                     self._watch_feed()
                     self._report()
         except SourceEnded:
+            self._ended = True
             self._pipeline.finish()
         finally:
             self._end()
@@ -205,7 +209,11 @@ class Worker:
         for event in checkpoint.events:
             self._events_total[event.kind, event.place] += 1
         report = Report(
-            self._status(checkpoint), checkpoint, self._stages.snapshots(), dict(self._events_total)
+            self._status(checkpoint),
+            checkpoint,
+            self._stages.snapshots(),
+            dict(self._events_total),
+            self._drift.figures() if self._drift else {},
         )
         self._send(report)
 
@@ -221,7 +229,11 @@ class Worker:
             "rules": self._pipeline.rules.snapshot(),
             "classes": classes,
         }
-        return Checkpoint(self._name, counts, sources, resume, self._pipeline.take_events())
+        hours: tuple[DriftWindow, ...] = ()
+        if self._drift is not None:
+            resume["drift"] = self._drift.snapshot()
+            hours = self._drift.rows(last=self._stop.is_set() or self._ended)
+        return Checkpoint(self._name, counts, sources, resume, self._pipeline.take_events(), hours)
 
     def _status(self, checkpoint: Checkpoint) -> CameraStatus:
         pipeline, feed = self._pipeline, self._feed
@@ -286,6 +298,8 @@ class Worker:
         self._report()
         if self._track_log is not None:
             self._track_log.close()
+        if self._drift is not None:
+            self._drift.close()
         self._detector.close()
         self._connection.close()
         if not ended:
