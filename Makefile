@@ -27,7 +27,7 @@ lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra tools --extra scenes --extra selftest --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
-		--extra postgres --extra console --extra cuda pyproject.toml -o requirements/image.txt
+		--extra postgres --extra console --extra cuda --extra nvdec pyproject.toml -o requirements/image.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
 		client/sightline/data/triton.in -o client/sightline/data/triton.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \

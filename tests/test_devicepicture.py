@@ -59,7 +59,7 @@ def both(frame, height, width, real=np.float32):
     """The same picture by the host's scaler and by the array code: uint8 [3/2·height, width] each."""
     host, device = (np.zeros((height * 3 // 2, width), np.uint8) for _ in range(2))
     YuvPicture(frame, VideoReformatter()).write_i420(host)
-    CudaPicture(frame, DeviceScaler(NumpyArrays(real))).write_i420(device)
+    CudaPicture(frame, VideoReformatter(), DeviceScaler(NumpyArrays(real))).write_i420(device)
     return host.astype(int), device.astype(int)
 
 
@@ -79,9 +79,20 @@ def test_full_range_becomes_limited_range_and_sixteen_bits_become_eight():
     assert np.abs(host - device).max() <= 3
     frame = nv12(144, 256, kind="p010le")
     device = np.zeros((108, 128), np.uint8)
-    CudaPicture(frame, DeviceScaler(NumpyArrays())).write_i420(device)
+    CudaPicture(frame, VideoReformatter(), DeviceScaler(NumpyArrays())).write_i420(device)
     host, _ = both(nv12(144, 256), 72, 128)
     assert np.abs(host - device.astype(int)).max() <= 3
+
+
+def test_what_people_and_measures_see_of_a_picture_is_fetched():
+    frame = nv12(144, 256)
+    host = YuvPicture(frame, VideoReformatter())
+    device = CudaPicture(frame, VideoReformatter(), DeviceScaler(NumpyArrays()))
+    np.testing.assert_array_equal(device.luma(), host.luma())
+    assert (
+        CudaPicture(nv12(16, 16, kind="p010le"), VideoReformatter(), DeviceScaler(NumpyArrays())).luma()
+        is None
+    )
 
 
 @pytest.mark.parametrize(("source", "target"), [(6, 3), (10, 4), (1920, 640), (7, 7), (639, 640)])
@@ -95,7 +106,7 @@ def test_every_target_pixel_is_an_average(source, target):
 def test_a_picture_on_the_gpu_is_scaled_into_its_slot_without_the_host():
     runtime, arrays = FakeCuda(), NumpyArrays()
     segment = CudaSegment("name", 3, 108 * 128, runtime=runtime)
-    picture = CudaPicture(nv12(144, 256), DeviceScaler(arrays))
+    picture = CudaPicture(nv12(144, 256), VideoReformatter(), DeviceScaler(arrays))
     write_picture(segment, 1, 108, 128, picture)
     assert runtime.copies == []
     assert arrays.waits == 1

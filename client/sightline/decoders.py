@@ -78,7 +78,7 @@ class Decoders:
             self._say(f"{CPU}: the {device} decoder does not take this stream")
         if self._device is not None and frame.format.name == CUDA:
             if frame.sw_format is not None and frame.sw_format.name in FORMATS:
-                return CudaPicture(frame, self._device)
+                return CudaPicture(frame, scaler, self._device)
             self._say(f"{CUDA}: pictures go through the host, {frame.sw_format} is not scaled on the GPU")
         return YuvPicture(frame, scaler)
 

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from sightline.entities import F32, U8
 from sightline.errors import SharedMemoryError
+from sightline.picture import YuvPicture
 
 #: How the planes of a frame on the GPU may lie: luma, then interleaved chroma, of 8 bits or of 16.
 FORMATS = frozenset({"nv12", "p010le", "p016le"})
@@ -144,32 +145,26 @@ class DeviceScaler:
         return found
 
 
-class CudaPicture:
+class CudaPicture(YuvPicture):
     """One decoded frame on a GPU; a :class:`sightline.cuda.DevicePicture`.
 
-    The decode thread makes it, the main thread writes it.
+    The decode thread makes it, the main thread writes it. What is to be seen of it is copied to the host.
     """
 
-    __slots__ = ("_frame", "_scaler", "scale_s")
+    __slots__ = ("_device",)
 
-    def __init__(self, frame: VideoFrame, scaler: DeviceScaler) -> None:
-        self._frame = frame
-        self._scaler = scaler
-        self.scale_s = 0.0  # what the last write spent scaling
+    def __init__(self, frame: VideoFrame, scaler: VideoReformatter, device: DeviceScaler) -> None:
+        super().__init__(frame, scaler)
+        self._device = device
 
-    @property
-    def width(self) -> int:
-        """Width in pixels, as decoded."""
-        return self._frame.width
-
-    @property
-    def height(self) -> int:
-        """Height in pixels, as decoded."""
-        return self._frame.height
+    def luma(self) -> U8 | None:
+        """The Y plane as decoded, uint8 [height, width], a copy; None when it is not of 8 bits."""
+        plane = self._device.arrays.plane(self._frame.planes[0])
+        return self._device.arrays.to_host(plane) if plane.dtype.itemsize == 1 else None
 
     def write_device(self, address: int, rows: int, width: int, device: int) -> None:
         """Scale into a slot on the GPU; returns when it is there, for the server too."""
-        self._write(self._scaler.arrays.at(address, rows * width, device), rows, width)
+        self._write(self._device.arrays.at(address, rows * width, device), rows, width)
 
     def write_i420(self, out: U8) -> None:
         """Scale on the GPU and fetch the result: for slots of the host, and pictures for people.
@@ -177,7 +172,7 @@ class CudaPicture:
         Args:
             out: uint8 [3/2·height, width], C-contiguous, both sides even.
         """
-        arrays = self._scaler.arrays
+        arrays = self._device.arrays
         rows, width = out.shape
         scaled = arrays.module.empty(rows * width, arrays.module.uint8)
         self._write(scaled, rows, width)
@@ -185,10 +180,10 @@ class CudaPicture:
 
     def _write(self, out: Any, rows: int, width: int) -> None:
         started = time.perf_counter()
-        arrays = self._scaler.arrays
+        arrays = self._device.arrays
         planes = arrays.plane(self._frame.planes[0]), arrays.plane(self._frame.planes[1])
         full = self._frame.color_range == ColorRange.JPEG
-        self._scaler.write(planes, out, rows, width, full_range=full)
+        self._device.write(planes, out, rows, width, full_range=full)
         arrays.wait()
         self.scale_s = time.perf_counter() - started
 
