@@ -145,6 +145,14 @@ def test_a_dry_run_says_what_would_be_tried_on_a_gpu_and_writes_nothing(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("name", "said"), [("cpu", "detector.waiting: 2 now"), ("fused", "detector.preferred: 4+8 now")]
+)
+def test_what_is_tried_depends_on_the_form_of_the_detector(name, said, capsys):
+    assert tune.main(["--dry-run", "--config-name", name, "--name", "x"]) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("tried", "text"),
     [
         ("yolo.colour=1", "what can be set"),

@@ -56,7 +56,10 @@ def build(
     trtexec, machine = find_trtexec(), gpu()
     machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
     tuned = tuned_configs(source, form)
-    steps = FORMS.get(form, STEPS)
+    one_plan = any(
+        'backend: "tensorrt"' in (source / place).read_text() for place in tuned if "detector" in place.parts
+    )
+    steps = FORMS.get(form, FORMS["fused" if one_plan else "ensemble"])
     plans = {step: plan(source / step / str(version), cache, trtexec, machine) for step in steps}
     for step in steps:
         place_version(source / step / str(version), plans[step], target / step / str(version))

@@ -38,7 +38,7 @@ from sightline.errors import ServerError
 ROOT = Path(__file__).resolve().parent.parent
 DETECTOR = "detector"
 OVERHEAD_S = 6  # of a measurement: loading the model, the pilot run
-#: Values worth trying where the three steps are models of their own, and where they are one Python backend.
+#: Values worth trying where the three steps are models of their own, one engine, or one process on the CPU.
 ENSEMBLE = {
     "yolo.instances": "1,2,3,4",
     "yolo.preferred": "none,4,8,4+8",
@@ -48,6 +48,12 @@ ENSEMBLE = {
     "postprocess.instances": "1,2",
     "postprocess.delay_us": "0,500,1000",
     "*.max_batch": "1,4,8",
+}
+ONE_PLAN = {
+    "detector.instances": "1,2,3,4",
+    "detector.preferred": "none,4,8,4+8",
+    "detector.delay_us": "0,500,1000,2000",
+    "detector.max_batch": "1,4,8",
 }
 ONE_PROCESS = {
     "detector.waiting": "0,1,2,4",
@@ -155,8 +161,8 @@ def axes_of(options: argparse.Namespace, texts: Mapping[str, str]) -> list[Axis]
         ValueError: a setting is unknown, or a batch is larger than the engines were built for.
     """
     configs = configs_of(texts)
-    usual = ENSEMBLE if len(configs) > 1 else {**ONE_PROCESS, "detector.streams": _streams()}
-    wanted = dict(part.partition("=")[::2] for part in options.tried) if options.tried else usual
+    given = dict(part.partition("=")[::2] for part in options.tried or ())
+    wanted = given or usual_values(texts[DETECTOR])
     axes = []
     for name, values in wanted.items():
         model, _, key = name.rpartition(".")
@@ -168,6 +174,13 @@ def axes_of(options: argparse.Namespace, texts: Mapping[str, str]) -> list[Axis]
         raise ValueError(f"the engines take batches of {most} at most")
     current([axis.setting for axis in axes], configs)  # names a model that is not there
     return axes
+
+
+def usual_values(detector: str) -> dict[str, str]:
+    """What is worth trying with this form of ``detector``."""
+    if "ensemble_scheduling" in detector:
+        return ENSEMBLE
+    return {**ONE_PROCESS, "detector.streams": _streams()} if "KIND_CPU" in detector else ONE_PLAN
 
 
 def configs_of(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
