@@ -17,13 +17,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from sightline.batch import make_all
 from sightline.errors import ServerError
 from sightline.processes import spawn, terminate
 from sightline.rtspserver import RtspServer
+from sightline.scenes.cache import cache_path, render_command
+from sightline.scenes.encode import Coding
+from sightline.scenes.placing import camera_places
+from sightline.scenes.spec import SceneSpec
 from sightline.signals import stop_on_signals
 from sightline.tritonserver import TritonServer
 
@@ -32,29 +39,55 @@ SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))
 READY_S = 120.0
 #: What street and entrance cameras count; a general network knows skateboards too.
 CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
+#: The cameras that are shown when no video is given; their seeds are not those of the detector's training.
+SIMULATED = {
+    "street": SceneSpec("street", seed=1, camera=1),
+    "street-dusk": SceneSpec("street", seed=2, light="dusk", weather="rain", camera=0),
+    "factory": SceneSpec("factory", seed=3),
+    "shop": SceneSpec("shop", seed=4),
+}
+LOOP_S = 88.0  # two turns of the street's traffic light: the loop's seam falls in the same phase
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What a demo shows.
+
+    Attributes:
+        streams: videos to loop, by camera.
+        places: keys of each camera's configuration besides its URL: lines and zones.
+        model: the network.
+        classes: what is counted; None: every class of the network.
+    """
+
+    streams: Mapping[str, Path]
+    places: Mapping[str, Mapping[str, Any]]
+    model: Path
+    classes: Sequence[str] | None
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
     """Start everything, print the console's URL, wait for Ctrl-C, stop everything."""
     stop = stop_on_signals()
-    videos, model = find_inputs(arguments.video, arguments.model)
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         stack.callback(print, "demo: everything is stopped", flush=True)
-        repository = prepare_model(model, folder)
+        show = prepare_show(arguments, folder, stop)
+        if show is None:
+            return 0
+        repository = prepare_model(show.model, folder)
         triton = TritonServer(repository, log_path=folder / "triton.log")
         triton.start(on_progress=lambda text: say(f"Triton: {text}"))
         stack.callback(triton.stop)
-        say(f"cameras: serving {arguments.cameras} looped videos over RTSP")
-        names = {f"camera-{i + 1}": videos[i % len(videos)] for i in range(arguments.cameras)}
-        rtsp = stack.enter_context(RtspServer(names))
+        say(f"cameras: serving {', '.join(show.streams)} over RTSP")
+        rtsp = stack.enter_context(RtspServer(show.streams))
+        urls = {name: rtsp.url(name) for name in show.streams}
         config = write_config(
-            folder, triton.grpc_url, {name: rtsp.url(name) for name in names}, arguments.fps
+            folder, triton.grpc_url, urls, arguments.fps, places=show.places, classes=show.classes
         )
-        clients = start(
-            "sightline", [sys.executable, "-m", "sightline", "run", "-c", str(config)], folder, stack
-        )
+        run = [sys.executable, "-m", "sightline", "run", "-c", str(config)]
+        clients = start("sightline", run, folder, stack)
         console = start(
             "console", console_command(arguments.port), folder, stack, console_environment(folder)
         )
@@ -68,6 +101,40 @@ def run_demo(arguments: argparse.Namespace) -> int:
             check(children, folder)
         say("stopping")
     return 0
+
+
+def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Event) -> Show | None:
+    """Simulated cameras and the bundled detector, but for what the options name; None when stopped meanwhile.
+
+    Raises:
+        ServerError: something is missing, or could not be made.
+    """
+    if arguments.video:
+        videos, model = find_inputs(arguments.video, arguments.model)
+        names = {f"camera-{i + 1}": videos[i % len(videos)] for i in range(arguments.cameras)}
+        return Show(names, {}, model, CLASSES)
+    model = arguments.model or bundled_model()
+    specs = simulated(arguments.cameras)
+    coding = Coding(fps=arguments.fps, gop=max(1, round(2 * arguments.fps)))
+    videos_folder = folder / "videos"
+    streams = {name: cache_path(spec, coding, LOOP_S, videos_folder) for name, spec in specs.items()}
+    jobs = {path: render_command(specs[name], coding, LOOP_S, path) for name, path in streams.items()}
+    missing = sum(not path.is_file() for path in jobs)
+    if missing:
+        say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
+    if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
+        return None
+    return Show(streams, {name: camera_places(spec) for name, spec in specs.items()}, model, None)
+
+
+def simulated(count: int) -> dict[str, SceneSpec]:
+    """So many simulated cameras: the four of :data:`SIMULATED`, then the same with other seeds."""
+    found = {}
+    for i in range(count):
+        again, which = divmod(i, len(SIMULATED))
+        name, spec = list(SIMULATED.items())[which]
+        found[f"{name}-{again + 1}" if again else name] = replace(spec, seed=spec.seed + 10 * again)
+    return found
 
 
 def say(text: str) -> None:
@@ -132,17 +199,24 @@ def prepare_model(model: Path, folder: Path) -> Path:
 
 
 def write_config(
-    folder: Path, grpc_url: str, urls: Mapping[str, str], fps: float, *, http_port: int = 0
+    folder: Path,
+    grpc_url: str,
+    urls: Mapping[str, str],
+    fps: float,
+    *,
+    http_port: int = 0,
+    places: Mapping[str, Mapping[str, Any]] | None = None,
+    classes: Sequence[str] | None = CLASSES,
 ) -> Path:
     """The demo's ``config.yml``; a start to copy from."""
     config = {
         "fps": fps,
-        "classes": CLASSES,
+        "classes": None if classes is None else list(classes),
         "window_s": 10,
         "triton": {"url": grpc_url},
         "database": {"url": database_url(folder), "spool_path": str(folder / "spool.db")},
         "http": {"port": http_port},
-        "cameras": {name: {"url": url} for name, url in urls.items()},
+        "cameras": {name: {"url": url, **(places or {}).get(name, {})} for name, url in urls.items()},
     }
     path = folder / "config.yml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -33,6 +33,12 @@ def cached(spec: SceneSpec, coding: Coding, length_s: float, folder: Path) -> Pa
     return path
 
 
+def render_command(spec: SceneSpec, coding: Coding, length_s: float, path: Path) -> list[str]:
+    """The program that renders a scene into a file."""
+    options = [*options_of(spec, coding), "--length", str(length_s)]
+    return [sys.executable, "-m", "sightline.scenes", "render", *options, str(path)]
+
+
 def options_of(spec: SceneSpec, coding: Coding) -> list[str]:
     """The command-line options that stand for a spec and a coding."""
     words = []

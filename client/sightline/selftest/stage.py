@@ -75,7 +75,7 @@ def play(
         child = spawn([sys.executable, "-m", "sightline", "run", "-c", str(config)], log)
         stack.callback(terminate, child, 12.0)
         _watch(parts, servers, setting, say, lambda: _check(child, folder), stop)
-    return {part.name: _gather(part, setting) for part in parts}
+    return {part.name: gather(part, setting) for part in parts}
 
 
 def _server(part: Part, setting: Setting) -> RtspServer:
@@ -147,7 +147,8 @@ def _check(child: Any, folder: Path) -> None:
         raise ServerError(f"sightline run ended with {child.returncode}: {' / '.join(tail)}")
 
 
-def _gather(part: Part, setting: Setting) -> Evidence:
+def gather(part: Part, setting: Setting) -> Evidence:
+    """What a play left behind of one camera."""
     database = Database(setting.database)
     try:
         with database.reading() as connection:
