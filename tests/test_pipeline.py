@@ -18,6 +18,8 @@ from sightline.errors import (
 )
 from sightline.mailbox import Mailbox
 from sightline.pipeline import STAGES, Pipeline
+from sightline.places import Zone
+from sightline.rules import Rules
 from sightline.stats import StageTimes
 from sightline.tracker import Tracker, TrackerOptions
 from sightline.windows import WindowCounter
@@ -134,6 +136,28 @@ def test_a_new_picture_size_ends_the_tracks() -> None:
     frames = [frame(i, START + i / 10, small if i < 10 else large) for i in range(20)]
     play(pipeline, FakeDetector(lambda _: boxes(PERSON)), frames)
     assert counts(pipeline) == {"person": 2}
+
+
+def test_events_are_taken_once_and_name_the_class() -> None:
+    pipeline = make_pipeline()
+    pipeline.use_rules(Rules("door", {}, {"room": ROOM}))
+    pipeline.use_model(version("m-1", "person", "car"))
+    small, large = GreyPicture(64, 36), GreyPicture(128, 72)
+    frames = [frame(i, START + i / 10, small if i < 20 else large) for i in range(40)]
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), frames)
+    pipeline.finish()
+    events = pipeline.take_events()
+    assert [(event.kind, event.item_class, event.track_id) for event in events] == [
+        ("enter", "person", 1),
+        ("leave", "person", 1),  # the picture is another one now
+        ("enter", "person", 2),
+        ("leave", "person", 2),  # the file ends
+    ]
+    assert [event.event_time - START for event in events] == pytest.approx([0, 1.9, 2.0, 3.9])
+    assert pipeline.take_events() == ()
+
+
+ROOM = Zone(points=((0.2, 0.2), (0.8, 0.2), (0.8, 0.9), (0.2, 0.9)))
 
 
 def version(name: str, *class_names: str) -> ModelInfo:

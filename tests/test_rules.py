@@ -362,6 +362,26 @@ def test_going_on_from_any_moment_gives_the_same_events(seed: int) -> None:
     assert len({(e.kind, e.place, e.track_id, e.first_time, e.ordinal) for e in whole}) == len(whole)
 
 
+@at_every_rate
+@pytest.mark.parametrize("away_s", [0.5, 2.0])
+def test_a_killed_worker_neither_loses_nor_doubles_an_event(fps: int, away_s: float) -> None:
+    """Checkpoints once a second; what came after the last one is gone, and frames are missed meanwhile."""
+    walk = straight((0.2, 0.5), (0.8, 0.5), 12.0)
+    for killed_s in np.arange(1.5, 11.5, 0.25):
+        saved_s = np.floor(killed_s)
+        made = rules({"gate": UPWARD}, {"yard": SQUARE})
+        committed = play(made, [walk], [t for t in times(fps, 0, 12) if t <= saved_s])
+        state = json.loads(json.dumps(made.snapshot()))
+        play(made, [walk], [t for t in times(fps, 0, 12) if saved_s < t <= killed_s])  # lost with the worker
+        made = rules({"gate": UPWARD}, {"yard": SQUARE}, state=state)
+        committed += play(made, [walk], [t for t in times(fps, 0, 12) if t > killed_s + away_s])
+        assert story(committed) == [
+            ("enter", None, 4.0),
+            ("crossing", "backward", 6.0),
+            ("leave", None, 8.0),
+        ], killed_s
+
+
 def test_crossings_add_up_to_the_side_where_a_track_ends() -> None:
     """At a line across the whole picture nobody goes forward twice without having come back."""
     for seed in range(20):
@@ -381,6 +401,7 @@ def test_a_place_that_was_moved_begins_anew_and_others_go_on() -> None:
     goes_on = rules(zones={"yard": moved, "other": SQUARE}, state=made.snapshot())
     found = play(goes_on, [here], times(10, 5.1, 8))
     assert [(event.place, event.kind.value, event.unseen) for event in found] == [("yard", "enter", True)]
+    assert found[0].ordinal == 1, "the first entry has that name"
 
 
 @pytest.mark.parametrize("state", [{}, {"version": 1}, {"version": 99}])

@@ -28,7 +28,7 @@ from sightline.records import Kind, Record, records_of
 from sightline.spool import Spool
 from sightline.store import Store
 from sightline.writer import Writer
-from test_store import checkpoint, counted, counts_in, read, watched
+from test_store import checkpoint, counted, counts_in, crossing, read, watched, with_events
 from waiting import until
 
 MEGABYTE = 1_000_000
@@ -79,6 +79,21 @@ def test_results_arrive_and_come_back_at_the_next_start(database_url: str, tmp_p
     again = make_writer(database_url, tmp_path)
     assert again.resume_states() == {"gate": {"step": 4}}
     again.close()
+
+
+def test_events_wait_in_the_spool_and_arrive_once(sqlite_url: str, tmp_path: Path) -> None:
+    writer = make_writer(sqlite_url, tmp_path)
+    with locked(sqlite_url):
+        for ordinal in range(5):
+            writer.put(with_events(crossing(ordinal), crossing(max(0, ordinal - 1))))  # some are put twice
+        until(lambda: writer.health().state == "spooling" and not writer.health().pending_records)
+        assert writer.health().spooled_records == 6  # and the resume state
+        writer.close()
+    again = make_writer(sqlite_url, tmp_path)
+    again.put(with_events(crossing(0), crossing(5)))
+    until(lambda: is_idle(again))
+    again.close()
+    assert len(read(sqlite_url, "events")) == 6
 
 
 def test_a_newer_schema_is_refused_at_the_start(sqlite_url: str, tmp_path: Path) -> None:

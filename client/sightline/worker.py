@@ -182,11 +182,12 @@ class Worker:
     def _make_rules(self, state: Any) -> Rules:
         camera = self._spec.camera
         make = partial(Rules, camera.name, camera.lines, camera.zones, classes=camera.classes)
+        make = partial(make, lost_s=camera.lost_s, blind_s=camera.blind_s)
         try:
-            return make(lost_s=camera.lost_s, state=state)
+            return make(state=state)
         except ValueError as error:
             log.warning("camera %s: visits and passages start anew: %s", camera.name, error)
-            return make(lost_s=camera.lost_s)
+            return make()
 
     def _watch_feed(self) -> None:
         """End the process when the decode thread has failed or hangs in C; the supervisor starts another."""

@@ -23,7 +23,6 @@ from sightline.rules.shapes import Shapes
 from sightline.rules.states import read_state, write_state
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
-BLIND_S = 10.0  # a gap that ends every track, as in the tracker
 LOST_SLACK_S = 0.5  # the tracker ends its tracks first: who comes back goes on with the same visit
 UNSEEN_S = 1.0  # a passage between sightings further apart was not seen
 SILENT_S = 30.0  # of the wall clock without a frame: who was there is no longer believed to be
@@ -42,6 +41,7 @@ class Rules:
         *,
         classes: Collection[str] | None = None,
         lost_s: float = 3.0,
+        blind_s: float = 10.0,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         """Begin, or go on from a :meth:`snapshot`.
@@ -52,6 +52,7 @@ class Rules:
             zones: by name.
             classes: names that make events at places without classes of their own; None: all.
             lost_s: watched seconds without a box after which the tracker ends a track.
+            blind_s: a gap between frames that ends every track, as in the tracker.
             state: where to go on; a place that has changed since then begins anew.
 
         Raises:
@@ -60,7 +61,7 @@ class Rules:
         self.source = source
         self._places = len(lines) + len(zones)
         self._first_zone = len(lines)
-        self._lost_s = lost_s
+        self._lost_s, self._blind_s = lost_s, blind_s
         self._shapes = Shapes(list(lines.values()), list(zones.values()))
         self._points = {f"line:{name}": line.points for name, line in lines.items()}
         self._points |= {f"zone:{name}": zone.points for name, zone in zones.items()}
@@ -87,11 +88,12 @@ class Rules:
             The events that have become certain, in no order of time.
         """
         self._frame_since_tick = True
-        if not self._places:
-            return []
         ledger = self._ledger
         ledger.now = capture_time
-        if self._clock.move_to(capture_time) > BLIND_S:
+        blind = self._clock.move_to(capture_time) > self._blind_s
+        if not self._places:
+            return []
+        if blind:
             ledger.end(np.ones(len(ledger.book), bool))
         if len(tracks):
             anchors, sizes = _anchors(tracks)

@@ -42,6 +42,8 @@ def read_state(
 ) -> tuple[Book, WatchedClock, Held, Mapping[str, Any]]:
     """What :func:`write_state` wrote, for the places of today: those that differ begin anew.
 
+    Of a place that was moved the number of each track's events stays: no two may have the same name.
+
     Raises:
         ValueError: it is not such a state.
     """
@@ -54,7 +56,7 @@ def read_state(
             for column, (key, found) in enumerate(points.items())
             if state["places"].get(key) == [list(point) for point in found]
         }
-        book = _book(state["tracks"], columns, len(points))
+        book = _book(state["tracks"], columns, list(points))
         held = {
             int(track_id): [
                 (columns[key], Event(**{**event, "kind": EventKind(event["kind"])}))
@@ -80,7 +82,7 @@ def _track(book: Book, row: int, watched_s: float, keys: Sequence[str]) -> dict[
         "first_time": float(book.first_times[row]),
         "time": float(book.times[row]),
         "unseen_s": round(float(watched_s - book.seen_s[row]), 4),
-        "xy": [round(value, 6) for value in book.xy[row].tolist()],
+        "xy": book.xy[row].tolist(),  # not rounded: it must stay on its side of every edge
         "size": [round(value, 6) for value in book.sizes[row].tolist()],
         "class_id": int(book.class_ids[row]),
         "confirmed": bool(book.confirmed[row]),
@@ -108,8 +110,8 @@ def _pair(book: Book, row: int, place: int) -> dict[str, Any]:
     return pair
 
 
-def _book(tracks: Sequence[Mapping[str, Any]], columns: Mapping[str, int], places: int) -> Book:
-    book = Book.blank(len(tracks), places)
+def _book(tracks: Sequence[Mapping[str, Any]], columns: Mapping[str, int], keys: Sequence[str]) -> Book:
+    book = Book.blank(len(tracks), len(keys))
     for row, track in enumerate(tracks):
         book.ids[row], book.class_ids[row] = track["id"], track["class_id"]
         book.first_times[row], book.times[row] = track["first_time"], track["time"]
@@ -118,6 +120,8 @@ def _book(tracks: Sequence[Mapping[str, Any]], columns: Mapping[str, int], place
         for key, pair in track["places"].items():
             if key in columns:
                 _put(book, row, columns[key], pair)
+            elif key in keys:
+                book.ordinals[row, keys.index(key)] = pair["events"]
     return book
 
 
