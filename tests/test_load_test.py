@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ import toy
 from loadtest.cameras import Served, stream_bytes_s
 from loadtest.compare import Round, Turn, compare, summary, verdict
 from loadtest.measured import Level, Measured
+from loadtest.parts import parts_of
 from loadtest.servers import parse_cpus, pinned
 
 
@@ -65,6 +67,14 @@ def test_ten_percent_is_the_bound(fps, agree):
     found = summary([Round(perf(100), Turn(cameras(fps), fps), perf(100))])
     assert found["agree"] is agree
     assert ("NOT within" in verdict(found)) is not agree
+
+
+def test_a_server_elsewhere_is_compared_without_its_processor_time():
+    elsewhere = [replace(turn, per_core_s=0.0) for turn in (perf(100), Turn(cameras(99), 0), perf(100))]
+    found = summary([Round(*elsewhere)])
+    assert found["agree"]
+    assert "core second" not in verdict(found)
+    assert parts_of(0, 0, 0) == []
 
 
 def test_cameras_that_are_all_served_prove_nothing():

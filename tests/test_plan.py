@@ -132,6 +132,13 @@ def test_a_load_test_gives_the_last_step_that_kept_up():
     assert all(known.measured and "4 cameras" in known.source for known in found.values())
 
 
+def test_of_a_server_elsewhere_the_engine_stays_assumed():
+    spent = {name: value for name, value in STEP["core_ms"].items() if name not in {"engine", "tritonserver"}}
+    found = together(from_load({"about": {"date": ""}, "steps": [{**STEP, "core_ms": spent}]}))
+    assert found["engine_core_ms"] == ASSUMED["engine_core_ms"]
+    assert found["client_core_ms"].measured
+
+
 def test_the_other_reports_give_their_part():
     processes = {
         "supervisor": {"most_mb": 97},

@@ -27,11 +27,10 @@ from loadtest.compare import ServerMeter, compare, summary, verdict
 from loadtest.levels import parse_levels
 from loadtest.measured import Level
 from loadtest.pictures import picture_size, pictures, write_input
-from loadtest.servers import embedded, parse_cpus
+from loadtest.servers import Target, parse_cpus, served
 from sightline import demo
 from sightline.clips import copy_at_fps
 from sightline.errors import ServerError
-from sightline.tritonserver import TritonServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,6 +65,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="network to serve, as for the demo")
     parser.add_argument("--model-repository", type=Path, help="or a repository that holds one already")
     parser.add_argument("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
+    parser.add_argument("--url", help="host:port of gRPC of a server that runs already")
+    parser.add_argument("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
     parser.add_argument("--cameras", default="1:8", help="from:to[:step] or values (default: %(default)s)")
     parser.add_argument("--fps", default="5", help="frames a second of a camera; several: a step each")
     parser.add_argument("--recode", action="store_true", help="cameras send --fps, not the video's own rate")
@@ -112,7 +113,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         cpus=options.client_cpus,
     )
     where = {"config_name": options.config_name, "cpus": options.server_cpus, "log": folder / "triton.log"}
-    with embedded(repository, setup.model, **where) as triton:
+    with served(options.url, options.http_url, repository, setup.model, **where) as triton:
         if options.compare:
             return {"compare": in_turns(options, setup, triton)}
         steps: list[Served] = []
@@ -126,8 +127,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]:
     """The repository to serve and the videos to play."""
-    if options.model_repository and options.video:
-        repository, videos = options.model_repository, [path.resolve() for path in options.video]
+    if (options.model_repository or options.url) and options.video:
+        repository = options.model_repository or ROOT / "model_repository"
+        videos = [path.resolve() for path in options.video]
     else:
         videos, model = demo.find_inputs(options.video, options.model)
         repository = options.model_repository or demo.prepare_model(model, folder)
@@ -135,13 +137,13 @@ def inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]
     return repository, [copy_at_fps(video, fps) for video in videos] if options.recode else videos
 
 
-def step(setup: Setup, triton: TritonServer, count: int, fps: float) -> Served:
+def step(setup: Setup, triton: Target, count: int, fps: float) -> Served:
     """One step: so many cameras at so many frames a second."""
     with Cameras(setup, triton, count, fps) as cameras:
         return cameras.measure()
 
 
-def in_turns(options: argparse.Namespace, setup: Setup, triton: TritonServer) -> dict[str, Any]:
+def in_turns(options: argparse.Namespace, setup: Setup, triton: Target) -> dict[str, Any]:
     """The comparison at the last step, with as many requests in flight as the cameras have together."""
     count, fps = options.steps[-1]
     width, height = picture_size(triton.http_url, setup.model, setup.videos[0])

@@ -40,15 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_transport(transport)
         where = {"config_name": options.config_name, "cpus": options.server_cpus}
         with (
-            served(options.url, options.http_url, options.model_repository, options.model, **where) as (
-                url,
-                http,
-            ),
+            served(options.url, options.http_url, options.model_repository, options.model, **where) as server,
             tempfile.TemporaryDirectory(prefix="sightline-perf-") as folder,
         ):
-            width, height = picture_size(http, options.model, options.input)
+            width, height = picture_size(server.http_url, options.model, options.input)
             data = write_input(pictures(options.input, width, height), Path(folder) / "input.json")
-            found, bracket = measure(options, analyzer(options, url, data))
+            found, bracket = measure(options, analyzer(options, server.grpc_url, data))
     except ServerError as error:
         print(f"perf: {error}", file=sys.stderr)
         return 1

@@ -222,9 +222,10 @@ def tune(options: argparse.Namespace, axes: Sequence[Axis]) -> tuple[Settings, l
     """
     where = {"config_name": options.config_name}
     with (
-        served(options.url, options.http_url, options.model_repository, DETECTOR, **where) as (url, http),
+        served(options.url, options.http_url, options.model_repository, DETECTOR, **where) as server,
         tempfile.TemporaryDirectory(prefix="sightline-tune-") as folder,
     ):
+        url, http = server.grpc_url, server.http_url
         size = picture_size(http, DETECTOR, options.input)
         analyzer = Analyzer(
             url=url,

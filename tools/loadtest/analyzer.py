@@ -49,7 +49,7 @@ class Analyzer:
         allowed_spread: of the windows of a level that counts as stable; 1.25 allows 25 %.
         most_in_flight: at a rate that the server does not keep up with, so many requests wait for answers and
             the next are sent late: the rate is not reached. Less than the server's queue takes: when one is
-            refused, perf_analyzer takes its shared memory away under the others, and an old server dies of it.
+            refused, perf_analyzer takes its shared memory away under the others, and old servers die of it.
         cpus: the processors that it may use; None: all.
     """
 

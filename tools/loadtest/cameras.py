@@ -18,11 +18,10 @@ import yaml
 
 from loadtest.parts import cores, cpu_s, parts_of, pss_mb
 from loadtest.pictures import get_json
-from loadtest.servers import Cpus, pinned
+from loadtest.servers import Cpus, Target, pinned
 from sightline.errors import ServerError
 from sightline.processes import spawn, terminate
 from sightline.rtspserver import RtspServer, free_port
-from sightline.tritonserver import TritonServer
 
 ONLINE_S = 90.0
 #: A step keeps up when it drops at most this share of the frames that were due.
@@ -101,7 +100,7 @@ class Cameras:
     One thread calls it.
     """
 
-    def __init__(self, setup: Setup, triton: TritonServer, count: int, fps: float) -> None:
+    def __init__(self, setup: Setup, triton: Target, count: int, fps: float) -> None:
         self._setup, self._triton, self._fps = setup, triton, fps
         self._videos = {f"camera-{i + 1}": setup.videos[i % len(setup.videos)] for i in range(count)}
         self._base = ""

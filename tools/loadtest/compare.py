@@ -16,7 +16,7 @@ from loadtest.cameras import Served
 from loadtest.measured import Measured
 from loadtest.parts import cpu_s, parts_of
 from loadtest.pictures import get_json
-from sightline.tritonserver import TritonServer
+from loadtest.servers import Target
 
 WITHIN = 0.10
 T = TypeVar("T")
@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Turn(Generic[T]):
-    """One side's turn: what it measured, and frames for each core second of the server meanwhile."""
+    """One side's turn: what it measured, and frames for each core second of the server meanwhile.
+
+    ``per_core_s`` is 0 where the server's processes are not ours to look at.
+    """
 
     found: T
     per_core_s: float
@@ -52,7 +55,7 @@ class Round:
 class ServerMeter:
     """What the server counts and spends while a turn lasts."""
 
-    def __init__(self, triton: TritonServer, model: str) -> None:
+    def __init__(self, triton: Target, model: str) -> None:
         self._triton, self._model = triton, model
 
     def over(self, run: Callable[[], T]) -> Turn[T]:
@@ -60,7 +63,8 @@ class ServerMeter:
         frames, used = self._read()
         found = run()
         frames_after, used_after = self._read()
-        return Turn(found, (frames_after - frames) / max(used_after - used, 1e-9))
+        spent = used_after - used
+        return Turn(found, (frames_after - frames) / spent if spent > 0 else 0.0)
 
     def _read(self) -> tuple[int, float]:
         stats = get_json(f"{self._triton.http_url}/v2/models/{self._model}/stats")["model_stats"]
@@ -132,4 +136,5 @@ def verdict(found: dict[str, Any]) -> str:
         f"cameras ÷ perf_analyzer: {median['fps']:.3f} in frames/s ({min(values):.3f} to {max(values):.3f})"
     )
     agree = "within" if found["agree"] else "NOT within"
-    return f"{text}, {agree} {WITHIN:.0%}; {median['per_core_s']:.3f} for each core second of the server"
+    known = f"; {median['per_core_s']:.3f} for each core second of the server" if median["per_core_s"] else ""
+    return f"{text}, {agree} {WITHIN:.0%}{known}"

@@ -28,8 +28,10 @@ def from_load(found: Mapping[str, Any]) -> dict[str, Known]:
     spent = one["core_ms"]
     decoded = one["due"] / one["tracked"] if one["tracked"] else 1.0
     client = spent["workers"] + spent["supervisor"] - decoded * one["decode_ms"]
+    ours = "engine" in spent  # the processes of a server elsewhere are not seen
+    engine = known("engine_core_ms", spent["engine"] + spent["tritonserver"], source) if ours else {}
     return {
-        **known("engine_core_ms", spent["engine"] + spent["tritonserver"], source),
+        **engine,
         **known("decode_core_ms", one["decode_ms"], source),
         **known("decode_pixels", one["pixels"], source),
         **known("client_core_ms", max(client, 0.0), source),

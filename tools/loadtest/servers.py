@@ -6,12 +6,44 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from sightline.errors import ServerError
 from sightline.tritonserver import TritonServer
 
 Cpus = frozenset[int] | None
+
+
+class Target(Protocol):
+    """A server under load: ours, or :class:`Running`."""
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port of gRPC."""
+
+    @property
+    def http_url(self) -> str:
+        """http://host:port of HTTP."""
+
+    @property
+    def pid(self) -> int:
+        """Its process on this machine; 0 when it is not ours to look at."""
+
+    def check(self) -> None:
+        """Raise a ServerError when it has ended."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs already, in a container or elsewhere: its processor time is not known."""
+
+    grpc_url: str
+    http_url: str
+    pid: int = 0
+
+    def check(self) -> None:
+        """Nothing to see from here: the next request tells."""
 
 
 def parse_cpus(text: str) -> Cpus:
@@ -60,13 +92,10 @@ def embedded(
 @contextlib.contextmanager
 def served(
     url: str | None, http_url: str, repository: Path, model: str, **options: object
-) -> Iterator[tuple[str, str]]:
-    """Addresses (gRPC host:port, HTTP URL) of the server at ``url``, else of the embedded one."""
+) -> Iterator[Target]:
+    """The server at ``url``, else the embedded one."""
     if url:
-        yield url, http_url
+        yield Running(url, http_url)
         return
     with embedded(repository, model, **options) as server:  # type: ignore[arg-type]
-        yield server.grpc_url, server.http_url
-
-
-__all__ = ["Cpus", "ServerError", "embedded", "parse_cpus", "pinned", "served"]
+        yield server
