@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: ultralytics demo test lint format bench lock clean
+.PHONY: train ultralytics demo test lint format bench lock clean
 
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
@@ -22,6 +22,19 @@ bench: $(VENV)/.ready  ## pipeline against the bare engine and the Ultralytics l
 
 ultralytics: $(VENV)/.ready  ## Ultralytics (AGPL-3.0) in an environment of its own, for .pt files and the benchmark
 	@$(BIN)/python tools/ultralytics_env.py
+
+TRAIN := .venv-train/bin/python
+ARTIFACTS := artifacts/detector
+train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two cores; see docs/detector.md
+	@test -x $(TRAIN) || $(PYTHON) -m venv .venv-train
+	@$(TRAIN) -m pip install -q --disable-pip-version-check -r tools/train/requirements.in
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib") + "\n$(CURDIR)/client")' \
+		> $$($(TRAIN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sightline.pth
+	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set train
+	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set heldout
+	@$(TRAIN) tools/train/fit.py $(ARTIFACTS)/train $(ARTIFACTS)/run $(ARGS)
+	@$(TRAIN) tools/train/to_onnx.py $(ARTIFACTS)/run/checkpoint.pt $(ARTIFACTS)/sightline.onnx
+	@$(BIN)/python tools/train/heldout.py $(ARTIFACTS)/sightline.onnx $(ARTIFACTS)/heldout
 
 lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \

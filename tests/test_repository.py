@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import hashlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -154,9 +155,19 @@ def tracked_files() -> list[Path]:
 
 
 def test_no_weights_videos_or_pictures_are_in_the_repository() -> None:
+    allowed = ROOT / "models" / "sightline.onnx"  # the detector that comes with Sightline, and no other
+    files = [path for path in tracked_files() if path != allowed]
     kinds = {".pt", ".onnx", ".plan", ".engine", ".mp4", ".h264", ".jpg", ".jpeg", ".png", ".npz"}
-    assert [path for path in tracked_files() if path.suffix.lower() in kinds] == []
-    assert [path for path in tracked_files() if path.stat().st_size > 1 << 20] == []
+    assert [path for path in files if path.suffix.lower() in kinds] == []
+    assert [path for path in files if path.stat().st_size > 1 << 20] == []
+
+
+def test_the_only_weights_are_those_of_the_model_card() -> None:
+    network = ROOT / "models" / "sightline.onnx"
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    assert network.stat().st_size <= 4_000_000
+    for page in ("models/README.md", "docs/detector.md"):
+        assert re.findall(r"\b[0-9a-f]{64}\b", (ROOT / page).read_text()) == [digest], page
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
