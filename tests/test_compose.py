@@ -147,9 +147,9 @@ def test_who_runs_as_what(compose):
     for name, service in services(compose):
         assert service["read_only"] is True, name
         assert "no-new-privileges:true" in service["security_opt"], name
-    same = {name: compose["services"][name] for name in ("triton", "client", "shared")}
+    same = {name: compose["services"][name] for name in ("triton", "client", "shared", "proof")}
     assert {service["user"] for service in same.values()} == {"1000:1000"}  # slots belong to one user
-    for name in ("triton", "client"):
+    for name in ("triton", "client", "proof"):
         assert same[name]["ipc"] == same[name]["pid"] == "service:shared"
     assert compose["services"]["engines"]["network_mode"] == "none"
 

@@ -1,0 +1,193 @@
+"""Sightline's own clients against a served detector, as fast as they are answered."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sightline.config import Transport, TritonOptions, parse_config
+from sightline.cuda import Cuda
+from sightline.decoders import Decoders
+from sightline.entities import U8, ClockSource, Frame
+from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
+from sightline.geometry import fit_size
+from sightline.pipeline import STAGES
+from sightline.source import Source
+from sightline.stats import StageTimes
+from sightline.triton import TritonDetector
+
+WARM_UP_S = 1.0
+ANSWER_S = 30.0
+PICTURES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one client does.
+
+    Attributes:
+        number: of the client; its slots are named after it.
+        url: host:port of gRPC.
+        transport: how pictures reach the server.
+        on_gpu: ready pictures lie in the GPU's memory, as NVDEC leaves them.
+        video: decoded and scaled by the client, again and again; None: pictures are ready in memory.
+        seconds: of measuring, after the warm-up.
+        in_flight: requests in flight.
+    """
+
+    number: int
+    url: str
+    transport: str
+    on_gpu: bool
+    video: Path | None
+    seconds: float
+    in_flight: int
+
+
+class ReadyPicture:
+    """A picture of noise that has the served size already."""
+
+    scale_s = 0.0
+
+    def __init__(self, pixels: U8) -> None:
+        self._pixels = pixels
+        self.height, self.width = pixels.shape[0] * 2 // 3, pixels.shape[1]
+
+    def write_i420(self, out: U8) -> None:
+        """Copy it."""
+        out[:] = self._pixels
+
+
+class ReadyOnGpu(ReadyPicture):
+    """The same in the memory of the GPU."""
+
+    def __init__(self, pixels: U8, cuda: Cuda) -> None:
+        super().__init__(pixels)
+        self._cuda = cuda
+        self._address = cuda.allocate(pixels.nbytes)
+        cuda.copy(self._address, pixels.ctypes.data, pixels.nbytes)
+
+    def write_device(self, address: int, rows: int, width: int, device: int) -> None:
+        """Copy it from device to device."""
+        self._cuda.copy(address, self._address, rows * width)
+
+
+def measure(load: Load, clients: int) -> dict[str, Any]:
+    """Several clients at once, a process each.
+
+    Returns:
+        ``fps`` of all together, ``p50_ms`` and ``p99_ms`` of all answers, ``transport`` and ``decoder`` that
+        were used; or ``problem``: why nothing could be measured.
+    """
+    loads = [
+        Load(number, load.url, load.transport, load.on_gpu, load.video, load.seconds, load.in_flight)
+        for number in range(clients)
+    ]
+    with ProcessPoolExecutor(clients, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(run_client, loads))
+    problems = sorted({one["problem"] for one in found if "problem" in one})
+    if problems:
+        return {"problem": "; ".join(problems)}
+    latencies_ms = np.concatenate([one["latencies_s"] for one in found]) * 1000
+    if not len(latencies_ms):
+        return {"problem": "no answer within the time"}
+    return {
+        "fps": round(sum(len(one["latencies_s"]) / one["seconds"] for one in found), 2),
+        "p50_ms": round(float(np.percentile(latencies_ms, 50)), 3),
+        "p99_ms": round(float(np.percentile(latencies_ms, 99)), 3),
+        "frames": len(latencies_ms),
+        "transport": found[0]["transport"],
+        "decoder": found[0]["decoder"],
+    }
+
+
+def run_client(load: Load) -> dict[str, Any]:
+    """One client, in its own process."""
+    options = TritonOptions(
+        url=load.url, transport=Transport(load.transport), in_flight=load.in_flight, deadline_s=ANSWER_S
+    )
+    detector = TritonDetector(options, f"proof{load.number}", StageTimes(STAGES))
+    try:
+        info = detector.connect()
+        frames = _Frames(load, (info.network_height, info.network_width))
+        latencies_s, seconds = _run(detector, iter(frames), load)
+    except (DetectorError, SharedMemoryError, SourceError) as error:
+        return {"problem": str(error)}
+    finally:
+        detector.close()
+    return {
+        "latencies_s": latencies_s,
+        "seconds": seconds,
+        "transport": str(detector.transport or load.transport),
+        "decoder": frames.decoder,
+    }
+
+
+def _run(detector: TritonDetector, frames: Iterator[Frame], load: Load) -> tuple[list[float], float]:
+    """Latencies of the answers after the warm-up, and the seconds in which they came."""
+    waiting: deque[tuple[float, Future[Any]]] = deque()
+    latencies_s: list[float] = []
+    begin = time.perf_counter() + min(WARM_UP_S, load.seconds)
+    end = begin + load.seconds
+    for frame in frames:
+        now = time.perf_counter()
+        if now >= end:
+            break
+        waiting.append((now, detector.submit(frame)))
+        if len(waiting) >= load.in_flight:
+            sent, future = waiting.popleft()
+            future.result(ANSWER_S)
+            answered = time.perf_counter()
+            if begin <= answered < end:
+                latencies_s.append(answered - sent)
+    for _, future in waiting:
+        future.result(ANSWER_S)
+    return latencies_s, load.seconds
+
+
+class _Frames:
+    """Frames without end: ready ones, or those of the video."""
+
+    def __init__(self, load: Load, network: tuple[int, int]) -> None:
+        self._load = load
+        self._network = network
+        self.decoder = ""
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._decoded() if self._load.video is not None else self._ready()
+
+    def _ready(self) -> Iterator[Frame]:
+        height, width = self._network
+        width, height = fit_size(1920, 1080, width, height)
+        rng = np.random.default_rng(self._load.number)
+        noise = rng.integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8)
+        cuda = Cuda() if self._load.on_gpu else None
+        pictures = [ReadyOnGpu(one, cuda) if cuda else ReadyPicture(one) for one in noise]
+        for index in itertools.count():
+            now = time.monotonic()
+            yield Frame(pictures[index % PICTURES], index, now, time.time(), ClockSource.ARRIVAL, now)
+
+    def _decoded(self) -> Iterator[Frame]:
+        camera = {"url": str(self._load.video), "hardware_decoder": "auto"}
+        config = parse_config({"allow": {"files": True}, "cameras": {"proof": camera}})
+        decoders = Decoders(config.cameras["proof"])
+        while True:
+            source = Source(config.cameras["proof"], realtime=False, decoders=decoders)
+            source.open()
+            try:
+                for frame in source.frames():
+                    self.decoder = decoders.used
+                    yield frame
+            except SourceEnded:
+                continue
+            finally:
+                source.close()
