@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from console import counts, look, overview, timing
+from console import counts, events, look, overview, timing
 from console.session import choose_view, find_database
 from sightline.errors import ConfigError
 
 PAGES = (
     (overview.show, "Overview", ":material/grid_view:", ""),
     (counts.show, "Counts", ":material/bar_chart:", "counts"),
+    (events.show, "Events", ":material/timeline:", "events"),
     (timing.show, "Profile", ":material/speed:", "profile"),
 )
 

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from sightline import migrations
 from sightline.dialects import parse_url
-from sightline.tables import CameraRow, CountWindowRow, SourceWindowRow
+from sightline.tables import CameraRow, CountWindowRow, EventRow, SourceWindowRow
 
 STAGES = {"receive": 0.4, "decode": 3.1, "queue": 1.9, "infer": 27.0, "track": 0.4, "total": 36.0}
 
@@ -84,4 +84,22 @@ class World:
                         created_at=utc(start + length),
                     )
                 )
+            session.commit()
+
+    def event(self, source: str, kind: str, place: str, time: float, **values: object) -> None:
+        """Something that a rule saw."""
+        known = {"item_class": "person", "track_id": 1, "unseen": False, **values}
+        with Session(self.engine) as session:
+            session.add(
+                EventRow(
+                    id=uuid.uuid4(),
+                    source=source,
+                    kind=kind,
+                    place=place,
+                    event_time=utc(time),
+                    confirmed_time=utc(time + 0.5),
+                    created_at=utc(time + 1),
+                    **known,
+                )
+            )
             session.commit()

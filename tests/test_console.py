@@ -26,7 +26,7 @@ sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, counts, grid, overview, ranges, texts  # noqa: E402
+from console import charts, counts, events, grid, overview, ranges, texts  # noqa: E402
 from console.grid import Cover  # noqa: E402
 from sightline.queries import CameraReport, Span, Watched  # noqa: E402
 from sightline.readonly import Database  # noqa: E402
@@ -354,3 +354,40 @@ def test_a_long_range_is_read_once(
     app.date_input(key="counts_from_day").set_value(day - timedelta(days=300))
     monkeypatch.setattr(counts, "MOST_WINDOWS", 1000)
     assert "too many to sum" in app.run().warning[0].value
+
+
+# Events
+
+
+def test_events_without_any_say_what_to_configure(world: World, open_app: Callable[..., AppTest]) -> None:
+    text = html(open_app("events"))
+    assert "No camera has made an event yet" in text
+    assert "lines or zones in config.yml" in text
+
+
+def test_events_are_a_table_a_chart_and_a_csv(
+    world: World, url: str, open_app: Callable[..., AppTest]
+) -> None:
+    now = time.time()
+    for minute, direction in ((1, "forward"), (1, "forward"), (9, "backward")):
+        world.event("gate", "crossing", "=door", now - 60 * minute, direction=direction, x=0.5, y=0.5)
+    world.event("yard", "leave", "<i>bay</i>", now - 30, value=12.34, unseen=True)
+    world.event("yard", "occupancy", "<i>bay</i>", now - 3500, value=6.0, direction="above", track_id=0)
+    app = open_app("events")
+    [table] = app.dataframe
+    assert list(table.value["Kind"]) == ["leave", "crossing", "crossing", "crossing", "occupancy"]
+    assert table.value["Dwell, s"].iloc[0] == 12.3
+    assert table.value["Direction"].iloc[4] == "above 6 present"
+    text = html(app)
+    assert "gate · =door · forward" in text
+    assert "gate · =door · backward" in text
+    app.multiselect(key="events_kinds").select("leave").run()
+    assert not app.exception
+    assert list(app.dataframe[0].value["Kind"]) == ["leave"]
+    assert "Crossings" not in html(app)
+    wanted = events.Wanted(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
+    rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
+    assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
+    assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)
+    app.multiselect(key="events_kinds").set_value(["enter"]).run()
+    assert "Nothing happened in this range" in html(app)

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 
 from console_world import World, utc
 from sightline import migrations
-from sightline.entities import CameraState
+from sightline.entities import CameraState, EventKind
 from sightline.errors import StoreUnavailable
+from sightline.eventqueries import has_events, read_crossings, read_events
 from sightline.queries import (
     DAY_S,
     Span,
@@ -28,6 +29,7 @@ from sightline.queries import (
     read_window_rows,
 )
 from sightline.readonly import Database, DatabaseState
+from sightline.tables import EventRow
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -254,3 +256,34 @@ def test_an_unreachable_server_keeps_its_secret() -> None:
     assert condition.state is DatabaseState.UNREACHABLE
     assert "hunter2" not in f"{condition}{database.label}"
     database.close()
+
+
+def test_events_newest_first_by_camera_kind_and_time(world: World, database_url: str) -> None:
+    for second, kind in enumerate(["crossing", "enter", "leave", "crossing"]):
+        world.event("gate", kind, "door", T0 + second, direction="forward" if kind == "crossing" else None)
+    world.event("yard", "crossing", "door", T0 + 1.5, direction="backward", value=2.5)
+    with Database(database_url).reading() as connection:
+        everything = read_events(connection, (T0, T0 + 60), ["gate", "yard"], limit=100)
+        assert [row["event_time"].timestamp() - T0 for row in everything] == [3, 2, 1.5, 1, 0]
+        assert (everything[2]["source"], everything[2]["value"]) == ("yard", 2.5)
+        assert set(everything[0]) == {column.name for column in EventRow.__table__.columns}
+        kinds = [EventKind.CROSSING]
+        two = read_events(connection, (T0, T0 + 60), ["gate", "yard"], kinds=kinds, limit=2)
+        assert [row["event_time"].timestamp() - T0 for row in two] == [3, 1.5]
+        assert len(read_events(connection, (T0 + 1, T0 + 3), ["gate"], limit=100)) == 2
+        assert read_events(connection, (T0, T0 + 60), [], limit=100) == []
+
+
+def test_crossings_are_summed_by_line_and_direction(world: World, database_url: str) -> None:
+    for second, direction in ((1, "forward"), (59, "forward"), (61, "forward"), (62, "backward")):
+        world.event("gate", "crossing", "door", T0 + second, direction=direction)
+    world.event("gate", "enter", "door", T0 + 5)
+    with Database(database_url).reading() as connection:
+        assert has_events(connection, ["gate"])
+        assert not has_events(connection, ["yard"])
+        found = read_crossings(connection, Span.over(T0, T0 + 600, 60), ["gate", "yard"])
+    assert sorted((row.bucket - T0, row.direction, row.count) for row in found) == [
+        (0, "forward", 2),
+        (60, "backward", 1),
+        (60, "forward", 1),
+    ]

@@ -27,7 +27,7 @@ assignment backoff classes coverage driftoptions entities errors kalman numerics
 places processes redact rtspfeed signals stats tables
 batch clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
 backend clips demux devicepicture mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
-decoders drift regions rules tracklog windows
+decoders drift eventqueries regions rules tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed selftest
 worker writer

@@ -133,7 +133,7 @@ def read_counts(
     distinct tracks.
     """
     row = CountWindowRow
-    key = _bucket_key(connection, col(row.window_start), span).label("bucket")
+    key = bucket_key(connection, col(row.window_start), span).label("bucket")
     groups = [col(row.source)] * by_source + [col(row.item_class)] * by_class
     query = select(key, *groups, func.sum(col(row.count))).where(*_within(row, span, sources))
     found = connection.execute(query.group_by(key, *groups))
@@ -148,7 +148,7 @@ def read_counts(
 def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> list[Watched]:
     """Seconds watched by each camera in each bucket; no row means that nothing was watched."""
     row = SourceWindowRow
-    key = _bucket_key(connection, col(row.window_start), span).label("bucket")
+    key = bucket_key(connection, col(row.window_start), span).label("bucket")
     length = _epoch(connection, col(row.window_end)) - _epoch(connection, col(row.window_start))
     query = select(
         key,
@@ -222,7 +222,7 @@ def _epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
     return cast(func.extract("epoch", column), BigInteger)
 
 
-def _bucket_key(connection: Connection, column: Any, span: Span) -> ColumnElement[Any]:
+def bucket_key(connection: Connection, column: Any, span: Span) -> ColumnElement[Any]:
     """The bucket's number: of a day since 1970 in the zone, or of a step since a round time."""
     epoch = _epoch(connection, column)
     if span.step_s != DAY_S:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from datetime import time as clock_time
+from datetime import UTC, datetime
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +12,7 @@ from sqlalchemy import Connection
 from console import look, ranges
 from console.charts import LEFT_PX, count_chart, coverage_chart
 from console.export import Choice, csv_of, rows_of
+from console.filters import choose_range
 from console.grid import cover_buckets
 from console.session import View, now
 from console.texts import duration, number, safe, step_name
@@ -68,7 +68,7 @@ def show(view: View, connection: Connection) -> None:
 def _choose(view: View, names: list[str], window_s: int) -> Choice | None:
     """The filters; their keys are stable, so a refresh never resets them."""
     first = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-    chosen_range = _choose_range(view, first)
+    chosen_range = choose_range(view, first, "counts")
     if isinstance(chosen_range, str):
         st.warning(chosen_range, icon=":material/date_range:")
         return None
@@ -100,20 +100,6 @@ def _choose(view: View, names: list[str], window_s: int) -> Choice | None:
         panels=shape == "Each camera",
         table=shape == "Table",
     )
-
-
-def _choose_range(view: View, row: st.delta_generator.DeltaGenerator) -> ranges.Range | str:
-    names = [*ranges.RANGES_S, ranges.CUSTOM]
-    name = row.segmented_control("Range", names, default="1 h", key="counts_range", required=True)
-    if name != ranges.CUSTOM:
-        return ranges.Range(ranges.RANGES_S[name])
-    today = datetime.fromtimestamp(now(), view.zone).date()
-    line = st.container(horizontal=True, gap="small")
-    first = line.date_input("From", today - timedelta(days=1), key="counts_from_day", width=150)
-    first_time = line.time_input("at", clock_time(0, 0), key="counts_from_time", width=110)
-    last = line.date_input("To", today, key="counts_to_day", width=150)
-    last_time = line.time_input("at", clock_time(23, 59), key="counts_to_time", width=110)
-    return ranges.custom_range(first, first_time, last, last_time, view.zone)
 
 
 def _choose_step(

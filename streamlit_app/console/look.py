@@ -40,7 +40,7 @@ Show = Callable[[View, Connection], None]
 def keep_choices() -> None:
     """Keep what was chosen on a page while another page is shown; keys of buttons begin otherwise."""
     for key in list(st.session_state):
-        if str(key).startswith(("counts_", "timing_")):
+        if str(key).startswith(("counts_", "events_", "timing_")):
             st.session_state[key] = st.session_state[key]
 
 
