@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,14 @@ class System:
             if row["source"] == source:
                 found[row["item_class"]] = found.get(row["item_class"], 0) + row["count"]
         return {name: count for name, count in found.items() if count}
+
+    def events(self, source: str) -> list[dict[str, Any]]:
+        """A source's events in order of what happened; times are aware datetimes."""
+        found = [row for row in self.rows("events") if row["source"] == source]
+        for row in found:
+            if isinstance(row["event_time"], str):
+                row["event_time"] = datetime.fromisoformat(row["event_time"]).replace(tzinfo=UTC)
+        return sorted(found, key=lambda row: (row["event_time"], row["kind"]))
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

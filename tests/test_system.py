@@ -5,7 +5,9 @@ The network is the toy one, the clips are synthesised: every count is known.
 
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,9 @@ pytestmark = [pytest.mark.triton, pytest.mark.rtsp]
 SIX = [Passage(1, 3), Passage(3, 5, BLUE), Passage(8, 10), Passage(10, 12, BLUE), Passage(15, 18)]
 SIX_SECONDS = 20
 TRUTH = {"person": 3, "car": 2}
+GATE = {"gate": {"points": [[0.4, 0.2], [0.4, 0.95]]}}  # in everybody's way, from left to right
+HERE = {"here": {"points": [[0, 0.5], [0.3, 0.5], [0.3, 1], [0, 1]], "loiter_s": 3}}
+MIDDLE_S = [1.84, 3.84, 8.84, 10.84, 16.27]  # when the middle of each box is at the gate
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def test_counts_over_rtsp_are_exact(
         RtspServer({"six": clip}, loop=False) as server,
         System(
             tmp_path,
-            {"six": {"url": server.url("six")}},
+            {"six": {"url": server.url("six"), "lines": GATE}},
             triton_url=toy_triton.grpc_url,
             database_url=database_url,
         ) as system,
@@ -62,16 +67,38 @@ def test_counts_over_rtsp_are_exact(
         watched_s = window["coverage"] * 86_400
         assert SIX_SECONDS - 2 < watched_s < SIX_SECONDS + 1
         assert window["model_version"].startswith("toy-1-")
+        check_crossings(system.events("six"))
     assert leftovers() == []
+
+
+def check_crossings(events: list[dict[str, Any]]) -> None:
+    """Everybody crossed the gate once, from its left to its right, at their time."""
+    assert [(e["kind"], e["place"], e["direction"]) for e in events] == [("crossing", "gate", "forward")] * 5
+    assert [e["item_class"] for e in events] == ["person", "car", "person", "car", "person"]
+    gaps = [b - a for a, b in pairwise(MIDDLE_S)]
+    times = [e["event_time"].timestamp() for e in events]
+    assert [b - a for a, b in pairwise(times)] == pytest.approx(gaps, abs=0.2)
 
 
 def test_a_recorded_file_loses_no_frame(tmp_path: Path, toy_triton: TritonServer, clip: Path) -> None:
     cameras = {"six": {"url": str(clip)}, "half": {"url": str(clip), "fps": 5}}
+    everywhere = {"room": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}
     system = System(
-        tmp_path, cameras, triton_url=toy_triton.grpc_url, arguments=("--until-end",), allow={"files": True}
+        tmp_path,
+        cameras,
+        triton_url=toy_triton.grpc_url,
+        arguments=("--until-end",),
+        allow={"files": True},
+        lines=GATE,
+        zones=everywhere,
     )
     with system:
         assert system.wait(60) == 0, system.log()
+    for name in cameras:
+        events = system.events(name)
+        check_crossings([event for event in events if event["kind"] == "crossing"])
+        visits = [event["kind"] for event in events if event["place"] == "room"]
+        assert visits == ["enter", "leave"] * 5  # the last one is still there when the file ends
     assert system.counts("six") == system.counts("half") == TRUTH
     by_source = {row["source"]: row for row in system.rows("source_windows")}
     assert by_source["six"]["effective_fps"] == pytest.approx(10, abs=0.2)
@@ -115,7 +142,7 @@ def test_killed_workers_come_back_and_nothing_is_counted_twice(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     cameras = {"door": {"url": standing.url("standing")}, "other": {"url": standing.url("other")}}
-    with System(tmp_path, cameras, triton_url=toy_triton.grpc_url) as system:
+    with System(tmp_path, cameras, triton_url=toy_triton.grpc_url, zones=HERE) as system:
         system.until_state("door", "online")
         system.until_state("other", "online")
         for _ in range(3):
@@ -131,6 +158,8 @@ def test_killed_workers_come_back_and_nothing_is_counted_twice(
         system.stop()
         assert system.counts("door") == {"person": 1}
         assert system.counts("other") == {"person": 1}
+        for name in cameras:  # one visit through all of it
+            assert [event["kind"] for event in system.events(name)] == ["enter", "loiter"]
     assert leftovers() == []
 
 
@@ -138,18 +167,25 @@ def test_a_killed_supervisor_takes_its_workers_along_and_the_next_one_goes_on(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     with System(
-        tmp_path, {"door": {"url": standing.url("standing")}}, triton_url=toy_triton.grpc_url
+        tmp_path, {"door": {"url": standing.url("standing")}}, triton_url=toy_triton.grpc_url, zones=HERE
     ) as system:
         system.until_state("door", "online")
         until(lambda: system.counts("door") == {"person": 1})
+        until(lambda: [event["kind"] for event in system.events("door")] == ["enter"])
         workers = system.workers()
         system.kill()
         assert not any(worker.is_running() for worker in workers)
         system.start()
         system.until_state("door", "online")
         system.until_frames("door", 20)
+        until(lambda: len(system.events("door")) > 1)
+        assert (
+            'sightline_events_total{camera="door",kind="loiter",place="here"} 1.0'
+            in system.get("/metrics")[1]
+        )
         system.stop()
         assert system.counts("door") == {"person": 1}
+        assert [event["kind"] for event in system.events("door")] == ["enter", "loiter"]
     assert leftovers() == []
 
 
