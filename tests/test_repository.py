@@ -24,12 +24,12 @@ PACKAGE = ROOT / "client" / "sightline"
 #: The package from the bottom up. A module imports only from lines above its own.
 LAYERS = """
 assignment backoff classes coverage driftoptions entities errors kalman numerics
-places processes redact rtspfeed signals stats tables
+places processes redact rtspfeed shadowoptions signals stats tables
 batch clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
 backend clips demux devicepicture mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
 decoders drift eventqueries regions rules tracklog windows
 demo logs messages pipeline source spool store triton
-delivery feed selftest
+delivery feed selftest shadow
 worker writer
 metrics supervisor
 http
@@ -105,7 +105,7 @@ def test_the_sample_configuration_loads_and_names_every_key() -> None:
     jsonschema.validate(raw, json_schema())
     properties = json_schema()["properties"]
     assert set(raw) == set(properties), "the sample is the manual: every key stands in it"
-    for key in ("triton", "database", "http", "allow"):
+    for key in ("triton", "database", "http", "allow", "drift", "shadow"):
         wanted = json_schema()["$defs"][properties[key]["$ref"].split("/")[-1]]["properties"]
         assert set(raw[key]) == set(wanted)
 

@@ -66,10 +66,13 @@ def draw(picture: np.ndarray, passages: Sequence[Passage], time_s: float) -> Non
             picture[height // 4 : height * 3 // 4, left : left + width // 8] = passage.colour
 
 
-def write_network(path: Path, *, height: int = 192, width: int = 320) -> Path:
+def write_network(
+    path: Path, *, height: int = 192, width: int = 320, swapped: bool = False, noise: float = 0.0
+) -> Path:
     """Write the network as ONNX: ``images`` [batch, 3, height, width] → ``output0`` [batch, 6, anchors].
 
     There are as many anchors as a real head has (strides 8, 16 and 32); all but two are always empty.
+    ``swapped``: it takes persons for cars and cars for persons. ``noise``: its weights are off by that share.
     """
     anchors = sum((height // stride) * (width // stride) for stride in (8, 16, 32))
     nodes: list[onnx.NodeProto] = []
@@ -77,7 +80,12 @@ def write_network(path: Path, *, height: int = 192, width: int = 320) -> Path:
         "xs": np.arange(width, dtype=np.float32).reshape(1, 1, 1, width) + 0.5,
         "ys": np.arange(height, dtype=np.float32).reshape(1, 1, height, 1) + 0.5,
         # red - blue - green·… : positive only where one colour stands out of the grey
-        "weights": np.array([[1, -0.5, -0.5], [-0.5, -0.5, 1]], np.float32).reshape(2, 3, 1, 1),
+        "weights": (
+            np.array([[1, -0.5, -0.5], [-0.5, -0.5, 1]], np.float32)
+            * (1 + noise * np.random.default_rng(3).standard_normal((2, 3)))
+        )
+        .astype(np.float32)
+        .reshape(2, 3, 1, 1),
         "threshold": np.float32(0.25),
         "gain": np.float32(20.0),
         "zero": np.float32(0.0),
@@ -87,7 +95,7 @@ def write_network(path: Path, *, height: int = 192, width: int = 320) -> Path:
         "least": np.float32(height * width / 200.0),
         "axes": np.array([2, 3], np.int64),
         "last": np.array([2], np.int64),
-        "own": np.eye(2, dtype=np.float32).reshape(1, 2, 2),
+        "own": np.eye(2, dtype=np.float32)[:: -1 if swapped else 1].reshape(1, 2, 2),
         "pads": np.array([0, 0, 0, 0, 0, anchors - 2], np.int64),
     }
 

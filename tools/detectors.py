@@ -69,8 +69,14 @@ def users(folder: Path, version: int) -> list[str]:
     return [name for name in names(folder) if active(folder, name) == version]
 
 
-def write(folder: Path, name: str, version: int) -> None:
+def write(folder: Path, name: str, version: int, *, nice: int = 0) -> None:
     """Make ``name`` serve this version from its next load on, with the steps that it needs.
+
+    Args:
+        folder: the repository.
+        name: the detector.
+        version: what it serves.
+        nice: on the CPU, how much its process gives way to others: 0 not at all, 19 always.
 
     Raises:
         RepositoryError: the version is not there.
@@ -86,7 +92,7 @@ def write(folder: Path, name: str, version: int) -> None:
         source = next((path for path in (place / config, template / config) if path.is_file()), None)
         if source is not None:
             (place / config).parent.mkdir(exist_ok=True)
-            text = _configured(source.read_text(), name, version, manifest)
+            text = _configured(source.read_text(), name, version, manifest, nice=nice)
             text = _STEP.sub(rf'\1model_name: "\2-{version}"' + "\n" + rf"\1model_version: {version}", text)
             repository.replace(place / config, text)
 
@@ -141,12 +147,14 @@ def _link_version(source: Path, place: Path, version: int) -> None:
         link.symlink_to(Path("..") / source.name / str(version), target_is_directory=True)
 
 
-def _configured(text: str, name: str, version: int, manifest: Mapping[str, Any]) -> str:
+def _configured(text: str, name: str, version: int, manifest: Mapping[str, Any], *, nice: int = 0) -> str:
     """A configuration for one version under a name; what an operator has tuned in it stays."""
     parameters = repository.parameters_of(manifest)
     if ON_CPU in text:  # the CPU's arithmetic is set in its configuration, not by the export
         own = re.search(r'key: "precision" value \{ string_value: "(\w+)" \}', text)
         parameters["precision"] = own[1] if own else "fp32"
+        if nice:
+            parameters["nice"] = str(nice)
     if repository.BEGIN not in text:
         text = f"{text.rstrip()}\n\n{repository.BEGIN}\n{repository.END}\n"
     text = repository.rewritten(_COMMENT.sub("", text), parameters, repository.tensors_of(manifest))

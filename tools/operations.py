@@ -64,11 +64,16 @@ class Versions:
 
     # -- serving -------------------------------------------------------------------------------------
 
-    def load(self, version: int) -> None:
-        """Serve a version beside the detectors, as ``detector-N``, for whoever asks for it by that name."""
+    def load(self, version: int, *, nice: int = 0) -> None:
+        """Serve a version beside the detectors, as ``detector-N``, for whoever asks for it by that name.
+
+        Args:
+            version: which.
+            nice: on the CPU, how much its process gives way to others: 19 for a shadow.
+        """
         with audit.operation(self.folder, "load", version=version, **self._why) as entry:
             entry["model_version"] = self._require_good(version)
-            self._load_beside(version)
+            self._load_beside(version, nice=nice)
 
     def unload(self, version: int) -> None:
         """End serving a version beside the detectors; steps that a detector uses stay."""
@@ -167,9 +172,9 @@ class Versions:
             self._unload_steps("", previous)  # nobody uses ``yolo`` itself any more
         return previous
 
-    def _load_beside(self, version: int) -> None:
+    def _load_beside(self, version: int, *, nice: int = 0) -> None:
         """Load a version under its own name and have it answer; when it cannot, nothing of it stays."""
-        detectors.write(self.folder, beside(version), version)
+        detectors.write(self.folder, beside(version), version, nice=nice)
         try:
             self._triton.load(beside(version))
             self._probe(beside(version), version)

@@ -26,6 +26,7 @@ from operations import Versions
 from repository import RepositoryError
 
 URL = "127.0.0.1:8001"
+SHADOW_NICE = 19
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("list", _list, "what versions there are and which serve", writes=False)
     add_for_version("show", _show, "everything about one version", writes=False)
     add_for_version("verify", _verify, "check hashes, classes and shapes of a version, and run it once")
-    add_for_version("load", _load, "serve a version beside the detectors, as detector-N")
+    load = add_for_version("load", _load, "serve a version beside the detectors, as detector-N")
+    load.add_argument(
+        "--shadow", action="store_true", help="on the CPU its process gives way to all others (nice 19)"
+    )
     add_for_version("unload", _unload, "end serving it there")
     switch = add_for_version("switch", _switch, "let a detector serve this version")
     rollback = add("rollback", _rollback, "let a detector serve the version that it served before")
@@ -130,7 +134,7 @@ def _verify(versions: Versions, given: argparse.Namespace) -> int:
 
 
 def _load(versions: Versions, given: argparse.Namespace) -> int:
-    versions.load(given.version)
+    versions.load(given.version, nice=SHADOW_NICE if given.shadow else 0)
     name = beside(given.version)
     return _say(given, {"version": given.version, "model": name}, f"version {given.version} serves as {name}")
 

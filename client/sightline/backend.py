@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Settings:
             raise FileNotFoundError(f"no network at {path}: put one there with tools/export.py")
         streams, waiting = int(self._values.get("streams", "0")), int(self._values.get("waiting", WAITING))
         precision = self._value("precision")
+        os.nice(int(self._values.get("nice", "0")))  # the engine's threads are made by this one
         return CpuEngine(path, self.network, precision=precision, streams=streams, waiting=waiting)
 
     def _value(self, key: str) -> str:

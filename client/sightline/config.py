@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from sightline.driftoptions import DriftOptions
 from sightline.errors import ConfigError
 from sightline.places import MAX_PLACES, Line, PlaceName, Zone
+from sightline.shadowoptions import ShadowOptions
 
 SECRETS_FOLDER = Path("/run/secrets")
 DAY_S = 86_400
@@ -31,7 +32,8 @@ _PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
-_NOT_SHAPING = {"url", "sub_url", "enabled", "keep_tracks", "keep_tracks_max_bytes", "time_code", "drift"}
+_NOT_SHAPING = {"url", "sub_url", "enabled", "keep_tracks", "keep_tracks_max_bytes", "time_code"}
+_NOT_SHAPING |= {"drift", "shadow"}
 
 
 class RtspTransport(StrEnum):
@@ -116,6 +118,9 @@ class CameraOptions(_Strict):
     drift: DriftOptions = Field(
         DriftOptions(),
         description="Numbers and, by consent, pictures that tell whether the detector gets worse.",
+    )
+    shadow: ShadowOptions = Field(
+        ShadowOptions(), description="A candidate that sees a sample of the live frames, for comparison."
     )
 
 
@@ -276,8 +281,9 @@ def _parse_camera(name: str, value: Any, defaults: Mapping[str, Any], allow: All
     if not isinstance(value, dict):
         raise ConfigError("url", "the camera must be a map with at least a url", camera=name)
     own = _fill_secrets(value, camera=name)
-    if isinstance(own.get("drift"), dict):
-        own["drift"] = {**defaults["drift"].model_dump(), **own["drift"]}
+    for key in ("drift", "shadow"):  # a camera's keys are laid over those at the top
+        if isinstance(own.get(key), dict):
+            own[key] = {**defaults[key].model_dump(), **own[key]}
     try:
         camera = Camera.model_validate({**defaults, **own, "name": name})
     except ValidationError as error:

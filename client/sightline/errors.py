@@ -19,6 +19,7 @@
     │   ├── StoreUnavailable     locked, full or away: spooled and retried
     │   └── SchemaError          the database is newer than this program, or cannot be migrated
     ├── TrackLogError          kept tracks cannot be read
+    ├── ShadowError            a kept episode cannot be read
     └── ServerError            the embedded Triton or another program could not be started
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
@@ -124,3 +125,7 @@ class ServerError(SightlineError):
 
 class TrackLogError(SightlineError):
     """A file of kept tracks cannot be read; the text says where."""
+
+
+class ShadowError(SightlineError):
+    """An episode of a shadow model cannot be read; the text says where."""

@@ -44,6 +44,15 @@ class Keeper(Protocol):
         """Take one tracked frame; class ids of both are places in ``class_names``."""
 
 
+class Mirror(Protocol):
+    """Something that looks at frames a second time, once the live path has done with them."""
+
+    def mirror(
+        self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
+    ) -> None:
+        """Take one tracked frame, and return soon; ``busy``: another one waits to be detected."""
+
+
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     frame: Frame
@@ -78,6 +87,7 @@ class Pipeline:
         self.classes = classes or ClassTable()
         self._lookup = self.classes.lookup(())
         self.rules = Rules("", {}, {})  # none
+        self.mirror: Mirror | None = None
         self._events: list[Event] = []  # since they were taken
         self.model: ModelInfo | None = None  # that made the newest boxes
         self.frames = 0  # tracked
@@ -195,6 +205,8 @@ class Pipeline:
         self.frames += 1
         self.last_error = ""
         self.last_frame_time = frame.capture_time
+        if self.mirror is not None:
+            self.mirror.mirror(frame, detections, self.classes.names, busy=len(self.mailbox) > 0)
 
     def _drop(self, why: str, *, quietly: bool = False) -> None:
         self.dropped += 1

@@ -20,8 +20,8 @@ from typing import Any
 from sightline.backoff import Backoff
 from sightline.classes import ClassTable
 from sightline.clock import UtcClock
-from sightline.decoders import Decoders
 from sightline.config import Camera
+from sightline.decoders import Decoders
 from sightline.drift import watch_of
 from sightline.entities import CameraState, CameraStatus, Checkpoint, DriftWindow
 from sightline.errors import DetectorError, SourceEnded
@@ -31,6 +31,7 @@ from sightline.mailbox import Mailbox
 from sightline.messages import Command, Report, WorkerSpec
 from sightline.pipeline import STAGES, Pipeline
 from sightline.rules import Rules
+from sightline.shadow import Shadow
 from sightline.source import Source
 from sightline.stats import RateMeter, StageTimes
 from sightline.tracker import Tracker, TrackerOptions
@@ -50,6 +51,7 @@ LEAST_GRACE_S = 15.0
 #: Beyond the source's own timeouts: then FFmpeg hangs in C and only the process's end helps.
 HANG_GRACE_S = 5.0
 EXIT_HANGING = 70
+LOWEST_PRIORITY = 2  # of the two levels of Triton's queues
 
 
 def run_worker(spec: WorkerSpec, connection: Connection) -> None:
@@ -80,6 +82,7 @@ class Worker:
         )
         triton = spec.triton.model_copy(update={"model": camera.model or spec.triton.model})
         self._detector = TritonDetector(triton, camera.name, self._stages)
+        self._shadow = _make_shadow(spec, triton.model)
         self._detector_backoff = Backoff(0.2, 1.0)
         self._detector_problem = "not connected yet"
         self._next_connect_s = 0.0
@@ -87,6 +90,7 @@ class Worker:
         self._pipeline = self._make_pipeline(spec.resume)
         self._drift = watch_of(camera, spec.resume.get("drift"))
         self._pipeline.keepers += [keeper for keeper in (self._track_log, self._drift) if keeper is not None]
+        self._pipeline.mirror = self._shadow
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._server_times: dict[str, dict[str, float]] = {}
@@ -301,6 +305,8 @@ class Worker:
             self._track_log.close()
         if self._drift is not None:
             self._drift.close()
+        if self._shadow is not None:
+            self._shadow.close()
         self._detector.close()
         self._connection.close()
         if not ended:
@@ -311,3 +317,15 @@ def _make_track_log(camera: Camera) -> TrackLog | None:
     if camera.keep_tracks is None:
         return None
     return TrackLog(camera.keep_tracks, camera.name, camera.keep_tracks_max_bytes, time_code=camera.time_code)
+
+
+def _make_shadow(spec: WorkerSpec, live_model: str) -> Shadow | None:
+    """The camera's candidate, with slots and a connection of its own and the lowest priority."""
+    camera = spec.camera
+    if camera.shadow.model is None:
+        return None
+    changes = {"model": camera.shadow.model, "in_flight": 1, "priority": LOWEST_PRIORITY}
+    detector = TritonDetector(
+        spec.triton.model_copy(update=changes), f"{camera.name}/shadow", StageTimes(STAGES)
+    )
+    return Shadow(camera, detector, live_model=live_model, lossless=spec.until_end)

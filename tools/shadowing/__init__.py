@@ -1,0 +1,1 @@
+"""What shadow episodes say: totals in operators' units, intervals, the rule, and how it is shown."""

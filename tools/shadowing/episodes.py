@@ -1,0 +1,170 @@
+"""The episodes of a folder, each through both models' trackers, rules and windows."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from sightline.entities import Event, EventKind
+from sightline.errors import ShadowError
+from sightline.shadow import arms, compare, episode
+
+TOGETHER_S = 2.0  # events of two models nearer than this, and alike in all else, are one event
+FEW = 8  # episodes; fewer are not worth processes of their own
+
+EventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Something counted in both: how often by each, and how often both agreed."""
+
+    live: int = 0
+    candidate: int = 0
+    both: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.live + other.live, self.candidate + other.candidate, self.both + other.both)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One episode that says something.
+
+    Attributes:
+        path: its file.
+        head: what it is.
+        classes: distinct objects by class; ``both`` is what agrees window by window.
+        windows: by window start and class, what would stand in the rows.
+        events: by :data:`EventKey`.
+        differing: events that only one of both saw: ``live`` or ``candidate``, and the event.
+        boxes: boxes that start tracks; ``both``: same class, overlap of a half or more.
+        iou: overlaps of those that agree, added.
+        scores: boxes by tenth of their score, live and candidate.
+    """
+
+    path: Path
+    head: episode.Head
+    classes: dict[str, Tally]
+    windows: dict[tuple[float, str], Tally]
+    events: dict[EventKey, Tally]
+    differing: list[tuple[str, Event]]
+    boxes: Tally
+    iou: float
+    scores: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The episodes of one candidate beside one live version."""
+
+    model: str
+    version: str
+    live_model: str
+    live_version: str
+    good: list[Compared]
+    void: list[episode.Head]
+    others: int  # episodes of earlier versions: left out
+
+
+def collect(folder: Path, model: str | None = None, camera: str | None = None) -> Collected:
+    """Read and compare every episode of the newest pair of versions.
+
+    Raises:
+        ShadowError: there is none, there are several candidates, or a file is not one of ours.
+    """
+    paths = sorted(folder.glob(f"{camera or '*'}/*{episode.SUFFIX}"), key=lambda path: (path.name, path))
+    heads = {path: episode.read_head(path) for path in paths}
+    heads = {path: head for path, head in heads.items() if model in {None, head.candidate_model}}
+    if not heads:
+        raise ShadowError(f"{folder} holds no episode" + (f" of {model}" if model else ""))
+    models = sorted({head.candidate_model for head in heads.values()})
+    if len(models) > 1:
+        raise ShadowError(f"{folder} holds several candidates: name one of {', '.join(models)}")
+    known = [head for head in heads.values() if head.candidate_version]
+    newest = max(known or list(heads.values()), key=lambda head: head.start)
+    pair = (newest.candidate_version, newest.live_version)
+    mine = {p: h for p, h in heads.items() if (h.candidate_version, h.live_version) in {pair, ("", "")}}
+    return Collected(
+        model=newest.candidate_model,
+        version=newest.candidate_version,
+        live_model=newest.live_model,
+        live_version=newest.live_version,
+        good=_compare_all([path for path, head in mine.items() if not head.void]),
+        void=[head for head in mine.values() if head.void],
+        others=len(heads) - len(mine),
+    )
+
+
+def _compare_all(paths: Sequence[Path]) -> list[Compared]:
+    if len(paths) < FEW:
+        return [compared(path) for path in paths]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        return list(pool.map(compared, paths, chunksize=4))
+
+
+def compared(path: Path) -> Compared:
+    """One episode through both arms."""
+    head, pairs = episode.read(path)
+    live, candidate = arms.outcomes(head, pairs)
+    windows = _tallies(live.counts, candidate.counts)
+    classes: defaultdict[str, Tally] = defaultdict(Tally)
+    for (_, name), tally in windows.items():
+        classes[name] += tally
+    events, differing = match_events(head.camera, live.events, candidate.events)
+    names = (head.live_classes, head.candidate_classes)
+    least = float(head.options["min_score"])
+    found = [compare.compare(pair.live, pair.candidate, names, least) for pair in pairs]
+    both = sum(item.same.shape[1] for item in found)
+    renamed = sum(item.renamed.shape[1] for item in found)
+    boxes = Tally(
+        both + renamed + sum(len(item.live_only) for item in found),
+        both + renamed + sum(len(item.candidate_only) for item in found),
+        both,
+    )
+    iou = float(sum(item.iou.sum() for item in found))
+    scores = (live.scores, candidate.scores)
+    return Compared(path, head, dict(classes), windows, events, differing, boxes, iou, scores)
+
+
+def match_events(
+    camera: str, live: Iterable[Event], candidate: Iterable[Event]
+) -> tuple[dict[EventKey, Tally], list[tuple[str, Event]]]:
+    """Pair events that are alike and near in time; gives what both saw by kind, and what only one saw."""
+    grouped: defaultdict[EventKey, tuple[list[Event], list[Event]]] = defaultdict(lambda: ([], []))
+    for side, events in enumerate((live, candidate)):
+        for event in events:
+            grouped[_key(camera, event)][side].append(event)
+    tallies: dict[EventKey, Tally] = {}
+    differing: list[tuple[str, Event]] = []
+    for key, (mine, theirs) in grouped.items():
+        left = list(theirs)
+        for event in mine:
+            near = [other for other in left if abs(other.event_time - event.event_time) <= TOGETHER_S]
+            if near:
+                left.remove(min(near, key=lambda other: abs(other.event_time - event.event_time)))
+            else:
+                differing.append(("live", event))
+        differing += [("candidate", event) for event in left]
+        tallies[key] = Tally(len(mine), len(theirs), len(theirs) - len(left))
+    return tallies, differing
+
+
+def is_crossing(key: EventKey) -> bool:
+    """Whether the events are crossings of a line; else they are a zone's."""
+    return key[1] == EventKind.CROSSING
+
+
+def _key(camera: str, event: Event) -> EventKey:
+    return camera, str(event.kind), event.place, event.direction or "", event.item_class
+
+
+def _tallies(live: Any, candidate: Any) -> dict[Any, Tally]:
+    mine, theirs = Counter(live), Counter(candidate)
+    return {key: Tally(mine[key], theirs[key], min(mine[key], theirs[key])) for key in {*mine, *theirs}}
