@@ -73,7 +73,7 @@ def test_it_finds_what_is_there_on_cameras_that_it_never_saw(tmp_path):
 
 
 def test_seeds_of_training_are_never_those_of_the_evaluation():
-    learnt = {shot.spec.seed for shot in generate.training_plan()}
+    learnt = {shot.spec.seed for shot in [*generate.training_plan(), *generate.rare_plan()]}
     judged = {shot.spec.seed for shot in generate.heldout_plan()} | {shot.spec.seed for shot in SHOTS}
     assert min(learnt) == 1000 > max(judged)
     assert len({shot.name for shot in generate.training_plan()}) == len(generate.training_plan())
@@ -172,7 +172,7 @@ def test_boxes_stay_on_their_objects_when_cut_scaled_and_mirrored(pictures):
 
 def test_what_is_hidden_or_tiny_is_ignored():
     rows = np.zeros((4, 12), np.float32)
-    rows[:, dataset.FULL] = [[0, 0, 40, 80], [0, 0, 40, 80], [0, 0, 3, 80], [0, 0, 9, 9]]
+    rows[:, dataset.FULL] = [[0, 0, 40, 80], [0, 0, 40, 80], [0, 0, 4, 80], [0, 0, 9, 9]]
     rows[:, dataset.OCCLUSION] = [0.5, 0.9, 0, 0]
     assert dataset.ignored(rows).tolist() == [False, True, True, True]
 

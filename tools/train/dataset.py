@@ -20,8 +20,8 @@ from sightline.numerics import PAD_Y, letterbox_i420, split_i420
 U8, F32 = NDArray[np.uint8], NDArray[np.float32]
 
 NETWORK = (384, 640)
-#: Of an object's pixels in the picture, how many may be hidden; its sides in pixels, shorter and longer.
-MOST_HIDDEN, SHORTEST_PX, LONGEST_PX = 0.8, 4.0, 10.0
+#: Of an object's pixels in the picture, how many may be hidden; its box's shorter side and area, in pixels.
+MOST_HIDDEN, SHORTEST_PX, LEAST_AREA_PX = 0.8, 5.0, 100.0
 #: What a crop leaves of an object's box, at least, for it to be an object there.
 LEAST_LEFT = 0.2
 SCALES = (-0.7, 0.4)  # logarithms of the smallest and the largest
@@ -39,7 +39,7 @@ class Example:
 def ignored(rows: F32) -> NDArray[np.bool_]:
     """Which rows of boxes [N, 12] are neither right nor wrong to be found."""
     size = rows[:, 4:6] - rows[:, 2:4]
-    small = (size.min(axis=1) < SHORTEST_PX) | (size.max(axis=1) < LONGEST_PX)
+    small = (size.min(axis=1) < SHORTEST_PX) | (size.prod(axis=1) < LEAST_AREA_PX)
     return small | (rows[:, OCCLUSION] > MOST_HIDDEN)
 
 

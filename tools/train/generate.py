@@ -1,6 +1,7 @@
 """Draws the pictures that the bundled detector learns from, and those it is judged by, into a folder.
 
     python tools/train/generate.py OUT --set train
+    python tools/train/generate.py OUT --set rare
     python tools/train/generate.py OUT --set heldout
 
 Each camera of the plan becomes ``NAME.npy`` (uint8 [pictures, 3/2·height, width], I420 as the server gets it)
@@ -24,18 +25,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.scenes import timecode
-from sightline.scenes.sampling import samples
+from sightline.scenes.cameras import camera_of
+from sightline.scenes.picture import painter
+from sightline.scenes.sampling import Sample, samples
+from sightline.scenes.scene import still_of, world_of
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.scenes.timecode import TimeCode
-from sightline.scenes.visibility import FrameTruth
+from sightline.scenes.visibility import FrameTruth, Observer
+from sightline.scenes.world import Snapshot
 
 U8 = NDArray[np.uint8]
 #: Class ids of the detector are places in this list.
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
 #: First seed of each set; the held-out seeds end where those of training begin.
-SEEDS = {"heldout": 900, "train": 1000}
+SEEDS = {"heldout": 900, "train": 1000, "rare": 2000}
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
 TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
+#: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
+RARE = (60, 24, 6.5)
+RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
 #: The same, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
@@ -52,6 +60,7 @@ class Shot:
     count: int
     gap_s: float
     start_s: float
+    rare: bool = False  # not every ``gap_s``, but at the moment in each that shows the most that is rare
 
     @property
     def name(self) -> str:
@@ -74,6 +83,19 @@ def training_plan() -> list[Shot]:
     return [shots[int(i)] for i in random.permutation(len(shots))]
 
 
+def rare_plan() -> list[Shot]:
+    """Streets to learn what is rare from; drawn into the folder of the training set, beside it."""
+    random = np.random.default_rng(SEEDS["rare"])
+    cameras, count, gap_s = RARE
+    shots = []
+    for i in range(cameras):
+        light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
+        weather = WEATHERS[int(random.random() < RAIN_SHARE)]
+        spec = SceneSpec("street", SEEDS["rare"] + i, light, weather, camera=i % 3)
+        shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5)), rare=True))
+    return shots
+
+
 def heldout_plan() -> list[Shot]:
     """Cameras to be judged by: every light and weather of every scene, seeds that were never learnt from."""
     shots = []
@@ -87,7 +109,24 @@ def heldout_plan() -> list[Shot]:
     return shots
 
 
-PLANS = {"train": training_plan, "heldout": heldout_plan}
+PLANS = {"train": training_plan, "rare": rare_plan, "heldout": heldout_plan}
+
+
+def rare_samples(shot: Shot) -> Iterator[Sample]:
+    """Pictures at the moments that show the most of what is rare."""
+    world = world_of(shot.spec)
+    moments = [shot.start_s + i * 0.5 for i in range(round(shot.count * shot.gap_s * 2))]
+    values = np.array([worth(world.at(moment)) for moment in moments])
+    paint, observer = painter(shot.spec), Observer(camera_of(shot.spec), still_of(shot.spec))
+    world = world_of(shot.spec)
+    for part in np.array_split(np.arange(len(moments)), shot.count):
+        snapshot = world.at(moments[int(part[values[part].argmax()])])
+        yield Sample(paint(snapshot), observer.look(snapshot))
+
+
+def worth(snapshot: Snapshot) -> float:
+    """How much that is rare stands 4 to 40 m along the road."""
+    return sum(RARE_KINDS.get(actor.kind, 0.0) for actor, state in snapshot.bodies if 4 < state.x < 40)
 
 
 def boxes_of(truth: FrameTruth, index: int) -> NDArray[np.float32]:
@@ -104,8 +143,8 @@ def boxes_of(truth: FrameTruth, index: int) -> NDArray[np.float32]:
 def frames(shot: Shot) -> Iterator[tuple[U8, NDArray[np.float32]]]:
     """I420 pictures and their boxes; some with a time code, some through a codec, as streams have them."""
     random = np.random.default_rng([shot.spec.seed, zlib.crc32(shot.name.encode())])
-    length_s = shot.count * shot.gap_s
-    for index, sample in enumerate(samples(shot.spec, 1 / shot.gap_s, length_s, shot.start_s)):
+    regular = samples(shot.spec, 1 / shot.gap_s, shot.count * shot.gap_s, shot.start_s)
+    for index, sample in enumerate(rare_samples(shot) if shot.rare else regular):
         picture = sample.picture.copy()
         if random.random() < TIME_CODE_SHARE:
             scene_ms, utc_ms = (int(v) for v in random.integers(0, 1 << 32, 2))
@@ -148,11 +187,12 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--set", choices=sorted(PLANS), default="train")
+    parser.add_argument("--cameras", type=int, help="only the first so many of the plan")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
-    folder = given.out / given.set
+    folder = given.out / ("heldout" if given.set == "heldout" else "train")
     folder.mkdir(parents=True, exist_ok=True)
-    shots = PLANS[given.set]()
+    shots = PLANS[given.set]()[: given.cameras]
     with ProcessPoolExecutor(given.processes) as pool:
         for done, name in enumerate(pool.map(draw, shots, [folder] * len(shots)), 1):
             print(f"{done}/{len(shots)} {name}", flush=True)
