@@ -17,7 +17,7 @@ from fake_cuda import FakeCuda
 from sightline.config import parse_config
 from sightline.cuda import has_gpu
 from sightline.decoders import Decoders
-from sightline.devicepicture import CudaPicture, CupyArrays, DeviceScaler, area_weights
+from sightline.devicepicture import CudaPicture, CupyArrays, DeviceScaler, _OnDefaultStream, area_weights
 from sightline.errors import SharedMemoryError
 from sightline.picture import YuvPicture
 from sightline.shm import CudaSegment, write_picture
@@ -31,7 +31,7 @@ class NumpyArrays:
         self.waits = 0
 
     def plane(self, plane):
-        return np.from_dlpack(plane)
+        return np.from_dlpack(_OnDefaultStream(plane))
 
     def at(self, address, byte_size, device):
         return np.frombuffer((ctypes.c_uint8 * byte_size).from_address(address), np.uint8)

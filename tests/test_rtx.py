@@ -4,10 +4,14 @@ There is no card here. The engine is really built; what loads it runs around a r
 (``fake_rtx``), and on the real server, which must refuse clearly.
 """
 
+import json
+import subprocess
+
 import numpy as np
 import pytest
 
 import export
+import fake_rtx
 import rtx
 import toy
 from fake_cuda import FakeCuda
@@ -17,6 +21,7 @@ from sightline import numerics
 from sightline.cuda import Cuda, has_gpu
 from sightline.errors import ServerError, SharedMemoryError
 from sightline.rtx import RtxEngine, from_dlpack
+from sightline.tritoninstall import install_rtx
 from sightline.tritonserver import TritonServer
 from test_fused import same, scene
 
@@ -80,6 +85,55 @@ def test_what_the_engine_cannot_take_is_refused(engine, repository, tmp_path):
         RtxEngine(tmp_path / "old", cuda=Cuda(runtime=FakeCuda()), runtime=FakeRtx())
     with pytest.raises(SharedMemoryError, match="out of memory"):
         RtxEngine(repository / "detector/1/rtx.onnx", cuda=Cuda(runtime=FakeCuda(room=10)), runtime=FakeRtx())
+
+
+CALLED = """
+import json
+import tensorrt_rtx_bindings as trt
+from cuda.bindings import runtime as cuda
+
+kind = cuda.cudaMemcpyKind.cudaMemcpyDefault
+calls = {
+    "cudaSetDevice": (0,), "cudaMalloc": (8,), "cudaFree": (0,), "cudaIpcGetMemHandle": (0,),
+    "cudaMemcpyAsync": (0, 0, 0, kind, 0), "cudaStreamSynchronize": (0,),
+    "cudaGetErrorString": (cuda.cudaError_t(2),),
+}
+answers = {name: getattr(cuda, name)(*given) for name, given in calls.items()}
+print(json.dumps({
+    "answers": {name: [int(error), *(type(value).__name__ for value in values)]
+                for name, (error, *values) in answers.items()},
+    "handle": [cuda.CUDA_IPC_HANDLE_SIZE, cuda.cudaIpcMemHandle_t().getPtr() > 0],
+    "engine": dir(trt.ICudaEngine), "context": dir(trt.IExecutionContext),
+    "runtime": [*dir(trt), *dir(trt.Runtime)],
+}))
+"""
+
+
+def test_the_stand_ins_are_called_as_the_real_libraries_are():
+    """Without a driver every call answers with an error, but it answers, and with as many values."""
+    try:
+        python = install_rtx().parents[2] / "bin" / "python"
+    except ServerError as error:
+        pytest.skip(str(error))
+    done = subprocess.run([python, "-c", CALLED], capture_output=True, text=True, check=True, timeout=60)
+    real = json.loads(done.stdout)
+    fake = FakeCuda()
+    for name in real["answers"]:
+        assert hasattr(fake, name)
+    assert {name for name in dir(fake) if name.startswith("cuda")} == {*real["answers"], "cudaMemcpyKind"}
+    assert {name: len(answer) for name, answer in real["answers"].items()} == {
+        "cudaSetDevice": 1,
+        "cudaMalloc": 2,
+        "cudaFree": 1,
+        "cudaIpcGetMemHandle": 2,
+        "cudaMemcpyAsync": 1,
+        "cudaStreamSynchronize": 1,
+        "cudaGetErrorString": 2,
+    }
+    assert real["answers"]["cudaGetErrorString"] == [0, "bytes"]
+    assert real["handle"] == [64, True]
+    for what, kind in (("engine", fake_rtx._Engine), ("context", fake_rtx._Context), ("runtime", FakeRtx)):
+        assert {name for name in vars(kind) if not name.startswith("_")} <= set(real[what])
 
 
 def build(repository):

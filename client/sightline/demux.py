@@ -35,7 +35,6 @@ MAX_SIDE_PX = 8192  # a larger picture is an attack or a mistake
 MAX_PIXELS = MAX_SIDE_PX**2
 PROBE_BYTES = 2_000_000
 PROBE_S = 1.0
-HELD_FRAMES = 10  # of a hardware decoder: the mailbox's, and at most eight in flight
 #: No playlists, no concatenations: a file may not name other files.
 _FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,ivf,mjpeg,asf,ogg,mxf"
 _HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
@@ -114,10 +113,7 @@ def prepare_decoder(stream: VideoStream, camera: Camera) -> None:
     context.thread_count = 1
     context.thread_type = ThreadType.NONE
     context.copy_opaque = True  # what a packet carries comes out with its frame, reordered with it
-    options = {"max_pixels": str(MAX_PIXELS)}
-    if context.is_hwaccel:  # pictures wait in the mailbox and in flight: the decoder must not run out of them
-        options["extra_hw_frames"] = str(HELD_FRAMES)
-    context.options = {**context.options, **options}
+    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
     if camera.skip_non_reference:
         context.skip_frame = "NONREF"
     try:
