@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 import bench_tracker as bench
 from sightline.entities import Detections, Tracks, check_detections
+from sightline.geometry import iou_matrix
+from sightline.kalman import MotionModel
 from sightline.tracker import Tracker, TrackerOptions
 
 RATES = (5, 10, 15, 30)
@@ -68,6 +71,22 @@ def test_faster_than_its_own_width_in_a_frame_of_5_fps(fps):
     # 0.3 of the picture a second is 0.06 a frame at 5 fps: no overlap at all before the speed is known.
     frames = run(Tracker(TrackerOptions()), lambda t: boxes(person(0.05 + 0.3 * t)), seconds(fps, 0, 3))
     assert confirmed_ids(frames) == {1}
+
+
+def test_the_track_of_who_comes_near_does_not_lag_behind():
+    """A motorcycle at 10.5 m/s: in the picture it grows and speeds up all the time."""
+
+    def world(time: float) -> Detections:
+        metres = 60.0 - 10.5 * time
+        foot, head, x = 0.1 + 1.2 * 7.6 / metres, 0.1 + 1.2 * 6.1 / metres, 0.5 - 0.9 * 5.0 / metres
+        return boxes((x - 0.3 / metres, head, x + 0.3 / metres, foot))
+
+    def overlap(options: TrackerOptions) -> float:
+        last = run(Tracker(options), world, seconds(10, 0, 4.5))[-1]
+        return float(iou_matrix(last.xyxy, world(4.5).xyxy).max())
+
+    steady = replace(TrackerOptions(), motion=MotionModel(haste=0.0, growth_haste=0.0))
+    assert overlap(TrackerOptions()) > overlap(steady) + 0.01
 
 
 @at_every_rate

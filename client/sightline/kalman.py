@@ -7,7 +7,8 @@ depends on the frame rate. Four filters of two numbers each have closed forms, s
 array operations for all boxes and needs no linear algebra.
 
 Spreads are given in units of the object's own size, the square root of its area in the picture, so
-that one set of numbers serves a person far away and a lorry near by.
+that one set of numbers serves a person far away and a lorry near by. What moves fast is believed to
+change its speed more: in a picture, who comes near at an even speed grows and speeds up all the time.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ class MotionModel:
     aspect: float = 16 / 9  # width / height of the picture
     first_speed: float = 4.0  # sizes/s: spread of the unknown speed of a new object (a fast car: 10)
     speed: float = 0.7  # sizes/s: by how much a velocity wanders in the long run
+    haste: float = 0.5  # of its own speed: by how much more; who comes near seems to speed up
     memory_s: float = 10.0  # for how long a velocity persists
     growth: float = 0.2  # sizes/s: spread of the speed at which width and height change
+    growth_haste: float = 0.2  # of its own speed: by how much more; who comes near grows
     growth_memory_s: float = 0.5  # short: a box shrinks while it is being hidden, and must not go on
     place_noise: float = 0.1  # sizes: error of a detected centre
     side_noise: float = 0.15  # sizes: error of a detected width or height (legs, shadows)
@@ -44,9 +47,11 @@ class BoxFilter:
         mean: float64 [N, 4], centre x, centre y, width, height in 0..1 of the picture.
         velocity: float64 [N, 4], per second.
         mean_var, cross_var, velocity_var: float64 [N, 4], the covariance of each position and velocity.
+        pace: float64 [N], the square of the speed when last detected, in sizes/s.
     """
 
     __slots__ = (
+        "_haste",
         "_memory_s",
         "_noise",
         "_repeated",
@@ -55,6 +60,7 @@ class BoxFilter:
         "mean",
         "mean_var",
         "model",
+        "pace",
         "velocity",
         "velocity_var",
     )
@@ -62,10 +68,12 @@ class BoxFilter:
     def __init__(self, model: MotionModel) -> None:
         self.model = model
         self._speed = np.array([model.speed, model.speed, model.growth, model.growth])
+        self._haste = np.array([model.haste, model.haste, model.growth_haste, model.growth_haste])
         self._memory_s = np.array([model.memory_s, model.memory_s] + [model.growth_memory_s] * 2)
         self._noise = np.array([model.place_noise] * 2 + [model.side_noise] * 2)
         self._repeated = 1.0
         self.mean = np.zeros((0, 4))
+        self.pace = np.zeros(0)
         self.velocity, self.mean_var, self.cross_var, self.velocity_var = (self.mean.copy() for _ in range(4))
 
     def __len__(self) -> int:
@@ -86,10 +94,12 @@ class BoxFilter:
         self.mean_var = np.concatenate([self.mean_var, (scale * self._noise) ** 2])
         self.cross_var = np.concatenate([self.cross_var, np.zeros_like(boxes)])
         self.velocity_var = np.concatenate([self.velocity_var, (scale * first_speed) ** 2])
+        new = slice(len(self.pace), None)
+        self.pace = np.concatenate([self.pace, self._paces(self.velocity[new], boxes)])
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Keep the boxes that ``which`` [N] marks."""
-        for name in ("mean", "velocity", "mean_var", "cross_var", "velocity_var"):
+        for name in ("mean", "velocity", "mean_var", "cross_var", "velocity_var", "pace"):
             setattr(self, name, getattr(self, name)[which])
 
     def predict(self, dt: float) -> None:
@@ -98,7 +108,7 @@ class BoxFilter:
         left = np.exp(-dt / memory)  # how much of a velocity is left
         gone = -np.expm1(-dt / memory)
         path = memory * gone  # how far a velocity of 1 carries
-        spread = (self.sizes(self.mean) * self._speed) ** 2
+        spread = self.sizes(self.mean) ** 2 * (self._speed**2 + self.pace[:, None] * self._haste**2)
         self.mean += path * self.velocity
         self.velocity *= left
         drift = 2 * memory * (dt - 2 * path + memory / 2 * (1 - left**2))
@@ -133,6 +143,12 @@ class BoxFilter:
         self.cross_var[rows] = cross * (1 - gain)
         self.velocity_var[rows] -= speed_gain * cross
         np.maximum(self.mean[:, 2:], SMALLEST_SIDE, out=self.mean[:, 2:])
+        self.pace[rows] = self._paces(self.velocity[rows], self.mean[rows])
+
+    def _paces(self, velocity: F64, boxes: F64) -> F64:
+        """The square of the speed of each of ``boxes`` [M, 4], in sizes/s: [M]."""
+        paces: F64 = ((velocity[:, :2] / self.sizes(boxes)[:, :2]) ** 2).sum(axis=1)
+        return paces
 
     def sizes(self, boxes: F64) -> F64:
         """The size of each of ``boxes`` [M, 4] along its four axes, in 0..1 of the picture: [M, 4]."""

@@ -17,7 +17,9 @@ from sightline.scenes.spec import SCENES, SceneSpec
 from sightline.selftest import known
 from sightline.selftest.board import failures, table, thresholds
 from sightline.selftest.cast import BEST_CAMERA, Interrupted, Part, prepare
+from sightline.selftest.evidence import Evidence
 from sightline.selftest.figures import Scoreboard, judge
+from sightline.selftest.known import Known
 from sightline.selftest.stage import Setting, play
 from sightline.signals import stop_on_signals
 from sightline.tritonserver import TritonServer
@@ -53,25 +55,24 @@ def _run(arguments: argparse.Namespace, stop: threading.Event) -> Scoreboard:
     parts = parts_of(arguments)
     prepare(parts, folder / "videos", say, stop=stop)
     if arguments.triton_url:
-        return rehearse(parts, folder, arguments.triton_url, arguments.database_url, stop)
+        return judge(rehearse(parts, folder, arguments.triton_url, arguments.database_url, stop))
     model = arguments.model or demo.bundled_model()
     with TritonServer(demo.prepare_model(model, folder), log_path=folder / "triton.log") as triton:
         say(f"Triton serves {model.name}")
-        return rehearse(parts, folder, triton.grpc_url, arguments.database_url, stop)
+        return judge(rehearse(parts, folder, triton.grpc_url, arguments.database_url, stop))
 
 
 def rehearse(
     parts: Sequence[Part], folder: Path, triton_url: str, database_url: str | None, stop: threading.Event
-) -> Scoreboard:
-    """Play prepared cameras through a Triton that serves, and judge."""
+) -> list[tuple[str, Known, Evidence]]:
+    """Play prepared cameras through a Triton that serves; name, truth and evidence of each."""
     run = folder / "run"
     remove_run(run)
     setting = Setting(run, triton_url, folder / "videos", database_url)
     say(f"playing {len(parts)} cameras: {', '.join(part.name for part in parts)}")
     evidence = play(parts, setting, say, stop)
     say("judging")
-    truths = {part.name: known.load(part.truth(setting.videos)) for part in parts}
-    return judge([(name, truth, evidence[name]) for name, truth in truths.items()])
+    return [(part.name, known.load(part.truth(setting.videos)), evidence[part.name]) for part in parts]
 
 
 def remove_run(folder: Path) -> None:
