@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.drift.copies import small_luma
 from sightline.entities import U8, Frame
 from sightline.picture import YuvPicture
 
@@ -37,10 +38,11 @@ class Look:
         return "dim" if self.mean < DIM else "bright"
 
 
-def look_at(frame: Frame) -> Look | None:
-    """The look of a frame; None where its picture's format has no luma plane of 8 bits."""
-    luma = frame.picture.luma() if isinstance(frame.picture, YuvPicture) else None
-    return None if luma is None else look(luma)
+def look_at(frame: Frame) -> Look:
+    """The look of a frame. Called by the thread that may scale its picture."""
+    picture = frame.picture
+    luma = picture.luma() if isinstance(picture, YuvPicture) else None
+    return look(small_luma(picture) if luma is None else luma)
 
 
 def look(luma: U8) -> Look:

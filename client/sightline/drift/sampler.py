@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from sightline.drift import blur, jpeg
+from sightline.drift.copies import HostCopy
 from sightline.drift.samples import Samples
 from sightline.driftoptions import DriftOptions
 from sightline.entities import Detections
@@ -31,7 +32,7 @@ CLOSE_S = 2.0
 class Candidate:
     """A frame that was chosen; its class ids are places in ``class_names``."""
 
-    picture: YuvPicture
+    picture: YuvPicture | HostCopy
     captured: float
     stratum: str
     detections: Detections
@@ -93,7 +94,7 @@ class Sampler:
             what()
         except (OSError, FFmpegError, ValueError) as error:
             self.lost += 1
-            self._say(f"a picture cannot be kept: {type(error).__name__}: {error}")
+            self._say(f"pictures cannot be kept: {getattr(error, 'strerror', None) or error}")
 
     def _take(self, chosen: Candidate) -> None:
         problem = blur.why_not(self._options.blur, chosen.class_names)

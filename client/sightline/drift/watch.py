@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sightline.config import Camera
+from sightline.drift.copies import HostCopy
 from sightline.drift.looks import Look, look_at
 from sightline.drift.sampler import Candidate, Sampler
 from sightline.drift.samples import Samples
@@ -50,8 +51,7 @@ class DriftWatch:
         if frame.capture_time >= self._looked + LOOK_EVERY_S:
             self._looked = frame.capture_time
             self._look = look_at(frame)
-            if self._look is not None:
-                self._tally.observe_look(self._look)
+            self._tally.observe_look(self._look)
         if self._sampler is not None and self._schedule.is_due(frame.capture_time):
             self._offer(self._sampler, frame, detections, class_names)
 
@@ -98,11 +98,12 @@ class DriftWatch:
         self, sampler: Sampler, frame: Frame, detections: Detections, class_names: tuple[str, ...]
     ) -> None:
         kind = kind_of(detections, self._min_score)
-        if not isinstance(frame.picture, YuvPicture) or not self._schedule.take(kind):
+        if not self._schedule.take(kind):
             return
         light = self._look.light if self._look else "unknown"
         stratum = f"{kind}-{light}"
-        sampler.offer(Candidate(frame.picture, frame.capture_time, stratum, detections, class_names))
+        picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
+        sampler.offer(Candidate(picture, frame.capture_time, stratum, detections, class_names))
 
 
 def watch_of(camera: Camera, state: Mapping[str, Any] | None = None) -> DriftWatch | None:

@@ -1,0 +1,1 @@
+"""Behind ``tools/drift.py``: labelling, accuracy against a baseline, and numbers without labels."""

@@ -1,0 +1,162 @@
+"""Sampled pictures for people who label: the pictures, and a COCO file with the detector's own boxes."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.drift.samples import LEDGER, Sample, read_samples
+from sightline.drift.strata import number_of
+
+IN_ZIP = "annotations/instances_default.json"  # where CVAT's "COCO 1.0" has it
+WHAT = (
+    'Boxes with "predicted": true were made by the detector, with its score. Correct them: remove wrong '
+    "ones, draw missing ones, move loose ones. Every object of these categories counts."
+)
+
+
+class LabelError(ValueError):
+    """Pictures or labels cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One picture to label, and what the detector found in it when it was live."""
+
+    sample: Sample
+    found: Mapping[str, Any]
+
+    @property
+    def file_name(self) -> str:
+        """Its name for the labellers; the hash at its end is how it is known again."""
+        return f"{self.found['camera']}_{self.sample.path.stem}_{self.found['sha256'][:16]}.jpg"
+
+
+def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[Chosen]:
+    """Every sample of the cameras (none named: all) whose capture time lies in ``span``, oldest first.
+
+    Raises:
+        LabelError: a sample cannot be read.
+    """
+    chosen = []
+    for place in sorted(path.parent for path in folder.glob(f"*/{LEDGER}")):
+        if cameras and place.name not in cameras:
+            continue
+        for sample in read_samples(place):
+            if span[0] <= sample.time < span[1]:
+                chosen.append(Chosen(sample, _read(sample.path.with_suffix(".json"))))
+    return sorted(chosen, key=lambda item: (item.sample.time, item.sample.path))
+
+
+def choose(found: Sequence[Chosen], most: int, seed: int = 0) -> list[Chosen]:
+    """At most so many, from every camera and stratum in turn; the same seed chooses the same ones."""
+    strata: dict[tuple[str, str], list[Chosen]] = defaultdict(list)
+    for item in sorted(found, key=lambda item: number_of(seed, item.file_name)):
+        strata[item.found["camera"], item.sample.stratum].append(item)
+    taken: list[Chosen] = []
+    while len(taken) < most and any(strata.values()):
+        taken += [items.pop() for _, items in sorted(strata.items()) if items]
+    return sorted(taken[:most], key=lambda item: item.file_name)
+
+
+def export(
+    chosen: Sequence[Chosen], target: Path, classes: Sequence[str] | None, least_score: float
+) -> tuple[Path, Path]:
+    """Write ``TARGET.zip`` for the labellers and ``TARGET.json``, what the import checks against.
+
+    Args:
+        chosen: the pictures.
+        target: without suffix.
+        classes: to label; None: every class of the models.
+        least_score: weaker boxes are not shown to the labellers; 1.1 shows none.
+
+    Raises:
+        LabelError: nothing to export, or a class that no model has.
+    """
+    if not chosen:
+        raise LabelError("no sampled pictures: has a camera consent (drift.consent), and is --folder right?")
+    known = list(dict.fromkeys(name for item in chosen for name in item.found["class_names"]))
+    strangers = sorted(set(classes or ()) - set(known))
+    if strangers:
+        raise LabelError(f"no model has a class {', '.join(strangers)}; they have: {', '.join(known)}")
+    names = list(classes) if classes else known
+    target.parent.mkdir(parents=True, exist_ok=True)
+    manifest = target.with_name(f"{target.name}.json")
+    records = [_record(item) for item in chosen]
+    _write_private(manifest, json.dumps({"categories": names, "images": records}, indent=1) + "\n")
+    archive = target.with_name(f"{target.name}.zip")
+    archive.unlink(missing_ok=True)
+    archive.touch(mode=0o600)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(IN_ZIP, json.dumps(_coco(records, names, least_score)))
+        for item in chosen:
+            file.write(item.sample.path, f"images/{item.file_name}")
+    return archive, manifest
+
+
+def _coco(records: Sequence[Mapping[str, Any]], names: Sequence[str], least_score: float) -> dict[str, Any]:
+    images, annotations = [], []
+    for number, record in enumerate(records, start=1):
+        images.append({"id": number, **{key: record[key] for key in ("file_name", "width", "height")}})
+        for name, score, box in boxes_of(record):
+            if score >= least_score and name in names:
+                annotations.append(
+                    _annotation(len(annotations) + 1, number, names.index(name) + 1, box, score)
+                )
+    categories = [{"id": place, "name": name} for place, name in enumerate(names, start=1)]
+    return {
+        "info": {"description": WHAT},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+
+
+def boxes_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float, list[float]]]:
+    """The detector's boxes: class, score, and left, top, width, height in pixels."""
+    width, height = record["width"], record["height"]
+    found = record["predictions"]
+    for name, score, (left, top, right, bottom) in zip(
+        found["classes"], found["scores"], found["xyxy"], strict=True
+    ):
+        yield name, score, [left * width, top * height, (right - left) * width, (bottom - top) * height]
+
+
+def _annotation(number: int, image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [round(side, 2) for side in box],
+        "area": round(box[2] * box[3], 2),
+        "iscrowd": 0,
+        "segmentation": [],
+        "score": score,
+        "predicted": True,
+    }
+
+
+def _record(item: Chosen) -> dict[str, Any]:
+    keys = ("sha256", "width", "height", "camera", "capture_time", "stratum", "model_version", "blurred")
+    found = item.found
+    predictions = {key: found[key] for key in ("classes", "scores", "xyxy")}
+    return {"file_name": item.file_name, **{key: found[key] for key in keys}, "predictions": predictions}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise LabelError(f"{path} cannot be read: {error}") from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
