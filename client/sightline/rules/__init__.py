@@ -25,7 +25,7 @@ from sightline.rules.states import read_state, write_state
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
 LOST_SLACK_S = 0.5  # the tracker ends its tracks first: who comes back goes on with the same visit
 UNSEEN_S = 1.0  # a passage between sightings further apart was not seen
-SILENT_S = 30.0  # of the wall clock without a frame: who was there is no longer believed to be
+SILENT_SLACK_S = 20.0  # the wall clock waits so much longer than blind_s: frames may only be late
 EDGE = 1e-3  # anchors are kept so far inside the picture: zones drawn to its edge contain it
 _NO_SIZE = 1e-3
 
@@ -104,7 +104,9 @@ class Rules:
             ledger.loiter(rows)
         if len(ledger.book) > len(tracks):
             unseen_s = self._clock.watched_s - ledger.book.seen_s
-            ledger.end(unseen_s > self._lost_s + LOST_SLACK_S)
+            over = unseen_s > self._lost_s + LOST_SLACK_S
+            if over.any():
+                ledger.end(over)
         crowds = self._crowds.observe(ledger.present(), capture_time)
         return ledger.hand_out() + crowds
 
@@ -121,13 +123,13 @@ class Rules:
     def tick(self, now: float) -> list[Event]:
         """Tell the wall clock about once a second (live streams): visits end when nobody looks any more.
 
-        After :data:`SILENT_S` without a frame everybody leaves at their last sighting. Who is found there
-        when frames come again enters again.
+        After ``blind_s`` + :data:`SILENT_SLACK_S` without a frame everybody leaves at their last
+        sighting. Who is found there when frames come again enters again.
         """
         if self._frame_since_tick or self._silent_since is None or now < self._silent_since:
             self._silent_since = now
         self._frame_since_tick = False
-        if now - self._silent_since <= SILENT_S:
+        if now - self._silent_since <= self._blind_s + SILENT_SLACK_S:
             return []
         self._ledger.end_visits()
         return self._ledger.hand_out()
@@ -159,11 +161,10 @@ class Rules:
     def _move(self, rows: Index, anchors: F64, sizes: F64) -> F64:
         """Find passages since the sightings before; how far everybody is now from each place, [N, P]."""
         book, shapes, zone, now = self._ledger.book, self._shapes, self._first_zone, self._ledger.now
-        ways, shares = shapes.passages(book.xy[rows], anchors)
+        ways, shares, here = shapes.passages(book.xy[rows], anchors)
         ready = book.ready[rows]
         ways[:, :zone] *= ready[:, :zone]
-        here = shapes.inside(anchors)[:, zone:].astype(np.int8)
-        ways[:, zone:] = here - book.inside[rows, zone:] - book.pending[rows, zone:]
+        ways[:, zone:] = here.astype(np.int8) - book.inside[rows, zone:] - book.pending[rows, zone:]
         for item, place in zip(*(found.tolist() for found in np.nonzero(ways)), strict=True):
             row, way, share = int(rows[item]), int(ways[item, place]), float(shares[item, place])
             self._pass(row, place, way, share, anchors[item])
@@ -191,5 +192,7 @@ class Rules:
 def _anchors(tracks: Tracks) -> tuple[F64, F64]:
     """Where objects stand, [N, 2], and the width and height of their boxes."""
     xyxy = tracks.xyxy.astype(np.float64)
-    anchors = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, xyxy[:, 3]], axis=1)
-    return np.clip(anchors, EDGE, 1 - EDGE), np.maximum(xyxy[:, 2:] - xyxy[:, :2], _NO_SIZE)
+    anchors = xyxy[:, 2:].copy()
+    anchors[:, 0] = (xyxy[:, 0] + xyxy[:, 2]) / 2
+    anchors = np.minimum(np.maximum(anchors, EDGE), 1 - EDGE)
+    return anchors, np.maximum(xyxy[:, 2:] - xyxy[:, :2], _NO_SIZE)

@@ -37,20 +37,21 @@ class Shapes:
         self._square = self._dx**2 + self._dy**2
         self._downward = self._dy > 0
 
-    def passages(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64]:
-        """Which places the ways from ``p`` to ``q`` pass.
+    def passages(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64, NDArray[np.bool_]]:
+        """Which places the ways from ``p`` to ``q`` pass, and which zones they end in.
 
         Returns:
             int8 [N, P]: 1 for a line passed from its right to its left, -1 the other way, 0 for not passed or
             passed back again; for zones meaningless. float64 [N, P]: the share of the way (0..1) up to
-            the last passage of the place; -1 where there is none.
+            the last passage of the place; -1 where there is none. bool [N, zones]: ``q`` lies in it.
         """
         before, after = self._sides(p), self._sides(q)
         left = after >= 0
         changed = (before >= 0) != left
-        count = len(p)
+        inside = self._inside(q, ~left)
         if not changed.any():
-            return np.zeros((count, self.count), np.int8), np.full((count, self.count), -1.0)
+            none = np.zeros((len(p), self.count))
+            return none.astype(np.int8), none - 1, inside
         share = before / np.where(changed, before - after, 1.0)
         x = p[:, :1] + (q[:, :1] - p[:, :1]) * share - self._ax
         y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * share - self._ay
@@ -58,14 +59,16 @@ class Shapes:
         met = changed & (place >= -_TOLERANCE) & (place <= 1 + _TOLERANCE)
         ways = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
         shares = np.maximum.reduceat(np.where(met, share, -1.0), self._starts, axis=1)
-        return np.clip(ways, -1, 1).astype(np.int8), shares
+        return np.minimum(np.maximum(ways, -1), 1).astype(np.int8), shares, inside
 
-    def inside(self, points: F64) -> NDArray[np.bool_]:
-        """Whether points lie in places: bool [N, P]; for lines meaningless."""
-        y = points[:, 1:]
-        spans = (self._ay > y) != (self._by > y)
-        edges = spans & ((self._sides(points) < 0) == self._downward)
-        odd: NDArray[np.bool_] = np.add.reduceat(edges, self._starts, axis=1, dtype=np.int32) % 2 == 1
+    def _inside(self, points: F64, right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether points lie in zones (an odd number of edges to the right), given the side of each piece."""
+        if self.lines == self.count:
+            return np.zeros((len(points), 0), bool)
+        y, first = points[:, 1:], int(self._starts[self.lines])
+        edges = (self._ay[first:] > y) != (self._by[first:] > y)
+        edges &= right[:, first:] == self._downward[first:]
+        odd: NDArray[np.bool_] = np.logical_xor.reduceat(edges, self._starts[self.lines :] - first, axis=1)
         return odd
 
     def distances(self, points: F64, sizes: F64) -> F64:
@@ -78,7 +81,7 @@ class Shapes:
         across, down = 1 / sizes[:, :1], 1 / sizes[:, 1:]
         dx, dy = self._dx * across, self._dy * down
         x, y = (points[:, :1] - self._ax) * across, (points[:, 1:] - self._ay) * down
-        along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
+        along = np.minimum(np.maximum((x * dx + y * dy) / (dx * dx + dy * dy), 0), 1)
         x -= along * dx
         y -= along * dy
         nearest: F64 = np.sqrt(np.minimum.reduceat(x * x + y * y, self._starts, axis=1))
