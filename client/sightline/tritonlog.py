@@ -30,6 +30,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "the configuration needs the backend {0!r}, which the embedded server has not; use the one named cpu",
     ),
     (r"no network at ([^:\s]+)", f"there is no network at {{0}}; {_EXPORT}"),
+    (
+        r"no engine at ([^:\s]+)",
+        "there is no TensorRT-RTX engine at {0}; build it: python tools/rtx.py build",
+    ),
     (r"cannot read the network ([^:\s]+)", f"{{0}} is not an ONNX network that can be read; {_EXPORT}"),
     (r"parameter '(\w+)' is missing", f"a configuration lacks the parameter {{0!r}}; {_EXPORT}"),
     (r"precision '(\w*)' is not one of", f"the CPU cannot run precision {{0!r}}; {_EXPORT}"),
@@ -48,6 +52,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"Failed to (?:increase|resize|initialize|open|create)[^\n]*shared memory|No space left on device",
         "the folder /dev/shm is full or too small; the server needs some MB there (docker: --shm-size=256m)",
+    ),
+    (
+        r"interprocess::lock_exception",  # on a machine without a driver, a harmless line on CUDA stands before it
+        "a lock in shared memory was waited for in vain, as on a machine that is far too busy; start it again",
     ),
     (
         r"failed to start \w+ [Ss]ervice|[Aa]ddress already in use",
