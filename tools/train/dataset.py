@@ -67,11 +67,11 @@ class Pictures:
         return frame, rows, letterbox
 
     def shares(self) -> NDArray[np.float64]:
-        """How often to take each picture: those with rare classes more often, by a root, as LVIS has it."""
+        """How often to take each picture: those with rare classes more often, as LVIS has it."""
         present = np.zeros((len(self), len(CLASSES)))
         for number, rows in enumerate(self.rows):
             present[number, rows[~ignored(rows), CLASS].astype(int)] = 1
-        wanted = np.sqrt(np.maximum(1.0, 0.6 / np.maximum(present.mean(axis=0), 0.01)))
+        wanted = np.maximum(1.0, 0.6 / np.maximum(present.mean(axis=0), 0.01)) ** 0.8
         weight = np.maximum(1.0, (present * wanted).max(axis=1)) * np.where(present.any(axis=1), 1.0, 0.4)
         return weight / weight.sum()
 

@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--whole-share", type=float, default=0.08, help="last part of the steps: whole pictures"
+        "--whole-share", type=float, default=0.3, help="last part of the steps: whole pictures"
     )
     parser.add_argument("--start-from", type=Path, help="checkpoint of another run to start from")
     options = Options(**vars(parser.parse_args()))
