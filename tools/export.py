@@ -89,7 +89,7 @@ def describe(
         "source_file": options.source.name,
         "source_sha256": digest,
         "licence": source.licence,
-        "licence_note": "The licence of the weights binds whoever serves them; of weights, Sightline ships its own alone.",
+        "licence_note": "The licence of the weights binds whoever serves them.",
         "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "class_names": list(source.class_names),
         "head": source.head.name,
