@@ -68,6 +68,21 @@ def test_too_few_requests_are_refused():
         measure(steady(3, 1, 2), Level("rate", 3), "none", 1.25)
 
 
+@pytest.mark.parametrize(
+    "text", ["", '{"experiments":[{"requests":[{"timestamp":1,"response_outputs":[{"x":']
+)
+def test_times_that_break_off_are_told_from_times(text, tmp_path):
+    path = tmp_path / "raw.json"
+    path.write_text(text)
+    assert analyzer.read_times(path) is None
+    assert analyzer.read_times(tmp_path / "none") is None
+    request = {"timestamp": 1, "response_timestamps": [3]}
+    path.write_text(
+        json.dumps({"experiments": [{"requests": [request, {**request, "response_timestamps": []}]}]})
+    )
+    assert analyzer.read_times(path) == [(1, 3)]
+
+
 # --- the search ---------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ OUTPUT_BYTES = 1 << 16  # more than the boxes of one picture take
 DEADLINE_S = 600
 LEAST_REQUESTS = 50  # so that a window has ten, and one late answer does not make all of it
 #: With shared memory perf_analyzer exports, beside the times, what lies at a wrong address instead of the
-#: outputs. When that happens to be no number, its JSON writer gives up and the file stays empty: once more.
+#: outputs. When that happens to be no number, its JSON writer gives up and the file breaks off: once more.
 ATTEMPTS = 4
 TRANSPORTS = ("none", "system", "cuda")
 #: perf_analyzer's reports, and where their times stand in ours; microseconds there.
@@ -106,9 +106,10 @@ class Analyzer:
         report.with_suffix(".txt").write_text(done.stdout + done.stderr)
         if done.returncode:
             return self._refused(level, transport, done.returncode, done.stderr or done.stdout)
-        if not raw.is_file() or not raw.stat().st_size:
+        times = read_times(raw)
+        if times is None:
             return None
-        found = measure(read_times(raw), level, transport, self.allowed_spread)
+        found = measure(times, level, transport, self.allowed_spread)
         raw.unlink()  # 200 bytes a request; what it says is kept
         return replace(found, server=read_server_times(report.with_suffix(".csv")))
 
@@ -133,9 +134,15 @@ class Analyzer:
         return Measured(level, transport, problem=f"refused by the server: {refusal[0]}")
 
 
-def read_times(path: Path) -> list[tuple[int, int]]:
-    """When each request was sent and answered, in nanoseconds, from what perf_analyzer exports."""
-    (experiment,) = json.loads(path.read_text())["experiments"]
+def read_times(path: Path) -> list[tuple[int, int]] | None:
+    """When each request was sent and answered, in nanoseconds, from what perf_analyzer exports.
+
+    None when its file breaks off, see :data:`ATTEMPTS`.
+    """
+    try:
+        (experiment,) = json.loads(path.read_text())["experiments"]
+    except (OSError, json.JSONDecodeError):
+        return None
     return [
         (request["timestamp"], request["response_timestamps"][-1])
         for request in experiment["requests"]
