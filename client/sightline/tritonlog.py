@@ -54,8 +54,8 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "the folder /dev/shm is full or too small; the server needs some MB there (docker: --shm-size=256m)",
     ),
     (
-        r"interprocess::lock_exception",  # on a machine without a driver, a harmless line on CUDA stands before it
-        "a lock in shared memory was waited for in vain, as on a machine that is far too busy; start it again",
+        r"interprocess::lock_exception",  # a harmless line on CUDA stands before it
+        "a lock in shared memory was waited for in vain, as on a machine that is too busy; start it again",
     ),
     (
         r"failed to start \w+ [Ss]ervice|[Aa]ddress already in use",
