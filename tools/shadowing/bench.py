@@ -1,7 +1,9 @@
-"""What the live path pays for a shadow: latencies in mirrored stretches against those between, in one run.
+"""What the live path pays for a shadow: latencies of live frames with one at work and without, in one run.
 
-One camera plays a video at its own speed through the real server; the shadow mirrors half of the stretches,
-chosen at random, so both kinds meet the same machine. A second network, or the same one again, is the shadow.
+One camera plays a video at its own speed through the real server. The shadow (a second network, or the same
+once more) mirrors half of the time, chosen at random in stretches of a second or less, so both kinds of
+frames meet the same machine. A frame counts as one with a shadow when the frame before it was mirrored: the
+candidate is then at work. Intervals are drawn over blocks of time that hold frames of both kinds.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import os
 import platform
 import tempfile
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,8 @@ from sightline.windows import WindowCounter
 LIVE, CANDIDATE, NICE = 1, 2, 19
 SETTLE_S = 5.0
 DRAWS = 2000
+BLOCK_STRETCHES = 8
+MEASURES = {"mean": None, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def add_to(commands: Any) -> None:
@@ -55,7 +58,7 @@ def add_to(commands: Any) -> None:
     command.add_argument("--aspect", default="16:9", help="as for tools/export.py")
     command.add_argument("--fps", type=float, help="frames a second; default: all of the video")
     command.add_argument("--seconds", type=float, default=120.0)
-    command.add_argument("--stretch", type=float, default=4.0, help="seconds (default: %(default)s)")
+    command.add_argument("--stretch", type=float, default=0.5, help="seconds (default: %(default)s)")
     command.add_argument(
         "--nice", type=int, default=NICE, help="of the shadow's process (default: %(default)s)"
     )
@@ -69,23 +72,25 @@ class Timed:
 
     shadow: Shadow
     sampler: Sampler
-    stretch_s: float
+    block_s: float
     from_s: float
-    latencies: defaultdict[tuple[bool, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    cost: list[float] = field(default_factory=list)
+    with_shadow: bool | None = None  # at work on the frame before; None: it was not there
+    latencies_s: list[tuple[int, bool, float]] = field(default_factory=list)  # by block of time
+    cost_s: list[float] = field(default_factory=list)
 
     def mirror(
         self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
     ) -> None:
         """Take the time, then mirror."""
         now = time.monotonic()
-        mirrored = self.sampler.slot(frame.capture_time) is not None
-        if now >= self.from_s:
-            number = int(frame.capture_time // self.stretch_s)
-            self.latencies[mirrored, number].append(now - frame.received_s)
+        if now >= self.from_s and self.with_shadow is not None:
+            block = int(frame.capture_time // self.block_s)
+            self.latencies_s.append((block, self.with_shadow, now - frame.received_s))
+        mirrored, before = self.sampler.slot(frame.capture_time) is not None, self.shadow.mirrored
         self.shadow.mirror(frame, detections, class_names, busy=busy)
-        if mirrored:
-            self.cost.append(time.monotonic() - now)
+        self.with_shadow = mirrored if self.shadow.connected else None
+        if self.shadow.mirrored > before:
+            self.cost_s.append(time.monotonic() - now)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -112,9 +117,8 @@ def run(given: argparse.Namespace) -> int:
 
 def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]:
     """Play the video for a while and summarise."""
-    options = ShadowOptions(
-        model=f"detector-{CANDIDATE}", share=0.5, episode_s=given.stretch, folder=folder / "shadow"
-    )
+    options = ShadowOptions(model=f"detector-{CANDIDATE}", share=0.5, folder=folder / "shadow")
+    options = options.model_copy(update={"episode_s": given.stretch})  # shorter than tracks could bear
     camera = Camera(name="bench", url=str(given.video.resolve()), fps=given.fps, shadow=options)
     stages, mailbox = StageTimes(STAGES), Mailbox()
     clock = UtcClock()
@@ -129,7 +133,7 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     pipeline.use_model(detector.connect())
     shadow = Shadow(camera, candidate)
     sampler = Sampler(camera.name, share=options.share, episode_s=options.episode_s)
-    timed = Timed(shadow, sampler, given.stretch, time.monotonic() + SETTLE_S)
+    timed = Timed(shadow, sampler, given.stretch * BLOCK_STRETCHES, time.monotonic() + SETTLE_S)
     pipeline.mirror = timed
     feed.start()
     end_s = time.monotonic() + SETTLE_S + given.seconds
@@ -146,36 +150,37 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
 
 
 def summarise(timed: Timed, pipeline: Pipeline, shadow: Shadow) -> dict[str, Any]:
-    """Percentiles without and with the shadow, and their ratio with an interval over stretches."""
-    off, on = (
-        [np.array(values) * 1e3 for (mirrored, _), values in timed.latencies.items() if mirrored is wanted]
-        for wanted in (False, True)
-    )
+    """Latencies without and with the shadow, and their ratio with an interval over blocks of time."""
+    blocks, kinds, seconds = (np.array(column) for column in zip(*timed.latencies_s, strict=True))
+    numbers = np.unique(blocks)
+    rows_of = [np.flatnonzero(blocks == number) for number in numbers]
     found: dict[str, Any] = {
         "frames": pipeline.frames,
         "live_dropped": pipeline.mailbox.dropped + pipeline.dropped,
-        "stretches_without_and_with": [len(off), len(on)],
+        "frames_without_and_with": [int((~kinds).sum()), int(kinds.sum())],
+        "blocks": len(numbers),
         "mirrored": shadow.mirrored,
         "not_mirrored": shadow.dropped,
-        "mirroring_ms_p50": round(float(np.median(timed.cost)) * 1e3, 3) if timed.cost else None,
+        "mirroring_ms_p50": round(float(np.median(timed.cost_s)) * 1e3, 3),
     }
     drawn = np.random.default_rng(0)
-    for name, share in (("mean", None), ("p50", 0.5), ("p99", 0.99)):
+    picks = [drawn.integers(len(numbers), size=len(numbers)) for _ in range(DRAWS)]
+    samples = [np.concatenate([rows_of[i] for i in pick]) for pick in picks]
+    whole = np.arange(len(seconds))
 
-        def value(parts: list[Any], share: float | None = share) -> float:
-            whole = np.concatenate(parts)
-            return float(whole.mean() if share is None else np.quantile(whole, share))
+    def pair(rows: Any, share: float | None) -> tuple[float, float]:
+        parts = (seconds[rows][~kinds[rows]], seconds[rows][kinds[rows]])
+        without, with_ = (float(x.mean() if share is None else np.quantile(x, share)) * 1e3 for x in parts)
+        return without, with_
 
-        ratios = [
-            value([on[i] for i in drawn.integers(len(on), size=len(on))])
-            / value([off[i] for i in drawn.integers(len(off), size=len(off))])
-            for _ in range(DRAWS)
-        ]
+    for name, share in MEASURES.items():
+        without, with_ = pair(whole, share)
+        ratios = [b / a for a, b in (pair(rows, share) for rows in samples)]
         low, high = np.quantile(ratios, [0.025, 0.975])
         found[f"latency_{name}_ms"] = {
-            "without": round(value(off), 2),
-            "with": round(value(on), 2),
-            "ratio": round(value(on) / value(off), 4),
+            "without": round(without, 2),
+            "with": round(with_, 2),
+            "ratio": round(with_ / without, 4),
             "interval_95": [round(float(low), 4), round(float(high), 4)],
         }
     return found

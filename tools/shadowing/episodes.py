@@ -16,7 +16,7 @@ from sightline.errors import ShadowError
 from sightline.shadow import arms, compare, episode
 
 TOGETHER_S = 2.0  # events of two models nearer than this, and alike in all else, are one event
-FEW = 8  # episodes; fewer are not worth processes of their own
+FEW = 20  # episodes; fewer are not worth processes of their own
 
 EventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
 

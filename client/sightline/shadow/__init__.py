@@ -154,6 +154,11 @@ class Shadow:
         self._lost[slot, why] += 1
         self.dropped += 1
 
+    @property
+    def connected(self) -> bool:
+        """Whether the candidate is there."""
+        return self._info is not None
+
     def close(self) -> None:
         """Write what was collected, and end."""
         deadline_s = CONNECT_S if self._lossless else CLOSE_S
