@@ -12,6 +12,7 @@ import export
 import graphs
 import halve
 import network_source
+import qdq
 import quantize
 import repository
 import rtx
@@ -128,6 +129,20 @@ def test_an_exported_version_says_how_it_became_int8(int8, tmp_path):
     assert "TYPE_FP16" in (target / "yolo" / "config.pbtxt").read_text()
     kinds = {node.op_type for node in onnx.load(target / "yolo" / "1" / "engine.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+def test_the_processor_gets_unsigned_activations_that_mean_the_same(int8):
+    """OpenVINO gives wrong heads for signed ones on x86; TensorRT takes no others."""
+    model = network_source.read_source(int8[0], None).model
+    unsigned = qdq.unsigned_activations(model)
+    onnx.checker.check_model(unsigned, full_check=True)
+    kinds = {item.name: item.data_type for item in unsigned.graph.initializer}
+    activations = [node.input[2] for node in unsigned.graph.node if node.op_type == "QuantizeLinear"]
+    assert {kinds[name] for name in activations} == {onnx.TensorProto.UINT8}
+    assert onnx.TensorProto.INT8 in kinds.values()  # the weights
+    picture = np.random.default_rng(2).uniform(0, 1, (1, 3, *SHAPE)).astype(np.float32)
+    found = [session(each).run(None, {"images": picture})[0] for each in (model, unsigned)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
 def test_int8_beside_fp16_has_no_cast_before_a_layer(int8):

@@ -27,6 +27,7 @@ import fused
 import graphs
 import halve
 import network_source
+import qdq
 import repository
 import ultralytics_env
 from repository import sha256
@@ -115,7 +116,8 @@ def write_version(
     """Write everything of one version into the drafts; the manifest comes last."""
     yolo = folders["yolo"]
     engine = engine_network(source.model, network)
-    onnx.save(source.model, yolo / "model.onnx")
+    cpu = qdq.unsigned_activations(source.model) if source.quantisation else source.model
+    onnx.save(cpu, yolo / "model.onnx")
     onnx.save(engine, yolo / "engine.onnx")
     onnx.save(graphs.preprocess_graph(network), folders["preprocess"] / "engine.onnx")
     post = graphs.postprocess_graph(network, options.score_floor, options.nms)

@@ -5,9 +5,9 @@
 
 ONNX Runtime's static quantisation writes QuantizeLinear and DequantizeLinear into the graph (QDQ): the same
 file runs in INT8 in ONNX Runtime, in OpenVINO and, as explicit quantisation, in TensorRT. Convolutions take
-INT8 (symmetric; weights by channel); what lies between them, the first layer and the last ones of the head
-stay in floating point. Pictures go the way of a camera's frame: decoded by PyAV, scaled to fit, I420,
-letterboxed.
+INT8 (symmetric; weights by channel); what lies between them stays in floating point, and so do the first and
+last layers that --first and --last name. Pictures go the way of a camera's frame: decoded by PyAV, scaled to
+fit, I420, letterboxed.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Options:
 
     shape: tuple[int, int] = (384, 640)
     pictures: int = 64
-    first: int = 1
-    last: int = 3
+    first: int = 0
+    last: int = 0
 
 
 def quantize_file(source: Path, target: Path, given: Sequence[Path], options: Options) -> dict[str, Any]:
