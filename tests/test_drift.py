@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -26,6 +27,7 @@ from sightline.drift.tally import WINDOW_S, Tally
 from sightline.driftoptions import Blurred, DriftOptions
 from sightline.entities import Checkpoint, Detections, DriftWindow, Tracks
 from sightline.errors import ConfigError
+from sightline.metrics import _drift
 from sightline.picture import YuvPicture
 from sightline.store import Store
 from waiting import until
@@ -339,6 +341,23 @@ def test_blur_and_darkness_show_in_the_look_of_a_picture() -> None:
     assert blurred.sharpness < seen.sharpness / 2
     assert (seen.light, dark.light) == ("bright", "dark")
     assert seen.luma.sum() == pytest.approx(1)
+
+
+def test_the_open_hours_figures_are_metrics(tmp_path: Path) -> None:
+    watch = watch_of(camera(tmp_path))
+    assert watch is not None
+    half_weak = Detections(
+        np.array([PERSON, PERSON], np.float32), np.array([0.9, 0.2], np.float32), np.zeros(2, np.int32)
+    )
+    watch_frames(watch, half_weak, [HOUR, HOUR + 1])
+    families = {
+        family.name: family.samples for family in _drift({"gate": SimpleNamespace(drift=watch.figures())})
+    }
+    values = {name: samples[0].value for name, samples in families.items() if samples}
+    assert values["sightline_drift_boxes_per_frame"] == 1
+    assert values["sightline_drift_weak_share"] == 0.5
+    assert 110 < values["sightline_drift_luma"] < 140
+    assert families["sightline_drift_samples_kept"] == []  # no consent
 
 
 def test_hours_are_stored_once_and_replaced_by_newer_ones(database_url: str) -> None:

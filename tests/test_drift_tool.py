@@ -95,7 +95,11 @@ def test_an_export_is_a_coco_set_with_the_detectors_boxes_marked(exported: tuple
     with zipfile.ZipFile(archive) as file:
         names = {f"images/{item['file_name']}" for item in coco["images"]}
         assert set(file.namelist()) == names | {sending.IN_ZIP}
+        (file_path := archive.with_suffix(".coco.json")).write_bytes(file.read(sending.IN_ZIP))
     assert archive.stat().st_mode & 0o777 == 0o600
+    from faster_coco_eval import COCO
+
+    assert len(COCO(str(file_path)).getAnnIds(catIds=[1])) == 3
 
 
 def test_labels_come_back_with_what_the_live_detector_had_found(
