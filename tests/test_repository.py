@@ -23,14 +23,14 @@ PACKAGE = ROOT / "client" / "sightline"
 
 #: The package from the bottom up. A module imports only from lines above its own.
 LAYERS = """
-assignment backoff classes coverage driftoptions entities errors kalman numerics
+assignment backoff canaryoptions classes coverage driftoptions entities errors kalman numerics
 places processes redact rtspfeed shadowoptions signals stats tables
 batch clock config cuda detector dialects engine geometry migrations picture queries records tritoninstall tritonlog
 backend clips demux devicepicture mailbox readonly rtspserver rtx scenes served shm stream tracker tritonserver upserts
 decoders drift eventqueries regions rules tracklog windows
 demo logs messages pipeline source spool store triton
 delivery feed selftest shadow
-worker writer
+canary worker writer
 metrics supervisor
 http
 cli

@@ -11,13 +11,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sightline
 from sightline.config import LoadedConfig, json_schema, load_config
 from sightline.errors import ConfigError, SightlineError
 from sightline.redact import redact
 from sightline.signals import on_signals, stop_on_signals
+
+if TYPE_CHECKING:
+    from sightline.canary import Canary
 
 log = logging.getLogger("sightline")
 
@@ -189,10 +192,15 @@ def _run(arguments: argparse.Namespace) -> int:
     _require_cameras(config)
     database = config.options.database
     writer = Writer(database.url.get_secret_value(), database.spool_path, database.spool_max_bytes)
+    canary = _canary_of(config)
+    if canary is not None:
+        config = canary.join(config)
+        canary.start()
     supervisor = Supervisor(config, writer, until_end=arguments.until_end)
     try:
-        http = HttpServer(config.options.http, supervisor, writer.health)
-        stop, reload = supervisor.stop, lambda: _reload(arguments.config, supervisor.reload)
+        http = HttpServer(config.options.http, supervisor, writer.health, canary.newest if canary else None)
+        join = canary.join if canary else _as_it_is
+        stop, reload = supervisor.stop, lambda: _reload(arguments.config, join, supervisor.reload)
         on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
         http.start()
         log.info("health, status and metrics at %s", http.url)
@@ -201,14 +209,29 @@ def _run(arguments: argparse.Namespace) -> int:
         finally:
             http.stop()
     finally:
+        if canary is not None:
+            canary.stop()
         writer.close(timeout_s=2.0)
     return 0
 
 
-def _reload(path: Path, use: Callable[[LoadedConfig], None]) -> None:
+def _canary_of(config: LoadedConfig) -> Canary | None:
+    from sightline.canary import Canary
+
+    options = config.options
+    return Canary(options.canary, options.database.url.get_secret_value()) if options.canary.enabled else None
+
+
+def _as_it_is(config: LoadedConfig) -> LoadedConfig:
+    return config
+
+
+def _reload(
+    path: Path, join: Callable[[LoadedConfig], LoadedConfig], use: Callable[[LoadedConfig], None]
+) -> None:
     """A configuration that cannot be read leaves the running one in force."""
     try:
-        use(load_config(path))
+        use(join(load_config(path)))
     except ConfigError as error:
         log.error("reload: %s; nothing was changed", redact(error))
 

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from sightline.canaryoptions import SOURCE, CanaryOptions
 from sightline.driftoptions import DriftOptions
 from sightline.errors import ConfigError
 from sightline.places import MAX_PLACES, Line, PlaceName, Zone
@@ -195,6 +196,9 @@ class Config(CameraOptions):
     database: DatabaseOptions = DatabaseOptions()
     http: HttpOptions = HttpOptions()
     allow: AllowOptions = AllowOptions()
+    canary: CanaryOptions = Field(
+        CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
+    )
     open_limit: Annotated[int, Field(ge=1)] = Field(8, description="Cameras that may be opening at once.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
     cameras: dict[str, dict[str, Any]] = Field(
@@ -278,6 +282,8 @@ def json_schema() -> dict[str, Any]:
 def _parse_camera(name: str, value: Any, defaults: Mapping[str, Any], allow: AllowOptions) -> Camera:
     if not _CAMERA_NAME.fullmatch(name):
         raise ConfigError("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'", camera=name)
+    if name == SOURCE:
+        raise ConfigError("cameras", "is the canary's name; choose another", camera=name)
     if not isinstance(value, dict):
         raise ConfigError("url", "the camera must be a map with at least a url", camera=name)
     own = _fill_secrets(value, camera=name)
@@ -293,6 +299,12 @@ def _parse_camera(name: str, value: Any, defaults: Mapping[str, Any], allow: All
     if camera.sub_url is not None:
         _check_url("sub_url", camera.sub_url.get_secret_value(), allow, name)
     return camera
+
+
+def canary_camera(options: Config, own: Mapping[str, Any]) -> Camera:
+    """The canary's camera: plain defaults but for ``own``; what is set for others does not concern it."""
+    value = {"window_s": options.window_s, **own, "name": SOURCE}
+    return Camera.model_validate(value)
 
 
 def _check_window(window_s: int, camera: str | None) -> None:

@@ -6,7 +6,8 @@ import dataclasses
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -29,7 +30,11 @@ class HttpServer:
     """Serves one supervisor from a thread of its own; reads, never writes."""
 
     def __init__(
-        self, options: HttpOptions, supervisor: Supervisor, writer_health: Callable[[], WriterHealth]
+        self,
+        options: HttpOptions,
+        supervisor: Supervisor,
+        writer_health: Callable[[], WriterHealth],
+        canary: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
         """Bind the port.
 
@@ -38,6 +43,7 @@ class HttpServer:
         """
         self._supervisor = supervisor
         self._writer_health = writer_health
+        self._canary = canary or _no_canary
         self._socket = _bind(options)
         routes = [
             Route(path, handler)
@@ -90,11 +96,16 @@ class HttpServer:
 
     def _status(self, _: Request) -> Response:
         cameras = [dataclasses.asdict(status) for status in self._supervisor.statuses()]
-        return JSONResponse({"cameras": cameras, "writer": dataclasses.asdict(self._writer_health())})
+        writer = dataclasses.asdict(self._writer_health())
+        return JSONResponse({"cameras": cameras, "writer": writer, "canary": self._canary()})
 
     def _metrics(self, _: Request) -> Response:
-        page = metrics.render(self._supervisor, self._writer_health())
+        page = metrics.render(self._supervisor, self._writer_health(), metrics.canary_figures(self._canary()))
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _no_canary() -> None:
+    return None
 
 
 def _bind(options: HttpOptions) -> socket.socket:

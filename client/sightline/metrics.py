@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -40,6 +40,9 @@ _DRIFT = (
 )
 
 
+CANARY_HELP = "Of the canary's last passes, against their truth; docs/selftest.md says what it is."
+
+
 class View(Protocol):
     """What the supervisor shows."""
 
@@ -57,9 +60,10 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class _SightlineCollector(Collector):
-    def __init__(self, view: View, health: WriterHealth) -> None:
+    def __init__(self, view: View, health: WriterHealth, canary: Mapping[str, float]) -> None:
         self._view = view
         self._health = health
+        self._canary = canary
 
     def collect(self) -> Iterator[Family]:
         statuses = self._view.statuses()
@@ -75,15 +79,25 @@ class _SightlineCollector(Collector):
         yield from _drift(reports)
         yield from _writer(self._health)
 
+        for name, value in self._canary.items():
+            yield GaugeMetricFamily(f"sightline_canary_{name}", CANARY_HELP, value=value)
 
-def render(view: View, health: WriterHealth) -> bytes:
+def render(view: View, health: WriterHealth, canary: Mapping[str, float] | None = None) -> bytes:
     """The whole page, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_SightlineCollector(view, health))
+    registry.register(_SightlineCollector(view, health, canary or {}))
     return generate_latest(registry)
 
 
 def _camera_values(statuses: Sequence[CameraStatus]) -> Iterator[Family]:
+def canary_figures(newest: Mapping[str, Any] | None) -> dict[str, float]:
+    """The numbers of the canary's newest judgement."""
+    if newest is None:
+        return {}
+    found = {name: float(value) for name, value in newest["figures"].items() if value is not None}
+    return found | {"passes": float(newest["passes"]), "judged_timestamp_seconds": newest["judged_time"]}
+
+
     for name, field, text in _COUNTERS:
         counter = CounterMetricFamily(f"sightline_{name}", text, labels=["camera"])
         for status in statuses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -20,15 +21,16 @@ def spawn(
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    first_line: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``command`` with no input and its output in ``log``.
+    """Start ``command`` with its output in ``log`` and no input but ``first_line`` (a secret, perhaps).
 
     It gets a session of its own, so Ctrl-C reaches only us and we decide the order of stopping; the kernel
     ends it should the thread that started it die, however that happens. Call it from the main thread.
     """
-    return subprocess.Popen(
+    child = subprocess.Popen(
         list(command),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if first_line is None else subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
         env=environment,
@@ -36,6 +38,10 @@ def spawn(
         start_new_session=True,
         preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, safe between fork and exec
     )
+    if child.stdin is not None and first_line is not None:
+        with contextlib.suppress(BrokenPipeError), child.stdin as pipe:  # it has died: its owner will see
+            pipe.write(f"{first_line}\n".encode())
+    return child
 
 
 def terminate(child: subprocess.Popen[bytes], timeout_s: float) -> None:

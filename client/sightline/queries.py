@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, select
 from sqlmodel import col
 
+from sightline.canaryoptions import SOURCE
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.tables import CameraRow, CountWindowRow, SourceWindowRow
 
@@ -91,10 +92,11 @@ class Watched:
 
 
 def read_cameras(connection: Connection) -> list[CameraReport]:
-    """Every camera's last status, by name."""
+    """Every camera's last status, by name; the canary is none: what it counts is not there."""
     row = CameraRow
     chosen = (row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
-    found = connection.execute(select(*(col(item) for item in chosen)).order_by(col(row.source)))
+    query = select(*(col(item) for item in chosen)).where(col(row.source) != SOURCE)
+    found = connection.execute(query.order_by(col(row.source)))
     return [_report(*item) for item in found]
 
 
