@@ -22,10 +22,12 @@ from operations import Versions
 from shadowing import rule as shadow_rule
 from shadowing.episodes import Collected, Compared, Tally, match_events
 from shadowing.rule import Rule, State, Verdict
+from sightline import metrics
 from sightline.config import Camera
 from sightline.driftoptions import DriftOptions
-from sightline.entities import Detections, Event, EventKind, ModelInfo
+from sightline.entities import CameraState, CameraStatus, Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
+from sightline.messages import Report
 from sightline.places import Line
 from sightline.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode
 from sightline.shadow.compare import compare
@@ -125,6 +127,11 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
     play(shadow, 100)  # returns, though nothing is answered
     assert shadow.mirrored <= WAITING + 1
     assert shadow.mirrored + shadow.dropped == 100
+    report = Report(CameraStatus("door", CameraState.ONLINE, "", START), None, {}, shadow=shadow.counters())
+    assert {sample.labels["fate"]: sample.value for sample in metrics._shadow({"door": report}).samples} == {
+        "mirrored": shadow.mirrored,
+        "dropped": shadow.dropped,
+    }
     done = threading.Event()
 
     def answer() -> None:

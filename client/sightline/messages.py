@@ -35,6 +35,7 @@ class Report:
     histograms: Mapping[str, HistogramSnapshot]
     events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
     drift: Mapping[str, float] = field(default_factory=dict)  # the open hour's figures
+    shadow: Mapping[str, int] = field(default_factory=dict)  # frames mirrored, and those dropped
 
 
 class Command(Enum):

@@ -77,10 +77,11 @@ class _SightlineCollector(Collector):
         yield _stages(reports)
         yield _events(reports)
         yield from _drift(reports)
+        yield _shadow(reports)
         yield from _writer(self._health)
-
         for name, value in self._canary.items():
             yield GaugeMetricFamily(f"sightline_canary_{name}", CANARY_HELP, value=value)
+
 
 def render(view: View, health: WriterHealth, canary: Mapping[str, float] | None = None) -> bytes:
     """The whole page, in Prometheus' text format."""
@@ -89,7 +90,6 @@ def render(view: View, health: WriterHealth, canary: Mapping[str, float] | None 
     return generate_latest(registry)
 
 
-def _camera_values(statuses: Sequence[CameraStatus]) -> Iterator[Family]:
 def canary_figures(newest: Mapping[str, Any] | None) -> dict[str, float]:
     """The numbers of the canary's newest judgement."""
     if newest is None:
@@ -98,6 +98,7 @@ def canary_figures(newest: Mapping[str, Any] | None) -> dict[str, float]:
     return found | {"passes": float(newest["passes"]), "judged_timestamp_seconds": newest["judged_time"]}
 
 
+def _camera_values(statuses: Sequence[CameraStatus]) -> Iterator[Family]:
     for name, field, text in _COUNTERS:
         counter = CounterMetricFamily(f"sightline_{name}", text, labels=["camera"])
         for status in statuses:
@@ -158,6 +159,15 @@ def _drift(reports: dict[str, Report]) -> Iterator[Family]:
             if name in report.drift:
                 family.add_metric([camera], report.drift[name])
         yield family
+
+
+def _shadow(reports: dict[str, Report]) -> Family:
+    text = "Frames of the stretches chosen for a shadow model: mirrored to it, or dropped."
+    family = CounterMetricFamily("sightline_shadow_frames", text, labels=["camera", "fate"])
+    for name, report in reports.items():
+        for fate, count in report.shadow.items():
+            family.add_metric([name, fate], float(count))
+    return family
 
 
 def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:

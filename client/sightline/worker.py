@@ -219,6 +219,7 @@ class Worker:
             self._stages.snapshots(),
             dict(self._events_total),
             self._drift.figures() if self._drift else {},
+            self._shadow.counters() if self._shadow else {},
         )
         self._send(report)
 

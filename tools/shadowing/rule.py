@@ -124,8 +124,8 @@ def checks_of(good: Sequence[Compared], rule: Rule) -> list[Check]:
 def describe(check: Check) -> str:
     """A check in words."""
     return (
-        f"{check.name}: live {check.live}, candidate {check.candidate}; {check.value:+.3f} "
-        f"({check.low:+.3f} to {check.high:+.3f}), bound {check.bound}: {check.state}"
+        f"{check.name}: live {check.live}, candidate {check.candidate}; {check.value:.1%} "
+        f"({check.low:.1%} to {check.high:.1%}), bound {check.bound}: {check.state}"
     )
 
 

@@ -39,9 +39,9 @@ def tables(found: Collected, decision: Decision) -> list[Table]:
                     c.name,
                     c.live,
                     c.candidate,
-                    f"{c.value:+.3f}",
-                    f"{c.low:+.3f}",
-                    f"{c.high:+.3f}",
+                    f"{c.value:.1%}",
+                    f"{c.low:.1%}",
+                    f"{c.high:.1%}",
                     c.bound,
                     c.state,
                 )

@@ -159,6 +159,10 @@ class Shadow:
         """Whether the candidate is there."""
         return self._info is not None
 
+    def counters(self) -> dict[str, int]:
+        """Frames of chosen stretches, by what became of them."""
+        return {"mirrored": self.mirrored, "dropped": self.dropped}
+
     def close(self) -> None:
         """Write what was collected, and end."""
         deadline_s = CONNECT_S if self._lossless else CLOSE_S
