@@ -161,20 +161,21 @@ class Rules:
     def _move(self, rows: Index, anchors: F64, sizes: F64) -> F64:
         """Find passages since the sightings before; how far everybody is now from each place, [N, P]."""
         book, shapes, zone, now = self._ledger.book, self._shapes, self._first_zone, self._ledger.now
-        ways, shares, here = shapes.passages(book.xy[rows], anchors)
-        ready = book.ready[rows]
+        some = book.select(rows)
+        ways, shares, here = shapes.passages(book.xy[some], anchors)
+        ready = book.ready[some]
         ways[:, :zone] *= ready[:, :zone]
-        ways[:, zone:] = here.astype(np.int8) - book.inside[rows, zone:] - book.pending[rows, zone:]
+        ways[:, zone:] = here.astype(np.int8) - book.inside[some][:, zone:] - book.pending[some][:, zone:]
         for item, place in zip(*(found.tolist() for found in np.nonzero(ways)), strict=True):
             row, way, share = int(rows[item]), int(ways[item, place]), float(shares[item, place])
             self._pass(row, place, way, share, anchors[item])
         far = shapes.distances(anchors, sizes)
         away = far >= NEAR
-        steady = np.where(ways != 0, now, np.minimum(book.steady[rows], now))
-        book.steady[rows] = np.where(away, steady, np.inf)
-        book.ready[rows] = ready | away
-        book.xy[rows], book.sizes[rows], book.times[rows] = anchors, sizes, now
-        book.seen_s[rows] = self._clock.watched_s
+        steady = np.where(ways != 0, now, np.minimum(book.steady[some], now))
+        book.steady[some] = np.where(away, steady, np.inf)
+        book.ready[some] = ready | away
+        book.xy[some], book.sizes[some], book.times[some] = anchors, sizes, now
+        book.seen_s[some] = self._clock.watched_s
         return far
 
     def _pass(self, row: int, place: int, way: int, share: float, anchor: F64) -> None:

@@ -81,6 +81,10 @@ class Book:
         in_order = len(self) == 0 or len(other) == 0 or self.ids[-1] < other.ids[0]
         return both if in_order else both.take(np.argsort(both.ids, kind="stable"))
 
+    def select(self, rows: Index) -> Index | slice:
+        """``rows``, or all rows as a slice when that is the same: no copies are made then."""
+        return slice(None) if len(rows) == len(self) and bool((rows[1:] > rows[:-1]).all()) else rows
+
     def rows_of(self, ids: NDArray[np.int64]) -> tuple[Index, Mask]:
         """The rows of ``ids``, and which of them there are."""
         if not len(self):

@@ -68,10 +68,10 @@ class Ledger:
 
     def note(self, rows: Index, tracks: Tracks) -> None:
         """Take over classes and confirmations; what was held for tracks now confirmed is let go."""
-        book = self.book
-        book.class_ids[rows] = tracks.class_ids
-        fresh = tracks.confirmed & ~book.confirmed[rows]
-        book.confirmed[rows] |= tracks.confirmed
+        book, some = self.book, self.book.select(rows)
+        book.class_ids[some] = tracks.class_ids
+        fresh = tracks.confirmed & ~book.confirmed[some]
+        book.confirmed[some] |= tracks.confirmed
         for row in rows[fresh].tolist():
             self._let_go(row)
 
@@ -90,7 +90,7 @@ class Ledger:
     def settle_all(self, rows: Index, far: F64) -> None:
         """Make events of the passages that are certain; ``far`` [N, P] is how far ``rows`` are, in boxes."""
         book = self.book
-        pending = book.pending[rows]
+        pending = book.pending[book.select(rows)]
         if not pending.any():
             return
         steady = self.now - book.steady[rows] >= SETTLE_S - _EPSILON_S
@@ -102,10 +102,12 @@ class Ledger:
         """Make events of visits that have become long enough, while they last."""
         if not self._loiters:
             return
-        book = self.book
-        lasts = book.inside[rows] & (book.pending[rows] == 0) & ~book.loitered[rows]
-        due = lasts & (self.now - book.entered[rows] >= self._loiter_s - _EPSILON_S)
-        due &= book.confirmed[rows, None]
+        book, some = self.book, self.book.select(rows)
+        lasts = book.inside[some] & ~book.loitered[some]
+        if not lasts.any():
+            return
+        due = lasts & (book.pending[some] == 0) & book.confirmed[some][:, None]
+        due &= self.now - book.entered[some] >= self._loiter_s - _EPSILON_S
         for item, place in zip(*(found.tolist() for found in np.nonzero(due)), strict=True):
             row = int(rows[item])
             book.pending_xy[row, place], book.unseen[row, place] = book.xy[row], False
