@@ -392,6 +392,9 @@ def test_the_command_reads_the_hours_of_the_database(
     assert 'sightline_drift_signal_alarm{camera="gate",signal="luma"} 1.0' in metrics.read_text()
     assert 'sightline_drift_signal_alarm{camera="gate",signal="scores"} 0.0' in metrics.read_text()
     assert "shifted" in capsys.readouterr().out
+    assert drift.main(["watch", "--database", f"sqlite:///{tmp_path}/none.db"]) == 1
+    assert "none.db" in capsys.readouterr().err
+    assert not (tmp_path / "none.db").exists()
 
 
 # -- the whole way ------------------------------------------------------------------------------------
@@ -438,7 +441,7 @@ def test_a_planted_fall_is_found_from_the_camera_to_the_exit_status(
 ) -> None:
     dusk = (80, 22, 22)  # too dark for the network, not for people
     passages = [
-        Passage(5 * place, 5 * place + 5, dusk if place >= 16 else (RED if place % 2 else BLUE))
+        Passage(5 * place, 5 * place + 5, RED if place % 2 else dusk if place >= 16 else BLUE)
         for place in range(24)
     ]
     clip = write_clip(tmp_path / "gate.mp4", passages, seconds=120, fps=5)

@@ -25,8 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from drifting import accuracy, hours, labels, sending
 from sightline.config import load_config
 from sightline.drift.samples import sweep_folder
@@ -204,11 +202,11 @@ def _write(path: Path, text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked for; 3 when there is an alarm."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     options = parse(arguments)
     try:
         return int(options.run(options))
-    except (ValueError, OSError, SightlineError, SQLAlchemyError) as error:
+    except (ValueError, OSError, SightlineError) as error:
         print(f"drift: {redact(error)}", file=sys.stderr)
         return 1
 

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlmodel import col
 
-from sightline.dialects import parse_url
 from sightline.entities import DriftWindow
+from sightline.errors import StoreUnavailable
+from sightline.readonly import Database, DatabaseState
 from sightline.tables import DriftWindowRow
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -56,8 +57,7 @@ def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
     """Every hour in the database that began at ``since`` or later, oldest first of each camera.
 
     Raises:
-        StoreError: the URL is of no known kind.
-        sqlalchemy.exc.SQLAlchemyError: the database is away, or is not Sightline's.
+        StoreUnavailable: the database cannot be read; the text says why.
     """
     row = DriftWindowRow
     names = (
@@ -73,9 +73,15 @@ def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
     query = sa.select(*(col(getattr(row, name)) for name in names))
     query = query.where(col(row.window_start) >= datetime.fromtimestamp(since, UTC))
     query = query.order_by(col(row.source), col(row.window_start), col(row.model_version))
-    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        found = [item._asdict() for item in connection.execute(query)]
+    database = Database(url)
+    condition = database.condition()
+    if condition.state is not DatabaseState.READY:
+        raise StoreUnavailable(f"{condition.problem} {condition.detail}".strip())
+    try:
+        with database.reading() as connection:
+            found = [item._asdict() for item in connection.execute(query)]
+    finally:
+        database.close()
     times = ("window_start", "window_end")
     return [DriftWindow(**{**item, **{name: item[name].timestamp() for name in times}}) for item in found]
 
