@@ -283,6 +283,9 @@ def test_a_fall_that_may_be_chance_asks_for_more_labels(tmp_path: Path) -> None:
     now = Labelled.read([labelled_set(tmp_path / "now", 0.8, pictures=12, seed=3)], tmp_path / "work2")
     found = accuracy.compare(base, now, Rule(least_pictures=10, least_boxes=5))
     assert (found["verdict"], found["difference"] <= -0.03, found["high"] >= 0) == ("unsure", True, True)
+    half = (found["high"] - found["low"]) / 2
+    assert found["pictures_to_tell"] == pytest.approx(12 * (half / 0.03) ** 2, abs=2)
+    assert found["pictures_to_tell"] > 100
     assert accuracy.compare(base, now, Rule())["verdict"] == "too few"
 
 

@@ -124,6 +124,8 @@ def _stretch_line(camera: str, stretch: Mapping[str, Any]) -> str:
     text += f"  mAP50 {stretch['map50']:.3f}  mAP50-95 {stretch['map50_95']:.3f}  {moved['verdict']}"
     if "difference" in moved:
         text += f" {moved['difference']:+.3f} ({moved['low']:+.3f} to {moved['high']:+.3f})"
+    if moved["verdict"] == "unsure":
+        text += f"; {moved['pictures_to_tell']} pictures on each side would tell"
     return text + (f" ({moved['why']})" if "why" in moved else "")
 
 

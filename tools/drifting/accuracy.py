@@ -7,6 +7,7 @@ figures. They begin at the served score floor, not at 0.001: compare them with e
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ru
         return {"verdict": "too few", "why": why}
     moved = bootstrap.difference(before, _precisions(matches, classes, draws, rule))
     fell = moved.value <= -rule.fall
+    half = (moved.high - moved.low) / 2
     return {
         "verdict": ("fallen" if moved.high < 0 else "unsure") if fell else "ok",
         "figure": rule.figure,
@@ -162,6 +164,8 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ru
         "difference": round(moved.value, 4),
         "low": round(moved.low, 4),
         "high": round(moved.high, 4),
+        # The interval narrows with the root of the pictures: so many a side make half of it a fall.
+        "pictures_to_tell": math.ceil(min(pictures) * (half / rule.fall) ** 2),
     }
 
 
