@@ -81,6 +81,7 @@ def site_of(config: Path, name: str) -> Site:
         confirm_s=camera.confirm_s,
         lost_s=camera.lost_s,
         blind_s=camera.blind_s,
+        blind_s=camera.blind_s,
     )
     return Site(name, camera.window_s, camera.classes, tracker, camera.lines, camera.zones)
 
@@ -101,7 +102,12 @@ class Watcher:
         self._windows = WindowCounter(site.name, site.window_s, classes=site.classes)
         self._windows.use_model(engine.class_names, "candidate")
         self._rules = Rules(
-            site.name, site.lines, site.zones, classes=site.classes, lost_s=site.tracker.lost_s
+            site.name,
+            site.lines,
+            site.zones,
+            classes=site.classes,
+            lost_s=site.tracker.lost_s,
+            blind_s=site.tracker.blind_s,
         )
         self._rules.use_model(engine.class_names)
         self._last = 0.0
