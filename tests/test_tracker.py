@@ -404,3 +404,17 @@ def test_the_judge_knows_a_perfect_and_a_useless_tracker():
     fresh = iter(range(10**6))
     useless = [(np.array([next(fresh) for _ in one.truth_ids]), one.truth_xyxy) for one in samples]
     assert bench.judge(samples, useless).idf1 < 0.1
+
+
+def test_a_second_box_of_the_same_object_makes_no_second_track():
+    # The network's NMS lets overlaps up to 0.7 pass; the weaker box jumps from side to side.
+    def world(now: float) -> Detections:
+        aside = 0.01 if round(now * 10) % 2 else -0.01
+        return boxes(person(0.5), person(0.5 + aside), score=[0.8, 0.6])
+
+    frames = run(Tracker(TrackerOptions()), world, seconds(10, 0, 3))
+    assert {int(one) for tracks in frames for one in tracks.ids} == {1}
+    apart = run(
+        Tracker(TrackerOptions()), lambda _: boxes(person(0.5), person(0.52), score=0.8), seconds(10, 0, 3)
+    )
+    assert len(confirmed_ids(apart)) == 2  # two people who overlap by less

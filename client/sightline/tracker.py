@@ -53,6 +53,7 @@ class TrackerOptions:
     max_distance: float = 2.0  # second chance: object sizes from the predicted place
     max_side_ratio: float = 2.0  # second chance: how much wider or higher the box may be
     class_penalty: float = 0.4  # overlap that a class the track was never seen with costs
+    twin_overlap: float = 0.6  # a box that overlaps a surer one of its class by this much is a second one
     duplicate_overlap: float = 0.8  # a box that overlaps a tracked one by this much starts no track
     motion: MotionModel = field(default_factory=MotionModel)
 
@@ -115,6 +116,7 @@ class Tracker:
             The tracks that have a box in this frame, by ascending id.
         """
         detections = detections.take(detections.scores >= self.options.low_score)
+        detections = _without_twins(detections, self.options.twin_overlap)
         self._pass_time(time)
         tracked, boxes = self._match(detections)
         self._correct(tracked, boxes, detections)
@@ -362,6 +364,23 @@ def _without(indices: Index, taken: Index) -> Index:
     """``indices`` less those ``taken``; for a few dozen of them cheaper than NumPy's set functions."""
     gone = set(taken.tolist())
     return np.array([index for index in indices.tolist() if index not in gone], np.intp)
+
+
+def _without_twins(detections: Detections, limit: float) -> Detections:
+    """Leave out boxes that overlap a surer one of their class by ``limit``: NMS at the network is for recall.
+
+    A box that is left out hides no other.
+    """
+    alike = iou_matrix(detections.xyxy, detections.xyxy) >= limit
+    alike &= detections.class_ids[:, None] == detections.class_ids
+    np.fill_diagonal(alike, False)
+    kept = np.ones(len(detections), bool)
+    if not alike.any():
+        return detections
+    for row in np.argsort(-detections.scores, kind="stable"):
+        if kept[row]:
+            kept[alike[row]] = False
+    return detections.take(kept)
 
 
 def _share_in_picture(xyxy: F64) -> F64:
