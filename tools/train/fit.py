@@ -1,6 +1,6 @@
 """Trains the bundled detector on generated pictures, with one process a core; goes on where it stopped.
 
-    python tools/train/fit.py DATA/train RUN --steps 12000
+    python tools/train/fit.py DATA/train RUN --steps 7300
 
 The processes see different pictures and average their gradients. What a step sees depends on the seed and
 the step alone, so a run that was stopped and resumed learns the same as one that was not.
@@ -178,13 +178,15 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=12_000)
-    parser.add_argument("--batch", type=int, default=8, help="crops of each process (default 8)")
+    parser.add_argument("--steps", type=int, default=7300)
+    parser.add_argument(
+        "--batch", type=int, default=6, help="crops of each process (default 6); of whole pictures a third"
+    )
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--whole-share", type=float, default=0.3, help="last part of the steps: whole pictures"
+        "--whole-share", type=float, default=0.46, help="last part of the steps: whole pictures"
     )
     parser.add_argument("--start-from", type=Path, help="checkpoint of another run to start from")
     options = Options(**vars(parser.parse_args()))
