@@ -81,7 +81,6 @@ def site_of(config: Path, name: str) -> Site:
         confirm_s=camera.confirm_s,
         lost_s=camera.lost_s,
         blind_s=camera.blind_s,
-        blind_s=camera.blind_s,
     )
     return Site(name, camera.window_s, camera.classes, tracker, camera.lines, camera.zones)
 
