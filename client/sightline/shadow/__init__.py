@@ -165,10 +165,10 @@ class Shadow:
 
     def close(self) -> None:
         """Write what was collected, and end."""
-        deadline_s = CONNECT_S if self._lossless else CLOSE_S
+        end_s = time.monotonic() + (CONNECT_S if self._lossless else CLOSE_S)
         with contextlib.suppress(queue.Full):  # the thread hangs; it is told by the process' end
-            self._queue.put(None, timeout=deadline_s)
-        self._thread.join(deadline_s)
+            self._queue.put(None, timeout=end_s - time.monotonic())
+        self._thread.join(max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():
             log.warning("camera %s: the shadow does not end; its last episode is lost", self._camera.name)
 
@@ -246,6 +246,9 @@ class Shadow:
             log.warning("camera %s: no shadow: %s", self._camera.name, problem)
 
     def _compare(self, item: _Item, frame: Frame, slot: int) -> None:
+        if self._info is None:  # lost since the frame was handed over
+            self._recorder.drop(slot, AWAY)
+            return
         started = time.perf_counter()
         try:
             found = self._ask(frame)
