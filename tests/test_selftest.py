@@ -54,6 +54,11 @@ def test_what_nobody_could_see_is_neither_missed_nor_extra() -> None:
     assert len(claimed.hidden) == 1
 
 
+def test_an_entry_that_says_it_was_not_seen_may_be_right_and_is_never_extra() -> None:
+    assert match([], [at(10, what="enter", hidden=True)], SPAN).extra == ()
+    assert len(match([at(10, what="enter")], [at(10, what="enter", hidden=True)], SPAN).pairs) == 1
+
+
 def test_outside_the_judged_span_nothing_is_missed_or_extra() -> None:
     found = match([at(1), at(3.5), at(28)], [at(2.8), at(0.1), at(29)], SPAN)
     assert ([t.time_s for t, _ in found.pairs], found.missed, found.extra) == ([3.5], (), ())

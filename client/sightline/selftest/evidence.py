@@ -24,6 +24,7 @@ class ClaimedEvent:
     event_time: float
     created_at: float
     value: float | None = None
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def claims(evidence: Evidence) -> list[Happening]:
             event.direction or event.kind,
             event.item_class,
             event.track_id,
+            hidden=event.unseen and event.kind != "crossing",
         )
         for event in evidence.events
         if event.kind in ("crossing", "enter", "leave")

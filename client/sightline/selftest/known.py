@@ -42,7 +42,8 @@ class Happening:
     Attributes:
         time_s: the scene's time.
         who: the actor's id, or the track's.
-        hidden: true ones: nobody could have seen it. Claimed ones: never.
+        hidden: true ones: nobody could have seen it. Claimed ones: the claim itself says that the entry or
+            exit was not seen, since a track began or was lost in the zone.
     """
 
     time_s: float

@@ -71,8 +71,9 @@ def match(
 ) -> Matched:
     """Pair claims with what was true at the same place, in the same direction, at most ``tolerance_s`` apart.
 
-    What lies outside ``span_s`` may be paired with something inside, but is neither missed nor extra. Hidden
-    ones are paired last, with claims that are left.
+    A claim that says itself that it was not seen may be right, and is never extra. What lies outside
+    ``span_s`` may be paired with something inside, but is neither missed nor extra. Hidden ones are paired
+    last, with claims that are left.
     """
     key = _key_with_class if by_class else _key
     truths, claims = _grouped(true, key), _grouped(claimed, key)
@@ -88,6 +89,7 @@ def _match_group(
     shown, hidden = [t for t in true if not t.hidden], [t for t in true if t.hidden]
     pairs, missed, left = _sweep(shown, claimed, tolerance_s)
     _, _, extra = _sweep(hidden, left, tolerance_s)
+    extra = [claim for claim in extra if not claim.hidden]
     within = [_within(missed, span_s), _within(extra, span_s), _within(hidden, span_s)]
     inside = tuple(pair for pair in pairs if span_s[0] <= pair[0].time_s <= span_s[1])
     return Matched(inside, *within)

@@ -16,7 +16,7 @@ def read_events(connection: Connection, source: str, since: datetime | None = No
     """Every event of a camera, by time; those from ``since`` on."""
     row = EventRow
     chosen = (row.kind, row.place, row.direction, row.item_class, row.track_id, row.event_time,
-              row.created_at, row.value)  # fmt: skip
+              row.created_at, row.value, row.unseen)  # fmt: skip
     query = sa.select(*(col(item) for item in chosen)).where(col(row.source) == source)
     if since is not None:
         query = query.where(col(row.event_time) >= since)
@@ -31,6 +31,7 @@ def read_events(connection: Connection, source: str, since: datetime | None = No
             event_time=item.event_time.timestamp(),
             created_at=item.created_at.timestamp(),
             value=item.value,
+            unseen=item.unseen,
         )
         for item in found
     ]
