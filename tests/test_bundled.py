@@ -196,3 +196,17 @@ def test_the_network_learns_what_it_is_shown():
         optimizer.step()
         told.append(float(value.detach()))
     assert told[-1] < told[0] / 3
+
+
+def test_training_goes_on_from_the_published_file():
+    torch = pytest.importorskip("torch", reason="torch is only for training: tools/train/requirements.in")
+    import network
+    import warm
+
+    pictures = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
+    model = network.Detector(len(generate.CLASSES))
+    warm.load(model, NETWORK, torch.from_numpy(pictures))
+    with torch.no_grad():
+        again = network.Exported(model.eval())(torch.from_numpy(pictures)).numpy()
+    (heads,) = session(onnx.load(NETWORK)).run(None, {"images": pictures})
+    np.testing.assert_allclose(again, heads, rtol=1e-3, atol=2e-2)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
+import warm
 from assign import Objects
 from dataset import NETWORK, Pictures, crop_example
 from generate import CLASSES
@@ -33,6 +34,7 @@ SAVE_EVERY, TELL_EVERY = 250, 50
 EMA_STEPS = 400.0  # the average reaches so far back, less at the start
 WARM_UP_STEPS = 200
 CLIP = 10.0
+SETTLING_PICTURES = 48  # that tell the normalisations of a network from ONNX what they see
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,10 @@ def fit(rank: int, options: Options) -> None:
     model = Detector(len(CLASSES)).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(_groups(model), lr=options.rate, betas=(0.9, 0.99))
-    step = resume(options, model, average, optimizer)
     pictures = Pictures(options.data)
+    step = resume(options, model, average, optimizer)
+    if step == 0 and options.start_from is not None:
+        start(options, model, average, pictures)
     began, parts = time.monotonic(), dict[str, float]()
     if rank == 0:
         print(f"{len(pictures)} pictures, from step {step}", flush=True)
@@ -156,7 +160,7 @@ def save(
 
 
 def resume(options: Options, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Take up the run's checkpoint, or start from another run's average; the step to go on with."""
+    """Take up the run's checkpoint; the step to go on with."""
     place = options.run / "checkpoint.pt"
     if place.is_file():
         state = torch.load(place, weights_only=True)
@@ -164,11 +168,19 @@ def resume(options: Options, model: nn.Module, average: nn.Module, optimizer: to
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
-    if options.start_from is not None:
-        state = torch.load(options.start_from, weights_only=True)
-        model.load_state_dict(state["average"])
-        average.load_state_dict(state["average"])
     return 0
+
+
+def start(options: Options, model: Detector, average: nn.Module, pictures: Pictures) -> None:
+    """Begin with what another run has learnt: its checkpoint's average, or the ONNX file made of it."""
+    if options.start_from.suffix == ".onnx":
+        random = np.random.default_rng(options.seed)
+        numbers = random.choice(len(pictures), SETTLING_PICTURES)
+        seen = np.stack([crop_example(pictures, int(n), CROP, random).picture for n in numbers])
+        warm.load(model, options.start_from, torch.from_numpy(seen).permute(0, 3, 1, 2).float().div_(255))
+    else:
+        model.load_state_dict(torch.load(options.start_from, weights_only=True)["average"])
+    average.load_state_dict(model.state_dict())
 
 
 def main() -> None:
@@ -188,7 +200,9 @@ def main() -> None:
     parser.add_argument(
         "--whole-share", type=float, default=0.46, help="last part of the steps: whole pictures"
     )
-    parser.add_argument("--start-from", type=Path, help="checkpoint of another run to start from")
+    parser.add_argument(
+        "--start-from", type=Path, help="checkpoint or ONNX file of another run to start from"
+    )
     options = Options(**vars(parser.parse_args()))
     options.run.mkdir(parents=True, exist_ok=True)
     (options.run / "processes").unlink(missing_ok=True)
