@@ -21,8 +21,8 @@ from sightline.config import json_schema, parse_config
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "client" / "sightline"
 
-#: The package from the bottom up. A module imports only from lines above its own; an indented line goes on with
-#: the one before.
+#: The package from the bottom up. A module imports only from lines above its own; an indented line
+#: goes on with the one before.
 LAYERS = """
 assignment backoff canaryoptions classes coverage driftoptions entities errors kalman numerics
 places processes redact rtspfeed shadowoptions signals stats tables
