@@ -9,7 +9,7 @@ import time
 
 from sightline.signals import on_signals
 
-STORM = 3000
+STORM = 1000
 
 
 def storm() -> None:
