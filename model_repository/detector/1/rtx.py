@@ -27,7 +27,8 @@ class TritonPythonModel:
         tensor = pb_utils.get_input_tensor_by_name(request, "frame")
         try:
             frames = tensor.as_numpy() if tensor.is_cpu() else from_dlpack(tensor.to_dlpack())
-            place_letterbox(picture_size(tuple(frames.shape[1:])), self.settings.network)  # refuses what cannot fit
+            # Refuses what cannot fit.
+            place_letterbox(picture_size(tuple(frames.shape[1:])), self.settings.network)
             return respond(pb_utils, self._boxes(self.engine.run(frames)))
         except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
             return refuse(pb_utils, error)
