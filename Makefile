@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train ultralytics demo test lint format bench lock clean
+.PHONY: train ultralytics demo test test-long lint format bench lock clean
 
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
 
-test: $(VENV)/.ready  ## every test
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV)/.ready  ## the tests, with the real parts
+	@$(BIN)/pytest -m "not long" $(ARGS)
+
+test-long: $(VENV)/.ready  ## load tests and the self-test as a whole: some minutes more
+	@$(BIN)/pytest -m long $(ARGS)
 
 lint: $(VENV)/.ready  ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -7,7 +7,7 @@ import io
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -33,6 +33,14 @@ from sightline.readonly import Database  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """The harness puts the app in the place of ``__main__``; processes started later would run it again."""
+    ours = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = ours
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from sightline.tritonserver import TritonServer
 ABOUT = {"dry_run": False, "date": "2026-01-01", "gpu": "L4", "machine": "x", "command": "y"}
 
 
+@pytest.mark.long
 @pytest.mark.triton
 @pytest.mark.skipif(has_gpu(), reason="this machine has a GPU: the dry run would measure on it")
 def test_the_dry_run_goes_through_every_step_and_invents_no_figure(tmp_path, capfd):

@@ -126,6 +126,7 @@ def test_only_one_of_cameras_and_fps_may_rise(capsys):
 # --- everything at once -------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.triton
 @pytest.mark.rtsp
 def test_a_comparison_runs_end_to_end(toy_repository, tmp_path, capsys):

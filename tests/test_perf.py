@@ -191,6 +191,7 @@ def test_a_chart_holds_every_finite_point():
 # --- the real program ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.triton
 def test_sweeps_by_both_transports_and_the_bound_on_the_real_server(toy_triton, tmp_path, capsys):
     clip = toy.write_clip(tmp_path / "clip.mp4", [toy.Passage(0, 2)], seconds=2)

@@ -18,6 +18,7 @@ from waiting import until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.triton,
     pytest.mark.rtsp,
     pytest.mark.skipif(not (ROOT / "models/sightline.onnx").is_file(), reason="no bundled detector"),

@@ -42,7 +42,8 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RtspServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+#: With Postgres it is a long one: tests/test_acceptance.py plays into both at once.
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 def database_url(request: pytest.FixtureRequest) -> str | None:
     return None if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
 

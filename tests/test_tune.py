@@ -166,6 +166,7 @@ def test_a_setting_that_cannot_be_tried_is_refused(tried, text, capsys):
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.triton
 def test_settings_are_found_on_the_real_server_and_what_is_written_serves(toy_repository, tmp_path):
     folder = tmp_path / "repository"
