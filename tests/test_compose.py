@@ -241,10 +241,10 @@ esac; done
 def fake_gpu(tmp_path, monkeypatch):
     """Trtexec and nvidia-smi as the builder calls them; the real ones need the container and its GPU."""
 
-    def put(gpu):
+    def put(gpu, capability="8.9"):
         for name, text in (
             ("trtexec", FAKE_TRTEXEC.format(log=shlex.quote(str(tmp_path / "calls")), gpu=gpu)),
-            ("nvidia-smi", f"#!/bin/sh\necho {gpu}, 8.9\n"),
+            ("nvidia-smi", f"#!/bin/sh\necho {gpu}, {capability}\n"),
         ):
             (tmp_path / "bin").mkdir(exist_ok=True)
             (tmp_path / "bin" / name).write_text(text)
@@ -281,6 +281,22 @@ def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
     build_engines.build(source, target, cache)
     assert len(calls(tmp_path)) == 6
     assert (target / "yolo" / "1" / "model.plan").read_text().startswith("plan H200")
+
+
+def test_an_fp8_network_is_refused_by_a_gpu_without_fp8_and_built_by_one_with(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    manifest = source / "yolo" / "1" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"precision": "fp8"}))
+    fake_gpu("A10", "8.6")
+    with pytest.raises(build_engines.BuildError, match=r"version 1 is FP8.* 8\.9 .*this GPU is A10, 8\.6"):
+        build_engines.build(source, target, cache)
+    assert not target.exists()
+    fake_gpu("H100", "9.0")
+    assert build_engines.build(source, target, cache) == 1
+    fake_gpu("RTX PRO 6000", "12.0")
+    assert build_engines.build(source, target, cache) == 1
 
 
 def test_settings_that_were_tuned_go_with_the_plans(tmp_path, fake_gpu):

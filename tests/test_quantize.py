@@ -1,4 +1,4 @@
-"""INT8 networks: near their FP32 source, exported and said so, and built by a TensorRT builder."""
+"""INT8 and FP8 networks: near their FP32 source, exported and said so, and built by a TensorRT builder."""
 
 import json
 
@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+import evaluate
 import export
 import graphs
 import halve
@@ -16,12 +17,14 @@ import qdq
 import quantize
 import repository
 import rtx
+from evaluation import compare
 from networks import NAMES, session
 from sightline.errors import ServerError
 from toy import Passage, write_clip
 
 SHAPE = (192, 320)
 DEPTH = 5  # layers between input and output
+CHANNELS = 16  # the fewest that FP8 convolutions have
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,8 @@ def deep(tmp_path_factory):
     rng = np.random.default_rng(1)
     nodes, weights, last = [], [], "pixels"
     for layer in range(DEPTH - 1):
-        channels = 3 if layer == 0 else 8
-        weight = rng.normal(0, 0.4, (8, channels, 3, 3)).astype(np.float32)
+        channels = 3 if layer == 0 else CHANNELS
+        weight = rng.normal(0, 0.3, (CHANNELS, channels, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(weight, f"w{layer}"))
         nodes += [
             helper.make_node("Conv", [last, f"w{layer}"], [f"c{layer}"], name=f"conv{layer}", pads=[1] * 4),
@@ -56,7 +59,7 @@ def deep(tmp_path_factory):
         ]
         last = f"m{layer}"
     for stride in (8, 16, 32):
-        weight = rng.normal(0, 0.05, (7, 8, stride, stride)).astype(np.float32)
+        weight = rng.normal(0, 0.05, (7, CHANNELS, stride, stride)).astype(np.float32)
         weights.append(numpy_helper.from_array(weight, f"h{stride}"))
         conv = helper.make_node(
             "Conv", [last, f"h{stride}"], [f"o{stride}"], name=f"head{stride}", strides=[stride, stride]
@@ -83,8 +86,22 @@ def int8(deep, pictures):
     return target, quantize.quantize_file(deep, target, [folder, clip], options)
 
 
-def test_layers_at_both_ends_stay_and_the_others_are_int8(int8):
-    target, done = int8
+@pytest.fixture(scope="module")
+def fp8(deep, pictures):
+    """The network in FP8, and what was done: its ends stay because FP8 has no such convolutions."""
+    target = deep.with_name("deep-fp8.onnx")
+    options = quantize.Options(shape=SHAPE, pictures=8, precision="fp8")
+    return target, quantize.quantize_file(deep, target, list(pictures), options)
+
+
+@pytest.fixture(scope="module", params=qdq.PRECISIONS)
+def quantised(request):
+    """Either of them."""
+    return request.getfixturevalue(request.param)
+
+
+def test_layers_at_both_ends_stay_and_the_others_are_quantised(quantised):
+    target, done = quantised
     model = onnx.load(target)
     onnx.checker.check_model(model, full_check=True)
     made_by = {name: node for node in model.graph.node for name in node.output}
@@ -93,14 +110,14 @@ def test_layers_at_both_ends_stay_and_the_others_are_int8(int8):
         for node in model.graph.node
         if node.op_type == "Conv"
     }
-    quantised = {name for name, kind in takes.items() if kind == "DequantizeLinear"}
-    assert quantised == {"conv1", "conv2", "conv3"}
+    assert {name for name, kind in takes.items() if kind == "DequantizeLinear"} == {"conv1", "conv2", "conv3"}
+    assert qdq.precision_of(model) == done["precision"]
     assert done["kept_in_floating_point"] == 4
     assert done["pictures"] == 6  # two pictures, and half of eight from the clip
 
 
-def test_int8_is_near_fp32_but_not_it(deep, int8, pictures):
-    target, _ = int8
+def test_it_is_near_fp32_but_not_it(deep, quantised, pictures):
+    target, _ = quantised
     options = quantize.Options(pictures=2)
     sent = next(quantize.pictures_of([pictures[1]], SHAPE, options))
     picture = quantize.numerics.network_input(sent)[None]
@@ -119,12 +136,12 @@ def test_the_same_pictures_give_the_same_digest_and_others_another(deep, int8, p
     assert again["calibration_sha256"] == done["calibration_sha256"] != other["calibration_sha256"]
 
 
-def test_an_exported_version_says_how_it_became_int8(int8, tmp_path):
-    source, done = int8
+def test_an_exported_version_says_how_it_was_quantised(quantised, tmp_path):
+    source, done = quantised
     target = tmp_path / "repository"
     version = export.export(export.Options(source, target, shape=SHAPE))
     manifest = repository.read_manifest(target, version)
-    assert (manifest["precision"], manifest["floating_point"]) == ("int8", "fp16")
+    assert (manifest["precision"], manifest["floating_point"]) == (done["precision"], "fp16")
     assert manifest["quantisation"] == json.loads(json.dumps(done))
     assert "TYPE_FP16" in (target / "yolo" / "config.pbtxt").read_text()
     kinds = {node.op_type for node in onnx.load(target / "yolo" / "1" / "engine.onnx").graph.node}
@@ -145,8 +162,8 @@ def test_the_processor_gets_unsigned_activations_that_mean_the_same(int8):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
-def test_int8_beside_fp16_has_no_cast_before_a_layer(int8):
-    model = network_source.read_source(int8[0], None).model
+def test_beside_fp16_no_cast_stands_before_a_layer(quantised):
+    model = network_source.read_source(quantised[0], None).model
     half = halve.halve(model)
     made_by = {name: node.op_type for node in half.graph.node for name in node.output}
     weights = [made_by.get(node.input[1], "weight") for node in half.graph.node if node.op_type == "Conv"]
@@ -158,17 +175,62 @@ def test_int8_beside_fp16_has_no_cast_before_a_layer(int8):
     assert np.abs(halved - whole).mean() < 0.05 * np.abs(whole).mean()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_tensorrt_builds_the_int8_network(precision, int8):
-    source = network_source.read_source(int8[0], None)
+def test_fp8_numbers_are_those_of_the_weights_rounded_to_four_bits(deep, fp8):
+    """E4M3 keeps three bits after the first: nothing is off by more than a sixteenth, but what is near 0."""
+    whole = numpy_helper.to_array(next(w for w in onnx.load(deep).graph.initializer if w.name == "w1"))
+    constants = {item.name: item for item in onnx.load(fp8[0]).graph.initializer}
+    numbers = numpy_helper.to_array(constants["w1_quantized"]).astype(np.float32)
+    scale = numpy_helper.to_array(constants["w1_scale"])[:, None, None, None]
+    assert np.abs(numbers).max(axis=(1, 2, 3)) == pytest.approx(448)  # each channel's range is used
+    np.testing.assert_allclose(numbers * scale, whole, rtol=1 / 16, atol=float(scale.max()) / 512)
+    activations = [node for node in onnx.load(fp8[0]).graph.node if node.op_type == "QuantizeLinear"]
+    assert {constants[node.input[2]].data_type for node in activations} == {qdq.FP8}
+
+
+def test_tensorrt_builds_it_and_fp8_only_for_gpus_that_have_it(quantised):
+    source = network_source.read_source(quantised[0], None)
     rows, columns = source.head.shape(*SHAPE, source.boxes)
-    network = graphs.Network(*SHAPE, end_to_end=False, rows=rows, columns=columns, precision=precision)
-    job = rtx.Job(export.engine_network(source.model, network), export.profiles(network)["yolo"])
+    jobs = {}
+    for precision, capability in (("fp32", None), ("fp16", None), ("fp16", "8.6"), ("fp16", "8.9")):
+        network = graphs.Network(*SHAPE, end_to_end=False, rows=rows, columns=columns, precision=precision)
+        model, shapes = export.engine_network(source.model, network), export.profiles(network)["yolo"]
+        jobs[f"{precision} {capability}"] = rtx.Job(model, shapes, capability=capability)
     try:
-        _, answers = rtx.build({"yolo": job})
+        _, answers = rtx.build(jobs)
     except ServerError as error:
         pytest.skip(str(error))
-    assert answers["yolo"]["bytes"] > 0, answers["yolo"]
+    refused = {name: " ".join(answer["errors"]) for name, answer in answers.items() if answer["errors"]}
+    if source.quantisation["precision"] == "int8":
+        assert refused == {}
+    else:
+        assert list(refused) == ["fp16 8.6"]
+        assert "HW-specific datatypes: fp8_e4m3" in refused["fp16 8.6"]
+
+
+def test_one_command_compares_every_precision_in_every_way(deep, fp8, pictures, tmp_path):
+    folder, clip = pictures
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "images").symlink_to(folder)
+    images = [{"id": at, "file_name": f"{at}.png", "width": 160, "height": 120} for at in range(2)]
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 60, 60], "area": 3600, "iscrowd": 0}
+    found = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "set" / "annotations.json").write_text(json.dumps(found))
+    command = [str(deep), "--data", str(tmp_path / "set"), "--report", str(tmp_path / "report")]
+    command += ["--shape", "192x320", "--calibrate", str(clip)]
+    options = evaluate.parse([*command, "--all"])
+    wanted, refused = compare.candidates(
+        {"deep": dict.fromkeys(compare.PRECISIONS)}, options.precision, options.through
+    )
+    assert len(wanted) == 10
+    assert set(refused) == {"fp16 served", "fp16 ensemble"}  # the others are measured, these cannot be here
+    assert evaluate.main([*command, "--precision", ",".join(compare.PRECISIONS)]) == 0
+    written = json.loads((tmp_path / "report" / "report.json").read_text())
+    labels = [f"{precision} engine" for precision in compare.PRECISIONS]
+    assert [run["label"] for run in written["runs"]] == labels
+    assert list(written["differences"]) == labels[1:]
+    assert len({run["model_sha256"] for run in written["runs"]}) == 3  # FP16 is made of the FP32 file
+    with pytest.raises(compare.EvaluationError, match="is fp8 and cannot be run as int8"):
+        compare.bare.BareEngine.load(fp8[0], "int8", SHAPE)
 
 
 def test_what_cannot_be_quantised_is_refused(deep, int8, pictures, tmp_path):

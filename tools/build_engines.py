@@ -27,6 +27,7 @@ FORMS = {"ensemble": STEPS, "fused": (*STEPS, "detector")}
 FUSED = Path("detector/configs/fused.pbtxt")
 TRTEXEC = ("trtexec", "/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")
 TIMEOUT_S = 1800
+FP8_FROM = (8, 9)  # compute capability: Ada, Hopper and newer
 
 
 class BuildError(RuntimeError):
@@ -47,13 +48,14 @@ def build(
             steps. What serves is the server's --model-config-name.
 
     Raises:
-        BuildError: there is no network, no GPU, no trtexec, or a plan failed.
+        BuildError: there is no network, no GPU, no trtexec, the GPU lacks the precision, or a plan failed.
     """
     if version is None:
         version, serving = newest(source), chosen(target)
         if serving not in {None, version} and (source / "yolo" / str(serving)).is_dir():
             build(source, target, cache, serving, form=form)  # a new TensorRT or GPU needs new plans, too
     trtexec, machine = find_trtexec(), gpu()
+    check_precision(source / "yolo" / str(version) / "manifest.json", machine)
     machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
     tuned = tuned_configs(source, form)
     one_plan = any(
@@ -123,6 +125,25 @@ def gpu() -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"no GPU to be seen ({error}): is the container given one?") from error
     return done.stdout.splitlines()[0].strip()
+
+
+def check_precision(manifest: Path, machine: str) -> None:
+    """Refuse a network whose precision this GPU does not compute in, before TensorRT does so in its words.
+
+    Args:
+        manifest: as tools/export.py left it.
+        machine: name and compute capability, as :func:`gpu` gives them.
+
+    Raises:
+        BuildError: the network is FP8 and the GPU older than Ada.
+    """
+    precision = json.loads(manifest.read_text()).get("precision") if manifest.is_file() else None
+    found = re.search(r"(\d+)\.(\d+)$", machine)
+    if precision == "fp8" and found and (int(found[1]), int(found[2])) < FP8_FROM:
+        raise BuildError(
+            f"version {manifest.parent.name} is FP8, which needs compute capability 8.9 (Ada, Hopper) "
+            f"or newer; this GPU is {machine}: export the network in FP16 or INT8, or name another --version"
+        )
 
 
 def tensorrt_version(trtexec: str) -> str:

@@ -3,7 +3,7 @@
     python tools/evaluate.py yolov8n.onnx --data ../shared/coco128
     python tools/evaluate.py --repository model_repository --version 3 --data DIR --record
     python tools/evaluate.py yolov8n.onnx --data DIR --report artifacts/accuracy \\
-        --precision fp32,fp16,int8 --calibrate PICTURES --through engine,served,ensemble
+        --all --calibrate PICTURES
     python tools/evaluate.py old.onnx new.onnx --video site.mp4 --report artifacts/agreement
 
 The first two forms give one figure, measured through everything that serves a network: every picture goes
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import export
+import qdq
 import quantize
 import repository
 from evaluation import agree, compare, report
@@ -146,15 +147,16 @@ def agreement(options: argparse.Namespace, command: str) -> Path:
 
 
 def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
-    """Model's name → precision → file; INT8 is made here when there are calibration pictures."""
-    files = {}
+    """Model's name → precision → file; INT8 and FP8 are made here when there are calibration pictures."""
+    files: dict[str, dict[str, Path]] = {}
     for path in options.models:
-        quantised = None
-        if options.calibrate and "int8" in options.precision:
-            quantised = work / f"{path.stem}-int8.onnx"
-            quantize.quantize_file(path, quantised, options.calibrate, quantize.Options(shape=options.shape))
-        name = path.stem if path.stem not in files else str(path)
-        files[name] = compare.files_of(path, quantised)
+        found = compare.files_of(path)
+        for precision in qdq.PRECISIONS if options.calibrate and "fp32" in found else ():
+            if precision in options.precision:
+                found[precision] = work / f"{path.stem}-{len(files)}-{precision}.onnx"
+                how = quantize.Options(shape=options.shape, precision=precision)
+                quantize.quantize_file(path, found[precision], options.calibrate, how)
+        files[path.stem if path.stem not in files else str(path)] = found
     return files
 
 
@@ -200,7 +202,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     more.add_argument(
         "--through", type=_words(compare.THROUGH), default=["engine"], metavar="engine,served,…"
     )
-    more.add_argument("--calibrate", type=Path, nargs="+", default=[], help="pictures or videos for INT8")
+    more.add_argument("--all", action="store_true", help="every --precision and every way --through")
+    more.add_argument(
+        "--calibrate", type=Path, nargs="+", default=[], help="pictures or videos for INT8 and FP8"
+    )
     more.add_argument("--url", nargs="+", default=[], metavar="HOST:PORT[/MODEL]", help="servers that run")
     agree.add_options(parser)
     return _checked(parser, parser.parse_args(arguments))
@@ -219,6 +224,8 @@ def _checked(parser: argparse.ArgumentParser, given: argparse.Namespace) -> argp
             given.models = [given.repository / "yolo" / str(given.version) / "model.onnx"]
     elif given.record:
         parser.error("--record needs --repository and --version, not a model file")
+    if given.all:
+        given.precision, given.through = compare.PRECISIONS, compare.THROUGH
     given.shape = given.shape or (agree.SHAPE if given.video else SHAPE)
     if given.report is None and (len(given.models) > 1 or given.url):
         parser.error("several models or a server are compared: give --report DIR")

@@ -97,8 +97,8 @@ def describe(
         "output_shape": [network.rows, network.columns],
         "network_height": network.height,
         "network_width": network.width,
-        "precision": "int8" if source.quantisation else network.precision,
-        "floating_point": network.precision,  # of what is not INT8, and of the pictures between the steps
+        "precision": source.quantisation["precision"] if source.quantisation else network.precision,
+        "floating_point": network.precision,  # of the rest, and of the pictures between the steps
         "quantisation": source.quantisation,
         "score_floor": options.score_floor,
         "opset": opset,
@@ -223,7 +223,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         "--precision",
         choices=["fp16", "fp32"],
         default="fp16",
-        help="of the GPU's plan, but for what is INT8",
+        help="of the GPU's plan, but for what is INT8 or FP8",
     )
     parser.add_argument("--labels", type=Path, help="class names, one a line, instead of the source's own")
     parser.add_argument("--score-floor", type=_score, default=SCORE_FLOOR, help=f"default {SCORE_FLOOR}")

@@ -51,7 +51,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 def _check_scales(model: onnx.ModelProto) -> None:
     opset = next(item.version for item in model.opset_import if item.domain in {"", "ai.onnx"})
     if opset < FP16_SCALES and any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise NotHalved(f"INT8 beside FP16 needs operator set {FP16_SCALES}, this network has {opset}")
+        raise NotHalved(f"INT8 or FP8 beside FP16 needs operator set {FP16_SCALES}, this network has {opset}")
 
 
 def _half_nodes(graph: onnx.GraphProto) -> set[int]:
@@ -71,7 +71,7 @@ def _half_nodes(graph: onnx.GraphProto) -> set[int]:
             half.add(index)
             wanted.update(name for name in node.input if name in data)
     fed = {name for index in half for name in graph.node[index].input}
-    # Weights in INT8: their scales become FP16, so that no cast stands between them and their layer.
+    # Quantised weights: their scales become FP16, so that no cast stands between them and their layer.
     quantised = {i for i, node in enumerate(graph.node) if node.op_type == "DequantizeLinear"} - on_way
     return half | {index for index in quantised if fed.intersection(graph.node[index].output)}
 

@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 import heads
 import packed
+import qdq
 
 #: Where tools/quantize.py leaves in a file what it has done.
 QUANTISATION = "sightline.quantisation"
@@ -36,7 +37,7 @@ class Source:
     head: heads.Head
     boxes: int  # of an end-to-end head
     licence: str
-    quantisation: dict[str, Any] | None  # how it became INT8; None: it is in floating point
+    quantisation: dict[str, Any] | None  # how it became INT8 or FP8; None: it is in floating point
 
 
 def read_source(path: Path, labels: Path | None) -> Source:
@@ -70,11 +71,12 @@ def read_source(path: Path, labels: Path | None) -> Source:
 
 
 def quantisation_of(model: onnx.ModelProto) -> dict[str, Any] | None:
-    """What tools/quantize.py says of an INT8 network (QDQ); ``{"by": "unknown"}`` of others' work."""
-    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    """What tools/quantize.py says of a network (QDQ), or ``"by": "unknown"``; and its precision."""
+    precision = qdq.precision_of(model)
+    if precision is None:
         return None
     found = {item.key: item.value for item in model.metadata_props}.get(QUANTISATION)
-    return dict(json.loads(found)) if found else {"by": "unknown"}
+    return (dict(json.loads(found)) if found else {"by": "unknown"}) | {"precision": precision}
 
 
 def names_of(metadata: dict[str, str]) -> tuple[str, ...]:

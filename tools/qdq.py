@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+FP8 = TensorProto.FLOAT8E4M3FN
+#: The largest number of each precision: what the end of a tensor's range becomes.
+LARGEST = {"int8": 127.0, "fp8": 448.0}
+PRECISIONS = tuple(LARGEST)
+KINDS = {"QuantizeLinear", "DequantizeLinear"}
+
+
+def precision_of(model: onnx.ModelProto) -> str | None:
+    """``int8`` or ``fp8``, by the type that the graph quantises to; None: it is in floating point."""
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return None
+    return "fp8" if any(item.data_type == FP8 for item in model.graph.initializer) else "int8"
+
+
+def float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """A symmetric INT8 network as FP8 (E4M3): the same places, ranges and scales' axes, other numbers.
+
+    Args:
+        model: operator set 19 or newer; weights are quantised, biases are not.
+        weights: FP32 weights, by the name of their quantised form.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    constants = {item.name: item for item in graph.initializer}
+    numbers = helper.tensor_dtype_to_np_dtype(FP8)
+    nodes = [node for node in graph.node if node.op_type in KINDS]
+    for name in {node.input[1] for node in nodes}:
+        scale = numpy_helper.to_array(constants[name]) * np.float32(LARGEST["int8"] / LARGEST["fp8"])
+        constants[name].CopyFrom(numpy_helper.from_array(scale, name))
+    for name in {node.input[2] for node in nodes}:
+        zero = np.zeros(tuple(constants[name].dims), numbers)
+        constants[name].CopyFrom(numpy_helper.from_array(zero, name))
+    for name, by in {(node.input[0], node.input[1]) for node in nodes if node.input[0] in constants}:
+        values = numpy_helper.to_array(weights[name])
+        scale = numpy_helper.to_array(constants[by]).reshape(-1, *[1] * (values.ndim - 1))
+        most = LARGEST["fp8"]  # NumPy makes NaN of what is beyond it, QuantizeLinear does not
+        rounded = np.clip(values / scale, -most, most).astype(numbers)
+        constants[name].CopyFrom(numpy_helper.from_array(rounded, name))
+    del graph.value_info[:]
+    return result
 
 
 def unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -19,7 +63,7 @@ def unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = {item.name: item for item in graph.initializer}
     moved: set[str] = set()
     for node in graph.node:
-        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} and node.input[0] not in constants:
+        if node.op_type in KINDS and node.input[0] not in constants:
             moved.add(node.input[2] if len(node.input) > 2 else "")
     for name in moved & set(constants):
         zero = constants[name]

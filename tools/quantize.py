@@ -1,13 +1,14 @@
-"""An FP32 network into an INT8 one, by calibration pictures.
+"""An FP32 network into an INT8 or FP8 one, by calibration pictures.
 
     python tools/quantize.py yolov8n.onnx yolov8n-int8.onnx --calibrate PICTURES site.mp4
+    python tools/quantize.py yolov8n.onnx yolov8n-fp8.onnx --calibrate PICTURES --precision fp8
     python tools/export.py yolov8n-int8.onnx
 
 ONNX Runtime's static quantisation writes QuantizeLinear and DequantizeLinear into the graph (QDQ): the same
-file runs in INT8 in ONNX Runtime, in OpenVINO and, as explicit quantisation, in TensorRT. Convolutions take
-INT8 (symmetric; weights by channel); what lies between them stays in floating point, and so do the first and
-last layers that --first and --last name. Pictures go the way of a camera's frame: decoded by PyAV, scaled to
-fit, I420, letterboxed.
+file runs in ONNX Runtime, in OpenVINO and, as explicit quantisation, in TensorRT. Convolutions take INT8, or
+FP8 (E4M3) in the same places with the same ranges (symmetric; weights by channel); what lies between them
+stays in floating point, and so do the first and last layers that --first and --last name. Pictures go the way
+of a camera's frame: decoded by PyAV, scaled to fit, I420, letterboxed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -34,17 +36,20 @@ from av.video.reformatter import VideoReformatter
 import export
 import halve
 import network_source
+import qdq
 from evaluation.cocoset import EvaluationError, scaled_i420
 from sightline import numerics
 from sightline.entities import ClockSource, Frame
 from sightline.picture import YuvPicture
 
 PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-SMALLEST_RANGE = 0.016  # of a tensor: its scale over 254 steps is a normal FP16 number
+SMALLEST_SCALE = 6.3e-5  # of a tensor: a normal FP16 number
+#: TensorRT's FP8 convolutions want so many channels on both sides, and no larger kernels (in weights).
+FP8_CHANNELS, FP8_KERNEL = 16, 32
 
 
 class NotQuantised(ValueError):
-    """The network cannot be made INT8; the text says why."""
+    """The network cannot be quantised; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +60,18 @@ class Options:
         shape: height and width of the network at which activations are looked at.
         pictures: how many are taken, evenly from all that are given.
         first, last: so many layers from the input, and up to the output, stay in floating point.
+        precision: of :data:`qdq.PRECISIONS`.
     """
 
     shape: tuple[int, int] = (384, 640)
     pictures: int = 64
     first: int = 0
     last: int = 0
+    precision: str = "int8"
 
 
 def quantize_file(source: Path, target: Path, given: Sequence[Path], options: Options) -> dict[str, Any]:
-    """Write the INT8 network; gives what was done, which is in the file's metadata, too.
+    """Write the quantised network; gives what was done, which is in the file's metadata, too.
 
     Raises:
         NotQuantised: there are no pictures, or nothing in the network can be quantised.
@@ -121,8 +128,8 @@ def _decoded(path: Path, most: int) -> Iterator[Frame]:
 def _quantized(
     model: onnx.ModelProto, pictures: Sequence[numerics.U8], options: Options
 ) -> tuple[onnx.ModelProto, int]:
-    """The QDQ network, and how many of its convolutions are not INT8."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    """The QDQ network, and how many of its convolutions are not quantised."""
+    from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, _quiet():
@@ -134,29 +141,43 @@ def _quantized(
         layers = [node.name for node in prepared.graph.node if node.op_type == "Conv"]
         if len(kept) == len(layers):
             raise NotQuantised(
-                f"none of its {len(layers)} convolutions would be INT8: lower --first and --last"
+                f"none of its {len(layers)} convolutions would be {options.precision.upper()}: "
+                "lower --first and --last"
             )
-        quantize_static(
-            str(plain),
-            str(made),
-            _reader(pictures),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=sorted(kept),
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": True,  # TensorRT has no zero points
-                "WeightSymmetric": True,
-                "QuantizeBias": False,  # TensorRT takes biases in floating point
-                "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
-                "MinimumRealRange": SMALLEST_RANGE,
-                "CalibMovingAverage": True,  # the mean of the pictures' ranges, not the range of the oddest
-            },
-        )
-        return _tidied(onnx.load(made)), len(kept)
+        _quantize_static(plain, made, pictures, kept, options)
+        quantised = _tidied(onnx.load(made))
+    if options.precision == "fp8":
+        weights = {item.name + TENSOR_NAME_QUANT_SUFFIX: item for item in prepared.graph.initializer}
+        quantised = qdq.float8(quantised, weights)
+    return quantised, len(kept)
+
+
+def _quantize_static(
+    plain: Path, made: Path, pictures: Sequence[numerics.U8], kept: set[str], options: Options
+) -> None:
+    """Write the network in INT8, its ranges as wide as the precision that it is for wants them."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    quantize_static(
+        str(plain),
+        str(made),
+        _reader(pictures),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv"],
+        nodes_to_exclude=sorted(kept),
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={
+            "ActivationSymmetric": True,  # TensorRT has no zero points
+            "WeightSymmetric": True,
+            "QuantizeBias": False,  # TensorRT takes biases in floating point
+            "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
+            "MinimumRealRange": 2 * qdq.LARGEST[options.precision] * SMALLEST_SCALE,
+            "CalibMovingAverage": True,  # the mean of the pictures' ranges, not the range of the oddest
+        },
+    )
 
 
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -182,10 +203,23 @@ def _kept(graph: onnx.GraphProto, options: Options) -> set[str]:
         if node.op_type == "Conv"
         and (
             not halve.is_weighted(node, weights)
+            or (options.precision == "fp8" and not _fits_fp8(weights.get(node.input[1])))
             or from_input.get(index, 0) <= options.first
             or to_output.get(index, 0) <= options.last
         )
     }
+
+
+def _fits_fp8(weight: onnx.TensorProto | None) -> bool:
+    """Whether TensorRT has FP8 convolutions with weights of this shape."""
+    if weight is None:
+        return False
+    outputs, inputs, *kernel = weight.dims
+    return (
+        min(outputs, inputs) >= FP8_CHANNELS
+        and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
+        and math.prod(kernel) <= FP8_KERNEL
+    )
 
 
 def _layers_passed(
@@ -238,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add, default = parser.add_argument, Options()
     add("source", type=Path, help="FP32 network (.onnx)")
-    add("target", type=Path, help="where the INT8 network shall be (.onnx)")
+    add("target", type=Path, help="where the quantised network shall be (.onnx)")
+    add("--precision", choices=qdq.PRECISIONS, default=default.precision)
     add("--calibrate", type=Path, nargs="+", required=True, help="pictures, videos, or folders of pictures")
     add("--shape", type=export.parse_shape, default=default.shape, metavar="HxW", help="default: 384x640")
     add("--pictures", type=int, default=default.pictures, help=f"how many (default: {default.pictures})")
@@ -251,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"quantize: {error}", file=sys.stderr)
         return 1
-    print(f"{target}: {done['pictures']} pictures, {done['kept_in_floating_point']} convolutions not in INT8")
+    print(f"{target}: {done['pictures']} pictures, {done['kept_in_floating_point']} convolutions not in it")
     return 0
 
 

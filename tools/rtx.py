@@ -48,6 +48,7 @@ class Job:
     model: onnx.ModelProto | Path
     shapes: Shapes
     engine: Path | None = None  # where the engine shall go
+    capability: str | None = None  # compute capability, such as 8.6; None: as many as can run it
 
 
 def build(jobs: Mapping[str, Job]) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -85,7 +86,8 @@ def _asked(job: Job, path: Path) -> dict[str, Any]:
     else:
         onnx.save(job.model, path)
     shapes = {name: [list(shape) for shape in three] for name, three in job.shapes.items()}
-    return {"onnx": str(path), "shapes": shapes, "engine": str(job.engine) if job.engine else None}
+    engine = str(job.engine) if job.engine else None
+    return {"onnx": str(path), "shapes": shapes, "engine": engine, "capability": job.capability}
 
 
 def parts(source: onnx.ModelProto, network: graphs.Network, score_floor: float) -> dict[str, Job]:

@@ -1,7 +1,8 @@
 """Parses and builds ONNX graphs by TensorRT-RTX, ahead of time and without a GPU; run in its own environment.
 
-Reads a JSON list of {"onnx": path, "shapes": {input: [least, usual, most]}, "engine": path or null} from
-stdin; prints {"version", "built"}: {"parsed", "errors", "bytes", "outputs": {name: [type, sides…]}} of each.
+Reads a JSON list of {"onnx": path, "shapes": {input: [least, usual, most]}, "engine": path or null,
+"capability": compute capability of the only GPU to build for, or null} from stdin; prints {"version",
+"built"}: {"parsed", "errors", "bytes", "outputs": {name: [type, sides…]}} of each.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     for name, three in job["shapes"].items():
         shapes.set_shape(name, *three)
     config.add_optimization_profile(shapes)
+    if job.get("capability"):
+        config.num_compute_capabilities = 1
+        wanted = getattr(trt.ComputeCapability, "SM" + job["capability"].replace(".", ""))
+        config.set_compute_capability(wanted, 0)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         return {"parsed": True, "errors": log.errors or ["no engine, no reason given"]}

@@ -21,7 +21,8 @@ from sightline.entities import Detections
 WHAT_IS_RUN = {
     "fp32": "ONNX Runtime, FP32 throughout",
     "fp16": "ONNX Runtime; emulated: FP16 weights, every result of the FP16 part rounded, sums in FP32",
-    "int8": "ONNX Runtime, INT8 kernels of the quantised graph (QDQ), what is not quantised in FP32",
+    "int8": "ONNX Runtime; weights and activations rounded to INT8 by the graph (QDQ), sums in FP32",
+    "fp8": "ONNX Runtime; weights and activations rounded to FP8 (E4M3) by the graph (QDQ), sums in FP32",
 }
 
 
@@ -42,15 +43,19 @@ class BareEngine:
 
     @staticmethod
     def load(path: Path, precision: str, shape: tuple[int, int], labels: Path | None = None) -> BareEngine:
-        """Read a file as ``fp32``, ``fp16`` (emulated) or ``int8`` (the file is quantised already).
+        """Read a file as ``fp32``, ``fp16`` (emulated), or as what it is quantised to.
 
         Raises:
             EvaluationError: the file cannot be run so.
             SourceUnusable: the file is no network with a known head.
         """
         source = network_source.read_source(path, labels)
-        if (precision == "int8") != bool(source.quantisation):
-            raise EvaluationError(f"{path.name} cannot be run as {precision}: tools/quantize.py makes INT8")
+        is_now = source.quantisation["precision"] if source.quantisation else "fp32"
+        if is_now != ("fp32" if precision == "fp16" else precision):
+            raise EvaluationError(
+                f"{path.name} is {is_now} and cannot be run as {precision}: "
+                "tools/quantize.py makes INT8 and FP8 from FP32"
+            )
         height, width = network_source.network_shape(source.model, shape)
         model = source.model
         if precision == "fp16":

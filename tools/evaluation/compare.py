@@ -14,11 +14,12 @@ import onnx
 import export
 import halve
 import network_source
+import qdq
 from evaluation import bare, bootstrap, matching, metrics, served
 from evaluation.cocoset import CocoSet, EvaluationError
 from sightline.config import Transport
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", *qdq.PRECISIONS)
 THROUGH = ("engine", "served", "ensemble")
 NOT_SERVED = (
     "the server of a machine without a GPU has no FP16 arithmetic, and an emulation would say nothing of it: "
@@ -31,7 +32,7 @@ class Candidate:
     """What one run measures.
 
     Attributes:
-        path: the file that is run: FP32 for ``fp32`` and ``fp16``, quantised for ``int8``.
+        path: the file that is run: FP32 for ``fp32`` and ``fp16``, quantised for the others.
         through: ``engine`` (no server), ``served`` (one process) or ``ensemble`` (three steps).
     """
 
@@ -97,7 +98,7 @@ def run(candidate: Candidate, data: CocoSet, shape: tuple[int, int], transport: 
         with served.serve(candidate.path, shape, transport, ensemble=whole) as detector:
             rows, ms, network, said = through_server(detector, data)
         steps = "three steps as an ensemble" if whole else "one process"
-        quantised = " the quantised graph," if candidate.precision == "int8" else ""
+        quantised = " the quantised graph," if candidate.precision in qdq.PRECISIONS else ""
         what = f"real Triton, OpenVINO,{quantised} {steps}, {said}"
     return Run(candidate, what, rows, size_bytes(candidate), ms, network)
 
@@ -130,12 +131,10 @@ def size_bytes(candidate: Candidate) -> int:
     return len(halve.halve(onnx.load(candidate.path)).SerializeToString())
 
 
-def files_of(path: Path, quantised: Path | None) -> dict[str, Path]:
-    """Precision → file: one FP32 file serves FP32 and FP16."""
-    if network_source.read_source(path, None).quantisation:
-        return {"int8": path}
-    files = {"fp32": path, "fp16": path}
-    return files | {"int8": quantised} if quantised else files
+def files_of(path: Path) -> dict[str, Path]:
+    """Precision → file: one FP32 file serves FP32 and FP16, a quantised one its own precision alone."""
+    quantisation = network_source.read_source(path, None).quantisation
+    return {quantisation["precision"]: path} if quantisation else {"fp32": path, "fp16": path}
 
 
 def describe(
