@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -201,6 +202,8 @@ def test_pictures_are_kept_by_consent_alone_and_few(tmp_path: Path, consent: boo
     assert len(pictures) == len(head.pictures) == (2 if consent else 0)
     if consent:
         assert pictures[0].read_bytes()[:2] == b"\xff\xd8"
+        assert {stat.S_IMODE(path.stat().st_mode) for path in pictures} == {0o600}, "they show people"
+        assert stat.S_IMODE(pictures[0].parent.stat().st_mode) == 0o700
         assert [picture["time"] for picture in head.pictures] == [START, START + 2], "not twice the same"
         assert head.pictures[0]["what"] == "person 0.90 is car 0.90"
         Shadow(camera(tmp_path), candidate).close()  # consent is withdrawn

@@ -85,8 +85,8 @@ class Samples:
         """Write a picture and what was found in it, in the place of the one that stood there."""
         stem = f"{_stamp(captured)}Z-{stratum}"
         path = self._folder / f"{stem}.jpg"
-        _write(path, jpeg)
-        _write(path.with_suffix(".json"), (json.dumps(found, separators=(",", ":")) + "\n").encode())
+        write_private(path, jpeg)
+        write_private(path.with_suffix(".json"), (json.dumps(found, separators=(",", ":")) + "\n").encode())
         kept = self._ledger["strata"][stratum]["kept"]
         if place < len(kept):
             if kept[place] != stem:
@@ -129,7 +129,7 @@ class Samples:
         )
 
     def _write_ledger(self) -> None:
-        _write(self._folder / LEDGER, (json.dumps(self._ledger) + "\n").encode())
+        write_private(self._folder / LEDGER, (json.dumps(self._ledger) + "\n").encode())
 
 
 def read_samples(folder: Path) -> Iterator[Sample]:
@@ -202,7 +202,7 @@ def _delete(path: Path) -> None:
     path.with_suffix(".json").unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """In one piece, readable by its owner alone."""
     draft = path.with_name(f"{path.name}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

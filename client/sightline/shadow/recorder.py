@@ -12,6 +12,7 @@ from pathlib import Path
 from sightline.config import DAY_S, Camera
 from sightline.drift import blur
 from sightline.drift.jpeg import encode
+from sightline.drift.samples import write_private
 from sightline.entities import U8, ModelInfo
 from sightline.shadow import pictures
 from sightline.shadow.compare import Difference, compare, name_of
@@ -159,6 +160,7 @@ class Recorder:
     def _write(self, stretch: _Stretch, void: str) -> None:
         start = stretch.times[0] if stretch.times else stretch.slot * self._options.episode_s
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
         stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         live, candidate = stretch.models or (None, None)
         head = Head(
@@ -187,7 +189,7 @@ class Recorder:
             name = f"{stem}-{number}.jpg"
             hidden = self._blurred(i420, pair, stretch.names)
             joined = pictures.side_by_side(hidden, pair.live, pair.candidate, difference)
-            (self._folder / name).write_bytes(encode(pictures.full_range(joined)))
+            write_private(self._folder / name, encode(pictures.full_range(joined)))
             what = pictures.describe(pair.live, pair.candidate, difference, stretch.names)
             kept.append(
                 {"file": name, "time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
