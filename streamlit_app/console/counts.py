@@ -230,19 +230,12 @@ def _show_table(view: View, connection: Connection, choice: Choice, watched: lis
         },
     )
     note = f"The newest {TABLE_ROWS} rows; the CSV has all. " if len(rows) > TABLE_ROWS else ""
-    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
-    line.html(
-        f'<div class="sl-caption">{note}Times in {safe(view.zone.key)}; unknown: not watched. '
-        f"{SUM_NOTE}</div>"
-    )
+    note += f"Times in {safe(view.zone.key)}; unknown: not watched. {SUM_NOTE}"
     start = datetime.fromtimestamp(choice.span.start, UTC)
-    line.download_button(
-        "CSV",
-        data=lambda: csv_of(view.database, choice),
-        file_name=f"sightline-counts-{start:%Y%m%dT%H%MZ}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
+    look.table_foot(
+        note,
+        lambda: csv_of(view.database, choice),
+        f"sightline-counts-{start:%Y%m%dT%H%MZ}.csv",
         key="download_csv",
-        help="UTC, columns as in the database, and coverage.",
+        columns="as in the database, and coverage",
     )

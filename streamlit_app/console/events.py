@@ -130,21 +130,15 @@ def _show_table(view: View, connection: Connection, wanted: Wanted) -> None:
     frame = pd.DataFrame([_line(view, row) for row in rows[:TABLE_ROWS]])
     st.dataframe(frame, key="events_table", hide_index=True, height=440, placeholder="")
     note = f"The newest {TABLE_ROWS} events; the CSV has all. " if len(rows) > TABLE_ROWS else ""
-    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
-    line.html(
-        f'<div class="sl-caption">{note}Times in {safe(view.zone.key)}. Unseen: the passage itself was not '
-        "seen; the track began or ended there.</div>"
-    )
+    note += f"Times in {safe(view.zone.key)}. Unseen: the passage itself was not seen; "
+    note += "the track began or ended there."
     start = datetime.fromtimestamp(wanted.span.start, UTC)
-    line.download_button(
-        "CSV",
-        data=lambda: csv_of(view.database, wanted),
-        file_name=f"sightline-events-{start:%Y%m%dT%H%MZ}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
+    look.table_foot(
+        note,
+        lambda: csv_of(view.database, wanted),
+        f"sightline-events-{start:%Y%m%dT%H%MZ}.csv",
         key="download_events_csv",
-        help="UTC, columns as in the database.",
+        columns="as in the database",
     )
 
 

@@ -124,6 +124,30 @@ def table(head: str, body: str) -> str:
     )
 
 
+def table_foot(note: str, csv: Callable[[], bytes], file_name: str, *, key: str, columns: str) -> None:
+    """What stands under a table of rows: a note at the left, all rows as CSV at the right.
+
+    Args:
+        note: HTML.
+        csv: makes the file's content, once it is asked for.
+        file_name: as the browser saves it.
+        key: of the button.
+        columns: which the CSV has, for the button's help.
+    """
+    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+    line.html(f'<div class="sl-caption">{note}</div>')
+    line.download_button(
+        "CSV",
+        data=csv,
+        file_name=file_name,
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key=key,
+        help=f"UTC, columns {columns}.",
+    )
+
+
 def legend(totals: Sequence[tuple[str, int]], colours: dict[str, str], buckets: Sequence[Bucket]) -> str:
     """Series with their totals, and what hatching, tint and baseline mean."""
     expected = sum(bucket.expected_s for bucket in buckets)
