@@ -11,18 +11,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drifting.hours import DAY_S, minute
 from drifting.sending import LabelError, boxes_of
 from evaluation import bootstrap, matching, metrics
 from evaluation.cocoset import CocoSet, EvaluationError
 
-DAY_S = 86_400
 FALL = 0.03  # three points
 ALL = "(all)"
 
@@ -180,8 +179,8 @@ def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:
     images = part.data.images
     truth = sum(int(found.truth.sum()) for found in matching.match((), part.data).values())
     return {
-        "from": _day(start),
-        "to": _day(start + days * DAY_S),
+        "from": minute(start),
+        "to": minute(start + days * DAY_S),
         "pictures": len(images),
         "true_boxes": truth,
         "detections": len(part.rows),
@@ -214,10 +213,6 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "text": text,
         **{key: getattr(rule, key) for key in ("figure", "fall", "least_pictures", "least_boxes")},
     }
-
-
-def _day(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _add(

@@ -111,9 +111,9 @@ def watch_camera(hours: Sequence[DriftWindow], rule: HourRule) -> dict[str, Any]
     recent = [hour for hour in mine if hour.window_start >= max(since, ends)]
     return {
         "model_version": newest.model_version,
-        "baseline_from": _time(mine[0].window_start),
-        "baseline_to": _time(ends),
-        "newest": _time(newest.window_start),
+        "baseline_from": minute(mine[0].window_start),
+        "baseline_to": minute(ends),
+        "newest": minute(newest.window_start),
         "hours": len(recent),
         "signals": {signal: judge(signal, baseline, recent, rule) for signal in SIGNALS},
     }
@@ -192,5 +192,6 @@ def _rule(rule: HourRule) -> Mapping[str, Any]:
     return {"text": text, **{name: getattr(rule, name) for name in HourRule.__slots__}}
 
 
-def _time(time: float) -> str:
+def minute(time: float) -> str:
+    """A time of reports, to the minute, UTC."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%MZ")
