@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -35,6 +34,7 @@ from typing import Any
 import av
 import numpy as np
 
+import machine
 import ultralytics_env
 from sightline import numerics
 from sightline.config import parse_config
@@ -245,7 +245,7 @@ def summarise(rounds: list[dict[str, dict[str, Any]]], setting: Setting) -> dict
     }
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "machine": machine.describe(),
         "video": setting.video.name,
         "network": f"{setting.model.name} {setting.network[0]}x{setting.network[1]}",
         "in_flight": setting.in_flight,

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows += embedded(options, case)
     about = {
         "command": shlex.join(["python", "tools/gpu_proof.py", *(arguments or sys.argv[1:])]),
-        **report.machine(),
+        **report.measured_on(),
         "dry_run": options.dry_run,
     }
     path = report.write(options.folder, about, rows)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from machine import processor
 from sightline import demo
 from sightline.errors import SightlineError
 from sightline.scenes.spec import LIGHTS, WEATHERS, LightName, SceneName, SceneSpec, WeatherName
@@ -156,9 +156,7 @@ def keep(cell: Cell, record: dict[str, Any], results: Path) -> None:
 
 def machine() -> str:
     """What it ran on."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
+    return f"{os.cpu_count()} x {processor()}"
 
 
 # -- the page ----------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ import argparse
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import machine
 import repository
 from loadtest import report
 from loadtest.analyzer import TRANSPORTS, Analyzer, check_transport
@@ -127,12 +127,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def machine_name() -> str:
     """``nvidia-h200``, or ``cpu-2-cores`` where there is no GPU."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
+    name = machine.gpu()
+    if name is None:
         return f"cpu-{os.cpu_count()}-cores"
-    return re.sub(r"[^a-z0-9]+", "-", done.stdout.splitlines()[0].lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def base_texts(folder: Path, config_name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import machine
 from evaluation import plots, report
 from evaluation.agreement import (
     SAME_EVENT_S,
@@ -53,7 +54,7 @@ def write(
     engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
     found = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": report.machine(),
+        "machine": machine.describe(),
         "command": command,
         "candidates": [
             {

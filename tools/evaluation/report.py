@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import machine
 from evaluation import plots
 
 #: Classes in the table of differences; the JSON has all.
@@ -32,7 +30,7 @@ def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
     lines = [
         f"# Accuracy on {found['data']}",
         "",
-        f"{found['images']} pictures, {found['date']}, {machine()}. Command: `{command}`",
+        f"{found['images']} pictures, {found['date']}, {machine.describe()}. Command: `{command}`",
         "",
         *main_table(runs),
         *differences_table(found),
@@ -49,7 +47,7 @@ def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
         *(f"- **{run['label']}**: {run['model']}, {_sides(run['network'])}; {run['what']}." for run in runs),
         *(f"- **{label}** was not run: {why}." for label, why in found["not_run"].items()),
     ]
-    return save(folder, {**found, "command": command, "machine": machine()}, lines)
+    return save(folder, {**found, "command": command, "machine": machine.describe()}, lines)
 
 
 def save(folder: Path, found: Mapping[str, Any], lines: Sequence[str]) -> Path:
@@ -120,21 +118,6 @@ def class_table(found: Mapping[str, Any]) -> list[str]:
     head = ["AP50-95 of a class", *(run["label"] for run in runs)]
     rows = [[name, *(f"{value:.3f}" for value in values[name])] for name in shown]
     return ["## Classes", "", *table(head, rows), note, ""]
-
-
-def machine() -> str:
-    """Processor, cores and Python of the machine that this runs on."""
-    cores = len(os.sched_getaffinity(0))
-    return f"{_processor()}, {cores} cores, Python {platform.python_version()}"
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.machine()
-    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
 
 
 def _sides(network: Sequence[int]) -> str:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import machine
 
 #: The ensemble stays the default unless one plan is faster by more than runs differ by.
 MARGIN = 1.03
 ENOUGH = 0.95  # of the bare engine
 
 
-def machine() -> dict[str, str]:
+def measured_on() -> dict[str, str]:
     """Card, driver, cores and date."""
-    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        gpu = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        gpu = "none"
     return {
-        "gpu": gpu.splitlines()[0] if gpu else "none",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "gpu": machine.gpu("name,driver_version") or "none",
+        "machine": machine.describe(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import platform
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,13 +14,14 @@ from typing import Any
 from loadtest.bound import Bracket
 from loadtest.chart import line_chart
 from loadtest.measured import PERCENTILES, Measured
+from machine import describe
 
 _COLUMNS = ("transport", "kind", "value", "requests", "throughput", "mean_ms")
 
 
 def machine(cpus: frozenset[int] | None = None) -> str:
     """The machine in one line."""
-    text = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    text = describe()
     return text if cpus is None else f"{text}; the server on core {','.join(map(str, sorted(cpus)))}"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import export
+import machine
 from control import Control
 from operations import Versions
 from sightline.clock import UtcClock
@@ -108,7 +108,7 @@ def run(given: argparse.Namespace) -> int:
                 operations.load(CANDIDATE, nice=given.nice)
             found = measure(given, server.grpc_url, folder)
     about = {"date": datetime.now(UTC).isoformat(timespec="minutes"), "cores": os.cpu_count()}
-    found = {**about, "machine": platform.processor() or platform.machine(), **found}
+    found = {**about, "machine": machine.describe(), **found}
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(found, indent=2))
     print(json.dumps(found, indent=2))
