@@ -151,5 +151,8 @@ def test_an_engine_is_built_here_and_the_server_says_what_it_lacks_to_run_it(rep
     engine = build(repository)
     assert engine.name == "rtx.engine"
     assert engine.stat().st_size > 100_000
+    usual = engine.read_bytes()
+    assert rtx.cards(repository, engine, None) == "RTX cards from Ampere (8.0) on"
+    assert rtx.build_version(repository, None, "7.5").read_bytes() != usual  # Turing wants one of its own
     with pytest.raises(ServerError, match="no NVIDIA driver"):
         TritonServer(repository, config_name="rtx", log_path=tmp_path / "triton.log").start()

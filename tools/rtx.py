@@ -1,10 +1,11 @@
 """TensorRT-RTX on a machine with or without a GPU: engines built ahead of time, and what that runtime lacks.
 
     python tools/rtx.py build                            # detector/N/rtx.engine of the newest version
+    python tools/rtx.py build --capability 7.5           # for Turing cards, which the usual engine leaves out
     python tools/rtx.py table yolov8n.onnx               # the table of docs/gpu.md
 
 `build` needs a version that was exported with --fused; `sightline triton serve --config-name rtx` then serves
-it on an RTX card (Turing or newer). TensorRT-RTX (NVIDIA's licence) is installed once, into the cache folder.
+it on an RTX card. TensorRT-RTX (NVIDIA's licence) is installed once, into the cache folder.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from sightline.tritoninstall import install_rtx
 
 BUILDER = Path(__file__).with_name("rtx_builder.py")
 TIMEOUT_S = 900
+#: Compute capabilities that TensorRT-RTX 1.7 builds for by name.
+CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 Shapes = Mapping[str, Sequence[Sequence[int]]]
 
 
@@ -171,8 +174,13 @@ def reason(error: str) -> str:
     return " ".join(error.split())[:120].replace("|", "/")
 
 
-def build_version(folder: Path, version: int | None) -> Path:
+def build_version(folder: Path, version: int | None, capability: str | None = None) -> Path:
     """Build ``detector/N/rtx.engine``; gives its path.
+
+    Args:
+        folder: the model repository.
+        version: None: the newest.
+        capability: see :class:`Job`.
 
     Raises:
         RtxError: the version was exported without --fused, or the graph is refused.
@@ -185,7 +193,7 @@ def build_version(folder: Path, version: int | None) -> Path:
     draft, engine = place / ".rtx.engine.new", place / "rtx.engine"
     shapes = json.loads((place / "engine.json").read_text())
     try:
-        _, built = build({"detector": Job(place / "rtx.onnx", shapes, draft)})
+        _, built = build({"detector": Job(place / "rtx.onnx", shapes, draft, capability)})
         if built["detector"]["errors"]:
             raise RtxError(f"{place}/rtx.onnx is refused: {'; '.join(built['detector']['errors'])}")
         draft.replace(engine)
@@ -194,13 +202,22 @@ def build_version(folder: Path, version: int | None) -> Path:
     return engine
 
 
+def cards(folder: Path, engine: Path, capability: str | None) -> str:
+    """Which cards run an engine of :func:`build_version`, in words."""
+    if capability:
+        return f"RTX cards of compute capability {capability}"
+    manifest = repository.read_manifest(folder, int(engine.parent.name))
+    return f"RTX cards from {'Ada (8.9)' if manifest['precision'] == 'fp8' else 'Ampere (8.0)'} on"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
     given = parse(arguments)
     try:
         if given.command == "build":
-            engine = build_version(given.repository, given.version)
-            print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB, for RTX cards from Turing on")
+            engine = build_version(given.repository, given.version, given.capability)
+            which = cards(given.repository, engine, given.capability)
+            print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB, for {which}")
         else:
             print(table(network_source.read_source(given.network, given.labels), given.shape))
     except (RtxError, ServerError, network_source.SourceUnusable, OSError) as error:
@@ -218,6 +235,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = commands.add_parser("build", help="an engine of a version, ahead of time")
     made.add_argument("--repository", type=Path, default=repository.SKELETON, help="default: this checkout's")
     made.add_argument("--version", type=int, help="default: the newest")
+    made.add_argument(
+        "--capability",
+        choices=CAPABILITIES,
+        help="for cards of this compute capability alone (default: one engine for all from 8.0 on)",
+    )
     listed = commands.add_parser("table", help="what TensorRT-RTX makes of every graph of a network")
     listed.add_argument("network", type=Path, help="an .onnx as for tools/export.py")
     listed.add_argument("--labels", type=Path, help="class names, one a line")

@@ -2,7 +2,7 @@
 
 Runs inside Triton's Python backend, where ``tensorrt_rtx_bindings`` and ``cuda.bindings`` are (see
 ``tritoninstall.install_rtx``); they are imported when an engine is made. The engine is built ahead of time,
-for every card from Turing on, by ``tools/rtx.py``, and fitted to the card when it is loaded.
+for every card from Ampere on, by ``tools/rtx.py``, and fitted to the card when it is loaded.
 """
 
 from __future__ import annotations
