@@ -187,6 +187,21 @@ def test_fp8_numbers_are_those_of_the_weights_rounded_to_four_bits(deep, fp8):
     assert {constants[node.input[2]].data_type for node in activations} == {qdq.FP8}
 
 
+def test_fp8_takes_the_range_of_the_oddest_picture_and_int8_the_mean(int8, fp8):
+    ranges = {}
+    for precision, (path, _) in (("int8", int8), ("fp8", fp8)):
+        graph = onnx.load(path).graph
+        constants = {item.name: item for item in graph.initializer}
+        scales = {node.input[0]: node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
+        ranges[precision] = {
+            name: float(numpy_helper.to_array(constants[scale])) * qdq.LARGEST[precision]
+            for name, scale in scales.items()
+        }
+    assert len(ranges["int8"]) == 3
+    assert set(ranges["int8"]) == set(ranges["fp8"])
+    assert all(ranges["fp8"][name] > 1.001 * mean for name, mean in ranges["int8"].items())
+
+
 def test_tensorrt_builds_it_and_fp8_only_for_gpus_that_have_it(quantised):
     source = network_source.read_source(quantised[0], None)
     rows, columns = source.head.shape(*SHAPE, source.boxes)
@@ -208,7 +223,7 @@ def test_tensorrt_builds_it_and_fp8_only_for_gpus_that_have_it(quantised):
 
 
 def test_one_command_compares_every_precision_in_every_way(deep, fp8, pictures, tmp_path):
-    folder, clip = pictures
+    folder, _ = pictures
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "images").symlink_to(folder)
     images = [{"id": at, "file_name": f"{at}.png", "width": 160, "height": 120} for at in range(2)]
@@ -216,7 +231,7 @@ def test_one_command_compares_every_precision_in_every_way(deep, fp8, pictures, 
     found = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "person"}]}
     (tmp_path / "set" / "annotations.json").write_text(json.dumps(found))
     command = [str(deep), "--data", str(tmp_path / "set"), "--report", str(tmp_path / "report")]
-    command += ["--shape", "192x320", "--calibrate", str(clip)]
+    command += ["--shape", "192x320", "--calibrate", str(folder)]
     options = evaluate.parse([*command, "--all"])
     wanted, refused = compare.candidates(
         {"deep": dict.fromkeys(compare.PRECISIONS)}, options.precision, options.through

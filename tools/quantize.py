@@ -175,7 +175,9 @@ def _quantize_static(
             "QuantizeBias": False,  # TensorRT takes biases in floating point
             "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
             "MinimumRealRange": 2 * qdq.LARGEST[options.precision] * SMALLEST_SCALE,
-            "CalibMovingAverage": True,  # the mean of the pictures' ranges, not the range of the oddest
+            # INT8: the mean of the pictures' ranges, since the range of the oddest one makes the steps wide.
+            # FP8's steps grow with the number: there only what is cut off costs.
+            "CalibMovingAverage": options.precision == "int8",
         },
     )
 
