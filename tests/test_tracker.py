@@ -418,3 +418,15 @@ def test_a_second_box_of_the_same_object_makes_no_second_track():
         Tracker(TrackerOptions()), lambda _: boxes(person(0.5), person(0.52), score=0.8), seconds(10, 0, 3)
     )
     assert len(confirmed_ids(apart)) == 2  # two people who overlap by less
+
+
+def test_a_lorry_taken_for_a_van_too_is_one_object():
+    # Of one class 0.65 would be a second box already; two vehicles in a row may overlap so.
+    def world(shift: float) -> Detections:
+        return boxes((0.5, 0.5, 0.2, 0.2), (0.5 + shift, 0.5, 0.2, 0.2), score=[0.6, 0.8], class_id=[7, 2])
+
+    frames = run(Tracker(TrackerOptions()), lambda _: world(0.03), seconds(10, 0, 3))  # IoU 0.74
+    assert {int(one) for tracks in frames for one in tracks.ids} == {1}
+    assert frames[-1].class_ids.tolist() == [2]
+    apart = run(Tracker(TrackerOptions()), lambda _: world(0.042), seconds(10, 0, 3))  # IoU 0.65
+    assert len(confirmed_ids(apart)) == 2

@@ -54,6 +54,7 @@ class TrackerOptions:
     max_side_ratio: float = 2.0  # second chance: how much wider or higher the box may be
     class_penalty: float = 0.4  # overlap that a class the track was never seen with costs
     twin_overlap: float = 0.6  # a box that overlaps a surer one of its class by this much is a second one
+    other_twin_overlap: float = 0.7  # the same for one of another class
     duplicate_overlap: float = 0.8  # a box that overlaps a tracked one by this much starts no track
     motion: MotionModel = field(default_factory=MotionModel)
 
@@ -116,7 +117,7 @@ class Tracker:
             The tracks that have a box in this frame, by ascending id.
         """
         detections = detections.take(detections.scores >= self.options.low_score)
-        detections = _without_twins(detections, self.options.twin_overlap)
+        detections = _without_twins(detections, self.options)
         self._pass_time(time)
         tracked, boxes = self._match(detections)
         self._correct(tracked, boxes, detections)
@@ -366,17 +367,18 @@ def _without(indices: Index, taken: Index) -> Index:
     return np.array([index for index in indices.tolist() if index not in gone], np.intp)
 
 
-def _without_twins(detections: Detections, limit: float) -> Detections:
-    """Leave out boxes that overlap a surer one of their class by ``limit``: NMS at the network is for recall.
+def _without_twins(detections: Detections, options: TrackerOptions) -> Detections:
+    """Leave out second boxes of one object: NMS at the network is for recall, and knows one class at a time.
 
     A box that is left out hides no other.
     """
+    same = detections.class_ids[:, None] == detections.class_ids
+    limit = np.where(same, options.twin_overlap, options.other_twin_overlap)
     alike = iou_matrix(detections.xyxy, detections.xyxy) >= limit
-    alike &= detections.class_ids[:, None] == detections.class_ids
     np.fill_diagonal(alike, False)
-    kept = np.ones(len(detections), bool)
     if not alike.any():
         return detections
+    kept = np.ones(len(detections), bool)
     for row in np.argsort(-detections.scores, kind="stable"):
         if kept[row]:
             kept[alike[row]] = False
