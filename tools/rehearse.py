@@ -16,6 +16,7 @@ import hashlib
 import pickle
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.scenes.visibility import FrameTruth
 from sightline.selftest import known
 from sightline.selftest.cast import BEST_CAMERA, Part, prepare
-from sightline.selftest.figures import CROSSINGS, LEAD_S, TAIL_S, VISITS
+from sightline.selftest.figures import CROSSINGS, LEAD_S, TAIL_S, VISITS, Count, count_errors
 from sightline.selftest.identity import identity
 from sightline.selftest.known import Happening
 from sightline.selftest.looks import moments
@@ -157,23 +158,37 @@ def judged(part: Part, truths: known.Known, played: Played) -> tuple[Matched, Ma
     return crossings, visits
 
 
+def counts_of(truths: known.Known, played: Played) -> dict[str, Count]:
+    """Distinct objects by class: tracks that were confirmed some time, each as what it was last."""
+    kinds: dict[int, str] = {}
+    for frame in played.frames:
+        sure = frame.confirmed
+        named = [frame.class_names[i] for i in frame.track_class_ids[sure].tolist()]
+        kinds |= dict(zip(frame.ids[sure].tolist(), named, strict=True))
+    return count_errors(truths, Counter(kinds.values()))
+
+
 def report(
     parts: Sequence[Part], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
-    crossings, visits, cameras = Matched(), Matched(), []
+    crossings, visits, cameras, counts = Matched(), Matched(), [], []
     for part, frames in zip(parts, all_boxes, strict=True):
         truths = known.load(part.truth(arguments.folder))
         played = play(part.spec, frames[::step], names, TrackerOptions())
         found = judged(part, truths, played)
         crossings, visits = crossings + found[0], visits + found[1]
         cameras.append(moments(truths.looks, played.frames))
+        counts.append(counts_of(truths, played))
     print(
         f"{parts[0].fps / step:4g} fps: {crossings.true} crossings, {len(crossings.missed)} missed, "
         f"{len(crossings.extra)} extra, {len(crossings.hidden)} hidden; "
         f"zones: recall {visits.recall:.3f}, precision {visits.precision:.3f}; {identity(cameras)}"
     )
+    for part, by_class in zip(parts, counts, strict=True):
+        told = [f"{name} {c.counted} ({c.must} to {c.may})" for name, c in by_class.items()]
+        print(f"  {part.name}: counted {', '.join(told)}")
 
 
 def main() -> None:

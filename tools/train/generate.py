@@ -2,6 +2,7 @@
 
     python tools/train/generate.py OUT --set train
     python tools/train/generate.py OUT --set rare
+    python tools/train/generate.py OUT --set mast
     python tools/train/generate.py OUT --set heldout
 
 Each camera of the plan becomes ``NAME.npy`` (uint8 [pictures, 3/2·height, width], I420 as the server gets it)
@@ -14,10 +15,11 @@ from __future__ import annotations
 import argparse
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import av
@@ -38,14 +40,17 @@ U8 = NDArray[np.uint8]
 #: Class ids of the detector are places in this list.
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
 #: First seed of each set; the held-out seeds end where those of training begin.
-SEEDS = {"heldout": 900, "train": 1000, "rare": 2000}
+SEEDS = {"heldout": 900, "train": 1000, "rare": 2000, "mast": 3000}
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
 TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
 #: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
 RARE = (60, 24, 6.5)
 RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
+#: The set ``mast``: the street from the fourth place, every second camera as in ``rare``.
+MAST = (60, 24, 3.9)
 #: The same, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
+HELDOUT_MAST_SEED = 950  # one camera for each light and weather
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
 #: Of the training pictures, how many went through a codec, and its quality (x264's crf).
 CODED_SHARE, CRF = 0.6, (20, 36)
@@ -85,14 +90,27 @@ def training_plan() -> list[Shot]:
 
 def rare_plan() -> list[Shot]:
     """Streets to learn what is rare from; drawn into the folder of the training set, beside it."""
-    random = np.random.default_rng(SEEDS["rare"])
-    cameras, count, gap_s = RARE
+    return _streets("rare", RARE, lambda i: (i % 3, True))
+
+
+def mast_plan() -> list[Shot]:
+    """Streets from the mast, into the same folder."""
+    return _streets("mast", MAST, lambda i: (3, i % 2 == 1))
+
+
+def _streets(
+    name: str, amount: tuple[int, int, float], kind: Callable[[int], tuple[int, bool]]
+) -> list[Shot]:
+    """Streets in every light and weather; ``kind``: a camera's place, and if it waits for what is rare."""
+    random = np.random.default_rng(SEEDS[name])
+    cameras, count, gap_s = amount
     shots = []
     for i in range(cameras):
         light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
         weather = WEATHERS[int(random.random() < RAIN_SHARE)]
-        spec = SceneSpec("street", SEEDS["rare"] + i, light, weather, camera=i % 3)
-        shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5)), rare=True))
+        camera, rare = kind(i)
+        spec = SceneSpec("street", SEEDS[name] + i, light, weather, camera)
+        shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5)), rare))
     return shots
 
 
@@ -106,10 +124,13 @@ def heldout_plan() -> list[Shot]:
         for i, (light, weather) in enumerate(cameras):
             spec = SceneSpec(scene, SEEDS["heldout"] + i, light, weather, camera=i % 3)
             shots.append(Shot(spec, count, gap_s, 1.5))
+    for i, (light, weather) in enumerate(product(LIGHTS, WEATHERS)):
+        spec = SceneSpec("street", HELDOUT_MAST_SEED + i, light, weather, camera=3)
+        shots.append(Shot(spec, *HELDOUT["street"][2:], 1.5))
     return shots
 
 
-PLANS = {"train": training_plan, "rare": rare_plan, "heldout": heldout_plan}
+PLANS = {"train": training_plan, "rare": rare_plan, "mast": mast_plan, "heldout": heldout_plan}
 
 
 def rare_samples(shot: Shot) -> Iterator[Sample]:

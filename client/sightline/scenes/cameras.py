@@ -1,4 +1,4 @@
-"""Where the cameras hang: three places in every scene, each a little different for every seed."""
+"""Where the cameras hang: three or four places in every scene, each a little different for every seed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from sightline.scenes.spec import SceneName, SceneSpec
 Place = tuple[
     tuple[float, float, float], tuple[float, float, float], float
 ]  # position, target, angle of view
-PLACES: dict[SceneName, tuple[Place, Place, Place]] = {
+PLACES: dict[SceneName, tuple[Place, ...]] = {
     "street": (
         ((-1.5, -9.6, 6.8), (19.0, 0.2, 0.3), 62.0),  # on a pole over the pavement
         ((-4.0, 0.6, 7.6), (22.0, 0.0, 0.0), 58.0),  # on a bridge over the road
         ((4.0, -10.4, 3.8), (17.5, -1.2, 0.5), 38.0),  # low and narrow, on the stop line: for plates
+        (
+            (3.5, 0.4, 13.0),
+            (17.5, 0.0, 0.0),
+            64.0,
+        ),  # on a mast, steeply down, where few hide another: to count
     ),
     "factory": (
         ((0.8, -8.6, 5.4), (11.5, 0.6, 0.2), 68.0),
@@ -30,7 +35,7 @@ PLACES: dict[SceneName, tuple[Place, Place, Place]] = {
 def camera_of(spec: SceneSpec) -> PinholeCamera:
     """The camera of a scene."""
     random = spec.random("camera")
-    position, target, angle = PLACES[spec.scene][spec.camera % 3]
+    position, target, angle = PLACES[spec.scene][spec.camera % len(PLACES[spec.scene])]
     sway = 0.25 if spec.scene == "street" else 0.1
     x, y, z = (float(v + random.normal(0, sway)) for v in position)
     a, b, c = (float(v + random.normal(0, sway)) for v in target)
