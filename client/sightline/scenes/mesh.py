@@ -24,14 +24,13 @@ class Mesh:
     """N triangles.
 
     Attributes:
-            corners: float32 [N, 3, 3], metres, each triangle counter-clockwise from outside.
-            normals: float32 [N, 3, 3], unit length, one for each corner.
-            albedo: float32 [N, 3], linear colour 0..1.
-            gloss: float32 [N], 0 (cloth) .. 1 (glass): how much of the sky it mirrors.
-            bone: int8 [N], the moving part that the triangle belongs to; 0 is the body.
-            surface: int8 [N], _FIELDS = ("corners", "normals", "albedo", "gloss", "bone", "surface", "uv")
-    PAINT, HEAD_LAMP, TAIL_LAMP, PLATE, ….
-            uv: float32 [N, 3, 2], place in the plate's picture (0..1) for PLATE.
+        corners: float32 [N, 3, 3], metres, each triangle counter-clockwise from outside.
+        normals: float32 [N, 3, 3], unit length, one for each corner.
+        albedo: float32 [N, 3], linear colour 0..1.
+        gloss: float32 [N], 0 (cloth) .. 1 (glass): how much of the sky it mirrors.
+        bone: int8 [N], the moving part that the triangle belongs to; 0 is the body.
+        surface: int8 [N], :data:`PAINT`, :data:`HEAD_LAMP`, :data:`TAIL_LAMP`, :data:`PLATE`, …
+        uv: float32 [N, 3, 2], place in the plate's picture (0..1) for :data:`PLATE`.
     """
 
     corners: F32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,19 +123,44 @@ class Observer:
         width, height = self.camera.width, self.camera.height
         x0, y0 = q[..., :2].min(axis=(0, 1))
         x1, y1 = q[..., :2].max(axis=(0, 1))
-        whole = np.unique(pixel)
-        shown = np.unique(pixel[key >= keys[pixel]])
+        whole = _Mask(pixel, width)
+        shown = whole.of(pixel[key >= keys[pixel]])
         full = float(x0), float(y0), float(x1), float(y1)
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            full = _bounds(whole, width)  # what lies outside must not widen what lies inside
+            full = whole.bounds()  # what lies outside must not widen what lies inside
         area, inside = float((x1 - x0) * (y1 - y0)), (full[2] - full[0]) * (full[3] - full[1])
         truncation = float(np.clip(1.0 - inside / max(area, 1e-6), 0.0, 1.0))
-        return _Sight(full, _bounds(shown, width), 1.0 - len(shown) / len(whole), truncation)
+        return _Sight(full, shown.bounds(), 1.0 - shown.count() / whole.count(), truncation)
 
 
-def _bounds(pixels: I64, width: int) -> tuple[float, float, float, float]:
-    """The box of flat pixel numbers; zeros when there are none."""
-    if not len(pixels):
-        return 0.0, 0.0, 0.0, 0.0
-    x, y = pixels % width, pixels // width
-    return float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
+class _Mask:
+    """Which pixels of a picture are taken, within the rectangle around them."""
+
+    def __init__(self, pixel: I64, width: int) -> None:
+        """From flat pixel numbers, at least one; a number may come several times."""
+        rows, columns = np.divmod(pixel, width)
+        self._width = width
+        self._top, self._left = int(rows.min()), int(columns.min())
+        shape = int(rows.max()) - self._top + 1, int(columns.max()) - self._left + 1
+        self._taken = np.zeros(shape, np.bool_)
+        self._taken[rows - self._top, columns - self._left] = True
+
+    def of(self, pixel: I64) -> _Mask:
+        """A mask of some of the pixels, or of none."""
+        mask = copy(self)
+        mask._taken = np.zeros_like(self._taken)
+        rows, columns = np.divmod(pixel, self._width)
+        mask._taken[rows - self._top, columns - self._left] = True
+        return mask
+
+    def count(self) -> int:
+        """How many are taken."""
+        return int(np.count_nonzero(self._taken))
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Their box, xyxy; zeros when there are none."""
+        y, x = (np.flatnonzero(self._taken.any(axis=axis)) for axis in (1, 0))
+        if not len(y):
+            return 0.0, 0.0, 0.0, 0.0
+        left, top = self._left, self._top
+        return float(left + x[0]), float(top + y[0]), float(left + x[-1] + 1), float(top + y[-1] + 1)
