@@ -430,3 +430,14 @@ def test_a_lorry_taken_for_a_van_too_is_one_object():
     assert frames[-1].class_ids.tolist() == [2]
     apart = run(Tracker(TrackerOptions()), lambda _: world(0.042), seconds(10, 0, 3))  # IoU 0.65
     assert len(confirmed_ids(apart)) == 2
+
+
+def test_a_weak_box_over_another_starts_no_track_and_a_sure_one_does():
+    def world(score: float) -> Detections:
+        return boxes(person(0.5), person(0.516), score=[0.9, score])  # IoU 0.52
+
+    for score, objects in ((0.35, 1), (0.6, 2)):  # 0.35 counts as 0.2 for a start, 0.6 as 0.35
+        frames = run(Tracker(TrackerOptions()), lambda _, s=score: world(s), seconds(10, 0, 3))
+        assert len(confirmed_ids(frames)) == objects
+    alone = run(Tracker(TrackerOptions()), lambda _: boxes(person(0.5), score=0.35), seconds(10, 0, 3))
+    assert len(confirmed_ids(alone)) == 1

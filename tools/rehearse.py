@@ -31,7 +31,7 @@ from sightline.places import Line, Zone
 from sightline.rules import Rules
 from sightline.scenes import truth
 from sightline.scenes.formats import CLASSES
-from sightline.scenes.placing import camera_places
+from sightline.scenes.placing import SURE_SCORE, camera_places
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.scenes.visibility import FrameTruth
 from sightline.selftest import known
@@ -173,10 +173,11 @@ def report(
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
+    options = TrackerOptions(min_score=SURE_SCORE) if arguments.model else TrackerOptions()
     crossings, visits, cameras, counts = Matched(), Matched(), [], []
     for part, frames in zip(parts, all_boxes, strict=True):
         truths = known.load(part.truth(arguments.folder))
-        played = play(part.spec, frames[::step], names, TrackerOptions())
+        played = play(part.spec, frames[::step], names, options)
         found = judged(part, truths, played)
         crossings, visits = crossings + found[0], visits + found[1]
         cameras.append(moments(truths.looks, played.frames))

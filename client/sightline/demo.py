@@ -29,7 +29,7 @@ from sightline.processes import spawn, terminate
 from sightline.rtspserver import RtspServer
 from sightline.scenes.cache import cache_path, render_command
 from sightline.scenes.encode import Coding
-from sightline.scenes.placing import camera_places
+from sightline.scenes.placing import SURE_SCORE, camera_places
 from sightline.scenes.spec import SceneSpec
 from sightline.signals import stop_on_signals
 from sightline.tritonserver import TritonServer
@@ -41,7 +41,7 @@ READY_S = 120.0
 CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 #: The cameras that are shown when no video is given; their seeds are not those of the detector's training.
 SIMULATED = {
-    "street": SceneSpec("street", seed=1, camera=1),
+    "street": SceneSpec("street", seed=1, camera=3),
     "street-dusk": SceneSpec("street", seed=2, light="dusk", weather="rain", camera=0),
     "factory": SceneSpec("factory", seed=3),
     "shop": SceneSpec("shop", seed=4),
@@ -124,7 +124,8 @@ def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Ev
         say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
-    return Show(streams, {name: camera_places(spec) for name, spec in specs.items()}, model, None)
+    seen = {name: {"min_score": SURE_SCORE, **camera_places(spec)} for name, spec in specs.items()}
+    return Show(streams, seen, model, None)
 
 
 def simulated(count: int) -> dict[str, SceneSpec]:

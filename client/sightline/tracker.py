@@ -56,6 +56,9 @@ class TrackerOptions:
     twin_overlap: float = 0.6  # a box that overlaps a surer one of its class by this much is a second one
     other_twin_overlap: float = 0.7  # the same for one of another class
     duplicate_overlap: float = 0.8  # a box that overlaps a tracked one by this much starts no track
+    crowd_doubt: float = (
+        0.5  # a box over another starts a track as if it scored exp(-IoU² / this) times as much
+    )
     motion: MotionModel = field(default_factory=MotionModel)
 
 
@@ -221,7 +224,9 @@ class Tracker:
         candidates = candidates[np.argsort(-detections.scores[candidates], kind="stable")]
         others = np.concatenate([matched, candidates])
         overlap = iou_matrix(detections.xyxy[candidates], detections.xyxy[others])
-        twin = overlap >= self.options.duplicate_overlap
+        # As Soft-NMS (Bodla et al.): the more a weak box overlaps, the likelier it is a second one.
+        left = detections.scores[candidates, None] * np.exp(-(overlap**2) / self.options.crowd_doubt)
+        twin = (overlap >= self.options.duplicate_overlap) | (left < self.options.min_score)
         started: list[int] = []
         seen = np.zeros(len(others), bool)
         seen[: len(matched)] = True
