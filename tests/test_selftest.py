@@ -123,6 +123,14 @@ def test_a_perfect_pipeline_has_a_perfect_scoreboard() -> None:
     json.dumps(board.record())
 
 
+def test_who_crosses_a_line_called_like_a_zone_does_not_leave_the_zone() -> None:
+    truth = moving()
+    base = evidence(truth)
+    crossed = ClaimedEvent("crossing", "crossing", "backward", "car", 9, START + 10.0, START + 10.5)
+    board = judge([("gate", truth, replace(base, events=(*base.events, crossed)))])
+    assert board.figures["occupancy_mae"] == 0
+
+
 def test_every_figure_gets_worse_when_the_pipeline_does() -> None:
     truth = moving()
     board = judge([("gate", truth, evidence(truth, shift=0.3, late_s=1.5))])

@@ -1,7 +1,7 @@
 """The whole scoreboard: all scenes, lights, weathers and frame rates, and ten seeds of ten minutes.
 
     python tools/scoreboard.py                              # everything; hours on a small machine
-    python tools/scoreboard.py --only rates --at-once 4     # a part of it, four cameras at the same time
+    python tools/scoreboard.py --only rates --load 60       # a part of it, 60 frames a second at a time
     python tools/scoreboard.py --write docs/scoreboard.md   # the page, from what is finished
 
 Each cell is a self-test (``sightline selftest``) whose result is kept in ``--folder``; what is there is not
@@ -71,6 +71,11 @@ class Cell:
         kind = f"{self.part_of}-{self.scene}-{self.light}-{self.weather}"
         return f"{kind}-{self.fps:g}fps-{seeds}-{self.length_s:g}s"
 
+    @property
+    def load(self) -> float:
+        """Frames a second of all its cameras."""
+        return self.fps * len(self.seeds)
+
     def parts(self) -> list[Part]:
         """Its cameras."""
         camera = BEST_CAMERA[self.scene]
@@ -97,14 +102,14 @@ def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
                 yield Cell("long", "street", "day", "clear", 10.0, (seed,), arguments.long_length)
 
 
-def groups(wanted: Sequence[Cell], at_once: int) -> Iterator[list[Cell]]:
-    """Cells that may run at the same time: of one frame rate and length, so many cameras in all."""
+def groups(wanted: Sequence[Cell], load: float) -> Iterator[list[Cell]]:
+    """Cells that may run at the same time: of one frame rate and length, so many frames a second in all."""
     waiting = list(wanted)
     while waiting:
         group = [waiting.pop(0)]
         for cell in list(waiting):
             same = (cell.fps, cell.length_s) == (group[0].fps, group[0].length_s)
-            if same and sum(len(c.seeds) for c in group) + len(cell.seeds) <= at_once:
+            if same and sum(c.load for c in [*group, cell]) <= load:
                 group.append(cell)
                 waiting.remove(cell)
         yield group
@@ -121,7 +126,7 @@ def run(arguments: argparse.Namespace, stop: threading.Event) -> None:
         return
     model = arguments.model or demo.bundled_model()
     with TritonServer(demo.prepare_model(model, folder), log_path=folder / "triton.log") as triton:
-        for group in groups(missing, arguments.at_once):
+        for group in groups(missing, arguments.load):
             say(f"{', '.join(cell.name for cell in group)}")
             parts = [part for cell in group for part in cell.parts()]
             prepare(parts, videos, say, stop=stop)
@@ -264,7 +269,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--long-seeds", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--long-length", type=float, default=600.0, help="seconds (default: %(default)s)")
-    parser.add_argument("--at-once", type=int, default=2, help="cameras at a time (default: %(default)s)")
+    parser.add_argument(
+        "--load",
+        type=float,
+        default=30.0,
+        help="frames a second of all cameras at a time (default: %(default)s)",
+    )
     parser.add_argument("--model", type=Path, help="default: the bundled detector")
     parser.add_argument("--folder", type=Path, default=Path("artifacts/scoreboard"))
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Trains the bundled detector on generated pictures, with one process a core; goes on where it stopped.
 
-    python tools/train/fit.py DATA/train RUN --steps 7300
+    python tools/train/fit.py DATA/train RUN --steps 27000
 
 The processes see different pictures and average their gradients. What a step sees depends on the seed and
 the step alone, so a run that was stopped and resumed learns the same as one that was not.
@@ -190,7 +190,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=7300)
+    parser.add_argument("--steps", type=int, default=27000)
     parser.add_argument(
         "--batch", type=int, default=6, help="crops of each process (default 6); of whole pictures a third"
     )

@@ -34,7 +34,7 @@ FIGURES: dict[str, tuple[str, str, Threshold | None]] = {
     "crossing_any_class_precision": ("crossings that are true, whatever the class", "{:.1%}",
                                      Threshold(0.95, "least")),
     "crossing_any_class_wrong": ("crossings missed or extra, whatever the class", "{:.0f}", None),
-    "count_error": ("distinct objects: error of the counts", "{:.1%}", Threshold(0.75, "most")),
+    "count_error": ("distinct objects: error of the counts", "{:.1%}", Threshold(0.35, "most")),
     "zone_recall": ("zone entries and exits found (within 1 s)", "{:.1%}", Threshold(0.60, "least")),
     "zone_precision": ("zone entries and exits that are true", "{:.1%}", Threshold(0.60, "least")),
     "occupancy_mae": ("occupancy: mean error, people", "{:.2f}", Threshold(1.0, "most")),

@@ -136,8 +136,8 @@ def _occupancy_errors(known: Known, claimed: Sequence[Happening], span_s: tuple[
     """Claimed minus true number in each zone, once a second."""
     errors = []
     for zone in known.places.zones:
-        moves = [(h.time_s, 1 if h.what == "enter" else -1) for h in claimed if h.place == zone.name]
-        moves = [move for move in moves if move]
+        here = [h for h in claimed if h.place == zone.name and h.what in VISITS]  # no lines
+        moves = [(h.time_s, 1 if h.what == "enter" else -1) for h in here]
         for look in known.looks[:: round(LOOKS_FPS)]:
             if span_s[0] <= look.time_s <= span_s[1]:
                 there = sum(change for time_s, change in moves if time_s <= look.time_s)
