@@ -11,7 +11,7 @@ from sightline.demo import ROOT
 from sightline.processes import terminate
 from sightline.scenes.spec import SceneSpec
 from sightline.selftest import known
-from sightline.selftest.cast import Part
+from sightline.selftest.cast import BEST_CAMERA, Part
 from sightline.selftest.figures import judge
 from sightline.selftest.stage import Setting, gather
 from waiting import until
@@ -23,11 +23,11 @@ pytestmark = [
     pytest.mark.rtsp,
     pytest.mark.skipif(not (ROOT / "models/sightline.onnx").is_file(), reason="no bundled detector"),
 ]
-PART = Part(SceneSpec("street", 1, camera=1), 5.0, 20.0)
+PART = Part(SceneSpec("street", 1, camera=BEST_CAMERA["street"]), 5.0, 20.0)
 # Able to fail, not to be flaky where a busy machine drops frames: the real table is docs/scoreboard.md.
 REQUIRED = {"crossing_recall": 0.5, "crossing_precision": 0.5, "crossing_any_class_recall": 0.6,
-            "crossing_any_class_precision": 0.6, "count_error": 1.0, "zone_recall": "", "zone_precision": "",
-            "occupancy_mae": 3, "dwell_error_s": "", "idf1": 0.4, "hota": 0.3, "map50": 0.6, "row_p50_s": 10,
+            "crossing_any_class_precision": 0.6, "count_error": 0.6, "zone_recall": "", "zone_precision": "",
+            "occupancy_mae": 3, "dwell_error_s": "", "idf1": 0.5, "hota": 0.3, "map50": 0.6, "row_p50_s": 10,
             "row_p99_s": 20, "frames_lost": 0.4, "coverage": 0.6}  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_the_scoreboard_passes_and_collapses_against_another_scenes_truth(tmp_pa
     # than the pictures, this would not fall.
     setting = Setting(tmp_path / "run", "", tmp_path / "videos")
     own = known.load(PART.truth(tmp_path / "videos"))
-    other = known.work_out(SceneSpec("street", 2, camera=1), PART.length_s)
+    other = known.work_out(SceneSpec("street", 2, camera=PART.spec.camera), PART.length_s)
     evidence = gather(PART, setting)
     right = judge([(PART.name, own, evidence)]).figures
     wrong = judge([(PART.name, other, evidence)]).figures
