@@ -13,11 +13,7 @@ PLACES: dict[SceneName, tuple[Place, ...]] = {
         ((-1.5, -9.6, 6.8), (19.0, 0.2, 0.3), 62.0),  # on a pole over the pavement
         ((-4.0, 0.6, 7.6), (22.0, 0.0, 0.0), 58.0),  # on a bridge over the road
         ((4.0, -10.4, 3.8), (17.5, -1.2, 0.5), 38.0),  # low and narrow, on the stop line: for plates
-        (
-            (3.5, 0.4, 13.0),
-            (17.5, 0.0, 0.0),
-            64.0,
-        ),  # on a mast, steeply down, where few hide another: to count
+        ((3.5, 0.4, 13.0), (17.5, 0.0, 0.0), 64.0),  # on a mast, steeply down: to count
     ),
     "factory": (
         ((0.8, -8.6, 5.4), (11.5, 0.6, 0.2), 68.0),

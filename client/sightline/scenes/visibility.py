@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.scenes.arrays import F32, I64, f32
 from sightline.scenes.camera import NEAR_M, PinholeCamera
@@ -123,44 +123,25 @@ class Observer:
         width, height = self.camera.width, self.camera.height
         x0, y0 = q[..., :2].min(axis=(0, 1))
         x1, y1 = q[..., :2].max(axis=(0, 1))
-        whole = _Mask(pixel, width)
-        shown = whole.of(pixel[key >= keys[pixel]])
+        rows, columns = np.divmod(pixel, width)
+        top, left = int(rows.min()), int(columns.min())
+        whole = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), np.bool_)
+        shown = np.zeros_like(whole)
+        whole[rows - top, columns - left] = True
+        won = key >= keys[pixel]
+        shown[rows[won] - top, columns[won] - left] = True
         full = float(x0), float(y0), float(x1), float(y1)
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            full = whole.bounds()  # what lies outside must not widen what lies inside
+            full = _bounds(whole, left, top)  # what lies outside must not widen what lies inside
         area, inside = float((x1 - x0) * (y1 - y0)), (full[2] - full[0]) * (full[3] - full[1])
         truncation = float(np.clip(1.0 - inside / max(area, 1e-6), 0.0, 1.0))
-        return _Sight(full, shown.bounds(), 1.0 - shown.count() / whole.count(), truncation)
+        occlusion = 1.0 - np.count_nonzero(shown) / np.count_nonzero(whole)
+        return _Sight(full, _bounds(shown, left, top), occlusion, truncation)
 
 
-class _Mask:
-    """Which pixels of a picture are taken, within the rectangle around them."""
-
-    def __init__(self, pixel: I64, width: int) -> None:
-        """From flat pixel numbers, at least one; a number may come several times."""
-        rows, columns = np.divmod(pixel, width)
-        self._width = width
-        self._top, self._left = int(rows.min()), int(columns.min())
-        shape = int(rows.max()) - self._top + 1, int(columns.max()) - self._left + 1
-        self._taken = np.zeros(shape, np.bool_)
-        self._taken[rows - self._top, columns - self._left] = True
-
-    def of(self, pixel: I64) -> _Mask:
-        """A mask of some of the pixels, or of none."""
-        mask = copy(self)
-        mask._taken = np.zeros_like(self._taken)
-        rows, columns = np.divmod(pixel, self._width)
-        mask._taken[rows - self._top, columns - self._left] = True
-        return mask
-
-    def count(self) -> int:
-        """How many are taken."""
-        return int(np.count_nonzero(self._taken))
-
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Their box, xyxy; zeros when there are none."""
-        y, x = (np.flatnonzero(self._taken.any(axis=axis)) for axis in (1, 0))
-        if not len(y):
-            return 0.0, 0.0, 0.0, 0.0
-        left, top = self._left, self._top
-        return float(left + x[0]), float(top + y[0]), float(left + x[-1] + 1), float(top + y[-1] + 1)
+def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> tuple[float, float, float, float]:
+    """The box of the pixels that are taken, of a part of the picture; zeros when there are none."""
+    y, x = (np.flatnonzero(taken.any(axis=axis)) for axis in (1, 0))
+    if not len(y):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(left + x[0]), float(top + y[0]), float(left + x[-1] + 1), float(top + y[-1] + 1)
