@@ -18,7 +18,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +35,10 @@ from sightline.scenes.placing import SURE_SCORE, camera_places
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.scenes.visibility import FrameTruth
 from sightline.selftest import known
+from sightline.selftest.board import table
 from sightline.selftest.cast import BEST_CAMERA, Part, prepare
-from sightline.selftest.figures import CROSSINGS, LEAD_S, TAIL_S, VISITS, Count, count_errors
-from sightline.selftest.identity import identity
-from sightline.selftest.known import Happening
-from sightline.selftest.looks import moments
-from sightline.selftest.matching import Matched, match
+from sightline.selftest.evidence import ClaimedEvent, Evidence
+from sightline.selftest.figures import judge
 from sightline.tracker import Tracker, TrackerOptions
 from sightline.tracklog import TrackedFrame
 
@@ -54,17 +52,9 @@ SCORE_FLOOR = 0.1  # as the server's
 Frames = list[tuple[float, Detections]]  # scene time and boxes
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
-    """What tracker and rules made of a scene."""
-
-    claims: list[Happening]
-    frames: list[TrackedFrame]
-
-
-def play(spec: SceneSpec, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Played:
-    """Tracker and rules over a scene's boxes."""
-    places = camera_places(spec)
+def play(part: Part, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Evidence:
+    """Tracker and rules over a scene's boxes: what the whole path would leave behind."""
+    places = camera_places(part.spec)
     rules = Rules(
         "scene",
         {name: Line(**line) for name, line in places["lines"].items()},
@@ -72,21 +62,31 @@ def play(spec: SceneSpec, frames: Frames, names: Sequence[str], options: Tracker
     )
     rules.use_model(names)
     tracker, events, kept = Tracker(options), list[Event](), list[TrackedFrame]()
+    kinds: dict[int, str] = {}  # of tracks that were confirmed some time, as it was last
     for time_s, found in frames:
-        tracks = tracker.update(found, START + time_s)
-        events += rules.observe(tracks, START + time_s)
+        now = START + time_s
+        tracks = tracker.update(found, now)
+        events += rules.observe(tracks, now)
         boxes = found.xyxy, found.scores, found.class_ids
         tracked = tracks.ids, tracks.xyxy, tracks.class_ids, tracks.confirmed
-        times = START + time_s, time_s, 0.0, time_s, None
-        kept.append(TrackedFrame(*times, tuple(names), *boxes, *tracked))
-    claims = [
-        Happening(
-            e.event_time - START, e.place, e.direction or str(e.kind), e.item_class, e.track_id, e.unseen
+        kept.append(TrackedFrame(now, time_s, now, time_s, now, tuple(names), *boxes, *tracked))
+        sure = tracks.confirmed
+        kinds |= {int(i): names[c] for i, c in zip(tracks.ids[sure], tracks.class_ids[sure], strict=True)}
+    claimed = [
+        ClaimedEvent(
+            str(e.kind),
+            e.place,
+            e.direction,
+            e.item_class,
+            e.track_id,
+            e.event_time,
+            e.confirmed_time,
+            e.value,
+            e.unseen,
         )
         for e in events
-        if e.kind in ("crossing", "enter", "leave")
     ]
-    return Played(claims, kept)
+    return Evidence(tuple(kept), tuple(claimed), Counter(kinds.values()), part.length_s, 0, START, part.fps)
 
 
 # -- boxes -------------------------------------------------------------------------------------------
@@ -136,36 +136,7 @@ def kept(path: Path, make: Callable[[], Frames]) -> Frames:
     return found
 
 
-# -- what is wrong -----------------------------------------------------------------------------------
-
-
-def judged(part: Part, truths: known.Known, played: Played) -> tuple[Matched, Matched]:
-    """Crossings and visits, claimed against true; what is wrong is printed."""
-    span_s = LEAD_S, part.length_s - TAIL_S
-    crossings, visits = (
-        match(
-            *(
-                [h for h in happenings if h.what in whats]
-                for happenings in (truths.happenings, played.claims)
-            ),
-            span_s,
-        )
-        for whats in (CROSSINGS, VISITS)
-    )
-    for word, wrong in (("missed", crossings.missed), ("extra", crossings.extra)):
-        for h in wrong:
-            print(f"  {part.name}: {word} {h.place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s")
-    return crossings, visits
-
-
-def counts_of(truths: known.Known, played: Played) -> dict[str, Count]:
-    """Distinct objects by class: tracks that were confirmed some time, each as what it was last."""
-    kinds: dict[int, str] = {}
-    for frame in played.frames:
-        sure = frame.confirmed
-        named = [frame.class_names[i] for i in frame.track_class_ids[sure].tolist()]
-        kinds |= dict(zip(frame.ids[sure].tolist(), named, strict=True))
-    return count_errors(truths, Counter(kinds.values()))
+# -- what came out -----------------------------------------------------------------------------------
 
 
 def report(
@@ -174,22 +145,21 @@ def report(
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
     options = TrackerOptions(min_score=SURE_SCORE) if arguments.model else TrackerOptions()
-    crossings, visits, cameras, counts = Matched(), Matched(), [], []
-    for part, frames in zip(parts, all_boxes, strict=True):
-        truths = known.load(part.truth(arguments.folder))
-        played = play(part.spec, frames[::step], names, options)
-        found = judged(part, truths, played)
-        crossings, visits = crossings + found[0], visits + found[1]
-        cameras.append(moments(truths.looks, played.frames))
-        counts.append(counts_of(truths, played))
-    print(
-        f"{parts[0].fps / step:4g} fps: {crossings.true} crossings, {len(crossings.missed)} missed, "
-        f"{len(crossings.extra)} extra, {len(crossings.hidden)} hidden; "
-        f"zones: recall {visits.recall:.3f}, precision {visits.precision:.3f}; {identity(cameras)}"
-    )
-    for part, by_class in zip(parts, counts, strict=True):
-        told = [f"{name} {c.counted} ({c.must} to {c.may})" for name, c in by_class.items()]
-        print(f"  {part.name}: counted {', '.join(told)}")
+    cameras = []
+    for full, frames in zip(parts, all_boxes, strict=True):
+        part = replace(full, fps=full.fps / step)
+        cameras.append(
+            (part.name, known.load(part.truth(arguments.folder)), play(part, frames[::step], names, options))
+        )
+    board = judge(cameras)
+    for camera in board.cameras:
+        for place, found in camera.crossings.items():
+            for word, wrong in (("missed", found.missed), ("extra", found.extra)):
+                for h in wrong:
+                    print(
+                        f"  {camera.name}: {word} {place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
+                    )
+    print(table(board, {}))
 
 
 def main() -> None:
