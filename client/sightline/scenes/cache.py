@@ -10,7 +10,7 @@ from pathlib import Path
 from sightline.scenes.encode import Coding, render
 from sightline.scenes.spec import SceneSpec
 
-VERSION = 1  # of the pictures: raise it when they change, so that old files are not used
+VERSION = 2  # of the pictures: raise it when they change, so that old files are not used
 
 
 def live_command(spec: SceneSpec, coding: Coding) -> list[str]:

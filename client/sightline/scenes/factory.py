@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightline.scenes.crowd import walk
 from sightline.scenes.spec import SceneSpec
 from sightline.scenes.walkers import Stop, Walker, person_actor
 from sightline.scenes.world import Actor, State, World
@@ -81,8 +82,7 @@ class FactoryWorld(World):
             self._next_forklift_s = time_s + float(self._fork_random.uniform(9, 24))
             if len(self._forklifts) < 3:
                 self._forklifts.append(self._forklift())
-        for worker in self._workers:
-            worker.move()
+        walk(self._workers)
         for forklift in self._forklifts:
             forklift.move(room=self._room_before(forklift))
         self._workers = [w for w in self._workers if not w.arrived]

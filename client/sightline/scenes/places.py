@@ -72,7 +72,7 @@ STREET = Places(
     lines=(
         # Each where its traffic flows, beyond its stop line: who waits there would stand on the line.
         Line("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
-        Line("inbound", (15.0, 0.0), (15.0, KERB_Y), TRAFFIC, VEHICLE),
+        Line("inbound", (17.0, 0.0), (17.0, KERB_Y), TRAFFIC, VEHICLE),
         # Not in the middle of the road, where those of both sides meet and hide each other.
         Line("crossing", (ZEBRA_X[0] - 0.5, KERB_Y / 2), (ZEBRA_X[1] + 0.5, KERB_Y / 2)),
     ),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sightline.scenes.crowd import walk
 from sightline.scenes.spec import SceneSpec
 from sightline.scenes.walkers import Stop, Walker, person_actor
 from sightline.scenes.world import Actor, State, World
@@ -40,8 +41,7 @@ class ShopWorld(World):
         if time_s >= self._next_passing_s:
             self._next_passing_s = time_s + float(self._passing.exponential(self._passing_gap_s))
             self._people.append(self._passer())
-        for walker in self._people:
-            walker.move()
+        walk(self._people)
         self._people = [p for p in self._people if not p.arrived]
         return tuple((p.actor, p.state()) for p in self._people), ""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sightline.scenes.crowd import walk
 from sightline.scenes.spec import SceneSpec
 from sightline.scenes.walkers import Walker, person_actor
 from sightline.scenes.world import STEP_S, Actor, State, World
@@ -176,8 +177,7 @@ class StreetWorld(World):
             if self._next_person_s > -1e8:
                 self._people.append(self._walker())
             self._next_person_s = time_s + float(self._random.exponential(60 / self._people_a_minute))
-        for walker in self._people:
-            walker.move(may_go=signal == "walk")
+        walk(self._people, may_go=signal == "walk")
         self._people = [p for p in self._people if not p.arrived]
 
     def _walker(self) -> Walker:

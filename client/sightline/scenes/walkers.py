@@ -10,6 +10,7 @@ import numpy as np
 
 from sightline.scenes.world import STEP_S, Actor, State, Value
 
+NEAR_M, HELD_S = 1.5, 1.0  # who is held up so near to a stop and so long takes it as reached
 Stop = tuple[float, float, bool]  # x, y, and whether to wait there until one may go
 
 
@@ -26,7 +27,10 @@ class Walker:
     heading: float = 0.0
     speed: float = 0.0
     travel: float = 0.0
+    aside: float = 0.0  # m/s to the left of where it goes: it makes room for somebody
     _goal: int = 1
+    _there: bool = False  # has come to the stop, and stands there
+    _held_s: float = 0.0  # for how long somebody has been in its way
 
     def __post_init__(self) -> None:
         self.x, self.y, _ = self.path[0]
@@ -37,13 +41,20 @@ class Walker:
         """At the end of the path."""
         return self._goal >= len(self.path)
 
-    def move(self, *, may_go: bool = True, room: float = 9.0) -> None:
-        """One step; ``may_go`` lets those go on who wait, ``room`` is the free way ahead in metres."""
+    def move(self, *, may_go: bool = True, room: float = 9.0, aside: float = 0.0) -> None:
+        """One step.
+
+        Args:
+            may_go: lets those go on who wait.
+            room: the free way ahead, metres.
+            aside: how fast to step to the left as well, m/s.
+        """
         if self.arrived:
             return
         x, y, waits = self.path[self._goal]
         left = math.hypot(x - self.x, y - self.y)
-        if left < max(0.05, self.pace * STEP_S):
+        self._there |= left < max(0.05, self.pace * STEP_S) or (left < NEAR_M and self._held_s > HELD_S)
+        if self._there:
             self._pause_or_go_on(waits and not may_go)
             return
         wish = self.pace * min(1.0, max(0.0, room / 0.8))
@@ -52,10 +63,17 @@ class Walker:
             wish = min(wish, 0.25 + left * 1.2)
         self.speed += max(-2.5 * STEP_S, min(2.0 * STEP_S, wish - self.speed))
         stride = min(self.speed * STEP_S, left)
-        self.x += (x - self.x) / left * stride
-        self.y += (y - self.y) / left * stride
+        self._held_s = 0.0 if self.speed > 0.2 else self._held_s + STEP_S
+        self.aside = aside
+        self.shift((x - self.x) / left * stride, (y - self.y) / left * stride)
+        self.shift(-math.sin(self.heading) * aside * STEP_S, math.cos(self.heading) * aside * STEP_S)
         self.travel += stride
         self._turn(math.atan2(y - self.y, x - self.x))
+
+    def shift(self, dx: float, dy: float) -> None:
+        """Stand so many metres elsewhere."""
+        self.x += dx
+        self.y += dy
 
     def _pause_or_go_on(self, held: bool) -> None:
         rest = self.waits_s.get(self._goal, 0.0)
@@ -65,6 +83,7 @@ class Walker:
             self.speed = 0.0
         else:
             self._goal += 1
+            self._there, self._held_s = False, 0.0
 
     def _turn(self, wanted: float) -> None:
         off = math.remainder(wanted - self.heading, 2 * math.pi)

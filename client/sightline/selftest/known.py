@@ -30,7 +30,7 @@ MOST_HIDDEN = 0.8
 LEAST_LONG_PX, LEAST_SHORT_PX = 14.0, 6.0  # sides of a box in a picture 640 wide
 #: A happening counts when its actor could be seen in at least half the looks this near to it, in seconds.
 SEEN_WITHIN_S = 1.0
-VERSION = 2  # of the file: raise it when truth or its judgement changes
+VERSION = 3  # of the file: raise it when truth or its judgement changes
 
 What = Literal["forward", "backward", "enter", "leave"]
 
