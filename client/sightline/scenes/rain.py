@@ -27,10 +27,11 @@ class Rain:
                 kernel, (side // 2 - side // 9, 0), (side // 2 + side // 9, side - 1), 1.0, 1, cv2.LINE_AA
             )
             streaks = cv2.filter2D(drops, -1, kernel / kernel.sum() * side * 0.5)
-            self._layers.append(f32(cv2.GaussianBlur(streaks, (0, 0), 0.5 * scale) * gain))
-        self._colour = f32(light.haze * 0.16 + 0.01)
+            layer = f32(cv2.GaussianBlur(streaks, (0, 0), 0.5 * scale) * gain)
+            self._layers.append(f32(layer[..., None] * f32(light.haze * 0.16 + 0.01)))
         puddles = cv2.GaussianBlur(f32(random.standard_normal((h, w))), (0, 0), 22 * scale) * 22 * scale * 1.6
-        self._wet = f32(ground * np.clip(0.24 + 0.1 * puddles, 0.06, 0.5))[..., None]
+        wet = f32(ground * np.clip(0.24 + 0.1 * puddles, 0.06, 0.5))
+        self._wet = np.repeat(wet[..., None], 3, axis=2)
         self._reach = max(9, round(44 * scale))
 
     def mirror(self, picture: F32) -> F32:
@@ -38,11 +39,16 @@ class Rain:
         reach, smeared, edge = self._reach, picture, cv2.BORDER_REPLICATE
         for _ in range(2):  # twice: the smear fades instead of ending
             smeared = f32(cv2.boxFilter(smeared, -1, (5, reach), anchor=(2, reach - 1), borderType=edge))
-        return f32(picture + self._wet * (np.minimum(smeared * 1.35, 3.0) - picture))
+        smeared *= 1.35
+        np.minimum(smeared, 3.0, out=smeared)
+        smeared -= picture
+        smeared *= self._wet
+        smeared += picture
+        return smeared
 
     def fall(self, picture: F32, random: np.random.Generator) -> None:
         """Add the streaks of one moment, in place."""
         h, w = picture.shape[:2]
         for layer in self._layers:
             dy, dx = random.integers(0, _MARGIN, 2)
-            picture += layer[dy : dy + h, dx : dx + w, None] * self._colour
+            picture += layer[dy : dy + h, dx : dx + w]

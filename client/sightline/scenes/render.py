@@ -16,7 +16,7 @@ from sightline.scenes.lens import Lens
 from sightline.scenes.light import Local, light_of, shade
 from sightline.scenes.mesh import BRAKE_LAMP, HEAD_LAMP, PLATE, SIGN, TAIL_LAMP
 from sightline.scenes.raster import DEPTH_UNITS, Fragments, fragments, planes, resolve, twice_area
-from sightline.scenes.shadows import shadow_masks
+from sightline.scenes.shadows import shadow_masks, sky_share, sun_share
 from sightline.scenes.spec import SceneSpec
 from sightline.scenes.sprites import Sprites
 from sightline.scenes.stage import Stage
@@ -52,6 +52,7 @@ class Renderer:
         self._inner = camera.scaled(INNER)
         self._grid = GroundLight(stage, self.light)
         self._backdrop = bake(stage, self._grid, self.light, camera, INNER)
+        self._still = f32(self._backdrop.albedo * self._backdrop.light + self._backdrop.glow)
         self._keys = self._backdrop.keys.copy()
         self._lens = Lens(spec, self.light, self._backdrop.ground)
         self._plates: dict[int, F32] = {}
@@ -62,9 +63,8 @@ class Renderer:
         """The picture, uint8 sRGB [height, width, 3]."""
         figures = [f for f in self._cast.figures(snapshot, self.camera) if f.actor.kind not in TRANSPARENT]
         picture = self._ground_picture(figures, snapshot.signal)
-        actors, cover = self._actor_layer(figures)
-        picture = f32(picture * (1 - cover[..., None]) + actors)
-        if len(figures) < len(snapshot.bodies):
+        self._draw_actors(picture, figures)
+        if any(actor.kind in TRANSPARENT for actor, _ in snapshot.bodies):
             self._sprites.draw(picture, self._depth(), snapshot, self.camera, self.light)
         return self._lens.expose(picture, snapshot.time_s)
 
@@ -74,34 +74,48 @@ class Renderer:
         return f32(DEPTH_UNITS / np.maximum((keys >> np.uint64(32)).astype(np.float64), 1.0))
 
     def _ground_picture(self, figures: list[Figure], signal: str) -> F32:
+        """The still picture [h, w, 3], drawn anew only where the moving take light away or bring it."""
         drop = self._backdrop
-        sun_gone, sky_gone = shadow_masks(figures, self.camera, self.light)
-        light = drop.light - drop.sunlit * (sun_gone * drop.ground)[..., None]
-        light *= (1 - sky_gone * drop.ground)[..., None]
+        picture = self._still.copy()
+        sun_gone, sky_gone = (mask.ravel() for mask in shadow_masks(figures, self.camera, self.light))
         thrown = beams(figures, self.camera, self.light)
+        changed = (sun_gone | sky_gone) > 0
         if thrown is not None:
-            light += thrown * drop.ground[..., None]
-        picture = f32(drop.albedo * light + drop.glow)
+            changed |= thrown.reshape(-1, 3)[:, 0] > 0
+        pixel = np.flatnonzero(changed & (drop.ground.ravel() > 0))
+        albedo, light, sunlit, glow = (
+            np.take(part.reshape(-1, 3), pixel, axis=0)
+            for part in (drop.albedo, drop.light, drop.sunlit, drop.glow)
+        )
+        ground = drop.ground.ravel()[pixel]
+        light -= sunlit * (sun_share(sun_gone[pixel]) * ground)[:, None]
+        light *= (1 - sky_share(sky_gone[pixel]) * ground)[:, None]
+        if thrown is not None:
+            light += thrown.reshape(-1, 3)[pixel] * ground[:, None]
+        picture.reshape(-1, 3)[pixel] = albedo * light + glow
         if signal:
             draw_signal(picture, signal, self.camera)
         return picture
 
-    def _actor_layer(self, figures: list[Figure]) -> tuple[F32, F32]:
-        h, w = self.camera.height, self.camera.width
+    def _draw_actors(self, picture: F32, figures: list[Figure]) -> None:
+        """Draw the figures into linear light [h, w, 3], in place; the keys are then those of this picture."""
+        self._keys[self._touched] = self._backdrop.keys[self._touched]  # of the picture before
+        self._touched = self._touched[:0]
         batch = self._batch(figures)
         if batch is None:
-            return np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32)
-        self._keys[self._touched] = self._backdrop.keys[self._touched]  # of the picture before
+            return
         found = fragments(batch.xy, batch.inverse, self._inner.width, self._inner.height)
         won = resolve(found, self._keys)
         self._touched = found.pixel
         colours = self._colours(batch, figures, won)
-        x, y = won.pixel % self._inner.width, won.pixel // self._inner.width
-        small = (y // INNER) * w + x // INNER
+        y, x = np.divmod(won.pixel, self._inner.width)
+        small = (y // INNER) * self.camera.width + x // INNER
+        count = np.bincount(small)
+        pixel = np.flatnonzero(count)
         share = 1.0 / INNER**2
-        layers = [np.bincount(small, colours[:, c], h * w) * share for c in range(3)]
-        cover = np.bincount(small, minlength=h * w) * share
-        return f32(np.stack(layers, axis=-1).reshape(h, w, 3)), f32(cover.reshape(h, w))
+        actors = np.stack([np.bincount(small, colours[:, c])[pixel] for c in range(3)], axis=-1) * share
+        flat = picture.reshape(-1, 3)
+        flat[pixel] = flat[pixel] * (1 - f32(count[pixel] * share))[:, None] + f32(actors)
 
     def _batch(self, figures: list[Figure]) -> _Batch | None:
         if not figures:

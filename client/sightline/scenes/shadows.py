@@ -13,8 +13,8 @@ from sightline.scenes.light import Light
 _SHIFT = 3  # sub-pixel bits of the polygons
 
 
-def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> tuple[F32, F32]:
-    """How much sun and how much sky (0..1) is taken from each pixel of the ground, float32 [h, w] both."""
+def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> tuple[U8, U8]:
+    """Where sun and where sky is taken from the ground, uint8 [h, w] both; the shares say how much."""
     sun = np.zeros((camera.height, camera.width), np.uint8)
     sky = np.zeros_like(sun)
     slant = light.sun[:2] / max(float(light.sun[2]), 0.12)
@@ -22,9 +22,19 @@ def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> 
         _draw_parts(sun, figure, camera, f32(slant))
         _draw_contact(sky, figure, camera)
     scale = camera.width / 640
-    gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale).astype(np.float32) / 255
-    near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale).astype(np.float32) / 255
-    return f32(gone), f32(np.sqrt(near) * 0.75)
+    gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale)
+    near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale)
+    return np.asarray(gone, np.uint8), np.asarray(near, np.uint8)
+
+
+def sun_share(mask: U8) -> F32:
+    """How much of the sun (0..1) the values of the first mask take away."""
+    return f32(mask.astype(np.float32) / 255)
+
+
+def sky_share(mask: U8) -> F32:
+    """How much of the sky (0..1) the values of the second mask take away."""
+    return f32(np.sqrt(mask.astype(np.float32) / 255) * 0.75)
 
 
 def _draw_parts(mask: U8, figure: Figure, camera: PinholeCamera, slant: F32) -> None:
