@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.scenes import cycles, fire, forklift, people, vehicles
-from sightline.scenes.arrays import F32, f32, linear, pitch, turn
+from sightline.scenes.arrays import F32, I64, f32, linear, pitch, turn
 from sightline.scenes.camera import PinholeCamera
-from sightline.scenes.mesh import Mesh, by_bone
+from sightline.scenes.mesh import I8, Mesh, by_bone
 from sightline.scenes.world import Actor, Snapshot, State
 
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
@@ -43,16 +43,20 @@ _WAYS = f32([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A mesh sorted by bone, and its outline.
+    """A mesh sorted by bone, its points, and its outline.
 
     Attributes:
-        bones: numbers of the bones it has; starts: where each one's triangles begin (one more at the end).
+        bones: numbers of the bones it has; starts: where each one's points begin (one more at the end).
+        points: float32 [P, 3], every corner of the mesh once for each bone: far fewer than corners.
+        triangles: int64 [N, 3], the points of each triangle of the mesh.
         outline: float32 [B, 26, 3], each bone's farthest points in 26 directions: what its shadow needs.
     """
 
     mesh: Mesh
     bones: tuple[int, ...]
     starts: tuple[int, ...]
+    points: F32
+    triangles: I64
     outline: F32
 
 
@@ -61,7 +65,7 @@ class Figure:
     """An actor placed in the world.
 
     Attributes:
-        corners: float32 [N, 3, 3], metres, of the mesh's triangles.
+        points: float32 [P, 3], metres; triangles: int64 [N, 3], the points of each triangle of the mesh.
         rotations: float32 [bones, 3, 3], how the mesh's bones are turned.
         outline: float32 [B, 26, 3], points around each bone, metres.
     """
@@ -69,7 +73,8 @@ class Figure:
     actor: Actor
     state: State
     mesh: Mesh
-    corners: F32
+    points: F32
+    triangles: I64
     rotations: F32
     outline: F32
 
@@ -103,14 +108,15 @@ class Cast:
         heading = turn(state.heading)
         rotations = f32(heading @ rotations)
         offsets = f32(offsets @ heading.T + f32([state.x, state.y, 0]))
-        corners = np.empty_like(body.mesh.corners)
+        points = np.empty_like(body.points)
         outline = np.empty_like(body.outline)
         for i, bone in enumerate(body.bones):
             part = slice(body.starts[i], body.starts[i + 1])
-            local = body.mesh.corners[part].reshape(-1, 3)
-            corners[part] = (local @ rotations[bone].T + offsets[bone]).reshape(-1, 3, 3)
-            outline[i] = body.outline[i] @ rotations[bone].T + offsets[bone]
-        return Figure(actor, state, body.mesh, corners, rotations, outline)
+            np.matmul(body.points[part], rotations[bone].T, out=points[part])
+            points[part] += offsets[bone]
+            np.matmul(body.outline[i], rotations[bone].T, out=outline[i])
+            outline[i] += offsets[bone]
+        return Figure(actor, state, body.mesh, points, body.triangles, rotations, outline)
 
     def _body(self, actor: Actor, k: int) -> Body:
         key = actor.id, k
@@ -123,18 +129,37 @@ class Cast:
 
 
 def _body(mesh: Mesh) -> Body:
-    bones = np.unique(mesh.bone)
-    starts = [*np.searchsorted(mesh.bone, bones).tolist(), len(mesh)]
+    points, bone, triangles = _indexed(mesh)
+    bones = np.unique(bone)
+    starts = [*np.searchsorted(bone, bones).tolist(), len(points)]
     outline = []
     for i in range(len(bones)):
-        points = mesh.corners[starts[i] : starts[i + 1]].reshape(-1, 3)
-        outline.append(points[np.argmax(points @ _WAYS.T, axis=0)])
-    return Body(mesh, tuple(int(b) for b in bones), tuple(starts), f32(np.stack(outline)))
+        part = points[starts[i] : starts[i + 1]]
+        outline.append(part[np.argmax(part @ _WAYS.T, axis=0)])
+    return Body(mesh, tuple(int(b) for b in bones), tuple(starts), points, triangles, f32(np.stack(outline)))
+
+
+def _indexed(mesh: Mesh) -> tuple[F32, I8, I64]:
+    """The different corners [P, 3] of a mesh, first come first, their bones [P], and its triangles [N, 3]."""
+    flat, bone = mesh.corners.reshape(-1, 3), np.repeat(mesh.bone, 3)
+    order = np.lexsort((flat[:, 2], flat[:, 1], flat[:, 0], bone))
+    corner, part = flat[order], bone[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (corner[1:] != corner[:-1]).any(axis=1) | (part[1:] != part[:-1])
+    first = order[new]  # the sort is stable: of equal corners the one that comes first
+    come = np.argsort(first)
+    rank = np.empty_like(come)
+    rank[come] = np.arange(len(come))
+    triangles = np.empty(len(order), np.int64)
+    triangles[order] = rank[np.cumsum(new) - 1]
+    return flat[first[come]], bone[first[come]], triangles.reshape(-1, 3)
 
 
 def _cloud(actor: Actor, state: State, time_s: float) -> Figure:
     mesh = fire.outline(fire.puffs(actor, state, time_s))
-    return Figure(actor, state, mesh, mesh.corners, f32(np.eye(3)[None]), f32(mesh.corners[:1, :1]))
+    points = mesh.corners.reshape(-1, 3)
+    triangles = np.arange(len(points)).reshape(-1, 3)
+    return Figure(actor, state, mesh, points, triangles, f32(np.eye(3)[None]), f32(mesh.corners[:1, :1]))
 
 
 def look_of(actor: Actor) -> people.Look:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.scenes.arrays import F32, I64, U8, f32
 from sightline.scenes.backdrop import bake
@@ -15,7 +16,7 @@ from sightline.scenes.groundlight import GroundLight
 from sightline.scenes.lens import Lens
 from sightline.scenes.light import Local, light_of, shade
 from sightline.scenes.mesh import BRAKE_LAMP, HEAD_LAMP, PLATE, SIGN, TAIL_LAMP
-from sightline.scenes.raster import DEPTH_UNITS, Fragments, fragments, planes, resolve, twice_area
+from sightline.scenes.raster import DEPTH_UNITS, Fragments, fragments, planes, resolve
 from sightline.scenes.shadows import shadow_masks, sky_share, sun_share
 from sightline.scenes.spec import SceneSpec
 from sightline.scenes.sprites import Sprites
@@ -28,18 +29,24 @@ INNER = 2  # actors are drawn at so many times the picture's size, for smooth ed
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Triangles of all figures that face the camera and lie in the picture."""
+    """Triangles of all figures that face the camera and lie in the picture.
 
+    Attributes:
+        xy, inverse, corners: where each corner is in the picture, 1 / its depth, and its place in metres.
+        owner: [T], which figure; number: [T], among the triangles of all figures.
+    """
+
+    figures: list[Figure]
     xy: F32
     inverse: F32
     corners: F32
-    normals: F32  # in the mesh's own axes
-    bone: I64
-    albedo: F32
-    gloss: F32
-    surface: I64
-    uv: F32
     owner: I64
+    number: I64
+
+    def of(self, field: str, triangles: I64) -> NDArray[np.generic]:
+        """A field of the figures' meshes, of some of the triangles."""
+        whole: NDArray[np.generic] = np.concatenate([getattr(f.mesh, field) for f in self.figures])
+        return whole[self.number[triangles]]
 
 
 class Renderer:
@@ -107,7 +114,7 @@ class Renderer:
         found = fragments(batch.xy, batch.inverse, self._inner.width, self._inner.height)
         won = resolve(found, self._keys)
         self._touched = found.pixel
-        colours = self._colours(batch, figures, won)
+        colours = self._colours(batch, won)
         y, x = np.divmod(won.pixel, self._inner.width)
         small = (y // INNER) * self.camera.width + x // INNER
         count = np.bincount(small)
@@ -120,63 +127,69 @@ class Renderer:
     def _batch(self, figures: list[Figure]) -> _Batch | None:
         if not figures:
             return None
-        corners = np.concatenate([f.corners for f in figures])
-        q = self._inner.project(corners)
-        xy = q[..., :2]
-        depth = q[..., 2]
-        kept = (depth[:, 0] > NEAR_M) & (depth[:, 1] > NEAR_M) & (depth[:, 2] > NEAR_M)
-        kept &= twice_area(xy) < 0
-        a, b, c = xy[:, 0], xy[:, 1], xy[:, 2]
-        low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-        kept &= (high[:, 0] > 0) & (low[:, 0] < self._inner.width)
-        kept &= (high[:, 1] > 0) & (low[:, 1] < self._inner.height)
-        index = np.flatnonzero(kept)
-        if not len(index):
+        points = np.concatenate([f.points for f in figures])
+        first = np.cumsum([0] + [len(f.points) for f in figures])
+        triangles = np.concatenate([f.triangles + i for f, i in zip(figures, first[:-1], strict=True)])
+        q = self._inner.project(points)
+        number = self._seen(q, triangles)
+        if not len(number):
             return None
+        owner = np.repeat(np.arange(len(figures)), [len(f.mesh) for f in figures])[number]
+        chosen = triangles[number]
+        at = q[chosen]
+        return _Batch(figures, f32(at[..., :2]), f32(1 / at[..., 2]), points[chosen], owner, number)
 
-        def chosen(name: str) -> F32:
-            return f32(np.concatenate([getattr(f.mesh, name) for f in figures])[index])
+    def _seen(self, q: F32, triangles: I64) -> I64:
+        """Numbers of the triangles, of projected points, that face the camera and reach into the picture."""
+        x, y, depth = (np.ascontiguousarray(q[:, i]) for i in range(3))
+        a, b, c = (np.ascontiguousarray(triangles[:, i]) for i in range(3))
+        ax, ay = x[a], y[a]
+        number = np.flatnonzero((x[b] - ax) * (y[c] - ay) - (y[b] - ay) * (x[c] - ax) < 0)
+        corners = triangles[number]
+        outside = (x <= 0) * 1 + (x >= self._inner.width) * 2 + (y <= 0) * 4 + (y >= self._inner.height) * 8
+        beyond = outside[corners]
+        kept = (beyond[:, 0] & beyond[:, 1] & beyond[:, 2]) == 0
+        if depth.min() <= NEAR_M:
+            kept &= (depth[corners] > NEAR_M).all(axis=1)
+        return np.asarray(number[kept])
 
-        owner = np.repeat(np.arange(len(figures)), [len(f.mesh) for f in figures])[index]
-        bone = np.concatenate([f.mesh.bone for f in figures])[index].astype(np.int64)
-        surface = np.concatenate([f.mesh.surface for f in figures])[index].astype(np.int64)
-        return _Batch(f32(xy[index]), f32(1 / q[index, :, 2]), f32(corners[index]), chosen("normals"), bone,
-            chosen("albedo"),
-                      chosen("gloss"), surface, chosen("uv"), owner)  # fmt: skip
-
-    def _colours(self, batch: _Batch, figures: list[Figure], won: Fragments) -> F32:
+    def _colours(self, batch: _Batch, won: Fragments) -> F32:
         x = f32(won.pixel % self._inner.width + 0.5)
         y = f32(won.pixel // self._inner.width + 0.5)
-        used, triangle = np.unique(won.triangle, return_inverse=True)
-        local = self._local(batch, figures, used)
-        normals = self._turned(batch, figures, used)
-        shaded = shade(batch.corners[used], normals, batch.albedo[used], batch.gloss[used],
+        taken = np.zeros(len(batch.xy), np.bool_)
+        taken[won.triangle] = True
+        used, triangle = np.flatnonzero(taken), (np.cumsum(taken) - 1)[won.triangle]
+        albedo, surface = f32(batch.of("albedo", used)), batch.of("surface", used)
+        local = self._local(batch, used, albedo, surface)
+        shaded = shade(batch.corners[used], self._turned(batch, used), albedo, f32(batch.of("gloss", used)),
                        self.camera.position, self.light, local)  # fmt: skip
         shaded = self._hazed(shaded, batch.inverse[used])
         colours = np.clip(planes(batch.xy[used], shaded).at(triangle, x, y), 0, 12)
-        plates = np.flatnonzero(batch.surface[won.triangle] == PLATE)
+        plates = np.flatnonzero((surface == PLATE)[triangle])
         if len(plates):
-            which = won.triangle[plates]
-            uv = planes(batch.xy, batch.uv).at(which, x[plates], y[plates])
-            colours[plates] *= self._plate_values(figures, batch.owner[which], uv)
+            which = triangle[plates]
+            uv = planes(batch.xy[used], f32(batch.of("uv", used))).at(which, x[plates], y[plates])
+            colours[plates] *= self._plate_values(batch.figures, batch.owner[used[which]], uv)
         return f32(colours)
 
-    def _turned(self, batch: _Batch, figures: list[Figure], used: I64) -> F32:
-        first = np.cumsum([0] + [len(f.rotations) for f in figures])
-        table = np.swapaxes(np.concatenate([f.rotations for f in figures]), 1, 2)
-        return f32(np.matmul(batch.normals[used], table[first[batch.owner[used]] + batch.bone[used]]))
+    def _turned(self, batch: _Batch, used: I64) -> F32:
+        """The normals of the used triangles' corners in world axes."""
+        first = np.cumsum([0] + [len(f.rotations) for f in batch.figures])
+        table = np.swapaxes(np.concatenate([f.rotations for f in batch.figures]), 1, 2)
+        bone = batch.of("bone", used).astype(np.int64)
+        return f32(np.matmul(batch.of("normals", used), table[first[batch.owner[used]] + bone]))
 
     def _hazed(self, colours: F32, inverse: F32) -> F32:
         clear = np.exp(-self.light.haze_per_m / inverse)[..., None]
         return f32(colours * clear + self.light.haze * (1 - clear))
 
-    def _local(self, batch: _Batch, figures: list[Figure], used: I64) -> Local:
+    def _local(self, batch: _Batch, used: I64, albedo: F32, surface: NDArray[np.generic]) -> Local:
+        figures = batch.figures
         x, y = f32([f.state.x for f in figures]), f32([f.state.y for f in figures])
         sun = self._grid.sample(self._grid.sun, x, y)
         lamps = self._grid.sample(self._grid.lamps, x, y) * np.float32(1.2)
         owner = batch.owner[used]
         braking = np.array([f.state.braking for f in figures])[owner]
-        surface = batch.surface[used]
         power = np.zeros(len(used), np.float32)
         lit = max(self.light.lamps, 0.25)
         power[surface == HEAD_LAMP] = 5.0 * lit
@@ -184,7 +197,7 @@ class Renderer:
         power[(surface == TAIL_LAMP) & braking] = 3.5
         power[(surface == BRAKE_LAMP) & braking] = 3.5
         power[surface == SIGN] = 1.0
-        emission = batch.albedo[used] * power[:, None]
+        emission = albedo * power[:, None]
         up = np.broadcast_to(f32([0, 0, 1]), (len(used), 3))
         return Local(sun[owner], f32(up), lamps[owner], f32(emission))
 

@@ -14,6 +14,8 @@ from sightline.scenes.mesh import Mesh, join
 from sightline.scenes.raster import NOTHING, U64, fragments
 from sightline.scenes.world import Snapshot
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, pixels
+
 
 @dataclass(frozen=True, slots=True)
 class FrameTruth:
@@ -48,8 +50,8 @@ class FrameTruth:
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    full: tuple[float, float, float, float]
-    visible: tuple[float, float, float, float]
+    full: Box
+    visible: Box
     occlusion: float
     truncation: float
 
@@ -98,31 +100,47 @@ class Observer:
     def _sights(self, figures: list[Figure]) -> list[_Sight | None]:
         """Boxes of every figure; None where it has no pixel in the picture."""
         width, height = self.camera.width, self.camera.height
-        projected = [self._projected(figure) for figure in figures]
-        ends = np.cumsum([len(q) for q in projected])
-        if not len(ends) or ends[-1] == 0:
+        projected = self._projected(figures)
+        if not projected:
             return [None] * len(figures)
-        q = np.concatenate(projected)
-        found = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), width, height)
-        owner = np.searchsorted(ends, found.triangle, side="right")
-        solid = np.array([f.actor.kind not in TRANSPARENT for f in figures])[owner]
+        corners = np.concatenate([q for _, q, _ in projected])
+        found = fragments(f32(corners[..., :2]), f32(1 / corners[..., 2]), width, height)
+        ends = np.cumsum([len(q) for _, q, _ in projected])
+        edges = np.searchsorted(found.triangle, [0, *ends])
         keys = self._keys.copy()
-        np.maximum.at(keys, found.pixel[solid], found.key[solid])
-        starts = np.searchsorted(owner, np.arange(len(figures) + 1))
-        return [
-            self._sight(q, found.pixel[a:b], found.key[a:b], keys) if b > a else None
-            for q, a, b in zip(projected, starts[:-1], starts[1:], strict=True)
-        ]
+        for (i, _, _), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
+            if figures[i].actor.kind not in TRANSPARENT:
+                np.maximum.at(keys, found.pixel[a:b], found.key[a:b])
+        sights: list[_Sight | None] = [None] * len(figures)
+        for (i, _, box), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
+            if b > a:
+                sights[i] = self._sight(box, found.pixel[a:b], found.key[a:b], keys)
+        return sights
 
-    def _projected(self, figure: Figure) -> F32:
-        q = self.camera.project(figure.corners)
-        z = q[..., 2]
-        return f32(q[(z[:, 0] > NEAR_M) & (z[:, 1] > NEAR_M) & (z[:, 2] > NEAR_M)])
-
-    def _sight(self, q: F32, pixel: I64, key: U64, keys: U64) -> _Sight:
+    def _projected(self, figures: list[Figure]) -> list[tuple[int, F32, F32]]:
+        """Of each figure that reaches into the picture: number, projected triangles [N, 3, 3], box [4]."""
+        if not figures:
+            return []
         width, height = self.camera.width, self.camera.height
-        x0, y0 = q[..., :2].min(axis=(0, 1))
-        x1, y1 = q[..., :2].max(axis=(0, 1))
+        whole = self.camera.project(np.concatenate([f.points for f in figures]))
+        found, end = [], 0
+        for i, figure in enumerate(figures):
+            start, end = end, end + len(figure.points)
+            q = whole[start:end]
+            near = q[:, 2] <= NEAR_M
+            triangles = figure.triangles
+            if near.any():
+                triangles = triangles[~near[triangles].any(axis=1)]
+                q = q[np.unique(triangles)]
+            if len(q):
+                box = np.concatenate([q[:, :2].min(axis=0), q[:, :2].max(axis=0)])
+                if box[2] > 0 and box[3] > 0 and box[0] < width and box[1] < height:
+                    found.append((i, whole[start:end][triangles], box))
+        return found
+
+    def _sight(self, box: F32, pixel: I64, key: U64, keys: U64) -> _Sight:
+        width, height = self.camera.width, self.camera.height
+        x0, y0, x1, y1 = box
         rows, columns = np.divmod(pixel, width)
         top, left = int(rows.min()), int(columns.min())
         whole = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), np.bool_)
@@ -139,7 +157,7 @@ class Observer:
         return _Sight(full, _bounds(shown, left, top), occlusion, truncation)
 
 
-def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> tuple[float, float, float, float]:
+def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> Box:
     """The box of the pixels that are taken, of a part of the picture; zeros when there are none."""
     y, x = (np.flatnonzero(taken.any(axis=axis)) for axis in (1, 0))
     if not len(y):
