@@ -19,8 +19,17 @@ def f32(values: ArrayLike) -> F32:
 def unit(vectors: ArrayLike) -> F32:
     """Vectors [..., 3] scaled to length 1; a zero vector stays zero."""
     v = f32(vectors)
-    length = np.sqrt(np.sum(v * v, axis=-1, keepdims=True))
+    square = v * v
+    length = np.sqrt(square[..., :1] + square[..., 1:2] + square[..., 2:3])
     return f32(v / np.maximum(length, 1e-9))
+
+
+def cross(a: F32, b: F32) -> F32:
+    """Cross products of vectors [..., 3]; several times as fast as NumPy's own for a few of them."""
+    made = np.empty(np.broadcast_shapes(a.shape, b.shape), np.float32)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        made[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return made
 
 
 def turn(heading: float) -> F32:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.scenes import cycles, fire, forklift, people, vehicles
 from sightline.scenes.arrays import F32, I64, f32, linear, pitch, turn
@@ -14,6 +15,8 @@ from sightline.scenes.mesh import I8, Mesh, by_bone
 from sightline.scenes.world import Actor, Snapshot, State
 
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
+_SPARE_M = 0.8  # arms, riders and wheels reach less far beyond an actor's size
+_SPARE_SHARE = 0.05  # of the picture, at each side: blurred edges reach less far
 _KEPT = 256  # meshes, of whoever was seen last
 PAINTS = [linear(c) for c in (
     (225, 227, 228), (200, 204, 208), (150, 155, 160), (86, 90, 96), (34, 36, 40), (22, 23, 26), (140, 18,
@@ -80,27 +83,55 @@ class Figure:
 
 
 class Cast:
-    """Makes figures; keeps the meshes of those seen last. One thread."""
+    """Makes figures; keeps the meshes of those seen last. One thread.
 
-    def __init__(self) -> None:
+    Args:
+        slant: see :func:`~sightline.scenes.shadows.slant_of`; None when no shadow is drawn.
+        beam_m: how far lamps shine ahead.
+    """
+
+    def __init__(self, slant: F32 | None = None, beam_m: float = 0.0) -> None:
+        self._slant, self._beam_m = slant, beam_m
         self._bodies: OrderedDict[tuple[int, int], Body] = OrderedDict()
 
     def figures(self, snapshot: Snapshot, camera: PinholeCamera) -> list[Figure]:
-        """Everybody before the camera, each as fine as the picture needs."""
-        made = []
-        for actor, state in snapshot.bodies:
+        """Everybody who may be seen (or whose shadow or lamps may), each as fine as the picture needs."""
+        made: list[Figure] = []
+        if not snapshot.bodies:
+            return made
+        middles = camera.project(f32([[state.x, state.y, 1.0] for _, state in snapshot.bodies])).tolist()
+        seen = self._in_view(snapshot, camera).tolist()
+        for (actor, state), (x, _, depth), near in zip(snapshot.bodies, middles, seen, strict=True):
             if actor.kind in TRANSPARENT:
                 made.append(_cloud(actor, state, snapshot.time_s))
                 continue
-            x, _, depth = camera.project(f32([[state.x, state.y, 1.0]]))[0].tolist()
             margin = (actor.size[0] + 3.0) * camera.focal_px / max(depth, 0.5)
-            if depth > actor.size[0] and not -margin < x < camera.width + margin:
+            if not near or (depth > actor.size[0] and not -margin < x < camera.width + margin):
                 continue
             if depth > -actor.size[0]:
                 tall = actor.size[2] * camera.focal_px / max(depth, 1.0)
                 k = 12 if tall > 150 else 8 if tall > 60 else 6 if tall > 24 else 5
                 made.append(self._figure(actor, state, k))
         return made
+
+    def _in_view(self, snapshot: Snapshot, camera: PinholeCamera) -> NDArray[np.bool_]:
+        """Who may be in the picture, with shadow and beam: whose box does not lie beyond one of its sides."""
+        place = f32([[state.x, state.y] for _, state in snapshot.bodies])
+        size = f32([actor.size for actor, _ in snapshot.bodies])
+        reach = np.hypot(size[:, :1], size[:, 1:2]) / 2 + _SPARE_M + self._beam_m
+        top = size[:, 2:] + _SPARE_M
+        low, high = place - reach, place + reach
+        if self._slant is not None:
+            low, high = np.minimum(low, low - self._slant * top), np.maximum(high, high - self._slant * top)
+        ends = (low[:, 0], high[:, 0]), (low[:, 1], high[:, 1]), (np.full(len(top), -0.1), top[:, 0])
+        box = np.stack(
+            [np.stack([x, y, z], axis=1) for x in ends[0] for y in ends[1] for z in ends[2]], axis=1
+        )
+        right, down, ahead = np.moveaxis((box - camera.position) @ camera.rotation.T, -1, 0) * camera.focal_px
+        ahead = ahead * np.float32((1 + 2 * _SPARE_SHARE) / camera.focal_px)
+        wide, tall = ahead * (camera.width / 2), ahead * (camera.height / 2)
+        beyond = (right > wide, right < -wide, down > tall, down < -tall)
+        return np.asarray(~np.any([side.all(axis=1) for side in beyond], axis=0), np.bool_)
 
     def _figure(self, actor: Actor, state: State, k: int) -> Figure:
         body = self._body(actor, k)

@@ -12,7 +12,8 @@ from sightline.scenes.light import Light
 from sightline.scenes.streetthings import signal_heads
 
 _DRIVEN = ("car", "van", "truck", "bus", "motorcycle", "forklift", "bicycle")
-_BEAM_M = (16.0, 7.0)  # length and width of a beam
+BEAM_M = (16.0, 7.0)  # length and width of a beam
+LAMPS_ON = 0.5  # from here on head lamps throw beams
 _BEAM_COLOUR = f32([1.15, 1.05, 0.85])
 _CELLS = 64
 _LAMPS = {
@@ -24,7 +25,7 @@ _LAMPS = {
 
 def beams(figures: list[Figure], camera: PinholeCamera, light: Light) -> F32 | None:
     """Light [h, w, 3] that head lamps throw on the ground; None by day."""
-    if light.lamps < 0.5:
+    if light.lamps < LAMPS_ON:
         return None
     total = np.zeros((camera.height, camera.width), np.float32)
     shape, to_picture = _beam(), camera.ground_homography()
@@ -47,7 +48,7 @@ def _placed(figure: Figure) -> F64:
     state = figure.state
     c, s = np.cos(state.heading), np.sin(state.heading)
     reach = figure.actor.size[0] / 2
-    cell = np.array([[_BEAM_M[0] / _CELLS, 0, reach], [0, _BEAM_M[1] / _CELLS, -_BEAM_M[1] / 2], [0, 0, 1]])
+    cell = np.array([[BEAM_M[0] / _CELLS, 0, reach], [0, BEAM_M[1] / _CELLS, -BEAM_M[1] / 2], [0, 0, 1]])
     return np.asarray(np.array([[c, -s, state.x], [s, c, state.y], [0, 0, 1]]) @ cell)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.scenes.arrays import F32, f32, unit
+from sightline.scenes.arrays import F32, cross, f32, unit
 
 I8 = NDArray[np.int8]
 _FIELDS = ("corners", "normals", "albedo", "gloss", "bone", "surface", "uv")
@@ -73,10 +73,11 @@ class Mesh:
 
 def mesh(corners: F32, normals: F32, albedo: F32, gloss: float = 0.0) -> Mesh:
     """A mesh of one colour; triangles are turned so that they face the way their normals point."""
-    edges = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    edges = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     wrong = np.sum(edges * normals.sum(axis=1), axis=1) < 0
     corners, normals = corners.copy(), normals.copy()
-    corners[wrong], normals[wrong] = corners[wrong][:, ::-1], normals[wrong][:, ::-1]
+    if wrong.any():
+        corners[wrong], normals[wrong] = corners[wrong][:, ::-1], normals[wrong][:, ::-1]
     n = len(corners)
     return Mesh(
         f32(corners),
@@ -97,7 +98,7 @@ def join(*meshes: Mesh) -> Mesh:
 def quad(corners: Sequence[Sequence[float]], albedo: F32, gloss: float = 0.0) -> Mesh:
     """A flat rectangle: corners counter-clockwise seen from its front, first the lower left."""
     p = f32(corners)
-    normal = unit(np.cross(p[1] - p[0], p[3] - p[0]))
+    normal = unit(cross(p[1] - p[0], p[3] - p[0]))
     made = mesh(p[[[0, 1, 2], [0, 2, 3]]], f32(np.broadcast_to(normal, (2, 3, 3))), albedo, gloss)
     uv = f32([[0, 1], [1, 1], [1, 0], [0, 0]])
     return replace(made, uv=uv[[[0, 1, 2], [0, 2, 3]]])
@@ -132,7 +133,7 @@ def loft(rings: F32, albedo: F32, gloss: float = 0.0, *, caps: bool = True) -> M
     """A smooth skin over closed rings [R, K, 3], with flat ends."""
     along = np.gradient(rings, axis=0)
     around = np.roll(rings, -1, axis=1) - np.roll(rings, 1, axis=1)
-    normals = unit(np.cross(around, along))
+    normals = unit(cross(around, along))
     outward = rings - rings.mean(axis=1, keepdims=True)
     normals = f32(normals * np.sign(np.sum(normals * outward) or 1.0))
     a, b = rings[:-1], rings[1:]

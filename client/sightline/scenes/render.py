@@ -11,13 +11,13 @@ from sightline.scenes.arrays import F32, I64, U8, f32
 from sightline.scenes.backdrop import bake
 from sightline.scenes.camera import NEAR_M, PinholeCamera
 from sightline.scenes.cast import TRANSPARENT, Cast, Figure
-from sightline.scenes.glow import beams, draw_signal
+from sightline.scenes.glow import BEAM_M, LAMPS_ON, beams, draw_signal
 from sightline.scenes.groundlight import GroundLight
 from sightline.scenes.lens import Lens
 from sightline.scenes.light import Local, light_of, shade
 from sightline.scenes.mesh import BRAKE_LAMP, HEAD_LAMP, PLATE, SIGN, TAIL_LAMP
 from sightline.scenes.raster import DEPTH_UNITS, Fragments, fragments, planes, resolve
-from sightline.scenes.shadows import shadow_masks, sky_share, sun_share
+from sightline.scenes.shadows import shadow_masks, sky_share, slant_of, sun_share
 from sightline.scenes.spec import SceneSpec
 from sightline.scenes.sprites import Sprites
 from sightline.scenes.stage import Stage
@@ -55,7 +55,7 @@ class Renderer:
     def __init__(self, spec: SceneSpec, stage: Stage, camera: PinholeCamera) -> None:
         self.spec, self.camera = spec, camera
         self.light = light_of(spec)
-        self._cast = Cast()
+        self._cast = Cast(slant_of(self.light), BEAM_M[0] if self.light.lamps >= LAMPS_ON else 0.0)
         self._inner = camera.scaled(INNER)
         self._grid = GroundLight(stage, self.light)
         self._backdrop = bake(stage, self._grid, self.light, camera, INNER)

@@ -17,14 +17,19 @@ def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> 
     """Where sun and where sky is taken from the ground, uint8 [h, w] both; the shares say how much."""
     sun = np.zeros((camera.height, camera.width), np.uint8)
     sky = np.zeros_like(sun)
-    slant = light.sun[:2] / max(float(light.sun[2]), 0.12)
+    slant = slant_of(light)
     for figure in figures:
-        _draw_parts(sun, figure, camera, f32(slant))
+        _draw_parts(sun, figure, camera, slant)
         _draw_contact(sky, figure, camera)
     scale = camera.width / 640
     gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale)
     near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale)
     return np.asarray(gone, np.uint8), np.asarray(near, np.uint8)
+
+
+def slant_of(light: Light) -> F32:
+    """How far (x and y, metres) from under it the shadow of a point 1 m over the ground falls, backwards."""
+    return f32(light.sun[:2] / max(float(light.sun[2]), 0.12))
 
 
 def sun_share(mask: U8) -> F32:
