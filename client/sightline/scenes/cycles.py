@@ -74,7 +74,8 @@ def motorcycle(look: Look, paint: F32, k: int = 10) -> Mesh:
     ]  # fmt: skip
     frame = join(*body).on_bone(FRAME)
     rim = f32([0.12, 0.12, 0.13])
-    made = [wheel(radius, 0.13, k + 6, rim).on_bone(bone) for bone in (FRONT, REAR)]
+    tyre = wheel(radius, 0.13, k + 6, rim)
+    made = [tyre.on_bone(bone) for bone in (FRONT, REAR)]
     shell = ball([0.01 * look.height, 0, 0.06 * look.height], [0.15, 0.125, 0.16], k + 2, paint, 0.6)
     visor = ball([0.055 * look.height, 0, 0.06 * look.height], [0.08, 0.1, 0.055], k, _BLACK, 1.0)
     return join(person(look, k), join(shell, visor).on_bone(1), frame, *made)

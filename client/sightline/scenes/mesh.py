@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.scenes.arrays import F32, cross, f32, unit
+from sightline.scenes.arrays import F32, F64, cross, f32, unit
 
 I8 = NDArray[np.int8]
 _FIELDS = ("corners", "normals", "albedo", "gloss", "bone", "surface", "uv")
@@ -97,11 +97,16 @@ def join(*meshes: Mesh) -> Mesh:
 
 def quad(corners: Sequence[Sequence[float]], albedo: F32, gloss: float = 0.0) -> Mesh:
     """A flat rectangle: corners counter-clockwise seen from its front, first the lower left."""
-    p = f32(corners)
-    normal = unit(cross(p[1] - p[0], p[3] - p[0]))
-    made = mesh(p[[[0, 1, 2], [0, 2, 3]]], f32(np.broadcast_to(normal, (2, 3, 3))), albedo, gloss)
-    uv = f32([[0, 1], [1, 1], [1, 0], [0, 0]])
-    return replace(made, uv=uv[[[0, 1, 2], [0, 2, 3]]])
+    return _quads(f32(corners)[None], albedo, gloss)
+
+
+def _quads(p: F32, albedo: F32, gloss: float) -> Mesh:
+    """Flat rectangles, corners [N, 4, 3] as those of :func:`quad`."""
+    normals = unit(cross(p[:, 1] - p[:, 0], p[:, 3] - p[:, 0]))
+    halves = p[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3)
+    made = mesh(halves, np.repeat(normals, 6, axis=0).reshape(-1, 3, 3), albedo, gloss)
+    uv = f32([[0, 1], [1, 1], [1, 0], [0, 0]])[[[0, 1, 2], [0, 2, 3]]]
+    return replace(made, uv=np.tile(uv, (len(p), 1, 1)))
 
 
 def wall(corner: Sequence[float], along: Sequence[float], up: Sequence[float]) -> Mesh:
@@ -118,15 +123,21 @@ def wall(corner: Sequence[float], along: Sequence[float], up: Sequence[float]) -
 
 def box(size: Sequence[float], centre: Sequence[float], albedo: F32, gloss: float = 0.0) -> Mesh:
     """An upright box with flat faces."""
+    return _quads(f32(_FACES * (f32(size) / 2) + f32(centre)), albedo, gloss)
+
+
+def _faces() -> F64:
+    """The corners [6, 4, 3] of the faces of a box from -1 to 1."""
     faces = []
-    half = f32(size) / 2
     for axis in range(3):
         for sign in (-1.0, 1.0):
             n, u, v = np.zeros(3), np.zeros(3), np.zeros(3)
             n[axis], u[(axis + 1) % 3], v[(axis + 2) % 3] = sign, 1, sign
-            ring = [n - u - v, n + u - v, n + u + v, n - u + v]
-            faces.append(quad([list(corner * half + f32(centre)) for corner in ring], albedo, gloss))
-    return join(*faces)
+            faces.append([n - u - v, n + u - v, n + u + v, n - u + v])
+    return np.array(faces)
+
+
+_FACES = _faces()
 
 
 def loft(rings: F32, albedo: F32, gloss: float = 0.0, *, caps: bool = True) -> Mesh:

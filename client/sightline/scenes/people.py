@@ -100,32 +100,30 @@ def _head(look: Look, k: int) -> list[Mesh]:
 def _arms(look: Look, k: int) -> list[Mesh]:
     h, b = look.height, (look.build + 1) / 2
     lower = look.top if look.sleeves else look.skin
-    parts = []
-    for side in (0, 1):
-        upper = limb([(0.022 * h, 0.022 * h, 0.022 * h, 0), (0, 0.033 * h * b, 0.033 * h * b, 0),
-                      (-0.08 * h, 0.030 * h * b, 0.030 * h * b, 0), (-0.175 * h, 0.025 * h, 0.025 * h, 0)],
-                     k, look.top)  # fmt: skip
-        fore = limb([(0.02 * h, 0.024 * h, 0.024 * h, 0), (-0.05 * h, 0.024 * h, 0.024 * h, 0),
-                     (-0.14 * h, 0.017 * h, 0.018 * h, 0)], k, lower)  # fmt: skip
-        hand = ball([0.004 * h, 0, -0.175 * h], [0.022 * h, 0.013 * h, 0.045 * h], 6, look.skin)
-        parts += [upper.on_bone(2 + side), join(fore, hand).on_bone(4 + side)]
-    return parts
+    upper = limb([(0.022 * h, 0.022 * h, 0.022 * h, 0), (0, 0.033 * h * b, 0.033 * h * b, 0),
+                  (-0.08 * h, 0.030 * h * b, 0.030 * h * b, 0), (-0.175 * h, 0.025 * h, 0.025 * h, 0)],
+                 k, look.top)  # fmt: skip
+    fore = limb([(0.02 * h, 0.024 * h, 0.024 * h, 0), (-0.05 * h, 0.024 * h, 0.024 * h, 0),
+                 (-0.14 * h, 0.017 * h, 0.018 * h, 0)], k, lower)  # fmt: skip
+    hand = ball([0.004 * h, 0, -0.175 * h], [0.022 * h, 0.013 * h, 0.045 * h], 6, look.skin)
+    return [part for side in (0, 1) for part in (upper.on_bone(2 + side), join(fore, hand).on_bone(4 + side))]
 
 
 def _legs(look: Look, k: int) -> list[Mesh]:
     h, b = look.height, look.build
-    parts = []
-    for side in (0, 1):
-        thigh = limb([(0.03 * h, 0.045 * h * b, 0.045 * h * b, 0), (-0.04 * h, 0.053 * h * b,
-            0.052 * h * b, 0),
-                      (-0.14 * h, 0.045 * h * b, 0.042 * h, 0), (-0.25 * h, 0.034 * h, 0.033 * h, 0)],
-                     k, look.bottom)  # fmt: skip
-        shin = limb([(0.02 * h, 0.034 * h, 0.033 * h, 0), (-0.07 * h, 0.035 * h, 0.033 * h, -0.005 * h),
-                     (-0.16 * h, 0.027 * h, 0.026 * h, -0.002 * h), (-0.225 * h, 0.026 * h, 0.025 * h, 0)],
-                    k, look.bottom)  # fmt: skip
-        sole = ball([0.035 * h, 0, -0.012 * h], [0.075 * h, 0.027 * h, 0.025 * h], 8, look.shoes, 0.1)
-        parts += [thigh.on_bone(6 + side), shin.on_bone(8 + side), sole.on_bone(10 + side)]
-    return parts
+    thigh = limb([(0.03 * h, 0.045 * h * b, 0.045 * h * b, 0), (-0.04 * h, 0.053 * h * b,
+        0.052 * h * b, 0),
+                  (-0.14 * h, 0.045 * h * b, 0.042 * h, 0), (-0.25 * h, 0.034 * h, 0.033 * h, 0)],
+                 k, look.bottom)  # fmt: skip
+    shin = limb([(0.02 * h, 0.034 * h, 0.033 * h, 0), (-0.07 * h, 0.035 * h, 0.033 * h, -0.005 * h),
+                 (-0.16 * h, 0.027 * h, 0.026 * h, -0.002 * h), (-0.225 * h, 0.026 * h, 0.025 * h, 0)],
+                k, look.bottom)  # fmt: skip
+    sole = ball([0.035 * h, 0, -0.012 * h], [0.075 * h, 0.027 * h, 0.025 * h], 8, look.shoes, 0.1)
+    return [
+        part
+        for side in (0, 1)
+        for part in (thigh.on_bone(6 + side), shin.on_bone(8 + side), sole.on_bone(10 + side))
+    ]
 
 
 @dataclass(frozen=True, slots=True)

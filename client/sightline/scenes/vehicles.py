@@ -84,13 +84,14 @@ def car(kind: str, paint: F32, k: int = 20) -> Mesh:
 def wheels(axles: Sequence[float], width: float, radius: float, k: int) -> list[Mesh]:
     """Wheels and their arches: axles in metres from the middle; axle i turns on bone i + 1."""
     rim = f32([0.33, 0.34, 0.36])
+    arch, tyre = wheel(radius * 1.17, 0.17, k, DARK), wheel(radius, 0.2, k, rim)
+    arch = replace(arch, albedo=f32(arch.albedo * 0 + DARK * 0.5), gloss=arch.gloss * 0)
     made = []
     for bone, x in enumerate(axles, start=1):
         for side in (-1.0, 1.0):
             y = side * (width / 2 - 0.095)
-            arch = wheel(radius * 1.17, 0.17, k, DARK).moved([x, y - side * 0.01, radius * 1.05])
-            made.append(replace(arch, albedo=f32(arch.albedo * 0 + DARK * 0.5), gloss=arch.gloss * 0))
-            made.append(wheel(radius, 0.2, k, rim).moved([x, y, radius]).on_bone(bone))
+            made.append(arch.moved([x, y - side * 0.01, radius * 1.05]))
+            made.append(tyre.moved([x, y, radius]).on_bone(bone))
     return made
 
 
