@@ -39,9 +39,14 @@ class Planes:
 
     def at(self, triangle: I64, x: F32, y: F32) -> F32:
         """Values [M, C] at picture points of triangles."""
-        right = (x - self.origin[triangle, 0])[:, None]
-        below = (y - self.origin[triangle, 1])[:, None]
-        return f32(self.value[triangle] + self.dx[triangle] * right + self.dy[triangle] * below)
+        value, dx, dy, origin = (
+            np.take(part, triangle, axis=0) for part in (self.value, self.dx, self.dy, self.origin)
+        )
+        dx *= (x - origin[:, 0])[:, None]
+        dy *= (y - origin[:, 1])[:, None]
+        value += dx
+        value += dy
+        return value
 
 
 def twice_area(xy: F32) -> F32:

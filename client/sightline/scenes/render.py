@@ -122,7 +122,8 @@ class Renderer:
         share = 1.0 / INNER**2
         actors = np.stack([np.bincount(small, colours[:, c])[pixel] for c in range(3)], axis=-1) * share
         flat = picture.reshape(-1, 3)
-        flat[pixel] = flat[pixel] * (1 - f32(count[pixel] * share))[:, None] + f32(actors)
+        left = np.take(flat, pixel, axis=0) * (1 - f32(count[pixel] * share))[:, None]
+        flat[pixel] = left + f32(actors)
 
     def _batch(self, figures: list[Figure]) -> _Batch | None:
         if not figures:
@@ -164,13 +165,14 @@ class Renderer:
         shaded = shade(batch.corners[used], self._turned(batch, used), albedo, f32(batch.of("gloss", used)),
                        self.camera.position, self.light, local)  # fmt: skip
         shaded = self._hazed(shaded, batch.inverse[used])
-        colours = np.clip(planes(batch.xy[used], shaded).at(triangle, x, y), 0, 12)
+        colours = planes(batch.xy[used], shaded).at(triangle, x, y)
+        np.clip(colours, 0, 12, out=colours)
         plates = np.flatnonzero((surface == PLATE)[triangle])
         if len(plates):
             which = triangle[plates]
             uv = planes(batch.xy[used], f32(batch.of("uv", used))).at(which, x[plates], y[plates])
             colours[plates] *= self._plate_values(batch.figures, batch.owner[used[which]], uv)
-        return f32(colours)
+        return colours
 
     def _turned(self, batch: _Batch, used: I64) -> F32:
         """The normals of the used triangles' corners in world axes."""
