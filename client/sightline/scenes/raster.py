@@ -85,6 +85,10 @@ def fragments(xy: F32, inverse_depth: F32, width: int, height: int) -> Fragments
 
 def _rows(xy: F32, width: int, height: int) -> tuple[I64, I64, I64, I64]:
     """Triangle, picture row, first and last-plus-one column of every row of every triangle."""
+    ya, yb, yc = xy[:, :, 1].T.astype(np.float64)
+    first = np.ceil(np.minimum(np.minimum(ya, yb), yc) - 0.5)
+    tall = np.flatnonzero(first < np.ceil(np.maximum(np.maximum(ya, yb), yc) - 0.5))  # many lie in no row
+    xy = xy[tall]
     order = np.argsort(xy[:, :, 1], axis=1, kind="stable")
     corners = np.take_along_axis(xy, order[:, :, None], axis=1).astype(np.float64)
     (x0, y0), (x1, y1), (x2, y2) = (corners[:, i].T for i in range(3))
@@ -93,19 +97,19 @@ def _rows(xy: F32, width: int, height: int) -> tuple[I64, I64, I64, I64]:
     count = np.maximum(bottom - top, 0)
     triangle = np.repeat(np.arange(len(xy)), count)
     y = np.arange(len(triangle)) - (np.cumsum(count) - count - top)[triangle]
-    yc = y + 0.5
+    middle = y + 0.5
     slopes = [_slope(x0, y0, x2, y2), _slope(x0, y0, x1, y1), _slope(x1, y1, x2, y2)]
-    long = x0[triangle] + (yc - y0[triangle]) * slopes[0][triangle]
-    upper = yc < y1[triangle]
+    long = x0[triangle] + (middle - y0[triangle]) * slopes[0][triangle]
+    upper = middle < y1[triangle]
     short = np.where(
         upper,
-        x0[triangle] + (yc - y0[triangle]) * slopes[1][triangle],
-        x1[triangle] + (yc - y1[triangle]) * slopes[2][triangle],
+        x0[triangle] + (middle - y0[triangle]) * slopes[1][triangle],
+        x1[triangle] + (middle - y1[triangle]) * slopes[2][triangle],
     )
     left = np.clip(np.ceil(np.minimum(long, short) - 0.5), 0, width).astype(np.int64)
     right = np.clip(np.ceil(np.maximum(long, short) - 0.5), 0, width).astype(np.int64)
     kept = right > left
-    return triangle[kept], y[kept], left[kept], right[kept]
+    return tall[triangle[kept]], y[kept], left[kept], right[kept]
 
 
 def _slope(
