@@ -45,7 +45,7 @@ def _add_scene(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of everything that happens (default: 0)")
     command.add_argument("--light", choices=LIGHTS, default=default.light, help="time of day (default: day)")
     command.add_argument("--weather", choices=WEATHERS, default=default.weather, help="default: clear")
-    command.add_argument("--camera", type=int, choices=(0, 1, 2, 3), default=0, help="place (default: 0)")
+    command.add_argument("--camera", type=int, choices=(0, 1, 2, 3, 4), default=0, help="place (default: 0)")
     command.add_argument("--width", type=_even, default=default.width, help="pixels (default: 640)")
     command.add_argument("--height", type=_even, default=default.height, help="pixels (default: 360)")
 
