@@ -31,7 +31,8 @@ from sightline.selftest.figures import judge
 from sightline.signals import stop_on_signals
 from sightline.tritonserver import TritonServer
 
-SETS = ("rates", "weather", "long")
+SETS = ("rates", "weather", "crowds", "long")
+CROWDS = (2.0, 4.0)  # so many times as many people as usual
 RATES = (5.0, 10.0, 15.0, 30.0)
 COLUMNS = {  # of the page: figure -> head, format
     "crossing_recall": ("found", "{:.1%}"),
@@ -63,12 +64,14 @@ class Cell:
     fps: float
     seeds: tuple[int, ...]
     length_s: float
+    people: float = 1.0
 
     @property
     def name(self) -> str:
         """Of its file."""
         seeds = f"{self.seeds[0]}-{self.seeds[-1]}"
         kind = f"{self.part_of}-{self.scene}-{self.light}-{self.weather}"
+        kind += f"-people{self.people:g}" if self.people != 1 else ""
         return f"{kind}-{self.fps:g}fps-{seeds}-{self.length_s:g}s"
 
     @property
@@ -79,7 +82,10 @@ class Cell:
     def parts(self) -> list[Part]:
         """Its cameras."""
         camera = BEST_CAMERA[self.scene]
-        specs = [SceneSpec(self.scene, seed, self.light, self.weather, camera) for seed in self.seeds]
+        specs = [
+            SceneSpec(self.scene, seed, self.light, self.weather, camera, people=self.people)
+            for seed in self.seeds
+        ]
         return [Part(spec, self.fps, self.length_s) for spec in specs]
 
 
@@ -97,6 +103,10 @@ def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
                 for light in LIGHTS:
                     for weather in WEATHERS if scene == "street" else WEATHERS[:1]:
                         yield Cell("weather", scene, light, weather, 10.0, few, length_s)
+        elif part_of == "crowds":
+            for scene in ("street", "shop"):
+                for people in CROWDS:
+                    yield Cell("crowds", scene, "day", "clear", 10.0, few, length_s, people)
         else:
             for seed in range(1, 1 + arguments.long_seeds):
                 yield Cell("long", "street", "day", "clear", 10.0, (seed,), arguments.long_length)
@@ -181,7 +191,11 @@ def page(arguments: argparse.Namespace) -> str:
     if not found:
         return "\n".join([*lines, "Nothing is finished yet.", ""])
     lines += [f"{dates[0]} to {dates[-1]}, on {' and '.join(machines)}.", ""]
-    titles = {"rates": "Frame rates, by day", "weather": "Light and weather, 10 frames a second"}
+    titles = {
+        "rates": "Frame rates, by day",
+        "weather": "Light and weather, 10 frames a second",
+        "crowds": "Crowds, by day, 10 frames a second",
+    }
     for part_of, title in titles.items():
         chosen = {cell: record for cell, record in found.items() if cell.part_of == part_of}
         if chosen:
@@ -195,6 +209,7 @@ def _table(chosen: dict[Cell, dict[str, Any]]) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for cell, record in chosen.items():
         light = f"{cell.light}, {cell.weather}" if cell.weather != "clear" else cell.light
+        light += f", {cell.people:g} x people" if cell.people != 1 else ""
         values = [_shown(record["figures"][name], form) for name, (_, form) in COLUMNS.items()]
         lines.append(f"| {' | '.join([cell.scene, light, f'{cell.fps:g}', *values])} |")
     cell = next(iter(chosen))

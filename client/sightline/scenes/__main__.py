@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import av
@@ -46,6 +47,9 @@ def _add_scene(command: argparse.ArgumentParser) -> None:
     command.add_argument("--light", choices=LIGHTS, default=default.light, help="time of day (default: day)")
     command.add_argument("--weather", choices=WEATHERS, default=default.weather, help="default: clear")
     command.add_argument("--camera", type=int, choices=(0, 1, 2, 3, 4), default=0, help="place (default: 0)")
+    command.add_argument(
+        "--people", type=_positive, default=default.people, help="times as many (default: 1)"
+    )
     command.add_argument("--width", type=_even, default=default.width, help="pixels (default: 640)")
     command.add_argument("--height", type=_even, default=default.height, help="pixels (default: 360)")
 
@@ -84,7 +88,7 @@ def _positive(text: str) -> float:
 
 def spec_of(args: argparse.Namespace) -> SceneSpec:
     """The scene that the options name."""
-    return SceneSpec(args.scene, args.seed, args.light, args.weather, args.camera, args.width, args.height)
+    return SceneSpec(**{field.name: getattr(args, field.name) for field in fields(SceneSpec)})
 
 
 def _coding_of(args: argparse.Namespace) -> Coding:

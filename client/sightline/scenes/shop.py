@@ -25,10 +25,10 @@ class ShopWorld(World):
         super().__init__()
         self._random = spec.random("customers")
         self._passing = spec.random("passers-by")
-        share = {"day": 1.0, "dusk": 0.9, "night": 0.5}[spec.light] * (
-            0.75 if spec.weather == "rain" else 1.0
-        )
+        share = {"day": 1.0, "dusk": 0.9, "night": 0.5}[spec.light] * spec.people
+        share *= 0.75 if spec.weather == "rain" else 1.0
         self._gap_s, self._passing_gap_s = 5.0 / share, 7.0 / share
+        self._most = round(18 * max(1.0, spec.people))
         self._next_s = self._next_passing_s = -1e9
         self._people: list[Walker] = []
 
@@ -36,7 +36,7 @@ class ShopWorld(World):
         """One step of everybody."""
         if time_s >= self._next_s:
             self._next_s = time_s + float(self._random.exponential(self._gap_s))
-            if len(self._people) < 18:
+            if len(self._people) < self._most:
                 self._people += self._group()
         if time_s >= self._next_passing_s:
             self._next_passing_s = time_s + float(self._passing.exponential(self._passing_gap_s))

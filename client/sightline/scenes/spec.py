@@ -25,6 +25,7 @@ class SceneSpec:
         camera: which of the scene's camera places (0, 1, 2; in the street 3 and 4 too); each hangs a little
             differently for each seed.
         width, height: picture size in pixels, even.
+        people: so many times as many people on foot as usual; 3 is a crowd. Not in the factory.
     """
 
     scene: SceneName = "street"
@@ -34,6 +35,7 @@ class SceneSpec:
     camera: int = 0
     width: int = 640
     height: int = 360
+    people: float = 1.0
 
     def random(self, stream: str) -> np.random.Generator:
         """A stream of random numbers of its own for each purpose; what one draws never moves another."""

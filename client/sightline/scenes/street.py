@@ -127,7 +127,7 @@ class StreetWorld(World):
             Lane(y, way, spec.random(f"lane {y}"), 3.0 * busy, cycles=True) for y, way in CYCLE_LANES
         ]
         self._random = spec.random("people")
-        self._people_a_minute = 20.0 * busy * (0.6 if spec.weather == "rain" else 1.0)
+        self._people_a_minute = 20.0 * spec.people * busy * (0.6 if spec.weather == "rain" else 1.0)
         self._next_person_s = -1e9
         self._people: list[Walker] = []
 

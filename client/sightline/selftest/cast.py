@@ -34,6 +34,7 @@ class Part:
         spec = self.spec
         words = [spec.scene, str(spec.seed)]
         words += [word for word in (spec.light, spec.weather) if word not in ("day", "clear")]
+        words += [f"people{spec.people:g}"] if spec.people != 1 else []
         return "-".join([*words, f"{self.fps:g}fps"])
 
     @property

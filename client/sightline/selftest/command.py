@@ -89,13 +89,13 @@ def parts_of(arguments: argparse.Namespace) -> list[Part]:
     for scene in scenes:
         camera = BEST_CAMERA[scene] if arguments.camera is None else arguments.camera
         for seed in arguments.seeds:
-            spec = SceneSpec(scene, seed, arguments.light, arguments.weather, camera)
+            spec = SceneSpec(scene, seed, arguments.light, arguments.weather, camera, people=arguments.people)
             parts.append(Part(spec, arguments.fps, arguments.length))
     return parts
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("scene", "seeds", "fps", "length", "light", "weather", "camera")
+    names = ("scene", "seeds", "fps", "length", "light", "weather", "people", "camera")
     return {name: getattr(arguments, name) for name in names}
 
 
