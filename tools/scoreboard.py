@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 from machine import processor
 from sightline import demo
 from sightline.errors import SightlineError
-from sightline.scenes.spec import LIGHTS, WEATHERS, LightName, SceneName, SceneSpec, WeatherName
+from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, LightName, SceneName, SceneSpec, WeatherName
 from sightline.selftest.cast import BEST_CAMERA, Interrupted, Part, prepare
 from sightline.selftest.command import rehearse
 from sightline.selftest.figures import judge
@@ -92,24 +92,35 @@ class Cell:
 def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
     """Everything that the options ask for."""
     few, length_s = tuple(range(1, 1 + arguments.seeds)), arguments.length
-    scenes: tuple[SceneName, ...] = ("street", "factory", "shop")
     for part_of in arguments.only or SETS:
-        if part_of == "rates":
-            for scene in scenes:
-                for fps in RATES:
-                    yield Cell("rates", scene, "day", "clear", fps, few, length_s)
-        elif part_of == "weather":
-            for scene in scenes:
-                for light in LIGHTS:
-                    for weather in WEATHERS if scene == "street" else WEATHERS[:1]:
-                        yield Cell("weather", scene, light, weather, 10.0, few, length_s)
-        elif part_of == "crowds":
-            for scene in ("street", "shop"):
-                for people in CROWDS:
-                    yield Cell("crowds", scene, "day", "clear", 10.0, few, length_s, people)
-        else:
+        if part_of == "long":
             for seed in range(1, 1 + arguments.long_seeds):
                 yield Cell("long", "street", "day", "clear", 10.0, (seed,), arguments.long_length)
+        for conditions in _CONDITIONS.get(part_of, lambda: [])():
+            scene, light, weather, fps, people = conditions
+            yield Cell(part_of, scene, light, weather, fps, few, length_s, people)
+
+
+Conditions = Iterable[tuple[SceneName, LightName, WeatherName, float, float]]
+
+
+def _rates() -> Conditions:
+    return [(scene, "day", "clear", fps, 1.0) for scene in SCENES for fps in RATES]
+
+
+def _weather() -> Conditions:
+    for scene in SCENES:
+        for light in LIGHTS:
+            for weather in WEATHERS if scene == "street" else WEATHERS[:1]:
+                yield scene, light, weather, 10.0, 1.0
+
+
+def _crowds() -> Conditions:
+    scenes: tuple[SceneName, ...] = ("street", "shop")
+    return [(scene, "day", "clear", 10.0, people) for scene in scenes for people in CROWDS]
+
+
+_CONDITIONS = {"rates": _rates, "weather": _weather, "crowds": _crowds}
 
 
 def groups(wanted: Sequence[Cell], load: float) -> Iterator[list[Cell]]:
