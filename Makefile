@@ -36,6 +36,8 @@ train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two 
 	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set train
 	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set rare
 	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set mast
+	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set high
+	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set roof
 	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set heldout
 	@$(TRAIN) tools/train/fit.py $(ARTIFACTS)/train $(ARTIFACTS)/run $(ARGS)
 	@$(TRAIN) tools/train/to_onnx.py $(ARTIFACTS)/run/checkpoint.pt $(ARTIFACTS)/sightline.onnx

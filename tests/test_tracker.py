@@ -441,3 +441,11 @@ def test_a_weak_box_over_another_starts_no_track_and_a_sure_one_does():
         assert len(confirmed_ids(frames)) == objects
     alone = run(Tracker(TrackerOptions()), lambda _: boxes(person(0.5), score=0.35), seconds(10, 0, 3))
     assert len(confirmed_ids(alone)) == 1
+
+
+@at_every_rate
+def test_a_box_that_is_there_every_fourth_time_confirms_nobody(fps):
+    def flickering(t: float) -> Detections:
+        return boxes(person(0.5)) if round(t * fps) % 4 == 0 else Detections.empty()
+
+    assert confirmed_ids(run(Tracker(TrackerOptions()), flickering, seconds(fps, 0, 6))) == set()

@@ -41,7 +41,7 @@ READY_S = 120.0
 CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 #: The cameras that are shown when no video is given; their seeds are not those of the detector's training.
 SIMULATED = {
-    "street": SceneSpec("street", seed=1, camera=4),
+    "street": SceneSpec("street", seed=1, camera=5),
     "street-dusk": SceneSpec("street", seed=2, light="dusk", weather="rain", camera=0),
     "factory": SceneSpec("factory", seed=3),
     "shop": SceneSpec("shop", seed=4),

@@ -10,6 +10,7 @@ was away) counts as one usual frame: not having looked is no evidence that someb
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class TrackerOptions:
     min_score: float = 0.25  # a track starts, and is confirmed, only by boxes with at least this score
     low_score: float = 0.1  # weaker boxes than this are ignored
     confirm_s: float = 0.5  # from first to latest sure box
+    confirm_share: float = 0.4  # of that time lately, in which it must have had sure boxes
     lost_s: float = 3.0  # watched time without a box after which a track has ended
     blind_s: float = 10.0  # a gap longer than this ends every track
     min_overlap: float = 0.2  # IoU of a predicted and a sure box
@@ -70,6 +72,7 @@ class _Book:
     first_times: F64  # capture time of the first box
     born_s: F64  # the same on the watched clock
     seen_s: F64  # watched clock at the latest box
+    sure: F64  # share of the time in which it had a sure box, the latest ``confirm_s`` counting most
     confirmed: Mask
     votes: F64  # [N, K] scores given to each class of ``Tracker._class_ids``
 
@@ -101,9 +104,10 @@ class Tracker:
         self._next_id = 1
         self._time: float | None = None
         self._watched_s = 0.0
+        self._step_s = 0.0  # of watched time, to this frame
         self._steps: deque[float] = deque(maxlen=STEPS_KEPT)
         none = np.zeros(0)
-        self._book = _Book(none.astype(np.int64), none, none, none, none.astype(bool), np.zeros((0, 0)))
+        self._book = _Book(none.astype(np.int64), none, none, none, none, none.astype(bool), np.zeros((0, 0)))
         if state is not None:
             self._restore(state)
             self._next_id += skip_ids
@@ -148,7 +152,8 @@ class Tracker:
             self._steps.append(step if self._steps else min(step, LONGEST_FIRST_STEP_S))
         usual = self._usual_step()
         gap = step > GAP_STEPS * usual
-        self._watched_s += usual if gap else step
+        self._step_s = usual if gap else step
+        self._watched_s += self._step_s
         # After a gap nobody is believed to have gone on for long: who stands is found where they stood.
         self._filter.predict(min(step, max(usual, LONGEST_COAST_S)) if gap else step)
 
@@ -211,8 +216,13 @@ class Tracker:
         columns = self._columns(detections.class_ids[boxes])
         book.votes[rows, columns] += scores
         book.seen_s[rows] = self._watched_s
+        sure = scores >= options.min_score
+        # So many seconds, not so many frames: at 30 fps a false box has six times as many chances as at 5.
+        kept = math.exp(-self._step_s / max(options.confirm_s, EPSILON_S))
+        book.sure *= kept
+        book.sure[rows[sure]] += 1 - kept
         lasted = self._watched_s - book.born_s[rows] >= options.confirm_s - EPSILON_S
-        book.confirmed[rows] |= lasted & (scores >= options.min_score)
+        book.confirmed[rows] |= lasted & sure & (book.sure[rows] >= options.confirm_share)
 
     def _startable(self, matched: Index, detections: Detections) -> Index:
         """Sure boxes left over, best first, without those that are a second box of the same object."""
@@ -249,6 +259,7 @@ class Tracker:
         book.first_times = np.concatenate([book.first_times, np.full(count, float(time))])
         book.born_s = np.concatenate([book.born_s, now])
         book.seen_s = np.concatenate([book.seen_s, now])
+        book.sure = np.concatenate([book.sure, np.zeros(count)])
         book.confirmed = np.concatenate([book.confirmed, np.full(count, self.options.confirm_s <= 0)])
         book.votes = np.concatenate([book.votes, votes])
         self._next_id += count
@@ -316,6 +327,7 @@ class Tracker:
                     "first_time": float(book.first_times[row]),
                     "age_s": round(float(self._watched_s - book.born_s[row]), 4),
                     "unseen_s": round(float(self._watched_s - book.seen_s[row]), 4),
+                    "sure": round(float(book.sure[row]), 4),
                     "confirmed": bool(book.confirmed[row]),
                     "box": [round(value, 5) for value in self._filter.mean[row].tolist()],
                     "velocity": [round(value, 5) for value in self._filter.velocity[row].tolist()],
@@ -353,6 +365,7 @@ class Tracker:
             first_times=column("first_time"),
             born_s=-column("age_s"),
             seen_s=-column("unseen_s"),
+            sure=np.array([track.get("sure", 1.0) for track in tracks], np.float64),  # before: not kept
             confirmed=column("confirmed").astype(bool),
             votes=column("votes").reshape(len(tracks), classes),
         )

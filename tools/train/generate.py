@@ -4,6 +4,7 @@
     python tools/train/generate.py OUT --set rare
     python tools/train/generate.py OUT --set mast
     python tools/train/generate.py OUT --set high
+    python tools/train/generate.py OUT --set roof
     python tools/train/generate.py OUT --set heldout
 
 Each camera of the plan becomes ``NAME.npy`` (uint8 [pictures, 3/2·height, width], I420 as the server gets it)
@@ -41,7 +42,7 @@ U8 = NDArray[np.uint8]
 #: Class ids of the detector are places in this list.
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
 #: First seed of each set; the held-out seeds end where those of training begin.
-SEEDS = {"heldout": 900, "train": 1000, "rare": 2000, "mast": 3000, "high": 4000}
+SEEDS = {"heldout": 900, "train": 1000, "rare": 2000, "mast": 3000, "high": 4000, "roof": 5000}
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
 TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
 #: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
@@ -49,11 +50,11 @@ RARE = (60, 24, 6.5)
 RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
 #: The set ``mast``: the street from the fourth place, every second camera as in ``rare``.
 MAST = (60, 24, 3.9)
-#: The set ``high``: the same from the fifth place.
-HIGH = (60, 24, 3.9)
+#: The sets ``high`` and ``roof``: the same from the fifth and the sixth place.
+HIGH = ROOF = (60, 24, 3.9)
 #: The same, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
-HELDOUT_MASTS = {3: 950, 4: 956}  # place -> first seed; one camera for each light and weather
+HELDOUT_MASTS = {3: 950, 4: 970, 5: 980}  # place -> first seed; one camera for each light and weather
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
 #: Of the training pictures, how many went through a codec, and its quality (x264's crf).
 CODED_SHARE, CRF = 0.6, (20, 36)
@@ -122,6 +123,11 @@ def high_plan() -> list[Shot]:
     return _streets("high", HIGH, lambda i: (4, i % 2 == 1))
 
 
+def roof_plan() -> list[Shot]:
+    """Streets from the roof, into the same folder."""
+    return _streets("roof", ROOF, lambda i: (5, i % 2 == 1))
+
+
 def heldout_plan() -> list[Shot]:
     """Cameras to be judged by: every light and weather of every scene, seeds that were never learnt from."""
     shots = []
@@ -144,6 +150,7 @@ PLANS = {
     "rare": rare_plan,
     "mast": mast_plan,
     "high": high_plan,
+    "roof": roof_plan,
     "heldout": heldout_plan,
 }
 

@@ -46,7 +46,7 @@ def _add_scene(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of everything that happens (default: 0)")
     command.add_argument("--light", choices=LIGHTS, default=default.light, help="time of day (default: day)")
     command.add_argument("--weather", choices=WEATHERS, default=default.weather, help="default: clear")
-    command.add_argument("--camera", type=int, choices=(0, 1, 2, 3, 4), default=0, help="place (default: 0)")
+    command.add_argument("--camera", type=int, choices=range(6), default=0, help="place (default: 0)")
     command.add_argument(
         "--people", type=_positive, default=default.people, help="times as many (default: 1)"
     )

@@ -1,4 +1,4 @@
-"""Where the cameras hang: three to five places in every scene, each a little different for every seed."""
+"""Where the cameras hang: three to six places in every scene, each a little different for every seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ PLACES: dict[SceneName, tuple[Place, ...]] = {
         ((-4.0, 0.6, 7.6), (22.0, 0.0, 0.0), 58.0),  # on a bridge over the road
         ((4.0, -10.4, 3.8), (17.5, -1.2, 0.5), 38.0),  # low and narrow, on the stop line: for plates
         ((3.5, 0.4, 13.0), (17.5, 0.0, 0.0), 64.0),  # on a mast, steeply down
-        ((5.5, 0.4, 18.0), (18.0, 0.0, 0.0), 56.0),  # on a high mast, steeper: to count, few overlap
+        ((5.5, 0.4, 18.0), (18.0, 0.0, 0.0), 56.0),  # on a high mast, steeper: few people overlap
+        ((2.0, 0.4, 26.0), (18.0, 0.0, 0.0), 44.0),  # as from a roof: to count; a lorry hides no cyclist
     ),
     "factory": (
         ((0.8, -8.6, 5.4), (11.5, 0.6, 0.2), 68.0),

@@ -71,9 +71,8 @@ def box_of(x0: float, y0: float, x1: float, y1: float) -> tuple[Point, ...]:
 STREET = Places(
     lines=(
         # Each where its traffic flows, beyond its stop line: who waits there would stand on the line.
-        # They reach over the kerb, so that nobody on the cycle lane passes their end.
-        Line("outbound", (23.0, -KERB_Y - 0.7), (23.0, 0.0), TRAFFIC, VEHICLE),
-        Line("inbound", (17.0, 0.0), (17.0, KERB_Y + 0.7), TRAFFIC, VEHICLE),
+        Line("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
+        Line("inbound", (16.5, 0.0), (16.5, KERB_Y), TRAFFIC, VEHICLE),
         # Not in the middle of the road, where those of both sides meet and hide each other.
         Line("crossing", (ZEBRA_X[0] - 0.5, KERB_Y / 2), (ZEBRA_X[1] + 0.5, KERB_Y / 2)),
     ),

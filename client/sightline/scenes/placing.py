@@ -21,7 +21,7 @@ from sightline.scenes.spec import SceneSpec
 #: Places that reach further out of the picture than this are cut there.
 LEAST, MOST = -0.45, 1.45
 #: ``min_score`` of a camera that sees a scene: below it the bundled detector too often gives second boxes.
-SURE_SCORE = 0.35
+SURE_SCORE = 0.45
 
 
 def camera_places(spec: SceneSpec, places: Places | None = None) -> dict[str, Any]:

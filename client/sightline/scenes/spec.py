@@ -22,7 +22,7 @@ class SceneSpec:
 
     Attributes:
         seed: of everything that happens; two seeds are two different days.
-        camera: which of the scene's camera places (0, 1, 2; in the street 3 and 4 too); each hangs a little
+        camera: which of the scene's camera places (0, 1, 2; in the street 3 to 5 too); each hangs a little
             differently for each seed.
         width, height: picture size in pixels, even.
         people: so many times as many people on foot as usual; 3 is a crowd. Not in the factory.

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--light", choices=LIGHTS, default="day", help="default: %(default)s")
     parser.add_argument("--weather", choices=WEATHERS, default="clear", help="default: %(default)s")
     parser.add_argument("--people", type=float, default=1.0, help="times as many as usual (default: 1)")
-    parser.add_argument("--camera", type=int, choices=(0, 1, 2, 3, 4), help="default: the one that sees best")
+    parser.add_argument("--camera", type=int, choices=range(6), help="default: the one that sees best")
     parser.add_argument("--model", type=Path, help="network to test (default: the bundled detector)")
     parser.add_argument("--triton-url", help="a Triton that serves already, host:port")
     parser.add_argument("--database-url", help="an empty database (default: SQLite in the folder)")
