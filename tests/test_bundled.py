@@ -73,9 +73,7 @@ def test_it_finds_what_is_there_on_cameras_that_it_never_saw(tmp_path):
 
 
 def test_seeds_of_training_are_never_those_of_the_evaluation():
-    learnt = {
-        shot.spec.seed for name, plan in generate.PLANS.items() if name != "heldout" for shot in plan()
-    }
+    learnt = {shot.spec.seed for name, plan in generate.PLANS.items() if name != "heldout" for shot in plan()}
     judged = {shot.spec.seed for shot in generate.heldout_plan()} | {shot.spec.seed for shot in SHOTS}
     assert min(learnt) == 1000 > max(judged)
     assert len({shot.name for shot in generate.training_plan()}) == len(generate.training_plan())

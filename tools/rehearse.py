@@ -31,7 +31,7 @@ from sightline.places import Line, Zone
 from sightline.rules import Rules
 from sightline.scenes import truth
 from sightline.scenes.formats import CLASSES
-from sightline.scenes.placing import SURE_SCORE, camera_places
+from sightline.scenes.placing import TRACKING, camera_places
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.scenes.visibility import FrameTruth
 from sightline.selftest import known
@@ -144,7 +144,7 @@ def report(
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
-    options = TrackerOptions(min_score=SURE_SCORE) if arguments.model else TrackerOptions()
+    options = TrackerOptions(**TRACKING) if arguments.model else TrackerOptions()
     cameras = []
     for full, frames in zip(parts, all_boxes, strict=True):
         part = replace(full, fps=full.fps / step)

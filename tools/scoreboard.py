@@ -202,6 +202,8 @@ def page(arguments: argparse.Namespace) -> str:
     if not found:
         return "\n".join([*lines, "Nothing is finished yet.", ""])
     lines += [f"{dates[0]} to {dates[-1]}, on {' and '.join(machines)}.", ""]
+    places = ", ".join(f"the {scene} from place {place}" for scene, place in BEST_CAMERA.items())
+    lines += [f"Seen are {places} ([scenes](scenes.md)).", ""]
     titles = {
         "rates": "Frame rates, by day",
         "weather": "Light and weather, 10 frames a second",
@@ -235,13 +237,16 @@ def _long_table(chosen: dict[Cell, dict[str, Any]]) -> list[str]:
     lines = ["## Ten minutes of the street, by day, 10 frames a second", "",
              "| seed | crossings | missed | extra | hidden | any class: missed | extra | lost frames |",
              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    clean = 0
+    clean = exact = 0
+    wrong = []
     for cell, record in chosen.items():
         (camera,) = record["cameras"].values()
         own, loose = list(camera["crossings"].values()), list(camera["crossings_any_class"].values())
         missed, extra = _wrong(own)
         loose_missed, loose_extra = _wrong(loose)
         clean += loose_missed + loose_extra == 0
+        exact += missed + extra == 0
+        wrong += [f"seed {cell.seeds[0]}, {text}" for text in _named(camera["crossings"])]
         numbers = [sum(c["true"] for c in own), missed, extra, sum(c["hidden"] for c in own), loose_missed,
                    loose_extra]  # fmt: skip
         lost = _shown(record["figures"]["frames_lost"], "{:.1%}")
@@ -249,8 +254,19 @@ def _long_table(chosen: dict[Cell, dict[str, Any]]) -> list[str]:
     return [
         *lines,
         "",
-        f"No crossing missed or extra, whatever the class, in {clean} of {len(chosen)} seeds.",
+        f"No crossing missed or extra in {exact} of {len(chosen)} seeds; whatever the class, in {clean}.",
         "",
+        f"What was wrong: {'; '.join(wrong) or 'nothing'}.",
+        "",
+    ]
+
+
+def _named(lines: dict[str, Any]) -> list[str]:
+    return [
+        f"{kind} at {line}: {text}"
+        for line, found in lines.items()
+        for kind in ("missed", "extra")
+        for text in found[kind]
     ]
 
 

@@ -21,7 +21,7 @@ from sightline.canaryoptions import SOURCE, CanaryOptions
 from sightline.config import LoadedConfig, canary_camera
 from sightline.processes import spawn, terminate
 from sightline.rtspserver import free_port
-from sightline.scenes.placing import SURE_SCORE, camera_places
+from sightline.scenes.placing import TRACKING, camera_places
 from sightline.selftest.watch import part_of
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Canary:
             "keep_tracks_max_bytes": 40_000_000,
             "time_code": True,
             "model": self._options.model,
-            "min_score": SURE_SCORE,
+            **TRACKING,
             **camera_places(part.spec),
         }
         return replace(config, cameras={**config.cameras, SOURCE: canary_camera(config.options, own)})

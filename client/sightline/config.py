@@ -70,6 +70,10 @@ class CameraOptions(_Strict):
     min_score: Annotated[float, Field(ge=0, le=1)] = Field(
         0.25, description="A track starts only from a box with at least this score."
     )
+    second_box_overlap: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.6,
+        description="A box that overlaps a surer one of its class by this (IoU) is the same object again.",
+    )
     window_s: Annotated[int, Field(ge=1, le=DAY_S)] = Field(
         60, description="Length of a counting window in seconds; a divisor of a day, aligned to UTC."
     )

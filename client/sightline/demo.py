@@ -29,7 +29,7 @@ from sightline.processes import spawn, terminate
 from sightline.rtspserver import RtspServer
 from sightline.scenes.cache import cache_path, render_command
 from sightline.scenes.encode import Coding
-from sightline.scenes.placing import SURE_SCORE, camera_places
+from sightline.scenes.placing import TRACKING, camera_places
 from sightline.scenes.spec import SceneSpec
 from sightline.signals import stop_on_signals
 from sightline.tritonserver import TritonServer
@@ -124,7 +124,7 @@ def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Ev
         say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
-    seen = {name: {"min_score": SURE_SCORE, **camera_places(spec)} for name, spec in specs.items()}
+    seen = {name: {**TRACKING, **camera_places(spec)} for name, spec in specs.items()}
     return Show(streams, seen, model, None)
 
 

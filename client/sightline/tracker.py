@@ -55,7 +55,9 @@ class TrackerOptions:
     max_distance: float = 2.0  # second chance: object sizes from the predicted place
     max_side_ratio: float = 2.0  # second chance: how much wider or higher the box may be
     class_penalty: float = 0.4  # overlap that a class the track was never seen with costs
-    twin_overlap: float = 0.6  # a box that overlaps a surer one of its class by this much is a second one
+    second_box_overlap: float = (
+        0.6  # a box that overlaps a surer one of its class by this much is a second one
+    )
     other_twin_overlap: float = 0.7  # the same for one of another class
     duplicate_overlap: float = 0.8  # a box that overlaps a tracked one by this much starts no track
     crowd_doubt: float = (
@@ -391,7 +393,7 @@ def _without_twins(detections: Detections, options: TrackerOptions) -> Detection
     A box that is left out hides no other.
     """
     same = detections.class_ids[:, None] == detections.class_ids
-    limit = np.where(same, options.twin_overlap, options.other_twin_overlap)
+    limit = np.where(same, options.second_box_overlap, options.other_twin_overlap)
     alike = iou_matrix(detections.xyxy, detections.xyxy) >= limit
     np.fill_diagonal(alike, False)
     if not alike.any():

@@ -158,6 +158,7 @@ class Worker:
         camera = self._spec.camera
         options = TrackerOptions(
             min_score=camera.min_score,
+            second_box_overlap=camera.second_box_overlap,
             confirm_s=camera.confirm_s,
             lost_s=camera.lost_s,
             blind_s=camera.blind_s,

@@ -78,6 +78,7 @@ def site_of(config: Path, name: str) -> Site:
         raise EvaluationError(f"{config} has no usable camera {name!r}")
     tracker = TrackerOptions(
         min_score=camera.min_score,
+        second_box_overlap=camera.second_box_overlap,
         confirm_s=camera.confirm_s,
         lost_s=camera.lost_s,
         blind_s=camera.blind_s,

@@ -20,8 +20,9 @@ from sightline.scenes.spec import SceneSpec
 
 #: Places that reach further out of the picture than this are cut there.
 LEAST, MOST = -0.45, 1.45
-#: ``min_score`` of a camera that sees a scene: below it the bundled detector too often gives second boxes.
-SURE_SCORE = 0.45
+#: How a camera that sees a scene is tracked: below this score, or where boxes may overlap more, the bundled
+#: detector too often gives two boxes for one object.
+TRACKING = {"min_score": 0.45, "second_box_overlap": 0.5}
 
 
 def camera_places(spec: SceneSpec, places: Places | None = None) -> dict[str, Any]:

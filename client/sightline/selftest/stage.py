@@ -21,7 +21,7 @@ from sightline.errors import ServerError
 from sightline.processes import spawn, terminate
 from sightline.readonly import Database
 from sightline.rtspserver import RtspServer
-from sightline.scenes.placing import SURE_SCORE, camera_places
+from sightline.scenes.placing import TRACKING, camera_places
 from sightline.selftest.cast import Interrupted, Part, Say
 from sightline.selftest.evidence import ClaimedEvent, Evidence
 from sightline.selftest.rows import read_counts, read_events, read_watched
@@ -100,7 +100,7 @@ def _write_config(parts: Sequence[Part], servers: Mapping[str, RtspServer], sett
         "http": {"port": 0},
         "keep_tracks": str(folder / "tracks"),
         "time_code": True,
-        "min_score": SURE_SCORE,
+        **TRACKING,
         **setting.options,
         "cameras": {
             part.name: {"url": servers[part.name].url(part.name), **camera_places(part.spec)}

@@ -75,6 +75,7 @@ class Arm:
         self._min_score = float(options["min_score"])
         tracking = TrackerOptions(
             min_score=self._min_score,
+            second_box_overlap=float(options.get("second_box_overlap", 0.6)),  # none: kept before it was told
             confirm_s=float(options["confirm_s"]),
             lost_s=float(options["lost_s"]),
             blind_s=float(options["blind_s"]),

@@ -25,7 +25,8 @@ LEAST_WEIGHT = 0.25  # differences of weaker boxes make no picture
 APART_S = 2.0  # pictures nearer in time show the same thing
 #: What shapes boxes into counts and events: both arms are run with it.
 SHAPING = {
-    "min_score", "confirm_s", "lost_s", "blind_s", "window_s", "classes", "lines", "zones", "fps"
+    "min_score", "second_box_overlap", "confirm_s", "lost_s", "blind_s", "window_s", "classes", "lines",
+    "zones", "fps",
 }  # fmt: skip
 
 
