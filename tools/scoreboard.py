@@ -124,13 +124,21 @@ _CONDITIONS = {"rates": _rates, "weather": _weather, "crowds": _crowds}
 
 
 def groups(wanted: Sequence[Cell], load: float) -> Iterator[list[Cell]]:
-    """Cells that may run at the same time: of one frame rate and length, so many frames a second in all."""
+    """Cells that may run at the same time: of one frame rate and length, so many frames a second in all.
+
+    No two of them have a camera in common (a clear day at 10 frames a second is in two tables).
+    """
     waiting = list(wanted)
     while waiting:
         group = [waiting.pop(0)]
         for cell in list(waiting):
             same = (cell.fps, cell.length_s) == (group[0].fps, group[0].length_s)
-            if same and sum(c.load for c in [*group, cell]) <= load:
+            taken = {part.name for chosen in group for part in chosen.parts()}
+            if (
+                same
+                and taken.isdisjoint(part.name for part in cell.parts())
+                and sum(c.load for c in [*group, cell]) <= load
+            ):
                 group.append(cell)
                 waiting.remove(cell)
         yield group
