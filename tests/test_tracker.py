@@ -449,32 +449,3 @@ def test_a_box_that_is_there_every_fourth_time_confirms_nobody(fps):
         return boxes(person(0.5)) if round(t * fps) % 4 == 0 else Detections.empty()
 
     assert confirmed_ids(run(Tracker(TrackerOptions()), flickering, seconds(fps, 0, 6))) == set()
-
-
-@at_every_rate
-def test_two_tracks_that_take_turns_on_one_object_become_one(fps):
-    """Two people walk side by side until one of them goes; both tracks could go on with the other's boxes."""
-    tracker = Tracker(TrackerOptions(lost_s=5))
-
-    def two(_: float) -> Detections:
-        return boxes(person(0.3), person(0.316), score=0.9)  # IoU 0.52
-
-    assert confirmed_ids(run(tracker, two, seconds(fps, 0, 2))) == {1, 2}
-
-    def one(t: float) -> Detections:  # it trembles between where the two were
-        return boxes(person(0.303 if round(t * fps) % 2 else 0.313))
-
-    seen = [tuple(tracks.ids.tolist()) for tracks in run(tracker, one, seconds(fps, 2, 5))]
-    assert len(set(seen[-round(fps) :])) == 1
-    assert len(tracker.snapshot()["tracks"]) == 1
-
-
-def test_who_is_hidden_by_somebody_keeps_his_track():
-    tracker = Tracker(TrackerOptions())
-
-    def world(t: float) -> Detections:  # the second is behind the first for a second and a half
-        behind = 1 < t < 2.5
-        return boxes(person(0.3)) if behind else boxes(person(0.3), person(0.316), score=0.9)
-
-    frames = run(tracker, world, seconds(10, 0, 4))
-    assert confirmed_ids(frames) == {1, 2} and frames[-1].ids.tolist() == [1, 2]

@@ -36,7 +36,6 @@ SHORTEST_STEP_S = 1 / 30
 LONGEST_FIRST_STEP_S = 1.0  # before anything is known of the rate
 LONGEST_COAST_S = 1.0  # of movement over a gap
 GAP_STEPS = 3.0  # a step longer than this many usual ones is a gap
-TURNS = 0.2, 0.8  # of two tracks that take turns on one object, the share of time in which each has its box
 OUT_OF_PICTURE = 0.1  # an unseen track ends when less than this share of it is in the picture
 
 
@@ -76,7 +75,6 @@ class _Book:
     born_s: F64  # the same on the watched clock
     seen_s: F64  # watched clock at the latest box
     sure: F64  # share of the time in which it had a sure box, the latest ``confirm_s`` counting most
-    seen: F64  # the same of any box
     confirmed: Mask
     votes: F64  # [N, K] scores given to each class of ``Tracker._class_ids``
 
@@ -111,9 +109,7 @@ class Tracker:
         self._step_s = 0.0  # of watched time, to this frame
         self._steps: deque[float] = deque(maxlen=STEPS_KEPT)
         none = np.zeros(0)
-        self._book = _Book(
-            none.astype(np.int64), none, none, none, none, none, none.astype(bool), np.zeros((0, 0))
-        )
+        self._book = _Book(none.astype(np.int64), none, none, none, none, none.astype(bool), np.zeros((0, 0)))
         if state is not None:
             self._restore(state)
             self._next_id += skip_ids
@@ -134,7 +130,6 @@ class Tracker:
         self._pass_time(time)
         tracked, boxes = self._match(detections)
         self._correct(tracked, boxes, detections)
-        tracked, boxes = self._end_turns(tracked, boxes)
         started = self._startable(boxes, detections)
         self._start(started, detections, time)
         rows = np.concatenate([tracked, np.arange(len(self._filter) - len(started), len(self._filter))])
@@ -228,32 +223,8 @@ class Tracker:
         kept = math.exp(-self._step_s / max(options.confirm_s, EPSILON_S))
         book.sure *= kept
         book.sure[rows[sure]] += 1 - kept
-        book.seen *= kept
-        book.seen[rows] += 1 - kept
         lasted = self._watched_s - book.born_s[rows] >= options.confirm_s - EPSILON_S
         book.confirmed[rows] |= lasted & sure & (book.sure[rows] >= options.confirm_share)
-
-    def _end_turns(self, rows: Index, boxes: Index) -> Pairs:
-        """End the younger of two tracks that take turns on one object; the pairs that are left.
-
-        In one frame one of them has a box, in the next the other: each looks alive, and each would be
-        counted. Who is hidden by somebody is another case: the one in front is seen all the time.
-        """
-        book, (least, most) = self._book, TURNS
-        partly = np.flatnonzero((book.seen > least) & (book.seen < most))
-        if len(partly) < 2:
-            return rows, boxes
-        xyxy, found = self._filter.xyxy()[partly].astype(np.float32), np.isin(partly, rows)
-        shared = iou_matrix(xyxy, xyxy) >= self.options.second_box_overlap
-        younger = book.ids[partly][:, None] > book.ids[partly]
-        over = np.zeros(len(book.ids), bool)
-        over[partly] = (shared & younger & (found[:, None] != found)).any(axis=1)
-        if not over.any():
-            return rows, boxes
-        kept = ~over[rows]
-        renumbered = np.cumsum(~over) - 1
-        self._end(over)
-        return renumbered[rows[kept]], boxes[kept]
 
     def _startable(self, matched: Index, detections: Detections) -> Index:
         """Sure boxes left over, best first, without those that are a second box of the same object."""
@@ -291,7 +262,6 @@ class Tracker:
         book.born_s = np.concatenate([book.born_s, now])
         book.seen_s = np.concatenate([book.seen_s, now])
         book.sure = np.concatenate([book.sure, np.zeros(count)])
-        book.seen = np.concatenate([book.seen, np.zeros(count)])
         book.confirmed = np.concatenate([book.confirmed, np.full(count, self.options.confirm_s <= 0)])
         book.votes = np.concatenate([book.votes, votes])
         self._next_id += count
@@ -360,7 +330,6 @@ class Tracker:
                     "age_s": round(float(self._watched_s - book.born_s[row]), 4),
                     "unseen_s": round(float(self._watched_s - book.seen_s[row]), 4),
                     "sure": round(float(book.sure[row]), 4),
-                    "seen": round(float(book.seen[row]), 4),
                     "confirmed": bool(book.confirmed[row]),
                     "box": [round(value, 5) for value in self._filter.mean[row].tolist()],
                     "velocity": [round(value, 5) for value in self._filter.velocity[row].tolist()],
@@ -398,7 +367,6 @@ class Tracker:
             first_times=column("first_time"),
             born_s=-column("age_s"),
             seen_s=-column("unseen_s"),
-            seen=np.array([track.get("seen", 1.0) for track in tracks], np.float64),
             sure=np.array([track.get("sure", 1.0) for track in tracks], np.float64),  # before: not kept
             confirmed=column("confirmed").astype(bool),
             votes=column("votes").reshape(len(tracks), classes),
