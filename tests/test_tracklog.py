@@ -100,3 +100,9 @@ def test_a_worker_imports_nothing_that_draws_pictures() -> None:
     code = "import sightline.worker, sys; print({'cv2', 'sightline.scenes.render'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_half_a_millisecond_does_not_change_the_time_that_stood_in_the_picture() -> None:
+    for tenths in range(100):
+        due = tracklog._due_time(5_000, 1_795_704_848 + tenths / 1e4)
+        assert round(due * 1000) % timecode.WRAP_MS == 5_000

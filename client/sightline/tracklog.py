@@ -182,8 +182,9 @@ def _line(frame: Frame, code: TimeCode | None, detections: Detections, tracks: T
 
 def _due_time(utc_ms: int, now: float) -> float:
     """The epoch second near ``now`` whose milliseconds modulo 2^32 are ``utc_ms``."""
-    late_ms = (round(now * 1000) - utc_ms + timecode.WRAP_MS // 2) % timecode.WRAP_MS - timecode.WRAP_MS // 2
-    return round(now - late_ms / 1000, 3)
+    now_ms = round(now * 1000)  # rounded once: half a millisecond must not be lost on the way
+    late_ms = (now_ms - utc_ms + timecode.WRAP_MS // 2) % timecode.WRAP_MS - timecode.WRAP_MS // 2
+    return (now_ms - late_ms) / 1000
 
 
 def _columns(xyxy: F32, scores: F32, class_ids: I32) -> list[Sequence[Any]]:
