@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -48,11 +49,10 @@ TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.
 #: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
 RARE = (60, 24, 6.5)
 RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
-#: The set ``mast``: the street from the fourth place, every second camera as in ``rare``.
-MAST = (60, 24, 3.9)
-#: The sets ``high`` and ``roof``: the same from the fifth and the sixth place.
-HIGH = ROOF = (60, 24, 3.9)
-#: The same, and how many cameras see a clear day and how many each of the other conditions.
+#: The sets ``mast``, ``high`` and ``roof``: the street from above, every second camera as in ``rare``.
+PLACES_ABOVE = {"mast": 3, "high": 4, "roof": 5}
+ABOVE = (60, 24, 3.9)
+#: As of training, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
 HELDOUT_MASTS = {3: 950, 4: 970, 5: 980}  # place -> first seed; one camera for each light and weather
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
@@ -97,9 +97,9 @@ def rare_plan() -> list[Shot]:
     return _streets("rare", RARE, lambda i: (i % 3, True))
 
 
-def mast_plan() -> list[Shot]:
-    """Streets from the mast, into the same folder."""
-    return _streets("mast", MAST, lambda i: (3, i % 2 == 1))
+def above_plan(name: str) -> list[Shot]:
+    """Streets from one of the places of :data:`PLACES_ABOVE`, into the same folder."""
+    return _streets(name, ABOVE, lambda i: (PLACES_ABOVE[name], i % 2 == 1))
 
 
 def _streets(
@@ -116,16 +116,6 @@ def _streets(
         spec = SceneSpec("street", SEEDS[name] + i, light, weather, camera)
         shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5)), rare))
     return shots
-
-
-def high_plan() -> list[Shot]:
-    """Streets from the high mast, into the same folder."""
-    return _streets("high", HIGH, lambda i: (4, i % 2 == 1))
-
-
-def roof_plan() -> list[Shot]:
-    """Streets from the roof, into the same folder."""
-    return _streets("roof", ROOF, lambda i: (5, i % 2 == 1))
 
 
 def heldout_plan() -> list[Shot]:
@@ -145,12 +135,10 @@ def heldout_plan() -> list[Shot]:
     return shots
 
 
-PLANS = {
+PLANS: dict[str, Callable[[], list[Shot]]] = {
     "train": training_plan,
     "rare": rare_plan,
-    "mast": mast_plan,
-    "high": high_plan,
-    "roof": roof_plan,
+    **{name: partial(above_plan, name) for name in PLACES_ABOVE},
     "heldout": heldout_plan,
 }
 

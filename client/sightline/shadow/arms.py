@@ -73,9 +73,11 @@ class Arm:
     ) -> None:
         self._classes = classes
         self._min_score = float(options["min_score"])
+        # An episode that was kept before there was this option has none.
+        overlap = options.get("second_box_overlap", TrackerOptions().second_box_overlap)
         tracking = TrackerOptions(
             min_score=self._min_score,
-            second_box_overlap=float(options.get("second_box_overlap", 0.6)),  # none: kept before it was told
+            second_box_overlap=float(overlap),
             confirm_s=float(options["confirm_s"]),
             lost_s=float(options["lost_s"]),
             blind_s=float(options["blind_s"]),
