@@ -33,11 +33,8 @@ train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two 
 	@$(TRAIN) -m pip install -q --disable-pip-version-check -r tools/train/requirements.in
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib") + "\n$(CURDIR)/client")' \
 		> $$($(TRAIN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sightline.pth
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set train
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set rare
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set mast
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set high
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set roof
+	@$(TRAIN) -m pytest -q tests/test_bundled.py
+	@$(BIN)/python tools/train/generate.py $(ARTIFACTS)
 	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set heldout
 	@$(TRAIN) tools/train/fit.py $(ARTIFACTS)/train $(ARTIFACTS)/run $(ARGS)
 	@$(TRAIN) tools/train/to_onnx.py $(ARTIFACTS)/run/checkpoint.pt $(ARTIFACTS)/sightline.onnx

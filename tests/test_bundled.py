@@ -8,7 +8,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import assign
 import dataset
 import export
 import generate
@@ -31,7 +30,7 @@ SHOTS = [
 def objects(*rows):
     """Of (x0, y0, x1, y1, class, ignored)."""
     table = np.array(rows, np.float32).reshape(-1, 6)
-    return assign.Objects(table[:, :4], table[:, 4].astype(np.int64), table[:, 5] > 0)
+    return dataset.Objects(table[:, :4], table[:, 4].astype(np.int64), table[:, 5] > 0)
 
 
 def cells(height=64, width=64, stride=8):
@@ -101,44 +100,55 @@ def test_weights_that_fp16_cannot_hold_are_refused():
         packed.pack(model)
 
 
+def shared_out(scores, points, *batch):
+    """The assignment when each cell's box is a square around it, and each says every class alike."""
+    torch = pytest.importorskip("torch", reason="torch is only for training: tools/train/requirements.in")
+    import assign
+
+    boxes = np.stack([boxes_around(points)] * len(batch))
+    targets = assign.targets_of([objects(*rows) for rows in batch])
+    said = np.full((len(batch), len(points), 2), scores, np.float32)
+    given = assign.assign(torch.from_numpy(boxes), torch.from_numpy(said), torch.from_numpy(points), targets)
+    return given.object_index.numpy(), given.strength.numpy(), given.counted.numpy()
+
+
 def test_a_cell_learns_the_object_that_its_box_fits_best():
     points = cells()
-    boxes = boxes_around(points)
-    scores = np.full((len(points), 2), 0.5, np.float32)
-    given = assign.assign(boxes, scores, points, objects((12, 12, 28, 28, 0, 0), (36, 36, 52, 52, 1, 0)))
+    one, other = (12, 12, 28, 28, 0, 0), (36, 36, 52, 52, 1, 0)
+    index, strength, counted = shared_out(0.5, points, (other,), (), (one, other))
     best = [int(np.flatnonzero((points == middle).all(1))[0]) for middle in ((20, 20), (44, 44))]
-    assert given.object_index[best].tolist() == [0, 1]
-    np.testing.assert_allclose(given.strength[best], 1.0, atol=1e-5)
-    assert given.counted.all()
+    assert index[2, best].tolist() == [0, 1]
+    assert index[0, best].tolist() == [-1, 0]
+    assert (index[1] == -1).all()
+    np.testing.assert_allclose(strength[2, best], 1.0, atol=1e-5)
+    assert counted.all()
     far = (points < 8).any(1)
-    assert (given.object_index[far] == -1).all()
-    assert (given.strength[given.object_index == -1] == 0).all()
+    assert (index[:, far] == -1).all()
+    assert (strength[index == -1] == 0).all()
+
+
+def test_a_cell_that_two_objects_want_goes_to_the_better_box():
+    points = cells()
+    index, strength, _ = shared_out(0.5, points, ((12, 12, 28, 28, 0, 0), (14, 12, 34, 28, 0, 0)))
+    middle = int(np.flatnonzero((points == (20, 20)).all(1))[0])
+    assert index[0, middle] == 0
+    assert {0, 1} == set(index[0, index[0] >= 0].tolist())
+    assert strength[0].max() <= 1.0
 
 
 def test_an_object_smaller_than_a_cell_is_learnt_by_one_nearby():
-    points = cells()
-    given = assign.assign(
-        boxes_around(points),
-        np.full((len(points), 1), 0.1, np.float32),
-        points,
-        objects((15, 15, 18, 23, 0, 0)),
-    )
-    assert (given.object_index == 0).any()
+    index, _, _ = shared_out(0.1, cells(), ((15, 15, 18, 23, 0, 0),))
+    assert (index == 0).any()
 
 
 def test_an_ignored_object_is_neither_learnt_nor_denied():
     points = cells()
-    given = assign.assign(
-        boxes_around(points),
-        np.full((len(points), 2), 0.5, np.float32),
-        points,
-        objects((8, 8, 40, 40, 1, 1)),
-    )
-    inside = assign.inside(points, np.float32([[8, 8, 40, 40]]))[0]
-    assert (given.object_index == -1).all()
-    assert not given.counted[inside, 1].any()
-    assert given.counted[:, 0].all()
-    assert given.counted[~inside, 1].all()
+    index, _, counted = shared_out(0.5, points, ((8, 8, 40, 40, 1, 1),))
+    within = ((points > 8) & (points < 40)).all(1)
+    assert (index == -1).all()
+    assert not counted[0, within, 1].any()
+    assert counted[0, :, 0].all()
+    assert counted[0, ~within, 1].all()
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +189,7 @@ def test_what_is_hidden_or_tiny_is_ignored():
 
 def test_the_network_learns_what_it_is_shown():
     torch = pytest.importorskip("torch", reason="torch is only for training: tools/train/requirements.in")
+    import assign
     import loss
     import network
 
@@ -187,7 +198,7 @@ def test_the_network_learns_what_it_is_shown():
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     picture = torch.zeros(1, 3, 64, 96)
     picture[..., 16:48, 20:60] = 1.0
-    wanted = [objects((20, 16, 60, 48, 1, 0))]
+    wanted = assign.targets_of([objects((20, 16, 60, 48, 1, 0))])
     told = []
     for _ in range(60):
         value, _ = loss.loss_of(model(picture), wanted)

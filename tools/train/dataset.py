@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from assign import Objects
 from generate import CLASSES
 from sightline.numerics import PAD_Y, letterbox_i420, split_i420
 
@@ -26,6 +25,20 @@ MOST_HIDDEN, SHORTEST_PX, LEAST_AREA_PX = 0.8, 5.0, 100.0
 LEAST_LEFT = 0.2
 SCALES = (-0.7, 0.4)  # logarithms of the smallest and the largest
 PICTURE, CLASS, FULL, OCCLUSION = 0, 1, slice(2, 6), 10  # columns of the boxes
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What is in one picture.
+
+    Attributes:
+        xyxy: float32 [N, 4], pixels; class_ids: int64 [N].
+        ignored: bool [N]: neither to be found nor to be denied.
+    """
+
+    xyxy: F32
+    class_ids: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

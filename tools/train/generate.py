@@ -1,10 +1,7 @@
 """Draws the pictures that the bundled detector learns from, and those it is judged by, into a folder.
 
-    python tools/train/generate.py OUT --set train
-    python tools/train/generate.py OUT --set rare
-    python tools/train/generate.py OUT --set mast
-    python tools/train/generate.py OUT --set high
-    python tools/train/generate.py OUT --set roof
+    python tools/train/generate.py OUT                      # every set to learn from
+    python tools/train/generate.py OUT --set train rare     # two of them
     python tools/train/generate.py OUT --set heldout
 
 Each camera of the plan becomes ``NAME.npy`` (uint8 [pictures, 3/2·height, width], I420 as the server gets it)
@@ -17,9 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import product
@@ -43,15 +40,17 @@ U8 = NDArray[np.uint8]
 #: Class ids of the detector are places in this list.
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
 #: First seed of each set; the held-out seeds end where those of training begin.
-SEEDS = {"heldout": 900, "train": 1000, "rare": 2000, "mast": 3000, "high": 4000, "roof": 5000}
+SEEDS = {"heldout": 900, "train": 1000, "rare": 2000, "mast": 3000, "high": 4000, "roof": 5000, "crowd": 6000}
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
 TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
 #: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
 RARE = (60, 24, 6.5)
 RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
-#: The sets ``mast``, ``high`` and ``roof``: the street from above, every second camera as in ``rare``.
-PLACES_ABOVE = {"mast": 3, "high": 4, "roof": 5}
-ABOVE = (60, 24, 3.9)
+#: The sets ``mast``, ``high`` and ``roof``, every second camera as in ``rare``: place of the street, cameras.
+ABOVE = {"mast": (3, 60), "high": (4, 60), "roof": (5, 120)}
+ABOVE_PICTURES = (24, 3.9)
+#: The set ``crowd``, two to four times as many people: streets from above, and shops.
+CROWD = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
 #: As of training, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
 HELDOUT_MASTS = {3: 950, 4: 970, 5: 980}  # place -> first seed; one camera for each light and weather
@@ -94,27 +93,40 @@ def training_plan() -> list[Shot]:
 
 def rare_plan() -> list[Shot]:
     """Streets to learn what is rare from; drawn into the folder of the training set, beside it."""
-    return _streets("rare", RARE, lambda i: (i % 3, True))
+    cameras, count, gap_s = RARE
+    return _shots(
+        "rare", [SceneSpec("street", 0, camera=i % 3) for i in range(cameras)], count, gap_s, rare=1
+    )
 
 
 def above_plan(name: str) -> list[Shot]:
-    """Streets from one of the places of :data:`PLACES_ABOVE`, into the same folder."""
-    return _streets(name, ABOVE, lambda i: (PLACES_ABOVE[name], i % 2 == 1))
+    """Streets from one of the places of :data:`ABOVE`, into the same folder."""
+    place, cameras = ABOVE[name]
+    return _shots(name, [SceneSpec("street", 0, camera=place)] * cameras, *ABOVE_PICTURES, rare=2)
 
 
-def _streets(
-    name: str, amount: tuple[int, int, float], kind: Callable[[int], tuple[int, bool]]
-) -> list[Shot]:
-    """Streets in every light and weather; ``kind``: a camera's place, and if it waits for what is rare."""
-    random = np.random.default_rng(SEEDS[name])
-    cameras, count, gap_s = amount
+def crowd_plan() -> list[Shot]:
+    """Many people: how much of another each hides is what there is to learn."""
     shots = []
-    for i in range(cameras):
+    for scene, (cameras, count, gap_s) in CROWD.items():
+        first = 3 if scene == "street" else 0
+        specs = [SceneSpec(scene, 0, camera=first + i % 3, people=2.0 + i % 5 / 2) for i in range(cameras)]
+        shots += _shots("crowd", specs, count, gap_s, begin=len(shots))
+    return shots
+
+
+def _shots(
+    name: str, specs: Sequence[SceneSpec], count: int, gap_s: float, *, rare: int = 0, begin: int = 0
+) -> list[Shot]:
+    """Cameras in every light and weather; every ``rare``-th waits for what is rare."""
+    random = np.random.default_rng([SEEDS[name], begin] if begin else SEEDS[name])
+    shots = []
+    for i, place in enumerate(specs):
         light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
         weather = WEATHERS[int(random.random() < RAIN_SHARE)]
-        camera, rare = kind(i)
-        spec = SceneSpec("street", SEEDS[name] + i, light, weather, camera)
-        shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5)), rare))
+        spec = replace(place, seed=SEEDS[name] + begin + i, light=light, weather=weather)
+        start_s = float(random.uniform(0, 5))
+        shots.append(Shot(spec, count, gap_s, start_s, rare > 0 and i % rare == rare - 1))
     return shots
 
 
@@ -138,7 +150,8 @@ def heldout_plan() -> list[Shot]:
 PLANS: dict[str, Callable[[], list[Shot]]] = {
     "train": training_plan,
     "rare": rare_plan,
-    **{name: partial(above_plan, name) for name in PLACES_ABOVE},
+    **{name: partial(above_plan, name) for name in ABOVE},
+    "crowd": crowd_plan,
     "heldout": heldout_plan,
 }
 
@@ -217,15 +230,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--set", choices=sorted(PLANS), default="train")
-    parser.add_argument("--cameras", type=int, help="only the first so many of the plan")
+    parser.add_argument("--set", nargs="+", choices=sorted(PLANS), default=sorted(set(PLANS) - {"heldout"}))
+    parser.add_argument("--cameras", type=int, help="only the first so many of each set")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
-    folder = given.out / ("heldout" if given.set == "heldout" else "train")
-    folder.mkdir(parents=True, exist_ok=True)
-    shots = PLANS[given.set]()[: given.cameras]
+    places, shots = list[Path](), list[Shot]()
+    for name in given.set:
+        folder = given.out / ("heldout" if name == "heldout" else "train")
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = PLANS[name]()[: given.cameras]
+        places += [folder] * len(wanted)
+        shots += wanted
     with ProcessPoolExecutor(given.processes) as pool:
-        for done, name in enumerate(pool.map(draw, shots, [folder] * len(shots)), 1):
+        for done, name in enumerate(pool.map(draw, shots, places), 1):
             print(f"{done}/{len(shots)} {name}", flush=True)
 
 

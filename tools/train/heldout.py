@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assign import iou
 from dataset import CLASS, FULL, NETWORK, OCCLUSION, Pictures, ignored
 from generate import CLASSES
+from sightline.geometry import iou_matrix
 from sightline.numerics import boxes_from_head, network_input
 from sightline.scenes.spec import LIGHTS, WEATHERS
 
@@ -131,7 +131,7 @@ def edges(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) ->
         _, rows, _ = pictures.frame(number)
         sure = found[number].scores >= SURE
         xyxy, class_ids = found[number].xyxy[sure], found[number].class_ids[sure]
-        overlap = iou(rows[:, FULL], xyxy) * (rows[:, CLASS, None] == class_ids[None])
+        overlap = iou_matrix(rows[:, FULL], xyxy) * (rows[:, CLASS, None] == class_ids[None])
         spare += int((overlap.max(axis=0, initial=0) < 0.5).sum())
         for i in np.flatnonzero(~ignored(rows)):
             best = int(overlap[i].argmax()) if len(xyxy) else -1

@@ -8,40 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from assign import Objects, assign
+from assign import Targets, assign
 from network import decode
 
 BOX_GAIN, LOG_GAIN, CLASS_GAIN = 4.0, 1.0, 1.0
 
 
-def loss_of(levels: list[tuple[Tensor, Tensor]], batch: list[Objects]) -> tuple[Tensor, dict[str, float]]:
+def loss_of(levels: list[tuple[Tensor, Tensor]], targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and its parts for the log."""
     xyxy, logits, points, strides = decode(levels)
-    targets = torch.zeros_like(logits)
-    counted = torch.ones_like(logits)
-    picked: list[tuple[Tensor, Tensor, Tensor]] = []  # picture and cell, true box, strength
-    boxes_now, scores_now, cells = (t.detach().numpy() for t in (xyxy, logits.sigmoid(), points))
-    for i, objects in enumerate(batch):
-        given = assign(boxes_now[i], scores_now[i], cells, objects)
-        counted[i] = torch.from_numpy(given.counted)
-        chosen = torch.from_numpy(given.object_index).ge(0).nonzero()[:, 0]
-        which, strength = given.object_index[chosen.numpy()], torch.from_numpy(given.strength)[chosen]
-        targets[i, chosen, torch.from_numpy(objects.class_ids[which])] = strength
-        place = torch.stack([torch.full_like(chosen, i), chosen], 1)
-        picked.append((place, torch.from_numpy(objects.xyxy[which]), strength))
-    place, wanted, strength = (torch.cat(parts) for parts in zip(*picked, strict=True))
-    total = max(float(strength.sum()), 1.0)
-    wrong = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    classes = (wrong * counted).sum() / total
-    found, steps = xyxy[place[:, 0], place[:, 1]], strides[place[:, 1]]
+    given = assign(xyxy.detach(), logits.detach().sigmoid(), points, targets)
+    picture, cell = torch.nonzero(given.object_index >= 0, as_tuple=True)
+    row, strength = given.object_index[picture, cell], given.strength[picture, cell]
+    scores = torch.zeros_like(logits)
+    scores[picture, cell, targets.class_ids[picture, row]] = strength
+    total = strength.sum().clamp(min=1.0)
+    wrong = functional.binary_cross_entropy_with_logits(logits, scores, reduction="none")
+    classes = (wrong * given.counted).sum() / total
+    found, wanted = xyxy[picture, cell], targets.xyxy[picture, row]
     boxes = ((1 - ciou(found, wanted)) * strength).sum() / total
-    logs = (log_error(found, wanted, points[place[:, 1]], steps) * strength).sum() / total
+    logs = (log_error(found, wanted, points[cell], strides[cell]) * strength).sum() / total
     loss = CLASS_GAIN * classes + BOX_GAIN * boxes + LOG_GAIN * logs
-    return loss, {
-        "classes": float(classes.detach()),
-        "boxes": float(boxes.detach()),
-        "logs": float(logs.detach()),
-    }
+    return loss, {"classes": classes.detach(), "boxes": boxes.detach(), "logs": logs.detach()}
 
 
 def ciou(found: Tensor, wanted: Tensor) -> Tensor:

@@ -132,9 +132,13 @@ def centres(levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     points, strides = [], []
     for (boxes, _), stride in zip(levels, STRIDES, strict=True):
         height, width = boxes.shape[2], boxes.shape[3]
-        x = ((torch.arange(width, dtype=torch.float32) + 0.5) * stride)[None].expand(height, width)
-        y = ((torch.arange(height, dtype=torch.float32) + 0.5) * stride)[:, None].expand(height, width)
-        points.append(torch.stack([x, y], 2).reshape(-1, 2))
+        x, y = (
+            (torch.arange(side, dtype=torch.float32, device=boxes.device) + 0.5) * stride
+            for side in (width, height)
+        )
+        points.append(
+            torch.stack([x.expand(height, width), y[:, None].expand(height, width)], 2).reshape(-1, 2)
+        )
         strides.append(torch.full_like(points[-1][:, :1], stride))
     return torch.cat(points), torch.cat(strides)
 

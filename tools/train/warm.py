@@ -89,4 +89,4 @@ def _settle(norm: nn.BatchNorm2d, inputs: tuple[Tensor], *, bias: Tensor) -> Non
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
     norm.weight.copy_(torch.sqrt(variance + norm.eps))
-    norm.bias.copy_(bias + mean)
+    norm.bias.copy_(bias.to(mean.device) + mean)
