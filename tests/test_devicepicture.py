@@ -164,6 +164,21 @@ def test_pictures_stay_on_the_gpu_where_they_can_be_scaled_there(with_nvdec):
     assert decoders.used == "cuda"
 
 
+def test_where_the_context_cannot_be_shared_pictures_go_through_the_host(with_nvdec, monkeypatch, caplog):
+    """As FFmpeg did on the first card that this ran on: then no stream could be opened at all."""
+
+    def refuse(_codec, _mode, accelerator):
+        if accelerator.is_hw_owned:
+            raise av.error.OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("sightline.decoders.CodecContext.create", refuse)
+    decoders = Decoders(camera("auto"), make_arrays=NumpyArrays)
+    assert [decoders.accelerator().is_hw_owned for _ in range(2)] == [False, False]
+    assert decoders.used.startswith("cuda: pictures go through the host, ")
+    assert "Operation not supported" in decoders.used
+    assert len(caplog.records) == 1
+
+
 def test_without_cupy_pictures_go_through_the_host_and_the_status_says_why(with_nvdec, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "cupy", None)
     decoders = Decoders(camera("auto"))

@@ -351,6 +351,15 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+def test_the_servers_own_libraries_come_before_those_of_the_machine(monkeypatch):
+    installation = Installation(Path("/cache/triton"))
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    alone = installation.environment()["LD_LIBRARY_PATH"]
+    assert alone.split(os.pathsep)[0] == str(installation.libraries)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/driver:/other")  # where some machines have the GPU's driver
+    assert installation.environment()["LD_LIBRARY_PATH"] == f"{alone}:/driver:/other"
+
+
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("SIGHTLINE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import av
 from av.codec import CodecContext
@@ -27,6 +28,11 @@ log = logging.getLogger(__name__)
 AUTO, CUDA, CPU = "auto", "cuda", "cpu"
 #: Formats that hardware decoders give, on their device or copied from it; those of the CPU are planar.
 _BY_HARDWARE = FORMATS | {CUDA}
+#: FFmpeg's decoder joins the CUDA context of the thread, which CuPy has made. Its own way to share one, the
+#: primary context, it refuses when somebody else made that with other flags, as CuPy and the CUDA runtime do.
+_SAME_CONTEXT = {"primary_ctx": "0", "current_ctx": "1"}
+#: What PyAV raises when a device cannot be opened.
+_REFUSED = (av.FFmpegError, ValueError, NotImplementedError)
 
 
 class Decoders:
@@ -56,15 +62,17 @@ class Decoders:
             return None
         device = CUDA if self._asked == AUTO else self._asked
         try:
-            if device not in hwdevices_available():
-                raise ValueError(f"known here: {', '.join(hwdevices_available())}")
-            CodecContext.create("h264", "r", HWAccel(device))  # opens the device, or fails
-        except (av.FFmpegError, ValueError, NotImplementedError) as error:
+            found = _opened(device)
+        except _REFUSED as error:
             self._say(f"{CPU}: no {device} decoder ({error})")
             return None
         self.used = device
-        stays = device == CUDA and self._can_stay()
-        return HWAccel(device, allow_software_fallback=True, is_hw_owned=stays)
+        if device == CUDA and self._can_stay():
+            try:
+                return _opened(device, options=_SAME_CONTEXT, is_hw_owned=True)
+            except _REFUSED as error:
+                self._say(f"{CUDA}: pictures go through the host, {error}")
+        return found
 
     def picture(self, frame: VideoFrame, scaler: VideoReformatter) -> Picture:
         """A decoded frame as a picture, where it is.
@@ -98,3 +106,15 @@ class Decoders:
             self._said = used
             level = logging.INFO if self._asked == AUTO and not has_gpu() else logging.WARNING
             log.log(level, "camera %s: decoder %s", self._camera.name, used)
+
+
+def _opened(device: str, **arguments: Any) -> HWAccel:
+    """What opens ``device`` for a stream; it has been opened once by it.
+
+    Raises:
+        ValueError, av.FFmpegError, NotImplementedError: it cannot be opened so.
+    """
+    if device not in hwdevices_available():
+        raise ValueError(f"known here: {', '.join(hwdevices_available())}")
+    CodecContext.create("h264", "r", HWAccel(device, **arguments))
+    return HWAccel(device, allow_software_fallback=True, **arguments)

@@ -10,6 +10,7 @@ import ssl
 import struct
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import av
@@ -45,6 +46,8 @@ _PROTOCOLS = {
     "https": "https,tls,tcp",
     "file": "file",
 }
+#: Text in a stream may be any bytes. PyAV 19 takes them as they are and has no such argument.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _UNAUTHORIZED = (av.HTTPUnauthorizedError, av.HTTPForbiddenError)
 _NOT_FOUND = (av.HTTPNotFoundError, av.FileNotFoundError, av.IsADirectoryError)
 #: Every other errno, EIO of a name that does not resolve among them, and every other answer of the server.
@@ -67,13 +70,14 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
     url = camera.source_url
     started_s = time.monotonic()
     try:
-        return av.open(
+        container: InputContainer = av.open(
             _path(url) if is_file(url) else url,
             options=_options(camera),
             timeout=(camera.open_timeout_s, camera.stall_timeout_s),
             hwaccel=accelerator,
-            metadata_errors="replace",
+            **_METADATA,
         )
+        return container
     except av.FFmpegError as error:
         timed_out = time.monotonic() - started_s >= camera.open_timeout_s
         raise open_error(error, camera, timed_out=timed_out) from error

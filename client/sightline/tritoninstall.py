@@ -78,6 +78,8 @@ class Installation:
         own = sysconfig.get_config_var("LIBDIR")
         if own and list(Path(own).glob(f"libpython{_python()}.so*")):
             libraries.append(own)  # a Python outside the system's folders, with its library beside it
+        if os.environ.get("LD_LIBRARY_PATH"):
+            libraries.append(os.environ["LD_LIBRARY_PATH"])  # some machines name the GPU's driver there
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # the cores are the network's
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},

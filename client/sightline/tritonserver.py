@@ -51,6 +51,7 @@ class TritonServer:
         metrics_port: int = 0,
         log_path: Path | None = None,
         shared_memory: bool = True,
+        packages: Sequence[Path] = (),
     ) -> None:
         """Nothing is started yet.
 
@@ -63,6 +64,7 @@ class TritonServer:
             metrics_port: metrics in Prometheus' format.
             log_path: the server's output is appended here; a file in the cache folder when not given.
             shared_memory: False refuses every registration of shared memory.
+            packages: more folders from which the models import what they need; the server's own come first.
         """
         self.model_repository = model_repository.resolve()
         self.log_path = log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
@@ -70,6 +72,7 @@ class TritonServer:
         self._models = tuple(models)
         self._ports = (grpc_port, http_port, metrics_port)
         self._shared_memory = shared_memory
+        self._packages = tuple(packages)
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -118,6 +121,7 @@ class TritonServer:
         self._check_repository()
         installation = Installation(install(on_progress))
         extra = [install_rtx(on_progress)] if self._config_name == RTX else []
+        extra += self._packages
         _remove_regions_of_the_dead()
         self._ports = _free_ports(self._ports)
         self._spawn(installation, extra)

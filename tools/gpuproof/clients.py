@@ -8,16 +8,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sightline.config import Transport, TritonOptions, parse_config
+from sightline.config import Camera, Transport, TritonOptions, parse_config
 from sightline.cuda import Cuda
 from sightline.decoders import Decoders
-from sightline.entities import U8, ClockSource, Frame
+from sightline.entities import U8, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
 from sightline.geometry import fit_size
 from sightline.pipeline import STAGES
@@ -28,6 +28,7 @@ from sightline.triton import TritonDetector
 WARM_UP_S = 1.0
 ANSWER_S = 30.0
 PICTURES = 8
+PICTURE_STEP = 10  # frames of the video from one picture to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Load:
         url: host:port of gRPC.
         transport: how pictures reach the server.
         on_gpu: ready pictures lie in the GPU's memory, as NVDEC leaves them.
-        video: decoded and scaled by the client, again and again; None: pictures are ready in memory.
+        video: where pictures come from; None: they are noise.
+        decodes: the video is decoded and scaled, again and again; else some pictures are ready in memory.
         seconds: of measuring, after the warm-up.
         in_flight: requests in flight.
     """
@@ -49,12 +51,13 @@ class Load:
     transport: str
     on_gpu: bool
     video: Path | None
+    decodes: bool
     seconds: float
     in_flight: int
 
 
 class ReadyPicture:
-    """A picture of noise that has the served size already."""
+    """A picture that has the served size already."""
 
     scale_s = 0.0
 
@@ -88,10 +91,7 @@ def measure(load: Load, clients: int) -> dict[str, Any]:
         ``fps`` of all together, ``p50_ms`` and ``p99_ms`` of all answers, ``transport`` and ``decoder`` that
         were used; or ``problem``: why nothing could be measured.
     """
-    loads = [
-        Load(number, load.url, load.transport, load.on_gpu, load.video, load.seconds, load.in_flight)
-        for number in range(clients)
-    ]
+    loads = [replace(load, number=number) for number in range(clients)]
     with ProcessPoolExecutor(clients, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(run_client, loads))
     problems = sorted({one["problem"] for one in found if "problem" in one})
@@ -132,6 +132,63 @@ def run_client(load: Load) -> dict[str, Any]:
     }
 
 
+def answers(load: Load, count: int) -> list[Detections]:
+    """What the server finds in the first ready pictures, one after the other; in this process.
+
+    Raises:
+        DetectorError: it does not answer.
+        SharedMemoryError: the transport cannot be used.
+    """
+    options = TritonOptions(
+        url=load.url, transport=Transport(load.transport), in_flight=1, deadline_s=ANSWER_S
+    )
+    detector = TritonDetector(options, "proof", StageTimes(STAGES))
+    try:
+        info = detector.connect()
+        frames = iter(_Frames(load, (info.network_height, info.network_width)))
+        return [detector.submit(next(frames)).result(ANSWER_S) for _ in range(count)]
+    finally:
+        detector.close()
+
+
+def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) -> list[U8]:
+    """I420 pictures uint8 [3/2·height, width] that fit a network: of a video, else noise.
+
+    Args:
+        network: height and width of its input.
+        video: pictures are taken from it at equal distances.
+        seed: of the noise, and the place of the first picture.
+    """
+    if video is None:
+        width, height = fit_size(1920, 1080, network[1], network[0])
+        rng = np.random.default_rng(seed)
+        return list(rng.integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8))
+    pictures: list[U8] = []
+    source = Source(_camera(video, None), realtime=False)
+    source.open()
+    try:
+        for frame in source.frames():
+            if frame.index % PICTURE_STEP == seed % PICTURE_STEP:
+                picture = frame.picture
+                width, height = fit_size(picture.width, picture.height, network[1], network[0])
+                pictures.append(np.empty((height * 3 // 2, width), np.uint8))
+                picture.write_i420(pictures[-1])
+            if len(pictures) == PICTURES:
+                break
+    except SourceEnded:
+        pass
+    finally:
+        source.close()
+    if not pictures:
+        raise SourceError(f"{video} has no pictures")
+    return pictures
+
+
+def _camera(video: Path | None, hardware_decoder: str | None) -> Camera:
+    camera = {"url": str(video), "hardware_decoder": hardware_decoder}
+    return parse_config({"allow": {"files": True}, "cameras": {"proof": camera}}).cameras["proof"]
+
+
 def _run(detector: TritonDetector, frames: Iterator[Frame], load: Load) -> tuple[list[float], float]:
     """Latencies of the answers after the warm-up, and the seconds in which they came."""
     waiting: deque[tuple[float, Future[Any]]] = deque()
@@ -163,25 +220,21 @@ class _Frames:
         self.decoder = ""
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._decoded() if self._load.video is not None else self._ready()
+        return self._decoded() if self._load.decodes else self._ready()
 
     def _ready(self) -> Iterator[Frame]:
-        height, width = self._network
-        width, height = fit_size(1920, 1080, width, height)
-        rng = np.random.default_rng(self._load.number)
-        noise = rng.integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8)
+        pictures = ready_pictures(self._network, self._load.video, self._load.number)
         cuda = Cuda() if self._load.on_gpu else None
-        pictures = [ReadyOnGpu(one, cuda) if cuda else ReadyPicture(one) for one in noise]
+        ready = [ReadyOnGpu(one, cuda) if cuda else ReadyPicture(one) for one in pictures]
         for index in itertools.count():
             now = time.monotonic()
-            yield Frame(pictures[index % PICTURES], index, now, time.time(), ClockSource.ARRIVAL, now)
+            yield Frame(ready[index % len(ready)], index, now, time.time(), ClockSource.ARRIVAL, now)
 
     def _decoded(self) -> Iterator[Frame]:
-        camera = {"url": str(self._load.video), "hardware_decoder": "auto"}
-        config = parse_config({"allow": {"files": True}, "cameras": {"proof": camera}})
-        decoders = Decoders(config.cameras["proof"])
+        camera = _camera(self._load.video, "auto")
+        decoders = Decoders(camera)
         while True:
-            source = Source(config.cameras["proof"], realtime=False, decoders=decoders)
+            source = Source(camera, realtime=False, decoders=decoders)
             source.open()
             try:
                 for frame in source.frames():

@@ -43,7 +43,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| case | way | frames/s | p50 ms | p99 ms | of the bare engine |", "|---|---|---|---|---|---|"]
     for one in rows:
         if "fps" not in one:
-            lines.append(f"| {one['case']} | {one['way']} | {one.get('problem', 'not measured')} | | | |")
+            text = one.get("note") or one.get("problem", "not measured")
+            lines.append(f"| {one['case']} | {one['way']} | {text} | | | |")
             continue
         figures = (f"{one['fps']:.1f}", one["p50_ms"], one["p99_ms"], one.get("of_bare", ""))
         lines.append(f"| {one['case']} | {one['way']} | {' | '.join(map(str, figures))} |")

@@ -1,0 +1,369 @@
+"""An exported network on PyTorch, for cards that TensorRT-RTX does not know: all but the NMS on the GPU.
+
+``save`` reads the graph with ``onnx`` once. ``TorchDetector`` needs PyTorch alone: it computes the graph node
+by node, in the types that are written in it, and records that as a CUDA graph, so that a batch costs one
+launch. FP32 is FP32: TF32 is switched off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sightline.numerics import (
+    F32,
+    MAX_CANDIDATES,
+    PAD_UV,
+    PAD_Y,
+    YUV_OFFSET,
+    YUV_TO_RGB,
+    picture_size,
+    place_letterbox,
+)
+
+#: Inputs that are read as plain numbers: sizes, axes, bounds.
+NUMBERS = {
+    "Clip": (1, 2),
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "Gather": (1,),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Unsqueeze": (1,),
+}
+#: ONNX' numbers of the types that networks are written in.
+TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16}
+WARM_UPS = 3  # passes before one is recorded: libraries choose and load their kernels in the first
+
+
+def save(network: Path, path: Path) -> None:
+    """Write an ONNX network as what :class:`TorchDetector` loads.
+
+    Raises:
+        ValueError: an operator is not known here.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = onnx.load(network).graph
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, onnx.TensorProto):
+            return torch.from_numpy(numpy_helper.to_array(value).copy())
+        return value.decode() if isinstance(value, bytes) else value
+
+    nodes = []
+    tensors = {item.name: plain(item) for item in graph.initializer}
+    for node in graph.node:
+        settings = {item.name: plain(helper.get_attribute_value(item)) for item in node.attribute}
+        if node.op_type == "Constant":
+            tensors[node.output[0]] = torch.as_tensor(next(iter(settings.values())))
+            continue
+        if node.op_type not in OPERATORS:
+            raise ValueError(
+                f"{network.name}: the operator {node.op_type} is not known to {Path(__file__).name}"
+            )
+        nodes.append((node.op_type, list(node.input), list(node.output), settings))
+    kind = TYPES[graph.input[0].type.tensor_type.elem_type]
+    names = graph.input[0].name, graph.output[0].name
+    torch.save({"nodes": nodes, "tensors": tensors, "names": names, "input_type": kind}, path)
+
+
+class Network:
+    """A saved graph on a device."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        found = torch.load(path, weights_only=True)
+        self._nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = found["nodes"]
+        self._input, self._output = found["names"]
+        self.input_type: torch.dtype = found["input_type"]
+        self._device = device
+        self._tensors: dict[str, Tensor] = found["tensors"]  # on the host
+        self._moved: dict[tuple[int, str], Tensor] = {}
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """RGB in 0..1 [batch, 3, height, width] to the network's output [batch, 4 + classes, anchors].
+
+        What follows from shapes and constants alone is computed on the host; a second pass with a batch of
+        the same size moves nothing to the device.
+        """
+        known = dict(self._tensors)
+        live = {self._input: pictures.contiguous(memory_format=torch.channels_last)}
+        for kind, inputs, outputs, settings in self._nodes:
+            moves = kind != "Shape" and any(name in live for name in inputs)
+            numbers = NUMBERS.get(kind, ())
+            arguments: list[Any] = []
+            for place, name in enumerate(inputs):
+                if not name:
+                    arguments.append(None)
+                elif place in numbers:
+                    arguments.append(known[name].tolist())
+                elif name in live:
+                    arguments.append(live[name])
+                else:
+                    arguments.append(self._move(len(pictures), name, known[name]) if moves else known[name])
+            result = OPERATORS[kind](*arguments, **settings)
+            into = live if moves else known
+            into.update(zip(outputs, result if isinstance(result, list | tuple) else [result], strict=True))
+        return live[self._output]
+
+    def _move(self, batch: int, name: str, value: Tensor) -> Tensor:
+        key = (0 if name in self._tensors else batch, name)
+        if key not in self._moved:
+            shaped = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            self._moved[key] = shaped.to(self._device)
+        return self._moved[key]
+
+
+@dataclass(slots=True)
+class _Step:
+    """Everything for pictures of one size in batches of one size.
+
+    Attributes:
+        frames: uint8 [batch, rows, width] on the device, what is computed from.
+        compute: gives the candidates, float32 [batch, candidates, 6], on the device.
+        fetched: the same on the host.
+    """
+
+    frames: Tensor
+    compute: Callable[[], Tensor]
+    fetched: Tensor
+
+
+class TorchDetector:
+    """I420 pictures to candidates for the NMS. One thread calls it."""
+
+    def __init__(self, path: Path, network: tuple[int, int], device: str = "cuda") -> None:
+        """Load what :func:`save` wrote.
+
+        Args:
+            path: the saved network.
+            network: height and width of its input.
+            device: ``cuda``, or ``cpu`` for a dry run.
+        """
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.set_grad_enabled(False)
+        self._network = Network(path, device)
+        self._size = network
+        self._device = device
+        self._offset = torch.from_numpy(YUV_OFFSET).to(device)[:, None, None]
+        self._matrix = torch.from_numpy(YUV_TO_RGB).to(device)
+        self._steps: dict[tuple[int, ...], _Step] = {}
+
+    def run(self, parts: Sequence[Tensor]) -> F32:
+        """Compute one batch.
+
+        Args:
+            parts: uint8 [n, rows, width] each, I420 pictures of one size, on the device or the host.
+
+        Returns:
+            float32 [pictures, candidates, 6]: x1, y1, x2, y2 in network pixels, score and class of the best
+            class of each anchor, best first; valid until the next call.
+
+        Raises:
+            ValueError: the pictures do not fit.
+        """
+        shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+        if shape not in self._steps:
+            self._steps[shape] = self._prepare(shape)
+        step = self._steps[shape]
+        begin = 0
+        for part in parts:
+            step.frames[begin : begin + len(part)].copy_(part, non_blocking=True)
+            begin += len(part)
+        step.fetched.copy_(step.compute(), non_blocking=True)
+        if self._device != "cpu":
+            torch.cuda.current_stream().synchronize()
+        found: F32 = step.fetched.numpy()
+        return found
+
+    def _prepare(self, shape: tuple[int, ...]) -> _Step:
+        corner = place_letterbox(picture_size(shape[1:]), self._size)  # refuses what cannot fit
+        frames = torch.full(shape, PAD_UV, dtype=torch.uint8, device=self._device)
+
+        def compute() -> Tensor:
+            return candidates(self._network(self._pictures(frames, corner)))
+
+        if self._device == "cpu":
+            return _Step(frames, compute, compute())
+        compute = recorded(compute)
+        like = compute()
+        return _Step(frames, compute, torch.empty(like.shape, dtype=like.dtype, pin_memory=True))
+
+    def _pictures(self, frames: Tensor, corner: tuple[int, int]) -> Tensor:
+        """Uint8 I420 [batch, rows, width] as RGB in 0..1 [batch, 3, height, width], on grey."""
+        batch, rows, width = frames.shape
+        height = rows // 3 * 2
+        flat = frames.reshape(batch, -1)
+        luma = flat[:, : height * width].view(batch, 1, height, width)
+        chroma = flat[:, height * width :].view(batch, 2, height // 2, width // 2)
+        chroma = chroma[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(batch, 2, height, width)
+        canvas = torch.empty((batch, 3, *self._size), dtype=torch.float32, device=self._device)
+        canvas[:, 0], canvas[:, 1:] = PAD_Y, PAD_UV
+        top, left = corner
+        canvas[:, :1, top : top + height, left : left + width] = luma
+        canvas[:, 1:, top : top + height, left : left + width] = chroma
+        rgb = torch.matmul(self._matrix, (canvas - self._offset).flatten(2)).view(canvas.shape)
+        return (rgb.clamp(0, 255) / 255).to(self._network.input_type)
+
+
+def recorded(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The same work as one launch; its result lies in the same memory every time."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UPS):
+            compute()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = compute()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def candidates(head: Tensor) -> Tensor:
+    """What enters the NMS: float32 [batch, candidates, 6] of a head [batch, 4 + classes, anchors]."""
+    head = head.float()
+    best, class_ids = head[:, 4:].max(1)
+    scores, order = best.topk(min(MAX_CANDIDATES, best.shape[1]), dim=1)
+    boxes = head[:, :4].gather(2, order[:, None].expand(-1, 4, -1)).transpose(1, 2)
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    chosen = class_ids.gather(1, order).float()
+    return torch.cat([centre - half, centre + half, scores[..., None], chosen[..., None]], 2)
+
+
+def _conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    pads: Sequence[int] = (0, 0, 0, 0),
+    strides: Sequence[int] = (1, 1),
+    dilations: Sequence[int] = (1, 1),
+    group: int = 1,
+    **_: Any,
+) -> Tensor:
+    return functional.conv2d(x, weight, bias, tuple(strides), _even(pads), tuple(dilations), group)
+
+
+def _max_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (0, 0, 0, 0),
+    strides: Sequence[int] = (1, 1),
+    **_: Any,
+) -> Tensor:
+    return functional.max_pool2d(x, tuple(kernel_shape), tuple(strides), _even(pads))
+
+
+def _even(pads: Sequence[int]) -> tuple[int, ...]:
+    half = len(pads) // 2
+    if list(pads[:half]) != list(pads[half:]):
+        raise ValueError("padding that differs between two sides is not known here")
+    return tuple(pads[:half])
+
+
+def _resize(x: Tensor, _: Any, scales: list[float], sizes: Any = None, **settings: Any) -> Tensor:
+    if (
+        sizes
+        or settings.get("mode") != "nearest"
+        or settings["coordinate_transformation_mode"] != "asymmetric"
+    ):
+        raise ValueError("only enlarging by the nearest pixel is known here")
+    return functional.interpolate(x, scale_factor=scales[2:], mode="nearest")
+
+
+def _slice(
+    x: Tensor,
+    starts: list[int],
+    ends: list[int],
+    axes: list[int] | None = None,
+    steps: list[int] | None = None,
+) -> Tensor:
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        axis, step = axes[place] if axes else place, steps[place] if steps else 1
+        if step < 0:  # only whole axes are turned round
+            x = x.flip(axis)
+            continue
+        x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
+    return x
+
+
+def _split(x: Tensor, sizes: list[int] | None = None, *, axis: int = 0, num_outputs: int = 0) -> list[Tensor]:
+    return list(x.split(sizes or math.ceil(x.shape[axis] / num_outputs), axis))
+
+
+def _reshape(x: Tensor, shape: list[int], **_: Any) -> Tensor:
+    return x.reshape([x.shape[place] if side == 0 else side for place, side in enumerate(shape)])
+
+
+def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
+    for axis in sorted(axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _gather(x: Tensor, index: int | list[int], *, axis: int = 0) -> Tensor:
+    if isinstance(index, int):
+        return x.select(axis, index)
+    return x.index_select(axis, torch.tensor(index, device=x.device))
+
+
+def _div(x: Tensor, y: Tensor) -> Tensor:
+    return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
+
+
+def _constant_of_shape(shape: list[int], *, value: Tensor) -> Tensor:
+    return value.expand(shape) if shape else value.reshape(())
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "Add": torch.add,
+    "Cast": lambda x, *, to, **_: x.to(TYPES[to]),
+    "Clip": lambda x, low=None, high=None: x.clamp(low, high),
+    "Concat": lambda *parts, axis: torch.cat(parts, axis),
+    "ConstantOfShape": _constant_of_shape,
+    "Conv": _conv,
+    "Div": _div,
+    "Equal": torch.eq,
+    "Exp": torch.exp,
+    "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape))),
+    "Gather": _gather,
+    "MaxPool": _max_pool,
+    "Mul": torch.mul,
+    "Range": torch.arange,
+    "Relu": torch.relu,
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Shape": lambda x: torch.tensor(x.shape),
+    "Sigmoid": torch.sigmoid,
+    "Slice": _slice,
+    "Softmax": lambda x, *, axis=-1: x.softmax(axis),
+    "Split": _split,
+    "Sub": torch.sub,
+    "Transpose": lambda x, *, perm: x.permute(perm),
+    "Unsqueeze": _unsqueeze,
+    "Where": torch.where,
+}
+
+
+def as_frames(array: np.ndarray[Any, Any]) -> Tensor:
+    """A host's uint8 [n, rows, width] for :meth:`TorchDetector.run`; the memory is shared."""
+    return torch.from_numpy(np.ascontiguousarray(array))
