@@ -23,6 +23,7 @@ from itertools import product
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +41,16 @@ U8 = NDArray[np.uint8]
 #: Class ids of the detector are places in this list.
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
 #: First seed of each set; the held-out seeds end where those of training begin.
-SEEDS = {"heldout": 900, "train": 1000, "rare": 2000, "mast": 3000, "high": 4000, "roof": 5000, "crowd": 6000}
+SEEDS = {
+    "heldout": 900,
+    "train": 1000,
+    "rare": 2000,
+    "mast": 3000,
+    "high": 4000,
+    "roof": 5000,
+    "crowd": 6000,
+    "door": 7000,
+}
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
 TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
 #: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
@@ -49,11 +59,14 @@ RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle"
 #: The sets ``mast``, ``high`` and ``roof``, every second camera as in ``rare``: place of the street, cameras.
 ABOVE = {"mast": (3, 60), "high": (4, 60), "roof": (5, 120)}
 ABOVE_PICTURES = (24, 3.9)
+#: The set ``door``: the shop from over its door, with so many times as many people in turn.
+DOOR, DOOR_PEOPLE = (60, 24, 3.7), (1.0, 1.0, 2.0, 3.0)
 #: The set ``crowd``, two to four times as many people: streets from above, and shops.
 CROWD = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
 #: As of training, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
-HELDOUT_MASTS = {3: 950, 4: 970, 5: 980}  # place -> first seed; one camera for each light and weather
+#: Places to count from, and their first seeds; one camera for each light and weather.
+HELDOUT_ABOVE = {("street", 3): 950, ("street", 4): 970, ("street", 5): 980, ("shop", 3): 990}
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
 #: Of the training pictures, how many went through a codec, and its quality (x264's crf).
 CODED_SHARE, CRF = 0.6, (20, 36)
@@ -115,6 +128,13 @@ def crowd_plan() -> list[Shot]:
     return shots
 
 
+def door_plan() -> list[Shot]:
+    """Shops from over the door, quiet and crowded."""
+    cameras, count, gap_s = DOOR
+    people = [DOOR_PEOPLE[i % len(DOOR_PEOPLE)] for i in range(cameras)]
+    return _shots("door", [SceneSpec("shop", 0, camera=3, people=p) for p in people], count, gap_s)
+
+
 def _shots(
     name: str, specs: Sequence[SceneSpec], count: int, gap_s: float, *, rare: int = 0, begin: int = 0
 ) -> list[Shot]:
@@ -140,10 +160,10 @@ def heldout_plan() -> list[Shot]:
         for i, (light, weather) in enumerate(cameras):
             spec = SceneSpec(scene, SEEDS["heldout"] + i, light, weather, camera=i % 3)
             shots.append(Shot(spec, count, gap_s, 1.5))
-    for camera, first in HELDOUT_MASTS.items():
+    for (scene, camera), first in HELDOUT_ABOVE.items():
         for i, (light, weather) in enumerate(product(LIGHTS, WEATHERS)):
-            spec = SceneSpec("street", first + i, light, weather, camera=camera)
-            shots.append(Shot(spec, *HELDOUT["street"][2:], 1.5))
+            spec = SceneSpec(scene, first + i, light, weather, camera=camera)
+            shots.append(Shot(spec, *HELDOUT[scene][2:], 1.5))
     return shots
 
 
@@ -152,6 +172,7 @@ PLANS: dict[str, Callable[[], list[Shot]]] = {
     "rare": rare_plan,
     **{name: partial(above_plan, name) for name in ABOVE},
     "crowd": crowd_plan,
+    "door": door_plan,
     "heldout": heldout_plan,
 }
 
@@ -241,7 +262,7 @@ def main() -> None:
         wanted = PLANS[name]()[: given.cameras]
         places += [folder] * len(wanted)
         shots += wanted
-    with ProcessPoolExecutor(given.processes) as pool:
+    with ProcessPoolExecutor(given.processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         for done, name in enumerate(pool.map(draw, shots, places), 1):
             print(f"{done}/{len(shots)} {name}", flush=True)
 

@@ -13,6 +13,8 @@ import av.logging
 from sightline.errors import SightlineError
 from sightline.redact import redact
 from sightline.scenes import truth
+from sightline.scenes.arguments import above_zero, even
+from sightline.scenes.cameras import NUMBERS
 from sightline.scenes.encode import CODECS, Coding, render, stream
 from sightline.scenes.formats import write_truth
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
@@ -46,17 +48,19 @@ def _add_scene(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of everything that happens (default: 0)")
     command.add_argument("--light", choices=LIGHTS, default=default.light, help="time of day (default: day)")
     command.add_argument("--weather", choices=WEATHERS, default=default.weather, help="default: clear")
-    command.add_argument("--camera", type=int, choices=range(6), default=0, help="place (default: 0)")
+    command.add_argument("--camera", type=int, choices=NUMBERS, default=0, help="place (default: 0)")
     command.add_argument(
-        "--people", type=_positive, default=default.people, help="times as many (default: 1)"
+        "--people", type=above_zero(120), default=default.people, help="times as many (default: 1)"
     )
-    command.add_argument("--width", type=_even, default=default.width, help="pixels (default: 640)")
-    command.add_argument("--height", type=_even, default=default.height, help="pixels (default: 360)")
+    command.add_argument("--width", type=even, default=default.width, help="pixels (default: 640)")
+    command.add_argument("--height", type=even, default=default.height, help="pixels (default: 360)")
 
 
 def _add_coding(command: argparse.ArgumentParser, *, only_fps: bool) -> None:
     default = Coding()
-    command.add_argument("--fps", type=_positive, default=default.fps, help="frames a second (default: 10)")
+    command.add_argument(
+        "--fps", type=above_zero(120), default=default.fps, help="frames a second (default: 10)"
+    )
     if only_fps:
         return
     command.add_argument("--codec", choices=CODECS, default=default.codec, help="default: h264")
@@ -70,20 +74,6 @@ def _add_coding(command: argparse.ArgumentParser, *, only_fps: bool) -> None:
         "--b-frames", type=int, default=default.b_frames, help="between two others (default: 0)"
     )
     command.add_argument("--preset", default=default.preset, help="of the encoder (default: veryfast)")
-
-
-def _even(text: str) -> int:
-    value = int(text)
-    if not 64 <= value <= 4096 or value % 2:
-        raise argparse.ArgumentTypeError(f"{text} is not an even number from 64 to 4096")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 120:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0, up to 120")
-    return value
 
 
 def spec_of(args: argparse.Namespace) -> SceneSpec:

@@ -26,8 +26,11 @@ PLACES: dict[SceneName, tuple[Place, ...]] = {
         ((0.4, -3.6, 3.3), (7.0, 0.4, 0.6), 70.0),
         ((0.4, 3.4, 3.2), (7.0, -0.4, 0.6), 70.0),
         ((0.0, 0.0, 3.05), (6.8, 0.0, 0.7), 72.0),
+        ((5.5, 0.0, 3.6), (7.3, 0.0, 0.0), 86.0),  # under the ceiling over the mat: to count
     ),
 }
+#: Numbers of places, of the scene that has the most.
+NUMBERS = range(max(map(len, PLACES.values())))
 
 
 def camera_of(spec: SceneSpec) -> PinholeCamera:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sightline.scenes.arguments import above_zero
+from sightline.scenes.cameras import NUMBERS
 from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS
 
 
@@ -13,14 +15,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene", choices=[*SCENES, "all"], default="street", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N",
                         help="one camera for each, all at once (default: 1)")  # fmt: skip
-    parser.add_argument("--fps", type=float, default=10.0, help="of the cameras (default: %(default)s)")
     parser.add_argument(
-        "--length", type=float, default=30.0, help="seconds that are played (default: %(default)s)"
+        "--fps", type=above_zero(120), default=10.0, help="of the cameras (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--length",
+        type=above_zero(86400),
+        default=30.0,
+        help="seconds that are played (default: %(default)s)",
     )
     parser.add_argument("--light", choices=LIGHTS, default="day", help="default: %(default)s")
     parser.add_argument("--weather", choices=WEATHERS, default="clear", help="default: %(default)s")
-    parser.add_argument("--people", type=float, default=1.0, help="times as many as usual (default: 1)")
-    parser.add_argument("--camera", type=int, choices=range(6), help="default: the one that sees best")
+    parser.add_argument(
+        "--people", type=above_zero(120), default=1.0, help="times as many as usual (default: 1)"
+    )
+    parser.add_argument("--camera", type=int, choices=NUMBERS, help="default: the one that sees best")
     parser.add_argument("--model", type=Path, help="network to test (default: the bundled detector)")
     parser.add_argument("--triton-url", help="a Triton that serves already, host:port")
     parser.add_argument("--database-url", help="an empty database (default: SQLite in the folder)")
