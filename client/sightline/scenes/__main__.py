@@ -95,6 +95,9 @@ def main(words: list[str] | None = None) -> int:
             found = truth.frames(spec, args.fps, args.length)
             write_truth(args.out, truth.run(spec, args.length), found, args.fps)
         elif args.command == "render":
+            import cv2  # noqa: PLC0415  truth needs no OpenCV
+
+            cv2.setNumThreads(1)  # there is a program for each core: see sightline.batch
             render(spec_of(args), _coding_of(args), args.length, args.out)
         else:
             _stream(args)
