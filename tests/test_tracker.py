@@ -142,6 +142,21 @@ def test_weak_boxes_keep_a_track_but_neither_start_nor_confirm_one(fps):
     assert all(len(tracks) == 1 for tracks in weak_again)
 
 
+@at_every_rate
+def test_a_box_now_and_then_keeps_nobody_who_is_not_there(fps):
+    """As a track goes on whose person another track has taken over, fed by boxes of others that it passes."""
+
+    def world(t: float) -> Detections:
+        now_and_then = t % 1 < 0.5 / fps
+        return boxes(person(0.1 + 0.05 * t)) if t < 2 or now_and_then else nothing(t)
+
+    times = seconds(fps, 0, 9)
+    frames = run(Tracker(TrackerOptions(lost_s=3)), world, times)
+    assert confirmed_ids(frames) == {1}
+    last = max(t for t, tracks in zip(times, frames, strict=True) if 1 in tracks.ids)
+    assert 2 < last <= 6  # the first such box finds it still believed in; then come three seconds
+
+
 def test_boxes_below_the_low_score_are_ignored():
     tracker = Tracker(TrackerOptions())
     run(tracker, lambda t: boxes(person(0.2)), seconds(10, 0, 1))
@@ -226,6 +241,21 @@ def test_the_class_is_voted_by_score():
     for frame, (class_id, score) in enumerate([(7, 0.3), (2, 0.9), (7, 0.3)]):
         tracks = tracker.update(boxes(person(0.5), score=score, class_id=class_id), EPOCH + frame / 10)
     assert tracks.class_ids.tolist() == [2]
+
+
+@at_every_rate
+def test_what_the_edge_cuts_hardly_votes(fps):
+    """A lorry waits at the picture's edge: for twenty seconds its tail might be a bus's."""
+    bus, truck = 5, 7
+
+    def world(t: float) -> Detections:
+        y = 0.9 if t < 20 else 0.9 - 0.1 * (t - 20)
+        return boxes((0.5, y, 0.15, 0.2), class_id=bus if y > 0.89 else truck)
+
+    frames = run(Tracker(TrackerOptions()), world, seconds(fps, 0, 23))
+    assert confirmed_ids(frames) == {1}
+    assert frames[20 * fps - 1].class_ids.tolist() == [bus]  # nothing else was seen of it
+    assert frames[-1].class_ids.tolist() == [truck]
 
 
 def test_two_classes_on_one_object_are_one_track():

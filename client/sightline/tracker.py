@@ -36,6 +36,9 @@ SHORTEST_STEP_S = 1 / 30
 LONGEST_FIRST_STEP_S = 1.0  # before anything is known of the rate
 LONGEST_COAST_S = 1.0  # of movement over a gap
 GAP_STEPS = 3.0  # a step longer than this many usual ones is a gap
+HELD_SHARE = 0.7  # boxes, weak ones too, in this share of the time keep a track for as long as they come
+AT_EDGE = 0.01  # of the picture's side: a box that near to its edge is cut by it
+CUT_VOTE = 0.01  # of a vote: what is cut decides only where the whole was hardly ever seen
 OUT_OF_PICTURE = 0.1  # an unseen track ends when less than this share of it is in the picture
 
 
@@ -75,8 +78,18 @@ class _Book:
     born_s: F64  # the same on the watched clock
     seen_s: F64  # watched clock at the latest box
     sure: F64  # share of the time in which it had a sure box, the latest ``confirm_s`` counting most
+    held: F64  # the same of any box
+    firm_s: F64  # watched clock when the shares were last enough to believe in it
     confirmed: Mask
     votes: F64  # [N, K] scores given to each class of ``Tracker._class_ids``
+
+    @classmethod
+    def empty(cls) -> _Book:
+        """Of no track."""
+        made = {name: np.zeros(0) for name in cls.__slots__}
+        return cls(
+            **made | {"ids": np.zeros(0, np.int64), "confirmed": np.zeros(0, bool), "votes": np.zeros((0, 0))}
+        )
 
     def keep(self, which: Mask) -> None:
         """Keep the tracks that ``which`` [N] marks."""
@@ -108,8 +121,7 @@ class Tracker:
         self._watched_s = 0.0
         self._step_s = 0.0  # of watched time, to this frame
         self._steps: deque[float] = deque(maxlen=STEPS_KEPT)
-        none = np.zeros(0)
-        self._book = _Book(none.astype(np.int64), none, none, none, none, none.astype(bool), np.zeros((0, 0)))
+        self._book = _Book.empty()
         if state is not None:
             self._restore(state)
             self._next_id += skip_ids
@@ -216,15 +228,19 @@ class Tracker:
         scores = detections.scores[boxes]
         self._filter.update(rows, from_xyxy(detections.xyxy[boxes]))
         columns = self._columns(detections.class_ids[boxes])
-        book.votes[rows, columns] += scores
+        book.votes[rows, columns] += _votes(detections, boxes)
         book.seen_s[rows] = self._watched_s
         sure = scores >= options.min_score
         # So many seconds, not so many frames: at 30 fps a false box has six times as many chances as at 5.
         kept = math.exp(-self._step_s / max(options.confirm_s, EPSILON_S))
         book.sure *= kept
         book.sure[rows[sure]] += 1 - kept
+        book.held *= kept
+        book.held[rows] += 1 - kept
+        enough = book.sure >= options.confirm_share
+        book.firm_s[enough | (book.held >= HELD_SHARE)] = self._watched_s
         lasted = self._watched_s - book.born_s[rows] >= options.confirm_s - EPSILON_S
-        book.confirmed[rows] |= lasted & sure & (book.sure[rows] >= options.confirm_share)
+        book.confirmed[rows] |= lasted & sure & enough[rows]
 
     def _startable(self, matched: Index, detections: Detections) -> Index:
         """Sure boxes left over, best first, without those that are a second box of the same object."""
@@ -254,7 +270,7 @@ class Tracker:
             return
         columns = self._columns(detections.class_ids[which])
         votes = np.zeros((count, len(self._class_ids)))
-        votes[np.arange(count), columns] = detections.scores[which]
+        votes[np.arange(count), columns] = _votes(detections, which)
         self._filter.add(from_xyxy(detections.xyxy[which]))
         now = np.full(count, self._watched_s)
         book.ids = np.concatenate([book.ids, self._next_id + np.arange(count)])
@@ -262,6 +278,8 @@ class Tracker:
         book.born_s = np.concatenate([book.born_s, now])
         book.seen_s = np.concatenate([book.seen_s, now])
         book.sure = np.concatenate([book.sure, np.zeros(count)])
+        book.held = np.concatenate([book.held, np.zeros(count)])
+        book.firm_s = np.concatenate([book.firm_s, now])
         book.confirmed = np.concatenate([book.confirmed, np.full(count, self.options.confirm_s <= 0)])
         book.votes = np.concatenate([book.votes, votes])
         self._next_id += count
@@ -271,6 +289,8 @@ class Tracker:
         unseen_s = self._watched_s - book.seen_s
         patience_s = np.where(book.confirmed, self.options.lost_s, self._tentative_s())
         over = unseen_s > patience_s + EPSILON_S
+        # Now and then a box of somebody else's comes near: that keeps nobody who is not there.
+        over |= book.confirmed & (self._watched_s - book.firm_s > self.options.lost_s + EPSILON_S)
         over |= (unseen_s > 0) & (_share_in_picture(self._filter.xyxy()) < OUT_OF_PICTURE)
         if len(over) > MAX_TRACKS:
             over[np.argsort(unseen_s, kind="stable")[MAX_TRACKS:]] = True
@@ -330,6 +350,8 @@ class Tracker:
                     "age_s": round(float(self._watched_s - book.born_s[row]), 4),
                     "unseen_s": round(float(self._watched_s - book.seen_s[row]), 4),
                     "sure": round(float(book.sure[row]), 4),
+                    "held": round(float(book.held[row]), 4),
+                    "doubtful_s": round(float(self._watched_s - book.firm_s[row]), 4),
                     "confirmed": bool(book.confirmed[row]),
                     "box": [round(value, 5) for value in self._filter.mean[row].tolist()],
                     "velocity": [round(value, 5) for value in self._filter.velocity[row].tolist()],
@@ -368,6 +390,8 @@ class Tracker:
             born_s=-column("age_s"),
             seen_s=-column("unseen_s"),
             sure=np.array([track.get("sure", 1.0) for track in tracks], np.float64),  # before: not kept
+            held=np.array([track.get("held", 1.0) for track in tracks], np.float64),
+            firm_s=np.array([-track.get("doubtful_s", 0.0) for track in tracks], np.float64),
             confirmed=column("confirmed").astype(bool),
             votes=column("votes").reshape(len(tracks), classes),
         )
@@ -403,6 +427,14 @@ def _without_twins(detections: Detections, options: TrackerOptions) -> Detection
         if kept[row]:
             kept[alike[row]] = False
     return detections.take(kept)
+
+
+def _votes(detections: Detections, which: Index) -> F32:
+    """What boxes count for their class, float32 [N]: a lorry's tail at the edge may be a bus's."""
+    xyxy = detections.xyxy[which]
+    cut = (xyxy[:, :2] < AT_EDGE).any(axis=1) | (xyxy[:, 2:] > 1 - AT_EDGE).any(axis=1)
+    votes: F32 = detections.scores[which] * np.where(cut, np.float32(CUT_VOTE), np.float32(1))
+    return votes
 
 
 def _share_in_picture(xyxy: F64) -> F64:
