@@ -287,10 +287,12 @@ class Tracker:
     def _end_lost(self) -> None:
         book = self._book
         unseen_s = self._watched_s - book.seen_s
-        patience_s = np.where(book.confirmed, self.options.lost_s, self._tentative_s())
+        # Who was there for a second is not waited for longer than that.
+        there_s = np.clip(book.firm_s - book.born_s, self._tentative_s(), self.options.lost_s)
+        patience_s = np.where(book.confirmed, there_s, self._tentative_s())
         over = unseen_s > patience_s + EPSILON_S
         # Now and then a box of somebody else's comes near: that keeps nobody who is not there.
-        over |= book.confirmed & (self._watched_s - book.firm_s > self.options.lost_s + EPSILON_S)
+        over |= book.confirmed & (self._watched_s - book.firm_s > patience_s + EPSILON_S)
         over |= (unseen_s > 0) & (_share_in_picture(self._filter.xyxy()) < OUT_OF_PICTURE)
         if len(over) > MAX_TRACKS:
             over[np.argsort(unseen_s, kind="stable")[MAX_TRACKS:]] = True
