@@ -1,7 +1,10 @@
 """A training run's averaged weights as the ONNX file that comes with Sightline.
 
     python tools/train/to_onnx.py RUN/checkpoint.pt models/sightline.onnx
+    python tools/train/to_onnx.py BEFORE/checkpoint.pt RUN/checkpoint.pt models/sightline.onnx --share 0.85
 
+Of two runs, the second begun where the first ended, the mean of both sets of weights, so much of it the last
+one's: what a network has learnt anew without all that it forgot over it (the paper WiSE-FT).
 Normalisation is folded into the convolutions; weights are FP16 with Casts behind them, arithmetic is FP32.
 """
 
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor
 
 from generate import CLASSES
 from network import Detector, Exported
@@ -42,17 +46,26 @@ def network_of(detector: Detector) -> onnx.ModelProto:
     return model
 
 
+def mean(first: dict[str, Tensor], last: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """``share`` of the last one's weights and the rest of the first one's."""
+    return {
+        name: kept * (1 - share) + last[name] * share if kept.is_floating_point() else kept
+        for name, kept in first.items()
+    }
+
+
 def main() -> None:
     """Export."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="one or two")
     parser.add_argument("network", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of the last checkpoint in the mean")
     given = parser.parse_args()
-    state = torch.load(given.checkpoint, weights_only=True)
+    first, *_, state = (torch.load(path, weights_only=True) for path in given.checkpoint * 2)
     detector = Detector(len(CLASSES))
-    detector.load_state_dict(state["average"])
+    detector.load_state_dict(mean(first["average"], state["average"], given.share))
     model = packed.pack(network_of(detector))
     onnx.checker.check_model(model)
     onnx.save(model, given.network)
