@@ -100,14 +100,9 @@ def batches(pictures: Pictures, options: Options, rank: int, start: int) -> Iter
         sampler=range(start, options.steps),
         num_workers=helpers,
         prefetch_factor=4 if helpers else None,
-        collate_fn=_as_it_is,
         worker_init_fn=_one_thread,
         pin_memory=helpers > 0,
     )
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
 
 
 def _one_thread(_: int = 0) -> None:

@@ -96,35 +96,33 @@ def training_plan() -> list[Shot]:
     shots = []
     for scene in SCENES:
         cameras, count, gap_s = TRAIN[scene]
-        for i in range(cameras):
-            light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
-            weather = WEATHERS[int(random.random() < RAIN_SHARE)]
-            spec = SceneSpec(scene, SEEDS["train"] + i, light, weather, camera=i % 3)
-            shots.append(Shot(spec, count, gap_s, float(random.uniform(0, 5))))
+        specs = _specs(SEEDS["train"], [SceneSpec(scene, camera=i % 3) for i in range(cameras)])
+        shots += _shots(specs, count, gap_s, random)
     return [shots[int(i)] for i in random.permutation(len(shots))]
 
 
 def rare_plan() -> list[Shot]:
     """Streets to learn what is rare from; drawn into the folder of the training set, beside it."""
     cameras, count, gap_s = RARE
-    return _shots(
-        "rare", [SceneSpec("street", 0, camera=i % 3) for i in range(cameras)], count, gap_s, rare=1
-    )
+    specs = _specs(SEEDS["rare"], [SceneSpec("street", camera=i % 3) for i in range(cameras)])
+    return _shots(specs, count, gap_s, np.random.default_rng(SEEDS["rare"]), rare=1)
 
 
 def above_plan(name: str) -> list[Shot]:
     """Streets from one of the places of :data:`ABOVE`, into the same folder."""
     place, cameras = ABOVE[name]
-    return _shots(name, [SceneSpec("street", 0, camera=place)] * cameras, *ABOVE_PICTURES, rare=2)
+    specs = _specs(SEEDS[name], [SceneSpec("street", camera=place)] * cameras)
+    return _shots(specs, *ABOVE_PICTURES, np.random.default_rng(SEEDS[name]), rare=2)
 
 
 def crowd_plan() -> list[Shot]:
     """Many people: how much of another each hides is what there is to learn."""
-    shots = []
+    shots: list[Shot] = []
     for scene, (cameras, count, gap_s) in CROWD.items():
         first = 3 if scene == "street" else 0
-        specs = [SceneSpec(scene, 0, camera=first + i % 3, people=2.0 + i % 5 / 2) for i in range(cameras)]
-        shots += _shots("crowd", specs, count, gap_s, begin=len(shots))
+        kinds = [SceneSpec(scene, camera=first + i % 3, people=2.0 + i % 5 / 2) for i in range(cameras)]
+        random = np.random.default_rng([SEEDS["crowd"], len(shots)])
+        shots += _shots(_specs(SEEDS["crowd"] + len(shots), kinds), count, gap_s, random)
     return shots
 
 
@@ -132,20 +130,25 @@ def door_plan() -> list[Shot]:
     """Shops from over the door, quiet and crowded."""
     cameras, count, gap_s = DOOR
     people = [DOOR_PEOPLE[i % len(DOOR_PEOPLE)] for i in range(cameras)]
-    return _shots("door", [SceneSpec("shop", 0, camera=3, people=p) for p in people], count, gap_s)
+    specs = _specs(SEEDS["door"], [SceneSpec("shop", camera=3, people=p) for p in people])
+    return _shots(specs, count, gap_s, np.random.default_rng(SEEDS["door"]))
+
+
+def _specs(first_seed: int, places: Sequence[SceneSpec]) -> list[SceneSpec]:
+    """The same with a seed each."""
+    return [replace(place, seed=first_seed + i) for i, place in enumerate(places)]
 
 
 def _shots(
-    name: str, specs: Sequence[SceneSpec], count: int, gap_s: float, *, rare: int = 0, begin: int = 0
+    specs: Sequence[SceneSpec], count: int, gap_s: float, random: np.random.Generator, *, rare: int = 0
 ) -> list[Shot]:
     """Cameras in every light and weather; every ``rare``-th waits for what is rare."""
-    random = np.random.default_rng([SEEDS[name], begin] if begin else SEEDS[name])
     shots = []
     for i, place in enumerate(specs):
         light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
         weather = WEATHERS[int(random.random() < RAIN_SHARE)]
-        spec = replace(place, seed=SEEDS[name] + begin + i, light=light, weather=weather)
         start_s = float(random.uniform(0, 5))
+        spec = replace(place, light=light, weather=weather)
         shots.append(Shot(spec, count, gap_s, start_s, rare > 0 and i % rare == rare - 1))
     return shots
 

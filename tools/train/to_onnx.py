@@ -63,13 +63,14 @@ def main() -> None:
     parser.add_argument("network", type=Path)
     parser.add_argument("--share", type=float, default=1.0, help="of the last checkpoint in the mean")
     given = parser.parse_args()
-    first, *_, state = (torch.load(path, weights_only=True) for path in given.checkpoint * 2)
+    states = [torch.load(path, weights_only=True) for path in given.checkpoint]
+    first, last = states[0], states[-1]
     detector = Detector(len(CLASSES))
-    detector.load_state_dict(mean(first["average"], state["average"], given.share))
+    detector.load_state_dict(mean(first["average"], last["average"], given.share))
     model = packed.pack(network_of(detector))
     onnx.checker.check_model(model)
     onnx.save(model, given.network)
-    print(f"{given.network}: step {state['step']}, {given.network.stat().st_size} bytes")
+    print(f"{given.network}: step {last['step']}, {given.network.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
