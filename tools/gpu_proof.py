@@ -58,6 +58,7 @@ class Case:
         packages: more folders from which the models import.
         bare: measures the engine alone for so many seconds; rows of the report.
         finds: whether it has a network, so that boxes can be compared.
+        needs_gpu: whether it can be served only where there is one.
         problem: why it cannot be served.
     """
 
@@ -67,6 +68,7 @@ class Case:
     packages: tuple[Path, ...] = ()
     bare: Callable[[float], list[Row]] | None = None
     finds: bool = True
+    needs_gpu: bool = True
     problem: str = ""
 
 
@@ -107,7 +109,7 @@ def cases(options: argparse.Namespace, work: Path) -> Iterator[Case]:
             export.Options(options.network, folder, shape=options.shape, precision=precision, fused=True)
         )
         if options.dry_run and precision == "fp16":
-            yield Case("CPU, dry run", folder, "cpu")
+            yield Case("CPU, dry run", folder, "cpu", needs_gpu=False)
         if "rtx" in options.only:
             yield rtx_case(folder, precision)
         if "torch" in options.only:
@@ -152,6 +154,7 @@ def torch_case(folder: Path, precision: str, options: argparse.Namespace) -> Cas
         "torch",
         (TOOLS, packages),
         lambda seconds: bare_torch(folder, device, seconds),
+        needs_gpu=device != "cpu",
     )
 
 
@@ -189,8 +192,7 @@ def embedded(options: argparse.Namespace, case: Case) -> list[Row]:
     """Serve a case and measure it over every transport."""
     from sightline.tritonserver import TritonServer
 
-    needs_gpu = case.config_name != "cpu" and not case.label.endswith("on the CPU")
-    problem = case.problem or (NO_GPU if needs_gpu and not has_gpu() else "")
+    problem = case.problem or (NO_GPU if case.needs_gpu and not has_gpu() else "")
     if problem:
         return [{"case": case.label, "way": "all", "problem": problem}]
     bare = case.bare(options.seconds) if case.bare else []

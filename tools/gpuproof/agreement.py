@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.geometry import iou_matrix
 from sightline.numerics import F32, U8, boxes_from_head, letterbox_i420, network_input
 
 SURE = 0.25  # boxes that score more must be found by both
@@ -76,12 +77,8 @@ def compare(reference: Sequence[Boxes], other: Sequence[Boxes]) -> Agreement:
 
 def _partner(mine: Boxes, index: int, theirs: Boxes) -> int | None:
     """The other's box of the same class that overlaps a box most, if by enough."""
-    box, boxes = mine[0][index], theirs[0]
-    if not len(boxes):
+    if not len(theirs[0]):
         return None
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    inter = np.clip(sides, 0, None).prod(1)
-    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - inter
-    overlaps = np.where(theirs[2] == mine[2][index], inter / np.maximum(union, 1e-12), 0)
+    overlaps = iou_matrix(mine[0][index : index + 1], theirs[0])[0] * (theirs[2] == mine[2][index])
     best = int(overlaps.argmax())
     return best if overlaps[best] > NEAR else None

@@ -153,7 +153,6 @@ class TorchDetector:
             device: ``cuda``, or ``cpu`` for a dry run.
         """
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.set_grad_enabled(False)
         self._network = Network(path, device)
         self._size = network
         self._device = device
@@ -161,6 +160,7 @@ class TorchDetector:
         self._matrix = torch.from_numpy(YUV_TO_RGB).to(device)
         self._steps: dict[tuple[int, ...], _Step] = {}
 
+    @torch.no_grad()
     def run(self, parts: Sequence[Tensor]) -> F32:
         """Compute one batch.
 
