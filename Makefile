@@ -46,11 +46,11 @@ lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra cuda --extra nvdec pyproject.toml -o requirements/image.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
-		client/sightline/data/triton.in -o client/sightline/data/triton.txt
+		client/sightline/serving/data/triton.in -o client/sightline/serving/data/triton.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
 		tools/perf.in -o tools/perf.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
-		client/sightline/data/rtx.in -o client/sightline/data/rtx.txt
+		client/sightline/serving/data/rtx.in -o client/sightline/serving/data/rtx.txt
 
 # The environment is made once and again when the lock changes.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml

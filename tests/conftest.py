@@ -16,8 +16,8 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from sightline.dialects import parse_url
-from sightline.tritonserver import TritonServer
+from sightline.serving.server import TritonServer
+from sightline.store.dialects import parse_url
 
 _numbers = itertools.count(1)
 
@@ -90,7 +90,7 @@ def database_url(new_database: Callable[[], str]) -> str:
 def toy_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the toy network exported into it; nobody changes it."""
     import export
-    from toy import write_network
+    from support.toy import write_network
 
     folder = tmp_path_factory.mktemp("repository")
     source, repository = write_network(folder / "toy.onnx"), folder / "model_repository"
@@ -110,7 +110,7 @@ def shared_accuracy() -> tuple[Any, list[Any]]:
     """What YOLOv8n finds on coco128 at 640x640 in FP32 and in FP16: one pass each, for every test."""
     from evaluation import compare
     from evaluation.cocoset import CocoSet
-    from sightline.config import Transport
+    from sightline.config.loader import Transport
 
     shared = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     network, folder = shared / "models" / "yolov8n.onnx", shared / "coco128"

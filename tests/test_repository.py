@@ -5,6 +5,7 @@ import ast
 import hashlib
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,39 +15,60 @@ import yaml
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from sightline import triton
 from sightline.cli import build_parser
-from sightline.config import json_schema, parse_config
+from sightline.config.loader import json_schema, parse_config
+from sightline.inference import client
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "client" / "sightline"
 
-#: The package from the bottom up. A module imports only from lines above its own; an indented line
-#: goes on with the one before.
-LAYERS = """
-assignment backoff canaryoptions classes coverage driftoptions entities errors kalman numerics
-places processes redact rtspfeed shadowoptions signals stats tables
-batch clock config cuda detector dialects engine geometry migrations picture queries records
-  tritoninstall tritonlog
-backend clips demux devicepicture mailbox readonly rtspserver rtx scenes served shm stream tracker
-  tritonserver upserts
-decoders drift eventqueries regions rules tracklog windows
-demo logs messages pipeline source spool store triton
-delivery feed selftest shadow
-canary worker writer
-metrics supervisor
-http
+#: The rooms from left to right: left never imports right, and rooms of one line do not import each other.
+ROOMS = """
+entities errors
+base
+config
+video inference analysis store serving
+models
+features
+camera
+access
+supervisor
+simulation
 cli
 """
-#: The core needs no camera, server or database to be tested.
-CORE = {"entities", "geometry", "kalman", "assignment", "tracker", "coverage", "windows", "places", "rules"}
-HEAVY = {"av", "tritonclient", "grpc", "sqlmodel", "sqlalchemy"}
+#: Who may import what does not come with Python. numpy and our own package are everybody's.
+FOREIGN = {
+    "av": {"video", "simulation", "features"},
+    "tritonclient": {"inference"},
+    "grpc": {"inference"},
+    "pydantic": {"config"},
+    "pydantic_core": {"config"},
+    "yaml": {"config", "simulation"},
+    "sqlalchemy": {"store", "simulation"},
+    "sqlmodel": {"store", "simulation"},
+    "pyarrow": {"simulation"},
+    "alembic": {"store"},
+    "openvino": {"serving"},
+    "tensorrt_rtx_bindings": {"serving"},
+    "starlette": {"supervisor"},
+    "uvicorn": {"supervisor"},
+    "prometheus_client": {"supervisor"},
+    "cv2": {"simulation"},
+    "trackeval": {"simulation"},
+    "cuda": {"base"},
+    "cupy": {"video"},
+}
+FREE = {"numpy", "sightline", *sys.stdlib_module_names}
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the package by its name under ``sightline``; folders count as one."""
-    files = {path.stem: path for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
-    return files | {path.parent.name: path for path in PACKAGE.glob("*/__init__.py")}
+def room_of(path: Path) -> str:
+    """The room that a file of the package is in; a file at the top is a room of its own."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def source_files() -> list[Path]:
+    """The package's files in rooms."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem[0] != "_")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -61,36 +83,25 @@ def imports(path: Path) -> Iterator[str]:
                 yield node.module
 
 
-def files_of(name: str) -> list[Path]:
-    """A module's file, or all files of a folder."""
-    path = modules()[name]
-    return sorted(path.parent.glob("*.py")) if path.stem == "__init__" else [path]
-
-
-def test_every_module_imports_only_from_below() -> None:
-    layer_of = {
-        name: level
-        for level, line in enumerate(re.split(r"\n(?! )", LAYERS.strip()))
-        for name in line.split()
-    }
-    assert set(layer_of) == set(modules()), "LAYERS names every module once"
+def test_left_never_imports_right() -> None:
+    level_of = {room: level for level, line in enumerate(ROOMS.strip().splitlines()) for room in line.split()}
     wrong = [
-        f"{name} imports {used}"
-        for name, path in modules().items()
+        f"{path.relative_to(PACKAGE)} imports {used}"
+        for path in source_files()
         for module in imports(path)
         if module.startswith("sightline.")
-        if (used := module.split(".")[1]) != name and layer_of[used] >= layer_of[name]
+        if (used := module.split(".")[1]) != (room := room_of(path)) and level_of[used] >= level_of[room]
     ]
     assert wrong == []
 
 
-def test_the_core_needs_no_camera_server_or_database() -> None:
+def test_foreign_libraries_stay_in_their_rooms() -> None:
     wrong = [
-        f"{name} imports {module}"
-        for name in CORE
-        for path in files_of(name)
+        f"{path.relative_to(PACKAGE)} imports {library}"
+        for path in source_files()
         for module in imports(path)
-        if module.split(".")[0] in HEAVY
+        if (library := module.split(".")[0]) not in FREE
+        if room_of(path) not in FOREIGN.get(library, set())
     ]
     assert wrong == []
 
@@ -138,13 +149,13 @@ def test_the_tensors_of_the_served_detector_are_those_of_the_code() -> None:
     )
     found = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in [*config.input, *config.output]}
     assert found == {
-        triton.INPUT: (model_config_pb2.TYPE_UINT8, [-1, -1]),
+        client.INPUT: (model_config_pb2.TYPE_UINT8, [-1, -1]),
         "num_dets": (model_config_pb2.TYPE_INT32, [1]),
         "det_boxes": (model_config_pb2.TYPE_FP32, [-1, 4]),
         "det_scores": (model_config_pb2.TYPE_FP32, [-1]),
         "det_classes": (model_config_pb2.TYPE_INT32, [-1]),
     }
-    assert list(triton.OUTPUTS) == [tensor.name for tensor in config.output]
+    assert list(client.OUTPUTS) == [tensor.name for tensor in config.output]
 
 
 def tracked_files() -> list[Path]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from repository import RepositoryError
-from sightline.redact import redact
+from sightline.base.redact import redact
 
 FILE = "versions.jsonl"
 _LOCK = ".versions.lock"

@@ -15,10 +15,11 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from sightline.config import parse_config
-from sightline.drift import blur, jpeg, watch_of
+from sightline.config.loader import parse_config
 from sightline.entities import ClockSource, Detections, Frame, Tracks
-from sightline.picture import YuvPicture
+from sightline.features.drift import watch_of
+from sightline.video import blur, jpeg
+from sightline.video.picture import YuvPicture
 
 CLASSES = ("person", "car")
 

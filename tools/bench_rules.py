@@ -1,4 +1,4 @@
-"""What rules cost a frame: invented walks past lines and zones, through :class:`sightline.rules.Rules`.
+"""What rules cost a frame: invented walks past lines and zones, through :class:`Rules`.
 
 Time is that of the thread, so a busy machine matters less; caches are shared all the same.
 """
@@ -12,9 +12,9 @@ from collections import Counter
 
 import numpy as np
 
+from sightline.analysis.rules import Rules
+from sightline.config.zones import Line, Zone
 from sightline.entities import Tracks
-from sightline.places import Line, Zone
-from sightline.rules import Rules
 
 WIDTH, HEIGHT = 0.04, 0.12
 FPS = 10

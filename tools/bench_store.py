@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sightline.entities import CameraState, CameraStatus, Checkpoint, CountWindow, SourceWindow
-from sightline.records import Record, records_of, status_record
-from sightline.spool import Spool
-from sightline.store import Store
+from sightline.store.database import Store
+from sightline.store.kinds import Record, records_of, status_record
+from sightline.store.spool import Spool
 
 
 def batch_of(cameras: int, second: int) -> list[Record]:

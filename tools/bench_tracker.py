@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sightline.assignment import assign
+from sightline.analysis.tracking.assignment import assign
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
-from sightline.geometry import iou_matrix
-from sightline.tracker import Tracker, TrackerOptions
 
 sys.path.insert(0, str(Path(__file__).parent))
 from street import Sample, Street, StreetOptions

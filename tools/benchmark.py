@@ -36,14 +36,14 @@ import numpy as np
 
 import machine
 import ultralytics_env
-from sightline import numerics
-from sightline.config import parse_config
-from sightline.geometry import fit_size
-from sightline.messages import Report, WorkerSpec
-from sightline.picture import YuvPicture
-from sightline.supervisor import WorkerHandle
-from sightline.tritonserver import TritonServer, install
-from sightline.writer import Writer
+from sightline.base.geometry import fit_size
+from sightline.camera.messages import Report, WorkerSpec
+from sightline.config.loader import parse_config
+from sightline.serving.runtime import numerics
+from sightline.serving.server import TritonServer, install
+from sightline.store.writer import Writer
+from sightline.supervisor.supervisor import WorkerHandle
+from sightline.video.picture import YuvPicture
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))

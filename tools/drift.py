@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from drifting import accuracy, hours, labels, sending
-from sightline.config import load_config
-from sightline.drift.samples import sweep_folder
+from sightline.base.redact import redact
+from sightline.config.loader import load_config
 from sightline.errors import SightlineError
-from sightline.redact import redact
+from sightline.features.drift.samples import sweep_folder
 
 log = logging.getLogger("drift")
 

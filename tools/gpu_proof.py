@@ -31,9 +31,9 @@ from typing import Any
 
 from gpuproof import report
 from gpuproof.clients import Load, answers, measure, ready_pictures
-from sightline.cuda import has_gpu
+from sightline.base.cuda import has_gpu
+from sightline.base.geometry import fit_size
 from sightline.errors import DetectorError, ServerError, SharedMemoryError, SourceError
-from sightline.geometry import fit_size
 
 TOOLS = Path(__file__).resolve().parent
 TRANSPORTS = (("grpc", False), ("system", False), ("cuda", False), ("cuda", True))
@@ -190,7 +190,7 @@ def packages_of(module: str) -> Path | None:
 
 def embedded(options: argparse.Namespace, case: Case) -> list[Row]:
     """Serve a case and measure it over every transport."""
-    from sightline.tritonserver import TritonServer
+    from sightline.serving.server import TritonServer
 
     problem = case.problem or (NO_GPU if case.needs_gpu and not has_gpu() else "")
     if problem:
@@ -274,7 +274,7 @@ def manifest_of(repository: Path) -> Row:
 
 def bare_rtx(folder: Path, engine: Path, seconds: float) -> Row:
     """The engine alone, in a process of its own."""
-    from sightline.tritoninstall import install, install_rtx
+    from sightline.serving.install import install, install_rtx
 
     manifest = manifest_of(folder)
     size = str(manifest["network_height"] * 3 // 2), str(manifest["network_width"])

@@ -1,6 +1,6 @@
 """The GPU's preprocess and postprocess as ONNX graphs of plain operators, for TensorRT plans.
 
-They compute what ``sightline.numerics`` defines. Both are strongly typed: the precision is in the graph,
+They compute what ``numerics`` defines. Both are strongly typed: the precision is in the graph,
 as TensorRT 11 wants it. The score floor, the network's shape and the head are baked in, so
 ``tools/export.py`` writes them anew for every version of the network.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sightline import numerics
+from sightline.serving.runtime import numerics
 
 OPSET = 18
 IR_VERSION = 10  # the oldest that has opset 18 and FP16 in full; every runtime of today reads it
@@ -152,7 +152,7 @@ def postprocess_graph(network: Network, score_floor: float, nms: Nms = "plugin")
 
 
 def candidates_graph(network: Network) -> onnx.ModelProto:
-    """What :func:`sightline.numerics.best_anchors` keeps, whatever it scores: where there is no NMS layer.
+    """What :func:`best_anchors` keeps, whatever it scores: where there is no NMS layer.
 
     In: ``output0`` float32 [batch, 4 + classes, anchors]. Out: ``best`` float32 [batch, 4 + classes, N], the
     N anchors whose best class scores most, best first; N is at most ``numerics.MAX_CANDIDATES``.

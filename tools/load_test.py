@@ -28,9 +28,9 @@ from loadtest.levels import parse_levels
 from loadtest.measured import Level
 from loadtest.pictures import picture_size, pictures, write_input
 from loadtest.servers import Target, parse_cpus, served
-from sightline import demo
-from sightline.clips import copy_at_fps
 from sightline.errors import ServerError
+from sightline.simulation import demo
+from sightline.simulation.recoded import copy_at_fps
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -38,9 +38,9 @@ import halve
 import network_source
 import qdq
 from evaluation.cocoset import EvaluationError, scaled_i420
-from sightline import numerics
 from sightline.entities import ClockSource, Frame
-from sightline.picture import YuvPicture
+from sightline.serving.runtime import numerics
+from sightline.video.picture import YuvPicture
 
 PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 SMALLEST_SCALE = 6.3e-5  # of a tensor: a normal FP16 number

@@ -25,22 +25,22 @@ from pathlib import Path
 import av
 import numpy as np
 
+from sightline.analysis.rules import Rules
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event
-from sightline.numerics import boxes_from_head, letterbox_i420
-from sightline.places import Line, Zone
-from sightline.rules import Rules
-from sightline.scenes import truth
-from sightline.scenes.formats import CLASSES
-from sightline.scenes.placing import TRACKING, camera_places
-from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
-from sightline.scenes.visibility import FrameTruth
-from sightline.selftest import known
-from sightline.selftest.board import table
-from sightline.selftest.cast import BEST_CAMERA, Part, prepare
-from sightline.selftest.evidence import ClaimedEvent, Evidence
-from sightline.selftest.figures import judge
-from sightline.tracker import Tracker, TrackerOptions
-from sightline.tracklog import TrackedFrame
+from sightline.features.track_log import TrackedFrame
+from sightline.serving.runtime.numerics import boxes_from_head, letterbox_i420
+from sightline.simulation.scenes import truth
+from sightline.simulation.scenes.formats import CLASSES
+from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.simulation.scenes.visibility import FrameTruth
+from sightline.simulation.selftest import ground_truth
+from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
+from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.score_table import table
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Part, prepare
 
 sys.path.insert(0, str(Path(__file__).parent / "train"))
 from generate import CLASSES as DETECTOR_CLASSES
@@ -99,7 +99,7 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     shown[whole] = frame.full_xyxy[whole]
     sides = shown[:, 2:] - shown[:, :2]
     large = (sides.max(axis=1, initial=0) >= 12) & (sides.min(axis=1, initial=99) >= 5)
-    kept = (frame.occlusion <= known.MOST_HIDDEN) & large
+    kept = (frame.occlusion <= ground_truth.MOST_HIDDEN) & large
     kept &= random.random(len(frame)) < np.where(frame.occlusion < 0.5, 0.97, 0.8)
     xyxy = shown + random.normal(0, 0.02, shown.shape) * np.tile(sides, 2)
     xyxy = np.clip(xyxy / np.array([spec.width, spec.height] * 2), 0, 1)
@@ -149,7 +149,11 @@ def report(
     for full, frames in zip(parts, all_boxes, strict=True):
         part = replace(full, fps=full.fps / step)
         cameras.append(
-            (part.name, known.load(part.truth(arguments.folder)), play(part, frames[::step], names, options))
+            (
+                part.name,
+                ground_truth.load(part.truth(arguments.folder)),
+                play(part, frames[::step], names, options),
+            )
         )
     board = judge(cameras)
     for camera in board.cameras:

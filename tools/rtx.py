@@ -31,7 +31,7 @@ import graphs
 import network_source
 import repository
 from sightline.errors import ServerError
-from sightline.tritoninstall import install_rtx
+from sightline.serving.install import install_rtx
 
 BUILDER = Path(__file__).with_name("rtx_builder.py")
 TIMEOUT_S = 900

@@ -22,14 +22,22 @@ from pathlib import Path
 from typing import Any
 
 from machine import processor
-from sightline import demo
+from sightline.base.signals import stop_on_signals
 from sightline.errors import SightlineError
-from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, LightName, SceneName, SceneSpec, WeatherName
-from sightline.selftest.cast import BEST_CAMERA, Interrupted, Part, prepare
-from sightline.selftest.command import rehearse
-from sightline.selftest.figures import judge
-from sightline.signals import stop_on_signals
-from sightline.tritonserver import TritonServer
+from sightline.serving.server import TritonServer
+from sightline.simulation import demo
+from sightline.simulation.scenes.spec import (
+    LIGHTS,
+    SCENES,
+    WEATHERS,
+    LightName,
+    SceneName,
+    SceneSpec,
+    WeatherName,
+)
+from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.selftest_command import rehearse
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, Part, prepare
 
 SETS = ("rates", "weather", "crowds", "long")
 CROWDS = (2.0, 4.0)  # so many times as many people as usual

@@ -9,10 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from sightline.clips import copy_at_fps
+from sightline.base.signals import stop_on_signals
 from sightline.errors import SightlineError
-from sightline.rtspserver import RtspServer
-from sightline.signals import stop_on_signals
+from sightline.simulation.recoded import copy_at_fps
+from sightline.simulation.rtsp_server import RtspServer
 
 WATCH_EVERY_S = 0.5
 

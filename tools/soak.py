@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from sightline import demo
-from sightline.processes import spawn, terminate
-from sightline.rtspserver import RtspServer, free_port
-from sightline.tritonserver import TritonServer
+from sightline.base.processes import spawn, terminate
+from sightline.serving.server import TritonServer
+from sightline.simulation import demo
+from sightline.simulation.rtsp_server import RtspServer, free_port
 
 SETTLE_S = 20.0  # start-up is not part of the soak
 EVERY_S = 10.0

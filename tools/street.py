@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
-from sightline.geometry import iou_matrix
 
 TICKS = 60  # a second
 ASPECT = 16 / 9

@@ -23,7 +23,7 @@
     └── ServerError            the embedded Triton or another program could not be started
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
-free of credentials: see :func:`sightline.redact.redact`.
+free of credentials: see :func:`sightline.base.redact.redact`.
 """
 
 from __future__ import annotations

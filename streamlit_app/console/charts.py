@@ -18,7 +18,7 @@ import pandas as pd
 
 from console.grid import Bucket, Cover, runs
 from console.texts import number, percent
-from sightline.queries import DAY_S, Span
+from sightline.store.read.queries import DAY_S, Span
 
 HATCH, PART, ZERO = "#8f9aa6", "#d9952c", "#76828f"
 HATCH_LINES = 110  # over the whole width

@@ -16,7 +16,7 @@ from console.filters import choose_range
 from console.grid import cover_buckets
 from console.session import View, now
 from console.texts import duration, number, safe, step_name
-from sightline.queries import (
+from sightline.store.read.queries import (
     CountSum,
     Span,
     Watched,
@@ -25,7 +25,7 @@ from sightline.queries import (
     read_latest_windows,
     read_watched,
 )
-from sightline.readonly import Database
+from sightline.store.read.readonly import Database
 
 MOST_PANELS = 12
 TABLE_ROWS = 1000

@@ -20,9 +20,9 @@ from console.grid import cover_buckets
 from console.session import View, now
 from console.texts import safe
 from sightline.entities import EventKind
-from sightline.eventqueries import CrossingSum, has_events, read_crossings, read_events
-from sightline.queries import Span, read_cameras, read_watched
-from sightline.readonly import Database
+from sightline.store.read.event_queries import CrossingSum, has_events, read_crossings, read_events
+from sightline.store.read.queries import Span, read_cameras, read_watched
+from sightline.store.read.readonly import Database
 
 TABLE_ROWS = 1000
 CSV_ROWS = 200_000

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from console.grid import Bucket, cover_buckets
 from console.session import now
-from sightline.queries import CountSum, Span, Watched, read_counts, read_watched, read_window_rows
-from sightline.readonly import Database
+from sightline.store.read.queries import CountSum, Span, Watched, read_counts, read_watched, read_window_rows
+from sightline.store.read.readonly import Database
 
 CSV_ROWS = 200_000
 CSV_COLUMNS = ("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "coverage")

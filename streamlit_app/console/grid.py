@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, pairwise
 
-from sightline.queries import Span, Watched
+from sightline.store.read.queries import Span, Watched
 
 #: The writer commits once a second; an open bucket that lacks no more than this is fully watched.
 WRITE_LAG_S = 5.0

@@ -12,7 +12,7 @@ from console.grid import Bucket, uncovered_s
 from console.session import View, now
 from console.texts import number, percent, safe
 from sightline.errors import StoreUnavailable
-from sightline.readonly import Condition, DatabaseState
+from sightline.store.read.readonly import Condition, DatabaseState
 
 STYLE = f"<style>{(Path(__file__).parent / 'style.css').read_text(encoding='utf-8')}</style>"
 

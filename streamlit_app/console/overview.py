@@ -15,7 +15,7 @@ from console.grid import Bucket, Cover, cover_buckets, runs
 from console.session import View, now
 from console.texts import DASH, age, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
-from sightline.queries import (
+from sightline.store.read.queries import (
     DAY_S,
     CameraReport,
     CountSum,
@@ -26,7 +26,7 @@ from sightline.queries import (
     read_latest_windows,
     read_watched,
 )
-from sightline.readonly import Database
+from sightline.store.read.readonly import Database
 
 #: What operators read for each state, and how bad it is.
 WORDS = {

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from datetime import time as clock_time
 from zoneinfo import ZoneInfo
 
-from sightline.queries import DAY_S, Span
+from sightline.store.read.queries import DAY_S, Span
 
 RANGES_S = {"15 min": 900, "1 h": 3600, "6 h": 6 * 3600, "24 h": DAY_S}
 CUSTOM = "Custom"

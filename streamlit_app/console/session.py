@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import streamlit as st
 
-from sightline.config import load_config
+from sightline.config.loader import load_config
 from sightline.errors import ConfigError
-from sightline.readonly import Database
+from sightline.store.read.readonly import Database
 
 URL_VARIABLE = "SIGHTLINE_DATABASE_URL"
 REFRESH_S = {"3 s": 3.0, "10 s": 10.0, "1 min": 60.0, "off": None}

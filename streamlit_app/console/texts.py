@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from sightline.redact import redact
+from sightline.base.redact import redact
 
 DASH = "\u2013"
 

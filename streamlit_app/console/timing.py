@@ -13,7 +13,7 @@ from console import look
 from console.session import View, now
 from console.texts import DASH, milliseconds, number, percent, safe
 from sightline.entities import CameraStatus
-from sightline.queries import CameraReport, read_cameras
+from sightline.store.read.queries import CameraReport, read_cameras
 
 #: A frame's way; what a newer worker adds comes behind it.
 SERVER = ("triton_queue", "triton_compute")  # inside infer, as the server reports them

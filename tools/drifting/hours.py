@@ -20,8 +20,8 @@ from sqlmodel import col
 
 from sightline.entities import DriftWindow
 from sightline.errors import StoreUnavailable
-from sightline.readonly import Database, DatabaseState
-from sightline.tables import DriftWindowRow
+from sightline.store.read.readonly import Database, DatabaseState
+from sightline.store.tables import DriftWindowRow
 
 HOUR_S, DAY_S = 3600, 86_400
 SIGNALS = ("scores", "per_frame", "classes", "luma", "sharpness")

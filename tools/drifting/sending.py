@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightline.drift.samples import LEDGER, Sample, read_samples
-from sightline.drift.strata import number_of
+from sightline.features.drift.samples import LEDGER, Sample, read_samples
+from sightline.features.drift.strata import number_of
 
 IN_ZIP = "annotations/instances_default.json"  # where CVAT's "COCO 1.0" has it
 WHAT = (

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from evaluation.bare import BareEngine
 from evaluation.cocoset import EvaluationError, scaled_i420
 from evaluation.matching import box_ious
-from sightline.config import load_config
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.rules import Rules
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.config.loader import load_config
+from sightline.config.zones import Line, Zone
 from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame
-from sightline.picture import YuvPicture
-from sightline.places import Line, Zone
-from sightline.rules import Rules
-from sightline.tracker import Tracker, TrackerOptions
-from sightline.windows import WindowCounter
+from sightline.video.picture import YuvPicture
 
 IOU = 0.5
 SAME_EVENT_S = 1.0  # two events of one kind, place, direction and class this near in time are one

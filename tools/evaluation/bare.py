@@ -14,8 +14,8 @@ import halve
 import network_source
 from evaluation import half
 from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, scaled_i420, to_rows
-from sightline import numerics
 from sightline.entities import Detections
+from sightline.serving.runtime import numerics
 
 #: What is run when a precision is asked for, said in every report.
 WHAT_IS_RUN = {

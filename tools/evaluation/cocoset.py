@@ -14,9 +14,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from sightline.base.geometry import fit_size
 from sightline.entities import ClockSource, Detections, Frame
-from sightline.geometry import fit_size
-from sightline.picture import YuvPicture
+from sightline.video.picture import YuvPicture
 
 SCORE_FLOOR = 0.001
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import export
 from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, to_rows
-from sightline.config import Transport, TritonOptions
-from sightline.detector import Detector
-from sightline.pipeline import STAGES
-from sightline.stats import StageTimes
-from sightline.triton import TritonDetector
-from sightline.tritonserver import TritonServer
+from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import STAGES
+from sightline.config.loader import Transport, TritonOptions
+from sightline.inference.client import TritonDetector
+from sightline.inference.detector import Detector
+from sightline.serving.server import TritonServer
 
 DEADLINE_S = 60.0
 IN_FLIGHT = 2

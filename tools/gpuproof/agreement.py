@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.geometry import iou_matrix
-from sightline.numerics import F32, U8, boxes_from_head, letterbox_i420, network_input
+from sightline.base.geometry import iou_matrix
+from sightline.serving.runtime.numerics import F32, U8, boxes_from_head, letterbox_i420, network_input
 
 SURE = 0.25  # boxes that score more must be found by both
 NEAR = 0.5  # intersection over union of two boxes that mean the same object

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.cuda import Cuda
-from sightline.rtx import DeviceFrames, RtxEngine
+from sightline.base.cuda import Cuda
+from sightline.serving.runtime.rtx import DeviceFrames, RtxEngine
 
 
 def main(path: str, rows: str, width: str, seconds: str) -> None:

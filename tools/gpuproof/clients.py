@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from sightline.config import Camera, Transport, TritonOptions, parse_config
-from sightline.cuda import Cuda
-from sightline.decoders import Decoders
+from sightline.base.cuda import Cuda
+from sightline.base.geometry import fit_size
+from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import STAGES
+from sightline.config.loader import Camera, Transport, TritonOptions, parse_config
 from sightline.entities import U8, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
-from sightline.geometry import fit_size
-from sightline.pipeline import STAGES
-from sightline.source import Source
-from sightline.stats import StageTimes
-from sightline.triton import TritonDetector
+from sightline.inference.client import TritonDetector
+from sightline.video.decoders import Decoders
+from sightline.video.source import Source
 
 WARM_UP_S = 1.0
 ANSWER_S = 30.0

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from sightline.backend import pack_boxes, refuse, respond
-from sightline.cuda import Cuda
-from sightline.rtx import DeviceFrames, from_dlpack
+from sightline.base.cuda import Cuda
+from sightline.serving.runtime.backend import pack_boxes, refuse, respond
+from sightline.serving.runtime.rtx import DeviceFrames, from_dlpack
 
 MOST_BYTES = 64 << 20
 

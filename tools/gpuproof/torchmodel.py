@@ -12,8 +12,8 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from gpuproof.torchnet import TorchDetector, as_frames
-from sightline.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.numerics import F32, picture_size, place_letterbox, suppress, undo_letterbox
+from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import F32, picture_size, place_letterbox, suppress, undo_letterbox
 
 
 class TritonPythonModel:

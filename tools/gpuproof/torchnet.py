@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sightline.numerics import (
+from sightline.serving.runtime.numerics import (
     F32,
     MAX_CANDIDATES,
     PAD_UV,

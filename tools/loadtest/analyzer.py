@@ -22,7 +22,7 @@ from pathlib import Path
 
 from loadtest.measured import Level, Measured, measure
 from sightline.errors import ServerError
-from sightline.tritoninstall import Installation, install, install_packages
+from sightline.serving.install import Installation, install, install_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT_BYTES = 1 << 16  # more than the boxes of one picture take

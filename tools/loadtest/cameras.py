@@ -19,9 +19,9 @@ import yaml
 from loadtest.parts import cores, cpu_s, parts_of, pss_mb
 from loadtest.pictures import get_json
 from loadtest.servers import Cpus, Target, pinned
+from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
-from sightline.processes import spawn, terminate
-from sightline.rtspserver import RtspServer, free_port
+from sightline.simulation.rtsp_server import RtspServer, free_port
 
 ONLINE_S = 180.0  # five programs start at once, on a machine that may be busy
 #: A step keeps up when it drops at most this share of the frames that were due.

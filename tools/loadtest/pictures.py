@@ -13,9 +13,9 @@ from typing import Any
 import av
 import numpy as np
 
+from sightline.base.geometry import fit_size
 from sightline.errors import ServerError
-from sightline.geometry import fit_size
-from sightline.picture import YuvPicture
+from sightline.video.picture import YuvPicture
 
 PICTURES = 16
 _SPAN = 600  # frames of the video that the pictures are spread over

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sightline.tritonserver import TritonServer
+from sightline.serving.server import TritonServer
 
 Cpus = frozenset[int] | None
 

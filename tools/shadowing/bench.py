@@ -24,22 +24,22 @@ import export
 import machine
 from control import Control
 from operations import Versions
-from sightline.clock import UtcClock
-from sightline.config import Camera, TritonOptions
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.config.loader import Camera, TritonOptions
+from sightline.config.shadow_options import ShadowOptions
 from sightline.entities import Detections, Frame
 from sightline.errors import SourceEnded
-from sightline.feed import Feed
-from sightline.mailbox import Mailbox
-from sightline.pipeline import STAGES, Pipeline
-from sightline.shadow import Shadow
-from sightline.shadow.sampling import Sampler
-from sightline.shadowoptions import ShadowOptions
-from sightline.source import Source
-from sightline.stats import StageTimes
-from sightline.tracker import Tracker, TrackerOptions
-from sightline.triton import TritonDetector
-from sightline.tritonserver import TritonServer
-from sightline.windows import WindowCounter
+from sightline.features.shadow import Shadow
+from sightline.features.shadow.episode_sampling import Sampler
+from sightline.inference.client import TritonDetector
+from sightline.serving.server import TritonServer
+from sightline.video.clock import UtcClock
+from sightline.video.feed import Feed
+from sightline.video.mailbox import Mailbox
+from sightline.video.source import Source
 
 LIVE, CANDIDATE, NICE = 1, 2, 19
 SETTLE_S = 5.0

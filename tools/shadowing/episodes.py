@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline.entities import Event, EventKind
 from sightline.errors import ShadowError
-from sightline.shadow import arms, compare, episode
+from sightline.features.shadow import arms, differences, episode
 
 TOGETHER_S = 2.0  # events of two models nearer than this, and alike in all else, are one event
 FEW = 20  # episodes; fewer are not worth processes of their own
@@ -120,7 +120,7 @@ def compared(path: Path) -> Compared:
     events, differing = match_events(head.camera, live.events, candidate.events)
     names = (head.live_classes, head.candidate_classes)
     least = float(head.options["min_score"])
-    found = [compare.compare(pair.live, pair.candidate, names, least) for pair in pairs]
+    found = [differences.compare(pair.live, pair.candidate, names, least) for pair in pairs]
     both = sum(item.same.shape[1] for item in found)
     renamed = sum(item.renamed.shape[1] for item in found)
     boxes = Tally(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generate import CLASSES
-from sightline.numerics import PAD_Y, letterbox_i420, split_i420
+from sightline.serving.runtime.numerics import PAD_Y, letterbox_i420, split_i420
 
 U8, F32 = NDArray[np.uint8], NDArray[np.float32]
 

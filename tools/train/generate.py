@@ -27,15 +27,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.scenes import timecode
-from sightline.scenes.cameras import camera_of
-from sightline.scenes.picture import painter
-from sightline.scenes.sampling import Sample, samples
-from sightline.scenes.scene import still_of, world_of
-from sightline.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
-from sightline.scenes.timecode import TimeCode
-from sightline.scenes.visibility import FrameTruth, Observer
-from sightline.scenes.world import Snapshot
+from sightline.simulation.scenes.painting import painter
+from sightline.simulation.scenes.pixel_sampling import Sample, samples
+from sightline.simulation.scenes.scene import still_of, world_of
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.visibility import FrameTruth, Observer
+from sightline.simulation.scenes.world import Snapshot
+from sightline.video import timecode
+from sightline.video.timecode import TimeCode
 
 U8 = NDArray[np.uint8]
 #: Class ids of the detector are places in this list.

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from dataset import CLASS, FULL, NETWORK, OCCLUSION, Pictures, ignored
 from generate import CLASSES
-from sightline.geometry import iou_matrix
-from sightline.numerics import boxes_from_head, network_input
-from sightline.scenes.spec import LIGHTS, WEATHERS
+from sightline.base.geometry import iou_matrix
+from sightline.serving.runtime.numerics import boxes_from_head, network_input
+from sightline.simulation.scenes.spec import LIGHTS, WEATHERS
 
 SCORE_FLOOR = 0.001
 #: What the demo counts; fire and smoke are told apart from them in the table.
@@ -52,7 +52,7 @@ def runner(network: Path) -> Runner:
         import openvino  # noqa: F401
     except ImportError:
         return _onnx_runner(network)
-    from sightline.engine import CpuEngine
+    from sightline.serving.runtime.engine import CpuEngine
 
     engine = CpuEngine(network, NETWORK)
 

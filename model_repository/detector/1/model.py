@@ -8,8 +8,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from sightline.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.numerics import F32, boxes_from_head, letterbox_i420
+from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import F32, boxes_from_head, letterbox_i420
 
 
 class TritonPythonModel:

@@ -5,9 +5,9 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from sightline.backend import Settings, pack_boxes, refuse, respond
-from sightline.numerics import boxes_from_head, picture_size, place_letterbox
-from sightline.rtx import RtxEngine, from_dlpack
+from sightline.serving.runtime.backend import Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import boxes_from_head, picture_size, place_letterbox
+from sightline.serving.runtime.rtx import RtxEngine, from_dlpack
 
 
 class TritonPythonModel:

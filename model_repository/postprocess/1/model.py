@@ -4,8 +4,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from sightline.backend import Settings, pack_boxes, refuse, respond
-from sightline.numerics import boxes_from_head
+from sightline.serving.runtime.backend import Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import boxes_from_head
 
 
 class TritonPythonModel:

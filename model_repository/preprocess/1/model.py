@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from sightline.backend import Settings, refuse, respond
-from sightline.numerics import letterbox_i420
+from sightline.serving.runtime.backend import Settings, refuse, respond
+from sightline.serving.runtime.numerics import letterbox_i420
 
 
 class TritonPythonModel:

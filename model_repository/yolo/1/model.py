@@ -5,8 +5,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from sightline.backend import Settings, pad, refuse, respond
-from sightline.numerics import F32, best_anchors
+from sightline.serving.runtime.backend import Settings, pad, refuse, respond
+from sightline.serving.runtime.numerics import F32, best_anchors
 
 
 class TritonPythonModel:

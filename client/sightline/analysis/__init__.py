@@ -1,0 +1,1 @@
+"""From detections to results. Pure: no I/O, no clock, no thread."""

@@ -1,0 +1,1 @@
+"""Clock-aligned windows and how much of them was watched."""

@@ -1,0 +1,93 @@
+"""The geometry of all lines and zones of a camera, for all tracks at once.
+
+N tracks, P places (lines first, then zones), S straight pieces of them all. Points are float64 [N, 2], shares
+of the picture, x to the right and y down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.config.zones import Line, Zone
+
+F64 = NDArray[np.float64]
+_TOLERANCE = 1e-9  # a path through a corner meets at least one of its two pieces
+
+
+class Shapes:
+    """Lines and zones as arrays of their pieces. Immutable."""
+
+    def __init__(self, lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+        pieces: list[tuple[float, float, float, float]] = []
+        starts: list[int] = []
+        places: list[Line | Zone] = [*lines, *zones]
+        for place in places:
+            starts.append(len(pieces))
+            ends = place.points[1:] + (place.points[:1] if isinstance(place, Zone) else ())
+            pieces += [(*a, *b) for a, b in zip(place.points, ends, strict=False)]
+        table = np.array(pieces, np.float64).reshape(-1, 4)
+        self.lines = len(lines)  # columns below are lines, the others zones
+        self.count = len(starts)
+        self._starts = np.array(starts, np.intp)
+        self._ax, self._ay, self._bx, self._by = table.T
+        self._dx, self._dy = self._bx - self._ax, self._by - self._ay
+        self._square = self._dx**2 + self._dy**2
+        self._downward = self._dy > 0
+
+    def passages(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64, NDArray[np.bool_]]:
+        """Which places the ways from ``p`` to ``q`` pass, and which zones they end in.
+
+        Returns:
+            int8 [N, P]: 1 for a line passed from its right to its left, -1 the other way, 0 for not passed or
+            passed back again; for zones meaningless. float64 [N, P]: the share of the way (0..1) up to
+            the last passage of the place; -1 where there is none. bool [N, zones]: ``q`` lies in it.
+        """
+        before, after = self._sides(p), self._sides(q)
+        left = after >= 0
+        changed = (before >= 0) != left
+        inside = self._inside(q, ~left)
+        if not changed.any():
+            none = np.zeros((len(p), self.count))
+            return none.astype(np.int8), none - 1, inside
+        share = before / np.where(changed, before - after, 1.0)
+        x = p[:, :1] + (q[:, :1] - p[:, :1]) * share - self._ax
+        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * share - self._ay
+        place = (x * self._dx + y * self._dy) / self._square
+        met = changed & (place >= -_TOLERANCE) & (place <= 1 + _TOLERANCE)
+        ways = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
+        shares = np.maximum.reduceat(np.where(met, share, -1.0), self._starts, axis=1)
+        return np.minimum(np.maximum(ways, -1), 1).astype(np.int8), shares, inside
+
+    def _inside(self, points: F64, right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether points lie in zones (an odd number of edges to the right), given the side of each piece."""
+        if self.lines == self.count:
+            return np.zeros((len(points), 0), bool)
+        y, first = points[:, 1:], int(self._starts[self.lines])
+        edges = (self._ay[first:] > y) != (self._by[first:] > y)
+        edges &= right[:, first:] == self._downward[first:]
+        odd: NDArray[np.bool_] = np.logical_xor.reduceat(edges, self._starts[self.lines :] - first, axis=1)
+        return odd
+
+    def distances(self, points: F64, sizes: F64) -> F64:
+        """How far points are from each line, or from the edge of each zone: float64 [N, P].
+
+        Args:
+            points: where.
+            sizes: float64 [N, 2], width and height of each track's box, the units of x and y.
+        """
+        across, down = 1 / sizes[:, :1], 1 / sizes[:, 1:]
+        dx, dy = self._dx * across, self._dy * down
+        x, y = (points[:, :1] - self._ax) * across, (points[:, 1:] - self._ay) * down
+        along = np.minimum(np.maximum((x * dx + y * dy) / (dx * dx + dy * dy), 0), 1)
+        x -= along * dx
+        y -= along * dy
+        nearest: F64 = np.sqrt(np.minimum.reduceat(x * x + y * y, self._starts, axis=1))
+        return nearest
+
+    def _sides(self, points: F64) -> F64:
+        """Signed areas [N, S]: positive to the left of the piece, as a viewer of the picture sees it."""
+        sides: F64 = (points[:, :1] - self._ax) * self._dy - (points[:, 1:] - self._ay) * self._dx
+        return sides

@@ -1,0 +1,1 @@
+"""What knows no camera: logs, processes, back-off, statistics."""

@@ -1,0 +1,1 @@
+"""Cameras at work in one process."""

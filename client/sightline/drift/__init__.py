@@ -1,8 +1,0 @@
-"""Is the detector still as good as it was? Numbers of every hour, and by consent a sample of pictures.
-
-``docs/drift.md`` says how they are used; ``tools/drift.py`` reads them.
-"""
-
-from sightline.drift.watch import DriftWatch, watch_of
-
-__all__ = ["DriftWatch", "watch_of"]

@@ -1,0 +1,8 @@
+"""Is the detector still as good as it was? Numbers of every hour, and by consent a sample of pictures.
+
+``docs/drift.md`` says how they are used; ``tools/drift.py`` reads them.
+"""
+
+from sightline.features.drift.drift_watch import DriftWatch, watch_of
+
+__all__ = ["DriftWatch", "watch_of"]

@@ -1,0 +1,129 @@
+"""What one camera's worker does about drift: numbers of every frame, and by consent a few pictures a day."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sightline.config.loader import Camera
+from sightline.entities import Detections, DriftWindow, Frame, Tracks
+from sightline.features.drift.hourly_stats import Tally
+from sightline.features.drift.image_stats import Look, look_at
+from sightline.features.drift.sampler import Candidate, Sampler
+from sightline.features.drift.samples import Samples
+from sightline.features.drift.strata import Schedule, kind_of
+from sightline.video.host_copy import HostCopy
+from sightline.video.picture import YuvPicture
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0  # of capture time
+ROW_EVERY_S = 60.0  # the open hour is written so often; the resume state holds it in between
+
+
+class DriftWatch:
+    """Sees every tracked frame (a :class:`Keeper`). The worker's main thread owns it.
+
+    Args:
+        camera: its ``drift`` says what is allowed.
+        state: what :meth:`snapshot` gave, to go on in the same hour.
+    """
+
+    def __init__(self, camera: Camera, state: Mapping[str, Any] | None = None) -> None:
+        options = camera.drift
+        self._min_score = camera.min_score
+        self._signals = options.signals
+        self._tally = _make_tally(camera, state)
+        self._schedule = Schedule(camera.name, options.every_s, options.seed)
+        self._sampler = Sampler(camera.name, options) if options.consent else None
+        self._looked = -LOOK_EVERY_S
+        self._look: Look | None = None
+        self._next_row_s = 0.0
+
+    def keep(
+        self, frame: Frame, detections: Detections, tracks: Tracks, class_names: tuple[str, ...]
+    ) -> None:
+        """Take one tracked frame."""
+        version = detections.model.version if detections.model else ""
+        self._tally.observe(detections, class_names, frame.capture_time, version)
+        if frame.capture_time >= self._looked + LOOK_EVERY_S:
+            self._looked = frame.capture_time
+            self._look = look_at(frame)
+            self._tally.observe_look(self._look)
+        if self._sampler is not None and self._schedule.is_due(frame.capture_time):
+            self._offer(self._sampler, frame, detections, class_names)
+
+    def rows(self, *, last: bool = False) -> tuple[DriftWindow, ...]:
+        """Hours that have ended, and about once a minute (and at the ``last`` call) the open one."""
+        if not self._signals:
+            return ()
+        closed, window = self._tally.take_closed(), self._tally.open_window
+        if window is None or not window.frames:
+            return closed
+        if not last and time.monotonic() < self._next_row_s:
+            return closed
+        self._next_row_s = time.monotonic() + ROW_EVERY_S
+        return (*closed, window)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a successor goes on from; JSON-able."""
+        return self._tally.snapshot() if self._signals else {}
+
+    def figures(self) -> dict[str, float]:
+        """For the metrics: the open hour so far, and what became of chosen frames."""
+        found: dict[str, float] = {}
+        window = self._tally.open_window if self._signals else None
+        if window is not None and window.frames:
+            values, pictures = window.figures, max(window.pictures, 1)
+            everything = window.boxes + values["weak"]
+            found = {
+                "boxes_per_frame": window.boxes / window.frames,
+                "weak_share": values["weak"] / max(everything, 1),
+                "luma": values["luma_sum"] / pictures,
+                "sharpness": values["sharpness_sum"] / pictures,
+            }
+        if self._sampler is not None:
+            found["samples_kept"] = float(self._sampler.kept)
+            found["samples_lost"] = float(self._sampler.lost + self._sampler.refused)
+        return found
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._sampler is not None:
+            self._sampler.close()
+
+    def _offer(
+        self, sampler: Sampler, frame: Frame, detections: Detections, class_names: tuple[str, ...]
+    ) -> None:
+        kind = kind_of(detections, self._min_score)
+        if not self._schedule.take(kind):
+            return
+        light = self._look.light if self._look else "unknown"
+        stratum = f"{kind}-{light}"
+        picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
+        sampler.offer(Candidate(picture, frame.capture_time, stratum, detections, class_names))
+
+
+def watch_of(camera: Camera, state: Mapping[str, Any] | None = None) -> DriftWatch | None:
+    """What the camera's ``drift`` asks for; None when it asks for nothing.
+
+    Without consent nothing of a picture is written, and pictures from a time with consent are deleted.
+    """
+    if not camera.drift.consent:
+        try:
+            Samples(camera.name, camera.drift).delete_all()
+        except OSError as error:
+            log.error("camera %s: sampled pictures cannot be deleted: %s", camera.name, error)
+    if not camera.drift.consent and not camera.drift.signals:
+        return None
+    return DriftWatch(camera, state)
+
+
+def _make_tally(camera: Camera, state: Mapping[str, Any] | None) -> Tally:
+    try:
+        return Tally(camera.name, camera.min_score, state)
+    except ValueError as error:
+        log.warning("camera %s: the hour's numbers begin anew: %s", camera.name, error)
+        return Tally(camera.name, camera.min_score)

@@ -1,0 +1,286 @@
+"""Shadow models: a candidate sees a sample of a camera's live frames, and what it finds is kept beside.
+
+The live path comes first. It hands a frame over after its tracks are known, if the candidate has room for it,
+and never waits; everything else happens in a thread of the shadow's own. ``docs/shadow.md`` has the meaning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from sightline.base.backoff import Backoff
+from sightline.base.geometry import fit_size
+from sightline.config.loader import Camera
+from sightline.entities import U8, Detections, Frame, ModelInfo
+from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
+from sightline.features.shadow.episode import Pair
+from sightline.features.shadow.episode_sampling import Sampler
+from sightline.features.shadow.recorder import Recorder, Seen
+from sightline.inference.detector import Detector
+
+log = logging.getLogger(__name__)
+
+WAITING = 3  # frames handed over and not yet looked at
+DEADLINE_S = 2.0  # for the candidate's answer
+CONNECT_S = 15.0  # a recorded file waits so long for the candidate
+CLOSE_S = 3.0
+
+AWAY = "the candidate is away"
+BUSY = "the live path was busy"
+SLOW = "the candidate is slower than the camera"
+LATE = "the candidate did not answer in time"
+
+
+class Candidate(Detector, Protocol):
+    """A detector that has to be connected to."""
+
+    def connect(self) -> ModelInfo:
+        """Connect, also again.
+
+        Raises:
+            DetectorError: not now.
+        """
+
+    def close(self) -> None:
+        """End."""
+
+
+class ScaledPicture:
+    """A picture that has been scaled already."""
+
+    scale_s = 0.0
+
+    def __init__(self, i420: U8) -> None:
+        """Keep uint8 [3/2·height, width]."""
+        self.i420 = i420
+        self.width, self.height = i420.shape[1], i420.shape[0] * 2 // 3
+
+    def write_i420(self, out: U8) -> None:
+        """Copy it.
+
+        Raises:
+            ValueError: ``out`` has another size: another version of the candidate serves now.
+        """
+        np.copyto(out, self.i420)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What the live path hands over."""
+
+    lost: Mapping[tuple[int, str], int]  # frames not handed over since the last time, by stretch and reason
+    slot: int | None = None  # None: the stretch is over
+    frame: Frame | None = None
+    live: Detections = field(default_factory=Detections.empty)
+    names: tuple[str, ...] = ()
+
+
+class Shadow:
+    """One camera's candidate.
+
+    The main thread calls :meth:`mirror` and :meth:`close`; a thread of its own owns the candidate's
+    connection, the comparison and the files. A bounded queue is between them.
+    """
+
+    def __init__(
+        self, camera: Camera, candidate: Candidate, *, live_model: str = "", lossless: bool = False
+    ) -> None:
+        """Start.
+
+        Args:
+            camera: whose frames; its ``shadow`` says how many.
+            candidate: what looks at them.
+            live_model: the served model that the camera's boxes come from.
+            lossless: recorded files: wait for the candidate, so that no frame is left out.
+        """
+        options = camera.shadow
+        self._camera = camera
+        self._candidate = candidate
+        self._lossless = lossless
+        self._sampler = Sampler(
+            camera.name, share=options.share, episode_s=options.episode_s, seed=options.seed
+        )
+        self._recorder = Recorder(camera, live_model)
+        self._queue: queue.Queue[_Item | None] = queue.Queue(WAITING)
+        self._lost: Counter[tuple[int, str]] = Counter()
+        self._open = False  # a stretch has begun and its end has not been handed over
+        self._info: ModelInfo | None = None  # None: not connected; the thread sets it
+        self._tried = threading.Event()  # to connect
+        self._backoff = Backoff(1.0, 30.0)
+        self._next_connect_s = 0.0
+        self._problem = ""
+        self.mirrored = 0  # frames handed over
+        self.dropped = 0  # frames of chosen stretches that were not
+        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+        self._thread.start()
+
+    # -- the main thread --------------------------------------------------------------------------------
+
+    def mirror(
+        self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
+    ) -> None:
+        """Take a frame whose tracks are known.
+
+        Args:
+            frame: its picture is read before this returns.
+            detections: what the live model found.
+            class_names: of the class ids there.
+            busy: a live frame waits; nothing is mirrored now.
+        """
+        slot = self._sampler.slot(frame.capture_time)
+        if slot is None:
+            if self._open and self._offer(_Item(self._lost)):
+                self._open, self._lost = False, Counter()
+            return
+        self._open = True
+        why = self._why_not(busy)
+        if not why:
+            item = _Item(self._lost, slot, self._copy(frame), detections, class_names)
+            if self._offer(item):
+                self._lost = Counter()
+                self.mirrored += 1
+                return
+            why = SLOW
+        self._lost[slot, why] += 1
+        self.dropped += 1
+
+    @property
+    def connected(self) -> bool:
+        """Whether the candidate is there."""
+        return self._info is not None
+
+    def counters(self) -> dict[str, int]:
+        """Frames of chosen stretches, by what became of them."""
+        return {"mirrored": self.mirrored, "dropped": self.dropped}
+
+    def close(self) -> None:
+        """Write what was collected, and end."""
+        end_s = time.monotonic() + (CONNECT_S if self._lossless else CLOSE_S)
+        with contextlib.suppress(queue.Full):  # the thread hangs; it is told by the process' end
+            self._queue.put(None, timeout=end_s - time.monotonic())
+        self._thread.join(max(0.0, end_s - time.monotonic()))
+        if self._thread.is_alive():
+            log.warning("camera %s: the shadow does not end; its last episode is lost", self._camera.name)
+
+    def _why_not(self, busy: bool) -> str:
+        if self._lossless:
+            self._tried.wait(CONNECT_S)
+            return "" if self._info else AWAY
+        if self._info is None:
+            return AWAY
+        if busy:
+            return BUSY
+        return SLOW if self._queue.full() else ""
+
+    def _copy(self, frame: Frame) -> Frame:
+        """The frame with a picture of its own, of the size that the candidate takes."""
+        picture, info = frame.picture, self._info
+        size = (info.network_width, info.network_height) if info else (picture.width, picture.height)
+        width, height = fit_size(picture.width, picture.height, *size)
+        i420 = np.empty((height * 3 // 2, width), np.uint8)
+        picture.write_i420(i420)
+        return replace(frame, picture=ScaledPicture(i420))
+
+    def _offer(self, item: _Item) -> bool:
+        try:
+            self._queue.put(item, block=self._lossless, timeout=CONNECT_S)
+        except queue.Full:
+            return False
+        return True
+
+    # -- the shadow's thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            log.exception("camera %s: the shadow has failed; the camera goes on", self._camera.name)
+        finally:
+            self._info = None
+            self._tried.set()
+            self._candidate.close()
+
+    def _work(self) -> None:
+        while True:
+            self._connect()
+            try:
+                item = self._queue.get(timeout=1.0)
+            except queue.Empty:
+                continue
+            for (slot, why), count in (item.lost if item else self._lost).items():
+                self._recorder.drop(slot, why, count)
+            self._recorder.begin(item.slot if item else None)
+            if item is None:
+                return
+            if item.frame is not None and item.slot is not None:
+                self._compare(item, item.frame, item.slot)
+
+    def _connect(self) -> None:
+        if self._info is not None or time.monotonic() < self._next_connect_s:
+            return
+        try:
+            self._info = self._candidate.connect()
+        except DetectorError as error:
+            self._lose(str(error))
+        else:
+            self._backoff.good()
+            self._problem = ""
+            log.info("camera %s: %s is its shadow", self._camera.name, self._info.version)
+        self._tried.set()
+
+    def _lose(self, problem: str) -> None:
+        self._info = None
+        self._next_connect_s = time.monotonic() + self._backoff.next_delay_s()
+        if problem != self._problem:  # once
+            self._problem = problem
+            log.warning("camera %s: no shadow: %s", self._camera.name, problem)
+
+    def _compare(self, item: _Item, frame: Frame, slot: int) -> None:
+        if self._info is None:  # lost since the frame was handed over
+            self._recorder.drop(slot, AWAY)
+            return
+        started = time.perf_counter()
+        try:
+            found = self._ask(frame)
+        except DetectorError as error:
+            self._recorder.drop(slot, AWAY if isinstance(error, DetectorUnavailable) else str(error))
+            return
+        infer_s = time.perf_counter() - started
+        if item.live.model is None or found.model is None:
+            self._recorder.drop(slot, "its version is unknown")
+            return
+        assert isinstance(frame.picture, ScaledPicture)  # noqa: S101  made in _copy
+        if found.model is not self._info:
+            self._info = found.model  # another version of the candidate; pictures get its size
+        pair = Pair(frame.capture_time, item.live, found)
+        seen = Seen((item.live.model, found.model), infer_s, frame.picture.i420)
+        self._recorder.add(slot, pair, item.names, seen)
+
+    def _ask(self, frame: Frame) -> Detections:
+        """What the candidate finds.
+
+        Raises:
+            DetectorError: nothing.
+        """
+        try:
+            future = self._candidate.submit(frame)
+            return future.result(DEADLINE_S)
+        except DetectorUnavailable as error:
+            self._lose(str(error))
+            raise
+        except TimeoutError as error:
+            future.cancel()  # its slot stays taken until the server has let go of it
+            self._lose(LATE)
+            raise DetectorTimeout(LATE) from error
+        except ValueError as error:
+            raise DetectorError("another version of the candidate serves, of another size") from error

@@ -1,0 +1,81 @@
+"""How the boxes of two models on one picture differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.analysis.tracking.assignment import assign
+from sightline.base.geometry import iou_matrix
+from sightline.entities import F32, Detections
+
+LEAST_IOU = 0.5  # boxes that overlap less are not of the same object
+OTHER_CLASS = 0.25  # what a pair of two classes costs, so that a pair of one class is preferred
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Rows of two :class:`Detections` that agree, and those that do not.
+
+    Attributes:
+        same: int [2, M], rows of both that are one object of one class.
+        iou: float32 [M], how much those overlap.
+        renamed: int [2, K], one object, two classes.
+        live_only: int [L], rows that the candidate lacks.
+        candidate_only: int [C], rows that the live model lacks.
+        weight: the scores of everything that differs, added.
+    """
+
+    same: Index
+    iou: F32
+    renamed: Index
+    live_only: Index
+    candidate_only: Index
+    weight: float
+
+
+def compare(
+    live: Detections,
+    candidate: Detections,
+    names: tuple[Sequence[str], Sequence[str]],
+    min_score: float,
+) -> Difference:
+    """Pair the boxes that start tracks (score at least ``min_score``).
+
+    Args:
+        live: boxes of one picture.
+        candidate: boxes of the same picture.
+        names: class names of both, live first.
+        min_score: weaker boxes are left out, unless the other model is sure of the same object.
+    """
+    alike = iou_matrix(live.xyxy, candidate.xyxy)
+    mine = np.array([name_of(names[0], number) for number in live.class_ids.tolist()], dtype=object)
+    theirs = np.array([name_of(names[1], number) for number in candidate.class_ids.tolist()], dtype=object)
+    differs = mine[:, None] != theirs[None, :]
+    sure, sure_too = live.scores >= min_score, candidate.scores >= min_score
+    cost = np.where(alike >= LEAST_IOU, 1 - alike + OTHER_CLASS * differs, np.inf)
+    cost[~(sure[:, None] | sure_too[None, :])] = np.inf
+    rows, columns = assign(cost, 1.0)
+    other = differs[rows, columns].astype(bool)
+    live_only = np.setdiff1d(np.flatnonzero(sure), rows)
+    candidate_only = np.setdiff1d(np.flatnonzero(sure_too), columns)
+    weight = live.scores[live_only].sum() + candidate.scores[candidate_only].sum()
+    weight += np.minimum(live.scores[rows[other]], candidate.scores[columns[other]]).sum()
+    return Difference(
+        same=np.stack([rows[~other], columns[~other]]),
+        iou=alike[rows[~other], columns[~other]],
+        renamed=np.stack([rows[other], columns[other]]),
+        live_only=live_only,
+        candidate_only=candidate_only,
+        weight=float(weight),
+    )
+
+
+def name_of(names: Sequence[str], number: int) -> str:
+    """A class number's name, also when the model has none for it."""
+    return names[number] if 0 <= number < len(names) and names[number] else f"class_{number}"

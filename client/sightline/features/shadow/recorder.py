@@ -1,0 +1,223 @@
+"""Collects one episode after the other, and keeps each in a folder with a bound."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sightline.config.loader import DAY_S, Camera
+from sightline.entities import U8, ModelInfo
+from sightline.features.drift.samples import write_private
+from sightline.features.shadow import difference_pictures
+from sightline.features.shadow.differences import Difference, compare, name_of
+from sightline.features.shadow.episode import SUFFIX, Head, Pair, encode_pair, write
+from sightline.video import blur
+from sightline.video.jpeg import encode
+
+log = logging.getLogger(__name__)
+
+LEAST_LENGTH = 0.5  # share of an episode's length; a shorter stretch says nothing
+LEAST_WEIGHT = 0.25  # differences of weaker boxes make no picture
+APART_S = 2.0  # pictures nearer in time show the same thing
+#: What shapes boxes into counts and events: both arms are run with it.
+SHAPING = {
+    "min_score", "second_box_overlap", "confirm_s", "lost_s", "blind_s", "window_s", "classes", "lines",
+    "zones", "fps",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What belongs to a frame besides its boxes.
+
+    Attributes:
+        models: the live one and the candidate.
+        infer_s: what the candidate took.
+        i420: the picture as the candidate got it, uint8 [3/2·height, width].
+    """
+
+    models: tuple[ModelInfo, ModelInfo]
+    infer_s: float
+    i420: U8
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What has been collected of one stretch."""
+
+    slot: int
+    lines: list[str] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    void: str = ""
+    models: tuple[ModelInfo, ModelInfo] | None = None  # the live one and the candidate
+    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
+    infer_s: float = 0.0
+    best: list[tuple[float, Pair, Difference, U8]] = field(default_factory=list)  # largest difference first
+
+
+class Recorder:
+    """One camera's episodes. Belongs to the shadow's thread."""
+
+    def __init__(self, camera: Camera, live_model: str) -> None:
+        """Prepare.
+
+        Args:
+            camera: whose frames.
+            live_model: the served model that the camera's boxes come from.
+        """
+        self._camera = camera
+        self._options = camera.shadow
+        self._live_model = live_model
+        self._folder = camera.shadow.folder / camera.name
+        self._stretch: _Stretch | None = None
+        self._cannot_write = False
+        if not camera.drift.consent:  # or not any more
+            for path in self._folder.glob("*.jpg"):
+                path.unlink(missing_ok=True)
+
+    def begin(self, slot: int | None) -> None:
+        """The frames of this stretch come now (None: of none); what was collected of another is written."""
+        if self._stretch is not None and self._stretch.slot != slot:
+            self._finish(self._stretch)
+            self._stretch = None
+        if slot is not None:
+            self._at(slot)
+
+    def drop(self, slot: int, why: str, count: int = 1) -> None:
+        """Frames of a stretch that could not be compared."""
+        self._at(slot).dropped[why] += count
+
+    def add(self, slot: int, pair: Pair, names: tuple[str, ...], seen: Seen) -> None:
+        """One frame that both models answered.
+
+        Args:
+            slot: its stretch.
+            pair: what they found; the live model's class ids are places in ``names``.
+            names: see there.
+            seen: the rest.
+        """
+        stretch = self._at(slot)
+        versions = [model.version for model in seen.models]
+        if stretch.models is None:
+            stretch.models = seen.models
+        elif versions != [model.version for model in stretch.models]:
+            stretch.void = "another version served before its end"
+        stretch.names = names, seen.models[1].class_names
+        stretch.times.append(pair.capture_time)
+        stretch.infer_s += seen.infer_s
+        stretch.lines.append(encode_pair(pair))
+        difference = compare(pair.live, pair.candidate, stretch.names, self._camera.min_score)
+        self._remember(stretch, pair, difference, seen.i420)
+
+    def _at(self, slot: int) -> _Stretch:
+        if self._stretch is None or self._stretch.slot != slot:
+            self.begin(None)
+            self._stretch = _Stretch(slot)
+        return self._stretch
+
+    def _remember(self, stretch: _Stretch, pair: Pair, difference: Difference, i420: U8) -> None:
+        most = self._most_pictures(stretch.names[0])
+        if not most or difference.weight < LEAST_WEIGHT:
+            return
+        near = [item for item in stretch.best if pair.capture_time - item[1].capture_time < APART_S]
+        if near and max(item[0] for item in near) >= difference.weight:
+            return  # the same thing once more
+        kept = [item for item in stretch.best if not any(item is other for other in near)]
+        kept.append((difference.weight, pair, difference, i420))
+        stretch.best = sorted(kept, key=lambda item: -item[0])[:most]
+
+    def _most_pictures(self, live_names: tuple[str, ...]) -> int:
+        """None without consent, nor where nobody can say what is to be blurred."""
+        drift = self._camera.drift
+        allowed = drift.consent and not blur.why_not(drift.blur, live_names)
+        return self._options.pictures if allowed else 0
+
+    def _finish(self, stretch: _Stretch) -> None:
+        try:
+            self._write(stretch, self._why_void(stretch))
+        except OSError as error:
+            if not self._cannot_write:
+                log.warning("%s: episodes cannot be kept: %s", self._folder, error.strerror)
+            self._cannot_write = True
+        else:
+            self._cannot_write = False
+
+    def _why_void(self, stretch: _Stretch) -> str:
+        dropped, frames = sum(stretch.dropped.values()), len(stretch.times)
+        if stretch.void:
+            return stretch.void
+        if dropped > self._options.most_dropped * (dropped + frames):
+            reason = stretch.dropped.most_common(1)[0][0]
+            return f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
+        if _seconds(stretch) < LEAST_LENGTH * self._options.episode_s:
+            return f"only {_seconds(stretch):.1f} s were seen"
+        return ""
+
+    def _write(self, stretch: _Stretch, void: str) -> None:
+        start = stretch.times[0] if stretch.times else stretch.slot * self._options.episode_s
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        live, candidate = stretch.models or (None, None)
+        head = Head(
+            camera=self._camera.name,
+            start=round(start, 3),
+            seconds=round(_seconds(stretch), 3),
+            frames=len(stretch.times),
+            dropped=dict(stretch.dropped),
+            void=void,
+            live_model=self._live_model,
+            live_version=live.version if live else "",
+            candidate_model=self._options.model or "",
+            candidate_version=candidate.version if candidate else "",
+            live_classes=stretch.names[0],
+            candidate_classes=stretch.names[1],
+            infer_s=round(stretch.infer_s, 4),
+            options=self._camera.model_dump(mode="json", include=SHAPING),
+            pictures=() if void else self._write_pictures(stem, stretch),
+        )
+        write(self._folder / f"{stem}{SUFFIX}", head, [] if void else stretch.lines)
+        trim(self._folder, self._options.max_bytes, self._options.retention_days * DAY_S)
+
+    def _write_pictures(self, stem: str, stretch: _Stretch) -> tuple[dict[str, object], ...]:
+        kept = []
+        for number, (weight, pair, difference, i420) in enumerate(stretch.best, start=1):
+            name = f"{stem}-{number}.jpg"
+            hidden = self._blurred(i420, pair, stretch.names)
+            joined = difference_pictures.side_by_side(hidden, pair.live, pair.candidate, difference)
+            write_private(self._folder / name, encode(difference_pictures.full_range(joined)))
+            what = difference_pictures.describe(pair.live, pair.candidate, difference, stretch.names)
+            kept.append(
+                {"file": name, "time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
+            )
+        return tuple(kept)
+
+    def _blurred(self, i420: U8, pair: Pair, names: tuple[tuple[str, ...], tuple[str, ...]]) -> U8:
+        """A copy in which is covered what ``drift.blur`` asks for, wherever either model saw it."""
+        hidden = i420.copy()
+        for found, known in zip((pair.live, pair.candidate), names, strict=True):
+            called = [name_of(known, number) for number in found.class_ids.tolist()]
+            for area in blur.areas(self._camera.drift.blur, found.xyxy, called):
+                blur.cover(hidden, area)
+        return hidden
+
+
+def _seconds(stretch: _Stretch) -> float:
+    return stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
+
+
+def trim(folder: Path, max_bytes: int, max_age_s: float) -> None:
+    """Delete what is too old, then the oldest until the folder holds ``max_bytes`` at most."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())  # names begin with the time
+    found = {path: path.stat() for path in files}
+    total = sum(stat.st_size for stat in found.values())
+    too_old = time.time() - max_age_s
+    for path, stat in found.items():
+        if total > max_bytes or stat.st_mtime < too_old:
+            path.unlink(missing_ok=True)
+            total -= stat.st_size

@@ -1,0 +1,221 @@
+"""What the tracker saw, frame by frame, in a bounded file for each camera: to score and to replay later.
+
+One line of JSON for each frame; a line ``{"classes": […]}`` before it whenever the names have changed. When
+a file has half of its bound it becomes ``NAME.old.jsonl``, in the place of the one before, and a new one
+begins. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.entities import F32, I32, I64, Detections, Frame, Tracks
+from sightline.errors import TrackLogError
+from sightline.video import timecode
+from sightline.video.picture import YuvPicture
+from sightline.video.timecode import TimeCode
+
+log = logging.getLogger(__name__)
+
+BOX, SCORE = 10_000, 1_000  # units of the file
+FLUSH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedFrame:
+    """One frame as it was kept; class ids are places in ``class_names``.
+
+    Attributes:
+        capture_time: UTC epoch seconds.
+        media_s: PTS in seconds on the stream's own clock.
+        tracked_time: UTC epoch seconds at which its tracks were known.
+        scene_s: the scene's time that stood in the picture; None where none was read.
+        due_time: UTC epoch seconds at which the picture was to be taken, when it was drawn live; else None.
+        xyxy: float32 [N, 4] in 0..1, scores: float32 [N], class_ids: int32 [N]; every box of the detector.
+        ids: int64 [M], track_xyxy: float32 [M, 4], track_class_ids: int32 [M], confirmed: bool [M].
+    """
+
+    capture_time: float
+    media_s: float
+    tracked_time: float
+    scene_s: float | None
+    due_time: float | None
+    class_names: tuple[str, ...]
+    xyxy: F32
+    scores: F32
+    class_ids: I32
+    ids: I64
+    track_xyxy: F32
+    track_class_ids: I32
+    confirmed: NDArray[np.bool_]
+
+
+class TrackLog:
+    """Keeps frames. The worker's main thread owns it.
+
+    Args:
+        folder: made when it is not there.
+        source: the camera's name; names the files.
+        max_bytes: bound of both files together.
+        time_code: read the simulated cameras' time code from the pictures.
+    """
+
+    def __init__(self, folder: Path, source: str, max_bytes: int, *, time_code: bool = False) -> None:
+        self.lost_frames = 0  # that could not be written
+        self._path, self._old = paths(folder, source)
+        self._most_bytes = max_bytes // 2
+        self._time_code = time_code
+        self._file: IO[str] | None = None
+        self._bytes = 0
+        self._names: tuple[str, ...] | None = None
+        self._flushed_s = 0.0
+
+    def keep(
+        self, frame: Frame, detections: Detections, tracks: Tracks, class_names: tuple[str, ...]
+    ) -> None:
+        """Keep one frame; ``class_names`` are those of the class ids of both."""
+        line = _line(frame, self._read_code(frame), detections, tracks)
+        try:
+            self._write(line, class_names)
+        except OSError as error:
+            if not self.lost_frames:
+                log.warning("%s: tracks cannot be kept: %s", self._path, error.strerror)
+            self.lost_frames += 1
+            self._file = None
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _read_code(self, frame: Frame) -> TimeCode | None:
+        if not self._time_code or not isinstance(frame.picture, YuvPicture):
+            return None
+        luma = frame.picture.luma()
+        return None if luma is None else timecode.read(luma)
+
+    def _write(self, line: str, class_names: tuple[str, ...]) -> None:
+        if self._file is None or self._bytes >= self._most_bytes:
+            self._open()
+        if self._file is None:
+            return
+        if class_names != self._names:
+            self._names = class_names
+            line = json.dumps({"classes": class_names}) + "\n" + line
+        self._file.write(line)
+        self._bytes += len(line)
+        if time.monotonic() - self._flushed_s > FLUSH_S:
+            self._file.flush()
+            self._flushed_s = time.monotonic()
+
+    def _open(self) -> None:
+        """Go on with the file that is there, or begin a new one when it is full."""
+        self.close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists() and self._path.stat().st_size >= self._most_bytes:
+            self._path.replace(self._old)
+        self._file = self._path.open("a", encoding="ascii")
+        self._bytes = self._path.stat().st_size
+        self._names = None
+
+
+def paths(folder: Path, source: str) -> tuple[Path, Path]:
+    """The file that grows, and the one before it."""
+    return folder / f"{source}.jsonl", folder / f"{source}.old.jsonl"
+
+
+def read(folder: Path, source: str) -> Iterator[TrackedFrame]:
+    """What was kept of a camera, oldest first; a line that is not whole yet (the last one) is left out.
+
+    Raises:
+        TrackLogError: a line is not one of ours.
+    """
+    for path in reversed(paths(folder, source)):
+        if path.is_file():
+            yield from _read_file(path)
+
+
+def _read_file(path: Path) -> Iterator[TrackedFrame]:
+    names: tuple[str, ...] = ()
+    with path.open(encoding="ascii") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                record = json.loads(line)
+                if "classes" in record:
+                    names = tuple(record["classes"])
+                else:
+                    yield _frame(record, names)
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise TrackLogError(f"{path}, line {number}: {error!r}") from error
+
+
+def _line(frame: Frame, code: TimeCode | None, detections: Detections, tracks: Tracks) -> str:
+    record: dict[str, Any] = {
+        "time": round(frame.capture_time, 4),
+        "media": round(frame.media_s, 4),
+        "tracked": round(time.time(), 4),
+    }
+    if code is not None:
+        record["scene_ms"] = code.scene_ms
+        if code.utc_ms:
+            record["due"] = _due_time(code.utc_ms, record["tracked"])
+    record["boxes"] = _columns(detections.xyxy, detections.scores, detections.class_ids)
+    record["tracks"] = [
+        tracks.ids.tolist(),
+        *_columns(tracks.xyxy, tracks.scores, tracks.class_ids),
+        tracks.confirmed.astype(int).tolist(),
+    ]
+    return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+def _due_time(utc_ms: int, now: float) -> float:
+    """The epoch second near ``now`` whose milliseconds modulo 2^32 are ``utc_ms``."""
+    now_ms = round(now * 1000)  # rounded once: half a millisecond must not be lost on the way
+    late_ms = (now_ms - utc_ms + timecode.WRAP_MS // 2) % timecode.WRAP_MS - timecode.WRAP_MS // 2
+    return (now_ms - late_ms) / 1000
+
+
+def _columns(xyxy: F32, scores: F32, class_ids: I32) -> list[Sequence[Any]]:
+    return [
+        np.rint(xyxy * BOX).astype(int).ravel().tolist(),
+        np.rint(scores * SCORE).astype(int).tolist(),
+        class_ids.tolist(),
+    ]
+
+
+def _frame(record: dict[str, Any], names: tuple[str, ...]) -> TrackedFrame:
+    boxes, scores, classes = record["boxes"]
+    ids, track_boxes, _, track_classes, confirmed = record["tracks"]
+    scene_ms = record.get("scene_ms")
+    return TrackedFrame(
+        capture_time=record["time"],
+        media_s=record["media"],
+        tracked_time=record["tracked"],
+        scene_s=None if scene_ms is None else scene_ms / 1000,
+        due_time=record.get("due"),
+        class_names=names,
+        xyxy=_shares(boxes, BOX).reshape(-1, 4),
+        scores=_shares(scores, SCORE),
+        class_ids=np.array(classes, np.int32),
+        ids=np.array(ids, np.int64),
+        track_xyxy=_shares(track_boxes, BOX).reshape(-1, 4),
+        track_class_ids=np.array(track_classes, np.int32),
+        confirmed=np.array(confirmed, bool),
+    )
+
+
+def _shares(numbers: list[int], unit: int) -> F32:
+    shares: F32 = np.array(numbers, np.float32) / np.float32(unit)
+    return shares

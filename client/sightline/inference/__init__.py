@@ -1,0 +1,1 @@
+"""From frames to detections: the only room of the live path that imports tritonclient."""

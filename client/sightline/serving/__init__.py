@@ -1,0 +1,1 @@
+"""What runs in Triton, and what starts it."""

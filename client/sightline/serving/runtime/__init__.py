@@ -1,0 +1,1 @@
+"""What the Python backends of ``model_repository`` import inside Triton."""

@@ -1,0 +1,155 @@
+"""A TensorRT-RTX engine of ``detector`` up to its NMS: for RTX cards without a container.
+
+Runs inside Triton's Python backend, where ``tensorrt_rtx_bindings`` and ``cuda.bindings`` are (see
+``tritoninstall.install_rtx``); they are imported when an engine is made. The engine is built ahead of time,
+for every card from Ampere on, by ``tools/rtx.py``, and fitted to the card when it is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.base.cuda import Cuda
+from sightline.serving.runtime.numerics import U8
+
+INPUT = "frame"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFrames:
+    """Pictures in the memory of the GPU, or of the host: uint8 [batch, rows, width] without gaps."""
+
+    address: int
+    shape: tuple[int, ...]
+    owner: Any = None  # kept alive while it is read
+
+
+class RtxEngine:
+    """One engine on the first GPU, with memory for its largest batch. One thread calls it."""
+
+    def __init__(self, path: Path, *, cuda: Cuda | None = None, runtime: Any = None) -> None:
+        """Load an engine and take its memory.
+
+        Args:
+            path: what ``tools/rtx.py`` has built.
+            cuda: in place of the first GPU.
+            runtime: in place of ``tensorrt_rtx_bindings``.
+
+        Raises:
+            FileNotFoundError: there is no engine at ``path``.
+            SharedMemoryError: there is no NVIDIA driver, or no memory on the GPU.
+            ValueError: it is no engine of this TensorRT-RTX, or not of this detector.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"no engine at {path}: build it with tools/rtx.py build")
+        self._cuda = cuda or Cuda()  # first: without a driver TensorRT-RTX ends the whole process
+        trt = runtime or _import_runtime()
+        # The engine lives in the context, the context in the runtime: all three are kept.
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise ValueError(
+                f"{path} is no engine of this TensorRT-RTX: build it anew with tools/rtx.py build"
+            )
+        self._context = self._engine.create_execution_context()
+        names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
+        if INPUT not in names:
+            raise ValueError(f"{path} has no input {INPUT!r}, only {', '.join(names)}")
+        self._types = {name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names}
+        self._outputs = [name for name in names if name != INPUT]
+        self._least, _, self._most = map(tuple, self._engine.get_tensor_profile_shape(INPUT, 0))
+        self._memory = self._take_memory()
+
+    def run(self, frames: U8 | DeviceFrames) -> dict[str, NDArray[Any]]:
+        """The engine's outputs, in the host's memory.
+
+        Args:
+            frames: uint8 [batch, rows, width], I420 pictures of one size.
+
+        Raises:
+            ValueError: the engine's profile does not take this shape.
+            RuntimeError: the engine failed.
+        """
+        shape = tuple(int(side) for side in frames.shape)
+        if not all(
+            low <= side <= high for low, side, high in zip(self._least, shape, self._most, strict=True)
+        ):
+            raise ValueError(f"frame {list(shape)} does not fit: the largest is {list(self._most)}")
+        if isinstance(frames, DeviceFrames):
+            source = frames.address
+        else:
+            frames = np.ascontiguousarray(frames)
+            source = frames.ctypes.data
+        self._cuda.copy(self._memory[INPUT], source, math.prod(shape))
+        self._context.set_input_shape(INPUT, shape)
+        if not self._context.execute_async_v3(0):
+            raise RuntimeError("the TensorRT-RTX engine failed; Triton's log says why")
+        self._cuda.wait()
+        return {name: self._fetch(name) for name in self._outputs}
+
+    def _fetch(self, name: str) -> NDArray[Any]:
+        values = np.empty(tuple(self._context.get_tensor_shape(name)), self._types[name])
+        self._cuda.copy(values.ctypes.data, self._memory[name], values.nbytes)
+        return values
+
+    def _take_memory(self) -> dict[str, int]:
+        """Memory for every tensor at the largest batch, known to the context by its address."""
+        self._context.set_input_shape(INPUT, self._most)
+        memory = {}
+        for name, kind in self._types.items():
+            shape = tuple(self._context.get_tensor_shape(name))
+            memory[name] = self._cuda.allocate(math.prod(shape) * kind.itemsize)
+            self._context.set_tensor_address(name, memory[name])
+        return memory
+
+
+class _Tensor(ctypes.Structure):
+    """The head of a DLPack tensor, as its specification lays it out."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def from_dlpack(capsule: Any) -> DeviceFrames:
+    """The frames of a DLPack capsule, where they are: Triton hands tensors on a GPU over so.
+
+    Raises:
+        ValueError: it is no capsule that is still to be read, or its bytes have gaps.
+    """
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
+    shape = tuple(tensor.shape[: tensor.ndim])
+    steps = tuple(math.prod(shape[place + 1 :]) for place in range(tensor.ndim))
+    strides = tensor.strides[: tensor.ndim] if tensor.strides else steps
+    gaps = any(side > 1 and stride != step for side, stride, step in zip(shape, strides, steps, strict=True))
+    if (tensor.bits, tensor.lanes) != (8, 1) or gaps:
+        raise ValueError("frames must be uint8 without gaps between rows")
+    return DeviceFrames(tensor.data + tensor.byte_offset, shape, capsule)
+
+
+def _import_runtime() -> Any:
+    try:
+        import tensorrt_rtx_bindings  # noqa: PLC0415  in the server's environment
+    except ImportError as error:
+        raise ValueError(
+            f"TensorRT-RTX is not installed here ({error}): serve with --config-name rtx"
+        ) from error
+    return tensorrt_rtx_bindings

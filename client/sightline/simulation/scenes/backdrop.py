@@ -1,0 +1,227 @@
+"""The picture of what stands still, drawn once for each camera at several times the picture's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.simulation.scenes.arrays import F32, U8, f32, unit
+from sightline.simulation.scenes.groundlight import GroundLight, lamp_light
+from sightline.simulation.scenes.light import Light, Local, shade
+from sightline.simulation.scenes.mesh import Mesh, join
+from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
+from sightline.simulation.scenes.raster import (
+    DEPTH_UNITS,
+    NOTHING,
+    U64,
+    fragments,
+    planes,
+    resolve,
+    twice_area,
+)
+from sightline.simulation.scenes.staging import Panel, Stage
+
+BAKE_SCALE = 1  # the backdrop is drawn at so many times the inner picture's size
+
+
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """The still picture, in parts that the moving light needs apart; all at the picture's size but ``keys``.
+
+    Attributes:
+        albedo: float32 [h, w, 3], colour of the surfaces.
+        light: float32 [h, w, 3], light that falls on them with nobody there.
+        sunlit: float32 [h, w, 3], the sun's part of it: what a shadow takes away.
+        glow: float32 [h, w, 3], light of their own: lamps, sky, lit windows; haze.
+        ground: float32 [h, w], 1 where the ground is seen.
+        keys: uint64, flat, the depth keys at the inner size (see :mod:`sightline.simulation.scenes.raster`).
+        depth_m: float32 [h, w].
+    """
+
+    albedo: F32
+    light: F32
+    sunlit: F32
+    glow: F32
+    ground: F32
+    keys: U64
+    depth_m: F32
+
+
+@dataclass(slots=True)
+class _Canvas:
+    camera: PinholeCamera
+    inverse: F32  # 1 / depth
+    albedo: F32
+    light: F32
+    sunlit: F32
+    glow: F32
+    ground: F32
+
+
+def bake(stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, inner: int) -> Backdrop:
+    """Draw the stage for a camera; ``inner`` is the inner picture's scale."""
+    big = camera.scaled(inner * BAKE_SCALE)
+    h, w = big.height, big.width
+    a, b, c, d = (np.zeros((h, w, 3), np.float32) for _ in range(4))
+    canvas = _Canvas(big, np.full((h, w), 1e-4, np.float32), a, b, c, d, np.zeros((h, w), np.float32))
+    if stage.sky:
+        _draw_sky(canvas, light)
+    _draw_ground(canvas, stage, grid, light)
+    for panel in stage.panels:
+        _draw_panel(canvas, panel, stage, light)
+    if stage.meshes:
+        _draw_meshes(canvas, join(*stage.meshes), stage, grid, light)
+    _draw_haze(canvas, light)
+    return _finish(canvas, camera, inner)
+
+
+def _finish(canvas: _Canvas, camera: PinholeCamera, inner: int) -> Backdrop:
+    size = camera.width, camera.height
+
+    def small(picture: F32) -> F32:
+        return f32(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+    lit = small(canvas.albedo * canvas.light)
+    albedo = small(canvas.albedo)
+    light = f32(lit / np.maximum(albedo, 1e-4))
+    sunlit = f32(small(canvas.albedo * canvas.sunlit) / np.maximum(albedo, 1e-4))
+    mid = camera.scaled(inner)
+    near = cv2.resize(canvas.inverse, (mid.width, mid.height), interpolation=cv2.INTER_NEAREST)
+    keys = (near.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(32) | NOTHING
+    depth = f32(1 / np.maximum(small(canvas.inverse), 1e-4))
+    return Backdrop(albedo, light, sunlit, small(canvas.glow), small(canvas.ground), keys, depth)
+
+
+def _pixels(camera: PinholeCamera, y0: int, y1: int, x0: int, x1: int) -> F32:
+    gy, gx = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+    return f32(np.stack([gx + 0.5, gy + 0.5], axis=-1))
+
+
+def _draw_sky(canvas: _Canvas, light: Light) -> None:
+    ray = unit(canvas.camera.rays(_pixels(canvas.camera, 0, canvas.camera.height, 0, canvas.camera.width)))
+    up = np.clip(ray[..., 2:] * 2.2, 0, 1) ** 0.6
+    canvas.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
+
+
+def _draw_ground(canvas: _Canvas, stage: Stage, grid: GroundLight, light: Light) -> None:
+    camera = canvas.camera
+    xy = camera.ground(_pixels(camera, 0, camera.height, 0, camera.width))
+    x, y = xy[..., 0], xy[..., 1]
+    seen = (x > stage.x[0]) & (x < stage.x[1]) & (y > stage.y[0]) & (y < stage.y[1])
+    scale = stage.ground.shape[1] / (stage.x[1] - stage.x[0])
+    u, v = f32(np.nan_to_num((x - stage.x[0]) * scale)), f32(np.nan_to_num((y - stage.y[0]) * scale))
+    depth = f32((np.nan_to_num(xy, nan=1e4) - camera.position[:2]) @ camera.rotation[2, :2])
+    depth = f32(depth - camera.position[2] * camera.rotation[2, 2])
+    spread = depth / camera.focal_px * scale  # texture cells under a pixel
+    colour = _sampled(stage.ground, u, v, spread)
+    sun, lamps = grid.sample(grid.sun, x, y), grid.sample(grid.lamps, x, y)
+    direct = sun[..., None] * (light.sun_colour * light.sun[2])
+    canvas.albedo[seen] = colour[seen]
+    canvas.sunlit[seen] = direct[seen]
+    canvas.light[seen] = (direct + light.sky + lamps)[seen]
+    canvas.glow[seen] = 0
+    canvas.ground[seen] = 1
+    canvas.inverse[seen] = 1 / np.maximum(depth[seen], NEAR_M)
+
+
+def _sampled(texture: U8, u: F32, v: F32, spread: F32) -> F32:
+    """Linear colours of a texture; coarser levels where many cells fall on one pixel."""
+    level = texture
+    made = cv2.remap(level, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    factor = 1.0
+    while min(level.shape[:2]) > 8 and spread.max() > factor * 2:
+        level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        factor *= 2
+        coarse = cv2.remap(level, u / factor, v / factor, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        made = np.where((spread > factor)[..., None], coarse, made)
+    return _to_linear(made)
+
+
+def _to_linear(srgb: NDArray[np.generic]) -> F32:
+    table = np.power(np.arange(256) / 255.0, 2.2).astype(np.float32)
+    return table[np.asarray(srgb, np.uint8)]
+
+
+def _draw_panel(canvas: _Canvas, panel: Panel, stage: Stage, light: Light) -> None:
+    camera = canvas.camera
+    normal = unit(np.cross(panel.along, panel.up))
+    if float(normal @ (camera.position - panel.corner)) <= 0:
+        return  # seen from behind
+    corners = f32([panel.corner + a * panel.along + b * panel.up for a in (0, 1) for b in (0, 1)])
+    q = camera.project(corners)
+    x0, y0, x1, y1 = 0, 0, camera.width, camera.height
+    if (q[:, 2] > NEAR_M).all():
+        x0, y0 = (
+            int(np.clip(np.floor(q[:, i].min()), 0, camera.scaled(1).width if i == 0 else y1)) for i in (0, 1)
+        )
+        x1, y1 = int(np.clip(np.ceil(q[:, 0].max()), 0, x1)), int(np.clip(np.ceil(q[:, 1].max()), 0, y1))
+    elif (q[:, 2] < NEAR_M).all():
+        return
+    if x1 <= x0 or y1 <= y0:
+        return
+    ray = camera.rays(_pixels(camera, y0, y1, x0, x1))
+    slant = ray @ normal
+    depth = f32(
+        float(normal @ (panel.corner - camera.position)) / np.where(np.abs(slant) < 1e-6, -1e-6, slant)
+    )
+    at = camera.position + ray * depth[..., None] - panel.corner
+    s, t = at @ panel.along / (panel.along @ panel.along), at @ panel.up / (panel.up @ panel.up)
+    area = np.s_[y0:y1, x0:x1]
+    seen = (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1) & (depth > NEAR_M)
+    seen &= 1 / np.maximum(depth, NEAR_M) > canvas.inverse[area]
+    h, w = panel.texture.shape[:2]
+    u, v = f32(s * w - 0.5), f32((1 - t) * h - 0.5)
+    spread = f32(depth / camera.focal_px * w / np.linalg.norm(panel.along))
+    colour = _sampled(panel.texture, u, v, np.where(seen, spread, 0))
+    lamps = lamp_light(f32(at + panel.corner), normal, stage.lamps if light.lamps else []) * light.lamps
+    ambient = light.sky * (0.55 + 0.45 * normal[2]) + light.bounce * 0.5 * (1 - abs(normal[2]))
+    foot = np.clip(0.65 + (at[..., 2] + panel.corner[2]) * 0.25, 0.65, 1.0)[..., None]
+    direct = light.sun_colour * max(0.0, float(normal @ light.sun))
+    canvas.albedo[area][seen] = colour[seen]
+    canvas.light[area][seen] = ((ambient + direct) * foot + lamps)[seen]
+    canvas.sunlit[area][seen] = 0
+    canvas.glow[area][seen] = 0
+    if panel.glow is not None and light.lamps > 0:
+        shine = cv2.remap(panel.glow, u, v, cv2.INTER_LINEAR)[..., None] / 255.0 * f32(panel.glow_colour)
+        canvas.glow[area][seen] = (shine * (0.2 + 1.3 * colour) * light.lamps * 0.8)[seen]
+    canvas.ground[area][seen] = 0
+    canvas.inverse[area][seen] = 1 / depth[seen]
+
+
+def _draw_meshes(canvas: _Canvas, made: Mesh, stage: Stage, grid: GroundLight, light: Light) -> None:
+    camera = canvas.camera
+    q = camera.project(made.corners)
+    kept = (q[..., 2] > NEAR_M).all(axis=1)
+    kept &= twice_area(q[..., :2]) < 0
+    corners, normals = made.corners[kept], made.normals[kept]
+    q = q[kept]
+    centre = f32(corners.mean(axis=1))
+    emission = made.albedo[kept] * (made.surface[kept] > 0)[:, None] * light.lamps * 6
+    lamps = lamp_light(centre, f32(normals.mean(axis=1)), stage.lamps) * light.lamps
+    local = Local(
+        grid.sample(grid.sun, centre[:, 0], centre[:, 1]) * 0 + 1, f32(normals[:, 0]), lamps, f32(emission)
+    )
+    colour = shade(corners, normals, made.albedo[kept], made.gloss[kept], camera.position, light, local)
+    keys = (canvas.inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(
+        32
+    ) | NOTHING
+    found = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), keys)
+    x, y = f32(found.pixel % camera.width + 0.5), f32(found.pixel // camera.width + 0.5)
+    rgb = np.clip(planes(q[..., :2], colour).at(found.triangle, x, y), 0, 8)
+    for array in (canvas.albedo, canvas.light, canvas.sunlit):
+        array.reshape(-1, 3)[found.pixel] = 0
+    canvas.glow.reshape(-1, 3)[found.pixel] = rgb
+    canvas.ground.ravel()[found.pixel] = 0
+    canvas.inverse.ravel()[found.pixel] = (found.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
+
+
+def _draw_haze(canvas: _Canvas, light: Light) -> None:
+    distance = 1 / np.maximum(canvas.inverse, 1e-4)
+    clear = np.exp(-distance * light.haze_per_m)[..., None].astype(np.float32)
+    clear[canvas.inverse <= 2e-4] = 1
+    canvas.light *= clear
+    canvas.sunlit *= clear
+    canvas.glow[...] = canvas.glow * clear + light.haze * (1 - clear)

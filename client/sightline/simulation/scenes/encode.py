@@ -1,0 +1,128 @@
+"""Pictures as H.264 or H.265: into a file, or live to an RTSP server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, cast
+
+import av
+from av.video.stream import VideoStream
+
+from sightline.simulation.scenes.arrays import U8
+from sightline.simulation.scenes.painting import painter
+from sightline.simulation.scenes.scene import world_of
+from sightline.simulation.scenes.spec import SceneSpec
+from sightline.video import timecode
+from sightline.video.timecode import TimeCode
+
+Codec = Literal["h264", "h265"]
+CODECS: tuple[Codec, ...] = ("h264", "h265")
+_ENCODERS = {"h264": "libx264", "h265": "libx265"}
+_CLOCK = 90_000
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How pictures are encoded.
+
+    Attributes:
+        fps: frames a second; any number, 12.5 too.
+        gop: frames from one key frame to the next.
+        bitrate: bits a second.
+        b_frames: B-frames between two others; 0 for the least delay.
+        preset: of x264 and x265: faster costs quality.
+    """
+
+    codec: Codec = "h264"
+    fps: float = 10.0
+    gop: int = 50
+    bitrate: int = 1_500_000
+    b_frames: int = 0
+    preset: str = "veryfast"
+
+
+def pictures(spec: SceneSpec, fps: float, start_s: float = 0.0) -> Iterator[tuple[float, U8]]:
+    """Time and picture of every frame, for ever; frame i is at start + i / fps, with its time code in it."""
+    paint, world, i = painter(spec), world_of(spec), 0
+    while True:
+        time_s = start_s + i / fps
+        picture = paint(world.at(time_s))
+        timecode.draw(picture, TimeCode(round(time_s * 1000)))
+        yield time_s, picture
+        i += 1
+
+
+def render(spec: SceneSpec, coding: Coding, length_s: float, path: Path) -> None:
+    """Write a video file; its time code counts the scene's milliseconds."""
+    temporary = path.with_name(path.name + ".part")
+    with av.open(str(temporary), "w", format=_container(path)) as sink:
+        stream = _open_stream(sink, spec, coding)
+        for i, (time_s, picture) in enumerate(pictures(spec, coding.fps)):
+            if i >= round(length_s * coding.fps):
+                break
+            sink.mux(stream.encode(_frame(picture, time_s)))
+        sink.mux(stream.encode(None))
+    temporary.replace(path)
+
+
+def stream(
+    spec: SceneSpec, coding: Coding, url: str, stopped: Callable[[float], bool], start_s: float = 0.0
+) -> None:
+    """Draw, encode and send in real time, until ``stopped(seconds)`` (which waits so long) says so.
+
+    A machine too slow for the frame rate leaves frames out; the world's clock does not wait. The time code
+    holds the scene's time and the UTC time at which the frame was due to be taken.
+    """
+    paint, world = painter(spec), world_of(spec)
+    world.at(start_s)
+    with av.open(url, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
+        video = _open_stream(sink, spec, coding)
+        sink.start_encoding()
+        began, began_utc, i = time.monotonic(), time.time(), 0
+        while not stopped(max(0.0, began + i / coding.fps - time.monotonic())):
+            i = max(i, int((time.monotonic() - began) * coding.fps))
+            time_s = i / coding.fps
+            picture = paint(world.at(start_s + time_s))
+            code = TimeCode(round((start_s + time_s) * 1000), round((began_utc + time_s) * 1000))
+            timecode.draw(picture, code)
+            sink.mux(video.encode(_frame(picture, time_s)))
+            i += 1
+        sink.mux(video.encode(None))
+
+
+def _container(path: Path) -> str:
+    return {".mkv": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
+
+
+def _open_stream(sink: av.container.OutputContainer, spec: SceneSpec, coding: Coding) -> VideoStream:
+    rate = Fraction(coding.fps).limit_denominator(1001)
+    video = cast(VideoStream, sink.add_stream(_ENCODERS[coding.codec], rate=rate))
+    video.width, video.height, video.pix_fmt = spec.width, spec.height, "yuv420p"
+    video.bit_rate = coding.bitrate
+    video.codec_context.time_base = Fraction(1, _CLOCK)
+    video.codec_context.thread_count = 1
+    video.codec_context.options = _options(coding)
+    return video
+
+
+def _options(coding: Coding) -> dict[str, str]:
+    options = {"preset": coding.preset, "g": str(coding.gop), "bf": str(coding.b_frames)}
+    kbit = coding.bitrate // 1000
+    if coding.codec == "h265":
+        parts = (f"keyint={coding.gop}", f"bframes={coding.b_frames}", "log-level=error", "pools=1",
+                 "frame-threads=1", f"vbv-maxrate={kbit}", f"vbv-bufsize={kbit * 2}",
+                     "repeat-headers=1")  # fmt: skip
+        return options | {"x265-params": ":".join(parts)}
+    tune = {} if coding.b_frames else {"tune": "zerolatency"}
+    return options | tune | {"maxrate": str(coding.bitrate), "bufsize": str(coding.bitrate * 2)}
+
+
+def _frame(picture: U8, time_s: float) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    frame.pts = round(time_s * _CLOCK)
+    frame.time_base = Fraction(1, _CLOCK)
+    return frame

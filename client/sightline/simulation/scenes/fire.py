@@ -1,0 +1,75 @@
+"""Flames and smoke as puffs that rise; where each is at a time follows from the time alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sightline.simulation.scenes.arrays import F32, f32
+from sightline.simulation.scenes.factory import BURNING_TOP_M
+from sightline.simulation.scenes.mesh import Mesh, mesh, ring
+from sightline.simulation.scenes.world import Actor, State
+
+_FLAMES, _PUFFS = 46, 44
+_FLAME_LIFE_S, _PUFF_LIFE_S = 0.75, 4.2
+
+
+@dataclass(frozen=True, slots=True)
+class Puffs:
+    """N round puffs: centres float32 [N, 3], radii [N] in metres, age [N] (0..1) and strength [N] (0..1)."""
+
+    centres: F32
+    radii: F32
+    age: F32
+    strength: F32
+
+
+def puffs(actor: Actor, state: State, time_s: float) -> Puffs:
+    """The puffs of a fire or of its smoke, at a time."""
+    flame = actor.kind == "fire"
+    count, life = (_FLAMES, _FLAME_LIFE_S) if flame else (_PUFFS, _PUFF_LIFE_S)
+    slots = np.arange(count)
+    turns = time_s / life + slots / count
+    born = np.floor(turns).astype(np.int64)
+    age = turns - born
+    noise = _noise(actor.seed, slots, born)
+    spread = (0.55 if flame else 0.4) * state.strength
+    x = (noise[0] - 0.5) * 2 * spread * (1 - 0.6 * age if flame else 1 + 1.6 * age)
+    y = (noise[1] - 0.5) * 1.4 * spread * (1 - 0.6 * age if flame else 1 + 1.6 * age)
+    sway = np.sin(age * 5 + noise[2] * 6.3) * (0.10 if flame else 0.25 * age)
+    rise = (1.25 if flame else 3.4) * state.strength * age * (0.6 + 0.6 * noise[2])
+    z = BURNING_TOP_M - (0.25 if flame else -0.25) + rise
+    radii = (0.26 - 0.17 * age if flame else 0.22 + 0.62 * age) * (0.5 + 0.5 * state.strength)
+    centres = np.stack([state.x + x + sway + (0.0 if flame else 0.5 * age), state.y + y, z], axis=1)
+    strength = state.strength * np.sin(np.pi * np.clip(age * 0.9 + 0.1, 0, 1))
+    return Puffs(f32(centres), f32(radii * np.ones(count)), f32(age), f32(strength))
+
+
+def _noise(
+    seed: int,
+    slots: np.ndarray[tuple[int], np.dtype[np.int64]],
+    born: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> F32:
+    """Three numbers 0..1 for each puff, from its number and its birth: float32 [3, N]."""
+    base = slots * 7919.0 + (born % 9973) * 104.729 + seed % 1009
+    return f32([np.modf(np.abs(np.sin(base * k)) * 43758.5453)[0] for k in (0.129898, 0.078233, 0.053717)])
+
+
+def outline(found: Puffs) -> Mesh:
+    """The puffs that can be seen as round solids, for boxes: octagons that face along -x, and along y."""
+    kept = found.strength > 0.25
+    centres, radii = found.centres[kept], found.radii[kept] * np.float32(0.75)
+    circle = ring(8)
+    faces = []
+    for axis in ((0, 1), (1, 0)):
+        rim = np.zeros((len(centres), 8, 3), np.float32)
+        rim[..., 0] = circle[:, 0] * axis[1]
+        rim[..., 1] = circle[:, 0] * axis[0]
+        rim[..., 2] = circle[:, 1]
+        points = centres[:, None] + rim * radii[:, None, None]
+        middle = np.broadcast_to(centres[:, None], points.shape)
+        faces.append(np.stack([middle, points, np.roll(points, -1, axis=1)], axis=2).reshape(-1, 3, 3))
+    corners = f32(np.concatenate(faces))
+    normals = f32(np.broadcast_to(f32([-1, 0.01, 0.01]), corners.shape))
+    return mesh(corners, normals, f32([0.5, 0.5, 0.5]))

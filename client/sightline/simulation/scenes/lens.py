@@ -1,0 +1,59 @@
+"""From light to the finished picture: rain, glare, vignette, blur, exposure, sensor noise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sightline.simulation.scenes.arrays import F32, U8, f32
+from sightline.simulation.scenes.light import Light
+from sightline.simulation.scenes.rain import Rain
+from sightline.simulation.scenes.spec import SceneSpec
+
+_NOISE_MARGIN = 64
+_CURVE_TOP = 4.0
+
+
+class Lens:
+    """Turns linear light into an 8-bit picture. The noise of a time is always the same."""
+
+    def __init__(self, spec: SceneSpec, light: Light, ground: F32) -> None:
+        self._spec, self._light = spec, light
+        h, w = spec.height, spec.width
+        self._rain: Rain | None = None
+        if spec.weather == "rain" and spec.scene == "street":
+            self._rain = Rain(spec.random("rain"), (h, w), light, ground)
+        gy, gx = np.mgrid[0:h, 0:w].astype(np.float32)
+        square = ((gx - w / 2) ** 2 + (gy - h / 2) ** 2) / (w / 2) ** 2
+        gain = f32((1 - 0.26 * square) * light.exposure)
+        self._gain = np.repeat(gain[..., None], 3, axis=2)  # of every value: broadcasting is far slower
+        random = spec.random("noise")
+        grain = random.standard_normal((h + _NOISE_MARGIN, w + _NOISE_MARGIN, 3)).astype(np.float32)
+        grain = f32(cv2.GaussianBlur(grain, (0, 0), 0.55)) * np.float32(1.5)
+        self._grain = f32(grain * light.noise)
+        levels = np.linspace(0, _CURVE_TOP, 4096)
+        curve = np.clip(levels * (1 + levels / 9.0) / (1 + levels), 0, 1) * 1.06
+        self._curve = f32(np.clip(curve, 0, 1) ** (1 / 2.2) * 255)
+
+    def expose(self, light: F32, time_s: float) -> U8:
+        """The picture, uint8 sRGB [h, w, 3], of linear light [h, w, 3]."""
+        stamp = np.random.default_rng([self._spec.seed, round(time_s * 1000) + (1 << 20)])
+        if self._rain is not None:
+            light = self._rain.mirror(light)
+            self._rain.fall(light, stamp)
+        seen = f32(light * self._gain)
+        if self._light.lamps > 0.3:
+            seen = self._glare(seen)
+        seen = f32(cv2.GaussianBlur(seen, (0, 0), 0.42 * (self._spec.width / 640) ** 0.5))
+        seen *= 4095 / _CURVE_TOP
+        picture = np.take(self._curve, seen.astype(np.intp), mode="clip")
+        dy, dx = stamp.integers(0, _NOISE_MARGIN, 2)
+        grain = self._grain[dy : dy + self._spec.height, dx : dx + self._spec.width]
+        return np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), np.uint8)  # rounds and clips
+
+    def _glare(self, seen: F32) -> F32:
+        bright = np.maximum(cv2.resize(seen, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) - 0.8, 0)
+        spread = cv2.GaussianBlur(bright, (0, 0), 2.0) * 0.7 + cv2.GaussianBlur(bright, (0, 0), 7.0) * 0.5
+        return f32(
+            seen + cv2.resize(f32(spread), (seen.shape[1], seen.shape[0]), interpolation=cv2.INTER_LINEAR)
+        )

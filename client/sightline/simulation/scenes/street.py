@@ -1,0 +1,212 @@
+"""A street: four lanes, two cycle lanes, two pavements, and a crossing with a traffic light.
+
+The road runs along x; traffic keeps to the right, so lanes at y < 0 run towards +x. Drivers follow each
+other by the Intelligent Driver Model, and stop for red.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sightline.simulation.scenes.crowd import walk
+from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.walkers import Walker, person_actor
+from sightline.simulation.scenes.world import STEP_S, Actor, State, World
+
+LANES = ((-1.75, 1.0), (-5.1, 1.0), (1.75, -1.0), (5.1, -1.0))  # y, direction
+CYCLE_LANES = ((-7.55, 1.0), (7.55, -1.0))
+KERB_Y, WALL_Y = 8.5, 13.2
+ROAD_X = (-45.0, 116.0)  # where traffic appears and leaves
+ZEBRA_X = (17.0, 21.0)
+STOP_X = {1.0: 15.2, -1.0: 22.8}
+SPEED_LIMIT = 50 / 3.6
+CYCLE_S, GREEN_S, AMBER_S, WALK_FROM_S, WALK_S = 44.0, 20.0, 3.0, 24.5, 5.5
+KINDS = {  # length, width, height; share of the traffic; mean wanted speed in m/s
+    "sedan": ("car", (4.6, 1.82, 1.45), 0.28, 12.6),
+    "hatchback": ("car", (4.0, 1.76, 1.48), 0.26, 12.4),
+    "suv": ("car", (4.5, 1.88, 1.70), 0.16, 12.8),
+    "van": ("van", (5.4, 2.0, 2.35), 0.10, 12.0),
+    "truck": ("truck", (8.4, 2.5, 3.55), 0.07, 10.8),
+    "bus": ("bus", (11.5, 2.5, 3.25), 0.05, 10.5),
+    "motorcycle": ("motorcycle", (2.1, 0.8, 1.5), 0.08, 13.0),
+}
+_LETTERS, _DIGITS = "ABCDEFGHJKLMNPRSTUVWXYZ", "0123456789"
+
+
+@dataclass(slots=True)
+class Driver:
+    """A vehicle in its lane; ``along`` runs in the direction of travel."""
+
+    actor: Actor
+    y: float
+    direction: float
+    along: float
+    speed: float
+    wanted: float
+    runs_red: bool
+    travel: float = 0.0
+    braking: bool = False
+
+    @property
+    def nose(self) -> float:
+        """Where its front bumper is, along the lane."""
+        return self.along + self.actor.size[0] / 2
+
+    def drive(self, room: float, ahead_speed: float) -> None:
+        """One step of the Intelligent Driver Model with ``room`` metres to what is ahead."""
+        gap = max(room, 0.1)
+        hard, soft = 1.6, 2.4
+        closing = self.speed * (self.speed - ahead_speed) / (2 * math.sqrt(hard * soft))
+        wish = 2.0 + max(0.0, self.speed * 1.2 + closing)
+        gain = hard * (1 - (self.speed / self.wanted) ** 4 - (wish / gap) ** 2)
+        gain = max(gain, -8.0)
+        self.braking = gain < -0.8 or (self.speed < 0.2 and gain <= 0.05)
+        moved = max(0.0, self.speed + gain * STEP_S)
+        self.along += moved * STEP_S
+        self.travel += moved * STEP_S
+        self.speed = moved
+
+    def state(self) -> State:
+        """As the world sees it."""
+        heading = 0.0 if self.direction > 0 else math.pi
+        return State(self.along * self.direction, self.y, heading, self.speed, self.travel, self.braking)
+
+
+@dataclass(slots=True)
+class Lane:
+    """Who drives in a lane (the first ahead), and when the next comes."""
+
+    y: float
+    direction: float
+    random: np.random.Generator
+    a_minute: float
+    cycles: bool
+    drivers: list[Driver] = field(default_factory=list)
+    next_s: float = -1e9
+
+    @property
+    def start(self) -> float:
+        """Where it begins, along the direction of travel."""
+        return ROAD_X[0] if self.direction > 0 else -ROAD_X[1]
+
+    @property
+    def end(self) -> float:
+        """Where it ends."""
+        return ROAD_X[1] if self.direction > 0 else -ROAD_X[0]
+
+    @property
+    def stop_line(self) -> float:
+        """Where to stop for red."""
+        return STOP_X[self.direction] * self.direction
+
+
+def signal_at(time_s: float) -> str:
+    """The traffic light: green, amber or red for drivers, walk for people."""
+    phase = time_s % CYCLE_S
+    if phase < GREEN_S:
+        return "green"
+    if phase < GREEN_S + AMBER_S:
+        return "amber"
+    return "walk" if WALK_FROM_S <= phase < WALK_FROM_S + WALK_S else "red"
+
+
+class StreetWorld(World):
+    """What happens in the street."""
+
+    def __init__(self, spec: SceneSpec) -> None:
+        super().__init__()
+        busy = {"day": 1.0, "dusk": 0.85, "night": 0.5}[spec.light]
+        self._lanes = [
+            Lane(y, way, spec.random(f"lane {y}"), (5.0 if abs(y) < 3 else 6.5) * busy, cycles=False)
+            for y, way in LANES
+        ]
+        self._lanes += [
+            Lane(y, way, spec.random(f"lane {y}"), 3.0 * busy, cycles=True) for y, way in CYCLE_LANES
+        ]
+        self._random = spec.random("people")
+        self._people_a_minute = 20.0 * spec.people * busy * (0.6 if spec.weather == "rain" else 1.0)
+        self._next_person_s = -1e9
+        self._people: list[Walker] = []
+
+    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, State], ...], str]:
+        """One step of traffic, people and the traffic light."""
+        signal = signal_at(time_s)
+        for lane in self._lanes:
+            self._move_lane(lane, time_s, signal)
+        self._move_people(time_s, signal)
+        drivers = [(d.actor, d.state()) for lane in self._lanes for d in lane.drivers]
+        return (*drivers, *((p.actor, p.state()) for p in self._people)), signal
+
+    def _move_lane(self, lane: Lane, time_s: float, signal: str) -> None:
+        ahead: Driver | None = None
+        for driver in lane.drivers:
+            room, speed = 1e3, driver.wanted
+            if ahead is not None:
+                room, speed = ahead.along - ahead.actor.size[0] / 2 - driver.nose, ahead.speed
+            to_line = lane.stop_line - driver.nose
+            if _must_stop(driver, to_line, signal, time_s) and to_line < room:
+                room, speed = to_line + 1.2, 0.0
+            driver.drive(room, speed)
+            ahead = driver
+        lane.drivers = [d for d in lane.drivers if d.along < lane.end]
+        free = not lane.drivers or lane.drivers[-1].along - lane.start > 22
+        if time_s >= lane.next_s and free:
+            if lane.next_s > -1e8:
+                lane.drivers.append(self._driver(lane))
+            lane.next_s = time_s + float(lane.random.exponential(60 / lane.a_minute))
+
+    def _driver(self, lane: Lane) -> Driver:
+        random = lane.random
+        seed = int(random.integers(1 << 31))
+        names = list(KINDS)
+        shares = np.array([KINDS[name][2] for name in names])
+        variant = "bicycle" if lane.cycles else str(random.choice(names, p=shares / shares.sum()))
+        kind, size, _, mean = KINDS.get(variant, ("bicycle", (1.8, 0.6, 1.75), 1.0, 5.0))
+        wanted = float(np.clip(random.normal(mean, 0.15 * mean), 0.6 * mean, 1.45 * mean))
+        attributes = {} if lane.cycles else {"plate": _plate(random)}
+        actor = Actor(self.next_id(), kind, variant, size, seed, attributes)
+        speed = min(wanted, lane.drivers[-1].speed + 2.0) if lane.drivers else wanted
+        y = lane.y + float(random.normal(0, 0.15))
+        return Driver(actor, y, lane.direction, lane.start, speed, wanted, bool(random.random() < 0.3))
+
+    def _move_people(self, time_s: float, signal: str) -> None:
+        if time_s >= self._next_person_s:
+            if self._next_person_s > -1e8:
+                self._people.append(self._walker())
+            self._next_person_s = time_s + float(self._random.exponential(60 / self._people_a_minute))
+        walk(self._people, may_go=signal == "walk")
+        self._people = [p for p in self._people if not p.arrived]
+
+    def _walker(self) -> Walker:
+        random = self._random
+        actor = person_actor(self.next_id(), random)
+        side, way = random.choice([-1.0, 1.0], 2)
+        y = side * random.uniform(9.6, 12.4)
+        start, end = (-25.0, 70.0) if way > 0 else (70.0, -25.0)
+        path = [(start, y, False)]
+        if random.random() < 0.45:  # crosses the road
+            x = random.uniform(ZEBRA_X[0] + 0.6, ZEBRA_X[1] - 0.6)
+            path += [(x - 1.5 * way, y, False), (x, side * (KERB_Y + random.uniform(0.4, 1.0)), True)]
+            y = -side * random.uniform(9.6, 12.4)
+            path += [(x + random.uniform(-0.5, 0.5), -side * (KERB_Y + 0.6), False)]
+            end = random.choice([-25.0, 70.0])
+        path.append((float(end), y + random.uniform(-0.5, 0.5), False))
+        return Walker(actor, path, float(np.clip(random.normal(1.38, 0.18), 0.9, 1.9)))
+
+
+def _must_stop(driver: Driver, to_line: float, signal: str, time_s: float) -> bool:
+    if signal == "green" or to_line < -0.5:
+        return False
+    if signal == "amber":
+        return to_line > driver.speed**2 / 5.0
+    late = time_s % CYCLE_S < GREEN_S + AMBER_S + 1.2
+    return not (driver.runs_red and late and driver.speed > 6)
+
+
+def _plate(random: np.random.Generator) -> str:
+    letters = "".join(random.choice(list(_LETTERS), 2))
+    digits = "".join(random.choice(list(_DIGITS), 3))
+    return f"{letters}{digits}{random.choice(list(_LETTERS))}"

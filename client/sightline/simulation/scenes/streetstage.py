@@ -1,0 +1,143 @@
+"""The street's still part: road with markings, pavements, houses; its things stand in another module."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sightline.simulation.scenes import textures
+from sightline.simulation.scenes.arrays import F32, U8, f32
+from sightline.simulation.scenes.rain import WET_ALBEDO
+from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.staging import Panel, Stage
+from sightline.simulation.scenes.street import KERB_Y, STOP_X, WALL_Y, ZEBRA_X
+
+X, Y = (-14.0, 118.0), (-13.4, 13.4)
+PX_M = 28  # of the ground's texture
+_LINE = (214.0, 212.0, 204.0)
+
+
+def street_stage(spec: SceneSpec) -> Stage:
+    """Everything that stands in the street."""
+    random = spec.random("stage")
+    stage = Stage(X, Y, _ground(random, wet=spec.weather == "rain"))
+    _houses(stage, random)
+    return stage
+
+
+def _ground(random: np.random.Generator, *, wet: bool) -> U8:
+    h, w = round((Y[1] - Y[0]) * PX_M), round((X[1] - X[0]) * PX_M)
+    picture = textures.mottled(random, h, w, (92, 92, 94), 9, 3.0)
+    for y in (-5.1, -1.75, 1.75, 5.1):  # where wheels run, and where oil drips
+        for offset, tone in ((-0.8, -6), (0.8, -6), (0.0, 5)):
+            a = _py(y + offset)
+            profile = np.exp(-(((np.arange(h) - a) / (0.3 * PX_M)) ** 2)).astype(np.float32)
+            picture += (profile * tone)[:, None, None]
+    textures.stained(picture, random, 160, 0.7 * PX_M, 0.3)
+    for _ in range(16):  # mended places
+        x, y = int(random.integers(w)), int(random.integers(_py(-8), _py(7)))
+        picture[y : y + int(random.integers(20, 60)), x : x + int(random.integers(40, 160))] *= (
+            random.uniform(0.82, 0.95)
+        )
+    textures.cracked(picture, random, 60, 50)
+    _markings(picture, random)
+    for y0, y1 in ((0, _py(-KERB_Y)), (_py(KERB_Y), h)):
+        picture[y0:y1] = textures.slabs(random, y1 - y0, w, (150, 146, 140), (PX_M // 2, PX_M))
+    textures.stained(picture[: _py(-KERB_Y)], random, 40, 12, 0.25)
+    textures.stained(picture[_py(KERB_Y) :], random, 40, 12, 0.25)
+    for y in (-KERB_Y, KERB_Y):
+        a = _py(y)
+        picture[a - 4 : a + 4] = f32((178, 176, 170)) + random.normal(0, 6, (8, w, 1)).astype(np.float32)
+        inner = a + 4 if y < 0 else a - 14
+        picture[inner : inner + 10] *= 0.72  # the gutter
+        picture[a - 4 : a + 4, ::PX_M] *= 0.7
+    for cover in (4.0, 30.0, 52.0):
+        cv2.circle(picture, (_px(cover), _py(-3.2)), round(0.35 * PX_M), (66.0, 64.0, 62.0), -1, cv2.LINE_AA)
+        cv2.circle(picture, (_px(cover), _py(-3.2)), round(0.28 * PX_M), (84.0, 82.0, 80.0), 2, cv2.LINE_AA)
+    if wet:
+        picture *= WET_ALBEDO**0.5  # a square root, since these are sRGB values
+    return textures.finished(picture)
+
+
+def _px(x: float) -> int:
+    return round((x - X[0]) * PX_M)
+
+
+def _py(y: float) -> int:
+    return round((y - Y[0]) * PX_M)
+
+
+def _markings(picture: F32, random: np.random.Generator) -> None:
+    h, w = picture.shape[:2]
+    paint = np.zeros((h, w), np.float32)
+    for y0, y1 in ((_py(-8.4), _py(-6.75)), (_py(6.75), _py(8.4))):  # cycle lanes are red asphalt
+        picture[y0:y1] *= f32([1.22, 0.82, 0.74])
+    half = round(0.07 * PX_M)
+    before, after = _px(STOP_X[1.0]), _px(STOP_X[-1.0])
+    for y in (-0.12, 0.12, -6.75, 6.75):
+        paint[_py(y) - half : _py(y) + half, :before] = 1
+        paint[_py(y) - half : _py(y) + half, after:] = 1
+    for y in (-3.4, 3.4):
+        for x in np.arange(X[0], X[1] - 3, 6.0):
+            if x + 3 < STOP_X[1.0] or x > STOP_X[-1.0]:
+                paint[_py(y) - half : _py(y) + half, _px(x) : _px(x + 3)] = 1
+    for y in np.arange(-KERB_Y + 0.35, KERB_Y - 0.3, 1.0):
+        paint[_py(y) : _py(y + 0.5), _px(ZEBRA_X[0]) : _px(ZEBRA_X[1])] = 1
+    paint[_py(-6.75) : _py(-0.1), before : before + round(0.4 * PX_M)] = 1
+    paint[_py(0.1) : _py(6.75), after - round(0.4 * PX_M) : after] = 1
+    for y, x, way in ((-1.75, 7.0, 1), (-5.1, 7.0, 1), (1.75, 31.0, -1), (5.1, 31.0, -1)):
+        _arrow(paint, x, y, way)
+    worn = np.clip(
+        0.9 - 0.16 * np.abs(textures.cloud(random, h, w, 5)) - 0.22 * (random.random((h, w)) > 0.8), 0.3, 1
+    )
+    share = cv2.GaussianBlur(paint, (0, 0), 0.7)[..., None] * worn[..., None].astype(np.float32)
+    picture *= 1 - share
+    picture += share * f32(_LINE)
+
+
+def _arrow(paint: F32, x: float, y: float, way: int) -> None:
+    points = [(0, -0.07), (1.8, -0.07), (1.8, -0.35), (3.0, 0), (1.8, 0.35), (1.8, 0.07), (0, 0.07)]
+    shape = np.array([(_px(x + way * a), _py(y + b)) for a, b in points], np.int32)
+    cv2.fillPoly(paint, [shape], 1.0, cv2.LINE_AA)
+
+
+def _houses(stage: Stage, random: np.random.Generator) -> None:
+    for side in (-1.0, 1.0):
+        x = -30.0
+        while x < 118:
+            width, height = (
+                float(random.uniform(9, 17)),
+                float(random.uniform(9, 17) if side > 0 else random.uniform(7.5, 11)),
+            )
+            y = side * (WALL_Y + 0.1 + random.uniform(0, 0.15))
+            _house(stage, random, (x, y), (width, height), side)
+            x += width
+    _house_across(stage, random)
+
+
+def _house(
+    stage: Stage, random: np.random.Generator, at: tuple[float, float], size: tuple[float, float], side: float
+) -> None:
+    (x, y), (width, height) = at, size
+    front, glow = textures.facade(random, width, height, 26)
+    up = f32([0, 0, height])
+    corner, along = f32([x, y, 0]), f32([width, 0, 0])
+    if side < 0:
+        corner, along = f32([x + width, y, 0]), f32([-width, 0, 0])
+    stage.panels.append(Panel(corner, along, up, front, glow))  # its normal, along x up, points to the road
+    plain = textures.finished(textures.mottled(random, 64, 64, (150, 140, 128), 5, 6))
+    depth = f32([0, side * 9.0, 0])
+    left, right = f32([x, y, 0]), f32([x + width, y, 0])
+    for base in (left, right):
+        for face in (depth, -depth):
+            start_at = base if face is depth else base + depth
+            stage.panels.append(Panel(f32(start_at), f32(face), up, plain))
+    block = [[a, y + b, c] for a in (x, x + width) for b in (0.0, side * 9.0) for c in (0.0, height)]
+    stage.casters.append(f32(block))
+
+
+def _house_across(stage: Stage, random: np.random.Generator) -> None:
+    """The street bends away at its end: a row of houses closes the view."""
+    for y in (-24.0, -10.0, 3.0, 15.0):
+        front, glow = textures.facade(random, 13.0, 14.0, 12)
+        stage.panels.append(Panel(f32([117.5, y + 13, 0]), f32([0, -13, 0]), f32([0, 0, 14]), front, glow))

@@ -1,0 +1,165 @@
+"""What of each actor is seen: boxes and occlusion from an id buffer, with no picture drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.simulation.scenes.actors import TRANSPARENT, Cast, Figure
+from sightline.simulation.scenes.arrays import F32, I64, f32
+from sightline.simulation.scenes.mesh import Mesh, join
+from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
+from sightline.simulation.scenes.raster import NOTHING, U64, fragments
+from sightline.simulation.scenes.world import Snapshot
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, pixels
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTruth:
+    """What is true of one picture. N actors with at least one pixel in it, by ascending id.
+
+    Attributes:
+        time_s: seconds since the scene's start.
+        ids: int64 [N]; kinds: class names.
+        full_xyxy: float32 [N, 4], pixels: the whole actor, hidden parts included, cut at the picture's edge.
+        visible_xyxy: float32 [N, 4], pixels: what is seen of it; zeros when nothing is.
+        occlusion: float32 [N], 0..1: share of its pixels in the picture that something else hides.
+        truncation: float32 [N], 0..1: share of its box that lies outside the picture.
+        foot_xy: float32 [N, 2], pixels: its place on the ground (under its middle); may lie outside.
+        position: float32 [N, 3], metres; heading: float32 [N], radians; speed: float32 [N], m/s.
+    """
+
+    time_s: float
+    ids: I64
+    kinds: tuple[str, ...]
+    full_xyxy: F32
+    visible_xyxy: F32
+    occlusion: F32
+    truncation: F32
+    foot_xy: F32
+    position: F32
+    heading: F32
+    speed: F32
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    full: Box
+    visible: Box
+    occlusion: float
+    truncation: float
+
+
+class Observer:
+    """Looks at a world through one camera. One thread.
+
+    Args:
+        still: what stands in the scene and can hide somebody.
+    """
+
+    def __init__(self, camera: PinholeCamera, still: list[Mesh]) -> None:
+        self.camera = camera
+        self._cast = Cast()
+        self._keys = np.zeros(camera.width * camera.height, np.uint64)
+        if still:
+            self._stand(join(*still))
+
+    def _stand(self, mesh: Mesh) -> None:
+        q = self.camera.project(mesh.corners)
+        q = q[(q[..., 2] > NEAR_M).all(axis=1)]
+        found = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), self.camera.width, self.camera.height)
+        np.maximum.at(self._keys, found.pixel, found.key | NOTHING)
+
+    def look(self, snapshot: Snapshot) -> FrameTruth:
+        """The truth of one picture."""
+        figures = self._cast.figures(snapshot, self.camera)
+        sights = self._sights(figures)
+        seen = [(figure, sight) for figure, sight in zip(figures, sights, strict=True) if sight is not None]
+        states = [figure.state for figure, _ in seen]
+        ground = f32([[s.x, s.y, 0.0] for s in states]).reshape(-1, 3)
+        return FrameTruth(
+            time_s=snapshot.time_s,
+            ids=np.array([figure.actor.id for figure, _ in seen], np.int64),
+            kinds=tuple(figure.actor.kind for figure, _ in seen),
+            full_xyxy=f32([sight.full for _, sight in seen]).reshape(-1, 4),
+            visible_xyxy=f32([sight.visible for _, sight in seen]).reshape(-1, 4),
+            occlusion=f32([sight.occlusion for _, sight in seen]),
+            truncation=f32([sight.truncation for _, sight in seen]),
+            foot_xy=f32(self.camera.project(ground)[:, :2]),
+            position=ground,
+            heading=f32([s.heading for s in states]),
+            speed=f32([s.speed for s in states]),
+        )
+
+    def _sights(self, figures: list[Figure]) -> list[_Sight | None]:
+        """Boxes of every figure; None where it has no pixel in the picture."""
+        width, height = self.camera.width, self.camera.height
+        projected = self._projected(figures)
+        if not projected:
+            return [None] * len(figures)
+        corners = np.concatenate([q for _, q, _ in projected])
+        found = fragments(f32(corners[..., :2]), f32(1 / corners[..., 2]), width, height)
+        ends = np.cumsum([len(q) for _, q, _ in projected])
+        edges = np.searchsorted(found.triangle, [0, *ends])
+        keys = self._keys.copy()
+        for (i, _, _), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
+            if figures[i].actor.kind not in TRANSPARENT:
+                np.maximum.at(keys, found.pixel[a:b], found.key[a:b])
+        sights: list[_Sight | None] = [None] * len(figures)
+        for (i, _, box), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
+            if b > a:
+                sights[i] = self._sight(box, found.pixel[a:b], found.key[a:b], keys)
+        return sights
+
+    def _projected(self, figures: list[Figure]) -> list[tuple[int, F32, F32]]:
+        """Of each figure that reaches into the picture: number, projected triangles [N, 3, 3], box [4]."""
+        if not figures:
+            return []
+        width, height = self.camera.width, self.camera.height
+        whole = self.camera.project(np.concatenate([f.points for f in figures]))
+        found, end = [], 0
+        for i, figure in enumerate(figures):
+            start, end = end, end + len(figure.points)
+            q = whole[start:end]
+            near = q[:, 2] <= NEAR_M
+            triangles = figure.triangles
+            if near.any():
+                triangles = triangles[~near[triangles].any(axis=1)]
+                q = q[np.unique(triangles)]
+            if len(q):
+                box = np.concatenate([q[:, :2].min(axis=0), q[:, :2].max(axis=0)])
+                if box[2] > 0 and box[3] > 0 and box[0] < width and box[1] < height:
+                    found.append((i, whole[start:end][triangles], box))
+        return found
+
+    def _sight(self, box: F32, pixel: I64, key: U64, keys: U64) -> _Sight:
+        width, height = self.camera.width, self.camera.height
+        x0, y0, x1, y1 = box
+        rows, columns = np.divmod(pixel, width)
+        top, left = int(rows.min()), int(columns.min())
+        whole = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), np.bool_)
+        shown = np.zeros_like(whole)
+        whole[rows - top, columns - left] = True
+        won = key >= keys[pixel]
+        shown[rows[won] - top, columns[won] - left] = True
+        full = float(x0), float(y0), float(x1), float(y1)
+        if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            full = _bounds(whole, left, top)  # what lies outside must not widen what lies inside
+        area, inside = float((x1 - x0) * (y1 - y0)), (full[2] - full[0]) * (full[3] - full[1])
+        truncation = float(np.clip(1.0 - inside / max(area, 1e-6), 0.0, 1.0))
+        occlusion = 1.0 - np.count_nonzero(shown) / np.count_nonzero(whole)
+        return _Sight(full, _bounds(shown, left, top), occlusion, truncation)
+
+
+def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> Box:
+    """The box of the pixels that are taken, of a part of the picture; zeros when there are none."""
+    y, x = (np.flatnonzero(taken.any(axis=axis)) for axis in (1, 0))
+    if not len(y):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(left + x[0]), float(top + y[0]), float(left + x[-1] + 1), float(top + y[-1] + 1)

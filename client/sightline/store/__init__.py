@@ -1,0 +1,1 @@
+"""From results to rows, and from rows to queries."""

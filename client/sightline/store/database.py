@@ -1,0 +1,232 @@
+"""The database: SQLite by default, Postgres by URL. One connection, one writer, idempotent upserts."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+
+from sightline.base.redact import redact
+from sightline.entities import CameraStatus, Checkpoint, SourceWindow
+from sightline.errors import SchemaError, StoreError, StoreUnavailable
+from sightline.store import migrations
+from sightline.store.dialects import make_engine, shut_socket
+from sightline.store.kinds import Kind, Record, merge, records_of, status_record, unwatched_records
+from sightline.store.tables import CameraRow
+from sightline.store.upserts import table_of, upsert
+
+log = logging.getLogger(__name__)
+
+WRITE_TIMEOUT_S = 15.0  # a Postgres that says nothing for this long is taken for gone
+_BACKUP_STAMP = "%Y%m%dT%H%M%SZ"
+_REFUSALS = (DataError, IntegrityError, StatementError, ValueError, TypeError, OverflowError)
+
+
+class Store:
+    """Writes results and reads what workers resume from.
+
+    Not thread-safe: one thread uses it. Nothing is opened before :meth:`open`.
+
+    Args:
+        url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        write_timeout_s: a Postgres statement that takes longer is given up.
+
+    Raises:
+        StoreError: the URL is of neither kind, or the Postgres driver is not installed.
+    """
+
+    def __init__(self, url: str, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        self.rejected_rows = 0  # rows that the database will never take
+        self._write_timeout_s = write_timeout_s
+        self._engine = make_engine(url, write_timeout_s)
+        self._file = Path(self._engine.url.database or "") if self._is_sqlite else None
+        self._file_id: tuple[int, int] | None = None
+        self._known_sequences: dict[str, int] | None = None  # as found when opened; None: not open
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect and bring the schema up to date; does nothing when that has been done.
+
+        A SQLite file is copied beside itself before a migration changes it.
+
+        Raises:
+            StoreUnavailable: the database is locked, full or away: try again later.
+            SchemaError: the schema is newer than this program, or the tables are not Sightline's.
+        """
+        if self._known_sequences is not None and self._is_same_file():
+            return
+        self.close()
+        with self._errors_wrapped():
+            if self._file is not None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._transaction() as connection:
+                migrations.migrate(connection, self._back_up)
+                cameras = sa.select(table_of(CameraRow).c.source, table_of(CameraRow).c.sequence)
+                self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
+            if self._file is not None:
+                stat = self._file.stat()
+                self._file_id = (stat.st_dev, stat.st_ino)
+
+    def close(self) -> None:
+        """Let go of the connection; :meth:`open` may be called again."""
+        self._known_sequences = None
+        self._engine.dispose()
+
+    def _is_same_file(self) -> bool:
+        """False when the SQLite file was deleted or replaced: what we wrote would go nowhere."""
+        if self._file is None:
+            return True
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return False
+        return (stat.st_dev, stat.st_ino) == self._file_id
+
+    def _back_up(self, revision: str) -> None:
+        if self._file is None:
+            return  # Postgres migrates in one transaction: all or nothing
+        stamp = datetime.now(UTC).strftime(_BACKUP_STAMP)
+        copy = self._file.with_name(f"{self._file.name}.backup-{revision}-{stamp}")
+        with closing(sqlite3.connect(self._file)) as old, closing(sqlite3.connect(copy)) as new:
+            old.backup(new)
+        log.info("database: revision %s is migrated; its copy is %s", revision, copy)
+
+    # -- writing --------------------------------------------------------------------------------------
+
+    def write(self, checkpoints: Sequence[Checkpoint], statuses: Sequence[CameraStatus] = ()) -> None:
+        """Upsert rows, resume states and statuses in one transaction; later ones win.
+
+        Raises:
+            StoreUnavailable: nothing was written; try again later.
+            SchemaError: the database is not one this program can use.
+        """
+        self.open()
+        sequence = 1 + max((self._known_sequences or {}).values(), default=0)
+        self.write_records(
+            [record for checkpoint in checkpoints for record in records_of(checkpoint, sequence)]
+            + [status_record(status, sequence) for status in statuses]
+        )
+
+    def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
+        """Insert source windows that nobody watched; rows that are there stay as they are.
+
+        Raises:
+            StoreUnavailable: nothing was written; try again later.
+            SchemaError: the database is not one this program can use.
+        """
+        self.write_records(list(unwatched_records(windows, 0)))
+
+    def write_records(self, records: Iterable[Record]) -> None:
+        """Write records in one transaction.
+
+        A record older than what its source had in the database when it was opened (a spool that was
+        mislaid) only fills holes. A row that the database will never take is left out, logged and counted
+        in ``rejected_rows``; the others are written.
+
+        Raises:
+            StoreUnavailable: nothing was written; try again later.
+            SchemaError: the database is not one this program can use.
+        """
+        newest: dict[str, Record] = {}
+        merge(newest, records)
+        self.open()
+        with self._errors_wrapped():
+            self._write_or_split(list(newest.values()))
+
+    def _write_or_split(self, records: Sequence[Record]) -> None:
+        """Write all; when the database refuses a value, halve until the bad row is alone."""
+        try:
+            with self._transaction() as connection:
+                for kind, stale, group in self._grouped(records):
+                    upsert(connection, kind, group, stale=stale)
+        except _REFUSALS as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
+                raise  # the database is away, not the value wrong
+            if len(records) > 1:
+                middle = len(records) // 2
+                self._write_or_split(records[:middle])
+                self._write_or_split(records[middle:])
+                return
+            self.rejected_rows += 1
+            refused = records[0]
+            log.warning(
+                "database: a %s row of %s is refused: %s", refused.kind, refused.source, text_of(error)
+            )
+
+    def _grouped(self, records: Sequence[Record]) -> Iterator[tuple[Kind, bool, list[Record]]]:
+        """(kind, stale, records): what one statement each can write."""
+        known = self._known_sequences or {}
+
+        def group(record: Record) -> tuple[str, bool]:
+            return record.kind.value, record.sequence < known.get(record.source, 0)
+
+        for (kind, stale), found in groupby(sorted(records, key=group), key=group):
+            yield Kind(kind), stale, list(found)
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def resume_states(self) -> dict[str, tuple[int, dict[str, Any]]]:
+        """By source: the newest checkpoint's sequence and its resume state.
+
+        Raises:
+            StoreUnavailable: the database is away.
+            SchemaError: the database is not one this program can use.
+        """
+        self.open()
+        camera = table_of(CameraRow).c
+        query = sa.select(camera.source, camera.sequence, camera.resume)
+        with self._errors_wrapped(), self._transaction() as connection:
+            return {source: (sequence, resume) for source, sequence, resume in connection.execute(query)}
+
+    # -- errors ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """One transaction that cannot hang: a silent server's socket is shut after the time-out."""
+        with self._engine.begin() as connection:
+            if self._is_sqlite:
+                yield connection
+                return
+            alarm = threading.Timer(self._write_timeout_s, shut_socket, [connection])
+            alarm.daemon = True
+            alarm.start()
+            try:
+                yield connection
+            finally:
+                alarm.cancel()
+
+    @contextmanager
+    def _errors_wrapped(self) -> Iterator[None]:
+        """The library's errors in ours; after one, the next use connects anew."""
+        try:
+            yield
+        except StoreError:
+            self.close()
+            raise
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            self.close()
+            if "file is not a database" in str(error):
+                raise SchemaError(f"{self._file} is not a SQLite database") from error
+            raise StoreUnavailable(text_of(error)) from error
+
+
+def text_of(error: BaseException) -> str:
+    """One line that says what went wrong, without statement, values or credentials."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines() or [""]
+    return redact(f"{type(cause).__name__}: {lines[0]}")

@@ -1,0 +1,182 @@
+"""Where a batch of records goes: the database, else the spool, else back to the caller.
+
+Order is what keeps newer rows newer: while the spool holds anything, everything new goes through it; only
+when it is empty does a batch go straight to the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sightline.errors import SchemaError, StoreError, StoreUnavailable
+from sightline.store.database import Store
+from sightline.store.kinds import Kind, Record
+from sightline.store.spool import Spool
+
+log = logging.getLogger(__name__)
+
+REPLAY_ROWS = 2000  # rows a transaction while the spool is replayed
+
+
+class Delivery:
+    """Database and spool together. Not thread-safe; the plain attributes may be read from anywhere.
+
+    Args:
+        store: the database.
+        spool: what keeps records while it is away.
+        retry_s: first and longest wait before the database is tried again, seconds; jittered.
+    """
+
+    def __init__(self, store: Store, spool: Spool, retry_s: tuple[float, float]) -> None:
+        self.waiting = 0  # records in the spool
+        self.waiting_since: float | None = None  # UTC epoch seconds
+        self.store_error = ""  # without credentials; empty when all is well
+        self.spool_error = ""
+        self.refused = False  # the database's schema is not ours
+        self.written = 0
+        self.failures = 0
+        self.last_success_time: float | None = None
+        self.write_s = 0.0  # what the last batch took in the database
+        self._store = store
+        self._spool = spool
+        self._retry_s = retry_s
+        self._delay_s = 0.0
+        self._next_try_s = 0.0  # monotonic
+        self._replayed = -1  # spooled records up to this sequence are in the database
+
+    @property
+    def is_replaying(self) -> bool:
+        """Records wait in the spool and the database takes them."""
+        return self.waiting > 0 and not self.store_error
+
+    def open(self) -> dict[str, tuple[int, dict[str, Any]]]:
+        """By source, sequence and resume state of the newest checkpoint that spool or database know.
+
+        Raises:
+            SchemaError: the database is not one this program can use.
+        """
+        newest: dict[str, tuple[int, dict[str, Any]]] = {}
+        try:
+            newest = self._store.resume_states()
+        except StoreUnavailable as error:
+            self._store_failed(error)
+        try:
+            spooled = self._spool.states()
+            self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
+        except StoreUnavailable as error:
+            self._spool_failed(error)
+            return newest
+        for source, (sequence, resume) in spooled.items():
+            if sequence >= newest.get(source, (0, {}))[0]:
+                newest[source] = (sequence, resume)
+        return newest
+
+    def deliver(self, batch: Sequence[Record]) -> bool:
+        """Bring a batch to the database or into the spool, and replay a part of what waits there.
+
+        Returns:
+            False when neither took the batch: it is still the caller's.
+        """
+        if self.waiting:
+            taken = not batch or self.to_spool(batch)
+            if self._is_due():
+                self._replay()
+            return taken
+        if not batch:
+            return True
+        if self._is_due() and self._to_store(batch):
+            self._keep_states(batch)
+            return True
+        return self.to_spool(batch)
+
+    def to_spool(self, batch: Sequence[Record]) -> bool:
+        """Put a batch into the spool; False when it cannot be written."""
+        try:
+            self._spool.put(batch)
+            self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
+        except StoreUnavailable as error:
+            self._spool_failed(error)
+            return False
+        self._spool_works()
+        return True
+
+    def try_now(self) -> None:
+        """Forget the back-off for the next attempt."""
+        self._next_try_s = 0.0
+
+    def _replay(self) -> None:
+        try:
+            records = self._spool.oldest(REPLAY_ROWS, self._replayed)
+        except StoreUnavailable as error:
+            self._spool_failed(error)
+            return
+        if records and not self._to_store(records):
+            return
+        if records:
+            self._replayed = records[-1].sequence
+        try:
+            # When this fails (disk full) the records are skipped all the same, here by their sequence and
+            # after a restart by the store, which lets older records fill holes only.
+            self._spool.remove_up_to(self._replayed)
+        except StoreUnavailable as error:
+            self._spool_failed(error)
+        self._count_waiting(len(records))
+
+    def _count_waiting(self, replayed: int) -> None:
+        try:
+            self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
+        except StoreUnavailable as error:
+            self.waiting = max(0, self.waiting - replayed)
+            self._spool_failed(error)
+        if not self.waiting:
+            log.info("database: everything spooled has been written")
+
+    def _keep_states(self, batch: Sequence[Record]) -> None:
+        try:
+            self._spool.keep_states([record for record in batch if record.kind is Kind.RESUME])
+        except StoreUnavailable as error:
+            self._spool_failed(error)
+        else:
+            self._spool_works()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() >= self._next_try_s
+
+    def _to_store(self, batch: Sequence[Record]) -> bool:
+        started_s = time.monotonic()
+        try:
+            self._store.write_records(batch)
+        except StoreError as error:
+            self._store_failed(error)
+            return False
+        if self.store_error:
+            log.info("database: back after %d failed attempts", self.failures)
+        self.store_error, self.refused, self._delay_s = "", False, 0.0
+        self.written += len(batch)
+        self.last_success_time = time.time()
+        self.write_s = time.monotonic() - started_s
+        return True
+
+    def _store_failed(self, error: StoreError) -> None:
+        first, longest = self._retry_s
+        self.refused = isinstance(error, SchemaError)
+        self._delay_s = longest if self.refused else min(longest, self._delay_s * 2 or first)
+        self._next_try_s = time.monotonic() + self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311
+        self.failures += 1
+        if not self.store_error:
+            log.warning("database: results are spooled: %s", error)
+        self.store_error = str(error)
+
+    def _spool_failed(self, error: StoreError) -> None:
+        if not self.spool_error:
+            log.error("spool: cannot be used, results are kept in memory: %s", error)
+        self.spool_error = str(error)
+
+    def _spool_works(self) -> None:
+        if self.spool_error:
+            log.info("spool: works again")
+        self.spool_error = ""

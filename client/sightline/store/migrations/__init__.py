@@ -1,0 +1,100 @@
+"""Recorded migrations of the database, applied by the program itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from sightline.base.redact import redact
+from sightline.errors import SchemaError
+
+VERSION_TABLE = "sightline_schema"
+_LOCK = 0x5167_4C6E  # any fixed number: one migration at a time in a Postgres database
+
+
+def migrate(connection: Connection, before_change: Callable[[str], None]) -> None:
+    """Bring the database to this program's schema; does nothing when it is there already.
+
+    Args:
+        connection: in a transaction of its own, which the caller commits.
+        before_change: called with the found revision before tables with data are changed (a backup).
+
+    Raises:
+        SchemaError: the schema is newer than this program or cannot be migrated, or the tables are not
+            Sightline's.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    found = check_known(connection)
+    if found == head():
+        return
+    if found is not None:
+        before_change(found)
+    try:
+        command.upgrade(_config(connection), "head")
+    except DBAPIError as error:
+        if error.connection_invalidated or "disk" in str(error.orig):
+            raise  # away or full: that passes
+        problem = redact(str(error.orig).strip().splitlines()[0])
+        raise SchemaError(f"the database cannot be migrated from {found} to {head()}: {problem}") from error
+
+
+def check_known(connection: Connection) -> str | None:
+    """The database's revision; None when the database is empty.
+
+    Raises:
+        SchemaError: the revision is not one this program knows, or the tables are not Sightline's.
+    """
+    found = revision(connection)
+    if found is None:
+        strangers = sorted(sa.inspect(connection).get_table_names())
+        if strangers:
+            names = ", ".join(strangers[:5])
+            raise SchemaError(
+                f"the database holds tables that Sightline did not make ({names}) and no recorded revision; "
+                "give Sightline an empty database of its own"
+            )
+    elif found not in known():
+        raise SchemaError(
+            f"the database has schema revision {found}, this program knows up to {head()}: "
+            "it was written by a newer Sightline; upgrade this program or give another database"
+        )
+    return found
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision that is recorded in the database, None when there is none."""
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """All revisions, newest first."""
+    return tuple(script.revision for script in _scripts().walk_revisions())
+
+
+def head() -> str:
+    """The revision that this program writes."""
+    return known()[0]
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(None))
+
+
+def _config(connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

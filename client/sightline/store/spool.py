@@ -1,0 +1,254 @@
+"""A bounded file that keeps records while the database is away, and the newest resume state of each source.
+
+A newer record replaces the older one of its key, so the file holds each window once however long the
+database is away, and replaying it any number of times gives the same rows. When it is full the oldest
+windows are dropped and counted; resume states and statuses never are (one a camera each).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sightline.errors import StoreUnavailable
+from sightline.store.kinds import Kind, Record
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_DROP_AT_ONCE = 500
+_MEBIBYTE = 1 << 20
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    key TEXT PRIMARY KEY, kind TEXT NOT NULL, source TEXT NOT NULL, sequence INTEGER NOT NULL,
+    window_start REAL NOT NULL, spooled_at REAL NOT NULL, body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ix_records_sequence ON records (sequence);
+CREATE INDEX IF NOT EXISTS ix_records_window_start ON records (window_start);
+CREATE TABLE IF NOT EXISTS states (
+    source TEXT PRIMARY KEY, sequence INTEGER NOT NULL, body TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+_PUT_NEW = """
+INSERT INTO records (key, kind, source, sequence, window_start, spooled_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO """
+_PUT_ABSENT = _PUT_NEW + "NOTHING"
+_PUT = _PUT_NEW + "UPDATE SET kind = excluded.kind, sequence = excluded.sequence, body = excluded.body"
+_PUT_STATE = """
+INSERT INTO states (source, sequence, body) VALUES (?, ?, ?)
+ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, body = excluded.body
+WHERE excluded.sequence >= states.sequence
+"""
+_DELIVERED_STATES = """
+INSERT INTO states (source, sequence, body)
+SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind = 'resume' AND sequence <= ?
+ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, body = excluded.body
+WHERE excluded.sequence >= states.sequence
+"""
+
+
+class Spool:
+    """The file. Any thread may use it; one at a time gets in.
+
+    One process owns it: a second one is refused while the first lives.
+
+    Args:
+        path: of the file; made when it is not there, moved aside when it is damaged.
+        max_bytes: bound of the file. Its write-ahead log adds up to 4 MiB.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path = path
+        self.dropped_rows = 0
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()  # guards the two below
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Keep records, and be sure that they are on the disk.
+
+        Raises:
+            StoreUnavailable: the file cannot be written; nothing was kept.
+        """
+        now = time.time()
+        with self._transaction(durable=True) as connection:
+            for record in records:
+                body = json.dumps(dict(record.values))
+                row = (record.key, record.kind.value, record.source, record.sequence, record.window_start)
+                put = _PUT_ABSENT if record.kind is Kind.UNWATCHED else _PUT
+                connection.execute(put, (*row, now, body))
+            self._make_room(connection)
+
+    def keep_states(self, records: Iterable[Record]) -> None:
+        """Remember resume states that the database already has, for a start while it is away.
+
+        Raises:
+            StoreUnavailable: the file cannot be written.
+        """
+        with self._transaction(durable=False) as connection:
+            rows = ((r.source, r.sequence, json.dumps(r.values["resume"])) for r in records)
+            connection.executemany(_PUT_STATE, rows)
+
+    def oldest(self, limit: int, after: int) -> list[Record]:
+        """About ``limit`` records above sequence ``after``, in the order in which they must be replayed.
+
+        Checkpoints are not torn: a source's resume state never comes before a row that is older.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        query = (
+            "SELECT kind, source, key, sequence, window_start, body FROM records WHERE sequence > ? AND "
+            "sequence <= coalesce((SELECT sequence FROM records WHERE sequence > ? ORDER BY sequence "
+            "LIMIT 1 OFFSET ?), 9223372036854775807) ORDER BY sequence"
+        )
+        with self._transaction(durable=False) as connection:
+            return [_record(row) for row in connection.execute(query, (after, after, limit))]
+
+    def remove_up_to(self, sequence: int) -> None:
+        """Forget records that the database has now; their resume states are kept as :meth:`keep_states` does.
+
+        Raises:
+            StoreUnavailable: the file cannot be written.
+        """
+        with self._transaction(durable=False) as connection:
+            connection.execute(_DELIVERED_STATES, (sequence,))
+            connection.execute("DELETE FROM records WHERE sequence <= ?", (sequence,))
+        self._shrink()
+
+    def waiting(self, after: int) -> tuple[int, float | None]:
+        """How many records above sequence ``after`` there are, and when the oldest was spooled (UTC epoch).
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        query = "SELECT count(*), min(spooled_at) FROM records WHERE sequence > ?"
+        with self._transaction(durable=False) as connection:
+            count, since = connection.execute(query, (after,)).fetchone()
+            return int(count), since
+
+    def states(self) -> dict[str, tuple[int, dict[str, Any]]]:
+        """By source: sequence and resume state of its newest checkpoint, spooled or already stored.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with self._transaction(durable=False) as connection:
+            kept = connection.execute("SELECT source, sequence, body FROM states").fetchall()
+            waiting = connection.execute(
+                "SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind = 'resume'"
+            ).fetchall()
+        newest: dict[str, tuple[int, dict[str, Any]]] = {}
+        for source, sequence, body in [*kept, *waiting]:
+            if sequence >= newest.get(source, (0, {}))[0]:
+                newest[source] = (sequence, json.loads(body))
+        return newest
+
+    def close(self) -> None:
+        """Let go of the file for good; later uses raise :class:`StoreUnavailable`."""
+        with self._lock:
+            self._closed = True
+            self._let_go()
+
+    # -- the file -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                connection = self._open()
+                # NORMAL survives a kill, FULL a power cut too.
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError) as error:
+                self._let_go()  # rolls back
+                raise StoreUnavailable(f"spool {self.path}: {error}") from error
+            except BaseException:
+                self._let_go()
+                raise
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.OperationalError("it has been closed")
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._connection = self._connect()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise  # full, locked, read-only: not damaged
+                aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+                self.path.rename(aside)
+                log.error("spool: %s is damaged (%s); it is now %s", self.path, error, aside)
+                self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        try:
+            # Exclusive: two programs on one spool would each replay the other's rows.
+            for pragma in ("auto_vacuum = INCREMENTAL", "locking_mode = EXCLUSIVE", "journal_mode = WAL"):
+                connection.execute(f"PRAGMA {pragma}")
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found not in {0, _FORMAT}:
+                raise sqlite3.OperationalError(f"its format is {found}, this program knows {_FORMAT}")
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        """Drop the oldest windows until the file's used pages fit; call inside a transaction."""
+        while self._used_bytes(connection) > self._max_bytes:
+            gone = connection.execute(
+                "DELETE FROM records WHERE key IN (SELECT key FROM records "
+                "WHERE kind NOT IN ('resume', 'status') ORDER BY window_start LIMIT ?)",
+                (_DROP_AT_ONCE,),
+            ).rowcount
+            if not gone:
+                return
+            if not self.dropped_rows:
+                log.error("spool: %s is full; the oldest windows are dropped", self.path)
+            self.dropped_rows += gone
+
+    def _used_bytes(self, connection: sqlite3.Connection) -> int:
+        return self._bytes_of(connection, "page_count") - self._bytes_of(connection, "freelist_count")
+
+    def _bytes_of(self, connection: sqlite3.Connection, pages: str) -> int:
+        names = (pages, "page_size")
+        count, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        return int(count * size)
+
+    def _shrink(self) -> None:
+        """Give the disk back what an outage took."""
+        with self._lock:
+            try:
+                connection = self._open()
+                if self._bytes_of(connection, "freelist_count") > _MEBIBYTE:
+                    # As a script: execute() steps once and so frees a single page.
+                    connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                log.warning("spool: %s keeps its size: %s", self.path, error)
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    kind, source, key, sequence, window_start, body = row
+    values: Mapping[str, Any] = json.loads(body)
+    return Record(Kind(kind), source, key, sequence, window_start, values)

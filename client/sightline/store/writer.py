@@ -1,0 +1,217 @@
+"""The one way to the database: a thread that merges what comes, writes, spools and replays."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.base.redact import redact
+from sightline.entities import CameraStatus, Checkpoint, SourceWindow
+from sightline.store.database import Store
+from sightline.store.delivery import Delivery
+from sightline.store.kinds import Record, merge, records_of, status_record, unwatched_records
+from sightline.store.spool import Spool
+
+log = logging.getLogger(__name__)
+
+FLUSH_EVERY_S = 0.5
+MAX_PENDING = 100_000  # records in memory when neither database nor spool takes them
+RETRY_S = (0.5, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WriterHealth:
+    """How writing goes, for /healthz and the metrics."""
+
+    state: str  # ok, spooling (database away), memory (spool away too), refused (schema), stopped
+    alarm: bool  # somebody must act: the spool cannot be written, or the schema is refused
+    pending_records: int  # in memory
+    spooled_records: int  # on disk, waiting for the database
+    oldest_age_s: float  # of what waits; 0 when nothing does
+    dropped_records: int  # results lost because spool or memory was full
+    rejected_rows: int  # rows that the database will never take
+    written_records: int
+    failures: int  # attempts on the database that failed
+    last_success_time: float | None  # UTC epoch seconds
+    write_s: float  # seconds that the last batch took in the database
+    last_error: str  # without credentials; empty when all is well
+
+
+class Writer:
+    """Takes results from the supervisor and brings them into the database, whatever happens to it.
+
+    ``put``, ``put_status``, ``mark_unwatched`` and ``health`` may be called from any thread and never wait
+    for a disk or a server. The writer's own thread does the rest, and owns database and spool.
+
+    Making it opens spool and database (which may be away) and starts the thread; :meth:`close` ends it.
+
+    Args:
+        store_url: the database.
+        spool_path: file that keeps results while the database is away.
+        max_bytes: bound of that file.
+        flush_every_s: results of this long are written together.
+        retry_s: first and longest wait before the database is tried again, seconds.
+        max_pending: bound of the memory used when the spool cannot be written either, records.
+
+    Raises:
+        SchemaError: the database is not one this program can use.
+        StoreError: the URL is of no known kind.
+    """
+
+    def __init__(
+        self,
+        store_url: str,
+        spool_path: Path,
+        max_bytes: int,
+        *,
+        flush_every_s: float = FLUSH_EVERY_S,
+        retry_s: tuple[float, float] = RETRY_S,
+        max_pending: int = MAX_PENDING,
+    ) -> None:
+        self._store = Store(store_url)
+        self._spool = Spool(spool_path, max_bytes)
+        self._delivery = Delivery(self._store, self._spool, retry_s)
+        self._flush_every_s = flush_every_s
+        self._max_pending = max_pending
+        self._stop = threading.Event()
+        self._lock = threading.Lock()  # guards the six below
+        self._pending: dict[str, Record] = {}
+        self._pending_since: float | None = None
+        self._in_hand: dict[str, Record] = {}  # taken by the thread, in neither database nor spool yet
+        self._dropped = 0
+        self._crash = ""  # what the thread last failed with
+        self._closed = False
+        try:
+            found = self._delivery.open()
+        except BaseException:
+            self._spool.close()
+            raise
+        self._resume = {source: resume for source, (_, resume) in found.items() if resume}
+        self._sequence = max((sequence for sequence, _ in found.values()), default=0)
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    # -- the supervisor's side ------------------------------------------------------------------------
+
+    def resume_states(self) -> dict[str, dict[str, Any]]:
+        """By source, what its worker resumes from: the newest that spool and database knew at the start."""
+        return dict(self._resume)
+
+    def put(self, checkpoint: Checkpoint) -> None:
+        """Take a worker's rows and resume state."""
+        self._take(lambda sequence: records_of(checkpoint, sequence))
+
+    def put_status(self, status: CameraStatus) -> None:
+        """Take a camera's live status."""
+        self._take(lambda sequence: [status_record(status, sequence)])
+
+    def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
+        """Take windows of which nothing was watched (a dead worker's); they never replace a row."""
+        self._take(lambda sequence: unwatched_records(windows, sequence))
+
+    def health(self) -> WriterHealth:
+        """How writing goes."""
+        delivery = self._delivery
+        with self._lock:
+            pending = len(self._pending) + len(self._in_hand)
+            dropped = self._dropped + self._spool.dropped_rows
+            since = [t for t in (self._pending_since, delivery.waiting_since) if t is not None]
+        return WriterHealth(
+            state=self._state(),
+            alarm=bool(delivery.spool_error) or delivery.refused,
+            pending_records=pending,
+            spooled_records=delivery.waiting,
+            oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
+            dropped_records=dropped,
+            rejected_rows=self._store.rejected_rows,
+            written_records=delivery.written,
+            failures=delivery.failures,
+            last_success_time=delivery.last_success_time,
+            write_s=delivery.write_s,
+            last_error=delivery.store_error or delivery.spool_error or self._crash,
+        )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Flush within the time given; what is left then stays in the spool for the next start."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            left = self._in_hand
+            merge(left, self._pending.values())
+            self._pending, self._in_hand = {}, {}
+        if self._thread.is_alive():
+            # It waits for the database and finds itself closed when that returns, so the spool is ours.
+            log.warning("database: no answer after %.1f s at the end; the rest is spooled", timeout_s)
+        else:
+            self._store.close()
+        if left and not self._delivery.to_spool(list(left.values())):
+            log.error("database: %d results are lost: %s", len(left), self._delivery.spool_error)
+        self._spool.close()
+
+    def _state(self) -> str:
+        if self._closed:
+            return "stopped"
+        delivery = self._delivery
+        if delivery.refused:
+            return "refused"
+        if delivery.store_error and delivery.spool_error:
+            return "memory"
+        return "spooling" if delivery.store_error or delivery.waiting else "ok"
+
+    def _take(self, make: Callable[[int], Iterable[Record]]) -> None:
+        with self._lock:
+            self._sequence = max(self._sequence + 1, time.time_ns() // 1000)
+            merge(self._pending, make(self._sequence))
+            self._pending_since = self._pending_since or time.time()
+            self._bound_pending()
+
+    def _bound_pending(self) -> None:
+        """Drop the oldest windows; call with the lock held."""
+        over = len(self._pending) - self._max_pending
+        if over <= 0:
+            return
+        windows = sorted(self._pending.values(), key=lambda record: record.window_start)
+        # A tenth at once, so that this is not done for every record that comes.
+        for record in windows[: over + self._max_pending // 10]:
+            if record.window_start != float("inf"):
+                del self._pending[record.key]
+                self._dropped += 1
+
+    # -- the thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            stopping = self._stop.wait(self._flush_every_s)
+            if stopping:
+                self._delivery.try_now()
+            self._step()
+            while self._delivery.is_replaying and not self._stop.is_set():
+                self._step()
+
+    def _step(self) -> None:
+        with self._lock:
+            self._in_hand, self._pending = self._pending, {}
+            batch = list(self._in_hand.values())
+        taken = False
+        try:
+            taken = self._delivery.deliver(batch)
+        except Exception as error:
+            log.exception("writer: a batch failed; it is tried again")
+            self._crash = redact(error)
+        with self._lock:
+            if not taken:
+                merge(self._in_hand, self._pending.values())
+                self._pending = self._in_hand
+                self._bound_pending()
+            elif not self._pending:
+                self._pending_since = None
+            self._in_hand = {}

@@ -1,0 +1,1 @@
+"""All cameras, and the outside world."""

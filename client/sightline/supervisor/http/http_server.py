@@ -1,0 +1,125 @@
+"""The supervisor's HTTP port: health, readiness, status and metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sightline.config.loader import HttpOptions
+from sightline.entities import CameraState
+from sightline.errors import ServerError
+from sightline.store.writer import WriterHealth
+from sightline.supervisor.http import prometheus
+from sightline.supervisor.supervisor import Supervisor
+
+#: The supervisor's main loop beats five times a second; starting or stopping a camera may take seconds.
+BEAT_LIMIT_S = 30.0
+
+
+class HttpServer:
+    """Serves one supervisor from a thread of its own; reads, never writes."""
+
+    def __init__(
+        self,
+        options: HttpOptions,
+        supervisor: Supervisor,
+        writer_health: Callable[[], WriterHealth],
+        canary: Callable[[], Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Bind the port.
+
+        Raises:
+            ServerError: the port is taken or the address is not ours.
+        """
+        self._supervisor = supervisor
+        self._writer_health = writer_health
+        self._canary = canary or _no_canary
+        self._socket = _bind(options)
+        routes = [
+            Route(path, handler)
+            for path, handler in (
+                ("/healthz", self._healthz),
+                ("/readyz", self._readyz),
+                ("/status", self._status),
+                ("/metrics", self._metrics),
+            )
+        ]
+        config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Start serving."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and wait."""
+        self._server.should_exit = True
+        self._thread.join(timeout=5.0)
+        self._socket.close()
+
+    def _healthz(self, _: Request) -> Response:
+        health = self._writer_health()
+        problems = []
+        if time.monotonic() - self._supervisor.beat_s > BEAT_LIMIT_S:
+            problems.append("the supervisor's main loop stands still")
+        if health.state != "ok":
+            problems.append(f"results do not reach the database ({health.state}): {health.last_error}")
+        body = {"ok": not problems, "problems": problems, "writer": dataclasses.asdict(health)}
+        return JSONResponse(body, status_code=503 if problems else 200)
+
+    def _readyz(self, _: Request) -> Response:
+        waiting = {
+            status.source: status.detector_message or status.state
+            for status in self._supervisor.statuses()
+            if status.detector_message or status.state is CameraState.STARTING
+        }
+        return JSONResponse({"ready": not waiting, "waiting": waiting}, status_code=503 if waiting else 200)
+
+    def _status(self, _: Request) -> Response:
+        cameras = [dataclasses.asdict(status) for status in self._supervisor.statuses()]
+        writer = dataclasses.asdict(self._writer_health())
+        return JSONResponse({"cameras": cameras, "writer": writer, "canary": self._canary()})
+
+    def _metrics(self, _: Request) -> Response:
+        page = prometheus.render(
+            self._supervisor, self._writer_health(), prometheus.canary_figures(self._canary())
+        )
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _no_canary() -> None:
+    return None
+
+
+def _bind(options: HttpOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((options.host, options.port))
+        server.listen(64)
+    except OSError as error:
+        server.close()
+        raise ServerError(
+            f"cannot listen on {options.host}:{options.port} ({error.strerror}); set http.port to a free port"
+        ) from error
+    return server

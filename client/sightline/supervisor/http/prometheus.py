@@ -1,0 +1,198 @@
+"""``/metrics`` in Prometheus' conventions, made from the newest reports at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from sightline.base.stats import BOUNDS_S, HistogramSnapshot
+from sightline.camera.messages import Report
+from sightline.entities import CameraState, CameraStatus
+from sightline.store.writer import WriterHealth
+
+_EVERY = 4  # every fourth bound: neighbours differ by two, 21 buckets a histogram
+
+_COUNTERS = (
+    ("frames", "frames_total", "Frames detected and tracked."),
+    ("dropped_frames", "dropped_total", "Frames that were due but got no detections."),
+    ("gate_skipped_frames", "gate_skipped_total", "Frames left out by the FPS gate, on purpose."),
+    ("decode_errors", "decode_errors_total", "Packets that could not be decoded."),
+    ("reconnects", "reconnects_total", "Times the stream had to be opened again."),
+)
+_GAUGES = (
+    ("fps", "fps", "Frames tracked a second, over the last seconds."),
+    ("queue_depth", "queue_depth", "Frames waiting between decoder and detector."),
+    ("window_coverage", "coverage", "Share of the open window watched so far."),
+)
+
+
+_DRIFT = (
+    ("boxes_per_frame", "Boxes a frame in this hour, of those that may start a track."),
+    ("weak_share", "Share of this hour's boxes that score too low to start a track."),
+    ("luma", "Mean luma of this hour's pictures, 16 (black) to 235 (white)."),
+    ("sharpness", "Steps between neighbouring points by the spread of luma, mean of this hour."),
+    ("samples_kept", "Sampled pictures written since the worker started."),
+    ("samples_lost", "Chosen frames that could not be kept, or must not be, since the worker started."),
+)
+
+
+CANARY_HELP = "Of the canary's last passes, against their truth; docs/selftest.md says what it is."
+
+
+class View(Protocol):
+    """What the supervisor shows."""
+
+    def statuses(self) -> list[CameraStatus]:
+        """Newest status of each camera."""
+
+    def reports(self) -> dict[str, Report]:
+        """Newest report of each camera."""
+
+    def restarts(self) -> dict[str, int]:
+        """Worker restarts of each camera."""
+
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+
+class _SightlineCollector(Collector):
+    def __init__(self, view: View, health: WriterHealth, canary: Mapping[str, float]) -> None:
+        self._view = view
+        self._health = health
+        self._canary = canary
+
+    def collect(self) -> Iterator[Family]:
+        statuses = self._view.statuses()
+        yield from _camera_values(statuses)
+        yield _states(statuses)
+        restarts = CounterMetricFamily("sightline_worker_restarts", "Worker restarts.", labels=["camera"])
+        for name, count in self._view.restarts().items():
+            restarts.add_metric([name], count)
+        yield restarts
+        reports = self._view.reports()
+        yield _stages(reports)
+        yield _events(reports)
+        yield from _drift(reports)
+        yield _shadow(reports)
+        yield from _writer(self._health)
+        for name, value in self._canary.items():
+            yield GaugeMetricFamily(f"sightline_canary_{name}", CANARY_HELP, value=value)
+
+
+def render(view: View, health: WriterHealth, canary: Mapping[str, float] | None = None) -> bytes:
+    """The whole page, in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_SightlineCollector(view, health, canary or {}))
+    return generate_latest(registry)
+
+
+def canary_figures(newest: Mapping[str, Any] | None) -> dict[str, float]:
+    """The numbers of the canary's newest judgement."""
+    if newest is None:
+        return {}
+    found = {name: float(value) for name, value in newest["figures"].items() if value is not None}
+    return found | {"passes": float(newest["passes"]), "judged_timestamp_seconds": newest["judged_time"]}
+
+
+def _camera_values(statuses: Sequence[CameraStatus]) -> Iterator[Family]:
+    for name, field, text in _COUNTERS:
+        counter = CounterMetricFamily(f"sightline_{name}", text, labels=["camera"])
+        for status in statuses:
+            counter.add_metric([status.source], float(getattr(status, field)))
+        yield counter
+    for name, field, text in _GAUGES:
+        gauge = GaugeMetricFamily(f"sightline_{name}", text, labels=["camera"])
+        for status in statuses:
+            gauge.add_metric([status.source], float(getattr(status, field)))
+        yield gauge
+    last = GaugeMetricFamily(
+        "sightline_last_frame_timestamp_seconds",
+        "Capture time of the newest tracked frame.",
+        labels=["camera"],
+    )
+    for status in statuses:
+        if status.last_frame_time is not None:
+            last.add_metric([status.source], status.last_frame_time)
+    yield last
+
+
+def _states(statuses: Sequence[CameraStatus]) -> Family:
+    family = GaugeMetricFamily(
+        "sightline_camera_state", "1 for the state it is in.", labels=["camera", "state"]
+    )
+    for status in statuses:
+        for state in CameraState:
+            family.add_metric([status.source, state], float(status.state is state))
+    return family
+
+
+def _stages(reports: dict[str, Report]) -> Family:
+    family = HistogramMetricFamily(
+        "sightline_stage_seconds",
+        "Time of a frame in each stage; total is arrival to tracked.",
+        labels=["camera", "stage"],
+    )
+    for name, report in reports.items():
+        for stage, snapshot in report.histograms.items():
+            family.add_metric([name, stage], buckets=_buckets(snapshot), sum_value=snapshot.total_s)
+    return family
+
+
+def _events(reports: dict[str, Report]) -> Family:
+    family = CounterMetricFamily(
+        "sightline_events", "Events that rules made.", labels=["camera", "kind", "place"]
+    )
+    for name, report in reports.items():
+        for (kind, place), count in report.events_total.items():
+            family.add_metric([name, kind, place], float(count))
+    return family
+
+
+def _drift(reports: dict[str, Report]) -> Iterator[Family]:
+    for name, text in _DRIFT:
+        family = GaugeMetricFamily(f"sightline_drift_{name}", text, labels=["camera"])
+        for camera, report in reports.items():
+            if name in report.drift:
+                family.add_metric([camera], report.drift[name])
+        yield family
+
+
+def _shadow(reports: dict[str, Report]) -> Family:
+    text = "Frames of the stretches chosen for a shadow model: mirrored to it, or dropped."
+    family = CounterMetricFamily("sightline_shadow_frames", text, labels=["camera", "fate"])
+    for name, report in reports.items():
+        for fate, count in report.shadow.items():
+            family.add_metric([name, fate], float(count))
+    return family
+
+
+def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:
+    found, seen = [], 0
+    for index, (bound, count) in enumerate(zip(BOUNDS_S, snapshot.counts, strict=False)):
+        seen += count
+        if index % _EVERY == 0:
+            found.append((f"{bound:g}", float(seen)))
+    return [*found, ("+Inf", float(snapshot.count))]
+
+
+def _writer(health: WriterHealth) -> Iterator[Family]:
+    for name, value, text in (
+        ("writer_up", float(health.state == "ok"), "1 while results reach the database."),
+        ("writer_alarm", float(health.alarm), "1 when results are lost, or soon will be."),
+        ("writer_pending_records", health.pending_records, "Records in memory, waiting for the database."),
+        ("writer_spooled_records", health.spooled_records, "Records on disk while the database is away."),
+        ("writer_oldest_seconds", health.oldest_age_s, "Age of the oldest record that waits."),
+        ("writer_batch_seconds", health.write_s, "Time of the last batch in the database."),
+    ):
+        yield GaugeMetricFamily(f"sightline_{name}", text, value=value)
+    for name, value, text in (
+        ("writer_written_records", health.written_records, "Records written to the database."),
+        ("writer_failures", health.failures, "Attempts to write that failed."),
+        ("writer_dropped_records", health.dropped_records, "Results lost because spool or memory was full."),
+        ("writer_rejected_records", health.rejected_rows, "Records that the database will never take."),
+    ):
+        yield CounterMetricFamily(f"sightline_{name}", text, value=value)

@@ -1,0 +1,1 @@
+"""From a URL to frames: the only room of the live path that imports PyAV."""

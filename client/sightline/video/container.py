@@ -1,0 +1,208 @@
+"""The boundary to FFmpeg's input side: opening safely, errors in our words, what packets tell.
+
+What a camera may make FFmpeg do is bounded here: protocols, formats, probing, time and picture size.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+import struct
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import av
+from av.codec.context import ThreadType
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from sightline.base.redact import redact
+from sightline.config.loader import Camera, RtspTransport
+from sightline.errors import (
+    SourceEnded,
+    SourceError,
+    SourceNotFound,
+    SourceStalled,
+    SourceUnauthorized,
+    SourceUnreachable,
+    SourceUnusable,
+)
+
+MAX_SIDE_PX = 8192  # a larger picture is an attack or a mistake
+MAX_PIXELS = MAX_SIDE_PX**2
+PROBE_BYTES = 2_000_000
+PROBE_S = 1.0
+#: No playlists, no concatenations: a file may not name other files.
+_FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,ivf,mjpeg,asf,ogg,mxf"
+_HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,tcp,udp",
+    "rtsps": "rtsp,rtsps,rtp,tcp,tls",
+    "http": "http,tcp",
+    "https": "https,tls,tcp",
+    "file": "file",
+}
+#: Text in a stream may be any bytes. PyAV 19 takes them as they are and has no such argument.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_UNAUTHORIZED = (av.HTTPUnauthorizedError, av.HTTPForbiddenError)
+_NOT_FOUND = (av.HTTPNotFoundError, av.FileNotFoundError, av.IsADirectoryError)
+#: Every other errno, EIO of a name that does not resolve among them, and every other answer of the server.
+_UNREACHABLE = (av.HTTPClientError, av.HTTPServerError, av.EOFError, OSError)
+
+
+def is_file(url: str) -> bool:
+    """Whether ``url`` is a path or a ``file://`` URL."""
+    return _scheme(url) == "file"
+
+
+def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputContainer:
+    """Open a camera's stream; later reads end after ``stall_timeout_s``.
+
+    Connecting and looking into the stream take at most ``open_timeout_s`` each.
+
+    Raises:
+        SourceError: the kind says why; the text holds no credentials.
+    """
+    url = camera.source_url
+    started_s = time.monotonic()
+    try:
+        container: InputContainer = av.open(
+            _path(url) if is_file(url) else url,
+            options=_options(camera),
+            timeout=(camera.open_timeout_s, camera.stall_timeout_s),
+            hwaccel=accelerator,
+            **_METADATA,
+        )
+        return container
+    except av.FFmpegError as error:
+        timed_out = time.monotonic() - started_s >= camera.open_timeout_s
+        raise open_error(error, camera, timed_out=timed_out) from error
+    except (ValueError, RuntimeError) as error:  # PyAV's own checks
+        raise SourceUnusable(redact(f"cannot be opened: {error}")) from error
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The first video stream that something here decodes.
+
+    Raises:
+        SourceUnusable: there is none.
+    """
+    if not container.streams.video:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise SourceUnusable(f"the stream has no video (found: {kinds})")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise SourceUnusable("no decoder here for the stream's video codec")
+    check_size(stream.width, stream.height)
+    return stream
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse pictures that only an attack or a mistake could ask for.
+
+    Raises:
+        SourceUnusable: a side is longer than :data:`MAX_SIDE_PX`.
+    """
+    if max(width, height) > MAX_SIDE_PX:
+        raise SourceUnusable(f"a picture of {width}x{height} is larger than {MAX_SIDE_PX} pixels a side")
+
+
+def prepare_decoder(stream: VideoStream, camera: Camera) -> None:
+    """Set the decoder up: one thread (more would delay frames and cost memory), and the camera's options."""
+    context = stream.codec_context
+    context.thread_count = 1
+    context.thread_type = ThreadType.NONE
+    context.copy_opaque = True  # what a packet carries comes out with its frame, reordered with it
+    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
+    if camera.skip_non_reference:
+        context.skip_frame = "NONREF"
+    try:
+        context.open(strict=False)
+    except av.FFmpegError as error:
+        raise SourceUnusable(f"the decoder {context.name} does not start ({_scrubbed(error)})") from error
+
+
+def camera_time(packet: Packet[VideoStream]) -> float | None:
+    """UTC epoch seconds of a packet on the camera's clock, when a sender report has told it."""
+    if not packet.has_sidedata("prft"):
+        return None
+    # AVProducerReferenceTime: int64 microseconds since the epoch, int flags.
+    return float(struct.unpack_from("q", bytes(packet.get_sidedata("prft")))[0]) / 1e6
+
+
+def open_error(error: av.FFmpegError, camera: Camera, *, timed_out: bool = False) -> SourceError:
+    """What kept a stream from opening, in our words."""
+    reason = _scrubbed(error)
+    if isinstance(error, _UNAUTHORIZED):
+        return SourceUnauthorized(f"the camera refused the credentials ({reason})")
+    if isinstance(error, _NOT_FOUND):
+        return SourceNotFound(f"there is nothing at this path ({reason})")
+    if timed_out or isinstance(error, av.ExitError):
+        return SourceUnreachable(f"no stream within {camera.open_timeout_s:g} s")
+    if isinstance(error, _UNREACHABLE):
+        return SourceUnreachable(f"cannot connect ({reason})")
+    if isinstance(error, av.InvalidDataError) and not is_file(camera.source_url):
+        return SourceUnreachable("connected, but the answer is not that of a camera")
+    return SourceUnusable(f"cannot be opened ({reason})")
+
+
+def read_error(error: av.FFmpegError, stall_timeout_s: float) -> SourceError:
+    """What ended a stream that had been open, in our words."""
+    reason = _scrubbed(error)
+    if isinstance(error, av.ExitError | av.TimeoutError):
+        return SourceStalled(f"nothing came for {stall_timeout_s:g} s")
+    return SourceEnded(f"the stream broke off ({reason})")
+
+
+def _scrubbed(error: av.FFmpegError) -> str:
+    """The error's own words, once its file name, which is the URL with the password, is out of it.
+
+    The error stays behind as the cause of ours, and a traceback prints causes.
+    """
+    error.args = (error.errno, redact(error.strerror))
+    if error.errno == errno.EIO:  # what FFmpeg gives when a name does not resolve
+        return "input/output error; is the host's name right?"
+    return redact(error.strerror or type(error).__name__)
+
+
+def _scheme(url: str) -> str:
+    scheme = urlsplit(url).scheme.lower()
+    return scheme if scheme in _PROTOCOLS else "file"
+
+
+def _path(url: str) -> str:
+    if not url.lower().startswith("file:"):
+        return f"file:{url}"  # so that a name such as "a:b" is no protocol
+    return f"file:{Path(unquote(urlsplit(url).path))}"
+
+
+def _options(camera: Camera) -> dict[str, str]:
+    scheme = _scheme(camera.source_url)
+    options = {
+        "protocol_whitelist": _PROTOCOLS[scheme],
+        "probesize": str(PROBE_BYTES),
+        "analyzeduration": str(int(PROBE_S * 1e6)),
+        "max_pixels": str(MAX_PIXELS),
+    }
+    if scheme in {"rtsp", "rtsps"}:
+        # Frame rates are not guessed from the first frames: time comes from PTS, and joining is faster.
+        options |= {"allowed_media_types": "video", "fpsprobesize": "0"}
+        transport = RtspTransport.TCP if scheme == "rtsps" else camera.rtsp_transport
+        options["rtsp_transport"] = transport.value
+    else:
+        options["format_whitelist"] = _FILE_FORMATS if scheme == "file" else _HTTP_FORMATS
+    if scheme in {"rtsps", "https"}:
+        options |= _tls_options(camera)
+    return options
+
+
+def _tls_options(camera: Camera) -> dict[str, str]:
+    authorities = str(camera.tls_ca_file) if camera.tls_ca_file else ssl.get_default_verify_paths().cafile
+    options = {"tls_verify": "1" if camera.verify_tls else "0"}
+    if authorities:
+        options["ca_file"] = authorities
+    return options

@@ -1,0 +1,120 @@
+"""Which decoder a camera's stream gets, and why not a better one.
+
+``hardware_decoder: auto`` takes, of these, the first that works: NVDEC whose pictures stay on the GPU, NVDEC
+whose pictures are copied to the host, the CPU.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import av
+from av.codec import CodecContext
+from av.codec.hwaccel import HWAccel, hwdevices_available
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from sightline.base.cuda import has_gpu
+from sightline.config.loader import Camera
+from sightline.entities import Picture
+from sightline.errors import SharedMemoryError
+from sightline.video.device_picture import FORMATS, Arrays, CudaPicture, CupyArrays, DeviceScaler
+from sightline.video.picture import YuvPicture
+
+log = logging.getLogger(__name__)
+
+AUTO, CUDA, CPU = "auto", "cuda", "cpu"
+#: Formats that hardware decoders give, on their device or copied from it; those of the CPU are planar.
+_BY_HARDWARE = FORMATS | {CUDA}
+#: FFmpeg's decoder joins the CUDA context of the thread, which CuPy has made. Its own way to share one, the
+#: primary context, it refuses when somebody else made that with other flags, as CuPy and the CUDA runtime do.
+_SAME_CONTEXT = {"primary_ctx": "0", "current_ctx": "1"}
+#: What PyAV raises when a device cannot be opened.
+_REFUSED = (av.FFmpegError, ValueError, NotImplementedError)
+
+
+class Decoders:
+    """A camera's decoder, over all openings of its stream.
+
+    The decode thread calls it. The main thread reads :attr:`used`, and the pictures' scaler.
+
+    Attributes:
+        used: the decoder at work, and after a colon why it is not the one asked for; for the status.
+    """
+
+    def __init__(self, camera: Camera, *, make_arrays: Callable[[], Arrays] = CupyArrays) -> None:
+        self._camera = camera
+        self._make_arrays = make_arrays
+        self._device: DeviceScaler | None = None
+        self._asked = camera.hardware_decoder
+        self._said = ""
+        self.used = CPU
+
+    def accelerator(self) -> HWAccel | None:
+        """What to open the next stream with; None for the CPU."""
+        self.used = CPU
+        if self._asked is None:
+            return None
+        if self._asked == AUTO and not has_gpu():
+            self._say(f"{CPU}: no NVIDIA driver here")
+            return None
+        device = CUDA if self._asked == AUTO else self._asked
+        try:
+            found = _opened(device)
+        except _REFUSED as error:
+            self._say(f"{CPU}: no {device} decoder ({error})")
+            return None
+        self.used = device
+        if device == CUDA and self._can_stay():
+            try:
+                return _opened(device, options=_SAME_CONTEXT, is_hw_owned=True)
+            except _REFUSED as error:
+                self._say(f"{CUDA}: pictures go through the host, {error}")
+        return found
+
+    def picture(self, frame: VideoFrame, scaler: VideoReformatter) -> Picture:
+        """A decoded frame as a picture, where it is.
+
+        Args:
+            frame: as decoded.
+            scaler: the host's, for a frame that is there or must go there.
+        """
+        device = self.used.split(":")[0]
+        if device != CPU and frame.format.name not in _BY_HARDWARE:
+            self._say(f"{CPU}: the {device} decoder does not take this stream")
+        if self._device is not None and frame.format.name == CUDA:
+            if frame.sw_format is not None and frame.sw_format.name in FORMATS:
+                return CudaPicture(frame, scaler, self._device)
+            self._say(f"{CUDA}: pictures go through the host, {frame.sw_format} is not scaled on the GPU")
+        return YuvPicture(frame, scaler)
+
+    def _can_stay(self) -> bool:
+        """Whether pictures can be scaled on the GPU."""
+        if self._device is None:
+            try:
+                self._device = DeviceScaler(self._make_arrays())
+            except SharedMemoryError as error:
+                self._say(f"{CUDA}: pictures go through the host, {error}")
+        return self._device is not None
+
+    def _say(self, used: str) -> None:
+        """Once, not at every opening: a camera may come and go for weeks."""
+        self.used = used
+        if used != self._said:
+            self._said = used
+            level = logging.INFO if self._asked == AUTO and not has_gpu() else logging.WARNING
+            log.log(level, "camera %s: decoder %s", self._camera.name, used)
+
+
+def _opened(device: str, **arguments: Any) -> HWAccel:
+    """What opens ``device`` for a stream; it has been opened once by it.
+
+    Raises:
+        ValueError, av.FFmpegError, NotImplementedError: it cannot be opened so.
+    """
+    if device not in hwdevices_available():
+        raise ValueError(f"known here: {', '.join(hwdevices_available())}")
+    CodecContext.create("h264", "r", HWAccel(device, **arguments))
+    return HWAccel(device, allow_software_fallback=True, **arguments)

@@ -1,0 +1,197 @@
+"""A decoded picture in the memory of an NVIDIA GPU that is scaled there, straight into a slot.
+
+The arithmetic is written once, in array code: on a GPU CuPy runs it, in the tests numpy does. Scaling is two
+matrix products, one for the rows and one for the columns, whose matrices hold how much of each source pixel
+falls into each target pixel (area averaging, as the host's scaler does it): two products on a GPU take less
+time than a launch for every tap. The only copy between GPU and host is that of the commands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from sightline.entities import F32, U8
+from sightline.errors import SharedMemoryError
+from sightline.video.picture import YuvPicture
+
+#: How the planes of a frame on the GPU may lie: luma, then interleaved chroma, of 8 bits or of 16.
+FORMATS = frozenset({"nv12", "p010le", "p016le"})
+_MOST_SIZES = 16  # matrices kept: a camera has two lengths in luma and two in chroma
+
+
+class Arrays(Protocol):
+    """An array module, and how its arrays meet memory that others own."""
+
+    module: Any  # numpy, or what is called like it
+    real: Any  # the type to compute in
+
+    def plane(self, plane: Any) -> Any:
+        """A plane of a frame, by DLPack, as an array in the same memory."""
+
+    def at(self, address: int, byte_size: int, device: int) -> Any:
+        """Memory that somebody else owns as uint8 [byte_size]."""
+
+    def to_host(self, array: Any) -> U8:
+        """A copy in the host's memory."""
+
+    def wait(self) -> None:
+        """Return when everything asked for is done."""
+
+
+class CupyArrays:
+    """Arrays on a GPU; all work is on its default stream, where FFmpeg's decoder is, too."""
+
+    def __init__(self) -> None:
+        """Import CuPy and try it.
+
+        Raises:
+            SharedMemoryError: it is not installed, or does not run here.
+        """
+        try:
+            import cupy  # noqa: PLC0415  needs the extra `nvdec`
+
+            probe = cupy.ones((2, 2), cupy.float16)
+            (probe @ probe).get()  # finds the compiler and the library of matrix products, or fails here
+        except Exception as error:  # CuPy raises many types: no library, no driver, no compiler
+            raise SharedMemoryError(f"CuPy cannot be used: {error}") from error
+        self.module = cupy
+        self.real = cupy.float16  # tensor cores; sums are kept in float32, so a grey level stays one
+
+    def plane(self, plane: Any) -> Any:
+        """A plane of a frame as an array in the same memory."""
+        return self.module.from_dlpack(_OnDefaultStream(plane))
+
+    def at(self, address: int, byte_size: int, device: int) -> Any:
+        """Memory that somebody else owns as uint8 [byte_size]."""
+        cuda = self.module.cuda
+        memory = cuda.MemoryPointer(cuda.UnownedMemory(address, byte_size, None, device), 0)
+        return self.module.ndarray((byte_size,), self.module.uint8, memory)
+
+    def to_host(self, array: Any) -> U8:
+        """A copy in the host's memory."""
+        copied: U8 = self.module.asnumpy(array)
+        return copied
+
+    def wait(self) -> None:
+        """Return when everything asked for is done."""
+        self.module.cuda.Stream.null.synchronize()
+
+
+class _OnDefaultStream:
+    """A plane whose consumer works on the default stream: PyAV exports no other."""
+
+    def __init__(self, plane: Any) -> None:
+        self._plane = plane
+
+    def __dlpack_device__(self) -> Any:
+        return self._plane.__dlpack_device__()
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._plane.__dlpack__()
+
+
+class DeviceScaler:
+    """Scales the planes of a source's pictures; keeps the matrices of the last sizes. Main thread only."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self._weights: OrderedDict[tuple[int, int], Any] = OrderedDict()
+
+    def write(self, planes: tuple[Any, Any], out: Any, rows: int, width: int, *, full_range: bool) -> None:
+        """Scale a picture and write it as I420, limited range.
+
+        Args:
+            planes: luma uint8 or uint16 [h, w], chroma [h/2, w/2, 2]; of 16 bits the high ones count.
+            out: uint8 [rows · width], on the same device.
+            rows: 3/2·height of what is written.
+            width: of what is written.
+            full_range: the source's luma and chroma use all values.
+        """
+        luma, chroma = planes
+        height = rows * 2 // 3
+        half = (height // 2, width // 2)
+        ends = height * width, height * width * 5 // 4, rows * width
+        out[: ends[0]] = self._scale(luma, (height, width), (219 / 255, 16.0) if full_range else None)
+        stretch = (224 / 255, 128 - 128 * 224 / 255) if full_range else None
+        out[ends[0] : ends[1]] = self._scale(chroma[..., 0], half, stretch)
+        out[ends[1] : ends[2]] = self._scale(chroma[..., 1], half, stretch)
+
+    def _scale(self, plane: Any, size: tuple[int, int], stretch: tuple[float, float] | None) -> Any:
+        """One plane as uint8 [height · width]; ``stretch``: a factor and what is added, in 8-bit levels."""
+        module, real = self.arrays.module, self.arrays.real
+        if plane.dtype.itemsize == 2:
+            plane = plane.astype(module.float32) * np.float32(1 / 256)
+        values = plane.astype(real)
+        if plane.shape != size:
+            values = self._matrix(plane.shape[0], size[0]) @ values @ self._matrix(plane.shape[1], size[1]).T
+        values = values.astype(module.float32)
+        if stretch is not None:
+            values = values * np.float32(stretch[0]) + np.float32(stretch[1])
+        return module.clip(module.rint(values), 0, 255).astype(module.uint8).reshape(-1)
+
+    def _matrix(self, source: int, target: int) -> Any:
+        found = self._weights.get((source, target))
+        if found is None:
+            while len(self._weights) >= _MOST_SIZES:
+                self._weights.popitem(last=False)
+            found = self.arrays.module.asarray(area_weights(source, target), self.arrays.real)
+            self._weights[source, target] = found
+        return found
+
+
+class CudaPicture(YuvPicture):
+    """One decoded frame on a GPU; a :class:`sightline.base.cuda.DevicePicture`.
+
+    The decode thread makes it, the main thread writes it. What is to be seen of it is copied to the host.
+    """
+
+    __slots__ = ("_device",)
+
+    def __init__(self, frame: VideoFrame, scaler: VideoReformatter, device: DeviceScaler) -> None:
+        super().__init__(frame, scaler)
+        self._device = device
+
+    def luma(self) -> U8 | None:
+        """The Y plane as decoded, uint8 [height, width], a copy; None when it is not of 8 bits."""
+        plane = self._device.arrays.plane(self._frame.planes[0])
+        return self._device.arrays.to_host(plane) if plane.dtype.itemsize == 1 else None
+
+    def write_device(self, address: int, rows: int, width: int, device: int) -> None:
+        """Scale into a slot on the GPU; returns when it is there, for the server too."""
+        self._write(self._device.arrays.at(address, rows * width, device), rows, width)
+
+    def write_i420(self, out: U8) -> None:
+        """Scale on the GPU and fetch the result: for slots of the host, and pictures for people.
+
+        Args:
+            out: uint8 [3/2·height, width], C-contiguous, both sides even.
+        """
+        arrays = self._device.arrays
+        rows, width = out.shape
+        scaled = arrays.module.empty(rows * width, arrays.module.uint8)
+        self._write(scaled, rows, width)
+        out[:] = arrays.to_host(scaled).reshape(rows, width)
+
+    def _write(self, out: Any, rows: int, width: int) -> None:
+        started = time.perf_counter()
+        arrays = self._device.arrays
+        planes = arrays.plane(self._frame.planes[0]), arrays.plane(self._frame.planes[1])
+        full = self._frame.color_range == ColorRange.JPEG
+        self._device.write(planes, out, rows, width, full_range=full)
+        arrays.wait()
+        self.scale_s = time.perf_counter() - started
+
+
+def area_weights(source: int, target: int) -> F32:
+    """How much of each source pixel falls into each target pixel: float32 [target, source], rows sum to 1."""
+    edges = np.arange(target + 1) * (source / target)
+    starts = np.arange(source)
+    shared = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    weights: F32 = (np.clip(shared, 0, None) * (target / source)).astype(np.float32)
+    return weights

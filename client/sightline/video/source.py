@@ -1,0 +1,289 @@
+"""Frames of one camera: PyAV over RTSP, or a file.
+
+A source runs until it fails, and then raises which way it failed; somebody else opens the next one. It is
+used by one thread, the camera's decode thread. Other threads may read its counters (plain numbers, each
+written by the decode thread alone) and call :meth:`Source.abort`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from sightline.config.loader import Camera
+from sightline.entities import ClockSource, Frame
+from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
+from sightline.video import container as demux
+from sightline.video.clock import CaptureClock, FpsGate, Step, Timeline, UtcClock
+from sightline.video.decoders import Decoders
+
+log = logging.getLogger(__name__)
+
+AWAIT_KEY_S = 10.0  # cameras with intra refresh send no key frame; damage has washed out by then
+STALLS_WITHOUT_PICTURE = 4  # packets come, but for so many stall timeouts no picture: another codec?
+SAY_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """What is known of a packet and rides through the decoder with it."""
+
+    received_s: float
+    camera_time: float | None
+
+
+class Source:
+    """One opening of one camera.
+
+    Args:
+        camera: what to open, and how.
+        clock: our UTC; give the same one to the camera's next source so that time never goes back.
+        realtime: play files at the speed they were recorded at; False: as fast as they are asked for.
+        on_packet: called with every packet of the video, in the decode thread, before it is decoded.
+        decoders: give the same ones to the camera's next source, so that a fallback is said once.
+
+    Attributes:
+        packets: video packets received.
+        decode_errors: packets that could not be decoded, and damaged pictures.
+        gate_skipped: frames decoded and let go by the FPS gate.
+        stray_frames: frames dropped for a missing or backward PTS.
+        receive_s: seconds that the last packet was waited for.
+        decode_s: seconds that the last packet took to decode.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        *,
+        clock: UtcClock | None = None,
+        realtime: bool = True,
+        on_packet: Callable[[Packet[VideoStream]], None] | None = None,
+        decoders: Decoders | None = None,
+    ) -> None:
+        self._camera = camera
+        self._decoders = decoders or Decoders(camera)
+        self._recorded = demux.is_file(camera.source_url)
+        self._paced = realtime and self._recorded
+        self._on_packet = on_packet
+        self._clock = CaptureClock(clock or UtcClock(), max_skew_s=camera.max_clock_skew_s)
+        self._gate = FpsGate(camera.fps)
+        self._scaler = VideoReformatter()
+        self._aborted = threading.Event()
+        self._container: InputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._timeline = Timeline(live=not self._recorded)
+        self._await_key_since_s: float | None = None  # time.monotonic() of the damage
+        self._discontinuity = True
+        self._size = (0, 0)
+        self._index = 0
+        self._play_start_s: float | None = None
+        self._picture_s = 0.0  # time.monotonic() of the last sound picture
+        self._said_s = 0.0
+        self._unsaid_errors = 0
+        self.packets = 0
+        self.decode_errors = 0
+        self.gate_skipped = 0
+        self.stray_frames = 0
+        self.receive_s = 0.0
+        self.decode_s = 0.0
+
+    def open(self) -> None:
+        """Connect, then look into the stream; each takes at most the camera's ``open_timeout_s``.
+
+        A name that does not resolve takes as long as the system's resolver does.
+
+        Raises:
+            SourceError: the kind says why.
+        """
+        container = demux.open_container(self._camera, self._decoders.accelerator())
+        try:
+            self._stream = demux.video_stream(container)
+            demux.prepare_decoder(self._stream, self._camera)
+        except BaseException:
+            container.close()
+            raise
+        self._container = container
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that are due, until the stream fails.
+
+        Raises:
+            SourceError: the kind says how it ended; the end of a file is SourceEnded.
+        """
+        for packet in self._receive():
+            packet.opaque = _Arrival(time.monotonic(), demux.camera_time(packet))
+            for frame in self._decode(packet):
+                handed = self._hand_on(frame)
+                if handed is not None:
+                    yield handed
+        self._say_errors(at_once=True)
+        if not self._aborted.is_set():
+            raise SourceEnded("the file has ended" if self._recorded else "the camera ended the stream")
+
+    def close(self) -> None:
+        """Let go of the stream; by the thread that opened it. Nothing happens the second time."""
+        container, self._container, self._stream = self._container, None, None
+        if container is not None:
+            container.close()
+
+    def abort(self) -> None:
+        """Make :meth:`frames` end soon without an error; any thread may call this.
+
+        A read that waits inside FFmpeg ends by its own timeout (``stall_timeout_s``).
+        """
+        self._aborted.set()
+
+    def _receive(self) -> Iterator[Packet[VideoStream]]:
+        """Packets of the video as they come; ends at the end of the stream."""
+        if self._container is None or self._stream is None:
+            raise SourceUnusable("the source is not open")
+        started_s = self._picture_s = time.monotonic()
+        packets = self._container.demux(self._stream)
+        while not self._aborted.is_set():
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                raise demux.read_error(error, self._camera.stall_timeout_s) from error
+            if packet is None:
+                return
+            self.receive_s = time.monotonic() - started_s
+            if not self._recorded and self.receive_s >= self._camera.stall_timeout_s:
+                # FFmpeg timed out, and gives what its parser still held before it says so.
+                raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
+            if packet.size:
+                self.packets += 1
+                self._check_pictures_come()
+                if self._on_packet is not None:
+                    self._on_packet(packet)
+            yield packet
+            started_s = time.monotonic()
+
+    def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        """Frames that come out when ``packet`` goes in."""
+        if self._stream is None:
+            return []
+        started_s = time.perf_counter()
+        frames: list[VideoFrame] = []
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except av.EOFError:
+            pass  # the decoder had been emptied already
+        except av.FFmpegError:
+            self._count_damage()
+        if packet.is_corrupt:
+            self._count_damage()
+        self.decode_s = time.perf_counter() - started_s
+        return frames
+
+    def _hand_on(self, frame: VideoFrame) -> Frame | None:
+        """The frame with its times; None when it is damaged, stray, or not due."""
+        if not self._is_sound(frame):
+            return None
+        arrival = frame.opaque
+        if not isinstance(arrival, _Arrival):  # a decoder that does not carry it through
+            arrival = _Arrival(time.monotonic(), None)
+        media_s = frame.time
+        step = self._timeline.step(media_s, arrival.received_s)
+        if step is Step.STRAY:
+            self.stray_frames += 1
+            return None
+        self._check_picture(frame)
+        if step is Step.JUMP:
+            self._restart_time()
+        if media_s is None:
+            media_s = arrival.received_s
+        if not self._gate.passes(media_s):
+            self.gate_skipped += 1
+            return None
+        return self._make_frame(frame, media_s, arrival)
+
+    def _make_frame(self, frame: VideoFrame, media_s: float, arrival: _Arrival) -> Frame:
+        self._pace(media_s)
+        capture_time, clock_source = self._stamp(frame.pts is not None, media_s, arrival)
+        made = Frame(
+            picture=self._decoders.picture(frame, self._scaler),
+            index=self._index,
+            media_s=media_s,
+            capture_time=capture_time,
+            clock_source=clock_source,
+            received_s=time.monotonic() if self._recorded else arrival.received_s,
+            decode_s=self.decode_s,
+            discontinuity=self._discontinuity,
+        )
+        self._index += 1
+        self._discontinuity = False
+        return made
+
+    def _stamp(self, timed: bool, media_s: float, arrival: _Arrival) -> tuple[float, ClockSource]:
+        if self._recorded:
+            return self._clock.stamp_recorded(media_s)
+        if not timed:
+            return self._clock.stamp_arrival(arrival.received_s)
+        return self._clock.stamp_live(media_s, arrival.received_s, arrival.camera_time)
+
+    def _is_sound(self, frame: VideoFrame) -> bool:
+        """Whether no damage shows in the frame: neither its own nor that of a frame it was made from."""
+        if frame.is_corrupt:
+            self._count_damage()
+            return False
+        if self._await_key_since_s is None:
+            self._picture_s = time.monotonic()
+            return True
+        if not frame.key_frame and time.monotonic() - self._await_key_since_s < AWAIT_KEY_S:
+            return False
+        self._await_key_since_s = None
+        self._picture_s = time.monotonic()
+        return True
+
+    def _check_pictures_come(self) -> None:
+        """A stream whose packets give no pictures any more, after a codec change perhaps, is reopened."""
+        patience_s = STALLS_WITHOUT_PICTURE * self._camera.stall_timeout_s
+        if not self._recorded and time.monotonic() - self._picture_s > patience_s:
+            raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
+
+    def _count_damage(self) -> None:
+        self.decode_errors += 1
+        self._await_key_since_s = time.monotonic()
+        self._unsaid_errors += 1
+        self._say_errors()
+
+    def _say_errors(self, *, at_once: bool = False) -> None:
+        """One line a second at most, however many errors there are."""
+        now = time.monotonic()
+        if self._unsaid_errors and (at_once or now - self._said_s >= SAY_EVERY_S):
+            log.warning("camera %s: %d damaged packets", self._camera.name, self._unsaid_errors)
+            self._said_s, self._unsaid_errors = now, 0
+
+    def _check_picture(self, frame: VideoFrame) -> None:
+        size = (frame.width, frame.height)
+        if size == self._size:
+            return
+        demux.check_size(*size)
+        if self._size != (0, 0):
+            self._discontinuity = True
+        self._size = size
+
+    def _restart_time(self) -> None:
+        self._clock.restart()
+        self._gate.restart()
+        self._play_start_s = None
+        self._discontinuity = True
+
+    def _pace(self, media_s: float) -> None:
+        """Hold a file's frame back until it is due."""
+        if not self._paced:
+            return
+        now = time.monotonic()
+        if self._play_start_s is None:
+            self._play_start_s = now - media_s
+        self._aborted.wait(max(0.0, self._play_start_s + media_s - now))

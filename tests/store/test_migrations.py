@@ -1,0 +1,180 @@
+"""Schemas of other ages (fault 22), on SQLite and on a real Postgres."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from sightline.entities import Checkpoint, CountWindow, Event, EventKind
+from sightline.errors import SchemaError, StoreUnavailable
+from sightline.store.database import Store, migrations
+from sightline.store.dialects import parse_url
+from support.waiting import until
+
+COUNTED = Checkpoint("gate", (CountWindow("gate", "person", 3, 60.0, 120.0),), (), {"step": 1})
+
+
+def execute(url: str, *statements: str) -> None:
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def make_schema(url: str, revision: str) -> None:
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        command.upgrade(migrations._config(connection), revision)
+
+
+def make_first_schema(url: str) -> None:
+    make_schema(url, "0001")
+
+
+def test_the_migrations_make_the_tables_of_the_models(database_url: str) -> None:
+    Store(database_url).open()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        options = {"version_table": migrations.VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_the_counts_table_is_the_one_of_the_design(database_url: str) -> None:
+    Store(database_url).open()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    table = sa.inspect(engine)
+    columns = {column["name"]: column for column in table.get_columns("count_windows")}
+    wanted = ["id", "source", "item_class", "count", "window_start", "window_end", "created_at"]
+    assert list(columns) == wanted
+    assert not any(column["nullable"] for column in columns.values())
+    [unique] = table.get_unique_constraints("count_windows")
+    assert unique["name"] == "uq_count_windows_source_item_class_window"
+    assert unique["column_names"] == ["source", "item_class", "window_start", "window_end"]
+    if engine.dialect.name == "postgresql":
+        kinds = {name: column["type"].compile(engine.dialect) for name, column in columns.items()}
+        assert kinds["window_start"] == "TIMESTAMP WITH TIME ZONE"
+        assert (kinds["id"], kinds["source"]) == ("UUID", "VARCHAR(255)")
+    engine.dispose()
+
+
+def test_an_older_schema_is_migrated_with_its_rows(database_url: str, tmp_path: Path) -> None:
+    make_first_schema(database_url)
+    execute(
+        database_url,
+        "INSERT INTO cameras (source, state, message, heartbeat, status, resume) "
+        "VALUES ('gate', 'online', '', '2026-01-01 00:00:00', '{}', '{\"step\": 7}')",
+    )
+    store = Store(database_url)
+    assert store.resume_states() == {"gate": (0, {"step": 7})}
+    store.write([COUNTED])
+    store.close()
+    copies = list(tmp_path.glob("*.backup-0001-*"))
+    if database_url.startswith("sqlite"):
+        [copy] = copies
+        with sqlite3.connect(copy) as old:
+            assert old.execute("SELECT source FROM cameras").fetchall() == [("gate",)]
+            assert "sequence" not in str(old.execute("SELECT sql FROM sqlite_master").fetchall())
+    else:
+        assert copies == []
+
+
+def test_the_schema_before_events_is_migrated_with_its_counts(database_url: str) -> None:
+    make_schema(database_url, "0002")
+    execute(
+        database_url,
+        "INSERT INTO cameras (source, state, message, heartbeat, status, resume, sequence) "
+        "VALUES ('gate', 'online', '', '2026-01-01 00:00:00', '{}', '{\"step\": 7}', 12)",
+        "INSERT INTO source_windows VALUES "
+        "('gate', '2026-01-01 00:00:00', '2026-01-01 00:01:00', 1.0, 10.0, 0, 'pts', 'm', 'h')",
+    )
+    store = Store(database_url)
+    assert store.resume_states() == {"gate": (12, {"step": 7})}
+    event = Event("gate", EventKind.CROSSING, "line", 5, "person", 100.5, 100.7, "forward")
+    store.write([replace(COUNTED, events=(event,))])
+    store.close()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT kind, track_id FROM events")).all() == [("crossing", 5)]
+        assert connection.execute(sa.text("SELECT count(*) FROM source_windows")).scalar() == 1
+    engine.dispose()
+
+
+def test_opening_again_changes_nothing_and_makes_no_copy(database_url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        store = Store(database_url)
+        store.write([COUNTED])
+        store.close()
+    assert list(tmp_path.glob("*.backup-*")) == []
+
+
+def test_a_newer_schema_is_refused_by_both_revisions(database_url: str) -> None:
+    Store(database_url).open()
+    execute(database_url, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(SchemaError, match=rf"9999.*{migrations.head()}.*newer Sightline"):
+        Store(database_url).open()
+
+
+def test_somebody_elses_tables_are_refused_and_left_alone(database_url: str) -> None:
+    execute(database_url, "CREATE TABLE invoices (id INTEGER)")
+    with pytest.raises(SchemaError, match="invoices"):
+        Store(database_url).open()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    assert sa.inspect(engine).get_table_names() == ["invoices"]
+
+
+def test_a_migration_that_fails_changes_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_first_schema(database_url)
+    execute(database_url, "ALTER TABLE cameras ADD COLUMN sequence INTEGER")  # in the migration's way
+    with pytest.raises(SchemaError, match=r"from 0001 to 0004: .*(duplicate|exists)"):
+        Store(database_url).open()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert migrations.revision(connection) == "0001"
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("shopping list\n" * 200)
+    with pytest.raises(SchemaError, match="not a SQLite database"):
+        Store(f"sqlite:///{tmp_path}/notes.txt").open()
+
+
+def test_two_programs_that_open_an_empty_database_together_both_succeed(
+    new_database: Callable[[], str],
+) -> None:
+    import threading
+
+    url = new_database()
+    problems: list[BaseException] = []
+
+    def use() -> None:
+        store = Store(url)
+        try:
+            until(lambda: written(store))
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            problems.append(error)
+        finally:
+            store.close()
+
+    def written(store: Store) -> bool:
+        try:
+            store.write([COUNTED])
+        except StoreUnavailable:
+            return False  # whoever migrates holds the lock: the writer tries again, too
+        return True
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []

@@ -1,0 +1,105 @@
+"""A database with cameras, counts and gaps, for the tests of the console."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from sightline.store import migrations
+from sightline.store.dialects import parse_url
+from sightline.store.tables import CameraRow, CountWindowRow, EventRow, SourceWindowRow
+
+STAGES = {"receive": 0.4, "decode": 3.1, "queue": 1.9, "infer": 27.0, "track": 0.4, "total": 36.0}
+
+
+def utc(time: float) -> datetime:
+    return datetime.fromtimestamp(time, UTC)
+
+
+class World:
+    """Writes what the supervisor would write."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+        with self.engine.begin() as connection:
+            migrations.migrate(connection, lambda _found: None)
+
+    def camera(
+        self, source: str, heartbeat: float, *, state: str = "online", message: str = "", **status: object
+    ) -> None:
+        known = {
+            "fps": 9.9,
+            "frames_total": 1000,
+            "dropped_total": 4,
+            "latency_p50_ms": 61.0,
+            "latency_p99_ms": 118.0,
+            "transport": "system",
+            "clock_source": "rtcp",
+            "model_version": "yolov8n-1",
+            "stages_ms": {stage: {"mean": ms, "p50": ms, "p99": 2 * ms} for stage, ms in STAGES.items()},
+        }
+        with Session(self.engine) as session:
+            session.merge(
+                CameraRow(
+                    source=source,
+                    state=state,
+                    message=message,
+                    heartbeat=utc(heartbeat),
+                    last_frame_time=utc(heartbeat - 0.2),
+                    status={**known, **status},
+                    resume={},
+                )
+            )
+            session.commit()
+
+    def window(
+        self, source: str, start: float, coverage: float, *, length: float = 60.0, **counts: int
+    ) -> None:
+        """A source window and the counts in it, by class."""
+        times = {"window_start": utc(start), "window_end": utc(start + length)}
+        with Session(self.engine) as session:
+            session.merge(
+                SourceWindowRow(
+                    source=source,
+                    **times,
+                    coverage=coverage,
+                    effective_fps=10.0,
+                    dropped_frames=1,
+                    clock_source="rtcp",
+                    model_version="yolov8n-1",
+                    config_hash="ab",
+                )
+            )
+            for name, count in counts.items():
+                session.add(
+                    CountWindowRow(
+                        id=uuid.uuid4(),
+                        source=source,
+                        item_class=name,
+                        count=count,
+                        **times,
+                        created_at=utc(start + length),
+                    )
+                )
+            session.commit()
+
+    def event(self, source: str, kind: str, place: str, time: float, **values: object) -> None:
+        """Something that a rule saw."""
+        known = {"item_class": "person", "track_id": 1, "unseen": False, **values}
+        with Session(self.engine) as session:
+            session.add(
+                EventRow(
+                    id=uuid.uuid4(),
+                    source=source,
+                    kind=kind,
+                    place=place,
+                    event_time=utc(time),
+                    confirmed_time=utc(time + 0.5),
+                    created_at=utc(time + 1),
+                    **known,
+                )
+            )
+            session.commit()

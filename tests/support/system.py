@@ -1,0 +1,179 @@
+"""A whole Sightline in a folder: its configuration, its process, its answers and its rows."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+import yaml
+
+from sightline.inference.segments import PREFIX, is_abandoned
+from sightline.simulation.rtsp_server import free_port
+from sightline.store.dialects import parse_url
+from support.waiting import until
+
+DAY_S = 86_400  # one window for a whole test
+
+
+class System:
+    """``sightline run`` on a configuration of its own; a context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cameras: Mapping[str, Mapping[str, Any]],
+        *,
+        triton_url: str,
+        database_url: str | None = None,
+        arguments: tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:
+        self.folder = folder
+        self.database_url = database_url or f"sqlite:///{folder / 'sightline.db'}"
+        self._arguments = arguments
+        self._base = f"http://127.0.0.1:{(port := free_port())}"
+        self.options: dict[str, Any] = {
+            "window_s": DAY_S,
+            "blind_s": 120,  # a busy machine may take longer than the default to start a worker again
+            "triton": {"url": triton_url},
+            "database": {"url": self.database_url, "spool_path": str(folder / "spool.db")},
+            "http": {"port": port},
+            **options,
+        }
+        self.write_config(cameras)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write_config(self, cameras: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the cameras in the file; :meth:`reload` makes it known."""
+        config = {**self.options, "cameras": {name: dict(value) for name, value in cameras.items()}}
+        (self.folder / "config.yml").write_text(yaml.safe_dump(config))
+
+    def __enter__(self) -> "System":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.kill()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "sightline", "run", "-c", str(self.folder / "config.yml")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *self._arguments], stdout=log, stderr=log)
+
+    def reload(self) -> None:
+        self.send(signal.SIGHUP)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Wait for its own end; the exit status."""
+        assert self.process is not None
+        code = self.process.wait(timeout_s)
+        self.process = None
+        return code
+
+    def stop(self) -> float:
+        """SIGTERM; the seconds it took. It must end well."""
+        started = time.monotonic()
+        self.send(signal.SIGTERM)
+        assert self.wait(60.0) == 0, self.log()
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would, and wait until the workers have noticed."""
+        assert self.process is not None
+        workers = self.workers()
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        psutil.wait_procs(workers, timeout=10)
+
+    def workers(self) -> list[psutil.Process]:
+        """The camera processes."""
+        assert self.process is not None
+        try:
+            children = psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if _is_worker(child)]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of an HTTP answer; (0, "") while nothing listens."""
+        try:
+            with urllib.request.urlopen(self._base + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (urllib.error.URLError, OSError):
+            return 0, ""
+
+    def camera(self, name: str) -> dict[str, Any]:
+        """A camera's live status; empty while unknown."""
+        body = self.get("/status")[1]
+        cameras = json.loads(body)["cameras"] if body else []
+        return next((item for item in cameras if item["source"] == name), {})
+
+    def until_state(self, name: str, state: str, timeout_s: float = 90.0) -> None:
+        try:
+            until(lambda: self.camera(name).get("state") == state, timeout_s, every_s=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.camera(name)}\n{self.log()}") from error
+
+    def until_frames(self, name: str, more: int, timeout_s: float = 90.0) -> None:
+        """Wait until the camera has tracked ``more`` frames from now."""
+        before = self.camera(name).get("frames_total", 0)
+        until(lambda: self.camera(name).get("frames_total", 0) >= before + more, timeout_s, every_s=0.1)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Every row of a table; none while the database is not there."""
+        engine = sa.create_engine(parse_url(self.database_url))
+        try:
+            with engine.connect() as connection:
+                return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()]
+        except sa.exc.OperationalError:
+            return []
+        finally:
+            engine.dispose()
+
+    def counts(self, source: str) -> dict[str, int]:
+        """Counts of a source by class, added over its windows."""
+        found: dict[str, int] = {}
+        for row in self.rows("count_windows"):
+            if row["source"] == source:
+                found[row["item_class"]] = found.get(row["item_class"], 0) + row["count"]
+        return {name: count for name, count in found.items() if count}
+
+    def events(self, source: str) -> list[dict[str, Any]]:
+        """A source's events in order of what happened; times are aware datetimes."""
+        found = [row for row in self.rows("events") if row["source"] == source]
+        for row in found:
+            if isinstance(row["event_time"], str):
+                row["event_time"] = datetime.fromisoformat(row["event_time"]).replace(tzinfo=UTC)
+        return sorted(found, key=lambda row: (row["event_time"], row["kind"]))
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
+def leftovers() -> list[str]:
+    """Segments in shared memory whose owner has died."""
+    return [path.name for path in Path("/dev/shm").glob(f"{PREFIX}*") if is_abandoned(path.name)]

@@ -1,0 +1,71 @@
+"""The main job on real videos, with real weights: skipped where the shared inputs are not there."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import Postgres
+from sightline.serving.server import TritonServer
+from sightline.simulation.recoded import copy_at_fps
+from sightline.simulation.rtsp_server import RtspServer
+from support.system import System, leftovers
+from support.waiting import until
+
+SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+VIDEO = SHARED / "videos" / "one-by-one-person-detection.mp4"
+NETWORK = Path(os.environ.get("SIGHTLINE_NETWORK", SHARED / "models" / "yolov8n.onnx"))  # or a .pt
+SECONDS = 139.4
+PERSONS = 6  # counted by eye
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.triton,
+    pytest.mark.rtsp,
+    pytest.mark.skipif(not VIDEO.is_file() or not NETWORK.is_file(), reason=f"no shared inputs at {SHARED}"),
+]
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    import export
+
+    repository = tmp_path_factory.mktemp("yolo") / "model_repository"
+    export.export(export.Options(source=NETWORK, repository=repository, shape=(384, 640)))
+    with TritonServer(repository, log_path=repository.parent / "triton.log") as server:
+        yield server
+
+
+def test_six_persons_are_six_at_10_and_at_5_frames_a_second(
+    tmp_path: Path, triton: TritonServer, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    half = copy_at_fps(VIDEO, 5, tmp_path_factory.mktemp("half"))
+    streams = {"sqlite10": VIDEO, "sqlite5": half, "postgres10": VIDEO, "postgres5": half}
+    databases = {"sqlite": None, "postgres": postgres.new_database()}
+    systems: dict[str, System] = {}
+    with RtspServer(streams) as server:
+        try:
+            for kind, url in databases.items():
+                cameras = {name: {"url": server.url(name)} for name in streams if name.startswith(kind)}
+                folder = tmp_path / kind
+                folder.mkdir()
+                systems[kind] = System(
+                    folder, cameras, triton_url=triton.grpc_url, database_url=url, classes=["person"]
+                )
+                systems[kind].start()
+            for name in streams:
+                kind = name.rstrip("0123456789")
+                systems[kind].until_state(name, "online")
+            time.sleep(
+                SECONDS - 2
+            )  # the last person leaves at 136 s; the next loop brings the first again at 145 s
+            for system in systems.values():
+                system.stop()
+        finally:
+            for system in systems.values():
+                system.__exit__()
+    counts = {name: systems[name.rstrip("0123456789")].counts(name) for name in streams}
+    assert counts == {name: {"person": PERSONS} for name in streams}
+    until(lambda: leftovers() == [])

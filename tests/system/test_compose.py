@@ -1,0 +1,352 @@
+"""compose.yaml without a container engine: its schema, a Compose parser, and everything that it names."""
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import urllib.parse
+import zipfile
+from pathlib import Path
+
+import jsonschema
+import onnx
+import pytest
+import yaml
+
+import build_engines
+import export
+import verify
+from sightline.cli import build_parser
+from sightline.config.loader import load_config
+from support.networks import raw_network
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".sightline" / "compose"
+SECRETS = ROOT / "deploy" / "secrets"
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def services(compose):
+    return compose["services"].items()
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", *arguments, "-q", "--disable-pip-version-check"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"{arguments[-1]} cannot be had here: {str(error.stderr)[-200:]}")
+
+
+@pytest.fixture(scope="module")
+def schema():
+    """The specification's schema out of the Compose of 2021, the last one that was a Python package."""
+    wheel = CACHE / "docker_compose-1.29.2-py2.py3-none-any.whl"
+    if not wheel.is_file():
+        pip("download", "--no-deps", "--only-binary", ":all:", "-d", str(CACHE), "docker-compose==1.29.2")
+    with zipfile.ZipFile(wheel) as packed:
+        return json.loads(packed.read("compose/config/compose_spec.json"))
+
+
+def test_file_is_of_the_compose_specification(compose, schema):
+    jsonschema.Draft7Validator(schema).validate(compose)
+    broken = {**compose, "services": {"triton": {"imagee": "x"}}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(schema).validate(broken)
+
+
+def test_a_compose_parser_reads_it(tmp_path):
+    home = CACHE / "podman-compose"
+    program = home / "bin" / "podman-compose"
+    if not program.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=60)
+        pip("--python", str(home / "bin" / "python"), "install", "podman-compose==1.6.0")
+    podman = tmp_path / "podman"  # it asks for the engine's version before it parses, and for nothing else
+    podman.write_text("#!/bin/sh\necho podman version 5.2.0\n")
+    podman.chmod(0o755)
+    done = subprocess.run(
+        [program, "-f", ROOT / "compose.yaml", "config"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    parsed = yaml.safe_load(done.stdout)
+    assert parsed["services"]["triton"]["image"].endswith("/tritonserver:26.06-py3")
+    assert parsed["services"]["client"]["restart"] == "unless-stopped"
+
+
+def test_every_mounted_file_is_here(compose):
+    volumes = set(compose["volumes"])
+    for name, service in services(compose):
+        for mount in service.get("volumes", ()):
+            source = mount.split(":")[0]
+            assert source in volumes or (ROOT / source).exists(), f"{name}: {mount}"
+        if "build" in service:
+            assert (ROOT / service["build"]["dockerfile"]).is_file()
+
+
+def test_the_image_copies_only_what_is_here_and_sent():
+    sent = {
+        line[1:]
+        for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists()
+                assert source in sent
+
+
+def test_every_secret_is_declared_and_has_an_example_but_no_value_in_git(compose):
+    declared = compose["secrets"]
+    used = {secret for _, service in services(compose) for secret in service.get("secrets", ())}
+    assert used == set(declared)
+    for name, secret in declared.items():
+        path = ROOT / secret["file"]
+        assert path.with_name(f"{name}.example").is_file()
+        asked = ["git", "check-ignore", "-q", str(path)]
+        assert subprocess.run(asked, cwd=ROOT, check=False).returncode == 0, f"{path} would be committed"
+
+
+def test_secrets_script_makes_each_once(compose, tmp_path):
+    for path in SECRETS.iterdir():
+        if path.name == "make.sh" or path.suffix == ".example":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    for _ in range(2):
+        subprocess.run(["sh", str(tmp_path / "make.sh")], check=True, capture_output=True)
+        made = {path.name: path.read_text() for path in tmp_path.iterdir() if not path.suffix}
+        assert set(made) == set(compose["secrets"])
+        assert len(set(made.values())) == len(made)
+        assert all(len(value) == 32 for value in made.values())
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_nothing_that_is_secret_is_published(compose):
+    assert compose["networks"]["inner"]["internal"] is True
+    for name in ("triton", "db"):
+        assert compose["services"][name]["networks"] == ["inner"]
+        assert "ports" not in compose["services"][name]
+    for name, service in services(compose):
+        for port in service.get("ports", ()):
+            assert port.startswith(("127.0.0.1:", "${SIGHTLINE_RTSP_ADDRESS:-127.0.0.1}:")), f"{name}: {port}"
+        for key, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in key or value.startswith("/run/secrets/"), f"{name}: {key}"
+
+
+def test_who_runs_as_what(compose):
+    for name, service in services(compose):
+        assert service["read_only"] is True, name
+        assert "no-new-privileges:true" in service["security_opt"], name
+    same = {name: compose["services"][name] for name in ("triton", "client", "shared", "proof")}
+    assert {service["user"] for service in same.values()} == {"1000:1000"}  # slots belong to one user
+    for name in ("triton", "client", "proof"):
+        assert same[name]["ipc"] == same[name]["pid"] == "service:shared"
+    assert compose["services"]["engines"]["network_mode"] == "none"
+
+
+def test_start_order_waits_for_what_can_be_waited_for(compose):
+    for name, service in services(compose):
+        for needed, how in service.get("depends_on", {}).items():
+            other = compose["services"][needed]
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in other, f"{name} waits for {needed}"
+            if how["condition"] == "service_completed_successfully":
+                assert other["restart"] == "no"
+
+
+def test_triton_is_recent_and_shares_memory_on_purpose(compose):
+    triton = compose["services"]["triton"]
+    year, month = triton["image"].split(":-")[1].split("-")[0].split(".")
+    assert (int(year), int(month)) >= (26, 6)
+    assert "--allow-client-shm=true" in triton["command"]
+    assert "--model-control-mode=explicit" in triton["command"]
+
+
+def test_our_commands_and_their_flags_exist(compose):
+    client = compose["services"]["client"]["command"]
+    assert client[0] == "sightline"
+    build_parser().parse_args(client[1:])  # ends the program when a flag is unknown
+    console = compose["services"]["console"]["command"]
+    assert (ROOT / console[2]).is_file()
+    engines = compose["services"]["engines"]
+    said = subprocess.run(
+        [sys.executable, ROOT / "tools" / "build_engines.py", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert all(flag.split("=")[0] in said for flag in engines["command"])
+    form = "${SIGHTLINE_DETECTOR_FORM:-ensemble}"
+    assert f"--form={form}" in engines["command"]
+    assert f"--model-config-name={form}" in compose["services"]["triton"]["command"]
+    forms = {path.stem for path in (ROOT / "model_repository/detector/configs").iterdir()}
+    assert "fused" in forms
+    assert "ensemble" not in forms  # so that Triton takes config.pbtxt
+
+
+@pytest.mark.parametrize("name", ["config.yml", "console.yml"])
+def test_mounted_configurations_load_and_name_only_services(name, compose, monkeypatch):
+    for secret in compose["secrets"]:
+        monkeypatch.setenv(secret, "p@ss/word")
+    loaded = load_config(ROOT / "deploy" / name)
+    assert not loaded.problems
+    urls = [
+        loaded.options.database.url.get_secret_value(),
+        *(item.source_url for item in loaded.cameras.values()),
+    ]
+    for url in urls:
+        assert urllib.parse.urlsplit(url).hostname in compose["services"]
+        assert "p%40ss%2Fword" in url
+    if loaded.cameras:
+        assert loaded.options.triton.url.split(":")[0] in compose["services"]
+
+
+def test_mediamtx_lets_nobody_in_without_a_password(tmp_path):
+    config = yaml.safe_load((ROOT / "deploy" / "mediamtx.yml").read_text())
+    assert config["authMethod"] == "internal"
+    for user in config["authInternalUsers"]:
+        anybody = user["user"] == "any"
+        assert not anybody or user["ips"] == ["127.0.0.1"]
+        assert not anybody or [item["action"] for item in user["permissions"]] == ["api"]
+    assert [user["user"] for user in config["authInternalUsers"]][:2] == ["reader", "publisher"]
+
+
+def test_mediamtx_script_refuses_to_start_without_passwords():
+    script = ROOT / "deploy" / "mediamtx.sh"
+    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False, timeout=10)
+    assert done.returncode == 1
+    assert "secret SIGHTLINE_RTSP_READER_PASSWORD is missing" in done.stderr
+
+
+FAKE_TRTEXEC = """#!/bin/sh
+echo "&&&& RUNNING TensorRT.trtexec [TensorRT v101600] [b1] # $*"
+echo "  --stronglyTyped"
+for word in "$@"; do case $word in
+--saveEngine=*) echo "$*" >>{log}; [ -n "$FAIL" ] && exit 1; echo "plan {gpu} $*" >"${{word#--saveEngine=}}";;
+esac; done
+"""
+
+
+@pytest.fixture
+def fake_gpu(tmp_path, monkeypatch):
+    """Trtexec and nvidia-smi as the builder calls them; the real ones need the container and its GPU."""
+
+    def put(gpu, capability="8.9"):
+        for name, text in (
+            ("trtexec", FAKE_TRTEXEC.format(log=shlex.quote(str(tmp_path / "calls")), gpu=gpu)),
+            ("nvidia-smi", f"#!/bin/sh\necho {gpu}, {capability}\n"),
+        ):
+            (tmp_path / "bin").mkdir(exist_ok=True)
+            (tmp_path / "bin" / name).write_text(text)
+            (tmp_path / "bin" / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    put("L4")
+    return put
+
+
+def calls(tmp_path):
+    return (tmp_path / "calls").read_text().splitlines()
+
+
+def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    for _ in range(2):
+        assert build_engines.build(source, target, cache) == 1
+        assert len(calls(tmp_path)) == 3  # the second time from the cache
+    for step in ("preprocess", "yolo", "postprocess"):
+        assert (target / step / "1" / "model.plan").read_text().startswith("plan L4")
+        assert (target / step / "config.pbtxt").read_bytes() == (source / step / "config.pbtxt").read_bytes()
+        assert sorted(path.name for path in (target / step).iterdir()) == ["1", "config.pbtxt"]
+    yolo = next(call for call in calls(tmp_path) if "images:" in call)
+    assert "--stronglyTyped" in yolo
+    assert "--minShapes=images:1x3x384x640" in yolo
+    assert "--maxShapes=images:8x3x384x640" in yolo
+    assert (
+        len({word for call in calls(tmp_path) for word in call.split() if "--timingCacheFile=" in word}) == 1
+    )
+    fake_gpu("H200")
+    build_engines.build(source, target, cache)
+    assert len(calls(tmp_path)) == 6
+    assert (target / "yolo" / "1" / "model.plan").read_text().startswith("plan H200")
+
+
+def test_an_fp8_network_is_refused_by_a_gpu_without_fp8_and_built_by_one_with(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    manifest = source / "yolo" / "1" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"precision": "fp8"}))
+    fake_gpu("A10", "8.6")
+    with pytest.raises(build_engines.BuildError, match=r"version 1 is FP8.* 8\.9 .*this GPU is A10, 8\.6"):
+        build_engines.build(source, target, cache)
+    assert not target.exists()
+    fake_gpu("H100", "9.0")
+    assert build_engines.build(source, target, cache) == 1
+    fake_gpu("RTX PRO 6000", "12.0")
+    assert build_engines.build(source, target, cache) == 1
+
+
+def test_settings_that_were_tuned_go_with_the_plans(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    with pytest.raises(build_engines.BuildError, match=r"tools/tune\.py writes it"):
+        build_engines.build(source, target, cache, form="nvidia-l4")
+    (source / "yolo/configs/nvidia-l4.pbtxt").write_text("# tuned\n")
+    build_engines.build(source, target, cache, form="nvidia-l4")
+    assert (target / "yolo/configs/nvidia-l4.pbtxt").read_text() == "# tuned\n"
+    assert (target / "postprocess/1/model.plan").is_file()
+    assert not (target / "yolo/configs/cpu.pbtxt").exists()
+
+
+def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    with pytest.raises(build_engines.BuildError, match="export this version again with --fused"):
+        build_engines.build(source, target, cache, form="fused")
+    assert not target.exists()
+    export.export(export.Options(tmp_path / "tiny.onnx", source, fused=True))
+    assert build_engines.build(source, target, cache, form="fused") == 2
+    assert (target / "detector/2/model.plan").read_text().startswith("plan L4")
+    assert (target / "yolo/2/model.plan").is_file()  # the ensemble can serve again without a build
+    whole = next(call for call in calls(tmp_path) if "detector/2/engine.onnx" in call)
+    assert "--minShapes=frame:1x3x2" in whole
+    assert "--maxShapes=frame:8x576x640" in whole
+    fused = build_engines.FUSED
+    assert (target / fused).read_bytes() == (source / fused).read_bytes()
+    assert verify.problems(target, 2) == []
+    (target / "detector/2/model.plan").write_text("another")
+    assert verify.problems(target, 2) == [
+        "detector/2/model.plan is not the plan that was built: its hash differs"
+    ]
+
+
+def test_a_plan_that_fails_leaves_the_served_repository_alone(tmp_path, fake_gpu, monkeypatch):
+    source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
+    onnx.save(raw_network(), tmp_path / "tiny.onnx")
+    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    monkeypatch.setenv("FAIL", "yes")
+    with pytest.raises(build_engines.BuildError, match="trtexec failed"):
+        build_engines.build(source, target, cache)
+    assert not target.exists()
+    assert list(cache.iterdir()) == []
+
+
+def test_engines_say_what_is_missing(tmp_path, capsys):
+    arguments = ["--source", str(tmp_path), "--target", str(tmp_path), "--cache", str(tmp_path)]
+    assert build_engines.main(arguments) == 1
+    assert "holds no network" in capsys.readouterr().err
