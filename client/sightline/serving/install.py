@@ -5,8 +5,8 @@
     ├── lib/…/pytriton/tritonserver/  the binary, as the wheel has it
     └── backends/python/              the Python backend beside the stub for this Python
 
-<cache> is ``$SIGHTLINE_CACHE``, else ``$XDG_CACHE_HOME/sightline``, else ``~/.cache/sightline``. The hash is
-over the lock and the Python, so another lock gets another folder.
+<cache> is :func:`sightline.base.cache.cache_folder`. The hash is over the lock and the Python, so another
+lock gets another folder.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from sightline.base.cache import cache_folder
 from sightline.base.redact import redact
 from sightline.errors import ServerError
 
@@ -89,13 +90,6 @@ class Installation:
             "SIGHTLINE_BACKEND_PATH": os.pathsep.join(map(str, backend_paths)),
             "PYTHONDONTWRITEBYTECODE": "1",  # nothing is written into the model repository
         }
-
-
-def cache_folder() -> Path:
-    """Where what is installed or downloaded once is kept."""
-    if os.environ.get("SIGHTLINE_CACHE"):
-        return Path(os.environ["SIGHTLINE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sightline"
 
 
 def install(on_progress: Say = print) -> Path:

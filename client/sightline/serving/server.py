@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Self
 
 import sightline
+from sightline.base.cache import cache_folder
 from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
-from sightline.serving.install import Installation, Say, cache_folder, install, install_rtx
+from sightline.serving.install import Installation, Say, install, install_rtx
 from sightline.serving.log_explainer import explain
 
 __all__ = ["TritonServer", "install"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 
+from sightline.base.cache import cache_folder
 from sightline.video.clock import FpsGate
 
 
@@ -20,9 +21,9 @@ def copy_at_fps(video: Path, fps: float, folder: Path | None = None) -> Path:
     Args:
         video: a file with video; its sound is left out.
         fps: frames a second; more than the video has gives all that it has.
-        folder: where to put it; by default a folder of the user's cache.
+        folder: where to put it; by default ``clips`` in the cache folder.
     """
-    folder = folder or Path.home() / ".cache" / "sightline" / "clips"
+    folder = folder or cache_folder() / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     stat = video.stat()
     key = hashlib.sha256(f"{video.resolve()} {stat.st_mtime_ns} {stat.st_size} {fps}".encode()).hexdigest()

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+from sightline.base.cache import cache_folder
 from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
 
@@ -39,7 +40,7 @@ FETCH_TIMEOUT_S = 180.0
 _ATTEMPTS = 3  # a free port may be taken between choosing and listening
 
 
-def find_go2rtc(cache: Path | None = None) -> Path:
+def find_go2rtc() -> Path:
     """The go2rtc to run: from PATH, from the cache folder, or fetched into it (20 MB, once).
 
     Raises:
@@ -48,16 +49,11 @@ def find_go2rtc(cache: Path | None = None) -> Path:
     on_path = shutil.which("go2rtc")
     if on_path:
         return Path(on_path)
-    folder = (cache or _cache_folder()) / f"go2rtc-{VERSION}"
+    folder = cache_folder() / f"go2rtc-{VERSION}"
     binary = folder / "go2rtc"
     if not binary.is_file():
         _fetch(folder)
     return binary
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sightline"
 
 
 def _fetch(folder: Path) -> None:
