@@ -36,7 +36,7 @@ from sightline.simulation.scenes.spec import (
     WeatherName,
 )
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.selftest_command import rehearse
+from sightline.simulation.selftest.selftest_run import rehearse
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, Part, prepare
 
 SETS = ("rates", "weather", "crowds", "long")

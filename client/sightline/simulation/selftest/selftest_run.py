@@ -1,4 +1,4 @@
-"""``sightline selftest``: a scene whose truth is known, through the whole path, and the scoreboard."""
+"""The run behind ``sightline selftest``: scenes whose truth is known, the whole path, the scoreboard."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""``sightline run``: watch the cameras of a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightline.base.redact import redact
+from sightline.base.signals import on_signals
+from sightline.cli.config_option import add_config_option, require_cameras
+from sightline.config.loader import LoadedConfig, load_config
+from sightline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sightline.simulation.canary import Canary
+
+log = logging.getLogger("sightline")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser's subcommands."""
+    parser = commands.add_parser(
+        "run", help="watch the cameras of a config.yml", description="Watch the cameras of a config.yml."
+    )
+    add_config_option(parser)
+    parser.add_argument(
+        "--until-end",
+        action="store_true",
+        help="play recorded files once, as fast as they can be processed and without drops, then exit",
+    )
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sightline.base.logs import setup_logging
+    from sightline.store.writer import Writer
+    from sightline.supervisor.http.http_server import HttpServer
+    from sightline.supervisor.supervisor import Supervisor
+
+    config = load_config(arguments.config)
+    setup_logging(config.options.log_level)
+    require_cameras(config)
+    database = config.options.database
+    writer = Writer(database.url.get_secret_value(), database.spool_path, database.spool_max_bytes)
+    canary = _canary_of(config)
+    if canary is not None:
+        config = canary.join(config)
+        canary.start()
+    supervisor = Supervisor(config, writer, until_end=arguments.until_end)
+    try:
+        http = HttpServer(config.options.http, supervisor, writer.health, canary.newest if canary else None)
+        join = canary.join if canary else _as_it_is
+        stop, reload = supervisor.stop, lambda: _reload(arguments.config, join, supervisor.reload)
+        on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
+        http.start()
+        log.info("health, status and metrics at %s", http.url)
+        try:
+            supervisor.run()
+        finally:
+            http.stop()
+    finally:
+        if canary is not None:
+            canary.stop()
+        writer.close(timeout_s=2.0)
+    return 0
+
+
+def _canary_of(config: LoadedConfig) -> Canary | None:
+    from sightline.simulation.canary import Canary
+
+    options = config.options
+    return Canary(options.canary, options.database.url.get_secret_value()) if options.canary.enabled else None
+
+
+def _as_it_is(config: LoadedConfig) -> LoadedConfig:
+    return config
+
+
+def _reload(
+    path: Path, join: Callable[[LoadedConfig], LoadedConfig], use: Callable[[LoadedConfig], None]
+) -> None:
+    """A configuration that cannot be read leaves the running one in force."""
+    try:
+        use(join(load_config(path)))
+    except ConfigError as error:
+        log.error("reload: %s; nothing was changed", redact(error))
