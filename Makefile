@@ -21,7 +21,7 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 bench: $(VENV)/.ready  ## pipeline against the bare engine and the Ultralytics loop
-	@$(BIN)/python tools/benchmark.py
+	@$(BIN)/python tools/bench/benchmark.py
 
 ultralytics: $(VENV)/.ready  ## Ultralytics (AGPL-3.0) in an environment of its own, for .pt files and the benchmark
 	@$(BIN)/python tools/ultralytics_env.py
@@ -30,15 +30,15 @@ TRAIN := .venv-train/bin/python
 ARTIFACTS := artifacts/detector
 train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two cores; see docs/detector.md
 	@test -x $(TRAIN) || $(PYTHON) -m venv .venv-train
-	@$(TRAIN) -m pip install -q --disable-pip-version-check -r tools/train/requirements.in
+	@$(TRAIN) -m pip install -q --disable-pip-version-check -r tools/training/requirements.in
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib") + "\n$(CURDIR)/client")' \
 		> $$($(TRAIN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sightline.pth
 	@$(TRAIN) -m pytest -q tests/test_bundled.py
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS)
-	@$(BIN)/python tools/train/generate.py $(ARTIFACTS) --set heldout
-	@$(TRAIN) tools/train/fit.py $(ARTIFACTS)/train $(ARTIFACTS)/run $(ARGS)
-	@$(TRAIN) tools/train/to_onnx.py $(ARTIFACTS)/run/checkpoint.pt $(ARTIFACTS)/sightline.onnx
-	@$(BIN)/python tools/train/heldout.py $(ARTIFACTS)/sightline.onnx $(ARTIFACTS)/heldout
+	@$(BIN)/python tools/training/generate.py $(ARTIFACTS)
+	@$(BIN)/python tools/training/generate.py $(ARTIFACTS) --set heldout
+	@$(TRAIN) tools/training/fit.py $(ARTIFACTS)/train $(ARTIFACTS)/run $(ARGS)
+	@$(TRAIN) tools/training/to_onnx.py $(ARTIFACTS)/run/checkpoint.pt $(ARTIFACTS)/sightline.onnx
+	@$(BIN)/python tools/training/heldout.py $(ARTIFACTS)/sightline.onnx $(ARTIFACTS)/heldout
 
 lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
@@ -48,7 +48,7 @@ lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
 		client/sightline/serving/data/triton.in -o client/sightline/serving/data/triton.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
-		tools/perf.in -o tools/perf.txt
+		tools/load/perf.in -o tools/load/perf.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
 		client/sightline/serving/data/rtx.in -o client/sightline/serving/data/rtx.txt
 

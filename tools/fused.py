@@ -1,7 +1,7 @@
 """All steps of ``detector`` in one graph, so that nothing is copied between them: I420 in, boxes out.
 
 The network in the middle is any that ``tools/export.py`` takes; before and after it stand the graphs of
-``tools/graphs.py``, unchanged. ``tools/build_engines.py --form fused`` makes a plan of it.
+``tools/graphs.py``, unchanged. ``tools/gpu/build_engines.py --form fused`` makes a plan of it.
 """
 
 from __future__ import annotations

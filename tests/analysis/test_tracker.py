@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bench_tracker as bench
+from bench import bench_tracker as bench
 from sightline.analysis.tracking.kalman import MotionModel
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.geometry import iou_matrix

@@ -16,13 +16,13 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 import audit
-import build_engines
 import detectors
 import export
 import repository as model_repository
 import verify
 import versions
 from control import Control, ControlError
+from gpu import build_engines
 from operations import Refused, Versions
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions

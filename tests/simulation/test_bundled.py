@@ -8,14 +8,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import dataset
 import export
-import generate
-import heldout
 import network_source
 import packed
 from sightline.simulation.scenes.spec import SceneSpec
 from support.networks import raw_network, session
+from training import dataset, generate, heldout
 
 NETWORK = Path(__file__).resolve().parents[2] / "models" / "sightline.onnx"
 #: Held-out seeds that the evaluation in docs/detector.md does not use either.
@@ -102,8 +100,8 @@ def test_weights_that_fp16_cannot_hold_are_refused():
 
 def shared_out(scores, points, *batch):
     """The assignment when each cell's box is a square around it, and each says every class alike."""
-    torch = pytest.importorskip("torch", reason="torch is only for training: tools/train/requirements.in")
-    import assign
+    torch = pytest.importorskip("torch", reason="torch is only for training: tools/training/requirements.in")
+    from training import assign
 
     boxes = np.stack([boxes_around(points)] * len(batch))
     targets = assign.targets_of([objects(*rows) for rows in batch])
@@ -188,10 +186,8 @@ def test_what_is_hidden_or_tiny_is_ignored():
 
 
 def test_the_network_learns_what_it_is_shown():
-    torch = pytest.importorskip("torch", reason="torch is only for training: tools/train/requirements.in")
-    import assign
-    import loss
-    import network
+    torch = pytest.importorskip("torch", reason="torch is only for training: tools/training/requirements.in")
+    from training import assign, loss, network
 
     torch.manual_seed(0)
     model = network.Detector(2)
@@ -210,9 +206,8 @@ def test_the_network_learns_what_it_is_shown():
 
 
 def test_training_goes_on_from_the_published_file():
-    torch = pytest.importorskip("torch", reason="torch is only for training: tools/train/requirements.in")
-    import network
-    import warm
+    torch = pytest.importorskip("torch", reason="torch is only for training: tools/training/requirements.in")
+    from training import network, warm
 
     pictures = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
     model = network.Detector(len(generate.CLASSES))

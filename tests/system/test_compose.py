@@ -15,9 +15,9 @@ import onnx
 import pytest
 import yaml
 
-import build_engines
 import export
 import verify
+from gpu import build_engines
 from sightline.cli import build_parser
 from sightline.config.loader import load_config
 from support.networks import raw_network
@@ -180,7 +180,7 @@ def test_our_commands_and_their_flags_exist(compose):
     assert (ROOT / console[2]).is_file()
     engines = compose["services"]["engines"]
     said = subprocess.run(
-        [sys.executable, ROOT / "tools" / "build_engines.py", "--help"],
+        [sys.executable, ROOT / "tools" / "gpu" / "build_engines.py", "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -303,7 +303,7 @@ def test_settings_that_were_tuned_go_with_the_plans(tmp_path, fake_gpu):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")
     export.export(export.Options(tmp_path / "tiny.onnx", source))
-    with pytest.raises(build_engines.BuildError, match=r"tools/tune\.py writes it"):
+    with pytest.raises(build_engines.BuildError, match=r"tools/load/tune\.py writes it"):
         build_engines.build(source, target, cache, form="nvidia-l4")
     (source / "yolo/configs/nvidia-l4.pbtxt").write_text("# tuned\n")
     build_engines.build(source, target, cache, form="nvidia-l4")

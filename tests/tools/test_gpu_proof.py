@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import export
-import gpu_proof
-from gpuproof import agreement, report
+from gpu import cpu_reference, gpu_proof, proof_report
 from sightline.base.cuda import has_gpu
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
@@ -63,7 +62,7 @@ def test_the_stand_in_says_that_it_needs_a_gpu(tmp_path):
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, tmp_path):
     torch = pytest.importorskip("torch")
-    from gpuproof import torchnet
+    from gpu import torchnet
 
     network = Path(__file__).parents[2] / "models" / "sightline.onnx"
     models = tmp_path / "models"
@@ -73,7 +72,7 @@ def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, 
     frames = np.random.default_rng(0).integers(16, 236, (3, 270, 320), np.uint8)
     halves = torch.from_numpy(frames)
     found = detector.run([halves[:1], halves[1:]])
-    reference = agreement.on_cpu(models / "yolo" / "1" / "model.onnx", (192, 320), 0.0, list(frames))
+    reference = cpu_reference.on_cpu(models / "yolo" / "1" / "model.onnx", (192, 320), 0.0, list(frames))
     for rows, (_, scores, _) in zip(found, reference, strict=True):
         assert rows[0, 4] == pytest.approx(scores[0], abs=1e-5 if precision == "fp32" else 5e-3)
 
@@ -89,14 +88,14 @@ def boxes(*found):
 
 def test_boxes_of_two_detectors_are_compared():
     first = boxes((0.1, 0.1, 0.3, 0.3, 0.9, 1), (0.5, 0.5, 0.7, 0.7, 0.8, 1), (0, 0, 1, 1, 0.2, 1))
-    same = agreement.compare([first], [first])
+    same = cpu_reference.compare([first], [first])
     assert str(same) == "0 of 2 differ, edges by 0, scores by 0"
     moved = boxes((0.11, 0.1, 0.3, 0.3, 0.85, 1), (0.5, 0.5, 0.7, 0.7, 0.8, 2))
-    found = agreement.compare([first], [moved])
+    found = cpu_reference.compare([first], [moved])
     assert (found.boxes, found.missing) == (2, 2)  # one has another class: each lacks the other's
     assert found.shift == pytest.approx(0.01, abs=1e-6)
     assert found.score == pytest.approx(0.05, abs=1e-6)
-    assert agreement.compare([first], [boxes()]).missing == 2
+    assert cpu_reference.compare([first], [boxes()]).missing == 2
 
 
 def rows(*figures):
@@ -105,10 +104,12 @@ def rows(*figures):
 
 @pytest.mark.parametrize(("fused", "default"), [(1100, "fused"), (1010, "ensemble"), (900, "ensemble")])
 def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
-    report.write(tmp_path, ABOUT, rows(("ensemble fp16", "cuda", 1000), ("ensemble fp16", "grpc", 10)))
+    proof_report.write(tmp_path, ABOUT, rows(("ensemble fp16", "cuda", 1000), ("ensemble fp16", "grpc", 10)))
     assert "Default form" not in (tmp_path / "gpu.md").read_text()
-    report.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", 5000)))
-    page = report.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", fused))).read_text()  # measured again
+    proof_report.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", 5000)))
+    page = proof_report.write(
+        tmp_path, ABOUT, rows(("fused fp16", "cuda", fused))
+    ).read_text()  # measured again
     assert f"Default form: **{default}**; one plan reaches {fused / 1000:.3f}" in page
     assert page.count("| fused fp16 |") == 1
     assert page.count("| ensemble fp16 |") == 2
@@ -116,6 +117,8 @@ def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
 
 def test_the_whole_path_is_judged_against_the_bare_engine(tmp_path):
     found = rows(("a", "video to boxes", 96), ("b", "video to boxes", 90))
-    page = report.write(tmp_path, ABOUT, [{**one, "of_bare": one["fps"] / 100} for one in found]).read_text()
+    page = proof_report.write(
+        tmp_path, ABOUT, [{**one, "of_bare": one["fps"] / 100} for one in found]
+    ).read_text()
     assert "a: the whole path reaches 0.96 of the engine: enough." in page
     assert "b: the whole path reaches 0.9 of the engine: too little." in page

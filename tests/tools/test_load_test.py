@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-import load_test
-from loadtest.cameras import Served, stream_bytes_s
-from loadtest.compare import Round, Turn, compare, summary, verdict
-from loadtest.measured import Level, Measured
-from loadtest.parts import parts_of
-from loadtest.servers import parse_cpus, pinned
+from load import load_test
+from load.camera_load import Served, stream_bytes_s
+from load.measured import Level, Measured
+from load.parts import parts_of
+from load.servers import parse_cpus, pinned
+from load.turns import Round, Turn, compare, summary, verdict
 from support import toy
 
 

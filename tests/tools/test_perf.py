@@ -6,12 +6,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-import perf
-from loadtest import analyzer, report
-from loadtest.bound import highest_rate
-from loadtest.chart import line_chart
-from loadtest.levels import parse_levels
-from loadtest.measured import Level, Measured, measure
+from load import analyzer, load_report, perf
+from load.bound import highest_rate
+from load.chart import line_chart
+from load.levels import parse_levels
+from load.measured import Level, Measured, measure
 from support import toy
 
 SECOND = 10**9
@@ -53,7 +52,7 @@ def test_an_unsteady_level_is_told_with_what_was_measured():
     assert not found.stable
     assert found.spread > 1.25
     assert found.throughput > 0
-    text = report.as_markdown({"command": "x"}, [found], None)
+    text = load_report.as_markdown({"command": "x"}, [found], None)
     assert "**unstable" in text
     assert f"{found.throughput:.1f}" in text
 
@@ -169,7 +168,7 @@ def test_the_report_is_kept_in_four_forms(tmp_path):
         Measured(Level("rate", 900), "system", problem="refused by the server: Exceeds maximum queue size")
     ]
     at, _ = server(61.0)
-    path = report.write(tmp_path, {"date": "today"}, found, highest_rate(at, 100.0, (5, 200)))
+    path = load_report.write(tmp_path, {"date": "today"}, found, highest_rate(at, 100.0, (5, 200)))
     assert "refused by the server" in path.read_text()
     assert "held p99 <= 100 ms" in path.read_text()
     whole = json.loads((tmp_path / "report.json").read_text())

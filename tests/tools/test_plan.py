@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-import plan as command
-from loadtest.inputs import from_benchmark, from_load, from_perf, from_soak, given, together
-from loadtest.planner import ASSUMED, Cameras, Known, Machine, demand, plan
+from load import plan as command
+from load.inputs import from_benchmark, from_load, from_perf, from_soak, given, together
+from load.planner import ASSUMED, Cameras, Known, Machine, demand, plan
 
 HD = Cameras(count=1000, fps=5, stream_fps=15, width=1920, height=1080)
 

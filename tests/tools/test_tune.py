@@ -8,10 +8,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 import repository
-import tune
-from loadtest.search import MARGIN, Axis, Result, search, table
-from loadtest.settings import Setting, changed, parse_config, read, rewritten
-from loadtest.trials import expand
+from load import tune
+from load.search import MARGIN, Axis, Result, search, table
+from load.settings import Setting, changed, parse_config, read, rewritten
+from load.trials import expand
 from sightline.serving.server import TritonServer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import machine
 from evaluation import plots, report
 from evaluation.agreement import (
     SAME_EVENT_S,
@@ -24,6 +23,7 @@ from evaluation.agreement import (
 )
 from evaluation.bare import WHAT_IS_RUN, BareEngine
 from evaluation.compare import Candidate
+from sightline.base import machine
 from sightline.entities import Detections, Frame
 
 SHAPE = (384, 640)  # of a 16:9 camera

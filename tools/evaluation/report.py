@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-import machine
 from evaluation import plots
+from sightline.base import machine
 
 #: Classes in the table of differences; the JSON has all.
 MOST_CLASSES = 15

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 import export
-import machine
 from control import Control
 from operations import Versions
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base import machine
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import STAGES, Pipeline
 from sightline.config.loader import Camera, TritonOptions

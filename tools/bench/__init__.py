@@ -1,0 +1,1 @@
+"""Benchmarks of the whole and of its parts, the soak test and the scoreboard."""

@@ -1,0 +1,214 @@
+"""Tracker and rules over a scene without servers: which crossings are wrong, and whose doing that is.
+
+    python tools/bench/rehearse.py --seeds 11 12 13 --length 150 --fps 5 10             # truth's own boxes
+    python tools/bench/rehearse.py --seeds 11 12 --length 300 --model models/sightline.onnx  # a network's
+
+Truth's own boxes get mild noise; who is hidden by more than 80 % or very small has none; some are missed.
+What is wrong then is the tracker's, the rules' or the line's doing, not the detector's. A network's boxes are
+found in the self-test's own videos, in every frame, and kept, so that a change to the tracker is judged in
+seconds. Choose by other seeds than those that the scoreboard tells (1 to 10).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+
+from sightline.analysis.rules import Rules
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.config.zones import Line, Zone
+from sightline.entities import Detections, Event
+from sightline.features.track_log import TrackedFrame
+from sightline.serving.runtime.numerics import boxes_from_head, letterbox_i420
+from sightline.simulation.scenes import truth
+from sightline.simulation.scenes.formats import CLASSES
+from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.simulation.scenes.visibility import FrameTruth
+from sightline.simulation.selftest import ground_truth
+from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
+from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.score_table import table
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Part, prepare
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from training.generate import CLASSES as DETECTOR_CLASSES
+from training.heldout import runner
+
+START = 1_000_000_000.0
+NETWORK = (384, 640)
+SCORE_FLOOR = 0.1  # as the server's
+Frames = list[tuple[float, Detections]]  # scene time and boxes
+
+
+def play(part: Part, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Evidence:
+    """Tracker and rules over a scene's boxes: what the whole path would leave behind."""
+    places = camera_places(part.spec)
+    rules = Rules(
+        "scene",
+        {name: Line(**line) for name, line in places["lines"].items()},
+        {name: Zone(**zone) for name, zone in places["zones"].items()},
+    )
+    rules.use_model(names)
+    tracker, events, kept = Tracker(options), list[Event](), list[TrackedFrame]()
+    kinds: dict[int, str] = {}  # of tracks that were confirmed some time, as it was last
+    for time_s, found in frames:
+        now = START + time_s
+        tracks = tracker.update(found, now)
+        events += rules.observe(tracks, now)
+        boxes = found.xyxy, found.scores, found.class_ids
+        tracked = tracks.ids, tracks.xyxy, tracks.class_ids, tracks.confirmed
+        kept.append(TrackedFrame(now, time_s, now, time_s, now, tuple(names), *boxes, *tracked))
+        sure = tracks.confirmed
+        kinds |= {int(i): names[c] for i, c in zip(tracks.ids[sure], tracks.class_ids[sure], strict=True)}
+    claimed = [
+        ClaimedEvent(
+            str(e.kind),
+            e.place,
+            e.direction,
+            e.item_class,
+            e.track_id,
+            e.event_time,
+            e.confirmed_time,
+            e.value,
+            e.unseen,
+        )
+        for e in events
+    ]
+    return Evidence(tuple(kept), tuple(claimed), Counter(kinds.values()), part.length_s, 0, START, part.fps)
+
+
+# -- boxes -------------------------------------------------------------------------------------------
+
+
+def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) -> Detections:
+    """What a good detector might find in one frame."""
+    shown = frame.visible_xyxy.copy()
+    whole = frame.occlusion <= 0.3
+    shown[whole] = frame.full_xyxy[whole]
+    sides = shown[:, 2:] - shown[:, :2]
+    large = (sides.max(axis=1, initial=0) >= 12) & (sides.min(axis=1, initial=99) >= 5)
+    kept = (frame.occlusion <= ground_truth.MOST_HIDDEN) & large
+    kept &= random.random(len(frame)) < np.where(frame.occlusion < 0.5, 0.97, 0.8)
+    xyxy = shown + random.normal(0, 0.02, shown.shape) * np.tile(sides, 2)
+    xyxy = np.clip(xyxy / np.array([spec.width, spec.height] * 2), 0, 1)
+    scores = np.clip(random.normal(0.75 - 0.4 * frame.occlusion, 0.1), 0.15, 0.98)
+    kinds = np.array([CLASSES.index(kind) for kind in frame.kinds], np.int32)
+    return Detections(xyxy[kept].astype(np.float32), scores[kept].astype(np.float32), kinds[kept])
+
+
+def true_boxes(part: Part) -> Frames:
+    """Truth's own boxes, as :func:`boxes_of` has them."""
+    random = np.random.default_rng(part.spec.seed)
+    frames = truth.frames(part.spec, part.fps, part.length_s)
+    return [(frame.time_s, boxes_of(frame, part.spec, random)) for frame in frames]
+
+
+def found_boxes(part: Part, network: Path, video: Path) -> Frames:
+    """What a network finds in the video, through the server's numerics."""
+    run, found = runner(network), Frames()
+    with av.open(str(video)) as source:
+        for i, frame in enumerate(source.decode(video=0)):
+            picture, letterbox = letterbox_i420(frame.to_ndarray(format="yuv420p"), NETWORK)
+            xyxy, scores, class_ids = boxes_from_head(run(picture), letterbox, SCORE_FLOOR)
+            found.append((i / part.fps, Detections(xyxy, scores, class_ids)))
+    return found
+
+
+def kept(path: Path, make: Callable[[], Frames]) -> Frames:
+    """What ``make`` gave the first time."""
+    if not path.is_file():
+        draft = path.with_name(path.name + ".part")
+        draft.write_bytes(pickle.dumps(make()))
+        draft.replace(path)
+    found: Frames = pickle.loads(path.read_bytes())
+    return found
+
+
+# -- what came out -----------------------------------------------------------------------------------
+
+
+def report(
+    parts: Sequence[Part], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
+) -> None:
+    """Play every ``step``-th frame of all scenes and tell what came out."""
+    names = DETECTOR_CLASSES if arguments.model else CLASSES
+    options = TrackerOptions(**TRACKING) if arguments.model else TrackerOptions()
+    cameras = []
+    for full, frames in zip(parts, all_boxes, strict=True):
+        part = replace(full, fps=full.fps / step)
+        cameras.append(
+            (
+                part.name,
+                ground_truth.load(part.truth(arguments.folder)),
+                play(part, frames[::step], names, options),
+            )
+        )
+    board = judge(cameras)
+    for camera in board.cameras:
+        for place, found in camera.crossings.items():
+            for word, wrong in (("missed", found.missed), ("extra", found.extra)):
+                for h in wrong:
+                    print(
+                        f"  {camera.name}: {word} {place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
+                    )
+    print(table(board, {}))
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parse()
+    folder: Path = arguments.folder
+    rate = max(arguments.fps)
+    camera = BEST_CAMERA[arguments.scene]
+    specs = [
+        SceneSpec(arguments.scene, seed, arguments.light, arguments.weather, camera)
+        for seed in arguments.seeds
+    ]
+    parts = [Part(spec, rate, arguments.length) for spec in specs]
+    folder.mkdir(parents=True, exist_ok=True)
+    prepare(parts, folder, lambda text: print(text, file=sys.stderr), stop=threading.Event())
+    all_boxes = []
+    for part in parts:
+        video = part.video(folder)
+        if arguments.model:
+            network = hashlib.sha256(arguments.model.read_bytes()).hexdigest()[:12]
+            boxes = kept(
+                video.with_suffix(f".{network}.boxes"), partial(found_boxes, part, arguments.model, video)
+            )
+        else:
+            boxes = kept(video.with_suffix(".true.boxes"), partial(true_boxes, part))
+        all_boxes.append(boxes)
+    for fps in arguments.fps:
+        report(parts, all_boxes, round(rate / fps), arguments)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scene", choices=SCENES, default="street")
+    parser.add_argument("--light", choices=LIGHTS, default="day")
+    parser.add_argument("--weather", choices=WEATHERS, default="clear")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11])
+    parser.add_argument("--fps", type=float, nargs="+", default=[5.0, 10.0])
+    parser.add_argument("--length", type=float, default=120.0, help="seconds")
+    parser.add_argument("--model", type=Path, help="an ONNX file with the bundled detector's classes")
+    parser.add_argument("--folder", type=Path, default=Path("artifacts/rehearsal"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

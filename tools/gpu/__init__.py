@@ -1,0 +1,1 @@
+"""Programs for machines with a GPU: the plan builder of the Triton container and the proof of its figures."""

@@ -1,0 +1,254 @@
+"""TensorRT plans for the GPU of this machine, inside the Triton container; Python's standard library alone.
+
+    python3 build_engines.py --source /repository --target /models --cache /engines [--form fused]
+
+Takes the newest version of ``yolo`` (or ``--version``), builds a plan from each step's ``engine.onnx`` by
+``trtexec``, and puts complete version folders into the repository that Triton serves. A plan fits one GPU and
+one TensorRT only, so it is cached under a key of both and of what it was built from; so are the timings of
+layers, which make the next plan faster to build. ``--form fused`` builds the detector as one plan, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+STEPS = ("preprocess", "postprocess", "yolo")  # yolo last: the ensemble switches to it
+FORMS = {"ensemble": STEPS, "fused": (*STEPS, "detector")}
+FUSED = Path("detector/configs/fused.pbtxt")
+TRTEXEC = ("trtexec", "/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")
+TIMEOUT_S = 1800
+FP8_FROM = (8, 9)  # compute capability: Ada, Hopper and newer
+
+
+class BuildError(RuntimeError):
+    """No plan could be built; the text says why."""
+
+
+def build(
+    source: Path, target: Path, cache: Path, version: int | None = None, *, form: str = "ensemble"
+) -> int:
+    """Build what is missing and put one version in place; returns its number.
+
+    Args:
+        source: model repository as tools/export.py left it.
+        target: model repository that Triton serves.
+        cache: where plans are kept.
+        version: of ``yolo``; the newest when not given.
+        form: a key of :data:`FORMS`: which plans; or a configuration that tools/load/tune.py wrote, which
+            serves the three steps. What serves is the server's --model-config-name.
+
+    Raises:
+        BuildError: there is no network, no GPU, no trtexec, the GPU lacks the precision, or a plan failed.
+    """
+    if version is None:
+        version, serving = newest(source), chosen(target)
+        if serving not in {None, version} and (source / "yolo" / str(serving)).is_dir():
+            build(source, target, cache, serving, form=form)  # a new TensorRT or GPU needs new plans, too
+    trtexec, machine = find_trtexec(), gpu()
+    check_precision(source / "yolo" / str(version) / "manifest.json", machine)
+    machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
+    tuned = tuned_configs(source, form)
+    one_plan = any(
+        'backend: "tensorrt"' in (source / place).read_text() for place in tuned if "detector" in place.parts
+    )
+    steps = FORMS.get(form, FORMS["fused" if one_plan else "ensemble"])
+    plans = {step: plan(source / step / str(version), cache, trtexec, machine) for step in steps}
+    for step in steps:
+        place_version(source / step / str(version), plans[step], target / step / str(version))
+    (target / "detector" / str(version)).mkdir(parents=True, exist_ok=True)
+    for step in (*STEPS, "detector"):  # after the versions: a configuration never names what is not there
+        if step != "detector" or chosen(target) is None:
+            replace(source / step / "config.pbtxt", target / step / "config.pbtxt")
+    for place in tuned:
+        if place.parts[0] != "detector" or chosen(target) is None or not (target / place).is_file():
+            replace(source / place, target / place)
+    # From the first build on, so that tools/versions.py keeps it in step whatever form serves.
+    if (source / FUSED).is_file() and (chosen(target) is None or not (target / FUSED).is_file()):
+        replace(source / FUSED, target / FUSED)
+    return version
+
+
+def tuned_configs(source: Path, form: str) -> list[Path]:
+    """The configurations that tools/load/tune.py wrote under this name; none for the forms always there.
+
+    Raises:
+        BuildError: the form is neither.
+    """
+    places = [Path(step, "configs", f"{form}.pbtxt") for step in (*STEPS, "detector")]
+    found = [] if form in FORMS else [place for place in places if (source / place).is_file()]
+    if form not in FORMS and not found:
+        raise BuildError(
+            f"there is no configs/{form}.pbtxt: tools/load/tune.py writes it; or take {' or '.join(FORMS)}"
+        )
+    return found
+
+
+def chosen(target: Path) -> int | None:
+    """The version that tools/versions.py made serve here and that goes on serving; None: the newest."""
+    config = target / "detector" / "config.pbtxt"
+    text = config.read_text() if config.is_file() else ""
+    found = re.search(r"^version_policy \{ specific \{ versions: \[ (\d+) \] \} \}$", text, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def newest(source: Path) -> int:
+    """The highest version of ``yolo`` that holds a network."""
+    found = [int(path.parent.name) for path in source.glob("yolo/[0-9]*/manifest.json")]
+    if not found:
+        raise BuildError(f"{source} holds no network: run tools/export.py first")
+    return max(found)
+
+
+def find_trtexec() -> str:
+    """The program that builds plans."""
+    found = next(filter(None, map(shutil.which, (os.environ.get("TRTEXEC", ""), *TRTEXEC))), None)
+    if found is None:
+        raise BuildError(f"none of {', '.join(TRTEXEC)} is here: run inside the Triton container")
+    return found
+
+
+def gpu() -> str:
+    """Name and compute capability of the first GPU."""
+    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"no GPU to be seen ({error}): is the container given one?") from error
+    return done.stdout.splitlines()[0].strip()
+
+
+def check_precision(manifest: Path, machine: str) -> None:
+    """Refuse a network whose precision this GPU does not compute in, before TensorRT does so in its words.
+
+    Args:
+        manifest: as tools/export.py left it.
+        machine: name and compute capability, as :func:`gpu` gives them.
+
+    Raises:
+        BuildError: the network is FP8 and the GPU older than Ada.
+    """
+    precision = json.loads(manifest.read_text()).get("precision") if manifest.is_file() else None
+    found = re.search(r"(\d+)\.(\d+)$", machine)
+    if precision == "fp8" and found and (int(found[1]), int(found[2])) < FP8_FROM:
+        raise BuildError(
+            f"version {manifest.parent.name} is FP8, which needs compute capability 8.9 (Ada, Hopper) "
+            f"or newer; this GPU is {machine}: export the network in FP16 or INT8, or name another --version"
+        )
+
+
+def tensorrt_version(trtexec: str) -> str:
+    """TensorRT's version as trtexec prints it, for instance v101600."""
+    done = subprocess.run([trtexec, "--help"], check=False, capture_output=True, text=True, timeout=120)
+    found = re.search(r"\[TensorRT (v\d+)\]( \[b\d+\])?", done.stdout + done.stderr)
+    if found is None:
+        raise BuildError(f"{trtexec} does not say which TensorRT it is of")
+    return found[0]
+
+
+def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
+    """The plan of one step's version, from the cache or built now."""
+    network, profile = folder / "engine.onnx", folder / "engine.json"
+    for path in (network, profile):
+        if not path.is_file():
+            option = " with --fused" if folder.parent.name == "detector" else ""
+            raise BuildError(f"{path} is missing: export this version again{option}")
+    digest = hashlib.sha256(machine.encode() + network.read_bytes() + profile.read_bytes()).hexdigest()
+    place = cache / f"{folder.parent.name}-{digest[:32]}.plan"
+    if place.is_file():
+        print(f"{folder.parent.name}: plan for {machine} is in the cache", flush=True)
+        return place
+    print(f"{folder.parent.name}: building for {machine} (some minutes)", flush=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    draft = cache / f".{place.name}.{os.getpid()}"
+    timings = cache / f"timings-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.cache"
+    try:
+        run_trtexec(trtexec, network, json.loads(profile.read_text()), draft, timings)
+        draft.rename(place)
+    finally:
+        draft.unlink(missing_ok=True)
+    return place
+
+
+def run_trtexec(
+    trtexec: str, network: Path, profile: dict[str, list[list[int]]], draft: Path, timings: Path
+) -> None:
+    """Build one plan; the precision is in the graph, so the network is strongly typed."""
+    command = [trtexec, f"--onnx={network}", f"--saveEngine={draft}", "--skipInference"]
+    command.append(f"--timingCacheFile={timings}")
+    done = subprocess.run([trtexec, "--help"], check=False, capture_output=True, text=True, timeout=120)
+    if "--stronglyTyped" in done.stdout + done.stderr:  # from TensorRT 11 on there is nothing else
+        command.append("--stronglyTyped")
+    for place, option in enumerate(("minShapes", "optShapes", "maxShapes")):
+        shapes = (f"{name}:{'x'.join(map(str, three[place]))}" for name, three in profile.items())
+        command.append(f"--{option}={','.join(shapes)}")
+    built = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+    if built.returncode or not draft.is_file() or not draft.stat().st_size:
+        raise BuildError(f"trtexec failed on {network}:\n{(built.stdout + built.stderr)[-3000:]}")
+
+
+def place_version(source: Path, engine: Path, place: Path) -> None:
+    """Put a version with its plan in place in one piece; a complete one with the same plan stays."""
+    if place.is_dir() and (place / "model.plan").is_file():
+        if (place / "model.plan").read_bytes() == engine.read_bytes():
+            return
+        # TensorRT or the GPU has changed: Triton is not running yet, or keeps what it has loaded.
+        place.rename(place.with_name(f".{place.name}-old"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    draft.chmod(0o755)
+    shutil.copyfile(engine, draft / "model.plan")
+    digest = hashlib.sha256(engine.read_bytes()).hexdigest()
+    (draft / "model.plan.sha256").write_text(digest + "\n")
+    manifest = source / "manifest.json"
+    if manifest.is_file():
+        shutil.copyfile(manifest, draft / "manifest.json")
+    draft.rename(place)
+    shutil.rmtree(place.with_name(f".{place.name}-old"), ignore_errors=True)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Copy a file in one piece."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.new")
+    shutil.copyfile(source, draft)
+    draft.replace(target)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, and say what was done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="build_engines.py"
+    )
+    parser.add_argument(
+        "--source", type=Path, required=True, help="model repository as tools/export.py left it"
+    )
+    parser.add_argument("--target", type=Path, required=True, help="model repository that Triton serves")
+    parser.add_argument("--cache", type=Path, required=True, help="where plans are kept")
+    parser.add_argument("--version", type=int, help="version of yolo (default: the newest)")
+    parser.add_argument(
+        "--form",
+        default="ensemble",
+        help="ensemble; fused: the detector as one plan, too; or a configuration of tools/load/tune.py",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        version = build(given.source, given.target, given.cache, given.version, form=given.form)
+    except (BuildError, OSError, subprocess.SubprocessError) as error:
+        print(f"build_engines: {error}", file=sys.stderr)
+        return 1
+    print(f"version {version} is ready in {given.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""``detector`` on PyTorch: pictures taken where they lie, the network on the GPU, the NMS by the numerics.
+
+Requests that Triton hands over together become one batch.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import triton_python_backend_utils as pb_utils
+
+from gpu.torchnet import TorchDetector, as_frames
+from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import F32, picture_size, place_letterbox, suppress, undo_letterbox
+
+
+class TritonPythonModel:
+    """Called by Triton's Python backend, on one thread."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load ``network.pt`` of this version."""
+        self.settings = Settings(args)
+        device = json.loads(args["model_config"])["parameters"]["device"]["string_value"]
+        path = Path(args["model_repository"]) / args["model_version"] / "network.pt"
+        self.detector = TorchDetector(path, self.settings.network, device)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response for each request; pictures of one size are computed together."""
+        answers: list[Any] = [None] * len(requests)
+        sizes: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = {}
+        for place, request in enumerate(requests):
+            try:
+                frames = _where_it_is(pb_utils.get_input_tensor_by_name(request, "frame"))
+                sizes.setdefault(tuple(frames.shape[1:]), []).append((place, frames))
+            except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
+                answers[place] = refuse(pb_utils, error)
+        for size, waiting in sizes.items():
+            try:
+                found = self._boxes(size, [frames for _, frames in waiting])
+            except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
+                for place, _ in waiting:
+                    answers[place] = refuse(pb_utils, error)
+                continue
+            for place, frames in waiting:
+                answers[place] = respond(pb_utils, pack_boxes(found[: len(frames)]))
+                del found[: len(frames)]
+        return answers
+
+    def _boxes(self, size: tuple[int, ...], parts: list[torch.Tensor]) -> list[Found]:
+        height, width = picture_size(size)
+        top, left = place_letterbox((height, width), self.settings.network)  # refuses what cannot fit
+        letterbox = np.array([left, top, width, height], np.float32)
+        return [self._one(rows, letterbox) for rows in self.detector.run(parts)]
+
+    def _one(self, rows: F32, letterbox: F32) -> Found:
+        """Boxes of one picture from its candidates, float32 [candidates, 6]."""
+        rows = rows[: np.count_nonzero(rows[:, 4] >= self.settings.score_floor)]
+        class_ids = rows[:, 5].astype(np.int32)
+        kept = suppress(rows[:, :4], class_ids)
+        return undo_letterbox(rows[kept, :4], letterbox), rows[kept, 4], class_ids[kept]
+
+
+def _where_it_is(tensor: Any) -> torch.Tensor:
+    """The frames of a request, uint8 [n, rows, width], without a copy."""
+    if tensor.is_cpu():
+        return as_frames(tensor.as_numpy())
+    frames: torch.Tensor = torch.from_dlpack(tensor.to_dlpack())
+    return frames

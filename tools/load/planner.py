@@ -1,0 +1,199 @@
+"""From measured numbers to machines: plain arithmetic, every input with its source.
+
+Per camera: what one second of it costs of each resource. Per machine: what it has of each, times the share
+that may be used. The resource that allows the fewest cameras a machine is the first limit. The database is
+one for all machines, so it bounds the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DAY_S = 86_400
+#: Pixels of the frame that decoder figures are stated for.
+HD = 1920 * 1080
+
+
+@dataclass(frozen=True)
+class Known:
+    """One input: its value in ``unit``, where it came from, and whether it was measured or assumed."""
+
+    value: float
+    unit: str
+    source: str
+    measured: bool
+
+
+Inputs = Mapping[str, Known]
+
+#: Every input with what is assumed when nothing was measured or given.
+ASSUMED: dict[str, Known] = {
+    name: Known(value, unit, source, measured=False)
+    for name, value, unit, source in (
+        (
+            "engine_core_ms",
+            30.0,
+            "core ms a frame",
+            "docs/benchmarks.md: YOLOv8n 384x640 FP32 on one EPYC core",
+        ),
+        ("decode_core_ms", 0.7, "core ms a decoded frame", "docs/benchmarks.md: 768x432 H.264"),
+        ("decode_pixels", 768 * 432, "pixels", "docs/benchmarks.md: the video of decode_core_ms"),
+        ("client_core_ms", 2.2, "core ms a detected frame, without decoding", "docs/benchmarks.md"),
+        ("camera_mb", 62.0, "MB a camera", "docs/benchmarks.md, soak: the most that a camera's process took"),
+        ("machine_mb", 4000.0, "MB a machine", "a round figure: system, supervisor, Triton with one network"),
+        ("slot_mb", 1.5, "MB a camera in /dev/shm", "4 slots of 384x640 I420"),
+        ("bits_pixel", 0.1, "bits a pixel of a stream", "a usual H.264 setting for moderate motion"),
+        (
+            "records_s",
+            7.0,
+            "records a second and camera",
+            "tools/bench/bench_store.py's batch: 350 for 50 cameras",
+        ),
+        ("database_records_s", 9200.0, "records a second", "docs/database.md: Postgres, 350 in 38 ms"),
+        ("classes", 2.0, "classes seen in a window", "a street camera: persons and cars"),
+        ("window_s", 60.0, "seconds a window", "the default of config.yml"),
+        ("row_bytes", 250.0, "bytes a row with its indexes", "a round figure for Postgres"),
+        (
+            "gpu_fps",
+            0.0,
+            "frames/s a GPU under the bound",
+            "not measured: give the rate of tools/load/perf.py",
+        ),
+        (
+            "nvdec_fps",
+            600.0,
+            "1080p frames/s a decoder engine",
+            "a cautious round figure: see the card's NVDEC note",
+        ),
+        (
+            "nvdec_client_core_ms",
+            1.5,
+            "core ms a detected frame",
+            "not measured: client_core_ms less scaling",
+        ),
+        (
+            "headroom",
+            0.7,
+            "share of a resource that may be used",
+            "a usual margin for peaks and one failed machine",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one machine has. ``gpus`` 0: the network runs on the cores; ``nvdec`` 0: so does decoding."""
+
+    cores: float = 64
+    memory_gb: float = 256
+    network_mbit: float = 10_000
+    gpus: float = 0
+    nvdec: float = 0  # decoder engines of one GPU
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """What is to be watched: ``fps`` are detected, ``stream_fps`` are sent and decoded."""
+
+    count: int
+    fps: float
+    stream_fps: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes.
+
+    Attributes:
+        demand: of all cameras together, by resource.
+        a_machine: cameras that one machine takes, by resource, the fewest first.
+        machines: how many are needed.
+        first_limit: the resource that runs out first; ``database`` when that bounds the whole.
+        rows: ``rows_day`` and ``gb_year`` that stay in the database.
+    """
+
+    cameras: Cameras
+    demand: Mapping[str, float]
+    a_machine: Mapping[str, int]
+    machines: int
+    first_limit: str
+    database_cameras: int
+    rows: Mapping[str, float]
+
+
+def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, float]:
+    """What one camera takes of each resource of a machine.
+
+    Raises:
+        ValueError: the network is to run on a GPU of which nothing is known.
+    """
+    value = {name: known.value for name, known in inputs.items()}
+    pixels = cameras.width * cameras.height
+    needs = {
+        "memory (GB)": (value["camera_mb"] + value["slot_mb"]) / 1e3,
+        "network (Mbit/s)": pixels * cameras.stream_fps * value["bits_pixel"] / 1e6,
+    }
+    core_ms = cameras.fps * value["nvdec_client_core_ms" if machine.nvdec else "client_core_ms"]
+    if machine.nvdec:
+        needs["decoder engines"] = cameras.stream_fps * pixels / HD / value["nvdec_fps"]
+    else:
+        core_ms += cameras.stream_fps * value["decode_core_ms"] * pixels / value["decode_pixels"]
+    if machine.gpus:
+        if value["gpu_fps"] <= 0:
+            raise ValueError(
+                "nothing is known of the GPU: give a report of tools/load/perf.py, or --set gpu_fps=N:SOURCE"
+            )
+        needs["GPUs"] = cameras.fps / value["gpu_fps"]
+    else:
+        core_ms += cameras.fps * value["engine_core_ms"]
+    return {"CPU cores": core_ms / 1e3, **needs}
+
+
+def capacity(inputs: Inputs, machine: Machine) -> dict[str, float]:
+    """What one machine has of each resource, without the headroom."""
+    share = inputs["headroom"].value
+    return {
+        "CPU cores": machine.cores * share,
+        "memory (GB)": machine.memory_gb * share - inputs["machine_mb"].value / 1e3,
+        "network (Mbit/s)": machine.network_mbit * share,
+        "decoder engines": machine.gpus * machine.nvdec * share,
+        "GPUs": machine.gpus * share,
+    }
+
+
+def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> Plan:
+    """What so many cameras take, and what runs out first.
+
+    Raises:
+        ValueError: a machine does not take a single camera, or something is not known.
+    """
+    one, has = demand(inputs, machine, cameras), capacity(inputs, machine)
+    fits = {name: math.floor(has[name] / need) for name, need in one.items() if need > 0}
+    fits = dict(sorted(fits.items(), key=lambda item: item[1]))
+    tightest = next(iter(fits))
+    if fits[tightest] < 1:
+        raise ValueError(f"one machine does not take one camera: {tightest} run out")
+    share = inputs["headroom"].value
+    database_cameras = math.floor(inputs["database_records_s"].value * share / inputs["records_s"].value)
+    bounded = cameras.count > database_cameras
+    whole = {name: need * cameras.count for name, need in one.items()}
+    return Plan(
+        cameras=cameras,
+        demand={**whole, "database (records/s)": cameras.count * inputs["records_s"].value},
+        a_machine=fits,
+        machines=math.ceil(cameras.count / fits[tightest]),
+        first_limit="database (records/s)" if bounded else tightest,
+        database_cameras=database_cameras,
+        rows=_rows(inputs, cameras.count),
+    )
+
+
+def _rows(inputs: Inputs, count: int) -> dict[str, float]:
+    """A row a window for the source and one for each class that was seen."""
+    rows_day = count * DAY_S / inputs["window_s"].value * (1 + inputs["classes"].value)
+    return {"rows_day": rows_day, "gb_year": rows_day * 365 * inputs["row_bytes"].value / 1e9}

@@ -1,0 +1,76 @@
+"""A training run's averaged weights as the ONNX file that comes with Sightline.
+
+    python tools/training/to_onnx.py RUN/checkpoint.pt models/sightline.onnx
+    python tools/training/to_onnx.py BEFORE/checkpoint.pt RUN/checkpoint.pt models/sightline.onnx --share 0.85
+
+Of two runs, the second begun where the first ended, the mean of both sets of weights, so much of it the last
+one's: what a network has learnt anew without all that it forgot over it (the paper WiSE-FT).
+Normalisation is folded into the convolutions; weights are FP16 with Casts behind them, arithmetic is FP32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+import packed
+from training.generate import CLASSES
+from training.network import Detector, Exported
+
+OPSET = 17
+
+
+def network_of(detector: Detector) -> onnx.ModelProto:
+    """FP32 ONNX with dynamic batch, height and width, input ``images``, output ``output0``, class names."""
+    written = io.BytesIO()
+    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "anchors"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter by tracing is old, and enough for this network
+        torch.onnx.export(
+            Exported(detector.eval()), (torch.rand(2, 3, 128, 160),), written, dynamo=False,
+            input_names=["images"], output_names=["output0"], dynamic_axes=axes, opset_version=OPSET,
+        )  # fmt: skip
+    model = onnx.load_from_string(written.getvalue())
+    model.metadata_props.add(key="names", value=str(dict(enumerate(CLASSES))))
+    model.metadata_props.add(key="license", value="Apache-2.0")
+    model.metadata_props.add(key="description", value="Sightline's own detector: docs/detector.md")
+    return model
+
+
+def mean(first: dict[str, Tensor], last: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """``share`` of the last one's weights and the rest of the first one's."""
+    return {
+        name: kept * (1 - share) + last[name] * share if kept.is_floating_point() else kept
+        for name, kept in first.items()
+    }
+
+
+def main() -> None:
+    """Export."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="one or two")
+    parser.add_argument("network", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of the last checkpoint in the mean")
+    given = parser.parse_args()
+    states = [torch.load(path, weights_only=True) for path in given.checkpoint]
+    first, last = states[0], states[-1]
+    detector = Detector(len(CLASSES))
+    detector.load_state_dict(mean(first["average"], last["average"], given.share))
+    model = packed.pack(network_of(detector))
+    onnx.checker.check_model(model)
+    onnx.save(model, given.network)
+    print(f"{given.network}: step {last['step']}, {given.network.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
