@@ -19,21 +19,13 @@ import network_source
 import verify
 from sightline.serving.runtime import numerics
 from support import toy
-from support.networks import end_to_end_network, session
+from support.networks import end_to_end_network, same, scene, session
 
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 FLOOR = 0.1
 BOXES = ("num_dets", "det_boxes", "det_scores", "det_classes")
 #: Boxes in shares of the picture, and scores: FP16 holds 11 bits of a score, and half a pixel of a box.
 NEAR = {"fp32": 1e-5, "fp16": 4e-3}
-
-
-def scene(size):
-    """Two rectangles that the toy network finds, in I420."""
-    rgb = np.full((*size, 3), toy.GREY, np.uint8)
-    toy.draw(rgb, [toy.Passage(0, 1, toy.RED)], 0.3)
-    toy.draw(rgb, [toy.Passage(0, 1, toy.BLUE)], 0.7)
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
 
 
 def parts(path, size, precision):
@@ -47,12 +39,6 @@ def reference(source, frame, size):
     padded, letterbox = numerics.letterbox_i420(frame, size)
     head = session(source.model).run(None, {"images": numerics.network_input(padded)[None]})[0][0]
     return numerics.boxes_from_head(head, letterbox, FLOOR)
-
-
-def same(found, expected, near):
-    for got, wanted in zip(found[:2], expected[:2], strict=True):
-        np.testing.assert_allclose(got, wanted, atol=near)
-    assert found[2].tolist() == expected[2].tolist()
 
 
 def whole(model, frames):

@@ -9,7 +9,6 @@ import subprocess
 
 import numpy as np
 import pytest
-from test_fused import same, scene
 
 import export
 import rtx
@@ -22,7 +21,7 @@ from sightline.serving.server import TritonServer
 from support import fake_rtx, toy
 from support.fake_cuda import FakeCuda
 from support.fake_rtx import FakeRtx
-from support.networks import session
+from support.networks import same, scene, session
 
 NETWORK = (192, 320)
 

@@ -1,9 +1,12 @@
 """Small ONNX networks with the heads of real ones, and what runs them."""
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+from support import toy
 
 NAMES = "{0: 'person', 1: 'car', 2: 'dog \"x\"'}"
 
@@ -82,3 +85,18 @@ def session(model):
     """An ONNX Runtime session of a model or a file."""
     source = model if isinstance(model, str) else model.SerializeToString()
     return onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+
+
+def scene(size):
+    """Two rectangles that the toy network finds, in I420."""
+    rgb = np.full((*size, 3), toy.GREY, np.uint8)
+    toy.draw(rgb, [toy.Passage(0, 1, toy.RED)], 0.3)
+    toy.draw(rgb, [toy.Passage(0, 1, toy.BLUE)], 0.7)
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+
+
+def same(found, expected, near):
+    """Boxes, scores and classes agree."""
+    for got, wanted in zip(found[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(got, wanted, atol=near)
+    assert found[2].tolist() == expected[2].tolist()
