@@ -29,9 +29,26 @@ def storm() -> None:
         event.clear()
 
 
+def stumble() -> None:
+    """End by SIGTERM although the action of the signal before has failed."""
+    over = threading.Event()
+    on_signals({signal.SIGHUP: lambda: {}["missing"], signal.SIGTERM: over.set})
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    sys.exit(0 if over.wait(10) else 1)
+
+
 def test_a_signal_never_hangs_whoever_waits():
-    subprocess.run([sys.executable, __file__], timeout=60, check=True)
+    subprocess.run([sys.executable, __file__, "storm"], timeout=60, check=True)
+
+
+def test_a_signal_is_served_after_the_action_of_another_has_failed():
+    ended = subprocess.run(
+        [sys.executable, __file__, "stumble"], timeout=60, check=True, capture_output=True, text=True
+    )
+    assert "SIGHUP" in ended.stderr
+    assert "KeyError" in ended.stderr
 
 
 if __name__ == "__main__":
-    storm()
+    {"storm": storm, "stumble": stumble}[sys.argv[1]]()

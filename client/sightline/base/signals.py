@@ -7,19 +7,29 @@ just entering ``Event.wait()``. So handlers only put the signal's number into a 
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 
+log = logging.getLogger(__name__)
+
 
 def on_signals(actions: Mapping[signal.Signals, Callable[[], None]]) -> None:
-    """From now on each signal has its action called, in a thread of its own. Call it in the main thread."""
+    """From now on each signal calls its action, in a thread of its own. Call it in the main thread.
+
+    An action that raises is logged; the signals after it are still served.
+    """
     inbox: SimpleQueue[int] = SimpleQueue()
 
     def act() -> None:
         while True:
-            actions[signal.Signals(inbox.get())]()
+            number = signal.Signals(inbox.get())
+            try:
+                actions[number]()
+            except Exception:
+                log.exception("what %s asks for has failed", number.name)
 
     threading.Thread(target=act, name="signals", daemon=True).start()
     for number in actions:

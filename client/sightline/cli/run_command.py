@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.base.redact import redact
 from sightline.base.signals import on_signals
 from sightline.cli.config_option import add_config_option, require_cameras
 from sightline.config.loader import LoadedConfig, load_config
-from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
     from sightline.simulation.canary import Canary
@@ -38,6 +34,7 @@ def add_to(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from sightline.base.logs import setup_logging
     from sightline.store.writer import Writer
+    from sightline.supervisor.control import Control
     from sightline.supervisor.http.http_server import HttpServer
     from sightline.supervisor.supervisor import Supervisor
 
@@ -53,8 +50,10 @@ def _run(arguments: argparse.Namespace) -> int:
     supervisor = Supervisor(config, writer, until_end=arguments.until_end)
     try:
         http = HttpServer(config.options.http, supervisor, writer.health, canary.newest if canary else None)
-        join = canary.join if canary else _as_it_is
-        stop, reload = supervisor.stop, lambda: _reload(arguments.config, join, supervisor.reload)
+        control = Control(
+            arguments.config, config, supervisor, complete=canary.join if canary else lambda loaded: loaded
+        )
+        stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
         on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
         http.start()
         log.info("health, status and metrics at %s", http.url)
@@ -74,17 +73,3 @@ def _canary_of(config: LoadedConfig) -> Canary | None:
 
     options = config.options
     return Canary(options.canary, options.database.url.get_secret_value()) if options.canary.enabled else None
-
-
-def _as_it_is(config: LoadedConfig) -> LoadedConfig:
-    return config
-
-
-def _reload(
-    path: Path, join: Callable[[LoadedConfig], LoadedConfig], use: Callable[[LoadedConfig], None]
-) -> None:
-    """A configuration that cannot be read leaves the running one in force."""
-    try:
-        use(join(load_config(path)))
-    except ConfigError as error:
-        log.error("reload: %s; nothing was changed", redact(error))

@@ -26,6 +26,7 @@ from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.errors import ConfigError
 from sightline.inference.segments import remove_abandoned
 from sightline.store.writer import Writer
+from sightline.supervisor.control import Plan
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +156,9 @@ class Supervisor:
         """Ask :meth:`run` to return. Any thread may call it (a signal handler must not: see ``signals``)."""
         self._stop.set()
 
-    def reload(self, config: LoadedConfig) -> None:
-        """Ask for ``config`` to be used: only cameras that differ are touched. Any thread may call it."""
-        self._reload.append(config)
+    def apply(self, plan: Plan) -> None:
+        """Ask for a plan to be carried out, after all that were asked for before. Any thread may call it."""
+        self._reload.append(plan.config)
 
     def statuses(self) -> list[CameraStatus]:
         """The newest status of every camera, misconfigured ones included. Any thread may call it."""
