@@ -239,6 +239,10 @@ class DriftWindow:
     figures: Mapping[str, Any]  # JSON-able
 
 
+#: A row on its way to the database. ``store/kinds.py`` declares for each how it is keyed, merged and stored.
+Result = CountWindow | SourceWindow | Event | DriftWindow
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What the served detector says of itself; a client needs no copy of it."""
@@ -254,17 +258,52 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a worker hands to the writer once a second, and what its successor resumes from.
+    """What a camera hands to the writer once a second, and what its successor resumes from.
 
     Rows and resume state are committed together, so a restart neither loses nor doubles a track.
     """
 
     source: str
-    count_windows: tuple[CountWindow, ...]
-    source_windows: tuple[SourceWindow, ...]
-    resume: Mapping[str, Any]  # JSON-able; opaque to everybody but the worker
-    events: tuple[Event, ...] = ()  # made since the checkpoint before
-    drift_windows: tuple[DriftWindow, ...] = ()
+    rows: tuple[Result, ...]  # new or changed since the checkpoint before
+    resume: Mapping[str, Any]  # JSON-able; opaque to everything but the worker
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeState:
+    """What a camera's worker goes on from; always written together with the rows of its checkpoint."""
+
+    source: str
+    resume: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FigureKind:
+    """A number that an observer shows: declared once, beside the observer.
+
+    Attributes:
+        name: as in ``/metrics``, without the prefix ``sightline_`` and a counter's suffix ``_total``.
+        help: one sentence.
+        labels: names of the labels beside ``camera``.
+        counter: it only rises, from 0 at the start of the worker; else a gauge.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    counter: bool = False
+
+    def figure(self, value: float, *labels: str) -> Figure:
+        """Its value now; ``labels`` in the order of the names."""
+        return Figure(self, value, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One value of a :class:`FigureKind`; ``/metrics``, ``/status`` and the console iterate over these."""
+
+    kind: FigureKind
+    value: float
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,7 +364,7 @@ def test_the_open_hours_figures_are_metrics(tmp_path: Path) -> None:
 def test_hours_are_stored_once_and_replaced_by_newer_ones(database_url: str) -> None:
     def checkpoint(frames: int, version: str = "m-1") -> Checkpoint:
         window = DriftWindow("gate", HOUR, HOUR + WINDOW_S, version, frames, 2, 3, {"scores": [1, 2]})
-        return Checkpoint("gate", (), (), {}, drift_windows=(window,))
+        return Checkpoint("gate", (window,), {})
 
     store = Store(database_url)
     for item in (checkpoint(10), checkpoint(20), checkpoint(5, "m-2")):

@@ -387,7 +387,7 @@ def test_the_command_reads_the_hours_of_the_database(
 ) -> None:
     store = Store(database_url)
     shifted = made_hours(7) + later(7, made_hours(1, luma=0.2))
-    store.write([Checkpoint("gate", (), (), {}, drift_windows=tuple(shifted))])
+    store.write([Checkpoint("gate", tuple(shifted), {})])
     store.close()
     metrics = tmp_path / "drift.prom"
     arguments = ["watch", "--database", database_url, "--metrics", str(metrics), "--history-days", "4000"]

@@ -20,7 +20,7 @@ from sightline.store.database import Store, migrations
 from sightline.store.dialects import parse_url
 from support.waiting import until
 
-COUNTED = Checkpoint("gate", (CountWindow("gate", "person", 3, 60.0, 120.0),), (), {"step": 1})
+COUNTED = Checkpoint("gate", (CountWindow("gate", "person", 3, 60.0, 120.0),), {"step": 1})
 
 
 def execute(url: str, *statements: str) -> None:
@@ -100,7 +100,7 @@ def test_the_schema_before_events_is_migrated_with_its_counts(database_url: str)
     store = Store(database_url)
     assert store.resume_states() == {"gate": (12, {"step": 7})}
     event = Event("gate", EventKind.CROSSING, "line", 5, "person", 100.5, 100.7, "forward")
-    store.write([replace(COUNTED, events=(event,))])
+    store.write([replace(COUNTED, rows=(*COUNTED.rows, event))])
     store.close()
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     with engine.connect() as connection:

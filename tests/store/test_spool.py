@@ -25,9 +25,9 @@ from conftest import Postgres
 from sightline.entities import CameraState, CameraStatus, Checkpoint
 from sightline.errors import SchemaError, StoreUnavailable
 from sightline.store.database import Store
-from sightline.store.delivery import Delivery
-from sightline.store.kinds import Kind, Record, records_of
+from sightline.store.kinds import COUNT, RESUME, WINDOW, PendingRow, rows_of
 from sightline.store.spool import Spool
+from sightline.store.spooled_store import SpooledStore
 from sightline.store.writer import Writer
 from support.waiting import until
 
@@ -212,7 +212,7 @@ def test_closing_while_the_database_hangs_spools_what_is_in_hand(
     import threading
 
     release = threading.Event()
-    monkeypatch.setattr(Store, "write_records", lambda *_: release.wait(20))
+    monkeypatch.setattr(Store, "write_rows", lambda *_: release.wait(20))
     writer = make_writer(sqlite_url, tmp_path)
     writer.put(checkpoint(counted(7), step=7))
     until(lambda: bool(writer._in_hand))
@@ -234,7 +234,7 @@ def test_a_fault_in_the_thread_is_survived_and_shown(
         raise RuntimeError("nobody thought of rtsp://u:secret@h")
 
     writer = make_writer(sqlite_url, tmp_path)
-    monkeypatch.setattr(Store, "write_records", fail)
+    monkeypatch.setattr(Store, "write_rows", fail)
     writer.put(checkpoint(counted(1), step=1))
     until(lambda: "nobody thought of" in writer.health().last_error)
     assert "secret" not in writer.health().last_error
@@ -249,7 +249,7 @@ def test_a_fault_in_the_thread_is_survived_and_shown(
 
 def test_what_was_left_is_replayed_before_what_is_newer(sqlite_url: str, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", MEGABYTE)
-    spool.put(records_of(checkpoint(counted(1), counted(1, start=120.0), watched(0.1), step=1), 10))
+    spool.put(rows_of(checkpoint(counted(1), counted(1, start=120.0), watched(0.1), step=1), 10))
     spool.close()
     writer = make_writer(sqlite_url, tmp_path)
     writer.put(checkpoint(counted(9), watched(0.9), step=9))
@@ -260,11 +260,11 @@ def test_what_was_left_is_replayed_before_what_is_newer(sqlite_url: str, tmp_pat
 
 def test_a_mislaid_spool_fills_holes_and_overwrites_nothing(database_url: str, tmp_path: Path) -> None:
     store = Store(database_url)
-    store.write_records(records_of(checkpoint(counted(9), watched(0.9), step=9), 100))
+    store.write_rows(rows_of(checkpoint(counted(9), watched(0.9), step=9), 100))
     store.close()
     old = checkpoint(counted(1), counted(1, start=120.0), watched(0.1), step=1)
     spool = Spool(tmp_path / "spool.db", MEGABYTE)
-    spool.put(records_of(old, 50))
+    spool.put(rows_of(old, 50))
     spool.close()
     writer = make_writer(database_url, tmp_path)
     assert writer.resume_states() == {"gate": {"step": 9}}
@@ -295,11 +295,11 @@ def test_a_full_spool_drops_the_oldest_windows_and_keeps_resume_states(tmp_path:
     spool = Spool(tmp_path / "spool.db", 300_000)
     for i in range(60):
         rows = [counted(i, name=f"class {n}", start=60.0 * i) for n in range(50)]
-        spool.put(records_of(checkpoint(*rows, step=i), i + 1))
+        spool.put(rows_of(checkpoint(*rows, step=i), i + 1))
     kept, _ = spool.waiting(-1)
     assert 0 < kept < 3000
     assert spool.dropped_rows == 3001 - kept
-    starts = {record.window_start for record in spool.oldest(10_000, -1) if record.kind is Kind.COUNT}
+    starts = {row.time for row in spool.oldest(10_000, -1) if row.kind is COUNT}
     assert max(starts) == 59 * 60.0
     assert min(starts) > 0
     assert spool.states() == {"gate": (60, {"step": 59})}
@@ -310,7 +310,7 @@ def test_a_full_spool_drops_the_oldest_windows_and_keeps_resume_states(tmp_path:
 def test_the_spool_gives_the_disk_back(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", 100 * MEGABYTE)
     rows = [counted(1, name=f"class {n} " + "x" * 500, start=1.0) for n in range(4000)]
-    spool.put(records_of(checkpoint(*rows), 1))
+    spool.put(rows_of(checkpoint(*rows), 1))
     spool.remove_up_to(1)
     assert (tmp_path / "spool.db").stat().st_size < MEGABYTE
     spool.close()
@@ -406,11 +406,11 @@ def test_a_damaged_spool_is_moved_aside(sqlite_url: str, tmp_path: Path) -> None
 
 def test_a_second_program_on_the_same_spool_is_refused(tmp_path: Path) -> None:
     first, second = Spool(tmp_path / "spool.db", MEGABYTE), Spool(tmp_path / "spool.db", MEGABYTE)
-    first.put(records_of(checkpoint(counted(1)), 1))
+    first.put(rows_of(checkpoint(counted(1)), 1))
     with pytest.raises(StoreUnavailable, match="locked"):
-        second.put(records_of(checkpoint(counted(2)), 2))
+        second.put(rows_of(checkpoint(counted(2)), 2))
     first.close()
-    second.put(records_of(checkpoint(counted(2)), 2))
+    second.put(rows_of(checkpoint(counted(2)), 2))
     second.close()
 
 
@@ -422,10 +422,10 @@ class ShakyStore(Store):
 
     mood = "up"
 
-    def write_records(self, records: Any) -> None:
+    def write_rows(self, records: Any) -> None:
         if self.mood == "down":
             raise StoreUnavailable("down")
-        super().write_records(records)
+        super().write_rows(records)
         if self.mood == "mute":
             raise StoreUnavailable("the answer was lost")
 
@@ -454,15 +454,15 @@ def test_any_order_of_faults_gives_the_newest_row_of_each_key(
     folder = tmp_path_factory.mktemp("shaky")
     url = f"sqlite:///{folder}/counts.db"
 
-    def start() -> tuple[ShakyStore, ShakySpool, Delivery]:
+    def start() -> tuple[ShakyStore, ShakySpool, SpooledStore]:
         store, spool = ShakyStore(url), ShakySpool(folder / "spool.db", MEGABYTE)
-        delivery = Delivery(store, spool, (0.0, 0.0))
+        delivery = SpooledStore(store, spool, (0.0, 0.0))
         delivery.open()
         return store, spool, delivery
 
     store, spool, delivery = start()
     allowed: dict[int, set[int | None]] = {}  # one value once it was taken; more where the answer was lost
-    pending: dict[str, Record] = {}
+    pending: dict[str, PendingRow] = {}
     sequence = 0
     for action, window, count in [*actions, ("disk", 0, 0), ("up", 0, 0), ("put", 9, 9), ("put", 9, 9)]:
         if action in {"up", "down", "mute"}:
@@ -479,12 +479,12 @@ def test_any_order_of_faults_gives_the_newest_row_of_each_key(
         else:
             sequence += 1
             one = checkpoint(counted(count, start=60.0 * window), step=sequence)
-            pending |= {record.key: record for record in records_of(one, sequence)}
+            pending |= {record.key: record for record in rows_of(one, sequence)}
             taken = delivery.deliver(list(pending.values()))
             for record in pending.values():
-                if record.kind is Kind.COUNT:
-                    before = set() if taken else allowed.get(int(record.window_start // 60), {None})
-                    allowed[int(record.window_start // 60)] = {*before, record.values["count"]}
+                if record.kind is COUNT:
+                    before = set() if taken else allowed.get(int(record.time // 60), {None})
+                    allowed[int(record.time // 60)] = {*before, record.values["count"]}
             pending = {} if taken else pending
     while delivery.waiting:
         assert delivery.deliver([])
@@ -521,10 +521,11 @@ for frame in range(resume.get("frame", 0), total):
     if frame % 7 == 0:
         counts, sources = counter.rows()
         state = {"frame": frame + 1, "windows": counter.snapshot()}
-        writer.put(Checkpoint("gate", counts, sources, state))
+        writer.put(Checkpoint("gate", (*counts, *sources), state))
         time.sleep(0.002)
 counter.finish()
-writer.put(Checkpoint("gate", *counter.rows(), {"frame": total, "windows": counter.snapshot()}))
+counts, sources = counter.rows()
+writer.put(Checkpoint("gate", (*counts, *sources), {"frame": total, "windows": counter.snapshot()}))
 writer.close()
 print("done", flush=True)
 """
@@ -561,5 +562,5 @@ def test_kill_9_in_a_loop_loses_and_doubles_nothing(database_url: str, tmp_path:
 
 def test_a_checkpoint_is_kept_whole() -> None:
     """The resume state comes last, so that no row is newer in the spool than the state in the database."""
-    kinds = [record.kind for record in records_of(Checkpoint("gate", (counted(1),), (watched(1),), {}), 1)]
-    assert kinds == [Kind.COUNT, Kind.WINDOW, Kind.RESUME]
+    kinds = [record.kind for record in rows_of(Checkpoint("gate", (counted(1), watched(1)), {}), 1)]
+    assert kinds == [COUNT, WINDOW, RESUME]

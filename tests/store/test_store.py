@@ -34,9 +34,7 @@ def watched(coverage: float, *, source: str = "gate", start: float = 60.0, fps: 
 
 
 def checkpoint(*rows: CountWindow | SourceWindow, source: str = "gate", **resume: Any) -> Checkpoint:
-    counts = tuple(row for row in rows if isinstance(row, CountWindow))
-    windows = tuple(row for row in rows if isinstance(row, SourceWindow))
-    return Checkpoint(source, counts, windows, resume)
+    return Checkpoint(source, rows, resume)
 
 
 def read(url: str, table: str) -> list[dict[str, Any]]:
@@ -171,7 +169,7 @@ def crossing(ordinal: int = 0, *, time: float = 100.25, track_id: int = 7, first
 
 
 def with_events(*events: Event) -> Checkpoint:
-    return Checkpoint("gate", (), (), {}, events)
+    return Checkpoint("gate", events, {})
 
 
 def test_an_event_is_written_once_and_never_changed(store: Store, database_url: str) -> None:

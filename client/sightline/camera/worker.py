@@ -27,7 +27,7 @@ from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.messages import Command, Report, WorkerSpec
 from sightline.camera.pipeline import STAGES, Pipeline
 from sightline.config.loader import Camera
-from sightline.entities import CameraState, CameraStatus, Checkpoint, DriftWindow
+from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, Result, SourceWindow
 from sightline.errors import DetectorError, SourceEnded
 from sightline.features.drift import watch_of
 from sightline.features.shadow import Shadow
@@ -212,8 +212,8 @@ class Worker:
         if not self._spec.until_end:
             self._pipeline.tick(self._clock.now())
         checkpoint = self._checkpoint()
-        for event in checkpoint.events:
-            self._events_total[event.kind, event.place] += 1
+        events = [row for row in checkpoint.rows if isinstance(row, Event)]
+        self._events_total.update((event.kind, event.place) for event in events)
         report = Report(
             self._status(checkpoint),
             checkpoint,
@@ -236,11 +236,11 @@ class Worker:
             "rules": self._pipeline.rules.snapshot(),
             "classes": classes,
         }
-        hours: tuple[DriftWindow, ...] = ()
+        rows: tuple[Result, ...] = (*counts, *sources, *self._pipeline.take_events())
         if self._drift is not None:
             resume["drift"] = self._drift.snapshot()
-            hours = self._drift.rows(last=self._stop.is_set() or self._ended)
-        return Checkpoint(self._name, counts, sources, resume, self._pipeline.take_events(), hours)
+            rows += self._drift.rows(last=self._stop.is_set() or self._ended)
+        return Checkpoint(self._name, rows, resume)
 
     def _status(self, checkpoint: Checkpoint) -> CameraStatus:
         pipeline, feed = self._pipeline, self._feed
@@ -250,7 +250,8 @@ class Worker:
             state, message = CameraState.NO_DETECTOR, self._detector_problem
         stages = self._stages.recent_ms()
         total = stages.get("total", {})
-        newest_row = checkpoint.source_windows[-1] if checkpoint.source_windows else None
+        windows = [row for row in checkpoint.rows if isinstance(row, SourceWindow)]
+        newest_row = windows[-1] if windows else None
         return CameraStatus(
             source=self._name,
             state=state,

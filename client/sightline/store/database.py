@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from sightline.base.redact import redact
@@ -21,9 +22,7 @@ from sightline.entities import CameraStatus, Checkpoint, SourceWindow
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import make_engine, shut_socket
-from sightline.store.kinds import Kind, Record, merge, records_of, status_record, unwatched_records
-from sightline.store.tables import CameraRow
-from sightline.store.upserts import table_of, upsert
+from sightline.store.kinds import KINDS, RESUME, UNWATCHED, PendingRow, RowKind, merge, pending_row, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +75,14 @@ class Store:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._transaction() as connection:
                 migrations.migrate(connection, self._back_up)
-                cameras = sa.select(table_of(CameraRow).c.source, table_of(CameraRow).c.sequence)
+                cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)
                 self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
             if self._file is not None:
                 stat = self._file.stat()
                 self._file_id = (stat.st_dev, stat.st_ino)
 
     def close(self) -> None:
-        """Let go of the connection; :meth:`open` may be called again."""
+        """Disconnect; :meth:`open` may be called again."""
         self._known_sequences = None
         self._engine.dispose()
 
@@ -117,24 +116,24 @@ class Store:
         """
         self.open()
         sequence = 1 + max((self._known_sequences or {}).values(), default=0)
-        self.write_records(
-            [record for checkpoint in checkpoints for record in records_of(checkpoint, sequence)]
-            + [status_record(status, sequence) for status in statuses]
+        self.write_rows(
+            [row for checkpoint in checkpoints for row in rows_of(checkpoint, sequence)]
+            + [pending_row(status, sequence) for status in statuses]
         )
 
     def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
-        """Insert source windows that nobody watched; rows that are there stay as they are.
+        """Insert source windows during which no worker ran; existing rows stay as they are.
 
         Raises:
             StoreUnavailable: nothing was written; try again later.
             SchemaError: the database is not one this program can use.
         """
-        self.write_records(list(unwatched_records(windows, 0)))
+        self.write_rows(UNWATCHED.pending(window, 0) for window in windows)
 
-    def write_records(self, records: Iterable[Record]) -> None:
-        """Write records in one transaction.
+    def write_rows(self, rows: Iterable[PendingRow]) -> None:
+        """Write rows in one transaction.
 
-        A record older than what its source had in the database when it was opened (a spool that was
+        A row older than what its camera had in the database when it was opened (from a spool that was
         mislaid) only fills holes. A row that the database will never take is left out, logged and counted
         in ``rejected_rows``; the others are written.
 
@@ -142,41 +141,37 @@ class Store:
             StoreUnavailable: nothing was written; try again later.
             SchemaError: the database is not one this program can use.
         """
-        newest: dict[str, Record] = {}
-        merge(newest, records)
+        newest: dict[str, PendingRow] = {}
+        merge(newest, rows)
         self.open()
         with self._errors_wrapped():
             self._write_or_split(list(newest.values()))
 
-    def _write_or_split(self, records: Sequence[Record]) -> None:
+    def _write_or_split(self, rows: Sequence[PendingRow]) -> None:
         """Write all; when the database refuses a value, halve until the bad row is alone."""
+        known = self._known_sequences or {}
+
+        def statement_of(row: PendingRow) -> tuple[str, bool]:
+            """Kind, and whether the row is older than what the database may hold."""
+            return row.kind.name, row.sequence < known.get(row.source, 0)
+
         try:
             with self._transaction() as connection:
-                for kind, stale, group in self._grouped(records):
-                    upsert(connection, kind, group, stale=stale)
+                for (name, stale), group in groupby(sorted(rows, key=statement_of), key=statement_of):
+                    _upsert(connection, KINDS[name], list(group), stale=stale)
         except _REFUSALS as error:
             if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
                 raise  # the database is away, not the value wrong
-            if len(records) > 1:
-                middle = len(records) // 2
-                self._write_or_split(records[:middle])
-                self._write_or_split(records[middle:])
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._write_or_split(rows[:middle])
+                self._write_or_split(rows[middle:])
                 return
             self.rejected_rows += 1
-            refused = records[0]
+            refused = rows[0]
             log.warning(
-                "database: a %s row of %s is refused: %s", refused.kind, refused.source, text_of(error)
+                "database: a %s row of %s is refused: %s", refused.kind.name, refused.source, text_of(error)
             )
-
-    def _grouped(self, records: Sequence[Record]) -> Iterator[tuple[Kind, bool, list[Record]]]:
-        """(kind, stale, records): what one statement each can write."""
-        known = self._known_sequences or {}
-
-        def group(record: Record) -> tuple[str, bool]:
-            return record.kind.value, record.sequence < known.get(record.source, 0)
-
-        for (kind, stale), found in groupby(sorted(records, key=group), key=group):
-            yield Kind(kind), stale, list(found)
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -188,7 +183,7 @@ class Store:
             SchemaError: the database is not one this program can use.
         """
         self.open()
-        camera = table_of(CameraRow).c
+        camera = RESUME.table.c
         query = sa.select(camera.source, camera.sequence, camera.resume)
         with self._errors_wrapped(), self._transaction() as connection:
             return {source: (sequence, resume) for source, sequence, resume in connection.execute(query)}
@@ -223,6 +218,20 @@ class Store:
             if "file is not a database" in str(error):
                 raise SchemaError(f"{self._file} is not a SQLite database") from error
             raise StoreUnavailable(text_of(error)) from error
+
+
+def _upsert(connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *, stale: bool) -> None:
+    """Write rows of one kind, no two of one key; when they are ``stale``, existing rows stay."""
+    now = datetime.now(UTC)
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(kind.table)
+    replaced = () if stale else kind.replaced_columns
+    unique = kind.unique_columns
+    if replaced:
+        values = {name: insert.excluded[name] for name in replaced}
+        insert = insert.on_conflict_do_update(index_elements=unique, set_=values)
+    else:
+        insert = insert.on_conflict_do_nothing(index_elements=unique)
+    connection.execute(insert, [kind.columns(row, now) for row in rows])
 
 
 def text_of(error: BaseException) -> str:

@@ -1,91 +1,238 @@
-"""Results as keyed records: what the writer merges, spools and stores.
+"""Every kind of row, declared once: merging, the spool, the statements and the sinks derive from it.
 
-A newer record replaces the older one of its key, so any number of retries gives the same rows.
+A new kind of row is its entity in ``entities.py``, its table in ``tables.py`` with a migration, and one
+:class:`RowKind` here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sightline.entities import CameraStatus, Checkpoint, Event, SourceWindow
+from sqlalchemy import String, Table
+from sqlmodel import SQLModel
+
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    CountWindow,
+    DriftWindow,
+    Event,
+    Result,
+    ResumeState,
+    SourceWindow,
+)
+from sightline.store.tables import (
+    CameraRow,
+    CountWindowRow,
+    DriftWindowRow,
+    EventRow,
+    SourceWindowRow,
+    UtcDateTime,
+    count_window_id,
+    event_id,
+)
 
 _SEPARATOR = "\x1f"
+_WRITTEN_ONCE = {"id", "created_at"}
+Columns = dict[str, Any]
 
 
-class Kind(StrEnum):
-    """What a record is, and how it meets a row that is there."""
+class MergeRule(StrEnum):
+    """What a row does where one of its key is already: in memory, in the spool, and in the database."""
 
-    COUNT = "count"  # replaces
-    WINDOW = "window"  # replaces
-    UNWATCHED = "unwatched"  # a source window that stands only where there is none
-    RESUME = "resume"  # replaces; never dropped
-    STATUS = "status"  # replaces; never dropped
-    EVENT = "event"  # stands once it is there
-    DRIFT = "drift"  # replaces
+    NEWEST_WINS = "newest wins"
+    FIRST_WINS = "first wins"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowKind:
+    """How the rows of one entity are keyed, merged and stored.
+
+    Attributes:
+        name: stands in spools, so it must never change.
+        entity: its dataclass.
+        model: its table. Columns named like a field of the entity take that field's value, times as UTC
+            and texts cut to the column's length; ``created_at`` is the time of writing and ``sequence``
+            that of the checkpoint.
+        key: the entity's fields that identify a row.
+        unique: columns of the table's unique key, when these are not the same.
+        rule: which of two rows of one key stays.
+        replaced: columns that a newer row replaces; all but the key, ``id`` and ``created_at`` unless given.
+        derived: other columns, from the fields' values.
+        time: the field by which the oldest rows are dropped when there is no room; None: never dropped.
+        key_prefix: first part of the key; two kinds that share one replace each other's rows.
+        outbox: it is written at once, and handed on to the durable sinks.
+    """
+
+    name: str
+    entity: type
+    model: type[SQLModel]
+    key: tuple[str, ...]
+    unique: tuple[str, ...] = ()
+    rule: MergeRule = MergeRule.NEWEST_WINS
+    replaced: tuple[str, ...] = ()
+    derived: Mapping[str, Callable[[Columns], Any]] = field(default_factory=dict)
+    time: str | None = "window_start"
+    key_prefix: str = ""
+    outbox: bool = False
+
+    @property
+    def table(self) -> Table:
+        """The table as SQLAlchemy knows it."""
+        return SQLModel.metadata.tables[str(self.model.__tablename__)]
+
+    @property
+    def unique_columns(self) -> tuple[str, ...]:
+        """Columns by which a statement notices that the row is already there."""
+        return self.unique or self.key
+
+    @property
+    def replaced_columns(self) -> tuple[str, ...]:
+        """Columns that a newer row replaces; none when the first one stays."""
+        if self.rule is MergeRule.FIRST_WINS:
+            return ()
+        kept = _WRITTEN_ONCE | set(self.unique_columns)
+        return self.replaced or tuple(name for name in self.table.columns.keys() if name not in kept)  # noqa: SIM118
+
+    def pending(self, entity: Any, sequence: int) -> PendingRow:
+        """The entity as a row on its way to the database."""
+        values = asdict(entity)
+        key = _SEPARATOR.join(
+            str(part) for part in (self.key_prefix or self.name, *map(values.get, self.key))
+        )
+        time = math.inf if self.time is None else values[self.time]
+        return PendingRow(self, entity.source, key, sequence, time, values)
+
+    def columns(self, row: PendingRow, now: datetime) -> Columns:
+        """The row as its table's columns; ``now`` is the time of writing."""
+        fields: Columns = {"source": row.source, "created_at": now, "sequence": row.sequence, **row.values}
+        for column in self.table.columns:
+            value = fields.get(column.name)
+            if value is None:
+                continue
+            if isinstance(column.type, UtcDateTime) and not isinstance(value, datetime):
+                fields[column.name] = datetime.fromtimestamp(value, UTC)
+            elif isinstance(column.type, String):
+                fields[column.name] = str(value)[: column.type.length]
+        fields |= {name: derive(fields) for name, derive in self.derived.items()}
+        return {name: fields[name] for name in self.table.columns.keys() if name in fields}  # noqa: SIM118
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PendingRow:
     """One row on its way to the database."""
 
-    kind: Kind
+    kind: RowKind
     source: str
     key: str
     sequence: int  # of the checkpoint it came with; rising
-    window_start: float  # UTC epoch seconds; an event's own time; infinite for records of a camera
+    time: float  # UTC epoch seconds; the oldest are dropped first; infinite: never dropped
     values: Mapping[str, Any]  # JSON-able fields of the entity
 
 
-def records_of(checkpoint: Checkpoint, sequence: int) -> Iterator[Record]:
-    """A checkpoint's rows and events, then its resume state."""
-    source = checkpoint.source
-    for count in checkpoint.count_windows:
-        key = _key("count", source, count.item_class, count.window_start, count.window_end)
-        yield Record(Kind.COUNT, source, key, sequence, count.window_start, asdict(count))
-    for window in checkpoint.source_windows:
-        yield _window_record(Kind.WINDOW, window, sequence)
-    for event in checkpoint.events:
-        yield Record(Kind.EVENT, source, _event_key(event), sequence, event.event_time, asdict(event))
-    for hour in checkpoint.drift_windows:
-        key = _key("drift", source, hour.window_start, hour.model_version)
-        yield Record(Kind.DRIFT, source, key, sequence, hour.window_start, asdict(hour))
-    resume = {"resume": dict(checkpoint.resume)}
-    yield Record(Kind.RESUME, source, _key("resume", source), sequence, math.inf, resume)
+def _rest_of_status(fields: Columns) -> dict[str, Any]:
+    """What has no column of its own goes into the column ``status``."""
+    own = {"created_at", "sequence", "source", "state", "message", "status_time", "last_frame_time"}
+    return {name: value for name, value in fields.items() if name not in own}
 
 
-def unwatched_records(windows: Iterable[SourceWindow], sequence: int) -> Iterator[Record]:
-    """Windows of which nothing was watched; they never replace a row."""
-    return (_window_record(Kind.UNWATCHED, window, sequence) for window in windows)
+COUNT = RowKind(
+    name="count",
+    entity=CountWindow,
+    model=CountWindowRow,
+    key=("source", "item_class", "window_start", "window_end"),
+    derived={
+        "id": lambda row: count_window_id(
+            row["source"], row["item_class"], row["window_start"], row["window_end"]
+        )
+    },
+)
+WINDOW = RowKind(
+    name="window",
+    entity=SourceWindow,
+    model=SourceWindowRow,
+    key=("source", "window_start", "window_end"),
+)
+#: A window during which no worker ran: it never replaces one that was watched.
+UNWATCHED = replace(WINDOW, name="unwatched", key_prefix="window", rule=MergeRule.FIRST_WINS)
+EVENT = RowKind(
+    name="event",
+    entity=Event,
+    model=EventRow,
+    key=("source", "kind", "place", "track_id", "first_time", "ordinal"),
+    unique=("id",),
+    rule=MergeRule.FIRST_WINS,
+    derived={
+        "id": lambda row: event_id(
+            row["source"], row["kind"], row["place"], (row["track_id"], row["first_time"]), row["ordinal"]
+        )
+    },
+    time="event_time",
+    outbox=True,
+)
+DRIFT = RowKind(
+    name="drift",
+    entity=DriftWindow,
+    model=DriftWindowRow,
+    key=("source", "window_start", "model_version"),
+)
+#: Shares its table with the status; the columns of the status are only for a camera that has no row yet.
+RESUME = RowKind(
+    name="resume",
+    entity=ResumeState,
+    model=CameraRow,
+    key=("source",),
+    replaced=("resume", "sequence"),
+    derived={
+        "state": lambda _: CameraState.STARTING.value,
+        "message": lambda _: "",
+        "heartbeat": lambda row: row["created_at"],
+        "status": lambda _: {},
+    },
+    time=None,
+)
+STATUS = RowKind(
+    name="status",
+    entity=CameraStatus,
+    model=CameraRow,
+    key=("source",),
+    replaced=("state", "message", "heartbeat", "last_frame_time", "status"),
+    derived={
+        "heartbeat": lambda row: datetime.fromtimestamp(row["status_time"], UTC),
+        "status": _rest_of_status,
+        "resume": lambda _: {},
+        "sequence": lambda _: 0,
+    },
+    time=None,
+)
+
+KINDS = {kind.name: kind for kind in (COUNT, WINDOW, UNWATCHED, EVENT, DRIFT, RESUME, STATUS)}
+#: Where an entity's class alone says the kind, as in a checkpoint.
+_KIND_OF = {kind.entity: kind for kind in KINDS.values() if kind is not UNWATCHED}
 
 
-def status_record(status: CameraStatus, sequence: int) -> Record:
-    """A camera's live status."""
-    key = _key("status", status.source)
-    return Record(Kind.STATUS, status.source, key, sequence, math.inf, asdict(status))
+def pending_row(entity: Result | ResumeState | CameraStatus, sequence: int) -> PendingRow:
+    """The entity as a row of its kind."""
+    return _KIND_OF[type(entity)].pending(entity, sequence)
 
 
-def merge(into: MutableMapping[str, Record], records: Iterable[Record]) -> None:
-    """Put each record in the place of the older one of its key, at the end of the order."""
-    for record in records:
-        if record.kind is Kind.UNWATCHED and record.key in into:
+def rows_of(checkpoint: Checkpoint, sequence: int) -> Iterator[PendingRow]:
+    """A checkpoint's rows, then its resume state."""
+    for row in checkpoint.rows:
+        yield pending_row(row, sequence)
+    yield pending_row(ResumeState(checkpoint.source, checkpoint.resume), sequence)
+
+
+def merge(into: MutableMapping[str, PendingRow], rows: Iterable[PendingRow]) -> None:
+    """Merge rows into those of earlier ones; a row that replaces another moves to the end of the order."""
+    for row in rows:
+        if row.kind.rule is MergeRule.FIRST_WINS and row.key in into:
             continue
-        into.pop(record.key, None)
-        into[record.key] = record
-
-
-def _window_record(kind: Kind, window: SourceWindow, sequence: int) -> Record:
-    key = _key("window", window.source, window.window_start, window.window_end)
-    return Record(kind, window.source, key, sequence, window.window_start, asdict(window))
-
-
-def _event_key(event: Event) -> str:
-    names = (event.source, event.kind.value, event.place, event.track_id, event.first_time, event.ordinal)
-    return _key("event", *names)
-
-
-def _key(*parts: object) -> str:
-    return _SEPARATOR.join(str(part) for part in parts)
+        into.pop(row.key, None)
+        into[row.key] = row

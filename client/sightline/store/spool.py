@@ -1,6 +1,6 @@
-"""A bounded file that keeps records while the database is away, and the newest resume state of each source.
+"""A bounded file that keeps rows while the database is away, and the newest resume state of each camera.
 
-A newer record replaces the older one of its key, so the file holds each window once however long the
+A newer row replaces the older one of its key, so the file holds each window once however long the
 database is away, and replaying it any number of times gives the same rows. When it is full the oldest
 windows are dropped and counted; resume states and statuses never are (one a camera each).
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import Kind, Record
+from sightline.store.kinds import KINDS, MergeRule, PendingRow
 
 log = logging.getLogger(__name__)
 
@@ -72,33 +72,34 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._closed = False
 
-    def put(self, records: Iterable[Record]) -> None:
-        """Keep records, and be sure that they are on the disk.
+    def put(self, rows: Iterable[PendingRow]) -> None:
+        """Keep rows, and be sure that they are on the disk.
 
         Raises:
             StoreUnavailable: the file cannot be written; nothing was kept.
         """
         now = time.time()
         with self._transaction(durable=True) as connection:
-            for record in records:
-                body = json.dumps(dict(record.values))
-                row = (record.key, record.kind.value, record.source, record.sequence, record.window_start)
-                put = _PUT_ABSENT if record.kind is Kind.UNWATCHED else _PUT
-                connection.execute(put, (*row, now, body))
+            for row in rows:
+                put = _PUT_ABSENT if row.kind.rule is MergeRule.FIRST_WINS else _PUT
+                body = json.dumps(dict(row.values))
+                connection.execute(
+                    put, (row.key, row.kind.name, row.source, row.sequence, row.time, now, body)
+                )
             self._make_room(connection)
 
-    def keep_states(self, records: Iterable[Record]) -> None:
+    def remember_resume(self, rows: Iterable[PendingRow]) -> None:
         """Remember resume states that the database already has, for a start while it is away.
 
         Raises:
             StoreUnavailable: the file cannot be written.
         """
         with self._transaction(durable=False) as connection:
-            rows = ((r.source, r.sequence, json.dumps(r.values["resume"])) for r in records)
-            connection.executemany(_PUT_STATE, rows)
+            states = ((row.source, row.sequence, json.dumps(row.values["resume"])) for row in rows)
+            connection.executemany(_PUT_STATE, states)
 
-    def oldest(self, limit: int, after: int) -> list[Record]:
-        """About ``limit`` records above sequence ``after``, in the order in which they must be replayed.
+    def oldest(self, limit: int, after: int) -> list[PendingRow]:
+        """About ``limit`` rows above sequence ``after``, in the order in which they must be replayed.
 
         Checkpoints are not torn: a source's resume state never comes before a row that is older.
 
@@ -111,10 +112,10 @@ class Spool:
             "LIMIT 1 OFFSET ?), 9223372036854775807) ORDER BY sequence"
         )
         with self._transaction(durable=False) as connection:
-            return [_record(row) for row in connection.execute(query, (after, after, limit))]
+            return [_pending(row) for row in connection.execute(query, (after, after, limit))]
 
     def remove_up_to(self, sequence: int) -> None:
-        """Forget records that the database has now; their resume states are kept as :meth:`keep_states` does.
+        """Forget rows that the database has now, but remember their resume states.
 
         Raises:
             StoreUnavailable: the file cannot be written.
@@ -125,7 +126,7 @@ class Spool:
         self._shrink()
 
     def waiting(self, after: int) -> tuple[int, float | None]:
-        """How many records above sequence ``after`` there are, and when the oldest was spooled (UTC epoch).
+        """How many rows above sequence ``after`` there are, and when the oldest was spooled (UTC epoch).
 
         Raises:
             StoreUnavailable: the file cannot be read.
@@ -153,10 +154,10 @@ class Spool:
         return newest
 
     def close(self) -> None:
-        """Let go of the file for good; later uses raise :class:`StoreUnavailable`."""
+        """Close the file for good; later uses raise :class:`StoreUnavailable`."""
         with self._lock:
             self._closed = True
-            self._let_go()
+            self._disconnect()
 
     # -- the file -------------------------------------------------------------------------------------
 
@@ -171,13 +172,13 @@ class Spool:
                 yield connection
                 connection.execute("COMMIT")
             except (sqlite3.Error, OSError) as error:
-                self._let_go()  # rolls back
+                self._disconnect()  # rolls back
                 raise StoreUnavailable(f"spool {self.path}: {error}") from error
             except BaseException:
-                self._let_go()
+                self._disconnect()
                 raise
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -219,7 +220,7 @@ class Spool:
         while self._used_bytes(connection) > self._max_bytes:
             gone = connection.execute(
                 "DELETE FROM records WHERE key IN (SELECT key FROM records "
-                "WHERE kind NOT IN ('resume', 'status') ORDER BY window_start LIMIT ?)",
+                "WHERE window_start < 9e999 ORDER BY window_start LIMIT ?)",
                 (_DROP_AT_ONCE,),
             ).rowcount
             if not gone:
@@ -248,7 +249,7 @@ class Spool:
                 log.warning("spool: %s keeps its size: %s", self.path, error)
 
 
-def _record(row: tuple[Any, ...]) -> Record:
-    kind, source, key, sequence, window_start, body = row
+def _pending(row: tuple[Any, ...]) -> PendingRow:
+    name, source, key, sequence, time, body = row
     values: Mapping[str, Any] = json.loads(body)
-    return Record(Kind(kind), source, key, sequence, window_start, values)
+    return PendingRow(KINDS[name], source, key, sequence, time, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,9 @@ from typing import Any
 from sightline.base.redact import redact
 from sightline.entities import CameraStatus, Checkpoint, SourceWindow
 from sightline.store.database import Store
-from sightline.store.delivery import Delivery
-from sightline.store.kinds import Record, merge, records_of, status_record, unwatched_records
+from sightline.store.kinds import UNWATCHED, PendingRow, merge, pending_row, rows_of
 from sightline.store.spool import Spool
+from sightline.store.spooled_store import SpooledStore
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +76,14 @@ class Writer:
     ) -> None:
         self._store = Store(store_url)
         self._spool = Spool(spool_path, max_bytes)
-        self._delivery = Delivery(self._store, self._spool, retry_s)
+        self._delivery = SpooledStore(self._store, self._spool, retry_s)
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
         self._stop = threading.Event()
         self._lock = threading.Lock()  # guards the six below
-        self._pending: dict[str, Record] = {}
+        self._pending: dict[str, PendingRow] = {}
         self._pending_since: float | None = None
-        self._in_hand: dict[str, Record] = {}  # taken by the thread, in neither database nor spool yet
+        self._in_hand: dict[str, PendingRow] = {}  # taken by the thread, in neither database nor spool yet
         self._dropped = 0
         self._crash = ""  # what the thread last failed with
         self._closed = False
@@ -104,15 +105,15 @@ class Writer:
 
     def put(self, checkpoint: Checkpoint) -> None:
         """Take a worker's rows and resume state."""
-        self._take(lambda sequence: records_of(checkpoint, sequence))
+        self._take(lambda sequence: rows_of(checkpoint, sequence))
 
     def put_status(self, status: CameraStatus) -> None:
         """Take a camera's live status."""
-        self._take(lambda sequence: [status_record(status, sequence)])
+        self._take(lambda sequence: [pending_row(status, sequence)])
 
     def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
         """Take windows of which nothing was watched (a dead worker's); they never replace a row."""
-        self._take(lambda sequence: unwatched_records(windows, sequence))
+        self._take(lambda sequence: (UNWATCHED.pending(window, sequence) for window in windows))
 
     def health(self) -> WriterHealth:
         """How writing goes."""
@@ -166,7 +167,7 @@ class Writer:
             return "memory"
         return "spooling" if delivery.store_error or delivery.waiting else "ok"
 
-    def _take(self, make: Callable[[int], Iterable[Record]]) -> None:
+    def _take(self, make: Callable[[int], Iterable[PendingRow]]) -> None:
         with self._lock:
             self._sequence = max(self._sequence + 1, time.time_ns() // 1000)
             merge(self._pending, make(self._sequence))
@@ -178,11 +179,11 @@ class Writer:
         over = len(self._pending) - self._max_pending
         if over <= 0:
             return
-        windows = sorted(self._pending.values(), key=lambda record: record.window_start)
+        windows = sorted(self._pending.values(), key=lambda row: row.time)
         # A tenth at once, so that this is not done for every record that comes.
-        for record in windows[: over + self._max_pending // 10]:
-            if record.window_start != float("inf"):
-                del self._pending[record.key]
+        for row in windows[: over + self._max_pending // 10]:
+            if row.time != math.inf:
+                del self._pending[row.key]
                 self._dropped += 1
 
     # -- the thread -----------------------------------------------------------------------------------

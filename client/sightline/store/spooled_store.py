@@ -1,4 +1,4 @@
-"""Where a batch of records goes: the database, else the spool, else back to the caller.
+"""Where a batch of rows goes: the database, else the spool, else back to the caller.
 
 Order is what keeps newer rows newer: while the spool holds anything, everything new goes through it; only
 when it is empty does a batch go straight to the database.
@@ -14,7 +14,7 @@ from typing import Any
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store.database import Store
-from sightline.store.kinds import Kind, Record
+from sightline.store.kinds import RESUME, PendingRow
 from sightline.store.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 REPLAY_ROWS = 2000  # rows a transaction while the spool is replayed
 
 
-class Delivery:
+class SpooledStore:
     """Database and spool together. Not thread-safe; the plain attributes may be read from anywhere.
 
     Args:
         store: the database.
-        spool: what keeps records while it is away.
+        spool: what keeps rows while it is away.
         retry_s: first and longest wait before the database is tried again, seconds; jittered.
     """
 
     def __init__(self, store: Store, spool: Spool, retry_s: tuple[float, float]) -> None:
-        self.waiting = 0  # records in the spool
+        self.waiting = 0  # rows in the spool
         self.waiting_since: float | None = None  # UTC epoch seconds
         self.store_error = ""  # without credentials; empty when all is well
         self.spool_error = ""
@@ -46,11 +46,11 @@ class Delivery:
         self._retry_s = retry_s
         self._delay_s = 0.0
         self._next_try_s = 0.0  # monotonic
-        self._replayed = -1  # spooled records up to this sequence are in the database
+        self._replayed = -1  # spooled rows up to this sequence are in the database
 
     @property
     def is_replaying(self) -> bool:
-        """Records wait in the spool and the database takes them."""
+        """Rows wait in the spool and the database takes them."""
         return self.waiting > 0 and not self.store_error
 
     def open(self) -> dict[str, tuple[int, dict[str, Any]]]:
@@ -75,7 +75,7 @@ class Delivery:
                 newest[source] = (sequence, resume)
         return newest
 
-    def deliver(self, batch: Sequence[Record]) -> bool:
+    def deliver(self, batch: Sequence[PendingRow]) -> bool:
         """Bring a batch to the database or into the spool, and replay a part of what waits there.
 
         Returns:
@@ -89,11 +89,11 @@ class Delivery:
         if not batch:
             return True
         if self._is_due() and self._to_store(batch):
-            self._keep_states(batch)
+            self._remember_resume(batch)
             return True
         return self.to_spool(batch)
 
-    def to_spool(self, batch: Sequence[Record]) -> bool:
+    def to_spool(self, batch: Sequence[PendingRow]) -> bool:
         """Put a batch into the spool; False when it cannot be written."""
         try:
             self._spool.put(batch)
@@ -110,21 +110,21 @@ class Delivery:
 
     def _replay(self) -> None:
         try:
-            records = self._spool.oldest(REPLAY_ROWS, self._replayed)
+            rows = self._spool.oldest(REPLAY_ROWS, self._replayed)
         except StoreUnavailable as error:
             self._spool_failed(error)
             return
-        if records and not self._to_store(records):
+        if rows and not self._to_store(rows):
             return
-        if records:
-            self._replayed = records[-1].sequence
+        if rows:
+            self._replayed = rows[-1].sequence
         try:
-            # When this fails (disk full) the records are skipped all the same, here by their sequence and
-            # after a restart by the store, which lets older records fill holes only.
+            # When this fails (disk full) the rows are skipped all the same, here by their sequence and
+            # after a restart by the store, which lets older rows fill holes only.
             self._spool.remove_up_to(self._replayed)
         except StoreUnavailable as error:
             self._spool_failed(error)
-        self._count_waiting(len(records))
+        self._count_waiting(len(rows))
 
     def _count_waiting(self, replayed: int) -> None:
         try:
@@ -135,9 +135,9 @@ class Delivery:
         if not self.waiting:
             log.info("database: everything spooled has been written")
 
-    def _keep_states(self, batch: Sequence[Record]) -> None:
+    def _remember_resume(self, batch: Sequence[PendingRow]) -> None:
         try:
-            self._spool.keep_states([record for record in batch if record.kind is Kind.RESUME])
+            self._spool.remember_resume([row for row in batch if row.kind is RESUME])
         except StoreUnavailable as error:
             self._spool_failed(error)
         else:
@@ -146,10 +146,10 @@ class Delivery:
     def _is_due(self) -> bool:
         return time.monotonic() >= self._next_try_s
 
-    def _to_store(self, batch: Sequence[Record]) -> bool:
+    def _to_store(self, batch: Sequence[PendingRow]) -> bool:
         started_s = time.monotonic()
         try:
-            self._store.write_records(batch)
+            self._store.write_rows(batch)
         except StoreError as error:
             self._store_failed(error)
             return False
