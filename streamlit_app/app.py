@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from console import counts, events, look, overview, timing
-from console.session import choose_view, find_database
+from console import counts, events, overview, theme, timing
+from console.session import choose_viewer, find_database
 from sightline.errors import ConfigError
 
 PAGES = (
@@ -21,24 +21,24 @@ PAGES = (
 
 def main() -> None:
     """Choose the page, show it, refresh it."""
-    st.set_page_config(page_title="Sightline", page_icon=look.ICON, layout="wide")
-    look.keep_choices()
+    st.set_page_config(page_title="Sightline", page_icon=theme.ICON, layout="wide")
+    theme.keep_choices()
     shows = {title: show for show, title, _, _ in PAGES}
     pages = [
-        st.Page(show, title=title, icon=icon, url_path=path or None, default=not path)
+        st.Page(show, title=title, icon=icon, url_path=path or None, default=not path)  # type: ignore[arg-type]
         for show, title, icon, path in PAGES
     ]
     chosen = st.navigation(pages, position="top")
-    st.html(look.STYLE)
+    st.html(theme.STYLE)
     database = find_database()
     if isinstance(database, ConfigError):
-        look.state("The configuration cannot be used.", f"Correct it and reload this page: {database}.")
+        theme.state("The configuration cannot be used.", f"Correct it and reload this page: {database}.")
         return
-    # Its function is called here, not by chosen.run(): so these choices outlive a change of page.
+    # Called here and not by chosen.run(), the page keeps the state of these widgets when another is chosen.
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.html(look.title(chosen.title))
-        view = choose_view(database)
-    look.live(shows[chosen.title], view)
+        st.html(theme.title(chosen.title))
+        viewer = choose_viewer(database)
+    theme.live(shows[chosen.title], viewer)
 
 
 main()

@@ -306,6 +306,12 @@ class Figure:
     labels: tuple[str, ...] = ()
 
 
+#: The stages of a frame that are timed, in order. ``receive`` is the idle wait for the camera's next packet.
+STAGES = ("receive", "decode", "queue", "scale", "write", "infer", "track", "rules", "windows", "total")
+#: Triton's own share of ``infer``, means that the server reports.
+SERVER_STAGES = ("triton_queue", "triton_compute")
+
+
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
     """A camera's live status, sent once a second."""

@@ -1,7 +1,7 @@
 """Charts in which a gap is never a zero.
 
-Time is drawn on a plain number axis (epoch seconds) with labels made here: so the viewer's zone holds,
-whatever the browser's is. Hatching is made of lines, since the canvas has no patterns.
+Time is drawn on a plain number axis (epoch seconds) with labels made here, so that the viewer's zone holds
+whatever the browser's is. Hatching is made of lines, since Vega has no patterns.
 """
 
 from __future__ import annotations
@@ -24,26 +24,24 @@ HATCH, PART, ZERO = "#8f9aa6", "#d9952c", "#76828f"
 HATCH_LINES = 110  # over the whole width
 LEFT_PX = 84  # left of charts above each other, so that they share their time axis
 AXIS_PX = 36  # below every chart
+MAX_TICKS = 12
+BOX = ("x", "x2", "low", "high", "colour", "opacity")
 _TICK_STEPS_MIN = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """Where the time axis has labels, and which."""
+    """Labels of the time axis, and the epoch seconds at which they stand."""
 
     values: tuple[float, ...]
     labels: tuple[str, ...]
 
-    def axis(self, *, shown: bool = True) -> alt.Axis:
+    def axis(self) -> alt.Axis:
         """The axis with these labels."""
-        names = json.dumps(
-            {f"{value:.0f}": label for value, label in zip(self.values, self.labels, strict=True)}
-        )
+        names = {f"{value:.0f}": label for value, label in zip(self.values, self.labels, strict=True)}
         return alt.Axis(
             values=list(self.values),
-            labelExpr=f"({names})[format(datum.value, '.0f')]",
-            labels=shown,
-            ticks=shown,
+            labelExpr=f"({json.dumps(names)})[format(datum.value, '.0f')]",
             title=None,
             grid=False,
             labelOverlap="greedy",
@@ -52,28 +50,16 @@ class Ticks:
         )
 
 
-def time_ticks(span: Span, zone: ZoneInfo, most: int = 12) -> Ticks:
-    """At most about ``most`` round local times; midnights show the date."""
+def time_ticks(span: Span, zone: ZoneInfo) -> Ticks:
+    """At most about :data:`MAX_TICKS` round local times; midnights show the date."""
     length_min = (span.end - span.start) / 60
-    fitting = [step for step in _TICK_STEPS_MIN if length_min / step <= most]
-    moments = _round_times(span, zone, fitting[0]) if fitting else _midnights(span, zone, most)
-    labels = [_label(moment) for moment in moments]
-    return Ticks(tuple(moment.timestamp() for moment in moments), tuple(labels))
-
-
-def _round_times(span: Span, zone: ZoneInfo, step_min: int) -> list[datetime]:
-    grid = Span.over(span.start, span.end, step_min * 60, zone).edges
-    return [datetime.fromtimestamp(edge, zone) for edge in grid if span.start <= edge <= span.end]
-
-
-def _midnights(span: Span, zone: ZoneInfo, most: int) -> list[datetime]:
-    days = Span.over(span.start, span.end, DAY_S, zone).edges
-    every = max(1, -(-len(days) // most))
-    return [datetime.fromtimestamp(edge, zone) for edge in days[::every] if span.start <= edge <= span.end]
-
-
-def _label(moment: datetime) -> str:
-    return f"{moment:%-d %b}" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%H:%M}"
+    steps_s = [60 * step for step in _TICK_STEPS_MIN if length_min / step <= MAX_TICKS]
+    edges = Span.over(span.start, span.end, steps_s[0] if steps_s else DAY_S, zone).edges
+    every = 1 if steps_s else max(1, -(-len(edges) // MAX_TICKS))
+    values = tuple(edge for edge in edges[::every] if span.start <= edge <= span.end)
+    times = [datetime.fromtimestamp(value, zone) for value in values]
+    labels = (f"{t:%-d %b}" if (t.hour, t.minute) == (0, 0) else f"{t:%H:%M}" for t in times)
+    return Ticks(values, tuple(labels))
 
 
 def count_chart(
@@ -103,16 +89,13 @@ def count_chart(
         maxExtent=left_px,
     )
     y = alt.Y("low:Q", scale=alt.Scale(domain=[0, limit], nice=False), axis=y_axis)
-    bars = _frame(_bars(buckets, counts, colours, span), ["x", "x2", "low", "high", "colour", "opacity"])
     layers = [
-        *cover_layers(runs(buckets), span, zone, high=limit, y=y, slope=height / 1300),
-        alt.Chart(bars)
-        .mark_rect()
-        .encode(x=x, x2="x2", y=y, y2="high", color=alt.Color("colour:N", scale=None), opacity=_opacity()),
+        *_cover_layers(buckets, span, x, y, high=limit, slope=height / 1300),
+        _boxes(_frame(_bars(buckets, counts, colours, span), BOX), x, y),
         _baseline(buckets, x, y),
         _tips(buckets, counts, span, zone, x, y, limit),
     ]
-    return alt.layer(*layers).properties(height=height)
+    return alt.LayerChart(layer=layers).properties(height=height)
 
 
 def coverage_chart(
@@ -145,70 +128,46 @@ def coverage_chart(
             elif cover is not Cover.FUTURE:
                 colour = "#3f9d78" if cover is Cover.WATCHED else PART
                 boxes.append((start, end, low, high, colour, 0.75, name, cover.value))
-    frame = _frame(boxes, ["x", "x2", "low", "high", "colour", "opacity", "camera", "cover"])
+    frame = _frame(boxes, [*BOX, "camera", "cover"])
     frame["from"] = [_moment(value, zone, "%-d %b %H:%M") for value in frame["x"]]
     frame["to"] = [_moment(value, zone, "%-d %b %H:%M") for value in frame["x2"]]
-    rows = (
-        alt.Chart(frame)
-        .mark_rect()
-        .encode(
-            x=x,
-            x2="x2",
-            y=y,
-            y2="high",
-            color=alt.Color("colour:N", scale=None),
-            opacity=_opacity(),
-            tooltip=["camera:N", "cover:N", "from:N", "to:N"],
-        )
-    )
-    return alt.layer(rows, _hatch_layer(lines, x, y)).properties(height=row_px * len(names) + AXIS_PX)
+    rows = _boxes(frame, x, y).encode(tooltip=["camera:N", "cover:N", "from:N", "to:N"])
+    chart = alt.LayerChart(layer=[rows, _hatch_layer(lines, x, y)])
+    return chart.properties(height=row_px * len(names) + AXIS_PX)
 
 
-def cover_layers(
-    stretches: Sequence[tuple[float, float, Cover]],
-    span: Span,
-    zone: ZoneInfo,
-    *,
-    high: float,
-    y: alt.Y,
-    slope: float,
+def _cover_layers(
+    buckets: Sequence[Bucket], span: Span, x: alt.X, y: alt.Y, *, high: float, slope: float
 ) -> list[alt.Chart]:
     """The bands behind bars: hatched where nothing was watched, tinted where a part was."""
-    bands = [
-        (
-            start,
-            end,
-            0.0,
-            high,
-            PART if cover is Cover.PARTLY else HATCH,
-            0.16 if cover is Cover.PARTLY else 0.13,
-        )
-        for start, end, cover in stretches
-        if cover in {Cover.PARTLY, Cover.NOT}
-    ]
+    looks = {Cover.PARTLY: (PART, 0.16), Cover.NOT: (HATCH, 0.13)}
+    bands = [(start, end, 0.0, high, *looks[cover]) for start, end, cover in runs(buckets) if cover in looks]
     lines = [
         line
-        for start, end, cover in stretches
+        for start, end, cover in runs(buckets)
         if cover is Cover.NOT
         for line in hatch(start, end, span, 0.0, high, slope=slope)
     ]
-    frame = _frame(bands, ["x", "x2", "low", "high", "colour", "opacity"])
-    x = _x(span, zone)
-    band = (
-        alt.Chart(frame)
-        .mark_rect()
-        .encode(x=x, x2="x2", y=y, y2="high", color=alt.Color("colour:N", scale=None), opacity=_opacity())
-    )
-    return [band, _hatch_layer(lines, x, y)]
+    return [_boxes(_frame(bands, BOX), x, y), _hatch_layer(lines, x, y)]
+
+
+def _boxes(frame: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    """A rectangle for each row of columns :data:`BOX`."""
+    colour = alt.Color("colour:N", scale=None)
+    opacity = alt.Opacity("opacity:Q", scale=None)
+    chart: alt.Chart = alt.Chart(frame).mark_rect().encode(x, y, x2="x2", y2="high").encode(colour, opacity)
+    return chart
 
 
 def hatch(
     start: float, end: float, span: Span, low: float, high: float, *, slope: float
 ) -> list[tuple[float, float, float, float]]:
-    """Slanted lines that fill [start, end) x [low, high), cut off at its sides.
+    """Slanted lines that fill [start, end) x [low, high), clipped at its sides.
 
-    A line covers ``slope`` of the span on its way up. Gives x, x2, low and high of each; about
-    :data:`HATCH_LINES` for a whole span.
+    A line covers ``slope`` of the span on its way up; a whole span has about :data:`HATCH_LINES` of them.
+
+    Returns:
+        (x, x2, low, high) of each line.
     """
     length = span.end - span.start
     pitch, width = length / HATCH_LINES, length * slope
@@ -227,16 +186,13 @@ def hatch(
 def _hatch_layer(lines: Sequence[tuple[float, float, float, float]], x: alt.X, y: alt.Y) -> alt.Chart:
     frame = _frame(lines, ["x", "x2", "low", "high"])
     mark = alt.Chart(frame).mark_rule(color=HATCH, strokeWidth=1, opacity=0.55)
-    return mark.encode(x=x, x2="x2", y=y, y2="high")
+    chart: alt.Chart = mark.encode(x, y, x2="x2", y2="high")
+    return chart
 
 
 def _x(span: Span, zone: ZoneInfo) -> alt.X:
     scale = alt.Scale(domain=[span.start, span.end], nice=False, zero=False)
     return alt.X("x:Q", scale=scale, axis=time_ticks(span, zone).axis())
-
-
-def _opacity() -> alt.Opacity:
-    return alt.Opacity("opacity:Q", scale=None)
 
 
 def _bars(
@@ -245,7 +201,7 @@ def _bars(
     colours: Mapping[str, str],
     span: Span,
 ) -> list[tuple[float, float, float, float, str, float]]:
-    rows = []
+    rows: list[tuple[float, float, float, float, str, float]] = []
     ends = dict(pairwise(span.edges))
     for bucket in buckets:
         base, end = 0, ends[bucket.start]
@@ -259,24 +215,16 @@ def _bars(
 
 
 def _baseline(buckets: Sequence[Bucket], x: alt.X, y: alt.Y) -> alt.Chart:
-    """A line at zero wherever somebody looked: grey when all did, amber when some did."""
-    shown = [
+    """A line at zero wherever something was watched: grey if all of it was, amber if a part was."""
+    rows = [
         (start, end, 0.0, PART if cover is Cover.PARTLY else ZERO, 3.0 if cover is Cover.PARTLY else 1.5)
         for start, end, cover in runs(buckets)
         if cover in {Cover.WATCHED, Cover.PARTLY}
     ]
-    frame = _frame(shown, ["x", "x2", "low", "colour", "width"])
-    return (
-        alt.Chart(frame)
-        .mark_rule(clip=False)
-        .encode(
-            x=x,
-            x2="x2",
-            y=y,
-            color=alt.Color("colour:N", scale=None),
-            strokeWidth=alt.StrokeWidth("width:Q", scale=None),
-        )
-    )
+    mark = alt.Chart(_frame(rows, ["x", "x2", "low", "colour", "width"])).mark_rule(clip=False)
+    colour, width = alt.Color("colour:N", scale=None), alt.StrokeWidth("width:Q", scale=None)
+    chart: alt.Chart = mark.encode(x, y, colour, width, x2="x2")
+    return chart
 
 
 def _tips(
@@ -293,25 +241,16 @@ def _tips(
     for bucket in buckets:
         if bucket.cover is Cover.FUTURE:
             continue
-        end = ends[bucket.start]
-        found = {name: count for name, count in counts.get(bucket.start, {}).items() if count}
-        said = ", ".join(f"{name} {number(count)}" for name, count in found.items())
-        if not said:
-            said = "unknown: not watched" if bucket.cover is Cover.NOT else "0"
-        rows.append(
-            {
-                "x": bucket.start,
-                "x2": end,
-                "low": 0.0,
-                "high": limit,
-                "time": f"{_moment(bucket.start, zone, '%-d %b %H:%M')} to {_moment(end, zone, '%H:%M')}",
-                "counts": said,
-                "watched": f"{bucket.cover.value}, {percent(bucket.coverage)}",
-            }
-        )
-    frame = _frame(rows, ["x", "x2", "low", "high", "time", "counts", "watched"])
-    mark = alt.Chart(frame).mark_rect(opacity=0)
-    return mark.encode(x=x, x2="x2", y=y, y2="high", tooltip=["time:N", "counts:N", "watched:N"])
+        start, end = bucket.start, ends[bucket.start]
+        series = counts.get(start, {})
+        text = ", ".join(f"{name} {number(count)}" for name, count in series.items() if count)
+        text = text or ("unknown: not watched" if bucket.cover is Cover.NOT else "0")
+        when = f"{_moment(start, zone, '%-d %b %H:%M')} to {_moment(end, zone, '%H:%M')}"
+        watched = f"{bucket.cover.value}, {percent(bucket.coverage)}"
+        rows.append((start, end, 0.0, limit, when, text, watched))
+    mark = alt.Chart(_frame(rows, [*BOX[:4], "time", "counts", "watched"])).mark_rect(opacity=0)
+    chart: alt.Chart = mark.encode(x, y, x2="x2", y2="high", tooltip=["time:N", "counts:N", "watched:N"])
+    return chart
 
 
 def _moment(value: float, zone: ZoneInfo, form: str) -> str:

@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import look, ranges
+from console import ranges, theme
 from console.charts import LEFT_PX, count_chart, coverage_chart
-from console.export import Choice, csv_of, rows_of
+from console.csv_rows import CountFilter, csv_of, rows_of
 from console.filters import choose_range
-from console.grid import cover_buckets
-from console.session import View, now
+from console.grid import cover_buckets, stack
+from console.session import Viewer, now
 from console.texts import duration, number, safe, step_name
 from sightline.store.read.queries import (
     CountSum,
@@ -27,21 +27,21 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 
-MOST_PANELS = 12
+MAX_PANELS = 12
 TABLE_ROWS = 1000
 LONG_S = 2 * 86_400
-MOST_WINDOWS = 4_000_000  # about ten seconds of SQLite
+MAX_WINDOWS = 4_000_000  # about ten seconds of SQLite
 SUM_NOTE = (
     "Figures are sums of window counts. A window counts the distinct tracks it saw; a track seen in two "
     "windows counts in both, so a sum over windows is not a number of distinct tracks."
 )
 
 
-def show(view: View, connection: Connection) -> None:
+def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, then charts or table."""
     names = [report.status.source for report in read_cameras(connection)]
     if not names:
-        look.state(
+        theme.state(
             "No camera has reported yet.",
             "Add cameras to config.yml and start “sightline run”; counts appear with the first window.",
             icon="videocam_off",
@@ -49,26 +49,26 @@ def show(view: View, connection: Connection) -> None:
         return
     windows = read_latest_windows(connection, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]
-    choice = _choose(view, names, max(lengths, default=60))
-    if choice is None:
+    chosen = _choose(viewer, names, max(lengths, default=60))
+    if chosen is None:
         return
-    watched, sums = _read(view.database, connection, choice)
+    watched, sums = _read(viewer.database, connection, chosen)
     longest = max((row.longest_window_s for row in watched), default=0.0)
-    if longest > choice.span.step_s:
+    if longest > chosen.span.step_s:
         st.info(
             f"Windows of {duration(longest)} are stored in this range: choose a resolution of at least that.",
             icon=":material/info:",
         )
-    if choice.table:
-        _show_table(view, connection, choice, watched)
+    if chosen.table:
+        _show_table(viewer, connection, chosen, watched)
     else:
-        _show_charts(view, choice, watched, sums)
+        _show_charts(viewer, chosen, watched, sums)
 
 
-def _choose(view: View, names: list[str], window_s: int) -> Choice | None:
-    """The filters; their keys are stable, so a refresh never resets them."""
+def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | None:
+    """The filters; None, with a warning, if they cannot be shown. Stable keys: a refresh resets nothing."""
     first = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-    chosen_range = choose_range(view, first, "counts")
+    chosen_range = choose_range(viewer, first, "counts")
     if isinstance(chosen_range, str):
         st.warning(chosen_range, icon=":material/date_range:")
         return None
@@ -84,15 +84,15 @@ def _choose(view: View, names: list[str], window_s: int) -> Choice | None:
         "Show", ["Together", "Each camera", "Table"], default="Together", key="counts_shape", required=True
     )
     windows = chosen_range.length_s / window_s * len(sources or names)
-    if windows > MOST_WINDOWS:
+    if windows > MAX_WINDOWS:
         st.warning(
             f"This range holds {number(windows)} windows, too many to sum while you wait: choose fewer "
             "cameras or a shorter range.",
             icon=":material/date_range:",
         )
         return None
-    return Choice(
-        span=ranges.span_of(chosen_range, step_s, view.zone, now()),
+    return CountFilter(
+        span=ranges.span_of(chosen_range, step_s, viewer.zone, now()),
         window_s=window_s,
         sources=tuple(sources or names),
         classes=tuple(classes),
@@ -121,18 +121,20 @@ def _choose_step(
     return step or automatic
 
 
-def _read(database: Database, connection: Connection, choice: Choice) -> tuple[list[Watched], list[CountSum]]:
-    """What was watched and counted; a long range is read once a minute, and once if it lies in the past."""
-    span = choice.span
-    by_source = choice.panels or choice.by_camera
+def _read(
+    database: Database, connection: Connection, chosen: CountFilter
+) -> tuple[list[Watched], list[CountSum]]:
+    """Watched time and counts; a long range is cached: for a minute, or for good if it lies in the past."""
+    span = chosen.span
+    by_source = chosen.panels or chosen.by_camera
     if span.end - span.start <= LONG_S:
         return (
-            read_watched(connection, span, choice.sources),
-            read_counts(connection, span, choice.sources, by_source=by_source, by_class=True),
+            read_watched(connection, span, chosen.sources),
+            read_counts(connection, span, chosen.sources, by_source=by_source, by_class=True),
         )
     slot = int(now() // 60) if span.end > now() - 60 else 0
     key = f"{id(database)} {span.start} {span.end} {span.step_s} {span.zone} {slot}"
-    return _read_long(key, choice.sources, by_source, span, database)
+    return _read_long(key, chosen.sources, by_source, span, database)
 
 
 @st.cache_data(ttl=900, max_entries=16, show_spinner="Reading a long range …")
@@ -145,56 +147,43 @@ def _read_long(
         return read_watched(connection, _span, sources), counts
 
 
-def _show_charts(view: View, choice: Choice, watched: list[Watched], counts: list[CountSum]) -> None:
-    panels = choice.sources[:MOST_PANELS] if choice.panels else ()
+def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
+    panels = chosen.sources[:MAX_PANELS] if chosen.panels else ()
     _remember_classes(counts)
-    counts = [row for row in counts if not choice.classes or row.item_class in choice.classes]
-    totals = _totals(counts, by_camera=choice.by_camera)
-    colours = look.colours([name for name, _ in totals])
-    everything = cover_buckets(choice.span, watched, choice.sources, now())
-    st.html(look.legend(totals, colours, everything))
-    if not choice.panels:
+    counts = [row for row in counts if not chosen.classes or row.item_class in chosen.classes]
+    totals, series = stack(_named(counts, chosen))
+    colours = theme.colours([name for name, _ in totals])
+    everything = cover_buckets(chosen.span, watched, chosen.sources, now())
+    st.html(theme.legend(totals, colours, everything))
+    if not chosen.panels:
         chart = count_chart(
-            everything, _series(counts, choice), colours, choice.span, view.zone, height=330, left_px=LEFT_PX
+            everything, series, colours, chosen.span, viewer.zone, height=330, left_px=LEFT_PX
         )
         st.altair_chart(chart, key="counts_chart", alt="Counts over time")
         st.html('<h2 class="sl-h">Watched</h2>')
-        covers = {name: cover_buckets(choice.span, watched, [name], now()) for name in choice.sources}
+        covers = {name: cover_buckets(chosen.span, watched, [name], now()) for name in chosen.sources}
         st.altair_chart(
-            coverage_chart(covers, choice.span, view.zone),
+            coverage_chart(covers, chosen.span, viewer.zone),
             key="counts_coverage",
             alt="What each camera watched",
         )
     for name in panels:
         own = [row for row in counts if row.source == name]
-        buckets = cover_buckets(choice.span, watched, [name], now())
+        buckets = cover_buckets(chosen.span, watched, [name], now())
         total = number(sum(row.count for row in own))
         st.html(f'<h2 class="sl-h">{safe(name)} <small class="idle">{total}</small></h2>')
-        chart = count_chart(buckets, _series(own, choice), colours, choice.span, view.zone, height=120)
+        chart = count_chart(
+            buckets, stack(_named(own, chosen))[1], colours, chosen.span, viewer.zone, height=120
+        )
         st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
-    hidden = len(choice.sources) - len(panels)
-    if choice.panels and hidden:
-        st.caption(f"{hidden} more cameras are not drawn; choose up to {MOST_PANELS} under Cameras.")
+    hidden = len(chosen.sources) - len(panels)
+    if chosen.panels and hidden:
+        st.caption(f"{hidden} more cameras are not drawn; choose up to {MAX_PANELS} under Cameras.")
     st.html(f'<div class="sl-caption">{SUM_NOTE}</div>')
 
 
-def _series(counts: Sequence[CountSum], choice: Choice) -> dict[float, dict[str, int]]:
-    """Bucket -> class or camera -> count."""
-    series: dict[float, dict[str, int]] = {}
-    for row in counts:
-        name = row.source if choice.by_camera else row.item_class
-        bucket = series.setdefault(row.bucket, {})
-        bucket[name] = bucket.get(name, 0) + row.count
-    return series
-
-
-def _totals(counts: Sequence[CountSum], *, by_camera: bool) -> list[tuple[str, int]]:
-    """Series by total, largest first: the first ones get a colour of their own."""
-    totals: dict[str, int] = {}
-    for row in counts:
-        name = row.source if by_camera else row.item_class
-        totals[name] = totals.get(name, 0) + row.count
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+def _named(counts: Sequence[CountSum], chosen: CountFilter) -> list[tuple[str, float, int]]:
+    return [(row.source if chosen.by_camera else row.item_class, row.bucket, row.count) for row in counts]
 
 
 def _remember_classes(counts: Sequence[CountSum]) -> None:
@@ -203,14 +192,14 @@ def _remember_classes(counts: Sequence[CountSum]) -> None:
     st.session_state["counts_known_classes"] = sorted(known | {row.item_class for row in counts})
 
 
-def _show_table(view: View, connection: Connection, choice: Choice, watched: list[Watched]) -> None:
-    rows = rows_of(connection, choice, watched, TABLE_ROWS + 1)
+def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, watched: list[Watched]) -> None:
+    rows = rows_of(connection, chosen, watched, TABLE_ROWS + 1)
     frame = pd.DataFrame(rows[-TABLE_ROWS:][::-1])
     if frame.empty:
-        look.state("Nothing is stored for this range.", "Choose a longer range.", icon="search_off")
+        theme.state("Nothing is stored for this range.", "Choose a longer range.", icon="search_off")
         return
     for key in ("window_start", "window_end"):
-        frame[key] = [view.clock(value.timestamp(), "%Y-%m-%d %H:%M:%S") for value in frame[key]]
+        frame[key] = [viewer.clock(value.timestamp(), "%Y-%m-%d %H:%M:%S") for value in frame[key]]
     shown = ["window_start", "window_end", "source", "item_class", "count", "coverage"]
     st.dataframe(
         frame[shown],
@@ -230,11 +219,11 @@ def _show_table(view: View, connection: Connection, choice: Choice, watched: lis
         },
     )
     note = f"The newest {TABLE_ROWS} rows; the CSV has all. " if len(rows) > TABLE_ROWS else ""
-    note += f"Times in {safe(view.zone.key)}; unknown: not watched. {SUM_NOTE}"
-    start = datetime.fromtimestamp(choice.span.start, UTC)
-    look.table_foot(
+    note += f"Times in {safe(viewer.zone.key)}; unknown: not watched. {SUM_NOTE}"
+    start = datetime.fromtimestamp(chosen.span.start, UTC)
+    theme.table_foot(
         note,
-        lambda: csv_of(view.database, choice),
+        lambda: csv_of(viewer.database, chosen),
         f"sightline-counts-{start:%Y%m%dT%H%MZ}.csv",
         key="download_csv",
         columns="as in the database, and coverage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +26,7 @@ class Cover(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One stretch of a span, for one camera or for several together."""
+    """One bucket of a span, for one camera or for several together."""
 
     start: float
     end: float  # not after now
@@ -44,18 +45,17 @@ def cover_buckets(span: Span, watched: Iterable[Watched], sources: Sequence[str]
 
     No row means not watched. What lies after ``now`` is neither.
     """
-    chosen = set(sources)
-    seconds: dict[float, float] = {}
+    seconds: defaultdict[float, float] = defaultdict(float)
     for row in watched:
-        if row.source in chosen:
-            seconds[row.bucket] = seconds.get(row.bucket, 0.0) + row.watched_s
+        if row.source in sources:
+            seconds[row.bucket] += row.watched_s
     buckets = []
     for start, end in pairwise(span.edges):
-        passed = max(0.0, min(end, now) - start)
-        expected, found = passed * len(sources), seconds.get(start, 0.0)
-        lag = WRITE_LAG_S * len(sources) if end > now - WRITE_LAG_S else 0.0
-        cover = _cover(found, expected, lag)
-        buckets.append(Bucket(start, max(start, min(end, now)), min(found, expected), expected, cover))
+        expected_s = max(0.0, min(end, now) - start) * len(sources)
+        lag_s = WRITE_LAG_S * len(sources) if end > now - WRITE_LAG_S else 0.0
+        cover = _cover(seconds[start], expected_s, lag_s)
+        watched_s = min(seconds[start], expected_s)
+        buckets.append(Bucket(start, max(start, min(end, now)), watched_s, expected_s, cover))
     return buckets
 
 
@@ -68,7 +68,7 @@ def _cover(watched_s: float, expected_s: float, lag_s: float) -> Cover:
 
 
 def runs(buckets: Iterable[Bucket]) -> list[tuple[float, float, Cover]]:
-    """Neighbours of the same kind joined: start, end, kind."""
+    """Neighbours with the same cover joined: start, end, cover."""
     joined = []
     for cover, group in groupby(buckets, key=lambda bucket: bucket.cover):
         members = list(group)
@@ -77,5 +77,22 @@ def runs(buckets: Iterable[Bucket]) -> list[tuple[float, float, Cover]]:
 
 
 def uncovered_s(buckets: Iterable[Bucket]) -> float:
-    """Camera seconds that nobody watched."""
+    """Camera seconds that were not watched."""
     return sum(bucket.expected_s - bucket.watched_s for bucket in buckets if bucket.cover is not Cover.FUTURE)
+
+
+def stack(
+    rows: Iterable[tuple[str, float, int]],
+) -> tuple[list[tuple[str, int]], dict[float, Counter[str]]]:
+    """Counts, each with its series and its bucket, as a stacked chart needs them.
+
+    Returns:
+        (series, total), the largest first, since the first ones get a colour of their own; and
+        bucket -> series -> count.
+    """
+    totals: Counter[str] = Counter()
+    series: dict[float, Counter[str]] = {}
+    for name, bucket, count in rows:
+        totals[name] += count
+        series.setdefault(bucket, Counter())[name] += count
+    return sorted(totals.items(), key=lambda item: (-item[1], item[0])), series

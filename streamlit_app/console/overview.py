@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import look, ranges
+from console import ranges, theme
 from console.charts import count_chart
-from console.grid import Bucket, Cover, cover_buckets, runs
-from console.session import View, now
-from console.texts import DASH, age, duration, milliseconds, number, percent, safe, step_name
+from console.grid import Bucket, Cover, cover_buckets, runs, stack
+from console.session import Viewer, now
+from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read.queries import (
     DAY_S,
@@ -28,7 +29,7 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 
-#: What operators read for each state, and how bad it is.
+#: The word for each state, and its tone.
 WORDS = {
     CameraState.ONLINE: ("online", "good"),
     CameraState.STARTING: ("starting", "warn"),
@@ -54,14 +55,14 @@ PLAIN = {
     CameraState.ENDED: "The file was played to its end.",
     CameraState.STOPPED: "The camera was stopped.",
 }
-_ORDER = {"bad": 0, "warn": 1, "good": 2, "idle": 3}
+_TONE_ORDER = {"bad": 0, "warn": 1, "good": 2, "idle": 3}
 TOTALS_TTL_S = 10
 HOUR_S = 3600
 SUMS = "sum of window counts"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CameraRowView:
     """One camera as the table shows it."""
 
     report: CameraReport
@@ -72,7 +73,7 @@ class Line:
 
     @property
     def is_live(self) -> bool:
-        """Its figures are of now, not of some time ago."""
+        """Whether its figures are current."""
         return self.word == "online"
 
 
@@ -80,8 +81,8 @@ class Line:
 class Today:
     """Totals since midnight in the viewer's zone."""
 
-    by_class: dict[str, int]
-    by_source: dict[str, int]
+    by_class: Counter[str]
+    by_source: Counter[str]
     uncovered_s: float
     camera_s: float
 
@@ -96,11 +97,11 @@ class Hour:
     covers: dict[str, list[Bucket]]  # camera -> its own
 
 
-def show(view: View, connection: Connection) -> None:
+def show(viewer: Viewer, connection: Connection) -> None:
     """Tiles, then the table."""
     reports = read_cameras(connection)
     if not reports:
-        look.state(
+        theme.state(
             "No camera has reported yet.",
             "Add cameras to config.yml and start “sightline run”; each appears here within seconds.",
             icon="videocam_off",
@@ -108,13 +109,13 @@ def show(view: View, connection: Connection) -> None:
         return
     sources = [report.status.source for report in reports]
     latest = read_latest_windows(connection, sources)
-    lines = status_lines(reports, latest, now())
-    midnight = datetime.fromtimestamp(now(), view.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = _today(view.database, view.zone.key, midnight.timestamp(), tuple(sources))
-    st.html(look.tiles(_tiles(lines, today)))
+    rows = camera_rows(reports, latest, now())
+    midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
+    st.html(theme.tiles(_tiles(rows, today)))
     hour = _last_hour(connection, sources, latest)
-    st.html(_table(lines, today, hour, view))
-    _show_hour(hour, sources, view)
+    st.html(_table(rows, today, hour, viewer))
+    _show_hour(hour, sources, viewer)
 
 
 def _last_hour(connection: Connection, sources: Sequence[str], latest: Mapping[str, SourceWindow]) -> Hour:
@@ -127,41 +128,37 @@ def _last_hour(connection: Connection, sources: Sequence[str], latest: Mapping[s
     return Hour(span, counts, cover_buckets(span, watched, sources, now()), covers)
 
 
-def _show_hour(hour: Hour, sources: Sequence[str], view: View) -> None:
-    totals: dict[str, int] = {}
-    series: dict[float, dict[str, int]] = {}
-    for row in hour.counts:
-        totals[row.item_class] = totals.get(row.item_class, 0) + row.count
-        bucket = series.setdefault(row.bucket, {})
-        bucket[row.item_class] = bucket.get(row.item_class, 0) + row.count
-    ranked = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
-    colours = look.colours([name for name, _ in ranked])
+def _show_hour(hour: Hour, sources: Sequence[str], viewer: Viewer) -> None:
+    totals, series = stack((row.item_class, row.bucket, row.count) for row in hour.counts)
+    colours = theme.colours([name for name, _ in totals])
     which = "all cameras" if len(sources) > 1 else safe(sources[0])
     step = step_name(hour.span.step_s)
     st.html(f'<h2 class="sl-h">Last hour <small class="idle">{which}, per {step}</small></h2>')
-    st.html(look.legend(ranked, colours, hour.buckets))
-    chart = count_chart(hour.buckets, series, colours, hour.span, view.zone, height=210)
+    st.html(theme.legend(totals, colours, hour.buckets))
+    chart = count_chart(hour.buckets, series, colours, hour.span, viewer.zone, height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
 
 
-def status_lines(reports: list[CameraReport], latest: dict[str, SourceWindow], at: float) -> list[Line]:
+def camera_rows(
+    reports: list[CameraReport], latest: dict[str, SourceWindow], at: float
+) -> list[CameraRowView]:
     """Every camera with its word and tone, trouble first, then by name."""
-    lines = [_line(report, latest.get(report.status.source), at) for report in reports]
-    return sorted(lines, key=lambda line: (_ORDER[line.tone], line.report.status.source))
+    rows = [_row_view(report, latest.get(report.status.source), at) for report in reports]
+    return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.report.status.source))
 
 
-def _line(report: CameraReport, window: SourceWindow | None, at: float) -> Line:
+def _row_view(report: CameraReport, window: SourceWindow | None, at: float) -> CameraRowView:
     status = report.status
     word, tone = WORDS[status.state]
     message = status.message or PLAIN.get(status.state, "")
     if report.is_stale(at) and tone != "idle":
         word, tone = "no heartbeat", "bad"
         message = f"Nothing heard for {age(at - report.heartbeat)}; is “sightline run” running?"
-    return Line(report, word, tone, message, _open_coverage(report, window))
+    return CameraRowView(report, word, tone, message, _open_coverage(report, window))
 
 
 def _open_coverage(report: CameraReport, window: SourceWindow | None) -> float | None:
-    """The share of the open window's past that was watched."""
+    """The share that was watched of the part of the open window that has passed."""
     if window is None or not window.window_start <= report.heartbeat < window.window_end:
         return None
     passed = max(1.0, report.heartbeat - window.window_start)
@@ -172,34 +169,32 @@ def _open_coverage(report: CameraReport, window: SourceWindow | None) -> float |
 @st.cache_data(ttl=TOTALS_TTL_S, max_entries=32, show_spinner=False, hash_funcs={Database: id})
 def _today(database: Database, zone: str, midnight: float, sources: tuple[str, ...]) -> Today:
     """Totals of the day; shared by all viewers of a zone."""
-    del zone  # only tells the entries apart
+    del zone  # a part of the cache's key
     at = now()
-    span = Span.over(midnight, at, DAY_S)
+    span = replace(Span.over(midnight, at, DAY_S), start=midnight, end=at)
     with database.reading() as connection:
-        span = Span(midnight, at, DAY_S, span.zone, span.edges)
         counts = read_counts(connection, span, sources, by_source=True, by_class=True)
         watched = read_watched(connection, span, sources)
         first = read_first_windows(connection, sources)
-    by_class: dict[str, int] = {}
-    by_source: dict[str, int] = {}
+    by_class, by_source = Counter[str](), Counter[str]()
     for row in counts:
-        by_class[row.item_class] = by_class.get(row.item_class, 0) + row.count
-        by_source[row.source] = by_source.get(row.source, 0) + row.count
+        by_class[row.item_class] += row.count
+        by_source[row.source] += row.count
     expected = sum(at - max(midnight, start) for start in first.values())
     uncovered = max(0.0, expected - sum(row.watched_s for row in watched))
     return Today(by_class, by_source, uncovered, expected)
 
 
-def _tiles(lines: list[Line], today: Today) -> list[tuple[str, str, str, str]]:
-    online = sum(line.is_live for line in lines)
-    trouble = sum(line.tone == "bad" for line in lines)
-    top = sorted(today.by_class.items(), key=lambda item: -item[1])
-    latency = max((line.report.status.latency_p99_ms or 0 for line in lines if line.is_live), default=0)
-    note = f"{trouble} in trouble" if trouble else "all well" if online == len(lines) else ""
+def _tiles(rows: list[CameraRowView], today: Today) -> list[tuple[str, str, str, str]]:
+    online = sum(row.is_live for row in rows)
+    trouble = sum(row.tone == "bad" for row in rows)
+    top = today.by_class.most_common()
+    latency = max((row.report.status.latency_p99_ms or 0 for row in rows if row.is_live), default=0)
+    note = f"{trouble} in trouble" if trouble else "all well" if online == len(rows) else ""
     share = today.uncovered_s / today.camera_s if today.camera_s else 0.0
-    small = today.uncovered_s < 5 * len(lines)  # what is not written yet
+    small = today.uncovered_s < 5 * len(rows)  # what is not written yet
     items = [
-        ("Cameras online", f"{online} <small>of {len(lines)}</small>", note, "bad" if trouble else ""),
+        ("Cameras online", f"{online} <small>of {len(rows)}</small>", note, "bad" if trouble else ""),
         *((f"{name.capitalize()} today", number(count), SUMS, "") for name, count in top[:3]),
     ]
     if not top:
@@ -207,59 +202,34 @@ def _tiles(lines: list[Line], today: Today) -> list[tuple[str, str, str, str]]:
     elif len(top) > 3:
         rest = sum(count for _, count in top[3:])
         items.append((f"{len(top) - 3} more classes today", number(rest), SUMS, ""))
-    items.append(
-        (
-            "Not watched today",
-            "0 s" if small else duration(today.uncovered_s),
-            f"{percent(0.0 if small else share)} of all cameras' time",
-            "warn" if share > 0.01 and not small else "",
-        )
-    )
-    items.append(
-        (
-            "Slowest p99 latency",
-            f"{milliseconds(latency or None)} <small>ms</small>",
-            "capture to tracked",
-            "",
-        )
-    )
-    return items
+    gap = "0 s" if small else duration(today.uncovered_s)
+    gap_note = f"{percent(0.0 if small else share)} of all cameras' time"
+    slowest = f"{milliseconds(latency or None)} <small>ms</small>"
+    return [
+        *items,
+        ("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""),
+        ("Slowest p99 latency", slowest, "capture to tracked", ""),
+    ]
 
 
-def _table(lines: list[Line], today: Today, hour: Hour, view: View) -> str:
-    heads = (
-        "Camera",
-        "State",
-        "fps",
-        "Latency p50 / p99",
-        "Coverage",
-        "Drops",
-        "Last frame",
-        "Today",
-        "Last hour",
-        "Model",
-        "Via",
-    )
+def _table(rows: list[CameraRowView], today: Today, hour: Hour, viewer: Viewer) -> str:
+    heads = ["Camera", "State", "fps", "Latency p50 / p99", "Coverage", "Drops", "Last frame"]
+    heads += ["Today", "Last hour", "Model", "Via"]
     right = {"fps", "Latency p50 / p99", "Drops", "Last frame", "Today"}
     head = "".join(f'<th class="{"num" if name in right else ""}">{name}</th>' for name in heads)
-    at = now()
-    sparks = _sparks(hour)
-    names = [line.report.status.source for line in lines]
-    extra = [(today.by_source.get(name, 0), sparks.get(name, "")) for name in names]
-    body = "".join(_row(line, more, at, view) for line, more in zip(lines, extra, strict=True))
-    return look.table(head, body)
-
-
-def _sparks(hour: Hour) -> dict[str, str]:
-    """A small picture of each camera's last hour; gaps are hatched there too."""
-    sums: dict[str, dict[float, int]] = {}
+    sums: dict[str, Counter[float]] = {}
     for row in hour.counts:
-        own = sums.setdefault(row.source, {})
-        own[row.bucket] = own.get(row.bucket, 0) + row.count
-    return {name: _spark(buckets, sums.get(name, {}), hour.span) for name, buckets in hour.covers.items()}
+        sums.setdefault(row.source, Counter())[row.bucket] += row.count
+    body = []
+    for shown in rows:
+        name = shown.report.status.source
+        spark = _spark(hour.covers[name], sums.get(name, Counter()), hour.span)
+        body.append(_row(shown, today.by_source[name], spark, now(), viewer))
+    return theme.table(head, "".join(body))
 
 
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:
+    """A small picture of a camera's last hour; gaps are hatched there too."""
     share = 100 / (span.end - span.start)  # percent of the width, a second
     most = max(counts.values(), default=0) or 1
     kinds = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
@@ -279,46 +249,44 @@ def _spark_mark(kind: str, left: float, width: float, height: float | None = Non
     return f'<i class="{kind}" style="left:{left:.2f}%;width:{width:.2f}%{tall}"></i>'
 
 
-def _row(line: Line, cells_of: tuple[int, str], at: float, view: View) -> str:
-    status, (today, spark) = line.report.status, cells_of
-    dim = "" if line.is_live else " idle"
+def _row(row: CameraRowView, today: int, spark: str, at: float, viewer: Viewer) -> str:
+    status = row.report.status
+    dim = "" if row.is_live else " idle"
     message = (
-        "" if line.is_live and not status.message else f'<span class="sl-message">{safe(line.message)}</span>'
+        "" if row.is_live and not status.message else f'<span class="sl-message">{safe(row.message)}</span>'
     )
     frame = status.last_frame_time
-    exact = view.clock(frame, "%Y-%m-%d %H:%M:%S") if frame else ""
+    exact = viewer.clock(frame, "%Y-%m-%d %H:%M:%S") if frame else ""
     latency = f"{milliseconds(status.latency_p50_ms)} / {milliseconds(status.latency_p99_ms)} ms"
-    all_frames = status.frames_total + status.dropped_total
-    share = f" <small>{percent(status.dropped_total / all_frames)}</small>" if status.dropped_total else ""
-    word = f'<span class="sl-state-word {line.tone}"><span class="sl-dot"></span>{line.word}</span>'
+    word = f'<span class="sl-state-word {row.tone}"><span class="sl-dot"></span>{row.word}</span>'
     ago = f"{age(at - frame)} ago" if frame else "none yet"
     cells = (
         f'<td class="name">{safe(status.source)}</td>',
         f'<td class="wide">{word}{message}</td>',
-        f'<td class="num{dim}" data-h="fps">{f"{status.fps:.1f}" if line.is_live else DASH}</td>',
-        f'<td class="num{dim}" data-h="latency">{latency if line.is_live else DASH}</td>',
-        f'<td data-h="coverage">{_coverage_bar(line)}</td>',
-        f'<td class="num" data-h="drops"><span>{number(status.dropped_total)}{share}</span></td>',
+        f'<td class="num{dim}" data-h="fps">{f"{status.fps:.1f}" if row.is_live else DASH}</td>',
+        f'<td class="num{dim}" data-h="latency">{latency if row.is_live else DASH}</td>',
+        f'<td data-h="coverage">{_coverage_bar(row)}</td>',
+        f'<td class="num" data-h="drops"><span>{drops(status)}</span></td>',
         f'<td class="num" data-h="last frame" title="{exact}">{ago}</td>',
         f'<td class="num" data-h="today">{number(today)}</td>',
         f'<td class="long" data-h="last hour">{spark}</td>',
         f'<td class="long" data-h="model"><small>{safe(status.model_version) or DASH}</small></td>',
-        f'<td data-h="via" title="{_way(status)}"><small>{safe(status.transport) or DASH}</small></td>',
+        f'<td data-h="via" title="{_via(status)}"><small>{safe(status.transport) or DASH}</small></td>',
     )
-    row = f"{line.tone}-row" if line.tone in {"bad", "warn"} else ""
-    return f'<tr class="{row}">{"".join(cells)}</tr>'
+    tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
+    return f'<tr class="{tone}">{"".join(cells)}</tr>'
 
 
-def _way(status: CameraStatus) -> str:
-    """How pictures come to the detector, and why not better."""
+def _via(status: CameraStatus) -> str:
+    """How pictures reach the detector, and why not in a faster way."""
     decoder = f"decoder {status.decoder}" if status.decoder else ""
     return safe("; ".join(filter(None, (decoder, status.transport_message))))
 
 
-def _coverage_bar(line: Line) -> str:
-    if line.coverage is None or line.word == "no heartbeat":
+def _coverage_bar(row: CameraRowView) -> str:
+    if row.coverage is None or row.word == "no heartbeat":
         return f'<span class="idle">{DASH}</span>'
-    tone = "" if line.coverage >= 0.95 else "warn" if line.coverage >= 0.5 else "bad"
-    width = round(line.coverage * 100)
+    tone = "" if row.coverage >= 0.95 else "warn" if row.coverage >= 0.5 else "bad"
+    width = round(row.coverage * 100)
     bar = f'<span class="sl-bar {tone}"><i style="width:{width}%"></i></span>'
-    return f"<span>{bar}{percent(line.coverage)}</span>"
+    return f"<span>{bar}{percent(row.coverage)}</span>"

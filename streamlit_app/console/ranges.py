@@ -1,4 +1,4 @@
-"""Ranges and resolutions: which may be chosen, and what they mean now. Pure; no Streamlit here."""
+"""Ranges and resolutions that may be chosen, and the span that each means now. Pure; no Streamlit here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sightline.store.read.queries import DAY_S, Span
 RANGES_S = {"15 min": 900, "1 h": 3600, "6 h": 6 * 3600, "24 h": DAY_S}
 CUSTOM = "Custom"
 STEPS_S = (300, 900, 3600, DAY_S)
-MOST_BUCKETS = 1500
-GOOD_BUCKETS = 120
-LONGEST_S = 400 * DAY_S
+MAX_BUCKETS = 1500
+READABLE_BUCKETS = 120
+MAX_RANGE_S = 400 * DAY_S
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What was chosen: the last seconds, or two moments."""
+    """The chosen period: the last so many seconds, or from one time to another."""
 
     last_s: int | None
     start: float = 0.0
@@ -38,28 +38,28 @@ class Range:
 def custom_range(
     first: date, first_time: clock_time, last: date, last_time: clock_time, zone: ZoneInfo
 ) -> Range | str:
-    """Two moments in the viewer's zone, or a sentence that says why they cannot be shown."""
+    """From one local time to another, or a sentence that says why that cannot be shown."""
     start = datetime.combine(first, first_time, zone).timestamp()
     end = datetime.combine(last, last_time, zone).timestamp()
     if end <= start:
         return "The range must end after it starts."
-    if end - start > LONGEST_S:
-        return f"The range may be {LONGEST_S // DAY_S} days long at most."
+    if end - start > MAX_RANGE_S:
+        return f"The range may be {MAX_RANGE_S // DAY_S} days long at most."
     return Range(None, start, end)
 
 
 def steps_for(length_s: float, window_s: int) -> list[int]:
-    """Lengths of buckets that are not finer than the stored windows nor too many; at least one."""
+    """Bucket lengths not finer than the stored windows and not giving too many buckets; at least one."""
     steps = [window_s, *(step for step in STEPS_S if step > window_s and step % window_s == 0)]
-    fitting = [
-        step for step in steps if length_s / step <= MOST_BUCKETS and (step <= length_s or step == window_s)
+    usable = [
+        step for step in steps if length_s / step <= MAX_BUCKETS and (step <= length_s or step == window_s)
     ]
-    return fitting or [steps[-1]]
+    return usable or [steps[-1]]
 
 
 def default_step(length_s: float, steps: list[int]) -> int:
-    """The finest that still reads well."""
-    return next((step for step in steps if length_s / step <= GOOD_BUCKETS), steps[-1])
+    """The finest step that still reads well."""
+    return next((step for step in steps if length_s / step <= READABLE_BUCKETS), steps[-1])
 
 
 def span_of(chosen: Range, step_s: int, zone: ZoneInfo, now: float) -> Span:

@@ -1,4 +1,4 @@
-"""Which database, which time zone, how often: what every page needs."""
+"""The database, the time zone and the refresh interval: what every page needs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ REFRESH_S = {"3 s": 3.0, "10 s": 10.0, "1 min": 60.0, "off": None}
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What one viewer looks at, and how."""
+class Viewer:
+    """The database, time zone and refresh interval of one browser session."""
 
     database: Database
     zone: ZoneInfo
@@ -70,7 +70,7 @@ def find_database() -> Database | ConfigError:
         return error
 
 
-def choose_view(database: Database) -> View:
+def choose_viewer(database: Database) -> Viewer:
     """The small menu with the time zone and the refresh interval."""
     zones, default = _zones()
     with st.popover("View", icon=":material/tune:", width="content"):
@@ -81,7 +81,7 @@ def choose_view(database: Database) -> View:
             "Refresh", list(REFRESH_S), default="3 s", key="refresh", required=True
         )
         st.caption(database.label)
-    return View(database, ZoneInfo(zone), REFRESH_S[refresh])
+    return Viewer(database, ZoneInfo(zone), REFRESH_S[refresh])
 
 
 @st.cache_data(show_spinner=False)
@@ -90,7 +90,7 @@ def _all_zones() -> list[str]:
 
 
 def _zones() -> tuple[list[str], str]:
-    """Zones to choose from, and the browser's own."""
+    """The time zones to choose from, and the browser's own."""
     name = st.context.timezone or "UTC"
     try:
         ZoneInfo(name)

@@ -1,10 +1,11 @@
-"""Numbers and times as people read them. Everything from the database goes through ``safe``."""
+"""Numbers and times formatted for people. Text from the database goes through ``safe``."""
 
 from __future__ import annotations
 
 from html import escape
 
 from sightline.base.redact import redact
+from sightline.entities import CameraStatus
 
 DASH = "\u2013"
 
@@ -44,6 +45,13 @@ def percent(share: float) -> str:
     if 0.995 <= share < 1:
         return f"{int(share * 1000) / 10:.1f} %"
     return f"{share * 100:.0f} %" if share >= 0.01 or share == 0 else "<1 %"
+
+
+def drops(status: CameraStatus) -> str:
+    """Frames dropped, and their share if there are any; HTML."""
+    dropped = status.dropped_total
+    share = f" <small>{percent(dropped / (status.frames_total + dropped))}</small>" if dropped else ""
+    return number(dropped) + share
 
 
 def milliseconds(value: float | None) -> str:

@@ -9,31 +9,30 @@ import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import look
-from console.session import View, now
-from console.texts import DASH, milliseconds, number, percent, safe
-from sightline.entities import CameraStatus
+from console import theme
+from console.session import Viewer, now
+from console.texts import DASH, drops, milliseconds, number, safe
+from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
 from sightline.store.read.queries import CameraReport, read_cameras
 
-#: A frame's way; what a newer worker adds comes behind it.
-SERVER = ("triton_queue", "triton_compute")  # inside infer, as the server reports them
-WAY = ("receive", "decode", "queue", "scale", "write", "infer", *SERVER, "track", "windows", "store")
-TOTAL = "total"
 NAMES = {
+    "receive": "wait for packet",
     "queue": "queue wait",
-    "triton_queue": "of it Triton queue",
-    "triton_compute": "of it Triton compute",
-    "total": "total",
+    "triton_queue": "Triton queue",
+    "triton_compute": "Triton compute",
 }
-FIGURES = {"mean": "mean", "p50": "p50", "p99": "p99"}
-MOST_BARS = 12
+FIGURES = ("mean", "p50", "p99")
+#: Not part of the sum over stages: the wait for the camera's next packet, what Triton reports of its share of
+#: ``infer``, and the whole way.
+APART = {"receive", "total", *SERVER_STAGES}
+MAX_BARS = 12
 
 
-def show(view: View, connection: Connection) -> None:
+def show(viewer: Viewer, connection: Connection) -> None:
     """The stacked means of the slowest cameras, then every figure."""
     reports = read_cameras(connection)
     if not reports:
-        look.state(
+        theme.state(
             "No camera has reported yet.",
             "Start “sightline run”; stage times appear with the first frames.",
             icon="speed",
@@ -47,15 +46,19 @@ def show(view: View, connection: Connection) -> None:
         st.info("No camera is delivering frames now, so there are no stage times.", icon=":material/speed:")
     st.html('<h2 class="sl-h">Frames</h2>')
     st.html(_frames_table(reports, at))
-    del view
+    del viewer
 
 
 def _show_stages(live: Sequence[CameraStatus]) -> None:
     stages = stage_order(live)
-    parts = [stage for stage in stages if stage != TOTAL and stage not in SERVER]
-    colours = look.colours(sorted(parts, key=lambda part: part != "infer"))
-    slowest = sorted(live, key=_sum_ms(parts), reverse=True)[:MOST_BARS]
-    which = f"the {MOST_BARS} slowest of {len(live)} cameras" if len(live) > MOST_BARS else "all live cameras"
+    parts = work_stages(stages)
+    colours = theme.colours(sorted(parts, key=lambda part: part != "infer"))
+    slowest = sorted(
+        live,
+        key=lambda status: sum(_value(status, part, "mean") or 0.0 for part in parts),
+        reverse=True,
+    )[:MAX_BARS]
+    which = f"the {MAX_BARS} slowest of {len(live)} cameras" if len(live) > MAX_BARS else "all live cameras"
     st.html(
         f'<h2 class="sl-h">Mean time of a frame in each stage <small class="idle">ms, {which}</small></h2>'
     )
@@ -65,7 +68,7 @@ def _show_stages(live: Sequence[CameraStatus]) -> None:
     line.html('<h2 class="sl-h">Stage times <small class="idle">ms, over the last seconds</small></h2>')
     figure = line.segmented_control(
         "Figure",
-        list(FIGURES),
+        FIGURES,
         default="p99",
         key="timing_figure",
         required=True,
@@ -75,19 +78,22 @@ def _show_stages(live: Sequence[CameraStatus]) -> None:
     st.html(
         '<div class="sl-caption">“infer” is the whole request, there and back; Triton\'s own share of it is '
         "a mean that the server reports. “queue wait” is the time between arrival and the detector's turn. "
-        "Stages overlap between frames, so their sum may exceed the time between two frames.</div>"
+        "Stages overlap between frames, so their sum may exceed the time between two frames. "
+        "“wait for packet” is idle time until the camera sends the next packet, and no part of the sum.</div>"
     )
 
 
 def stage_order(statuses: Sequence[CameraStatus]) -> list[str]:
-    """Stages that anybody reports: on a frame's way, then unknown ones, then total."""
-    found = {stage for status in statuses for stage in status.stages_ms}
-    extra = sorted(found - {*WAY, TOTAL})
-    return [stage for stage in [*WAY, *extra, TOTAL] if stage in found]
+    """Reported stages in the order in which a frame passes them; those of a newer worker come last."""
+    reported = {stage for status in statuses for stage in status.stages_ms}
+    server = STAGES.index("infer") + 1
+    known = [*STAGES[:server], *SERVER_STAGES, *STAGES[server:]]
+    return [stage for stage in [*known, *sorted(reported.difference(known))] if stage in reported]
 
 
-def _sum_ms(parts: Sequence[str]):  # noqa: ANN202  (a key function)
-    return lambda status: sum(_value(status, part, "mean") or 0.0 for part in parts)
+def work_stages(stages: Sequence[str]) -> list[str]:
+    """The stages that add up to the time that a frame takes."""
+    return [stage for stage in stages if stage not in APART]
 
 
 def _value(status: CameraStatus, stage: str, figure: str) -> float | None:
@@ -107,7 +113,7 @@ def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Ma
         for status in statuses
         for order, part in enumerate(parts)
     ]
-    return (
+    chart: alt.Chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_bar(height={"band": 0.72})
         .encode(
@@ -123,6 +129,7 @@ def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Ma
         )
         .properties(height=26 * len(statuses) + 40)
     )
+    return chart
 
 
 def _legend(parts: Sequence[str], colours: Mapping[str, str]) -> str:
@@ -138,18 +145,18 @@ def _stage_table(live: Sequence[CameraStatus], stages: Sequence[str], figure: st
         f'<th class="num">{safe(NAMES.get(stage, stage))}</th>' for stage in stages
     )
     rows = []
-    parts = [stage for stage in stages if stage not in {TOTAL, *SERVER}]
+    parts = work_stages(stages)
     for status in live:
         whole = sum(_value(status, stage, figure) or 0 for stage in parts)
         cells = "".join(_stage_cell(status, stage, figure, whole) for stage in stages)
         rows.append(f'<tr><td class="name">{safe(status.source)}</td>{cells}</tr>')
-    return look.table(head, "".join(rows))
+    return theme.table(head, "".join(rows))
 
 
 def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> str:
-    value = _value(status, stage, "mean" if stage in SERVER else figure)
-    plain = stage == TOTAL or stage in SERVER
-    share = round(38 * value / whole) if value and whole and not plain else 0  # where this camera's time goes
+    value = _value(status, stage, "mean" if stage in SERVER_STAGES else figure)
+    heated = value and whole and stage not in APART  # where this camera's time goes
+    share = round(38 * value / whole) if value and heated else 0
     label = safe(NAMES.get(stage, stage))
     tint = f' style="background:color-mix(in srgb, var(--sl-warn) {share}%, transparent)"' if share else ""
     return f'<td class="num heat" data-h="{label}"{tint}>{milliseconds(value)}</td>'
@@ -161,15 +168,11 @@ def _frames_table(reports: Sequence[CameraReport], at: float) -> str:
     rows = []
     for report in reports:
         status, stale = report.status, report.is_stale(at)
-        everything = status.frames_total + status.dropped_total
-        share = (
-            f" <small>{percent(status.dropped_total / everything)}</small>" if status.dropped_total else ""
-        )
         cells = (
             DASH if stale else f"{status.fps:.1f}",
             DASH if stale else number(status.queue_depth),
             number(status.frames_total),
-            f"<span>{number(status.dropped_total)}{share}</span>",
+            f"<span>{drops(status)}</span>",
             number(status.gate_skipped_total),
             number(status.decode_errors_total),
             number(status.reconnects_total),
@@ -182,4 +185,4 @@ def _frames_table(reports: Sequence[CameraReport], at: float) -> str:
         rows.append(
             f'<tr class="{"idle" if stale else ""}"><td class="name">{safe(status.source)}</td>{body}</tr>'
         )
-    return look.table(head, "".join(rows))
+    return theme.table(head, "".join(rows))

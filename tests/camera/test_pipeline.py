@@ -11,9 +11,9 @@ from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.rules import Rules
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.stats import StageTimes
-from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.camera.pipeline import Pipeline
 from sightline.config.zones import Zone
-from sightline.entities import Detections, Frame, ModelInfo
+from sightline.entities import STAGES, Detections, Frame, ModelInfo
 from sightline.errors import (
     DetectorError,
     DetectorOutdated,

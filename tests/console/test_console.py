@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sqlite3
 import sys
 import time
@@ -26,8 +27,9 @@ sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, counts, events, grid, overview, ranges, texts  # noqa: E402
+from console import charts, counts, events, grid, overview, ranges, texts, timing  # noqa: E402
 from console.grid import Cover  # noqa: E402
+from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
 from sightline.store.read.queries import CameraReport, Span, Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 
@@ -109,11 +111,11 @@ def report(state: str = "online", age: float = 0.0, **status: Any) -> CameraRepo
 
 
 def test_a_stale_heartbeat_overrules_the_row() -> None:
-    [line] = overview.status_lines([report("online", 11)], {}, T0)
+    [line] = overview.camera_rows([report("online", 11)], {}, T0)
     assert (line.word, line.tone) == ("no heartbeat", "bad")
-    [line] = overview.status_lines([report("online", 9)], {}, T0)
+    [line] = overview.camera_rows([report("online", 9)], {}, T0)
     assert (line.word, line.tone) == ("online", "good")
-    [line] = overview.status_lines([report("stopped", 99)], {}, T0)
+    [line] = overview.camera_rows([report("stopped", 99)], {}, T0)
     assert line.word == "stopped"
 
 
@@ -124,7 +126,7 @@ def test_coverage_of_the_open_window_is_of_its_past(
     from sightline.entities import SourceWindow
 
     window = SourceWindow("gate", T0 - passed_s, T0 - passed_s + 60, watched_s / 60, 10, 0, "pts", "", "")
-    [line] = overview.status_lines([report()], {"gate": window}, T0)
+    [line] = overview.camera_rows([report()], {"gate": window}, T0)
     assert line.coverage == pytest.approx(expected)
 
 
@@ -284,7 +286,7 @@ def test_counts_shapes(world: World, open_app: Callable[..., AppTest]) -> None:
 def test_csv(world: World, url: str, step_s: int) -> None:
     now = time.time()
     span = Span.over(now - 900, now, step_s)
-    choice = counts.Choice(span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True)
+    choice = counts.CountFilter(span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True)
     found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
     columns = ["source", "item_class", "count", "window_start", "window_end", "coverage"]
     assert [name for name in found[0] if name not in {"id", "created_at"}] == columns
@@ -306,6 +308,29 @@ def test_profile(world: World, open_app: Callable[..., AppTest]) -> None:
     assert "54" in text
     app.segmented_control(key="timing_figure").set_value("mean").run()
     assert ">27<" in html(app)
+
+
+def test_the_wait_for_a_packet_is_no_work_and_every_stage_stands_in_its_place() -> None:
+    stages = {stage: {"mean": 1.0, "p50": 1.0, "p99": 2.0} for stage in (*STAGES, *SERVER_STAGES, "polish")}
+    status = report(stages_ms=stages | {"receive": {"mean": 195.0, "p50": 199.0, "p99": 210.0}}).status
+    order = timing.stage_order([status])
+    assert order == [*STAGES[:6], *SERVER_STAGES, *STAGES[6:], "polish"]
+    work = timing.work_stages(order)
+    assert work == ["decode", "queue", "scale", "write", "infer", "track", "rules", "windows", "polish"]
+
+
+def test_the_profile_shows_the_wait_for_a_packet_beside_the_work(
+    url: str, open_app: Callable[..., AppTest]
+) -> None:
+    stages = {stage: {"mean": 1.0, "p50": 1.0, "p99": 2.0} for stage in STAGES}
+    slow = {"receive": {"mean": 195.0, "p50": 199.0, "p99": 210.0}}
+    World(url).camera("gate", time.time(), stages_ms=stages | slow)
+    text = html(open_app("profile"))
+    [legend] = re.findall(r'<div class="sl-legend">.*?</div>', text)
+    assert "rules" in legend
+    assert "wait for packet" not in legend
+    assert "receive" not in legend
+    assert re.search(r'data-h="wait for packet">210<', text)  # shown, but not tinted as work
 
 
 # States of the database
@@ -360,7 +385,7 @@ def test_a_long_range_is_read_once(
     monkeypatch.setattr(counts, "read_watched", None)  # would fail if it were called again
     assert "person <b>60" in html(app.run())
     app.date_input(key="counts_from_day").set_value(day - timedelta(days=300))
-    monkeypatch.setattr(counts, "MOST_WINDOWS", 1000)
+    monkeypatch.setattr(counts, "MAX_WINDOWS", 1000)
     assert "too many to sum" in app.run().warning[0].value
 
 
@@ -393,7 +418,7 @@ def test_events_are_a_table_a_chart_and_a_csv(
     assert not app.exception
     assert list(app.dataframe[0].value["Kind"]) == ["leave"]
     assert "Crossings" not in html(app)
-    wanted = events.Wanted(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
+    wanted = events.EventFilter(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
     rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
     assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
     assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)

@@ -11,9 +11,8 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from sightline.base.stats import StageTimes
-from sightline.camera.pipeline import STAGES
 from sightline.config.loader import Transport, TritonOptions
-from sightline.entities import U8, Detections
+from sightline.entities import STAGES, U8, Detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
 from sightline.inference.client import TritonDetector, parse_response
 from sightline.inference.infer_stream import classify

@@ -27,8 +27,9 @@ from operations import Refused, Versions
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.stats import StageTimes
-from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.camera.pipeline import Pipeline
 from sightline.config.loader import TritonOptions
+from sightline.entities import STAGES
 from sightline.inference.client import TritonDetector
 from sightline.inference.segments import segment_prefix
 from sightline.serving.server import TritonServer

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sightline.entities import STAGES
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from support.gst import gst_camera
@@ -241,17 +242,7 @@ def test_the_profile_stands_in_metrics_and_in_the_database(
         system.until_state("door", "online")
         until(lambda: "triton_compute" in system.camera("door").get("stages_ms", {}))
         stages = set(system.camera("door")["stages_ms"])
-        assert stages >= {
-            "receive",
-            "decode",
-            "queue",
-            "scale",
-            "write",
-            "infer",
-            "track",
-            "windows",
-            "total",
-        }
+        assert stages >= set(STAGES)
         page = system.get("/metrics")[1]
         assert 'sightline_stage_seconds_bucket{camera="door",le="+Inf",stage="infer"}' in page
         assert 'sightline_gate_skipped_frames_total{camera="door"}' in page

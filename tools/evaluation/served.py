@@ -12,8 +12,8 @@ from pathlib import Path
 import export
 from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, to_rows
 from sightline.base.stats import StageTimes
-from sightline.camera.pipeline import STAGES
 from sightline.config.loader import Transport, TritonOptions
+from sightline.entities import STAGES
 from sightline.inference.client import TritonDetector
 from sightline.inference.detector import Detector
 from sightline.serving.server import TritonServer

@@ -17,9 +17,8 @@ import numpy as np
 from sightline.base.cuda import Cuda
 from sightline.base.geometry import fit_size
 from sightline.base.stats import StageTimes
-from sightline.camera.pipeline import STAGES
 from sightline.config.loader import Camera, Transport, TritonOptions, parse_config
-from sightline.entities import U8, ClockSource, Detections, Frame
+from sightline.entities import STAGES, U8, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
 from sightline.inference.client import TritonDetector
 from sightline.video.decoders import Decoders

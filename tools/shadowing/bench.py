@@ -27,10 +27,10 @@ from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base import machine
 from sightline.base.stats import StageTimes
-from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.camera.pipeline import Pipeline
 from sightline.config.loader import Camera, TritonOptions
 from sightline.config.shadow_options import ShadowOptions
-from sightline.entities import Detections, Frame
+from sightline.entities import STAGES, Detections, Frame
 from sightline.errors import SourceEnded
 from sightline.features.shadow import Shadow
 from sightline.features.shadow.episode_sampling import Sampler

@@ -31,9 +31,6 @@ from sightline.video.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
 
-#: Every stage of a frame that is timed, in order.
-STAGES = ("receive", "decode", "queue", "scale", "write", "infer", "track", "rules", "windows", "total")
-
 
 class Keeper(Protocol):
     """Something that keeps what the tracker saw."""

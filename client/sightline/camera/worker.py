@@ -25,9 +25,9 @@ from sightline.base.backoff import Backoff
 from sightline.base.logs import setup_logging
 from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.messages import Command, Report, WorkerSpec
-from sightline.camera.pipeline import STAGES, Pipeline
+from sightline.camera.pipeline import Pipeline
 from sightline.config.loader import Camera
-from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, Result, SourceWindow
+from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, Result, SourceWindow
 from sightline.errors import DetectorError, SourceEnded
 from sightline.features.drift import watch_of
 from sightline.features.shadow import Shadow

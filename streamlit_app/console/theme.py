@@ -1,4 +1,4 @@
-"""One look for all pages: style, states, tiles, and the live frame around each page."""
+"""What all pages share: style, states, tiles, tables, and the fragment that refreshes a page in place."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console.grid import Bucket, uncovered_s
-from console.session import View, now
+from console.session import Viewer, now
 from console.texts import number, percent, safe
 from sightline.errors import StoreUnavailable
-from sightline.store.read.readonly import Condition, DatabaseState
+from sightline.store.read.readonly import DatabaseState
 
 STYLE = f"<style>{(Path(__file__).parent / 'style.css').read_text(encoding='utf-8')}</style>"
 
@@ -22,7 +22,7 @@ ICON = (
     '<circle cx="12" cy="12" r="11" fill="#1f6feb"/><path d="M3.5 12q8.5-10 17 0q-8.5 10-17 0z" fill="#fff"/>'
     '<circle cx="12" cy="12" r="3.4" fill="#1f6feb"/></svg>'
 )
-#: Told apart in both themes and by people who do not see red and green apart (Okabe and Ito, adjusted).
+#: Distinguishable in both themes and with red-green colour blindness (Okabe and Ito, adjusted).
 PALETTE = ("#3d85d6", "#e08a1e", "#2fa37c", "#c267a8", "#7a6fd0", "#b5a022", "#d4604a", "#57a9c9")
 OTHER = "#8a949e"
 ICONS = {
@@ -34,49 +34,44 @@ ICONS = {
     DatabaseState.UNREACHABLE: "cloud_off",
     DatabaseState.WRONG_URL: "link_off",
 }
-Show = Callable[[View, Connection], None]
+Show = Callable[[Viewer, Connection], None]
 
 
 def keep_choices() -> None:
-    """Keep what was chosen on a page while another page is shown; keys of buttons begin otherwise."""
+    """Keep the filters of a page while another page is shown; Streamlit would drop their state.
+
+    Keys of buttons begin otherwise: a button's state may not be set.
+    """
     for key in list(st.session_state):
         if str(key).startswith(("counts_", "events_", "timing_")):
             st.session_state[key] = st.session_state[key]
 
 
-def live(show: Show, view: View) -> None:
-    """Show a page and refresh it in place; when the database goes away say so, and come back with it."""
+def live(show: Show, viewer: Viewer) -> None:
+    """Show a page and refresh it in place; while the database is away, say why instead."""
 
-    @st.fragment(run_every=view.refresh_s)
+    @st.fragment(run_every=viewer.refresh_s)
     def page() -> None:
-        condition = view.database.condition()
+        condition = viewer.database.condition()
         if condition.state is DatabaseState.READY:
             try:
-                with view.database.reading() as connection:
-                    show(view, connection)
+                with viewer.database.reading() as connection:
+                    show(viewer, connection)
             except StoreUnavailable as error:
-                condition = view.database.condition_of(error)
+                condition = viewer.database.condition_of(error)
         if condition.state is not DatabaseState.READY:
-            database_state(condition, view)
-        st.html(footer(view))
+            every = (
+                f"Looking again every {viewer.refresh_s:.0f} s." if viewer.refresh_s else "Refresh is off."
+            )
+            icon = ICONS.get(condition.state, "info")
+            state(condition.problem, condition.remedy, icon=icon, detail=condition.detail, note=every)
+        st.html(footer(viewer))
 
     page()
 
 
-def database_state(condition: Condition, view: View) -> None:
-    """What is wrong with the database and what to do."""
-    every = f"Looking again every {view.refresh_s:.0f} s." if view.refresh_s else "Refresh is off."
-    state(
-        condition.problem,
-        condition.remedy,
-        icon=ICONS.get(condition.state, "info"),
-        detail=condition.detail,
-        note=every,
-    )
-
-
 def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", note: str = "") -> None:
-    """A whole page that says one thing."""
+    """A page that has nothing to show: why, and what to do about it."""
     parts = [
         f'<div class="sl-state"><span class="sl-icon" aria-hidden="true">{icon}</span>',
         f"<h2>{safe(problem)}</h2><p>{safe(remedy)}</p>",
@@ -92,23 +87,23 @@ def title(text: str) -> str:
     return f'<h1 class="sl-title"><span>Sightline</span> {safe(text)}</h1>'
 
 
-def footer(view: View) -> str:
-    """When this was read, and in which zone its times are."""
-    rhythm = f"every {view.refresh_s:.0f} s" if view.refresh_s else "refresh is off"
+def footer(viewer: Viewer) -> str:
+    """When the page was read, how often it is, and the zone of its times."""
+    rhythm = f"every {viewer.refresh_s:.0f} s" if viewer.refresh_s else "refresh is off"
     return (
-        f'<div class="sl-foot">Updated {view.clock(now())} · {rhythm} · times in {safe(view.zone.key)} · '
-        f"{safe(view.database.label)}</div>"
+        f'<div class="sl-foot">Updated {viewer.clock(now())} · {rhythm} · times in {safe(viewer.zone.key)} · '
+        f"{safe(viewer.database.label)}</div>"
     )
 
 
 def tiles(items: Sequence[tuple[str, str, str, str]]) -> str:
     """A row of figures: label, value (HTML), note (HTML), tone ('' or 'bad' or 'warn' or 'good')."""
-    made = (
+    parts = (
         f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
         f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
         for label, value, note, tone in items
     )
-    return f'<div class="sl-tiles">{"".join(made)}</div>'
+    return f'<div class="sl-tiles">{"".join(parts)}</div>'
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
@@ -125,14 +120,14 @@ def table(head: str, body: str) -> str:
 
 
 def table_foot(note: str, csv: Callable[[], bytes], file_name: str, *, key: str, columns: str) -> None:
-    """What stands under a table of rows: a note at the left, all rows as CSV at the right.
+    """The line under a table of rows: a note at the left, all rows as CSV at the right.
 
     Args:
         note: HTML.
-        csv: makes the file's content, once it is asked for.
-        file_name: as the browser saves it.
-        key: of the button.
-        columns: which the CSV has, for the button's help.
+        csv: makes the file's content when the button is pressed.
+        file_name: the name that the browser saves it under.
+        key: the button's key.
+        columns: the columns of the CSV, for the button's help.
     """
     line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
     line.html(f'<div class="sl-caption">{note}</div>')
