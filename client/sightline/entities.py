@@ -277,33 +277,21 @@ class ResumeState:
 
 
 @dataclass(frozen=True, slots=True)
-class FigureKind:
-    """A number that an observer shows: declared once, beside the observer.
+class Figure:
+    """A number about an observer's work, for ``/metrics``, ``/status`` and the console, which know no names.
 
     Attributes:
-        name: as in ``/metrics``, without the prefix ``sightline_`` and a counter's suffix ``_total``.
+        name: snake_case, with its unit; begins with the observer's name. ``/metrics`` puts ``sightline_``
+            before it. A name that ends in ``_total`` only grows, from 0 when the observer starts.
+        value: as it is now.
+        labels: what it is a figure of, beside the camera; the same names wherever the figure has this name.
         help: one sentence.
-        labels: names of the labels beside ``camera``.
-        counter: it only rises, from 0 at the start of the worker; else a gauge.
     """
 
     name: str
-    help: str
-    labels: tuple[str, ...] = ()
-    counter: bool = False
-
-    def figure(self, value: float, *labels: str) -> Figure:
-        """Its value now; ``labels`` in the order of the names."""
-        return Figure(self, value, labels)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One value of a :class:`FigureKind`; ``/metrics``, ``/status`` and the console iterate over these."""
-
-    kind: FigureKind
     value: float
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    help: str = ""
 
 
 #: The stages of a frame that are timed, in order. ``receive`` is the idle wait for the camera's next packet.

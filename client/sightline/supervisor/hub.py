@@ -1,0 +1,70 @@
+"""Where the workers' reports go: rows to the writer, the newest of each to status and metrics."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sightline.camera.messages import Report
+from sightline.entities import CameraStatus, SourceWindow
+from sightline.store.writer import Writer
+
+
+class Hub:
+    """Takes what the workers report and hands it on. Any thread may call every method; none of them waits.
+
+    Args:
+        writer: brings rows and statuses into the database; closed by the caller.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._lock = threading.Lock()  # guards the two below
+        self._reports: dict[str, Report] = {}
+        self._resume: dict[str, Mapping[str, Any]] = dict(writer.resume_states())
+
+    def take(self, report: Report) -> None:
+        """Take one camera's report: rows and resume state are written together, the status beside them."""
+        status, checkpoint = report.status, report.checkpoint
+        with self._lock:
+            # Kept for its status and figures; its rows would only hold memory.
+            self._reports[status.source] = replace(report, checkpoint=None)
+            if checkpoint is not None:
+                self._resume[checkpoint.source] = checkpoint.resume
+        if checkpoint is not None:
+            self._writer.put(checkpoint)
+        self._writer.put_status(status)
+
+    def set_status(self, status: CameraStatus) -> None:
+        """Take the supervisor's own word on a camera: down, stopped, misconfigured."""
+        with self._lock:
+            report = self._reports.get(status.source)
+            if report is not None:
+                self._reports[status.source] = replace(report, status=status)
+        self._writer.put_status(status)
+
+    def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
+        """Take windows during which no worker ran; they never replace a row."""
+        self._writer.mark_unwatched(windows)
+
+    def forget(self, camera: str) -> None:
+        """Show a camera that has left the configuration no longer; its resume state stays known."""
+        with self._lock:
+            self._reports.pop(camera, None)
+
+    def resume_of(self, camera: str) -> Mapping[str, Any]:
+        """What a worker of this camera goes on from: empty for a new camera."""
+        with self._lock:
+            return self._resume.get(camera, {})
+
+    def reports(self) -> dict[str, Report]:
+        """The newest report of every camera that has sent one, without its rows."""
+        with self._lock:
+            return dict(self._reports)
+
+    def report_of(self, camera: str) -> Report | None:
+        """The newest report of a camera, without its rows."""
+        with self._lock:
+            return self._reports.get(camera)
