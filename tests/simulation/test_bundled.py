@@ -178,6 +178,14 @@ def test_boxes_stay_on_their_objects_when_cut_scaled_and_mirrored(pictures):
     np.testing.assert_allclose(back.xyxy, found.xyxy, atol=1e-3)
 
 
+def test_noise_is_in_every_colour():
+    grey = np.full((96, 96, 3), 128, np.uint8)
+    spreads = np.array([dataset.changed(grey, np.random.default_rng(seed)).std((0, 1)) for seed in range(40)])
+    noisy = spreads[spreads.max(axis=1) > 1]
+    assert len(noisy) > 3
+    assert noisy.min() > 0.5 * noisy.max(axis=1).min()
+
+
 def test_what_is_hidden_or_tiny_is_ignored():
     rows = np.zeros((4, 12), np.float32)
     rows[:, dataset.FULL] = [[0, 0, 40, 80], [0, 0, 40, 80], [0, 0, 4, 80], [0, 0, 9, 9]]

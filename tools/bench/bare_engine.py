@@ -33,13 +33,15 @@ def main() -> None:
     engine = CpuEngine(arguments.model, (rows * 2 // 3, width))
     errors: list[Exception] = []
 
+    def end(_kept: object, error: Exception | None) -> None:
+        if error is not None:
+            errors.append(error)
+
     def run(seconds: float) -> tuple[int, float]:
         started, frames = time.perf_counter(), 0
         while time.perf_counter() - started < seconds:
             picture = pictures[frames % len(pictures)]
-            engine.submit(
-                [picture], lambda index, head: None, lambda kept, error: error and errors.append(error)
-            )
+            engine.submit([picture], lambda index, head: None, end)
             frames += 1
         engine.wait()
         return frames, time.perf_counter() - started

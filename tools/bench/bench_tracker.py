@@ -232,7 +232,7 @@ def load(path: Path) -> list[Sample]:
 
 def count_confirmed(samples: Sequence[Sample], options: TrackerOptions) -> dict[int, int]:
     """Distinct confirmed tracks by class id."""
-    tracker, class_of = Tracker(options), {}
+    tracker, class_of = Tracker(options), dict[int, int]()
     for sample in samples:
         tracks = tracker.update(sample.detections, 1e9 + sample.time)
         class_of.update(

@@ -220,14 +220,9 @@ def frames_between(marks: list[tuple[float, Report]]) -> tuple[int, float]:
 def ultralytics(setting: Setting) -> dict[str, Any]:
     """The rival's loop, in its own environment."""
     weights = shutil.copy(str(setting.checkpoint), setting.work)
-    command = [
-        str(ultralytics_env.FOLDER / "bin/python"),
-        str(ROOT / "tools/bench/ultralytics_loop.py"),
-        weights,
-    ]
-    return run_json(
-        [*command, str(setting.video), "--seconds", str(setting.seconds)], ultralytics_env.environment()
-    )
+    python, loop = ultralytics_env.FOLDER / "bin/python", ROOT / "tools/bench/ultralytics_loop.py"
+    command = [str(python), str(loop), str(weights), str(setting.video), "--seconds", str(setting.seconds)]
+    return run_json(command, ultralytics_env.environment())
 
 
 def run_json(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:

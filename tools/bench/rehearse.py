@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -67,9 +68,13 @@ def play(part: Part, frames: Frames, names: Sequence[str], options: TrackerOptio
         now = START + time_s
         tracks = tracker.update(found, now)
         events += rules.observe(tracks, now)
+        times = now, time_s, now, time_s, now
         boxes = found.xyxy, found.scores, found.class_ids
-        tracked = tracks.ids, tracks.xyxy, tracks.class_ids, tracks.confirmed
-        kept.append(TrackedFrame(now, time_s, now, time_s, now, tuple(names), *boxes, *tracked))
+        kept.append(
+            TrackedFrame(
+                *times, tuple(names), *boxes, tracks.ids, tracks.xyxy, tracks.class_ids, tracks.confirmed
+            )
+        )
         sure = tracks.confirmed
         kinds |= {int(i): names[c] for i, c in zip(tracks.ids[sure], tracks.class_ids[sure], strict=True)}
     claimed = [
@@ -120,7 +125,9 @@ def found_boxes(part: Part, network: Path, video: Path) -> Frames:
     run, found = runner(network), Frames()
     with av.open(str(video)) as source:
         for i, frame in enumerate(source.decode(video=0)):
-            picture, letterbox = letterbox_i420(frame.to_ndarray(format="yuv420p"), NETWORK)
+            picture, letterbox = letterbox_i420(
+                frame.to_ndarray(format="yuv420p").astype(np.uint8, copy=False), NETWORK
+            )
             xyxy, scores, class_ids = boxes_from_head(run(picture), letterbox, SCORE_FLOOR)
             found.append((i / part.fps, Detections(xyxy, scores, class_ids)))
     return found
@@ -144,7 +151,8 @@ def report(
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
-    options = TrackerOptions(**TRACKING) if arguments.model else TrackerOptions()
+    tuned: dict[str, Any] = {**TRACKING}
+    options = TrackerOptions(**tuned) if arguments.model else TrackerOptions()
     cameras = []
     for full, frames in zip(parts, all_boxes, strict=True):
         part = replace(full, fps=full.fps / step)

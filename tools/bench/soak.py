@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def summarise(samples: list[dict[str, Any]], fps: float) -> dict[str, Any]:
     return {"seconds": seconds, "fps": fps, "cameras": cameras, "processes": memory}
 
 
-def mean(values: Any) -> float:
+def mean(values: Iterable[float]) -> float:
     """Arithmetic mean."""
     listed = list(values)
     return sum(listed) / len(listed)

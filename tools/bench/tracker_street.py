@@ -140,7 +140,8 @@ class Street:
     @cached_property
     def _corners(self) -> F64:
         sides = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (0, 1) for z in (-0.5, 0.5)])
-        return self._extents[:, None] * sides
+        corners: F64 = self._extents[:, None] * sides
+        return corners
 
     def _project(self, tick: int) -> tuple[F64, F64]:
         """Boxes xyxy [N, 4], not clipped, and distances [N]; behind the camera is a box of nothing."""

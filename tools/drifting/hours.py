@@ -7,6 +7,7 @@ common). What the baseline's own hours differ by among themselves sets the thres
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def jensen_shannon(one: F64, other: F64) -> float:
         float(np.sum(part * np.log2(np.divide(part, middle, out=np.ones_like(part), where=part > 0))))
         for part in (one, other)
     ]
-    return max(0.0, sum(halves) / 2) ** 0.5
+    return math.sqrt(max(0.0, sum(halves) / 2))
 
 
 def _near(one: DriftWindow, other: DriftWindow, most_h: int) -> bool:

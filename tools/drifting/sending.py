@@ -101,7 +101,8 @@ def export(
 
 
 def _coco(records: Sequence[Mapping[str, Any]], names: Sequence[str], least_score: float) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, record in enumerate(records, start=1):
         images.append({"id": number, **{key: record[key] for key in ("file_name", "width", "height")}})
         for name, score, box in boxes_of(record):

@@ -64,7 +64,7 @@ def compare(reference: Sequence[Boxes], other: Sequence[Boxes]) -> Agreement:
     missing, shift, score = 0, 0.0, 0.0
     for first, second in zip(reference, other, strict=True):
         for mine, theirs in ((first, second), (second, first)):
-            sure = np.flatnonzero(mine[1] > SURE)
+            sure = np.flatnonzero(mine[1] > SURE).tolist()
             partners = [_partner(mine, index, theirs) for index in sure]
             missing += partners.count(None)
             for index, partner in zip(sure, partners, strict=True):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import psutil
 
 Part = tuple[str, psutil.Process]
+T = TypeVar("T")
 
 
 def parts_of(triton: int, sightline: int, rtsp: int) -> list[Part]:
@@ -61,8 +63,8 @@ def pss_mb(parts: Iterable[Part]) -> dict[str, float]:
 
 
 def _read(
-    parts: Iterable[Part], what: Callable[[psutil.Process], object]
-) -> Iterator[tuple[str, psutil.Process, object]]:
+    parts: Iterable[Part], what: Callable[[psutil.Process], T]
+) -> Iterator[tuple[str, psutil.Process, T]]:
     for name, process in parts:
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
             yield name, process, what(process)

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from google.protobuf import json_format, text_format
@@ -112,10 +113,7 @@ def rewritten(text: str, values: Mapping[str, Value]) -> str:
         if key == "max_batch":
             text = _line(text, r"^max_batch_size: \d+", f"max_batch_size: {value}")
             text = re.sub(
-                r"^  batch_size: (\d+)",
-                lambda m, most=int(str(value)): f"  batch_size: {min(int(m[1]), most)}",
-                text,
-                flags=re.MULTILINE,
+                r"^  batch_size: (\d+)", partial(_bounded, int(str(value))), text, flags=re.MULTILINE
             )
         elif key == "instances":
             text = _line(text, r"^instance_group \{ count: \d+", f"instance_group {{ count: {value}")
@@ -131,6 +129,10 @@ def rewritten(text: str, values: Mapping[str, Value]) -> str:
     if wrong:
         raise ValueError(f"the settings {dict(values)} read back as {wrong}")
     return text
+
+
+def _bounded(max_batch: int, batch_size: re.Match[str]) -> str:
+    return f"  batch_size: {min(int(batch_size[1]), max_batch)}"
 
 
 def _sizes(value: Value) -> tuple[int, ...]:

@@ -170,7 +170,8 @@ def axes_of(options: argparse.Namespace, texts: Mapping[str, str]) -> list[Axis]
             raise ValueError(f"{name}: what can be set is {', '.join(KEYS)} (the last two: one process only)")
         axes.append(Axis(Setting(model, key), tuple(parse_value(key, value) for value in values.split(","))))
     most = min(int(config["max_batch_size"]) for config in configs.values())
-    if any(axis.setting.key == "max_batch" and max(axis.values) > most for axis in axes):
+    batches = [value for axis in axes if axis.setting.key == "max_batch" for value in axis.values]
+    if any(isinstance(value, int) and value > most for value in batches):
         raise ValueError(f"the engines take batches of {most} at most")
     current([axis.setting for axis in axes], configs)  # names a model that is not there
     return axes

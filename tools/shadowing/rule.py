@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,12 +104,16 @@ def decide(found: Collected, rule: Rule) -> Decision:
     return Decision(verdict, tuple(reasons), tuple(checks), len(found.good), objects)
 
 
+def _class_tally(name: str, item: Compared) -> list[Tally | None]:
+    return [item.classes.get(name)]
+
+
 def checks_of(good: Sequence[Compared], rule: Rule) -> list[Check]:
     """Every check, with intervals."""
     names = sorted({name for item in good for name in item.classes})
     parts: list[tuple[str, Callable[[F64], F64], list[list[Tally]]]] = []
     for name in names:
-        parts.append((f"count of {name}", _difference, _columns(good, lambda i, n=name: [i.classes.get(n)])))
+        parts.append((f"count of {name}", _difference, _columns(good, partial(_class_tally, name))))
     agreed: list[tuple[str, Callable[[Compared], Iterable[Tally | None]]]] = [
         ("windows agree", lambda i: i.windows.values()),
         ("crossings agree", lambda i: (t for k, t in i.events.items() if is_crossing(k))),

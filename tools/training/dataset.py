@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from sightline.serving.runtime.numerics import PAD_Y, letterbox_i420, split_i420
 from training.generate import CLASSES
 
-U8, F32 = NDArray[np.uint8], NDArray[np.float32]
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 
 NETWORK = (384, 640)
 #: Of an object's pixels in the picture, how many may be hidden; its box's shorter side and area, in pixels.
@@ -53,7 +55,8 @@ def ignored(rows: F32) -> NDArray[np.bool_]:
     """Which rows of boxes [N, 12] are neither right nor wrong to be found."""
     size = rows[:, 4:6] - rows[:, 2:4]
     small = (size.min(axis=1) < SHORTEST_PX) | (size.prod(axis=1) < LEAST_AREA_PX)
-    return small | (rows[:, OCCLUSION] > MOST_HIDDEN)
+    result: NDArray[np.bool_] = small | (rows[:, OCCLUSION] > MOST_HIDDEN)
+    return result
 
 
 class Pictures:
@@ -86,7 +89,8 @@ class Pictures:
             present[number, rows[~ignored(rows), CLASS].astype(int)] = 1
         wanted = np.maximum(1.0, 0.6 / np.maximum(present.mean(axis=0), 0.01)) ** 0.8
         weight = np.maximum(1.0, (present * wanted).max(axis=1)) * np.where(present.any(axis=1), 1.0, 0.4)
-        return weight / weight.sum()
+        shares: NDArray[np.float64] = weight / weight.sum()
+        return shares
 
 
 def crop_example(
@@ -99,14 +103,14 @@ def crop_example(
         min(int(side / scale) // 2 * 2, whole) for side, whole in zip(size, NETWORK, strict=True)
     )
     top, left = place_crop(rows, pictures.weights, (height, width), random)
-    picture = rgb(frame, top, left, height, width)
+    picture: NDArray[Any] = rgb(frame, top, left, height, width)
     shown = min(round(height * scale), size[0]), min(round(width * scale), size[1])
     if shown != (height, width):
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         picture = cv2.resize(picture, (shown[1], shown[0]), interpolation=how)
     margin = [int(random.integers(whole - side + 1)) for whole, side in zip(size, shown, strict=True)]
     objects = objects_of(rows, (left, top, width, height), (shown[1] / width, shown[0] / height))
-    objects.xyxy[:] += np.float32([margin[1], margin[0]] * 2)
+    objects.xyxy[:] += np.array([margin[1], margin[0]] * 2, np.float32)
     canvas = np.full((*size, 3), PAD_Y, np.uint8)
     canvas[margin[0] : margin[0] + shown[0], margin[1] : margin[1] + shown[1]] = changed(picture, random)
     return mirrored(canvas, objects) if random.random() < 0.5 else Example(canvas, objects)
@@ -135,19 +139,18 @@ def rgb(frame: U8, top: int, left: int, height: int, width: int) -> U8:
     half = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
     planes = y[top : top + height, left : left + width], u[half], v[half]
     part = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
-    result: U8 = cv2.cvtColor(part, cv2.COLOR_YUV2RGB_I420)
-    return result
+    return cv2.cvtColor(part, cv2.COLOR_YUV2RGB_I420).astype(np.uint8, copy=False)
 
 
 def objects_of(rows: F32, crop: tuple[int, int, int, int], scale: tuple[float, float]) -> Objects:
     """What of the boxes is in a crop (left, top, width, height), in the pixels of the example."""
     left, top, width, height = crop
-    boxes = rows[:, FULL] - np.float32([left, top, left, top])
+    boxes = rows[:, FULL] - np.array([left, top, left, top], np.float32)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    cut = boxes.clip(0, np.float32([width, height, width, height]))
+    cut = boxes.clip(0, np.array([width, height, width, height], np.float32))
     size = cut[:, 2:] - cut[:, :2]
     kept = (size > 1).all(axis=1)
-    cut = cut * np.float32([*scale, *scale])
+    cut = cut * np.array([*scale, *scale], np.float32)
     changed_rows = rows.copy()
     changed_rows[:, FULL] = cut
     dim = ignored(changed_rows) | (size.prod(axis=1) < LEAST_LEFT * area)
@@ -160,17 +163,17 @@ def changed(picture: U8, random: np.random.Generator) -> U8:
     gamma, gain = np.exp(random.uniform(-0.25, 0.25)), np.exp(random.uniform(-0.25, 0.2))
     tint = np.exp(random.normal(0, 0.04, 3))
     curve = np.clip(levels[:, None] ** gamma * gain * tint * 255, 0, 255).astype(np.uint8)
-    picture = cv2.LUT(picture, curve[:, None, :])
+    result: NDArray[Any] = cv2.LUT(picture, curve[:, None, :])
     if random.random() < 0.3:
-        grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        grey = cv2.cvtColor(cv2.cvtColor(result, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         share = float(random.uniform(0.5, 1.0)) if random.random() < 0.8 else 0.0
-        picture = cv2.addWeighted(picture, share, grey, 1 - share, 0)
+        result = cv2.addWeighted(result, share, grey, 1 - share, 0)
     if random.random() < 0.12:
-        picture = cv2.GaussianBlur(picture, (3, 3), float(random.uniform(0.4, 1.1)))
+        result = cv2.GaussianBlur(result, (3, 3), float(random.uniform(0.4, 1.1)))
     if random.random() < 0.2:
-        noise = cv2.randn(np.empty(picture.shape, np.int16), 0, float(random.uniform(2, 8)))
-        picture = np.clip(picture.astype(np.int16) + noise, 0, 255).astype(np.uint8)
-    return picture
+        noise = cv2.randn(np.empty(result.shape, np.int16), np.zeros(3), np.full(3, random.uniform(2, 8)))
+        result = np.clip(result.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return result
 
 
 def mirrored(picture: U8, objects: Objects) -> Example:

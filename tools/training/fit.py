@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,7 +97,7 @@ class Batches(Dataset[Batch]):
 def batches(pictures: Pictures, options: Options, rank: int, start: int) -> Iterable[Batch]:
     """From step ``start`` on; on a GPU other processes prepare them."""
     helpers = 0 if options.device == "cpu" else options.processes
-    return DataLoader(
+    loader: Iterable[Batch] = DataLoader(
         Batches(pictures, options, rank),
         batch_size=None,
         sampler=range(start, options.steps),
@@ -105,6 +106,7 @@ def batches(pictures: Pictures, options: Options, rank: int, start: int) -> Iter
         worker_init_fn=_one_thread,
         pin_memory=helpers > 0,
     )
+    return loader
 
 
 def _one_thread(_: int = 0) -> None:
@@ -127,7 +129,7 @@ def fit(rank: int, options: Options) -> None:
     pictures = Pictures(options.data)
     step = resume(options, model, average, optimizer)
     if step == 0 and options.start_from is not None:
-        start(options, model, average, pictures)
+        start(options.start_from, options, model, average, pictures)
     began, parts = time.monotonic(), dict[str, Tensor]()
     if rank == 0:
         print(f"{len(pictures)} pictures, from step {step}", flush=True)
@@ -211,16 +213,18 @@ def resume(options: Options, model: nn.Module, average: nn.Module, optimizer: to
     return 0
 
 
-def start(options: Options, model: Detector, average: nn.Module, pictures: Pictures) -> None:
+def start(path: Path, options: Options, model: Detector, average: nn.Module, pictures: Pictures) -> None:
     """Begin with what another run has learnt: its checkpoint's average, or the ONNX file made of it."""
-    if options.start_from.suffix == ".onnx":
+    if path.suffix == ".onnx":
         random = np.random.default_rng(options.seed)
         numbers = random.choice(len(pictures), SETTLING_PICTURES)
-        seen = np.stack([crop_example(pictures, int(n), CROP, random).picture for n in numbers])
+        seen: NDArray[np.uint8] = np.stack(
+            [crop_example(pictures, int(n), CROP, random).picture for n in numbers]
+        )
         shown = torch.from_numpy(seen).to(options.device).permute(0, 3, 1, 2).float().div_(255)
-        warm.load(model, options.start_from, shown)
+        warm.load(model, path, shown)
     else:
-        state = torch.load(options.start_from, weights_only=True, map_location=options.device)
+        state = torch.load(path, weights_only=True, map_location=options.device)
         model.load_state_dict(state["average"])
     average.load_state_dict(model.state_dict())
 

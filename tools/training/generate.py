@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes.painting import painter
 from sightline.simulation.scenes.pixel_sampling import Sample, samples
 from sightline.simulation.scenes.scene import still_of, world_of
-from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, Observer
 from sightline.simulation.scenes.world import Snapshot
@@ -62,11 +62,16 @@ ABOVE_PICTURES = (24, 3.9)
 #: The set ``door``: the shop from over its door, with so many times as many people in turn.
 DOOR, DOOR_PEOPLE = (60, 24, 3.7), (1.0, 1.0, 2.0, 3.0)
 #: The set ``crowd``, two to four times as many people: streets from above, and shops.
-CROWD = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
+CROWD: dict[SceneName, tuple[int, int, float]] = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
 #: As of training, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
 #: Places to count from, and their first seeds; one camera for each light and weather.
-HELDOUT_ABOVE = {("street", 3): 950, ("street", 4): 970, ("street", 5): 980, ("shop", 3): 990}
+HELDOUT_ABOVE: dict[tuple[SceneName, int], int] = {
+    ("street", 3): 950,
+    ("street", 4): 970,
+    ("street", 5): 980,
+    ("shop", 3): 990,
+}
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
 #: Of the training pictures, how many went through a codec, and its quality (x264's crf).
 CODED_SHARE, CRF = 0.6, (20, 36)
@@ -220,7 +225,7 @@ def frames(shot: Shot) -> Iterator[tuple[U8, NDArray[np.float32]]]:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
         if random.random() < CODED_SHARE:
             frame = coded(frame, int(random.integers(*CRF)))
-        yield frame.to_ndarray(), boxes_of(sample.truth, index)
+        yield frame.to_ndarray().astype(np.uint8, copy=False), boxes_of(sample.truth, index)
 
 
 def coded(frame: av.VideoFrame, crf: int) -> av.VideoFrame:

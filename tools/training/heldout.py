@@ -71,7 +71,12 @@ def _onnx_runner(network: Path) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(network.read_bytes(), providers=["CPUExecutionProvider"])
-    return lambda frame: session.run(None, {"images": network_input(frame)[None]})[0][0]
+
+    def run(frame: NDArray[np.uint8]) -> F32:
+        head: F32 = session.run(None, {"images": network_input(frame)[None]})[0][0]
+        return head
+
+    return run
 
 
 def detect(run: Runner, pictures: Pictures) -> Iterator[Found]:
@@ -80,13 +85,13 @@ def detect(run: Runner, pictures: Pictures) -> Iterator[Found]:
         frame, _, letterbox = pictures.frame(number)
         boxes, scores, class_ids = boxes_from_head(run(frame), letterbox, SCORE_FLOOR)
         left, top, width, height = letterbox
-        xyxy = boxes * np.float32([width, height] * 2) + np.float32([left, top] * 2)
+        xyxy = boxes * np.array([width, height] * 2, np.float32) + np.array([left, top] * 2, np.float32)
         yield Found(xyxy, scores, class_ids)
 
 
 def truth_of(pictures: Pictures, numbers: Sequence[int]) -> dict[str, Any]:
     """True boxes in COCO's format; what is ignored is a crowd."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for number in numbers:
         _, rows, _ = pictures.frame(number)
         for row, dim in zip(rows, ignored(rows), strict=True):
@@ -142,8 +147,8 @@ def edges(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) ->
             if hit:
                 errors.append(abs(float(xyxy[best, 3] - rows[i, FULL][3])))
     return {
-        "recall_clear": float(np.mean(clear or [np.nan])),
-        "recall_partly_hidden": float(np.mean(hidden or [np.nan])),
+        "recall_clear": float(np.mean(clear) if clear else np.nan),
+        "recall_partly_hidden": float(np.mean(hidden) if hidden else np.nan),
         "false_a_picture": spare / max(len(numbers), 1),
         "bottom_error_px_median": float(np.median(errors or [np.nan])),
         "bottom_error_px_p95": float(np.percentile(errors or [np.nan], 95)),
@@ -152,7 +157,7 @@ def edges(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) ->
 
 def groups(pictures: Pictures) -> dict[str, list[int]]:
     """Numbers of the pictures by scene, by light and weather, and all of them."""
-    result: dict[str, list[int]] = {"all": []} | {f"{a}, {b}": [] for a in LIGHTS for b in WEATHERS}
+    result: dict[str, list[int]] = {"all": [], **{f"{a}, {b}": [] for a in LIGHTS for b in WEATHERS}}
     for number, (file, _) in enumerate(pictures.places):
         scene, _, light, weather, camera = pictures.files[file].stem.split("-")
         for key in ("all", f"{light}, {weather}", scene, f"{scene}, camera {camera}"):
@@ -201,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
