@@ -41,7 +41,7 @@ from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.score_table import table
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Part, prepare
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, SimulatedCamera, prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from training.generate import CLASSES as DETECTOR_CLASSES
@@ -53,7 +53,7 @@ SCORE_FLOOR = 0.1  # as the server's
 Frames = list[tuple[float, Detections]]  # scene time and boxes
 
 
-def play(part: Part, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Evidence:
+def play(part: SimulatedCamera, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Evidence:
     """Tracker and rules over a scene's boxes: what the whole path would leave behind."""
     places = camera_places(part.spec)
     rules = Rules(
@@ -104,7 +104,7 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     shown[whole] = frame.full_xyxy[whole]
     sides = shown[:, 2:] - shown[:, :2]
     large = (sides.max(axis=1, initial=0) >= 12) & (sides.min(axis=1, initial=99) >= 5)
-    kept = (frame.occlusion <= ground_truth.MOST_HIDDEN) & large
+    kept = (frame.occlusion <= ground_truth.MAX_HIDDEN) & large
     kept &= random.random(len(frame)) < np.where(frame.occlusion < 0.5, 0.97, 0.8)
     xyxy = shown + random.normal(0, 0.02, shown.shape) * np.tile(sides, 2)
     xyxy = np.clip(xyxy / np.array([spec.width, spec.height] * 2), 0, 1)
@@ -113,14 +113,14 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     return Detections(xyxy[kept].astype(np.float32), scores[kept].astype(np.float32), kinds[kept])
 
 
-def true_boxes(part: Part) -> Frames:
+def true_boxes(part: SimulatedCamera) -> Frames:
     """Truth's own boxes, as :func:`boxes_of` has them."""
     random = np.random.default_rng(part.spec.seed)
     frames = truth.frames(part.spec, part.fps, part.length_s)
     return [(frame.time_s, boxes_of(frame, part.spec, random)) for frame in frames]
 
 
-def found_boxes(part: Part, network: Path, video: Path) -> Frames:
+def found_boxes(part: SimulatedCamera, network: Path, video: Path) -> Frames:
     """What a network finds in the video, through the server's numerics."""
     run, found = runner(network), Frames()
     with av.open(str(video)) as source:
@@ -147,7 +147,7 @@ def kept(path: Path, make: Callable[[], Frames]) -> Frames:
 
 
 def report(
-    parts: Sequence[Part], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
+    parts: Sequence[SimulatedCamera], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
@@ -184,7 +184,7 @@ def main() -> None:
         SceneSpec(arguments.scene, seed, arguments.light, arguments.weather, camera)
         for seed in arguments.seeds
     ]
-    parts = [Part(spec, rate, arguments.length) for spec in specs]
+    parts = [SimulatedCamera(spec, rate, arguments.length) for spec in specs]
     folder.mkdir(parents=True, exist_ok=True)
     prepare(parts, folder, lambda text: print(text, file=sys.stderr), stop=threading.Event())
     all_boxes = []
