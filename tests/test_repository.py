@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from sightline.cli import build_parser
-from sightline.config.loader import json_schema, parse_config
+from sightline.config import json_schema, parse_config
 from sightline.inference import client
 
 ROOT = Path(__file__).resolve().parent.parent

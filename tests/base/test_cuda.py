@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from sightline.config.loader import Transport
+from sightline.config import Transport
 from sightline.errors import SharedMemoryError
 from sightline.inference.regions import close_region, open_region
 from sightline.inference.segments import CudaSegment, write_picture

@@ -17,8 +17,8 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from drifting import hours
+from sightline.config import Camera, parse_config
 from sightline.config.drift_options import Blurred, DriftOptions
-from sightline.config.loader import Camera, parse_config
 from sightline.entities import Checkpoint, Detections, DriftWindow, Tracks
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of

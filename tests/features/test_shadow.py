@@ -22,8 +22,9 @@ from shadowing import rule as shadow_rule
 from shadowing.episodes import Collected, Compared, Tally, match_events
 from shadowing.rule import Rule, State, Verdict
 from sightline.camera.messages import Report
+from sightline.config import Camera
+from sightline.config.camera import RulesOptions
 from sightline.config.drift_options import DriftOptions
-from sightline.config.loader import Camera
 from sightline.config.shadow_options import ShadowOptions
 from sightline.config.zones import Line
 from sightline.entities import CameraState, CameraStatus, Detections, Event, EventKind, ModelInfo
@@ -244,10 +245,14 @@ def test_each_model_has_its_own_tracker_rules_and_windows() -> None:
     pairs = [
         episode.Pair(time, live, new) for (time, live), (_, new) in zip(passing(0), passing(1), strict=True)
     ]
-    door = Camera(name="door", url="rtsp://x/1", lines={"line": Line(points=((0.5, 0.1), (0.5, 1.0)))})
+    door = Camera(
+        name="door",
+        url="rtsp://x/1",
+        rules=RulesOptions(lines={"line": Line(points=((0.5, 0.1), (0.5, 1.0)))}),
+    )
     head = episode.Head(
         "door", START, 6, 60, {}, "", "detector", "live-1", "detector-2", "new-2", NAMES, NAMES, 1.0,
-        door.model_dump(mode="json"),
+        door.shaping_options(),
     )  # fmt: skip
     live, new = arms.outcomes(head, pairs)
     assert {name: count for (_, name), count in live.counts.items()} == {"person": 1}
@@ -389,8 +394,10 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     clip = toy.write_clip(tmp_path / "clip.mp4", PASSAGES, seconds=41)
     watched = {
         "url": str(clip),
-        "lines": {"line": {"points": [[0.4, 0.1], [0.4, 1.0]]}},
-        "zones": {"right": {"points": [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]}},
+        "rules": {
+            "lines": {"line": {"points": [[0.4, 0.1], [0.4, 1.0]]}},
+            "zones": {"right": {"points": [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]}},
+        },
         "drift": {"consent": True, "folder": str(tmp_path / "drift")},
     }
     cameras = {
@@ -400,7 +407,7 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     common = {"share": 1, "episode_s": 5, "folder": str(tmp_path / "shadow")}
     system = System(
         tmp_path, cameras, triton_url=server.grpc_url, arguments=("--until-end",), allow={"files": True},
-        shadow=common, window_s=10,
+        shadow=common, count={"window_s": 10},
     )  # fmt: skip
     with system:
         assert system.wait(120) == 0, system.log()

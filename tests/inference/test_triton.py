@@ -11,7 +11,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from sightline.base.stats import StageTimes
-from sightline.config.loader import Transport, TritonOptions
+from sightline.config import Transport, TritonOptions
 from sightline.entities import STAGES, U8, Detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
 from sightline.inference.client import TritonDetector, parse_response

@@ -28,7 +28,7 @@ from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
-from sightline.config.loader import TritonOptions
+from sightline.config import TritonOptions
 from sightline.entities import STAGES
 from sightline.inference.client import TritonDetector
 from sightline.inference.segments import segment_prefix
@@ -519,7 +519,10 @@ def test_status_and_rows_name_the_version_and_a_switch_doubles_no_count(
         if control.ready("detector") != [1]:
             operations.switch(1)
         operations.switch(1, "yards")
-        cameras = {"door": {"url": rtsp.url("door")}, "yard": {"url": rtsp.url("yard"), "model": "yards"}}
+        cameras = {
+            "door": {"url": rtsp.url("door")},
+            "yard": {"url": rtsp.url("yard"), "detect": {"model": "yards"}},
+        }
         with System(tmp_path, cameras, triton_url=server.grpc_url) as system:
             for name in cameras:
                 system.until_state(name, "online")

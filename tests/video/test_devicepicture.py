@@ -14,7 +14,7 @@ from av.codec.hwaccel import hwdevices_available
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from sightline.base.cuda import has_gpu
-from sightline.config.loader import parse_config
+from sightline.config import parse_config
 from sightline.errors import SharedMemoryError
 from sightline.inference.segments import CudaSegment, write_picture
 from sightline.video.decoders import Decoders
@@ -128,7 +128,9 @@ def test_a_picture_on_the_gpu_is_scaled_into_its_slot_without_the_host():
 
 
 def camera(decoder):
-    found = parse_config({"cameras": {"gate": {"url": "rtsp://host/a", "hardware_decoder": decoder}}})
+    found = parse_config(
+        {"cameras": {"gate": {"url": "rtsp://host/a", "stream": {"hardware_decoder": decoder}}}}
+    )
     return found.cameras["gate"]
 
 

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from sightline.config.loader import parse_config
+from sightline.config import parse_config
 from sightline.entities import ClockSource, Detections, Frame, Tracks
 from sightline.features.drift import watch_of
 from sightline.video import blur, jpeg

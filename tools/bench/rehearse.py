@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -34,7 +33,7 @@ from sightline.features.track_log import TrackedFrame
 from sightline.serving.runtime.numerics import boxes_from_head, letterbox_i420
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.simulation.scenes.visibility import FrameTruth
 from sightline.simulation.selftest import ground_truth
@@ -151,8 +150,8 @@ def report(
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
-    tuned: dict[str, Any] = {**TRACKING}
-    options = TrackerOptions(**tuned) if arguments.model else TrackerOptions()
+    tuned = TrackerOptions(min_score=DETECT["min_score"], second_box_overlap=DETECT["dedupe_iou"])
+    options = tuned if arguments.model else TrackerOptions()
     cameras = []
     for full, frames in zip(parts, all_boxes, strict=True):
         part = replace(full, fps=full.fps / step)

@@ -24,7 +24,7 @@ from evaluation.matching import box_ious
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.rules import Rules
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
-from sightline.config.loader import load_config
+from sightline.config import load_config
 from sightline.config.zones import Line, Zone
 from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame
 from sightline.video.picture import YuvPicture
@@ -77,13 +77,15 @@ def site_of(config: Path, name: str) -> Site:
     if camera is None:
         raise EvaluationError(f"{config} has no usable camera {name!r}")
     tracker = TrackerOptions(
-        min_score=camera.min_score,
-        second_box_overlap=camera.second_box_overlap,
-        confirm_s=camera.confirm_s,
-        lost_s=camera.lost_s,
-        blind_s=camera.blind_s,
+        min_score=camera.detect.min_score,
+        second_box_overlap=camera.detect.dedupe_iou,
+        confirm_s=camera.track.confirm_s,
+        lost_s=camera.track.max_lost_s,
+        blind_s=camera.track.max_gap_s,
     )
-    return Site(name, camera.window_s, camera.classes, tracker, camera.lines, camera.zones)
+    return Site(
+        name, camera.count.window_s, camera.count.classes, tracker, camera.rules.lines, camera.rules.zones
+    )
 
 
 class Watcher:

@@ -12,7 +12,7 @@ from pathlib import Path
 import export
 from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, to_rows
 from sightline.base.stats import StageTimes
-from sightline.config.loader import Transport, TritonOptions
+from sightline.config import Transport, TritonOptions
 from sightline.entities import STAGES
 from sightline.inference.client import TritonDetector
 from sightline.inference.detector import Detector

@@ -17,7 +17,7 @@ import numpy as np
 from sightline.base.cuda import Cuda
 from sightline.base.geometry import fit_size
 from sightline.base.stats import StageTimes
-from sightline.config.loader import Camera, Transport, TritonOptions, parse_config
+from sightline.config import Camera, Transport, TritonOptions, parse_config
 from sightline.entities import STAGES, U8, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
 from sightline.inference.client import TritonDetector
@@ -184,7 +184,7 @@ def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) 
 
 
 def _camera(video: Path | None, hardware_decoder: str | None) -> Camera:
-    camera = {"url": str(video), "hardware_decoder": hardware_decoder}
+    camera = {"url": str(video), "stream": {"hardware_decoder": hardware_decoder}}
     return parse_config({"allow": {"files": True}, "cameras": {"proof": camera}}).cameras["proof"]
 
 

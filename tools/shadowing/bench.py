@@ -28,7 +28,7 @@ from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base import machine
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
-from sightline.config.loader import Camera, TritonOptions
+from sightline.config import Camera, StreamOptions, TritonOptions
 from sightline.config.shadow_options import ShadowOptions
 from sightline.entities import STAGES, Detections, Frame
 from sightline.errors import SourceEnded
@@ -119,7 +119,9 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     """Play the video for a while and summarise."""
     options = ShadowOptions(model=f"detector-{CANDIDATE}", share=0.5, folder=folder / "shadow")
     options = options.model_copy(update={"episode_s": given.stretch})  # shorter than tracks could bear
-    camera = Camera(name="bench", url=str(given.video.resolve()), fps=given.fps, shadow=options)
+    camera = Camera(
+        name="bench", url=str(given.video.resolve()), stream=StreamOptions(fps=given.fps), shadow=options
+    )
     stages, mailbox = StageTimes(STAGES), Mailbox()
     clock = UtcClock()
     feed = Feed(camera.name, lambda: Source(camera, clock=clock), mailbox, stages)

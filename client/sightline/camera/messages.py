@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.stats import HistogramSnapshot
-from sightline.config.loader import Camera, TritonOptions
+from sightline.config import Camera, TritonOptions
 from sightline.entities import CameraStatus, Checkpoint
 
 

@@ -26,7 +26,7 @@ from sightline.base.logs import setup_logging
 from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.messages import Command, Report, WorkerSpec
 from sightline.camera.pipeline import Pipeline
-from sightline.config.loader import Camera
+from sightline.config import Camera
 from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, Result, SourceWindow
 from sightline.errors import DetectorError, SourceEnded
 from sightline.features.drift import watch_of
@@ -80,7 +80,7 @@ class Worker:
         self._feed = Feed(
             camera.name, self._make_source, self._mailbox, self._stages, until_end=spec.until_end, gate=gate
         )
-        triton = spec.triton.model_copy(update={"model": camera.model or spec.triton.model})
+        triton = spec.triton.model_copy(update={"model": camera.detect.model or spec.triton.model})
         self._detector = TritonDetector(triton, camera.name, self._stages)
         self._shadow = _make_shadow(spec, triton.model)
         self._detector_backoff = Backoff(0.2, 1.0)
@@ -157,17 +157,17 @@ class Worker:
     def _make_pipeline(self, resume: Any) -> Pipeline:
         camera = self._spec.camera
         options = TrackerOptions(
-            min_score=camera.min_score,
-            second_box_overlap=camera.second_box_overlap,
-            confirm_s=camera.confirm_s,
-            lost_s=camera.lost_s,
-            blind_s=camera.blind_s,
+            min_score=camera.detect.min_score,
+            second_box_overlap=camera.detect.dedupe_iou,
+            confirm_s=camera.track.confirm_s,
+            lost_s=camera.track.max_lost_s,
+            blind_s=camera.track.max_gap_s,
         )
         tracker = Tracker(options, state=resume.get("tracker"), skip_ids=SKIPPED_IDS)
         windows = WindowCounter(
             camera.name,
-            camera.window_s,
-            classes=camera.classes,
+            camera.count.window_s,
+            classes=camera.count.classes,
             config_hash=camera.config_hash,
             state=resume.get("windows"),
         )
@@ -186,8 +186,10 @@ class Worker:
 
     def _make_rules(self, state: Any) -> Rules:
         camera = self._spec.camera
-        make = partial(Rules, camera.name, camera.lines, camera.zones, classes=camera.classes)
-        make = partial(make, lost_s=camera.lost_s, blind_s=camera.blind_s)
+        make = partial(
+            Rules, camera.name, camera.rules.lines, camera.rules.zones, classes=camera.count.classes
+        )
+        make = partial(make, lost_s=camera.track.max_lost_s, blind_s=camera.track.max_gap_s)
         try:
             return make(state=state)
         except ValueError as error:
@@ -203,7 +205,7 @@ class Worker:
         now = time.monotonic()
         if self._feed.progress != progress or self._spec.until_end:
             self._progress = (self._feed.progress, now)
-        elif now - since_s > max(camera.open_timeout_s, camera.stall_timeout_s) + HANG_GRACE_S:
+        elif now - since_s > max(camera.stream.open_timeout_s, camera.stream.stall_timeout_s) + HANG_GRACE_S:
             log.error("camera %s: the decoder hangs; ending the process", self._name)
             self._report()
             os._exit(EXIT_HANGING)
@@ -317,9 +319,11 @@ class Worker:
 
 
 def _make_track_log(camera: Camera) -> TrackLog | None:
-    if camera.keep_tracks is None:
+    if camera.track_log.folder is None:
         return None
-    return TrackLog(camera.keep_tracks, camera.name, camera.keep_tracks_max_bytes, time_code=camera.time_code)
+    return TrackLog(
+        camera.track_log.folder, camera.name, camera.track_log.max_bytes, time_code=camera.track_log.time_code
+    )
 
 
 def _make_shadow(spec: WorkerSpec, live_model: str) -> Shadow | None:

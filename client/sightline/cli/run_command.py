@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.base.signals import on_signals
 from sightline.cli.config_option import add_config_option, require_cameras
-from sightline.config.loader import LoadedConfig, load_config
+from sightline.config import LoadedConfig, load_config
 
 if TYPE_CHECKING:
     from sightline.simulation.canary import Canary
@@ -41,6 +41,8 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     setup_logging(config.options.log_level)
     require_cameras(config)
+    for warning in config.warnings:
+        log.warning("configuration: %s", warning)
     database = config.options.database
     writer = Writer(database.url.get_secret_value(), database.spool_path, database.spool_max_bytes)
     canary = _canary_of(config)

@@ -10,7 +10,7 @@ import urllib.request
 from typing import Any
 
 from sightline.cli.config_option import add_config_option
-from sightline.config.loader import load_config
+from sightline.config import load_config
 
 
 def add_to(commands: Any) -> None:

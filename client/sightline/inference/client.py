@@ -23,7 +23,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from sightline.base.cuda import has_gpu
 from sightline.base.geometry import fit_size
 from sightline.base.stats import StageTimes
-from sightline.config.loader import Transport, TritonOptions
+from sightline.config import Transport, TritonOptions
 from sightline.entities import Detections, Frame, ModelInfo, check_detections
 from sightline.errors import (
     DetectorError,

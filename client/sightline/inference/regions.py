@@ -8,7 +8,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
-from sightline.config.loader import Transport
+from sightline.config import Transport
 from sightline.errors import DetectorError, DetectorMismatch
 from sightline.inference.segments import (
     CudaSegment,

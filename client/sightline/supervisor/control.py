@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sightline.base.redact import redact
-from sightline.config.changes import Change, Effect, camera_changes, program_changes
-from sightline.config.loader import Camera, Config, LoadedConfig, load_config
+from sightline.config import Camera, Config, LoadedConfig, load_config
+from sightline.config.changes import Change, camera_changes, program_changes
+from sightline.config.option_group import Effect
 from sightline.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -145,6 +146,8 @@ class Control:
 
     def _apply(self, plan: Plan, by: str) -> None:
         lines = plan.lines()
+        for warning in plan.config.warnings:
+            log.warning("configuration: %s", warning)
         for line in lines or ["nothing changes"]:
             log.info("configuration (by %s): %s", by, redact(line))
         for change in plan.changes:
@@ -166,6 +169,6 @@ def _enabled(config: LoadedConfig) -> dict[str, Camera]:
 def _why_stopped(name: str, config: LoadedConfig) -> str:
     if name in config.cameras:
         return "enabled: false"
-    if any(problem.camera == name for problem in config.problems):
+    if name in config.misconfigured:
         return "misconfigured"
     return "not in the configuration"

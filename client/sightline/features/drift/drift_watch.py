@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sightline.config.loader import Camera
+from sightline.config import Camera
 from sightline.entities import Detections, DriftWindow, Frame, Tracks
 from sightline.features.drift.hourly_stats import Tally
 from sightline.features.drift.image_stats import Look, look_at
@@ -33,7 +33,7 @@ class DriftWatch:
 
     def __init__(self, camera: Camera, state: Mapping[str, Any] | None = None) -> None:
         options = camera.drift
-        self._min_score = camera.min_score
+        self._min_score = camera.detect.min_score
         self._signals = options.signals
         self._tally = _make_tally(camera, state)
         self._schedule = Schedule(camera.name, options.every_s, options.seed)
@@ -123,7 +123,7 @@ def watch_of(camera: Camera, state: Mapping[str, Any] | None = None) -> DriftWat
 
 def _make_tally(camera: Camera, state: Mapping[str, Any] | None) -> Tally:
     try:
-        return Tally(camera.name, camera.min_score, state)
+        return Tally(camera.name, camera.detect.min_score, state)
     except ValueError as error:
         log.warning("camera %s: the hour's numbers begin anew: %s", camera.name, error)
-        return Tally(camera.name, camera.min_score)
+        return Tally(camera.name, camera.detect.min_score)

@@ -20,7 +20,7 @@ import numpy as np
 
 from sightline.base.backoff import Backoff
 from sightline.base.geometry import fit_size
-from sightline.config.loader import Camera
+from sightline.config import Camera
 from sightline.entities import U8, Detections, Frame, ModelInfo
 from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
 from sightline.features.shadow.episode import Pair

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sightline.config.loader import DAY_S, Camera
+from sightline.config import Camera
+from sightline.config.camera import DAY_S
 from sightline.entities import U8, ModelInfo
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures
@@ -24,10 +25,10 @@ LEAST_LENGTH = 0.5  # share of an episode's length; a shorter stretch says nothi
 LEAST_WEIGHT = 0.25  # differences of weaker boxes make no picture
 APART_S = 2.0  # pictures nearer in time show the same thing
 #: What shapes boxes into counts and events: both arms are run with it.
-SHAPING = {
+SHAPING = (
     "min_score", "second_box_overlap", "confirm_s", "lost_s", "blind_s", "window_s", "classes", "lines",
     "zones", "fps",
-}  # fmt: skip
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Recorder:
         stretch.times.append(pair.capture_time)
         stretch.infer_s += seen.infer_s
         stretch.lines.append(encode_pair(pair))
-        difference = compare(pair.live, pair.candidate, stretch.names, self._camera.min_score)
+        difference = compare(pair.live, pair.candidate, stretch.names, self._camera.detect.min_score)
         self._remember(stretch, pair, difference, seen.i420)
 
     def _at(self, slot: int) -> _Stretch:
@@ -164,6 +165,7 @@ class Recorder:
         self._folder.chmod(0o700)
         stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         live, candidate = stretch.models or (None, None)
+        shaping = self._camera.shaping_options()
         head = Head(
             camera=self._camera.name,
             start=round(start, 3),
@@ -178,7 +180,7 @@ class Recorder:
             live_classes=stretch.names[0],
             candidate_classes=stretch.names[1],
             infer_s=round(stretch.infer_s, 4),
-            options=self._camera.model_dump(mode="json", include=SHAPING),
+            options={key: shaping[key] for key in SHAPING},
             pictures=() if void else self._write_pictures(stem, stretch),
         )
         write(self._folder / f"{stem}{SUFFIX}", head, [] if void else stretch.lines)

@@ -20,7 +20,7 @@ from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
 from sightline.features import track_log
 from sightline.simulation.rtsp_server import RtspServer
-from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.result_rows import read_counts, read_events, read_watched
 from sightline.simulation.selftest.simulated_cameras import Interrupted, Say, SimulatedCamera
@@ -96,16 +96,15 @@ def _write_config(
 ) -> Path:
     folder = settings.folder.resolve()
     config = {
-        "window_s": DAY_S,
+        "count": {"window_s": DAY_S},
         "triton": {"url": settings.triton_url},
         "database": {"url": settings.database, "spool_path": str(folder / "spool.db")},
         "http": {"port": 0},
-        "keep_tracks": str(folder / "tracks"),
-        "time_code": True,
-        **TRACKING,
+        "track_log": {"folder": str(folder / "tracks"), "time_code": True},
+        "detect": DETECT,
         **settings.options,
         "cameras": {
-            camera.name: {"url": servers[camera.name].url(camera.name), **camera_places(camera.spec)}
+            camera.name: {"url": servers[camera.name].url(camera.name), "rules": camera_places(camera.spec)}
             for camera in cameras
         },
     }
