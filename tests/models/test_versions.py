@@ -26,11 +26,12 @@ from gpu import build_engines
 from operations import Refused, Versions
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base.letterbox import planes_in, split_i420
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
 from sightline.config import TritonOptions
-from sightline.entities import STAGES
-from sightline.inference.client import TritonDetector
+from sightline.entities import STAGES, Box
+from sightline.inference.client import TritonConnection
 from sightline.inference.segments import segment_prefix
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
@@ -455,7 +456,8 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
             Versions(folder, control).switch(2)
     counter = WindowCounter("door", 60)
     pipeline = Pipeline(Mailbox(), Tracker(TrackerOptions()), counter, StageTimes(STAGES))
-    detector = TritonDetector(TritonOptions(url=server.grpc_url), "door", StageTimes(STAGES))
+    connection = TritonConnection(TritonOptions(url=server.grpc_url), "door")
+    detector = connection.model()
     pipeline.use_model(detector.connect())
     picture = ScenePicture()
     seen: list[str] = []
@@ -488,7 +490,7 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     assert len(segments()) == 1, "slots of earlier versions are given back"
     assert counter.rows()[1][-1].model_version == seen[-1]
     assert sum(row.count for row in counter.rows()[0]) <= 2
-    detector.close()
+    connection.close()
     assert segments() == []
 
 
@@ -501,9 +503,12 @@ class ScenePicture:
     def __init__(self) -> None:
         self._frame = av.VideoFrame.from_ndarray(scene()[0], "yuv420p")
 
-    def write_i420(self, out: np.ndarray) -> None:
-        height, width = out.shape[0] * 2 // 3, out.shape[1]
-        out[:] = self._frame.reformat(width=width, height=height).to_ndarray()
+    def write_i420(self, out: np.ndarray, box: Box | None = None) -> None:
+        planes = planes_in(out, box)
+        height, width = planes[0].shape
+        scaled = self._frame.reformat(width=width, height=height).to_ndarray()
+        for part, plane in zip(planes, split_i420(scaled), strict=True):
+            part[:] = plane
 
 
 @pytest.mark.triton

@@ -34,7 +34,7 @@ from sightline.entities import STAGES, Detections, Frame
 from sightline.errors import SourceEnded
 from sightline.features.shadow import Shadow
 from sightline.features.shadow.episode_sampling import Sampler
-from sightline.inference.client import TritonDetector
+from sightline.inference.client import TritonConnection
 from sightline.serving.server import TritonServer
 from sightline.video.clock import UtcClock
 from sightline.video.feed import Feed
@@ -125,12 +125,9 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     stages, mailbox = StageTimes(STAGES), Mailbox()
     clock = UtcClock()
     feed = Feed(camera.name, lambda: Source(camera, clock=clock), mailbox, stages)
-    detector = TritonDetector(TritonOptions(url=url), camera.name, stages)
-    candidate = TritonDetector(
-        TritonOptions(url=url, model=options.model or "", in_flight=1, priority=2),
-        "bench/shadow",
-        StageTimes(STAGES),
-    )
+    connection = TritonConnection(TritonOptions(url=url), camera.name)
+    detector = connection.model()
+    candidate = connection.model(options.model or "", slots=2, priority=2)
     pipeline = Pipeline(mailbox, Tracker(TrackerOptions()), WindowCounter(camera.name, 60), stages)
     pipeline.use_model(detector.connect())
     shadow = Shadow(camera, candidate)
@@ -147,7 +144,7 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     finally:
         feed.stop(3.0)
         shadow.close()
-        detector.close()
+        connection.close()
     return summarise(timed, pipeline, shadow)
 
 

@@ -138,7 +138,7 @@ class Pipeline:
 
     def _start(self, detector: Detector, frame: Frame, *, again: bool = False) -> _InFlight:
         now = time.monotonic()
-        future = detector.submit(frame)
+        [future] = detector.submit([frame], [self._stages])
         future.add_done_callback(lambda _: self.mailbox.wake())
         return _InFlight(frame, future, now, again)
 

@@ -32,7 +32,7 @@ from sightline.errors import DetectorError, SourceEnded
 from sightline.features.drift import watch_of
 from sightline.features.shadow import Shadow
 from sightline.features.track_log import TrackLog
-from sightline.inference.client import TritonDetector
+from sightline.inference.client import TritonConnection
 from sightline.video.clock import UtcClock
 from sightline.video.decoders import Decoders
 from sightline.video.feed import Feed, OpenGate
@@ -80,9 +80,9 @@ class Worker:
         self._feed = Feed(
             camera.name, self._make_source, self._mailbox, self._stages, until_end=spec.until_end, gate=gate
         )
-        triton = spec.triton.model_copy(update={"model": camera.detect.model or spec.triton.model})
-        self._detector = TritonDetector(triton, camera.name, self._stages)
-        self._shadow = _make_shadow(spec, triton.model)
+        self._triton = TritonConnection(spec.triton, camera.name)
+        self._detector = self._triton.model(camera.detect.model or "")
+        self._shadow = _make_shadow(spec, self._triton, self._detector.name)
         self._detector_backoff = Backoff(0.2, 1.0)
         self._detector_problem = "not connected yet"
         self._next_connect_s = 0.0
@@ -312,7 +312,7 @@ class Worker:
             self._drift.close()
         if self._shadow is not None:
             self._shadow.close()
-        self._detector.close()
+        self._triton.close()
         self._connection.close()
         if not ended:
             os._exit(EXIT_HANGING)  # the interpreter would wait for the hanging thread
@@ -326,13 +326,10 @@ def _make_track_log(camera: Camera) -> TrackLog | None:
     )
 
 
-def _make_shadow(spec: WorkerSpec, live_model: str) -> Shadow | None:
-    """The camera's candidate, with slots and a connection of its own and the lowest priority."""
+def _make_shadow(spec: WorkerSpec, triton: TritonConnection, live_model: str) -> Shadow | None:
+    """The camera's candidate, with slots of its own and the lowest priority."""
     camera = spec.camera
     if camera.shadow.model is None:
         return None
-    changes = {"model": camera.shadow.model, "in_flight": 1, "priority": LOWEST_PRIORITY}
-    detector = TritonDetector(
-        spec.triton.model_copy(update=changes), f"{camera.name}/shadow", StageTimes(STAGES)
-    )
-    return Shadow(camera, detector, live_model=live_model, lossless=spec.until_end)
+    candidate = triton.model(camera.shadow.model, slots=2, priority=LOWEST_PRIORITY)
+    return Shadow(camera, candidate, live_model=live_model, lossless=spec.until_end)

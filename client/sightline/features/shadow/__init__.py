@@ -20,8 +20,9 @@ import numpy as np
 
 from sightline.base.backoff import Backoff
 from sightline.base.geometry import fit_size
+from sightline.base.letterbox import planes_in, split_i420
 from sightline.config import Camera
-from sightline.entities import U8, Detections, Frame, ModelInfo
+from sightline.entities import U8, Box, Detections, Frame, ModelInfo
 from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
 from sightline.features.shadow.episode import Pair
 from sightline.features.shadow.episode_sampling import Sampler
@@ -65,13 +66,14 @@ class ScaledPicture:
         self.i420 = i420
         self.width, self.height = i420.shape[1], i420.shape[0] * 2 // 3
 
-    def write_i420(self, out: U8) -> None:
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Copy it.
 
         Raises:
-            ValueError: ``out`` has another size: another version of the candidate serves now.
+            ValueError: ``box`` has another size: another version of the candidate serves now.
         """
-        np.copyto(out, self.i420)
+        for part, plane in zip(planes_in(out, box), split_i420(self.i420), strict=True):
+            np.copyto(part, plane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +275,7 @@ class Shadow:
             DetectorError: nothing.
         """
         try:
-            future = self._candidate.submit(frame)
+            [future] = self._candidate.submit([frame])
             return future.result(DEADLINE_S)
         except DetectorUnavailable as error:
             self._lose(str(error))
