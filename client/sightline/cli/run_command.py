@@ -51,10 +51,18 @@ def _run(arguments: argparse.Namespace) -> int:
         canary.start()
     supervisor = Supervisor(config, writer, until_end=arguments.until_end)
     try:
-        http = HttpServer(config.options.http, supervisor, writer.health, canary.newest if canary else None)
         control = Control(
-            arguments.config, config, supervisor, complete=canary.join if canary else lambda loaded: loaded
+            arguments.config,
+            config,
+            supervisor,
+            complete=canary.join if canary else lambda loaded: loaded,
+            appliers={
+                "http": lambda options: http.move(options.http),
+                "log_level": lambda options: setup_logging(options.log_level),
+            },
         )
+        newest = canary.newest if canary else None
+        http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state)
         stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
         on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
         http.start()
