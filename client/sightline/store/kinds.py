@@ -36,7 +36,6 @@ from sightline.store.tables import (
     UtcDateTime,
     count_window_id,
     event_id,
-    table_of,
 )
 
 _SEPARATOR = "\x1f"
@@ -68,7 +67,7 @@ class RowKind:
         derived: other columns, from the fields' values.
         time: the field by which the oldest rows are dropped when there is no room; None: never dropped.
         key_prefix: first part of the key; two kinds that share one replace each other's rows.
-        outbox: it is written at once, and handed on to the durable sinks (docs/database.md).
+        outbox: it is written at once, and handed on to the durable sinks.
     """
 
     name: str
@@ -86,7 +85,7 @@ class RowKind:
     @property
     def table(self) -> Table:
         """The table as SQLAlchemy knows it."""
-        return table_of(self.model)
+        return SQLModel.metadata.tables[str(self.model.__tablename__)]
 
     @property
     def unique_columns(self) -> tuple[str, ...]:
@@ -135,7 +134,6 @@ class PendingRow:
     sequence: int  # of the checkpoint it came with; rising
     time: float  # UTC epoch seconds; the oldest are dropped first; infinite: never dropped
     values: Mapping[str, Any]  # JSON-able fields of the entity
-    sinks: tuple[str, ...] = ()  # durable sinks that have still to be given it
 
 
 def _rest_of_status(fields: Columns) -> dict[str, Any]:
