@@ -110,7 +110,7 @@ def shared_accuracy() -> tuple[Any, list[Any]]:
     """What YOLOv8n finds on coco128 at 640x640 in FP32 and in FP16: one pass each, for every test."""
     from evaluation import compare
     from evaluation.cocoset import CocoSet
-    from sightline.config.loader import Transport
+    from sightline.config import Transport
 
     shared = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     network, folder = shared / "models" / "yolov8n.onnx", shared / "coco128"

@@ -16,8 +16,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from sightline.cli import build_parser
-from sightline.config.loader import json_schema, parse_config
-from sightline.inference import client
+from sightline.config import json_schema, parse_config
+from sightline.inference import ring
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "client" / "sightline"
@@ -149,13 +149,13 @@ def test_the_tensors_of_the_served_detector_are_those_of_the_code() -> None:
     )
     found = {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in [*config.input, *config.output]}
     assert found == {
-        client.INPUT: (model_config_pb2.TYPE_UINT8, [-1, -1]),
+        ring.INPUT: (model_config_pb2.TYPE_UINT8, [-1, -1]),
         "num_dets": (model_config_pb2.TYPE_INT32, [1]),
         "det_boxes": (model_config_pb2.TYPE_FP32, [-1, 4]),
         "det_scores": (model_config_pb2.TYPE_FP32, [-1]),
         "det_classes": (model_config_pb2.TYPE_INT32, [-1]),
     }
-    assert list(client.OUTPUTS) == [tensor.name for tensor in config.output]
+    assert list(ring.OUTPUTS) == [tensor.name for tensor in config.output]
 
 
 def tracked_files() -> list[Path]:

@@ -27,7 +27,7 @@ from typing import Any
 
 from drifting import accuracy, hours, labels, sending
 from sightline.base.redact import redact
-from sightline.config.loader import load_config
+from sightline.config import load_config
 from sightline.errors import SightlineError
 from sightline.features.drift.samples import sweep_folder
 

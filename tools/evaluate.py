@@ -33,7 +33,7 @@ from evaluation import agree, compare, report
 from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, to_rows
 from evaluation.metrics import score
 from evaluation.served import detect_all, serve, use_ensemble
-from sightline.config.loader import Transport
+from sightline.config import Transport
 from sightline.errors import SightlineError
 
 __all__ = [

@@ -20,6 +20,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # left, top, width, height of a part of a picture, in pixels, all even
 
 
 class ClockSource(StrEnum):
@@ -69,12 +70,13 @@ class Picture(Protocol):
     def height(self) -> int:
         """Height in pixels, as decoded."""
 
-    def write_i420(self, out: U8) -> None:
-        """Scale to the size of ``out`` and write it there.
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
+        """Scale to the size of ``box`` and write it there.
 
         Args:
             out: uint8 [3/2·height, width], C-contiguous, both sides even. I420: the Y plane, then the
                 U and V planes at half size, limited-range BT.601 as cameras send it.
+            box: the part of ``out`` that the picture fills, the rest is left as it is; by default all of it.
         """
 
 
@@ -254,6 +256,7 @@ class ModelInfo:
     network_width: int
     precision: str
     score_floor: float
+    max_batch: int = 1  # pictures in one request
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     SightlineError
     ├── ConfigError            a key of config.yml is wrong: names camera, key and remedy
+    │   └── ConfigErrors         several are
     ├── SourceError            a camera gives no frames (retried with back-off)
     │   ├── SourceUnreachable    no route, refused, name unknown, open timed out
     │   ├── SourceUnauthorized   401 / 403: retried slowly, cameras lock accounts
@@ -28,6 +29,8 @@ free of credentials: see :func:`sightline.base.redact.redact`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SightlineError(Exception):
     """Base of all errors below."""
@@ -46,9 +49,38 @@ class ConfigError(SightlineError):
         where = f"camera {camera!r}, key {key!r}" if camera else f"key {key!r}"
         super().__init__(f"{where}: {problem}")
 
+    @property
+    def problems(self) -> tuple[ConfigError, ...]:
+        """Every mistake that this error stands for."""
+        return (self,)
+
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the keyword argument when the error crosses a process boundary."""
         return (_rebuild_config_error, (self.key, self.problem, self.camera))
+
+
+class ConfigErrors(ConfigError):
+    """Several values are wrong; the text has a line for each."""
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        self._problems = tuple(problems)
+        first = problems[0]
+        super().__init__(first.key, first.problem, camera=first.camera)
+        self.args = ("\n".join(str(problem) for problem in problems),)
+
+    @property
+    def problems(self) -> tuple[ConfigError, ...]:
+        """Every mistake that this error stands for."""
+        return self._problems
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep every problem when the error crosses a process boundary."""
+        return (ConfigErrors, (self.problems,))
+
+    @staticmethod
+    def of(problems: Sequence[ConfigError]) -> ConfigError:
+        """The only problem as it is, or all of them as one error."""
+        return problems[0] if len(problems) == 1 else ConfigErrors(problems)
 
 
 def _rebuild_config_error(key: str, problem: str, camera: str | None) -> ConfigError:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import streamlit as st
 
-from sightline.config.loader import load_config
+from sightline.config import load_config
 from sightline.errors import ConfigError
 from sightline.store.read.readonly import Database
 

@@ -1,76 +1,109 @@
-"""config.yml: defaults, secrets, and errors that name the camera and the key."""
+"""config.yml: defaults, old keys, secrets, effects, and errors that name the camera and the key."""
 
 import json
 import pickle
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
 import pytest
+from pydantic.fields import FieldInfo
 
-from sightline.config import loader
-from sightline.config.loader import Config, json_schema, load_config, parse_config
-from sightline.errors import ConfigError
+from sightline.config import Camera, Config, json_schema, load_config, parse_config, secrets
+from sightline.config.option_group import OptionGroup, effect_of
+from sightline.errors import ConfigError, ConfigErrors
 
 DOOR = {"door": {"url": "rtsp://10.0.0.9/live"}}
 
 
 def test_a_camera_overrides_the_defaults() -> None:
     loaded = parse_config(
-        {"fps": 5, "window_s": 30, "cameras": {**DOOR, "yard": {"url": "rtsp://h/", "fps": 10}}}
+        {
+            "stream": {"fps": 5, "stall_timeout_s": 3},
+            "count": {"window_s": 30},
+            "cameras": {**DOOR, "yard": {"url": "rtsp://h/", "stream": {"fps": 10}}},
+        }
     )
-    assert (loaded.cameras["door"].fps, loaded.cameras["yard"].fps) == (5, 10)
-    assert loaded.cameras["yard"].window_s == 30
-    assert loaded.problems == ()
+    door, yard = loaded.cameras["door"], loaded.cameras["yard"]
+    assert (door.stream.fps, yard.stream.fps) == (5, 10)
+    assert (yard.stream.stall_timeout_s, yard.count.window_s) == (3, 30), "groups are laid over key by key"
+    assert (loaded.problems, loaded.warnings) == ((), ())
 
 
+IN, YARD = "rules.lines.in.points", "rules.zones.yard.points"
 TRIANGLE = [[0.1, 0.1], [1.2, 0.1], [0.1, 0.9]]
 
 
 def places(**values: object) -> dict[str, object]:
-    return {"url": "rtsp://h/", **values}
+    return {"url": "rtsp://h/", "rules": values}
+
+
+def stream(**values: object) -> dict[str, object]:
+    return {"url": "rtsp://h/", "stream": values}
 
 
 @pytest.mark.parametrize(
     ("camera", "key", "text"),
     [
+        (stream(fps="fast"), "stream.fps", "valid number"),
+        (stream(fsp=5), "stream.fsp", "do you mean stream.fps?"),
+        (stream(confirm_s=1), "stream.confirm_s", "do you mean track.confirm_s?"),
+        (stream(blind_s=1), "stream.blind_s", "do you mean track.max_gap_s?"),
+        ({"url": "rtsp://h/", "colour": 5}, "colour", "spelling"),
+        ({"url": {"SIGHTLINE_URL": None}}, "url", "must stand in quotes"),
+        ({"url": "rtsp://h/", "stream": 5}, "stream", "valid dictionary"),
         ({"url": "rtsp://h/", "fps": "fast"}, "fps", "valid number"),
-        ({"url": "rtsp://h/", "fsp": 5}, "fsp", "spelling"),
-        ({"url": "rtsp://h/", "window_s": 7}, "window_s", "divide a day"),
+        ({"url": "rtsp://h/", "zones": {"a": {}}}, "zones.a.points", "required"),
+        ({"url": "rtsp://h/", "fps": 5, "stream": {"fps": 6}}, "fps", "contradicts stream.fps"),
+        ({"url": "rtsp://h/", "count": {"window_s": 7}}, "count.window_s", "divide a day"),
         ({"url": "rtsp:///live"}, "url", "no host"),
         ({"url": "ftp://h/x"}, "url", "scheme 'ftp'"),
         ({"url": "/videos/a.mp4"}, "url", "allow.files"),
         ({"url": "http://h/x"}, "url", "allow.http"),
         ({"url": "rtsp://h:port/"}, "url", "not a URL"),
         ({"url": "rtsp://u:{SIGHTLINE_NO_SUCH}@h/"}, "url", "SIGHTLINE_NO_SUCH"),
-        ({"fps": 5}, "url", "required"),
-        (places(lines={"in": {"points": [[0.1, 0.1]]}}), "lines.in.points", "at least 2 points, found 1"),
-        (places(lines={"in": {"points": [[0.1, 0.1]] * 2}}), "lines.in.points", "no length"),
-        (places(lines={"in": {"points": [[0, 0], [1, 1], [1, 0], [0, 1]]}}), "lines.in.points", "crosses"),
-        (places(lines={"in": {"points": [[0, 0], [1, 1], [0.5, 0.5]]}}), "lines.in.points", "crosses"),
-        (places(lines={"in": {"points": [[0, 0], [640, 360]]}}), "lines.in.points", "not pixels"),
-        (places(lines={"in": {"points": [[0, 0], [1, "a"]]}}), "lines.in.points.1.1", "valid number"),
-        (places(lines={"in": {"points": [[0, 0], [1]]}}), "lines.in.points.1.1", "required"),
-        (places(lines={"in": {"points": [[0, 0], [1, float("nan")]]}}), "lines.in.points", "outside"),
-        (places(lines={"in": {}}), "lines.in.points", "required"),
-        (places(zones={"yard": {"points": [[0, 0], [1, 1]]}}), "zones.yard.points", "at least 3"),
+        ({}, "url", "required"),
+        (
+            places(lines={"in": {"points": [[0.1, 0.1]]}}),
+            IN,
+            "at least 2 points, found 1",
+        ),
+        (places(lines={"in": {"points": [[0.1, 0.1]] * 2}}), IN, "no length"),
+        (
+            places(lines={"in": {"points": [[0, 0], [1, 1], [1, 0], [0, 1]]}}),
+            IN,
+            "crosses",
+        ),
+        (places(lines={"in": {"points": [[0, 0], [1, 1], [0.5, 0.5]]}}), IN, "crosses"),
+        (places(lines={"in": {"points": [[0, 0], [640, 360]]}}), IN, "not pixels"),
+        (places(lines={"in": {"points": [[0, 0], [1, "a"]]}}), "rules.lines.in.points.1.1", "valid number"),
+        (places(lines={"in": {"points": [[0, 0], [1]]}}), "rules.lines.in.points.1.1", "required"),
+        (places(lines={"in": {"points": [[0, 0], [1, float("nan")]]}}), IN, "outside"),
+        (places(lines={"in": {}}), IN, "required"),
+        (places(zones={"yard": {"points": [[0, 0], [1, 1]]}}), YARD, "at least 3"),
         (
             places(zones={"yard": {"points": [[0, 0], [1, 1], [1, 0], [0, 1]]}}),
-            "zones.yard.points",
+            YARD,
             "the polygon crosses itself",
         ),
-        (places(zones={"yard": {"points": [[0, 0], [1, 0], [0.5, 0]]}}), "zones.yard.points", "crosses"),
+        (
+            places(zones={"yard": {"points": [[0, 0], [1, 0], [0.5, 0]]}}),
+            YARD,
+            "crosses",
+        ),
         (
             places(zones={"yard": {"points": [[0, 0], [1, 0], [1, 1], [0, 0]]}}),
-            "zones.yard.points",
+            YARD,
             "repeats",
         ),
         (
             places(zones={"yard": {"points": TRIANGLE, "loiter_s": 0}}),
-            "zones.yard.loiter_s",
+            "rules.zones.yard.loiter_s",
             "greater than 0",
         ),
-        (places(zones={"yard": {"points": TRIANGLE, "max": 3}}), "zones.yard.max", "spelling"),
-        (places(zones={"": {"points": TRIANGLE}}), "zones..[key]", "at least 1"),
+        (places(zones={"yard": {"points": TRIANGLE, "max": 3}}), "rules.zones.yard.max", "not a known key"),
+        (places(zones={"": {"points": TRIANGLE}}), "rules.zones..[key]", "at least 1"),
         ("rtsp://h/", "url", "must be a map"),
     ],
 )
@@ -88,14 +121,16 @@ def test_a_bad_value_is_not_repeated_in_the_error() -> None:
     assert "hunter2" not in str(loaded.problems[0])
 
 
-@pytest.mark.parametrize("raw", [{"triton": {"url": 5}}, {"fps": -1, "cameras": DOOR}, {"cameras": ["x"]}])
+@pytest.mark.parametrize(
+    "raw", [{"triton": {"url": 5}}, {"stream": {"fps": -1}, "cameras": DOOR}, {"cameras": ["x"]}]
+)
 def test_a_bad_global_value_stops(raw: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         parse_config(raw)
 
 
 def test_secrets_come_from_environment_or_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(loader, "SECRETS_FOLDER", tmp_path)
+    monkeypatch.setattr(secrets, "SECRETS_FOLDER", tmp_path)
     monkeypatch.setenv("SIGHTLINE_USER", "admin")
     (tmp_path / "sightline_door_password").write_text("p@ss/w:rd\n")
     url = "rtsp://{SIGHTLINE_USER}:{SIGHTLINE_DOOR_PASSWORD}@h/"
@@ -120,33 +155,184 @@ def test_the_hash_follows_what_shapes_counts_and_not_the_url() -> None:
     def hash_of(**values: object) -> str:
         return parse_config({"cameras": {"door": {"url": "rtsp://h/", **values}}}).cameras["door"].config_hash
 
-    assert hash_of() == hash_of(url="rtsp://other/")
-    assert hash_of() != hash_of(confirm_s=1)
+    assert hash_of() == hash_of(url="rtsp://other/") == hash_of(track_log={"folder": "/tmp/x"})
+    assert hash_of() != hash_of(track={"confirm_s": 1})
 
 
-@pytest.mark.parametrize("text", ["cameras: [", "- a\n- b\n", "text"])
-def test_a_broken_file_is_said(tmp_path: Path, text: str) -> None:
+FLAT = {
+    "fps": 5, "classes": ["person"], "second_box_overlap": 0.5, "lost_s": 4, "blind_s": 20,
+    "tls_ca_file": "/etc/ca.pem", "lines": {"in": {"points": [[0, 0], [1, 1]]}},
+}  # fmt: skip
+FLAT_DOOR = {
+    "url": "rtsp://h/", "hardware_decoder": "auto", "window_s": 300, "keep_tracks": "/tmp/x",
+    "zones": {"yard": {"points": TRIANGLE, "loiter_s": 5}}, "model": "detector-2", "drift": {"consent": True},
+}  # fmt: skip
+GROUPED = {
+    "stream": {"fps": 5, "tls_ca_file": "/etc/ca.pem"},
+    "detect": {"dedupe_iou": 0.5},
+    "track": {"max_lost_s": 4, "max_gap_s": 20},
+    "count": {"classes": ["person"]},
+    "rules": {"lines": FLAT["lines"]},
+}
+GROUPED_DOOR = {
+    "url": "rtsp://h/",
+    "stream": {"hardware_decoder": "auto"},
+    "detect": {"model": "detector-2"},
+    "count": {"window_s": 300},
+    "track_log": {"folder": "/tmp/x"},
+    "rules": {"zones": FLAT_DOOR["zones"]},
+    "drift": {"consent": True},
+}
+
+
+def test_the_keys_of_the_first_release_are_accepted_with_a_warning_each() -> None:
+    old = parse_config({**FLAT, "cameras": {"door": FLAT_DOOR}})
+    new = parse_config({**GROUPED, "cameras": {"door": GROUPED_DOOR}})
+    assert old.cameras == new.cameras
+    assert new.warnings == old.problems == ()
+    assert len(old.warnings) == 12
+    assert old.warnings[3].startswith("key 'lost_s' is now track.max_lost_s")
+    assert old.warnings[7].startswith("camera 'door', key 'hardware_decoder' is now stream.hardware_decoder")
+
+
+def test_the_hashes_of_rows_that_the_first_release_stored_still_hold() -> None:
+    plain = parse_config({"cameras": DOOR | {"door": {"url": "rtsp://h/"}}})
+    assert plain.cameras["door"].config_hash == "f0b9dda1cbe287f1"
+    grouped = parse_config({**GROUPED, "cameras": {"door": GROUPED_DOOR}})
+    assert grouped.cameras["door"].config_hash == "48955b21378747b3"
+
+
+def test_an_old_key_beside_the_same_new_one_is_only_warned_of() -> None:
+    loaded = parse_config({"fps": 5, "stream": {"fps": 5}, "cameras": DOOR})
+    assert (loaded.cameras["door"].stream.fps, len(loaded.warnings)) == (5, 1)
+    with pytest.raises(ConfigError, match=r"'fps': contradicts stream\.fps"):
+        parse_config({"fps": 5, "stream": {"fps": 6}, "cameras": DOOR})
+
+
+def test_every_mistake_is_told_in_one_run() -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config(
+            {
+                "triton": {"in_flight": 99, "urll": "x"},
+                "http": {"port": "{SIGHTLINE_NO_SUCH_PORT}"},
+                "cameras": {
+                    **DOOR,
+                    "bad": {"url": "ftp://h/", "track": {"confirm_s": -1}, "stream": {"fps": 0}},
+                    "worse": {"url": "{SIGHTLINE_NO_SUCH_URL}"},
+                },
+            }
+        )
+    assert [(problem.camera, problem.key) for problem in caught.value.problems] == [
+        (None, "http.port"),
+        (None, "triton.in_flight"),
+        (None, "triton.urll"),
+        ("bad", "stream.fps"),
+        ("bad", "track.confirm_s"),
+        ("bad", "url"),
+        ("worse", "url"),
+    ]
+    assert str(caught.value).count("\n") == 6
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+
+
+def test_a_camera_with_several_mistakes_is_one_misconfigured_camera() -> None:
+    loaded = parse_config({"cameras": {"bad": {"url": "ftp://h/", "stream": {"fps": 0}}}})
+    assert len(loaded.problems) == 2
+    assert list(loaded.misconfigured) == ["bad"]
+    assert "stream.fps" in loaded.misconfigured["bad"]
+    assert "scheme 'ftp'" in loaded.misconfigured["bad"]
+
+
+#: Seven levels of nine aliases each: five million values.
+BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("cameras: [", "line 1: is not YAML"),
+        ("- a\n- b\n", "must be a map"),
+        ("text", "must be a map"),
+        ("cameras:\n  a: {url: x}\n  b: {url: x}\n  a: {url: y}\n", "line 4: 'a' stands here and in line 2"),
+        ("cameras:\n  a:\n    rules: {}\n    rules: {}\n", "line 4: 'rules' stands here and in line 3"),
+        ("cameras:\n  2024-13-45: {url: x}\n", "line 2: YAML does not read 2024-13-45 as text; write '2024"),
+        ("cameras:\n  on: {url: x}\n", "line 2: YAML does not read on as text"),
+        ("a: &a [*a]\n", "nested too deeply, or an alias contains itself"),
+        ("a: " + "[" * 2000, "nested too deeply"),
+        ("day: 2024-13-45\n", "a date or number that does not exist"),
+        (BOMB, "more than 100000 values"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_told_with_place_and_cure(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "config.yml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.yml"):
+    with pytest.raises(ConfigError, match=problem) as caught:
         load_config(path)
+    assert caught.value.key == str(path)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "missing.yml")
+    (tmp_path / "latin1.yml").write_bytes(b"cameras:\n  front: # Eingang T\xfcr\n")
+    with pytest.raises(ConfigError, match="line 2: is not UTF-8"):
+        load_config(tmp_path / "latin1.yml")
+
+
+def test_a_merged_map_is_not_a_repeated_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "cameras:\n"
+        "  a: &a\n    url: rtsp://h/a\n    stream: {fps: 5}\n"
+        "  b: &b\n    <<: *a\n    url: rtsp://h/b\n"
+        "  c:\n    <<: *b\n    url: rtsp://h/c\n"
+    )
+    cameras = load_config(path).cameras
+    assert [(camera.source_url, camera.stream.fps) for camera in cameras.values()] == [
+        ("rtsp://h/a", 5), ("rtsp://h/b", 5), ("rtsp://h/c", 5)
+    ]  # fmt: skip
+
+
+def test_what_is_left_empty_counts_as_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "triton:\nstream:\nrules:\n  zones:\n"
+        "  lines: {in: {points: [[0, 0], [1, 1]]}}\n"
+        "cameras:\n  front:\n    url: rtsp://10.0.0.1/a\n    rules:\n      lines:\n    track:\n"
+    )
+    loaded = load_config(path)
+    assert list(loaded.cameras["front"].rules.lines) == ["in"]
 
 
 def test_the_schema_accepts_what_the_program_accepts() -> None:
     schema = json_schema()
     json.dumps(schema)
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate({"fps": 5, "cameras": DOOR}, schema)
+    jsonschema.validate({"stream": {"fps": 5}, "cameras": DOOR}, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"cameras": {"door": {"url": "rtsp://h/", "fsp": 5}}}, schema)
+        jsonschema.validate({"cameras": {"door": stream(fsp=5)}}, schema)
+
+
+def fields(model: type[OptionGroup], prefix: str = "") -> Iterator[tuple[str, FieldInfo, bool]]:
+    """Every option below ``model``: path, field, and whether it is a group of options itself."""
+    for name, field in model.model_fields.items():
+        group = field.annotation
+        is_group = isinstance(group, type) and issubclass(group, OptionGroup)
+        yield prefix + name, field, is_group
+        if is_group:
+            yield from fields(group, f"{prefix}{name}.")
+
+
+OPTIONS = [*fields(Config), *fields(Camera)]
 
 
 def test_every_option_is_described() -> None:
-    described = {**Config.model_fields, **loader.Camera.model_fields, **loader.TritonOptions.model_fields}
-    nested = {"triton", "database", "http", "allow", "name"}
-    assert [name for name, field in described.items() if not field.description and name not in nested] == []
+    assert [path for path, field, _ in OPTIONS if not field.description and path != "name"] == []
+
+
+def test_every_option_declares_what_applying_it_takes() -> None:
+    assert [path for path, field, is_group in OPTIONS if (effect_of(field) is None) != is_group] == []
 
 
 def test_errors_cross_processes() -> None:
@@ -157,7 +343,7 @@ def test_errors_cross_processes() -> None:
 def test_lines_and_zones_are_defaults_that_a_camera_replaces_and_that_shape_the_hash() -> None:
     zones = {"yard": {"points": TRIANGLE, "loiter_s": 5}}
     raw = {
-        "zones": zones,
+        "rules": {"zones": zones},
         "cameras": {
             "plain": places(),
             "other": places(zones={"yard": {"points": TRIANGLE}}),
@@ -165,10 +351,10 @@ def test_lines_and_zones_are_defaults_that_a_camera_replaces_and_that_shape_the_
         },
     }
     cameras = parse_config(raw).cameras
-    assert cameras["plain"].zones["yard"].loiter_s == 5
-    assert cameras["other"].zones["yard"].points[1] == (1.2, 0.1)
+    assert cameras["plain"].rules.zones["yard"].loiter_s == 5
+    assert cameras["other"].rules.zones["yard"].points[1] == (1.2, 0.1)
     assert len({camera.config_hash for camera in cameras.values()}) == 3
-    assert pickle.loads(pickle.dumps(cameras["plain"])).zones == cameras["plain"].zones
+    assert pickle.loads(pickle.dumps(cameras["plain"])).rules == cameras["plain"].rules
     jsonschema.validate(raw, json_schema())
-    with pytest.raises(ConfigError, match=r"zones\.yard\.points"):
-        parse_config({"zones": {"yard": {"points": [[0, 0]]}}, "cameras": {}})
+    with pytest.raises(ConfigError, match=r"rules\.zones\.yard\.points"):
+        parse_config({"rules": {"zones": {"yard": {"points": [[0, 0]]}}}, "cameras": {}})

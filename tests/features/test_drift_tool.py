@@ -448,7 +448,7 @@ def test_a_planted_fall_is_found_from_the_camera_to_the_exit_status(
         for place in range(24)
     ]
     clip = write_clip(tmp_path / "gate.mp4", passages, seconds=120, fps=5)
-    options = {"url": str(clip), "classes": ["person"]}
+    options = {"url": str(clip), "count": {"classes": ["person"]}}
     sampled = {"consent": True, "every_s": 1, "per_stratum": 1000, "blur": []}
     cameras = {"gate": {**options, "drift": sampled}, "yard": options}
     defaults = {"folder": str(tmp_path / "drift")}

@@ -21,20 +21,22 @@ from operations import Versions
 from shadowing import rule as shadow_rule
 from shadowing.episodes import Collected, Compared, Tally, match_events
 from shadowing.rule import Rule, State, Verdict
+from sightline.camera.messages import Report
+from sightline.config import Camera
+from sightline.config.camera import RulesOptions
 from sightline.config.drift_options import DriftOptions
-from sightline.config.loader import Camera
 from sightline.config.shadow_options import ShadowOptions
 from sightline.config.zones import Line
-from sightline.entities import Detections, Event, EventKind, ModelInfo
+from sightline.entities import CameraState, CameraStatus, Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
 from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode
 from sightline.features.shadow.differences import compare
 from sightline.features.shadow.episode_sampling import BLOCK, Sampler
 from sightline.features.shadow.recorder import trim
 from sightline.serving.server import TritonServer
+from sightline.supervisor.http import prometheus
 from support import toy
 from support.fakes import FakeDetector, boxes, frame
-from support.observations import Watched
 from support.system import System
 from support.waiting import until
 
@@ -96,11 +98,9 @@ def camera(folder: Path, **options: object) -> Camera:
     return Camera(name="door", url="rtsp://there/1", shadow=ShadowOptions(**values))
 
 
-def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
-    seen = Watched(NAMES)
+def play(shadow: Shadow, count: int, *, first: int = 0, busy: bool = False) -> None:
     for index in range(first, first + count):
-        item = frame(index, START + index / 10)
-        shadow.observe(seen(item, None, boxes([0.1, 0.2, 0.3, 0.8]), model_version=LIVE.version))
+        shadow.mirror(frame(index, START + index / 10), found(), NAMES, busy=busy)
 
 
 def episodes(folder: Path) -> list[tuple[episode.Head, list[episode.Pair]]]:
@@ -129,8 +129,13 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
     play(shadow, 100)  # returns, though nothing is answered
     assert shadow.mirrored <= WAITING + 1
     assert shadow.mirrored + shadow.dropped == 100
-    fates = {figure.labels["fate"]: figure.value for figure in shadow.figures()}
-    assert fates == {"mirrored": shadow.mirrored, "dropped": shadow.dropped}
+    report = Report(CameraStatus("door", CameraState.ONLINE, "", START), None, {}, shadow=shadow.counters())
+    assert {
+        sample.labels["fate"]: sample.value for sample in prometheus._shadow({"door": report}).samples
+    } == {
+        "mirrored": shadow.mirrored,
+        "dropped": shadow.dropped,
+    }
     done = threading.Event()
 
     def answer() -> None:
@@ -149,9 +154,9 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
 
 def test_nothing_is_mirrored_while_a_live_frame_waits_or_the_candidate_is_away(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW))
-    shadow = Shadow(camera(tmp_path / "busy"), candidate, busy=lambda: True)
+    shadow = Shadow(camera(tmp_path / "busy"), candidate)
     until(lambda: shadow.connected)
-    play(shadow, 50)
+    play(shadow, 50, busy=True)
     shadow.close()
     assert candidate.frames == []
     candidate.away = True
@@ -240,10 +245,14 @@ def test_each_model_has_its_own_tracker_rules_and_windows() -> None:
     pairs = [
         episode.Pair(time, live, new) for (time, live), (_, new) in zip(passing(0), passing(1), strict=True)
     ]
-    door = Camera(name="door", url="rtsp://x/1", lines={"line": Line(points=((0.5, 0.1), (0.5, 1.0)))})
+    door = Camera(
+        name="door",
+        url="rtsp://x/1",
+        rules=RulesOptions(lines={"line": Line(points=((0.5, 0.1), (0.5, 1.0)))}),
+    )
     head = episode.Head(
         "door", START, 6, 60, {}, "", "detector", "live-1", "detector-2", "new-2", NAMES, NAMES, 1.0,
-        door.model_dump(mode="json"),
+        door.shaping_options(),
     )  # fmt: skip
     live, new = arms.outcomes(head, pairs)
     assert {name: count for (_, name), count in live.counts.items()} == {"person": 1}
@@ -385,8 +394,10 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     clip = toy.write_clip(tmp_path / "clip.mp4", PASSAGES, seconds=41)
     watched = {
         "url": str(clip),
-        "lines": {"line": {"points": [[0.4, 0.1], [0.4, 1.0]]}},
-        "zones": {"right": {"points": [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]}},
+        "rules": {
+            "lines": {"line": {"points": [[0.4, 0.1], [0.4, 1.0]]}},
+            "zones": {"right": {"points": [[0.6, 0], [1, 0], [1, 1], [0.6, 1]]}},
+        },
         "drift": {"consent": True, "folder": str(tmp_path / "drift")},
     }
     cameras = {
@@ -396,7 +407,7 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     common = {"share": 1, "episode_s": 5, "folder": str(tmp_path / "shadow")}
     system = System(
         tmp_path, cameras, triton_url=server.grpc_url, arguments=("--until-end",), allow={"files": True},
-        shadow=common, window_s=10,
+        shadow=common, count={"window_s": 10},
     )  # fmt: skip
     with system:
         assert system.wait(120) == 0, system.log()

@@ -4,20 +4,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from sightline.base.stats import StageTimes
-from sightline.config.loader import Transport, TritonOptions
-from sightline.entities import STAGES, U8, Detections
+from sightline.base.letterbox import planes_in
+from sightline.config import Transport, TritonOptions
+from sightline.entities import U8, Box, Detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
-from sightline.inference.client import TritonDetector, parse_response
-from sightline.inference.infer_stream import classify
+from sightline.inference.client import ServedDetector, TritonConnection, parse_response
+from sightline.inference.infer_stream import error_of
 from sightline.inference.model_versions import parse_model_info
-from sightline.inference.segments import SystemSegment, segment_prefix
+from sightline.inference.segments import Segment, segment_prefix
 from sightline.serving.server import TritonServer
 from support.fakes import GreyPicture, frame
 from support.system import leftovers
@@ -27,7 +28,7 @@ from support.waiting import until
 pytestmark = pytest.mark.triton
 
 WAIT_S = 10.0
-Connect = Callable[..., TritonDetector]
+Connect = Callable[..., ServedDetector]
 
 
 class Block:
@@ -39,9 +40,8 @@ class Block:
     def __init__(self, left: int = 100, colour: tuple[int, int, int] = RED) -> None:
         self.left, self.colour = left, colour
 
-    def write_i420(self, out: U8) -> None:
-        y = out[:192]
-        u, v = (out[192 + 48 * i : 240 + 48 * i].reshape(96, 160) for i in range(2))
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
+        y, u, v = planes_in(out, box)
         for (rows, columns), colour in (
             ((slice(0, 192), slice(0, 320)), GREY),
             ((slice(48, 144), slice(self.left, self.left + 40)), self.colour),
@@ -63,28 +63,49 @@ def to_yuv(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
     )
 
 
-def detect(detector: TritonDetector, picture: Block) -> Detections:
-    return detector.submit(frame(0, 0.0, picture)).result(WAIT_S)  # type: ignore[arg-type]
+def ask(detector: ServedDetector, picture: object) -> Future[Detections]:
+    [future] = detector.submit([frame(0, 0.0, picture)])  # type: ignore[arg-type]
+    return future
 
 
-def make(url: str, camera: str = "door", **options: object) -> TritonDetector:
-    return TritonDetector(TritonOptions(url=url, **options), camera, StageTimes(STAGES))
+def detect(detector: ServedDetector, picture: object) -> Detections:
+    return ask(detector, picture).result(WAIT_S)
+
+
+def make(url: str, owner: str = "door", **options: object) -> ServedDetector:
+    return TritonConnection(TritonOptions(url=url, **options), owner).model()
+
+
+def close(detector: ServedDetector) -> None:
+    detector._connection.close()
+
+
+def regions(detector: ServedDetector) -> list[str]:
+    """What the server knows by name."""
+    return list(
+        detector._connection.call("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest()).regions
+    )
+
+
+def segment(detector: ServedDetector) -> Segment:
+    assert detector._ring is not None
+    return detector._ring.segment
 
 
 @pytest.fixture
 def connected(toy_triton: TritonServer) -> Iterator[Connect]:
-    """Makes detectors that are connected, and closes them."""
-    made: list[TritonDetector] = []
+    """Makes detectors that are connected, each over a connection of its own, and closes them."""
+    detectors: list[ServedDetector] = []
 
-    def connect(camera: str = "door", **options: object) -> TritonDetector:
-        detector = make(toy_triton.grpc_url, camera, **options)
-        made.append(detector)
+    def connect(owner: str = "door", **options: object) -> ServedDetector:
+        detector = make(toy_triton.grpc_url, owner, **options)
+        detectors.append(detector)
         detector.connect()
         return detector
 
     yield connect
-    for detector in made:
-        detector.close()
+    for detector in detectors:
+        close(detector)
 
 
 @pytest.mark.parametrize("transport", [Transport.AUTO, Transport.SYSTEM, Transport.GRPC])
@@ -109,7 +130,7 @@ def test_many_requests_in_flight_get_their_own_answers(connected: Connect) -> No
     detector = connected(in_flight=3)
     for start in range(0, 200, 8):
         lefts = [start + 2 * i for i in range(4)]
-        futures = [detector.submit(frame(0, 0.0, Block(left))) for left in lefts]  # type: ignore[arg-type]
+        futures = [ask(detector, Block(left)) for left in lefts]
         found = [future.result(WAIT_S).xyxy[0, 0] * 320 for future in futures]
         assert found == pytest.approx(lefts, abs=1)
 
@@ -118,12 +139,12 @@ def test_a_request_beyond_the_slots_is_refused_at_once_and_frees_nothing(
     toy_repository: Path, tmp_path: Path
 ) -> None:
     with TritonServer(toy_repository, log_path=tmp_path / "log") as server:
-        detector = make(server.grpc_url, in_flight=1, camera="slots")
+        detector = make(server.grpc_url, in_flight=1, owner="slots")
         detector.connect()
         detect(detector, Block())
         os.kill(server.pid, signal.SIGSTOP)
         try:
-            held = [detector.submit(frame(i, 0.0, Block())) for i in range(2)]  # type: ignore[arg-type]
+            held = [ask(detector, Block()) for _ in range(2)]
             with pytest.raises(DetectorTimeout, match="every slot"):
                 detect(detector, Block())
             assert held[0].cancel(), "its deadline has passed: nobody waits for it"
@@ -132,15 +153,15 @@ def test_a_request_beyond_the_slots_is_refused_at_once_and_frees_nothing(
         finally:
             os.kill(server.pid, signal.SIGCONT)
         held[1].result(WAIT_S)
-        until(lambda: detector.submit(frame(9, 0.0, Block())).exception(WAIT_S) is None)  # type: ignore[arg-type]
-        detector.close()
+        until(lambda: ask(detector, Block()).exception(WAIT_S) is None)
+        close(detector)
 
 
 def test_a_dead_server_is_noticed_and_its_successor_used(toy_repository: Path, tmp_path: Path) -> None:
     server = TritonServer(toy_repository, log_path=tmp_path / "log")
     server.start()
     try:
-        detector = make(server.grpc_url, camera="dead")
+        detector = make(server.grpc_url, owner="dead")
         detector.connect()
         detect(detector, Block())
         server.kill()
@@ -151,42 +172,37 @@ def test_a_dead_server_is_noticed_and_its_successor_used(toy_repository: Path, t
         server.start()
         detector.connect()
         assert len(detect(detector, Block())) == 1
-        detector.close()
+        close(detector)
     finally:
         server.stop()
     assert leftovers() == []
 
 
-def ask(detector: TritonDetector) -> BaseException | None:
-    """What a frame's future raises now."""
-    return detector.submit(frame(0, 0.0, Block())).exception(WAIT_S)  # type: ignore[arg-type]
-
-
 def test_a_hanging_server_is_noticed(toy_repository: Path, tmp_path: Path) -> None:
     with TritonServer(toy_repository, log_path=tmp_path / "log") as server:
-        detector = make(server.grpc_url, camera="hang")
+        detector = make(server.grpc_url, owner="hang")
         detector.connect()
         detect(detector, Block())
         os.kill(server.pid, signal.SIGSTOP)
         try:
-            for index in range(4):  # as many as there are slots
-                detector.submit(frame(index, 0.0, Block()))  # type: ignore[arg-type]
-            until(lambda: isinstance(ask(detector), DetectorUnavailable))
+            for _ in range(4):  # as many as there are slots
+                ask(detector, Block())
+            until(lambda: isinstance(ask(detector, Block()).exception(WAIT_S), DetectorUnavailable))
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        detector.close()
+        close(detector)
 
 
 def test_a_server_that_refuses_shared_memory_gets_pictures_in_requests(
     toy_repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TritonServer(toy_repository, log_path=tmp_path / "log", shared_memory=False) as server:
-        detector = make(server.grpc_url, camera="refused")
+        detector = make(server.grpc_url, owner="refused")
         detector.connect()
         detector.connect()
         assert detector.transport is Transport.GRPC
         assert len(detect(detector, Block())) == 1
-        detector.close()
+        close(detector)
         with pytest.raises(DetectorMismatch, match="transport system cannot be used"):
             make(server.grpc_url, transport=Transport.SYSTEM).connect()
     said = [record.getMessage() for record in caplog.records if "is not used" in record.getMessage()]
@@ -209,63 +225,42 @@ def test_too_little_shared_memory_is_said_with_the_number(
     assert len(detect(detector, Block())) == 1
 
 
-def test_a_crashed_predecessors_region_is_unregistered_and_a_neighbours_is_not(
-    connected: Connect,
-) -> None:
-    first, neighbour = connected("crashed"), connected("neighbour")
-    assert first._segment is not None
-    region = first._segment.name
-    first._segment.close()  # as the kernel does when a process is killed; the server still knows the region
-    first._segment = None
-    successor = make(first.options.url, "crashed")
-    successor._generation = 7  # another process would have another number in the region's name
-    successor.connect()
-    regions = successor._call("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest()).regions
-    assert region not in regions
-    assert any(name.startswith(segment_prefix("neighbour")) for name in regions)
+def test_a_crashed_workers_region_is_unregistered_and_a_neighbours_is_not(connected: Connect) -> None:
+    crashed, neighbour = connected("crashed"), connected("neighbour")
+    region = segment(crashed).name
+    assert region in regions(neighbour)
+    segment(crashed).close()  # as the kernel does when a process is killed; the server still knows the region
+    segment(crashed).registered = False
+    crashed._ring = None
+    other = connected("another")
+    assert region not in regions(other)
+    assert segment(neighbour).name in regions(other)
     assert len(detect(neighbour, Block())) == 1
-    successor.close()
 
 
 def test_closing_unregisters_only_our_own_region(connected: Connect) -> None:
     ours, other = connected("ours"), connected("other")
-    ours.close()
-    regions = other._call("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest()).regions
-    assert [name for name in regions if name.startswith(segment_prefix("ours"))] == []
+    close(ours)
+    names = regions(other)
+    assert [name for name in names if name.startswith(segment_prefix("ours"))] == []
     assert len(detect(other, Block())) == 1
 
 
 def test_a_region_the_server_has_lost_means_connecting_anew(connected: Connect) -> None:
     detector = connected("lost")
-    assert isinstance(detector._segment, SystemSegment)
-    detector._call(
-        "SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name=detector._segment.name)
-    )
+    segment(detector).unregister(detector._connection.call)
     with pytest.raises(DetectorUnavailable, match="shared memory region"):
         detect(detector, Block())
+    with pytest.raises(DetectorUnavailable):
+        detect(detector, Block())
     detector.connect()
-    assert len(detect(detector, Block())) == 1
-
-
-def test_a_picture_that_cannot_be_written_gives_its_slot_back(
-    connected: Connect,
-) -> None:
-    class Broken(GreyPicture):
-        def write_i420(self, out: U8) -> None:
-            raise ValueError("broken")
-
-    detector = connected(in_flight=1)
-    for _ in range(5):
-        with pytest.raises(ValueError, match="broken"):
-            detector.submit(frame(0, 0.0, Broken()))
     assert len(detect(detector, Block())) == 1
 
 
 def test_any_size_of_picture_is_sent_scaled_to_fit(connected: Connect) -> None:
     detector = connected()
     for size in ((64, 36), (4096, 2160), (1080, 1920), (2, 2), (333, 111)):
-        picture = GreyPicture(*size)
-        assert len(detector.submit(frame(0, 0.0, picture)).result(WAIT_S)) == 0
+        assert len(detect(detector, GreyPicture(*size))) == 0
 
 
 def test_a_missing_model_is_named(toy_triton: TritonServer) -> None:
@@ -273,11 +268,11 @@ def test_a_missing_model_is_named(toy_triton: TritonServer) -> None:
         make(toy_triton.grpc_url, model="no-such-model").connect()
 
 
-def test_two_threads_of_answers_do_not_mix_cameras(connected: Connect) -> None:
+def test_answers_of_several_connections_do_not_mix(connected: Connect) -> None:
     wrong: list[float] = []
 
-    def watch(camera: str, left: int) -> None:
-        detector = connected(camera)
+    def watch(owner: str, left: int) -> None:
+        detector = connected(owner)
         for _ in range(50):
             found = float(detect(detector, Block(left)).xyxy[0, 0]) * 320
             if abs(found - left) > 1:
@@ -302,7 +297,7 @@ def test_two_threads_of_answers_do_not_mix_cameras(connected: Connect) -> None:
     ],
 )
 def test_refusals_are_told_apart(details: str, kind: type[DetectorError]) -> None:
-    assert type(classify(details)) is kind
+    assert type(error_of(details)) is kind
 
 
 @pytest.mark.parametrize("missing", ["class_names", "network_width", "model_version"])
@@ -332,4 +327,6 @@ def test_an_answer_of_another_shape_is_refused() -> None:
         response.outputs.add(name=name)
         response.raw_output_contents.append(array.tobytes())
     with pytest.raises(ValueError, match="xyxy"):
-        parse_response(response)
+        list(parse_response(response, [(0, 0, 320, 192)], (192, 320), None))
+    with pytest.raises(ValueError, match="2 pictures were sent, 1 answered"):
+        list(parse_response(response, [(0, 0, 320, 192)] * 2, (192, 320), None))

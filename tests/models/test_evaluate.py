@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import evaluate
-from sightline.config.loader import Transport
+from sightline.config import Transport
 from sightline.entities import Detections
 
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))

@@ -24,13 +24,14 @@ import versions
 from control import Control, ControlError
 from gpu import build_engines
 from operations import Refused, Versions
-from sightline.analysis.chain import CameraAnalysis
-from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.base.letterbox import planes_in, split_i420
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
-from sightline.config.loader import TritonOptions
-from sightline.entities import STAGES
-from sightline.inference.client import TritonDetector
+from sightline.config import TritonOptions
+from sightline.entities import STAGES, Box
+from sightline.inference.client import TritonConnection
 from sightline.inference.segments import segment_prefix
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
@@ -453,9 +454,11 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     with Control(server.grpc_url) as control:
         if control.ready("detector") != [2]:
             Versions(folder, control).switch(2)
-    pipeline = Pipeline(Mailbox(), CameraAnalysis(AnalysisOptions("door")), StageTimes(STAGES))
-    detector = TritonDetector(TritonOptions(url=server.grpc_url), "door", StageTimes(STAGES))
-    pipeline.analysis.use_model(detector.connect())
+    counter = WindowCounter("door", 60)
+    pipeline = Pipeline(Mailbox(), Tracker(TrackerOptions()), counter, StageTimes(STAGES))
+    connection = TritonConnection(TritonOptions(url=server.grpc_url), "door")
+    detector = connection.model()
+    pipeline.use_model(detector.connect())
     picture = ScenePicture()
     seen: list[str] = []
 
@@ -474,10 +477,9 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
                 index += 1
             pipeline.step(detector, 1.0)
             time.sleep(0.01)  # the server needs a core for what it loads
-            model = pipeline.analysis.model
-            assert model is not None
-            if not seen or seen[-1] != model.version:
-                seen.append(model.version)
+            assert pipeline.model is not None
+            if not seen or seen[-1] != pipeline.model.version:
+                seen.append(pipeline.model.version)
         switching.result()
     until(lambda: pipeline.step(detector, 0.1) or pipeline.frames + pipeline.dropped == index)
     names = {version: model_repository.read_manifest(folder, version) for version in (2, small, 1)}
@@ -486,10 +488,9 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     assert (detector.info.network_height, detector.info.network_width) == SIZE
     pipeline.step(detector, 0.0)
     assert len(segments()) == 1, "slots of earlier versions are given back"
-    counts, sources = pipeline.analysis.rows()
-    assert sources[-1].model_version == seen[-1]
-    assert sum(row.count for row in counts) <= 2
-    detector.close()
+    assert counter.rows()[1][-1].model_version == seen[-1]
+    assert sum(row.count for row in counter.rows()[0]) <= 2
+    connection.close()
     assert segments() == []
 
 
@@ -502,9 +503,12 @@ class ScenePicture:
     def __init__(self) -> None:
         self._frame = av.VideoFrame.from_ndarray(scene()[0], "yuv420p")
 
-    def write_i420(self, out: np.ndarray) -> None:
-        height, width = out.shape[0] * 2 // 3, out.shape[1]
-        out[:] = self._frame.reformat(width=width, height=height).to_ndarray()
+    def write_i420(self, out: np.ndarray, box: Box | None = None) -> None:
+        planes = planes_in(out, box)
+        height, width = planes[0].shape
+        scaled = self._frame.reformat(width=width, height=height).to_ndarray()
+        for part, plane in zip(planes, split_i420(scaled), strict=True):
+            part[:] = plane
 
 
 @pytest.mark.triton
@@ -520,7 +524,10 @@ def test_status_and_rows_name_the_version_and_a_switch_doubles_no_count(
         if control.ready("detector") != [1]:
             operations.switch(1)
         operations.switch(1, "yards")
-        cameras = {"door": {"url": rtsp.url("door")}, "yard": {"url": rtsp.url("yard"), "model": "yards"}}
+        cameras = {
+            "door": {"url": rtsp.url("door")},
+            "yard": {"url": rtsp.url("yard"), "detect": {"model": "yards"}},
+        }
         with System(tmp_path, cameras, triton_url=server.grpc_url) as system:
             for name in cameras:
                 system.until_state(name, "online")

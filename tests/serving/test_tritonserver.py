@@ -369,20 +369,20 @@ def test_the_servers_own_libraries_come_before_those_of_the_machine(monkeypatch)
     ],
 )
 def test_another_platform_is_refused_with_a_way_out(what, value, words, monkeypatch):
-    monkeypatch.setattr(install.platform, what, lambda: value)
+    monkeypatch.setattr(install_module.platform, what, lambda: value)
     with pytest.raises(ServerError, match=words) as caught:
-        install.check_platform()
+        install_module.check_platform()
     assert "config.yml" in str(caught.value)
 
 
 def test_a_python_without_a_stub_is_refused(monkeypatch):
-    monkeypatch.setattr(install.sys, "version_info", (3, 14, 0))
+    monkeypatch.setattr(install_module.sys, "version_info", (3, 14, 0))
     with pytest.raises(ServerError, match=r"not work with Python 3\.14: use a Python of 3\.11 to 3\.12"):
-        install.check_platform()
+        install_module.check_platform()
 
 
 def test_the_lock_keeps_the_numpy_that_the_stubs_are_built_for():
-    lock = files("sightline").joinpath("data", "triton.txt").read_text()
+    lock = files("sightline.serving").joinpath("data", "triton.txt").read_text()
     assert "\nnumpy==1." in f"\n{lock}"  # with numpy 2 some tensors leave a model with no bytes
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightline.config import parse_config
 from sightline.config.canary_options import SOURCE, CanaryOptions
-from sightline.config.loader import parse_config
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.canary import Canary
 from sightline.simulation.selftest.evidence import ClaimedEvent
@@ -45,14 +45,18 @@ def test_a_pass_has_its_own_events_and_its_own_beginning() -> None:
 
 
 def test_its_camera_stands_among_the_others_with_a_name_that_nobody_else_may_have(tmp_path: Path) -> None:
-    raw = {"cameras": {"door": {"url": "rtsp://10.0.0.1/x"}}, "fps": 3, "classes": ["person"]}
+    raw = {
+        "cameras": {"door": {"url": "rtsp://10.0.0.1/x"}},
+        "stream": {"fps": 3},
+        "count": {"classes": ["person"]},
+    }
     config = parse_config(raw)
     assert not config.options.canary.enabled
     both = Canary(CanaryOptions(enabled=True, folder=tmp_path), "sqlite:///x.db").join(config)
     assert set(both.cameras) == {"door", SOURCE}
     camera = both.cameras[SOURCE]
-    assert (camera.fps, camera.classes, camera.time_code) == (None, None, True)
-    assert camera.lines
+    assert (camera.stream.fps, camera.count.classes, camera.track_log.time_code) == (None, None, True)
+    assert camera.rules.lines
     assert both.cameras["door"] == config.cameras["door"]
     (problem,) = parse_config({"cameras": {SOURCE: {"url": "rtsp://10.0.0.1/x"}}}).problems
     assert "canary's name" in str(problem)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightline.config import zones
+from sightline.errors import ServerError
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.placing import anchor, camera_places, cut
@@ -19,10 +21,11 @@ from sightline.simulation.selftest.detection_score import precision
 from sightline.simulation.selftest.event_matching import match
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import Count, judge
-from sightline.simulation.selftest.ground_truth import Happening, Known, Look
+from sightline.simulation.selftest.ground_truth import GroundTruth, Happening, TruthSample
 from sightline.simulation.selftest.identity import identity
 from sightline.simulation.selftest.score_table import FIGURES, failures, table, thresholds
 from sightline.simulation.selftest.selftest_options import add_options
+from sightline.simulation.selftest.selftest_run import run_selftest
 from sightline.simulation.selftest.truth_samples import moments, pairs
 
 START = 1_700_000_000.0
@@ -71,15 +74,15 @@ def test_a_count_is_right_between_what_must_and_what_may_be_counted(counted: int
     assert Count(counted, must=3, may=5).error == error
 
 
-def moving(length_s: float = 30.0) -> Known:
+def moving(length_s: float = 30.0) -> GroundTruth:
     """One car that drives down the picture, and a person who is hidden all the time."""
     looks = []
-    for i in range(round(length_s * ground_truth.LOOKS_FPS)):
-        time_s = i / ground_truth.LOOKS_FPS
+    for i in range(round(length_s * ground_truth.SAMPLES_FPS)):
+        time_s = i / ground_truth.SAMPLES_FPS
         y = 0.1 + 0.6 * time_s / length_s
         boxes = np.array([[0.4, y, 0.5, y + 0.2], [0.7, 0.5, 0.75, 0.7]], np.float32)
         looks.append(
-            Look(
+            TruthSample(
                 time_s,
                 np.array([1, 2]),
                 np.array([CLASSES.index("car"), CLASSES.index("person")]),
@@ -91,13 +94,13 @@ def moving(length_s: float = 30.0) -> Known:
             )
         )
     happenings = (Happening(15.0, "outbound", "backward", "car", 1),)
-    return Known(SceneSpec(), length_s, happenings, tuple(looks))
+    return GroundTruth(SceneSpec(), length_s, happenings, tuple(looks))
 
 
-def evidence(truth: Known, *, shift: float = 0.0, late_s: float = 0.3) -> Evidence:
+def evidence(truth: GroundTruth, *, shift: float = 0.0, late_s: float = 0.3) -> Evidence:
     """A pipeline that finds the car in every look, ``shift`` beside its place, and its crossing."""
     frames = []
-    for look in truth.looks:
+    for look in truth.samples:
         box = look.full_xyxy[:1] + np.float32(shift)
         capture = START + look.time_s
         frames.append(
@@ -108,7 +111,7 @@ def evidence(truth: Known, *, shift: float = 0.0, late_s: float = 0.3) -> Eviden
             )
         )  # fmt: skip
     event = ClaimedEvent("crossing", "outbound", "backward", "car", 9, START + 15.0 + late_s, START + 16.0)
-    return Evidence(tuple(frames), (event,), {"car": 1}, truth.length_s, 0, START, ground_truth.LOOKS_FPS)
+    return Evidence(tuple(frames), (event,), {"car": 1}, truth.length_s, 0, START, ground_truth.SAMPLES_FPS)
 
 
 def test_a_perfect_pipeline_has_a_perfect_scoreboard() -> None:
@@ -153,14 +156,46 @@ def test_the_table_has_a_line_for_every_figure() -> None:
 def test_no_evidence_is_no_success() -> None:
     truth = moving()
     nothing = replace(evidence(truth), frames=(), events=(), counts={}, watched_s=0.0)
-    board = judge([("gate", truth, nothing)])
-    assert {"crossing_recall", "frames_lost", "coverage"} <= set(failures(board, thresholds()))
+    scoreboard = judge([("gate", truth, nothing)])
+    unjudged = {"crossing_precision", "idf1", "hota", "map50", "row_p50_s", "row_p99_s"}
+    assert unjudged <= set(scoreboard.unjudged)
+    assert unjudged | {"crossing_recall", "frames_lost", "coverage"} <= set(
+        failures(scoreboard, thresholds())
+    )
+    assert "could not be judged" in table(scoreboard, thresholds())
+
+
+def test_a_figure_without_anything_to_judge_does_not_fail() -> None:
+    truth = replace(moving(), happenings=())
+    scoreboard = judge([("gate", truth, replace(evidence(truth), events=()))])
+    assert scoreboard.figures["crossing_recall"] is None
+    assert failures(scoreboard, thresholds()) == []
+
+
+def test_identity_that_nothing_can_measure_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.simulation.selftest.identity.find_spec", lambda name: None)
+    truth = moving()
+    scoreboard = judge([("gate", truth, evidence(truth))])
+    assert failures(scoreboard, thresholds()) == ["idf1", "hota"]
+    assert failures(scoreboard, thresholds(["idf1=", "hota="])) == []
+
+
+def test_the_self_test_does_not_start_without_trackeval(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sightline.simulation.selftest.identity.find_spec", lambda name: None)
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    arguments = parser.parse_args(["--folder", str(tmp_path / "selftest")])
+    with pytest.raises(ServerError, match=r"TrackEval: pip install .*, or give --require"):
+        run_selftest(arguments)
+    assert not (tmp_path / "selftest").exists()
 
 
 def test_a_box_on_somebody_hidden_is_not_held_against_the_tracker() -> None:
     truth = moving()
     base = evidence(truth)
-    hidden = truth.looks[0].full_xyxy[1:]
+    hidden = truth.samples[0].full_xyxy[1:]
     both = tuple(
         replace(f, ids=np.array([9, 8]), track_xyxy=np.concatenate([f.track_xyxy, hidden]),
                 confirmed=np.array([True, True]), track_class_ids=np.array([0, 0]),
@@ -168,10 +203,10 @@ def test_a_box_on_somebody_hidden_is_not_held_against_the_tracker() -> None:
                 class_ids=np.zeros(2, np.int32))
         for f in base.frames
     )  # fmt: skip
-    kept = identity([moments(truth.looks, both)])
+    kept = identity([moments(truth.samples, both)])
     assert kept is not None
     assert kept.idf1 == 1.0
-    found = precision([pairs(truth.looks, both)])
+    found = precision([pairs(truth.samples, both)])
     assert found is not None
     assert found.map50 == 1.0
 
@@ -190,7 +225,7 @@ def test_average_precision_is_that_of_coco(tmp_path: Path) -> None:
         scores = random.uniform(0.1, 1, len(moved))
         moved = moved.astype(np.float32)
         nobody = np.zeros(count, bool)
-        looks.append(Look(i / 5, np.arange(count), kinds, boxes, boxes, nobody, corner, corner))
+        looks.append(TruthSample(i / 5, np.arange(count), kinds, boxes, boxes, nobody, corner, corner))
         frames.append(
             TrackedFrame(i, i, i, i / 5, None, CLASSES, moved, scores.astype(np.float32),
                          classes.astype(np.int32), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, int),
@@ -231,7 +266,7 @@ def test_truth_is_the_same_for_one_seed_and_survives_its_file(tmp_path: Path) ->
     ground_truth.save(first, tmp_path / "truth.npz")
     back = ground_truth.load(tmp_path / "truth.npz")
     assert (back.spec, back.length_s, back.happenings) == (spec, 8.0, first.happenings)
-    for one, other in zip(back.looks, second.looks, strict=True):
+    for one, other in zip(back.samples, second.samples, strict=True):
         assert np.array_equal(one.full_xyxy, other.full_xyxy)
         assert np.array_equal(one.ignored, other.ignored)
     other_seed = ground_truth.work_out(replace(spec, seed=6), 8.0)
@@ -241,8 +276,6 @@ def test_truth_is_the_same_for_one_seed_and_survives_its_file(tmp_path: Path) ->
 @pytest.mark.parametrize("scene", ["street", "factory", "shop"])
 @pytest.mark.parametrize("camera", [0, 1, 2])
 def test_places_of_every_camera_can_be_configured(scene: str, camera: int) -> None:
-    from sightline.config.loader import zones
-
     for seed in range(4):
         found = camera_places(SceneSpec(scene, seed, camera=camera))
         for name, value in found["lines"].items():
@@ -269,7 +302,7 @@ def test_a_polygon_is_cut_where_it_leaves_the_picture_far_behind() -> None:
 
 
 def test_a_wrong_threshold_is_named() -> None:
-    with pytest.raises(ValueError, match="'speed' is no figure"):
+    with pytest.raises(ValueError, match="'speed' is not a figure"):
         thresholds(["speed=1"])
     parser = argparse.ArgumentParser()
     add_options(parser)

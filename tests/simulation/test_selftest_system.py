@@ -12,8 +12,8 @@ from sightline.simulation.demo import ROOT
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.runner import Setting, gather
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Part
+from sightline.simulation.selftest.runner import RunSettings, gather
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, SimulatedCamera
 from support.waiting import until
 
 pytestmark = [
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.rtsp,
     pytest.mark.skipif(not (ROOT / "models/sightline.onnx").is_file(), reason="no bundled detector"),
 ]
-PART = Part(SceneSpec("street", 1, camera=BEST_CAMERA["street"]), 5.0, 20.0)
+PART = SimulatedCamera(SceneSpec("street", 1, camera=BEST_CAMERA["street"]), 5.0, 20.0)
 # Able to fail, not to be flaky where a busy machine drops frames: the real table is docs/scoreboard.md.
 REQUIRED = {"crossing_recall": 0.5, "crossing_precision": 0.5, "crossing_any_class_recall": 0.6,
             "crossing_any_class_precision": 0.6, "count_error": 0.6, "zone_recall": "", "zone_precision": "",
@@ -42,7 +42,7 @@ def test_the_scoreboard_passes_and_collapses_against_another_scenes_truth(tmp_pa
     assert board["failed"] == []
     # The same evidence, judged by what another scene's truth says: had the pipeline any other way to know
     # than the pictures, this would not fall.
-    setting = Setting(tmp_path / "run", "", tmp_path / "videos")
+    setting = RunSettings(tmp_path / "run", "", tmp_path / "videos")
     own = ground_truth.load(PART.truth(tmp_path / "videos"))
     other = ground_truth.work_out(SceneSpec("street", 2, camera=PART.spec.camera), PART.length_s)
     evidence = gather(PART, setting)

@@ -9,14 +9,14 @@ from typing import Any
 import av
 import numpy as np
 
-from sightline.config.loader import Camera, parse_config
+from sightline.config import Camera, parse_config
 
 WIDTH, HEIGHT = 320, 240
 
 
 def camera(url: str | Path, **options: Any) -> Camera:
-    """A camera as a config gives it; files and http allowed."""
-    raw = {"allow": {"files": True, "http": True}, "cameras": {"cam": {"url": str(url), **options}}}
+    """A camera as a config gives it; ``options`` are those of its stream; files and http allowed."""
+    raw = {"allow": {"files": True, "http": True}, "cameras": {"cam": {"url": str(url), "stream": options}}}
     loaded = parse_config(raw)
     assert not loaded.problems, loaded.problems
     return loaded.cameras["cam"]

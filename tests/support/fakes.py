@@ -6,7 +6,9 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from sightline.entities import U8, ClockSource, Detections, Frame
+from sightline.base.letterbox import planes_in
+from sightline.base.stats import StageTimes
+from sightline.entities import U8, Box, ClockSource, Detections, Frame
 
 
 class GreyPicture:
@@ -16,8 +18,9 @@ class GreyPicture:
         self.width, self.height, self.level = width, height, level
         self.scale_s = 0.0
 
-    def write_i420(self, out: U8) -> None:
-        out[:] = self.level
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
+        for part in planes_in(out, box):
+            part[:] = self.level
 
 
 class FakeDetector:
@@ -32,13 +35,14 @@ class FakeDetector:
         self._held: deque[tuple[Frame, Future[Detections]]] = deque()
         self.frames: list[Frame] = []
 
-    def submit(self, frame: Frame) -> Future[Detections]:
-        future: Future[Detections] = Future()
-        self.frames.append(frame)
-        self._held.append((frame, future))
+    def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes] = ()) -> list[Future[Detections]]:
+        futures: list[Future[Detections]] = [Future() for _ in frames]
+        self.frames += frames
+        self._held += zip(frames, futures, strict=True)
         if not self._hold:
-            self.release()
-        return future
+            for _ in frames:
+                self.release()
+        return futures
 
     def release(self, which: int = 0) -> None:
         frame, future = self._held[which]

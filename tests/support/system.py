@@ -42,8 +42,10 @@ class System:
         self._arguments = arguments
         self._base = f"http://127.0.0.1:{(port := free_port())}"
         self.options: dict[str, Any] = {
-            "window_s": DAY_S,
-            "blind_s": 120,  # a busy machine may take longer than the default to start a worker again
+            "count": {"window_s": DAY_S},
+            "track": {
+                "max_gap_s": 120
+            },  # a busy machine may take longer than the default to start a worker again
             "triton": {"url": triton_url},
             "database": {"url": self.database_url, "spool_path": str(folder / "spool.db")},
             "http": {"port": port},

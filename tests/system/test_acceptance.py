@@ -11,7 +11,7 @@ from conftest import Postgres
 from sightline.serving.server import TritonServer
 from sightline.simulation.recoded import copy_at_fps
 from sightline.simulation.rtsp_server import RtspServer
-from support.system import System, leftovers
+from support.system import DAY_S, System, leftovers
 from support.waiting import until
 
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -52,7 +52,11 @@ def test_six_persons_are_six_at_10_and_at_5_frames_a_second(
                 folder = tmp_path / kind
                 folder.mkdir()
                 systems[kind] = System(
-                    folder, cameras, triton_url=triton.grpc_url, database_url=url, classes=["person"]
+                    folder,
+                    cameras,
+                    triton_url=triton.grpc_url,
+                    database_url=url,
+                    count={"window_s": DAY_S, "classes": ["person"]},
                 )
                 systems[kind].start()
             for name in streams:

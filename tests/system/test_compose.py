@@ -19,7 +19,7 @@ import export
 import verify
 from gpu import build_engines
 from sightline.cli import build_parser
-from sightline.config.loader import load_config
+from sightline.config import load_config
 from support.networks import raw_network
 
 ROOT = Path(__file__).resolve().parents[2]

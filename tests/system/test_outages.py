@@ -53,8 +53,8 @@ def test_counting_resumes_after_everything_has_failed_once(
     outages: dict[str, tuple[float, float]] = {}
 
     here = {"here": {"points": [[0, 0.5], [0.3, 0.5], [0.3, 1], [0, 1]]}}
-    cameras = {"door": {"url": rtsp.url("door"), "stall_timeout_s": 4, "zones": here}}
-    system = System(tmp_path, cameras, triton_url=triton.grpc_url, window_s=WINDOW_S)
+    cameras = {"door": {"url": rtsp.url("door"), "stream": {"stall_timeout_s": 4}, "rules": {"zones": here}}}
+    system = System(tmp_path, cameras, triton_url=triton.grpc_url, count={"window_s": WINDOW_S})
     with system:
         settle(system)
         began = time.time()

@@ -56,7 +56,7 @@ def test_counts_over_rtsp_are_exact(
         RtspServer({"six": clip}, loop=False) as server,
         System(
             tmp_path,
-            {"six": {"url": server.url("six"), "lines": GATE}},
+            {"six": {"url": server.url("six"), "rules": {"lines": GATE}}},
             triton_url=toy_triton.grpc_url,
             database_url=database_url,
         ) as system,
@@ -83,7 +83,7 @@ def check_crossings(events: list[dict[str, Any]]) -> None:
 
 
 def test_a_recorded_file_loses_no_frame(tmp_path: Path, toy_triton: TritonServer, clip: Path) -> None:
-    cameras = {"six": {"url": str(clip)}, "half": {"url": str(clip), "fps": 5}}
+    cameras = {"six": {"url": str(clip)}, "half": {"url": str(clip), "stream": {"fps": 5}}}
     everywhere = {"room": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}
     system = System(
         tmp_path,
@@ -91,8 +91,7 @@ def test_a_recorded_file_loses_no_frame(tmp_path: Path, toy_triton: TritonServer
         triton_url=toy_triton.grpc_url,
         arguments=("--until-end",),
         allow={"files": True},
-        lines=GATE,
-        zones=everywhere,
+        rules={"lines": GATE, "zones": everywhere},
     )
     with system:
         assert system.wait(60) == 0, system.log()
@@ -116,7 +115,10 @@ def test_triton_is_awaited_and_its_restart_is_survived(
     server.start()
     server.stop()  # its ports are known now
     with System(
-        tmp_path, {"door": {"url": standing.url("standing")}}, triton_url=server.grpc_url, lost_s=2
+        tmp_path,
+        {"door": {"url": standing.url("standing")}},
+        triton_url=server.grpc_url,
+        track={"max_lost_s": 2, "max_gap_s": 120},
     ) as system:
         system.until_state("door", "no_detector")
         code, body = system.get("/readyz")
@@ -144,7 +146,7 @@ def test_killed_workers_come_back_and_nothing_is_counted_twice(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     cameras = {"door": {"url": standing.url("standing")}, "other": {"url": standing.url("other")}}
-    with System(tmp_path, cameras, triton_url=toy_triton.grpc_url, zones=HERE) as system:
+    with System(tmp_path, cameras, triton_url=toy_triton.grpc_url, rules={"zones": HERE}) as system:
         system.until_state("door", "online")
         system.until_state("other", "online")
         for _ in range(3):
@@ -169,7 +171,10 @@ def test_a_killed_supervisor_takes_its_workers_along_and_the_next_one_goes_on(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     with System(
-        tmp_path, {"door": {"url": standing.url("standing")}}, triton_url=toy_triton.grpc_url, zones=HERE
+        tmp_path,
+        {"door": {"url": standing.url("standing")}},
+        triton_url=toy_triton.grpc_url,
+        rules={"zones": HERE},
     ) as system:
         system.until_state("door", "online")
         until(lambda: system.counts("door") == {"person": 1})
@@ -204,14 +209,14 @@ def test_a_reload_touches_only_the_cameras_that_changed(
         assert first.is_running()
         assert system.camera("bad")["state"] == "misconfigured"
         assert "'bad'" in system.camera("bad")["message"]
-        system.write_config({"door": door, "new": {**other, "fps": 5}})
+        system.write_config({"door": door, "new": {**other, "stream": {"fps": 5}}})
         system.reload()
         until(lambda: 4 < system.camera("new").get("fps", 0) < 6)
         assert first.is_running()
         (tmp_path / "config.yml").write_text("cameras: [")
         system.reload()
         until(lambda: "nothing was changed" in system.log())
-        system.write_config({"new": {**other, "fps": 5}})
+        system.write_config({"new": {**other, "stream": {"fps": 5}}})
         system.reload()
         until(lambda: not first.is_running())
         until(lambda: {row["source"]: row["state"] for row in system.rows("cameras")}["door"] == "stopped")
@@ -237,7 +242,9 @@ def test_the_profile_stands_in_metrics_and_in_the_database(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     with System(
-        tmp_path, {"door": {"url": standing.url("standing"), "fps": 5}}, triton_url=toy_triton.grpc_url
+        tmp_path,
+        {"door": {"url": standing.url("standing"), "stream": {"fps": 5}}},
+        triton_url=toy_triton.grpc_url,
     ) as system:
         system.until_state("door", "online")
         until(lambda: "triton_compute" in system.camera("door").get("stages_ms", {}))

@@ -1,12 +1,14 @@
 """CUDA shared memory and scaling with a real GPU: what the tests beside only have stand-ins for."""
 
 import multiprocessing
+import os
 
 import numpy as np
 import pytest
 
 from sightline.base.cuda import Cuda, has_gpu
-from sightline.inference.segments import CudaSegment, write_picture
+from sightline.base.letterbox import split_i420
+from sightline.inference.segments import CudaSegment
 from sightline.video.device_picture import CupyArrays, DeviceScaler
 
 ROWS, WIDTH, SLOTS = 36, 32, 3
@@ -23,7 +25,7 @@ class Noise:
     def __init__(self, seed):
         self.pixels = np.random.default_rng(seed).integers(0, 256, (ROWS, WIDTH), np.uint8)
 
-    def write_i420(self, out):
+    def write_i420(self, out, box=None):
         out[:] = self.pixels
 
 
@@ -43,14 +45,17 @@ def read_elsewhere(handle, places, sender):
 
 
 def test_another_process_reads_what_was_written_into_a_slot():
-    segment = CudaSegment("name", SLOTS, ROWS * WIDTH)
+    segment = CudaSegment(f"sightline-test-{os.getpid()}", SLOTS, (ROWS, WIDTH))
+    calls = []
+    segment.register(lambda _, request: calls.append(request))
     pictures = [Noise(slot) for slot in range(SLOTS)]
     for slot, picture in enumerate(pictures):
-        write_picture(segment, slot, ROWS, WIDTH, picture)
+        picture.write_i420(segment.view(slot))
+        segment.flush(slot)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    places = [slot * segment.slot_bytes for slot in range(SLOTS)]
-    reader = context.Process(target=read_elsewhere, args=(segment.raw_handle, places, sender))
+    places = [slot * ROWS * WIDTH for slot in range(SLOTS)]
+    reader = context.Process(target=read_elsewhere, args=(calls[0].raw_handle, places, sender))
     reader.start()
     sender.close()
     found = [receiver.recv() for _ in places]
@@ -66,11 +71,11 @@ def test_the_gpu_scales_as_the_arithmetic_says():
     chroma = rng.integers(0, 256, (54, 96, 2), np.uint8)
     rows, width = 54, 64
     arrays = CupyArrays()
-    on_gpu = arrays.module.empty(rows * width, np.uint8)
+    on_gpu = arrays.module.empty((rows, width), np.uint8)
     planes = tuple(map(arrays.module.asarray, (luma, chroma)))
-    DeviceScaler(arrays).write(planes, on_gpu, rows, width, full_range=False)
-    on_host = np.empty(rows * width, np.uint8)
-    DeviceScaler(OnHost()).write((luma, chroma), on_host, rows, width, full_range=False)
+    DeviceScaler(arrays).write(planes, split_i420(on_gpu), full_range=False)
+    on_host = np.empty((rows, width), np.uint8)
+    DeviceScaler(OnHost()).write((luma, chroma), split_i420(on_host), full_range=False)
     assert np.abs(arrays.to_host(on_gpu).astype(int) - on_host).max() <= 1
 
 

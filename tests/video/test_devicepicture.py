@@ -14,9 +14,10 @@ from av.codec.hwaccel import hwdevices_available
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from sightline.base.cuda import has_gpu
-from sightline.config.loader import parse_config
+from sightline.base.letterbox import fill_border
+from sightline.config import parse_config
 from sightline.errors import SharedMemoryError
-from sightline.inference.segments import CudaSegment, write_picture
+from sightline.inference.segments import CudaSegment
 from sightline.video.decoders import Decoders
 from sightline.video.device_picture import (
     CudaPicture,
@@ -109,26 +110,33 @@ def test_every_target_pixel_is_an_average(source, target):
     assert weights.min() >= 0
 
 
-def test_a_picture_on_the_gpu_is_scaled_into_its_slot_without_the_host():
+def test_a_picture_on_the_gpu_is_scaled_into_its_slot_without_the_host(tmp_path, monkeypatch):
     runtime, arrays = FakeCuda(), NumpyArrays()
-    segment = CudaSegment("name", 3, 108 * 128, runtime=runtime)
+    monkeypatch.setattr("sightline.base.cuda._import_runtime", lambda: runtime)
+    segment = CudaSegment("name", 3, (144, 128), folder=tmp_path)
     picture = CudaPicture(nv12(144, 256), VideoReformatter(), DeviceScaler(arrays))
-    write_picture(segment, 1, 108, 128, picture)
+    box = (0, 12, 128, 72)
+    picture.write_device(segment.address(1), 144, 128, 0, box, border=True)
     assert runtime.copies == []
     assert arrays.waits == 1
     assert picture.scale_s > 0
-    wanted = np.zeros((108, 128), np.uint8)
-    picture.write_i420(wanted)
-    slots = [ctypes.string_at(segment.address(slot), 108 * 128) for slot in range(3)]
+    wanted = np.zeros((144, 128), np.uint8)
+    fill_border(wanted, box)
+    picture.write_i420(wanted, box)
+    slots = [ctypes.string_at(segment.address(slot), 144 * 128) for slot in range(3)]
     assert slots[1] == wanted.tobytes()
+    assert wanted[0, 0] == 114
     assert not any(slots[0] + slots[2])
+    segment.close()
 
 
 # --- which decoder ------------------------------------------------------------------------------------
 
 
 def camera(decoder):
-    found = parse_config({"cameras": {"gate": {"url": "rtsp://host/a", "hardware_decoder": decoder}}})
+    found = parse_config(
+        {"cameras": {"gate": {"url": "rtsp://host/a", "stream": {"hardware_decoder": decoder}}}}
+    )
     return found.cameras["gate"]
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from sightline.base import machine
 from sightline.base.geometry import fit_size
 from sightline.camera.messages import Report, WorkerSpec
-from sightline.config.loader import parse_config
+from sightline.config import parse_config
 from sightline.serving.runtime import numerics
 from sightline.serving.server import TritonServer, install
 from sightline.store.writer import Writer

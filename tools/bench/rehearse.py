@@ -17,31 +17,30 @@ import pickle
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
-from sightline.analysis.chain import CameraAnalysis, frame_at
-from sightline.analysis.options import analysis_options
-from sightline.config.loader import Camera
-from sightline.entities import Detections, Event, ModelInfo
+from sightline.analysis.rules import Rules
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.config.zones import Line, Zone
+from sightline.entities import Detections, Event
 from sightline.features.track_log import TrackedFrame
 from sightline.serving.runtime.numerics import boxes_from_head, letterbox_i420
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.simulation.scenes.visibility import FrameTruth
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.score_table import table
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Part, prepare
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, SimulatedCamera, prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from training.generate import CLASSES as DETECTOR_CLASSES
@@ -53,15 +52,21 @@ SCORE_FLOOR = 0.1  # as the server's
 Frames = list[tuple[float, Detections]]  # scene time and boxes
 
 
-def play(part: Part, frames: Frames, names: Sequence[str], tuned: Mapping[str, float]) -> Evidence:
-    """The analysis over a scene's boxes: what the whole path would leave behind."""
-    camera: dict[str, Any] = {"name": "scene", "url": "scene", **tuned, **camera_places(part.spec)}
-    analysis, kept = CameraAnalysis(analysis_options(Camera(**camera))), list[TrackedFrame]()
-    analysis.use_model(ModelInfo("", "", tuple(names), 0, 0, "", 0.0))
+def play(part: SimulatedCamera, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Evidence:
+    """Tracker and rules over a scene's boxes: what the whole path would leave behind."""
+    places = camera_places(part.spec)
+    rules = Rules(
+        "scene",
+        {name: Line(**line) for name, line in places["lines"].items()},
+        {name: Zone(**zone) for name, zone in places["zones"].items()},
+    )
+    rules.use_model(names)
+    tracker, events, kept = Tracker(options), list[Event](), list[TrackedFrame]()
     kinds: dict[int, str] = {}  # of tracks that were confirmed some time, as it was last
     for time_s, found in frames:
         now = START + time_s
-        tracks = analysis.observe(frame_at(now), found).tracks
+        tracks = tracker.update(found, now)
+        events += rules.observe(tracks, now)
         times = now, time_s, now, time_s, now
         boxes = found.xyxy, found.scores, found.class_ids
         kept.append(
@@ -83,8 +88,7 @@ def play(part: Part, frames: Frames, names: Sequence[str], tuned: Mapping[str, f
             e.value,
             e.unseen,
         )
-        for e in analysis.take_results()
-        if isinstance(e, Event)
+        for e in events
     ]
     return Evidence(tuple(kept), tuple(claimed), Counter(kinds.values()), part.length_s, 0, START, part.fps)
 
@@ -99,7 +103,7 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     shown[whole] = frame.full_xyxy[whole]
     sides = shown[:, 2:] - shown[:, :2]
     large = (sides.max(axis=1, initial=0) >= 12) & (sides.min(axis=1, initial=99) >= 5)
-    kept = (frame.occlusion <= ground_truth.MOST_HIDDEN) & large
+    kept = (frame.occlusion <= ground_truth.MAX_HIDDEN) & large
     kept &= random.random(len(frame)) < np.where(frame.occlusion < 0.5, 0.97, 0.8)
     xyxy = shown + random.normal(0, 0.02, shown.shape) * np.tile(sides, 2)
     xyxy = np.clip(xyxy / np.array([spec.width, spec.height] * 2), 0, 1)
@@ -108,14 +112,14 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     return Detections(xyxy[kept].astype(np.float32), scores[kept].astype(np.float32), kinds[kept])
 
 
-def true_boxes(part: Part) -> Frames:
+def true_boxes(part: SimulatedCamera) -> Frames:
     """Truth's own boxes, as :func:`boxes_of` has them."""
     random = np.random.default_rng(part.spec.seed)
     frames = truth.frames(part.spec, part.fps, part.length_s)
     return [(frame.time_s, boxes_of(frame, part.spec, random)) for frame in frames]
 
 
-def found_boxes(part: Part, network: Path, video: Path) -> Frames:
+def found_boxes(part: SimulatedCamera, network: Path, video: Path) -> Frames:
     """What a network finds in the video, through the server's numerics."""
     run, found = runner(network), Frames()
     with av.open(str(video)) as source:
@@ -142,11 +146,12 @@ def kept(path: Path, make: Callable[[], Frames]) -> Frames:
 
 
 def report(
-    parts: Sequence[Part], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
+    parts: Sequence[SimulatedCamera], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
-    tuned = TRACKING if arguments.model else {}
+    tuned = TrackerOptions(min_score=DETECT["min_score"], second_box_overlap=DETECT["dedupe_iou"])
+    options = tuned if arguments.model else TrackerOptions()
     cameras = []
     for full, frames in zip(parts, all_boxes, strict=True):
         part = replace(full, fps=full.fps / step)
@@ -154,7 +159,7 @@ def report(
             (
                 part.name,
                 ground_truth.load(part.truth(arguments.folder)),
-                play(part, frames[::step], names, tuned),
+                play(part, frames[::step], names, options),
             )
         )
     board = judge(cameras)
@@ -178,7 +183,7 @@ def main() -> None:
         SceneSpec(arguments.scene, seed, arguments.light, arguments.weather, camera)
         for seed in arguments.seeds
     ]
-    parts = [Part(spec, rate, arguments.length) for spec in specs]
+    parts = [SimulatedCamera(spec, rate, arguments.length) for spec in specs]
     folder.mkdir(parents=True, exist_ok=True)
     prepare(parts, folder, lambda text: print(text, file=sys.stderr), stop=threading.Event())
     all_boxes = []

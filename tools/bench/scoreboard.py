@@ -36,8 +36,8 @@ from sightline.simulation.scenes.spec import (
     WeatherName,
 )
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.selftest_run import rehearse
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, Part, prepare
+from sightline.simulation.selftest.selftest_run import run_and_collect
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 
 SETS = ("rates", "weather", "crowds", "long")
 CROWDS = (2.0, 4.0)  # so many times as many people as usual
@@ -88,14 +88,14 @@ class Cell:
         """Frames a second of all its cameras."""
         return self.fps * len(self.seeds)
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[SimulatedCamera]:
         """Its cameras."""
         camera = BEST_CAMERA[self.scene]
         specs = [
             SceneSpec(self.scene, seed, self.light, self.weather, camera, people=self.people)
             for seed in self.seeds
         ]
-        return [Part(spec, self.fps, self.length_s) for spec in specs]
+        return [SimulatedCamera(spec, self.fps, self.length_s) for spec in specs]
 
 
 def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
@@ -179,7 +179,7 @@ def run_group(
     group: Sequence[Cell], folder: Path, triton_url: str, stop: threading.Event
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Play all cameras of a group together; the scoreboard of each cell."""
-    found = rehearse([part for cell in group for part in cell.parts()], folder, triton_url, None, stop)
+    found = run_and_collect([part for cell in group for part in cell.parts()], folder, triton_url, None, stop)
     for cell in group:
         names = {part.name for part in cell.parts()}
         yield cell, judge([camera for camera in found if camera[0] in names]).record()

@@ -14,6 +14,7 @@ from evaluation import plots, report
 from evaluation.agreement import (
     SAME_EVENT_S,
     BoxAgreement,
+    Site,
     Watcher,
     compare_counts,
     compare_events,
@@ -22,7 +23,6 @@ from evaluation.agreement import (
 )
 from evaluation.bare import WHAT_IS_RUN, BareEngine
 from evaluation.compare import Candidate
-from sightline.analysis.options import AnalysisOptions
 from sightline.base import machine
 from sightline.entities import Detections, Frame
 
@@ -50,9 +50,7 @@ def write(
 ) -> Path:
     """Watch the videos with both candidates and write the report; gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    site = AnalysisOptions("video", window_s=10)
-    if options.config:
-        site = site_of(options.config, options.camera)
+    site = site_of(options.config, options.camera) if options.config else Site()
     engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
     found = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -83,11 +81,7 @@ def write(
 
 
 def watch_both(
-    folder: Path,
-    engines: Sequence[BareEngine],
-    video: Path,
-    site: AnalysisOptions,
-    options: argparse.Namespace,
+    folder: Path, engines: Sequence[BareEngine], video: Path, site: Site, options: argparse.Namespace
 ) -> dict[str, Any]:
     """One video through both, frame by frame."""
     watchers = [Watcher(engine, site) for engine in engines]

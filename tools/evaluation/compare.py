@@ -17,7 +17,7 @@ import network_source
 import qdq
 from evaluation import bare, bootstrap, matching, metrics, served
 from evaluation.cocoset import CocoSet, EvaluationError
-from sightline.config.loader import Transport
+from sightline.config import Transport
 
 PRECISIONS = ("fp32", "fp16", *qdq.PRECISIONS)
 THROUGH = ("engine", "served", "ensemble")

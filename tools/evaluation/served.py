@@ -11,10 +11,8 @@ from pathlib import Path
 
 import export
 from evaluation.cocoset import SCORE_FLOOR, CocoSet, EvaluationError, read_picture, to_rows
-from sightline.base.stats import StageTimes
-from sightline.config.loader import Transport, TritonOptions
-from sightline.entities import STAGES
-from sightline.inference.client import TritonDetector
+from sightline.config import Transport, TritonOptions
+from sightline.inference.client import ServedDetector, TritonConnection
 from sightline.inference.detector import Detector
 from sightline.serving.server import TritonServer
 
@@ -25,7 +23,7 @@ IN_FLIGHT = 2
 @contextlib.contextmanager
 def serve(
     source: Path, shape: tuple[int, int], transport: Transport, *, ensemble: bool
-) -> Iterator[TritonDetector]:
+) -> Iterator[ServedDetector]:
     """A connected client of a real Triton that serves ``source`` alone, from a temporary repository."""
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as folder:
         target = Path(folder) / "model_repository"
@@ -40,17 +38,15 @@ def serve(
 
 
 @contextlib.contextmanager
-def connected(url: str, transport: Transport, model: str = "detector") -> Iterator[TritonDetector]:
+def connected(url: str, transport: Transport, model: str = "detector") -> Iterator[ServedDetector]:
     """A client of the server at ``url``."""
     options = TritonOptions(
         url=url, model=model, transport=transport, deadline_s=DEADLINE_S, in_flight=IN_FLIGHT
     )
-    detector = TritonDetector(options, "evaluate", StageTimes(STAGES))
-    try:
+    with TritonConnection(options, "evaluate") as connection:
+        detector = connection.model()
         detector.connect()
         yield detector
-    finally:
-        detector.close()
 
 
 def use_ensemble(folder: Path) -> None:
@@ -69,7 +65,7 @@ def detect_all(detector: Detector, data: CocoSet, class_names: Sequence[str]) ->
     waiting = []
     for index, image in enumerate(data.images):
         frame = read_picture(data.folder / image["file_name"], index)
-        waiting.append((image, detector.submit(frame)))
+        waiting.append((image, detector.submit([frame])[0]))
         if len(waiting) == IN_FLIGHT:
             done, future = waiting.pop(0)
             yield from to_rows(done, future.result(DEADLINE_S), class_names, data.category_ids)
@@ -83,6 +79,6 @@ def one_by_one_ms(detector: Detector, data: CocoSet, pictures: int = 32) -> list
     for index, image in enumerate(data.images[:pictures]):
         frame = read_picture(data.folder / image["file_name"], index)
         started = time.perf_counter()
-        detector.submit(frame).result(DEADLINE_S)
+        detector.submit([frame])[0].result(DEADLINE_S)
         waited.append((time.perf_counter() - started) * 1000)
     return waited

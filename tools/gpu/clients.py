@@ -16,11 +16,11 @@ import numpy as np
 
 from sightline.base.cuda import Cuda
 from sightline.base.geometry import fit_size
-from sightline.base.stats import StageTimes
-from sightline.config.loader import Camera, Transport, TritonOptions, parse_config
-from sightline.entities import STAGES, U8, ClockSource, Detections, Frame
+from sightline.base.letterbox import fill_border, fit_box, letterbox_i420
+from sightline.config import Camera, Transport, TritonOptions, parse_config
+from sightline.entities import U8, Box, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
-from sightline.inference.client import TritonDetector
+from sightline.inference.client import ServedDetector, TritonConnection
 from sightline.video.decoders import Decoders
 from sightline.video.source import Source
 
@@ -56,7 +56,7 @@ class Load:
 
 
 class ReadyPicture:
-    """A picture that has the served size already."""
+    """A picture that has the network's size already."""
 
     scale_s = 0.0
 
@@ -64,7 +64,7 @@ class ReadyPicture:
         self._pixels = pixels
         self.height, self.width = pixels.shape[0] * 2 // 3, pixels.shape[1]
 
-    def write_i420(self, out: U8) -> None:
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Copy it."""
         out[:] = self._pixels
 
@@ -78,7 +78,9 @@ class ReadyOnGpu(ReadyPicture):
         self._address = cuda.allocate(pixels.nbytes)
         cuda.copy(self._address, pixels.ctypes.data, pixels.nbytes)
 
-    def write_device(self, address: int, rows: int, width: int, device: int) -> None:
+    def write_device(
+        self, address: int, rows: int, width: int, device: int, box: Box, *, border: bool
+    ) -> None:
         """Copy it from device to device."""
         self._cuda.copy(address, self._address, rows * width)
 
@@ -114,7 +116,8 @@ def run_client(load: Load) -> dict[str, Any]:
     options = TritonOptions(
         url=load.url, transport=Transport(load.transport), in_flight=load.in_flight, deadline_s=ANSWER_S
     )
-    detector = TritonDetector(options, f"proof{load.number}", StageTimes(STAGES))
+    connection = TritonConnection(options, f"proof{load.number}")
+    detector = connection.model()
     try:
         info = detector.connect()
         frames = _Frames(load, (info.network_height, info.network_width))
@@ -122,7 +125,7 @@ def run_client(load: Load) -> dict[str, Any]:
     except (DetectorError, SharedMemoryError, SourceError) as error:
         return {"problem": str(error)}
     finally:
-        detector.close()
+        connection.close()
     return {
         "latencies_s": latencies_s,
         "seconds": seconds,
@@ -141,17 +144,15 @@ def answers(load: Load, count: int) -> list[Detections]:
     options = TritonOptions(
         url=load.url, transport=Transport(load.transport), in_flight=1, deadline_s=ANSWER_S
     )
-    detector = TritonDetector(options, "proof", StageTimes(STAGES))
-    try:
+    with TritonConnection(options, "proof") as connection:
+        detector = connection.model()
         info = detector.connect()
         frames = iter(_Frames(load, (info.network_height, info.network_width)))
-        return [detector.submit(next(frames)).result(ANSWER_S) for _ in range(count)]
-    finally:
-        detector.close()
+        return [detector.submit([next(frames)])[0].result(ANSWER_S) for _ in range(count)]
 
 
 def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) -> list[U8]:
-    """I420 pictures uint8 [3/2·height, width] that fit a network: of a video, else noise.
+    """I420 pictures uint8 [3/2·height, width] of a network's size, grey around them: of a video, else noise.
 
     Args:
         network: height and width of its input.
@@ -161,17 +162,18 @@ def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) 
     if video is None:
         width, height = fit_size(1920, 1080, network[1], network[0])
         rng = np.random.default_rng(seed)
-        return list(rng.integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8))
+        noise = rng.integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8)
+        return [letterbox_i420(picture, network)[0] for picture in noise]
     pictures: list[U8] = []
     source = Source(_camera(video, None), realtime=False)
     source.open()
     try:
         for frame in source.frames():
             if frame.index % PICTURE_STEP == seed % PICTURE_STEP:
-                picture = frame.picture
-                width, height = fit_size(picture.width, picture.height, network[1], network[0])
-                pictures.append(np.empty((height * 3 // 2, width), np.uint8))
-                picture.write_i420(pictures[-1])
+                box = fit_box(frame.picture.width, frame.picture.height, network)
+                pictures.append(np.empty((network[0] * 3 // 2, network[1]), np.uint8))
+                fill_border(pictures[-1], box)
+                frame.picture.write_i420(pictures[-1], box)
             if len(pictures) == PICTURES:
                 break
     except SourceEnded:
@@ -184,11 +186,11 @@ def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) 
 
 
 def _camera(video: Path | None, hardware_decoder: str | None) -> Camera:
-    camera = {"url": str(video), "hardware_decoder": hardware_decoder}
+    camera = {"url": str(video), "stream": {"hardware_decoder": hardware_decoder}}
     return parse_config({"allow": {"files": True}, "cameras": {"proof": camera}}).cameras["proof"]
 
 
-def _run(detector: TritonDetector, frames: Iterator[Frame], load: Load) -> tuple[list[float], float]:
+def _run(detector: ServedDetector, frames: Iterator[Frame], load: Load) -> tuple[list[float], float]:
     """Latencies of the answers after the warm-up, and the seconds in which they came."""
     waiting: deque[tuple[float, Future[Any]]] = deque()
     latencies_s: list[float] = []
@@ -198,7 +200,7 @@ def _run(detector: TritonDetector, frames: Iterator[Frame], load: Load) -> tuple
         now = time.perf_counter()
         if now >= end:
             break
-        waiting.append((now, detector.submit(frame)))
+        waiting.append((now, detector.submit([frame])[0]))
         if len(waiting) >= load.in_flight:
             sent, future = waiting.popleft()
             future.result(ANSWER_S)

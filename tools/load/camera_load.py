@@ -230,7 +230,7 @@ class Cameras:
             "transport": self._setup.transport,
         }
         config = {
-            "fps": self._fps,
+            "stream": {"fps": self._fps},
             "triton": {**options, "in_flight": self._setup.in_flight},
             "database": {"url": f"sqlite:///{folder / 'load.db'}", "spool_path": str(folder / "spool.db")},
             "http": {"port": port},

@@ -23,19 +23,18 @@ import numpy as np
 import export
 from control import Control
 from operations import Versions
-from sightline.analysis.chain import CameraAnalysis
-from sightline.analysis.observer import Observation, Observer
-from sightline.analysis.options import analysis_options
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base import machine
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
-from sightline.config.loader import Camera, TritonOptions
+from sightline.config import Camera, StreamOptions, TritonOptions
 from sightline.config.shadow_options import ShadowOptions
-from sightline.entities import STAGES
+from sightline.entities import STAGES, Detections, Frame
 from sightline.errors import SourceEnded
 from sightline.features.shadow import Shadow
 from sightline.features.shadow.episode_sampling import Sampler
-from sightline.inference.client import TritonDetector
+from sightline.inference.client import TritonConnection
 from sightline.serving.server import TritonServer
 from sightline.video.clock import UtcClock
 from sightline.video.feed import Feed
@@ -68,10 +67,9 @@ def add_to(commands: Any) -> None:
 
 
 @dataclass
-class Timed(Observer):
+class Timed:
     """A shadow that times the live path: from a frame's arrival to its tracks, and what mirroring took."""
 
-    name = "timed"
     shadow: Shadow
     sampler: Sampler
     block_s: float
@@ -80,18 +78,19 @@ class Timed(Observer):
     latencies_s: list[tuple[int, bool, float]] = field(default_factory=list)  # by block of time
     cost_s: list[float] = field(default_factory=list)
 
-    def observe(self, seen: Observation) -> tuple[()]:
+    def mirror(
+        self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
+    ) -> None:
         """Take the time, then mirror."""
-        now, frame = time.monotonic(), seen.frame
+        now = time.monotonic()
         if now >= self.from_s and self.with_shadow is not None:
             block = int(frame.capture_time // self.block_s)
             self.latencies_s.append((block, self.with_shadow, now - frame.received_s))
         mirrored, before = self.sampler.slot(frame.capture_time) is not None, self.shadow.mirrored
-        self.shadow.observe(seen)
+        self.shadow.mirror(frame, detections, class_names, busy=busy)
         self.with_shadow = mirrored if self.shadow.connected else None
         if self.shadow.mirrored > before:
             self.cost_s.append(time.monotonic() - now)
-        return ()
 
 
 def run(given: argparse.Namespace) -> int:
@@ -120,22 +119,21 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     """Play the video for a while and summarise."""
     options = ShadowOptions(model=f"detector-{CANDIDATE}", share=0.5, folder=folder / "shadow")
     options = options.model_copy(update={"episode_s": given.stretch})  # shorter than tracks could bear
-    camera = Camera(name="bench", url=str(given.video.resolve()), fps=given.fps, shadow=options)
+    camera = Camera(
+        name="bench", url=str(given.video.resolve()), stream=StreamOptions(fps=given.fps), shadow=options
+    )
     stages, mailbox = StageTimes(STAGES), Mailbox()
     clock = UtcClock()
     feed = Feed(camera.name, lambda: Source(camera, clock=clock), mailbox, stages)
-    detector = TritonDetector(TritonOptions(url=url), camera.name, stages)
-    candidate = TritonDetector(
-        TritonOptions(url=url, model=options.model or "", in_flight=1, priority=2),
-        "bench/shadow",
-        StageTimes(STAGES),
-    )
-    pipeline = Pipeline(mailbox, CameraAnalysis(analysis_options(camera)), stages)
-    pipeline.analysis.use_model(detector.connect())
-    shadow = Shadow(camera, candidate, busy=lambda: len(mailbox) > 0)
+    connection = TritonConnection(TritonOptions(url=url), camera.name)
+    detector = connection.model()
+    candidate = connection.model(options.model or "", slots=2, priority=2)
+    pipeline = Pipeline(mailbox, Tracker(TrackerOptions()), WindowCounter(camera.name, 60), stages)
+    pipeline.use_model(detector.connect())
+    shadow = Shadow(camera, candidate)
     sampler = Sampler(camera.name, share=options.share, episode_s=options.episode_s)
     timed = Timed(shadow, sampler, given.stretch * BLOCK_STRETCHES, time.monotonic() + SETTLE_S)
-    pipeline.observers.append(timed)
+    pipeline.mirror = timed
     feed.start()
     end_s = time.monotonic() + SETTLE_S + given.seconds
     try:
@@ -146,7 +144,7 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     finally:
         feed.stop(3.0)
         shadow.close()
-        detector.close()
+        connection.close()
     return summarise(timed, pipeline, shadow)
 
 

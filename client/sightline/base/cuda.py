@@ -10,7 +10,7 @@ import ctypes
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from sightline.entities import Picture
+from sightline.entities import Box, Picture
 from sightline.errors import SharedMemoryError
 
 _NVIDIA_DRIVER = Path("/dev/nvidiactl")
@@ -22,14 +22,20 @@ _STREAM = 0  # the device's default stream: FFmpeg's decoder and CuPy use it too
 class DevicePicture(Picture, Protocol):
     """A picture that lies in the memory of a GPU."""
 
-    def write_device(self, address: int, rows: int, width: int, device: int) -> None:
-        """Scale to uint8 I420 [rows, width] at an address of the GPU's memory; returns when it is there.
+    def write_device(
+        self, address: int, rows: int, width: int, device: int, box: Box, *, border: bool
+    ) -> None:
+        """Scale into a part of the uint8 I420 picture [rows, width] at an address of the GPU's memory.
+
+        Returns when it is there.
 
         Args:
             address: of rows · width bytes.
             rows: 3/2·height, both even as for :meth:`Picture.write_i420`.
             width: in pixels.
             device: number of the GPU that the address is on.
+            box: the part that the picture fills.
+            border: make everything around it grey.
         """
 
 

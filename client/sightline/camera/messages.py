@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.stats import HistogramSnapshot
-from sightline.config.loader import Camera, TritonOptions
-from sightline.entities import CameraStatus, Checkpoint, Figure
+from sightline.config import Camera, TritonOptions
+from sightline.entities import CameraStatus, Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Report:
     checkpoint: Checkpoint | None
     histograms: Mapping[str, HistogramSnapshot]
     events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
-    figures: tuple[Figure, ...] = ()  # of the analysis and the features
+    drift: Mapping[str, float] = field(default_factory=dict)  # the open hour's figures
+    shadow: Mapping[str, int] = field(default_factory=dict)  # frames mirrored, and those dropped
 
 
 class Command(Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sightline.config.loader import LoadedConfig
+from sightline.config import LoadedConfig
 from sightline.errors import ConfigError
 
 

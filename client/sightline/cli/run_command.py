@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.base.signals import on_signals
 from sightline.cli.config_option import add_config_option, require_cameras
-from sightline.config.loader import LoadedConfig, load_config
+from sightline.config import LoadedConfig, load_config
 
 if TYPE_CHECKING:
     from sightline.simulation.canary import Canary
@@ -41,6 +41,8 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     setup_logging(config.options.log_level)
     require_cameras(config)
+    for warning in config.warnings:
+        log.warning("configuration: %s", warning)
     database = config.options.database
     writer = Writer(database.url.get_secret_value(), database.spool_path, database.spool_max_bytes)
     canary = _canary_of(config)
@@ -49,10 +51,18 @@ def _run(arguments: argparse.Namespace) -> int:
         canary.start()
     supervisor = Supervisor(config, writer, until_end=arguments.until_end)
     try:
-        http = HttpServer(config.options.http, supervisor, writer.health, canary.newest if canary else None)
         control = Control(
-            arguments.config, config, supervisor, complete=canary.join if canary else lambda loaded: loaded
+            arguments.config,
+            config,
+            supervisor,
+            complete=canary.join if canary else lambda loaded: loaded,
+            appliers={
+                "http": lambda options: http.move(options.http),
+                "log_level": lambda options: setup_logging(options.log_level),
+            },
         )
+        newest = canary.newest if canary else None
+        http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state)
         stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
         on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
         http.start()

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from sightline.config.loader import json_schema
+from sightline.config import json_schema
 
 
 def add_to(commands: Any) -> None:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
 
-from sightline.config.loader import Camera, CameraOptions, Config
-
-
-class Effect(StrEnum):
-    """What applying a changed option takes; every field declares it in ``json_schema_extra``."""
-
-    HOT = "hot"  # applied between two frames
-    CAMERA = "camera"  # the camera's stream is opened anew
-    PROGRAM = "program"  # the program has to be restarted
+from sightline.config.camera import Camera, CameraOptions
+from sightline.config.loader import Config
+from sightline.config.option_group import Effect, effect_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +52,8 @@ def _differences(
         before, after = getattr(old, name), getattr(new, name)
         if name in left_out or before == after:
             continue
-        key, effect = prefix + name, effect_of(field)
+        key = prefix + name
+        effect = effect_of(field) or Effect.CAMERA  # a group that appears or disappears as a whole
         if isinstance(before, dict) and isinstance(after, dict):  # lines and zones, by name
             for item in sorted(before.keys() | after.keys()):
                 if before.get(item) != after.get(item):
@@ -69,12 +62,6 @@ def _differences(
             yield from _differences(before, after, f"{key}.", camera)
         else:
             yield Change(key, effect, _detail(before, after), camera)
-
-
-def effect_of(field: FieldInfo) -> Effect:
-    """What an option declares; :attr:`Effect.CAMERA` where it declares nothing."""
-    extra = field.json_schema_extra
-    return Effect(str(extra["effect"])) if isinstance(extra, dict) and "effect" in extra else Effect.CAMERA
 
 
 def _item_detail(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -5,35 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sightline.config.option_group import HOT, OptionGroup
 
 
-class ShadowOptions(BaseModel):
+class ShadowOptions(OptionGroup):
     """``shadow`` in ``config.yml``; a camera's keys are laid over those at the top."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     model: str | None = Field(
-        None, description="Served detector that is compared with the live one, as detector-2; null: none."
+        None,
+        description="Served detector that is compared with the live one, as detector-2; null: none.",
+        json_schema_extra=HOT,
     )
     share: Annotated[float, Field(ge=0.01, le=1)] = Field(
-        0.1, description="Budget: share of a camera's time whose frames the candidate sees too."
+        0.1,
+        description="Budget: share of a camera's time whose frames the candidate sees too.",
+        json_schema_extra=HOT,
     )
     episode_s: Annotated[float, Field(ge=2, le=600)] = Field(
-        30, description="Length of a stretch; within one, every frame is seen by both."
+        30, description="Length of a stretch; within one, every frame is seen by both.", json_schema_extra=HOT
     )
     most_dropped: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="A stretch of which a larger share had to be left out says nothing."
+        0.1,
+        description="A stretch of which a larger share had to be left out says nothing.",
+        json_schema_extra=HOT,
     )
     pictures: Annotated[int, Field(ge=0, le=20)] = Field(
         2,
         description="Pictures of the largest differences kept of a stretch, where drift.consent allows them.",
+        json_schema_extra=HOT,
     )
-    folder: Path = Field(Path("shadow"), description="Where stretches are kept, a folder for each camera.")
+    folder: Path = Field(
+        Path("shadow"),
+        description="Where stretches are kept, a folder for each camera.",
+        json_schema_extra=HOT,
+    )
     retention_days: Annotated[float, Field(gt=0, le=3650)] = Field(
-        30, description="Older stretches are deleted, with their pictures."
+        30, description="Older stretches are deleted, with their pictures.", json_schema_extra=HOT
     )
     max_bytes: Annotated[int, Field(ge=100_000)] = Field(
-        200_000_000, description="Bound of a camera's folder; the oldest stretches are deleted first."
+        200_000_000,
+        description="Bound of a camera's folder; the oldest stretches are deleted first.",
+        json_schema_extra=HOT,
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="The same seed chooses the same stretches.")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="The same seed chooses the same stretches.", json_schema_extra=HOT
+    )

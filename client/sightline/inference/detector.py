@@ -1,21 +1,28 @@
-"""The one seam of the pipeline: something that turns a frame into detections."""
+"""The one seam of the pipeline: something that turns frames into detections."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+from sightline.base.stats import StageTimes
 from sightline.entities import Detections, Frame
 
 
 class Detector(Protocol):
-    """Anything that finds boxes. The real one is :class:`sightline.inference.client.TritonDetector`."""
+    """Anything that finds boxes. The real one is :class:`sightline.inference.client.ServedDetector`."""
 
-    def submit(self, frame: Frame) -> Future[Detections]:
+    def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes] = ()) -> list[Future[Detections]]:
         """Start detecting and return at once; frames complete in any order.
 
-        The frame's pixels have been read when this returns, so the caller may let go of it.
+        The frames' pixels have been read when this returns, so the caller may let go of them.
+
+        Args:
+            frames: of one camera or of several; neighbours may travel as one request.
+            stages: for each frame where ``scale``, ``write`` and ``infer`` are timed; empty: nowhere.
 
         Returns:
-            A future that gives the detections, or raises a :class:`sightline.errors.DetectorError`.
+            For each frame a future with its detections, or with a :class:`sightline.errors.DetectorError`. An
+            error of a request belongs to each of its frames.
         """

@@ -5,81 +5,81 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
 from sightline.entities import ModelInfo
 from sightline.errors import DetectorError, DetectorMismatch, DetectorOutdated
+from sightline.inference.segments import Call
 
-Call = Callable[[str, Any], Any]  # method of Triton's gRPC service and request -> answer
-
-_MOST_KNOWN = 8  # versions remembered
-_DOUBT_EVERY_S = 1.0
+MAX_KNOWN = 8  # versions remembered
+_CHECK_EVERY_S = 1.0
 
 
-class ServedModels:
+class ModelVersions:
     """The versions of one model, learnt as answers name them: one or two calls for each.
 
-    The stream's thread calls it for each answer; the main thread makes it, and reads :attr:`newest`.
+    The stream's thread calls it for each answer; the thread that sends reads :attr:`newest`.
 
     Attributes:
         newest: the version that gave the latest answer.
     """
 
     def __init__(self, name: str, call: Call) -> None:
+        """Ask which version serves now.
+
+        Raises:
+            DetectorUnavailable: the server is away, or has no such model.
+            DetectorMismatch: the model does not say what it is.
+        """
         self._name = name
         self._call = call
         self._known: dict[str, ModelInfo] = {}
-        self._doubted_s = -_DOUBT_EVERY_S
-        self.newest: ModelInfo | None = None
+        self._checked_s = -_CHECK_EVERY_S
+        self.newest = self._read()
 
-    def read(self, version: str = "") -> ModelInfo:
-        """Ask the server what a version says of itself; without a version, the one that serves now.
+    def info(self, version: str) -> ModelInfo:
+        """What the version that gave an answer says of itself.
 
         Raises:
-            DetectorUnavailable: the server is away, or has no such version.
-            DetectorMismatch: the model does not say what it is.
+            DetectorError: it is unknown and has left the server already.
         """
+        info = self._known.get(version)
+        if info is None:
+            while len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            info = self._known[version] = self._read(version)
+        self.newest = info
+        return info
+
+    def outdated_or(self, error: DetectorError, meant_for: ModelInfo) -> DetectorError:
+        """A refusal as it is, or as :class:`DetectorOutdated` when the frame was made for another version."""
+        if type(error) is not DetectorError:
+            return error
+        now = time.monotonic()
+        if self.newest == meant_for and now - self._checked_s >= _CHECK_EVERY_S:
+            self._checked_s = now
+            with contextlib.suppress(DetectorError):  # keep the original refusal
+                self.newest = self._read()
+        return error if self.newest == meant_for else DetectorOutdated(str(error))
+
+    def _read(self, version: str = "") -> ModelInfo:
+        """Ask the server what a version says of itself; without a version, the one that serves now."""
         config = self._config(self._name, version)
         parameters = {key: value.string_value for key, value in config.parameters.items()}
         for step in config.ensemble_scheduling.step:
             if step.model_name == "yolo" and "model_version" not in parameters:
                 inner = self._config("yolo", str(step.model_version) if step.model_version > 0 else "")
                 parameters |= {key: value.string_value for key, value in inner.parameters.items()}
-        return parse_model_info(self._name, parameters)
-
-    def of(self, version: str) -> ModelInfo:
-        """What the version that gave an answer says of itself.
-
-        Raises:
-            DetectorError: it is unknown and has left the server already.
-        """
-        found = self._known.get(version)
-        if found is None:
-            while len(self._known) >= _MOST_KNOWN:
-                del self._known[next(iter(self._known))]
-            found = self._known[version] = self.read(version)
-        self.newest = found
-        return found
-
-    def explain(self, problem: DetectorError, meant_for: ModelInfo) -> DetectorError:
-        """A refusal as it is, or as :class:`DetectorOutdated` when the frame was made for another version."""
-        if type(problem) is not DetectorError:
-            return problem
-        now = time.monotonic()
-        if self.newest == meant_for and now - self._doubted_s >= _DOUBT_EVERY_S:
-            self._doubted_s = now
-            with contextlib.suppress(DetectorError):  # the refusal itself is what is told then
-                self.newest = self.read()
-        return problem if self.newest == meant_for else DetectorOutdated(str(problem))
+        return parse_model_info(self._name, parameters, config.max_batch_size)
 
     def _config(self, name: str, version: str) -> Any:
         return self._call("ModelConfig", pb.ModelConfigRequest(name=name, version=version)).config
 
 
-def parse_model_info(name: str, parameters: Mapping[str, str]) -> ModelInfo:
+def parse_model_info(name: str, parameters: Mapping[str, str], max_batch: int = 1) -> ModelInfo:
     """What a client needs to know, from the ``parameters`` of the served model's configuration.
 
     Raises:
@@ -94,6 +94,7 @@ def parse_model_info(name: str, parameters: Mapping[str, str]) -> ModelInfo:
             network_width=int(parameters["network_width"]),
             precision=parameters["precision"],
             score_floor=float(parameters["score_floor"]),
+            max_batch=max(1, max_batch),
         )
     except (KeyError, ValueError) as error:
         raise DetectorMismatch(

@@ -1,209 +1,280 @@
 """Memory that the client writes pictures into and Triton reads them from.
 
-A segment holds equal slots, one picture each. It is made once, named after its camera and process, and
-never written to while a request that reads it is in flight: whoever acquires a slot keeps it until the
-request has ended. The owner holds a lock on the segment's file for as long as it lives, so
-that a later process can tell a crashed owner's leftovers from a live neighbour's segment, across
-containers too.
+A segment is one piece of memory that holds equal slots without gaps. Triton calls a segment that it has been
+told of a *region* and knows it by its name. The name holds the owner and its process, and the owner keeps a
+lock on a file of that name for as long as it lives, so that any process can tell a crashed owner's
+leftovers from a live neighbour's segment, across containers too.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
+import logging
 import mmap
 import os
 import re
-from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from tritonclient.grpc import service_pb2 as pb
 
-from sightline.base.cuda import Cuda, DevicePicture
-from sightline.entities import U8, Picture
-from sightline.errors import SharedMemoryError
+from sightline.base.cuda import Cuda
+from sightline.config import Transport
+from sightline.entities import U8
+from sightline.errors import DetectorError, SharedMemoryError
+
+log = logging.getLogger(__name__)
 
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108  where POSIX shared memory lives
 PREFIX = "sightline-camera-"  # not shared with the embedded Triton, whose own regions nobody locks
+
+Call = Callable[[str, Any], Any]  # method of Triton's gRPC service and request -> answer
+
+_generations = itertools.count(1)
 
 
 class Segment(Protocol):
     """Slots in some memory that Triton can read."""
 
     name: str  # the region's name at the server
-    slot_bytes: int
-    slots: int
+    read_in_place: bool  # the server reads this very memory: not freed before it has let go of it
+    registered: bool
 
-    def view(self, slot: int, rows: int, width: int) -> U8:
-        """A writable uint8 [rows, width] at the start of ``slot``, in host memory."""
+    def view(self, slot: int) -> U8:
+        """A slot as uint8 [3/2·height, width], writable, in host memory."""
 
-    def flush(self, slot: int, byte_size: int) -> None:
+    def flush(self, slot: int) -> None:
         """Make what was written visible to the server (a copy to the GPU for CUDA; nothing else)."""
 
+    def register(self, call: Call) -> None:
+        """Tell the server of the region.
+
+        Raises:
+            DetectorMismatch: the server refuses it (another host, or shared memory switched off).
+            DetectorUnavailable: the server is away.
+        """
+
+    def unregister(self, call: Call) -> None:
+        """Take the region back, by its name: without one the server drops every client's regions.
+
+        Raises:
+            DetectorError: the server is away or refuses.
+        """
+
     def close(self) -> None:
-        """Free the memory. The region must have been unregistered, or the server be gone."""
+        """Free the memory."""
 
 
-class SlotPool:
-    """Which slots of a segment are free. Main thread acquires; any thread releases (deque is atomic)."""
+class HostSegment:
+    """Plain memory for pictures that travel inside the request."""
 
-    def __init__(self, slots: int) -> None:
-        self._size = slots
-        self._free = deque(range(slots))
+    read_in_place = registered = False
 
-    def acquire(self) -> int | None:
-        """A free slot's number, or None when every request is still in flight."""
-        try:
-            return self._free.popleft()
-        except IndexError:
-            return None
+    def __init__(self, name: str, slots: int, shape: tuple[int, int]) -> None:
+        self.name = name
+        self._memory = np.empty((slots, *shape), np.uint8)
 
-    def release(self, slot: int) -> None:
-        """Give a slot back, once the request that read it has ended."""
-        self._free.append(slot)
+    def view(self, slot: int) -> U8:
+        """A slot as uint8 [3/2·height, width]."""
+        view: U8 = self._memory[slot]
+        return view
 
-    @property
-    def idle(self) -> bool:
-        """True when no request is in flight."""
-        return len(self._free) == self._size
+    def flush(self, slot: int) -> None:
+        """Nothing to do: the request carries a copy."""
+
+    def register(self, call: Call) -> None:
+        """Nothing to do."""
+
+    def unregister(self, call: Call) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do: Python frees it."""
 
 
 class SystemSegment:
     """POSIX shared memory."""
 
-    def __init__(self, name: str, slots: int, slot_bytes: int, *, folder: Path = SHM_FOLDER) -> None:
+    read_in_place = False  # its pages live until the last process has unmapped them
+
+    def __init__(self, name: str, slots: int, shape: tuple[int, int], *, folder: Path = SHM_FOLDER) -> None:
         """Make the segment and reserve its pages.
 
         Raises:
             SharedMemoryError: there is no room; the text says how much is needed and how much is free.
         """
         self.name = name
-        self.slots = slots
-        self.slot_bytes = _page_aligned(slot_bytes)
-        self._path = folder / name
-        size = self.slots * self.slot_bytes
+        self.registered = False
+        self._size = slots * shape[0] * shape[1]
+        self._path, self._file = _lock_file(folder, name)
         try:
-            self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        except OSError as error:
-            raise SharedMemoryError(f"cannot make {self._path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Reserving now turns a folder that is too small into an error here, not a bus error later.
-            os.posix_fallocate(self._file, 0, size)
-            self._memory = mmap.mmap(self._file, size)
+            os.posix_fallocate(self._file, 0, self._size)
+            memory = mmap.mmap(self._file, self._size)
         except OSError as error:
-            os.close(self._file)
-            self._path.unlink(missing_ok=True)
-            raise SharedMemoryError(_no_room(folder, size, error)) from error
+            _remove_file(self._path, self._file)
+            raise SharedMemoryError(_no_room(folder, self._size, error)) from error
+        # Views of it may outlive the segment; the mapping goes with the last of them.
+        self._memory = np.frombuffer(memory, np.uint8).reshape(slots, *shape)
 
-    def view(self, slot: int, rows: int, width: int) -> U8:
-        """A writable uint8 [rows, width] at the start of ``slot``."""
-        return np.ndarray((rows, width), np.uint8, self._memory, slot * self.slot_bytes)
+    def view(self, slot: int) -> U8:
+        """A slot as uint8 [3/2·height, width]."""
+        view: U8 = self._memory[slot]
+        return view
 
-    def flush(self, slot: int, byte_size: int) -> None:
+    def flush(self, slot: int) -> None:
         """Nothing to do: the server maps the same pages."""
+
+    def register(self, call: Call) -> None:
+        """Tell the server of the region."""
+        request = pb.SystemSharedMemoryRegisterRequest(
+            name=self.name, key=f"/{self.name}", offset=0, byte_size=self._size
+        )
+        call("SystemSharedMemoryRegister", request)
+        self.registered = True
+
+    def unregister(self, call: Call) -> None:
+        """Take the region back."""
+        call("SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name=self.name))
+        self.registered = False
 
     def close(self) -> None:
         """Remove the segment's name and let go of its memory."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-        # Views handed out may still be alive; the mapping goes with the last of them.
+        _remove_file(self._path, self._file)
         del self._memory
 
 
-class HostSegment:
-    """Plain memory for pictures that travel inside the request."""
-
-    def __init__(self, name: str, slots: int, slot_bytes: int) -> None:
-        self.name = name
-        self.slots = slots
-        self.slot_bytes = slot_bytes
-        self._memory = np.empty((slots, slot_bytes), np.uint8)
-
-    def view(self, slot: int, rows: int, width: int) -> U8:
-        """A writable uint8 [rows, width] at the start of ``slot``."""
-        return self._memory[slot, : rows * width].reshape(rows, width)
-
-    def flush(self, slot: int, byte_size: int) -> None:
-        """Nothing to do: the request carries a copy."""
-
-    def close(self) -> None:
-        """Nothing to do: Python frees it."""
-
-
 class CudaSegment:
-    """CUDA shared memory: pictures of the host are copied there once, pictures on the GPU stay on it."""
+    """CUDA shared memory: pictures of the host are copied there once, pictures on the GPU stay on it.
+
+    Its file is empty: only its lock counts.
+    """
+
+    read_in_place = True  # the server has opened the allocation itself
 
     def __init__(
-        self, name: str, slots: int, slot_bytes: int, *, device: int = 0, runtime: Any = None
+        self, name: str, slots: int, shape: tuple[int, int], *, device: int = 0, folder: Path = SHM_FOLDER
     ) -> None:
         """Allocate on the GPU.
 
         Raises:
             SharedMemoryError: no CUDA library, no GPU, or no memory on it.
         """
-        self._cuda = Cuda(device, runtime)
+        self._cuda = Cuda(device)
         self.name = name
-        self.slots = slots
-        self.slot_bytes = _page_aligned(slot_bytes)
+        self.registered = False
+        self.shape = shape
         self.device = device
-        self._staging = np.empty((slots, self.slot_bytes), np.uint8)
-        self._address = self._cuda.allocate(slots * self.slot_bytes)
+        self._slots = slots
+        self._slot_bytes = shape[0] * shape[1]
+        self._staging = np.empty((slots, *shape), np.uint8)
+        self._address = self._cuda.allocate(slots * self._slot_bytes)
         try:
-            self.raw_handle = self._cuda.handle(self._address)  # by which the server opens it
+            self._raw_handle = self._cuda.handle(self._address)  # by which the server opens it
+            self._path, self._file = _lock_file(folder, name)
         except SharedMemoryError:
-            self.close()
+            self._cuda.free(self._address)
             raise
 
-    def view(self, slot: int, rows: int, width: int) -> U8:
-        """A writable uint8 [rows, width] in host memory; :meth:`flush` takes it to the GPU."""
-        return self._staging[slot, : rows * width].reshape(rows, width)
+    def view(self, slot: int) -> U8:
+        """A slot as uint8 [3/2·height, width] in host memory; :meth:`flush` takes it to the GPU."""
+        view: U8 = self._staging[slot]
+        return view
 
     def address(self, slot: int) -> int:
         """Where a slot begins in the GPU's memory."""
-        return self._address + slot * self.slot_bytes
+        return self._address + slot * self._slot_bytes
 
-    def flush(self, slot: int, byte_size: int) -> None:
+    def flush(self, slot: int) -> None:
         """Copy the slot to the GPU; returns when it is there."""
-        self._cuda.copy(self.address(slot), self._staging[slot].ctypes.data, byte_size)
+        self._cuda.copy(self.address(slot), self._staging[slot].ctypes.data, self._slot_bytes)
+
+    def register(self, call: Call) -> None:
+        """Tell the server of the region."""
+        request = pb.CudaSharedMemoryRegisterRequest(
+            name=self.name,
+            raw_handle=self._raw_handle,
+            device_id=self.device,
+            byte_size=self._slots * self._slot_bytes,
+        )
+        call("CudaSharedMemoryRegister", request)
+        self.registered = True
+
+    def unregister(self, call: Call) -> None:
+        """Take the region back."""
+        call("CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterRequest(name=self.name))
+        self.registered = False
 
     def close(self) -> None:
-        """Free the GPU memory."""
+        """Free the GPU memory; the server must have closed it, and no request read it."""
         self._cuda.free(self._address)
+        _remove_file(self._path, self._file)
 
 
-def write_picture(segment: Segment, slot: int, rows: int, width: int, picture: Picture) -> None:
-    """Scale a picture into a slot: on the GPU when both are there, else through the host's memory.
+_SEGMENTS = {Transport.CUDA: CudaSegment, Transport.SYSTEM: SystemSegment, Transport.GRPC: HostSegment}
+
+
+def open_segment(kind: Transport, owner: str, slots: int, shape: tuple[int, int], call: Call) -> Segment:
+    """Make a segment under a name that no other segment ever has, and register it.
 
     Args:
-        segment: where to.
-        slot: acquired, so that nobody reads it.
-        rows: 3/2·height of the scaled picture.
-        width: of the scaled picture, in pixels.
-        picture: what to scale.
+        kind: where its memory is.
+        owner: see :func:`segment_prefix`.
+        slots: how many.
+        shape: of a slot: rows (3/2·height) and width.
+        call: reaches the server.
+
+    Raises:
+        SharedMemoryError: the memory cannot be had here.
+        DetectorMismatch: the server refuses it (another host, or shared memory switched off).
+        DetectorUnavailable: the server is away.
     """
-    if isinstance(segment, CudaSegment) and isinstance(picture, DevicePicture):
-        picture.write_device(segment.address(slot), rows, width, segment.device)
-        return
-    picture.write_i420(segment.view(slot, rows, width))
-    segment.flush(slot, rows * width)
+    name = f"{segment_prefix(owner)}{os.getpid()}-{next(_generations)}"
+    segment: Segment = _SEGMENTS[kind](name, slots, shape)
+    try:
+        segment.register(call)
+    except DetectorError:
+        segment.close()
+        raise
+    return segment
 
 
-def segment_prefix(camera: str) -> str:
-    """What every segment of a camera starts with; distinct cameras never share one."""
-    slug = re.sub(r"[^A-Za-z0-9]", "_", camera)[:32]
-    return f"{PREFIX}{slug}-{hashlib.sha256(camera.encode()).hexdigest()[:8]}-"
+def reclaim_regions(call: Call, folder: Path = SHM_FOLDER) -> None:
+    """Unregister the regions that crashed owners left at the server.
+
+    Call it only when the server shares this machine's ``folder``: else a region whose file is not here may
+    belong to a live client elsewhere.
+
+    Raises:
+        DetectorError: the server is away.
+    """
+    for kind in ("System", "Cuda"):
+        regions = call(f"{kind}SharedMemoryStatus", getattr(pb, f"{kind}SharedMemoryStatusRequest")()).regions
+        for name in regions:
+            if name.startswith(PREFIX) and is_abandoned(name, folder):
+                request = getattr(pb, f"{kind}SharedMemoryUnregisterRequest")(name=name)
+                call(f"{kind}SharedMemoryUnregister", request)
+                log.info("reclaimed region %s, whose owner is gone", name)
+
+
+def segment_prefix(owner: str) -> str:
+    """What every segment of an owner starts with; distinct owners never share one."""
+    slug = re.sub(r"[^A-Za-z0-9]", "_", owner)[:32]
+    return f"{PREFIX}{slug}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}-"
 
 
 def is_abandoned(name: str, folder: Path = SHM_FOLDER) -> bool:
-    """True when no live process holds the segment: its file is gone, or nobody locks it."""
+    """True when no live process holds the segment: its file is gone, or not locked."""
     try:
         file = os.open(folder / name, os.O_RDWR)
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # somebody else's: not ours to judge
+        return False  # another user's: not ours to judge
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -214,17 +285,28 @@ def is_abandoned(name: str, folder: Path = SHM_FOLDER) -> bool:
 
 
 def remove_abandoned(prefix: str = PREFIX, folder: Path = SHM_FOLDER) -> list[str]:
-    """Unlink the segments that crashed processes left behind; gives their names."""
-    removed = []
-    for path in folder.glob(f"{prefix}*"):
-        if is_abandoned(path.name, folder):
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
+    """Unlink the files that crashed processes left behind; returns their names."""
+    removed = [path.name for path in folder.glob(f"{prefix}*") if is_abandoned(path.name, folder)]
+    for name in removed:
+        (folder / name).unlink(missing_ok=True)
     return removed
 
 
-def _page_aligned(size: int) -> int:
-    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+def _lock_file(folder: Path, name: str) -> tuple[Path, int]:
+    """Make a segment's file and lock it until its owner closes it or dies."""
+    path, unlocked = folder / name, folder / f".{name}"
+    try:
+        file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        unlocked.rename(path)  # never seen without its lock
+    except OSError as error:
+        raise SharedMemoryError(f"cannot make {path}: {error.strerror}") from error
+    return path, file
+
+
+def _remove_file(path: Path, file: int) -> None:
+    path.unlink(missing_ok=True)
+    os.close(file)
 
 
 def _no_room(folder: Path, size: int, error: OSError) -> str:
@@ -232,5 +314,5 @@ def _no_room(folder: Path, size: int, error: OSError) -> str:
     free_mb = disk.f_bavail * disk.f_frsize / 1e6
     return (
         f"{folder} has no room for {size / 1e6:.1f} MB ({error.strerror}; {free_mb:.1f} MB free): enlarge it "
-        f"(containers: shm_size or --shm-size), {size / 1e6:.1f} MB for each camera"
+        f"(containers: shm_size or --shm-size), {size / 1e6:.1f} MB for each worker and model"
     )

@@ -18,11 +18,11 @@ from typing import Any
 
 from sightline.base.backoff import Backoff
 from sightline.base.processes import spawn, terminate
+from sightline.config import LoadedConfig, canary_camera
 from sightline.config.canary_options import SOURCE, CanaryOptions
-from sightline.config.loader import LoadedConfig, canary_camera
 from sightline.simulation.rtsp_server import free_port
-from sightline.simulation.scenes.placing import TRACKING, camera_places
-from sightline.simulation.selftest.canary_judge import part_of
+from sightline.simulation.scenes.placing import DETECT, camera_places
+from sightline.simulation.selftest.canary_judge import camera_of_options
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +54,12 @@ class Canary:
 
     def join(self, config: LoadedConfig) -> LoadedConfig:
         """The configuration with the canary's camera in it."""
-        part = part_of(self._options)
+        camera = camera_of_options(self._options)
         own: dict[str, Any] = {
             "url": f"rtsp://127.0.0.1:{self._port}/{SOURCE}",
-            "keep_tracks": str(self._folder / "tracks"),
-            "keep_tracks_max_bytes": 40_000_000,
-            "time_code": True,
-            "model": self._options.model,
-            **TRACKING,
-            **camera_places(part.spec),
+            "track_log": {"folder": str(self._folder / "tracks"), "max_bytes": 40_000_000, "time_code": True},
+            "detect": {**DETECT, "model": self._options.model},
+            "rules": camera_places(camera.spec),
         }
         return replace(config, cameras={**config.cameras, SOURCE: canary_camera(config.options, own)})
 

@@ -30,7 +30,7 @@ from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.encode import Coding
-from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.scenes.scene_cache import cache_path, render_command
 from sightline.simulation.scenes.spec import SceneSpec
 
@@ -55,7 +55,7 @@ class Show:
 
     Attributes:
         streams: videos to loop, by camera.
-        places: keys of each camera's configuration besides its URL: lines and zones.
+        places: keys of each camera's configuration besides its URL.
         model: the network.
         classes: what is counted; None: every class of the network.
     """
@@ -124,7 +124,7 @@ def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Ev
         say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
-    seen = {name: {**TRACKING, **camera_places(spec)} for name, spec in specs.items()}
+    seen = {name: {"detect": DETECT, "rules": camera_places(spec)} for name, spec in specs.items()}
     return Show(streams, seen, model, None)
 
 
@@ -211,9 +211,8 @@ def write_config(
 ) -> Path:
     """The demo's ``config.yml``; a start to copy from."""
     config = {
-        "fps": fps,
-        "classes": None if classes is None else list(classes),
-        "window_s": 10,
+        "stream": {"fps": fps},
+        "count": {"classes": None if classes is None else list(classes), "window_s": 10},
         "triton": {"url": grpc_url},
         "database": {"url": database_url(folder), "spool_path": str(folder / "spool.db")},
         "http": {"port": http_port},

@@ -7,8 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import make_engine, shut_socket
 from sightline.store.kinds import KINDS, RESUME, UNWATCHED, PendingRow, RowKind, merge, pending_row, rows_of
+from sightline.store.tables import OutboxRow, table_of
 
 log = logging.getLogger(__name__)
 
 WRITE_TIMEOUT_S = 15.0  # a Postgres that says nothing for this long is taken for gone
+MAX_OUTBOX_AGE_S = 7 * 86_400.0
+MAX_OUTBOX_ROWS = 100_000  # for each sink
 _BACKUP_STAMP = "%Y%m%dT%H%M%SZ"
+_OUTBOX = table_of(OutboxRow)
 _REFUSALS = (DataError, IntegrityError, StatementError, ValueError, TypeError, OverflowError)
 
 
@@ -46,6 +51,7 @@ class Store:
 
     def __init__(self, url: str, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
         self.rejected_rows = 0  # rows that the database will never take
+        self.dropped_outbox_rows = 0  # too old, or too many for a sink that takes none
         self._write_timeout_s = write_timeout_s
         self._engine = make_engine(url, write_timeout_s)
         self._file = Path(self._engine.url.database or "") if self._is_sqlite else None
@@ -158,7 +164,8 @@ class Store:
         try:
             with self._transaction() as connection:
                 for (name, stale), group in groupby(sorted(rows, key=statement_of), key=statement_of):
-                    _upsert(connection, KINDS[name], list(group), stale=stale)
+                    written = _upsert(connection, KINDS[name], list(group), stale=stale)
+                    _put_into_outbox(connection, written)
         except _REFUSALS as error:
             if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
                 raise  # the database is away, not the value wrong
@@ -172,6 +179,43 @@ class Store:
             log.warning(
                 "database: a %s row of %s is refused: %s", refused.kind.name, refused.source, text_of(error)
             )
+
+    def forget_delivered(self, delivered: Sequence[tuple[str, str]]) -> None:
+        """Delete rows of the outbox, given by sink and key.
+
+        Raises:
+            StoreUnavailable: nothing was deleted; try again later.
+            SchemaError: the database is not one this program can use.
+        """
+        self.open()
+        outbox = _OUTBOX.c
+        with self._errors_wrapped(), self._transaction() as connection:
+            for sink, group in groupby(sorted(delivered), key=itemgetter(0)):
+                keys = [key for _, key in group]
+                connection.execute(sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.key.in_(keys)))
+
+    def trim_outbox(self, sinks: Sequence[str]) -> None:
+        """Drop and count what waits for longer than a week, and the oldest rows of a sink that has too many.
+
+        Raises:
+            StoreUnavailable: nothing was dropped; try again later.
+            SchemaError: the database is not one this program can use.
+        """
+        self.open()
+        outbox = _OUTBOX.c
+        oldest = datetime.now(UTC) - timedelta(seconds=MAX_OUTBOX_AGE_S)
+        with self._errors_wrapped(), self._transaction() as connection:
+            dropped = connection.execute(sa.delete(_OUTBOX).where(outbox.created_at < oldest)).rowcount
+            for sink in sinks:
+                newest = (
+                    sa.select(outbox.sequence).where(outbox.sink == sink).order_by(outbox.sequence.desc())
+                )
+                first = newest.offset(MAX_OUTBOX_ROWS - 1).limit(1).scalar_subquery()
+                query = sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.sequence < first)
+                dropped += connection.execute(query).rowcount
+        if dropped:
+            log.error("outbox: %d rows that no sink has taken are dropped", dropped)
+            self.dropped_outbox_rows += dropped
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -220,10 +264,16 @@ class Store:
             raise StoreUnavailable(text_of(error)) from error
 
 
-def _upsert(connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *, stale: bool) -> None:
-    """Write rows of one kind, no two of one key; when they are ``stale``, existing rows stay."""
+def _upsert(
+    connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *, stale: bool
+) -> list[PendingRow]:
+    """Write rows of one kind, no two of one key; when they are ``stale``, existing rows stay.
+
+    Returns:
+        The rows of which the outbox must know: those with sinks that were not there before, or were replaced.
+    """
     now = datetime.now(UTC)
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(kind.table)
+    insert = _insert_into(connection, kind.table)
     replaced = () if stale else kind.replaced_columns
     unique = kind.unique_columns
     if replaced:
@@ -231,7 +281,41 @@ def _upsert(connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *
         insert = insert.on_conflict_do_update(index_elements=unique, set_=values)
     else:
         insert = insert.on_conflict_do_nothing(index_elements=unique)
-    connection.execute(insert, [kind.columns(row, now) for row in rows])
+    columns = [kind.columns(row, now) for row in rows]
+    if not any(row.sinks for row in rows):
+        connection.execute(insert, columns)
+        return []
+    returned = connection.execute(insert.returning(*(kind.table.c[name] for name in unique)), columns)
+    written = {tuple(found) for found in returned}
+    keys = (tuple(values[name] for name in unique) for values in columns)
+    return [row for row, key in zip(rows, keys, strict=True) if key in written]
+
+
+def _put_into_outbox(connection: Connection, rows: Sequence[PendingRow]) -> None:
+    now = datetime.now(UTC)
+    entries = [
+        {
+            "sink": sink,
+            "key": row.key,
+            "sequence": row.sequence,
+            "kind": row.kind.name,
+            "source": row.source,
+            "body": dict(row.values),
+            "created_at": now,
+        }
+        for row in rows
+        for sink in row.sinks
+    ]
+    if entries:
+        insert = _insert_into(connection, _OUTBOX)
+        newer = {name: insert.excluded[name] for name in ("sequence", "body")}
+        connection.execute(insert.on_conflict_do_update(index_elements=("sink", "key"), set_=newer), entries)
+
+
+def _insert_into(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
 
 
 def text_of(error: BaseException) -> str:

@@ -36,6 +36,7 @@ from sightline.store.tables import (
     UtcDateTime,
     count_window_id,
     event_id,
+    table_of,
 )
 
 _SEPARATOR = "\x1f"
@@ -67,7 +68,7 @@ class RowKind:
         derived: other columns, from the fields' values.
         time: the field by which the oldest rows are dropped when there is no room; None: never dropped.
         key_prefix: first part of the key; two kinds that share one replace each other's rows.
-        outbox: it is written at once, and handed on to the durable sinks.
+        outbox: it is written at once, and handed on to the durable sinks (docs/database.md).
     """
 
     name: str
@@ -85,7 +86,7 @@ class RowKind:
     @property
     def table(self) -> Table:
         """The table as SQLAlchemy knows it."""
-        return SQLModel.metadata.tables[str(self.model.__tablename__)]
+        return table_of(self.model)
 
     @property
     def unique_columns(self) -> tuple[str, ...]:
@@ -134,6 +135,7 @@ class PendingRow:
     sequence: int  # of the checkpoint it came with; rising
     time: float  # UTC epoch seconds; the oldest are dropped first; infinite: never dropped
     values: Mapping[str, Any]  # JSON-able fields of the entity
+    sinks: tuple[str, ...] = ()  # durable sinks that have still to be given it
 
 
 def _rest_of_status(fields: Columns) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sightline.store.kinds import KINDS, MergeRule, PendingRow
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2  # 1 had no outbox; it is upgraded by adding the table
 _DROP_AT_ONCE = 500
 _MEBIBYTE = 1 << 20
 _SCHEMA = """
@@ -36,9 +36,27 @@ CREATE TABLE IF NOT EXISTS states (
     source TEXT PRIMARY KEY, sequence INTEGER NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+_OUTBOX_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (
+    sink TEXT NOT NULL, key TEXT NOT NULL REFERENCES records (key) ON DELETE CASCADE, PRIMARY KEY (sink, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ix_outbox_key ON outbox (key);
+"""
 _PUT_NEW = """
 INSERT INTO records (key, kind, source, sequence, window_start, spooled_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO """
+_OLDEST = """
+SELECT kind, source, key, sequence, window_start, body,
+    (SELECT json_group_array(sink) FROM outbox WHERE outbox.key = records.key)
+FROM records WHERE sequence > ?1 AND sequence <= coalesce(
+    (SELECT sequence FROM records WHERE sequence > ?1 ORDER BY sequence LIMIT 1 OFFSET ?2),
+    9223372036854775807
+) ORDER BY sequence
+"""
+_OUTBOX = """
+SELECT kind, source, key, sequence, window_start, body, json_array(sink) FROM outbox JOIN records USING (key)
+WHERE sink = ? ORDER BY sequence, key LIMIT ?
+"""
 _PUT_ABSENT = _PUT_NEW + "NOTHING"
 _PUT = _PUT_NEW + "UPDATE SET kind = excluded.kind, sequence = excluded.sequence, body = excluded.body"
 _PUT_STATE = """
@@ -83,9 +101,12 @@ class Spool:
             for row in rows:
                 put = _PUT_ABSENT if row.kind.rule is MergeRule.FIRST_WINS else _PUT
                 body = json.dumps(dict(row.values))
-                connection.execute(
+                changed = connection.execute(
                     put, (row.key, row.kind.name, row.source, row.sequence, row.time, now, body)
-                )
+                ).rowcount
+                if changed:
+                    sinks = ((sink, row.key) for sink in row.sinks)
+                    connection.executemany("INSERT OR IGNORE INTO outbox (sink, key) VALUES (?, ?)", sinks)
             self._make_room(connection)
 
     def remember_resume(self, rows: Iterable[PendingRow]) -> None:
@@ -106,13 +127,27 @@ class Spool:
         Raises:
             StoreUnavailable: the file cannot be read.
         """
-        query = (
-            "SELECT kind, source, key, sequence, window_start, body FROM records WHERE sequence > ? AND "
-            "sequence <= coalesce((SELECT sequence FROM records WHERE sequence > ? ORDER BY sequence "
-            "LIMIT 1 OFFSET ?), 9223372036854775807) ORDER BY sequence"
-        )
         with self._transaction(durable=False) as connection:
-            return [_pending(row) for row in connection.execute(query, (after, after, limit))]
+            return [_pending(row) for row in connection.execute(_OLDEST, (after, limit))]
+
+    def outbox(self, sink: str, limit: int) -> list[PendingRow]:
+        """The oldest ``limit`` rows that a sink has still to be given.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with self._transaction(durable=False) as connection:
+            return [_pending(row) for row in connection.execute(_OUTBOX, (sink, limit))]
+
+    def forget_delivered(self, delivered: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Take rows, given by sink and key, out of the outbox; those that were in it here.
+
+        Raises:
+            StoreUnavailable: the file cannot be written.
+        """
+        query = "DELETE FROM outbox WHERE sink = ? AND key = ?"
+        with self._transaction(durable=False) as connection:
+            return {item for item in delivered if connection.execute(query, item).rowcount}
 
     def remove_up_to(self, sequence: int) -> None:
         """Forget rows that the database has now, but remember their resume states.
@@ -203,12 +238,17 @@ class Spool:
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Exclusive: two programs on one spool would each replay the other's rows.
-            for pragma in ("auto_vacuum = INCREMENTAL", "locking_mode = EXCLUSIVE", "journal_mode = WAL"):
+            for pragma in (
+                "auto_vacuum = INCREMENTAL",
+                "locking_mode = EXCLUSIVE",
+                "journal_mode = WAL",
+                "foreign_keys = ON",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found not in {0, _FORMAT}:
+            if found > _FORMAT:
                 raise sqlite3.OperationalError(f"its format is {found}, this program knows {_FORMAT}")
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + _OUTBOX_SCHEMA)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
         except BaseException:
             connection.close()
@@ -250,6 +290,5 @@ class Spool:
 
 
 def _pending(row: tuple[Any, ...]) -> PendingRow:
-    name, source, key, sequence, time, body = row
-    values: Mapping[str, Any] = json.loads(body)
-    return PendingRow(KINDS[name], source, key, sequence, time, values)
+    name, source, key, sequence, time, body, sinks = row
+    return PendingRow(KINDS[name], source, key, sequence, time, json.loads(body), tuple(json.loads(sinks)))

@@ -104,6 +104,39 @@ class SpooledStore:
         self._spool_works()
         return True
 
+    def forget_delivered(self, delivered: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        """Take rows, given by sink and key, out of the outbox, wherever they are.
+
+        Returns:
+            Those that are dealt with; the others are in the database, which is away.
+        """
+        spooled: set[tuple[str, str]] = set()
+        try:
+            spooled = self._spool.forget_delivered(delivered)
+        except StoreUnavailable as error:
+            self._spool_failed(error)
+        stored = [item for item in delivered if item not in spooled]
+        if stored and (self.store_error or not self._forget_stored(stored)):
+            return list(spooled)
+        return delivered
+
+    def _forget_stored(self, stored: Sequence[tuple[str, str]]) -> bool:
+        try:
+            self._store.forget_delivered(stored)
+        except StoreError as error:
+            self._store_failed(error)
+            return False
+        return True
+
+    def trim_outbox(self, sinks: Sequence[str]) -> None:
+        """Drop what no sink has taken, as :meth:`Store.trim_outbox` says; later when the database is away."""
+        if self.store_error:
+            return
+        try:
+            self._store.trim_outbox(sinks)
+        except StoreError as error:
+            self._store_failed(error)
+
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""
         self._next_try_s = 0.0

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Table,
     Text,
     UniqueConstraint,
 )
@@ -141,6 +142,26 @@ class DriftWindowRow(SQLModel, table=True):
     boxes: int = Field(sa_type=BigInteger)
     pictures: int = Field(sa_type=BigInteger)
     figures: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class OutboxRow(SQLModel, table=True):
+    """A row that one durable sink has still to be given; see :mod:`sightline.store.outbox`."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_sink_sequence", "sink", "sequence"),)
+
+    sink: str = Field(sa_type=String(100), primary_key=True)
+    key: str = Field(sa_type=Text, primary_key=True)  # the row's merge key
+    sequence: int = Field(sa_type=BigInteger)
+    kind: str = Field(sa_type=String(32))
+    source: str = Field(sa_type=String(255))
+    body: dict[str, Any] = Field(sa_type=JSON)  # fields of the entity
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The model's table as SQLAlchemy knows it."""
+    return SQLModel.metadata.tables[str(model.__tablename__)]
 
 
 def event_id(source: str, kind: str, place: str, track: tuple[int, float], ordinal: int) -> uuid.UUID:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from sightline.base.redact import redact
 from sightline.entities import CameraStatus, Checkpoint, SourceWindow
 from sightline.store.database import Store
 from sightline.store.kinds import UNWATCHED, PendingRow, merge, pending_row, rows_of
+from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore
 
 log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 0.5
+MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty transactions a second
+TRIM_EVERY_S = 60.0
 MAX_PENDING = 100_000  # records in memory when neither database nor spool takes them
 RETRY_S = (0.5, 10.0)
 
@@ -36,6 +39,7 @@ class WriterHealth:
     oldest_age_s: float  # of what waits; 0 when nothing does
     dropped_records: int  # results lost because spool or memory was full
     rejected_rows: int  # rows that the database will never take
+    dropped_outbox_rows: int  # that no sink has taken in time
     written_records: int
     failures: int  # attempts on the database that failed
     last_success_time: float | None  # UTC epoch seconds
@@ -57,7 +61,8 @@ class Writer:
         max_bytes: bound of that file.
         flush_every_s: results of this long are written together.
         retry_s: first and longest wait before the database is tried again, seconds.
-        max_pending: bound of the memory used when the spool cannot be written either, records.
+        max_pending: bound of the memory used when the spool cannot be written either, rows.
+        sinks: names of the durable sinks, for the outbox.
 
     Raises:
         SchemaError: the database is not one this program can use.
@@ -73,10 +78,20 @@ class Writer:
         flush_every_s: float = FLUSH_EVERY_S,
         retry_s: tuple[float, float] = RETRY_S,
         max_pending: int = MAX_PENDING,
+        sinks: Sequence[str] = (),
     ) -> None:
         self._store = Store(store_url)
         self._spool = Spool(spool_path, max_bytes)
         self._delivery = SpooledStore(self._store, self._spool, retry_s)
+        self._wake = threading.Event()  # something must be written at once, or it is time to stop
+        self.outbox = Outbox(
+            store_url,
+            self._spool,
+            sinks,
+            is_away=lambda: bool(self._delivery.store_error),
+            wake_writer=self._wake.set,
+        )
+        self._next_trim_s = 0.0  # monotonic
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
         self._stop = threading.Event()
@@ -130,6 +145,7 @@ class Writer:
             oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
             dropped_records=dropped,
             rejected_rows=self._store.rejected_rows,
+            dropped_outbox_rows=self._store.dropped_outbox_rows,
             written_records=delivery.written,
             failures=delivery.failures,
             last_success_time=delivery.last_success_time,
@@ -140,6 +156,7 @@ class Writer:
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush within the time given; what is left then stays in the spool for the next start."""
         self._stop.set()
+        self._wake.set()
         self._thread.join(timeout_s)
         with self._lock:
             if self._closed:
@@ -156,6 +173,7 @@ class Writer:
         if left and not self._delivery.to_spool(list(left.values())):
             log.error("database: %d results are lost: %s", len(left), self._delivery.spool_error)
         self._spool.close()
+        self.outbox.close()
 
     def _state(self) -> str:
         if self._closed:
@@ -170,9 +188,14 @@ class Writer:
     def _take(self, make: Callable[[int], Iterable[PendingRow]]) -> None:
         with self._lock:
             self._sequence = max(self._sequence + 1, time.time_ns() // 1000)
-            merge(self._pending, make(self._sequence))
+            rows = list(make(self._sequence))
+            if self.outbox.sinks:
+                rows = [replace(row, sinks=self.outbox.sinks) if row.kind.outbox else row for row in rows]
+            merge(self._pending, rows)
             self._pending_since = self._pending_since or time.time()
             self._bound_pending()
+        if any(row.kind.outbox for row in rows):
+            self._wake.set()
 
     def _bound_pending(self) -> None:
         """Drop the oldest windows; call with the lock held."""
@@ -191,7 +214,10 @@ class Writer:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            stopping = self._stop.wait(self._flush_every_s)
+            self._wake.wait(self._flush_every_s)
+            self._stop.wait(min(MIN_FLUSH_S, self._flush_every_s))  # what comes with it is written with it
+            self._wake.clear()
+            stopping = self._stop.is_set()
             if stopping:
                 self._delivery.try_now()
             self._step()
@@ -205,6 +231,9 @@ class Writer:
         taken = False
         try:
             taken = self._delivery.deliver(batch)
+            if taken and any(row.sinks for row in batch):
+                self.outbox.notify()
+            self._clean_outbox()
         except Exception as error:
             log.exception("writer: a batch failed; it is tried again")
             self._crash = redact(error)
@@ -216,3 +245,10 @@ class Writer:
             elif not self._pending:
                 self._pending_since = None
             self._in_hand = {}
+
+    def _clean_outbox(self) -> None:
+        if delivered := self.outbox.delivered():
+            self.outbox.forget(self._delivery.forget_delivered(delivered))
+        if self.outbox.sinks and time.monotonic() >= self._next_trim_s:
+            self._next_trim_s = time.monotonic() + TRIM_EVERY_S
+            self._delivery.trim_outbox(self.outbox.sinks)

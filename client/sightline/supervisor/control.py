@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,9 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sightline.base.redact import redact
-from sightline.config.changes import Change, Effect, camera_changes, program_changes
-from sightline.config.loader import Camera, Config, LoadedConfig, load_config
-from sightline.errors import ConfigError
+from sightline.config import Camera, Config, LoadedConfig, load_config, parse_text
+from sightline.config.changes import Change, camera_changes, program_changes
+from sightline.config.option_group import Effect
+from sightline.errors import ConfigError, ConfigErrors, SightlineError
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,11 @@ class Plan:
                 lines.append(f"{change}: applied at once")
             elif change.effect is Effect.CAMERA:
                 lines.append(f"{change}: {'the camera reconnects' if change.camera else 'all reconnect'}")
-        return lines + [f"{change}: needs a restart of the program" for change in self.needs_restart]
+        return lines + self.restart_lines()
+
+    def restart_lines(self) -> list[str]:
+        """What only a restart applies, in sentences."""
+        return [f"{change}: needs a restart of the program" for change in self.needs_restart]
 
 
 class Applies(Protocol):
@@ -100,6 +108,7 @@ class Control:
         config: what the program was started with.
         supervisor: what carries plans out.
         complete: adds what is not in the file: the canary's camera.
+        appliers: by top-level key, what applies a hot change of it; the supervisor applies all others.
     """
 
     def __init__(
@@ -108,12 +117,14 @@ class Control:
         config: LoadedConfig,
         supervisor: Applies,
         complete: Callable[[LoadedConfig], LoadedConfig] = lambda config: config,
+        appliers: Mapping[str, Callable[[Config], None]] | None = None,
     ) -> None:
         self._path = path
         self._config = config
         self._started = config.options
         self._supervisor = supervisor
         self._complete = complete
+        self._appliers = appliers or {}
         self._lock = threading.Lock()
         self._last: dict[str, Any] = {
             "time": time.time(), "by": "start", "outcome": "applied", "changes": []
@@ -129,11 +140,41 @@ class Control:
         with self._lock:
             try:
                 plan = self.propose(self._complete(load_config(self._path)))
-            except ConfigError as error:
+                self._announce(plan, by)
+                self._apply_here(self._config, plan.config)
+                self._apply(plan, by)
+            except SightlineError as error:
                 log.error("configuration (by %s): %s; nothing was changed", by, redact(error))
-                self._record(by, "refused", [redact(error)])
-                return
+                self._record(by, "refused", redact(error).splitlines())
+            except Exception as error:
+                self._record(by, "refused", [redact(f"{type(error).__name__}: {error}")])
+                raise
+
+    def write(self, text: str, by: str) -> Plan:
+        """Check a new text, replace the file by it, and apply what changed.
+
+        Args:
+            text: the whole file.
+            by: who asked, for the log and the status.
+
+        Raises:
+            ConfigError: the text has a mistake, in whatever camera, or the file cannot be written.
+            SightlineError: a change cannot be applied: a port is taken. Nothing was changed then either.
+        """
+        with self._lock:
+            config = parse_text(text, str(self._path))
+            if config.problems:
+                raise ConfigErrors.of(config.problems)
+            plan = self.propose(self._complete(config))
+            self._announce(plan, by)
+            self._apply_here(self._config, plan.config)
+            try:
+                _replace_file(self._path.resolve(), text)
+            except ConfigError:
+                self._apply_here(plan.config, self._config)
+                raise
             self._apply(plan, by)
+            return plan
 
     def propose(self, config: LoadedConfig) -> Plan:
         """What applying ``config`` would do; nothing is done."""
@@ -143,20 +184,55 @@ class Control:
         """For /status, JSON-able: the last change, and what waits for a restart of the program."""
         return {"last": dict(self._last), "needs_restart": list(self._needs_restart)}
 
-    def _apply(self, plan: Plan, by: str) -> None:
-        lines = plan.lines()
-        for line in lines or ["nothing changes"]:
+    def _announce(self, plan: Plan, by: str) -> None:
+        for warning in plan.config.warnings:
+            log.warning("configuration: %s", warning)
+        for line in plan.lines() or ["nothing changes"]:
             log.info("configuration (by %s): %s", by, redact(line))
-        for change in plan.changes:
-            if change.key == "log_level":
-                logging.getLogger().setLevel(plan.config.options.log_level.upper())
+
+    def _apply_here(self, old: LoadedConfig, new: LoadedConfig) -> None:
+        for key, apply in self._appliers.items():
+            if getattr(new.options, key) != getattr(old.options, key):
+                apply(new.options)
+
+    def _apply(self, plan: Plan, by: str) -> None:
         self._supervisor.apply(plan)
         self._config = plan.config
-        self._needs_restart = [f"{change}: needs a restart of the program" for change in plan.needs_restart]
-        self._record(by, "applied", [redact(line) for line in lines])
+        self._needs_restart = [redact(line) for line in plan.restart_lines()]
+        self._record(by, "applied", [redact(line) for line in plan.lines()])
 
     def _record(self, by: str, outcome: str, lines: list[str]) -> None:
         self._last = {"time": time.time(), "by": by, "outcome": outcome, "changes": lines}
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Replace a file as a whole, even if the power fails meanwhile; what it held stays beside it as ``.bak``.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    new, backup = path.with_name(f".{path.name}.new"), path.with_name(f"{path.name}.bak")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            owner = path.stat()
+            if os.geteuid() == 0:  # the program may run as the file's owner next time
+                os.chown(new, owner.st_uid, owner.st_gid)
+            new.chmod(stat.S_IMODE(owner.st_mode))
+            shutil.copy2(path, backup)
+        new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise ConfigError(str(path), f"cannot be written ({error.strerror}); nothing was changed") from error
 
 
 def _enabled(config: LoadedConfig) -> dict[str, Camera]:
@@ -166,6 +242,6 @@ def _enabled(config: LoadedConfig) -> dict[str, Camera]:
 def _why_stopped(name: str, config: LoadedConfig) -> str:
     if name in config.cameras:
         return "enabled: false"
-    if any(problem.camera == name for problem in config.problems):
+    if name in config.misconfigured:
         return "misconfigured"
     return "not in the configuration"

@@ -1,8 +1,9 @@
-"""Where the workers' reports go: rows to the writer, the newest of each to status and metrics."""
+"""Where the workers' reports go: rows to the writer, the newest to status, metrics and lossy sinks."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,20 +11,28 @@ from typing import Any
 from sightline.camera.messages import Report
 from sightline.entities import CameraStatus, SourceWindow
 from sightline.store.writer import Writer
+from sightline.supervisor.sinks import Sink, SinkHealth
+from sightline.supervisor.sinks.runners import make_runner
 
 
 class Hub:
     """Takes what the workers report and hands it on. Any thread may call every method; none of them waits.
 
     Args:
-        writer: brings rows and statuses into the database; closed by the caller.
+        writer: brings rows and statuses into the database, and those for ``sinks`` into its outbox; closed by
+            the caller, after the hub.
+        sinks: started here, and closed by :meth:`close`.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, sinks: Sequence[Sink] = ()) -> None:
         self._writer = writer
         self._lock = threading.Lock()  # guards the two below
         self._reports: dict[str, Report] = {}
         self._resume: dict[str, Mapping[str, Any]] = dict(writer.resume_states())
+        self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
+        for runner in self._runners:
+            writer.outbox.listen(runner.wake)
+            runner.start()
 
     def take(self, report: Report) -> None:
         """Take one camera's report: rows and resume state are written together, the status beside them."""
@@ -36,6 +45,8 @@ class Hub:
         if checkpoint is not None:
             self._writer.put(checkpoint)
         self._writer.put_status(status)
+        for runner in self._runners:
+            runner.offer(report)
 
     def set_status(self, status: CameraStatus) -> None:
         """Take the supervisor's own word on a camera: down, stopped, misconfigured."""
@@ -68,3 +79,13 @@ class Hub:
         """The newest report of a camera, without its rows."""
         with self._lock:
             return self._reports.get(camera)
+
+    def sinks(self) -> list[SinkHealth]:
+        """How each sink does."""
+        return [runner.health() for runner in self._runners]
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Let the sinks take what is in the outbox, and stop them; the rest waits for the next start."""
+        deadline_s = time.monotonic() + timeout_s
+        for runner in self._runners:
+            runner.stop(max(0.0, deadline_s - time.monotonic()))

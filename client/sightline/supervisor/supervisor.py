@@ -21,9 +21,8 @@ from typing import Any
 from sightline.base.backoff import Backoff
 from sightline.camera.messages import Command, Report, WorkerSpec
 from sightline.camera.worker import run_worker
-from sightline.config.loader import Camera, LoadedConfig
+from sightline.config import Camera, LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
-from sightline.errors import ConfigError
 from sightline.inference.segments import remove_abandoned
 from sightline.store.writer import Writer
 from sightline.supervisor.control import Plan
@@ -129,7 +128,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._reload: deque[LoadedConfig] = deque(maxlen=1)  # the newest wins
         self._cameras: dict[str, _Camera] = {}
-        self._problems: tuple[ConfigError, ...] = ()
+        self._misconfigured: Mapping[str, str] = {}
         self._resume_states = writer.resume_states()
         self._gate = tempfile.TemporaryDirectory(prefix="sightline-")
         self.beat_s = time.monotonic()
@@ -166,8 +165,8 @@ class Supervisor:
         for name, item in list(self._cameras.items()):
             report = item.report
             found.append(report.status if report else _plain_status(name, CameraState.STARTING, ""))
-        for problem in self._problems:
-            found.append(_plain_status(problem.camera or "", CameraState.MISCONFIGURED, str(problem)))
+        for name, problem in self._misconfigured.items():
+            found.append(_plain_status(name, CameraState.MISCONFIGURED, problem))
         return found
 
     def reports(self) -> dict[str, Report]:
@@ -198,15 +197,13 @@ class Supervisor:
                 resume = kept_resume.get(name) or self._resume_states.get(name, {})
                 self._cameras[name] = _Camera(camera, resume)
                 self._start(self._cameras[name])
-        self._problems = config.problems
-        for problem in config.problems:
+        self._misconfigured = config.misconfigured
+        for name, problem in self._misconfigured.items():
             log.error("%s; this camera does not run", problem)
-            self._writer.put_status(
-                _plain_status(problem.camera or "", CameraState.MISCONFIGURED, str(problem))
-            )
+            self._writer.put_status(_plain_status(name, CameraState.MISCONFIGURED, problem))
         for name in {item.camera.name for item in gone} - set(wanted):
             self._writer.put_status(_plain_status(name, CameraState.STOPPED, "not in the configuration"))
-        log.info("%d cameras run, %d are misconfigured", len(self._cameras), len(config.problems))
+        log.info("%d cameras run, %d are misconfigured", len(self._cameras), len(self._misconfigured))
 
     def _start(self, item: _Camera) -> None:
         options = self._config.options
@@ -257,13 +254,13 @@ class Supervisor:
     def _mark_unwatched(self, item: _Camera) -> None:
         """Windows that end while no worker runs were watched by nobody; a row that is there stays."""
         camera = item.camera
-        end = time.time() // camera.window_s * camera.window_s
+        end = time.time() // camera.count.window_s * camera.count.window_s
         if item.marked_end == end or item.ended:
             return
         item.marked_end = end
         window = SourceWindow(
             source=camera.name,
-            window_start=end - camera.window_s,
+            window_start=end - camera.count.window_s,
             window_end=end,
             coverage=0.0,
             effective_fps=0.0,

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from sightline.base.redact import redact
-from sightline.config.loader import Camera, RtspTransport
+from sightline.config import Camera, RtspTransport
 from sightline.errors import (
     SourceEnded,
     SourceError,
@@ -73,13 +73,13 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
         container: InputContainer = av.open(
             _path(url) if is_file(url) else url,
             options=_options(camera),
-            timeout=(camera.open_timeout_s, camera.stall_timeout_s),
+            timeout=(camera.stream.open_timeout_s, camera.stream.stall_timeout_s),
             hwaccel=accelerator,
             **_METADATA,
         )
         return container
     except av.FFmpegError as error:
-        timed_out = time.monotonic() - started_s >= camera.open_timeout_s
+        timed_out = time.monotonic() - started_s >= camera.stream.open_timeout_s
         raise open_error(error, camera, timed_out=timed_out) from error
     except (ValueError, RuntimeError) as error:  # PyAV's own checks
         raise SourceUnusable(redact(f"cannot be opened: {error}")) from error
@@ -118,7 +118,7 @@ def prepare_decoder(stream: VideoStream, camera: Camera) -> None:
     context.thread_type = ThreadType.NONE
     context.copy_opaque = True  # what a packet carries comes out with its frame, reordered with it
     context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
-    if camera.skip_non_reference:
+    if camera.stream.skip_non_reference:
         context.skip_frame = "NONREF"
     try:
         context.open(strict=False)
@@ -142,7 +142,7 @@ def open_error(error: av.FFmpegError, camera: Camera, *, timed_out: bool = False
     if isinstance(error, _NOT_FOUND):
         return SourceNotFound(f"there is nothing at this path ({reason})")
     if timed_out or isinstance(error, av.ExitError):
-        return SourceUnreachable(f"no stream within {camera.open_timeout_s:g} s")
+        return SourceUnreachable(f"no stream within {camera.stream.open_timeout_s:g} s")
     if isinstance(error, _UNREACHABLE):
         return SourceUnreachable(f"cannot connect ({reason})")
     if isinstance(error, av.InvalidDataError) and not is_file(camera.source_url):
@@ -191,7 +191,7 @@ def _options(camera: Camera) -> dict[str, str]:
     if scheme in {"rtsp", "rtsps"}:
         # Frame rates are not guessed from the first frames: time comes from PTS, and joining is faster.
         options |= {"allowed_media_types": "video", "fpsprobesize": "0"}
-        transport = RtspTransport.TCP if scheme == "rtsps" else camera.rtsp_transport
+        transport = RtspTransport.TCP if scheme == "rtsps" else camera.stream.rtsp_transport
         options["rtsp_transport"] = transport.value
     else:
         options["format_whitelist"] = _FILE_FORMATS if scheme == "file" else _HTTP_FORMATS
@@ -201,8 +201,10 @@ def _options(camera: Camera) -> dict[str, str]:
 
 
 def _tls_options(camera: Camera) -> dict[str, str]:
-    authorities = str(camera.tls_ca_file) if camera.tls_ca_file else ssl.get_default_verify_paths().cafile
-    options = {"tls_verify": "1" if camera.verify_tls else "0"}
+    authorities = (
+        str(camera.stream.tls_ca_file) if camera.stream.tls_ca_file else ssl.get_default_verify_paths().cafile
+    )
+    options = {"tls_verify": "1" if camera.stream.verify_tls else "0"}
     if authorities:
         options["ca_file"] = authorities
     return options

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from sightline.base.cuda import has_gpu
-from sightline.config.loader import Camera
+from sightline.config import Camera
 from sightline.entities import Picture
 from sightline.errors import SharedMemoryError
 from sightline.video.device_picture import FORMATS, Arrays, CudaPicture, CupyArrays, DeviceScaler
@@ -48,7 +48,7 @@ class Decoders:
         self._camera = camera
         self._make_arrays = make_arrays
         self._device: DeviceScaler | None = None
-        self._asked = camera.hardware_decoder
+        self._asked = camera.stream.hardware_decoder
         self._said = ""
         self.used = CPU
 

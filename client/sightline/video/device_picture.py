@@ -16,7 +16,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from sightline.entities import F32, U8
+from sightline.base.letterbox import fill_border, planes_in, split_i420
+from sightline.entities import F32, U8, Box
 from sightline.errors import SharedMemoryError
 from sightline.video.picture import YuvPicture
 
@@ -103,27 +104,22 @@ class DeviceScaler:
         self.arrays = arrays
         self._weights: OrderedDict[tuple[int, int], Any] = OrderedDict()
 
-    def write(self, planes: tuple[Any, Any], out: Any, rows: int, width: int, *, full_range: bool) -> None:
+    def write(self, planes: tuple[Any, Any], out: tuple[Any, Any, Any], *, full_range: bool) -> None:
         """Scale a picture and write it as I420, limited range.
 
         Args:
             planes: luma uint8 or uint16 [h, w], chroma [h/2, w/2, 2]; of 16 bits the high ones count.
-            out: uint8 [rows · width], on the same device.
-            rows: 3/2·height of what is written.
-            width: of what is written.
+            out: Y uint8 [height, width], U and V uint8 [height/2, width/2], on the same device.
             full_range: the source's luma and chroma use all values.
         """
         luma, chroma = planes
-        height = rows * 2 // 3
-        half = (height // 2, width // 2)
-        ends = height * width, height * width * 5 // 4, rows * width
-        out[: ends[0]] = self._scale(luma, (height, width), (219 / 255, 16.0) if full_range else None)
+        out[0][:] = self._scale(luma, out[0].shape, (219 / 255, 16.0) if full_range else None)
         stretch = (224 / 255, 128 - 128 * 224 / 255) if full_range else None
-        out[ends[0] : ends[1]] = self._scale(chroma[..., 0], half, stretch)
-        out[ends[1] : ends[2]] = self._scale(chroma[..., 1], half, stretch)
+        out[1][:] = self._scale(chroma[..., 0], out[1].shape, stretch)
+        out[2][:] = self._scale(chroma[..., 1], out[2].shape, stretch)
 
     def _scale(self, plane: Any, size: tuple[int, int], stretch: tuple[float, float] | None) -> Any:
-        """One plane as uint8 [height · width]; ``stretch``: a factor and what is added, in 8-bit levels."""
+        """One plane as uint8 [height, width]; ``stretch``: a factor and what is added, in 8-bit levels."""
         module, real = self.arrays.module, self.arrays.real
         if plane.dtype.itemsize == 2:
             plane = plane.astype(module.float32) * np.float32(1 / 256)
@@ -133,7 +129,7 @@ class DeviceScaler:
         values = values.astype(module.float32)
         if stretch is not None:
             values = values * np.float32(stretch[0]) + np.float32(stretch[1])
-        return module.clip(module.rint(values), 0, 255).astype(module.uint8).reshape(-1)
+        return module.clip(module.rint(values), 0, 255).astype(module.uint8)
 
     def _matrix(self, source: int, target: int) -> Any:
         found = self._weights.get((source, target))
@@ -162,28 +158,36 @@ class CudaPicture(YuvPicture):
         plane = self._device.arrays.plane(self._frame.planes[0])
         return self._device.arrays.to_host(plane) if plane.dtype.itemsize == 1 else None
 
-    def write_device(self, address: int, rows: int, width: int, device: int) -> None:
+    def write_device(
+        self, address: int, rows: int, width: int, device: int, box: Box, *, border: bool
+    ) -> None:
         """Scale into a slot on the GPU; returns when it is there, for the server too."""
-        self._write(self._device.arrays.at(address, rows * width, device), rows, width)
+        out = self._device.arrays.at(address, rows * width, device).reshape(rows, width)
+        if border:
+            fill_border(out, box)
+        self._write(out, box)
 
-    def write_i420(self, out: U8) -> None:
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Scale on the GPU and fetch the result: for slots of the host, and pictures for people.
 
         Args:
             out: uint8 [3/2·height, width], C-contiguous, both sides even.
+            box: the part of ``out`` that the picture fills; by default all of it.
         """
         arrays = self._device.arrays
-        rows, width = out.shape
-        scaled = arrays.module.empty(rows * width, arrays.module.uint8)
-        self._write(scaled, rows, width)
-        out[:] = arrays.to_host(scaled).reshape(rows, width)
+        planes = planes_in(out, box)
+        height, width = planes[0].shape
+        scaled = arrays.module.empty((height * 3 // 2, width), arrays.module.uint8)
+        self._write(scaled, None)
+        for part, plane in zip(planes, split_i420(arrays.to_host(scaled)), strict=True):
+            part[:] = plane
 
-    def _write(self, out: Any, rows: int, width: int) -> None:
+    def _write(self, out: Any, box: Box | None) -> None:
         started = time.perf_counter()
         arrays = self._device.arrays
         planes = arrays.plane(self._frame.planes[0]), arrays.plane(self._frame.planes[1])
         full = self._frame.color_range == ColorRange.JPEG
-        self._device.write(planes, out, rows, width, full_range=full)
+        self._device.write(planes, planes_in(out, box), full_range=full)
         arrays.wait()
         self.scale_s = time.perf_counter() - started
 

@@ -8,7 +8,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from sightline.entities import U8
+from sightline.base.letterbox import planes_in, split_i420
+from sightline.entities import U8, Box
 
 _FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"})
 
@@ -37,23 +38,25 @@ class YuvPicture:
         """Height in pixels, as decoded."""
         return self._frame.height
 
-    def write_i420(self, out: U8) -> None:
-        """Scale to the size of ``out`` and write it there, with one copy.
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
+        """Scale to the size of ``box`` and write it there, with one copy.
 
         Args:
             out: uint8 [3/2·height, width], C-contiguous, both sides even. Limited-range BT.601.
+            box: the part of ``out`` that the picture fills; by default all of it.
 
         Raises:
             ValueError: ``out`` is not of that shape.
         """
-        rows, width = out.shape
-        height = rows * 2 // 3
-        if rows % 3 or height % 2 or width % 2 or not out.flags.c_contiguous or out.dtype != np.uint8:
+        rows, columns = out.shape
+        if rows % 3 or columns % 2 or not out.flags.c_contiguous or out.dtype != np.uint8:
             raise ValueError(f"out must be contiguous uint8 [3/2·even, even], found {out.dtype} {out.shape}")
+        planes = planes_in(out, box)
+        height, width = planes[0].shape
         started = time.perf_counter()
         scaled = self._as_i420(width, height)
         self.scale_s = time.perf_counter() - started
-        _copy_planes(scaled, out, width, height)
+        _copy_planes(scaled, planes)
 
     def luma(self) -> U8 | None:
         """The Y plane as decoded, uint8 [height, width], a view; None when the format has no such plane."""
@@ -88,7 +91,7 @@ class YuvPicture:
             threads=1,
         )
         out = np.empty((height * 3 // 2, width), np.uint8)
-        _copy_planes(scaled, out, width, height)
+        _copy_planes(scaled, split_i420(out))
         return out
 
     @property
@@ -115,15 +118,9 @@ class YuvPicture:
         )
 
 
-def _copy_planes(frame: VideoFrame, out: U8, width: int, height: int) -> None:
-    flat = out.reshape(-1)
-    start = 0
-    for plane, (rows, columns) in zip(
-        frame.planes, ((height, width), (height // 2, width // 2), (height // 2, width // 2)), strict=True
-    ):
+def _copy_planes(frame: VideoFrame, planes: tuple[U8, U8, U8]) -> None:
+    for plane, out in zip(frame.planes, planes, strict=True):
+        rows, columns = out.shape
         # Lines of a plane may be padded; the last one need not be there in full length.
-        lines = np.frombuffer(memoryview(plane), np.uint8, rows * plane.line_size).reshape(
-            rows, plane.line_size
-        )
-        flat[start : start + rows * columns].reshape(rows, columns)[:] = lines[:, :columns]
-        start += rows * columns
+        lines = np.frombuffer(memoryview(plane), np.uint8, rows * plane.line_size)
+        out[:] = lines.reshape(rows, plane.line_size)[:, :columns]

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from sightline.config.loader import Camera
+from sightline.config import Camera
 from sightline.entities import ClockSource, Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
 from sightline.video import container as demux
@@ -75,8 +75,8 @@ class Source:
         self._recorded = demux.is_file(camera.source_url)
         self._paced = realtime and self._recorded
         self._on_packet = on_packet
-        self._clock = CaptureClock(clock or UtcClock(), max_skew_s=camera.max_clock_skew_s)
-        self._gate = FpsGate(camera.fps)
+        self._clock = CaptureClock(clock or UtcClock(), max_skew_s=camera.stream.max_clock_skew_s)
+        self._gate = FpsGate(camera.stream.fps)
         self._scaler = VideoReformatter()
         self._aborted = threading.Event()
         self._container: InputContainer | None = None
@@ -153,11 +153,11 @@ class Source:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                raise demux.read_error(error, self._camera.stall_timeout_s) from error
+                raise demux.read_error(error, self._camera.stream.stall_timeout_s) from error
             if packet is None:
                 return
             self.receive_s = time.monotonic() - started_s
-            if not self._recorded and self.receive_s >= self._camera.stall_timeout_s:
+            if not self._recorded and self.receive_s >= self._camera.stream.stall_timeout_s:
                 # FFmpeg timed out, and gives what its parser still held before it says so.
                 raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
             if packet.size:
@@ -247,7 +247,7 @@ class Source:
 
     def _check_pictures_come(self) -> None:
         """A stream whose packets give no pictures any more, after a codec change perhaps, is reopened."""
-        patience_s = STALLS_WITHOUT_PICTURE * self._camera.stall_timeout_s
+        patience_s = STALLS_WITHOUT_PICTURE * self._camera.stream.stall_timeout_s
         if not self._recorded and time.monotonic() - self._picture_s > patience_s:
             raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
 

@@ -40,7 +40,7 @@ class Head:
         candidate_model, candidate_version: what might.
         live_classes, candidate_classes: names of the class numbers in the file.
         infer_s: seconds that the candidate took for all frames together, from request to answer.
-        options: how the camera is watched: what :meth:`sightline.config.loader.Camera.model_dump` gives.
+        options: how the camera is watched: from :meth:`sightline.config.Camera.shaping_options`.
         pictures: of the largest differences: ``file``, ``time`` and ``what``.
     """
 

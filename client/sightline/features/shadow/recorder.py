@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sightline.analysis.classes import class_name
-from sightline.config.loader import DAY_S, Camera
-from sightline.entities import U8, Detections
+from sightline.config import Camera
+from sightline.config.camera import DAY_S
+from sightline.entities import U8, ModelInfo
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures
-from sightline.features.shadow.differences import Difference, compare
+from sightline.features.shadow.differences import Difference, compare, name_of
 from sightline.features.shadow.episode import SUFFIX, Head, Pair, encode_pair, write
 from sightline.video import blur
 from sightline.video.jpeg import encode
@@ -25,19 +25,25 @@ LEAST_LENGTH = 0.5  # share of an episode's length; a shorter stretch says nothi
 LEAST_WEIGHT = 0.25  # differences of weaker boxes make no picture
 APART_S = 2.0  # pictures nearer in time show the same thing
 #: What shapes boxes into counts and events: both arms are run with it.
-SHAPING = {
+SHAPING = (
     "min_score", "second_box_overlap", "confirm_s", "lost_s", "blind_s", "window_s", "classes", "lines",
     "zones", "fps",
-}  # fmt: skip
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one model found in a frame; class ids are places in ``names``."""
+class Seen:
+    """What belongs to a frame besides its boxes.
 
-    detections: Detections
-    names: tuple[str, ...]
-    version: str
+    Attributes:
+        models: the live one and the candidate.
+        infer_s: what the candidate took.
+        i420: the picture as the candidate got it, uint8 [3/2·height, width].
+    """
+
+    models: tuple[ModelInfo, ModelInfo]
+    infer_s: float
+    i420: U8
 
 
 @dataclass(slots=True)
@@ -49,7 +55,7 @@ class _Stretch:
     times: list[float] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     void: str = ""
-    versions: tuple[str, str] | None = None  # of the live model and the candidate
+    models: tuple[ModelInfo, ModelInfo] | None = None  # the live one and the candidate
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
     infer_s: float = 0.0
     best: list[tuple[float, Pair, Difference, U8]] = field(default_factory=list)  # largest difference first
@@ -87,31 +93,27 @@ class Recorder:
         """Frames of a stretch that could not be compared."""
         self._at(slot).dropped[why] += count
 
-    def add(
-        self, slot: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
-    ) -> None:
+    def add(self, slot: int, pair: Pair, names: tuple[str, ...], seen: Seen) -> None:
         """One frame that both models answered.
 
         Args:
             slot: its stretch.
-            capture_time: UTC epoch seconds.
-            answers: of the live model and of the candidate.
-            infer_s: what the candidate took.
-            i420: the picture as the candidate got it, uint8 [3/2·height, width].
+            pair: what they found; the live model's class ids are places in ``names``.
+            names: see there.
+            seen: the rest.
         """
-        stretch, (live, candidate) = self._at(slot), answers
-        versions = live.version, candidate.version
-        if stretch.versions is None:
-            stretch.versions = versions
-        elif versions != stretch.versions:
+        stretch = self._at(slot)
+        versions = [model.version for model in seen.models]
+        if stretch.models is None:
+            stretch.models = seen.models
+        elif versions != [model.version for model in stretch.models]:
             stretch.void = "another version served before its end"
-        stretch.names = live.names, candidate.names
-        stretch.times.append(capture_time)
-        stretch.infer_s += infer_s
-        pair = Pair(capture_time, live.detections, candidate.detections)
+        stretch.names = names, seen.models[1].class_names
+        stretch.times.append(pair.capture_time)
+        stretch.infer_s += seen.infer_s
         stretch.lines.append(encode_pair(pair))
-        difference = compare(pair.live, pair.candidate, stretch.names, self._camera.min_score)
-        self._remember(stretch, pair, difference, i420)
+        difference = compare(pair.live, pair.candidate, stretch.names, self._camera.detect.min_score)
+        self._remember(stretch, pair, difference, seen.i420)
 
     def _at(self, slot: int) -> _Stretch:
         if self._stretch is None or self._stretch.slot != slot:
@@ -162,7 +164,8 @@ class Recorder:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        live_version, candidate_version = stretch.versions or ("", "")
+        live, candidate = stretch.models or (None, None)
+        shaping = self._camera.shaping_options()
         head = Head(
             camera=self._camera.name,
             start=round(start, 3),
@@ -171,13 +174,13 @@ class Recorder:
             dropped=dict(stretch.dropped),
             void=void,
             live_model=self._live_model,
-            live_version=live_version,
+            live_version=live.version if live else "",
             candidate_model=self._options.model or "",
-            candidate_version=candidate_version,
+            candidate_version=candidate.version if candidate else "",
             live_classes=stretch.names[0],
             candidate_classes=stretch.names[1],
             infer_s=round(stretch.infer_s, 4),
-            options=self._camera.model_dump(mode="json", include=SHAPING),
+            options={key: shaping[key] for key in SHAPING},
             pictures=() if void else self._write_pictures(stem, stretch),
         )
         write(self._folder / f"{stem}{SUFFIX}", head, [] if void else stretch.lines)
@@ -200,7 +203,7 @@ class Recorder:
         """A copy in which is covered what ``drift.blur`` asks for, wherever either model saw it."""
         hidden = i420.copy()
         for found, known in zip((pair.live, pair.candidate), names, strict=True):
-            called = [class_name(known, number) for number in found.class_ids.tolist()]
+            called = [name_of(known, number) for number in found.class_ids.tolist()]
             for area in blur.areas(self._camera.drift.blur, found.xyxy, called):
                 blur.cover(hidden, area)
         return hidden

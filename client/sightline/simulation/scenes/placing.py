@@ -20,13 +20,13 @@ from sightline.simulation.scenes.viewpoints import camera_of
 
 #: Places that reach further out of the picture than this are cut there.
 LEAST, MOST = -0.45, 1.45
-#: How a camera that sees a scene is tracked: below this score, or where boxes may overlap more, the bundled
+#: ``detect`` of a camera that sees a scene: at lower scores, or where boxes may overlap more, the bundled
 #: detector too often gives two boxes for one object.
-TRACKING = {"min_score": 0.45, "second_box_overlap": 0.5}
+DETECT = {"min_score": 0.45, "dedupe_iou": 0.5}
 
 
 def camera_places(spec: SceneSpec, places: Places | None = None) -> dict[str, Any]:
-    """The keys ``lines`` and ``zones`` of a camera that sees the scene."""
+    """``rules`` of a camera that sees the scene."""
     known, camera = places or places_of(spec.scene), camera_of(spec)
     return {
         "lines": {line.name: _line(line, camera) for line in known.lines},

@@ -1,4 +1,4 @@
-"""The canary's own process: serves the scene, and judges each pass. Started by :mod:`canary`.
+"""The canary's own process: serves the scene and judges each lap. Started by :mod:`canary`.
 
 python -m sightline.simulation.selftest.canary_judge FOLDER PORT OPTIONS-AS-JSON  # database URL: stdin
 """
@@ -21,87 +21,83 @@ from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.ground_truth import Known
+from sightline.simulation.selftest.ground_truth import GroundTruth
+from sightline.simulation.selftest.identity import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.laps import evidence, finished
 from sightline.simulation.selftest.result_rows import read_events
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, Part, prepare
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.store.read.readonly import Database
 
 EVERY_S = 5.0
-SETTLE_S = 8.0  # after a pass, until its last events are rows
-#: So many passes are judged together: the figures roll.
-PASSES = 5
-#: Of count windows, which do not know of passes.
+SETTLE_S = 8.0  # after a lap, until its last events are rows
+#: The newest laps are judged together: the figures roll.
+LAPS = 5
+#: Figures of count windows, which laps do not divide.
 LEFT_OUT = ("count_error", "coverage")
 
 
-def part_of(options: CanaryOptions) -> Part:
+def camera_of_options(options: CanaryOptions) -> SimulatedCamera:
     """The scene that the options name."""
-    camera = BEST_CAMERA[options.scene]
-    spec = SceneSpec(options.scene, options.seed, options.light, options.weather, camera)
-    return Part(spec, options.fps, options.length_s)
+    viewpoint = BEST_CAMERA[options.scene]
+    spec = SceneSpec(options.scene, options.seed, options.light, options.weather, viewpoint)
+    return SimulatedCamera(spec, options.fps, options.length_s)
 
 
 def serve(folder: Path, port: int, database: Database, options: CanaryOptions, stop: threading.Event) -> None:
-    """Serve the scene in a loop and judge, until told to stop."""
-    part = part_of(options)
-    prepare([part], folder / "videos", say, stop=stop, processes=1)
-    truth = ground_truth.load(part.truth(folder / "videos"))
+    """Serve the scene in a loop and judge its laps until ``stop`` is set."""
+    if not identity_is_measured():
+        say(f"without IDF1 and HOTA: {TRACKEVAL_MISSING}")
+    camera = camera_of_options(options)
+    prepare([camera], folder / "videos", say, stop=stop, processes=1)
+    truth = ground_truth.load(camera.truth(folder / "videos"))
     began = folder / "began"
     feed = [sys.executable, "-m", "sightline.simulation.rtsp_player", "--began", str(began)]
-    video = str(part.video(folder / "videos").resolve())
-    judged = 0.0
+    video = str(camera.video(folder / "videos").resolve())
+    judged_time = 0.0
     with RtspServer({SOURCE: [*feed, video, "{output}"]}, port=port) as server:
         while not stop.wait(EVERY_S):
             if not server.running:
                 raise SightlineError("the canary's RTSP server has ended")
-            record, newest = judge_passes(folder, database, truth, options)
-            if record is not None and newest > judged:
-                judged = newest
+            record = judge_laps(folder, database, truth, options)
+            if record is not None and record["judged_time"] > judged_time:
+                judged_time = record["judged_time"]
                 write(folder, record)
 
 
-def judge_passes(
-    folder: Path, database: Database, truth: Known, options: CanaryOptions
-) -> tuple[dict[str, Any] | None, float]:
-    """The scoreboard of the newest passes, and when the newest ended; nothing while there is none."""
-    now = time.time()
-    passes = [one for one in finished(list(track_log.read(folder / "tracks", SOURCE))) if
-              one.end_time < now - SETTLE_S][-PASSES:]  # fmt: skip
-    if not passes:
-        return None, 0.0
+def judge_laps(
+    folder: Path, database: Database, truth: GroundTruth, options: CanaryOptions
+) -> dict[str, Any] | None:
+    """The figures of the newest laps, and when the newest ended; None while no lap is over."""
+    frames = list(track_log.read(folder / "tracks", SOURCE))
+    laps = [lap for lap in finished(frames) if lap.end_time < time.time() - SETTLE_S][-LAPS:]
+    if not laps:
+        return None
     with database.reading() as connection:
-        since = datetime.fromtimestamp(passes[0].start_time, UTC)
+        since = datetime.fromtimestamp(laps[0].start_time, UTC)
         events = read_events(connection, SOURCE, since)
     began = folder / "began"
     began_time = float(began.read_text()) if began.is_file() else None
-    board = judge(
-        [
-            (f"pass {i}", truth, evidence(one, events, began_time, truth.length_s, options.fps))
-            for i, one in enumerate(passes)
-        ]
-    )
-    figures = {name: value for name, value in board.figures.items() if name not in LEFT_OUT}
-    return {"figures": figures, "passes": len(passes), "judged_time": passes[-1].end_time}, passes[
-        -1
-    ].end_time
+    each = [evidence(lap, events, began_time, truth.length_s, options.fps) for lap in laps]
+    scoreboard = judge([(f"lap {i}", truth, lap) for i, lap in enumerate(each)])
+    figures = {name: value for name, value in scoreboard.figures.items() if name not in LEFT_OUT}
+    return {"figures": figures, "passes": len(laps), "judged_time": laps[-1].end_time}
 
 
 def write(folder: Path, record: dict[str, Any]) -> None:
-    """Where the supervisor finds it."""
+    """Put a judgement where the supervisor reads it, in one step."""
     draft = folder / "canary.json.part"
     draft.write_text(json.dumps(record), encoding="utf-8")
     draft.replace(folder / "canary.json")
 
 
 def say(text: str) -> None:
-    """Into the supervisor's log."""
+    """A line of the canary's log."""
     sys.stderr.write(f"canary: {text}\n")
     sys.stderr.flush()
 
 
 def main(words: list[str]) -> int:
-    """Run until told to stop; 1 when something failed: the supervisor starts another."""
+    """Run until a signal; 1 after a failure, and the supervisor starts another."""
     folder, options = Path(words[0]), CanaryOptions.model_validate_json(words[2])
     database = Database(sys.stdin.readline().strip())  # it may hold a password: not an argument
     try:

@@ -1,4 +1,4 @@
-"""How well boxes are found: mean average precision as COCO has it, over the looks of several cameras."""
+"""How well boxes are found: mean average precision as COCO has it, over the samples of several cameras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sightline.entities import F32
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.selftest.ground_truth import Look
+from sightline.simulation.selftest.ground_truth import TruthSample
 from sightline.simulation.selftest.truth_samples import overlap
 
 OVERLAPS = tuple(np.arange(0.5, 0.96, 0.05).round(2).tolist())
@@ -30,20 +30,20 @@ class Precision:
 
 @dataclass(slots=True)
 class _Pile:
-    """What is known of one class at one overlap, over all looks."""
+    """What is known of one class at one overlap, over all samples."""
 
     true: int = 0
     scores: list[float] | None = None
     hits: list[bool] | None = None
 
 
-def precision(cameras: Iterable[Iterable[tuple[Look, TrackedFrame]]]) -> Precision | None:
+def precision(cameras: Iterable[Iterable[tuple[TruthSample, TrackedFrame]]]) -> Precision | None:
     """Average over the classes that were there; None when none was."""
     piles: defaultdict[tuple[str, float], _Pile] = defaultdict(lambda: _Pile(0, [], []))
     for pairs in cameras:
-        for look, frame in pairs:
-            for number in {*look.kinds[~look.ignored].tolist(), *_known_numbers(frame)}:
-                _add(piles, CLASSES[number], look, frame)
+        for sample, frame in pairs:
+            for number in {*sample.kinds[~sample.ignored].tolist(), *_known_numbers(frame)}:
+                _add(piles, CLASSES[number], sample, frame)
     found = {key: _average(pile) for key, pile in piles.items() if pile.true}
     if not found:
         return None
@@ -56,17 +56,17 @@ def _known_numbers(frame: TrackedFrame) -> set[int]:
     return {CLASSES.index(name) for name in names if name in CLASSES}
 
 
-def _add(piles: dict[tuple[str, float], _Pile], name: str, look: Look, frame: TrackedFrame) -> None:
-    """Take in one class of one look."""
+def _add(piles: dict[tuple[str, float], _Pile], name: str, sample: TruthSample, frame: TrackedFrame) -> None:
+    """Take in one class of one sample."""
     number = frame.class_names.index(name) if name in frame.class_names else -1
     mine = np.flatnonzero(frame.class_ids == number)
     mine = mine[np.argsort(-frame.scores[mine], kind="stable")]
-    actors = look.kinds == CLASSES.index(name)
-    alike = overlap(look, frame.xyxy[mine])
+    actors = sample.kinds == CLASSES.index(name)
+    alike = overlap(sample, frame.xyxy[mine])
     for at in OVERLAPS:
         pile = piles[name, at]
-        hits, judged = _hits(alike[actors], look.ignored[actors], alike[~actors & look.ignored], at)
-        pile.true += int((~look.ignored[actors]).sum())
+        hits, judged = _hits(alike[actors], sample.ignored[actors], alike[~actors & sample.ignored], at)
+        pile.true += int((~sample.ignored[actors]).sum())
         if pile.scores is not None and pile.hits is not None:
             pile.scores += frame.scores[mine][judged].tolist()
             pile.hits += hits[judged].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,13 @@ from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.selftest.detection_score import precision
 from sightline.simulation.selftest.event_matching import Matched, match
 from sightline.simulation.selftest.evidence import Evidence, claims, latencies_s
-from sightline.simulation.selftest.ground_truth import LOOKS_FPS, Happening, Known
+from sightline.simulation.selftest.ground_truth import SAMPLES_FPS, GroundTruth, Happening
 from sightline.simulation.selftest.identity import identity
 from sightline.simulation.selftest.truth_samples import moments, pairs
 
 #: The first and last seconds are played but not judged: tracks begin, and events become certain.
 LEAD_S, TAIL_S = 3.0, 3.0
-#: Who can be seen for so long has to be counted; who can be seen at all, but shorter, may be.
+#: Actors seen for at least this long must be counted; those seen for less may be.
 MUST_S = 1.5
 CROSSINGS, VISITS = ("forward", "backward"), ("enter", "leave")
 
@@ -70,35 +70,35 @@ class CameraFigures:
     coverage: float
 
 
-def judge_camera(name: str, known: Known, evidence: Evidence) -> CameraFigures:
-    """Everything about one camera that needs no other."""
-    span_s = LEAD_S, known.length_s - TAIL_S
+def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFigures:
+    """One camera's own figures."""
+    span_s = LEAD_S, truth.length_s - TAIL_S
     claimed = claims(evidence)
-    lines = [line.name for line in known.places.lines]
-    zones = [zone.name for zone in known.places.zones]
-    crossings = _by_place(known, claimed, (lines, CROSSINGS), span_s, by_class=True)
-    visits = _by_place(known, claimed, (zones, VISITS), span_s, by_class=True)
+    lines = [line.name for line in truth.places.lines]
+    zones = [zone.name for zone in truth.places.zones]
+    crossings = _by_place(truth, claimed, (lines, CROSSINGS), span_s, by_class=True)
+    visits = _by_place(truth, claimed, (zones, VISITS), span_s, by_class=True)
     tracked_s, row_s = latencies_s(evidence)
     return CameraFigures(
         name=name,
         crossings=crossings,
-        crossings_any=_by_place(known, claimed, (lines, CROSSINGS), span_s, by_class=False),
+        crossings_any=_by_place(truth, claimed, (lines, CROSSINGS), span_s, by_class=False),
         visits=visits,
-        counts=count_errors(known, evidence.counts),
-        occupancy_errors=tuple(_occupancy_errors(known, claimed, span_s)),
+        counts=count_errors(truth, evidence.counts),
+        occupancy_errors=tuple(_occupancy_errors(truth, claimed, span_s)),
         dwell_errors_s=tuple(_dwell_errors(visits)),
         late_s=tuple(c.time_s - t.time_s for m in crossings.values() for t, c in m.pairs),
         tracked_s=tuple(tracked_s),
         row_s=tuple(row_s),
         frames=len(evidence.frames),
-        due_frames=round(known.length_s * evidence.fps),
+        due_frames=round(truth.length_s * evidence.fps),
         dropped_frames=evidence.dropped_frames,
-        coverage=min(1.0, evidence.watched_s / known.length_s),
+        coverage=min(1.0, evidence.watched_s / truth.length_s),
     )
 
 
 def _by_place(
-    known: Known,
+    truth: GroundTruth,
     claimed: Sequence[Happening],
     which: tuple[Sequence[str], tuple[str, str]],
     span_s: tuple[float, float],
@@ -106,42 +106,44 @@ def _by_place(
     by_class: bool,
 ) -> dict[str, Matched]:
     names, whats = which
-    found = {}
-    for name in names:
-        true = [h for h in known.happenings if h.place == name and h.what in whats]
-        mine = [h for h in claimed if h.place == name and h.what in whats]
-        found[name] = match(true, mine, span_s, by_class=by_class)
-    return found
+
+    def at(name: str, happenings: Sequence[Happening]) -> list[Happening]:
+        return [h for h in happenings if h.place == name and h.what in whats]
+
+    return {
+        name: match(at(name, truth.happenings), at(name, claimed), span_s, by_class=by_class)
+        for name in names
+    }
 
 
-def count_errors(known: Known, counted: dict[str, int]) -> dict[str, Count]:
-    """Counts of ``count_windows`` against who could be seen, by class."""
-    seen: defaultdict[int, int] = defaultdict(int)  # looks at each actor
+def count_errors(truth: GroundTruth, counted: dict[str, int]) -> dict[str, Count]:
+    """Counts of ``count_windows`` against the actors that could be seen, by class."""
+    seen: defaultdict[int, int] = defaultdict(int)  # samples in which each actor is seen
     kind_of: dict[int, int] = {}
-    for look in known.looks:
-        for number, kind, ignored in zip(look.ids, look.kinds, look.ignored, strict=True):
+    for sample in truth.samples:
+        for number, kind, ignored in zip(sample.ids, sample.kinds, sample.ignored, strict=True):
             kind_of[int(number)] = int(kind)
             seen[int(number)] += not ignored
-    must = [kind_of[i] for i, looks in seen.items() if looks >= MUST_S * LOOKS_FPS]
+    must = [kind_of[i] for i, samples in seen.items() if samples >= MUST_S * SAMPLES_FPS]
     may = list(kind_of.values())
-    found = {}
-    for place, name in enumerate(CLASSES):
-        count = Count(counted.get(name, 0), must.count(place), may.count(place))
-        if count.counted or count.may:
-            found[name] = count
-    return found
+    counts = {
+        name: Count(counted.get(name, 0), must.count(i), may.count(i)) for i, name in enumerate(CLASSES)
+    }
+    return {name: count for name, count in counts.items() if count.counted or count.may}
 
 
-def _occupancy_errors(known: Known, claimed: Sequence[Happening], span_s: tuple[float, float]) -> list[float]:
+def _occupancy_errors(
+    truth: GroundTruth, claimed: Sequence[Happening], span_s: tuple[float, float]
+) -> list[float]:
     """Claimed minus true number in each zone, once a second."""
     errors = []
-    for zone in known.places.zones:
+    for zone in truth.places.zones:
         here = [h for h in claimed if h.place == zone.name and h.what in VISITS]  # no lines
         moves = [(h.time_s, 1 if h.what == "enter" else -1) for h in here]
-        for look in known.looks[:: round(LOOKS_FPS)]:
-            if span_s[0] <= look.time_s <= span_s[1]:
-                there = sum(change for time_s, change in moves if time_s <= look.time_s)
-                errors.append(float(there - known.occupancy(zone.name, look)))
+        for sample in truth.samples[:: round(SAMPLES_FPS)]:
+            if span_s[0] <= sample.time_s <= span_s[1]:
+                there = sum(change for time_s, change in moves if time_s <= sample.time_s)
+                errors.append(float(there - truth.occupancy(zone.name, sample)))
     return errors
 
 
@@ -161,9 +163,17 @@ def _dwell_errors(visits: dict[str, Matched]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Scoreboard:
-    """All cameras together. ``figures`` are the numbers that thresholds are about; None: nothing to judge."""
+    """All cameras together.
+
+    Attributes:
+        figures: the numbers that thresholds are about; None: not judged.
+        unjudged: names of figures that are None although the truth had something to judge.
+        cameras: each camera's own figures.
+        ap50: average precision at IoU 0.5 by class.
+    """
 
     figures: dict[str, float | None]
+    unjudged: tuple[str, ...]
     cameras: tuple[CameraFigures, ...]
     ap50: dict[str, float]
 
@@ -171,6 +181,7 @@ class Scoreboard:
         """Ready for JSON."""
         return {
             "figures": self.figures,
+            "unjudged": list(self.unjudged),
             "ap50": self.ap50,
             "cameras": {camera.name: camera_record(camera) for camera in self.cameras},
             "not_measured": {
@@ -180,64 +191,73 @@ class Scoreboard:
         }
 
 
-def judge(cameras: Sequence[tuple[str, Known, Evidence]]) -> Scoreboard:
+def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
     """The scoreboard of cameras that ran together."""
     each = tuple(judge_camera(*camera) for camera in cameras)
-    seen = [list(pairs(known.looks, evidence.frames)) for _, known, evidence in cameras]
-    kept = identity([moments(known.looks, evidence.frames) for _, known, evidence in cameras])
-    found = precision(seen)
+    kept = identity([moments(truth.samples, evidence.frames) for _, truth, evidence in cameras])
+    boxes = precision([list(pairs(truth.samples, evidence.frames)) for _, truth, evidence in cameras])
     crossings = _sum(c.crossings for c in each)
     any_class = _sum(c.crossings_any for c in each)
     visits = _sum(c.visits for c in each)
     counts = [count for c in each for count in c.counts.values()]
-    must = sum(count.must for count in counts)
-    figures: dict[str, float | None] = {
-        "crossing_precision": crossings.precision,
-        "crossing_recall": crossings.recall,
-        "crossing_bias": crossings.bias,
-        "crossing_wrong": float(len(crossings.missed) + len(crossings.extra)),
-        "crossing_any_class_precision": any_class.precision,
-        "crossing_any_class_recall": any_class.recall,
-        "crossing_any_class_wrong": float(len(any_class.missed) + len(any_class.extra)),
-        "count_error": sum(abs(count.error) for count in counts) / must if must else None,
-        "zone_precision": visits.precision,
-        "zone_recall": visits.recall,
-        "occupancy_mae": _mean_abs(e for c in each for e in c.occupancy_errors),
-        "dwell_error_s": _mean_abs(e for c in each for e in c.dwell_errors_s),
-        "idf1": kept.idf1 if kept else None,
-        "hota": kept.hota if kept else None,
-        "map50": found.map50 if found else None,
-        "map50_95": found.map50_95 if found else None,
-        "tracked_p50_s": _quantile([s for c in each for s in c.tracked_s], 0.5),
-        "tracked_p99_s": _quantile([s for c in each for s in c.tracked_s], 0.99),
-        "row_p50_s": _quantile([s for c in each for s in c.row_s], 0.5),
-        "row_p99_s": _quantile([s for c in each for s in c.row_s], 0.99),
-        "frames_lost": _share_lost(each),
-        "coverage": min((c.coverage for c in each), default=None),
+    must, errors = sum(count.must for count in counts), sum(abs(count.error) for count in counts)
+    stays = sum(_complete_visits(m) for c in each for m in c.visits.values())
+    zones = sum(len(truth.places.zones) for _, truth, _ in cameras)
+    seen = sum(int((~sample.ignored).sum()) for _, truth, _ in cameras for sample in truth.samples)
+    tracked_s = [s for c in each for s in c.tracked_s]
+    row_s = [s for c in each for s in c.row_s]
+    due = sum(c.due_frames for c in each)
+    events = crossings.true + visits.true
+    # Figure -> its value, and how much there was to judge.
+    judged: dict[str, tuple[float | None, float]] = {
+        "crossing_precision": (crossings.precision, crossings.true),
+        "crossing_recall": (crossings.recall, crossings.true),
+        "crossing_bias": (crossings.bias, crossings.true),
+        "crossing_wrong": (float(len(crossings.missed) + len(crossings.extra)), crossings.true),
+        "crossing_any_class_precision": (any_class.precision, any_class.true),
+        "crossing_any_class_recall": (any_class.recall, any_class.true),
+        "crossing_any_class_wrong": (float(len(any_class.missed) + len(any_class.extra)), any_class.true),
+        "count_error": (errors / must if must else None, errors),
+        "zone_precision": (visits.precision, visits.true),
+        "zone_recall": (visits.recall, visits.true),
+        "occupancy_mae": (_mean_abs(e for c in each for e in c.occupancy_errors), zones),
+        "dwell_error_s": (_mean_abs(e for c in each for e in c.dwell_errors_s), stays),
+        "idf1": (kept.idf1 if kept else None, seen),
+        "hota": (kept.hota if kept else None, seen),
+        "map50": (boxes.map50 if boxes else None, seen),
+        "map50_95": (boxes.map50_95 if boxes else None, seen),
+        "tracked_p50_s": (_quantile(tracked_s, 0.5), due),
+        "tracked_p99_s": (_quantile(tracked_s, 0.99), due),
+        "row_p50_s": (_quantile(row_s, 0.5), events),
+        "row_p99_s": (_quantile(row_s, 0.99), events),
+        "frames_lost": (max(0.0, 1 - sum(c.frames for c in each) / due) if due else None, due),
+        "coverage": (min((c.coverage for c in each), default=None), due),
     }
-    return Scoreboard(figures, each, found.ap50 if found else {})
+    return Scoreboard(
+        figures={name: value for name, (value, _) in judged.items()},
+        unjudged=tuple(name for name, (value, there) in judged.items() if value is None and there),
+        cameras=each,
+        ap50=boxes.ap50 if boxes else {},
+    )
 
 
-def _sum(of: Any) -> Matched:
-    total = Matched()
-    for places in of:
-        for matched in places.values():
-            total += matched
-    return total
+def _complete_visits(matched: Matched) -> int:
+    """True visits with both ends inside the judged span."""
+    true = [*(t for t, _ in matched.pairs), *matched.missed]
+    return len({t.who for t in true if t.what == "enter"} & {t.who for t in true if t.what == "leave"})
 
 
-def _mean_abs(values: Any) -> float | None:
-    found = [abs(value) for value in values]
-    return float(np.mean(found)) if found else None
+def _sum(by_place: Iterable[Mapping[str, Matched]]) -> Matched:
+    return sum((matched for places in by_place for matched in places.values()), Matched())
+
+
+def _mean_abs(values: Iterable[float]) -> float | None:
+    sizes = [abs(value) for value in values]
+    return float(np.mean(sizes)) if sizes else None
 
 
 def _quantile(values: Sequence[float], share: float) -> float | None:
     return float(np.quantile(values, share)) if values else None
-
-
-def _share_lost(cameras: Sequence[CameraFigures]) -> float | None:
-    due = sum(c.due_frames for c in cameras)
-    return max(0.0, 1 - sum(c.frames for c in cameras) / due) if due else None
 
 
 def camera_record(camera: CameraFigures) -> dict[str, Any]:

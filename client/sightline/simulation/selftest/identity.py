@@ -1,4 +1,4 @@
-"""How well identities are kept: IDF1 and HOTA, by TrackEval (the extra ``selftest``)."""
+"""IDF1 and HOTA, by TrackEval (the extra ``selftest``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.simulation.selftest.truth_samples import Moment
+from sightline.simulation.selftest.truth_samples import IdentitySample
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +22,32 @@ class Identity:
     hota: float
 
 
-def identity(cameras: Sequence[Sequence[Moment]]) -> Identity | None:
+TRACKEVAL_MISSING = "IDF1 and HOTA need TrackEval: pip install 'sightline[selftest]'"
+
+
+def identity_is_measured() -> bool:
+    """Whether TrackEval, an extra, is installed."""
+    return find_spec("trackeval") is not None
+
+
+def identity(cameras: Sequence[Sequence[IdentitySample]]) -> Identity | None:
     """The scores over all cameras together; None without TrackEval, or without anything to judge."""
     data = [_data(moments) for moments in cameras if any(len(m.true_ids) for m in moments)]
-    if not data or find_spec("trackeval") is None:
+    if not data or not identity_is_measured():
         return None
-    with contextlib.redirect_stdout(io.StringIO()):  # it remarks on what is not installed
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what else is not installed
         from trackeval.metrics import HOTA  # noqa: PLC0415 - an extra
         from trackeval.metrics import Identity as IdentityMetric  # noqa: PLC0415
 
-        made = []
+        results = []
         for metric in (IdentityMetric({"PRINT_CONFIG": False}), HOTA()):
-            found = {str(i): metric.eval_sequence(one) for i, one in enumerate(data)}
-            made.append(metric.combine_sequences(found))
-    return Identity(float(made[0]["IDF1"]), float(np.mean(made[1]["HOTA"])))
+            by_camera = {str(i): metric.eval_sequence(sequence) for i, sequence in enumerate(data)}
+            results.append(metric.combine_sequences(by_camera))
+    return Identity(float(results[0]["IDF1"]), float(np.mean(results[1]["HOTA"])))
 
 
-def _data(moments: Sequence[Moment]) -> dict[str, Any]:
-    """A sequence as TrackEval takes it: ids are numbered from 0."""
+def _data(moments: Sequence[IdentitySample]) -> dict[str, Any]:
+    """A sequence in TrackEval's form: ids are numbered from 0."""
     true_ids, true_count = _numbered([m.true_ids for m in moments])
     track_ids, track_count = _numbered([m.track_ids for m in moments])
     return {

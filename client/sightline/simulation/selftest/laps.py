@@ -1,4 +1,4 @@
-"""A looped scene, pass by pass: each time it plays from its first second to its last is one to judge."""
+"""A looped scene, lap by lap: each time it plays from its first second to its last."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import pairwise
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 
-#: The scene's clock went back by more than this: a new pass.
+#: The scene's clock went back by more than this: a new lap.
 BACK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """The frames of one pass that is over."""
+class Lap:
+    """The frames of a lap that is over."""
 
     frames: tuple[TrackedFrame, ...]
 
@@ -30,23 +30,23 @@ class Pass:
         return self.frames[-1].capture_time
 
 
-def finished(frames: Sequence[TrackedFrame]) -> list[Pass]:
-    """Every whole pass, oldest first: not the first, which may have begun in its middle, nor the last."""
+def finished(frames: Sequence[TrackedFrame]) -> list[Lap]:
+    """Every whole lap, oldest first: not the first, which may have begun in its middle, nor the last."""
     read = [frame for frame in frames if frame.scene_s is not None]
     starts = [i for i in range(1, len(read)) if _scene(read[i]) < _scene(read[i - 1]) - BACK_S]
-    return [Pass(tuple(read[a:b])) for a, b in pairwise(starts)]
+    return [Lap(tuple(read[a:b])) for a, b in pairwise(starts)]
 
 
 def evidence(
-    one: Pass, events: Sequence[ClaimedEvent], began_time: float | None, length_s: float, fps: float
+    lap: Lap, events: Sequence[ClaimedEvent], began_time: float | None, length_s: float, fps: float
 ) -> Evidence:
-    """What a pass left behind; ``began_time`` is when the player began with its first pass."""
+    """What a lap left behind; ``began_time`` is when the player began with its first lap."""
     begun = began_time
     if begun is not None:
-        first = one.frames[0]
+        first = lap.frames[0]
         begun += round((first.capture_time - _scene(first) - begun) / length_s) * length_s
-    mine = tuple(e for e in events if one.start_time <= e.event_time <= one.end_time)
-    return Evidence(one.frames, mine, {}, len(one.frames) / fps, 0, begun, fps)
+    mine = tuple(e for e in events if lap.start_time <= e.event_time <= lap.end_time)
+    return Evidence(lap.frames, mine, {}, len(lap.frames) / fps, 0, begun, fps)
 
 
 def _scene(frame: TrackedFrame) -> float:

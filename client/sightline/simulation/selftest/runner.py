@@ -1,4 +1,4 @@
-"""Plays cameras through the real path, once and in real time, and gathers what it left behind.
+"""Plays cameras through the real path, once and in real time, and collects what it wrote.
 
 The parts are those of production: an RTSP server a camera, ``sightline run``, its database. Triton is given.
 """
@@ -20,21 +20,21 @@ from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
 from sightline.features import track_log
 from sightline.simulation.rtsp_server import RtspServer
-from sightline.simulation.scenes.placing import TRACKING, camera_places
+from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.result_rows import read_counts, read_events, read_watched
-from sightline.simulation.selftest.simulated_cameras import Interrupted, Part, Say
+from sightline.simulation.selftest.simulated_cameras import Interrupted, Say, SimulatedCamera
 from sightline.store.read.readonly import Database
 
-#: Between the moment a player has its line and its first frame: clients join meanwhile.
+#: From a player's start to its first frame, so that its client is ready for it.
 LEAD_S = 2.0
-START_S = 180.0  # on a machine with more to do than it can
+START_S = 180.0  # long enough for an overloaded machine
 DAY_S = 86_400  # one window for the whole run: a track is counted once
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Where a play takes place.
+class RunSettings:
+    """Where the cameras are played and what they write goes.
 
     Attributes:
         folder: configuration, database, logs and kept tracks.
@@ -56,55 +56,56 @@ class Setting:
         return self.database_url or f"sqlite:///{self.folder / 'sightline.db'}"
 
 
-def play(
-    parts: Sequence[Part], setting: Setting, say: Say, stop: threading.Event | None = None
+def run(
+    cameras: Sequence[SimulatedCamera], settings: RunSettings, say: Say, stop: threading.Event | None = None
 ) -> dict[str, Evidence]:
     """Play every camera once, all at the same time; the evidence by camera.
 
     Raises:
-        ServerError: a part of the path did not start, or ended.
+        ServerError: a process of the path did not start, or ended.
         Interrupted: ``stop`` was set.
     """
     stop = stop or threading.Event()
-    folder = setting.folder
+    folder = settings.folder
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        servers = {part.name: stack.enter_context(_server(part, setting)) for part in parts}
-        config = _write_config(parts, servers, setting)
+        servers = {camera.name: stack.enter_context(_server(camera, settings)) for camera in cameras}
+        config = _write_config(cameras, servers, settings)
         log = stack.enter_context((folder / "sightline.log").open("wb"))
         child = spawn([sys.executable, "-m", "sightline", "run", "-c", str(config)], log)
         stack.callback(terminate, child, 12.0)
-        _watch(parts, servers, setting, say, lambda: _check(child, folder), stop)
-    return {part.name: gather(part, setting) for part in parts}
+        _watch(cameras, servers, settings, say, lambda: _check(child, folder), stop)
+    return {camera.name: gather(camera, settings) for camera in cameras}
 
 
-def _server(part: Part, setting: Setting) -> RtspServer:
-    """A camera that plays its video once, from the moment that its first client comes, and is gone then."""
-    began = _began_path(part, setting)
+def _server(camera: SimulatedCamera, settings: RunSettings) -> RtspServer:
+    """A camera that plays its video once, from its first client's connection on, and then ends."""
+    began = _began_path(camera, settings)
     began.unlink(missing_ok=True)
     options = ["--once", "--began", str(began), "--lead", str(LEAD_S)]
     command = [sys.executable, "-m", "sightline.simulation.rtsp_player", *options]
-    return RtspServer({part.name: [*command, str(part.video(setting.videos).resolve()), "{output}"]})
+    return RtspServer({camera.name: [*command, str(camera.video(settings.videos).resolve()), "{output}"]})
 
 
-def _began_path(part: Part, setting: Setting) -> Path:
-    return setting.folder.resolve() / f"{part.name}.began"
+def _began_path(camera: SimulatedCamera, settings: RunSettings) -> Path:
+    return settings.folder.resolve() / f"{camera.name}.began"
 
 
-def _write_config(parts: Sequence[Part], servers: Mapping[str, RtspServer], setting: Setting) -> Path:
-    folder = setting.folder.resolve()
+def _write_config(
+    cameras: Sequence[SimulatedCamera], servers: Mapping[str, RtspServer], settings: RunSettings
+) -> Path:
+    folder = settings.folder.resolve()
     config = {
-        "window_s": DAY_S,
-        "triton": {"url": setting.triton_url},
-        "database": {"url": setting.database, "spool_path": str(folder / "spool.db")},
+        "count": {"window_s": DAY_S},
+        "triton": {"url": settings.triton_url},
+        "database": {"url": settings.database, "spool_path": str(folder / "spool.db")},
         "http": {"port": 0},
-        "keep_tracks": str(folder / "tracks"),
-        "time_code": True,
-        **TRACKING,
-        **setting.options,
+        "track_log": {"folder": str(folder / "tracks"), "time_code": True},
+        "detect": DETECT,
+        **settings.options,
         "cameras": {
-            part.name: {"url": servers[part.name].url(part.name), **camera_places(part.spec)}
-            for part in parts
+            camera.name: {"url": servers[camera.name].url(camera.name), "rules": camera_places(camera.spec)}
+            for camera in cameras
         },
     }
     path = folder / "config.yml"
@@ -113,33 +114,33 @@ def _write_config(parts: Sequence[Part], servers: Mapping[str, RtspServer], sett
 
 
 def _watch(
-    parts: Sequence[Part],
+    cameras: Sequence[SimulatedCamera],
     servers: Mapping[str, RtspServer],
-    setting: Setting,
+    settings: RunSettings,
     say: Say,
     check: Any,
     stop: threading.Event,
 ) -> None:
     """Wait until every camera has played to its end."""
-    length_s = max(part.length_s for part in parts)
+    length_s = max(camera.length_s for camera in cameras)
     began_s = said_s = time.monotonic()
     while any(server.running for server in servers.values()):
         if stop.wait(0.2):
             raise Interrupted
         check()
-        started = [part for part in parts if _began_path(part, setting).is_file()]
+        started = [camera for camera in cameras if _began_path(camera, settings).is_file()]
         now = time.monotonic()
-        if len(started) < len(parts) and now - began_s > START_S:
-            waiting = {part.name for part in parts} - {part.name for part in started}
+        if len(started) < len(cameras) and now - began_s > START_S:
+            waiting = {camera.name for camera in cameras} - {camera.name for camera in started}
             raise ServerError(
-                f"nobody watches {', '.join(sorted(waiting))}; see {setting.folder}/sightline.log"
+                f"no client has opened {', '.join(sorted(waiting))}; see {settings.folder}/sightline.log"
             )
         if now - began_s > START_S + length_s + 60:
             raise ServerError(f"a camera did not end within {length_s + 60:.0f} s of its start")
         if now - said_s > 10:
             said_s = now
             gone = f"{now - began_s:.0f} of about {length_s + 6:.0f} s"
-            say(f"{len(started)} of {len(parts)} cameras play; {gone}")
+            say(f"{len(started)} of {len(cameras)} cameras play; {gone}")
 
 
 def _check(child: Any, folder: Path) -> None:
@@ -148,23 +149,23 @@ def _check(child: Any, folder: Path) -> None:
         raise ServerError(f"sightline run ended with {child.returncode}: {' / '.join(tail)}")
 
 
-def gather(part: Part, setting: Setting) -> Evidence:
-    """What a play left behind of one camera."""
-    database = Database(setting.database)
+def gather(camera: SimulatedCamera, settings: RunSettings) -> Evidence:
+    """Everything that a run wrote about one camera."""
+    database = Database(settings.database)
     try:
         with database.reading() as connection:
-            events: list[ClaimedEvent] = read_events(connection, part.name)
-            counts = read_counts(connection, part.name)
-            watched_s, dropped = read_watched(connection, part.name)
+            events: list[ClaimedEvent] = read_events(connection, camera.name)
+            counts = read_counts(connection, camera.name)
+            watched_s, dropped = read_watched(connection, camera.name)
     finally:
         database.close()
-    began = _began_path(part, setting)
+    began = _began_path(camera, settings)
     return Evidence(
-        frames=tuple(track_log.read(setting.folder / "tracks", part.name)),
+        frames=tuple(track_log.read(settings.folder / "tracks", camera.name)),
         events=tuple(events),
         counts=counts,
         watched_s=watched_s,
         dropped_frames=dropped,
         began_time=float(began.read_text()) if began.is_file() else None,
-        fps=part.fps,
+        fps=camera.fps,
     )

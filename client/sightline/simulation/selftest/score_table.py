@@ -1,4 +1,4 @@
-"""The scoreboard as text, and what it has to reach."""
+"""The scoreboard as text, and the thresholds of its figures."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ class Threshold:
     """A bound that a figure has to keep."""
 
     bound: float
-    side: Literal["least", "most"]
+    side: Literal["min", "max"]
 
     def kept_by(self, value: float) -> bool:
         """Whether a value is on the right side of the bound."""
-        return value >= self.bound if self.side == "least" else value <= self.bound
+        return value >= self.bound if self.side == "min" else value <= self.bound
 
     def __str__(self) -> str:
-        return f"{'>=' if self.side == 'least' else '<='} {self.bound:g}"
+        return f"{'>=' if self.side == 'min' else '<='} {self.bound:g}"
 
 
-#: Every figure: what it is called, its format, and what it has to reach; None: it is only told.
+#: Every figure: its title, its format, and its threshold; None: it is only shown.
 FIGURES: dict[str, tuple[str, str, Threshold | None]] = {
-    "crossing_recall": ("crossings found (class right, within 1 s)", "{:.1%}", Threshold(0.90, "least")),
-    "crossing_precision": ("crossings that are true", "{:.1%}", Threshold(0.90, "least")),
+    "crossing_recall": ("crossings found (class right, within 1 s)", "{:.1%}", Threshold(0.90, "min")),
+    "crossing_precision": ("crossings that are true", "{:.1%}", Threshold(0.90, "min")),
     "crossing_bias": ("crossings: signed bias", "{:+.1%}", None),
     "crossing_wrong": ("crossings missed or extra", "{:.0f}", None),
-    "crossing_any_class_recall": ("crossings found, whatever the class", "{:.1%}", Threshold(0.95, "least")),
+    "crossing_any_class_recall": ("crossings found, whatever the class", "{:.1%}", Threshold(0.95, "min")),
     "crossing_any_class_precision": ("crossings that are true, whatever the class", "{:.1%}",
-                                     Threshold(0.95, "least")),
+                                     Threshold(0.95, "min")),
     "crossing_any_class_wrong": ("crossings missed or extra, whatever the class", "{:.0f}", None),
-    "count_error": ("distinct objects: error of the counts", "{:.1%}", Threshold(0.35, "most")),
-    "zone_recall": ("zone entries and exits found (within 1 s)", "{:.1%}", Threshold(0.60, "least")),
-    "zone_precision": ("zone entries and exits that are true", "{:.1%}", Threshold(0.60, "least")),
-    "occupancy_mae": ("occupancy: mean error, people", "{:.2f}", Threshold(1.0, "most")),
-    "dwell_error_s": ("dwell time: mean error, s", "{:.2f}", Threshold(2.0, "most")),
-    "idf1": ("IDF1", "{:.3f}", Threshold(0.60, "least")),
-    "hota": ("HOTA", "{:.3f}", Threshold(0.50, "least")),
-    "map50": ("mAP at IoU 0.5", "{:.3f}", Threshold(0.70, "least")),
+    "count_error": ("distinct objects: error of the counts", "{:.1%}", Threshold(0.35, "max")),
+    "zone_recall": ("zone entries and exits found (within 1 s)", "{:.1%}", Threshold(0.60, "min")),
+    "zone_precision": ("zone entries and exits that are true", "{:.1%}", Threshold(0.60, "min")),
+    "occupancy_mae": ("occupancy: mean error, people", "{:.2f}", Threshold(1.0, "max")),
+    "dwell_error_s": ("dwell time: mean error, s", "{:.2f}", Threshold(2.0, "max")),
+    "idf1": ("IDF1", "{:.3f}", Threshold(0.60, "min")),
+    "hota": ("HOTA", "{:.3f}", Threshold(0.50, "min")),
+    "map50": ("mAP at IoU 0.5", "{:.3f}", Threshold(0.70, "min")),
     "map50_95": ("mAP at IoU 0.5 to 0.95", "{:.3f}", None),
     "tracked_p50_s": ("scene to tracks, median, s", "{:.2f}", None),
     "tracked_p99_s": ("scene to tracks, 99 %, s", "{:.2f}", None),
-    "row_p50_s": ("scene to database row, median, s", "{:.2f}", Threshold(3.0, "most")),
-    "row_p99_s": ("scene to database row, 99 %, s", "{:.2f}", Threshold(8.0, "most")),
-    "frames_lost": ("frames sent but not tracked", "{:.1%}", Threshold(0.10, "most")),
-    "coverage": ("coverage, the least of the cameras", "{:.1%}", Threshold(0.85, "least")),
+    "row_p50_s": ("scene to database row, median, s", "{:.2f}", Threshold(3.0, "max")),
+    "row_p99_s": ("scene to database row, 99 %, s", "{:.2f}", Threshold(8.0, "max")),
+    "frames_lost": ("frames sent but not tracked", "{:.1%}", Threshold(0.10, "max")),
+    "coverage": ("coverage, the least of the cameras", "{:.1%}", Threshold(0.85, "min")),
 }  # fmt: skip
 NOT_MEASURED = (
     ("speed error", "not measured yet: no speed in Sightline"),
@@ -60,50 +60,51 @@ def thresholds(changes: Iterable[str] = ()) -> dict[str, Threshold]:
     """The bounds in force; ``changes`` are ``figure=bound``, or ``figure=`` for none.
 
     Raises:
-        ValueError: a figure is not known, or a bound is no number.
+        ValueError: a figure is not known, or a bound is not a number.
     """
-    found = {name: bound for name, (_, _, bound) in FIGURES.items() if bound is not None}
+    bounds = {name: bound for name, (_, _, bound) in FIGURES.items() if bound is not None}
     for change in changes:
         name, _, text = change.partition("=")
         if name not in FIGURES:
-            raise ValueError(f"{name!r} is no figure; known are {', '.join(FIGURES)}")
+            raise ValueError(f"{name!r} is not a figure; known are {', '.join(FIGURES)}")
         if not text:
-            found.pop(name, None)
+            bounds.pop(name, None)
             continue
         old = FIGURES[name][2]
-        found[name] = Threshold(float(text), old.side if old else _side(name))
-    return found
+        bounds[name] = Threshold(float(text), old.side if old else _side(name))
+    return bounds
 
 
-def _side(name: str) -> Literal["least", "most"]:
-    return "least" if name.startswith(("map", "tracked_share")) else "most"
+def _side(name: str) -> Literal["min", "max"]:
+    return "min" if name.startswith(("map", "tracked_share")) else "max"
 
 
-def failures(board: Scoreboard, bounds: Mapping[str, Threshold]) -> list[str]:
-    """The figures that miss their bound. What could not be judged fails too, unless nothing was there."""
-    found = []
-    for name, bound in bounds.items():
-        value = board.figures[name]
-        if value is not None and not bound.kept_by(value):
-            found.append(name)
-    return found
+def failures(scoreboard: Scoreboard, bounds: Mapping[str, Threshold]) -> list[str]:
+    """The figures that miss their bound, and those not judged though there was something to judge."""
+    return [
+        name
+        for name, bound in bounds.items()
+        if name in scoreboard.unjudged
+        or ((value := scoreboard.figures[name]) is not None and not bound.kept_by(value))
+    ]
 
 
-def table(board: Scoreboard, bounds: Mapping[str, Threshold]) -> str:
-    """Everything in one look: the figures, then the cameras."""
+def table(scoreboard: Scoreboard, bounds: Mapping[str, Threshold]) -> str:
+    """Everything at a glance: the figures, then the cameras."""
     lines = [f"{'':2}{'figure':48} {'value':>9}   wanted"]
-    failed = failures(board, bounds)
+    failed = failures(scoreboard, bounds)
     for name, (title, form, _) in FIGURES.items():
-        value = board.figures[name]
-        shown = "-" if value is None else form.format(value)
+        value = scoreboard.figures[name]
+        text = "-" if value is None else form.format(value)
         mark = "✗" if name in failed else " " if name not in bounds or value is None else "✓"
-        lines.append(f"{mark} {title:48} {shown:>9}   {bounds.get(name, '')}".rstrip())
+        note = "could not be judged" if name in scoreboard.unjudged else ""
+        lines.append(f"{mark} {title:48} {text:>9}   {bounds.get(name, '')}  {note}".rstrip())
     lines += [f"  {title:48} {'-':>9}   {why}" for title, why in NOT_MEASURED]
-    if board.ap50:
-        each = "  ".join(f"{name} {value:.2f}" for name, value in board.ap50.items())
+    if scoreboard.ap50:
+        each = "  ".join(f"{name} {value:.2f}" for name, value in scoreboard.ap50.items())
         lines.append(f"  {'average precision at IoU 0.5':48} {each}")
     lines.append("")
-    return "\n".join([*lines, *_cameras(board.cameras)])
+    return "\n".join([*lines, *_cameras(scoreboard.cameras)])
 
 
 def _cameras(cameras: Sequence[CameraFigures]) -> list[str]:

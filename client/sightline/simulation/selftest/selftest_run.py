@@ -19,10 +19,11 @@ from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.evidence import Evidence
 from sightline.simulation.selftest.figures import Scoreboard, judge
-from sightline.simulation.selftest.ground_truth import Known
-from sightline.simulation.selftest.runner import Setting, play
+from sightline.simulation.selftest.ground_truth import GroundTruth
+from sightline.simulation.selftest.identity import TRACKEVAL_MISSING, identity_is_measured
+from sightline.simulation.selftest.runner import RunSettings, run
 from sightline.simulation.selftest.score_table import failures, table, thresholds
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, Part, prepare
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 
 EXIT_BELOW, EXIT_INTERRUPTED = 3, 130
 
@@ -33,17 +34,19 @@ def run_selftest(arguments: argparse.Namespace) -> int:
         bounds = thresholds(arguments.require)
     except ValueError as error:
         raise ServerError(f"--require: {error}") from error
+    if bounds.keys() & {"idf1", "hota"} and not identity_is_measured():
+        raise ServerError(f"{TRACKEVAL_MISSING}, or give --require idf1= --require hota= to do without")
     stop = stop_on_signals()
     started_s = time.monotonic()
     try:
-        board = _run(arguments, stop)
+        scoreboard = _run(arguments, stop)
     except Interrupted:
         say("stopped; nothing is left running")
         return EXIT_INTERRUPTED
-    write(table(board, bounds))
-    failed = failures(board, bounds)
+    sys.stdout.write(table(scoreboard, bounds) + "\n")
+    failed = failures(scoreboard, bounds)
     if arguments.json:
-        record = board.record() | {"options": _options(arguments), "failed": failed}
+        record = scoreboard.record() | {"options": _options(arguments), "failed": failed}
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     took_s = time.monotonic() - started_s
     say(f"{'below what is wanted: ' + ', '.join(failed) if failed else 'passed'} ({took_s:.0f} s)")
@@ -52,46 +55,53 @@ def run_selftest(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, stop: threading.Event) -> Scoreboard:
     folder: Path = arguments.folder.resolve()
-    parts = parts_of(arguments)
-    prepare(parts, folder / "videos", say, stop=stop)
+    cameras = cameras_of(arguments)
+    prepare(cameras, folder / "videos", say, stop=stop)
     if arguments.triton_url:
-        return judge(rehearse(parts, folder, arguments.triton_url, arguments.database_url, stop))
+        return judge(run_and_collect(cameras, folder, arguments.triton_url, arguments.database_url, stop))
     model = arguments.model or demo.bundled_model()
     with TritonServer(demo.prepare_model(model, folder), log_path=folder / "triton.log") as triton:
         say(f"Triton serves {model.name}")
-        return judge(rehearse(parts, folder, triton.grpc_url, arguments.database_url, stop))
+        return judge(run_and_collect(cameras, folder, triton.grpc_url, arguments.database_url, stop))
 
 
-def rehearse(
-    parts: Sequence[Part], folder: Path, triton_url: str, database_url: str | None, stop: threading.Event
-) -> list[tuple[str, Known, Evidence]]:
-    """Play prepared cameras through a Triton that serves; name, truth and evidence of each."""
-    run = folder / "run"
-    remove_run(run)
-    setting = Setting(run, triton_url, folder / "videos", database_url)
-    say(f"playing {len(parts)} cameras: {', '.join(part.name for part in parts)}")
-    evidence = play(parts, setting, say, stop)
+def run_and_collect(
+    cameras: Sequence[SimulatedCamera],
+    folder: Path,
+    triton_url: str,
+    database_url: str | None,
+    stop: threading.Event,
+) -> list[tuple[str, GroundTruth, Evidence]]:
+    """Play prepared cameras through a running Triton; name, truth and evidence of each."""
+    remove_run(folder / "run")
+    settings = RunSettings(folder / "run", triton_url, folder / "videos", database_url)
+    say(f"playing {len(cameras)} cameras: {', '.join(camera.name for camera in cameras)}")
+    evidence = run(cameras, settings, say, stop)
     say("judging")
-    return [(part.name, ground_truth.load(part.truth(setting.videos)), evidence[part.name]) for part in parts]
+    return [
+        (camera.name, ground_truth.load(camera.truth(settings.videos)), evidence[camera.name])
+        for camera in cameras
+    ]
 
 
 def remove_run(folder: Path) -> None:
-    """Take away what an earlier run left: its rows must not be counted."""
-    kept = [*folder.glob("*.db*"), *folder.glob("*.began"), *(folder / "tracks").glob("*.jsonl")]
-    for path in kept:
+    """Delete what an earlier run wrote: its rows must not be counted."""
+    for path in (*folder.glob("*.db*"), *folder.glob("*.began"), *(folder / "tracks").glob("*.jsonl")):
         path.unlink()
 
 
-def parts_of(arguments: argparse.Namespace) -> list[Part]:
+def cameras_of(arguments: argparse.Namespace) -> list[SimulatedCamera]:
     """The cameras that the options name."""
     scenes = SCENES if arguments.scene == "all" else (arguments.scene,)
-    parts = []
+    cameras = []
     for scene in scenes:
-        camera = BEST_CAMERA[scene] if arguments.camera is None else arguments.camera
+        viewpoint = BEST_CAMERA[scene] if arguments.camera is None else arguments.camera
         for seed in arguments.seeds:
-            spec = SceneSpec(scene, seed, arguments.light, arguments.weather, camera, people=arguments.people)
-            parts.append(Part(spec, arguments.fps, arguments.length))
-    return parts
+            spec = SceneSpec(
+                scene, seed, arguments.light, arguments.weather, viewpoint, people=arguments.people
+            )
+            cameras.append(SimulatedCamera(spec, arguments.fps, arguments.length))
+    return cameras
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -100,11 +110,6 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """One line of progress, beside the scoreboard."""
+    """One line of progress, apart from the scoreboard on standard output."""
     sys.stderr.write(f"selftest: {text}\n")
     sys.stderr.flush()
-
-
-def write(text: str) -> None:
-    """The scoreboard itself."""
-    sys.stdout.write(text + "\n")

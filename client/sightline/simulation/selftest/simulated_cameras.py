@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SimulatedCamera:
     """One camera of a self-test."""
 
     spec: SceneSpec
@@ -39,7 +39,7 @@ class Part:
 
     @property
     def coding(self) -> Coding:
-        """A key frame a second, so that who joins late misses little."""
+        """A key frame a second, so that a late client soon gets one."""
         return Coding(fps=self.fps, gop=max(1, round(self.fps)))
 
     def video(self, folder: Path) -> Path:
@@ -53,11 +53,16 @@ class Part:
 
 
 class Interrupted(Exception):
-    """Somebody wants the self-test to end."""
+    """The self-test was asked to end."""
 
 
 def prepare(
-    parts: Sequence[Part], folder: Path, say: Say, *, stop: threading.Event, processes: int | None = None
+    cameras: Sequence[SimulatedCamera],
+    folder: Path,
+    say: Say,
+    *,
+    stop: threading.Event,
+    processes: int | None = None,
 ) -> None:
     """Render every video and work out every truth that is not there yet, several at a time.
 
@@ -66,16 +71,13 @@ def prepare(
         Interrupted: ``stop`` was set.
     """
     jobs: dict[Path, list[str]] = {}
-    for part in parts:
-        jobs[part.video(folder)] = render_command(part.spec, part.coding, part.length_s, part.video(folder))
-        jobs[part.truth(folder)] = _truth_command(part, folder)
+    for camera in cameras:
+        video, truth = camera.video(folder), camera.truth(folder)
+        jobs[video] = render_command(camera.spec, camera.coding, camera.length_s, video)
+        about = [str(truth), str(camera.length_s), json.dumps(asdict(camera.spec))]
+        jobs[truth] = [sys.executable, "-m", "sightline.simulation.selftest.ground_truth", *about]
     missing = [path for path in jobs if not path.is_file()]
     if missing:
         say(f"{len(missing)} of {len(jobs)} videos and truths have to be made (once; kept in {folder})")
     if not make_all(jobs, folder / "prepare.log", say, stop, processes):
         raise Interrupted
-
-
-def _truth_command(part: Part, folder: Path) -> list[str]:
-    about = [str(part.truth(folder)), str(part.length_s), json.dumps(asdict(part.spec))]
-    return [sys.executable, "-m", "sightline.simulation.selftest.ground_truth", *about]

@@ -1,4 +1,4 @@
-"""Looks and kept frames of the same moment, with what is not to be judged taken out, as MOTChallenge does."""
+"""Samples of truth with the kept frames of the same time, less what is ignored, as MOTChallenge does."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, I64
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.selftest.ground_truth import Look
+from sightline.simulation.selftest.ground_truth import TruthSample
 
 ALIKE = 0.5  # IoU from which on a box stands for an actor
 _SHAPELESS = [CLASSES.index("fire"), CLASSES.index("smoke")]  # have no identity to keep
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class IdentitySample:
     """True and tracked boxes of one moment that are to be judged.
 
     Attributes:
@@ -33,37 +33,39 @@ class Moment:
     alike: F32
 
 
-def pairs(looks: Sequence[Look], frames: Sequence[TrackedFrame]) -> Iterator[tuple[Look, TrackedFrame]]:
-    """Looks with the frame that shows the same moment; others are left out."""
+def pairs(
+    samples: Sequence[TruthSample], frames: Sequence[TrackedFrame]
+) -> Iterator[tuple[TruthSample, TrackedFrame]]:
+    """Samples with the frame of the same scene time; samples without one are left out."""
     frame_at = {round(f.scene_s * 1000): f for f in frames if f.scene_s is not None}
-    for look in looks:
-        frame = frame_at.get(round(look.time_s * 1000))
+    for sample in samples:
+        frame = frame_at.get(round(sample.time_s * 1000))
         if frame is not None:
-            yield look, frame
+            yield sample, frame
 
 
-def overlap(look: Look, boxes: F32) -> F32:
+def overlap(sample: TruthSample, boxes: F32) -> F32:
     """float32 [N, M]: IoU with the whole actor or with what is seen of it, whichever is more.
 
-    What is half hidden may be found by its visible part or by where it must be: both are right.
+    A box around the visible part of a half-hidden actor is as right as one around all of it.
     """
-    both: F32 = np.maximum(iou_matrix(look.full_xyxy, boxes), iou_matrix(look.visible_xyxy, boxes))
+    both: F32 = np.maximum(iou_matrix(sample.full_xyxy, boxes), iou_matrix(sample.visible_xyxy, boxes))
     return both
 
 
-def moments(looks: Sequence[Look], frames: Sequence[TrackedFrame]) -> list[Moment]:
-    """Tracks that were confirmed some time, beside who could be seen."""
+def moments(samples: Sequence[TruthSample], frames: Sequence[TrackedFrame]) -> list[IdentitySample]:
+    """Tracks that were confirmed at some time, beside the actors that could be seen."""
     confirmed = {number for f in frames for number in f.ids[f.confirmed].tolist()}
-    return [_moment(look, frame, confirmed) for look, frame in pairs(looks, frames)]
+    return [_moment(sample, frame, confirmed) for sample, frame in pairs(samples, frames)]
 
 
-def _moment(look: Look, frame: TrackedFrame, confirmed: set[int]) -> Moment:
+def _moment(sample: TruthSample, frame: TrackedFrame, confirmed: set[int]) -> IdentitySample:
     kept = np.array([number in confirmed for number in frame.ids.tolist()], bool)
     ids, boxes = frame.ids[kept], frame.track_xyxy[kept]
-    ignored = look.ignored | np.isin(look.kinds, _SHAPELESS)
-    alike = overlap(look, boxes)
+    ignored = sample.ignored | np.isin(sample.kinds, _SHAPELESS)
+    alike = overlap(sample, boxes)
     judged = ~_stands_for(alike, ignored)
-    return Moment(look.ids[~ignored], ids[judged], alike[~ignored][:, judged])
+    return IdentitySample(sample.ids[~ignored], ids[judged], alike[~ignored][:, judged])
 
 
 def _stands_for(alike: F32, ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sightline.config.loader import HttpOptions
+from sightline.config import HttpOptions
 from sightline.entities import CameraState
 from sightline.errors import ServerError
 from sightline.store.writer import WriterHealth
@@ -35,16 +35,24 @@ class HttpServer:
         supervisor: Supervisor,
         writer_health: Callable[[], WriterHealth],
         canary: Callable[[], Mapping[str, Any] | None] | None = None,
+        config: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
         """Bind the port.
+
+        Args:
+            options: the address.
+            supervisor: whose cameras are shown.
+            writer_health: how writing goes.
+            canary: the canary's newest judgement.
+            config: the last change of the configuration, and what waits for a restart.
 
         Raises:
             ServerError: the port is taken or the address is not ours.
         """
         self._supervisor = supervisor
         self._writer_health = writer_health
-        self._canary = canary or _no_canary
-        self._socket = _bind(options)
+        self._canary = canary or _nothing
+        self._config_state = config or _nothing
         routes = [
             Route(path, handler)
             for path, handler in (
@@ -54,11 +62,9 @@ class HttpServer:
                 ("/metrics", self._metrics),
             )
         ]
-        config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
-        )
+        self._app = Starlette(routes=routes)
+        self._options = options
+        self._listen(options)
 
     @property
     def url(self) -> str:
@@ -75,6 +81,30 @@ class HttpServer:
         self._server.should_exit = True
         self._thread.join(timeout=5.0)
         self._socket.close()
+
+    def move(self, options: HttpOptions) -> None:
+        """Serve at another address from now on, or go on at the old one.
+
+        Raises:
+            ServerError: the port is taken or the address is not ours.
+        """
+        self.stop()
+        try:
+            self._listen(options)
+            self._options = options
+        except ServerError:
+            self._listen(self._options)
+            raise
+        finally:
+            self.start()
+
+    def _listen(self, options: HttpOptions) -> None:
+        self._socket = _bind(options)
+        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
 
     def _healthz(self, _: Request) -> Response:
         health = self._writer_health()
@@ -97,7 +127,9 @@ class HttpServer:
     def _status(self, _: Request) -> Response:
         cameras = [dataclasses.asdict(status) for status in self._supervisor.statuses()]
         writer = dataclasses.asdict(self._writer_health())
-        return JSONResponse({"cameras": cameras, "writer": writer, "canary": self._canary()})
+        return JSONResponse(
+            {"cameras": cameras, "writer": writer, "canary": self._canary(), "config": self._config_state()}
+        )
 
     def _metrics(self, _: Request) -> Response:
         page = prometheus.render(
@@ -106,7 +138,7 @@ class HttpServer:
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _no_canary() -> None:
+def _nothing() -> None:
     return None
 
 

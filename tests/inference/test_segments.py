@@ -1,4 +1,4 @@
-"""Segments: room, names, leftovers of crashed owners, and the slots in them."""
+"""Segments: room, names, and leftovers of crashed owners."""
 
 import os
 import signal
@@ -10,46 +10,38 @@ import numpy as np
 import pytest
 
 from sightline.errors import SharedMemoryError
-from sightline.inference.segments import (
-    SlotPool,
-    SystemSegment,
-    is_abandoned,
-    remove_abandoned,
-    segment_prefix,
-)
+from sightline.inference.segments import SystemSegment, is_abandoned, remove_abandoned, segment_prefix
 
 NAME = "sightline-camera-a-1"
 
 
-def test_what_is_written_is_in_the_file(tmp_path: Path) -> None:
-    segment = SystemSegment(NAME, 2, 6 * 4, folder=tmp_path)
-    segment.view(1, 6, 4)[:] = 7
-    stored = np.fromfile(tmp_path / NAME, np.uint8)
-    assert stored[segment.slot_bytes : segment.slot_bytes + 24].tolist() == [7] * 24
-    assert stored[:24].tolist() == [0] * 24
+def test_what_is_written_is_in_the_file_and_slots_have_no_gaps(tmp_path: Path) -> None:
+    segment = SystemSegment(NAME, 2, (6, 4), folder=tmp_path)
+    segment.view(1)[:] = 7
+    assert np.fromfile(tmp_path / NAME, np.uint8).tolist() == [0] * 24 + [7] * 24
     segment.close()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_view_outlives_its_segment(tmp_path: Path) -> None:
-    segment = SystemSegment(NAME, 1, 24, folder=tmp_path)
-    view = segment.view(0, 6, 4)
+    segment = SystemSegment(NAME, 1, (6, 4), folder=tmp_path)
+    view = segment.view(0)
     segment.close()
     view[:] = 1
     assert view.sum() == 24
 
 
-def test_a_full_folder_is_said_with_the_number_needed(tmp_path: Path) -> None:
-    wanted = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize + (1 << 30)
+def test_a_full_folder_is_an_error_with_the_number_needed(tmp_path: Path) -> None:
+    rows = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize // 1024 + (1 << 20)
     with pytest.raises(SharedMemoryError, match=r"no room for .* MB .*shm_size"):
-        SystemSegment(NAME, 1, wanted, folder=tmp_path)
+        SystemSegment(NAME, 1, (rows, 1024), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_owner_leaves_an_abandoned_segment_and_a_live_one_does_not(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from sightline.inference.segments import SystemSegment\n"
-        "s = SystemSegment('sightline-camera-a-1', 1, 24, folder=Path(sys.argv[1])); "
+        "s = SystemSegment('sightline-camera-a-1', 1, (6, 4), folder=Path(sys.argv[1])); "
         "print('made', flush=True)\n"
         "time.sleep(60)"
     )
@@ -67,17 +59,7 @@ def test_a_killed_owner_leaves_an_abandoned_segment_and_a_live_one_does_not(tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_cameras_with_similar_names_share_no_prefix() -> None:
+def test_owners_with_similar_names_share_no_prefix() -> None:
     prefixes = {segment_prefix(name) for name in ("door", "door-", "door.", "door_", "d" * 63, "d" * 62)}
     assert len(prefixes) == 6
     assert not any(a != b and a.startswith(b) for a in prefixes for b in prefixes)
-
-
-def test_a_slot_in_flight_is_not_given_twice() -> None:
-    pool = SlotPool(2)
-    first, second = pool.acquire(), pool.acquire()
-    assert {first, second} == {0, 1}
-    assert pool.acquire() is None
-    assert not pool.idle
-    pool.release(0)
-    assert pool.acquire() == 0

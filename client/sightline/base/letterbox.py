@@ -1,0 +1,145 @@
+"""A picture centred on grey in the network's input, and boxes brought back from there.
+
+The client writes every picture in this form, so that all requests have one shape; training, evaluation and
+the tests do the same by the same functions.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from sightline.base.geometry import fit_size
+from sightline.entities import F32, U8, Box
+
+#: Grey 114 in RGB is (114, 128, 128) in limited-range BT.601: 1.164 · (114 - 16) = 114.
+PAD_Y, PAD_UV = 114, 128
+
+
+def picture_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the picture in an I420 array of shape [3/2·height, width].
+
+    Raises:
+        ValueError: no even-sized I420 picture has this shape.
+    """
+    if len(shape) != 2 or min(shape) < 2 or shape[0] % 3 or shape[1] % 2:
+        raise ValueError(
+            f"frame {list(shape)} is no I420 picture: its shape must be [3/2·height, width], both sides even"
+        )
+    return shape[0] // 3 * 2, shape[1]
+
+
+@lru_cache(maxsize=256)
+def fit_box(width: int, height: int, network: tuple[int, int]) -> Box:
+    """Where a picture of any size lies in the network's input once it has been scaled to fit.
+
+    Args:
+        width: of the picture as decoded.
+        height: likewise.
+        network: height and width of the network's input.
+    """
+    width, height = fit_size(width, height, network[1], network[0])
+    return place_box((height, width), network)
+
+
+def place_box(size: tuple[int, int], network: tuple[int, int]) -> Box:
+    """Where a picture that has been scaled already lies in the network's input: centred.
+
+    Left and top are even, since a chroma sample covers 2x2 pixels; an odd half margin is rounded down.
+
+    Args:
+        size: height and width of the picture.
+        network: height and width of the network's input.
+
+    Raises:
+        ValueError: the picture is larger than the network's input.
+    """
+    if size[0] > network[0] or size[1] > network[1]:
+        raise ValueError(
+            f"picture {size[1]}x{size[0]} does not fit the network's {network[1]}x{network[0]}: "
+            "scale it to fit before sending"
+        )
+    return (network[1] - size[1]) // 4 * 2, (network[0] - size[0]) // 4 * 2, size[1], size[0]
+
+
+def split_i420(frame: Any) -> tuple[Any, Any, Any]:
+    """The Y [h, w], U and V [h/2, w/2] planes of a contiguous I420 picture, as views.
+
+    Args:
+        frame: uint8 [3/2·height, width], of numpy or of a module that is called like it.
+    """
+    height, width = picture_size(frame.shape)
+    flat = frame.reshape(-1)
+    luma, chroma = height * width, height * width // 4
+    half = (height // 2, width // 2)
+    return (
+        flat[:luma].reshape(height, width),
+        flat[luma : luma + chroma].reshape(half),
+        flat[luma + chroma :].reshape(half),
+    )
+
+
+def planes_in(frame: Any, box: Box | None) -> tuple[Any, Any, Any]:
+    """The parts of the three planes that ``box`` covers, as views; without one, all of them."""
+    y, u, v = split_i420(frame)
+    if box is None:
+        return y, u, v
+    left, top, width, height = box
+    half = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
+    return y[top : top + height, left : left + width], u[half], v[half]
+
+
+def fill_border(frame: Any, box: Box) -> None:
+    """Make everything around ``box`` grey."""
+    for plane, grey, unit in zip(split_i420(frame), (PAD_Y, PAD_UV, PAD_UV), (1, 2, 2), strict=True):
+        left, top, width, height = (side // unit for side in box)
+        plane[:top] = plane[top + height :] = grey
+        plane[top : top + height, :left] = plane[top : top + height, left + width :] = grey
+
+
+def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, Box]:
+    """Put a picture that fits in the middle of the network's input, on grey.
+
+    Args:
+        frame: uint8 [3/2·height, width], I420.
+        network: height and width of the network's input, both even.
+
+    Returns:
+        uint8 [3/2·network height, network width], I420 (``frame`` itself when it fills the input), and
+        where the picture lies in it.
+
+    Raises:
+        ValueError: ``frame`` is no I420 picture, or too large.
+    """
+    size = picture_size(frame.shape)
+    box = place_box(size, network)
+    if size == network:
+        return frame, box
+    padded = np.empty((network[0] // 2 * 3, network[1]), np.uint8)
+    fill_border(padded, box)
+    for part, plane in zip(planes_in(padded, box), split_i420(frame), strict=True):
+        part[:] = plane
+    return padded, box
+
+
+def undo_letterbox(xyxy: F32, box: Box, network: tuple[int, int]) -> F32:
+    """Boxes in 0..1 of the network's input as boxes in 0..1 of the picture, clipped to it.
+
+    Args:
+        xyxy: float32 [N, 4].
+        box: where the picture lies.
+        network: height and width of the network's input.
+    """
+    scale, offset = _undoing(box, network)
+    inside: F32 = xyxy * scale
+    inside -= offset
+    return np.clip(inside, 0, 1, out=inside)
+
+
+@lru_cache(maxsize=256)
+def _undoing(box: Box, network: tuple[int, int]) -> tuple[F32, F32]:
+    """What coordinates are multiplied by, and what is then subtracted: float32 [4] each."""
+    corner, size = np.array(box[:2] * 2, np.float32), np.array(box[2:] * 2, np.float32)
+    return np.array((network[1], network[0]) * 2, np.float32) / size, corner / size

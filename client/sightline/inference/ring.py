@@ -1,0 +1,169 @@
+"""The slots of one model: pictures in the form that the network takes, and the requests that name them.
+
+Slots have no gaps between them, so neighbouring ones travel as one request. A slot that a request reads is
+never written to: it is free again when the server has answered.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from tritonclient.grpc import service_pb2 as pb
+
+from sightline.base.cuda import DevicePicture
+from sightline.base.letterbox import fill_border, fit_box
+from sightline.config import Transport
+from sightline.entities import Box, ModelInfo, Picture
+from sightline.inference.infer_stream import InferStream
+from sightline.inference.segments import Call, CudaSegment, HostSegment, open_segment
+
+INPUT = "frame"
+OUTPUTS = ("num_dets", "det_boxes", "det_scores", "det_classes")
+#: After the server has let go of a region, a request of a connection that broke may still be at work on it.
+SETTLE_S = 5.0
+
+
+class Ring:
+    """Slots for pictures of one network's size.
+
+    One thread at a time acquires and writes; any thread releases.
+    """
+
+    def __init__(
+        self, kind: Transport, owner: str, slots: int, info: ModelInfo, call: Call, stream: InferStream
+    ) -> None:
+        """Make the slots and register them.
+
+        Args:
+            kind: where their memory is.
+            owner: in whose name; see :func:`sightline.inference.segments.segment_prefix`.
+            slots: how many.
+            info: the model that reads them.
+            call: reaches the server.
+            stream: what requests will travel on; the ring lasts no longer than it.
+
+        Raises:
+            SharedMemoryError: the memory cannot be had here.
+            DetectorMismatch: the server refuses it.
+            DetectorUnavailable: the server is away.
+        """
+        self.network = info.network_height, info.network_width
+        self.slots = slots
+        self.stream = stream
+        self._shape = info.network_height * 3 // 2, info.network_width
+        self._model = info.name
+        self.segment = open_segment(kind, owner, slots, self._shape, call)
+        self._free = bytearray(b"\1" * slots)
+        self._boxes: list[Box | None] = [None] * slots  # what lies in the border's middle, host memory
+        self._device_boxes: list[Box | None] = [None] * slots  # the same on the GPU
+        self._requests: dict[tuple[range, int, int], tuple[str, bytes]] = {}
+        self._settled_s = math.inf  # when memory that the server reads in place may be freed
+
+    def acquire(self, count: int, longest: int) -> list[range]:
+        """Free slots as runs of neighbours; fewer than ``count`` when more are not free.
+
+        Args:
+            count: slots wanted.
+            longest: slots of one run.
+        """
+        runs = []
+        while count > 0:
+            length = min(count, longest)
+            while (first := self._free.find(b"\1" * length)) < 0 and length:
+                length -= 1
+            if not length:
+                break
+            runs.append(range(first, first + length))
+            self._free[first : first + length] = bytes(length)
+            count -= length
+        return runs
+
+    def release(self, run: range) -> None:
+        """Give slots back, once the request that read them has ended at the server."""
+        self._free[run.start : run.stop] = b"\1" * len(run)
+
+    @property
+    def idle(self) -> bool:
+        """True when no request reads a slot."""
+        return 0 not in self._free
+
+    def write(self, slot: int, picture: Picture) -> Box:
+        """Scale a picture into an acquired slot, on grey: on the GPU when both are there, else on the host.
+
+        Returns:
+            Where in the network's input it lies.
+        """
+        box = fit_box(picture.width, picture.height, self.network)
+        segment = self.segment
+        if isinstance(segment, CudaSegment) and isinstance(picture, DevicePicture):
+            border = self._device_boxes[slot] != box
+            self._device_boxes[slot] = box
+            picture.write_device(segment.address(slot), *self._shape, segment.device, box, border=border)
+            return box
+        view = segment.view(slot)
+        if self._boxes[slot] != box:
+            fill_border(view, box)
+            self._boxes[slot] = box
+        picture.write_i420(view, box)
+        segment.flush(slot)
+        self._device_boxes[slot] = box
+        return box
+
+    def request(self, run: range, priority: int, timeout_us: int) -> tuple[str, bytes]:
+        """The id and the serialized ModelInferRequest for the pictures in a run of slots.
+
+        Args:
+            run: written slots.
+            priority: in the model's queue; 0: its default.
+            timeout_us: how long it may wait there; 0: the queue's own limit.
+        """
+        key = (run, priority, timeout_us)
+        built = self._requests.get(key)
+        if built is None:
+            built = self._build(run, priority, timeout_us)
+            if not isinstance(self.segment, HostSegment):  # else the pictures are in it
+                self._requests[key] = built
+        return built
+
+    def _build(self, run: range, priority: int, timeout_us: int) -> tuple[str, bytes]:
+        request = pb.ModelInferRequest(
+            model_name=self._model, id=f"{self.segment.name}/{run.start}+{len(run)}"
+        )
+        if priority:
+            request.parameters["priority"].uint64_param = priority
+        if timeout_us:
+            request.parameters["timeout"].int64_param = timeout_us
+        tensor = request.inputs.add(name=INPUT, datatype="UINT8", shape=[len(run), *self._shape])
+        if isinstance(self.segment, HostSegment):
+            request.raw_input_contents.append(b"".join(self.segment.view(slot).tobytes() for slot in run))
+        else:
+            size = math.prod(self._shape)
+            tensor.parameters["shared_memory_region"].string_param = self.segment.name
+            tensor.parameters["shared_memory_offset"].int64_param = run.start * size
+            tensor.parameters["shared_memory_byte_size"].int64_param = len(run) * size
+        for name in OUTPUTS:
+            request.outputs.add(name=name)
+        return request.id, request.SerializeToString()
+
+    def give_up(self, call: Call) -> bool:
+        """Unregister and free as far as that is safe now; True once nothing is left.
+
+        Memory that the server reads in place is freed when it has confirmed that it has let go of it and no
+        request can be at work on it.
+
+        Raises:
+            DetectorError: the server is away; memory that it reads in place stays.
+        """
+        broken = self.stream.broken is not None
+        if not self.idle and not broken:
+            return False
+        try:
+            if self.segment.registered:
+                self.segment.unregister(call)
+                self._settled_s = time.monotonic() + (0.0 if self.idle else SETTLE_S)
+        finally:
+            done = not self.segment.read_in_place or time.monotonic() >= self._settled_s
+            if done:
+                self.segment.close()
+        return done

@@ -1,0 +1,153 @@
+"""What durable sinks have still to be given, wherever it waits: in the database, or in the spool.
+
+A row of the outbox stands for one result and one sink. It is written in the transaction that writes the
+result itself, and deleted once the sink has taken it. Each sink has rows of its own rather than a position in
+a common log: the log's part in the database may be out of reach while the part in the spool is not, so what a
+sink was given from the spool does not mean that it has everything older.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from sightline.errors import StoreUnavailable
+from sightline.store.kinds import PendingRow
+from sightline.store.read.readonly import Database
+from sightline.store.spool import Spool
+from sightline.store.tables import OutboxRow
+
+#: A row of the outbox that is to be forgotten: sink and key.
+Delivered = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """One result on its way to a sink.
+
+    Attributes:
+        kind: name of its kind of row, as ``event``.
+        source: the camera.
+        key: the same whenever this result comes again.
+        sequence: of the checkpoint that it came with: microseconds since 1970, rising.
+        values: JSON-able fields of the entity.
+    """
+
+    kind: str
+    source: str
+    key: str
+    sequence: int
+    values: Mapping[str, Any]
+
+
+class Outbox:
+    """Reads what waits for each sink, and remembers what has been delivered until that is committed.
+
+    Any thread may read and acknowledge. The writer's thread commits acknowledgements, together with what it
+    moves between spool and database, so that nothing it moves can come back.
+
+    Args:
+        url: the database.
+        spool: what keeps rows while the database is away.
+        sinks: names of the durable sinks; without any, nothing is written to the outbox.
+        is_away: whether the database is known not to answer, so that it is not waited for.
+        wake_writer: called when something is to be committed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        spool: Spool,
+        sinks: Sequence[str],
+        *,
+        is_away: Callable[[], bool],
+        wake_writer: Callable[[], None],
+    ) -> None:
+        self.sinks = tuple(sinks)
+        self._database = Database(url)
+        self._spool = spool
+        self._is_away = is_away
+        self._wake_writer = wake_writer
+        self._lock = threading.Lock()  # guards the two below
+        self._delivered: dict[Delivered, None] = {}  # not committed yet, oldest first
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, on_rows: Callable[[], None]) -> None:
+        """Call ``on_rows`` from the writer's thread whenever rows have been committed; it must not block."""
+        with self._lock:
+            self._listeners.append(on_rows)
+
+    def read(self, sink: str, limit: int) -> list[OutboxMessage]:
+        """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.
+
+        Spool and database are each read when they can be; a row on its way from one to the other is in both
+        or comes at the next call.
+
+        Raises:
+            StoreUnavailable: one of them cannot be read, though it should, and the other holds nothing.
+        """
+        with self._lock:
+            done = {key for name, key in self._delivered if name == sink}
+        messages: dict[str, OutboxMessage] = {}
+        problem: StoreUnavailable | None = None
+        for read in (self._read_spool, self._read_database):  # in this order: rows move the same way
+            try:
+                messages |= {message.key: message for message in read(sink, limit + len(done))}
+            except StoreUnavailable as error:
+                problem = error
+        waiting = [message for key, message in messages.items() if key not in done]
+        if problem is not None and not waiting:
+            raise problem
+        return sorted(waiting, key=lambda message: (message.sequence, message.key))[:limit]
+
+    def acknowledge(self, sink: str, messages: Iterable[OutboxMessage]) -> None:
+        """Remember that a sink has these; they never come again, unless the program is killed at once."""
+        with self._lock:
+            self._delivered |= {(sink, message.key): None for message in messages}
+        self._wake_writer()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._database.close()
+
+    # -- the writer's thread ----------------------------------------------------------------------------
+
+    def delivered(self) -> list[Delivered]:
+        """What is to be forgotten, until :meth:`forget`."""
+        with self._lock:
+            return list(self._delivered)
+
+    def forget(self, delivered: Iterable[Delivered]) -> None:
+        """These have been deleted from the outbox."""
+        with self._lock:
+            for item in delivered:
+                del self._delivered[item]
+
+    def notify(self) -> None:
+        """Rows have been committed."""
+        with self._lock:
+            listeners = list(self._listeners)
+        for on_rows in listeners:
+            on_rows()
+
+    def _read_spool(self, sink: str, limit: int) -> list[OutboxMessage]:
+        return [_message_of(row) for row in self._spool.outbox(sink, limit)]
+
+    def _read_database(self, sink: str, limit: int) -> list[OutboxMessage]:
+        if self._is_away():
+            return []
+        row = OutboxRow
+        chosen = (row.kind, row.source, row.key, row.sequence, row.body)
+        query = select(*(col(column) for column in chosen)).where(col(row.sink) == sink)
+        query = query.order_by(col(row.sequence), col(row.key)).limit(limit)
+        with self._database.reading() as connection:
+            return [OutboxMessage(*found) for found in connection.execute(query)]
+
+
+def _message_of(row: PendingRow) -> OutboxMessage:
+    return OutboxMessage(row.kind.name, row.source, row.key, row.sequence, row.values)

@@ -1,0 +1,1 @@
+"""What is added to Sightline as one new file and one line of registration; the tests run them."""

@@ -1,0 +1,37 @@
+"""A durable sink: appends every event to a file, a line of JSON each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sightline.config.loader import Config
+from sightline.store.outbox import OutboxMessage
+
+
+class JsonLines:
+    """The file is opened for each batch, and on the disk before the batch counts as delivered."""
+
+    name = "json_lines"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def deliver(self, messages: Sequence[OutboxMessage]) -> None:
+        """Append the messages."""
+        with self._path.open("a") as file:
+            for message in messages:
+                file.write(json.dumps({"key": message.key, **message.values}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def make(_: Config) -> JsonLines | None:
+    """Where it is asked for; a sink of the package has options of its own in the configuration."""
+    path = os.environ.get("EXAMPLE_JSON_LINES")
+    return JsonLines(Path(path)) if path else None

@@ -1,0 +1,231 @@
+"""Control: what a changed file does, what is said about it, and that a broken one does nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sightline.config import Config, load_config
+from sightline.config.option_group import Effect
+from sightline.errors import ConfigError, ServerError
+from sightline.supervisor.control import Control, Plan, Step
+
+SQUARE = {"points": [[0, 0], [1, 0], [1, 1]]}
+DOOR = {"url": "rtsp://h/door", "rules": {"zones": {"yard": SQUARE}}}
+YARD = {"url": "rtsp://h/yard"}
+
+
+class Recorder:
+    """A supervisor that keeps the plans it is given."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    def apply(self, plan: Plan) -> None:
+        self.plans.append(plan)
+
+
+class World:
+    """A configuration file, its Control and a supervisor that only listens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.raw: dict[str, object] = {"cameras": {"door": DOOR, "yard": YARD}}
+        self.save()
+        self.supervisor = Recorder()
+        self.moves: list[int] = []
+        self.control = Control(path, load_config(path), self.supervisor, appliers={"http": self._move})
+
+    def _move(self, options: Config) -> None:
+        if options.http.port == 1:
+            raise ServerError("cannot listen on 127.0.0.1:1 (Permission denied)")
+        self.moves.append(options.http.port)
+
+    def save(self, **changes: object) -> None:
+        self.raw = {**self.raw, **changes}
+        self.path.write_text(yaml.safe_dump(self.raw))
+
+    def reload(self, **changes: object) -> Plan:
+        self.save(**changes)
+        self.control.reload("test")
+        return self.supervisor.plans[-1]
+
+    def last(self) -> tuple[str, list[str]]:
+        last = self.control.state()["last"]
+        return last["outcome"], last["changes"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "config.yml")
+
+
+def test_an_unchanged_file_changes_nothing(world: World) -> None:
+    plan = world.reload()
+    assert (dict(plan.steps), plan.changes, plan.lines()) == ({}, (), [])
+
+
+def test_a_moved_zone_is_an_update_of_its_camera_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = {"points": [[0, 0], [0.5, 0], [1, 1]]}
+    with caplog.at_level(logging.INFO):
+        plan = world.reload(
+            cameras={"door": {**DOOR, "rules": {"zones": {"yard": moved, "new": SQUARE}}}, "yard": YARD}
+        )
+    assert plan.steps == {"door": Step.UPDATE}
+    wanted = [
+        "camera 'door', rules.zones.new added: applied at once",
+        "camera 'door', rules.zones.yard changed: applied at once",
+    ]
+    assert world.last() == ("applied", wanted)
+    assert [line for line in wanted if line not in caplog.text] == []
+    json.dumps(world.control.state())
+
+
+def test_what_the_stream_needs_reopens_the_camera(world: World) -> None:
+    plan = world.reload(
+        cameras={
+            "door": {**DOOR, "stream": {"rtsp_transport": "udp"}, "track": {"confirm_s": 1}},
+            "yard": {"url": "rtsp://u:hunter2@h/yard"},
+        }
+    )
+    assert plan.steps == {"door": Step.RESTART, "yard": Step.RESTART}
+    assert plan.lines() == [
+        "camera 'door', stream.rtsp_transport tcp → udp: the camera reconnects",
+        "camera 'door', track.confirm_s 0.5 → 1.0: applied at once",
+        "camera 'yard', url changed: the camera reconnects",
+    ]
+
+
+def test_a_default_reaches_the_cameras_that_do_not_override_it(world: World) -> None:
+    plan = world.reload(
+        detect={"min_score": 0.4}, cameras={"door": DOOR, "yard": {**YARD, "detect": {"min_score": 0.25}}}
+    )
+    assert plan.steps == {"door": Step.UPDATE}
+
+
+def test_cameras_start_and_stop_with_the_reason(world: World) -> None:
+    plan = world.reload(
+        cameras={
+            "door": {**DOOR, "enabled": False},
+            "yard": {"url": "ftp://h/"},
+            "gate": {"url": "rtsp://h/gate"},
+        }
+    )
+    assert plan.steps == {"gate": Step.START, "door": Step.STOP, "yard": Step.STOP}
+    assert plan.lines() == [
+        "camera 'gate' starts",
+        "camera 'door' stops: enabled: false",
+        "camera 'yard' stops: misconfigured",
+    ]
+    back = world.reload(cameras={"door": DOOR})
+    assert back.steps == {"door": Step.START, "gate": Step.STOP}
+    assert back.reasons["gate"] == "stops: not in the configuration"
+
+
+def test_triton_reconnects_everything(world: World) -> None:
+    plan = world.reload(triton={"url": "other:8001"})
+    assert plan.steps == {"door": Step.RESTART, "yard": Step.RESTART}
+    assert plan.lines() == ["triton.url 127.0.0.1:8001 → other:8001: all reconnect"]
+
+
+def test_what_needs_a_restart_is_said_by_name_until_it_is_taken_back(world: World) -> None:
+    plan = world.reload(
+        database={"url": "postgresql://u:hunter2@db/x"}, canary={"enabled": True}, cameras_per_worker=4
+    )
+    assert dict(plan.steps) == {}
+    assert world.control.state()["needs_restart"] == [
+        "database.url changed: needs a restart of the program",
+        "canary.enabled false → true: needs a restart of the program",
+        "cameras_per_worker 16 → 4: needs a restart of the program",
+    ]
+    world.reload(open_limit=3)
+    assert len(world.control.state()["needs_restart"]) == 3, "still, after a change of something else"
+    world.reload(database={}, canary={}, cameras_per_worker=16)
+    assert world.control.state()["needs_restart"] == []
+
+
+def test_hot_options_of_the_program_are_applied_here_or_by_the_supervisor(world: World) -> None:
+    plan = world.reload(open_limit=3, log_level="debug", http={"port": 8081})
+    assert {change.key: change.effect for change in plan.changes} == {
+        "http.port": Effect.HOT,
+        "open_limit": Effect.HOT,
+        "log_level": Effect.HOT,
+    }
+    assert world.moves == [8081]
+
+
+def test_a_change_that_cannot_be_applied_changes_nothing(world: World) -> None:
+    world.save(http={"port": 1}, cameras={"door": DOOR})
+    world.control.reload("test")
+    assert world.supervisor.plans == []
+    outcome, lines = world.last()
+    assert outcome == "refused"
+    assert "cannot listen" in lines[0]
+    assert world.reload(http={"port": 2}).steps == {"yard": Step.STOP}, "compared with what is in force"
+
+
+@pytest.mark.parametrize("text", ["cameras: [", "open_limit: 0\nlog_level: loud\ncameras: {}\n", None])
+def test_a_file_that_cannot_be_used_changes_nothing(
+    world: World, text: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.path.unlink()
+    if text is not None:
+        world.path.write_text(text)
+    world.control.reload("test")
+    assert world.supervisor.plans == []
+    outcome, lines = world.last()
+    assert outcome == "refused"
+    assert len(lines) == (2 if text and "loud" in text else 1)
+    assert "nothing was changed" in caplog.text
+    world.save()
+    assert world.reload(cameras={"door": DOOR}).steps == {"yard": Step.STOP}
+
+
+# -- a new text ------------------------------------------------------------------------------------------
+
+
+def test_a_new_text_replaces_the_file_and_is_applied(world: World) -> None:
+    old = world.path.read_text()
+    world.path.chmod(0o640)
+    text = yaml.safe_dump({"cameras": {"door": DOOR}}) + "# a comment\n"
+    plan = world.control.write(text, "anna")
+    assert plan.steps == {"yard": Step.STOP}
+    assert world.supervisor.plans == [plan]
+    assert world.path.read_text() == text
+    assert stat.S_IMODE(world.path.stat().st_mode) == 0o640
+    assert world.path.with_name("config.yml.bak").read_text() == old
+    assert sorted(path.name for path in world.path.parent.iterdir()) == ["config.yml", "config.yml.bak"]
+    assert world.control.state()["last"]["by"] == "anna"
+
+
+def test_a_new_text_with_a_mistake_is_refused_whole(world: World) -> None:
+    old = world.path.read_text()
+    with pytest.raises(ConfigError, match=r"camera 'door', key 'stream\.fps'"):
+        world.control.write(
+            yaml.safe_dump({"cameras": {"door": {**DOOR, "stream": {"fps": 0}}, "yard": YARD}}), "anna"
+        )
+    assert world.path.read_text() == old
+    assert world.supervisor.plans == []
+
+
+def test_a_file_that_cannot_be_written_leaves_everything_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    old = world.path.read_text()
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        world.control.write(yaml.safe_dump({"http": {"port": 5}, "cameras": {"door": DOOR}}), "anna")
+    assert world.moves == [5, 8080], "back at the old port"
+    assert [path.name for path in world.path.parent.iterdir()] == ["config.yml"]
+    assert world.path.read_text() == old
+    assert world.supervisor.plans == []
