@@ -24,7 +24,7 @@ bench: $(VENV)/.ready  ## pipeline against the bare engine and the Ultralytics l
 	@$(BIN)/python tools/bench/benchmark.py
 
 ultralytics: $(VENV)/.ready  ## Ultralytics (AGPL-3.0) in an environment of its own, for .pt files and the benchmark
-	@$(BIN)/python tools/ultralytics_env.py
+	@$(BIN)/python -m sightline.models.export.ultralytics_env
 
 TRAIN := .venv-train/bin/python
 ARTIFACTS := artifacts/detector
@@ -42,7 +42,7 @@ train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two 
 
 lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
-		--extra postgres --extra console --extra tools --extra scenes --extra selftest --extra dev pyproject.toml -o requirements/dev.txt
+		--extra postgres --extra console --extra models --extra scenes --extra selftest --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra cuda --extra nvdec pyproject.toml -o requirements/image.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \

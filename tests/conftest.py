@@ -89,12 +89,12 @@ def database_url(new_database: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def toy_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the toy network exported into it; nobody changes it."""
-    import export
+    from sightline.models.export import exporter
     from support.toy import write_network
 
     folder = tmp_path_factory.mktemp("repository")
     source, repository = write_network(folder / "toy.onnx"), folder / "model_repository"
-    export.export(export.Options(source=source, repository=repository, shape=(192, 320)))
+    exporter.export_network(exporter.ExportOptions(source=source, repository=repository, shape=(192, 320)))
     return repository
 
 
@@ -108,16 +108,16 @@ def toy_triton(toy_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def shared_accuracy() -> tuple[Any, list[Any]]:
     """What YOLOv8n finds on coco128 at 640x640 in FP32 and in FP16: one pass each, for every test."""
-    from evaluation import compare
-    from evaluation.cocoset import CocoSet
     from sightline.config import Transport
+    from sightline.models.evaluation import comparison
+    from sightline.models.evaluation.cocoset import CocoSet
 
     shared = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     network, folder = shared / "models" / "yolov8n.onnx", shared / "coco128"
     if not (network.is_file() and folder.is_dir()):
         pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
     data = CocoSet.read(folder)
-    wanted, _ = compare.candidates(
+    wanted, _ = comparison.candidates(
         {"yolov8n": {"fp32": network, "fp16": network}}, ("fp32", "fp16"), ("engine",)
     )
-    return data, list(compare.all_runs(wanted, data, (640, 640), Transport.AUTO))
+    return data, list(comparison.all_runs(wanted, data, (640, 640), Transport.AUTO))

@@ -38,8 +38,8 @@ cli
 """
 #: Who may import what does not come with Python. numpy and our own package are everybody's.
 FOREIGN = {
-    "av": {"video", "simulation", "features"},
-    "tritonclient": {"inference"},
+    "av": {"video", "simulation", "features", "models"},
+    "tritonclient": {"inference", "models"},
     "grpc": {"inference"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
@@ -49,11 +49,15 @@ FOREIGN = {
     "pyarrow": {"simulation"},
     "alembic": {"store"},
     "openvino": {"serving"},
-    "tensorrt_rtx_bindings": {"serving"},
+    "tensorrt_rtx_bindings": {"serving", "models"},
     "starlette": {"supervisor"},
     "uvicorn": {"supervisor"},
     "prometheus_client": {"supervisor"},
-    "cv2": {"simulation"},
+    "cv2": {"models", "simulation"},
+    "onnx": {"models"},
+    "onnxruntime": {"models"},
+    "faster_coco_eval": {"models"},
+    "matplotlib": {"models"},
     "trackeval": {"simulation"},
     "cuda": {"base"},
     "cupy": {"video"},

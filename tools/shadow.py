@@ -1,6 +1,6 @@
 """Shadow models: what a candidate would have changed, and whether it may serve.
 
-    python tools/versions.py load 2 --shadow             # serve the candidate beside, as detector-2
+    sightline model load 2 --shadow             # serve the candidate beside, as detector-2
     python tools/shadow.py report --html report.html     # windows, crossings and events that differ
     python tools/shadow.py decide --apply                # promote or reject it by the stated rule
     python tools/shadow.py bench --video VIDEO.mp4       # what the live path pays for it
@@ -20,16 +20,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import detectors
-import repository
-from control import Control, ControlError
-from operations import Versions
-from repository import RepositoryError
 from shadowing import bench, show
 from shadowing.episodes import Collected, collect
 from shadowing.rule import Decision, Rule, Verdict, decide
-from sightline.errors import ServerError, ShadowError
-from versions import URL
+from sightline.errors import AdminError, RepositoryError, ServerError, ShadowError
+from sightline.models.registry import detectors, repository
+from sightline.models.registry.detectors import TRITON_URL
+from sightline.models.registry.operations import Versions
+from sightline.models.registry.triton_admin import TritonAdmin
 
 STATUS = {Verdict.PROMOTE: 0, Verdict.REJECT: 3, Verdict.WAIT: 4}
 
@@ -39,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = build_parser().parse_args(arguments)
     try:
         status: int = given.run(given)
-    except (ShadowError, RepositoryError, ControlError, ServerError, OSError) as error:
+    except (ShadowError, RepositoryError, AdminError, ServerError, OSError) as error:
         print(f"shadow: {error}", file=sys.stderr)
         return 1
     return status
@@ -66,9 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
     judge = commands.add_parser("decide", parents=[looks], help="promote, reject or wait, by the rule")
     judge.set_defaults(run=_decide)
     judge.add_argument("--apply", action="store_true", help="switch to it, or retire it")
-    folder = Path(os.environ.get("SIGHTLINE_MODEL_REPOSITORY", repository.SKELETON))
+    folder = Path(os.environ.get("SIGHTLINE_MODEL_REPOSITORY", "model_repository"))
     judge.add_argument("--repository", type=Path, default=folder, help="default: %(default)s")
-    judge.add_argument("--url", default=os.environ.get("SIGHTLINE_TRITON_URL", URL), help="Triton's gRPC")
+    judge.add_argument(
+        "--url", default=os.environ.get("SIGHTLINE_TRITON_URL", TRITON_URL), help="Triton's gRPC"
+    )
     bench.add_to(commands)
     return parser
 
@@ -81,7 +81,7 @@ def _report(given: argparse.Namespace) -> int:
 def _decide(given: argparse.Namespace) -> int:
     found, decision = _show(given)
     if given.apply and decision.verdict is not Verdict.WAIT:
-        with Control(given.url) as control:
+        with TritonAdmin(given.url) as control:
             apply(given.repository, control, found, decision)
     return STATUS[decision.verdict]
 
@@ -99,12 +99,12 @@ def _show(given: argparse.Namespace) -> tuple[Collected, Decision]:
     return found, decision
 
 
-def apply(folder: Path, control: Control, found: Collected, decision: Decision) -> None:
+def apply(folder: Path, control: TritonAdmin, found: Collected, decision: Decision) -> None:
     """Switch the live detector to the candidate, or retire it; the audit trail says why.
 
     Raises:
         RepositoryError: the versions are not those that were compared, or the operation is refused.
-        ControlError: Triton fails; what serves goes on.
+        AdminError: Triton fails; what serves goes on.
     """
     version = _same_version(folder, found.model, found.version)
     _same_version(folder, found.live_model, found.live_version)

@@ -19,6 +19,11 @@
     ├── StoreError             results could not be written
     │   ├── StoreUnavailable     locked, full or away: spooled and retried
     │   └── SchemaError          the database is newer than this program, or cannot be migrated
+    ├── ModelError             a network cannot be exported, kept as a version, measured or served
+    │   ├── NetworkUnusable      no known head, no class names, a fixed batch, a weight that FP16 cannot hold
+    │   ├── RepositoryError      no model repository, or no such version in it
+    │   ├── EvaluationError      no labelled set, or a network that cannot be measured on it
+    │   └── AdminError           Triton refuses to load, or a model does not answer as a detector does
     ├── TrackLogError          kept tracks cannot be read
     ├── ShadowError            a kept episode cannot be read
     └── ServerError            the embedded Triton or another program could not be started
@@ -161,3 +166,23 @@ class TrackLogError(SightlineError):
 
 class ShadowError(SightlineError):
     """An episode of a shadow model cannot be read; the text says where."""
+
+
+class ModelError(SightlineError):
+    """A network cannot be exported, kept as a version, measured or served."""
+
+
+class NetworkUnusable(ModelError):
+    """The network, or its class names, cannot be served as asked; the text says what to do."""
+
+
+class RepositoryError(ModelError):
+    """The folder is not a model repository, or has no such version."""
+
+
+class EvaluationError(ModelError):
+    """The labelled set or the network cannot be evaluated."""
+
+
+class AdminError(ModelError):
+    """Triton is away or refuses, or a model does not answer as a detector does."""

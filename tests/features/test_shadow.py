@@ -12,12 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-import audit
-import detectors
-import export
 import shadow as shadow_tool
-from control import Control
-from operations import Versions
 from shadowing import rule as shadow_rule
 from shadowing.episodes import Collected, Compared, Tally, match_events
 from shadowing.rule import Rule, State, Verdict
@@ -33,6 +28,10 @@ from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode
 from sightline.features.shadow.differences import compare
 from sightline.features.shadow.episode_sampling import BLOCK, Sampler
 from sightline.features.shadow.recorder import trim
+from sightline.models.export import exporter
+from sightline.models.registry import audit_trail, detectors
+from sightline.models.registry.operations import Versions
+from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving.server import TritonServer
 from sightline.supervisor.http import prometheus
 from support import toy
@@ -365,10 +364,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Tri
     repository = folder / "model_repository"
     for name, options in (("live", {}), ("swapped", {"swapped": True}), ("good", {"noise": 0.01})):
         network = toy.write_network(folder / f"{name}.onnx", **options)
-        export.export(export.Options(network, repository, shape=(192, 320)))
+        exporter.export_network(exporter.ExportOptions(network, repository, shape=(192, 320)))
     detectors.write(repository, "detector", 1)
     with TritonServer(repository, log_path=folder / "log") as server:
-        with Control(server.grpc_url) as control:
+        with TritonAdmin(server.grpc_url) as control:
             for version in (REGRESSION, GOOD):
                 Versions(repository, control, "a test").load(version, nice=NICE)
         yield repository, server
@@ -422,7 +421,7 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     assert "crossings agree" in said
     assert "person 1.00 is car 1.00" in said
     assert "data:image/jpeg" in page.read_text()
-    with Control(server.grpc_url) as control:
+    with TritonAdmin(server.grpc_url) as control:
         assert control.ready("detector") == [1], "the regression never served"
         assert not control.ready(f"detector-{REGRESSION}")
         assert shadow_tool.main([*arguments, "--model", f"detector-{GOOD}", "--json"]) == 0
@@ -432,7 +431,7 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     states = {check["name"]: check["state"] for check in report["checks"]}
     assert states["count of person"] == states["crossings agree"] == "holds"
     assert report["tables"]["Windows that differ"] == []
-    done = [entry for entry in audit.read(repository) if entry["result"] == "ok"][-2:]
+    done = [entry for entry in audit_trail.read(repository) if entry["result"] == "ok"][-2:]
     assert [(entry["action"], entry["version"]) for entry in done] == [
         ("retire", REGRESSION),
         ("switch", GOOD),

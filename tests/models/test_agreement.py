@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import helper
 
-import evaluate
-from evaluation.agreement import BoxAgreement, compare_counts, compare_events, match_two
+from sightline.cli import main
 from sightline.entities import CountWindow, Detections, Event, EventKind
+from sightline.models.evaluation.agreement import BoxAgreement, compare_counts, compare_events, match_two
 from support.toy import CLASSES, Passage, write_clip, write_network
 
 NAMES = (CLASSES, CLASSES)
@@ -72,7 +72,7 @@ def test_a_planted_regression_is_seen_in_boxes_counts_and_crossings(tmp_path):
     report = tmp_path / "report"
     arguments = ["--video", str(clip), "--shape", "192x320", "--report", str(report), "--pictures", "1"]
     arguments += ["--config", str(config), "--camera", "site"]
-    assert evaluate.main([str(old), str(tmp_path / "new.onnx"), *arguments]) == 0
+    assert main(["model", "evaluate", str(old), str(tmp_path / "new.onnx"), *arguments]) == 0
     (video,) = json.loads((report / "report.json").read_text())["videos"]
     assert video["frames"] == 60
     assert video["boxes"]["boxes"][0] == video["boxes"]["boxes"][1] > 30
@@ -92,7 +92,7 @@ def test_a_network_agrees_with_itself(tmp_path):
     clip = write_clip(tmp_path / "site.mp4", [Passage(0, 2)], seconds=2)
     report = tmp_path / "report"
     arguments = ["--video", str(clip), "--shape", "192x320", "--report", str(report), "--fps", "5"]
-    assert evaluate.main([str(network), *arguments, "--precision", "fp32,fp32"]) == 0
+    assert main(["model", "evaluate", str(network), *arguments, "--precision", "fp32,fp32"]) == 0
     (video,) = json.loads((report / "report.json").read_text())["videos"]
     assert video["frames"] == 10
     assert video["boxes"]["found_by_the_other"] == [1, 1]
@@ -103,5 +103,5 @@ def test_a_network_agrees_with_itself(tmp_path):
 def test_one_candidate_agrees_with_nobody(tmp_path, capsys):
     network = write_network(tmp_path / "toy.onnx")
     wanted = ["--video", str(tmp_path / "x.mp4"), "--report", str(tmp_path), "--precision", "fp32"]
-    assert evaluate.main([str(network), *wanted]) == 1
-    assert "two candidates" in capsys.readouterr().err
+    assert main(["model", "evaluate", str(network), *wanted]) == 1
+    assert "two networks" in capsys.readouterr().err

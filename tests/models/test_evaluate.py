@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import evaluate
 from sightline.config import Transport
 from sightline.entities import Detections
+from sightline.errors import EvaluationError
+from sightline.models.evaluation import evaluate
+from sightline.models.evaluation.cocoset import CocoSet, to_rows
 
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 #: Measured with the same weights outside of Sightline: RGB, no I420, NMS and letterbox by the reference.
@@ -22,13 +24,13 @@ def test_boxes_become_rows_in_pixels_of_the_picture():
         np.array([1, 0], np.int32),
     )
     image = {"id": 9, "width": 640, "height": 480}
-    rows = list(evaluate.to_rows(image, detections, ("unheard of", "car"), {"car": 3}))
+    rows = list(to_rows(image, detections, ("unheard of", "car"), {"car": 3}))
     assert rows == [[9, 160.0, 240.0, 320.0, 240.0, 0.5, 3]]
 
 
 def test_a_folder_without_a_set_is_refused(tmp_path):
-    with pytest.raises(evaluate.EvaluationError, match="no COCO set"):
-        evaluate.CocoSet.read(tmp_path)
+    with pytest.raises(EvaluationError, match="no COCO set"):
+        CocoSet.read(tmp_path)
 
 
 @pytest.mark.slow
@@ -38,7 +40,7 @@ def test_served_map_is_the_reference(ensemble):
     network, folder = SHARED / "models" / "yolov8n.onnx", SHARED / "coco128"
     if not (network.is_file() and folder.is_dir()):
         pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
-    data = evaluate.CocoSet.read(folder)
+    data = CocoSet.read(folder)
     result = evaluate.evaluate(network, data, (640, 640), Transport.SYSTEM, ensemble=ensemble)
     assert result["transport"] == "system"
     assert result["images"] == 128

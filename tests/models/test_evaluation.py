@@ -8,10 +8,18 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import evaluate
-import halve
-from evaluation import bootstrap, compare, half, matching, metrics, report
-from evaluation.cocoset import CocoSet
+from sightline.cli import main
+from sightline.errors import NetworkUnusable
+from sightline.models.evaluation import (
+    accuracy_report,
+    bootstrap,
+    comparison,
+    half,
+    matching,
+    metrics,
+)
+from sightline.models.evaluation.cocoset import CocoSet
+from sightline.models.export import halve
 from support.networks import raw_network, session
 
 NAMES = ("person", "car", "dog")
@@ -126,14 +134,14 @@ def test_an_operator_that_rounds_in_an_unknown_way_is_refused():
     model.graph.node.insert(0, tanh)
     first = model.graph.node[1]
     first.input[0] = "bent"
-    with pytest.raises(half.NotEmulated, match="Tanh"):
+    with pytest.raises(NetworkUnusable, match="Tanh"):
         half.emulate(halve.halve(model))
 
 
 def test_what_cannot_be_run_is_said_and_not_left_out(tmp_path):
     onnx.save(raw_network(), tmp_path / "a.onnx")
-    files = {"a": compare.files_of(tmp_path / "a.onnx")}
-    wanted, refused = compare.candidates(files, ("fp32", "fp16", "int8"), ("engine", "served"))
+    files = {"a": comparison.files_of(tmp_path / "a.onnx")}
+    wanted, refused = comparison.candidates(files, ("fp32", "fp16", "int8"), ("engine", "served"))
     assert [each.label for each in wanted] == ["fp32 engine", "fp16 engine", "fp32 served"]
     assert set(refused) == {"int8 engine", "fp16 served", "int8 served"}
 
@@ -148,7 +156,7 @@ def fp16_report(shared_accuracy, tmp_path_factory):
     """The report on YOLOv8n, FP32 and FP16, and its folder."""
     data, runs = shared_accuracy
     folder = tmp_path_factory.mktemp("accuracy")
-    report.write(folder, compare.describe(runs, {}, data, draws=200), "pytest")
+    accuracy_report.write(folder, comparison.describe(runs, {}, data, draws=200), "pytest")
     return folder, json.loads((folder / "report.json").read_text())
 
 
@@ -189,5 +197,5 @@ def test_every_curve_is_drawn(fp16_report):
 def test_the_command_refuses_what_does_not_go_together(capsys):
     for wrong in (["a.onnx"], ["a.onnx", "--video", "b.mp4"], ["a.onnx", "b.onnx", "--data", "c"]):
         with pytest.raises(SystemExit):
-            evaluate.parse(wrong)
+            main(["model", "evaluate", *wrong])
         assert "error" in capsys.readouterr().err

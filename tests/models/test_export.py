@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-import export
-import graphs
-import heads
-import network_source
-import repository
-import ultralytics_env
+from sightline.cli import build_parser, main
+from sightline.errors import NetworkUnusable, RepositoryError
+from sightline.models.export import exporter, graphs, heads, ultralytics_env
+from sightline.models.registry import repository
 from support.networks import end_to_end_network, flat_network, raw_network, session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +33,7 @@ def save(model, folder, name="tiny.onnx"):
 def export_model(model, folder, **options):
     source = save(model, folder)
     target = folder / "repository"
-    return target, export.export(export.Options(source, target, **options))
+    return target, exporter.export_network(exporter.ExportOptions(source, target, **options))
 
 
 def manifest_of(target, version):
@@ -54,7 +53,7 @@ def check_gpu_configs(target, network, end_to_end):
     inside = {"images": [3, network.height, network.width], "output0": [network.rows, network.columns]}
     for step in repository.STEPS:
         config = config_of(target / step / "config.pbtxt")
-        assert (config.name, config.backend, config.max_batch_size) == (step, "tensorrt", export.MAX_BATCH)
+        assert (config.name, config.backend, config.max_batch_size) == (step, "tensorrt", exporter.MAX_BATCH)
         assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
         assert config.dynamic_batching.priority_levels == 2
         assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
@@ -84,7 +83,7 @@ def describe_value(value):
 
 
 def test_committed_gpu_configs_agree_with_the_graphs_and_the_cpu_configs():
-    check_gpu_configs(COMMITTED, graphs.Network(384, 640, False, 84, 5040), "anchors")
+    check_gpu_configs(COMMITTED, graphs.NetworkSpec(384, 640, False, 84, 5040), "anchors")
     for step in repository.STEPS:
         gpu = repository.read_parameters(COMMITTED / step / "config.pbtxt")
         cpu = repository.read_parameters(COMMITTED / step / "configs" / "cpu.pbtxt")
@@ -109,9 +108,9 @@ def test_ensemble_passes_tensors_that_its_steps_have():
 @pytest.mark.parametrize(
     ("model", "network", "head"),
     [
-        (raw_network(), graphs.Network(480, 640, False, 7, 6300), "anchors"),
-        (end_to_end_network(), graphs.Network(480, 640, True, 300, 6), "end2end"),
-        (end_to_end_network(boxes=100), graphs.Network(480, 640, True, 100, 6, "fp32"), "end2end"),
+        (raw_network(), graphs.NetworkSpec(480, 640, False, 7, 6300), "anchors"),
+        (end_to_end_network(), graphs.NetworkSpec(480, 640, True, 300, 6), "end2end"),
+        (end_to_end_network(boxes=100), graphs.NetworkSpec(480, 640, True, 100, 6, "fp32"), "end2end"),
     ],
 )
 def test_export_makes_a_version_that_runs(model, network, head, tmp_path):
@@ -138,11 +137,11 @@ def test_parameters_and_manifest_say_the_same(tmp_path):
     assert parameters["model_version"] == manifest["model_version"]
     assert parameters["score_floor"] == "0.001"
     assert (parameters["precision"], manifest["precision"]) == ("fp32", "fp16")
-    assert manifest["source_sha256"] == export.sha256(tmp_path / "tiny.onnx")
+    assert manifest["source_sha256"] == exporter.sha256(tmp_path / "tiny.onnx")
     assert manifest["licence"] == "CC0"
     for name, digest in manifest["files_sha256"].items():
         step, file = name.split("/")
-        assert export.sha256(target / step / str(version) / file) == digest
+        assert exporter.sha256(target / step / str(version) / file) == digest
     config = config_of(target / "yolo" / "configs" / "cpu.pbtxt")  # Triton reads the very same texts
     assert {key: value.string_value for key, value in config.parameters.items()} == parameters
 
@@ -151,10 +150,10 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path):
     target, first = export_model(raw_network(), tmp_path)
     _, second = export_model(raw_network(seed=1), tmp_path)
     assert (first, second) == (1, 2)
-    before = export.sha256(target / "yolo" / "1" / "model.onnx")
-    with pytest.raises(repository.RepositoryError, match="version 1 of yolo is there already"):
+    before = exporter.sha256(target / "yolo" / "1" / "model.onnx")
+    with pytest.raises(RepositoryError, match="version 1 of yolo is there already"):
         export_model(raw_network(seed=2), tmp_path, version=1)
-    assert export.sha256(target / "yolo" / "1" / "model.onnx") == before
+    assert exporter.sha256(target / "yolo" / "1" / "model.onnx") == before
     _, seventh = export_model(raw_network(), tmp_path, version=7)
     assert (seventh, repository.next_version(target)) == (7, 8)
 
@@ -201,7 +200,7 @@ def test_a_second_export_of_the_same_changes_one_parameter(tmp_path):
     ],
 )
 def test_what_cannot_be_served_is_refused_with_what_was_found(model, said, tmp_path):
-    with pytest.raises(network_source.SourceUnusable, match=said):
+    with pytest.raises(NetworkUnusable, match=said):
         export_model(model, tmp_path)
     assert not (tmp_path / "repository" / "yolo" / "1").exists()
 
@@ -210,7 +209,7 @@ def test_a_fixed_size_is_taken_or_refused(tmp_path):
     model = raw_network(size=(128, 160))
     target, version = export_model(model, tmp_path)
     assert manifest_of(target, version)["network_width"] == 160
-    with pytest.raises(network_source.SourceUnusable, match="fixed at 128x160"):
+    with pytest.raises(NetworkUnusable, match="fixed at 128x160"):
         export_model(model, tmp_path, shape=(384, 640))
 
 
@@ -233,31 +232,39 @@ def test_labels_file_wins(tmp_path):
 )
 def test_shape_follows_the_cameras_aspect_ratio(aspect, shape, tmp_path):
     source = save(raw_network(), tmp_path)
-    assert export.parse([str(source), "--aspect", aspect]).shape == shape
+    assert build_parser().parse_args(["model", "export", str(source), "--aspect", aspect]).shape == shape
 
 
 @pytest.mark.parametrize("shape", [(384, 641), (0, 640), (384, 8192)])
 def test_impossible_shapes_are_refused(shape, tmp_path):
-    with pytest.raises(network_source.SourceUnusable, match="multiples of 32"):
+    with pytest.raises(NetworkUnusable, match="multiples of 32"):
         export_model(raw_network(), tmp_path, shape=shape)
 
 
 def test_not_a_network(tmp_path, capsys):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no network")
-    assert export.main([str(broken), "--repository", str(tmp_path / "repository")]) == 1
+    assert main(["model", "export", str(broken), "--repository", str(tmp_path / "repository")]) == 1
     assert "broken.onnx is no ONNX network" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_said_with_its_remedy(tmp_path, capsys, monkeypatch):
+    source = save(raw_network(), tmp_path)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "sightline.models.export.exporter")
+    assert main(["model", "export", str(source), "--repository", str(tmp_path / "repository")]) == 1
+    assert "pip install 'sightline[models]'" in capsys.readouterr().err
 
 
 def test_command_says_what_it_did(tmp_path, capsys):
     source = save(raw_network(), tmp_path)
-    assert export.main([str(source), "--repository", str(tmp_path / "repository")]) == 0
+    assert main(["model", "export", str(source), "--repository", str(tmp_path / "repository")]) == 0
     assert "yolo version 1" in capsys.readouterr().out
 
 
 def test_ambiguous_shapes_are_not_guessed():
     assert heads.anchor_count(32, 32) == 21
-    with pytest.raises(heads.UnknownHead, match="YOLOv5-style"):
+    with pytest.raises(NetworkUnusable, match="YOLOv5-style"):
         heads.tell_head([("output0", (1, 21, 6))], 1, (32, 32))
 
 
@@ -266,7 +273,7 @@ def test_checkpoint_without_ultralytics_names_the_command(tmp_path, monkeypatch)
     checkpoint = tmp_path / "best.pt"
     checkpoint.write_bytes(b"")
     with pytest.raises(ultralytics_env.UltralyticsError, match="make ultralytics"):
-        export.export(export.Options(checkpoint, tmp_path / "repository", install=True))
+        exporter.export_network(exporter.ExportOptions(checkpoint, tmp_path / "repository", install=True))
 
 
 def test_checkpoint_gives_the_network_it_always_gave(tmp_path):
@@ -278,7 +285,7 @@ def test_checkpoint_gives_the_network_it_always_gave(tmp_path):
     except ultralytics_env.UltralyticsError as error:
         pytest.skip(str(error))
     target = tmp_path / "repository"
-    version = export.export(export.Options(checkpoint, target))
+    version = exporter.export_network(exporter.ExportOptions(checkpoint, target))
     picture = np.random.default_rng(0).uniform(0, 1, (1, 3, 384, 640)).astype(np.float32)
     ours = session(str(target / "yolo" / str(version) / "model.onnx")).run(None, {"images": picture})[0]
     theirs = session(str(wanted)).run(None, {"images": picture})[0]
@@ -311,9 +318,9 @@ def test_heads_of_real_architectures(name, head, tmp_path):
     environment = ultralytics_env.environment()
     subprocess.run([python, "-c", MAKE, name], cwd=tmp_path, env=environment, check=True, capture_output=True)
     target = tmp_path / "repository"
-    options = export.Options(tmp_path / f"{name}.pt", target)
+    options = exporter.ExportOptions(tmp_path / f"{name}.pt", target)
     if head.startswith("a "):
-        with pytest.raises(network_source.SourceUnusable, match=head):
-            export.export(options)
+        with pytest.raises(NetworkUnusable, match=head):
+            exporter.export_network(options)
     else:
-        assert manifest_of(target, export.export(options))["head"] == head
+        assert manifest_of(target, exporter.export_network(options))["head"] == head

@@ -11,12 +11,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-import detectors
-import export
-import fused
-import graphs
-import network_source
-import verify
+from sightline.models.export import exporter, fused, graphs, network_source
+from sightline.models.registry import detectors, verify
 from sightline.serving.runtime import numerics
 from support import toy
 from support.networks import end_to_end_network, same, scene, session
@@ -31,8 +27,8 @@ NEAR = {"fp32": 1e-5, "fp16": 4e-3}
 def parts(path, size, precision):
     source = network_source.read_source(path, None)
     rows, columns = source.head.shape(*size, source.boxes)
-    network = graphs.Network(*size, source.head.end_to_end, rows, columns, precision)
-    return source, network, export.engine_network(source.model, network)
+    network = graphs.NetworkSpec(*size, source.head.end_to_end, rows, columns, precision)
+    return source, network, exporter.engine_network(source.model, network)
 
 
 def reference(source, frame, size):
@@ -118,7 +114,12 @@ def test_yolov8n_as_one_graph_finds_what_the_functions_find(precision):
 
 
 def test_export_writes_both_forms_of_the_one_graph_and_the_version_is_sound(network, tmp_path):
-    assert export.export(export.Options(network, tmp_path / "models", shape=(192, 320), fused=True)) == 1
+    assert (
+        exporter.export_network(
+            exporter.ExportOptions(network, tmp_path / "models", shape=(192, 320), fused=True)
+        )
+        == 1
+    )
     folder = tmp_path / "models" / "detector" / "1"
     assert {"engine.onnx", "engine.json", "rtx.onnx", "model.py", "rtx.py"} <= {
         p.name for p in folder.iterdir()
@@ -138,13 +139,13 @@ def config_of(path):
 @pytest.mark.parametrize("name", ["fused", "rtx"])
 def test_the_configuration_has_the_detectors_contract_and_follows_export_and_switch(name, network, tmp_path):
     folder = tmp_path / "models"
-    export.export(export.Options(network, folder, shape=(192, 320), fused=True))
+    exporter.export_network(exporter.ExportOptions(network, folder, shape=(192, 320), fused=True))
     path = folder / "detector" / "configs" / f"{name}.pbtxt"
     config, ensemble = config_of(path), config_of(folder / "detector" / "config.pbtxt")
     assert [item.name for item in config.output] == list(BOXES)
     assert [item.data_type for item in config.output] == [item.data_type for item in ensemble.output]
     assert config.input == ensemble.input
-    assert config.max_batch_size == export.MAX_BATCH
+    assert config.max_batch_size == exporter.MAX_BATCH
     assert list(config.model_warmup[0].inputs["frame"].dims) == [288, 320]
     said = {key: value.string_value for key, value in config.parameters.items()}
     assert json.loads(said["class_names"]) == list(toy.CLASSES)

@@ -8,16 +8,13 @@ import onnx
 import pytest
 from onnx import helper
 
-import graphs
-import halve
-import network_source
-import rtx
 from sightline.errors import ServerError
+from sightline.models.export import graphs, halve, network_source, rtx_engines
 from sightline.serving.runtime import numerics
 from support.networks import end_to_end_network, raw_network, session
 
-NETWORK = graphs.Network(384, 640, end_to_end=False, rows=84, columns=5040, precision="fp32")
-END_TO_END = graphs.Network(384, 640, end_to_end=True, rows=300, columns=6)
+NETWORK = graphs.NetworkSpec(384, 640, end_to_end=False, rows=84, columns=5040, precision="fp32")
+END_TO_END = graphs.NetworkSpec(384, 640, end_to_end=True, rows=300, columns=6)
 GREY_LEVELS = {"fp32": 0.01, "fp16": 0.13}  # FP16 keeps 11 bits: 1/8 of a grey level near white
 FLOOR = 0.1
 
@@ -25,7 +22,7 @@ FLOOR = 0.1
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("size", [(360, 640), (384, 640), (384, 214), (2, 2), (100, 640), (382, 638)])
 def test_preprocess_is_the_numerics(size, precision):
-    network = graphs.Network(384, 640, end_to_end=False, rows=84, columns=5040, precision=precision)
+    network = graphs.NetworkSpec(384, 640, end_to_end=False, rows=84, columns=5040, precision=precision)
     model = graphs.preprocess_graph(network)
     onnx.checker.check_model(model, full_check=True)
     frames = np.random.default_rng(0).integers(0, 256, (2, size[0] * 3 // 2, size[1]), dtype=np.uint8)
@@ -116,13 +113,15 @@ def built():
     """What TensorRT-RTX makes of each graph of a raw head, in both precisions, and of an end-to-end head."""
     jobs = {}
     for precision in ("fp32", "fp16"):
-        network = graphs.Network(384, 640, end_to_end=False, rows=84, columns=5040, precision=precision)
+        network = graphs.NetworkSpec(384, 640, end_to_end=False, rows=84, columns=5040, precision=precision)
         source = read(raw_network(84, names=str([f"class{number}" for number in range(80)])))
-        jobs |= {f"{name}|{precision}": job for name, job in rtx.parts(source, network, FLOOR).items()}
+        jobs |= {
+            f"{name}|{precision}": job for name, job in rtx_engines.parts(source, network, FLOOR).items()
+        }
     source = read(end_to_end_network(boxes=300))
-    jobs |= {f"{name}|end2end": job for name, job in rtx.parts(source, END_TO_END, FLOOR).items()}
+    jobs |= {f"{name}|end2end": job for name, job in rtx_engines.parts(source, END_TO_END, FLOOR).items()}
     try:
-        _, answers = rtx.build(jobs)
+        _, answers = rtx_engines.build(jobs)
     except ServerError as error:
         pytest.skip(str(error))
     return answers
@@ -164,10 +163,10 @@ def test_tensorrt_builds_every_part_for_a_range_of_batches_and_sizes(part, preci
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorrt_rtx_lacks_the_nms_and_nothing_else(precision, built):
     for part in ("postprocess", "detector, one graph"):
-        assert rtx.reason(built[f"{part}|{precision}"]["errors"][0]) == "the plugin EfficientNMS_TRT"
+        assert rtx_engines.reason(built[f"{part}|{precision}"]["errors"][0]) == "the plugin EfficientNMS_TRT"
     onnx_nms = built[f"postprocess, ONNX NMS|{precision}"]
     assert onnx_nms["parsed"]
-    assert rtx.reason(onnx_nms["errors"][0]) == "an NMS layer"
+    assert rtx_engines.reason(onnx_nms["errors"][0]) == "an NMS layer"
 
 
 def test_tensorrt_builds_an_end_to_end_detector_whole(built):
@@ -177,11 +176,11 @@ def test_tensorrt_builds_an_end_to_end_detector_whole(built):
 
 
 def test_the_table_of_the_docs_is_what_the_runtime_does(built):
-    """``python tools/rtx.py table`` wrote it, of YOLOv8n; these differ in their weights alone."""
+    """``sightline model rtx table`` wrote it, of YOLOv8n; these differ in their weights alone."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "gpu.md").read_text()
     rows = dict(re.findall(r"^\| (.+?) \| (\w.*? \| \w.*? \|.*) \|$", text, re.MULTILINE))
     parts = {name.split("|")[0] for name in built if not name.endswith("end2end")}
     for part in parts:
         both = [built[f"{part}|{precision}"] for precision in ("fp32", "fp16")]
-        lacks = next((rtx.reason(one["errors"][0]) for one in both if one["errors"]), "")
-        assert rows[part] == " | ".join([*map(rtx.verdict, both), lacks])
+        lacks = next((rtx_engines.reason(one["errors"][0]) for one in both if one["errors"]), "")
+        assert rows[part] == " | ".join([*map(rtx_engines.verdict, both), lacks])

@@ -8,17 +8,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-import evaluate
-import export
-import graphs
-import halve
-import network_source
-import qdq
-import quantize
-import repository
-import rtx
-from evaluation import compare
-from sightline.errors import ServerError
+from sightline.cli import build_parser, main
+from sightline.cli.evaluate_command import check
+from sightline.errors import EvaluationError, NetworkUnusable, ServerError
+from sightline.models.evaluation import comparison
+from sightline.models.export import exporter, graphs, halve, network_source, qdq, quantize, rtx_engines
+from sightline.models.registry import repository
 from support.networks import NAMES, session
 from support.toy import Passage, write_clip
 
@@ -82,7 +77,7 @@ def int8(deep, pictures):
     """The network in INT8, and what was done."""
     folder, clip = pictures
     target = deep.with_name("deep-int8.onnx")
-    options = quantize.Options(shape=SHAPE, pictures=8, first=1, last=1)
+    options = quantize.QuantizeOptions(shape=SHAPE, pictures=8, first=1, last=1)
     return target, quantize.quantize_file(deep, target, [folder, clip], options)
 
 
@@ -90,7 +85,7 @@ def int8(deep, pictures):
 def fp8(deep, pictures):
     """The network in FP8, and what was done: its ends stay because FP8 has no such convolutions."""
     target = deep.with_name("deep-fp8.onnx")
-    options = quantize.Options(shape=SHAPE, pictures=8, precision="fp8")
+    options = quantize.QuantizeOptions(shape=SHAPE, pictures=8, precision="fp8")
     return target, quantize.quantize_file(deep, target, list(pictures), options)
 
 
@@ -118,7 +113,7 @@ def test_layers_at_both_ends_stay_and_the_others_are_quantised(quantised):
 
 def test_it_is_near_fp32_but_not_it(deep, quantised, pictures):
     target, _ = quantised
-    options = quantize.Options(pictures=2)
+    options = quantize.QuantizeOptions(pictures=2)
     sent = next(quantize.pictures_of([pictures[1]], SHAPE, options))
     picture = quantize.numerics.network_input(sent)[None]
     (whole,) = session(str(deep)).run(None, {"pixels": picture})
@@ -130,7 +125,7 @@ def test_it_is_near_fp32_but_not_it(deep, quantised, pictures):
 def test_the_same_pictures_give_the_same_digest_and_others_another(deep, int8, pictures, tmp_path):
     _, done = int8
     folder, clip = pictures
-    options = quantize.Options(shape=SHAPE, pictures=8, first=1, last=1)
+    options = quantize.QuantizeOptions(shape=SHAPE, pictures=8, first=1, last=1)
     again = quantize.quantize_file(deep, tmp_path / "a.onnx", [folder, clip], options)
     other = quantize.quantize_file(deep, tmp_path / "b.onnx", [clip], options)
     assert again["calibration_sha256"] == done["calibration_sha256"] != other["calibration_sha256"]
@@ -139,7 +134,7 @@ def test_the_same_pictures_give_the_same_digest_and_others_another(deep, int8, p
 def test_an_exported_version_says_how_it_was_quantised(quantised, tmp_path):
     source, done = quantised
     target = tmp_path / "repository"
-    version = export.export(export.Options(source, target, shape=SHAPE))
+    version = exporter.export_network(exporter.ExportOptions(source, target, shape=SHAPE))
     manifest = repository.read_manifest(target, version)
     assert (manifest["precision"], manifest["floating_point"]) == (done["precision"], "fp16")
     assert manifest["quantisation"] == json.loads(json.dumps(done))
@@ -207,11 +202,13 @@ def test_tensorrt_builds_it_and_fp8_only_for_gpus_that_have_it(quantised):
     rows, columns = source.head.shape(*SHAPE, source.boxes)
     jobs = {}
     for precision, capability in (("fp32", None), ("fp16", None), ("fp16", "8.6"), ("fp16", "8.9")):
-        network = graphs.Network(*SHAPE, end_to_end=False, rows=rows, columns=columns, precision=precision)
-        model, shapes = export.engine_network(source.model, network), export.profiles(network)["yolo"]
-        jobs[f"{precision} {capability}"] = rtx.Job(model, shapes, capability=capability)
+        network = graphs.NetworkSpec(
+            *SHAPE, end_to_end=False, rows=rows, columns=columns, precision=precision
+        )
+        model, shapes = exporter.engine_network(source.model, network), exporter.profiles(network)["yolo"]
+        jobs[f"{precision} {capability}"] = rtx_engines.Job(model, shapes, capability=capability)
     try:
-        _, answers = rtx.build(jobs)
+        _, answers = rtx_engines.build(jobs)
     except ServerError as error:
         pytest.skip(str(error))
     refused = {name: " ".join(answer["errors"]) for name, answer in answers.items() if answer["errors"]}
@@ -232,29 +229,29 @@ def test_one_command_compares_every_precision_in_every_way(deep, fp8, pictures, 
     (tmp_path / "set" / "annotations.json").write_text(json.dumps(found))
     command = [str(deep), "--data", str(tmp_path / "set"), "--report", str(tmp_path / "report")]
     command += ["--shape", "192x320", "--calibrate", str(folder)]
-    options = evaluate.parse([*command, "--all"])
-    wanted, refused = compare.candidates(
-        {"deep": dict.fromkeys(compare.PRECISIONS)}, options.precision, options.through
+    options = check(build_parser(), build_parser().parse_args(["model", "evaluate", *command, "--all"]))
+    wanted, refused = comparison.candidates(
+        {"deep": dict.fromkeys(comparison.PRECISIONS)}, options.precision, options.through
     )
     assert len(wanted) == 10
     assert set(refused) == {"fp16 served", "fp16 ensemble"}  # the others are measured, these cannot be here
-    assert evaluate.main([*command, "--precision", ",".join(compare.PRECISIONS)]) == 0
+    assert main(["model", "evaluate", *command, "--precision", ",".join(comparison.PRECISIONS)]) == 0
     written = json.loads((tmp_path / "report" / "report.json").read_text())
-    labels = [f"{precision} engine" for precision in compare.PRECISIONS]
+    labels = [f"{precision} engine" for precision in comparison.PRECISIONS]
     assert [run["label"] for run in written["runs"]] == labels
     assert list(written["differences"]) == labels[1:]
     assert len({run["model_sha256"] for run in written["runs"]}) == 3  # FP16 is made of the FP32 file
-    with pytest.raises(compare.EvaluationError, match="is fp8 and cannot be run as int8"):
-        compare.bare.BareEngine.load(fp8[0], "int8", SHAPE)
+    with pytest.raises(EvaluationError, match="is fp8 and cannot be run as int8"):
+        comparison.onnx_engine.BareEngine.load(fp8[0], "int8", SHAPE)
 
 
 def test_what_cannot_be_quantised_is_refused(deep, int8, pictures, tmp_path):
     clip = pictures[1]
-    with pytest.raises(quantize.NotQuantised, match="already"):
-        quantize.quantize_file(int8[0], tmp_path / "x.onnx", [clip], quantize.Options(shape=SHAPE))
-    with pytest.raises(quantize.NotQuantised, match="no picture"):
-        quantize.quantize_file(deep, tmp_path / "x.onnx", [tmp_path], quantize.Options(shape=SHAPE))
-    everything = quantize.Options(shape=SHAPE, pictures=2, first=9)
-    with pytest.raises(quantize.NotQuantised, match="would be INT8"):
+    with pytest.raises(NetworkUnusable, match="already"):
+        quantize.quantize_file(int8[0], tmp_path / "x.onnx", [clip], quantize.QuantizeOptions(shape=SHAPE))
+    with pytest.raises(NetworkUnusable, match="no picture"):
+        quantize.quantize_file(deep, tmp_path / "x.onnx", [tmp_path], quantize.QuantizeOptions(shape=SHAPE))
+    everything = quantize.QuantizeOptions(shape=SHAPE, pictures=2, first=9)
+    with pytest.raises(NetworkUnusable, match="would be INT8"):
         quantize.quantize_file(deep, tmp_path / "x.onnx", [clip], everything)
     assert not (tmp_path / "x.onnx").exists()

@@ -15,24 +15,23 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-import audit
-import detectors
-import export
-import repository as model_repository
-import verify
-import versions
-from control import Control, ControlError
 from gpu import build_engines
-from operations import Refused, Versions
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.letterbox import planes_in, split_i420
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
+from sightline.cli import main
 from sightline.config import TritonOptions
 from sightline.entities import STAGES, Box
+from sightline.errors import RepositoryError
 from sightline.inference.client import TritonConnection
 from sightline.inference.segments import segment_prefix
+from sightline.models.export import exporter
+from sightline.models.registry import audit_trail, detectors, verify
+from sightline.models.registry import repository as model_repository
+from sightline.models.registry.operations import Refused, Versions
+from sightline.models.registry.triton_admin import AdminError, TritonAdmin
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.video.mailbox import Mailbox
@@ -50,7 +49,7 @@ def make_version(folder: Path, *, names: tuple[str, ...] = toy.CLASSES, size: tu
     source = toy.write_network(folder.parent / f"toy-{size[0]}.onnx", height=size[0], width=size[1])
     labels = folder.parent / "labels.txt"
     labels.write_text("\n".join(names))
-    return export.export(export.Options(source, folder, shape=size, labels=labels))
+    return exporter.export_network(exporter.ExportOptions(source, folder, shape=size, labels=labels))
 
 
 def truncate(path: Path) -> None:
@@ -150,9 +149,9 @@ BAD = {
 def test_what_is_wrong_with_a_version_is_said(folder: Path, spoil, text: str) -> None:
     spoil(folder)
     assert text in "; ".join(verify.problems(folder, 2))
-    assert versions.main(["verify", "2", "--repository", str(folder), "--offline"]) == 1
-    assert audit.read(folder)[-1]["result"] == "failed"
-    assert versions.main(["list", "--repository", str(folder), "--offline"]) == 0
+    assert main(["model", "verify", "2", "--repository", str(folder), "--offline"]) == 1
+    assert audit_trail.read(folder)[-1]["result"] == "failed"
+    assert main(["model", "list", "--repository", str(folder), "--offline"]) == 0
 
 
 def test_a_managed_repository_keeps_serving_its_version_when_another_is_exported(folder: Path) -> None:
@@ -176,26 +175,26 @@ def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
 
 
 def test_the_trail_survives_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    audit.record(tmp_path, action="switch", version=1, result="ok")
-    with (tmp_path / audit.FILE).open("a") as file:
+    audit_trail.record(tmp_path, action="switch", version=1, result="ok")
+    with (tmp_path / audit_trail.FILE).open("a") as file:
         file.write('{"action": "swi')
-    audit.record(tmp_path, action="switch", version=2, result="ok")
-    assert [entry["result"] for entry in audit.read(tmp_path)] == ["ok", "unreadable", "ok"]
+    audit_trail.record(tmp_path, action="switch", version=2, result="ok")
+    assert [entry["result"] for entry in audit_trail.read(tmp_path)] == ["ok", "unreadable", "ok"]
 
 
 def test_one_operation_at_a_time_and_no_secret_in_the_trail(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),
-        audit.operation(tmp_path, "switch", version=1),
+        audit_trail.operation(tmp_path, "switch", version=1),
     ):
-        with pytest.raises(Refused, match="another operation"), audit.operation(tmp_path, "load"):
+        with pytest.raises(Refused, match="another operation"), audit_trail.operation(tmp_path, "load"):
             pass
         raise RuntimeError("rtsp://me:hunter2@host failed")
-    first, last = audit.read(tmp_path)
+    first, last = audit_trail.read(tmp_path)
     assert (first["result"], last["result"]) == ("started", "failed")
     assert last["user"]
     assert last["host"]
-    assert "hunter2" not in (tmp_path / audit.FILE).read_text()
+    assert "hunter2" not in (tmp_path / audit_trail.FILE).read_text()
 
 
 def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> None:
@@ -208,7 +207,7 @@ def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> N
     assert verify.problems(folder, 2) == []
     Versions(folder, None).retire(3, delete=True)
     assert not list(folder.glob("*/.retired-3/*.onnx"))
-    with pytest.raises(model_repository.RepositoryError, match="deleted"):
+    with pytest.raises(RepositoryError, match="deleted"):
         Versions(folder, None).restore(3)
     assert make_version(folder) == 4
 
@@ -330,7 +329,7 @@ def test_switched_and_rolled_back_under_load_without_one_failed_request(
 ) -> None:
     folder, server = served
     marks = [time.monotonic()]
-    with Load(server.grpc_url).running() as load, Control(server.grpc_url) as control:
+    with Load(server.grpc_url).running() as load, TritonAdmin(server.grpc_url) as control:
         operations = Versions(folder, control, why="a test")
         assert control.ready("detector") == [2]
         for act in (lambda: operations.switch(1), operations.rollback):
@@ -345,7 +344,7 @@ def test_switched_and_rolled_back_under_load_without_one_failed_request(
     )
     quiet = [load.between(*pair) for pair in zip(marks[::2], marks[1::2], strict=True)]
     assert quiet == [{(2, 2)}, {(1, 2)}, {(2, 2)}]
-    done = [entry for entry in audit.read(folder) if entry["result"] == "ok"]
+    done = [entry for entry in audit_trail.read(folder) if entry["result"] == "ok"]
     steps = [(entry["action"], entry["version"], entry["previous"]) for entry in done]
     assert steps == [("switch", 1, 2), ("rollback", 2, 1)]
     assert {entry["why"] for entry in done} == {"a test"}
@@ -363,11 +362,11 @@ def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
         path.write_text(path.read_text().replace("self.settings =", "self.settings = 1 / 0 #"))
     before = detectors.configs(folder, "detector")
     common = ["--repository", str(folder), "--url", server.grpc_url]
-    with Load(server.grpc_url).running(clients=1) as load, Control(server.grpc_url) as control:
+    with Load(server.grpc_url).running(clients=1) as load, TritonAdmin(server.grpc_url) as control:
         until(lambda: load.answers)
-        assert versions.main(["switch", str(broken), *common]) == 1
+        assert main(["model", "switch", str(broken), *common]) == 1
         assert "its hash differs" in capsys.readouterr().err
-        assert versions.main(["switch", str(failing), *common]) == 1
+        assert main(["model", "switch", str(failing), *common]) == 1
         assert "division by zero" in capsys.readouterr().err
         (serving,) = control.ready("detector")
         assert {answer for _, _, answer in load.answers} == {(serving, 2)}
@@ -376,7 +375,9 @@ def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
         ] == []
     assert detectors.configs(folder, "detector") == before
     assert not list(folder.glob(f"*-{failing}"))
-    results = [entry["result"] for entry in audit.read(folder) if entry.get("version") in {broken, failing}]
+    results = [
+        entry["result"] for entry in audit_trail.read(folder) if entry.get("version") in {broken, failing}
+    ]
     assert results == ["started", "refused", "started", "failed"]
     shutil.rmtree(folder / "yolo" / str(failing))
 
@@ -385,20 +386,20 @@ def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
 def test_a_switch_that_fails_at_its_last_step_is_undone(served: tuple[Path, TritonServer]) -> None:
     folder, server = served
 
-    class Failing(Control):
+    class Failing(TritonAdmin):
         def load(self, name: str) -> None:
             if name == "detector":
-                raise ControlError("out of memory")
+                raise AdminError("out of memory")
             super().load(name)
 
     with Failing(server.grpc_url) as control:
         before = detectors.configs(folder, "detector")
         (serving,) = control.ready("detector")
-        with pytest.raises(ControlError, match="out of memory"):
+        with pytest.raises(AdminError, match="out of memory"):
             Versions(folder, control).switch(3 - serving)
         assert detectors.configs(folder, "detector") == before
         assert control.ready("detector") == [serving]
-    assert audit.read(folder)[-1]["result"] == "failed"
+    assert audit_trail.read(folder)[-1]["result"] == "failed"
 
 
 @pytest.mark.triton
@@ -407,29 +408,29 @@ def test_what_serves_is_not_retired_and_what_serves_beside_is_unloaded_first(
 ) -> None:
     folder, server = served
     common = ["--repository", str(folder), "--url", server.grpc_url]
-    with Control(server.grpc_url) as control, InferenceServerClient(server.grpc_url) as client:
+    with TritonAdmin(server.grpc_url) as control, InferenceServerClient(server.grpc_url) as client:
         (serving,) = control.ready("detector")
         idle = 3 - serving
-        assert versions.main(["retire", str(serving), *common]) == 1
+        assert main(["model", "retire", str(serving), *common]) == 1
         assert "switch first" in capsys.readouterr().err
-        assert versions.main(["load", str(idle), *common]) == 0
+        assert main(["model", "load", str(idle), *common]) == 0
         assert ask(client, f"detector-{idle}") == (idle, 2)
-        assert versions.main(["list", "--json", *common]) == 0
+        assert main(["model", "list", "--json", *common]) == 0
         out = capsys.readouterr().out
         listed = {item["version"]: item for item in json.loads(out[out.index("[") :])}
         assert {"configured: detector", "serves: detector"} <= set(listed[serving]["state"])
         assert listed[idle]["state"] == [f"serves: detector-{idle}"]
-        assert versions.main(["retire", str(idle), *common]) == 0
+        assert main(["model", "retire", str(idle), *common]) == 0
         assert not control.ready(f"detector-{idle}")
-        assert versions.main(["rollback", *common]) == 1
+        assert main(["model", "rollback", *common]) == 1
         assert "no earlier version" in capsys.readouterr().err
-        assert versions.main(["restore", str(idle), *common]) == 0
+        assert main(["model", "restore", str(idle), *common]) == 0
         assert ask(client) == (serving, 2)
-    assert versions.main(["show", str(idle), "--repository", str(folder), "--offline"]) == 0
+    assert main(["model", "show", str(idle), "--repository", str(folder), "--offline"]) == 0
     assert "retire 2" in (shown := capsys.readouterr().out) or "retire 1" in shown
-    assert versions.main(["log", "--last", "2", "--repository", str(folder), "--offline"]) == 0
+    assert main(["model", "log", "--last", "2", "--repository", str(folder), "--offline"]) == 0
     assert f"restore {idle}: ok" in capsys.readouterr().out
-    assert versions.main(["switch", str(idle), "--repository", str(folder), "--offline"]) == 1
+    assert main(["model", "switch", str(idle), "--repository", str(folder), "--offline"]) == 1
 
 
 # --- clients follow ---------------------------------------------------------------------------------
@@ -451,7 +452,7 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     ensemble: tuple[Path, TritonServer], small: int
 ) -> None:
     folder, server = ensemble
-    with Control(server.grpc_url) as control:
+    with TritonAdmin(server.grpc_url) as control:
         if control.ready("detector") != [2]:
             Versions(folder, control).switch(2)
     counter = WindowCounter("door", 60)
@@ -463,7 +464,7 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     seen: list[str] = []
 
     def act() -> None:
-        with Control(server.grpc_url) as control:
+        with TritonAdmin(server.grpc_url) as control:
             for version in (small, 1):
                 Versions(folder, control).switch(version)
 
@@ -519,7 +520,7 @@ def test_status_and_rows_name_the_version_and_a_switch_doubles_no_count(
     folder, server = ensemble
     full_name = {v: model_repository.read_manifest(folder, v)["model_version"] for v in (1, small)}
     clip = toy.write_clip(tmp_path / "standing.mp4", [toy.Passage(0, 1e6)], seconds=5)
-    with Control(server.grpc_url) as control, RtspServer({"door": clip, "yard": clip}) as rtsp:
+    with TritonAdmin(server.grpc_url) as control, RtspServer({"door": clip, "yard": clip}) as rtsp:
         operations = Versions(folder, control)
         if control.ready("detector") != [1]:
             operations.switch(1)

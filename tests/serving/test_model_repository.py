@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-import export
+from sightline.models.export import exporter
 from sightline.serving.runtime import numerics
 from sightline.serving.server import TritonServer
 from support import toy
@@ -223,7 +223,7 @@ def network(tmp_path_factory):
 @pytest.fixture(scope="module")
 def repository(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "repository"
-    export.export(export.Options(network, folder, shape=NETWORK))
+    exporter.export_network(exporter.ExportOptions(network, folder, shape=NETWORK))
     return folder
 
 
@@ -331,7 +331,7 @@ def test_an_end_to_end_head_and_another_floor_and_a_second_version(tmp_path):
     network = tmp_path / "tiny.onnx"
     onnx.save(end_to_end_network(), network)
     folder = tmp_path / "repository"
-    export.export(export.Options(network, folder, shape=NETWORK, score_floor=0.001))
+    exporter.export_network(exporter.ExportOptions(network, folder, shape=NETWORK, score_floor=0.001))
     with TritonServer(folder) as server, InferenceServerClient(server.grpc_url) as client:
         first = ask(client, scene()[None])
         padded, letterbox = numerics.letterbox_i420(scene(), NETWORK)
@@ -340,7 +340,7 @@ def test_an_end_to_end_head_and_another_floor_and_a_second_version(tmp_path):
         assert first["num_dets"].tolist() == [[len(expected[1])]]
         np.testing.assert_allclose(first["det_scores"][0], expected[1], atol=2e-3)
         toy_network = toy.write_network(tmp_path / "toy.onnx")
-        assert export.export(export.Options(toy_network, folder, shape=NETWORK)) == 2
+        assert exporter.export_network(exporter.ExportOptions(toy_network, folder, shape=NETWORK)) == 2
         client.load_model("detector")  # beside the old one, which leaves when this one is warm
         assert ask(client, scene()[None])["num_dets"].tolist() == [[2]]
         ready = {

@@ -10,10 +10,9 @@ import subprocess
 import numpy as np
 import pytest
 
-import export
-import rtx
 from sightline.base.cuda import Cuda, has_gpu
 from sightline.errors import ServerError, SharedMemoryError
+from sightline.models.export import exporter, rtx_engines
 from sightline.serving.install import install_rtx
 from sightline.serving.runtime import numerics
 from sightline.serving.runtime.rtx import RtxEngine, from_dlpack
@@ -30,7 +29,9 @@ NETWORK = (192, 320)
 def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rtx")
     network = toy.write_network(folder / "toy.onnx")
-    export.export(export.Options(network, folder / "models", shape=NETWORK, fused=True, precision="fp32"))
+    exporter.export_network(
+        exporter.ExportOptions(network, folder / "models", shape=NETWORK, fused=True, precision="fp32")
+    )
     return folder / "models"
 
 
@@ -76,7 +77,7 @@ def test_a_tensor_of_another_kind_is_refused(array):
 def test_what_the_engine_cannot_take_is_refused(engine, repository, tmp_path):
     with pytest.raises(ValueError, match=r"\[1, 300, 320\] does not fit"):
         engine.run(np.zeros((1, 300, 320), np.uint8))
-    with pytest.raises(FileNotFoundError, match=r"tools/rtx\.py build"):
+    with pytest.raises(FileNotFoundError, match="model rtx build"):
         RtxEngine(tmp_path / "none")
     (tmp_path / "old").write_bytes(b"no engine")
     with pytest.raises(ValueError, match="is no engine of this TensorRT-RTX"):
@@ -136,7 +137,7 @@ def test_the_stand_ins_are_called_as_the_real_libraries_are():
 
 def build(repository):
     try:
-        return rtx.build_version(repository, None)
+        return rtx_engines.build_version(repository, None)
     except ServerError as error:
         pytest.skip(str(error))
 
@@ -144,13 +145,15 @@ def build(repository):
 @pytest.mark.triton
 @pytest.mark.skipif(has_gpu(), reason="this machine has a GPU: the server would serve")
 def test_an_engine_is_built_here_and_the_server_says_what_it_lacks_to_run_it(repository, tmp_path):
-    with pytest.raises(rtx.RtxError, match="with --fused"):
-        rtx.build_version(tmp_path, None)
+    with pytest.raises(rtx_engines.RtxError, match="with --fused"):
+        rtx_engines.build_version(tmp_path, None)
     engine = build(repository)
     assert engine.name == "rtx.engine"
     assert engine.stat().st_size > 100_000
     usual = engine.read_bytes()
-    assert rtx.cards(repository, engine, None) == "RTX cards from Ampere (8.0) on"
-    assert rtx.build_version(repository, None, "7.5").read_bytes() != usual  # Turing wants one of its own
+    assert rtx_engines.cards(repository, engine, None) == "RTX cards from Ampere (8.0) on"
+    assert (
+        rtx_engines.build_version(repository, None, "7.5").read_bytes() != usual
+    )  # Turing wants one of its own
     with pytest.raises(ServerError, match="no NVIDIA driver"):
         TritonServer(repository, config_name="rtx", log_path=tmp_path / "triton.log").start()

@@ -16,8 +16,8 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException, shared_memory
 
-import export
 from sightline.errors import ServerError
+from sightline.models.export import exporter
 from sightline.serving import install as install_module
 from sightline.serving import server as tritonserver
 from sightline.serving.install import Installation, install_packages
@@ -34,8 +34,10 @@ EMPTY_LOCK = b"# no package at all\n"
 def served(tmp_path_factory):
     """A repository with the toy network; copied by tests that break it."""
     folder = tmp_path_factory.mktemp("served")
-    export.export(
-        export.Options(toy.write_network(folder / "toy.onnx"), folder / "repository", shape=(192, 320))
+    exporter.export_network(
+        exporter.ExportOptions(
+            toy.write_network(folder / "toy.onnx"), folder / "repository", shape=(192, 320)
+        )
     )
     return folder / "repository"
 
@@ -204,11 +206,11 @@ CPU = "detector/configs/cpu.pbtxt"
 BROKEN_REPOSITORIES = {
     "network missing": (
         lambda folder: (folder / "yolo/1/model.onnx").unlink(),
-        ["there is no network at", "yolo/1/model.onnx", "tools/export.py"],
+        ["there is no network at", "yolo/1/model.onnx", "sightline model export"],
     ),
     "network unreadable": (
         lambda folder: (folder / "yolo/1/model.onnx").write_text("nonsense"),
-        ["model.onnx is not an ONNX network", "tools/export.py"],
+        ["model.onnx is not an ONNX network", "sightline model export"],
     ),
     "configuration unreadable": (
         lambda folder: rewrite(folder / CPU, "max_batch_size", "max_batsh_size"),

@@ -8,9 +8,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import export
-import network_source
-import packed
+from sightline.errors import NetworkUnusable
+from sightline.models.export import exporter, network_source, packed
 from sightline.simulation.scenes.spec import SceneSpec
 from support.networks import raw_network, session
 from training import dataset, generate, heldout
@@ -45,7 +44,7 @@ def test_it_is_exported_as_any_network_and_its_head_is_known(tmp_path):
     assert source.class_names == generate.CLASSES
     assert source.licence == "Apache-2.0"
     assert (source.head.name, source.head.classes) == ("anchors", len(generate.CLASSES))
-    version = export.export(export.Options(NETWORK, tmp_path / "repository"))
+    version = exporter.export_network(exporter.ExportOptions(NETWORK, tmp_path / "repository"))
     manifest = json.loads((tmp_path / f"repository/yolo/{version}/manifest.json").read_text())
     assert (manifest["network_height"], manifest["network_width"]) == (384, 640)
 
@@ -94,7 +93,7 @@ def test_weights_that_fp16_cannot_hold_are_refused():
     model = raw_network()
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + np.float32(1e6), weight.name))
-    with pytest.raises(packed.NotPacked, match=weight.name):
+    with pytest.raises(NetworkUnusable, match=weight.name):
         packed.pack(model)
 
 

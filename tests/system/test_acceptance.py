@@ -30,10 +30,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    import export
+    from sightline.models.export import exporter
 
     repository = tmp_path_factory.mktemp("yolo") / "model_repository"
-    export.export(export.Options(source=NETWORK, repository=repository, shape=(384, 640)))
+    exporter.export_network(exporter.ExportOptions(source=NETWORK, repository=repository, shape=(384, 640)))
     with TritonServer(repository, log_path=repository.parent / "triton.log") as server:
         yield server
 

@@ -15,11 +15,11 @@ import onnx
 import pytest
 import yaml
 
-import export
-import verify
 from gpu import build_engines
 from sightline.cli import build_parser
 from sightline.config import load_config
+from sightline.models.export import exporter
+from sightline.models.registry import verify
 from support.networks import raw_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -262,7 +262,7 @@ def calls(tmp_path):
 def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")
-    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    exporter.export_network(exporter.ExportOptions(tmp_path / "tiny.onnx", source))
     for _ in range(2):
         assert build_engines.build(source, target, cache) == 1
         assert len(calls(tmp_path)) == 3  # the second time from the cache
@@ -286,7 +286,7 @@ def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
 def test_an_fp8_network_is_refused_by_a_gpu_without_fp8_and_built_by_one_with(tmp_path, fake_gpu):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")
-    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    exporter.export_network(exporter.ExportOptions(tmp_path / "tiny.onnx", source))
     manifest = source / "yolo" / "1" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"precision": "fp8"}))
     fake_gpu("A10", "8.6")
@@ -302,7 +302,7 @@ def test_an_fp8_network_is_refused_by_a_gpu_without_fp8_and_built_by_one_with(tm
 def test_settings_that_were_tuned_go_with_the_plans(tmp_path, fake_gpu):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")
-    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    exporter.export_network(exporter.ExportOptions(tmp_path / "tiny.onnx", source))
     with pytest.raises(build_engines.BuildError, match=r"tools/load/tune\.py writes it"):
         build_engines.build(source, target, cache, form="nvidia-l4")
     (source / "yolo/configs/nvidia-l4.pbtxt").write_text("# tuned\n")
@@ -315,11 +315,11 @@ def test_settings_that_were_tuned_go_with_the_plans(tmp_path, fake_gpu):
 def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")
-    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    exporter.export_network(exporter.ExportOptions(tmp_path / "tiny.onnx", source))
     with pytest.raises(build_engines.BuildError, match="export this version again with --fused"):
         build_engines.build(source, target, cache, form="fused")
     assert not target.exists()
-    export.export(export.Options(tmp_path / "tiny.onnx", source, fused=True))
+    exporter.export_network(exporter.ExportOptions(tmp_path / "tiny.onnx", source, fused=True))
     assert build_engines.build(source, target, cache, form="fused") == 2
     assert (target / "detector/2/model.plan").read_text().startswith("plan L4")
     assert (target / "yolo/2/model.plan").is_file()  # the ensemble can serve again without a build
@@ -338,7 +338,7 @@ def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
 def test_a_plan_that_fails_leaves_the_served_repository_alone(tmp_path, fake_gpu, monkeypatch):
     source, target, cache = (tmp_path / name for name in ("source", "target", "cache"))
     onnx.save(raw_network(), tmp_path / "tiny.onnx")
-    export.export(export.Options(tmp_path / "tiny.onnx", source))
+    exporter.export_network(exporter.ExportOptions(tmp_path / "tiny.onnx", source))
     monkeypatch.setenv("FAIL", "yes")
     with pytest.raises(build_engines.BuildError, match="trtexec failed"):
         build_engines.build(source, target, cache)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import export
 from gpu import cpu_reference, gpu_proof, proof_report
 from sightline.base.cuda import has_gpu
 from sightline.errors import ServerError
+from sightline.models.export import exporter
 from sightline.serving.server import TritonServer
 from support import toy
 
@@ -51,7 +51,7 @@ def test_the_dry_run_goes_through_every_step_and_invents_no_figure(tmp_path, cap
 @pytest.mark.skipif(has_gpu(), reason="this machine has a GPU: the server would serve")
 def test_the_stand_in_says_that_it_needs_a_gpu(tmp_path):
     network = toy.write_network(tmp_path / "toy.onnx")
-    export.export(export.Options(network, tmp_path / "models", shape=(192, 320)))
+    exporter.export_network(exporter.ExportOptions(network, tmp_path / "models", shape=(192, 320)))
     case = gpu_proof.stand_in(tmp_path / "models", tmp_path / "stand-in")
     log = tmp_path / "triton.log"
     server = TritonServer(case.repository, config_name=case.config_name, packages=case.packages, log_path=log)
@@ -66,7 +66,7 @@ def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, 
 
     network = Path(__file__).parents[2] / "models" / "sightline.onnx"
     models = tmp_path / "models"
-    export.export(export.Options(network, models, shape=(192, 320), precision=precision))
+    exporter.export_network(exporter.ExportOptions(network, models, shape=(192, 320), precision=precision))
     torchnet.save(models / "yolo" / "1" / "engine.onnx", tmp_path / "network.pt")
     detector = torchnet.TorchDetector(tmp_path / "network.pt", (192, 320), "cpu")
     frames = np.random.default_rng(0).integers(16, 236, (3, 270, 320), np.uint8)

@@ -7,11 +7,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
-import repository
 from load import tune
 from load.search import MARGIN, Axis, Result, search, table
 from load.settings import Setting, changed, parse_config, read, rewritten
 from load.trials import expand
+from sightline.models.registry import repository
 from sightline.serving.server import TritonServer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -38,6 +38,7 @@ from sightline.base import machine
 from sightline.base.geometry import fit_size
 from sightline.camera.messages import Report, WorkerSpec
 from sightline.config import parse_config
+from sightline.models.export import ultralytics_env
 from sightline.serving.runtime import numerics
 from sightline.serving.server import TritonServer, install
 from sightline.store.writer import Writer
@@ -45,7 +46,6 @@ from sightline.supervisor.supervisor import WorkerHandle
 from sightline.video.picture import YuvPicture
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-import ultralytics_env
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))
@@ -87,7 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--video", type=Path, default=SHARED / "videos/one-by-one-person-detection.mp4")
     parser.add_argument("--model", type=Path, default=SHARED / "models/yolov8n.onnx", help="network to serve")
     parser.add_argument("--checkpoint", type=Path, help="the same weights as .pt, for Ultralytics")
-    parser.add_argument("--aspect", default="16:9", help="the network's shape, as for tools/export.py")
+    parser.add_argument("--aspect", default="16:9", help="the network's shape, as for sightline model export")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     parser.add_argument("--in-flight", type=int, default=6, help="requests in flight (triton.in_flight)")
@@ -107,14 +107,14 @@ def prepare(arguments: argparse.Namespace, work: Path) -> Setting:
     repository = work / "model_repository"
     export = [
         sys.executable,
-        str(ROOT / "tools/export.py"),
+        *("-m", "sightline", "model", "export"),
         str(arguments.model),
         "--aspect",
         arguments.aspect,
     ]
     subprocess.run([*export, "--repository", str(repository)], check=True)
     manifest = json.loads((repository / "yolo/1/manifest.json").read_text())
-    if arguments.checkpoint is not None and not ultralytics_env.FOLDER.is_dir():
+    if arguments.checkpoint is not None and not ultralytics_env.folder().is_dir():
         print("ultralytics is left out: make its environment with `make ultralytics`")
         arguments.checkpoint = None
     return Setting(
@@ -220,7 +220,7 @@ def frames_between(marks: list[tuple[float, Report]]) -> tuple[int, float]:
 def ultralytics(setting: Setting) -> dict[str, Any]:
     """The rival's loop, in its own environment."""
     weights = shutil.copy(str(setting.checkpoint), setting.work)
-    python, loop = ultralytics_env.FOLDER / "bin/python", ROOT / "tools/bench/ultralytics_loop.py"
+    python, loop = ultralytics_env.folder() / "bin/python", ROOT / "tools/bench/ultralytics_loop.py"
     command = [str(python), str(loop), str(weights), str(setting.video), "--seconds", str(setting.seconds)]
     return run_json(command, ultralytics_env.environment())
 

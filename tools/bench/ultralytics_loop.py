@@ -1,7 +1,7 @@
 """The loop that most people start from: Ultralytics' ``track(stream=True)`` over a video.
 
-Runs in .venv-ultralytics (see tools/ultralytics_env.py). Prints one JSON line with frames and seconds of the
-steady part: the first second, which loads and warms up, is left out.
+Runs in the environment of sightline.models.export.ultralytics_env. Prints one JSON line with
+frames and seconds of the steady part: the first second, which loads and warms up, is left out.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from drifting.hours import DAY_S, minute
 from drifting.sending import LabelError, boxes_of
-from evaluation import bootstrap, matching, metrics
-from evaluation.cocoset import CocoSet, EvaluationError
+from sightline.errors import EvaluationError
+from sightline.models.evaluation import bootstrap, matching, metrics
+from sightline.models.evaluation.cocoset import CocoSet
 
 FALL = 0.03  # three points
 ALL = "(all)"
@@ -261,4 +262,6 @@ def fixed(manifest: Path) -> dict[str, float]:
         measured = json.loads(manifest.read_text())["measured_map"]
         return {name: float(measured[name]) for name in ("map50", "map50_95")}
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise EvaluationError(f"{manifest} names no measured mAP: tools/evaluate.py --record") from error
+        raise EvaluationError(
+            f"{manifest} names no measured mAP: sightline model evaluate --record"
+        ) from error

@@ -40,7 +40,7 @@ def build(
     """Build what is missing and put one version in place; returns its number.
 
     Args:
-        source: model repository as tools/export.py left it.
+        source: model repository as sightline model export left it.
         target: model repository that Triton serves.
         cache: where plans are kept.
         version: of ``yolo``; the newest when not given.
@@ -72,7 +72,7 @@ def build(
     for place in tuned:
         if place.parts[0] != "detector" or chosen(target) is None or not (target / place).is_file():
             replace(source / place, target / place)
-    # From the first build on, so that tools/versions.py keeps it in step whatever form serves.
+    # From the first build on, so that sightline model keeps it in step whatever form serves.
     if (source / FUSED).is_file() and (chosen(target) is None or not (target / FUSED).is_file()):
         replace(source / FUSED, target / FUSED)
     return version
@@ -94,7 +94,7 @@ def tuned_configs(source: Path, form: str) -> list[Path]:
 
 
 def chosen(target: Path) -> int | None:
-    """The version that tools/versions.py made serve here and that goes on serving; None: the newest."""
+    """The version that sightline model made serve here and that goes on serving; None: the newest."""
     config = target / "detector" / "config.pbtxt"
     text = config.read_text() if config.is_file() else ""
     found = re.search(r"^version_policy \{ specific \{ versions: \[ (\d+) \] \} \}$", text, re.MULTILINE)
@@ -105,7 +105,7 @@ def newest(source: Path) -> int:
     """The highest version of ``yolo`` that holds a network."""
     found = [int(path.parent.name) for path in source.glob("yolo/[0-9]*/manifest.json")]
     if not found:
-        raise BuildError(f"{source} holds no network: run tools/export.py first")
+        raise BuildError(f"{source} holds no network: run sightline model export first")
     return max(found)
 
 
@@ -131,7 +131,7 @@ def check_precision(manifest: Path, machine: str) -> None:
     """Refuse a network whose precision this GPU does not compute in, before TensorRT does so in its words.
 
     Args:
-        manifest: as tools/export.py left it.
+        manifest: as sightline model export left it.
         machine: name and compute capability, as :func:`gpu` gives them.
 
     Raises:
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="build_engines.py"
     )
     parser.add_argument(
-        "--source", type=Path, required=True, help="model repository as tools/export.py left it"
+        "--source", type=Path, required=True, help="model repository as sightline model export left it"
     )
     parser.add_argument("--target", type=Path, required=True, help="model repository that Triton serves")
     parser.add_argument("--cache", type=Path, required=True, help="where plans are kept")

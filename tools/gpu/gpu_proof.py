@@ -103,12 +103,14 @@ def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
 
 def cases(options: argparse.Namespace, work: Path) -> Iterator[Case]:
     """What to serve here, one after the other."""
-    import export
+    from sightline.models.export import exporter
 
     for precision in PRECISIONS:
         folder = work / precision
-        export.export(
-            export.Options(options.network, folder, shape=options.shape, precision=precision, fused=True)
+        exporter.export_network(
+            exporter.ExportOptions(
+                options.network, folder, shape=options.shape, precision=precision, fused=True
+            )
         )
         if options.dry_run and precision == "fp16":
             yield Case("CPU, dry run", folder, "cpu", needs_gpu=False)
@@ -122,12 +124,12 @@ def cases(options: argparse.Namespace, work: Path) -> Iterator[Case]:
 
 def rtx_case(folder: Path, precision: str) -> Case:
     """The engine is built here, with a GPU or without; a failure is told in the report."""
-    import rtx
+    from sightline.models.export import rtx_engines
 
     try:
-        engine = rtx.build_version(folder, 1)
+        engine = rtx_engines.build_version(folder, 1)
         print(f"TensorRT-RTX, {precision}: {engine.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
-    except (rtx.RtxError, ServerError) as error:
+    except (rtx_engines.RtxError, ServerError) as error:
         print(f"TensorRT-RTX, {precision}: {error}", file=sys.stderr)
         engine = folder / "detector" / "1" / "rtx.engine"
     return Case(
@@ -316,7 +318,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         prog="tools/gpu/gpu_proof.py",
     )
-    parser.add_argument("network", type=Path, nargs="?", help="an .onnx as for tools/export.py")
+    parser.add_argument("network", type=Path, nargs="?", help="an .onnx as for sightline model export")
     parser.add_argument("--url", help="host:port of gRPC of a server that runs")
     parser.add_argument("--label", default="served", help="what runs there, for the report")
     parser.add_argument("--bare-fps", type=float, help="what the engine alone reaches (trtexec --loadEngine)")

@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-import repository
+from sightline.models.registry import repository
 from sightline.serving.runtime.engine import WAITING
 
 #: What can be set; and what of it our Python backend reads from its parameters, with its own default.

@@ -25,9 +25,9 @@ from typing import Any
 
 from sightline.base import machine
 from sightline.errors import ServerError
+from sightline.models.registry import repository
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-import repository
 from load import load_report
 from load.analyzer import TRANSPORTS, Analyzer, check_transport
 from load.measured import Level

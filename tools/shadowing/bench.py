@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 
-import export
-from control import Control
-from operations import Versions
 from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base import machine
@@ -35,6 +32,10 @@ from sightline.errors import SourceEnded
 from sightline.features.shadow import Shadow
 from sightline.features.shadow.episode_sampling import Sampler
 from sightline.inference.client import TritonConnection
+from sightline.models.export import exporter
+from sightline.models.export.shapes import parse_aspect
+from sightline.models.registry.operations import Versions
+from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving.server import TritonServer
 from sightline.video.clock import UtcClock
 from sightline.video.feed import Feed
@@ -55,7 +56,7 @@ def add_to(commands: Any) -> None:
     command.add_argument("--video", type=Path, required=True)
     command.add_argument("--network", type=Path, required=True, help="ONNX to serve live")
     command.add_argument("--candidate", type=Path, help="ONNX of the shadow; default: the same once more")
-    command.add_argument("--aspect", default="16:9", help="as for tools/export.py")
+    command.add_argument("--aspect", default="16:9", help="as for sightline model export")
     command.add_argument("--fps", type=float, help="frames a second; default: all of the video")
     command.add_argument("--seconds", type=float, default=120.0)
     command.add_argument("--stretch", type=float, default=0.5, help="seconds (default: %(default)s)")
@@ -99,10 +100,10 @@ def run(given: argparse.Namespace) -> int:
         folder = Path(name)
         repository = folder / "model_repository"
         for source in (given.network, given.candidate or given.network):
-            shape = export._aspect(given.aspect)
-            export.export(export.Options(source=source, repository=repository, shape=shape))
+            shape = parse_aspect(given.aspect)
+            exporter.export_network(exporter.ExportOptions(source=source, repository=repository, shape=shape))
         with TritonServer(repository, log_path=folder / "triton.log") as server:
-            with Control(server.grpc_url) as control:
+            with TritonAdmin(server.grpc_url) as control:
                 operations = Versions(repository, control, "bench")
                 operations.switch(LIVE)
                 operations.load(CANDIDATE, nice=given.nice)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-import packed
+from sightline.models.export import packed
 from training.generate import CLASSES
 from training.network import Detector, Exported
 

@@ -16,7 +16,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-import packed
+from sightline.models.export import packed
 from training.network import Detector
 
 Weights = tuple[Tensor, Tensor]  # of one convolution: kernel and bias

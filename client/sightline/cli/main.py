@@ -11,6 +11,7 @@ from sightline.base.redact import redact
 from sightline.cli import (
     check_command,
     demo_command,
+    model_command,
     run_command,
     schema_command,
     selftest_command,
@@ -26,6 +27,7 @@ COMMANDS = (
     check_command,
     status_command,
     schema_command,
+    model_command,
     triton_command,
     demo_command,
     selftest_command,

@@ -98,5 +98,5 @@ def parse_model_info(name: str, parameters: Mapping[str, str], max_batch: int = 
         )
     except (KeyError, ValueError) as error:
         raise DetectorMismatch(
-            f"model {name!r} does not say what it is (parameter {error}); export it with tools/export.py"
+            f"model {name!r} does not say what it is (parameter {error}); run `sightline model export`"
         ) from error

@@ -15,7 +15,7 @@ _PACKAGES = {
     "libstdc++": "libstdc++6",
     "libgcc_s": "libgcc-s1",
 }
-_EXPORT = "put a network there: python tools/export.py MODEL.onnx"
+_EXPORT = "put a network there: sightline model export MODEL.onnx"
 _REINSTALL = "remove the installation's folder, the next start makes it anew"
 
 # What the log says (first match wins), and what we say; {0} is what the first group matched.
@@ -32,7 +32,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (r"no network at ([^:\s]+)", f"there is no network at {{0}}; {_EXPORT}"),
     (
         r"no engine at ([^:\s]+)",
-        "there is no TensorRT-RTX engine at {0}; build it: python tools/rtx.py build",
+        "there is no TensorRT-RTX engine at {0}; build it: sightline model rtx build",
     ),
     (r"cannot read the network ([^:\s]+)", f"{{0}} is not an ONNX network that can be read; {_EXPORT}"),
     (r"parameter '(\w+)' is missing", f"a configuration lacks the parameter {{0!r}}; {_EXPORT}"),

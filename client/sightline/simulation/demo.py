@@ -189,7 +189,7 @@ def prepare_model(model: Path, folder: Path) -> Path:
         return repository
     say(f"model: exporting {model.name}")
     shutil.rmtree(repository, ignore_errors=True)
-    command = [sys.executable, str(ROOT / "tools" / "export.py"), str(model), "--aspect", "16:9"]
+    command = [sys.executable, "-m", "sightline", "model", "export", str(model), "--aspect", "16:9"]
     done = subprocess.run(
         [*command, "--repository", str(repository)], capture_output=True, text=True, check=False
     )

@@ -41,7 +41,7 @@ class Settings:
             FileNotFoundError: there is none at ``path``.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"no network at {path}: put one there with tools/export.py")
+            raise FileNotFoundError(f"no network at {path}: put one there with sightline model export")
         streams, waiting = int(self._values.get("streams", "0")), int(self._values.get("waiting", WAITING))
         precision = self._value("precision")
         os.nice(int(self._values.get("nice", "0")))  # the engine's threads are made by this one
@@ -49,7 +49,7 @@ class Settings:
 
     def _value(self, key: str) -> str:
         if key not in self._values:
-            raise ValueError(f"parameter {key!r} is missing: run tools/export.py")
+            raise ValueError(f"parameter {key!r} is missing: run sightline model export")
         return self._values[key]
 
 

@@ -2,7 +2,7 @@
 
 Runs inside Triton's Python backend, where ``tensorrt_rtx_bindings`` and ``cuda.bindings`` are (see
 ``tritoninstall.install_rtx``); they are imported when an engine is made. The engine is built ahead of time,
-for every card from Ampere on, by ``tools/rtx.py``, and fitted to the card when it is loaded.
+for every card from Ampere on, by ``sightline model rtx``, and fitted to the card when it is loaded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RtxEngine:
         """Load an engine and take its memory.
 
         Args:
-            path: what ``tools/rtx.py`` has built.
+            path: what ``sightline model rtx`` has built.
             cuda: in place of the first GPU.
             runtime: in place of ``tensorrt_rtx_bindings``.
 
@@ -48,7 +48,7 @@ class RtxEngine:
             ValueError: it is no engine of this TensorRT-RTX, or not of this detector.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"no engine at {path}: build it with tools/rtx.py build")
+            raise FileNotFoundError(f"no engine at {path}: build it with sightline model rtx build")
         self._cuda = cuda or Cuda()  # first: without a driver TensorRT-RTX ends the whole process
         trt = runtime or _import_runtime()
         # The engine lives in the context, the context in the runtime: all three are kept.
@@ -56,7 +56,7 @@ class RtxEngine:
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise ValueError(
-                f"{path} is no engine of this TensorRT-RTX: build it anew with tools/rtx.py build"
+                f"{path} is no engine of this TensorRT-RTX: build it anew with sightline model rtx build"
             )
         self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]

@@ -1,0 +1,272 @@
+"""How far two networks agree on a video that nobody has labelled: box by box, and in counts.
+
+Neither is the truth. A box counts when its score is sure (``min_score`` of the configuration); the other
+network has it when it gives a box of the same class there (IoU 0.5) with any score that it serves: so a score
+that moves from 0.26 to 0.24 is a shift of scores and no missing box.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.rules import Rules
+from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.config import load_config
+from sightline.config.zones import Line, Zone
+from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame
+from sightline.errors import EvaluationError
+from sightline.models.evaluation.cocoset import scaled_i420
+from sightline.models.evaluation.matching import box_ious
+from sightline.models.evaluation.onnx_engine import BareEngine
+from sightline.video.picture import YuvPicture
+
+IOU = 0.5
+SAME_EVENT_S = 1.0  # two events of one kind, place, direction and class this near in time are one
+SERVED_FLOOR = 0.1  # of an exported network, unless --score-floor says otherwise
+
+
+def frames_of(path: Path, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
+    """Frames of a recorded file with its own times; at most ``fps`` a second, the first ``seconds`` alone.
+
+    Raises:
+        EvaluationError: the file is no video.
+    """
+    scaler, due = VideoReformatter(), 0.0
+    try:
+        with av.open(str(path)) as container:
+            for index, picture in enumerate(container.decode(video=0)):
+                time = float(picture.time or 0.0)
+                if seconds is not None and time >= seconds:
+                    return
+                if fps is None or time >= due - 1e-3:
+                    due = max(due + 1 / fps, time) if fps else 0.0
+                    yield Frame(YuvPicture(picture, scaler), index, time, time, ClockSource.PTS, 0.0)
+    except av.FFmpegError as error:
+        raise EvaluationError(f"{path.name} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a camera's configuration says of tracking, counting and rules."""
+
+    name: str = "video"
+    window_s: int = 10
+    classes: tuple[str, ...] | None = None
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    zones: Mapping[str, Zone] = field(default_factory=dict)
+
+
+def site_of(config: Path, name: str) -> Site:
+    """A camera of a configuration.
+
+    Raises:
+        ConfigError: the file is none.
+        EvaluationError: it has no such camera.
+    """
+    camera = load_config(config).cameras.get(name)
+    if camera is None:
+        raise EvaluationError(f"{config} has no usable camera {name!r}")
+    tracker = TrackerOptions(
+        min_score=camera.detect.min_score,
+        second_box_overlap=camera.detect.dedupe_iou,
+        confirm_s=camera.track.confirm_s,
+        lost_s=camera.track.max_lost_s,
+        blind_s=camera.track.max_gap_s,
+    )
+    return Site(
+        name, camera.count.window_s, camera.count.classes, tracker, camera.rules.lines, camera.rules.zones
+    )
+
+
+class Watcher:
+    """What one network makes of one video, by the tracker, the windows and the rules of the pipeline.
+
+    Attributes:
+        detections: of every frame.
+        events: what the rules saw.
+    """
+
+    def __init__(self, engine: BareEngine, site: Site) -> None:
+        self.engine = engine
+        self.detections: list[Detections] = []
+        self.events: list[Event] = []
+        self._tracker = Tracker(site.tracker)
+        self._windows = WindowCounter(site.name, site.window_s, classes=site.classes)
+        self._windows.use_model(engine.class_names, "candidate")
+        self._rules = Rules(
+            site.name,
+            site.lines,
+            site.zones,
+            classes=site.classes,
+            lost_s=site.tracker.lost_s,
+            blind_s=site.tracker.blind_s,
+        )
+        self._rules.use_model(engine.class_names)
+        self._last = 0.0
+
+    def see(self, frame: Frame) -> None:
+        """Detect, track, count and judge one frame."""
+        found = self.engine.detect(scaled_i420(frame, self.engine.network), SERVED_FLOOR)
+        self.take(found, frame.capture_time)
+
+    def take(self, found: Detections, time: float) -> None:
+        """The same with boxes that are there already."""
+        tracks = self._tracker.update(found, time)
+        self._windows.observe(tracks, time, ClockSource.PTS)
+        self.events += self._rules.observe(tracks, time)
+        self.detections.append(found)
+        self._last = time
+
+    def finish(self) -> tuple[CountWindow, ...]:
+        """The counts of every window; call it once, after the last frame."""
+        self._windows.finish()
+        self.events += self._rules.end_all(self._last)
+        return self._windows.rows()[0]
+
+
+@dataclass(slots=True)
+class BoxAgreement:
+    """Sums over the frames of one or more videos."""
+
+    boxes: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
+    found: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
+    shifts: list[float] = field(default_factory=list)  # the second's score minus the first's
+    overlaps: list[float] = field(default_factory=list)  # IoU of boxes that both have
+    missing: list[float] = field(
+        default_factory=list
+    )  # for each frame, scores of boxes that one side has alone
+
+    def add(self, one: Detections, other: Detections, names: Sequence[Sequence[str]], sure: float) -> None:
+        """Take in one frame."""
+        pair = (one, other)
+        matched = match_two(one, other, names)
+        partner = dict(matched), {second: first for first, second in matched}
+        alone = 0.0
+        for side, detections in enumerate(pair):
+            for row in np.flatnonzero(detections.scores >= sure):
+                name = names[side][detections.class_ids[row]]
+                self.boxes[side][name] += 1
+                self.found[side][name] += int(row) in partner[side]
+                alone += 0.0 if int(row) in partner[side] else float(detections.scores[row])
+        self.missing.append(alone)
+        for first, second in matched:
+            if max(one.scores[first], other.scores[second]) >= sure:
+                self.shifts.append(float(other.scores[second] - one.scores[first]))
+                self.overlaps.append(float(_ious(one.xyxy[[first]], other.xyxy[[second]])[0, 0]))
+
+    def describe(self) -> dict[str, Any]:
+        """Shares and shifts, JSON-able."""
+        shifts, overlaps = np.array(self.shifts or [0.0]), np.array(self.overlaps or [1.0])
+        names = sorted(set(self.boxes[0]) | set(self.boxes[1]))
+        return {
+            "boxes": [sum(side.values()) for side in self.boxes],
+            "found_by_the_other": [_share(self.found[side], self.boxes[side]) for side in (0, 1)],
+            "score_shift": {
+                "mean": float(shifts.mean()),
+                "p5": float(np.percentile(shifts, 5)),
+                "p95": float(np.percentile(shifts, 95)),
+            },
+            "mean_iou": float(overlaps.mean()),
+            "classes": {
+                name: {
+                    "boxes": [side[name] for side in self.boxes],
+                    "found_by_the_other": [side[name] for side in self.found],
+                }
+                for name in names
+            },
+        }
+
+
+def match_two(one: Detections, other: Detections, names: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """Pairs of rows: boxes of one class name that overlap by IoU 0.5 or more, the best overlaps first."""
+    overlaps = _ious(one.xyxy, other.xyxy)
+    first = np.array([names[0][number] for number in one.class_ids], object)
+    second = np.array([names[1][number] for number in other.class_ids], object)
+    overlaps = np.where(first[:, None] == second[None, :], overlaps, 0.0)
+    pairs: list[tuple[int, int]] = []
+    rows, columns = np.nonzero(overlaps >= IOU)
+    for place in np.argsort(-overlaps[rows, columns], kind="stable"):
+        row, column = int(rows[place]), int(columns[place])
+        if all(row != taken[0] and column != taken[1] for taken in pairs):
+            pairs.append((row, column))
+    return pairs
+
+
+def _ious(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """IoU of xyxy boxes."""
+    sides = [
+        np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
+        for boxes in (one, other)
+    ]
+    return box_ious(sides[0], sides[1], np.zeros(len(other), np.bool_))
+
+
+def _share(part: Counter[str], whole: Counter[str]) -> float:
+    total = sum(whole.values())
+    return sum(part.values()) / total if total else 1.0
+
+
+def compare_counts(one: Sequence[CountWindow], other: Sequence[CountWindow]) -> dict[str, Any]:
+    """Counts by class over all windows, and every window whose counts differ."""
+    sides = [{(row.window_start, row.item_class): row.count for row in rows} for rows in (one, other)]
+    keys = sorted(set(sides[0]) | set(sides[1]))
+    counts = [(*key, sides[0].get(key, 0), sides[1].get(key, 0)) for key in keys]
+    names = sorted({name for _, name, _, _ in counts})
+    differing = [
+        {"window_start": start, "item_class": name, "counts": [first, second]}
+        for start, name, first, second in counts
+        if first != second
+    ]
+    return {
+        "windows": len({start for start, _ in keys}),
+        "totals": {
+            name: [sum(row[2 + side] for row in counts if row[1] == name) for side in (0, 1)]
+            for name in names
+        },
+        "equal": len(counts) - len(differing),
+        "differing": differing,
+    }
+
+
+def compare_events(one: Sequence[Event], other: Sequence[Event]) -> dict[str, Any]:
+    """Events of one kind, place, direction and class, paired by time; and those that one side has alone."""
+    left = sorted(other, key=lambda event: event.event_time)
+    alone: list[tuple[int, Event]] = []
+    counts: dict[tuple[str, ...], list[int]] = {}
+    for event in sorted(one, key=lambda event: event.event_time):
+        counts.setdefault(_kind(event), [0, 0, 0])[0] += 1
+        near = [each for each in left if _kind(each) == _kind(event)]
+        best = min(near, key=lambda each: abs(each.event_time - event.event_time), default=None)
+        if best is None or abs(best.event_time - event.event_time) > SAME_EVENT_S:
+            alone.append((0, event))
+        else:
+            left.remove(best)
+            counts[_kind(event)][2] += 1
+    for event in other:
+        counts.setdefault(_kind(event), [0, 0, 0])[1] += 1
+    alone += [(1, event) for event in left]
+    return {
+        "kinds": [
+            {"what": " ".join(filter(None, kind)), "events": pair[:2], "both": pair[2]}
+            for kind, pair in sorted(counts.items())
+        ],
+        "alone": [
+            {"candidate": side, "what": " ".join(filter(None, _kind(event))), "event_time": event.event_time}
+            for side, event in sorted(alone, key=lambda item: item[1].event_time)
+        ],
+    }
+
+
+def _kind(event: Event) -> tuple[str, ...]:
+    return event.place, str(event.kind), event.direction or "", event.item_class

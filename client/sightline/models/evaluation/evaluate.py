@@ -1,0 +1,130 @@
+"""Accuracy of networks: on a COCO-format set, or against each other on a site's own video without labels.
+
+One figure is measured through everything that serves a network: every picture goes the way of a camera's
+frame, decoded by PyAV, scaled to fit and turned into I420 by the client, through shared memory into the real
+Triton, boxes back. The network is exported into a temporary repository at the asked shape with a score floor
+of 0.001, so the served one is not touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sightline.config import Transport
+from sightline.errors import EvaluationError
+from sightline.models.evaluation import accuracy_report, agreement_report, comparison
+from sightline.models.evaluation.cocoset import CocoSet
+from sightline.models.evaluation.metrics import score
+from sightline.models.evaluation.served import detect_all, serve
+from sightline.models.export import qdq, quantize
+from sightline.models.registry.repository import sha256
+
+
+def evaluate(
+    source: Path, data: CocoSet, shape: tuple[int, int], transport: Transport, *, ensemble: bool = False
+) -> dict[str, Any]:
+    """Serve the network and measure it.
+
+    Args:
+        source: ``.onnx`` or ``.pt``.
+        data: pictures and truth.
+        shape: height and width of the network.
+        transport: how pictures reach the server.
+        ensemble: serve the three steps as the ensemble that the GPU has, not in one process.
+
+    Returns:
+        mAP figures, and everything needed to repeat them.
+    """
+    with serve(source, shape, transport, ensemble=ensemble) as (detector, info):
+        started = time.perf_counter()
+        rows = list(detect_all(detector, data, info.class_names))
+        seconds = time.perf_counter() - started
+        used = detector.transport
+    return {
+        "model": source.name,
+        "model_version": info.version,
+        "source_sha256": sha256(source),
+        "data": data.annotations.parent.name,
+        "images": len(data.images),
+        "network": [info.network_height, info.network_width],
+        "precision": info.precision,
+        "score_floor": info.score_floor,
+        "transport": str(used),
+        "ensemble": ensemble,
+        "detections": len(rows),
+        "seconds": round(seconds, 1),
+        **score(rows, data),
+    }
+
+
+def record(folder: Path, version: int, result: Mapping[str, Any]) -> None:
+    """Keep the figures in the version's manifest, in one piece."""
+    path = folder / "yolo" / str(version) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    kept = ("map50_95", "map50", "data", "images", "network", "score_floor")
+    manifest["measured_map"] = {key: result[key] for key in kept}
+    draft = path.with_name(".manifest.json.new")
+    draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    draft.replace(path)
+
+
+def one_figure(options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate one network through the server; ``options`` are those of ``sightline model evaluate``."""
+    source = (
+        options.models[0]
+        if options.models
+        else options.repository / "yolo" / str(options.version) / "model.onnx"
+    )
+    data, transport = CocoSet.read(options.data), Transport(options.transport)
+    result = evaluate(source, data, options.shape, transport, ensemble=options.ensemble)
+    if options.record:
+        record(options.repository, options.version, result)
+    return result
+
+
+def report_comparison(
+    options: argparse.Namespace, command: str, say: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Run every contender on the set and write the report; returns its path."""
+    data, transport = CocoSet.read(options.data), Transport(options.transport)
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        files = files_by_precision(options, Path(work))
+        wanted, refused = comparison.candidates(files, options.precision, options.through)
+        runs = list(comparison.all_runs(wanted, data, options.shape, transport, say))
+        for url in options.url:
+            address, _, model = url.partition("/")
+            runs.append(comparison.run_url(url, address, model or "detector", data, transport))
+        described = comparison.describe(runs, refused, data)
+    return accuracy_report.write(options.report, described, command)
+
+
+def report_agreement(options: argparse.Namespace, command: str) -> Path:
+    """Run two contenders over the videos and write how far they agree; returns the report's path."""
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        files = files_by_precision(options, Path(work))
+        wanted, _ = comparison.candidates(files, options.precision, ("engine",))
+        if len(files) > 1:  # one of each model
+            wanted = [next(each for each in wanted if each.path in by.values()) for by in files.values()]
+        if len(wanted) != 2:
+            raise EvaluationError("an agreement is of two networks: two models, or two --precision of one")
+        return agreement_report.write(options.report, wanted, options, command)
+
+
+def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
+    """Model's name → precision → file; INT8 and FP8 are made here when there are calibration pictures."""
+    files: dict[str, dict[str, Path]] = {}
+    for path in options.models:
+        found = comparison.files_of(path)
+        for precision in qdq.PRECISIONS if options.calibrate and "fp32" in found else ():
+            if precision in options.precision:
+                found[precision] = work / f"{path.stem}-{len(files)}-{precision}.onnx"
+                how = quantize.QuantizeOptions(shape=options.shape, precision=precision)
+                quantize.quantize_file(path, found[precision], options.calibrate, how)
+        files[path.stem if path.stem not in files else str(path)] = found
+    return files

@@ -1,0 +1,170 @@
+"""A checkpoint or an ONNX file becomes version N of ``yolo`` in a model repository.
+
+An ``.onnx`` needs nothing but the ``onnx`` package. A ``.pt`` is turned into ONNX by Ultralytics (AGPL-3.0),
+in an environment of its own. A ``.pt`` is a pickle: loading it runs its code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx
+
+from sightline.errors import NetworkUnusable
+from sightline.models.export import fused, graphs, halve, network_source, qdq, ultralytics_env
+from sightline.models.registry import detectors, repository
+from sightline.models.registry.repository import sha256
+from sightline.serving.install import Say
+
+SCORE_FLOOR = 0.1  # ByteTrack's second round uses boxes down to here
+MAX_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to export, how, and into which repository."""
+
+    source: Path
+    repository: Path
+    version: int | None = None
+    shape: tuple[int, int] | None = None  # height, width
+    precision: str = "fp16"  # of the GPU's plan; model.onnx stays FP32
+    labels: Path | None = None
+    score_floor: float = SCORE_FLOOR
+    nms: graphs.Nms = "plugin"
+    fused: bool = False  # the whole detector as one graph, too
+    install: bool = False
+
+
+def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
+    """Put the network in place and return its version; ``say`` gets the progress of what takes minutes.
+
+    Raises:
+        NetworkUnusable: the source cannot be served (unknown head, fixed batch, no labels, …).
+        RepositoryError: the repository cannot take it.
+    """
+    with tempfile.TemporaryDirectory(prefix="sightline-export-") as work:
+        path = options.source
+        if path.suffix == ".pt":
+            path = ultralytics_env.to_onnx(path, Path(work), install=options.install, say=say)
+        source = network_source.read_source(path, options.labels)
+    height, width = network_source.network_shape(source.model, options.shape)
+    repository.prepare_repository(options.repository)
+    version = options.version or repository.next_version(options.repository)
+    rows, columns = source.head.shape(height, width, source.boxes)
+    network = graphs.NetworkSpec(height, width, source.head.end_to_end, rows, columns, options.precision)
+    manifest = describe(options, source, network, version)
+    with repository.new_version(options.repository, version) as folders:
+        write_version(folders, source, network, manifest, options)
+    if not detectors.is_managed(options.repository):
+        parameters, tensors = repository.parameters_of(manifest), repository.tensors_of(manifest)
+        repository.write_configs(options.repository, parameters, {"precision": "fp32"}, tensors)
+    return version
+
+
+def describe(
+    options: ExportOptions, source: network_source.NetworkSource, network: graphs.NetworkSpec, version: int
+) -> dict[str, object]:
+    """The manifest, without the hashes of what is still to be written."""
+    digest = sha256(options.source)
+    opset = next(item.version for item in source.model.opset_import if item.domain in {"", "ai.onnx"})
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", options.source.stem)
+    return {
+        "model_version": f"{stem}-{version}-{digest[:12]}",
+        "source_file": options.source.name,
+        "source_sha256": digest,
+        "licence": source.licence,
+        "licence_note": "The licence of the weights binds whoever serves them.",
+        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "class_names": list(source.class_names),
+        "head": source.head.name,
+        "output_shape": [network.rows, network.columns],
+        "network_height": network.height,
+        "network_width": network.width,
+        "precision": source.quantisation["precision"] if source.quantisation else network.precision,
+        "floating_point": network.precision,  # of the rest, and of the pictures between the steps
+        "quantisation": source.quantisation,
+        "score_floor": options.score_floor,
+        "opset": opset,
+        "measured_map": None,  # `sightline model evaluate --record` fills it
+    }
+
+
+def write_version(
+    folders: dict[str, Path],
+    source: network_source.NetworkSource,
+    network: graphs.NetworkSpec,
+    manifest: dict[str, object],
+    options: ExportOptions,
+) -> None:
+    """Write everything of one version into the drafts; the manifest comes last."""
+    yolo = folders["yolo"]
+    engine = engine_network(source.model, network)
+    cpu = qdq.unsigned_activations(source.model) if source.quantisation else source.model
+    onnx.save(cpu, yolo / "model.onnx")
+    onnx.save(engine, yolo / "engine.onnx")
+    onnx.save(graphs.preprocess_graph(network), folders["preprocess"] / "engine.onnx")
+    post = graphs.postprocess_graph(network, options.score_floor, options.nms)
+    onnx.save(post, folders["postprocess"] / "engine.onnx")
+    for step, shapes in profiles(network).items():
+        (folders[step] / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
+    names = [("yolo", "model.onnx"), *((step, "engine.onnx") for step in repository.STEPS)]
+    if options.fused:
+        write_fused(folders["detector"], engine, network, options)
+        names += [("detector", "engine.onnx"), ("detector", "rtx.onnx")]
+    manifest["files_sha256"] = {f"{step}/{name}": sha256(folders[step] / name) for step, name in names}
+    (yolo / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_fused(
+    folder: Path, engine: onnx.ModelProto, network: graphs.NetworkSpec, options: ExportOptions
+) -> None:
+    """The detector as one graph: for TensorRT, and without its NMS for TensorRT-RTX."""
+    try:
+        onnx.save(
+            fused.fused_graph(engine, network, options.score_floor, options.nms), folder / "engine.onnx"
+        )
+        onnx.save(fused.headless_graph(engine, network, options.score_floor), folder / "rtx.onnx")
+    except NetworkUnusable as error:
+        raise NetworkUnusable(f"{error}; leave --fused out") from error
+    shapes = {"frame": profiles(network)["preprocess"]["frame"]}
+    (folder / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
+
+
+def engine_network(model: onnx.ModelProto, network: graphs.NetworkSpec) -> onnx.ModelProto:
+    """The network for TensorRT: the plan's precision in the graph, every side known but the batch."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    dims = result.graph.input[0].type.tensor_type.shape.dim
+    dims[0].dim_param, dims[1].dim_value = "batch", 3
+    dims[2].dim_value, dims[3].dim_value = network.height, network.width
+    output = result.graph.output[0].type.tensor_type.shape
+    del output.dim[:]
+    output.dim.add().dim_param = "batch"
+    output.dim.add().dim_value, output.dim.add().dim_value = network.rows, network.columns
+    if network.precision != "fp16":
+        return result
+    try:
+        return halve.halve(result)
+    except NetworkUnusable as error:
+        raise NetworkUnusable(f"{error}; --precision fp32 serves it as it is") from error
+
+
+def profiles(network: graphs.NetworkSpec) -> dict[str, dict[str, list[list[int]]]]:
+    """For each step, the smallest, usual and largest shape of every input with its batch."""
+    rows = network.height * 3 // 2
+
+    def batches(*shape: int) -> list[list[int]]:
+        return [[batch, *shape] for batch in (1, MAX_BATCH // 2, MAX_BATCH)]
+
+    frame = [[1, 3, 2], [MAX_BATCH // 2, rows, network.width], [MAX_BATCH, rows, network.width]]
+    return {
+        "preprocess": {"frame": frame},
+        "yolo": {"images": batches(3, network.height, network.width)},
+        "postprocess": {"output0": batches(network.rows, network.columns), "letterbox": batches(4)},
+    }

@@ -1,0 +1,67 @@
+"""FP16 weights in an FP32 network: half the size of the file, the same arithmetic.
+
+``pack`` stores each large weight as FP16 with a Cast behind it, ``unpack`` puts FP32 weights back: export
+does that, since TensorRT wants weights, not Casts of weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from sightline.errors import NetworkUnusable
+
+SMALLEST = 64  # numbers; what is smaller (biases, constants) stays FP32
+
+
+def pack(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with its weights as FP16.
+
+    Raises:
+        NetworkUnusable: a weight exceeds what FP16 holds.
+    """
+    result = _copy(model)
+    casts = []
+    for index, item in enumerate(result.graph.initializer):
+        if item.data_type != TensorProto.FLOAT or np.prod(item.dims) < SMALLEST:
+            continue
+        name, values = item.name, numpy_helper.to_array(item)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            raise NetworkUnusable(f"weight {name!r} exceeds FP16")
+        half = numpy_helper.from_array(values.astype(np.float16), f"{name}_fp16")
+        result.graph.initializer[index].CopyFrom(half)
+        casts.append(
+            helper.make_node("Cast", [half.name], [name], name=f"unpack_{name}", to=TensorProto.FLOAT)
+        )
+    nodes = [*casts, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with FP32 weights; one without packed weights comes back as it is."""
+    result = _copy(model)
+    weights = {item.name: item for item in result.graph.initializer}
+    readers = [name for node in result.graph.node for name in node.input]
+    kept = []
+    for node in result.graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Cast" else None
+        to_float = any(a.name == "to" and a.i == TensorProto.FLOAT for a in node.attribute)
+        if weight is None or weight.data_type != TensorProto.FLOAT16 or not to_float:
+            kept.append(node)
+            continue
+        values = numpy_helper.to_array(weight).astype(np.float32)
+        result.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        if readers.count(weight.name) == 1:
+            result.graph.initializer.remove(weight)
+    del result.graph.node[:]
+    result.graph.node.extend(kept)
+    return result
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    return result

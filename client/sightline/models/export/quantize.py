@@ -1,0 +1,261 @@
+"""An FP32 network into an INT8 or FP8 one, by calibration pictures.
+
+ONNX Runtime's static quantisation writes QuantizeLinear and DequantizeLinear into the graph (QDQ): the same
+file runs in ONNX Runtime, in OpenVINO and, as explicit quantisation, in TensorRT. Convolutions take INT8, or
+FP8 (E4M3) in the same places with the same ranges (symmetric; weights by channel); what lies between them
+stays in floating point, and so do the first and last layers that --first and --last name. Pictures go the way
+of a camera's frame: decoded by PyAV, scaled to fit, I420, letterboxed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnxruntime
+from av.video.reformatter import VideoReformatter
+
+from sightline.entities import ClockSource, Frame
+from sightline.errors import EvaluationError, NetworkUnusable
+from sightline.models.evaluation.cocoset import scaled_i420
+from sightline.models.export import halve, network_source, qdq
+from sightline.models.registry.repository import sha256
+from sightline.serving.runtime import numerics
+from sightline.video.picture import YuvPicture
+
+PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SMALLEST_SCALE = 6.3e-5  # of a tensor: a normal FP16 number
+#: TensorRT's FP8 convolutions want so many channels on both sides, and no larger kernels (in weights).
+FP8_CHANNELS, FP8_KERNEL = 16, 32
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOptions:
+    """How to quantise.
+
+    Attributes:
+        shape: height and width of the network at which activations are looked at.
+        pictures: how many are taken, evenly from all that are given.
+        first, last: so many layers from the input, and up to the output, stay in floating point.
+        precision: of :data:`qdq.PRECISIONS`.
+    """
+
+    shape: tuple[int, int] = (384, 640)
+    pictures: int = 64
+    first: int = 0
+    last: int = 0
+    precision: str = "int8"
+
+
+def quantize_file(
+    source: Path, target: Path, given: Sequence[Path], options: QuantizeOptions
+) -> dict[str, Any]:
+    """Write the quantised network; gives what was done, which is in the file's metadata, too.
+
+    Raises:
+        NetworkUnusable: there are no pictures, or nothing in the network can be quantised.
+        NetworkUnusable: the file is no network with a known head.
+    """
+    read = network_source.read_source(source, None)
+    if read.quantisation:
+        raise NetworkUnusable(f"{source.name} is quantised already")
+    network = network_source.network_shape(read.model, options.shape)
+    pictures = [numerics.letterbox_i420(sent, network)[0] for sent in pictures_of(given, network, options)]
+    if not pictures:
+        raise NetworkUnusable("no picture or video is among what --calibrate names")
+    model, kept = _quantized(read.model, pictures, options)
+    done = {
+        "by": f"ONNX Runtime {onnxruntime.__version__}, static QDQ",
+        "source_sha256": sha256(source),
+        "calibration_sha256": hashlib.sha256(b"".join(picture.tobytes() for picture in pictures)).hexdigest(),
+        "calibration_sets": [path.name for path in given],
+        **asdict(replace(options, shape=network, pictures=len(pictures))),
+        "kept_in_floating_point": kept,
+    }
+    known = {item.key: item.value for item in read.model.metadata_props}
+    onnx.helper.set_model_props(model, known | {network_source.QUANTISATION: json.dumps(done)})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, target)
+    return done
+
+
+def pictures_of(
+    given: Sequence[Path], network: tuple[int, int], options: QuantizeOptions
+) -> Iterator[numerics.U8]:
+    """I420 pictures of files and folders as a client would send them, evenly from all."""
+    files = [file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    stills = [path for path in files if path.suffix.lower() in PICTURE_KINDS]
+    videos = [path for path in given if path.is_file() and path not in stills]
+    share = options.pictures // max(len(videos) + bool(stills), 1)
+    for place in np.linspace(0, len(stills) - 1, min(share, len(stills))).astype(int):
+        yield from (scaled_i420(frame, network) for frame in _decoded(stills[place], 1))
+    for path in videos:
+        yield from (scaled_i420(frame, network) for frame in _decoded(path, share))
+
+
+def _decoded(path: Path, most: int) -> Iterator[Frame]:
+    """Up to so many frames, evenly over the file."""
+    try:
+        with av.open(str(path)) as container:
+            count = container.streams.video[0].frames or most
+            wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
+            for index, picture in enumerate(container.decode(video=0)):
+                if index in wanted:
+                    yield Frame(YuvPicture(picture, VideoReformatter()), index, 0, 0, ClockSource.PTS, 0)
+    except (av.FFmpegError, IndexError) as error:
+        raise EvaluationError(f"{path.name} cannot be read: {error}") from error
+
+
+def _quantized(
+    model: onnx.ModelProto, pictures: Sequence[numerics.U8], options: QuantizeOptions
+) -> tuple[onnx.ModelProto, int]:
+    """The QDQ network, and how many of its convolutions are not quantised."""
+    from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, _quiet():
+        given, plain, made = (Path(folder) / f"{name}.onnx" for name in ("given", "plain", "int8"))
+        onnx.save(model, given)
+        quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
+        prepared = onnx.load(plain)
+        kept = _kept(prepared.graph, options)
+        layers = [node.name for node in prepared.graph.node if node.op_type == "Conv"]
+        if len(kept) == len(layers):
+            raise NetworkUnusable(
+                f"none of its {len(layers)} convolutions would be {options.precision.upper()}: "
+                "lower --first and --last"
+            )
+        _quantize_static(plain, made, pictures, kept, options)
+        quantised = _tidied(onnx.load(made))
+    if options.precision == "fp8":
+        weights = {item.name + TENSOR_NAME_QUANT_SUFFIX: item for item in prepared.graph.initializer}
+        quantised = qdq.float8(quantised, weights)
+    return quantised, len(kept)
+
+
+def _quantize_static(
+    plain: Path, made: Path, pictures: Sequence[numerics.U8], kept: set[str], options: QuantizeOptions
+) -> None:
+    """Write the network in INT8, its ranges as wide as the precision that it is for wants them."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    quantize_static(
+        str(plain),
+        str(made),
+        _reader(pictures),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv"],
+        nodes_to_exclude=sorted(kept),
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={
+            "ActivationSymmetric": True,  # TensorRT has no zero points
+            "WeightSymmetric": True,
+            "QuantizeBias": False,  # TensorRT takes biases in floating point
+            "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
+            "MinimumRealRange": 2 * qdq.LARGEST[options.precision] * SMALLEST_SCALE,
+            # INT8: the mean of the pictures' ranges, since the range of the oddest one makes the steps wide.
+            # FP8's steps grow with the number: there only what is cut off costs.
+            "CalibMovingAverage": options.precision == "int8",
+        },
+    )
+
+
+def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without domains that nothing uses, and new enough that scales may be FP16."""
+    used = {node.domain for node in model.graph.node}
+    imports = [item for item in model.opset_import if item.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    if max(item.version for item in imports if item.domain in {"", "ai.onnx"}) < halve.FP16_SCALES:
+        model = onnx.version_converter.convert_version(model, halve.FP16_SCALES)
+    return model
+
+
+def _kept(graph: onnx.GraphProto, options: QuantizeOptions) -> set[str]:
+    """Names of the convolutions that stay in floating point."""
+    weights = {item.name: item for item in graph.initializer}
+    nodes = list(graph.node)
+    from_input = _layers_passed(nodes, weights, {graph.input[0].name}, forward=True)
+    to_output = _layers_passed(nodes, weights, {item.name for item in graph.output}, forward=False)
+    return {
+        node.name
+        for index, node in enumerate(nodes)
+        if node.op_type == "Conv"
+        and (
+            not halve.is_weighted(node, weights)
+            or (options.precision == "fp8" and not _fits_fp8(weights.get(node.input[1])))
+            or from_input.get(index, 0) <= options.first
+            or to_output.get(index, 0) <= options.last
+        )
+    }
+
+
+def _fits_fp8(weight: onnx.TensorProto | None) -> bool:
+    """Whether TensorRT has FP8 convolutions with weights of this shape."""
+    if weight is None:
+        return False
+    outputs, inputs, *kernel = weight.dims
+    return bool(
+        min(outputs, inputs) >= FP8_CHANNELS
+        and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
+        and math.prod(kernel) <= FP8_KERNEL
+    )
+
+
+def _layers_passed(
+    nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto], ends: set[str], *, forward: bool
+) -> dict[int, int]:
+    """For each node, the fewest weighted layers from an end of the network to it, itself included."""
+    least = dict.fromkeys(ends, 0)
+    passed = {}
+    for index in range(len(nodes)) if forward else range(len(nodes) - 1, -1, -1):
+        node = nodes[index]
+        comes, goes = (node.input, node.output) if forward else (node.output, node.input)
+        reached = [least[name] for name in comes if name in least]
+        if reached and node.op_type not in halve.LEAVES_DATA:
+            passed[index] = min(reached) + halve.is_weighted(node, weights)
+            for name in goes:
+                least[name] = min(passed[index], least.get(name, passed[index]))
+    return passed
+
+
+def _reader(pictures: Sequence[numerics.U8]) -> Any:
+    """Pictures in the form that ONNX Runtime's calibration asks for."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    left = iter(pictures)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the library is untyped
+        def get_next(self) -> dict[str, Any] | None:
+            picture = next(left, None)
+            return None if picture is None else {"images": numerics.network_input(picture)[None]}
+
+    return Reader()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The library prints and warns about what is done on purpose here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,1 @@
+"""Versions of networks in a model repository, and which of them Triton serves."""

@@ -1,0 +1,102 @@
+"""Who did what to the versions of a model repository: lines of JSON that are only ever appended.
+
+Before an operation a line with ``result`` "started" is written, after it one with "ok", "refused" (nothing
+was touched) or "failed" (what served goes on). A line that only started tells of a crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sightline.base.redact import redact
+from sightline.errors import RepositoryError
+
+FILE = "versions.jsonl"
+_LOCK = ".versions.lock"
+
+
+class Refused(RepositoryError):
+    """An operation that would do harm; nothing was touched."""
+
+
+def record(folder: Path, **values: Any) -> None:
+    """Append one line: the time, who, and ``values``; it is on the disk when this returns."""
+    entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **_who(), **values}
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    descriptor = os.open(folder / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = f"\n{line}"  # the writer before us was cut off
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """Every line, oldest first; one that was cut off is given as ``{"result": "unreadable", …}``."""
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    return [_parsed(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line]
+
+
+@contextmanager
+def operation(folder: Path, action: str, **values: Any) -> Iterator[dict[str, Any]]:
+    """Run one operation alone, and record its start and how it ended.
+
+    Yields a dictionary; what is put into it stands in the last line.
+
+    Raises:
+        Refused: another operation runs on this repository.
+    """
+    with _alone(folder):
+        record(folder, action=action, **values, result="started")
+        started, entry = time.monotonic(), dict(values)
+        try:
+            yield entry
+        except BaseException as error:
+            result = "refused" if isinstance(error, Refused) else "failed"
+            entry |= {"result": result, "reason": redact(error) or repr(error)}
+            record(folder, action=action, **entry)
+            raise
+        seconds = round(time.monotonic() - started, 3)
+        record(folder, **({"action": action, "result": "ok", "seconds": seconds} | entry))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refused(f"another operation on {folder} is running; wait for its end") from error
+        yield
+
+
+def _who() -> dict[str, str]:
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's number without a name
+        user = str(os.getuid())
+    operator = os.environ.get("SIGHTLINE_OPERATOR")  # compose.yaml: who is behind the container's user
+    return {"user": user, "host": socket.gethostname(), **({"operator": operator} if operator else {})}
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    return entry if isinstance(entry, dict) else {"result": "unreadable", "reason": line[:200]}

@@ -1,0 +1,299 @@
+"""What can be done with the versions of a model repository; ``sightline model`` is its command line.
+
+One rule: a version is verified, loaded beside the one that serves and asked for boxes before it may serve;
+whatever fails, the old one goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from sightline.errors import AdminError, RepositoryError
+from sightline.models.registry import audit_trail, detectors, repository, verify
+from sightline.models.registry.audit_trail import Refused
+from sightline.models.registry.detectors import DETECTOR, beside
+from sightline.models.registry.repository import MODELS, RETIRED, STEPS
+from sightline.models.registry.triton_admin import TritonAdmin
+
+LEAVE_TIMEOUT_S = 30.0  # what an old version may take to answer what it was asked
+
+
+class Versions:
+    """Operations on one model repository and the Triton that serves it.
+
+    Every operation raises :class:`audit_trail.Refused` when it would do harm, a
+    :class:`RepositoryError` when something is not there, and a :class:`control.AdminError` when
+    Triton fails; then the version that served goes on serving.
+    """
+
+    def __init__(self, folder: Path, control: TritonAdmin | None, why: str = "") -> None:
+        if not (folder / "yolo").is_dir():
+            raise RepositoryError(f"{folder} is no model repository: it holds no yolo")
+        self.folder = folder
+        self._control = control
+        self._why = {"why": why} if why else {}
+
+    # -- looking -------------------------------------------------------------------------------------
+
+    def overview(self) -> list[dict[str, Any]]:
+        """One dictionary a version, ascending; retired ones too."""
+        states = self._control.states() if self._control else {}
+        found = [self._described(version, states) for version in repository.versions(self.folder)]
+        gone = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
+        return sorted([*found, *gone], key=lambda item: item["version"])
+
+    def show(self, version: int) -> dict[str, Any]:
+        """Manifest, state, and what the audit trail knows of a version."""
+        manifest = repository.read_manifest(self.folder, version)
+        state = self._described(version, self._control.states() if self._control else {})["state"]
+        history = [entry for entry in audit_trail.read(self.folder) if entry.get("version") == version]
+        return {"version": version, "state": state, **manifest, "history": history}
+
+    def verify(self, version: int) -> list[str]:
+        """What is wrong with a version; recorded."""
+        with audit_trail.operation(self.folder, "verify", version=version, **self._why) as entry:
+            found = verify.problems(self.folder, version)
+            if found:
+                entry |= {"result": "failed", "problems": found}
+        return found
+
+    # -- serving -------------------------------------------------------------------------------------
+
+    def load(self, version: int, *, nice: int = 0) -> str:
+        """Serve a version beside the detectors; returns its name there, ``detector-N``.
+
+        Args:
+            version: which.
+            nice: on the CPU, how much its process gives way to others: 19 for a shadow.
+        """
+        with audit_trail.operation(self.folder, "load", version=version, **self._why) as entry:
+            entry["model_version"] = self._require_good(version)
+            self._load_beside(version, nice=nice)
+        return beside(version)
+
+    def unload(self, version: int) -> None:
+        """End serving a version beside the detectors; steps that a detector uses stay."""
+        with audit_trail.operation(self.folder, "unload", version=version, **self._why):
+            self._unload_beside(version)
+
+    def switch(self, version: int, name: str = DETECTOR) -> int | None:
+        """Let a detector serve this version; gives the one that served before."""
+        detectors.check_name(name)
+        with audit_trail.operation(
+            self.folder, "switch", detector=name, version=version, **self._why
+        ) as entry:
+            return self._switch(name, version, entry)
+
+    def rollback(self, name: str = DETECTOR) -> int:
+        """Let a detector serve the version that it served before the present one; gives it."""
+        with audit_trail.operation(self.folder, "rollback", detector=name, **self._why) as entry:
+            entry["version"] = version = self._before(name)
+            self._switch(name, version, entry)
+            return version
+
+    def remove(self, name: str) -> None:
+        """Unload a detector that a switch has made, and forget it; ``detector`` itself stays."""
+        with audit_trail.operation(self.folder, "remove", detector=detectors.check_name(name), **self._why):
+            if name == DETECTOR or name not in detectors.names(self.folder):
+                raise Refused(f"{name!r} is not a detector that can be removed")
+            version = detectors.active(self.folder, name)
+            self._triton.unload(name)
+            detectors.remove(self.folder, name)
+            if version is not None:
+                self._tidy(version)
+
+    # -- leaving -------------------------------------------------------------------------------------
+
+    def retire(self, version: int, *, delete: bool = False) -> None:
+        """Put a version where Triton does not find it; its number is never given again.
+
+        Args:
+            version: which; one that serves is refused.
+            delete: delete its weights for good, all but the manifest.
+        """
+        with audit_trail.operation(
+            self.folder, "retire", version=version, delete=delete, **self._why
+        ) as entry:
+            entry["model_version"] = repository.read_manifest(self.folder, version)["model_version"]
+            used = detectors.users(self.folder, version)
+            if self._control is not None:
+                states = self._control.states()
+                ready = [name for name in detectors.names(self.folder) if version in states.get(name, {})]
+                used += [name for name in ready if states[name][version] == "READY"]
+            if used:
+                raise Refused(f"version {version} serves ({', '.join(sorted(set(used)))}): switch first")
+            self._unload_beside(version)
+            self._move(version, delete=delete)
+
+    def restore(self, version: int) -> None:
+        """Take a retired version back."""
+        with audit_trail.operation(self.folder, "restore", version=version, **self._why):
+            if version not in repository.retired(self.folder):
+                raise RepositoryError(f"version {version} has not been retired")
+            if (self.folder / "yolo" / f"{RETIRED}{version}" / "deleted").exists():
+                raise RepositoryError(f"the weights of version {version} have been deleted")
+            for model in MODELS:
+                place = self.folder / model / f"{RETIRED}{version}"
+                if place.is_dir():
+                    place.rename(self.folder / model / str(version))
+
+    # -- how -----------------------------------------------------------------------------------------
+
+    @property
+    def _triton(self) -> TritonAdmin:
+        if self._control is None:
+            raise Refused("this needs the running Triton: leave --offline out")
+        return self._control
+
+    def _require_good(self, version: int) -> str:
+        """The version's full name.
+
+        Raises:
+            Refused: something is wrong with it.
+        """
+        found = verify.problems(self.folder, version)
+        if found:
+            raise Refused(f"version {version} is not good: {'; '.join(found)}")
+        return str(repository.read_manifest(self.folder, version)["model_version"])
+
+    def _switch(self, name: str, version: int, entry: dict[str, Any]) -> int | None:
+        entry["model_version"] = self._require_good(version)
+        ready = self._triton.ready(name)
+        entry["previous"] = previous = ready[-1] if ready else detectors.active(self.folder, name)
+        was_managed = detectors.is_managed(self.folder, name)
+        if ready == [version] and was_managed and detectors.active(self.folder, name) == version:
+            raise Refused(f"version {version} serves as {name} already")
+        stood = version in self._triton.ready(beside(version))
+        self._load_beside(version)
+        self._activate(name, version)
+        if not stood and not self._triton.is_ensemble(name, version):
+            self._unload_beside(version)  # the detector has a copy of its own
+        if not was_managed and name == DETECTOR:
+            self._unload_steps("", previous)  # nobody uses ``yolo`` itself any more
+        return previous
+
+    def _load_beside(self, version: int, *, nice: int = 0) -> None:
+        """Load a version under its own name and have it answer; when it cannot, nothing of it stays."""
+        detectors.write(self.folder, beside(version), version, nice=nice)
+        try:
+            self._triton.load(beside(version))
+            self._probe(beside(version), version)
+        except AdminError as error:
+            try:
+                self._unload_beside(version)
+            except AdminError as left:
+                raise AdminError(f"{error}; what was loaded of it stays: {left}") from error
+            raise
+
+    def _activate(self, name: str, version: int) -> None:
+        """Have a detector serve a version that has answered beside it, or put the old one back."""
+        saved = detectors.configs(self.folder, name)
+        detectors.write(self.folder, name, version)
+        try:
+            self._triton.load(name)
+            self._probe(name, version)
+        except BaseException:
+            detectors.restore(saved)
+            if any(saved.values()) and not self._triton.ready(name):
+                self._triton.load(name)
+            raise
+
+    def _probe(self, name: str, version: int) -> None:
+        manifest = repository.read_manifest(self.folder, version)
+        size = manifest["network_height"], manifest["network_width"]
+        deadline = time.monotonic() + LEAVE_TIMEOUT_S
+        while (answered := self._triton.probe(name, *size, len(manifest["class_names"]))) != version:
+            if time.monotonic() > deadline:
+                raise AdminError(f"{name} is answered by version {answered}, not by {version}")
+            time.sleep(0.05)
+        said = self._triton.parameters(name, version).get("model_version")
+        if said != manifest["model_version"]:
+            raise AdminError(f"{name} calls itself {said!r}, the manifest {manifest['model_version']!r}")
+
+    def _unload_beside(self, version: int) -> None:
+        """Nothing serves under the version's own name any more; ends well when nothing did."""
+        if self._control is not None and self._control.states().get(beside(version)):
+            self._control.unload(beside(version))
+        detectors.remove(self.folder, beside(version))
+        self._tidy(version)
+
+    def _tidy(self, version: int) -> None:
+        """Take the version's steps away when no detector uses them."""
+        if detectors.users(self.folder, version) or (self.folder / beside(version)).exists():
+            return
+        self._unload_steps(f"-{version}", version)
+        detectors.remove_steps(self.folder, version)
+
+    def _unload_steps(self, suffix: str, version: int | None) -> None:
+        """Unload steps that a version of some ensemble used, once that has answered what it was asked."""
+        states = self._control.states() if self._control else {}
+        loaded = [step + suffix for step in STEPS if "READY" in states.get(step + suffix, {}).values()]
+        deadline = time.monotonic() + LEAVE_TIMEOUT_S
+        while loaded and self._leaving(version) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for name in loaded:
+            self._triton.unload(name)
+
+    def _leaving(self, version: int | None) -> bool:
+        states = self._triton.states()
+        return any(
+            states.get(name, {}).get(version or 0) == "UNLOADING" for name in detectors.names(self.folder)
+        )
+
+    def _before(self, name: str) -> int:
+        """The version that served before the present one, by the audit trail."""
+        stack: list[int] = []
+        for entry in audit_trail.read(self.folder):
+            if entry.get("detector") != name or entry.get("result") != "ok":
+                continue
+            if entry["action"] == "switch":
+                stack += [entry["previous"]] if not stack and entry["previous"] else []
+                stack.append(entry["version"])
+            elif entry["action"] == "rollback":
+                while stack and stack[-1] != entry["version"]:
+                    stack.pop()
+        present, there = detectors.active(self.folder, name), repository.versions(self.folder)
+        while stack and (stack[-1] == present or stack[-1] not in there):
+            stack.pop()
+        if not stack:
+            raise Refused(f"no earlier version of {name} is known: name one with switch N")
+        return stack[-1]
+
+    def _move(self, version: int, *, delete: bool) -> None:
+        for model in MODELS:
+            place = self.folder / model / str(version)
+            if place.is_dir():
+                place.rename(place.with_name(f"{RETIRED}{version}"))
+        for name in detectors.names(self.folder)[1:]:
+            (self.folder / name / str(version)).unlink(missing_ok=True)  # links to what has moved
+        if delete:
+            yolo = self.folder / "yolo" / f"{RETIRED}{version}"
+            (yolo / "deleted").touch()
+            for path in yolo.iterdir():
+                if path.name not in {"manifest.json", "deleted"}:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for model in {*MODELS} - {"yolo"}:
+                shutil.rmtree(self.folder / model / f"{RETIRED}{version}", ignore_errors=True)
+
+    def _described(self, version: int, states: dict[str, dict[int, str]]) -> dict[str, Any]:
+        try:
+            manifest = repository.read_manifest(self.folder, version)
+        except RepositoryError as error:
+            return {"version": version, "state": [f"broken: {error}"]}
+        state = [f"configured: {name}" for name in detectors.users(self.folder, version)]
+        for name in [*detectors.names(self.folder), beside(version)]:
+            if states.get(name, {}).get(version) == "READY":
+                state.append(f"serves: {name}")
+        return {
+            "version": version,
+            "model_version": manifest["model_version"],
+            "size": f"{manifest['network_height']}x{manifest['network_width']}",
+            "classes": len(manifest["class_names"]),
+            "precision": manifest["precision"],
+            "exported_at": manifest.get("exported_at", ""),
+            "measured_map": manifest.get("measured_map"),
+            "state": state,
+        }
