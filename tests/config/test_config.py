@@ -67,7 +67,7 @@ def stream(**values: object) -> dict[str, object]:
         (
             places(lines={"in": {"points": [[0.1, 0.1]]}}),
             IN,
-            "at least 2 points, found 1",
+            "at least 2 points, has 1",
         ),
         (places(lines={"in": {"points": [[0.1, 0.1]] * 2}}), IN, "no length"),
         (
@@ -138,6 +138,24 @@ def test_secrets_come_from_environment_or_files(monkeypatch: pytest.MonkeyPatch,
     assert loaded.cameras["door"].source_url == "rtsp://admin:p%40ss%2Fw%3Ard@h/"
     assert "p@ss" not in repr(loaded)
     assert "p%40ss" not in repr(loaded)
+
+
+def test_a_secret_that_cannot_be_read_is_told_and_line_ends_are_no_part_of_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(secrets, "SECRETS_FOLDER", tmp_path)
+    monkeypatch.setenv("SIGHTLINE_GOOD", "hunter2\r\n")
+    (tmp_path / "SIGHTLINE_BAD").write_bytes(b"\xff\xfe")
+    loaded = parse_config(
+        {
+            "cameras": {
+                "good": {"url": "rtsp://u:{SIGHTLINE_GOOD}@h/"},
+                "bad": {"url": "rtsp://u:{SIGHTLINE_BAD}@h/"},
+            }
+        }
+    )
+    assert loaded.cameras["good"].source_url == "rtsp://u:hunter2@h/"
+    assert "SIGHTLINE_BAD cannot be read (not UTF-8)" in str(loaded.problems[0])
 
 
 def test_a_secret_may_be_a_whole_url(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,14 @@ class CanaryOptions(OptionGroup):
 
     enabled: bool = Field(
         False,
-        description="Run the canary; a restart is needed to change any of this.",
+        description="Run the canary.",
         json_schema_extra=PROGRAM,
     )
     scene: Literal["street", "factory", "shop"] = Field(
         "street", description="What it sees.", json_schema_extra=PROGRAM
     )
     seed: Annotated[int, Field(ge=0)] = Field(
-        1, description="Of everything that happens in it.", json_schema_extra=PROGRAM
+        1, description="Seed of everything that happens in it.", json_schema_extra=PROGRAM
     )
     light: Literal["day", "dusk", "night"] = Field(
         "day", description="Time of day.", json_schema_extra=PROGRAM

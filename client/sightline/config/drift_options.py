@@ -55,7 +55,7 @@ class DriftOptions(OptionGroup):
     )
     max_bytes: Annotated[int, Field(ge=10_000)] = Field(
         500_000_000,
-        description="Bound of a camera's pictures; the oldest are deleted first.",
+        description="Limit of a camera's pictures; the oldest are deleted first.",
         json_schema_extra=HOT,
     )
     blur: tuple[Blurred, ...] = Field(

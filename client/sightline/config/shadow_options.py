@@ -24,31 +24,31 @@ class ShadowOptions(OptionGroup):
         json_schema_extra=HOT,
     )
     episode_s: Annotated[float, Field(ge=2, le=600)] = Field(
-        30, description="Length of a stretch; within one, every frame is seen by both.", json_schema_extra=HOT
+        30, description="Length of an episode; within one, both see every frame.", json_schema_extra=HOT
     )
     most_dropped: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1,
-        description="A stretch of which a larger share had to be left out says nothing.",
+        description="An episode of which a larger share had to be left out is not compared.",
         json_schema_extra=HOT,
     )
     pictures: Annotated[int, Field(ge=0, le=20)] = Field(
         2,
-        description="Pictures of the largest differences kept of a stretch, where drift.consent allows them.",
+        description="Pictures of the largest differences kept of an episode, where drift.consent allows them.",
         json_schema_extra=HOT,
     )
     folder: Path = Field(
         Path("shadow"),
-        description="Where stretches are kept, a folder for each camera.",
+        description="Where episodes are kept, a folder for each camera.",
         json_schema_extra=HOT,
     )
     retention_days: Annotated[float, Field(gt=0, le=3650)] = Field(
-        30, description="Older stretches are deleted, with their pictures.", json_schema_extra=HOT
+        30, description="Older episodes are deleted, with their pictures.", json_schema_extra=HOT
     )
     max_bytes: Annotated[int, Field(ge=100_000)] = Field(
         200_000_000,
-        description="Bound of a camera's folder; the oldest stretches are deleted first.",
+        description="Limit of a camera's folder; the oldest episodes are deleted first.",
         json_schema_extra=HOT,
     )
     seed: Annotated[int, Field(ge=0)] = Field(
-        0, description="The same seed chooses the same stretches.", json_schema_extra=HOT
+        0, description="The same seed chooses the same episodes.", json_schema_extra=HOT
     )

@@ -1,7 +1,7 @@
-"""Lines and zones: places in a camera's picture at which rules make events.
+"""Lines and zones: places in a camera's picture where rules make events.
 
-Points are shares of the picture, x to the right and y down, 0..1; a place may end a little outside
-(:data:`LEAST` to :data:`MOST`). An object meets them with the bottom centre of its box.
+Points are fractions of the picture, x to the right and y down, 0..1; a place may reach a little outside
+(:data:`MIN_COORDINATE` to :data:`MAX_COORDINATE`). An object meets them with the bottom centre of its box.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
-LEAST, MOST = -0.5, 1.5
+MIN_COORDINATE, MAX_COORDINATE = -0.5, 1.5
 MAX_POINTS = 64
 MAX_PLACES = 32  # lines of a camera, and zones of a camera
-_TINY = 1e-6  # shorter than this is no length, smaller no area
+_TINY = 1e-6  # lengths and areas below this count as zero
 
 Point = tuple[float, float]
 PlaceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -41,7 +41,7 @@ class Line(_Place):
     @field_validator("points")
     @classmethod
     def _check(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
-        _check_points(points, least=2)
+        _check_points(points, at_least=2)
         if _crosses_itself(points, closed=False):
             raise _problem("the line crosses itself")
         return points
@@ -54,16 +54,16 @@ class Zone(_Place):
         description="[[x, y], …], at least 3, in 0..1 of the picture.", max_length=MAX_POINTS
     )
     loiter_s: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
-        None, description="Who stays this long makes a loiter event; null: nobody does."
+        None, description="Staying this long makes a loiter event; null: no such events."
     )
     max_occupancy: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
-        None, description="More than so many at once make an occupancy event; null: never."
+        None, description="More objects than this at once make an occupancy event; null: no such events."
     )
 
     @field_validator("points")
     @classmethod
     def _check(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
-        _check_points(points, least=3)
+        _check_points(points, at_least=3)
         if points[0] == points[-1]:
             raise _problem("the last point repeats the first; leave it out")
         if _crosses_itself(points, closed=True):
@@ -73,15 +73,15 @@ class Zone(_Place):
         return points
 
 
-def _check_points(points: Sequence[Point], *, least: int) -> None:
-    if len(points) < least:
-        raise _problem(f"needs at least {least} points, found {len(points)}")
+def _check_points(points: Sequence[Point], *, at_least: int) -> None:
+    if len(points) < at_least:
+        raise _problem(f"needs at least {at_least} points, has {len(points)}")
     for number, point in enumerate(points, 1):
-        if not all(LEAST <= value <= MOST for value in point):  # false for NaN too
+        if not all(MIN_COORDINATE <= value <= MAX_COORDINATE for value in point):  # false for NaN too
             shown = ", ".join(f"{value:g}" for value in point)
             raise _problem(
-                f"point {number} [{shown}] lies outside the picture: shares of its width and height are "
-                f"wanted, 0..1 ({LEAST} to {MOST} is allowed), not pixels"
+                f"point {number} [{shown}] lies outside the picture: write fractions of width and height, "
+                f"0..1 ({MIN_COORDINATE} to {MAX_COORDINATE} is allowed), not pixels"
             )
     for number, (a, b) in enumerate(pairwise(points), 1):
         if abs(a[0] - b[0]) < _TINY and abs(a[1] - b[1]) < _TINY:
@@ -98,13 +98,13 @@ def _area(points: Sequence[Point]) -> float:
 
 
 def _crosses_itself(points: Sequence[Point], *, closed: bool) -> bool:
-    """Whether two pieces that are no neighbours meet, or neighbours lie on one another."""
+    """Whether two segments that are not neighbours meet, or neighbours overlap."""
     ends = [*points[1:], points[0]] if closed else points[1:]
-    pieces = list(zip(points, ends, strict=False))
-    last = len(pieces) - 1
-    for i, (a, b) in enumerate(pieces):
-        for j in range(i + 1, len(pieces)):
-            c, d = pieces[j]
+    segments = list(zip(points, ends, strict=False))
+    last = len(segments) - 1
+    for i, (a, b) in enumerate(segments):
+        for j in range(i + 1, len(segments)):
+            c, d = segments[j]
             if j == i + 1 or (closed and i == 0 and j == last):
                 apex, one, other = (b, a, d) if j == i + 1 else (a, b, c)
                 if _turns_back(apex, one, other):
@@ -115,7 +115,7 @@ def _crosses_itself(points: Sequence[Point], *, closed: bool) -> bool:
 
 
 def _turns_back(apex: Point, one: Point, other: Point) -> bool:
-    """Whether two pieces from ``apex`` go the same way."""
+    """Whether two segments from ``apex`` go the same way."""
     along = (one[0] - apex[0]) * (other[0] - apex[0]) + (one[1] - apex[1]) * (other[1] - apex[1])
     return abs(_side(apex, one, other)) < _TINY**2 and along > 0
 
@@ -127,7 +127,7 @@ def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
 
 
 def _touches(a: Point, b: Point, p: Point) -> bool:
-    """Whether ``p`` lies on the piece from a to b."""
+    """Whether ``p`` lies on the segment from a to b."""
     within = all(min(a[i], b[i]) <= p[i] <= max(a[i], b[i]) for i in (0, 1))
     return within and abs(_side(a, b, p)) < _TINY**2
 
