@@ -33,7 +33,7 @@ class ShadowOptions(OptionGroup):
     )
     pictures: Annotated[int, Field(ge=0, le=20)] = Field(
         2,
-        description="Pictures of the largest differences kept of an episode, where drift.consent allows them.",
+        description="Pictures of the largest differences kept of an episode, where drift.consent allows.",
         json_schema_extra=HOT,
     )
     folder: Path = Field(
