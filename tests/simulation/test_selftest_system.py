@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sightline.base.processes import terminate
-from sightline.simulation.demo import ROOT
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.figures import judge
@@ -21,7 +20,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.triton,
     pytest.mark.rtsp,
-    pytest.mark.skipif(not (ROOT / "models/sightline.onnx").is_file(), reason="no bundled detector"),
 ]
 PART = SimulatedCamera(SceneSpec("street", 1, camera=BEST_CAMERA["street"]), 5.0, 20.0)
 # Able to fail, not to be flaky where a busy machine drops frames: the real table is docs/scoreboard.md.

@@ -10,6 +10,7 @@ import sightline
 from sightline.base.redact import redact
 from sightline.cli import (
     check_command,
+    console_command,
     demo_command,
     model_command,
     run_command,
@@ -29,6 +30,7 @@ COMMANDS = (
     schema_command,
     model_command,
     triton_command,
+    console_command,
     demo_command,
     selftest_command,
 )

@@ -1,4 +1,4 @@
-"""``sightline schema``: the JSON Schema of ``config.yml``."""
+"""``sightline schema``: the JSON Schema of ``config.yml``, or the sample that is its manual."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from sightline.base.resources import resource
 from sightline.config import json_schema
 
 
@@ -14,11 +15,16 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "schema",
         help="print the JSON Schema of config.yml",
-        description="Print the JSON Schema of config.yml, for editors.",
+        description="Print the JSON Schema of config.yml, for editors; or the sample configuration, in which "
+        "every key is explained.",
     )
+    parser.add_argument("--example", action="store_true", help="print the sample configuration instead")
     parser.set_defaults(command=_schema)
 
 
-def _schema(_: argparse.Namespace) -> int:
+def _schema(arguments: argparse.Namespace) -> int:
+    if arguments.example:
+        print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
+        return 0
     print(json.dumps(json_schema(), indent=2))
     return 0

@@ -25,6 +25,7 @@ import yaml
 
 from sightline.base.jobs import make_all
 from sightline.base.processes import spawn, terminate
+from sightline.base.resources import resource
 from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
@@ -34,8 +35,7 @@ from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.scenes.scene_cache import cache_path, render_command
 from sightline.simulation.scenes.spec import SceneSpec
 
-ROOT = Path(__file__).resolve().parents[3]  # the checkout: models, tools and console live beside the package
-SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))
+SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "shared"))
 READY_S = 120.0
 #: What street and entrance cameras count; a general network knows skateboards too.
 CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
@@ -164,15 +164,8 @@ def find_inputs(videos: Sequence[Path] | None, model: Path | None) -> tuple[list
 
 
 def bundled_model() -> Path:
-    """The detector that comes with the project.
-
-    Raises:
-        ServerError: it is not there.
-    """
-    path = ROOT / "models" / "sightline.onnx"
-    if not path.is_file():
-        raise ServerError(f"{path} is not there; restore it from the checkout, or give --model")
-    return path
+    """The detector that comes with the project."""
+    return resource("models/sightline.onnx")
 
 
 def prepare_model(model: Path, folder: Path) -> Path:
@@ -230,10 +223,7 @@ def database_url(folder: Path) -> str:
 
 def console_command(port: int) -> list[str]:
     """How the console is started."""
-    app = str(ROOT / "streamlit_app" / "app.py")
-    options = {"port": port, "address": "127.0.0.1", "headless": "true"}
-    flags = [f"--server.{key}={value}" for key, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", app, *flags, "--browser.gatherUsageStats=false"]
+    return [sys.executable, "-m", "sightline", "console", "--port", str(port)]
 
 
 def console_environment(folder: Path) -> dict[str, str]:

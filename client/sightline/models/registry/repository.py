@@ -13,16 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sightline.base.resources import resource
 from sightline.errors import RepositoryError
 
 STEPS = ("preprocess", "yolo", "postprocess")
 MODELS = ("detector", *STEPS)
 CONFIG = "config.pbtxt"
-_HERE = Path(__file__).resolve()
-#: Repositories without a network, of which the first that is there is copied to start another one: the
-#: checkout's, and in an installed wheel the package's own.
-_SKELETONS = (_HERE.parents[4] / "model_repository", _HERE.parents[1] / "data" / "model_repository")
-SKELETON = next((path for path in _SKELETONS if path.is_dir()), _SKELETONS[-1])
 
 #: What a retired version's folders are called, with its number behind: Triton takes only plain numbers.
 RETIRED = ".retired-"
@@ -37,13 +33,14 @@ _MARKED = re.compile(r"^.*# by tools/export\.py: (?P<name>\w+)$", re.MULTILINE)
 def prepare_repository(folder: Path) -> None:
     """Make ``folder`` a model repository without a network, unless it is one already.
 
-    Configurations and Python models are copied from this checkout; versions and weights are not.
+    Configurations and Python models are copied; versions and weights are not.
     """
+    skeleton = resource("model_repository")
     for model in MODELS:
         if (folder / model / "config.pbtxt").is_file():
             continue
-        for source in sorted((SKELETON / model).rglob("*")):
-            place = source.relative_to(SKELETON)
+        for source in sorted((skeleton / model).rglob("*")):
+            place = source.relative_to(skeleton)
             program = place.parts[1] == "1" and source.suffix == ".py"
             if source.is_file() and (source.suffix == ".pbtxt" or program):
                 (folder / place.parent).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,25 @@
+"""Files beside the package: the bundled detector, the model repository's skeleton, the console, the sample.
+
+In a checkout they are where people work on them; a wheel carries them in ``sightline/_bundle``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sightline.errors import SightlineError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+BUNDLE = _PACKAGE / "_bundle"
+
+
+def resource(name: str) -> Path:
+    """The file or folder ``name``, a path relative to the checkout.
+
+    Raises:
+        SightlineError: this installation does not have it.
+    """
+    path = (BUNDLE if BUNDLE.is_dir() else _PACKAGE.parents[1]) / name
+    if not path.exists():
+        raise SightlineError(f"{path} is missing; install the wheel again, or restore it in the checkout")
+    return path
