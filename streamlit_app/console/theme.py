@@ -30,6 +30,7 @@ ICONS = {
     DatabaseState.EMPTY: "hourglass_empty",
     DatabaseState.OLDER: "upgrade",
     DatabaseState.NEWER: "upgrade",
+    DatabaseState.FOREIGN: "link_off",
     DatabaseState.LOCKED: "lock_clock",
     DatabaseState.UNREACHABLE: "cloud_off",
     DatabaseState.WRONG_URL: "link_off",

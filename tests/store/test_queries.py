@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sightline.entities import CameraState, EventKind
 from sightline.errors import StoreUnavailable
 from sightline.store import migrations
+from sightline.store.dialects import parse_url
 from sightline.store.read.event_queries import has_events, read_crossings, read_events
 from sightline.store.read.queries import (
     DAY_S,
@@ -195,17 +196,30 @@ def test_an_empty_database_becomes_ready(database_url: str) -> None:
 def test_newer_and_older_schemas(database_url: str) -> None:
     world = World(database_url)
     database = Database(database_url)
-    with world.engine.begin() as connection:
-        connection.execute(sa.text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'"))
+    before_head = migrations.known()[1]  # has every table but the newest
+    for revision, state in (
+        ("9999", DatabaseState.NEWER),
+        ("0001", DatabaseState.OLDER),
+        (before_head, DatabaseState.OLDER),
+        (migrations.head(), DatabaseState.READY),
+    ):
+        with world.engine.begin() as connection:
+            connection.execute(sa.text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '{revision}'"))
+        condition = database.condition()
+        assert condition.state is state
+        if state is not DatabaseState.READY:
+            assert f"revision {revision}; this program reads {migrations.head()}" in condition.detail
+    database.close()
+
+
+def test_tables_of_another_program_are_not_an_empty_database(database_url: str) -> None:
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE invoices (id INTEGER)"))
+    database = Database(database_url)
     condition = database.condition()
-    assert condition.state is DatabaseState.NEWER
-    assert "9999" in condition.detail
-    with world.engine.begin() as connection:
-        connection.execute(sa.text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0001'"))
-        connection.execute(sa.text("ALTER TABLE source_windows DROP COLUMN config_hash"))
-    condition = database.condition()
-    assert condition.state is DatabaseState.OLDER
-    assert "source_windows.config_hash" in condition.detail
+    assert condition.state is DatabaseState.FOREIGN
+    assert "invoices" in condition.detail
     database.close()
 
 

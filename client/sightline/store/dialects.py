@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,10 +25,15 @@ def make_engine(url: str, statement_timeout_s: float) -> Engine:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed)
-    try:
-        return _postgres_engine(parsed, statement_timeout_s)
-    except ImportError as error:
-        raise StoreError("Postgres needs its driver: pip install 'sightline[postgres]'") from error
+    milliseconds = int(statement_timeout_s * 1000)
+    connect_args = {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "application_name": "sightline",
+        "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}",
+        "tcp_user_timeout": milliseconds,
+        "keepalives_idle": 10,
+    }
+    return postgres_engine(parsed, connect_args, pool_size=1, max_overflow=0)
 
 
 def parse_url(url: str) -> URL:
@@ -66,21 +72,16 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _postgres_engine(url: URL, statement_timeout_s: float) -> Engine:
-    milliseconds = int(statement_timeout_s * 1000)
-    return sa.create_engine(
-        url,
-        pool_size=1,
-        max_overflow=0,
-        hide_parameters=True,
-        connect_args={
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "application_name": "sightline",
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}",
-            "tcp_user_timeout": milliseconds,
-            "keepalives_idle": 10,
-        },
-    )
+def postgres_engine(url: URL, connect_args: Mapping[str, Any], **options: Any) -> Engine:
+    """An engine for a parsed URL; nothing is connected yet.
+
+    Raises:
+        StoreError: the driver is not installed.
+    """
+    try:
+        return sa.create_engine(url, connect_args=dict(connect_args), hide_parameters=True, **options)
+    except ImportError as error:
+        raise StoreError("Postgres needs its driver: pip install 'sightline[postgres]'") from error
 
 
 def shut_socket(connection: Connection) -> None:

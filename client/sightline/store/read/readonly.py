@@ -10,22 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, event, inspect
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
-from sqlmodel import SQLModel
 
 from sightline.base.redact import redact
-from sightline.errors import StoreUnavailable
-from sightline.store import migrations, tables
-
-TABLES = (tables.CountWindowRow, tables.SourceWindowRow, tables.CameraRow)
+from sightline.errors import StoreError, StoreUnavailable
+from sightline.store import migrations
+from sightline.store.dialects import parse_url, postgres_engine
 
 
 class DatabaseState(StrEnum):
@@ -36,6 +33,7 @@ class DatabaseState(StrEnum):
     EMPTY = "empty"  # there are no tables in it yet
     OLDER = "older"  # an older schema, which the next `sightline run` migrates
     NEWER = "newer"  # a schema that this program does not know
+    FOREIGN = "foreign"  # tables, but none of Sightline's
     LOCKED = "locked"
     UNREACHABLE = "unreachable"
     WRONG_URL = "wrong_url"
@@ -63,24 +61,21 @@ class Database:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 2.0) -> None:
+        self.label = "database"
         self._wrong = ""
         self._engine: Engine | None = None
         self._path: Path | None = None
         try:
-            parsed = make_url(url.strip())
-            self._wrong = _why_wrong(parsed)
-        except (ArgumentError, ValueError):
-            self._wrong = "it is not a URL"  # the library's text would quote it, password and all
-        if self._wrong:
-            self.label = "database"
-            return
-        if parsed.get_backend_name() == "sqlite":
-            self._path = Path(str(parsed.database)).absolute()
-            self._engine = _open_sqlite(self._path, timeout_s)
-            self.label = f"SQLite · {self._path.name}"
-        else:
-            self._engine = _open_postgres(parsed, timeout_s)
-            self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
+            parsed = parse_url(url.strip())
+            if parsed.get_backend_name() == "sqlite":
+                self._path = Path(str(parsed.database)).absolute()
+                self._engine = _open_sqlite(self._path, timeout_s)
+                self.label = f"SQLite · {self._path.name}"
+            else:
+                self._engine = _open_postgres(parsed, timeout_s)
+                self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
+        except StoreError as error:
+            self._wrong = str(error)
 
     def close(self) -> None:
         """Close every connection that is kept."""
@@ -92,9 +87,10 @@ class Database:
         if self._wrong:
             return Condition(
                 DatabaseState.WRONG_URL,
-                f"The database URL cannot be used: {self._wrong}.",
+                "The database URL cannot be used.",
                 "Set SIGHTLINE_DATABASE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME and "
                 "start the console again.",
+                self._wrong,
             )
         if self._path is not None and not self._path.is_file():
             return Condition(
@@ -142,23 +138,12 @@ class Database:
             StoreUnavailable: not there, locked, away, or a query failed.
         """
         if self._engine is None:
-            raise StoreUnavailable(f"the database URL cannot be used: {self._wrong}")
+            raise StoreUnavailable(self._wrong)
         try:
             with self._engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise StoreUnavailable(_first_line(error)) from error
-
-
-def _why_wrong(url: URL) -> str:
-    backend = url.get_backend_name()
-    if backend not in {"sqlite", "postgresql"}:
-        return "only sqlite and postgresql are known"
-    if backend == "postgresql" and find_spec("psycopg") is None:
-        return "the Postgres driver is not installed (pip install 'sightline[postgres]')"
-    if backend == "sqlite" and url.database in {None, "", ":memory:"}:
-        return "it names no file"
-    return ""
 
 
 def _open_sqlite(path: Path, timeout_s: float) -> Engine:
@@ -178,9 +163,9 @@ def _open_sqlite(path: Path, timeout_s: float) -> Engine:
 
 def _open_postgres(url: URL, timeout_s: float) -> Engine:
     statement_ms = int(timeout_s * 10_000)
-    return create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        connect_args={
+    return postgres_engine(
+        url,
+        {
             "connect_timeout": max(2, round(timeout_s)),  # libpq takes less than 2 as 2
             "options": f"-c default_transaction_read_only=on -c statement_timeout={statement_ms}",
             "application_name": "sightline-console",
@@ -193,44 +178,37 @@ def _open_postgres(url: URL, timeout_s: float) -> Engine:
 
 
 def _schema_condition(connection: Connection) -> Condition:
-    found = migrations.revision(connection)
-    known = migrations.known()
-    if found is not None and found not in known:
+    revision = migrations.revision(connection)
+    head = migrations.head()
+    detail = f"schema revision {revision}; this program reads {head}"
+    if revision == head:
+        return Condition(DatabaseState.READY)
+    if revision in migrations.known():
+        return Condition(
+            DatabaseState.OLDER,
+            "The database is from an older Sightline.",
+            "Start this version's “sightline run”: it migrates the database, after a copy of a SQLite file.",
+            detail,
+        )
+    if revision is not None:
         return Condition(
             DatabaseState.NEWER,
             "The database was written by a newer Sightline.",
             "Upgrade the console to the version that writes this database.",
-            f"schema revision {found}; this console knows up to {known[0]}",
+            detail,
         )
-    inspector = inspect(connection)
-    there = set(inspector.get_table_names())
-    if not there & {_table_name(table) for table in TABLES}:
+    if tables := sorted(inspect(connection).get_table_names()):
         return Condition(
-            DatabaseState.EMPTY,
-            "The database has no tables yet.",
-            "Start Sightline with “sightline run”; it makes them.",
+            DatabaseState.FOREIGN,
+            "The database holds tables of another program.",
+            "Give Sightline an empty database of its own, and this console its URL.",
+            f"tables: {', '.join(tables[:5])}",
         )
-    missing = [name for table in TABLES for name in _missing_columns(inspector, table, there)]
-    if missing:
-        return Condition(
-            DatabaseState.OLDER,
-            "The database is from an older Sightline.",
-            "Start this version's “sightline run” once; it makes a backup and migrates the database.",
-            f"missing: {', '.join(missing)}",
-        )
-    return Condition(DatabaseState.READY)
-
-
-def _missing_columns(inspector: Any, table: type[SQLModel], there: set[str]) -> list[str]:
-    name = _table_name(table)
-    if name not in there:
-        return [name]
-    found = {column["name"] for column in inspector.get_columns(name)}
-    return [f"{name}.{column}" for column in table.model_fields if column not in found]
-
-
-def _table_name(table: type[SQLModel]) -> str:
-    return str(table.__tablename__)
+    return Condition(
+        DatabaseState.EMPTY,
+        "The database has no tables yet.",
+        "Start Sightline with “sightline run”; it makes them.",
+    )
 
 
 def _first_line(error: SQLAlchemyError) -> str:
