@@ -9,7 +9,6 @@ import json
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.ground_truth import GroundTruth
 from sightline.simulation.selftest.identity import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.laps import evidence, finished
-from sightline.simulation.selftest.result_rows import read_events
+from sightline.simulation.selftest.result_rows import claimed_events
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.store.read.readonly import Database
 
@@ -72,9 +71,7 @@ def judge_laps(
     laps = [lap for lap in finished(frames) if lap.end_time < time.time() - SETTLE_S][-LAPS:]
     if not laps:
         return None
-    with database.reading() as connection:
-        since = datetime.fromtimestamp(laps[0].start_time, UTC)
-        events = read_events(connection, SOURCE, since)
+    events = claimed_events(database, SOURCE, laps[0].start_time)
     began = folder / "began"
     began_time = float(began.read_text()) if began.is_file() else None
     each = [evidence(lap, events, began_time, truth.length_s, options.fps) for lap in laps]

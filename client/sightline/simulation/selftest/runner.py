@@ -21,8 +21,8 @@ from sightline.errors import ServerError
 from sightline.features import track_log
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.placing import DETECT, camera_places
-from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
-from sightline.simulation.selftest.result_rows import read_counts, read_events, read_watched
+from sightline.simulation.selftest.evidence import Evidence
+from sightline.simulation.selftest.result_rows import claimed_events, total_counts, total_watched
 from sightline.simulation.selftest.simulated_cameras import Interrupted, Say, SimulatedCamera
 from sightline.store.read.readonly import Database
 
@@ -153,10 +153,9 @@ def gather(camera: SimulatedCamera, settings: RunSettings) -> Evidence:
     """Everything that a run wrote about one camera."""
     database = Database(settings.database)
     try:
-        with database.reading() as connection:
-            events: list[ClaimedEvent] = read_events(connection, camera.name)
-            counts = read_counts(connection, camera.name)
-            watched_s, dropped = read_watched(connection, camera.name)
+        events = claimed_events(database, camera.name)
+        counts = total_counts(database, camera.name)
+        watched_s, dropped = total_watched(database, camera.name)
     finally:
         database.close()
     began = _began_path(camera, settings)

@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from sightline.entities import EventKind
 from sightline.store.read.queries import Span, bucket_key
-from sightline.store.tables import EventRow
+from sightline.store.tables import EventRow, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def read_events(
     sources: Sequence[str],
     *,
     kinds: Sequence[EventKind] = (),
-    limit: int,
+    limit: int | None,
 ) -> list[dict[str, Any]]:
     """The newest ``limit`` events of ``sources`` in [start, end), newest first, columns as in the database.
 
@@ -44,14 +44,13 @@ def read_events(
         between: start and end.
         sources: cameras; none gives nothing.
         kinds: kinds wanted; empty for all.
-        limit: most rows to give.
+        limit: most rows to return; None for all.
     """
-    row = EventRow
-    query = select(*EventRow.__table__.columns).where(*_within(between, sources))  # type: ignore[attr-defined]
+    query = select(*table_of(EventRow).columns).where(*_within(between, sources))
     if kinds:
-        query = query.where(col(row.kind).in_([kind.value for kind in kinds]))
-    query = query.order_by(col(row.event_time).desc(), col(row.id)).limit(limit)
-    return [dict(found) for found in connection.execute(query).mappings()]
+        query = query.where(col(EventRow.kind).in_([kind.value for kind in kinds]))
+    query = query.order_by(col(EventRow.event_time).desc(), col(EventRow.id)).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def read_crossings(connection: Connection, span: Span, sources: Sequence[str]) -> list[CrossingSum]:
