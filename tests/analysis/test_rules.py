@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.config.zones import Line, Zone
 from sightline.entities import EventKind
@@ -284,9 +286,9 @@ def test_boxes_cut_by_the_picture_stay_in_a_zone_that_ends_at_its_edge(fps: int)
 def test_the_end_of_the_stream_ends_every_visit() -> None:
     made = rules(zones={"yard": SQUARE})
     play(made, [straight((0.5, 0.5), (0.5, 0.5), 1)], times(10, 0, 5))
-    [leave] = made.end_all(EPOCH + 5)
+    [leave] = made.rules.end(EPOCH + 5)
     assert (leave.kind.value, leave.unseen, leave.value) == ("leave", True, pytest.approx(5.0))
-    assert made.end_all(EPOCH + 6) == []
+    assert made.rules.end(EPOCH + 6) == []
 
 
 def test_after_a_long_blindness_everybody_has_left_and_comes_in_anew() -> None:
@@ -299,7 +301,7 @@ def test_after_a_long_blindness_everybody_has_left_and_comes_in_anew() -> None:
 def test_a_silent_stream_ends_visits_on_the_wall_clock_once() -> None:
     made, here = rules(zones={"yard": SQUARE}), straight((0.5, 0.5), (0.5, 0.5), 1)
     play(made, [here], times(10, 0, 5))
-    found = [event for second in range(100) for event in made.tick(5000.0 + second)]
+    found = [event for second in range(100) for event in made.rules.tick(5000.0 + second, silent=True)]
     assert story(found) == [("leave", None, 5.0)]
     again = play(made, [here], times(10, 5.1, 7))  # frames that were only late: the camera's clock went on
     assert story(again) == [("enter", None, 5.1)]
@@ -310,7 +312,7 @@ def test_a_clock_that_goes_back_makes_no_event_and_no_negative_dwell() -> None:
     made, here = rules(zones={"yard": SQUARE}), straight((0.5, 0.5), (0.5, 0.5), 1)
     play(made, [here], times(10, 100, 102), begins=[100])
     play(made, [here], times(10, 90, 92), begins=[90])
-    [leave] = made.end_all(EPOCH + 92)
+    [leave] = made.rules.end(EPOCH + 92)
     assert leave.value == 0.0
 
 
@@ -407,7 +409,7 @@ def test_a_place_that_was_moved_begins_anew_and_others_go_on() -> None:
 @pytest.mark.parametrize("state", [{}, {"version": 1}, {"version": 99}])
 def test_a_state_that_is_not_one_is_refused(state: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="state of rules"):
-        rules(zones={"yard": SQUARE}, state=state)
+        Rules(AnalysisOptions("door", zones={"yard": SQUARE}), ClassTable(), state=state)
 
 
 def test_memory_is_bounded_by_the_tracks_that_live() -> None:
@@ -424,8 +426,8 @@ def test_memory_is_bounded_by_the_tracks_that_live() -> None:
 def test_without_places_nothing_happens() -> None:
     made = rules()
     assert play(made, [straight((0.2, 0.5), (0.8, 0.5), 2.0)], times(10, 0, 3)) == []
-    assert made.end_all(EPOCH) == made.tick(5.0) == []
-    assert Rules("door", {}, {}, state=made.snapshot()).snapshot()["tracks"] == []
+    assert made.rules.end(EPOCH) == made.rules.tick(5.0, silent=True) == []
+    assert rules(state=made.snapshot()).snapshot()["rules"]["tracks"] == []
 
 
 def events_at(fps: float, walk: Callable[[float], tuple[float, float] | None]) -> list[tuple[str, str]]:

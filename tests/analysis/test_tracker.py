@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import bench_tracker as bench
+from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.kalman import MotionModel
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.geometry import iou_matrix
@@ -36,7 +38,21 @@ def person(x: float, y: float = 0.5) -> Box:
     return (x, y, 0.05, 0.25)
 
 
-def run(tracker: Tracker, world: Callable[[float], Detections], times: Iterable[float]) -> list[Tracks]:
+class Timed(Tracker):
+    """A tracker that is told capture times."""
+
+    def __init__(self, options: TrackerOptions, *, max_gap_s: float = 10.0, state: Any = None) -> None:
+        super().__init__(options, state=state)
+        self.timebase = Timebase(max_gap_s, (state or {}).get("timebase"))
+
+    def update(self, detections: Detections, time: float) -> Tracks:
+        return super().update(detections, self.timebase.advance(time))
+
+    def snapshot(self) -> dict[str, Any]:
+        return super().snapshot() | {"timebase": self.timebase.snapshot()}
+
+
+def run(tracker: Timed, world: Callable[[float], Detections], times: Iterable[float]) -> list[Tracks]:
     return [tracker.update(world(now), EPOCH + now) for now in times]
 
 
@@ -58,7 +74,7 @@ def nothing(_: float) -> Detections:
 @at_every_rate
 def test_steady_walkers_keep_their_ids(fps):
     frames = run(
-        Tracker(TrackerOptions()),
+        Timed(TrackerOptions()),
         lambda t: boxes(person(0.1 + 0.08 * t), person(0.9 - 0.08 * t, 0.2), person(0.5, 0.8)),
         seconds(fps, 0, 8),
     )
@@ -69,7 +85,7 @@ def test_steady_walkers_keep_their_ids(fps):
 @at_every_rate
 def test_faster_than_its_own_width_in_a_frame_of_5_fps(fps):
     # 0.3 of the picture a second is 0.06 a frame at 5 fps: no overlap at all before the speed is known.
-    frames = run(Tracker(TrackerOptions()), lambda t: boxes(person(0.05 + 0.3 * t)), seconds(fps, 0, 3))
+    frames = run(Timed(TrackerOptions()), lambda t: boxes(person(0.05 + 0.3 * t)), seconds(fps, 0, 3))
     assert confirmed_ids(frames) == {1}
 
 
@@ -83,7 +99,7 @@ def test_who_comes_near_is_followed_to_the_end():
 
     def overlap(motion: MotionModel) -> float:
         """Of the track with what was detected, four seconds on."""
-        tracker = Tracker(replace(TrackerOptions(), motion=motion))
+        tracker = Timed(replace(TrackerOptions(), motion=motion))
         last = run(tracker, world, [frame / 10 for frame in range(41)])[-1]
         return float(iou_matrix(last.xyxy, world(4.0).xyxy).max())
 
@@ -92,7 +108,7 @@ def test_who_comes_near_is_followed_to_the_end():
 
 @at_every_rate
 def test_crossing_walkers_keep_their_ids(fps):
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     frames = run(
         tracker, lambda t: boxes(person(0.2 + 0.1 * t, 0.5), person(0.8 - 0.1 * t, 0.53)), seconds(fps, 0, 6)
     )
@@ -107,7 +123,7 @@ def test_walking_on_behind_a_pillar(fps):
     def world(t: float) -> Detections:
         return nothing(t) if 2 <= t < 3 else boxes(person(0.1 + 0.1 * t))
 
-    assert confirmed_ids(run(Tracker(TrackerOptions()), world, seconds(fps, 0, 6))) == {1}
+    assert confirmed_ids(run(Timed(TrackerOptions()), world, seconds(fps, 0, 6))) == {1}
 
 
 @at_every_rate
@@ -116,7 +132,7 @@ def test_standing_still_and_missed_for_two_seconds(fps):
         wobble = 0.002 * np.sin(40 * t)
         return nothing(t) if t % 5 > 3 else boxes(person(0.5 + wobble))
 
-    assert confirmed_ids(run(Tracker(TrackerOptions()), world, seconds(fps, 0, 30))) == {1}
+    assert confirmed_ids(run(Timed(TrackerOptions()), world, seconds(fps, 0, 30))) == {1}
 
 
 @at_every_rate
@@ -124,14 +140,16 @@ def test_jittered_times(fps):
     random = np.random.default_rng(fps)
     times = np.array(seconds(fps, 0, 8)) + random.uniform(-0.4, 0.4, 8 * fps) / fps
     frames = run(
-        Tracker(TrackerOptions()), lambda t: boxes(person(0.1 + 0.1 * t), person(0.9 - 0.1 * t, 0.2)), times
+        Timed(TrackerOptions()),
+        lambda t: boxes(person(0.1 + 0.1 * t), person(0.9 - 0.1 * t, 0.2)),
+        times,
     )
     assert confirmed_ids(frames) == {1, 2}
 
 
 @at_every_rate
 def test_weak_boxes_keep_a_track_but_neither_start_nor_confirm_one(fps):
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     weak = run(tracker, lambda t: boxes(person(0.2), score=0.2), seconds(fps, 0, 2))
     assert not any(len(tracks) for tracks in weak)
     once_sure = run(tracker, lambda t: boxes(person(0.2), score=0.8 if t == 2 else 0.2), seconds(fps, 2, 4))
@@ -151,7 +169,7 @@ def test_who_was_there_for_a_second_is_not_waited_for_longer(fps, there_s, away_
     def world(t: float) -> Detections:
         return nothing(t) if there_s <= t < there_s + away_s else boxes(person(0.5))
 
-    frames = run(Tracker(TrackerOptions(lost_s=3)), world, seconds(fps, 0, there_s + away_s + 1))
+    frames = run(Timed(TrackerOptions(max_lost_s=3)), world, seconds(fps, 0, there_s + away_s + 1))
     assert (frames[-1].ids.tolist() == [1]) == same
 
 
@@ -164,21 +182,21 @@ def test_a_box_now_and_then_keeps_nobody_who_is_not_there(fps):
         return boxes(person(0.1 + 0.05 * t)) if t < 2 or now_and_then else nothing(t)
 
     times = seconds(fps, 0, 9)
-    frames = run(Tracker(TrackerOptions(lost_s=3)), world, times)
+    frames = run(Timed(TrackerOptions(max_lost_s=3)), world, times)
     assert confirmed_ids(frames) == {1}
     last = max(t for t, tracks in zip(times, frames, strict=True) if 1 in tracks.ids)
     assert 2 < last <= 6  # the first such box finds it still believed in; then come three seconds
 
 
 def test_boxes_below_the_low_score_are_ignored():
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     run(tracker, lambda t: boxes(person(0.2)), seconds(10, 0, 1))
     assert len(tracker.update(boxes(person(0.2), score=0.05), EPOCH + 1)) == 0
 
 
 def test_two_people_side_by_side_stay_two():
     frames = run(
-        Tracker(TrackerOptions()),
+        Timed(TrackerOptions()),
         lambda t: boxes(person(0.50 + 0.02 * t), person(0.515 + 0.02 * t)),
         seconds(10, 0, 10),
     )
@@ -190,13 +208,13 @@ def test_two_people_side_by_side_stay_two():
 
 @pytest.mark.parametrize(("fps", "first_confirmed"), [(5, 3), (10, 5), (15, 8), (30, 15)])
 def test_confirmed_once_it_has_lasted(fps, first_confirmed):
-    frames = run(Tracker(TrackerOptions(confirm_s=0.5)), lambda t: boxes(person(0.5)), seconds(fps, 0, 2))
+    frames = run(Timed(TrackerOptions(confirm_s=0.5)), lambda t: boxes(person(0.5)), seconds(fps, 0, 2))
     assert [bool(tracks.confirmed[0]) for tracks in frames].index(True) == first_confirmed
     assert all(tracks.first_times[0] == EPOCH for tracks in frames)
 
 
 def test_an_exact_half_second_at_two_fps_needs_two_boxes():
-    frames = run(Tracker(TrackerOptions(confirm_s=0.5)), lambda t: boxes(person(0.5)), [0.0, 0.4996])
+    frames = run(Timed(TrackerOptions(confirm_s=0.5)), lambda t: boxes(person(0.5)), [0.0, 0.4996])
     assert [tracks.confirmed.tolist() for tracks in frames] == [[False], [True]]
 
 
@@ -204,12 +222,12 @@ def test_a_stray_of_two_frames_is_never_confirmed():
     def world(t: float) -> Detections:
         return boxes(person(0.5)) if t % 2 < 0.15 else nothing(t)
 
-    assert confirmed_ids(run(Tracker(TrackerOptions()), world, seconds(10, 0, 20))) == set()
+    assert confirmed_ids(run(Timed(TrackerOptions()), world, seconds(10, 0, 20))) == set()
 
 
 @at_every_rate
 def test_a_track_ends_after_lost_s_and_its_id_is_not_used_again(fps):
-    tracker = Tracker(TrackerOptions(lost_s=3.0))
+    tracker = Timed(TrackerOptions(max_lost_s=3.0))
     seen: list[int] = []
     for start in (0, 10, 20):
         frames = run(tracker, lambda t: boxes(person(0.5)), seconds(fps, start, start + 2))
@@ -224,11 +242,11 @@ def test_who_has_left_the_picture_is_not_who_comes_in_there_next():
             return boxes(person(0.7 + 0.2 * t))  # out at 1.5 s
         return boxes(person(1.0 - 0.2 * (t - 2.5))) if t >= 2.5 else nothing(t)
 
-    assert len(confirmed_ids(run(Tracker(TrackerOptions()), world, seconds(10, 0, 5)))) == 2
+    assert len(confirmed_ids(run(Timed(TrackerOptions()), world, seconds(10, 0, 5)))) == 2
 
 
 def test_cameras_do_not_share_ids():
-    one, other = Tracker(TrackerOptions()), Tracker(TrackerOptions())
+    one, other = Timed(TrackerOptions()), Timed(TrackerOptions())
     for tracker in (one, other):
         assert tracker.update(boxes(person(0.2), person(0.8)), EPOCH).ids.tolist() == [1, 2]
 
@@ -244,13 +262,13 @@ def test_a_car_that_flickers_to_truck_is_one_car(fps):
             (0.2 + 0.08 * t, 0.5, 0.2, 0.15), score=0.5 if truck else 0.7, class_id=7 if truck else 2
         )
 
-    frames = run(Tracker(TrackerOptions()), world, seconds(fps, 0, 6))
+    frames = run(Timed(TrackerOptions()), world, seconds(fps, 0, 6))
     assert confirmed_ids(frames) == {1}
     assert frames[-1].class_ids.tolist() == [2]
 
 
 def test_the_class_is_voted_by_score():
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     for frame, (class_id, score) in enumerate([(7, 0.3), (2, 0.9), (7, 0.3)]):
         tracks = tracker.update(boxes(person(0.5), score=score, class_id=class_id), EPOCH + frame / 10)
     assert tracks.class_ids.tolist() == [2]
@@ -265,7 +283,7 @@ def test_what_the_edge_cuts_hardly_votes(fps):
         y = 0.9 if t < 20 else 0.9 - 0.1 * (t - 20)
         return boxes((0.5, y, 0.15, 0.2), class_id=bus if y > 0.89 else truck)
 
-    frames = run(Tracker(TrackerOptions()), world, seconds(fps, 0, 23))
+    frames = run(Timed(TrackerOptions()), world, seconds(fps, 0, 23))
     assert confirmed_ids(frames) == {1}
     assert frames[20 * fps - 1].class_ids.tolist() == [bus]  # nothing else was seen of it
     assert frames[-1].class_ids.tolist() == [truck]
@@ -275,7 +293,7 @@ def test_two_classes_on_one_object_are_one_track():
     def world(_: float) -> Detections:
         return boxes((0.5, 0.5, 0.2, 0.2), (0.502, 0.5, 0.2, 0.2), score=[0.7, 0.5], class_id=[2, 7])
 
-    frames = run(Tracker(TrackerOptions()), world, seconds(10, 0, 3))
+    frames = run(Timed(TrackerOptions()), world, seconds(10, 0, 3))
     assert confirmed_ids(frames) == {1}
     assert all(len(tracks) == 1 for tracks in frames)
 
@@ -285,20 +303,20 @@ def test_two_classes_on_one_object_are_one_track():
 
 @at_every_rate
 def test_blindness_is_not_absence(fps):
-    tracker = Tracker(TrackerOptions(lost_s=3.0, blind_s=10.0))
+    tracker = Timed(TrackerOptions(max_lost_s=3.0), max_gap_s=10.0)
     run(tracker, lambda t: boxes(person(0.5)), seconds(fps, 0, 4))
     after = run(tracker, lambda t: boxes(person(0.51)), seconds(fps, 12, 13))
     assert confirmed_ids(after) == {1}
 
 
 def test_a_gap_longer_than_blind_s_ends_every_track():
-    tracker = Tracker(TrackerOptions(blind_s=10.0))
+    tracker = Timed(TrackerOptions(), max_gap_s=10.0)
     run(tracker, lambda t: boxes(person(0.5)), seconds(10, 0, 4))
     assert confirmed_ids(run(tracker, lambda t: boxes(person(0.5)), seconds(10, 14.1, 16))) == {2}
 
 
 def test_a_gap_confirms_nobody():
-    tracker = Tracker(TrackerOptions(confirm_s=0.5))
+    tracker = Timed(TrackerOptions(confirm_s=0.5))
     run(tracker, nothing, seconds(10, 0, 2))
     first, second = run(tracker, lambda t: boxes(person(0.5)), [2.0, 6.0])
     assert second.ids.tolist() == first.ids.tolist()
@@ -306,7 +324,7 @@ def test_a_gap_confirms_nobody():
 
 
 def test_a_walker_does_not_fly_away_in_a_gap():
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     run(tracker, lambda t: boxes(person(0.1 + 0.06 * t)), seconds(10, 0, 3))  # at 0.28, then stops
     after = run(tracker, lambda t: boxes(person(0.31)), seconds(10, 9, 10))
     assert confirmed_ids(after) == {1}
@@ -314,7 +332,7 @@ def test_a_walker_does_not_fly_away_in_a_gap():
 
 
 def test_a_rate_that_falls_becomes_the_usual_one():
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     run(tracker, lambda t: boxes(person(0.5)), seconds(30, 0, 3))
     run(tracker, lambda t: boxes(person(0.5)), seconds(1, 3, 12))
     run(tracker, nothing, seconds(1, 12, 17))
@@ -323,7 +341,7 @@ def test_a_rate_that_falls_becomes_the_usual_one():
 
 @pytest.mark.parametrize("step", [0.0, -0.05, -3600.0])
 def test_time_that_stands_or_goes_back(step):
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     run(tracker, lambda t: boxes(person(0.5)), seconds(10, 0, 2))
     tracks = tracker.update(boxes(person(0.5)), EPOCH + 1.9 + step)
     assert tracks.ids.tolist() == [1]
@@ -339,12 +357,12 @@ def test_a_successor_goes_on_with_the_same_ids(fps):
     def world(t: float) -> Detections:
         return boxes(person(0.1 + 0.05 * t), person(0.7, 0.3), score=0.7, class_id=[0, 2])
 
-    first = Tracker(TrackerOptions())
+    first = Timed(TrackerOptions())
     run(first, lambda t: boxes(person(0.5, 0.8)), seconds(fps, -10, -8))
     run(first, nothing, seconds(fps, -8, 0))
     before = run(first, world, seconds(fps, 0, 4))
     state = json.loads(json.dumps(first.snapshot()))
-    second = Tracker(TrackerOptions(), state=state)
+    second = Timed(TrackerOptions(), state=state)
     after = run(second, world, seconds(fps, 5.5, 7))
     assert confirmed_ids(after) == {2, 3}
     assert after[0].confirmed.all()
@@ -354,14 +372,14 @@ def test_a_successor_goes_on_with_the_same_ids(fps):
 
 
 def test_the_state_is_compact():
-    tracker = Tracker(TrackerOptions())
+    tracker = Timed(TrackerOptions())
     world = boxes(*(person(0.05 + 0.09 * (n % 10), 0.1 + 0.2 * (n // 10)) for n in range(40)))
     run(tracker, lambda t: world, seconds(10, 0, 2))
     assert len(json.dumps(tracker.snapshot())) < 40 * 250
 
 
 def test_the_state_of_an_empty_tracker():
-    tracker = Tracker(TrackerOptions(), state=Tracker(TrackerOptions()).snapshot())
+    tracker = Timed(TrackerOptions(), state=Timed(TrackerOptions()).snapshot())
     assert tracker.update(boxes(person(0.5)), EPOCH).ids.tolist() == [1]
 
 
@@ -370,7 +388,7 @@ def test_the_state_of_an_empty_tracker():
 )
 def test_a_state_that_is_none_is_refused(state):
     with pytest.raises(ValueError, match="state"):
-        Tracker(TrackerOptions(), state=state)
+        Timed(TrackerOptions(), state=state)
 
 
 # -- anything at all -----------------------------------------------------------------------------
@@ -391,7 +409,7 @@ FRAMES = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(FRAMES, st.booleans())
 def test_any_input_gives_sound_tracks(frames, restart):
-    tracker, now, last_new = Tracker(TrackerOptions(confirm_s=0.1)), EPOCH, 0
+    tracker, now, last_new = Timed(TrackerOptions(confirm_s=0.1)), EPOCH, 0
     ever: set[int] = set()
     for step, rows in frames:
         now += step
@@ -411,11 +429,11 @@ def test_any_input_gives_sound_tracks(frames, restart):
         assert (tracks.xyxy[:, 2:] >= tracks.xyxy[:, :2]).all()
         assert len(tracks) <= len(found)
         if restart:
-            tracker = Tracker(tracker.options, state=json.loads(json.dumps(tracker.snapshot())))
+            tracker = Timed(tracker.options, state=json.loads(json.dumps(tracker.snapshot())))
 
 
 def test_memory_is_bounded():
-    tracker = Tracker(TrackerOptions(lost_s=60, confirm_s=0))
+    tracker = Timed(TrackerOptions(max_lost_s=60, confirm_s=0))
     random = np.random.default_rng(0)
     for frame in range(30):
         corner = random.uniform(0, 0.9, (100, 2))
@@ -455,10 +473,12 @@ def test_a_second_box_of_the_same_object_makes_no_second_track():
         aside = 0.01 if round(now * 10) % 2 else -0.01
         return boxes(person(0.5), person(0.5 + aside), score=[0.8, 0.6])
 
-    frames = run(Tracker(TrackerOptions()), world, seconds(10, 0, 3))
+    frames = run(Timed(TrackerOptions()), world, seconds(10, 0, 3))
     assert {int(one) for tracks in frames for one in tracks.ids} == {1}
     apart = run(
-        Tracker(TrackerOptions()), lambda _: boxes(person(0.5), person(0.52), score=0.8), seconds(10, 0, 3)
+        Timed(TrackerOptions()),
+        lambda _: boxes(person(0.5), person(0.52), score=0.8),
+        seconds(10, 0, 3),
     )
     assert len(confirmed_ids(apart)) == 2  # two people who overlap by less
 
@@ -468,10 +488,10 @@ def test_a_lorry_taken_for_a_van_too_is_one_object():
     def world(shift: float) -> Detections:
         return boxes((0.5, 0.5, 0.2, 0.2), (0.5 + shift, 0.5, 0.2, 0.2), score=[0.6, 0.8], class_id=[7, 2])
 
-    frames = run(Tracker(TrackerOptions()), lambda _: world(0.03), seconds(10, 0, 3))  # IoU 0.74
+    frames = run(Timed(TrackerOptions()), lambda _: world(0.03), seconds(10, 0, 3))  # IoU 0.74
     assert {int(one) for tracks in frames for one in tracks.ids} == {1}
     assert frames[-1].class_ids.tolist() == [2]
-    apart = run(Tracker(TrackerOptions()), lambda _: world(0.042), seconds(10, 0, 3))  # IoU 0.65
+    apart = run(Timed(TrackerOptions()), lambda _: world(0.042), seconds(10, 0, 3))  # IoU 0.65
     assert len(confirmed_ids(apart)) == 2
 
 
@@ -480,9 +500,9 @@ def test_a_weak_box_over_another_starts_no_track_and_a_sure_one_does():
         return boxes(person(0.5), person(0.516), score=[0.9, score])  # IoU 0.52
 
     for score, objects in ((0.35, 1), (0.6, 2)):  # 0.35 counts as 0.2 for a start, 0.6 as 0.35
-        frames = run(Tracker(TrackerOptions()), lambda _, s=score: world(s), seconds(10, 0, 3))
+        frames = run(Timed(TrackerOptions()), lambda _, s=score: world(s), seconds(10, 0, 3))
         assert len(confirmed_ids(frames)) == objects
-    alone = run(Tracker(TrackerOptions()), lambda _: boxes(person(0.5), score=0.35), seconds(10, 0, 3))
+    alone = run(Timed(TrackerOptions()), lambda _: boxes(person(0.5), score=0.35), seconds(10, 0, 3))
     assert len(confirmed_ids(alone)) == 1
 
 
@@ -491,4 +511,4 @@ def test_a_box_that_is_there_every_fourth_time_confirms_nobody(fps):
     def flickering(t: float) -> Detections:
         return boxes(person(0.5)) if round(t * fps) % 4 == 0 else Detections.empty()
 
-    assert confirmed_ids(run(Tracker(TrackerOptions()), flickering, seconds(fps, 0, 6))) == set()
+    assert confirmed_ids(run(Timed(TrackerOptions()), flickering, seconds(fps, 0, 6))) == set()

@@ -1,19 +1,21 @@
 """The way of a frame, with the fake detector at its seam."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.classes import ClassTable, renumber
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.rules import Rules
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.observer import Observation, Observer
+from sightline.analysis.options import AnalysisOptions
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
 from sightline.config.zones import Zone
-from sightline.entities import STAGES, Detections, Frame, ModelInfo
+from sightline.entities import STAGES, Detections, Event, Figure, Frame, ModelInfo
 from sightline.errors import (
     DetectorError,
     DetectorOutdated,
@@ -29,21 +31,27 @@ PERSON = (0.4, 0.2, 0.5, 0.8)
 START = 1_700_000_040.0  # a multiple of 60
 
 
-def make_pipeline(*, in_flight: int = 2, deadline_s: float = 5.0) -> Pipeline:
-    windows = WindowCounter("door", 60)
-    windows.use_model(["person", "car"], "m-1")
+def make_pipeline(
+    *, in_flight: int = 2, deadline_s: float = 5.0, observers: Sequence[Observer] = (), **options: Any
+) -> Pipeline:
+    analysis = CameraAnalysis(AnalysisOptions("door", **options))
+    analysis.use_model(version("m-1", "person", "car"))
     return Pipeline(
         Mailbox(lossless=True, size=100),
-        Tracker(TrackerOptions()),
-        windows,
+        analysis,
         StageTimes(STAGES),
         in_flight=in_flight,
         deadline_s=deadline_s,
+        observers=observers,
     )
 
 
+def version(name: str, *class_names: str) -> ModelInfo:
+    return ModelInfo("detector", name, class_names, 192, 320, "fp32", 0.1)
+
+
 def counts(pipeline: Pipeline) -> dict[str, int]:
-    return {row.item_class: row.count for row in pipeline.windows.rows()[0]}
+    return {row.item_class: row.count for row in pipeline.analysis.rows()[0]}
 
 
 def play(pipeline: Pipeline, detector: FakeDetector, frames: list[Frame]) -> None:
@@ -139,14 +147,12 @@ def test_a_new_picture_size_ends_the_tracks() -> None:
 
 
 def test_events_are_taken_once_and_name_the_class() -> None:
-    pipeline = make_pipeline()
-    pipeline.use_rules(Rules("door", {}, {"room": ROOM}))
-    pipeline.use_model(version("m-1", "person", "car"))
+    pipeline = make_pipeline(zones={"room": ROOM})
     small, large = GreyPicture(64, 36), GreyPicture(128, 72)
     frames = [frame(i, START + i / 10, small if i < 20 else large) for i in range(40)]
     play(pipeline, FakeDetector(lambda _: boxes(PERSON)), frames)
-    pipeline.finish()
-    events = pipeline.take_events()
+    pipeline.end()
+    events = [result for result in pipeline.take_results() if isinstance(result, Event)]
     assert [(event.kind, event.item_class, event.track_id) for event in events] == [
         ("enter", "person", 1),
         ("leave", "person", 1),  # the picture is another one now
@@ -154,14 +160,10 @@ def test_events_are_taken_once_and_name_the_class() -> None:
         ("leave", "person", 2),  # the file ends
     ]
     assert [event.event_time - START for event in events] == pytest.approx([0, 1.9, 2.0, 3.9])
-    assert pipeline.take_events() == ()
+    assert pipeline.take_results() == []
 
 
 ROOM = Zone(points=((0.2, 0.2), (0.8, 0.2), (0.8, 0.9), (0.2, 0.9)))
-
-
-def version(name: str, *class_names: str) -> ModelInfo:
-    return ModelInfo("detector", name, class_names, 192, 320, "fp32", 0.1)
 
 
 def of(model: ModelInfo, class_id: int) -> Detections:
@@ -173,10 +175,10 @@ def test_a_version_that_numbers_its_classes_otherwise_counts_nobody_twice() -> N
     pipeline = make_pipeline()
     detector = FakeDetector(lambda item: of(old, 0) if item.index < 15 else of(new, 1))
     play(pipeline, detector, [frame(i, START + i / 10) for i in range(30)])
-    counted, (window,) = pipeline.windows.rows()
+    counted, (window,) = pipeline.analysis.rows()
     assert {row.item_class: row.count for row in counted} == {"person": 1}
     assert window.model_version == "m-2"
-    assert pipeline.classes.names == ("person", "car", "dog")
+    assert pipeline.analysis.classes.names == ("person", "car", "dog")
 
 
 def test_a_frame_refused_by_a_newer_version_is_sent_again_in_its_place() -> None:
@@ -208,3 +210,69 @@ def test_classes_keep_their_numbers_over_a_restart() -> None:
     assert successor.lookup(["truck", "car", "bus"]).tolist() == [0, 1, 2, -1]
     assert successor.names == ("truck", "car", "bus")
     assert renumber(np.array([0, 1, 2, -5], np.int32), table.lookup(["car"])).tolist() == [1, -1, -1, -1]
+
+
+class Probe(Observer):
+    """Remembers what it is asked, and fails at frame ``fails_at``."""
+
+    name = "probe"
+
+    def __init__(self, fails_at: int = -1) -> None:
+        self.fails_at = fails_at
+        self.calls: list[str] = []
+        self.seen: list[Observation] = []
+
+    def observe(self, seen: Observation) -> tuple[()]:
+        if seen.frame.index == self.fails_at:
+            raise RuntimeError("the disk is on fire")
+        self.seen.append(seen)
+        return ()
+
+    def end(self, time: float) -> tuple[()]:
+        self.calls.append(f"end {time - START:g}")
+        return ()
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"seen": len(self.seen)}
+
+    def figures(self) -> tuple[Figure, ...]:
+        return (Figure("probe_frames_total", len(self.seen)),)
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def test_features_see_every_frame_with_the_results_of_rules() -> None:
+    probe = Probe()
+    pipeline = make_pipeline(observers=[probe], zones={"room": ROOM})
+    small, large = GreyPicture(64, 36), GreyPicture(128, 72)
+    frames = [frame(i, START + i / 10, small if i < 20 else large) for i in range(40)]
+    play(pipeline, FakeDetector(lambda _: of(version("m-2", "car", "person"), 1)), frames)
+    pipeline.end()
+    assert [seen.frame.index for seen in probe.seen] == list(range(40))
+    assert [event.kind for seen in probe.seen for event in seen.results] == ["enter", "enter"]
+    assert probe.calls == ["end 2", "end 3.9"]
+    assert pipeline.snapshot()["probe"] == {"seen": 40}
+    assert Figure("probe_frames_total", 40) in pipeline.figures()
+
+
+def test_class_ids_of_an_observation_have_one_meaning() -> None:
+    probe = Probe()
+    pipeline = make_pipeline(observers=[probe])
+    play(pipeline, FakeDetector(lambda _: of(version("m-2", "car", "person"), 1)), [frame(0, START)])
+    (seen,) = probe.seen
+    assert [seen.classes.name(number) for number in seen.detections.class_ids.tolist()] == ["person"]
+    assert [seen.classes.name(number) for number in seen.tracks.class_ids.tolist()] == ["person"]
+    assert seen.detections.model is None, "its class_names are in another order"
+    assert seen.model_version == "m-2"
+
+
+def test_a_feature_that_fails_is_switched_off_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    probe, healthy = Probe(fails_at=3), Probe()
+    pipeline = make_pipeline(observers=[probe, healthy])
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), [frame(i, START + i / 10) for i in range(10)])
+    assert (pipeline.frames, len(probe.seen), len(healthy.seen)) == (10, 3, 10)
+    assert probe.calls == ["close"]
+    assert pipeline.observers == [healthy]
+    assert ("feature_failed", {"feature": "probe"}) in [(f.name, f.labels) for f in pipeline.figures()]
+    assert "probe has failed and is switched off" in caplog.text

@@ -8,7 +8,6 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -17,9 +16,10 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from drifting import hours
+from sightline.camera.messages import Report
 from sightline.config import Camera, parse_config
 from sightline.config.drift_options import Blurred, DriftOptions
-from sightline.entities import Checkpoint, Detections, DriftWindow, Tracks
+from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of
 from sightline.features.drift.hourly_stats import WINDOW_S, Tally
@@ -27,10 +27,11 @@ from sightline.features.drift.sampler import MOST_WAITING, Candidate, Sampler
 from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
 from sightline.features.drift.strata import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
-from sightline.supervisor.http.prometheus import _drift
+from sightline.supervisor.http.prometheus import _figures
 from sightline.video import blur, jpeg
 from sightline.video.picture import YuvPicture
 from support.fakes import GreyPicture, boxes, frame
+from support.observations import Watched
 from support.waiting import until
 
 CLASSES = ("person", "car")
@@ -49,9 +50,9 @@ def noise(width: int = 320, height: int = 192) -> YuvPicture:
 
 
 def watch_frames(watch: DriftWatch, detections: Detections, times: list[float]) -> None:
+    seen = Watched(CLASSES)
     for index, time in enumerate(times):
-        seen = replace(frame(index, time), picture=noise())
-        watch.keep(seen, detections, Tracks.empty(), CLASSES)
+        watch.observe(seen(replace(frame(index, time), picture=noise()), None, detections))
 
 
 def files(folder: Path) -> list[str]:
@@ -77,7 +78,7 @@ def test_without_consent_nothing_but_numbers_is_made(tmp_path: Path) -> None:
     watch_frames(watch, boxes(PERSON, score=0.15), [HOUR + second for second in range(20)])
     watch.close()
     assert not (tmp_path / "drift").exists()
-    [window] = watch.rows(last=True)
+    [window] = watch.end(HOUR + 20)
     assert (window.frames, window.pictures) == (20, 20)
     assert watch_of(camera(tmp_path / "drift", signals=False)) is None
 
@@ -204,7 +205,7 @@ def test_a_kept_picture_has_the_colours_of_the_frame() -> None:
 def test_a_picture_that_lies_elsewhere_is_looked_at_and_kept_too(tmp_path: Path) -> None:
     watch = watch_of(camera(tmp_path, consent=True))
     assert watch is not None
-    watch.keep(frame(0, HOUR + 0.99, GreyPicture(level=235)), boxes(PERSON), Tracks.empty(), CLASSES)
+    watch.observe(Watched(CLASSES)(frame(0, HOUR + 0.99, GreyPicture(level=235)), None, boxes(PERSON)))
     watch.close()
     [sample] = read_samples(tmp_path / "gate")
     with av.open(str(sample.path)) as container:
@@ -351,14 +352,12 @@ def test_the_open_hours_figures_are_metrics(tmp_path: Path) -> None:
         np.array([PERSON, PERSON], np.float32), np.array([0.9, 0.2], np.float32), np.zeros(2, np.int32)
     )
     watch_frames(watch, half_weak, [HOUR, HOUR + 1])
-    families = {
-        family.name: family.samples for family in _drift({"gate": SimpleNamespace(drift=watch.figures())})
-    }
-    values = {name: samples[0].value for name, samples in families.items() if samples}
+    report = Report(CameraStatus("gate", CameraState.ONLINE, "", HOUR), None, {}, {}, tuple(watch.figures()))
+    values = {family.name: family.samples[0].value for family in _figures({"gate": report})}
     assert values["sightline_drift_boxes_per_frame"] == 1
     assert values["sightline_drift_weak_share"] == 0.5
     assert 110 < values["sightline_drift_luma"] < 140
-    assert families["sightline_drift_samples_kept"] == []  # no consent
+    assert "sightline_drift_samples_kept" not in values  # no consent
 
 
 def test_hours_are_stored_once_and_replaced_by_newer_ones(database_url: str) -> None:

@@ -16,13 +16,12 @@ import shadow as shadow_tool
 from shadowing import rule as shadow_rule
 from shadowing.episodes import Collected, Compared, Tally, match_events
 from shadowing.rule import Rule, State, Verdict
-from sightline.camera.messages import Report
 from sightline.config import Camera
 from sightline.config.camera import RulesOptions
 from sightline.config.drift_options import DriftOptions
 from sightline.config.shadow_options import ShadowOptions
 from sightline.config.zones import Line
-from sightline.entities import CameraState, CameraStatus, Detections, Event, EventKind, ModelInfo
+from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
 from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode
 from sightline.features.shadow.differences import compare
@@ -33,9 +32,9 @@ from sightline.models.registry import audit_trail, detectors
 from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving.server import TritonServer
-from sightline.supervisor.http import prometheus
 from support import toy
 from support.fakes import FakeDetector, boxes, frame
+from support.observations import Watched
 from support.system import System
 from support.waiting import until
 
@@ -97,9 +96,11 @@ def camera(folder: Path, **options: object) -> Camera:
     return Camera(name="door", url="rtsp://there/1", shadow=ShadowOptions(**values))
 
 
-def play(shadow: Shadow, count: int, *, first: int = 0, busy: bool = False) -> None:
+def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
+    seen = Watched(NAMES)
     for index in range(first, first + count):
-        shadow.mirror(frame(index, START + index / 10), found(), NAMES, busy=busy)
+        item = frame(index, START + index / 10)
+        shadow.observe(seen(item, None, boxes([0.1, 0.2, 0.3, 0.8]), model_version=LIVE.version))
 
 
 def episodes(folder: Path) -> list[tuple[episode.Head, list[episode.Pair]]]:
@@ -128,13 +129,8 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
     play(shadow, 100)  # returns, though nothing is answered
     assert shadow.mirrored <= WAITING + 1
     assert shadow.mirrored + shadow.dropped == 100
-    report = Report(CameraStatus("door", CameraState.ONLINE, "", START), None, {}, shadow=shadow.counters())
-    assert {
-        sample.labels["fate"]: sample.value for sample in prometheus._shadow({"door": report}).samples
-    } == {
-        "mirrored": shadow.mirrored,
-        "dropped": shadow.dropped,
-    }
+    fates = {figure.labels["fate"]: figure.value for figure in shadow.figures()}
+    assert fates == {"mirrored": shadow.mirrored, "dropped": shadow.dropped}
     done = threading.Event()
 
     def answer() -> None:
@@ -153,9 +149,9 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
 
 def test_nothing_is_mirrored_while_a_live_frame_waits_or_the_candidate_is_away(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW))
-    shadow = Shadow(camera(tmp_path / "busy"), candidate)
+    shadow = Shadow(camera(tmp_path / "busy"), candidate, busy=lambda: True)
     until(lambda: shadow.connected)
-    play(shadow, 50, busy=True)
+    play(shadow, 50)
     shadow.close()
     assert candidate.frames == []
     candidate.away = True

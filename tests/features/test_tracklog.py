@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from sightline.entities import ClockSource, Detections, Frame, Tracks
+from sightline.entities import ClockSource, Frame, Tracks
 from sightline.errors import TrackLogError
 from sightline.features import track_log
 from sightline.features.track_log import TrackLog
@@ -17,6 +17,7 @@ from sightline.video import timecode
 from sightline.video.picture import YuvPicture
 from sightline.video.timecode import TimeCode
 from support.fakes import boxes, frame
+from support.observations import Watched
 
 NAMES = ("person", "car")
 TRACKS = Tracks(
@@ -32,8 +33,9 @@ TRACKS = Tracks(
 def test_a_frame_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
     log = TrackLog(tmp_path, "gate", 1_000_000)
     found = boxes((0.1, 0.2, 0.3, 0.41), (0.5, 0.5, 0.6, 0.6), score=0.654, class_id=1)
-    log.keep(frame(0, 1_700_000_000.25), found, TRACKS, NAMES)
-    log.keep(frame(1, 1_700_000_000.35), Detections.empty(), Tracks.empty(), NAMES)
+    seen = Watched(NAMES)
+    log.observe(seen(frame(0, 1_700_000_000.25), TRACKS, found))
+    log.observe(seen(frame(1, 1_700_000_000.35)))
     log.close()
     first, second = track_log.read(tmp_path, "gate")
     assert (first.capture_time, first.class_names, first.scene_s) == (1_700_000_000.25, NAMES, None)
@@ -49,16 +51,16 @@ def test_a_frame_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
 
 
 def test_files_stay_within_their_bound_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
-    log = TrackLog(tmp_path, "gate", 20_000)
+    log, seen = TrackLog(tmp_path, "gate", 20_000), Watched(NAMES)
     for index in range(400):
-        log.keep(frame(index, 1e9 + index), boxes((0.1, 0.2, 0.3, 0.4)), TRACKS, NAMES)
+        log.observe(seen(frame(index, 1e9 + index), TRACKS, boxes((0.1, 0.2, 0.3, 0.4))))
     log.close()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 21_000
     times = [item.capture_time for item in track_log.read(tmp_path, "gate")]
     assert times == list(np.arange(times[0], 1e9 + 400))
     assert all(item.class_names == NAMES for item in track_log.read(tmp_path, "gate"))
     again = TrackLog(tmp_path, "gate", 20_000)  # after a restart
-    again.keep(frame(0, 2e9), boxes((0.1, 0.2, 0.3, 0.4)), TRACKS, ("dog",))
+    again.observe(Watched(["dog"])(frame(0, 2e9), TRACKS, boxes((0.1, 0.2, 0.3, 0.4))))
     again.close()
     with track_log.paths(tmp_path, "gate")[0].open("a") as file:
         file.write('{"time": 3')
@@ -75,9 +77,10 @@ def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_costs_frames_but_not_the_camera(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = TrackLog(tmp_path / "file", "gate", 1_000_000)
-    log.keep(frame(0, 1e9), boxes(), TRACKS, NAMES)
-    log.keep(frame(1, 1e9), boxes(), TRACKS, NAMES)
-    assert log.lost_frames == 2
+    seen = Watched(NAMES)
+    log.observe(seen(frame(0, 1e9), TRACKS))
+    log.observe(seen(frame(1, 1e9), TRACKS))
+    assert [(figure.name, figure.value) for figure in log.figures()] == [("track_log_lost_frames_total", 2)]
 
 
 @pytest.mark.parametrize("kind", ["yuv420p", "yuvj420p", "nv12"])
@@ -88,7 +91,7 @@ def test_the_time_code_is_read_from_the_decoded_picture(tmp_path: Path, kind: st
     decoded = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=kind)
     item = Frame(YuvPicture(decoded, VideoReformatter()), 0, 0.0, 1_700_000_000.0, ClockSource.PTS, 0.0)
     log = TrackLog(tmp_path, "gate", 1_000_000, time_code=True)
-    log.keep(item, boxes(), Tracks.empty(), NAMES)
+    log.observe(Watched(NAMES)(item))
     log.close()
     (found,) = track_log.read(tmp_path, "gate")
     assert found.scene_s == 61.234

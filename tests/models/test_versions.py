@@ -16,8 +16,8 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from gpu import build_engines
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.options import AnalysisOptions
 from sightline.base.letterbox import planes_in, split_i420
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
@@ -455,11 +455,10 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     with TritonAdmin(server.grpc_url) as control:
         if control.ready("detector") != [2]:
             Versions(folder, control).switch(2)
-    counter = WindowCounter("door", 60)
-    pipeline = Pipeline(Mailbox(), Tracker(TrackerOptions()), counter, StageTimes(STAGES))
+    pipeline = Pipeline(Mailbox(), CameraAnalysis(AnalysisOptions("door")), StageTimes(STAGES))
     connection = TritonConnection(TritonOptions(url=server.grpc_url), "door")
     detector = connection.model()
-    pipeline.use_model(detector.connect())
+    pipeline.analysis.use_model(detector.connect())
     picture = ScenePicture()
     seen: list[str] = []
 
@@ -478,9 +477,10 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
                 index += 1
             pipeline.step(detector, 1.0)
             time.sleep(0.01)  # the server needs a core for what it loads
-            assert pipeline.model is not None
-            if not seen or seen[-1] != pipeline.model.version:
-                seen.append(pipeline.model.version)
+            model = pipeline.analysis.model
+            assert model is not None
+            if not seen or seen[-1] != model.version:
+                seen.append(model.version)
         switching.result()
     until(lambda: pipeline.step(detector, 0.1) or pipeline.frames + pipeline.dropped == index)
     names = {version: model_repository.read_manifest(folder, version) for version in (2, small, 1)}
@@ -489,8 +489,9 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     assert (detector.info.network_height, detector.info.network_width) == SIZE
     pipeline.step(detector, 0.0)
     assert len(segments()) == 1, "slots of earlier versions are given back"
-    assert counter.rows()[1][-1].model_version == seen[-1]
-    assert sum(row.count for row in counter.rows()[0]) <= 2
+    counts, sources = pipeline.analysis.rows()
+    assert sources[-1].model_version == seen[-1]
+    assert sum(row.count for row in counts) <= 2
     connection.close()
     assert segments() == []
 

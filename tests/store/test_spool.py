@@ -504,26 +504,32 @@ VICTIM = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from sightline.entities import Checkpoint, Tracks
+from sightline.entities import Checkpoint, Detections, Tracks
+from sightline.analysis.chain import frame_at
+from sightline.analysis.classes import ClassTable
 from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.observer import Observation
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.timebase import Timebase
 from sightline.store.writer import Writer
 
 url, spool, total = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 writer = Writer(url, spool, 1_000_000, flush_every_s=0.01, retry_s=(0.02, 0.1))
 resume = writer.resume_states().get("gate", {})
-counter = WindowCounter("gate", 5, state=resume.get("windows"))
-counter.use_model(("person",), "1")
+classes, timebase = ClassTable([(0, "person")]), Timebase(10.0, resume.get("timebase"))
+counter = WindowCounter(AnalysisOptions("gate", window_s=5), classes, state=resume.get("windows"))
 print("ready", flush=True)
 one = lambda track: Tracks(np.array([track]), np.zeros((1, 4), np.float32), np.ones(1, np.float32),
                            np.zeros(1, np.int32), np.array([track * 0.3]), np.ones(1, bool))
 for frame in range(resume.get("frame", 0), total):
-    counter.observe(one(frame // 3), frame * 0.1, "pts")
+    moment, tracks = timebase.advance(frame * 0.1), one(frame // 3)
+    counter.observe(Observation(frame_at(frame * 0.1), Detections.empty(), tracks, classes, moment, "1"))
     if frame % 7 == 0:
         counts, sources = counter.rows()
-        state = {"frame": frame + 1, "windows": counter.snapshot()}
+        state = {"frame": frame + 1, "windows": counter.snapshot(), "timebase": timebase.snapshot()}
         writer.put(Checkpoint("gate", (*counts, *sources), state))
         time.sleep(0.002)
-counter.finish()
+counter.end(total * 0.1)
 counts, sources = counter.rows()
 writer.put(Checkpoint("gate", (*counts, *sources), {"frame": total, "windows": counter.snapshot()}))
 writer.close()

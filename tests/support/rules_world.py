@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.config.zones import Line, Zone
 from sightline.entities import Event, Tracks
+from support.observations import Watched
 
 EPOCH = 1_767_225_600.0
 RATES = (5, 10, 15, 30)
@@ -21,12 +23,29 @@ UPWARD = Line(points=((0.5, 0.9), (0.5, 0.1)))  # looks up: its left is the left
 SQUARE = Zone(points=((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6)))
 
 
+class WatchedRules:
+    """Rules, and the time of the frames that they see."""
+
+    def __init__(self, options: AnalysisOptions, state: dict[str, Any] | None = None) -> None:
+        saved = None if state is None else state["timebase"]
+        self.frame = Watched(CLASSES, max_gap_s=options.max_gap_s, state=saved)
+        self.rules = Rules(options, self.frame.classes, state=state and state["rules"])
+
+    def observe(self, tracks: Tracks, time: float) -> list[Event]:
+        return self.rules.observe(self.frame(time, tracks))
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"timebase": self.frame.timebase.snapshot(), "rules": self.rules.snapshot()}
+
+
 def rules(
-    lines: Mapping[str, Line] | None = None, zones: Mapping[str, Zone] | None = None, **options: Any
-) -> Rules:
-    made = Rules("door", lines or {}, zones or {}, **options)
-    made.use_model(CLASSES)
-    return made
+    lines: Mapping[str, Line] | None = None,
+    zones: Mapping[str, Zone] | None = None,
+    *,
+    state: dict[str, Any] | None = None,
+    **options: Any,
+) -> WatchedRules:
+    return WatchedRules(AnalysisOptions("door", lines=lines or {}, zones=zones or {}, **options), state)
 
 
 def tracks_at(
@@ -61,7 +80,7 @@ def times(fps: float, start: float, end: float) -> list[float]:
     return [start + number / fps for number in range(round((end - start) * fps) + 1)]
 
 
-def play(made: Rules, walks: Sequence[Walk], seconds: Iterable[float], **options: Any) -> list[Event]:
+def play(made: WatchedRules, walks: Sequence[Walk], seconds: Iterable[float], **options: Any) -> list[Event]:
     """Every event of a run, in order of what happened."""
     found: list[Event] = []
     for now in seconds:

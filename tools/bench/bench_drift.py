@@ -15,13 +15,16 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.observer import Observation
+from sightline.analysis.timebase import Timebase
 from sightline.config import parse_config
 from sightline.entities import ClockSource, Detections, Frame, Tracks
 from sightline.features.drift import watch_of
 from sightline.video import blur, jpeg
 from sightline.video.picture import YuvPicture
 
-CLASSES = ("person", "car")
+CLASSES = ClassTable([(0, "person"), (1, "car")])
 
 
 def made_picture(width: int, height: int) -> YuvPicture:
@@ -45,11 +48,13 @@ def live_ms(frames: int, picture: YuvPicture, detections: Detections, *, consent
         cameras = {"gate": {"url": "rtsp://x/1", "drift": {"consent": consent, "folder": folder}}}
         watch = watch_of(parse_config({"cameras": cameras}).cameras["gate"])
         assert watch is not None
-        spent = []
+        spent, timebase = [], Timebase(max_gap_s=10.0)
         for index in range(frames):
             frame = Frame(picture, index, index / 10, 1e9 + index / 10, ClockSource.PTS, 0.0)
+            moment = timebase.advance(frame.capture_time)
+            seen = Observation(frame, detections, Tracks.empty(), CLASSES, moment)
             started = time.thread_time()
-            watch.keep(frame, detections, Tracks.empty(), CLASSES)
+            watch.observe(seen)
             spent.append((time.thread_time() - started) * 1e3)
         watch.close()
     return spent
@@ -58,7 +63,7 @@ def live_ms(frames: int, picture: YuvPicture, detections: Detections, *, consent
 def kept_ms(picture: YuvPicture, detections: Detections) -> float:
     """Milliseconds of the processor for one picture: copied, blurred, encoded."""
     scaler, spent = VideoReformatter(), []
-    names = [CLASSES[number] for number in detections.class_ids]
+    names = [CLASSES.name(number) for number in detections.class_ids.tolist()]
     options = parse_config({}).options.drift
     for _ in range(5):
         started = time.process_time()

@@ -12,13 +12,19 @@ from collections import Counter
 
 import numpy as np
 
+from sightline.analysis.chain import frame_at
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.observer import Observation
+from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
+from sightline.analysis.timebase import Timebase
 from sightline.config.zones import Line, Zone
-from sightline.entities import Tracks
+from sightline.entities import Detections, Tracks
 
 WIDTH, HEIGHT = 0.04, 0.12
 FPS = 10
 BEGIN = 1.7e9
+CLASSES = ClassTable([(0, "person")])
 
 
 def make_rules(places: int) -> Rules:
@@ -34,9 +40,7 @@ def make_rules(places: int) -> Rules:
         )
         for i in range(places)
     }
-    made = Rules("bench", lines, zones)
-    made.use_model(("person",))
-    return made
+    return Rules(AnalysisOptions("bench", lines=lines, zones=zones), CLASSES)
 
 
 class Walkers:
@@ -80,11 +84,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3000)
     given = parser.parse_args()
     rules, walkers = make_rules(given.places), Walkers(given.tracks)
+    timebase = Timebase(max_gap_s=10.0)
     taken_ms, kinds = [], Counter[str]()
     for frame in range(given.frames):
-        tracks = walkers.step(frame)
+        now = BEGIN + frame / FPS
+        tracks, moment = walkers.step(frame), timebase.advance(now)
+        seen = Observation(frame_at(now), Detections.empty(), tracks, CLASSES, moment)
         began = time.thread_time()
-        events = rules.observe(tracks, BEGIN + frame / FPS)
+        events = rules.observe(seen)
         taken_ms.append((time.thread_time() - began) * 1e3)
         kinds.update(event.kind.value for event in events)
     mean, p50, p99 = np.mean(taken_ms), np.median(taken_ms), np.quantile(taken_ms, 0.99)

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.assignment import assign
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.geometry import iou_matrix
@@ -53,10 +54,10 @@ class Quality(NamedTuple):
 
 def ours(options: TrackerOptions | None = None) -> Update:
     """Sightline's tracker."""
-    tracker = Tracker(options or TrackerOptions())
+    tracker, timebase = Tracker(options or TrackerOptions()), Timebase(max_gap_s=10.0)
 
     def update(detections: Detections, now: float) -> Seen:
-        tracks = tracker.update(detections, now)
+        tracks = tracker.update(detections, timebase.advance(now))
         return tracks.ids, tracks.xyxy
 
     return update
@@ -232,9 +233,9 @@ def load(path: Path) -> list[Sample]:
 
 def count_confirmed(samples: Sequence[Sample], options: TrackerOptions) -> dict[int, int]:
     """Distinct confirmed tracks by class id."""
-    tracker, class_of = Tracker(options), dict[int, int]()
+    tracker, timebase, class_of = Tracker(options), Timebase(max_gap_s=10.0), dict[int, int]()
     for sample in samples:
-        tracks = tracker.update(sample.detections, 1e9 + sample.time)
+        tracks = tracker.update(sample.detections, timebase.advance(1e9 + sample.time))
         class_of.update(
             zip(
                 tracks.ids[tracks.confirmed].tolist(),

@@ -17,18 +17,19 @@ import pickle
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-from sightline.analysis.rules import Rules
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
-from sightline.config.zones import Line, Zone
-from sightline.entities import Detections, Event
+from sightline.analysis.chain import CameraAnalysis, frame_at
+from sightline.analysis.options import analysis_options
+from sightline.config import parse_config
+from sightline.entities import Detections, Event, ModelInfo
 from sightline.features.track_log import TrackedFrame
 from sightline.serving.runtime.numerics import boxes_from_head, letterbox_i420
 from sightline.simulation.scenes import truth
@@ -52,21 +53,18 @@ SCORE_FLOOR = 0.1  # as the server's
 Frames = list[tuple[float, Detections]]  # scene time and boxes
 
 
-def play(part: SimulatedCamera, frames: Frames, names: Sequence[str], options: TrackerOptions) -> Evidence:
-    """Tracker and rules over a scene's boxes: what the whole path would leave behind."""
-    places = camera_places(part.spec)
-    rules = Rules(
-        "scene",
-        {name: Line(**line) for name, line in places["lines"].items()},
-        {name: Zone(**zone) for name, zone in places["zones"].items()},
-    )
-    rules.use_model(names)
-    tracker, events, kept = Tracker(options), list[Event](), list[TrackedFrame]()
+def play(
+    part: SimulatedCamera, frames: Frames, names: Sequence[str], detect: Mapping[str, float]
+) -> Evidence:
+    """The analysis over a scene's boxes: what the whole path would leave behind."""
+    camera: dict[str, Any] = {"url": "rtsp://scene/1", "detect": detect, "rules": camera_places(part.spec)}
+    scene = parse_config({"cameras": {"scene": camera}}).cameras["scene"]
+    analysis, kept = CameraAnalysis(analysis_options(scene)), list[TrackedFrame]()
+    analysis.use_model(ModelInfo("", "", tuple(names), 0, 0, "", 0.0))
     kinds: dict[int, str] = {}  # of tracks that were confirmed some time, as it was last
     for time_s, found in frames:
         now = START + time_s
-        tracks = tracker.update(found, now)
-        events += rules.observe(tracks, now)
+        tracks = analysis.observe(frame_at(now), found).tracks
         times = now, time_s, now, time_s, now
         boxes = found.xyxy, found.scores, found.class_ids
         kept.append(
@@ -88,7 +86,8 @@ def play(part: SimulatedCamera, frames: Frames, names: Sequence[str], options: T
             e.value,
             e.unseen,
         )
-        for e in events
+        for e in analysis.take_results()
+        if isinstance(e, Event)
     ]
     return Evidence(tuple(kept), tuple(claimed), Counter(kinds.values()), part.length_s, 0, START, part.fps)
 
@@ -150,8 +149,7 @@ def report(
 ) -> None:
     """Play every ``step``-th frame of all scenes and tell what came out."""
     names = DETECTOR_CLASSES if arguments.model else CLASSES
-    tuned = TrackerOptions(min_score=DETECT["min_score"], second_box_overlap=DETECT["dedupe_iou"])
-    options = tuned if arguments.model else TrackerOptions()
+    tuned = DETECT if arguments.model else {}
     cameras = []
     for full, frames in zip(parts, all_boxes, strict=True):
         part = replace(full, fps=full.fps / step)
@@ -159,7 +157,7 @@ def report(
             (
                 part.name,
                 ground_truth.load(part.truth(arguments.folder)),
-                play(part, frames[::step], names, options),
+                play(part, frames[::step], names, tuned),
             )
         )
     board = judge(cameras)

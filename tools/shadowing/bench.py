@@ -20,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.observer import Observation, Observer
+from sightline.analysis.options import analysis_options
 from sightline.base import machine
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
 from sightline.config import Camera, StreamOptions, TritonOptions
 from sightline.config.shadow_options import ShadowOptions
-from sightline.entities import STAGES, Detections, Frame
+from sightline.entities import STAGES
 from sightline.errors import SourceEnded
 from sightline.features.shadow import Shadow
 from sightline.features.shadow.episode_sampling import Sampler
@@ -68,9 +69,10 @@ def add_to(commands: Any) -> None:
 
 
 @dataclass
-class Timed:
+class Timed(Observer):
     """A shadow that times the live path: from a frame's arrival to its tracks, and what mirroring took."""
 
+    name = "timed"
     shadow: Shadow
     sampler: Sampler
     block_s: float
@@ -79,19 +81,18 @@ class Timed:
     latencies_s: list[tuple[int, bool, float]] = field(default_factory=list)  # by block of time
     cost_s: list[float] = field(default_factory=list)
 
-    def mirror(
-        self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
-    ) -> None:
+    def observe(self, seen: Observation) -> tuple[()]:
         """Take the time, then mirror."""
-        now = time.monotonic()
+        now, frame = time.monotonic(), seen.frame
         if now >= self.from_s and self.with_shadow is not None:
             block = int(frame.capture_time // self.block_s)
             self.latencies_s.append((block, self.with_shadow, now - frame.received_s))
         mirrored, before = self.sampler.slot(frame.capture_time) is not None, self.shadow.mirrored
-        self.shadow.mirror(frame, detections, class_names, busy=busy)
+        self.shadow.observe(seen)
         self.with_shadow = mirrored if self.shadow.connected else None
         if self.shadow.mirrored > before:
             self.cost_s.append(time.monotonic() - now)
+        return ()
 
 
 def run(given: argparse.Namespace) -> int:
@@ -129,12 +130,12 @@ def measure(given: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]
     connection = TritonConnection(TritonOptions(url=url), camera.name)
     detector = connection.model()
     candidate = connection.model(options.model or "", slots=2, priority=2)
-    pipeline = Pipeline(mailbox, Tracker(TrackerOptions()), WindowCounter(camera.name, 60), stages)
-    pipeline.use_model(detector.connect())
-    shadow = Shadow(camera, candidate)
+    pipeline = Pipeline(mailbox, CameraAnalysis(analysis_options(camera)), stages)
+    pipeline.analysis.use_model(detector.connect())
+    shadow = Shadow(camera, candidate, busy=lambda: len(mailbox) > 0)
     sampler = Sampler(camera.name, share=options.share, episode_s=options.episode_s)
     timed = Timed(shadow, sampler, given.stretch * BLOCK_STRETCHES, time.monotonic() + SETTLE_S)
-    pipeline.mirror = timed
+    pipeline.observers.append(timed)
     feed.start()
     end_s = time.monotonic() + SETTLE_S + given.seconds
     try:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-#: More names than this one camera never keeps; further ones have no number.
-MOST = 10_000
+MAX_NAMES = 10_000  # of one camera; further ones have no number
 UNKNOWN = -1
 
 
@@ -20,15 +19,20 @@ class ClassTable:
 
     def __init__(self, known: Iterable[tuple[int, str]] = ()) -> None:
         """Begin, or go on with numbers given before (:meth:`named`)."""
-        self._names: list[str] = []
+        names: list[str] = []
         for number, name in known:
-            self._names += [""] * (number + 1 - len(self._names))
-            self._names[number] = name
+            names += [""] * (number + 1 - len(names))
+            names[number] = name
+        self._names = tuple(names)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the order of their numbers."""
-        return tuple(self._names)
+        """Names in the order of their numbers; empty where a number has none."""
+        return self._names
+
+    def name(self, number: int) -> str:
+        """What a class id is called, also one that has no name."""
+        return class_name(self._names, number)
 
     def named(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """Those of ``numbers`` that have a name, with it; what a successor needs to know."""
@@ -39,16 +43,18 @@ class ClassTable:
 
         The last one, :data:`UNKNOWN`, is for ids that the version has no name for.
         """
-        number_of = {name: number for number, name in enumerate(self._names) if name}
+        names = list(self._names)
+        number_of = {name: number for number, name in enumerate(names) if name}
         for place, name in enumerate(class_names):
-            if name in number_of or len(self._names) >= MOST:
+            if name in number_of or len(names) >= MAX_NAMES:
                 continue
-            if place < len(self._names) and not self._names[place]:
-                self._names[place] = name
+            if place < len(names) and not names[place]:
+                names[place] = name
                 number_of[name] = place
             else:
-                number_of[name] = len(self._names)
-                self._names.append(name)
+                number_of[name] = len(names)
+                names.append(name)
+        self._names = tuple(names)
         return np.array([*(number_of.get(name, UNKNOWN) for name in class_names), UNKNOWN], np.int32)
 
 
@@ -57,3 +63,9 @@ def renumber(class_ids: NDArray[np.int32], lookup: NDArray[np.int32]) -> NDArray
     last = len(lookup) - 1
     valid = (class_ids >= 0) & (class_ids < last)
     return lookup[np.where(valid, class_ids, last)]
+
+
+def class_name(names: Sequence[str], number: int) -> str:
+    """What ``names`` call a class id; ``class_7`` where they do not know it."""
+    known = 0 <= number < len(names)
+    return names[number] if known and names[number] else f"class_{number}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from sightline.base.stats import HistogramSnapshot
 from sightline.config import Camera, TritonOptions
-from sightline.entities import CameraStatus, Checkpoint
+from sightline.entities import CameraStatus, Checkpoint, Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,7 @@ class Report:
     checkpoint: Checkpoint | None
     histograms: Mapping[str, HistogramSnapshot]
     events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
-    drift: Mapping[str, float] = field(default_factory=dict)  # the open hour's figures
-    shadow: Mapping[str, int] = field(default_factory=dict)  # frames mirrored, and those dropped
+    figures: tuple[Figure, ...] = ()  # of the analysis and the features
 
 
 class Command(Enum):

@@ -1,4 +1,4 @@
-"""The way of a frame, one way and no going back: mailbox → detector → tracker → rules → windows.
+"""The way of a frame, one way and no going back: mailbox → detector → analysis → observers.
 
 Decoding happens in another thread (:mod:`feed`), detection in another process (Triton). This module
 is the line between them: it keeps a few frames in flight and takes their results in order.
@@ -6,19 +6,18 @@ is the line between them: it keeps a few frames in flight and takes their result
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
-from sightline.analysis.classes import ClassTable, renumber
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.rules import Rules
-from sightline.analysis.tracking.tracker import Tracker
+from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.observer import JSON, Observer
 from sightline.base.stats import StageTimes
-from sightline.entities import Detections, Event, Frame, ModelInfo, Tracks
+from sightline.entities import Detections, Figure, Frame, Result
 from sightline.errors import (
     DetectorError,
     DetectorOutdated,
@@ -32,102 +31,117 @@ from sightline.video.mailbox import Mailbox
 log = logging.getLogger(__name__)
 
 
-class Keeper(Protocol):
-    """Something that keeps what the tracker saw."""
-
-    def keep(
-        self, frame: Frame, detections: Detections, tracks: Tracks, class_names: tuple[str, ...]
-    ) -> None:
-        """Take one tracked frame; class ids of both are places in ``class_names``."""
-
-
-class Mirror(Protocol):
-    """Something that looks at frames a second time, once the live path has done with them."""
-
-    def mirror(
-        self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
-    ) -> None:
-        """Take one tracked frame, and return soon; ``busy``: another one waits to be detected."""
-
-
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     frame: Frame
     future: Future[Detections]
     submitted_s: float
-    again: bool = False  # sent a second time, since another version serves now
+    again: bool = False  # resent after a model switch
 
 
 class Pipeline:
-    """Frames in, counts and events out. Used by the main thread alone."""
+    """Frames in, counts and events out. Used by the main thread alone.
+
+    Args:
+        mailbox: where the frames come from.
+        analysis: tracker, rules and windows.
+        stages: how long each of :data:`STAGES` took.
+        in_flight: frames at the detector at once.
+        deadline_s: a frame without an answer after this long is dropped.
+        observers: features, called with every tracked frame; one that fails is closed and left out.
+
+    Attributes:
+        observers: those that are at work.
+        failed: why the others are not, by name.
+        frames: that were analysed.
+        dropped: frames that were taken from the mailbox and got no detections.
+        last_error: why the newest frame was dropped; empty when it was not.
+        last_frame_time: capture time of the newest frame that was analysed.
+    """
 
     def __init__(
         self,
         mailbox: Mailbox,
-        tracker: Tracker,
-        windows: WindowCounter,
+        analysis: CameraAnalysis,
         stages: StageTimes,
         *,
         in_flight: int = 2,
         deadline_s: float = 2.0,
-        classes: ClassTable | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.mailbox = mailbox
-        self.tracker = tracker
-        self.windows = windows
-        self._stages = stages
-        self._most_in_flight = in_flight
-        self._deadline_s = deadline_s
-        self.keepers: list[Keeper] = []  # of what the tracker saw
-        self._in_flight: deque[_InFlight] = deque()
-        self._size: tuple[int, int] | None = None
-        self.classes = classes or ClassTable()
-        self._lookup = self.classes.lookup(())
-        self.rules = Rules("", {}, {})  # none
-        self.mirror: Mirror | None = None
-        self._events: list[Event] = []  # since they were taken
-        self.model: ModelInfo | None = None  # that made the newest boxes
-        self.frames = 0  # tracked
-        self.dropped = 0  # taken from the mailbox, but got no detections
+        self.analysis = analysis
+        self.observers = list(observers)
+        self.failed: dict[str, str] = {}
+        self.frames = 0
+        self.dropped = 0
         self.last_error = ""
         self.last_frame_time: float | None = None
-
-    def use_rules(self, rules: Rules) -> None:
-        """The lines and zones of the camera."""
-        self.rules = rules
-        rules.use_model(self.classes.names)
-
-    def use_model(self, model: ModelInfo) -> None:
-        """The version that makes the boxes from now on; tracks go on, their classes keep their names."""
-        self.model = model
-        self._lookup = self.classes.lookup(model.class_names)
-        self.windows.use_model(self.classes.names, model.version)
-        self.rules.use_model(self.classes.names)
+        self._stages = stages
+        self._max_in_flight = in_flight
+        self._deadline_s = deadline_s
+        self._in_flight: deque[_InFlight] = deque()
+        self._results: list[Result] = []  # of the features, since they were taken
+        self._size: tuple[int, int] | None = None
 
     def tick(self, now: float) -> None:
-        """Tell the wall clock about once a second (live streams), so that a silent stream's results end."""
-        self.windows.tick(now)
-        self._events += self.rules.tick(now)
+        """Tell the wall clock at least once a second (live streams): what a silent stream left open ends."""
+        silent = self.analysis.tick(now)
+        self._ask(lambda observer: observer.tick(now, silent))
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """The stream has ended for good (a recorded file): close every window, end every visit."""
-        self.windows.finish()
         if self.last_frame_time is not None:
-            self._events += self.rules.end_all(self.last_frame_time)
+            self.analysis.end(self.last_frame_time)
+        self.end_features()
 
-    def take_events(self) -> tuple[Event, ...]:
-        """The events made since the last call."""
-        taken, self._events = tuple(self._events), []
-        return taken
+    def end_features(self) -> None:
+        """The worker stops, or the stream has ended: features write what they have."""
+        time = self.last_frame_time
+        if time is not None:
+            self._ask(lambda observer: observer.end(time))
+
+    def close(self) -> None:
+        """Close the features."""
+        for observer in self.observers:
+            observer.close()
+
+    def take_results(self) -> list[Result]:
+        """What has become certain since the last call: take it with the rows and the snapshot."""
+        results, self._results = self.analysis.take_results() + self._results, []
+        return results
+
+    def snapshot(self) -> JSON:
+        """What a successor goes on from: the analysis and, by name, the features."""
+        features = {observer.name: observer.snapshot() for observer in self.observers}
+        return self.analysis.snapshot() | {name: state for name, state in features.items() if state}
+
+    def figures(self) -> list[Figure]:
+        """Numbers of the analysis and of the features; a feature that failed is one of them."""
+        figures = [*self.analysis.figures(), *(f for observer in self.observers for f in observer.figures())]
+        text = "1 for a feature that has failed and is switched off until the camera starts again."
+        return figures + [Figure("feature_failed", 1.0, {"feature": name}, text) for name in self.failed]
+
+    def _ask(self, call: Callable[[Observer], Iterable[Result]]) -> None:
+        """Call every feature; the camera goes on without one that fails."""
+        for observer in tuple(self.observers):
+            try:
+                self._results += call(observer)
+            except Exception as error:
+                log.exception("%s has failed and is switched off; the camera goes on", observer.name)
+                self.failed[observer.name] = repr(error)
+                self.observers.remove(observer)
+                with contextlib.suppress(Exception):  # it has failed already, and that has been said
+                    observer.close()
 
     def step(self, detector: Detector, timeout_s: float) -> None:
-        """Start the next frame if there is room, then track every frame whose detections have come.
+        """Start the next frame if there is room, then analyse every frame whose detections have come.
 
         Returns after ``timeout_s`` at the latest.
 
         Raises:
             DetectorUnavailable: the detector is gone; what was in flight has been dropped and counted.
-            SourceEnded: the mailbox is closed and everything in it has been tracked.
+            SourceEnded: the mailbox is closed and everything in it has been analysed.
         """
         frame = self._next_frame(timeout_s)
         if frame is not None:
@@ -143,9 +157,9 @@ class Pipeline:
         return _InFlight(frame, future, now, again)
 
     def _next_frame(self, timeout_s: float) -> Frame | None:
-        """The next frame if the detector has room for it: first it gets work, then results are tracked."""
+        """The next frame if the detector has room for it: first it gets work, then results are analysed."""
         busy = sum(not item.future.done() for item in self._in_flight)
-        if busy < self._most_in_flight:
+        if busy < self._max_in_flight:
             try:
                 return self.mailbox.get(0.0 if busy < len(self._in_flight) else timeout_s)
             except SourceEnded:
@@ -175,35 +189,26 @@ class Pipeline:
         except DetectorError as error:
             self._drop(str(error), quietly=isinstance(error, DetectorTimeout))
         else:
-            self._track(item.frame, detections)
+            self._analyse(item.frame, detections)
 
-    def _track(self, frame: Frame, detections: Detections) -> None:
-        started = time.perf_counter()
+    def _analyse(self, frame: Frame, detections: Detections) -> None:
+        began = time.perf_counter()
+
+        def lap(stage: str) -> None:
+            nonlocal began
+            began, before = time.perf_counter(), began
+            self._stages.observe(stage, began - before)
+
         size = (frame.picture.width, frame.picture.height)
         if self._size not in {None, size}:
-            self.tracker.end_all()  # the picture is another one now: its boxes are not comparable
-            self._events += self.rules.end_all(frame.capture_time)
+            self._ask(lambda observer: observer.end(frame.capture_time))
         self._size = size
-        if detections.model is not None:
-            if detections.model is not self.model:
-                self.use_model(detections.model)
-            detections = replace(detections, class_ids=renumber(detections.class_ids, self._lookup))
-        tracks = self.tracker.update(detections, frame.capture_time)
-        tracked = time.perf_counter()
-        self._events += self.rules.observe(tracks, frame.capture_time)
-        ruled = time.perf_counter()
-        self.windows.observe(tracks, frame.capture_time, frame.clock_source)
-        for keeper in self.keepers:
-            keeper.keep(frame, detections, tracks, self.classes.names)
-        self._stages.observe("track", tracked - started)
-        self._stages.observe("rules", ruled - tracked)
-        self._stages.observe("windows", time.perf_counter() - ruled)
+        seen = self.analysis.observe(frame, detections, lap)
         self._stages.observe("total", time.monotonic() - frame.received_s)
         self.frames += 1
         self.last_error = ""
         self.last_frame_time = frame.capture_time
-        if self.mirror is not None:
-            self.mirror.mirror(frame, detections, self.classes.names, busy=len(self.mailbox) > 0)
+        self._ask(lambda observer: observer.observe(seen))
 
     def _drop(self, why: str, *, quietly: bool = False) -> None:
         self.dropped += 1

@@ -13,21 +13,19 @@ import signal
 import threading
 import time
 from collections import Counter
-from functools import partial
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
-from sightline.analysis.classes import ClassTable
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.rules import Rules
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.observer import Observer
+from sightline.analysis.options import analysis_options
 from sightline.base.backoff import Backoff
 from sightline.base.logs import setup_logging
 from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.messages import Command, Report, WorkerSpec
 from sightline.camera.pipeline import Pipeline
 from sightline.config import Camera
-from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, Result, SourceWindow
+from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, SourceWindow
 from sightline.errors import DetectorError, SourceEnded
 from sightline.features.drift import watch_of
 from sightline.features.shadow import Shadow
@@ -44,10 +42,6 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
 STEP_S = 0.25  # longest wait for a frame, so that reports are on time
 SERVER_TIMES_EVERY_S = 5.0
-#: More tracks than can begin between two checkpoints: ids are never given twice, however a worker ends.
-SKIPPED_IDS = 1000
-#: Windows stay open for late frames, for tracks confirmed late and for a camera's clock that is off.
-LEAST_GRACE_S = 15.0
 #: Beyond the source's own timeouts: then FFmpeg hangs in C and only the process's end helps.
 HANG_GRACE_S = 5.0
 EXIT_HANGING = 70
@@ -82,21 +76,15 @@ class Worker:
         )
         self._triton = TritonConnection(spec.triton, camera.name)
         self._detector = self._triton.model(camera.detect.model or "")
-        self._shadow = _make_shadow(spec, self._triton, self._detector.name)
         self._detector_backoff = Backoff(0.2, 1.0)
         self._detector_problem = "not connected yet"
         self._next_connect_s = 0.0
-        self._track_log = _make_track_log(camera)
-        self._pipeline = self._make_pipeline(spec.resume)
-        self._drift = watch_of(camera, spec.resume.get("drift"))
-        self._pipeline.keepers += [keeper for keeper in (self._track_log, self._drift) if keeper is not None]
-        self._pipeline.mirror = self._shadow
+        self._pipeline = self._make_pipeline(self._make_features(self._detector.name))
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._server_times: dict[str, dict[str, float]] = {}
         self._next_server_times_s = 0.0
         self._progress: tuple[tuple[int, int], float] = ((0, 0), time.monotonic())
-        self._ended = False  # a recorded file
 
     def run(self) -> None:
         """Work until told to stop, or until a recorded file has ended."""
@@ -111,8 +99,7 @@ class Worker:
                     self._watch_feed()
                     self._report()
         except SourceEnded:
-            self._ended = True
-            self._pipeline.finish()
+            self._pipeline.end()
         finally:
             self._end()
 
@@ -133,7 +120,7 @@ class Worker:
         except DetectorError as error:
             self._lose_detector(error)
             return False
-        self._pipeline.use_model(info)
+        self._pipeline.analysis.use_model(info)
         self._detector_backoff.good()
         self._detector_problem = ""
         transport = self._detector.transport
@@ -154,47 +141,25 @@ class Worker:
             decoders=self._decoders,
         )
 
-    def _make_pipeline(self, resume: Any) -> Pipeline:
+    def _make_features(self, live_model: str) -> list[Observer]:
         camera = self._spec.camera
-        options = TrackerOptions(
-            min_score=camera.detect.min_score,
-            second_box_overlap=camera.detect.dedupe_iou,
-            confirm_s=camera.track.confirm_s,
-            lost_s=camera.track.max_lost_s,
-            blind_s=camera.track.max_gap_s,
-        )
-        tracker = Tracker(options, state=resume.get("tracker"), skip_ids=SKIPPED_IDS)
-        windows = WindowCounter(
-            camera.name,
-            camera.count.window_s,
-            classes=camera.count.classes,
-            config_hash=camera.config_hash,
-            state=resume.get("windows"),
-        )
+        features: list[Observer | None] = [
+            _make_track_log(camera),
+            watch_of(camera, self._spec.resume.get("drift")),
+            _make_shadow(self._spec, self._triton, live_model, lambda: len(self._mailbox) > 0),
+        ]
+        return [feature for feature in features if feature is not None]
+
+    def _make_pipeline(self, features: list[Observer]) -> Pipeline:
         triton = self._spec.triton
-        pipeline = Pipeline(
+        return Pipeline(
             self._mailbox,
-            tracker,
-            windows,
+            CameraAnalysis(analysis_options(self._spec.camera), state=self._spec.resume),
             self._stages,
             in_flight=triton.in_flight,
             deadline_s=triton.deadline_s,
-            classes=ClassTable(resume.get("classes", ())),
+            observers=features,
         )
-        pipeline.use_rules(self._make_rules(resume.get("rules")))
-        return pipeline
-
-    def _make_rules(self, state: Any) -> Rules:
-        camera = self._spec.camera
-        make = partial(
-            Rules, camera.name, camera.rules.lines, camera.rules.zones, classes=camera.count.classes
-        )
-        make = partial(make, lost_s=camera.track.max_lost_s, blind_s=camera.track.max_gap_s)
-        try:
-            return make(state=state)
-        except ValueError as error:
-            log.warning("camera %s: visits and passages start anew: %s", camera.name, error)
-            return make()
 
     def _watch_feed(self) -> None:
         """End the process when the decode thread has failed or hangs in C; the supervisor starts another."""
@@ -221,31 +186,18 @@ class Worker:
             checkpoint,
             self._stages.snapshots(),
             dict(self._events_total),
-            self._drift.figures() if self._drift else {},
-            self._shadow.counters() if self._shadow else {},
+            tuple(self._pipeline.figures()),
         )
         self._send(report)
 
     def _checkpoint(self) -> Checkpoint:
-        windows = self._pipeline.windows
-        dropped = self._mailbox.dropped + self._pipeline.dropped
-        counts, sources = windows.rows(dropped)
-        tracker = self._pipeline.tracker.snapshot()
-        classes = self._pipeline.classes.named(tracker["class_ids"])
-        resume = {
-            "tracker": tracker,
-            "windows": windows.snapshot(),
-            "rules": self._pipeline.rules.snapshot(),
-            "classes": classes,
-        }
-        rows: tuple[Result, ...] = (*counts, *sources, *self._pipeline.take_events())
-        if self._drift is not None:
-            resume["drift"] = self._drift.snapshot()
-            rows += self._drift.rows(last=self._stop.is_set() or self._ended)
-        return Checkpoint(self._name, rows, resume)
+        pipeline = self._pipeline
+        counts, sources = pipeline.analysis.rows(self._mailbox.dropped + pipeline.dropped)
+        rows = (*counts, *sources, *pipeline.take_results())
+        return Checkpoint(self._name, rows, pipeline.snapshot())
 
     def _status(self, checkpoint: Checkpoint) -> CameraStatus:
-        pipeline, feed = self._pipeline, self._feed
+        pipeline, feed, model = self._pipeline, self._feed, self._pipeline.analysis.model
         _, decode_errors, gate_skipped = feed.counters
         state, message = feed.state, feed.message
         if state is CameraState.ONLINE and self._detector_problem:
@@ -268,14 +220,14 @@ class Worker:
             decode_errors_total=decode_errors,
             reconnects_total=feed.reconnects,
             queue_depth=len(self._mailbox),
-            coverage=round(pipeline.windows.coverage, 4),
+            coverage=round(pipeline.analysis.coverage, 4),
             latency_p50_ms=total.get("p50"),
             latency_p99_ms=total.get("p99"),
             transport=str(self._detector.transport),
             transport_message=self._detector.transport_message,
             decoder=self._decoders.used,
             clock_source=newest_row.clock_source if newest_row else "",
-            model_version=pipeline.model.version if pipeline.model else "",
+            model_version=model.version if model else "",
             stages_ms=stages | self._read_server_times(),
         )
 
@@ -305,13 +257,9 @@ class Worker:
 
     def _end(self) -> None:
         ended = self._feed.stop(timeout_s=3.0)
+        self._pipeline.end_features()
         self._report()
-        if self._track_log is not None:
-            self._track_log.close()
-        if self._drift is not None:
-            self._drift.close()
-        if self._shadow is not None:
-            self._shadow.close()
+        self._pipeline.close()
         self._triton.close()
         self._connection.close()
         if not ended:
@@ -326,10 +274,12 @@ def _make_track_log(camera: Camera) -> TrackLog | None:
     )
 
 
-def _make_shadow(spec: WorkerSpec, triton: TritonConnection, live_model: str) -> Shadow | None:
+def _make_shadow(
+    spec: WorkerSpec, triton: TritonConnection, live_model: str, busy: Callable[[], bool]
+) -> Shadow | None:
     """The camera's candidate, with slots of its own and the lowest priority."""
     camera = spec.camera
     if camera.shadow.model is None:
         return None
     candidate = triton.model(camera.shadow.model, slots=2, priority=LOWEST_PRIORITY)
-    return Shadow(camera, candidate, live_model=live_model, lossless=spec.until_end)
+    return Shadow(camera, candidate, live_model=live_model, lossless=spec.until_end, busy=busy)

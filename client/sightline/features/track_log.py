@@ -18,7 +18,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.entities import F32, I32, I64, Detections, Frame, Tracks
+from sightline.analysis.observer import Observation, Observer
+from sightline.entities import F32, I32, I64, Detections, Figure, Frame, Tracks
 from sightline.errors import TrackLogError
 from sightline.video import timecode
 from sightline.video.picture import YuvPicture
@@ -59,7 +60,7 @@ class TrackedFrame:
     confirmed: NDArray[np.bool_]
 
 
-class TrackLog:
+class TrackLog(Observer):
     """Keeps frames. The worker's main thread owns it.
 
     Args:
@@ -68,6 +69,8 @@ class TrackLog:
         max_bytes: bound of both files together.
         time_code: read the simulated cameras' time code from the pictures.
     """
+
+    name = "track_log"
 
     def __init__(self, folder: Path, source: str, max_bytes: int, *, time_code: bool = False) -> None:
         self.lost_frames = 0  # that could not be written
@@ -79,18 +82,22 @@ class TrackLog:
         self._names: tuple[str, ...] | None = None
         self._flushed_s = 0.0
 
-    def keep(
-        self, frame: Frame, detections: Detections, tracks: Tracks, class_names: tuple[str, ...]
-    ) -> None:
-        """Keep one frame; ``class_names`` are those of the class ids of both."""
-        line = _line(frame, self._read_code(frame), detections, tracks)
+    def observe(self, seen: Observation) -> tuple[()]:
+        """Keep one frame."""
+        line = _line(seen.frame, self._read_code(seen.frame), seen.detections, seen.tracks)
         try:
-            self._write(line, class_names)
+            self._write(line, seen.classes.names)
         except OSError as error:
             if not self.lost_frames:
                 log.warning("%s: tracks cannot be kept: %s", self._path, error.strerror)
             self.lost_frames += 1
             self._file = None
+        return ()
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Frames that could not be written."""
+        text = "Frames whose tracks could not be written."
+        return (Figure("track_log_lost_frames_total", self.lost_frames, help=text),)
 
     def close(self) -> None:
         """Write what is left."""

@@ -2,38 +2,49 @@
 
 Rules, in short (``docs/database.md`` has the long form):
 
-- A window is [k·window_s, (k+1)·window_s) in UTC epoch seconds. It stays open for ``grace_s`` after its end,
-  for late frames and for tracks that are confirmed late; after that its rows never change.
+- A window is [k·window_s, (k+1)·window_s) in UTC epoch seconds. It stays open for :func:`grace_s` after its
+  end, for late frames and for tracks that are confirmed late; after that its rows never change.
 - Every sighting is remembered, confirmed or not, so a track that is confirmed later counts in each open
   window that saw it. A track's class is looked up when rows are made: when the vote changes, counts move.
 - A track unseen for ``SETTLE_S`` watched seconds has ended (the tracker forgets sooner): it becomes a plain
   number in its windows. So memory and :meth:`WindowCounter.snapshot` are bounded by the traffic of two
   minutes, not by the window's length.
-- A window that nobody opened has no row, and no row means not watched: a clock that jumps ahead by days
+- A window that was never opened has no row, and no row means not watched: a clock that jumps ahead by days
   leaves a hole, not a million rows.
+- When ``window_s`` changes, windows of the old length see no more frames and are closed when they are due;
+  rows are told apart by start and end, so none replaces another's.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
-from sightline.analysis.counts.coverage import WatchedTime
-from sightline.entities import ClockSource, CountWindow, SourceWindow, Tracks
-
-log = logging.getLogger(__name__)
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.observer import JSON, Observation, Observer
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.timebase import GAP_STEPS, MIN_HOLE_S
+from sightline.entities import ClockSource, CountWindow, Figure, SourceWindow, Tracks
 
 SETTLE_S = 120.0  # twice the largest lost_s that a configuration may ask for
-GRACE_S = 15.0  # confirm_s, plus the largest default skew of a camera's clock, plus some seconds
+MIN_GRACE_S, MAX_GRACE_S = 15.0, 600.0
+GRACE_SLACK_S = 4.5  # for a confirmation that takes longer, and for frames under way
 FILL_S = 10.0  # two frames or ticks nearer than this leave no window without a row between them
-_CLOSED_RANGES = 16
-_MAX_OPEN = 64  # windows open at once, besides those that grace_s asks for
-_STATE_VERSION = 1
+MAX_CLOSED_RANGES = 16  # of each length of window
+MAX_OPEN = 64  # windows open at once, besides those that the grace asks for
+STATE_VERSION = 2
 _CLOCKS = {clock.value: rank for rank, clock in enumerate(ClockSource)}  # higher is worse
+
+
+def grace_s(options: AnalysisOptions) -> float:
+    """How long a window stays open after its end: until what it saw can be confirmed by any clock."""
+    asked_s = options.tracker.confirm_s + options.max_clock_skew_s + GRACE_SLACK_S
+    return min(max(asked_s, MIN_GRACE_S), MAX_GRACE_S)
 
 
 @dataclass(slots=True)
@@ -42,7 +53,7 @@ class _Track:
 
     item_class: str
     confirmed: bool
-    seen_s: float  # the counter's watched seconds at the last sighting
+    seen_s: float  # watched time at the last sighting
 
 
 @dataclass(slots=True)
@@ -50,6 +61,7 @@ class _Window:
     """One open window."""
 
     start: int
+    end: int
     watched_s: float = 0.0
     frames: int = 0
     dropped: int = 0
@@ -61,104 +73,93 @@ class _Window:
     source_row: SourceWindow | None = None  # source row last handed out
 
 
-class WindowCounter:
-    """Counts one source's tracks by window and class, and measures what was watched.
+class WindowCounter(Observer):
+    """Counts one camera's tracks by window and class, and measures what was watched. Belongs to one thread.
 
-    Not thread-safe: the worker's main thread owns it.
+    Its rows come out of :meth:`rows`, when they are asked for: they change with every frame.
 
     Args:
-        source: the camera's name.
-        window_s: length of a window in seconds, a divisor of a day.
-        classes: names to count; None counts all.
-        config_hash: written into every source row.
-        grace_s: how long a window stays open after its end, in seconds.
+        options: which windows, and which classes.
+        classes: what the class ids of the tracks mean.
         state: what :meth:`snapshot` gave, to go on after a restart.
+
+    Attributes:
+        model_version: of the network that sees the frames from now on.
+
+    Raises:
+        ValueError: ``state`` is not a snapshot that this version understands.
     """
 
+    name = "windows"
+
     def __init__(
-        self,
-        source: str,
-        window_s: int,
-        *,
-        classes: Collection[str] | None = None,
-        config_hash: str = "",
-        grace_s: float = GRACE_S,
-        state: Mapping[str, Any] | None = None,
+        self, options: AnalysisOptions, classes: ClassTable, *, state: Mapping[str, Any] | None = None
     ) -> None:
-        self.source = source
-        self.late_frames = 0  # frames whose window was already closed: not counted
-        self._window_s = window_s
-        self._classes = None if classes is None else frozenset(classes)
-        self._config_hash = config_hash
-        self._grace_s = grace_s
+        self.model_version = ""
+        self._classes = classes
+        self._late_frames = 0  # whose window was already closed: not counted
         self._dropped_total = 0
-        self._frame_since_tick = False
-        self._class_names: tuple[str, ...] = ()
-        self._model_version = ""
         self._finals: list[CountWindow | SourceWindow] = []  # of windows closed since the last rows()
-        self._forget()
+        self._windows: dict[tuple[int, int], _Window] = {}  # by start and length
+        self._tracks: dict[int, _Track] = {}
+        self._closed: dict[int, list[list[int]]] = {}  # by length: [start, end) of those that had frames
+        self._clock = -math.inf  # the time that closes windows
+        self._watched_s = 0.0  # at the newest frame
+        self._covered_until = -math.inf  # no instant is credited twice
+        self._last: tuple[float, float] | None = None  # newest capture time, and the usual step then
+        self.update(options)
         if state:
             self._restore(state)
 
-    def _forget(self) -> None:
-        self._windows: dict[int, _Window] = {}
-        self._tracks: dict[int, _Track] = {}
-        self._closed: list[list[int]] = []  # [start, end) ranges of closed windows that had frames, sorted
-        self._watched = WatchedTime()
-        self._watched_s = 0.0  # in all, over all windows
-        self._clock = -math.inf  # the time that closes windows
+    def update(self, options: AnalysisOptions) -> None:
+        """Other options hold from the next frame on. A class that is given up keeps the counts it has."""
+        self._options = options
+        self._window_s = options.window_s
+        self._grace_s = grace_s(options)
 
     # -- what happens ---------------------------------------------------------------------------------
 
-    def use_model(self, class_names: Sequence[str], version: str) -> None:
-        """The network that sees the frames from now on."""
-        self._class_names = tuple(class_names)
-        self._model_version = version
+    def observe(self, seen: Observation) -> tuple[()]:
+        """Take in one frame, also when it shows no track.
 
-    def observe(self, tracks: Tracks, capture_time: float, clock_source: str) -> None:
-        """Take in one processed frame, also when it shows no track.
-
-        Args:
-            tracks: the tracks seen in it, confirmed or not.
-            capture_time: UTC epoch seconds. A time before the newest one is taken too, while its window
-                is open.
-            clock_source: where the time came from.
+        A capture time before the newest one is taken too, while its window is open.
         """
-        self._frame_since_tick = True
-        self._credit(self._watched.frame(capture_time))
-        self._move_clock(capture_time)
-        window = self._window_at(capture_time)
+        moment, frame = seen.moment, seen.frame
+        self._watched_s, self.model_version = moment.watched_s, seen.model_version
+        self._credit(*moment.covered)
+        if self._last is None or moment.capture_time >= self._last[0]:
+            self._last = moment.capture_time, moment.usual_s if moment.elapsed_s else 0.0
+        self._move_clock(moment.capture_time)
+        window = self._window_at(moment.capture_time)
         if window is None:
-            self.late_frames += 1
-            return
+            self._late_frames += 1
+            return ()
         window.frames += 1
-        window.model_version = self._model_version
-        if _CLOCKS.get(clock_source, 0) >= _CLOCKS.get(window.clock_source, -1):
-            window.clock_source = str(clock_source)
-        self._see(tracks, window)
+        window.model_version = self.model_version
+        if _CLOCKS[frame.clock_source] >= _CLOCKS.get(window.clock_source, -1):
+            window.clock_source = str(frame.clock_source)
+        self._see(seen.tracks, window)
+        return ()
 
-    def tick(self, now: float) -> None:
-        """Tell the time about once a second (live streams), so that a silent stream's windows close at 0.
+    def tick(self, now: float, silent: bool) -> tuple[()]:
+        """A silent stream's windows close with what they have.
 
         While frames come, they drive the clock: a wall clock that steps cannot close their windows.
-
-        Args:
-            now: UTC epoch seconds.
         """
-        silent, self._frame_since_tick = not self._frame_since_tick, False
         if not silent:
-            return
-        last = self._watched.last_time
-        if last is not None and self._watched.is_gap(now - last):
+            return ()
+        if self._last is not None and now - self._last[0] > max(MIN_HOLE_S, GAP_STEPS * self._last[1]):
             self._credit_last_frame()
         self._move_clock(now)
         self._window_at(now)
+        return ()
 
-    def finish(self) -> None:
+    def end(self, time: float) -> tuple[()]:
         """The stream has ended for good (a recorded file): close every window."""
         self._credit_last_frame()
-        for start in sorted(self._windows):
-            self._close(self._windows[start])
+        for key in sorted(self._windows):
+            self._close(self._windows[key])
+        return ()
 
     # -- what comes out -------------------------------------------------------------------------------
 
@@ -173,17 +174,21 @@ class WindowCounter:
         """
         self._count_drops(dropped_total)
         self._settle()
-        found: list[CountWindow | SourceWindow] = self._finals
-        self._finals = []
-        for start in sorted(self._windows):
-            found += self._rows_of(self._windows[start], every=False)
-        counts = tuple(row for row in found if isinstance(row, CountWindow))
-        return counts, tuple(row for row in found if isinstance(row, SourceWindow))
+        rows, self._finals = self._finals, []
+        for key in sorted(self._windows):
+            rows += self._rows_of(self._windows[key], every=False)
+        counts = tuple(row for row in rows if isinstance(row, CountWindow))
+        return counts, tuple(row for row in rows if isinstance(row, SourceWindow))
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Frames that came too late to be counted."""
+        text = "Frames that came after their window was closed, and were not counted."
+        return (Figure("windows_late_frames_total", self._late_frames, help=text),)
 
     @property
     def coverage(self) -> float:
         """Watched share of what has passed of the window that is open now, 0..1."""
-        window = self._windows.get(self._start_of(self._clock)) if math.isfinite(self._clock) else None
+        window = self._windows.get(self._key(self._clock)) if math.isfinite(self._clock) else None
         if window is None:
             return 0.0
         passed_s = self._clock - window.start
@@ -191,102 +196,98 @@ class WindowCounter:
             return 1.0 if window.frames else 0.0
         return min(1.0, window.watched_s / passed_s)
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> JSON:
         """JSON-able state for a successor; take it after :meth:`rows` and commit both together."""
         return {
-            "version": _STATE_VERSION,
-            "window_s": self._window_s,
-            "watched": self._watched.snapshot(),
-            "watched_s": self._watched_s,
-            "clock": self._clock if math.isfinite(self._clock) else None,
-            "closed": [list(pair) for pair in self._closed],
-            "tracks": {str(i): [t.item_class, t.confirmed, t.seen_s] for i, t in self._tracks.items()},
+            "version": STATE_VERSION,
+            "last": self._last,
+            "covered_until": _finite(self._covered_until),
+            "clock": _finite(self._clock),
+            "closed": [[length, *pair] for length, ranges in self._closed.items() for pair in ranges],
+            "tracks": {
+                str(track_id): [track.item_class, track.confirmed, self._watched_s - track.seen_s]
+                for track_id, track in self._tracks.items()
+            },
             "windows": [
-                {
-                    "start": w.start,
-                    "watched_s": w.watched_s,
-                    "frames": w.frames,
-                    "dropped": w.dropped,
-                    "clock_source": w.clock_source,
-                    "model_version": w.model_version,
-                    "ids": sorted(w.ids),
-                    "settled": dict(w.settled),
-                    "written": dict(w.written),
-                }
-                for w in self._windows.values()
+                {name: copy(getattr(window, name)) for name in _SAVED} | {"ids": sorted(window.ids)}
+                for window in self._windows.values()
             ],
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         try:
-            if state["version"] != _STATE_VERSION:
-                raise ValueError(f"version {state['version']}")
-            if state["window_s"] != self._window_s:
-                return  # other windows, other keys: nothing of the old ones can be lost or doubled
-            self._watched.restore(state["watched"])
-            self._watched_s = state["watched_s"]
-            self._clock = -math.inf if state["clock"] is None else state["clock"]
-            self._closed = [list(pair) for pair in state["closed"]]
-            self._tracks = {int(i): _Track(*values) for i, values in state["tracks"].items()}
-            for values in state["windows"]:
-                window = _Window(**{**values, "ids": set(values["ids"])})
-                self._windows[window.start] = window
-        except (KeyError, TypeError, ValueError) as error:
-            log.warning("source %s: the saved counts cannot be used and start anew: %s", self.source, error)
-            self._forget()
+            state = _upgraded(state) if state["version"] == 1 else state
+            if state["version"] != STATE_VERSION:
+                raise ValueError(f"counts of version {STATE_VERSION} are needed, not {state['version']!r}")
+            last, until, clock = state["last"], state["covered_until"], state["clock"]
+            windows = [_Window(**{**values, "ids": set(values["ids"])}) for values in state["windows"]]
+            tracks = {
+                int(track_id): _Track(item_class, confirmed, -unseen_s)
+                for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items()
+            }
+            for length, start, end in state["closed"]:
+                self._closed.setdefault(length, []).append([start, end])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a state of counts: {error!r}") from error
+        self._last = None if last is None else (last[0], last[1])
+        self._covered_until = -math.inf if until is None else until
+        self._clock = -math.inf if clock is None else clock
+        self._windows = {(window.start, window.end - window.start): window for window in windows}
+        self._tracks = tracks
 
     # -- windows --------------------------------------------------------------------------------------
 
-    def _start_of(self, time: float) -> int:
-        return math.floor(time / self._window_s) * self._window_s
+    def _key(self, time: float) -> tuple[int, int]:
+        return math.floor(time / self._window_s) * self._window_s, self._window_s
 
     def _window_at(self, time: float) -> _Window | None:
         """The window that ``time`` lies in, opened if need be; None when it has been closed."""
-        start = self._start_of(time)
-        window = self._windows.get(start)
-        if window is None and not any(low <= start < high for low, high in self._closed):
-            window = self._windows[start] = _Window(start, model_version=self._model_version)
+        key = start, length = self._key(time)
+        window = self._windows.get(key)
+        if window is None and not any(low <= start < high for low, high in self._closed.get(length, ())):
+            window = _Window(start, start + length, model_version=self.model_version)
+            self._windows[key] = window
         return window
 
     def _move_clock(self, now: float) -> None:
         """Open the windows that lie between two moments near each other, and close what is due."""
         if now - self._clock <= FILL_S:
-            for start in range(self._start_of(self._clock), self._start_of(now), self._window_s):
+            for start in range(self._key(self._clock)[0], self._key(now)[0], self._window_s):
                 self._window_at(start)
         self._clock = now
         self._close_due()
 
     def _close_due(self) -> None:
-        most = _MAX_OPEN + math.ceil(self._grace_s / self._window_s)
-        for start in sorted(self._windows):
-            window = self._windows[start]
-            over = start + self._window_s + self._grace_s <= self._clock
+        limit = MAX_OPEN + math.ceil(self._grace_s / self._window_s)
+        for key in sorted(self._windows):
+            window = self._windows[key]
+            over = window.end + self._grace_s <= self._clock
             # Opened by a clock that had jumped ahead and came back; nothing was seen in it.
-            astray = not window.frames and start > self._clock + self._window_s + self._grace_s
-            if over or astray or len(self._windows) > most:
+            astray = not window.frames and window.start > self._clock + self._window_s + self._grace_s
+            if over or astray or len(self._windows) > limit:
                 self._close(window)
 
     def _close(self, window: _Window) -> None:
         self._finals += self._rows_of(window, every=True)
-        del self._windows[window.start]
+        del self._windows[window.start, window.end - window.start]
         if window.frames:
-            self._remember_closed(window.start, window.start + self._window_s)
+            self._remember_closed(window.start, window.end)
         alive: set[int] = set().union(*(other.ids for other in self._windows.values()))
         for track_id in window.ids - alive:
             del self._tracks[track_id]
 
     def _remember_closed(self, start: int, end: int) -> None:
         """Add a range; neighbours are joined, and so are the two oldest when there are too many."""
-        ranges = sorted([*self._closed, [start, end]])
+        ranges = sorted([*self._closed.get(end - start, ()), [start, end]])
         joined = [ranges[0]]
         for low, high in ranges[1:]:
             if low <= joined[-1][1]:
                 joined[-1][1] = max(joined[-1][1], high)
             else:
                 joined.append([low, high])
-        if len(joined) > _CLOSED_RANGES:
+        if len(joined) > MAX_CLOSED_RANGES:
             joined[:2] = [[joined[0][0], joined[1][1]]]
-        self._closed = joined
+        self._closed[end - start] = joined
 
     def _count_drops(self, total: int) -> None:
         if total <= self._dropped_total or not math.isfinite(self._clock):
@@ -301,22 +302,18 @@ class WindowCounter:
     def _see(self, tracks: Tracks, window: _Window) -> None:
         columns = (tracks.ids, tracks.class_ids, tracks.confirmed, tracks.first_times)
         for track_id, class_id, confirmed, first_time in zip(*(c.tolist() for c in columns), strict=True):
-            item_class = self._name_of(class_id)
+            item_class = self._classes.name(class_id)
             track = self._tracks.get(track_id)
             if track is None:
                 track = self._tracks[track_id] = _Track(item_class, confirmed, self._watched_s)
                 # A tracker that reports only from the second box on: its first box was a sighting too.
-                first = self._windows.get(self._start_of(first_time))
+                first = self._windows.get(self._key(first_time))
                 if first is not None:
                     first.ids.add(track_id)
             track.item_class = item_class
             track.confirmed = track.confirmed or confirmed
             track.seen_s = self._watched_s
             window.ids.add(track_id)
-
-    def _name_of(self, class_id: int) -> str:
-        known = 0 <= class_id < len(self._class_names)
-        return self._class_names[class_id] if known else f"class_{class_id}"
 
     def _settle(self) -> None:
         """Turn ended tracks into numbers."""
@@ -330,22 +327,23 @@ class WindowCounter:
                     if track.confirmed:
                         window.settled[track.item_class] = window.settled.get(track.item_class, 0) + 1
 
-    def _credit(self, span: tuple[float, float]) -> None:
+    def _credit(self, low: float, until: float) -> None:
         """Add a watched span to the windows that it lies in; those already closed stay."""
-        low, until = span
+        low, self._covered_until = max(low, self._covered_until), max(until, self._covered_until)
         while low < until:
-            high = min(until, float(self._start_of(low) + self._window_s))
+            start, length = self._key(low)
+            high = min(until, float(start + length))
             window = self._window_at(low)
             if window is not None:
                 window.watched_s += high - low
-            self._watched_s += high - low
             low = high
 
     def _credit_last_frame(self) -> None:
-        """Nothing follows the last frame; it is credited within its own window only."""
-        last = self._watched.last_time
-        if last is not None:
-            self._credit(self._watched.silence(float(self._start_of(last) + self._window_s)))
+        """No frame follows the last one: it stands for one usual step, within its own window only."""
+        if self._last is not None:
+            time, usual_s = self._last
+            start, length = self._key(time)
+            self._credit(time, min(time + usual_s, float(start + length)))
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -354,16 +352,15 @@ class WindowCounter:
         counts = Counter(window.settled)
         seen = (self._tracks[track_id] for track_id in window.ids)
         counts.update(track.item_class for track in seen if track.confirmed)
-        start, end = float(window.start), float(window.start + self._window_s)
+        start, end = float(window.start), float(window.end)
         rows: list[CountWindow | SourceWindow] = []
-        for name in sorted(counts.keys() | window.written.keys()):
-            wanted = self._classes is None or name in self._classes
-            count = counts[name] if wanted else 0
-            if not wanted and name not in window.written:
-                continue
-            if every or window.written.get(name) != count:
-                rows.append(CountWindow(self.source, name, count, start, end))
-                window.written[name] = count
+        for item_class in sorted(counts.keys() | window.written.keys()):
+            if self._options.classes is not None and item_class not in self._options.classes:
+                continue  # what was written stands
+            count = counts[item_class]
+            if every or window.written.get(item_class) != count:
+                rows.append(CountWindow(self._options.camera, item_class, count, start, end))
+                window.written[item_class] = count
         source_row = self._source_row(window)
         if every or source_row != window.source_row:
             rows.append(source_row)
@@ -371,15 +368,44 @@ class WindowCounter:
         return rows
 
     def _source_row(self, window: _Window) -> SourceWindow:
-        watched_s = min(window.watched_s, float(self._window_s))
+        length = window.end - window.start
+        watched_s = min(window.watched_s, float(length))
         return SourceWindow(
-            source=self.source,
+            source=self._options.camera,
             window_start=float(window.start),
-            window_end=float(window.start + self._window_s),
-            coverage=round(watched_s / self._window_s, 6),  # sums of floats end a hair beside 1
+            window_end=float(window.end),
+            coverage=round(watched_s / length, 6),  # sums of floats end a hair beside 1
             effective_fps=round(window.frames / watched_s, 3) if watched_s > 0 else 0.0,
             dropped_frames=window.dropped,
             clock_source=window.clock_source,
             model_version=window.model_version,
-            config_hash=self._config_hash,
+            config_hash=self._options.config_hash,
         )
+
+
+#: What of a window goes into a state; its ids besides.
+_SAVED = (
+    "start", "end", "watched_s", "frames", "dropped", "clock_source", "model_version", "settled", "written",
+)  # fmt: skip
+
+
+def _finite(time: float) -> float | None:
+    return time if math.isfinite(time) else None
+
+
+def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state of version 1: all windows had one length, and watched time was the counter's own."""
+    length, watched = state["window_s"], state["watched"]
+    last = watched["last_time"]
+    return {
+        "version": STATE_VERSION,
+        "last": None if last is None else [last, median(watched["intervals"] or [0.0])],
+        "covered_until": watched["until"],
+        "clock": state["clock"],
+        "closed": [[length, start, end] for start, end in state["closed"]],
+        "tracks": {
+            track_id: [item_class, confirmed, state["watched_s"] - seen_s]
+            for track_id, (item_class, confirmed, seen_s) in state["tracks"].items()
+        },
+        "windows": [{**values, "end": values["start"] + length} for values in state["windows"]],
+    }

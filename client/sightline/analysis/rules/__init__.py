@@ -9,91 +9,74 @@ are in units of the object's own box, all times in seconds, so the frame rate do
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from sightline.analysis.rules.book import F64, Index, WatchedClock, begin
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.observer import Observation, Observer
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.rules.book import F64, Index, begin
 from sightline.analysis.rules.crowds import Crowds
 from sightline.analysis.rules.ledger import Ledger
 from sightline.analysis.rules.shapes import Shapes
 from sightline.analysis.rules.states import read_state, write_state
-from sightline.config.zones import Line, Zone
 from sightline.entities import Event, Tracks
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
 LOST_SLACK_S = 0.5  # the tracker ends its tracks first: who comes back goes on with the same visit
 UNSEEN_S = 1.0  # a passage between sightings further apart was not seen
-SILENT_SLACK_S = 20.0  # the wall clock waits so much longer than blind_s: frames may only be late
+SILENT_SLACK_S = 20.0  # the wall clock waits so much longer than max_gap_s: frames may only be late
 EDGE = 1e-3  # anchors are kept so far inside the picture: zones drawn to its edge contain it
 _NO_SIZE = 1e-3
 
 
-class Rules:
+class Rules(Observer):
     """The lines and zones of one camera. Belongs to one thread."""
 
+    name = "rules"
+
     def __init__(
-        self,
-        source: str,
-        lines: Mapping[str, Line],
-        zones: Mapping[str, Zone],
-        *,
-        classes: Collection[str] | None = None,
-        lost_s: float = 3.0,
-        blind_s: float = 10.0,
-        state: Mapping[str, Any] | None = None,
+        self, options: AnalysisOptions, classes: ClassTable, *, state: Mapping[str, Any] | None = None
     ) -> None:
         """Begin, or go on from a :meth:`snapshot`.
 
         Args:
-            source: the camera's name.
-            lines: by name.
-            zones: by name.
-            classes: names that make events at places without classes of their own; None: all.
-            lost_s: watched seconds without a box after which the tracker ends a track.
-            blind_s: a gap between frames that ends every track, as in the tracker.
+            options: lines, zones, and when a track ends.
+            classes: what the class ids of the tracks mean; new names may be added to it.
             state: where to go on; a place that has changed since then begins anew.
 
         Raises:
             ValueError: ``state`` is not a snapshot that this version understands.
         """
-        self.source = source
-        self._places = len(lines) + len(zones)
-        self._first_zone = len(lines)
-        self._lost_s, self._blind_s = lost_s, blind_s
-        self._shapes = Shapes(list(lines.values()), list(zones.values()))
-        self._points = {f"line:{name}": line.points for name, line in lines.items()}
-        self._points |= {f"zone:{name}": zone.points for name, zone in zones.items()}
-        self._clock = WatchedClock()
-        self._crowds = Crowds(source, zones)
-        self._ledger = Ledger(source, lines, zones, classes, self._crowds)
+        self._options = options
+        self._classes = classes
+        self._places = len(options.lines) + len(options.zones)
+        self._first_zone = len(options.lines)
+        self._shapes = Shapes(list(options.lines.values()), list(options.zones.values()))
+        self._points = {f"line:{name}": line.points for name, line in options.lines.items()}
+        self._points |= {f"zone:{name}": zone.points for name, zone in options.zones.items()}
+        self._watched_s = 0.0  # at the newest frame
+        self._crowds = Crowds(options.camera, options.zones)
+        self._ledger = Ledger(options, classes, self._crowds)
         self._silent_since: float | None = None  # on the wall clock
-        self._frame_since_tick = False
         if state is not None:
             self._restore(state)
 
-    def use_model(self, class_names: Sequence[str]) -> None:
-        """What the class numbers of the tracks are called from now on."""
-        self._ledger.use_model(class_names)
-
-    def observe(self, tracks: Tracks, capture_time: float) -> list[Event]:
+    def observe(self, seen: Observation) -> list[Event]:
         """Take in one frame, also when it shows no track.
-
-        Args:
-            tracks: those seen in it, confirmed or not.
-            capture_time: epoch seconds.
 
         Returns:
             The events that have become certain, in no order of time.
         """
-        self._frame_since_tick = True
+        tracks, moment = seen.tracks, seen.moment
+        capture_time, self._watched_s = moment.capture_time, moment.watched_s
         ledger = self._ledger
         ledger.now = capture_time
-        blind = self._clock.move_to(capture_time) > self._blind_s
         if not self._places:
             return []
-        if blind:
+        if moment.blind:
             ledger.end(np.ones(len(ledger.book), bool))
         if len(tracks):
             anchors, sizes = _anchors(tracks)
@@ -103,14 +86,14 @@ class Rules:
             ledger.settle_all(rows, far)
             ledger.loiter(rows)
         if len(ledger.book) > len(tracks):
-            unseen_s = self._clock.watched_s - ledger.book.seen_s
-            over = unseen_s > self._lost_s + LOST_SLACK_S
+            unseen_s = self._watched_s - ledger.book.seen_s
+            over = unseen_s > self._options.tracker.max_lost_s + LOST_SLACK_S
             if over.any():
                 ledger.end(over)
         crowds = self._crowds.observe(ledger.present(), capture_time)
         return ledger.hand_out() + crowds
 
-    def end_all(self, time: float) -> list[Event]:
+    def end(self, time: float) -> list[Event]:
         """End every track: the stream has ended, or its picture is another one now.
 
         Args:
@@ -120,16 +103,15 @@ class Rules:
         self._ledger.end(np.ones(len(self._ledger.book), bool))
         return self._ledger.hand_out()
 
-    def tick(self, now: float) -> list[Event]:
-        """Tell the wall clock about once a second (live streams): visits end when nobody looks any more.
+    def tick(self, now: float, silent: bool) -> list[Event]:
+        """Visits end when nobody looks any more.
 
-        After ``blind_s`` + :data:`SILENT_SLACK_S` without a frame everybody leaves at their last
-        sighting. Who is found there when frames come again enters again.
+        After ``max_gap_s`` + :data:`SILENT_SLACK_S` without a frame every open visit ends at its last
+        sighting; anyone still there when frames resume starts a new one.
         """
-        if self._frame_since_tick or self._silent_since is None or now < self._silent_since:
+        if not silent or self._silent_since is None or now < self._silent_since:
             self._silent_since = now
-        self._frame_since_tick = False
-        if now - self._silent_since <= self._blind_s + SILENT_SLACK_S:
+        if now - self._silent_since <= self._options.max_gap_s + SILENT_SLACK_S:
             return []
         self._ledger.end_visits()
         return self._ledger.hand_out()
@@ -137,12 +119,12 @@ class Rules:
     def snapshot(self) -> dict[str, Any]:
         """JSON-able state for a successor; take it with the events handed out and commit both together."""
         ledger = self._ledger
-        return write_state(ledger.book, self._clock, ledger.held, self._points, self._crowds.snapshot())
+        ages = ledger.now, self._watched_s
+        return write_state(ledger.book, ages, ledger.held, self._points, self._crowds.snapshot())
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         ledger = self._ledger
-        ledger.book, self._clock, ledger.held, crowds = read_state(state, self._points)
-        ledger.now = self._clock.time or 0.0
+        ledger.book, ledger.now, ledger.held, crowds = read_state(state, self._points)
         self._crowds.restore(crowds)
         if len(ledger.book) and self._places:
             ledger.book.ready |= self._shapes.distances(ledger.book.xy, ledger.book.sizes) >= NEAR
@@ -175,7 +157,7 @@ class Rules:
         book.steady[some] = np.where(away, steady, np.inf)
         book.ready[some] = ready | away
         book.xy[some], book.sizes[some], book.times[some] = anchors, sizes, now
-        book.seen_s[some] = self._clock.watched_s
+        book.seen_s[some] = self._watched_s
         return far
 
     def _pass(self, row: int, place: int, way: int, share: float, anchor: F64) -> None:

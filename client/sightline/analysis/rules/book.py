@@ -1,9 +1,7 @@
-"""What the rules know of each track at each place, as arrays; and the time that was watched."""
+"""What the rules know of each track at each place, as arrays."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +12,6 @@ from sightline.entities import Tracks
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
-
-STEPS_KEPT = 9
-GAP_STEPS = 3.0
-SHORTEST_STEP_S = 1 / 30
 
 
 @dataclass(slots=True)
@@ -103,24 +97,3 @@ def begin(tracks: Tracks, which: Mask, anchors: F64, places: int) -> Book:
     book.xy = anchors[which]
     order = np.argsort(book.ids, kind="stable")
     return book.take(order)
-
-
-class WatchedClock:
-    """Seconds that were watched, as the tracker counts them: a gap between frames is one usual step."""
-
-    def __init__(self, time: float | None = None, steps: Sequence[float] = ()) -> None:
-        self.time = time  # of the newest frame
-        self.watched_s = 0.0
-        self.steps: deque[float] = deque(steps, maxlen=STEPS_KEPT)
-
-    def move_to(self, time: float) -> float:
-        """A frame came; seconds since the one before (0 when there was none or time went back)."""
-        step = 0.0 if self.time is None else max(0.0, time - self.time)
-        self.time = time
-        if step > 0:
-            self.steps.append(step)
-        usual = SHORTEST_STEP_S
-        if self.steps:
-            usual = max(sorted(self.steps)[(len(self.steps) - 1) // 2], SHORTEST_STEP_S)
-        self.watched_s += usual if step > GAP_STEPS * usual else step
-        return step

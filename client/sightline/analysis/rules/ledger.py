@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules.book import F64, Book, Index, Mask
 from sightline.analysis.rules.crowds import Crowds
 from sightline.analysis.rules.states import Held
@@ -30,34 +31,23 @@ class Ledger:
         held: events of tracks that are not confirmed, by track id, each with its column.
     """
 
-    def __init__(
-        self,
-        source: str,
-        lines: Mapping[str, Line],
-        zones: Mapping[str, Zone],
-        classes: Collection[str] | None,
-        crowds: Crowds,
-    ) -> None:
+    def __init__(self, options: AnalysisOptions, classes: ClassTable, crowds: Crowds) -> None:
+        lines, zones = options.lines, options.zones
         self.now = 0.0
         self.book = Book.blank(0, len(lines) + len(zones))
         self.held: Held = {}
-        self._source = source
+        self._source = options.camera
         self._names = [*lines, *zones]
         self._first_zone = len(lines)
         places: list[Line | Zone] = [*lines.values(), *zones.values()]
-        self._classes = [classes if place.classes is None else place.classes for place in places]
+        self._classes = classes
+        self._wanted = [options.classes if place.classes is None else place.classes for place in places]
         self._loiter_s = np.array([getattr(place, "loiter_s", None) or math.inf for place in places])
         self._loiters = bool(np.isfinite(self._loiter_s).any())
         self._crowds = crowds
         self._made: list[Event] = []
-        self.use_model(())
-
-    def use_model(self, class_names: Sequence[str]) -> None:
-        """What the class numbers of the tracks are called from now on."""
-        self._class_names = tuple(class_names)
-        allowed = [[c is None or name in c for c in self._classes] for name in self._class_names]
-        allowed.append([classes is None for classes in self._classes])  # a number without a name
-        self._allowed_by_class = np.array(allowed, bool).reshape(len(allowed), len(self._classes))
+        self._allowed_for: tuple[str, ...] | None = None  # the names that the table below is of
+        self._allowed_by_class = np.zeros((0, 0), bool)
 
     def hand_out(self) -> list[Event]:
         """The events made since the last call."""
@@ -77,7 +67,7 @@ class Ledger:
 
     def _let_go(self, row: int) -> None:
         book, allowed = self.book, self._allowed(np.array([row]))[0]
-        item_class = self._class_name(int(book.class_ids[row]))
+        item_class = self._classes.name(int(book.class_ids[row]))
         for place, event in self.held.pop(int(book.ids[row]), ()):
             if allowed[place]:
                 self._made.append(replace(event, item_class=item_class, confirmed_time=self.now))
@@ -202,7 +192,7 @@ class Ledger:
             kind=kind,
             place=self._names[place],
             track_id=track_id,
-            item_class=self._class_name(int(book.class_ids[row])),
+            item_class=self._classes.name(int(book.class_ids[row])),
             event_time=time,
             confirmed_time=self.now,
             direction=direction,
@@ -223,13 +213,15 @@ class Ledger:
         if len(held) < MAX_HELD:
             held.append((place, event))
 
-    def _class_name(self, class_id: int) -> str:
-        known = 0 <= class_id < len(self._class_names)
-        return self._class_names[class_id] if known else f"class_{class_id}"
-
     def _allowed(self, rows: Index) -> Mask:
         """Bool [N, P]: the track's class makes events at the place."""
-        class_ids, unknown = self.book.class_ids[rows], len(self._class_names)
+        names = self._classes.names
+        if names is not self._allowed_for:
+            allowed = [[wanted is None or name in wanted for wanted in self._wanted] for name in names]
+            allowed.append([wanted is None for wanted in self._wanted])  # an id without a name
+            self._allowed_by_class = np.array(allowed, bool).reshape(len(allowed), len(self._wanted))
+            self._allowed_for = names
+        class_ids, unknown = self.book.class_ids[rows], len(names)
         named = (class_ids >= 0) & (class_ids < unknown)
-        allowed: Mask = self._allowed_by_class[np.where(named, class_ids, unknown)]
-        return allowed
+        table: Mask = self._allowed_by_class[np.where(named, class_ids, unknown)]
+        return table

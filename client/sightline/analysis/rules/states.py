@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.analysis.rules.book import Book, WatchedClock
+from sightline.analysis.rules.book import Book
 from sightline.config.zones import Point
 from sightline.entities import Event, EventKind
 
@@ -19,16 +19,24 @@ Points = Mapping[str, Sequence[Point]]
 
 
 def write_state(
-    book: Book, clock: WatchedClock, held: Held, points: Points, crowds: Mapping[str, Any]
+    book: Book, now: tuple[float, float], held: Held, points: Points, crowds: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """JSON-able. Of a track's places only those that it has had to do with."""
+    """JSON-able. Of a track's places only those that it has had to do with.
+
+    Args:
+        book: the tracks.
+        now: capture time and watched time of the newest frame.
+        held: events of tracks that are not confirmed.
+        points: of the places, by key.
+        crowds: the zones' occupancy.
+    """
     keys = list(points)
+    capture_time, watched_s = now
     return {
         "version": VERSION,
-        "time": clock.time,
-        "steps": [round(step, 4) for step in clock.steps],
+        "time": capture_time,
         "places": {key: [list(point) for point in found] for key, found in points.items()},
-        "tracks": [_track(book, row, clock.watched_s, keys) for row in range(len(book))],
+        "tracks": [_track(book, row, watched_s, keys) for row in range(len(book))],
         "held": {
             str(track_id): [[keys[place], asdict(event)] for place, event in events]
             for track_id, events in held.items()
@@ -37,9 +45,7 @@ def write_state(
     }
 
 
-def read_state(
-    state: Mapping[str, Any], points: Points
-) -> tuple[Book, WatchedClock, Held, Mapping[str, Any]]:
+def read_state(state: Mapping[str, Any], points: Points) -> tuple[Book, float, Held, Mapping[str, Any]]:
     """What :func:`write_state` wrote, for the places of today: those that differ begin anew.
 
     Of a place that was moved the number of each track's events stays: no two may have the same name.
@@ -50,7 +56,7 @@ def read_state(
     if state.get("version") != VERSION:
         raise ValueError(f"a state of rules of version {VERSION} is needed, found {state.get('version')!r}")
     try:
-        clock = WatchedClock(state["time"], state["steps"])
+        time = float(state["time"] or 0.0)
         columns = {
             key: column
             for column, (key, found) in enumerate(points.items())
@@ -65,7 +71,7 @@ def read_state(
             ]
             for track_id, events in state["held"].items()
         }
-        return book, clock, held, _crowds_of(state["crowds"], columns)
+        return book, time, held, _crowds_of(state["crowds"], columns)
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a state of rules: {error!r}") from error
 

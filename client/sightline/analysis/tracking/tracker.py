@@ -4,14 +4,13 @@ Each frame: let time pass, match the sure boxes by overlap, then the weak boxes 
 (they keep a track, they never start or confirm one), then what is still left by how far an object can
 have moved; correct the tracks, start new ones, end those not seen for long.
 
-Time in here is *watched* time. A gap between frames much longer than usual (the stream or the detector
-was away) counts as one usual frame: not having looked is no evidence that somebody has left.
+Time in here is *watched* time (:mod:`sightline.analysis.timebase`): not having looked is no evidence that
+somebody has left.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.timebase import Moment
 from sightline.analysis.tracking.assignment import assign
 from sightline.analysis.tracking.kalman import F64, BoxFilter, MotionModel, from_xyxy, to_xyxy
 from sightline.base.geometry import iou_matrix
@@ -31,11 +31,7 @@ Pairs = tuple[Index, Index]  # rows of tracks and rows of detections, same lengt
 STATE_VERSION = 1
 EPSILON_S = 1e-3  # clocks count in ticks: 0.4999 s is half a second
 MAX_TRACKS = 1000  # the longest unseen go first beyond this
-STEPS_KEPT = 9  # the usual frame interval is the median of as many
-SHORTEST_STEP_S = 1 / 30
-LONGEST_FIRST_STEP_S = 1.0  # before anything is known of the rate
-LONGEST_COAST_S = 1.0  # of movement over a gap
-GAP_STEPS = 3.0  # a step longer than this many usual ones is a gap
+MAX_COAST_S = 1.0  # of movement over a gap
 HELD_SHARE = 0.7  # boxes, weak ones too, in this share of the time keep a track for as long as they come
 AT_EDGE = 0.01  # of the picture's side: a box that near to its edge is cut by it
 CUT_VOTE = 0.01  # of a vote: what is cut decides only where the whole was hardly ever seen
@@ -50,22 +46,17 @@ class TrackerOptions:
     low_score: float = 0.1  # weaker boxes than this are ignored
     confirm_s: float = 0.5  # from first to latest sure box
     confirm_share: float = 0.4  # of that time lately, in which it must have had sure boxes
-    lost_s: float = 3.0  # watched time without a box after which a track has ended
-    blind_s: float = 10.0  # a gap longer than this ends every track
-    min_overlap: float = 0.2  # IoU of a predicted and a sure box
-    min_low_overlap: float = 0.5  # the same for a weak box
+    max_lost_s: float = 3.0  # watched time without a box after which a track has ended
+    min_iou: float = 0.2  # IoU of a predicted and a sure box
+    min_low_iou: float = 0.5  # the same for a weak box
     max_deviation: float = 3.0  # second chance: standard deviations from the predicted place
     max_distance: float = 2.0  # second chance: object sizes from the predicted place
     max_side_ratio: float = 2.0  # second chance: how much wider or higher the box may be
     class_penalty: float = 0.4  # overlap that a class the track was never seen with costs
-    second_box_overlap: float = (
-        0.6  # a box that overlaps a surer one of its class by this much is a second one
-    )
-    other_second_box_overlap: float = 0.7  # the same for one of another class
-    duplicate_overlap: float = 0.8  # a box that overlaps a tracked one by this much starts no track
-    crowd_doubt: float = (
-        0.5  # a box over another starts a track as if it scored exp(-IoU² / this) times as much
-    )
+    dedupe_iou: float = 0.6  # a box that overlaps a better one of its class by this is the same object
+    dedupe_other_iou: float = 0.7  # the same for one of another class
+    max_start_iou: float = 0.8  # a box that overlaps a tracked one by this starts no track
+    soft_nms_sigma: float = 0.5  # Soft-NMS: a new box's score is scaled by exp(-IoU² / sigma)
     motion: MotionModel = field(default_factory=MotionModel)
 
 
@@ -117,64 +108,45 @@ class Tracker:
         self._filter = BoxFilter(options.motion)
         self._class_ids: list[int] = []  # classes met so far, in the order of the columns of votes
         self._next_id = 1
-        self._time: float | None = None
-        self._watched_s = 0.0
-        self._step_s = 0.0  # of watched time, to this frame
-        self._steps: deque[float] = deque(maxlen=STEPS_KEPT)
+        self._watched_s = 0.0  # at the newest frame
         self._book = _Book.empty()
         if state is not None:
             self._restore(state)
             self._next_id += skip_ids
 
-    def update(self, detections: Detections, time: float) -> Tracks:
+    def update(self, detections: Detections, moment: Moment) -> Tracks:
         """Track one frame.
 
         Args:
             detections: every box the detector gave, weak ones too.
-            time: capture time, epoch seconds. The same time again adds no time; a time that goes back
-                counts as one usual step.
+            moment: its place in time.
 
         Returns:
             The tracks that have a box in this frame, by ascending id.
         """
         detections = detections.take(detections.scores >= self.options.low_score)
         detections = _without_twins(detections, self.options)
-        self._pass_time(time)
+        self._pass_time(moment)
         tracked, boxes = self._match(detections)
-        self._correct(tracked, boxes, detections)
+        self._correct(tracked, boxes, detections, moment.step_s)
         started = self._startable(boxes, detections)
-        self._start(started, detections, time)
+        self._start(started, detections, moment.capture_time)
         rows = np.concatenate([tracked, np.arange(len(self._filter) - len(started), len(self._filter))])
         found = self._tracks(rows, np.concatenate([boxes, started]), detections)
-        self._end_lost()
+        self._end_lost(moment.usual_s)
         return found
 
     def end_all(self) -> None:
         """End every track: the picture is another one now, and its boxes are not comparable."""
         self._end(np.ones(len(self._filter), bool))
 
-    # -- time ------------------------------------------------------------------------------------
-
-    def _pass_time(self, time: float) -> None:
-        step = 0.0 if self._time is None else time - self._time
-        if step < 0:  # the clock was set back: one frame has passed, nobody knows how long it took
-            step = self._usual_step()
-        self._time = time
-        if step > self.options.blind_s:
+    def _pass_time(self, moment: Moment) -> None:
+        if moment.blind:
             self.end_all()
-        if step > 0:
-            self._steps.append(step if self._steps else min(step, LONGEST_FIRST_STEP_S))
-        usual = self._usual_step()
-        gap = step > GAP_STEPS * usual
-        self._step_s = usual if gap else step
-        self._watched_s += self._step_s
+        self._watched_s = moment.watched_s
         # After a gap nobody is believed to have gone on for long: who stands is found where they stood.
-        self._filter.predict(min(step, max(usual, LONGEST_COAST_S)) if gap else step)
-
-    def _usual_step(self) -> float:
-        if not self._steps:
-            return SHORTEST_STEP_S
-        return max(sorted(self._steps)[(len(self._steps) - 1) // 2], SHORTEST_STEP_S)
+        most_s = max(moment.usual_s, MAX_COAST_S) if moment.gap else math.inf
+        self._filter.predict(min(moment.elapsed_s, most_s))
 
     # -- matching --------------------------------------------------------------------------------
 
@@ -186,9 +158,9 @@ class Tracker:
         options, sure = self.options, detections.scores >= self.options.min_score
         alike = iou_matrix(self._filter.xyxy().astype(np.float32), detections.xyxy)
         cost = 1 - alike + self._strangeness(detections.class_ids)
-        first = _pair(cost, tracks, boxes[sure], 1 - options.min_overlap)
+        first = _pair(cost, tracks, boxes[sure], 1 - options.min_iou)
         left = _without(tracks, first[0])
-        second = _pair(cost, left, boxes[~sure], 1 - options.min_low_overlap)
+        second = _pair(cost, left, boxes[~sure], 1 - options.min_low_iou)
         left = _without(left, second[0])
         far = _without(boxes[sure], first[1])
         rows, columns = left[:0], far[:0]
@@ -223,7 +195,7 @@ class Tracker:
 
     # -- what follows from a match ---------------------------------------------------------------
 
-    def _correct(self, rows: Index, boxes: Index, detections: Detections) -> None:
+    def _correct(self, rows: Index, boxes: Index, detections: Detections, step_s: float) -> None:
         book, options = self._book, self.options
         scores = detections.scores[boxes]
         self._filter.update(rows, from_xyxy(detections.xyxy[boxes]))
@@ -232,7 +204,7 @@ class Tracker:
         book.seen_s[rows] = self._watched_s
         sure = scores >= options.min_score
         # So many seconds, not so many frames: at 30 fps a false box has six times as many chances as at 5.
-        kept = math.exp(-self._step_s / max(options.confirm_s, EPSILON_S))
+        kept = math.exp(-step_s / max(options.confirm_s, EPSILON_S))
         book.sure *= kept
         book.sure[rows[sure]] += 1 - kept
         book.held *= kept
@@ -253,8 +225,8 @@ class Tracker:
         others = np.concatenate([matched, candidates])
         overlap = iou_matrix(detections.xyxy[candidates], detections.xyxy[others])
         # As Soft-NMS (Bodla et al.): the more a weak box overlaps, the likelier it is a second one.
-        left = detections.scores[candidates, None] * np.exp(-(overlap**2) / self.options.crowd_doubt)
-        twin = (overlap >= self.options.duplicate_overlap) | (left < self.options.min_score)
+        left = detections.scores[candidates, None] * np.exp(-(overlap**2) / self.options.soft_nms_sigma)
+        twin = (overlap >= self.options.max_start_iou) | (left < self.options.min_score)
         started: list[int] = []
         seen = np.zeros(len(others), bool)
         seen[: len(matched)] = True
@@ -284,12 +256,12 @@ class Tracker:
         book.votes = np.concatenate([book.votes, votes])
         self._next_id += count
 
-    def _end_lost(self) -> None:
-        book = self._book
+    def _end_lost(self, usual_s: float) -> None:
+        book, tentative_s = self._book, self._tentative_s(usual_s)
         unseen_s = self._watched_s - book.seen_s
         # Who was there for a second is not waited for longer than that.
-        there_s = np.clip(book.firm_s - book.born_s, self._tentative_s(), self.options.lost_s)
-        patience_s = np.where(book.confirmed, there_s, self._tentative_s())
+        there_s = np.clip(book.firm_s - book.born_s, tentative_s, self.options.max_lost_s)
+        patience_s = np.where(book.confirmed, there_s, tentative_s)
         over = unseen_s > patience_s + EPSILON_S
         # Now and then a box of somebody else's comes near: that keeps nobody who is not there.
         over |= book.confirmed & (self._watched_s - book.firm_s > patience_s + EPSILON_S)
@@ -299,9 +271,9 @@ class Tracker:
         if over.any():
             self._end(over)
 
-    def _tentative_s(self) -> float:
+    def _tentative_s(self, usual_s: float) -> float:
         """A track that is not confirmed may miss half the time it needs, and one frame at any rate."""
-        return min(max(self.options.confirm_s / 2, 1.5 * self._usual_step()), self.options.lost_s)
+        return min(max(self.options.confirm_s / 2, 1.5 * usual_s), self.options.max_lost_s)
 
     def _end(self, over: Mask) -> None:
         self._filter.keep(~over)
@@ -342,8 +314,6 @@ class Tracker:
         return {
             "version": STATE_VERSION,
             "next_id": self._next_id,
-            "time": self._time,
-            "step_s": round(self._usual_step(), 4) if self._steps else None,
             "class_ids": list(self._class_ids),
             "tracks": [
                 {
@@ -372,9 +342,6 @@ class Tracker:
             self._restore_tracks(state["tracks"], len(state["class_ids"]))
             self._class_ids = [int(class_id) for class_id in state["class_ids"]]
             self._next_id = int(state["next_id"])
-            self._time = None if state["time"] is None else float(state["time"])
-            if state["step_s"] is not None:
-                self._steps.append(float(state["step_s"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
 
@@ -419,7 +386,7 @@ def _without_twins(detections: Detections, options: TrackerOptions) -> Detection
     A box that is left out hides no other.
     """
     same = detections.class_ids[:, None] == detections.class_ids
-    limit = np.where(same, options.second_box_overlap, options.other_second_box_overlap)
+    limit = np.where(same, options.dedupe_iou, options.dedupe_other_iou)
     alike = iou_matrix(detections.xyxy, detections.xyxy) >= limit
     np.fill_diagonal(alike, False)
     if not alike.any():

@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from sightline.analysis.observer import Observation, Observer
 from sightline.config import Camera
-from sightline.entities import Detections, DriftWindow, Frame, Tracks
+from sightline.entities import Detections, DriftWindow, Figure, Frame
 from sightline.features.drift.hourly_stats import Tally
 from sightline.features.drift.image_stats import Look, look_at
 from sightline.features.drift.sampler import Candidate, Sampler
@@ -21,15 +22,25 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0  # of capture time
 ROW_EVERY_S = 60.0  # the open hour is written so often; the resume state holds it in between
+HELP = {
+    "drift_boxes_per_frame": "Boxes a frame in this hour, of those that may start a track.",
+    "drift_weak_share": "Share of this hour's boxes that score too low to start a track.",
+    "drift_luma": "Mean luma of this hour's pictures, 16 (black) to 235 (white).",
+    "drift_sharpness": "Mean absolute luma gradient over luma standard deviation, mean of this hour.",
+    "drift_samples_kept": "Sampled pictures written since the worker started.",
+    "drift_samples_lost": "Chosen frames that could not be kept, or must not be, since the worker started.",
+}
 
 
-class DriftWatch:
-    """Sees every tracked frame (a :class:`Keeper`). The worker's main thread owns it.
+class DriftWatch(Observer):
+    """Measures every tracked frame. The worker's main thread owns it.
 
     Args:
         camera: its ``drift`` says what is allowed.
         state: what :meth:`snapshot` gave, to go on in the same hour.
     """
+
+    name = "drift"
 
     def __init__(self, camera: Camera, state: Mapping[str, Any] | None = None) -> None:
         options = camera.drift
@@ -42,52 +53,56 @@ class DriftWatch:
         self._look: Look | None = None
         self._next_row_s = 0.0
 
-    def keep(
-        self, frame: Frame, detections: Detections, tracks: Tracks, class_names: tuple[str, ...]
-    ) -> None:
+    def observe(self, seen: Observation) -> tuple[()]:
         """Take one tracked frame."""
-        version = detections.model.version if detections.model else ""
-        self._tally.observe(detections, class_names, frame.capture_time, version)
+        frame, detections, names = seen.frame, seen.detections, seen.classes.names
+        self._tally.observe(detections, names, frame.capture_time, seen.model_version)
         if frame.capture_time >= self._looked + LOOK_EVERY_S:
             self._looked = frame.capture_time
             self._look = look_at(frame)
             self._tally.observe_look(self._look)
         if self._sampler is not None and self._schedule.is_due(frame.capture_time):
-            self._offer(self._sampler, frame, detections, class_names)
+            self._offer(self._sampler, frame, detections, names)
+        return ()
 
-    def rows(self, *, last: bool = False) -> tuple[DriftWindow, ...]:
-        """Hours that have ended, and about once a minute (and at the ``last`` call) the open one."""
+    def tick(self, now: float, silent: bool) -> tuple[DriftWindow, ...]:
+        """Hours that have ended, and about once a minute the open one."""
         if not self._signals:
             return ()
-        closed, window = self._tally.take_closed(), self._tally.open_window
-        if window is None or not window.frames:
-            return closed
-        if not last and time.monotonic() < self._next_row_s:
+        closed = self._tally.take_closed()
+        if time.monotonic() < self._next_row_s:
             return closed
         self._next_row_s = time.monotonic() + ROW_EVERY_S
-        return (*closed, window)
+        return closed + self._open_hour()
+
+    def end(self, time: float) -> tuple[DriftWindow, ...]:
+        """Hours that have ended, and the open one as far as it is."""
+        return self._tally.take_closed() + self._open_hour() if self._signals else ()
+
+    def _open_hour(self) -> tuple[DriftWindow, ...]:
+        window = self._tally.open_window
+        return () if window is None or not window.frames else (window,)
 
     def snapshot(self) -> dict[str, Any]:
         """What a successor goes on from; JSON-able."""
         return self._tally.snapshot() if self._signals else {}
 
-    def figures(self) -> dict[str, float]:
-        """For the metrics: the open hour so far, and what became of chosen frames."""
-        found: dict[str, float] = {}
+    def figures(self) -> list[Figure]:
+        """The open hour so far, and what became of chosen frames."""
+        values: dict[str, float] = {}
         window = self._tally.open_window if self._signals else None
         if window is not None and window.frames:
-            values, pictures = window.figures, max(window.pictures, 1)
-            everything = window.boxes + values["weak"]
-            found = {
-                "boxes_per_frame": window.boxes / window.frames,
-                "weak_share": values["weak"] / max(everything, 1),
-                "luma": values["luma_sum"] / pictures,
-                "sharpness": values["sharpness_sum"] / pictures,
+            sums, pictures = window.figures, max(window.pictures, 1)
+            values = {
+                "drift_boxes_per_frame": window.boxes / window.frames,
+                "drift_weak_share": sums["weak"] / max(window.boxes + sums["weak"], 1),
+                "drift_luma": sums["luma_sum"] / pictures,
+                "drift_sharpness": sums["sharpness_sum"] / pictures,
             }
         if self._sampler is not None:
-            found["samples_kept"] = float(self._sampler.kept)
-            found["samples_lost"] = float(self._sampler.lost + self._sampler.refused)
-        return found
+            values["drift_samples_kept"] = self._sampler.kept
+            values["drift_samples_lost"] = self._sampler.lost + self._sampler.refused
+        return [Figure(name, value, help=HELP[name]) for name, value in values.items()]
 
     def close(self) -> None:
         """Write what waits."""

@@ -12,21 +12,21 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from sightline.analysis.observer import Observation, Observer
 from sightline.base.backoff import Backoff
 from sightline.base.geometry import fit_size
 from sightline.base.letterbox import planes_in, split_i420
 from sightline.config import Camera
-from sightline.entities import U8, Box, Detections, Frame, ModelInfo
+from sightline.entities import U8, Box, Detections, Figure, Frame, ModelInfo
 from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
-from sightline.features.shadow.episode import Pair
 from sightline.features.shadow.episode_sampling import Sampler
-from sightline.features.shadow.recorder import Recorder, Seen
+from sightline.features.shadow.recorder import Answer, Recorder
 from sightline.inference.detector import Detector
 
 log = logging.getLogger(__name__)
@@ -83,19 +83,26 @@ class _Item:
     lost: Mapping[tuple[int, str], int]  # frames not handed over since the last time, by stretch and reason
     slot: int | None = None  # None: the stretch is over
     frame: Frame | None = None
-    live: Detections = field(default_factory=Detections.empty)
-    names: tuple[str, ...] = ()
+    live: Answer | None = None
 
 
-class Shadow:
+class Shadow(Observer):
     """One camera's candidate.
 
-    The main thread calls :meth:`mirror` and :meth:`close`; a thread of its own owns the candidate's
+    The main thread calls :meth:`observe` and :meth:`close`; a thread of its own owns the candidate's
     connection, the comparison and the files. A bounded queue is between them.
     """
 
+    name = "shadow"
+
     def __init__(
-        self, camera: Camera, candidate: Candidate, *, live_model: str = "", lossless: bool = False
+        self,
+        camera: Camera,
+        candidate: Candidate,
+        *,
+        live_model: str = "",
+        lossless: bool = False,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Start.
 
@@ -104,11 +111,13 @@ class Shadow:
             candidate: what looks at them.
             live_model: the served model that the camera's boxes come from.
             lossless: recorded files: wait for the candidate, so that no frame is left out.
+            busy: whether a live frame waits; then nothing is mirrored.
         """
         options = camera.shadow
         self._camera = camera
         self._candidate = candidate
         self._lossless = lossless
+        self._busy = busy
         self._sampler = Sampler(
             camera.name, share=options.share, episode_s=options.episode_s, seed=options.seed
         )
@@ -128,42 +137,39 @@ class Shadow:
 
     # -- the main thread --------------------------------------------------------------------------------
 
-    def mirror(
-        self, frame: Frame, detections: Detections, class_names: tuple[str, ...], *, busy: bool
-    ) -> None:
-        """Take a frame whose tracks are known.
-
-        Args:
-            frame: its picture is read before this returns.
-            detections: what the live model found.
-            class_names: of the class ids there.
-            busy: a live frame waits; nothing is mirrored now.
-        """
+    def observe(self, seen: Observation) -> tuple[()]:
+        """Take a frame whose tracks are known; its picture is read before this returns."""
+        frame = seen.frame
         slot = self._sampler.slot(frame.capture_time)
         if slot is None:
             if self._open and self._offer(_Item(self._lost)):
                 self._open, self._lost = False, Counter()
-            return
+            return ()
         self._open = True
-        why = self._why_not(busy)
+        why = self._why_not()
         if not why:
-            item = _Item(self._lost, slot, self._copy(frame), detections, class_names)
-            if self._offer(item):
+            live = Answer(seen.detections, seen.classes.names, seen.model_version)
+            if self._offer(_Item(self._lost, slot, self._copy(frame), live)):
                 self._lost = Counter()
                 self.mirrored += 1
-                return
+                return ()
             why = SLOW
         self._lost[slot, why] += 1
         self.dropped += 1
+        return ()
 
     @property
     def connected(self) -> bool:
         """Whether the candidate is there."""
         return self._info is not None
 
-    def counters(self) -> dict[str, int]:
+    def figures(self) -> tuple[Figure, ...]:
         """Frames of chosen stretches, by what became of them."""
-        return {"mirrored": self.mirrored, "dropped": self.dropped}
+        fates = {"mirrored": self.mirrored, "dropped": self.dropped}
+        text = "Frames of the stretches chosen for a shadow model: mirrored to it, or dropped."
+        return tuple(
+            Figure("shadow_frames_total", count, {"fate": fate}, text) for fate, count in fates.items()
+        )
 
     def close(self) -> None:
         """Write what was collected, and end."""
@@ -174,13 +180,13 @@ class Shadow:
         if self._thread.is_alive():
             log.warning("camera %s: the shadow does not end; its last episode is lost", self._camera.name)
 
-    def _why_not(self, busy: bool) -> str:
+    def _why_not(self) -> str:
         if self._lossless:
             self._tried.wait(CONNECT_S)
             return "" if self._info else AWAY
         if self._info is None:
             return AWAY
-        if busy:
+        if self._busy():
             return BUSY
         return SLOW if self._queue.full() else ""
 
@@ -224,8 +230,8 @@ class Shadow:
             self._recorder.begin(item.slot if item else None)
             if item is None:
                 return
-            if item.frame is not None and item.slot is not None:
-                self._compare(item, item.frame, item.slot)
+            if item.frame is not None and item.live is not None and item.slot is not None:
+                self._compare(item.live, item.frame, item.slot)
 
     def _connect(self) -> None:
         if self._info is not None or time.monotonic() < self._next_connect_s:
@@ -247,7 +253,7 @@ class Shadow:
             self._problem = problem
             log.warning("camera %s: no shadow: %s", self._camera.name, problem)
 
-    def _compare(self, item: _Item, frame: Frame, slot: int) -> None:
+    def _compare(self, live: Answer, frame: Frame, slot: int) -> None:
         if self._info is None:  # lost since the frame was handed over
             self._recorder.drop(slot, AWAY)
             return
@@ -258,15 +264,14 @@ class Shadow:
             self._recorder.drop(slot, AWAY if isinstance(error, DetectorUnavailable) else str(error))
             return
         infer_s = time.perf_counter() - started
-        if item.live.model is None or found.model is None:
+        if not live.version or found.model is None:
             self._recorder.drop(slot, "its version is unknown")
             return
         assert isinstance(frame.picture, ScaledPicture)  # noqa: S101  made in _copy
         if found.model is not self._info:
             self._info = found.model  # another version of the candidate; pictures get its size
-        pair = Pair(frame.capture_time, item.live, found)
-        seen = Seen((item.live.model, found.model), infer_s, frame.picture.i420)
-        self._recorder.add(slot, pair, item.names, seen)
+        candidate = Answer(found, found.model.class_names, found.model.version)
+        self._recorder.add(slot, frame.capture_time, (live, candidate), infer_s, frame.picture.i420)
 
     def _ask(self, frame: Frame) -> Detections:
         """What the candidate finds.

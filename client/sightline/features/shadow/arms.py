@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.rules import Rules
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.chain import CameraAnalysis, frame_at
+from sightline.analysis.classes import class_name
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.tracking.tracker import TrackerOptions
 from sightline.config.zones import Line, Zone
-from sightline.entities import ClockSource, Detections, Event
+from sightline.entities import Detections, Event, ModelInfo
 from sightline.errors import ShadowError
-from sightline.features.shadow.differences import name_of
 from sightline.features.shadow.episode import Head, Pair
 
 SCORE_BINS = 10  # of 0..1
@@ -59,7 +59,7 @@ def outcomes(head: Head, pairs: Sequence[Pair]) -> tuple[Outcome, Outcome]:
 
 
 class Arm:
-    """One model's tracker, rules and windows.
+    """One model's tracker, rules and windows, begun anew.
 
     Args:
         camera: its name.
@@ -74,40 +74,38 @@ class Arm:
         self._classes = classes
         self._min_score = float(options["min_score"])
         # An episode that was kept before there was this option has none.
-        overlap = options.get("second_box_overlap", TrackerOptions().second_box_overlap)
-        tracking = TrackerOptions(
-            min_score=self._min_score,
-            second_box_overlap=float(overlap),
-            confirm_s=float(options["confirm_s"]),
-            lost_s=float(options["lost_s"]),
-            blind_s=float(options["blind_s"]),
+        dedupe_iou = float(options.get("second_box_overlap", TrackerOptions().dedupe_iou))
+        self._analysis = CameraAnalysis(
+            AnalysisOptions(
+                camera=camera,
+                tracker=TrackerOptions(
+                    min_score=self._min_score,
+                    dedupe_iou=dedupe_iou,
+                    confirm_s=float(options["confirm_s"]),
+                    max_lost_s=float(options["lost_s"]),
+                ),
+                max_gap_s=float(options["blind_s"]),
+                window_s=int(options["window_s"]),
+                classes=options["classes"],
+                lines={name: Line.model_validate(value) for name, value in options["lines"].items()},
+                zones={name: Zone.model_validate(value) for name, value in options["zones"].items()},
+            )
         )
-        self._tracker = Tracker(tracking)
-        lines = {name: Line.model_validate(value) for name, value in options["lines"].items()}
-        zones = {name: Zone.model_validate(value) for name, value in options["zones"].items()}
-        wanted = options["classes"]
-        self._rules = Rules(
-            camera, lines, zones, classes=wanted, lost_s=tracking.lost_s, blind_s=tracking.blind_s
-        )
-        self._rules.use_model(classes)
-        self._windows = WindowCounter(camera, int(options["window_s"]), classes=wanted)
-        self._windows.use_model(classes, version)
+        self._analysis.use_model(ModelInfo("", version, classes, 0, 0, "", 0.0))
 
     def run(self, frames: Iterable[tuple[float, Detections]]) -> Outcome:
         """Take every frame, by time. The stretch is cut out of a stream: nobody leaves at its end."""
-        events: list[Event] = []
+        analysis = self._analysis
         boxes: Counter[str] = Counter()
         scores = np.zeros(SCORE_BINS, np.int64)
         for capture_time, detections in frames:
-            tracks = self._tracker.update(detections, capture_time)
-            events += self._rules.observe(tracks, capture_time)
-            self._windows.observe(tracks, capture_time, ClockSource.PTS)
-            sure = detections.class_ids[detections.scores >= self._min_score]
-            boxes.update(name_of(self._classes, number) for number in sure.tolist())
+            analysis.observe(frame_at(capture_time), detections)
+            high = detections.class_ids[detections.scores >= self._min_score]
+            boxes.update(class_name(self._classes, number) for number in high.tolist())
             bins = np.clip(detections.scores * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
             scores += np.bincount(bins, minlength=SCORE_BINS)
-        self._windows.finish()
-        rows, _ = self._windows.rows()
+        events = [result for result in analysis.take_results() if isinstance(result, Event)]
+        rows, _ = analysis.rows()
         counts = {(row.window_start, row.item_class): row.count for row in rows if row.count}
         ordered = tuple(sorted(events, key=lambda event: (event.event_time, event.place, event.kind)))
         return Outcome(counts, ordered, dict(boxes), tuple(scores.tolist()))

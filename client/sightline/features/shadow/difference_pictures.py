@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sightline.analysis.classes import class_name
 from sightline.entities import F32, U8, Detections
-from sightline.features.shadow.differences import Difference, name_of
+from sightline.features.shadow.differences import Difference
 
 _RED, _GREEN = (81, 90, 240), (145, 54, 34)  # BT.601 Y, U, V
 _EDGE_PX, _THICK_PX = 2, 4  # even: chroma has half the size
@@ -72,7 +73,7 @@ def describe(
     """What differs, in words."""
 
     def box(found: Detections, row: int, whose: Sequence[str]) -> str:
-        return f"{name_of(whose, int(found.class_ids[row]))} {found.scores[row]:.2f}"
+        return f"{class_name(whose, int(found.class_ids[row]))} {found.scores[row]:.2f}"
 
     parts = [
         f"{box(live, a, names[0])} is {box(candidate, b, names[1])}" for a, b in difference.renamed.T.tolist()

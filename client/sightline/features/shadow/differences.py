@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.classes import class_name
 from sightline.analysis.tracking.assignment import assign
 from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, Detections
@@ -54,8 +55,8 @@ def compare(
         min_score: weaker boxes are left out, unless the other model is sure of the same object.
     """
     alike = iou_matrix(live.xyxy, candidate.xyxy)
-    mine = np.array([name_of(names[0], number) for number in live.class_ids.tolist()], dtype=object)
-    theirs = np.array([name_of(names[1], number) for number in candidate.class_ids.tolist()], dtype=object)
+    mine = np.array([class_name(names[0], number) for number in live.class_ids.tolist()], dtype=object)
+    theirs = np.array([class_name(names[1], number) for number in candidate.class_ids.tolist()], dtype=object)
     differs = mine[:, None] != theirs[None, :]
     sure, sure_too = live.scores >= min_score, candidate.scores >= min_score
     cost = np.where(alike >= LEAST_IOU, 1 - alike + OTHER_CLASS * differs, np.inf)
@@ -74,8 +75,3 @@ def compare(
         candidate_only=candidate_only,
         weight=float(weight),
     )
-
-
-def name_of(names: Sequence[str], number: int) -> str:
-    """A class number's name, also when the model has none for it."""
-    return names[number] if 0 <= number < len(names) and names[number] else f"class_{number}"

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sightline.analysis.classes import class_name
 from sightline.config import Camera
 from sightline.config.camera import DAY_S
-from sightline.entities import U8, ModelInfo
+from sightline.entities import U8, Detections
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures
-from sightline.features.shadow.differences import Difference, compare, name_of
+from sightline.features.shadow.differences import Difference, compare
 from sightline.features.shadow.episode import SUFFIX, Head, Pair, encode_pair, write
 from sightline.video import blur
 from sightline.video.jpeg import encode
@@ -32,18 +33,12 @@ SHAPING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What belongs to a frame besides its boxes.
+class Answer:
+    """What one model found in a frame; class ids are places in ``names``."""
 
-    Attributes:
-        models: the live one and the candidate.
-        infer_s: what the candidate took.
-        i420: the picture as the candidate got it, uint8 [3/2·height, width].
-    """
-
-    models: tuple[ModelInfo, ModelInfo]
-    infer_s: float
-    i420: U8
+    detections: Detections
+    names: tuple[str, ...]
+    version: str
 
 
 @dataclass(slots=True)
@@ -55,7 +50,7 @@ class _Stretch:
     times: list[float] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     void: str = ""
-    models: tuple[ModelInfo, ModelInfo] | None = None  # the live one and the candidate
+    versions: tuple[str, str] | None = None  # of the live model and the candidate
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
     infer_s: float = 0.0
     best: list[tuple[float, Pair, Difference, U8]] = field(default_factory=list)  # largest difference first
@@ -93,27 +88,31 @@ class Recorder:
         """Frames of a stretch that could not be compared."""
         self._at(slot).dropped[why] += count
 
-    def add(self, slot: int, pair: Pair, names: tuple[str, ...], seen: Seen) -> None:
+    def add(
+        self, slot: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
+    ) -> None:
         """One frame that both models answered.
 
         Args:
             slot: its stretch.
-            pair: what they found; the live model's class ids are places in ``names``.
-            names: see there.
-            seen: the rest.
+            capture_time: UTC epoch seconds.
+            answers: of the live model and of the candidate.
+            infer_s: what the candidate took.
+            i420: the picture as the candidate got it, uint8 [3/2·height, width].
         """
-        stretch = self._at(slot)
-        versions = [model.version for model in seen.models]
-        if stretch.models is None:
-            stretch.models = seen.models
-        elif versions != [model.version for model in stretch.models]:
+        stretch, (live, candidate) = self._at(slot), answers
+        versions = live.version, candidate.version
+        if stretch.versions is None:
+            stretch.versions = versions
+        elif versions != stretch.versions:
             stretch.void = "another version served before its end"
-        stretch.names = names, seen.models[1].class_names
-        stretch.times.append(pair.capture_time)
-        stretch.infer_s += seen.infer_s
+        stretch.names = live.names, candidate.names
+        stretch.times.append(capture_time)
+        stretch.infer_s += infer_s
+        pair = Pair(capture_time, live.detections, candidate.detections)
         stretch.lines.append(encode_pair(pair))
         difference = compare(pair.live, pair.candidate, stretch.names, self._camera.detect.min_score)
-        self._remember(stretch, pair, difference, seen.i420)
+        self._remember(stretch, pair, difference, i420)
 
     def _at(self, slot: int) -> _Stretch:
         if self._stretch is None or self._stretch.slot != slot:
@@ -164,7 +163,7 @@ class Recorder:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        live, candidate = stretch.models or (None, None)
+        live_version, candidate_version = stretch.versions or ("", "")
         shaping = self._camera.shaping_options()
         head = Head(
             camera=self._camera.name,
@@ -174,9 +173,9 @@ class Recorder:
             dropped=dict(stretch.dropped),
             void=void,
             live_model=self._live_model,
-            live_version=live.version if live else "",
+            live_version=live_version,
             candidate_model=self._options.model or "",
-            candidate_version=candidate.version if candidate else "",
+            candidate_version=candidate_version,
             live_classes=stretch.names[0],
             candidate_classes=stretch.names[1],
             infer_s=round(stretch.infer_s, 4),
@@ -203,7 +202,7 @@ class Recorder:
         """A copy in which is covered what ``drift.blur`` asks for, wherever either model saw it."""
         hidden = i420.copy()
         for found, known in zip((pair.live, pair.candidate), names, strict=True):
-            called = [name_of(known, number) for number in found.class_ids.tolist()]
+            called = [class_name(known, number) for number in found.class_ids.tolist()]
             for area in blur.areas(self._camera.drift.blur, found.xyxy, called):
                 blur.cover(hidden, area)
         return hidden

@@ -8,7 +8,7 @@ that moves from 0.26 to 0.24 is a shift of scores and no missing box.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.rules import Rules
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.chain import CameraAnalysis, frame_at
+from sightline.analysis.options import AnalysisOptions, analysis_options
 from sightline.config import load_config
-from sightline.config.zones import Line, Zone
-from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame
+from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame, ModelInfo
 from sightline.errors import EvaluationError
 from sightline.models.evaluation.cocoset import scaled_i420
 from sightline.models.evaluation.matching import box_ious
@@ -55,20 +53,8 @@ def frames_of(path: Path, fps: float | None = None, seconds: float | None = None
         raise EvaluationError(f"{path.name} cannot be read: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What a camera's configuration says of tracking, counting and rules."""
-
-    name: str = "video"
-    window_s: int = 10
-    classes: tuple[str, ...] | None = None
-    tracker: TrackerOptions = field(default_factory=TrackerOptions)
-    lines: Mapping[str, Line] = field(default_factory=dict)
-    zones: Mapping[str, Zone] = field(default_factory=dict)
-
-
-def site_of(config: Path, name: str) -> Site:
-    """A camera of a configuration.
+def site_of(config: Path, name: str) -> AnalysisOptions:
+    """How a camera of a configuration is analysed.
 
     Raises:
         ConfigError: the file is none.
@@ -77,42 +63,23 @@ def site_of(config: Path, name: str) -> Site:
     camera = load_config(config).cameras.get(name)
     if camera is None:
         raise EvaluationError(f"{config} has no usable camera {name!r}")
-    tracker = TrackerOptions(
-        min_score=camera.detect.min_score,
-        second_box_overlap=camera.detect.dedupe_iou,
-        confirm_s=camera.track.confirm_s,
-        lost_s=camera.track.max_lost_s,
-        blind_s=camera.track.max_gap_s,
-    )
-    return Site(
-        name, camera.count.window_s, camera.count.classes, tracker, camera.rules.lines, camera.rules.zones
-    )
+    return analysis_options(camera)
 
 
 class Watcher:
-    """What one network makes of one video, by the tracker, the windows and the rules of the pipeline.
+    """What one network makes of one video, by the analysis of a live camera.
 
     Attributes:
         detections: of every frame.
-        events: what the rules saw.
+        events: what the rules saw; complete after :meth:`finish`.
     """
 
-    def __init__(self, engine: BareEngine, site: Site) -> None:
+    def __init__(self, engine: BareEngine, site: AnalysisOptions) -> None:
         self.engine = engine
         self.detections: list[Detections] = []
         self.events: list[Event] = []
-        self._tracker = Tracker(site.tracker)
-        self._windows = WindowCounter(site.name, site.window_s, classes=site.classes)
-        self._windows.use_model(engine.class_names, "candidate")
-        self._rules = Rules(
-            site.name,
-            site.lines,
-            site.zones,
-            classes=site.classes,
-            lost_s=site.tracker.lost_s,
-            blind_s=site.tracker.blind_s,
-        )
-        self._rules.use_model(engine.class_names)
+        self._analysis = CameraAnalysis(site)
+        self._analysis.use_model(ModelInfo("", "candidate", tuple(engine.class_names), 0, 0, "", 0.0))
         self._last = 0.0
 
     def see(self, frame: Frame) -> None:
@@ -122,17 +89,15 @@ class Watcher:
 
     def take(self, found: Detections, time: float) -> None:
         """The same with boxes that are there already."""
-        tracks = self._tracker.update(found, time)
-        self._windows.observe(tracks, time, ClockSource.PTS)
-        self.events += self._rules.observe(tracks, time)
+        self._analysis.observe(frame_at(time), found)
         self.detections.append(found)
         self._last = time
 
     def finish(self) -> tuple[CountWindow, ...]:
         """The counts of every window; call it once, after the last frame."""
-        self._windows.finish()
-        self.events += self._rules.end_all(self._last)
-        return self._windows.rows()[0]
+        self._analysis.end(self._last)
+        self.events = [result for result in self._analysis.take_results() if isinstance(result, Event)]
+        return self._analysis.rows()[0]
 
 
 @dataclass(slots=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from sightline.analysis.options import AnalysisOptions
 from sightline.base import machine
 from sightline.entities import Detections, Frame
 from sightline.models.evaluation import accuracy_report, plots
 from sightline.models.evaluation.agreement import (
     SAME_EVENT_S,
     BoxAgreement,
-    Site,
     Watcher,
     compare_counts,
     compare_events,
@@ -38,7 +38,9 @@ def write(
 ) -> Path:
     """Watch the videos with both candidates and write the report; gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    site = site_of(options.config, options.camera) if options.config else Site()
+    site = AnalysisOptions("video", window_s=10)
+    if options.config:
+        site = site_of(options.config, options.camera)
     engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -69,7 +71,11 @@ def write(
 
 
 def watch_both(
-    folder: Path, engines: Sequence[BareEngine], video: Path, site: Site, options: argparse.Namespace
+    folder: Path,
+    engines: Sequence[BareEngine],
+    video: Path,
+    site: AnalysisOptions,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """One video through both, frame by frame."""
     watchers = [Watcher(engine, site) for engine in engines]

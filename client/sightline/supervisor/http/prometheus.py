@@ -30,16 +30,6 @@ _GAUGES = (
 )
 
 
-_DRIFT = (
-    ("boxes_per_frame", "Boxes a frame in this hour, of those that may start a track."),
-    ("weak_share", "Share of this hour's boxes that score too low to start a track."),
-    ("luma", "Mean luma of this hour's pictures, 16 (black) to 235 (white)."),
-    ("sharpness", "Steps between neighbouring points by the spread of luma, mean of this hour."),
-    ("samples_kept", "Sampled pictures written since the worker started."),
-    ("samples_lost", "Chosen frames that could not be kept, or must not be, since the worker started."),
-)
-
-
 CANARY_HELP = "Of the canary's last passes, against their truth; docs/selftest.md says what it is."
 
 
@@ -76,8 +66,7 @@ class _SightlineCollector(Collector):
         reports = self._view.reports()
         yield _stages(reports)
         yield _events(reports)
-        yield from _drift(reports)
-        yield _shadow(reports)
+        yield from _figures(reports)
         yield from _writer(self._health)
         for name, value in self._canary.items():
             yield GaugeMetricFamily(f"sightline_canary_{name}", CANARY_HELP, value=value)
@@ -152,22 +141,17 @@ def _events(reports: dict[str, Report]) -> Family:
     return family
 
 
-def _drift(reports: dict[str, Report]) -> Iterator[Family]:
-    for name, text in _DRIFT:
-        family = GaugeMetricFamily(f"sightline_drift_{name}", text, labels=["camera"])
-        for camera, report in reports.items():
-            if name in report.drift:
-                family.add_metric([camera], report.drift[name])
-        yield family
-
-
-def _shadow(reports: dict[str, Report]) -> Family:
-    text = "Frames of the stretches chosen for a shadow model: mirrored to it, or dropped."
-    family = CounterMetricFamily("sightline_shadow_frames", text, labels=["camera", "fate"])
-    for name, report in reports.items():
-        for fate, count in report.shadow.items():
-            family.add_metric([name, fate], float(count))
-    return family
+def _figures(reports: dict[str, Report]) -> Iterator[Family]:
+    """What the observers of frames say about their work, one family for each name."""
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for camera, report in reports.items():
+        for figure in report.figures:
+            if figure.name not in families:
+                kind = CounterMetricFamily if figure.name.endswith("_total") else GaugeMetricFamily
+                labels = ["camera", *figure.labels]
+                families[figure.name] = kind(f"sightline_{figure.name}", figure.help, labels=labels)
+            families[figure.name].add_metric([camera, *figure.labels.values()], figure.value)
+    yield from families.values()
 
 
 def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:

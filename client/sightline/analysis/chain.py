@@ -1,0 +1,226 @@
+"""One camera's analysis: time, tracker, rules and windows, put together in one place.
+
+Live cameras, shadow arms, rehearsals and evaluations all run this chain, so what they say of the same boxes
+is the same. It does no I/O and reads no clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from sightline.analysis.classes import ClassTable, renumber
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.observer import JSON, Observation
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.rules import Rules
+from sightline.analysis.timebase import Timebase
+from sightline.analysis.tracking.tracker import Tracker
+from sightline.entities import (
+    U8,
+    Box,
+    ClockSource,
+    CountWindow,
+    Detections,
+    Figure,
+    Frame,
+    ModelInfo,
+    Result,
+    SourceWindow,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: More tracks than can begin between two checkpoints: ids are never given twice, however a worker ends.
+SKIPPED_IDS = 1000
+SILENT_AFTER_S = 1.0
+MAX_TICK_S = 0.5  # a clock that jumps between two ticks makes no silence
+
+
+class CameraAnalysis:
+    """Detections in, results out. Belongs to one thread.
+
+    Attributes:
+        options: what holds now.
+        classes: what class ids mean in everything that comes out.
+        model: the version that makes the boxes; None until it is known.
+    """
+
+    def __init__(self, options: AnalysisOptions, *, state: Mapping[str, Any] | None = None) -> None:
+        """Begin, or go on.
+
+        Args:
+            options: how to analyse.
+            state: what :meth:`snapshot` gave, also of an earlier release. A part of it that cannot be used is
+                logged, and begins anew.
+        """
+        self.options = options
+        self.model: ModelInfo | None = None
+        self.classes = ClassTable((state or {}).get("classes", ()))
+        self._lookup = self.classes.lookup(())
+        state = _upgraded(state or {})
+        restore = self._restore
+        self._timebase = restore(
+            "watched time", lambda saved: Timebase(options.max_gap_s, saved), state.get("timebase")
+        )
+        self._tracker = restore(
+            "tracks",
+            lambda saved: Tracker(options.tracker, state=saved, skip_ids=SKIPPED_IDS if saved else 0),
+            state.get("tracker"),
+        )
+        self._rules = restore(
+            "visits and crossings",
+            lambda saved: Rules(options, self.classes, state=saved),
+            state.get("rules"),
+        )
+        self._windows = restore(
+            "counts",
+            lambda saved: WindowCounter(options, self.classes, state=saved),
+            state.get("windows"),
+        )
+        self._results: list[Result] = []  # since they were taken
+        self._size: tuple[int, int] | None = None
+        self._last_tick: float | None = None
+        self._silent_s = 0.0
+
+    def use_model(self, model: ModelInfo) -> None:
+        """The version that makes the boxes from now on; tracks go on, their classes keep their names."""
+        self.model = model
+        self._lookup = self.classes.lookup(model.class_names)
+        self._windows.model_version = model.version
+
+    def update(self, options: AnalysisOptions) -> None:
+        """Other options hold from the next frame on; tracks, visits, ids and counts go on."""
+        self.options = options
+        self._timebase.max_gap_s = options.max_gap_s
+        self._tracker.options = options.tracker
+        self._rules.update(options)
+        self._windows.update(options)
+
+    def observe(
+        self, frame: Frame, detections: Detections, lap: Callable[[str], None] = lambda _: None
+    ) -> Observation:
+        """Analyse one frame.
+
+        Args:
+            frame: the next one of the camera.
+            detections: every box of the detector; class ids are those of ``detections.model``, or of
+                :attr:`model` where that is None.
+            lap: called with "track", "rules" and "windows" when that part is done.
+
+        Returns:
+            What the observers with I/O get to see.
+        """
+        self._silent_s = 0.0
+        size = (frame.picture.width, frame.picture.height)
+        if self._size not in {None, size}:  # its boxes are not comparable
+            self._tracker.end_all()
+            self._results += self._rules.end(frame.capture_time)
+        self._size = size
+        if detections.model is not None and detections.model is not self.model:
+            self.use_model(detections.model)
+        if self.model is not None:
+            class_ids = renumber(detections.class_ids, self._lookup)
+            detections = replace(detections, class_ids=class_ids, model=None)
+        moment = self._timebase.advance(frame.capture_time)
+        tracks = self._tracker.update(detections, moment)
+        lap("track")
+        version = self.model.version if self.model else ""
+        seen = Observation(frame, detections, tracks, self.classes, moment, version)
+        events = self._rules.observe(seen)
+        lap("rules")
+        self._windows.observe(seen)
+        lap("windows")
+        self._results += events
+        return replace(seen, results=events)
+
+    def tick(self, now: float) -> bool:
+        """Tell the wall clock at least once a second (live streams): what a silent stream left open ends.
+
+        Args:
+            now: UTC epoch seconds.
+
+        Returns:
+            Whether the stream is silent.
+        """
+        passed_s = 0.0 if self._last_tick is None else now - self._last_tick
+        self._last_tick = now
+        self._silent_s += min(max(passed_s, 0.0), MAX_TICK_S)
+        silent = self._silent_s >= SILENT_AFTER_S
+        self._results += self._rules.tick(now, silent)
+        self._windows.tick(now, silent)
+        return silent
+
+    def end(self, time: float) -> None:
+        """The stream has ended for good (a recorded file): end every visit, close every window.
+
+        Args:
+            time: capture time of the last frame.
+        """
+        self._results += self._rules.end(time)
+        self._windows.end(time)
+
+    def take_results(self) -> list[Result]:
+        """What has become certain since the last call."""
+        results, self._results = self._results, []
+        return results
+
+    def rows(self, dropped_total: int = 0) -> tuple[tuple[CountWindow, ...], tuple[SourceWindow, ...]]:
+        """Rows of windows that changed since the last call: see :meth:`WindowCounter.rows`."""
+        return self._windows.rows(dropped_total)
+
+    @property
+    def coverage(self) -> float:
+        """Watched share of what has passed of the window that is open now, 0..1."""
+        return self._windows.coverage
+
+    def snapshot(self) -> JSON:
+        """What a successor goes on from; take it after the results and rows, and commit all together."""
+        tracker = self._tracker.snapshot()
+        return {
+            "timebase": self._timebase.snapshot(),
+            "tracker": tracker,
+            "rules": self._rules.snapshot(),
+            "windows": self._windows.snapshot(),
+            "classes": self.classes.named(tracker["class_ids"]),
+        }
+
+    def figures(self) -> list[Figure]:
+        """Numbers about the analysis."""
+        return [*self._rules.figures(), *self._windows.figures()]
+
+    def _restore(self, what: str, make: Callable[[Any], T], saved: Any) -> T:
+        try:
+            return make(saved)
+        except ValueError as error:
+            log.warning("camera %s: %s begin anew: %s", self.options.camera, what, error)
+            return make(None)
+
+
+def frame_at(capture_time: float, clock_source: ClockSource = ClockSource.PTS) -> Frame:
+    """A frame without a picture, for boxes that were found and kept earlier."""
+    return Frame(NoPicture(), 0, capture_time, capture_time, clock_source, 0.0)
+
+
+class NoPicture:
+    """Stands for a picture that was not kept."""
+
+    width = height = 0
+    scale_s = 0.0
+
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
+        """Cannot be done."""
+        raise ValueError("the picture was not kept")
+
+
+def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state of a release in which tracker, rules and windows each kept a time of their own."""
+    tracker = state.get("tracker")
+    if "timebase" in state or not isinstance(tracker, Mapping) or "time" not in tracker:
+        return state
+    step_s = tracker.get("step_s")
+    timebase = {"time": tracker["time"], "steps": [] if step_s is None else [step_s]}
+    return {**state, "timebase": timebase}

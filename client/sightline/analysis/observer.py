@@ -1,0 +1,87 @@
+"""One frame as everybody sees it who looks at it, and what such an observer is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.timebase import Moment
+from sightline.entities import Detections, Figure, Frame, Result, Tracks
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One tracked frame.
+
+    Attributes:
+        frame: the picture and its times.
+        detections: every box of the detector.
+        tracks: those that have a box in this frame.
+        classes: what the class ids of ``detections`` and ``tracks`` mean; the same numbers for as long as the
+            camera runs, whatever versions of the network come and go.
+        moment: its place in time.
+        model_version: of the network that made the boxes; empty when that is not known.
+        results: of the pure observers, which run before those with I/O.
+    """
+
+    frame: Frame
+    detections: Detections
+    tracks: Tracks
+    classes: ClassTable
+    moment: Moment
+    model_version: str = ""
+    results: Sequence[Result] = ()
+
+
+class Observer(Protocol):
+    """Something that looks at every tracked frame: rules and windows (pure), features (with I/O).
+
+    Subclass it: what an observer does not need it inherits. Every method is called by one thread and must not
+    block. A pure observer that fails restarts its camera; a feature that fails is switched off.
+    """
+
+    name: str
+
+    def observe(self, seen: Observation) -> Iterable[Result]:
+        """Take one tracked frame; the results that it made certain."""
+
+    def tick(self, now: float, silent: bool) -> Iterable[Result]:
+        """Time passes, also without frames; called at least once a second.
+
+        Args:
+            now: UTC epoch seconds.
+            silent: no frame has come for a second or more.
+        """
+        return ()
+
+    def end(self, time: float) -> Iterable[Result]:
+        """No frame that follows shows the same scene: a file has ended, or the picture has another size.
+
+        Args:
+            time: capture time of the last frame, or of the first that differs.
+        """
+        return ()
+
+    def update(self, options: Any) -> None:
+        """Other options hold from the next frame on; what was seen so far goes on."""
+        return
+
+    def request(self, message: object) -> None:
+        """A word from the supervisor: subscribe, snapshot, cut a clip."""
+        return
+
+    def snapshot(self) -> JSON:
+        """What a successor goes on from; JSON-able, empty for nothing."""
+        return {}
+
+    def figures(self) -> Iterable[Figure]:
+        """Numbers about its work."""
+        return ()
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        return
