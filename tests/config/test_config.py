@@ -63,6 +63,12 @@ def stream(**values: object) -> dict[str, object]:
         ({"url": "http://h/x"}, "url", "allow.http"),
         ({"url": "rtsp://h:port/"}, "url", "not a URL"),
         ({"url": "rtsp://u:{SIGHTLINE_NO_SUCH}@h/"}, "url", "SIGHTLINE_NO_SUCH"),
+        ({"url": "rtsp://u:${SIGHTLINE_NO_SUCH}@h/"}, "url", "without the $"),
+        ({"url": "rtsp://u:{cam_pw}@h/"}, "url", "has braces"),
+        ({"url": "rtsp://admin:ab#34@10.0.0.9/live"}, "url", "not a URL"),
+        ({"url": "rtsp://admin:12#34@10.0.0.9/live"}, "url", "# as %23"),
+        ({"url": "rtsp://admin:12/34@10.0.0.9/live"}, "url", "/ as %2F"),
+        ({"url": "rtsp://admin:12?34@10.0.0.9/live"}, "url", "? as %3F"),
         ({}, "url", "required"),
         (
             places(lines={"in": {"points": [[0.1, 0.1]]}}),
@@ -119,6 +125,20 @@ def test_one_bad_camera_is_named_with_its_key_and_the_others_run(camera: object,
 def test_a_bad_value_is_not_repeated_in_the_error() -> None:
     loaded = parse_config({"cameras": {"bad": {"url": ["rtsp://u:hunter2@h/"]}}})
     assert "hunter2" not in str(loaded.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("section", "text"),
+    [
+        ({"triton": {"url": "http://127.0.0.1:8001"}}, "triton.url"),
+        ({"database": {"url": "mysql://u:hunter2@h/x"}}, "must be sqlite:///FILE"),
+        ({"database": {"url": "sightline.db"}}, "must be sqlite:///FILE"),
+    ],
+)
+def test_addresses_of_the_wrong_form_are_refused(section: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text) as caught:
+        parse_config(section)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

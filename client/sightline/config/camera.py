@@ -222,10 +222,20 @@ def url_problem(url: str, allow: AllowOptions) -> str:
         _ = parts.port  # raises on a port that is no number
     except ValueError:
         return "is not a URL (is a special character unescaped?)"
+    problem = ""
     if scheme in {"", "file"}:
-        return "" if allow.files else "files are not allowed; set allow.files: true to allow them"
-    if scheme not in {"rtsp", "rtsps", "http", "https"}:
-        return f"scheme {scheme!r} is not one of rtsp, rtsps, http, https, file"
-    if scheme in {"http", "https"} and not allow.http:
-        return f"{scheme} is not allowed; set allow.http: true to allow it"
-    return "" if host else f"names no host after {scheme}://"
+        if not allow.files:
+            problem = "files are not allowed; set allow.files: true to allow them"
+    elif "{" in url or "}" in url:
+        problem = "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"
+    elif ":" in parts.netloc and "@" not in parts.netloc and "@" in url:
+        problem = (
+            "has an '@' behind its host; in a password write / as %2F, ? as %3F, # as %23; else @ as %40"
+        )
+    elif scheme not in {"rtsp", "rtsps", "http", "https"}:
+        problem = f"scheme {scheme!r} is not one of rtsp, rtsps, http, https, file"
+    elif scheme in {"http", "https"} and not allow.http:
+        problem = f"{scheme} is not allowed; set allow.http: true to allow it"
+    elif not host:
+        problem = f"names no host after {scheme}://"
+    return problem

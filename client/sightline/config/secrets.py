@@ -38,6 +38,9 @@ class SecretFiller:
         return self._fill_text(value, key) if isinstance(value, str) else value
 
     def _fill_text(self, text: str, key: str) -> str:
+        if match := re.search(r"\$" + _PLACEHOLDER.pattern, text):
+            self.problems.append((key, f"write {{{match[1]}}} without the $"))
+
         def replacement(match: re.Match[str]) -> str:
             secret, problem = _read_secret(match[1])
             if problem:

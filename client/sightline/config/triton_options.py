@@ -22,7 +22,11 @@ class Transport(StrEnum):
 class TritonOptions(OptionGroup):
     """``triton`` in ``config.yml``. A change reconnects every camera."""
 
-    url: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC.", json_schema_extra=CAMERA)
+    url: Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")] = Field(
+        "127.0.0.1:8001",
+        description="host:port of Triton's gRPC, without a scheme.",
+        json_schema_extra=CAMERA,
+    )
     model: str = Field(
         "detector",
         description="Served detector of every camera that names none.",
