@@ -20,6 +20,7 @@ from sightline.entities import CameraState
 from sightline.errors import ServerError
 from sightline.store.writer import WriterHealth
 from sightline.supervisor.http import prometheus
+from sightline.supervisor.http.bounded_protocol import MAX_CONNECTIONS, BoundedProtocol
 from sightline.supervisor.supervisor import Supervisor
 
 #: The supervisor's main loop beats five times a second; starting or stopping a camera may take seconds.
@@ -100,7 +101,16 @@ class HttpServer:
 
     def _listen(self, options: HttpOptions) -> None:
         self._socket = _bind(options)
-        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            self._app,
+            http=BoundedProtocol,
+            ws="none",
+            limit_concurrency=2 * MAX_CONNECTIONS,
+            log_config=None,
+            log_level="error",  # no line for each client that sends nonsense
+            access_log=False,
+            lifespan="off",
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
