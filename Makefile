@@ -3,16 +3,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train ultralytics demo test test-long lint format bench lock clean
+.PHONY: train ultralytics demo test test-browser test-long soak lint format bench lock wheel clean
 
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
 
-test: $(VENV)/.ready  ## the tests, with the real parts
-	@$(BIN)/pytest -m "not long" $(ARGS)
+test: $(VENV)/.ready  ## the tests, with the real parts: ten minutes on two cores
+	@$(BIN)/pytest -m "not long and not browser" $(ARGS)
 
-test-long: $(VENV)/.ready  ## load tests and the self-test as a whole: some minutes more
+test-browser: $(VENV)/.ready  ## the console in a headless Chromium
+	@$(BIN)/pytest -m browser $(ARGS)
+
+test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in a fresh environment: some minutes more
 	@$(BIN)/pytest -m long $(ARGS)
+
+soak: $(VENV)/.ready  ## four cameras for minutes: drops, and how memory moves; ARGS='--minutes 60 --cameras 16'
+	@$(BIN)/python tools/bench/soak.py $(ARGS)
 
 lint: $(VENV)/.ready  ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -33,7 +39,7 @@ train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two 
 	@$(TRAIN) -m pip install -q --disable-pip-version-check -r tools/training/requirements.in
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib") + "\n$(CURDIR)/client")' \
 		> $$($(TRAIN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sightline.pth
-	@$(TRAIN) -m pytest -q tests/test_bundled.py
+	@$(TRAIN) -m pytest -q tests/simulation/test_bundled.py
 	@$(BIN)/python tools/training/generate.py $(ARTIFACTS)
 	@$(BIN)/python tools/training/generate.py $(ARTIFACTS) --set heldout
 	@$(TRAIN) tools/training/fit.py $(ARTIFACTS)/train $(ARTIFACTS)/run $(ARGS)
@@ -62,6 +68,9 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync -q --require-hashes requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps -e . uv
 	@touch $@
+
+wheel: $(VENV)/.ready  ## the wheel, in dist/
+	@$(BIN)/uv build -q --wheel --out-dir dist .
 
 clean:  ## remove what was built here
 	@rm -rf $(VENV) .sightline artifacts build dist .pytest_cache .mypy_cache .ruff_cache

@@ -35,7 +35,8 @@ from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.scenes.scene_cache import cache_path, render_command
 from sightline.simulation.scenes.spec import SceneSpec
 
-SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "shared"))
+#: Where videos and networks are looked for when none is named.
+SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "../shared"))
 READY_S = 120.0
 #: What street and entrance cameras count; a general network knows skateboards too.
 CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
