@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import av
 import pytest
@@ -99,8 +98,7 @@ def test_the_simulator_prints_urls_and_ends_cleanly(tmp_path):
     except ServerError as error:
         pytest.skip(f"no RTSP server: {error}")
     clip = make_clip(tmp_path / "clip.mp4", frames=20)
-    tool = Path(__file__).parents[2] / "tools" / "simulate.py"
-    command = [sys.executable, str(tool), str(clip), "--copies", "2", "--port", "0"]
+    command = [sys.executable, "-m", "sightline", "simulate", str(clip), "--copies", "2", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         urls = [process.stdout.readline().strip() for _ in range(2)]
         process.terminate()

@@ -16,6 +16,7 @@ from sightline.cli import (
     run_command,
     schema_command,
     selftest_command,
+    simulate_command,
     status_command,
     triton_command,
 )
@@ -32,6 +33,7 @@ COMMANDS = (
     triton_command,
     console_command,
     demo_command,
+    simulate_command,
     selftest_command,
 )
 EXIT_PROBLEM = 1
