@@ -26,6 +26,7 @@
     │   └── AdminError           Triton refuses to load, or a model does not answer as a detector does
     ├── TrackLogError          kept tracks cannot be read
     ├── ShadowError            a kept episode cannot be read
+    ├── LabelError             sampled pictures, or labels of them, cannot be used
     └── ServerError            the embedded Triton or another program could not be started
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
@@ -154,6 +155,10 @@ class StoreUnavailable(StoreError):
 
 class SchemaError(StoreError):
     """The database's schema is not one this program can use."""
+
+
+class LabelError(SightlineError):
+    """Sampled pictures or their labels cannot be used; the text says why and what to do."""
 
 
 class ServerError(SightlineError):

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from drifting import hours
 from sightline.camera.messages import Report
 from sightline.config import Camera, parse_config
 from sightline.config.drift_options import Blurred, DriftOptions
@@ -27,6 +26,7 @@ from sightline.features.drift.sampler import MOST_WAITING, Candidate, Sampler
 from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
 from sightline.features.drift.strata import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
+from sightline.store.read.drift_hours import read_hours
 from sightline.supervisor.http.prometheus import _figures
 from sightline.video import blur, jpeg
 from sightline.video.picture import YuvPicture
@@ -369,7 +369,7 @@ def test_hours_are_stored_once_and_replaced_by_newer_ones(database_url: str) -> 
     for item in (checkpoint(10), checkpoint(20), checkpoint(5, "m-2")):
         store.write([item])
     store.close()
-    rows = hours.read_hours(database_url)
+    rows = read_hours(database_url)
     assert [(row.model_version, row.frames, row.figures) for row in rows] == [
         ("m-1", 20, {"scores": [1, 2]}),
         ("m-2", 5, {"scores": [1, 2]}),

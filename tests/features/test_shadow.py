@@ -12,10 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-import shadow as shadow_tool
-from shadowing import rule as shadow_rule
-from shadowing.episodes import Collected, Compared, Tally, match_events
-from shadowing.rule import Rule, State, Verdict
+from sightline.cli.main import main
 from sightline.config import Camera
 from sightline.config.camera import RulesOptions
 from sightline.config.drift_options import DriftOptions
@@ -23,9 +20,16 @@ from sightline.config.shadow_options import ShadowOptions
 from sightline.config.zones import Line
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
-from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode
+from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode, promotion_rule
 from sightline.features.shadow.differences import compare
+from sightline.features.shadow.episode_comparison import (
+    ComparedEpisode,
+    ComparedEpisodes,
+    PairCounts,
+    match_events,
+)
 from sightline.features.shadow.episode_sampling import BLOCK, Sampler
+from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, Verdict
 from sightline.features.shadow.recorder import trim
 from sightline.models.export import exporter
 from sightline.models.registry import audit_trail, detectors
@@ -221,7 +225,7 @@ def test_a_file_that_is_no_episode_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no gzip")
     with pytest.raises(ShadowError, match="cannot be read"):
         episode.read(path)
-    assert shadow_tool.main(["report", "--folder", str(tmp_path)]) == 1
+    assert main(["shadow", "report", "--folder", str(tmp_path)]) == 1
 
 
 # --- what differs --------------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ def test_events_near_in_time_are_one() -> None:
     event = Event("door", EventKind.CROSSING, "line", 1, "person", START, START, "forward")
     moved = [replace(event, event_time=START + shift) for shift in (1.5, 9.0)]
     tallies, differing = match_events("door", [event, replace(event, event_time=START + 6)], moved)
-    assert list(tallies.values()) == [Tally(2, 2, 1)]
+    assert list(tallies.values()) == [PairCounts(2, 2, 1)]
     assert [(side, item.event_time - START) for side, item in differing] == [
         ("live", 6.0),
         ("candidate", 9.0),
@@ -296,24 +300,24 @@ HEAD = episode.Head(
 )
 
 
-def decided(counts: list[tuple[int, int]], rule: Rule, *, void: int = 0) -> shadow_rule.Decision:
+def decided(counts: list[tuple[int, int]], rule: PromotionRule, *, void: int = 0) -> promotion_rule.Decision:
     """The decision after episodes with so many persons by the live model and by the candidate."""
     good = [
-        Compared(
+        ComparedEpisode(
             path=Path("x"),
             head=HEAD,
-            classes={"person": Tally(live, new, min(live, new))},
-            windows={(START, "person"): Tally(live, new, min(live, new))},
-            events={("door", "crossing", "line", "forward", "person"): Tally(live, new, min(live, new))},
+            classes={"person": PairCounts(live, new, min(live, new))},
+            windows={(START, "person"): PairCounts(live, new, min(live, new))},
+            events={("door", "crossing", "line", "forward", "person"): PairCounts(live, new, min(live, new))},
             differing=[],
-            boxes=Tally(),
+            boxes=PairCounts(),
             iou=0.0,
             scores=((), ()),
         )
         for live, new in counts
     ]
-    collected = Collected("detector-2", "new-2", "detector", "live-1", good, [HEAD] * void, 0)
-    return shadow_rule.decide(collected, rule)
+    collected = ComparedEpisodes("detector-2", "new-2", "detector", "live-1", good, [HEAD] * void, 0)
+    return promotion_rule.decide(collected, rule)
 
 
 @pytest.mark.parametrize(
@@ -333,14 +337,14 @@ def decided(counts: list[tuple[int, int]], rule: Rule, *, void: int = 0) -> shad
     ],
 )
 def test_the_rule(counts: list[tuple[int, int]], void: int, verdict: Verdict, reason: str) -> None:
-    decision = decided(counts, Rule(), void=void)
+    decision = decided(counts, PromotionRule(), void=void)
     assert decision.verdict is verdict, decision.reasons
     assert reason in "; ".join(decision.reasons)
 
 
 def test_what_is_rare_is_not_judged() -> None:
-    decision = decided([(1, 0), (0, 1)] * 3 + [(0, 0)] * 50, Rule(objects=0))
-    assert {check.state for check in decision.checks} == {State.FEW}
+    decision = decided([(1, 0), (0, 1)] * 3 + [(0, 0)] * 50, PromotionRule(objects=0))
+    assert {check.state for check in decision.checks} == {CheckState.FEW}
     assert decision.verdict is Verdict.PROMOTE
 
 
@@ -407,12 +411,12 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     with system:
         assert system.wait(120) == 0, system.log()
     assert system.counts("bad") == system.counts("good"), "the live path is as without a shadow"
-    rule = ["--episodes", "6", "--objects", "12", "--reject-episodes", "6", "--least", "5"]
+    rule = ["--episodes", "6", "--objects", "12", "--reject-episodes", "6", "--min-count", "5"]
     where = ["--folder", str(tmp_path / "shadow"), "--repository", str(repository), "--url", server.grpc_url]
 
     page = tmp_path / "report.html"
     arguments = ["decide", *where, *rule, "--apply"]
-    assert shadow_tool.main([*arguments, "--model", f"detector-{REGRESSION}", "--html", str(page)]) == 3
+    assert main(["shadow", *arguments, "--model", f"detector-{REGRESSION}", "--html", str(page)]) == 3
     said = capsys.readouterr().out
     assert "crossings agree" in said
     assert "person 1.00 is car 1.00" in said
@@ -420,7 +424,7 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     with TritonAdmin(server.grpc_url) as control:
         assert control.ready("detector") == [1], "the regression never served"
         assert not control.ready(f"detector-{REGRESSION}")
-        assert shadow_tool.main([*arguments, "--model", f"detector-{GOOD}", "--json"]) == 0
+        assert main(["shadow", *arguments, "--model", f"detector-{GOOD}", "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert control.ready("detector") == [GOOD]
     assert report["verdict"] == "promote"

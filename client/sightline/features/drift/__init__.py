@@ -1,6 +1,6 @@
 """Is the detector still as good as it was? Numbers of every hour, and by consent a sample of pictures.
 
-``docs/drift.md`` says how they are used; ``tools/drift.py`` reads them.
+``docs/drift.md`` says how they are used; ``sightline drift`` reads them.
 """
 
 from sightline.features.drift.drift_watch import DriftWatch, watch_of

@@ -14,7 +14,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from shadowing.episodes import Collected, Compared, Tally, is_crossing
+from sightline.features.shadow.episode_comparison import (
+    ComparedEpisode,
+    ComparedEpisodes,
+    PairCounts,
+    is_crossing,
+)
 
 DRAWS = 4000
 GONE = 7  # objects of a class by one model and none by the other: under 1 % when both see it equally often
@@ -29,7 +34,7 @@ class Verdict(StrEnum):
     WAIT = "wait"
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How a check stands."""
 
     HOLDS = "holds"  # the whole interval is within the bound
@@ -39,23 +44,23 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class PromotionRule:
     """The bounds.
 
     Attributes:
         episodes: fewer are not enough to promote.
         objects: counted by the live model; fewer are not enough to promote.
         reject_episodes: fewer are not enough to reject.
-        least: objects of a class, or events, by either model, below which they are not judged.
+        min_count: objects of a class, or events, by either model, below which they are not judged.
         counts_within: largest relative difference of a class's count.
-        agreement: least share of windows' counts, of crossings and of zone events on which both agree.
+        agreement: smallest share of windows' counts, of crossings and of zone events on which both agree.
         confidence: that no check is judged wrongly, all together.
     """
 
     episodes: int = 50
     objects: int = 200
     reject_episodes: int = 10
-    least: int = 20
+    min_count: int = 20
     counts_within: float = 0.1
     agreement: float = 0.85
     confidence: float = 0.95
@@ -71,7 +76,7 @@ class Check:
     value: float
     low: float
     high: float
-    state: State
+    state: CheckState
     bound: str
 
 
@@ -86,35 +91,35 @@ class Decision:
     objects: int
 
 
-def decide(found: Collected, rule: Rule) -> Decision:
+def decide(compared: ComparedEpisodes, rule: PromotionRule) -> Decision:
     """Apply the rule."""
-    checks = checks_of(found.good, rule)
-    objects = sum(tally.live for item in found.good for tally in item.classes.values())
-    broken = [describe(check) for check in checks if check.state is State.BROKEN]
-    lacking = _lacking(found, checks, objects, rule)
-    if broken and len(found.good) >= rule.reject_episodes:
+    checks = checks_of(compared.good, rule)
+    objects = sum(counts.live for item in compared.good for counts in item.classes.values())
+    broken = [describe(check) for check in checks if check.state is CheckState.BROKEN]
+    lacking = _lacking(compared, checks, objects, rule)
+    if broken and len(compared.good) >= rule.reject_episodes:
         verdict, reasons = Verdict.REJECT, broken
     elif broken:
         verdict = Verdict.WAIT
-        reasons = [f"{len(found.good)} of {rule.reject_episodes} episodes that a rejection takes", *broken]
+        reasons = [f"{len(compared.good)} of {rule.reject_episodes} episodes that a rejection takes", *broken]
     elif lacking:
         verdict, reasons = Verdict.WAIT, lacking
     else:
         verdict, reasons = Verdict.PROMOTE, [f"{len(checks)} checks hold"]
-    return Decision(verdict, tuple(reasons), tuple(checks), len(found.good), objects)
+    return Decision(verdict, tuple(reasons), tuple(checks), len(compared.good), objects)
 
 
-def _class_tally(name: str, item: Compared) -> list[Tally | None]:
+def _class_counts(name: str, item: ComparedEpisode) -> list[PairCounts | None]:
     return [item.classes.get(name)]
 
 
-def checks_of(good: Sequence[Compared], rule: Rule) -> list[Check]:
+def checks_of(good: Sequence[ComparedEpisode], rule: PromotionRule) -> list[Check]:
     """Every check, with intervals."""
     names = sorted({name for item in good for name in item.classes})
-    parts: list[tuple[str, Callable[[F64], F64], list[list[Tally]]]] = []
+    parts: list[tuple[str, Callable[[F64], F64], list[list[PairCounts]]]] = []
     for name in names:
-        parts.append((f"count of {name}", _difference, _columns(good, partial(_class_tally, name))))
-    agreed: list[tuple[str, Callable[[Compared], Iterable[Tally | None]]]] = [
+        parts.append((f"count of {name}", _difference, _columns(good, partial(_class_counts, name))))
+    agreed: list[tuple[str, Callable[[ComparedEpisode], Iterable[PairCounts | None]]]] = [
         ("windows agree", lambda i: i.windows.values()),
         ("crossings agree", lambda i: (t for k, t in i.events.items() if is_crossing(k))),
         ("zone events agree", lambda i: (t for k, t in i.events.items() if not is_crossing(k))),
@@ -134,22 +139,24 @@ def describe(check: Check) -> str:
     )
 
 
-def _lacking(found: Collected, checks: Sequence[Check], objects: int, rule: Rule) -> list[str]:
+def _lacking(
+    compared: ComparedEpisodes, checks: Sequence[Check], objects: int, rule: PromotionRule
+) -> list[str]:
     """What stands in the way of a promotion."""
     reasons = []
-    if len(found.good) < rule.episodes:
-        reasons.append(f"{len(found.good)} of {rule.episodes} episodes")
+    if len(compared.good) < rule.episodes:
+        reasons.append(f"{len(compared.good)} of {rule.episodes} episodes")
     if objects < rule.objects:
         reasons.append(f"{objects} of {rule.objects} objects")
-    if len(found.void) > len(found.good):
-        reasons.append(f"{len(found.void)} episodes are void: there is no room for a shadow")
-    return [*reasons, *(describe(check) for check in checks if check.state is State.OPEN)]
+    if len(compared.void) > len(compared.good):
+        reasons.append(f"{len(compared.void)} episodes are void: there is no room for a shadow")
+    return [*reasons, *(describe(check) for check in checks if check.state is CheckState.OPEN)]
 
 
 def _columns(
-    good: Sequence[Compared], values: Callable[[Compared], Iterable[Tally | None]]
-) -> list[list[Tally]]:
-    return [[tally for tally in values(item) if tally is not None] for item in good]
+    good: Sequence[ComparedEpisode], values: Callable[[ComparedEpisode], Iterable[PairCounts | None]]
+) -> list[list[PairCounts]]:
+    return [[counts for counts in values(item) if counts is not None] for item in good]
 
 
 def _weights(episodes: int) -> F64:
@@ -173,12 +180,12 @@ def _agreement(totals: F64) -> F64:
 def _check(
     name: str,
     measure: Callable[[F64], F64],
-    tallies: Sequence[Sequence[Tally]],
+    tallies: Sequence[Sequence[PairCounts]],
     weights: F64,
     level: float,
-    rule: Rule,
+    rule: PromotionRule,
 ) -> Check:
-    sums = [sum(of_episode, Tally()) for of_episode in tallies]
+    sums = [sum(of_episode, PairCounts()) for of_episode in tallies]
     numbers = np.array([[t.live, t.candidate, t.both] for t in sums], np.float64).reshape(-1, 3)
     values = measure(weights @ numbers)
     tail = (1 - level) / 2
@@ -189,11 +196,11 @@ def _check(
         bound, limits = f"±{rule.counts_within:.0%}", (-rule.counts_within, rule.counts_within)
     else:
         bound, limits = f"at least {rule.agreement:.0%}", (rule.agreement, np.inf)
-    if max(live, candidate) < rule.least:
+    if max(live, candidate) < rule.min_count:
         gone = by_count and not min(live, candidate) and max(live, candidate) >= GONE
-        state = State.BROKEN if gone else State.FEW
+        state = CheckState.BROKEN if gone else CheckState.FEW
     elif low >= limits[0] and high <= limits[1]:
-        state = State.HOLDS
+        state = CheckState.HOLDS
     else:
-        state = State.BROKEN if high < limits[0] or low > limits[1] else State.OPEN
+        state = CheckState.BROKEN if high < limits[0] or low > limits[1] else CheckState.OPEN
     return Check(name, live, candidate, float(values[0]), low, high, state, bound)

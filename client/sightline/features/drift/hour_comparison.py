@@ -1,8 +1,8 @@
-"""Numbers without labels: whether a camera's hour still looks like the same hour of its first days.
+"""Drift without labels: whether a camera's hour still looks like the same hour of its first days.
 
-Five histograms of an hour (scores, boxes of a frame, classes, luma, sharpness) are held against the sum of
-the baseline's hours of the same time of day, by the Jensen-Shannon distance, 0 (the same) to 1 (nothing in
-common). What the baseline's own hours differ by among themselves sets the threshold.
+Five histograms of an hour (scores, boxes per frame, classes, luma, sharpness) are compared with the mean of
+the baseline's hours at the same time of day, by their Jensen-Shannon distance: 0 (equal) to 1 (disjoint). The
+threshold follows from how much the baseline's own hours differ from each other.
 """
 
 from __future__ import annotations
@@ -15,88 +15,50 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlmodel import col
 
 from sightline.entities import DriftWindow
-from sightline.errors import StoreUnavailable
-from sightline.store.read.readonly import Database, DatabaseState
-from sightline.store.tables import DriftWindowRow
 
 HOUR_S, DAY_S = 3600, 86_400
 SIGNALS = ("scores", "per_frame", "classes", "luma", "sharpness")
-#: An hour with less says nothing: boxes (all scores), frames, boxes, pictures, pictures.
-LEAST = {"scores": 100, "per_frame": 100, "classes": 100, "luma": 60, "sharpness": 60}
+#: An hour with fewer is not compared: boxes (all scores), frames, boxes, pictures, pictures.
+MIN_COUNTS = {"scores": 100, "per_frame": 100, "classes": 100, "luma": 60, "sharpness": 60}
 F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class HourRule:
-    """When numbers have shifted.
+    """When a signal has shifted.
 
     Attributes:
         baseline_days: a camera's first days with a version of the model are its baseline.
-        near_h: hours of the day up to so far apart are compared.
-        least_days: of the baseline, with such an hour.
-        least_distance: smaller distances never stand out.
-        times: an hour stands out from so many times the baseline's own largest distance on.
-        recent_h: how many of the newest hours are looked at.
-        least_hours: so many of them must stand out.
+        near_h: hours of the day at most this far apart are compared.
+        min_days: days of the baseline that must hold such an hour.
+        min_distance: smaller distances never stand out.
+        times: an hour stands out at this many times the baseline's own largest distance.
+        recent_h: how many of the newest hours are examined.
+        min_hours: how many of them must stand out.
     """
 
     baseline_days: float = 7.0
     near_h: int = 1
-    least_days: int = 3
-    least_distance: float = 0.1
+    min_days: int = 3
+    min_distance: float = 0.1
     times: float = 1.5
     recent_h: int = 24
-    least_hours: int = 3
-
-
-def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
-    """Every hour in the database that began at ``since`` or later, oldest first of each camera.
-
-    Raises:
-        StoreUnavailable: the database cannot be read; the text says why.
-    """
-    row = DriftWindowRow
-    names = (
-        "source",
-        "window_start",
-        "window_end",
-        "model_version",
-        "frames",
-        "boxes",
-        "pictures",
-        "figures",
-    )
-    query = sa.select(*(col(getattr(row, name)) for name in names))
-    query = query.where(col(row.window_start) >= datetime.fromtimestamp(since, UTC))
-    query = query.order_by(col(row.source), col(row.window_start), col(row.model_version))
-    database = Database(url)
-    condition = database.condition()
-    if condition.state is not DatabaseState.READY:
-        raise StoreUnavailable(f"{condition.problem} {condition.detail}".strip())
-    try:
-        with database.reading() as connection:
-            found = [item._asdict() for item in connection.execute(query)]
-    finally:
-        database.close()
-    times = ("window_start", "window_end")
-    return [DriftWindow(**{**item, **{name: item[name].timestamp() for name in times}}) for item in found]
+    min_hours: int = 3
 
 
 def watch(hours: Sequence[DriftWindow], rule: HourRule) -> dict[str, Any]:
-    """What has shifted, JSON-able; ``alarms`` names camera and signal."""
+    """Every camera's signals as JSON; ``alarms`` names camera and signal of those that have shifted."""
     by_camera: dict[str, list[DriftWindow]] = defaultdict(list)
     for hour in hours:
         by_camera[hour.source].append(hour)
     cameras = {camera: watch_camera(mine, rule) for camera, mine in sorted(by_camera.items())}
     alarms = [
         f"{camera}: {signal}"
-        for camera, found in cameras.items()
-        for signal, item in found["signals"].items()
+        for camera, report in cameras.items()
+        for signal, item in report["signals"].items()
         if item["verdict"] == "shifted"
     ]
     return {"rule": _rule(rule), "cameras": cameras, "alarms": alarms}
@@ -128,15 +90,15 @@ def judge(
     for hour in recent:
         alike = [item for item in baseline if _near(item, hour, rule.near_h) and enough(signal, item)]
         days = {int(item.window_start // DAY_S) for item in alike}
-        if not enough(signal, hour) or len(days) < rule.least_days:
+        if not enough(signal, hour) or len(days) < rule.min_days:
             continue
-        found = distance(signal, hour, alike)
+        apart = distance(signal, hour, alike)
         own = [distance(signal, item, [other for other in alike if other is not item]) for item in alike]
-        threshold = max(rule.least_distance, rule.times * max(own))
+        threshold = max(rule.min_distance, rule.times * max(own))
         compared += 1
-        out += found > threshold
-        worst = max(worst, (found, threshold), key=lambda pair: pair[0] - pair[1])
-    shifted = "shifted" if out >= rule.least_hours else "ok"
+        out += apart > threshold
+        worst = max(worst, (apart, threshold), key=lambda pair: pair[0] - pair[1])
+    shifted = "shifted" if out >= rule.min_hours else "ok"
     return {
         "verdict": shifted if compared else "collecting",
         "hours_compared": compared,
@@ -153,7 +115,7 @@ def enough(signal: str, hour: DriftWindow) -> bool:
         "per_frame": hour.frames,
         "classes": hour.boxes,
     }
-    return counted.get(signal, hour.pictures) >= LEAST[signal]
+    return counted.get(signal, hour.pictures) >= MIN_COUNTS[signal]
 
 
 def distance(signal: str, hour: DriftWindow, others: Sequence[DriftWindow]) -> float:
@@ -179,20 +141,20 @@ def jensen_shannon(one: F64, other: F64) -> float:
     return math.sqrt(max(0.0, sum(halves) / 2))
 
 
-def _near(one: DriftWindow, other: DriftWindow, most_h: int) -> bool:
+def _near(one: DriftWindow, other: DriftWindow, max_h: int) -> bool:
     """Whether the hours of the day are close, around midnight too."""
     apart = abs(one.window_start - other.window_start) % DAY_S
-    return min(apart, DAY_S - apart) <= most_h * HOUR_S
+    return min(apart, DAY_S - apart) <= max_h * HOUR_S
 
 
 def _rule(rule: HourRule) -> Mapping[str, Any]:
     text = (
-        f"shifted: of the newest {rule.recent_h} hours at least {rule.least_hours} lie further from the "
-        f"baseline than {rule.least_distance:g} and {rule.times:g} times what its own hours differ by"
+        f"shifted: of the newest {rule.recent_h} hours at least {rule.min_hours} lie further from the "
+        f"baseline than {rule.min_distance:g} and {rule.times:g} times what its own hours differ by"
     )
     return {"text": text, **{name: getattr(rule, name) for name in HourRule.__slots__}}
 
 
 def minute(time: float) -> str:
-    """A time of reports, to the minute, UTC."""
+    """Epoch seconds as UTC to the minute, for reports."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%MZ")

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drifting.sending import LabelError, boxes_of
+from sightline.errors import LabelError
+from sightline.features.drift.label_export import boxes_of
 
 #: Time, stratum and hash at the end of a name that was sent; labelling programs put things before it.
 _KEY = re.compile(r"(\d{8}T\d{6}\.\d{3}Z-[a-z]+-[a-z]+_[0-9a-f]{16})\.jpg$")
 _BEYOND_PX = 2.0  # labellers draw a little over the edge
-_MOST_SAID = 10
+_MAX_SHOWN = 10
 
 
 def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = False) -> dict[str, int]:
@@ -56,8 +57,8 @@ def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = 
         )
     annotations = _annotations(labels, images, by_key, sent["categories"], problems)
     if problems:
-        more = f"\n  and {len(problems) - _MOST_SAID} more" if len(problems) > _MOST_SAID else ""
-        raise LabelError(f"{corrected}:\n  " + "\n  ".join(problems[:_MOST_SAID]) + more)
+        more = f"\n  and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
+        raise LabelError(f"{corrected}:\n  " + "\n  ".join(problems[:_MAX_SHOWN]) + more)
     if not images:
         raise LabelError(f"{corrected}: no pictures in it")
     return _write(target, sent["categories"], [by_key[key] for key in images.values()], annotations)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shadowing.episodes import Collected, Compared, Tally
-from shadowing.rule import Decision
+from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, PairCounts
+from sightline.features.shadow.promotion_rule import Decision
 
-MOST_ROWS = 20
-MOST_PICTURES = 20
+MAX_ROWS = 20
+MAX_PICTURES = 20
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
     rows: list[tuple[Any, ...]]
 
 
-def tables(found: Collected, decision: Decision) -> list[Table]:
+def tables(compared: ComparedEpisodes, decision: Decision) -> list[Table]:
     """What operators ask for first."""
     counted = ("live", "candidate", "agree")
     return [
@@ -39,84 +39,82 @@ def tables(found: Collected, decision: Decision) -> list[Table]:
                     c.name,
                     c.live,
                     c.candidate,
-                    f"{c.value:.1%}",
-                    f"{c.low:.1%}",
-                    f"{c.high:.1%}",
+                    *(f"{v:.1%}" for v in (c.value, c.low, c.high)),
                     c.bound,
                     c.state,
                 )
                 for c in decision.checks
             ],
         ),
-        Table("Windows that differ", ("camera", "window", "class", *counted), _windows(found.good)),
-        Table("Events", ("camera", "kind", "place", "direction", "class", *counted), _events(found.good)),
+        Table("Windows that differ", ("camera", "window", "class", *counted), _windows(compared.good)),
+        Table("Events", ("camera", "kind", "place", "direction", "class", *counted), _events(compared.good)),
         Table(
             "Events that only one saw",
             ("time", "camera", "kind", "place", "class", "by"),
-            _differing(found.good),
+            _differing(compared.good),
         ),
-        Table("Boxes", ("what", "live", "candidate"), _boxes(found.good)),
-        Table("Episodes", ("what", "number"), _budget(found)),
+        Table("Boxes", ("what", "live", "candidate"), _boxes(compared.good)),
+        Table("Episodes", ("what", "number"), _budget(compared)),
     ]
 
 
-def as_text(found: Collected, decision: Decision) -> str:
+def as_text(compared: ComparedEpisodes, decision: Decision) -> str:
     """For a terminal."""
-    parts = [_headline(found, decision), *(f"  {reason}" for reason in decision.reasons)]
-    for table in tables(found, decision):
+    parts = [_headline(compared, decision), *(f"  {reason}" for reason in decision.reasons)]
+    for table in tables(compared, decision):
         if table.rows:
             parts += ["", table.title, *_lines(table)]
-    shots = pictures(found.good)
+    shots = pictures(compared.good)
     if shots:
         parts += ["", "Pictures (live left, candidate right; red differs)"]
         parts += [f"  {path}: {what}" for path, what in shots]
     return "\n".join(parts)
 
 
-def as_html(found: Collected, decision: Decision) -> str:
+def as_html(compared: ComparedEpisodes, decision: Decision) -> str:
     """One file with everything in it."""
     escape = html.escape
     parts = [
         "<!doctype html><meta charset=utf-8><title>Shadow</title>",
         "<style>body{font:15px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}"
         "tr:nth-child(even){background:#eee}img{max-width:100%}</style>",
-        f"<h1>{escape(_headline(found, decision))}</h1>",
+        f"<h1>{escape(_headline(compared, decision))}</h1>",
         "<ul>" + "".join(f"<li>{escape(reason)}" for reason in decision.reasons) + "</ul>",
     ]
-    for table in tables(found, decision):
+    for table in tables(compared, decision):
         rows = [table.columns, *table.rows]
         cells = ["".join(f"<td>{escape(str(cell))}" for cell in row) for row in rows]
         parts.append(f"<h2>{table.title}</h2><table>" + "".join(f"<tr>{row}" for row in cells) + "</table>")
     parts.append("<h2>Pictures</h2><p>Live at the left, candidate at the right; what differs is red.")
-    for path, what in pictures(found.good):
+    for path, what in pictures(compared.good):
         data = base64.b64encode(path.read_bytes()).decode()
         parts.append(f'<figure><img src="data:image/jpeg;base64,{data}"><figcaption>{escape(what)}</figure>')
     return "\n".join(parts)
 
 
-def as_json(found: Collected, decision: Decision) -> dict[str, Any]:
+def as_json(compared: ComparedEpisodes, decision: Decision) -> dict[str, Any]:
     """For programs."""
     return {
-        "candidate": {"model": found.model, "version": found.version},
-        "live": {"model": found.live_model, "version": found.live_version},
+        "candidate": {"model": compared.model, "version": compared.version},
+        "live": {"model": compared.live_model, "version": compared.live_version},
         **asdict(decision),
         "tables": {
             table.title: [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-            for table in tables(found, decision)
+            for table in tables(compared, decision)
         },
-        "pictures": [{"file": str(path), "what": what} for path, what in pictures(found.good)],
+        "pictures": [{"file": str(path), "what": what} for path, what in pictures(compared.good)],
     }
 
 
-def pictures(good: Sequence[Compared]) -> list[tuple[Path, str]]:
+def pictures(good: Sequence[ComparedEpisode]) -> list[tuple[Path, str]]:
     """Files of the largest differences that are still there, largest first, and what differs."""
     shots = [(shot["weight"], item, shot) for item in good for shot in item.head.pictures]
     shots.sort(key=lambda shot: -shot[0])
-    found = [
+    files = [
         (item.path.with_name(shot["file"]), f"{item.head.camera} {moment(shot['time'])}: {shot['what']}")
         for _, item, shot in shots
     ]
-    return [(path, what) for path, what in found if path.is_file()][:MOST_PICTURES]
+    return [(path, what) for path, what in files if path.is_file()][:MAX_PICTURES]
 
 
 def moment(time: float) -> str:
@@ -124,46 +122,46 @@ def moment(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
 
 
-def _headline(found: Collected, decision: Decision) -> str:
-    return (
-        f"{decision.verdict}: {found.model} ({found.version or 'never seen'}) beside {found.live_model} "
-        f"({found.live_version}), {decision.episodes} episodes, {decision.objects} objects"
-    )
+def _headline(compared: ComparedEpisodes, decision: Decision) -> str:
+    candidate = f"{compared.model} ({compared.version or 'never seen'})"
+    live = f"{compared.live_model} ({compared.live_version})"
+    scope = f"{decision.episodes} episodes, {decision.objects} objects"
+    return f"{decision.verdict}: {candidate} beside {live}, {scope}"
 
 
-def _windows(good: Sequence[Compared]) -> list[tuple[Any, ...]]:
+def _windows(good: Sequence[ComparedEpisode]) -> list[tuple[Any, ...]]:
     rows = [
-        (tally, item.head.camera, start, name)
+        (counts, item.head.camera, start, name)
         for item in good
-        for (start, name), tally in item.windows.items()
-        if tally.live != tally.candidate
+        for (start, name), counts in item.windows.items()
+        if counts.live != counts.candidate
     ]
     rows.sort(key=lambda row: -abs(row[0].live - row[0].candidate))
     return [
-        (camera, moment(start), name, tally.live, tally.candidate, tally.both)
-        for tally, camera, start, name in rows[:MOST_ROWS]
+        (camera, moment(start), name, counts.live, counts.candidate, counts.both)
+        for counts, camera, start, name in rows[:MAX_ROWS]
     ]
 
 
-def _events(good: Sequence[Compared]) -> list[tuple[Any, ...]]:
-    totals: defaultdict[tuple[str, ...], Tally] = defaultdict(Tally)
+def _events(good: Sequence[ComparedEpisode]) -> list[tuple[Any, ...]]:
+    totals: defaultdict[tuple[str, ...], PairCounts] = defaultdict(PairCounts)
     for item in good:
-        for key, tally in item.events.items():
-            totals[key] += tally
-    return [(*key, tally.live, tally.candidate, tally.both) for key, tally in sorted(totals.items())]
+        for key, counts in item.events.items():
+            totals[key] += counts
+    return [(*key, counts.live, counts.candidate, counts.both) for key, counts in sorted(totals.items())]
 
 
-def _differing(good: Sequence[Compared]) -> list[tuple[Any, ...]]:
+def _differing(good: Sequence[ComparedEpisode]) -> list[tuple[Any, ...]]:
     rows = [
         (moment(event.event_time), item.head.camera, str(event.kind), event.place, event.item_class, side)
         for item in good
         for side, event in item.differing
     ]
-    return sorted(rows)[-MOST_ROWS:]
+    return sorted(rows)[-MAX_ROWS:]
 
 
-def _boxes(good: Sequence[Compared]) -> list[tuple[Any, ...]]:
-    boxes = sum((item.boxes for item in good), Tally())
+def _boxes(good: Sequence[ComparedEpisode]) -> list[tuple[Any, ...]]:
+    boxes = sum((item.boxes for item in good), PairCounts())
     frames = sum(item.head.frames for item in good)
     if not frames:
         return []
@@ -182,20 +180,20 @@ def _boxes(good: Sequence[Compared]) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _budget(found: Collected) -> list[tuple[Any, ...]]:
-    frames = sum(item.head.frames for item in found.good)
-    seconds = sum(item.head.seconds for item in found.good)
-    infer_s = sum(item.head.infer_s for item in found.good)
+def _budget(compared: ComparedEpisodes) -> list[tuple[Any, ...]]:
+    frames = sum(item.head.frames for item in compared.good)
+    seconds = sum(item.head.seconds for item in compared.good)
+    infer_s = sum(item.head.infer_s for item in compared.good)
     rows: list[tuple[Any, ...]] = [
-        ("compared", len(found.good)),
+        ("compared", len(compared.good)),
         ("frames in them", frames),
         ("seconds in them", round(seconds, 1)),
         ("candidate, ms a frame", round(infer_s / frames * 1e3, 1) if frames else ""),
-        ("void", len(found.void)),
+        ("void", len(compared.void)),
     ]
-    reasons = Counter(head.void for head in found.void)
+    reasons = Counter(head.void for head in compared.void)
     rows += [(f"void: {reason}", number) for reason, number in reasons.most_common(5)]
-    return [*rows, ("of other versions, left out", found.others)]
+    return [*rows, ("of other versions, left out", compared.others)]
 
 
 def _lines(table: Table) -> list[str]:

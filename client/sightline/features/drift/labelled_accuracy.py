@@ -1,7 +1,7 @@
-"""How right the live detector was on labelled samples, by camera and stretch of time, against a baseline.
+"""Accuracy of the live detector on labelled samples, by camera and period of time, against a baseline.
 
-What is scored are the boxes that the detector gave when it was live, so neither blurring nor JPEG touches the
-figures. They begin at the served score floor, not at 0.001: compare them with each other.
+The boxes scored are those that the detector reported when it was live, so neither blurring nor JPEG affects
+the figures. They begin at the served score floor, not at 0.001: compare them with each other only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drifting.hours import DAY_S, minute
-from drifting.sending import LabelError, boxes_of
-from sightline.errors import EvaluationError
+from sightline.errors import EvaluationError, LabelError
+from sightline.features.drift.hour_comparison import DAY_S, minute
+from sightline.features.drift.label_export import boxes_of
 from sightline.models.evaluation import bootstrap, matching, metrics
 from sightline.models.evaluation.cocoset import CocoSet
 
@@ -28,20 +28,20 @@ ALL = "(all)"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """When a fall is one.
+class AccuracyRule:
+    """When accuracy has fallen.
 
     Attributes:
         figure: ``map50`` or ``map50_95``.
-        fall: the least fall, 0.03 is three points.
-        least_pictures: with fewer, on either side, nothing is said.
-        least_boxes: only classes with so many true boxes on both sides are compared.
+        fall: the smallest fall that counts; 0.03 is three points.
+        min_pictures: with fewer, on either side, there is no verdict.
+        min_boxes: only classes with this many true boxes on both sides are compared.
     """
 
     figure: str = "map50"
     fall: float = FALL
-    least_pictures: int = 30
-    least_boxes: int = 10
+    min_pictures: int = 30
+    min_boxes: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,56 +82,56 @@ class Labelled:
     def by_camera(self) -> dict[str, Labelled]:
         """All cameras together, then each."""
         cameras = sorted({image["camera"] for image in self.data.images})
-        found = {ALL: self} if len(cameras) != 1 else {}
+        parts = {ALL: self} if len(cameras) != 1 else {}
         for camera in cameras:
-            found[camera] = self.part([image for image in self.data.images if image["camera"] == camera])
-        return found
+            parts[camera] = self.part([image for image in self.data.images if image["camera"] == camera])
+        return parts
 
-    def by_stretch(self, days: float) -> list[tuple[float, Labelled]]:
+    def by_period(self, days: float) -> list[tuple[float, Labelled]]:
         """Stretches of so many days that hold pictures, oldest first: when each begins, and its part."""
-        stretches: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
+        periods: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
         for image in self.data.images:
-            stretches[image["capture_time"] // (days * DAY_S) * days * DAY_S].append(image)
-        return [(start, self.part(images)) for start, images in sorted(stretches.items())]
+            periods[image["capture_time"] // (days * DAY_S) * days * DAY_S].append(image)
+        return [(start, self.part(images)) for start, images in sorted(periods.items())]
 
 
 def report(
-    labelled: Labelled, baseline: Labelled | Mapping[str, float] | None, days: float, rule: Rule
+    labelled: Labelled, baseline: Labelled | Mapping[str, float] | None, days: float, rule: AccuracyRule
 ) -> dict[str, Any]:
-    """Everything that was found, JSON-able; ``alarms`` names the cameras whose newest stretch has fallen.
+    """Accuracy of every camera and period as JSON; ``alarms`` names cameras whose newest period has fallen.
 
     Args:
         labelled: what is judged.
-        baseline: a labelled set of its own; or fixed figures by name; or None: a camera's first stretch.
-        days: length of a stretch.
-        rule: when a fall is one.
+        baseline: a labelled set of its own; or fixed figures by name; or None: a camera's first period.
+        days: length of a period.
+        rule: what counts as a fall.
     """
     cameras = {}
     base_by_camera = baseline.by_camera() if isinstance(baseline, Labelled) else {}
     for camera, part in labelled.by_camera().items():
-        stretches = part.by_stretch(days)
+        periods = part.by_period(days)
         if baseline is None:
-            base: Labelled | Mapping[str, float] | None = stretches[0][1]
+            base: Labelled | Mapping[str, float] | None = periods[0][1]
         elif isinstance(baseline, Labelled):
             base = base_by_camera.get(camera)
         else:
             base = baseline
         first = 1 if baseline is None else 0
-        found = [_described(start, stretch, days) for start, stretch in stretches]
-        for entry, (_, stretch) in list(zip(found, stretches, strict=True))[first:]:
-            entry["against_baseline"] = compare(base, stretch, rule)
-        cameras[camera] = {"baseline": _said(base, baseline), "stretches": found}
+        entries = [_described(start, period, days) for start, period in periods]
+        for entry, (_, period) in list(zip(entries, periods, strict=True))[first:]:
+            entry["against_baseline"] = compare(base, period, rule)
+        cameras[camera] = {"baseline": _baseline(base, baseline), "periods": entries}
     alarms = [name for name, item in cameras.items() if verdict(item) == "fallen"]
     return {"rule": _rule(rule), "days": days, "cameras": cameras, "alarms": alarms}
 
 
 def verdict(camera: Mapping[str, Any]) -> str:
-    """Of a camera's newest stretch: ``ok``, ``fallen``, ``unsure``, ``too few``, or ``baseline``."""
-    newest = camera["stretches"][-1]
+    """Of a camera's newest period: ``ok``, ``fallen``, ``unsure``, ``too few``, or ``baseline``."""
+    newest = camera["periods"][-1]
     return str(newest["against_baseline"]["verdict"]) if "against_baseline" in newest else "baseline"
 
 
-def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Rule) -> dict[str, Any]:
+def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: AccuracyRule) -> dict[str, Any]:
     """``now`` minus ``base`` over the classes that both have enough true boxes of, with a 95 % interval.
 
     The pictures are different ones, so both sides are redrawn independently of each other. A fixed baseline
@@ -140,18 +140,18 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ru
     if base is None:
         return {"verdict": "too few", "why": "this camera has no baseline"}
     matches = matching.match(now.rows, now.data)
-    classes = {name for name, found in matches.items() if found.truth.sum() >= rule.least_boxes}
+    classes = {name for name, found in matches.items() if found.truth.sum() >= rule.min_boxes}
     pictures = [len(now.data.images)]
     draws = bootstrap.draw(len(now.data.images), seed=2)
     if isinstance(base, Labelled):
         base_matches = matching.match(base.rows, base.data)
-        classes &= {name for name, found in base_matches.items() if found.truth.sum() >= rule.least_boxes}
+        classes &= {name for name, found in base_matches.items() if found.truth.sum() >= rule.min_boxes}
         pictures.append(len(base.data.images))
         before = _precisions(base_matches, classes, bootstrap.draw(len(base.data.images), seed=1), rule)
     else:
         before = np.full(len(draws), base[rule.figure])
-    if min(pictures) < rule.least_pictures or not classes:
-        enough = f"{len(classes)} classes with {rule.least_boxes} true boxes on both sides"
+    if min(pictures) < rule.min_pictures or not classes:
+        enough = f"{len(classes)} classes with {rule.min_boxes} true boxes on both sides"
         why = f"{min(pictures)} pictures, {enough}"
         return {"verdict": "too few", "why": why}
     moved = bootstrap.difference(before, _precisions(matches, classes, draws, rule))
@@ -164,13 +164,17 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ru
         "difference": round(moved.value, 4),
         "low": round(moved.low, 4),
         "high": round(moved.high, 4),
-        # The interval narrows with the root of the pictures: so many a side make half of it a fall.
+        # The interval narrows with the square root of the pictures: with this many on each side, half of it
+        # is as large as the fall.
         "pictures_to_tell": math.ceil(min(pictures) * (half / rule.fall) ** 2),
     }
 
 
 def _precisions(
-    matches: Mapping[str, matching.ClassMatches], classes: set[str], draws: NDArray[np.float64], rule: Rule
+    matches: Mapping[str, matching.ClassMatches],
+    classes: set[str],
+    draws: NDArray[np.float64],
+    rule: AccuracyRule,
 ) -> NDArray[np.float64]:
     chosen = {name: found for name, found in matches.items() if name in classes}
     return bootstrap.average_precisions(chosen, draws)[rule.figure]
@@ -197,22 +201,24 @@ def _figures(part: Labelled, truth: int) -> dict[str, float]:
     return metrics.score(part.rows, part.data) if truth else dict.fromkeys(names, 0.0)
 
 
-def _said(base: Labelled | Mapping[str, float] | None, given: Labelled | Mapping[str, float] | None) -> Any:
-    if given is None:
-        return "its first stretch"
+def _baseline(
+    base: Labelled | Mapping[str, float] | None, wanted: Labelled | Mapping[str, float] | None
+) -> Any:
+    if wanted is None:
+        return "its first period"
     if isinstance(base, Labelled):
         return {"pictures": len(base.data.images), **metrics.score(base.rows, base.data)}
     return dict(base) if base else None
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: AccuracyRule) -> dict[str, Any]:
     text = (
         f"fallen: {rule.figure} is {rule.fall:g} or more below the baseline and the 95 % interval of the "
         "difference lies below 0; unsure: the interval reaches 0, label more"
     )
     return {
         "text": text,
-        **{key: getattr(rule, key) for key in ("figure", "fall", "least_pictures", "least_boxes")},
+        **{key: getattr(rule, key) for key in ("figure", "fall", "min_pictures", "min_boxes")},
     }
 
 
@@ -241,22 +247,24 @@ def _add(
             ids = {"id": len(merged["annotations"]) + 1, "image_id": numbers[item["image_id"]]}
             merged["annotations"].append({**item, **ids, "category_id": places[item["category_id"]]})
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise LabelError(f"{folder} is no labelled set ({error!r}); `drift.py import` makes one") from error
+        raise LabelError(
+            f"{folder} is no labelled set ({error!r}); `sightline drift import` makes one"
+        ) from error
 
 
 def _rows(image: Mapping[str, Any], found: Mapping[str, Any], data: CocoSet) -> Iterator[list[float]]:
-    """The live boxes as rows of :func:`evaluation.cocoset.to_rows`."""
+    """The live boxes as rows of :func:`sightline.models.evaluation.cocoset.to_rows`."""
     for name, score, box in boxes_of({**image, "predictions": found}):
         category = data.category_ids.get(name)
         if category is not None:
             yield [image["id"], *box, float(score), category]
 
 
-def fixed(manifest: Path) -> dict[str, float]:
-    """The figures that a version's manifest says were measured.
+def read_measured_map(manifest: Path) -> dict[str, float]:
+    """The accuracy that was measured of a version and stands in its manifest.
 
     Raises:
-        EvaluationError: none stand in it.
+        EvaluationError: there is none in it.
     """
     try:
         measured = json.loads(manifest.read_text())["measured_map"]

@@ -14,11 +14,13 @@ import av
 import numpy as np
 import pytest
 
-import drift
-from drifting import accuracy, hours, labels, sending
-from drifting.accuracy import Labelled, Rule
+from sightline.cli.drift_command import ALARM
+from sightline.cli.main import main
 from sightline.entities import Checkpoint, DriftWindow
+from sightline.errors import LabelError
+from sightline.features.drift import hour_comparison, label_export, label_import, labelled_accuracy
 from sightline.features.drift.hourly_stats import BOXES_FROM, SCORE_BINS, SHARPNESS_FROM
+from sightline.features.drift.labelled_accuracy import AccuracyRule, Labelled
 from sightline.features.drift.samples import LEDGER
 from sightline.serving.server import TritonServer
 from sightline.store.database import Store
@@ -62,7 +64,7 @@ def keep(folder: Path, camera: str, time: float, boxes: Sequence[Box], stratum: 
 def corrected(archive: Path, change: Any = None) -> dict[str, Any]:
     """The labels of an export, as a labeller gives them back."""
     with zipfile.ZipFile(archive) as file:
-        coco = json.loads(file.read(sending.IN_ZIP))
+        coco = json.loads(file.read(label_export.IN_ZIP))
     if change:
         change(coco)
     return coco
@@ -74,8 +76,8 @@ def exported(tmp_path: Path) -> tuple[Path, Path]:
     for index in range(3):
         boxes = [("person", 0.9, [0.1, 0.2, 0.3, 0.8]), ("car", 0.15, [0.5, 0.5, 0.9, 0.9])]
         keep(tmp_path / "drift", "gate", MONDAY + index, boxes)
-    chosen = sending.find(tmp_path / "drift", (), ALL_TIME)
-    return sending.export(chosen, tmp_path / "week", None, 0.25)
+    chosen = label_export.find(tmp_path / "drift", (), ALL_TIME)
+    return label_export.export(chosen, tmp_path / "week", None, 0.25)
 
 
 # -- out and back -------------------------------------------------------------------------------------
@@ -94,8 +96,8 @@ def test_an_export_is_a_coco_set_with_the_detectors_boxes_marked(exported: tuple
     assert len(coco["annotations"]) == 3  # the weak boxes are not shown
     with zipfile.ZipFile(archive) as file:
         names = {f"images/{item['file_name']}" for item in coco["images"]}
-        assert set(file.namelist()) == names | {sending.IN_ZIP}
-        (file_path := archive.with_suffix(".coco.json")).write_bytes(file.read(sending.IN_ZIP))
+        assert set(file.namelist()) == names | {label_export.IN_ZIP}
+        (file_path := archive.with_suffix(".coco.json")).write_bytes(file.read(label_export.IN_ZIP))
     assert archive.stat().st_mode & 0o777 == 0o600
     from faster_coco_eval import COCO
 
@@ -116,7 +118,7 @@ def test_labels_come_back_with_what_the_live_detector_had_found(
 
     back = tmp_path / "back.json"
     back.write_text(json.dumps(corrected(archive, change)))
-    counts = labels.read_back(back, manifest, tmp_path / "set")
+    counts = label_import.read_back(back, manifest, tmp_path / "set")
     assert counts == {"pictures": 3, "boxes": 2, "unchanged": 1}
     read = Labelled.read([tmp_path / "set"], tmp_path / "work")
     assert len(read.rows) == 6  # weak ones too: they belong to the figures
@@ -177,8 +179,8 @@ def test_labels_that_do_not_fit_are_refused_by_name(
     archive, manifest = exported
     back = tmp_path / "back.json"
     back.write_text(json.dumps(corrected(archive, change)))
-    with pytest.raises(sending.LabelError, match=said):
-        labels.read_back(back, manifest, tmp_path / "set")
+    with pytest.raises(LabelError, match=said):
+        label_import.read_back(back, manifest, tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
@@ -186,25 +188,25 @@ def test_pictures_that_come_back_must_be_those_that_were_sent(
     exported: tuple[Path, Path], tmp_path: Path
 ) -> None:
     archive, manifest = exported
-    assert labels.read_back(archive, manifest, tmp_path / "as sent")["pictures"] == 3
+    assert label_import.read_back(archive, manifest, tmp_path / "as sent")["pictures"] == 3
     tampered = tmp_path / "tampered.zip"
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(tampered, "w") as new:
         for name in old.namelist():
             new.writestr(name, old.read(name) + (b"!" if name.endswith(".jpg") else b""))
-    with pytest.raises(sending.LabelError, match="is not the picture that was sent"):
-        labels.read_back(tampered, manifest, tmp_path / "set")
+    with pytest.raises(LabelError, match="is not the picture that was sent"):
+        label_import.read_back(tampered, manifest, tmp_path / "set")
 
 
 def test_strata_are_exported_in_turn(tmp_path: Path) -> None:
     for index in range(20):
         keep(tmp_path, "gate", MONDAY + index, [], "plain-dim" if index < 18 else "weak-dark")
     keep(tmp_path, "yard", MONDAY, [], "none-dim")
-    chosen = sending.choose(sending.find(tmp_path, (), ALL_TIME), 6)
-    strata = [(item.found["camera"], item.sample.stratum) for item in chosen]
+    chosen = label_export.choose(label_export.find(tmp_path, (), ALL_TIME), 6)
+    strata = [(item.record["camera"], item.sample.stratum) for item in chosen]
     assert strata.count(("yard", "none-dim")) == 1
     assert strata.count(("gate", "weak-dark")) == 2
     assert len(chosen) == 6
-    assert chosen == sending.choose(sending.find(tmp_path, (), ALL_TIME), 6)
+    assert chosen == label_export.choose(label_export.find(tmp_path, (), ALL_TIME), 6)
 
 
 # -- accuracy -----------------------------------------------------------------------------------------
@@ -261,32 +263,32 @@ def labelled_set(
     ("share", "verdict", "status"), [(0.9, "ok", 0), (0.88, "ok", 0), (0.6, "fallen", 3)]
 )
 def test_a_fall_raises_the_alarm_and_what_is_as_before_does_not(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float, verdict: str, status: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float, verdict: str, status: int
 ) -> None:
     base = labelled_set(tmp_path / "base", 0.9)
     now = labelled_set(tmp_path / "now", share, start=MONDAY + 30 * DAY_S, seed=1)
     kept, metrics = tmp_path / "found.json", tmp_path / "drift.prom"
     arguments = ["report", str(now), "--baseline", str(base), "--json", str(kept), "--metrics", str(metrics)]
-    assert drift.main(arguments) == status
+    assert main(["drift", *arguments]) == status
     found = json.loads(kept.read_text())
-    [stretch] = found["cameras"]["gate"]["stretches"]
-    moved = stretch["against_baseline"]
+    [period] = found["cameras"]["gate"]["periods"]
+    moved = period["against_baseline"]
     assert moved["verdict"] == verdict
     assert moved["low"] < moved["difference"] < moved["high"]
     assert found["alarms"] == (["gate"] if status else [])
-    assert ("drift alarm: gate: map50 is -0." in caplog.text) == bool(status)
+    assert ("drift alarm: gate: map50 is -0." in capsys.readouterr().err) == bool(status)
     assert f'sightline_drift_accuracy_alarm{{camera="gate"}} {1.0 if status else 0.0}' in metrics.read_text()
 
 
 def test_a_fall_that_may_be_chance_asks_for_more_labels(tmp_path: Path) -> None:
     base = Labelled.read([labelled_set(tmp_path / "base", 0.9, pictures=12)], tmp_path / "work")
     now = Labelled.read([labelled_set(tmp_path / "now", 0.8, pictures=12, seed=3)], tmp_path / "work2")
-    found = accuracy.compare(base, now, Rule(least_pictures=10, least_boxes=5))
+    found = labelled_accuracy.compare(base, now, AccuracyRule(min_pictures=10, min_boxes=5))
     assert (found["verdict"], found["difference"] <= -0.03, found["high"] >= 0) == ("unsure", True, True)
     half = (found["high"] - found["low"]) / 2
     assert found["pictures_to_tell"] == pytest.approx(12 * (half / 0.03) ** 2, abs=2)
     assert found["pictures_to_tell"] > 100
-    assert accuracy.compare(base, now, Rule())["verdict"] == "too few"
+    assert labelled_accuracy.compare(base, now, AccuracyRule())["verdict"] == "too few"
 
 
 def test_each_camera_is_judged_by_itself_and_its_first_stretch_is_the_baseline(tmp_path: Path) -> None:
@@ -297,10 +299,10 @@ def test_each_camera_is_judged_by_itself_and_its_first_stretch_is_the_baseline(t
         for camera, shares in (("gate", (0.9, 0.9, 0.9)), ("yard", (0.9, 0.5, 0.55)))
         for week, share in enumerate(shares)
     ]
-    found = accuracy.report(Labelled.read(sets, tmp_path / "work"), None, 7, Rule())
+    found = labelled_accuracy.report(Labelled.read(sets, tmp_path / "work"), None, 7, AccuracyRule())
     assert set(found["cameras"]) == {"(all)", "gate", "yard"}
     assert found["alarms"] == ["(all)", "yard"]
-    yard = found["cameras"]["yard"]["stretches"]
+    yard = found["cameras"]["yard"]["periods"]
     assert [item.get("against_baseline", {}).get("verdict") for item in yard] == [None, "fallen", "fallen"]
     assert yard[0]["map50"] > yard[1]["map50"] + 0.2
 
@@ -309,13 +311,13 @@ def test_a_manifests_figure_can_be_the_baseline(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"measured_map": {"map50": 0.9, "map50_95": 0.9}}))
     now = labelled_set(tmp_path / "now", 0.6)
-    assert drift.main(["report", str(now), "--manifest", str(manifest)]) == drift.ALARM
+    assert main(["drift", "report", str(now), "--manifest", str(manifest)]) == ALARM
     manifest.write_text("{}")
-    assert drift.main(["report", str(now), "--manifest", str(manifest)]) == 1
+    assert main(["drift", "report", str(now), "--manifest", str(manifest)]) == 1
 
 
 def test_a_folder_that_is_no_set_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert drift.main(["report", str(tmp_path)]) == 1
+    assert main(["drift", "report", str(tmp_path)]) == 1
     assert f"{tmp_path} is no labelled set" in capsys.readouterr().err
 
 
@@ -360,7 +362,9 @@ def later(days: int, made: Sequence[DriftWindow]) -> list[DriftWindow]:
 def test_numbers_that_shift_raise_the_alarm_and_ordinary_days_do_not(
     change: dict[str, float], shifted: set[str]
 ) -> None:
-    found = hours.watch(made_hours(7) + later(7, made_hours(1, seed=1, **change)), hours.HourRule())
+    found = hour_comparison.watch(
+        made_hours(7) + later(7, made_hours(1, seed=1, **change)), hour_comparison.HourRule()
+    )
     signals = found["cameras"]["gate"]["signals"]
     assert {name for name, item in signals.items() if item["verdict"] == "shifted"} == shifted
     assert found["alarms"] == [f"gate: {name}" for name in sorted(shifted)]
@@ -368,18 +372,18 @@ def test_numbers_that_shift_raise_the_alarm_and_ordinary_days_do_not(
 
 
 def test_a_new_version_or_too_few_days_are_still_collecting() -> None:
-    few = hours.watch(made_hours(2) + later(9, made_hours(1)), hours.HourRule())
+    few = hour_comparison.watch(made_hours(2) + later(9, made_hours(1)), hour_comparison.HourRule())
     assert {item["verdict"] for item in few["cameras"]["gate"]["signals"].values()} == {"collecting"}
     switched = [replace(hour, model_version="m-2") for hour in later(7, made_hours(1, score=0.5))]
-    found = hours.watch(made_hours(7) + switched, hours.HourRule())
+    found = hour_comparison.watch(made_hours(7) + switched, hour_comparison.HourRule())
     assert found["cameras"]["gate"]["model_version"] == "m-2"
     assert found["alarms"] == []
 
 
 def test_the_distance_is_nought_for_the_same_and_one_for_nothing_in_common() -> None:
     one, other = np.array([0.5, 0.5, 0, 0]), np.array([0, 0, 0.3, 0.7])
-    assert hours.jensen_shannon(one, one) == 0
-    assert hours.jensen_shannon(one, other) == pytest.approx(1)
+    assert hour_comparison.jensen_shannon(one, one) == 0
+    assert hour_comparison.jensen_shannon(one, other) == pytest.approx(1)
 
 
 def test_the_command_reads_the_hours_of_the_database(
@@ -391,11 +395,11 @@ def test_the_command_reads_the_hours_of_the_database(
     store.close()
     metrics = tmp_path / "drift.prom"
     arguments = ["watch", "--database", database_url, "--metrics", str(metrics), "--history-days", "4000"]
-    assert drift.main(arguments) == drift.ALARM
+    assert main(["drift", *arguments]) == ALARM
     assert 'sightline_drift_signal_alarm{camera="gate",signal="luma"} 1.0' in metrics.read_text()
     assert 'sightline_drift_signal_alarm{camera="gate",signal="scores"} 0.0' in metrics.read_text()
     assert "shifted" in capsys.readouterr().out
-    assert drift.main(["watch", "--database", f"sqlite:///{tmp_path}/none.db"]) == 1
+    assert main(["drift", "watch", "--database", f"sqlite:///{tmp_path}/none.db"]) == 1
     assert "none.db" in capsys.readouterr().err
     assert not (tmp_path / "none.db").exists()
 
@@ -419,7 +423,7 @@ def seen_by_eye(picture: np.ndarray) -> list[tuple[str, list[int]]]:
 
 def label_by_eye(folder: Path, span: tuple[float, float], name: Path) -> Path:
     """Export a stretch, label it as a person would, and import it."""
-    archive, manifest = sending.export(sending.find(folder, (), span), name, None, 0.25)
+    archive, manifest = label_export.export(label_export.find(folder, (), span), name, None, 0.25)
     coco = corrected(archive)
     coco["annotations"] = []
     with zipfile.ZipFile(archive) as file:
@@ -434,7 +438,7 @@ def label_by_eye(folder: Path, span: tuple[float, float], name: Path) -> Path:
                 )
     back = name.with_suffix(".corrected.json")
     back.write_text(json.dumps(coco))
-    labels.read_back(back, manifest, name.with_suffix(".set"))
+    label_import.read_back(back, manifest, name.with_suffix(".set"))
     return name.with_suffix(".set")
 
 
@@ -467,11 +471,11 @@ def test_a_planted_fall_is_found_from_the_camera_to_the_exit_status(
         frames[row["source"]] += row["frames"]
     assert frames == {"gate": 600, "yard": 600}
 
-    start = min(item.sample.time for item in sending.find(tmp_path / "drift", (), ALL_TIME))
+    start = min(item.sample.time for item in label_export.find(tmp_path / "drift", (), ALL_TIME))
     spans = [(start + 40 * third, start + 40 * third + 38) for third in range(3)]
     first, second, third = (
         label_by_eye(tmp_path / "drift", span, tmp_path / f"third{place}") for place, span in enumerate(spans)
     )
-    common = ["--baseline", str(first), "--least-pictures", "15"]
-    assert drift.main(["report", str(second), *common]) == 0
-    assert drift.main(["report", str(third), *common]) == drift.ALARM
+    common = ["--baseline", str(first), "--min-pictures", "15"]
+    assert main(["drift", "report", str(second), *common]) == 0
+    assert main(["drift", "report", str(third), *common]) == ALARM

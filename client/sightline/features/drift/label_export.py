@@ -1,4 +1,4 @@
-"""Sampled pictures for people who label: the pictures, and a COCO file with the detector's own boxes."""
+"""Sampled pictures for labellers: the pictures, and a COCO file with the detector's own boxes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sightline.errors import LabelError
 from sightline.features.drift.samples import LEDGER, Sample, read_samples
 from sightline.features.drift.strata import number_of
 
@@ -21,24 +22,20 @@ WHAT = (
 )
 
 
-class LabelError(ValueError):
-    """Pictures or labels cannot be used; the text says why and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """One picture to label, and what the detector found in it when it was live."""
+class LabelPicture:
+    """One picture to label, and the boxes that the live detector found in it."""
 
     sample: Sample
-    found: Mapping[str, Any]
+    record: Mapping[str, Any]
 
     @property
     def file_name(self) -> str:
-        """Its name for the labellers; the hash at its end is how it is known again."""
-        return f"{self.found['camera']}_{self.sample.path.stem}_{self.found['sha256'][:16]}.jpg"
+        """Its name for the labellers; the hash at its end identifies it when it comes back."""
+        return f"{self.record['camera']}_{self.sample.path.stem}_{self.record['sha256'][:16]}.jpg"
 
 
-def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[Chosen]:
+def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[LabelPicture]:
     """Every sample of the cameras (none named: all) whose capture time lies in ``span``, oldest first.
 
     Raises:
@@ -50,23 +47,23 @@ def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> l
             continue
         for sample in read_samples(place):
             if span[0] <= sample.time < span[1]:
-                chosen.append(Chosen(sample, _read(sample.path.with_suffix(".json"))))
+                chosen.append(LabelPicture(sample, _read(sample.path.with_suffix(".json"))))
     return sorted(chosen, key=lambda item: (item.sample.time, item.sample.path))
 
 
-def choose(found: Sequence[Chosen], most: int, seed: int = 0) -> list[Chosen]:
-    """At most so many, from every camera and stratum in turn; the same seed chooses the same ones."""
-    strata: dict[tuple[str, str], list[Chosen]] = defaultdict(list)
-    for item in sorted(found, key=lambda item: number_of(seed, item.file_name)):
-        strata[item.found["camera"], item.sample.stratum].append(item)
-    taken: list[Chosen] = []
-    while len(taken) < most and any(strata.values()):
+def choose(pictures: Sequence[LabelPicture], count: int, seed: int = 0) -> list[LabelPicture]:
+    """At most ``count``, from every camera and stratum in turn; the same seed chooses the same ones."""
+    strata: dict[tuple[str, str], list[LabelPicture]] = defaultdict(list)
+    for item in sorted(pictures, key=lambda item: number_of(seed, item.file_name)):
+        strata[item.record["camera"], item.sample.stratum].append(item)
+    taken: list[LabelPicture] = []
+    while len(taken) < count and any(strata.values()):
         taken += [items.pop() for _, items in sorted(strata.items()) if items]
-    return sorted(taken[:most], key=lambda item: item.file_name)
+    return sorted(taken[:count], key=lambda item: item.file_name)
 
 
 def export(
-    chosen: Sequence[Chosen], target: Path, classes: Sequence[str] | None, least_score: float
+    chosen: Sequence[LabelPicture], target: Path, classes: Sequence[str] | None, min_score: float
 ) -> tuple[Path, Path]:
     """Write ``TARGET.zip`` for the labellers and ``TARGET.json``, what the import checks against.
 
@@ -74,14 +71,14 @@ def export(
         chosen: the pictures.
         target: without suffix.
         classes: to label; None: every class of the models.
-        least_score: weaker boxes are not shown to the labellers; 1.1 shows none.
+        min_score: weaker boxes are not shown to the labellers.
 
     Raises:
         LabelError: nothing to export, or a class that no model has.
     """
     if not chosen:
         raise LabelError("no sampled pictures: has a camera consent (drift.consent), and is --folder right?")
-    known = list(dict.fromkeys(name for item in chosen for name in item.found["class_names"]))
+    known = list(dict.fromkeys(name for item in chosen for name in item.record["class_names"]))
     strangers = sorted(set(classes or ()) - set(known))
     if strangers:
         raise LabelError(f"no model has a class {', '.join(strangers)}; they have: {', '.join(known)}")
@@ -94,19 +91,19 @@ def export(
     archive.unlink(missing_ok=True)
     archive.touch(mode=0o600)
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr(IN_ZIP, json.dumps(_coco(records, names, least_score)))
+        file.writestr(IN_ZIP, json.dumps(_coco(records, names, min_score)))
         for item in chosen:
             file.write(item.sample.path, f"images/{item.file_name}")
     return archive, manifest
 
 
-def _coco(records: Sequence[Mapping[str, Any]], names: Sequence[str], least_score: float) -> dict[str, Any]:
+def _coco(records: Sequence[Mapping[str, Any]], names: Sequence[str], min_score: float) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, record in enumerate(records, start=1):
         images.append({"id": number, **{key: record[key] for key in ("file_name", "width", "height")}})
         for name, score, box in boxes_of(record):
-            if score >= least_score and name in names:
+            if score >= min_score and name in names:
                 annotations.append(
                     _annotation(len(annotations) + 1, number, names.index(name) + 1, box, score)
                 )
@@ -122,10 +119,8 @@ def _coco(records: Sequence[Mapping[str, Any]], names: Sequence[str], least_scor
 def boxes_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float, list[float]]]:
     """The detector's boxes: class, score, and left, top, width, height in pixels."""
     width, height = record["width"], record["height"]
-    found = record["predictions"]
-    for name, score, (left, top, right, bottom) in zip(
-        found["classes"], found["scores"], found["xyxy"], strict=True
-    ):
+    columns = [record["predictions"][key] for key in ("classes", "scores", "xyxy")]
+    for name, score, (left, top, right, bottom) in zip(*columns, strict=True):
         yield name, score, [left * width, top * height, (right - left) * width, (bottom - top) * height]
 
 
@@ -143,11 +138,11 @@ def _annotation(number: int, image: int, category: int, box: list[float], score:
     }
 
 
-def _record(item: Chosen) -> dict[str, Any]:
+def _record(item: LabelPicture) -> dict[str, Any]:
     keys = ("sha256", "width", "height", "camera", "capture_time", "stratum", "model_version", "blurred")
-    found = item.found
-    predictions = {key: found[key] for key in ("classes", "scores", "xyxy")}
-    return {"file_name": item.file_name, **{key: found[key] for key in keys}, "predictions": predictions}
+    record = item.record
+    predictions = {key: record[key] for key in ("classes", "scores", "xyxy")}
+    return {"file_name": item.file_name, **{key: record[key] for key in keys}, "predictions": predictions}
 
 
 def _read(path: Path) -> dict[str, Any]:

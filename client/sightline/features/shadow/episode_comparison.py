@@ -15,26 +15,26 @@ from sightline.entities import Event, EventKind
 from sightline.errors import ShadowError
 from sightline.features.shadow import arms, differences, episode
 
-TOGETHER_S = 2.0  # events of two models nearer than this, and alike in all else, are one event
-FEW = 20  # episodes; fewer are not worth processes of their own
+TOGETHER_S = 2.0  # events of two models closer than this, and equal in all else, are one event
+MIN_FOR_PROCESSES = 20  # episodes; fewer are compared in this process
 
 EventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
 
 
 @dataclass(frozen=True)
-class Tally:
+class PairCounts:
     """Something counted in both: how often by each, and how often both agreed."""
 
     live: int = 0
     candidate: int = 0
     both: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.live + other.live, self.candidate + other.candidate, self.both + other.both)
+    def __add__(self, other: PairCounts) -> PairCounts:
+        return PairCounts(self.live + other.live, self.candidate + other.candidate, self.both + other.both)
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedEpisode:
     """One episode that says something.
 
     Attributes:
@@ -51,29 +51,29 @@ class Compared:
 
     path: Path
     head: episode.Head
-    classes: dict[str, Tally]
-    windows: dict[tuple[float, str], Tally]
-    events: dict[EventKey, Tally]
+    classes: dict[str, PairCounts]
+    windows: dict[tuple[float, str], PairCounts]
+    events: dict[EventKey, PairCounts]
     differing: list[tuple[str, Event]]
-    boxes: Tally
+    boxes: PairCounts
     iou: float
     scores: tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Collected:
+class ComparedEpisodes:
     """The episodes of one candidate beside one live version."""
 
     model: str
     version: str
     live_model: str
     live_version: str
-    good: list[Compared]
+    good: list[ComparedEpisode]
     void: list[episode.Head]
     others: int  # episodes of earlier versions: left out
 
 
-def collect(folder: Path, model: str | None = None, camera: str | None = None) -> Collected:
+def collect(folder: Path, model: str | None = None, camera: str | None = None) -> ComparedEpisodes:
     """Read and compare every episode of the newest pair of versions.
 
     Raises:
@@ -91,7 +91,7 @@ def collect(folder: Path, model: str | None = None, camera: str | None = None) -
     newest = max(known or list(heads.values()), key=lambda head: head.start)
     pair = (newest.candidate_version, newest.live_version)
     mine = {p: h for p, h in heads.items() if (h.candidate_version, h.live_version) in {pair, ("", "")}}
-    return Collected(
+    return ComparedEpisodes(
         model=newest.candidate_model,
         version=newest.candidate_version,
         live_model=newest.live_model,
@@ -102,46 +102,46 @@ def collect(folder: Path, model: str | None = None, camera: str | None = None) -
     )
 
 
-def _compare_all(paths: Sequence[Path]) -> list[Compared]:
-    if len(paths) < FEW:
+def _compare_all(paths: Sequence[Path]) -> list[ComparedEpisode]:
+    if len(paths) < MIN_FOR_PROCESSES:
         return [compared(path) for path in paths]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         return list(pool.map(compared, paths, chunksize=4))
 
 
-def compared(path: Path) -> Compared:
+def compared(path: Path) -> ComparedEpisode:
     """One episode through both arms."""
     head, pairs = episode.read(path)
     live, candidate = arms.outcomes(head, pairs)
-    windows = _tallies(live.counts, candidate.counts)
-    classes: defaultdict[str, Tally] = defaultdict(Tally)
-    for (_, name), tally in windows.items():
-        classes[name] += tally
+    windows = _counts(live.counts, candidate.counts)
+    classes: defaultdict[str, PairCounts] = defaultdict(PairCounts)
+    for (_, name), counts in windows.items():
+        classes[name] += counts
     events, differing = match_events(head.camera, live.events, candidate.events)
     names = (head.live_classes, head.candidate_classes)
-    least = float(head.options["min_score"])
-    found = [differences.compare(pair.live, pair.candidate, names, least) for pair in pairs]
-    both = sum(item.same.shape[1] for item in found)
-    renamed = sum(item.renamed.shape[1] for item in found)
-    boxes = Tally(
-        both + renamed + sum(len(item.live_only) for item in found),
-        both + renamed + sum(len(item.candidate_only) for item in found),
+    min_score = float(head.options["min_score"])
+    frames = [differences.compare(pair.live, pair.candidate, names, min_score) for pair in pairs]
+    both = sum(item.same.shape[1] for item in frames)
+    renamed = sum(item.renamed.shape[1] for item in frames)
+    boxes = PairCounts(
+        both + renamed + sum(len(item.live_only) for item in frames),
+        both + renamed + sum(len(item.candidate_only) for item in frames),
         both,
     )
-    iou = float(sum(item.iou.sum() for item in found))
+    iou = float(sum(item.iou.sum() for item in frames))
     scores = (live.scores, candidate.scores)
-    return Compared(path, head, dict(classes), windows, events, differing, boxes, iou, scores)
+    return ComparedEpisode(path, head, dict(classes), windows, events, differing, boxes, iou, scores)
 
 
 def match_events(
     camera: str, live: Iterable[Event], candidate: Iterable[Event]
-) -> tuple[dict[EventKey, Tally], list[tuple[str, Event]]]:
-    """Pair events that are alike and near in time; gives what both saw by kind, and what only one saw."""
+) -> tuple[dict[EventKey, PairCounts], list[tuple[str, Event]]]:
+    """Pair equal events close in time: counts of both models by kind, and the events of one model only."""
     grouped: defaultdict[EventKey, tuple[list[Event], list[Event]]] = defaultdict(lambda: ([], []))
     for side, events in enumerate((live, candidate)):
         for event in events:
             grouped[_key(camera, event)][side].append(event)
-    tallies: dict[EventKey, Tally] = {}
+    counts: dict[EventKey, PairCounts] = {}
     differing: list[tuple[str, Event]] = []
     for key, (mine, theirs) in grouped.items():
         left = list(theirs)
@@ -152,8 +152,8 @@ def match_events(
             else:
                 differing.append(("live", event))
         differing += [("candidate", event) for event in left]
-        tallies[key] = Tally(len(mine), len(theirs), len(theirs) - len(left))
-    return tallies, differing
+        counts[key] = PairCounts(len(mine), len(theirs), len(theirs) - len(left))
+    return counts, differing
 
 
 def is_crossing(key: EventKey) -> bool:
@@ -165,6 +165,6 @@ def _key(camera: str, event: Event) -> EventKey:
     return camera, str(event.kind), event.place, event.direction or "", event.item_class
 
 
-def _tallies(live: Any, candidate: Any) -> dict[Any, Tally]:
+def _counts(live: Any, candidate: Any) -> dict[Any, PairCounts]:
     mine, theirs = Counter(live), Counter(candidate)
-    return {key: Tally(mine[key], theirs[key], min(mine[key], theirs[key])) for key in {*mine, *theirs}}
+    return {key: PairCounts(mine[key], theirs[key], min(mine[key], theirs[key])) for key in {*mine, *theirs}}

@@ -1,0 +1,233 @@
+"""``sightline drift``: is the detector still as good as it was; ``docs/drift.md`` explains the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sightline.cli.config_option import add_config_option
+from sightline.cli.extras import Command, needs_models
+from sightline.config import load_config
+from sightline.entities import Figure
+from sightline.errors import LabelError
+
+ALARM = 3  # exit status
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser's subcommands."""
+    text = "is the detector still as good as it was: samples to label, accuracy, numbers without labels"
+    parser = commands.add_parser("drift", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parts = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        part: argparse.ArgumentParser = parts.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
+        part.set_defaults(command=needs_models(command))
+        return part
+
+    samples = add("samples", _samples, "list the pictures that are kept")
+    export = add("export", _export, "write pictures and the detector's boxes for labellers, as COCO")
+    back = add("import", _import, "check corrected labels against what was sent, and keep them as a set")
+    report = add(
+        "report",
+        _report,
+        "accuracy of the live detector on labelled sets, against a baseline; alarm: status 3",
+    )
+    watch = add("watch", _watch, "numbers without labels, against each camera's first days; alarm: status 3")
+    sweep = add("sweep", _sweep, "delete pictures that are too old; running workers do so by themselves")
+    for part in (samples, export, sweep):
+        part.add_argument("--folder", type=Path, default=Path("drift"), help="drift.folder of the config")
+    for part in (samples, export):
+        part.add_argument("--camera", nargs="+", default=[], help="default: all")
+        part.add_argument(
+            "--since", type=_day, default=0.0, metavar="DAY", help="of capture, UTC: 2026-11-20"
+        )
+        part.add_argument("--until", type=_day, default=float("inf"), metavar="DAY")
+    _add_export(export)
+    _add_import(back)
+    _add_report(report)
+    _add_watch(watch)
+    for part in (report, watch):
+        part.add_argument("--json", type=Path, help="keep the whole report in this file")
+        part.add_argument("--metrics", type=Path, help="Prometheus text file (node exporter's collector)")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", type=Path, help="writes NAME.zip and NAME.json")
+    add("--max", type=int, default=200, help="pictures, from all strata in turn (default: %(default)s)")
+    add("--classes", type=lambda text: text.split(","), help="A,B,…: to label (default: all)")
+    add("--min-score", type=float, default=0.25, help="weaker boxes are not shown (default: %(default)s)")
+    add("--without-predictions", action="store_true", help="show no boxes, so that they bias no labels")
+    add("--seed", type=int, default=0)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("corrected", type=Path, help="COCO .json, or a .zip with one in it")
+    add("--sent", type=Path, required=True, help="NAME.json of the export")
+    add("--set", type=Path, required=True, help="folder of the new labelled set")
+    add("--partial", action="store_true", help="leave out pictures that have not come back")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("sets", type=Path, nargs="+", help="folders that import made")
+    add("--baseline", type=Path, nargs="+", default=[], help="labelled sets (default: the first period)")
+    add("--manifest", type=Path, help="a version's manifest.json with measured_map as baseline")
+    add("--days", type=float, default=7, help="length of a period (default: %(default)g)")
+    add("--figure", choices=("map50", "map50_95"), default="map50")
+    add("--fall", type=float, default=0.03, help="that raises the alarm (default: %(default)s)")
+    add("--min-pictures", type=int, default=30, help="on both sides (default: %(default)s)")
+    add("--min-boxes", type=int, default=10, help="of a class, on both sides (default: %(default)s)")
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add_config_option(parser)
+    add("--database", help="URL, in place of the config's")
+    add("--baseline-days", type=float, default=7, help="of a camera with a version (default: %(default)g)")
+    add(
+        "--baseline-from",
+        type=_day,
+        default=0.0,
+        metavar="DAY",
+        help="where they begin (default: at the first)",
+    )
+    add("--hours", type=int, default=24, help="newest hours to examine (default: %(default)s)")
+    add("--history-days", type=float, default=400, help="how far back rows are read (default: %(default)g)")
+
+
+def _day(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+
+
+def _samples(arguments: argparse.Namespace) -> int:
+    from sightline.features.drift import label_export
+
+    kept = label_export.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
+    counts = Counter((item.record["camera"], item.sample.stratum) for item in kept)
+    for (camera, stratum), count in sorted(counts.items()):
+        print(f"{camera:30} {stratum:20} {count:6}")
+    size = sum(item.sample.size_bytes for item in kept)
+    print(f"{len(kept)} pictures, {size / 1e6:.1f} MB")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from sightline.features.drift import label_export
+
+    kept = label_export.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
+    chosen = label_export.choose(kept, arguments.max, arguments.seed)
+    min_score = float("inf") if arguments.without_predictions else arguments.min_score
+    archive, manifest = label_export.export(chosen, arguments.name, arguments.classes, min_score)
+    print(f"{len(chosen)} of {len(kept)} pictures in {archive}; keep {manifest} for the import")
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from sightline.features.drift.label_import import read_back
+
+    counts = read_back(arguments.corrected, arguments.sent, arguments.set, partial=arguments.partial)
+    print(f"{arguments.set}: {counts['pictures']} pictures, {counts['boxes']} boxes")
+    if counts["boxes"] and counts["unchanged"] == counts["boxes"]:
+        print("every box is the detector's own: were they corrected at all?", file=sys.stderr)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from sightline.features.drift import labelled_accuracy as accuracy
+    from sightline.features.drift.drift_figures import accuracy_figures
+
+    rule = accuracy.AccuracyRule(
+        arguments.figure, arguments.fall, arguments.min_pictures, arguments.min_boxes
+    )
+    with tempfile.TemporaryDirectory(prefix="sightline-drift-") as work:
+        baseline: accuracy.Labelled | dict[str, float] | None = None
+        if arguments.baseline:
+            baseline = accuracy.Labelled.read(arguments.baseline, Path(work) / "baseline")
+        elif arguments.manifest:
+            baseline = accuracy.read_measured_map(arguments.manifest)
+        own = {path.resolve() for path in arguments.baseline}
+        sets = [path for path in arguments.sets if path.resolve() not in own]
+        if not sets:
+            raise LabelError("there is nothing to judge: give labelled sets beside those of the baseline")
+        labelled = accuracy.Labelled.read(sets, Path(work) / "judged")
+        report = accuracy.report(labelled, baseline, arguments.days, rule)
+    for camera, item in report["cameras"].items():
+        for period in item["periods"]:
+            print(_period_line(camera, period))
+    for camera in report["alarms"]:
+        change = report["cameras"][camera]["periods"][-1]["against_baseline"]
+        interval = f"{change['low']:+.3f} to {change['high']:+.3f}"
+        _alarm(
+            f"{camera}: {change['figure']} is {change['difference']:+.3f} against the baseline "
+            f"(95 %: {interval})"
+        )
+    return _ended(report, arguments, accuracy_figures(report))
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from sightline.features.drift import hour_comparison
+    from sightline.features.drift.drift_figures import hour_figures
+    from sightline.store.read.drift_hours import read_hours
+
+    url = arguments.database or load_config(arguments.config).options.database.url.get_secret_value()
+    rule = hour_comparison.HourRule(baseline_days=arguments.baseline_days, recent_h=arguments.hours)
+    rows = read_hours(url, time.time() - arguments.history_days * hour_comparison.DAY_S)
+    report = hour_comparison.watch([row for row in rows if row.window_start >= arguments.baseline_from], rule)
+    for camera, item in report["cameras"].items():
+        for signal, judged in item["signals"].items():
+            hours = f"{judged['hours_out']:3} of {judged['hours_compared']:3} hours out"
+            distance = f"{judged['distance']:.3f} (threshold {judged['threshold']:.3f})"
+            print(f"{camera:30} {signal:10} {judged['verdict']:10} {hours}, {distance}")
+    for alarm in report["alarms"]:
+        _alarm(f"{alarm} no longer looks like its first days: label a sample")
+    return _ended(report, arguments, hour_figures(report))
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from sightline.features.drift.samples import sweep_folder
+
+    print(f"{sweep_folder(arguments.folder)} pictures deleted")
+    return 0
+
+
+def _period_line(camera: str, period: Mapping[str, Any]) -> str:
+    change = period.get("against_baseline", {"verdict": "baseline"})
+    text = (
+        f"{camera:30} {period['from']}  {period['pictures']:5} pictures  {period['true_boxes']:6} true boxes"
+    )
+    text += f"  mAP50 {period['map50']:.3f}  mAP50-95 {period['map50_95']:.3f}  {change['verdict']}"
+    if "difference" in change:
+        text += f" {change['difference']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
+    if change["verdict"] == "unsure":
+        text += f"; {change['pictures_to_tell']} pictures on each side would tell"
+    return text + (f" ({change['why']})" if "why" in change else "")
+
+
+def _alarm(text: str) -> None:
+    print(f"drift alarm: {text}", file=sys.stderr)
+
+
+def _ended(report: Mapping[str, Any], arguments: argparse.Namespace, figures: Iterable[Figure]) -> int:
+    """Keep the report where the options say; the exit status."""
+    from sightline.supervisor.http.metrics_file import write_metrics_file
+
+    if arguments.json:
+        record = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **report}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    if arguments.metrics:
+        write_metrics_file(arguments.metrics, figures)
+    return ALARM if report["alarms"] else 0

@@ -1,0 +1,43 @@
+"""What follows from a decision: the candidate serves, or is retired."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sightline.errors import RepositoryError
+from sightline.features.shadow.episode_comparison import ComparedEpisodes
+from sightline.features.shadow.promotion_rule import Decision, Verdict
+from sightline.models.registry import detectors, repository
+from sightline.models.registry.operations import Versions
+from sightline.models.registry.triton_admin import TritonAdmin
+
+
+def apply(folder: Path, triton: TritonAdmin, compared: ComparedEpisodes, decision: Decision) -> str:
+    """Switch the live detector to the candidate, or retire it; the audit trail says why. A line about it.
+
+    Raises:
+        RepositoryError: the versions are not those that were compared, or the operation is refused.
+        AdminError: Triton fails; what serves goes on.
+    """
+    version = _same_version(folder, compared.model, compared.version)
+    _same_version(folder, compared.live_model, compared.live_version)
+    scope = f"{decision.episodes} episodes, {decision.objects} objects"
+    versions = Versions(folder, triton, f"shadow, {scope}: {'; '.join(decision.reasons)}")
+    if decision.verdict is Verdict.PROMOTE:
+        versions.switch(version, compared.live_model)
+        return f"{compared.live_model} serves version {version}"
+    versions.retire(version)
+    return f"version {version} is retired"
+
+
+def _same_version(folder: Path, model: str, full_name: str) -> int:
+    """The number of the version that a detector serves, if it is the one that was compared."""
+    beside = re.fullmatch(rf"{detectors.DETECTOR}-(\d+)", model)
+    number = int(beside[1]) if beside else detectors.active(folder, model)
+    if number is None:
+        raise RepositoryError(f"{model} is no detector of {folder}")
+    serves = repository.read_manifest(folder, number)["model_version"]
+    if serves != full_name:
+        raise RepositoryError(f"{model} is {serves} now; what was compared is {full_name}")
+    return number

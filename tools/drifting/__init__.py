@@ -1,1 +1,0 @@
-"""Behind ``tools/drift.py``: labelling, accuracy against a baseline, and numbers without labels."""
