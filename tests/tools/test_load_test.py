@@ -74,7 +74,7 @@ def test_a_server_elsewhere_is_compared_without_its_processor_time():
     found = summary([Round(*elsewhere)])
     assert found["agree"]
     assert "core second" not in verdict(found)
-    assert parts_of(0, 0, 0) == []
+    assert parts_of() == []
 
 
 def test_cameras_that_are_all_served_prove_nothing():

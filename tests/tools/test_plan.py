@@ -141,11 +141,12 @@ def test_of_a_server_elsewhere_the_engine_stays_assumed():
 
 def test_the_other_reports_give_their_part():
     processes = {
-        "supervisor": {"most_mb": 97},
-        "camera process 7": {"most_mb": 61},
-        "camera process 8": {"most_mb": 62},
+        "supervisor": {"max_mb": 97},
+        "worker 7": {"max_mb": 120},
+        "worker 8": {"max_mb": 66},
     }
-    assert from_soak({"report": {"seconds": 291, "processes": processes}})["camera_mb"].value == 62
+    report = {"seconds": 291, "processes": processes, "cameras": {"a": {}, "b": {}, "c": {}}}
+    assert from_soak({"report": report})["camera_mb"].value == 62
     bench = {"machine": "x86_64, 2 cores, Linux", "date": "today", "fps": {"engine": 80.0}}
     assert from_benchmark(bench)["engine_core_ms"].value == 25.0
     perf = {"about": {"date": "today"}, "measured": [{"throughput": 900.0, "stable": True}], "bracket": None}

@@ -19,11 +19,9 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,24 +34,21 @@ import numpy as np
 
 from sightline.base import machine
 from sightline.base.geometry import fit_size
-from sightline.camera.messages import Report, WorkerSpec
-from sightline.config import parse_config
+from sightline.errors import ServerError
 from sightline.models.export import ultralytics_env
 from sightline.serving.runtime import numerics
 from sightline.serving.server import TritonServer, install
-from sightline.store.writer import Writer
-from sightline.supervisor.supervisor import WorkerHandle
+from sightline.simulation.stack import SightlineProcess, frame_rate
 from sightline.video.picture import YuvPicture
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", ROOT.parent / "shared"))
 PICTURES = 64
+WARM_UP_S = 2.0
 
 
 @dataclass(frozen=True)
-class Setting:
+class BenchmarkSetup:
     """What is measured, and where it lies."""
 
     video: Path
@@ -70,9 +65,9 @@ def main() -> None:
     """Measure, print the table, keep the JSON."""
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as work:
-        setting = prepare(arguments, Path(work))
-        rounds = [measure(setting, number) for number in range(arguments.rounds)]
-    report = summarise(rounds, setting)
+        setup = prepare(arguments, Path(work))
+        rounds = [measure(setup, number) for number in range(arguments.rounds)]
+    report = summarise(rounds, setup)
     print(table(report))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=2))
@@ -102,7 +97,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def prepare(arguments: argparse.Namespace, work: Path) -> Setting:
+def prepare(arguments: argparse.Namespace, work: Path) -> BenchmarkSetup:
     """Export the network into a repository of the benchmark's own."""
     repository = work / "model_repository"
     export = [
@@ -117,7 +112,7 @@ def prepare(arguments: argparse.Namespace, work: Path) -> Setting:
     if arguments.checkpoint is not None and not ultralytics_env.folder().is_dir():
         print("ultralytics is left out: make its environment with `make ultralytics`")
         arguments.checkpoint = None
-    return Setting(
+    return BenchmarkSetup(
         video=arguments.video.resolve(),
         repository=repository,
         model=repository / "yolo/1/model.onnx",
@@ -129,31 +124,31 @@ def prepare(arguments: argparse.Namespace, work: Path) -> Setting:
     )
 
 
-def measure(setting: Setting, number: int) -> dict[str, dict[str, Any]]:
+def measure(setup: BenchmarkSetup, number: int) -> dict[str, dict[str, Any]]:
     """One round: all three, one after the other."""
-    found = {"engine": bare_engine(setting), "pipeline": pipeline(setting, number)}
-    if setting.checkpoint is not None:
-        found["ultralytics"] = ultralytics(setting)
+    found = {"engine": bare_engine(setup), "pipeline": pipeline(setup, number)}
+    if setup.checkpoint is not None:
+        found["ultralytics"] = ultralytics(setup)
     rates = ", ".join(f"{name} {value['fps']:.1f}" for name, value in found.items())
     print(f"round {number + 1}: {rates} frames/s", flush=True)
     return found
 
 
-def bare_engine(setting: Setting) -> dict[str, Any]:
+def bare_engine(setup: BenchmarkSetup) -> dict[str, Any]:
     """The engine alone, in the server's environment."""
-    pictures = setting.work / "pictures.npy"
+    pictures = setup.work / "pictures.npy"
     if not pictures.exists():
-        np.save(pictures, network_pictures(setting))
+        np.save(pictures, network_pictures(setup))
     python = install(on_progress=print) / "bin" / "python"
-    command = [str(python), str(ROOT / "tools/bench/bare_engine.py"), str(setting.model), str(pictures)]
-    return run_json([*command, "--seconds", str(setting.seconds)], {"PYTHONPATH": str(ROOT / "client")})
+    command = [str(python), str(ROOT / "tools/bench/bare_engine.py"), str(setup.model), str(pictures)]
+    return run_json([*command, "--seconds", str(setup.seconds)], {"PYTHONPATH": str(ROOT / "client")})
 
 
-def network_pictures(setting: Setting) -> np.ndarray:
+def network_pictures(setup: BenchmarkSetup) -> np.ndarray:
     """The first pictures of the video as the network gets them: uint8 [count, 3/2·height, width]."""
-    height, width = setting.network
+    height, width = setup.network
     found = []
-    with av.open(str(setting.video)) as container:
+    with av.open(str(setup.video)) as container:
         scaler = av.video.reformatter.VideoReformatter()
         for frame in container.decode(video=0):
             fitted_width, fitted_height = fit_size(frame.width, frame.height, width, height)
@@ -165,63 +160,43 @@ def network_pictures(setting: Setting) -> np.ndarray:
     return np.stack(found)
 
 
-def pipeline(setting: Setting, number: int) -> dict[str, Any]:
-    """A worker process on the file, without drops, its reports written to SQLite as the supervisor does."""
-    folder = setting.work / f"round-{number}"
-    folder.mkdir()
-    marks: list[tuple[float, Report]] = []
-    ended = threading.Event()
-    with TritonServer(setting.repository, log_path=folder / "triton.log") as triton:
-        config = parse_config(
-            {
-                "triton": {"url": triton.grpc_url, "in_flight": setting.in_flight},
-                "allow": {"files": True},
-                "cameras": {"bench": {"url": str(setting.video)}},
-            }
-        )
-        writer = Writer(f"sqlite:///{folder / 'bench.db'}", folder / "spool.db", 10_000_000)
-
-        def take(report: Report) -> None:
-            marks.append((time.monotonic(), report))
-            if report.checkpoint is not None:
-                writer.put(report.checkpoint)
-            writer.put_status(report.status)
-            if frames_between(marks)[1] >= setting.seconds:
-                ended.set()
-
-        spec = WorkerSpec(config.cameras["bench"], config.options.triton, until_end=True, log_level="warning")
-        handle = WorkerHandle(spec, take)
-        while not ended.wait(0.2) and handle.exit_code is None:
-            pass
-        handle.ask_to_stop()
-        handle.finish(time.monotonic() + 10)
-        writer.close(timeout_s=5)
-    frames, seconds = frames_between(marks)
-    status = marks[-2][1].status
+def pipeline(setup: BenchmarkSetup, number: int) -> dict[str, Any]:
+    """``sightline run`` on the file, without drops, from decoder to SQLite; rates by the worker's clock."""
+    folder = setup.work / f"round-{number}"
+    with (
+        TritonServer(setup.repository, log_path=setup.work / "triton.log") as triton,
+        SightlineProcess(
+            folder,
+            {"bench": {"url": str(setup.video)}},
+            triton={"url": triton.grpc_url, "in_flight": setup.in_flight},
+            arguments=["--until-end"],
+            options={"allow": {"files": True}},
+        ) as sightline,
+    ):
+        sightline.wait_until_online()
+        time.sleep(WARM_UP_S)
+        first = last = sightline.statuses()["bench"]
+        while last["status_time"] - first["status_time"] < setup.seconds:
+            time.sleep(0.5)
+            try:
+                last = sightline.statuses()["bench"]
+            except ServerError:  # the video has ended
+                break
     return {
-        "frames": frames,
-        "seconds": seconds,
-        "fps": frames / seconds,
-        "dropped": status.dropped_total,
-        "transport": status.transport,
-        "stages_ms": dict(status.stages_ms),
+        "frames": last["frames_total"] - first["frames_total"],
+        "seconds": last["status_time"] - first["status_time"],
+        "fps": frame_rate(first, last),
+        "dropped": last["dropped_total"],
+        "transport": last["transport"],
+        "stages_ms": last["stages_ms"],
     }
 
 
-def frames_between(marks: list[tuple[float, Report]]) -> tuple[int, float]:
-    """Frames and seconds from the second report with frames to the last of a full second."""
-    working = [(at, report.status.frames_total) for at, report in marks if report.status.frames_total]
-    if len(working) < 4:
-        return 0, 0.0
-    first, last = working[2], working[-1]
-    return last[1] - first[1], last[0] - first[0]
-
-
-def ultralytics(setting: Setting) -> dict[str, Any]:
+def ultralytics(setup: BenchmarkSetup) -> dict[str, Any]:
     """The rival's loop, in its own environment."""
-    weights = shutil.copy(str(setting.checkpoint), setting.work)
+    weights = shutil.copy(str(setup.checkpoint), setup.work)
     python, loop = ultralytics_env.folder() / "bin/python", ROOT / "tools/bench/ultralytics_loop.py"
-    command = [str(python), str(loop), str(weights), str(setting.video), "--seconds", str(setting.seconds)]
+    command = [str(python), str(loop), str(weights), str(setup.video), "--seconds", str(setup.seconds)]
     return run_json(command, ultralytics_env.environment())
 
 
@@ -236,7 +211,7 @@ def run_json(command: list[str], environment: Mapping[str, str]) -> dict[str, An
     return result
 
 
-def summarise(rounds: list[dict[str, dict[str, Any]]], setting: Setting) -> dict[str, Any]:
+def summarise(rounds: list[dict[str, dict[str, Any]]], setup: BenchmarkSetup) -> dict[str, Any]:
     """Medians of rates and of the ratios within each round."""
     names = list(rounds[0])
     ratios = {
@@ -247,11 +222,11 @@ def summarise(rounds: list[dict[str, dict[str, Any]]], setting: Setting) -> dict
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
-        "video": setting.video.name,
-        "network": f"{setting.model.name} {setting.network[0]}x{setting.network[1]}",
-        "in_flight": setting.in_flight,
-        "fps": {name: statistics.median(one[name]["fps"] for one in rounds) for name in names},
-        "ratios": {name: {"median": statistics.median(v), "all": v} for name, v in ratios.items()},
+        "video": setup.video.name,
+        "network": f"{setup.model.name} {setup.network[0]}x{setup.network[1]}",
+        "in_flight": setup.in_flight,
+        "fps": {name: float(np.median([one[name]["fps"] for one in rounds])) for name in names},
+        "ratios": {name: {"median": float(np.median(v)), "all": v} for name, v in ratios.items()},
         "rounds": rounds,
     }
 

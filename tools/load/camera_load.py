@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import av
-import yaml
+import numpy as np
 
 from load.parts import cores, cpu_s, parts_of, pss_mb
 from load.pictures import get_json
 from load.servers import Cpus, Target, pinned
-from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
-from sightline.simulation.rtsp_server import RtspServer, free_port
+from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.stack import SightlineProcess, frame_rate
 
-ONLINE_S = 180.0  # five programs start at once, on a machine that may be busy
 #: A step keeps up when it drops at most this share of the frames that were due.
 DROPS = 0.01
 
@@ -94,27 +89,27 @@ class Served:
         return {**asdict(self), "kept_up": self.kept_up}
 
 
-class Cameras:
-    """So many cameras at a server, and ``sightline run`` on them; a context manager.
-
-    One thread calls it.
-    """
+class CameraLoad:
+    """RTSP cameras and ``sightline run`` on them, at a server; a context manager. One thread calls it."""
 
     def __init__(self, setup: Setup, triton: Target, count: int, fps: float) -> None:
         self._setup, self._triton, self._fps = setup, triton, fps
         self._videos = {f"camera-{i + 1}": setup.videos[i % len(setup.videos)] for i in range(count)}
-        self._base = ""
+        self._rtsp = RtspServer(self._videos)
         self._stack = contextlib.ExitStack()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._rtsp: RtspServer | None = None
 
     def __enter__(self) -> Self:
-        with self._stack as stack, pinned(self._setup.cpus):
-            self._rtsp = stack.enter_context(RtspServer(self._videos))
-            config = self._write_config(self._rtsp)
-            log = stack.enter_context((self._setup.folder / "sightline.log").open("ab"))
-            self._child = spawn([sys.executable, "-m", "sightline", "run", "-c", str(config)], log)
-            stack.callback(terminate, self._child, 12.0)
+        setup = self._setup
+        options = {"model": setup.model, "transport": setup.transport, "in_flight": setup.in_flight}
+        with self._stack as stack, pinned(setup.cpus):
+            stack.enter_context(self._rtsp)
+            self._sightline = SightlineProcess(
+                setup.folder,
+                {name: {"url": self._rtsp.url(name)} for name in self._videos},
+                triton={"url": self._triton.grpc_url, **options},
+                options={"stream": {"fps": self._fps}},
+            )
+            stack.enter_context(self._sightline)
             self._stack = stack.pop_all()
         return self
 
@@ -125,120 +120,67 @@ class Cameras:
         """Wait until every camera is watched, let it settle, measure.
 
         Raises:
-            ServerError: a camera does not come online, or something has ended.
+            ServerError: a camera does not come online, or a process has ended.
         """
-        self._await_online()
+        self._triton.check()
+        self._sightline.wait_until_online()
         time.sleep(self._setup.settle_s)
-        parts = parts_of(
-            self._triton.pid, self._child.pid if self._child else 0, self._rtsp.pid if self._rtsp else 0
-        )
+        parts = parts_of(triton=self._triton.pid, sightline=self._sightline.pid, rtsp=self._rtsp.pid)
         before, used_before = self._snapshot(), cpu_s(parts)
         time.sleep(self._setup.seconds)
         used, after = cpu_s(parts), self._snapshot()
-        seconds = after["at_s"] - before["at_s"]
-        return self._served(before, after, cores(used_before, used, seconds), pss_mb(parts))
+        return self._served(before, after, cores(used_before, used, after.at_s - before.at_s), pss_mb(parts))
 
     def _served(
-        self, before: dict[str, Any], after: dict[str, Any], busy: dict[str, float], memory: dict[str, float]
+        self, before: _Snapshot, after: _Snapshot, busy: dict[str, float], memory: dict[str, float]
     ) -> Served:
-        seconds, first, last = after["at_s"] - before["at_s"], before["cameras"], after["cameras"]
-        tracked = sum(last[name]["frames_total"] - first[name]["frames_total"] for name in self._videos)
-        dropped = sum(last[name]["dropped_total"] - first[name]["dropped_total"] for name in self._videos)
-        due_fps = sum(
-            _rate(first[name], last[name], "frames_total") + _rate(first[name], last[name], "dropped_total")
-            for name in self._videos
-        )
-        served_fps = sum(_rate(first[name], last[name], "frames_total") for name in self._videos)
+        seconds = after.at_s - before.at_s
+        pairs = [(before.cameras[name], after.cameras[name]) for name in self._videos]
+        tracked = sum(last["frames_total"] - first["frames_total"] for first, last in pairs)
+        dropped = sum(last["dropped_total"] - first["dropped_total"] for first, last in pairs)
+        served_fps = sum(frame_rate(*pair) for pair in pairs)
+        due_fps = served_fps + sum(frame_rate(*pair, "dropped_total") for pair in pairs)
+        ends = [last for _, last in pairs]
         return Served(
-            cameras=len(self._videos),
+            cameras=len(pairs),
             fps=self._fps,
             seconds=round(seconds, 3),
             due=tracked + dropped,
             tracked=tracked,
             dropped=dropped,
-            offered=round(due_fps / (len(self._videos) * self._fps), 4),
+            offered=round(due_fps / (len(pairs) * self._fps), 4),
             served_fps=round(served_fps, 3),
-            server_fps=round((after["inferences"] - before["inferences"]) / seconds, 3),
-            latency_p50_ms=_over(last.values(), "latency_p50_ms", statistics.median),
-            latency_p99_ms=_over(last.values(), "latency_p99_ms", max),
-            core_ms={name: round(value / served_fps * 1e3, 3) for name, value in busy.items()}
-            if served_fps
-            else {},
+            server_fps=round((after.inferences - before.inferences) / seconds, 3),
+            latency_p50_ms=_over(ends, "latency_p50_ms", np.median),
+            latency_p99_ms=_over(ends, "latency_p99_ms", np.max),
+            core_ms={name: round(value / served_fps * 1e3, 3) for name, value in busy.items() if served_fps},
             cores=busy,
             pss_mb=memory,
-            decode_ms=round(
-                statistics.mean(camera["stages_ms"]["decode"]["mean"] for camera in last.values()), 3
-            ),
-            pixels=round(statistics.mean(map(picture_pixels, self._videos.values()))),
-            bytes_s=round(statistics.mean(map(stream_bytes_s, self._videos.values()))),
-            records_s=round((after["records"] - before["records"]) / seconds / len(self._videos), 3),
-            transport=last[next(iter(self._videos))]["transport"],
+            decode_ms=round(float(np.mean([end["stages_ms"]["decode"]["mean"] for end in ends])), 3),
+            pixels=round(np.mean([picture_pixels(video) for video in self._videos.values()])),
+            bytes_s=round(np.mean([stream_bytes_s(video) for video in self._videos.values()])),
+            records_s=round((after.records - before.records) / seconds / len(pairs), 3),
+            transport=ends[0]["transport"],
         )
 
-    def _await_online(self) -> None:
-        deadline = time.monotonic() + ONLINE_S
-        while waiting := self._not_yet():
-            self._check()
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"no frames within {ONLINE_S:g} s from {', '.join(waiting)}: {self._log_end()}"
-                )
-            time.sleep(0.2)
-
-    def _not_yet(self) -> list[str]:
-        """The cameras of which no frame has been tracked."""
-        try:
-            cameras = self._statuses()
-        except ServerError:
-            return list(self._videos)  # it is starting
-        return [name for name in self._videos if not cameras.get(name, {}).get("frames_total")]
-
-    def _check(self) -> None:
+    def _snapshot(self) -> _Snapshot:
         self._triton.check()
-        if self._child is None or self._child.poll() is not None:
-            raise ServerError(f"sightline has ended: {self._log_end()}")
+        self._sightline.check()
+        models = get_json(f"{self._triton.http_url}/v2/models/{self._setup.model}/stats")["model_stats"]
+        return _Snapshot(
+            time.monotonic(),
+            sum(int(model["inference_count"]) for model in models),
+            self._sightline.statuses(),
+            self._sightline.metric("sightline_writer_written_records_total"),
+        )
 
-    def _log_end(self) -> str:
-        return (self._setup.folder / "sightline.log").read_text(errors="replace")[-1500:]
 
-    def _statuses(self) -> dict[str, dict[str, Any]]:
-        return {item["source"]: item for item in get_json(f"{self._base}/status")["cameras"]}
-
-    def _snapshot(self) -> dict[str, Any]:
-        self._check()
-        statistics_ = get_json(f"{self._triton.http_url}/v2/models/{self._setup.model}/stats")["model_stats"]
-        at_s = time.monotonic()
-        return {
-            "at_s": at_s,
-            "inferences": sum(int(item["inference_count"]) for item in statistics_),
-            "cameras": self._statuses(),
-            "records": self._written(),
-        }
-
-    def _written(self) -> float:
-        with urllib.request.urlopen(f"{self._base}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        name = "sightline_writer_written_records_total "
-        return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
-
-    def _write_config(self, rtsp: RtspServer) -> Path:
-        folder, port = self._setup.folder, free_port()
-        self._base = f"http://127.0.0.1:{port}"
-        options = {
-            "url": self._triton.grpc_url,
-            "model": self._setup.model,
-            "transport": self._setup.transport,
-        }
-        config = {
-            "stream": {"fps": self._fps},
-            "triton": {**options, "in_flight": self._setup.in_flight},
-            "database": {"url": f"sqlite:///{folder / 'load.db'}", "spool_path": str(folder / "spool.db")},
-            "http": {"port": port},
-            "cameras": {name: {"url": rtsp.url(name)} for name in self._videos},
-        }
-        path = folder / "config.yml"
-        path.write_text(yaml.safe_dump(config))
-        return path
+@dataclass(frozen=True)
+class _Snapshot:
+    at_s: float
+    inferences: int
+    cameras: dict[str, dict[str, Any]]
+    records: float  # written to the database
 
 
 def picture_pixels(video: Path) -> int:
@@ -261,12 +203,6 @@ def stream_bytes_s(video: Path) -> float:
     return total / end_s
 
 
-def _rate(first: dict[str, Any], last: dict[str, Any], what: str) -> float:
-    """A counter's rate by the worker's own clock: its reports are up to a second old."""
-    seconds = last["status_time"] - first["status_time"]
-    return (last[what] - first[what]) / seconds if seconds > 0 else 0.0
-
-
-def _over(cameras: Any, key: str, how: Any) -> float | None:
+def _over(cameras: Sequence[Mapping[str, Any]], key: str, measure: Callable[..., Any]) -> float | None:
     values = [camera[key] for camera in cameras if camera.get(key) is not None]
-    return round(how(values), 1) if values else None
+    return round(float(measure(values)), 1) if values else None

@@ -41,16 +41,17 @@ def from_load(found: Mapping[str, Any]) -> dict[str, Known]:
 
 
 def from_soak(found: Mapping[str, Any]) -> dict[str, Known]:
-    """Of ``soak.json``: the most that a camera's process took over minutes.
+    """Of ``soak.json``: the most that the workers took over minutes, for each of their cameras.
 
     Raises:
         ValueError: it holds no camera.
     """
     processes = found["report"]["processes"]
-    most = [one["most_mb"] for name, one in processes.items() if name.startswith("camera")]
-    if not most:
+    workers = [one["max_mb"] for name, one in processes.items() if name.startswith("worker")]
+    cameras = len(found["report"]["cameras"])
+    if not workers or not cameras:
         raise ValueError("the soak report holds no camera")
-    return known("camera_mb", max(most), f"soak of {found['report']['seconds']:.0f} s")
+    return known("camera_mb", sum(workers) / cameras, f"soak of {found['report']['seconds']:.0f} s")
 
 
 def from_benchmark(found: Mapping[str, Any]) -> dict[str, Known]:

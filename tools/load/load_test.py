@@ -27,7 +27,7 @@ from sightline.simulation.recoded import copy_at_fps
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load import load_report
 from load.analyzer import Analyzer
-from load.camera_load import Cameras, Served, Setup
+from load.camera_load import CameraLoad, Served, Setup
 from load.levels import parse_levels
 from load.measured import Level
 from load.pictures import picture_size, pictures, write_input
@@ -141,7 +141,7 @@ def inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]
 
 def step(setup: Setup, triton: Target, count: int, fps: float) -> Served:
     """One step: so many cameras at so many frames a second."""
-    with Cameras(setup, triton, count, fps) as cameras:
+    with CameraLoad(setup, triton, count, fps) as cameras:
         return cameras.measure()
 
 

@@ -13,25 +13,26 @@ Part = tuple[str, psutil.Process]
 T = TypeVar("T")
 
 
-def parts_of(triton: int, sightline: int, rtsp: int) -> list[Part]:
-    """Every process of a load test with the part that it belongs to, by the pids of the three parents."""
-    found: list[Part] = []
+def parts_of(*, triton: int = 0, sightline: int = 0, rtsp: int = 0) -> list[Part]:
+    """Every process with the part of the system that it belongs to, by the pids of the three parents."""
+    parts: list[Part] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         server = psutil.Process(triton)
-        found += [("tritonserver", server), *(("engine", child) for child in server.children(recursive=True))]
+        parts += [("tritonserver", server), *(("engine", child) for child in server.children(recursive=True))]
     with contextlib.suppress(psutil.NoSuchProcess):
         supervisor = psutil.Process(sightline)
-        found.append(("supervisor", supervisor))
-        found += [(_client_part(child), child) for child in supervisor.children(recursive=True)]
+        parts.append(("supervisor", supervisor))
+        parts += [(_client_part(child), child) for child in supervisor.children(recursive=True)]
     with contextlib.suppress(psutil.NoSuchProcess):
         cameras = psutil.Process(rtsp)
-        found += [("cameras", process) for process in (cameras, *cameras.children(recursive=True))]
-    return found
+        parts += [("cameras", process) for process in (cameras, *cameras.children(recursive=True))]
+    return parts
 
 
 def _client_part(child: psutil.Process) -> str:
     try:
-        return "workers" if "spawn_main" in " ".join(child.cmdline()) else "supervisor"
+        command = " ".join(child.cmdline())
+        return "workers" if "spawn_main" in command or "forkserver" in command else "supervisor"
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return "supervisor"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import urllib.request
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from sightline.base.geometry import fit_size
 from sightline.errors import ServerError
+from sightline.simulation.stack import fetch
 from sightline.video.picture import YuvPicture
 
 PICTURES = 16
@@ -54,12 +54,7 @@ def get_json(url: str) -> dict[str, Any]:
     Raises:
         ServerError: nothing, or an error.
     """
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-    except OSError as error:
-        raise ServerError(f"{url} gives no answer: {error}") from error
-    return found
+    return dict(json.loads(fetch(url)))
 
 
 def pictures(source: Path | None, width: int, height: int) -> list[np.ndarray]:

@@ -68,7 +68,7 @@ class ServerMeter:
 
     def _read(self) -> tuple[int, float]:
         stats = get_json(f"{self._triton.http_url}/v2/models/{self._model}/stats")["model_stats"]
-        used = cpu_s(parts_of(self._triton.pid, 0, 0))
+        used = cpu_s(parts_of(triton=self._triton.pid))
         return sum(int(item["inference_count"]) for item in stats), sum(
             seconds for _, seconds in used.values()
         )

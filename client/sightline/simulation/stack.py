@@ -1,0 +1,173 @@
+"""``sightline run`` as a child process, for the demo, the self-test, load tests and benchmarks alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from sightline.base.processes import spawn, terminate
+from sightline.errors import ServerError
+from sightline.simulation.rtsp_server import free_port
+
+ONLINE_S = 180.0  # cameras, workers and server start at once, on a machine that may be busy
+STOP_S = 12.0
+
+
+class SightlineProcess:
+    """``sightline run`` on a configuration of its own in a folder; a context manager.
+
+    Database (SQLite), spool, configuration and log (``sightline.log``) are in it. One thread calls it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cameras: Mapping[str, Mapping[str, Any]],
+        *,
+        triton: Mapping[str, Any],
+        database_url: str | None = None,
+        arguments: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the configuration.
+
+        Args:
+            folder: made when it is not there.
+            cameras: each camera's keys by its name.
+            triton: the section ``triton``; ``url`` at least.
+            database_url: in place of the SQLite file in the folder.
+            arguments: more arguments of ``sightline run``.
+            options: more sections of the configuration.
+        """
+        self.folder = folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.database_url = database_url or f"sqlite:///{self.folder / 'sightline.db'}"
+        http = {"port": free_port(), **(options or {}).get("http", {})}
+        self.url = f"http://127.0.0.1:{http['port']}"
+        self.options: dict[str, Any] = {
+            "triton": dict(triton),
+            "database": {"url": self.database_url, "spool_path": str(self.folder / "spool.db")},
+            **(options or {}),
+            "http": http,
+        }
+        self.cameras = tuple(cameras)
+        self.config = self.folder / "config.yml"
+        self.log_path = self.folder / "sightline.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._arguments = arguments
+        self.write_config(cameras)
+
+    def write_config(self, cameras: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the cameras in the file; a process that runs takes it over at SIGHUP."""
+        config = {**self.options, "cameras": {name: dict(camera) for name, camera in cameras.items()}}
+        self.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process; call it from the main thread."""
+        command = [sys.executable, "-m", "sightline", "run", "-c", str(self.config), *self._arguments]
+        with self.log_path.open("ab") as log:
+            self.process = spawn(command, log)
+
+    def stop(self) -> None:
+        """End the process, if it still runs."""
+        if self.process is not None:
+            terminate(self.process, STOP_S)
+            self.process = None
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process; 0 while it does not run."""
+        return self.process.pid if self.process is not None else 0
+
+    def check(self) -> None:
+        """See that it still runs.
+
+        Raises:
+            ServerError: it has ended; the end of its log is in the text.
+        """
+        if self.process is None or (code := self.process.poll()) is None:
+            return
+        tail = "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
+        raise ServerError(f"sightline run has ended with {code}; the end of {self.log_path}:\n{tail}")
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """Each camera's live status by its name.
+
+        Raises:
+            ServerError: there is no answer.
+        """
+        cameras = json.loads(fetch(f"{self.url}/status"))["cameras"]
+        return {camera["source"]: camera for camera in cameras}
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels.
+
+        Raises:
+            ServerError: there is no answer, or no such metric in it.
+        """
+        for line in fetch(f"{self.url}/metrics").splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.removeprefix(f"{name} "))
+        raise ServerError(f"{self.url}/metrics has no {name}")
+
+    def wait_until_online(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        timeout_s: float = ONLINE_S,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Wait until a frame of every camera has been tracked, or ``stop`` is set.
+
+        Raises:
+            ServerError: the process has ended, or the time is over.
+        """
+        waiting = set(self.cameras if names is None else names)
+        deadline_s = time.monotonic() + timeout_s
+        stop = stop or threading.Event()
+        while waiting and not stop.wait(0.2):
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise ServerError(
+                    f"no frames within {timeout_s:g} s from {', '.join(sorted(waiting))}; see {self.log_path}"
+                )
+            try:
+                statuses = self.statuses()
+            except ServerError:
+                continue  # it is starting
+            waiting = {name for name in waiting if not statuses.get(name, {}).get("frames_total")}
+
+
+def fetch(url: str) -> str:
+    """The body of an HTTP answer.
+
+    Raises:
+        ServerError: there is none, or it is an error.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  the scheme is ours
+            return str(answer.read().decode())
+    except OSError as error:
+        raise ServerError(f"{url} gives no answer: {error}") from error
+
+
+def frame_rate(first: Mapping[str, Any], last: Mapping[str, Any], counter: str = "frames_total") -> float:
+    """A counter's rate between two statuses of a camera, by the worker's clock: reports are a second old."""
+    seconds = last["status_time"] - first["status_time"]
+    return float((last[counter] - first[counter]) / seconds) if seconds > 0 else 0.0
