@@ -8,17 +8,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
+from typing import cast
 
 import psutil
 import pytest
 
 from sightline.camera.messages import Report
 from sightline.config.loader import HttpOptions
-from sightline.entities import CameraState, CameraStatus
+from sightline.entities import CameraState, CameraStatus, Figure
 from sightline.store.writer import WriterHealth
 from sightline.supervisor.http import bounded_protocol
 from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.sinks import SinkHealth
+from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until
 
 HEALTH = WriterHealth(
@@ -38,6 +41,13 @@ HEALTH = WriterHealth(
 )
 
 
+FIGURES = (
+    Figure("things_seen_total", 3, {"kind": "cat"}, "Things."),
+    Figure("mood", 0.5, help="Of the observer."),
+)
+FAILING = SinkHealth("alerts", ok=False, delivered=1, failures=2, dropped=0, last_error="refused")
+
+
 class FakeSupervisor:
     """Shows what a test puts in."""
 
@@ -50,7 +60,7 @@ class FakeSupervisor:
         return self.cameras
 
     def reports(self) -> dict[str, Report]:
-        return {status.source: Report(status, None, {}) for status in self.cameras}
+        return {status.source: Report(status, None, {}, figures=FIGURES) for status in self.cameras}
 
     def restarts(self) -> dict[str, int]:
         return {"gate": 1}
@@ -63,7 +73,8 @@ def supervisor() -> FakeSupervisor:
 
 @pytest.fixture
 def server(supervisor: FakeSupervisor) -> Iterator[HttpServer]:
-    http: Any = HttpServer(HttpOptions(host="127.0.0.1", port=0), supervisor, lambda: HEALTH)  # type: ignore[arg-type]
+    options, fake = HttpOptions(host="127.0.0.1", port=0), cast(Supervisor, supervisor)
+    http = HttpServer(options, fake, lambda: HEALTH, sinks=lambda: [FAILING])
     http.start()
     until(lambda: http._server.started)
     yield http
@@ -90,6 +101,42 @@ def test_ready_once_every_camera_has_its_detector(server: HttpServer, supervisor
     supervisor.cameras.append(CameraStatus("yard", CameraState.STARTING, "", 100.0))
     status, body = get(server, "/readyz")
     assert (status, json.loads(body)["waiting"]) == (503, {"yard": "starting"})
+    supervisor.cameras.clear()  # before the supervisor has begun
+    assert get(server, "/readyz")[0] == 503
+
+
+def test_health_is_that_of_the_writer_and_the_main_loop(
+    server: HttpServer, supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, body = get(server, "/healthz")
+    assert (status, json.loads(body)["sinks"][0]["last_error"]) == (
+        200,
+        "refused",
+    )  # shown, and no fault of ours
+    supervisor.beat_s = 0.0
+    away = replace(HEALTH, state="spooling", last_error="locked")
+    monkeypatch.setattr(server, "_writer_health", lambda: away)
+    status, body = get(server, "/healthz")
+    assert status == 503
+    assert [problem[:12] for problem in json.loads(body)["problems"]] == ["the supervis", "results do n"]
+
+
+def test_figures_of_observers_and_sinks_are_metrics_and_status(server: HttpServer) -> None:
+    _, page = get(server, "/metrics")
+    for line in (
+        "# HELP sightline_things_seen_total Things.",
+        "# TYPE sightline_things_seen_total counter",
+        'sightline_things_seen_total{camera="gate",kind="cat"} 3.0',
+        'sightline_mood{camera="gate"} 0.5',
+        'sightline_sink_failures_total{sink="alerts"} 2.0',
+        'sightline_sink_up{sink="alerts"} 0.0',
+        'sightline_worker_restarts_total{camera="gate"} 1.0',
+    ):
+        assert line in page
+    assert json.loads(get(server, "/status")[1])["cameras"][0]["figures"] == [
+        {"name": "things_seen_total", "labels": {"kind": "cat"}, "value": 3},
+        {"name": "mood", "labels": {}, "value": 0.5},
+    ]
 
 
 # -- that no client can use it up -------------------------------------------------------------------------

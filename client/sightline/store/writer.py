@@ -176,7 +176,7 @@ class Writer:
         self.outbox.close()
 
     def _state(self) -> str:
-        if self._closed:
+        if self._closed or not self._thread.is_alive():
             return "stopped"
         delivery = self._delivery
         if delivery.refused:

@@ -6,7 +6,7 @@ import dataclasses
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -21,6 +21,7 @@ from sightline.errors import ServerError
 from sightline.store.writer import WriterHealth
 from sightline.supervisor.http import prometheus
 from sightline.supervisor.http.bounded_protocol import MAX_CONNECTIONS, BoundedProtocol
+from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 
 #: The supervisor's main loop beats five times a second; starting or stopping a camera may take seconds.
@@ -37,6 +38,7 @@ class HttpServer:
         writer_health: Callable[[], WriterHealth],
         canary: Callable[[], Mapping[str, Any] | None] | None = None,
         config: Callable[[], Mapping[str, Any] | None] | None = None,
+        sinks: Callable[[], Sequence[SinkHealth]] = tuple,
     ) -> None:
         """Bind the port.
 
@@ -46,6 +48,7 @@ class HttpServer:
             writer_health: how writing goes.
             canary: the canary's newest judgement.
             config: the last change of the configuration, and what waits for a restart.
+            sinks: how the sinks do.
 
         Raises:
             ServerError: the port is taken or the address is not ours.
@@ -54,6 +57,7 @@ class HttpServer:
         self._writer_health = writer_health
         self._canary = canary or _nothing
         self._config_state = config or _nothing
+        self._sinks = sinks
         routes = [
             Route(path, handler)
             for path, handler in (
@@ -123,28 +127,47 @@ class HttpServer:
             problems.append("the supervisor's main loop stands still")
         if health.state != "ok":
             problems.append(f"results do not reach the database ({health.state}): {health.last_error}")
-        body = {"ok": not problems, "problems": problems, "writer": dataclasses.asdict(health)}
+        body = {
+            "ok": not problems,
+            "problems": problems,
+            "writer": dataclasses.asdict(health),
+            "sinks": [dataclasses.asdict(sink) for sink in self._sinks()],  # theirs are no fault of ours
+        }
         return JSONResponse(body, status_code=503 if problems else 200)
 
     def _readyz(self, _: Request) -> Response:
+        statuses = self._supervisor.statuses()
         waiting = {
             status.source: status.detector_message or status.state
-            for status in self._supervisor.statuses()
+            for status in statuses
             if status.detector_message or status.state is CameraState.STARTING
         }
-        return JSONResponse({"ready": not waiting, "waiting": waiting}, status_code=503 if waiting else 200)
+        ready = bool(statuses) and not waiting  # there are none until the supervisor has begun
+        return JSONResponse({"ready": ready, "waiting": waiting}, status_code=200 if ready else 503)
 
     def _status(self, _: Request) -> Response:
-        cameras = [dataclasses.asdict(status) for status in self._supervisor.statuses()]
-        writer = dataclasses.asdict(self._writer_health())
+        reports = self._supervisor.reports()
+        cameras = []
+        for status in self._supervisor.statuses():
+            report = reports.get(status.source)
+            figures = [
+                {"name": figure.name, "labels": dict(figure.labels), "value": figure.value}
+                for figure in (report.figures if report else ())
+            ]
+            cameras.append({**dataclasses.asdict(status), "figures": figures})
         return JSONResponse(
-            {"cameras": cameras, "writer": writer, "canary": self._canary(), "config": self._config_state()}
+            {
+                "cameras": cameras,
+                "writer": dataclasses.asdict(self._writer_health()),
+                "sinks": [dataclasses.asdict(sink) for sink in self._sinks()],
+                "canary": self._canary(),
+                "config": self._config_state(),
+            }
         )
 
     def _metrics(self, _: Request) -> Response:
-        page = prometheus.render(
-            self._supervisor, self._writer_health(), prometheus.canary_figures(self._canary())
-        )
+        canary = prometheus.canary_figures(self._canary())
+        page = prometheus.render(self._supervisor, self._writer_health(), canary, self._sinks())
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,8 +12,9 @@ from prometheus_client.registry import Collector
 
 from sightline.base.stats import BOUNDS_S, HistogramSnapshot
 from sightline.camera.messages import Report
-from sightline.entities import CameraState, CameraStatus
+from sightline.entities import CameraState, CameraStatus, Figure
 from sightline.store.writer import WriterHealth
+from sightline.supervisor.sinks import SinkHealth
 
 _EVERY = 4  # every fourth bound: neighbours differ by two, 21 buckets a histogram
 
@@ -30,7 +32,7 @@ _GAUGES = (
 )
 
 
-CANARY_HELP = "Of the canary's last passes, against their truth; docs/selftest.md says what it is."
+CANARY_HELP = "Accuracy of the canary's last laps against ground truth; docs/selftest.md says what it is."
 
 
 class View(Protocol):
@@ -50,10 +52,13 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class _SightlineCollector(Collector):
-    def __init__(self, view: View, health: WriterHealth, canary: Mapping[str, float]) -> None:
+    def __init__(
+        self, view: View, health: WriterHealth, canary: Mapping[str, float], sinks: Sequence[SinkHealth]
+    ) -> None:
         self._view = view
         self._health = health
         self._canary = canary
+        self._sinks = sinks
 
     def collect(self) -> Iterator[Family]:
         statuses = self._view.statuses()
@@ -68,14 +73,20 @@ class _SightlineCollector(Collector):
         yield _events(reports)
         yield from _figures(reports)
         yield from _writer(self._health)
+        yield from figure_families(_sink_figures(self._sinks))
         for name, value in self._canary.items():
             yield GaugeMetricFamily(f"sightline_canary_{name}", CANARY_HELP, value=value)
 
 
-def render(view: View, health: WriterHealth, canary: Mapping[str, float] | None = None) -> bytes:
+def render(
+    view: View,
+    health: WriterHealth,
+    canary: Mapping[str, float] | None = None,
+    sinks: Sequence[SinkHealth] = (),
+) -> bytes:
     """The whole page, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_SightlineCollector(view, health, canary or {}))
+    registry.register(_SightlineCollector(view, health, canary or {}, sinks))
     return generate_latest(registry)
 
 
@@ -83,8 +94,8 @@ def canary_figures(newest: Mapping[str, Any] | None) -> dict[str, float]:
     """The numbers of the canary's newest judgement."""
     if newest is None:
         return {}
-    found = {name: float(value) for name, value in newest["figures"].items() if value is not None}
-    return found | {"passes": float(newest["passes"]), "judged_timestamp_seconds": newest["judged_time"]}
+    figures = {name: float(value) for name, value in newest["figures"].items() if value is not None}
+    return figures | {"passes": float(newest["passes"]), "judged_timestamp_seconds": newest["judged_time"]}
 
 
 def _camera_values(statuses: Sequence[CameraStatus]) -> Iterator[Family]:
@@ -141,26 +152,42 @@ def _events(reports: dict[str, Report]) -> Family:
     return family
 
 
-def _figures(reports: dict[str, Report]) -> Iterator[Family]:
-    """What the observers of frames say about their work, one family for each name."""
+def figure_families(figures: Iterable[Figure]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    """Figures as one family for each name; which names there are is the observers' affair."""
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-    for camera, report in reports.items():
-        for figure in report.figures:
-            if figure.name not in families:
-                kind = CounterMetricFamily if figure.name.endswith("_total") else GaugeMetricFamily
-                labels = ["camera", *figure.labels]
-                families[figure.name] = kind(f"sightline_{figure.name}", figure.help, labels=labels)
-            families[figure.name].add_metric([camera, *figure.labels.values()], figure.value)
+    for figure in figures:
+        if figure.name not in families:
+            kind = CounterMetricFamily if figure.name.endswith("_total") else GaugeMetricFamily
+            families[figure.name] = kind(f"sightline_{figure.name}", figure.help, labels=list(figure.labels))
+        families[figure.name].add_metric(list(figure.labels.values()), figure.value)
     yield from families.values()
 
 
+def _figures(reports: Mapping[str, Report]) -> Iterator[Family]:
+    """What the observers of frames say about their work."""
+    return figure_families(
+        replace(figure, labels={"camera": camera, **figure.labels})
+        for camera, report in reports.items()
+        for figure in report.figures
+    )
+
+
+def _sink_figures(sinks: Sequence[SinkHealth]) -> Iterator[Figure]:
+    for sink in sinks:
+        label = {"sink": sink.name}
+        yield Figure("sink_up", float(sink.ok), label, "1 while the sink takes what it is given.")
+        yield Figure("sink_delivered_total", sink.delivered, label, "Messages or reports that the sink took.")
+        yield Figure("sink_failures_total", sink.failures, label, "Attempts that failed.")
+        yield Figure("sink_dropped_total", sink.dropped, label, "Reports that a newer one replaced.")
+
+
 def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:
-    found, seen = [], 0
+    buckets, seen = [], 0
     for index, (bound, count) in enumerate(zip(BOUNDS_S, snapshot.counts, strict=False)):
         seen += count
         if index % _EVERY == 0:
-            found.append((f"{bound:g}", float(seen)))
-    return [*found, ("+Inf", float(snapshot.count))]
+            buckets.append((f"{bound:g}", float(seen)))
+    return [*buckets, ("+Inf", float(snapshot.count))]
 
 
 def _writer(health: WriterHealth) -> Iterator[Family]:
@@ -178,5 +205,6 @@ def _writer(health: WriterHealth) -> Iterator[Family]:
         ("writer_failures", health.failures, "Attempts to write that failed."),
         ("writer_dropped_records", health.dropped_records, "Results lost because spool or memory was full."),
         ("writer_rejected_records", health.rejected_rows, "Records that the database will never take."),
+        ("outbox_dropped_rows", health.dropped_outbox_rows, "Rows that a sink did not take in time."),
     ):
         yield CounterMetricFamily(f"sightline_{name}", text, value=value)
