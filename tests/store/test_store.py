@@ -21,6 +21,7 @@ from sightline.entities import (
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
+from sightline.store.kinds import UNWATCHED
 
 TABLES = ("count_windows", "source_windows", "cameras")
 
@@ -99,7 +100,8 @@ def test_status_and_resume_state_do_not_touch_each_other(store: Store, database_
 
 def test_unwatched_windows_fill_holes_only(store: Store, database_url: str) -> None:
     store.write([checkpoint(watched(0.7))])
-    store.mark_unwatched([watched(0.0, fps=0.0), watched(0.0, start=120.0, fps=0.0)])
+    unwatched = [watched(0.0, fps=0.0), watched(0.0, start=120.0, fps=0.0)]
+    store.write_rows(UNWATCHED.pending(window, 0) for window in unwatched)
     assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.7, 0.0]
     store.write([checkpoint(watched(0.4, start=120.0))])
     assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.7, 0.4]

@@ -19,11 +19,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from sightline.base.redact import redact
-from sightline.entities import CameraStatus, Checkpoint, SourceWindow
+from sightline.entities import CameraStatus, Checkpoint
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import make_engine, shut_socket
-from sightline.store.kinds import KINDS, RESUME, UNWATCHED, PendingRow, RowKind, merge, pending_row, rows_of
+from sightline.store.kinds import KINDS, RESUME, PendingRow, RowKind, merge, pending_row, rows_of
 from sightline.store.tables import OutboxRow, table_of
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Store:
             StoreUnavailable: the database is locked, full or away: try again later.
             SchemaError: the schema is newer than this program, or the tables are not Sightline's.
         """
-        if self._known_sequences is not None and self._is_same_file():
+        if self._known_sequences is not None and self._identity() == self._file_id:
             return
         self.close()
         with self._errors_wrapped():
@@ -83,24 +83,22 @@ class Store:
                 migrations.migrate(connection, self._back_up)
                 cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)
                 self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
-            if self._file is not None:
-                stat = self._file.stat()
-                self._file_id = (stat.st_dev, stat.st_ino)
+            self._file_id = self._identity()
 
     def close(self) -> None:
         """Disconnect; :meth:`open` may be called again."""
         self._known_sequences = None
         self._engine.dispose()
 
-    def _is_same_file(self) -> bool:
-        """False when the SQLite file was deleted or replaced: what we wrote would go nowhere."""
+    def _identity(self) -> tuple[int, int] | None:
+        """Of the SQLite file: once it is deleted or replaced, what is written goes nowhere."""
         if self._file is None:
-            return True
+            return None
         try:
             stat = self._file.stat()
         except OSError:
-            return False
-        return (stat.st_dev, stat.st_ino) == self._file_id
+            return None
+        return (stat.st_dev, stat.st_ino)
 
     def _back_up(self, revision: str) -> None:
         if self._file is None:
@@ -126,15 +124,6 @@ class Store:
             [row for checkpoint in checkpoints for row in rows_of(checkpoint, sequence)]
             + [pending_row(status, sequence) for status in statuses]
         )
-
-    def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
-        """Insert source windows during which no worker ran; existing rows stay as they are.
-
-        Raises:
-            StoreUnavailable: nothing was written; try again later.
-            SchemaError: the database is not one this program can use.
-        """
-        self.write_rows(UNWATCHED.pending(window, 0) for window in windows)
 
     def write_rows(self, rows: Iterable[PendingRow]) -> None:
         """Write rows in one transaction.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
@@ -60,16 +61,14 @@ class SpooledStore:
             SchemaError: the database is not one this program can use.
         """
         newest: dict[str, tuple[int, dict[str, Any]]] = {}
+        spooled: dict[str, tuple[int, dict[str, Any]]] = {}
         try:
             newest = self._store.resume_states()
         except StoreUnavailable as error:
             self._store_failed(error)
-        try:
+        with self._spool_errors_noted():
             spooled = self._spool.states()
-            self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
-        except StoreUnavailable as error:
-            self._spool_failed(error)
-            return newest
+            self._count_waiting()
         for source, (sequence, resume) in spooled.items():
             if sequence >= newest.get(source, (0, {}))[0]:
                 newest[source] = (sequence, resume)
@@ -89,20 +88,20 @@ class SpooledStore:
         if not batch:
             return True
         if self._is_due() and self._to_store(batch):
-            self._remember_resume(batch)
+            with self._spool_errors_noted():
+                self._spool.remember_resume([row for row in batch if row.kind is RESUME])
+                self._spool_works()
             return True
         return self.to_spool(batch)
 
     def to_spool(self, batch: Sequence[PendingRow]) -> bool:
         """Put a batch into the spool; False when it cannot be written."""
-        try:
+        with self._spool_errors_noted():
             self._spool.put(batch)
-            self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
-        except StoreUnavailable as error:
-            self._spool_failed(error)
-            return False
-        self._spool_works()
-        return True
+            self._count_waiting()
+            self._spool_works()
+            return True
+        return False
 
     def forget_delivered(self, delivered: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
         """Take rows, given by sink and key, out of the outbox, wherever they are.
@@ -111,70 +110,38 @@ class SpooledStore:
             Those that are dealt with; the others are in the database, which is away.
         """
         spooled: set[tuple[str, str]] = set()
-        try:
+        with self._spool_errors_noted():
             spooled = self._spool.forget_delivered(delivered)
-        except StoreUnavailable as error:
-            self._spool_failed(error)
         stored = [item for item in delivered if item not in spooled]
-        if stored and (self.store_error or not self._forget_stored(stored)):
-            return list(spooled)
-        return delivered
-
-    def _forget_stored(self, stored: Sequence[tuple[str, str]]) -> bool:
-        try:
-            self._store.forget_delivered(stored)
-        except StoreError as error:
-            self._store_failed(error)
-            return False
-        return True
+        if not stored or self._try(lambda: self._store.forget_delivered(stored)):
+            return delivered
+        return list(spooled)
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
         """Drop what no sink has taken, as :meth:`Store.trim_outbox` says; later when the database is away."""
-        if self.store_error:
-            return
-        try:
-            self._store.trim_outbox(sinks)
-        except StoreError as error:
-            self._store_failed(error)
+        self._try(lambda: self._store.trim_outbox(sinks))
 
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""
         self._next_try_s = 0.0
 
     def _replay(self) -> None:
-        try:
+        with self._spool_errors_noted():
             rows = self._spool.oldest(REPLAY_ROWS, self._replayed)
-        except StoreUnavailable as error:
-            self._spool_failed(error)
-            return
-        if rows and not self._to_store(rows):
-            return
-        if rows:
-            self._replayed = rows[-1].sequence
-        try:
+            if rows:
+                if not self._to_store(rows):
+                    return
+                self._replayed = rows[-1].sequence
+                self.waiting = max(0, self.waiting - len(rows))
             # When this fails (disk full) the rows are skipped all the same, here by their sequence and
             # after a restart by the store, which lets older rows fill holes only.
             self._spool.remove_up_to(self._replayed)
-        except StoreUnavailable as error:
-            self._spool_failed(error)
-        self._count_waiting(len(rows))
-
-    def _count_waiting(self, replayed: int) -> None:
-        try:
-            self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
-        except StoreUnavailable as error:
-            self.waiting = max(0, self.waiting - replayed)
-            self._spool_failed(error)
+            self._count_waiting()
         if not self.waiting:
             log.info("database: everything spooled has been written")
 
-    def _remember_resume(self, batch: Sequence[PendingRow]) -> None:
-        try:
-            self._spool.remember_resume([row for row in batch if row.kind is RESUME])
-        except StoreUnavailable as error:
-            self._spool_failed(error)
-        else:
-            self._spool_works()
+    def _count_waiting(self) -> None:
+        self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
 
     def _is_due(self) -> bool:
         return time.monotonic() >= self._next_try_s
@@ -194,6 +161,17 @@ class SpooledStore:
         self.write_s = time.monotonic() - started_s
         return True
 
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Do something in the database unless it is known to be away; whether it was done."""
+        if self.store_error:
+            return False
+        try:
+            work()
+        except StoreError as error:
+            self._store_failed(error)
+            return False
+        return True
+
     def _store_failed(self, error: StoreError) -> None:
         first, longest = self._retry_s
         self.refused = isinstance(error, SchemaError)
@@ -204,10 +182,15 @@ class SpooledStore:
             log.warning("database: results are spooled: %s", error)
         self.store_error = str(error)
 
-    def _spool_failed(self, error: StoreError) -> None:
-        if not self.spool_error:
-            log.error("spool: cannot be used, results are kept in memory: %s", error)
-        self.spool_error = str(error)
+    @contextmanager
+    def _spool_errors_noted(self) -> Iterator[None]:
+        """Work on the spool; what fails is noted, and the rest of the block is left out."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            if not self.spool_error:
+                log.error("spool: cannot be used, results are kept in memory: %s", error)
+            self.spool_error = str(error)
 
     def _spool_works(self) -> None:
         if self.spool_error:

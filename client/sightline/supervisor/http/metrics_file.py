@@ -6,29 +6,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sightline.entities import Figure
+from sightline.supervisor.http.prometheus import figure_families
 
 
 class _Figures(Collector):
     def __init__(self, figures: Iterable[Figure]) -> None:
         self._figures = list(figures)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        families: dict[str, GaugeMetricFamily] = {}
-        for figure in self._figures:
-            name = f"sightline_{figure.name}"
-            family = families.setdefault(
-                name, GaugeMetricFamily(name, figure.help, labels=list(figure.labels))
-            )
-            family.add_metric(list(figure.labels.values()), figure.value)
-        yield from families.values()
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        return figure_families(self._figures)
 
 
 def write_metrics_file(path: Path, figures: Iterable[Figure]) -> None:
-    """Write gauges in one piece: the collector may read at any moment."""
+    """Write the file in one piece: the collector may read at any moment."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Figures(figures))
     path.parent.mkdir(parents=True, exist_ok=True)
