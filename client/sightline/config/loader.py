@@ -212,8 +212,6 @@ class _Level:
 
         The input is left out of them, since it may be a secret.
         """
-        if not self.raw and self.problems:  # was no map
-            return None
         try:
             return model.model_validate(self.raw)
         except ValidationError as error:
