@@ -69,7 +69,7 @@ def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, 
     exporter.export_network(exporter.ExportOptions(network, models, shape=(192, 320), precision=precision))
     torchnet.save(models / "yolo" / "1" / "engine.onnx", tmp_path / "network.pt")
     detector = torchnet.TorchDetector(tmp_path / "network.pt", (192, 320), "cpu")
-    frames = np.random.default_rng(0).integers(16, 236, (3, 270, 320), np.uint8)
+    frames = np.random.default_rng(0).integers(16, 236, (3, 288, 320), np.uint8)
     halves = torch.from_numpy(frames)
     found = detector.run([halves[:1], halves[1:]])
     reference = cpu_reference.on_cpu(models / "yolo" / "1" / "model.onnx", (192, 320), 0.0, list(frames))

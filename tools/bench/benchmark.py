@@ -33,10 +33,9 @@ import av
 import numpy as np
 
 from sightline.base import machine
-from sightline.base.geometry import fit_size
+from sightline.base.letterbox import letterboxed
 from sightline.errors import ServerError
 from sightline.models.export import ultralytics_env
-from sightline.serving.runtime import numerics
 from sightline.serving.server import TritonServer, install
 from sightline.simulation.stack import SightlineProcess, frame_rate
 from sightline.video.picture import YuvPicture
@@ -146,15 +145,11 @@ def bare_engine(setup: BenchmarkSetup) -> dict[str, Any]:
 
 def network_pictures(setup: BenchmarkSetup) -> np.ndarray:
     """The first pictures of the video as the network gets them: uint8 [count, 3/2·height, width]."""
-    height, width = setup.network
     found = []
     with av.open(str(setup.video)) as container:
         scaler = av.video.reformatter.VideoReformatter()
         for frame in container.decode(video=0):
-            fitted_width, fitted_height = fit_size(frame.width, frame.height, width, height)
-            fitted = np.empty((fitted_height * 3 // 2, fitted_width), np.uint8)
-            YuvPicture(frame, scaler).write_i420(fitted)
-            found.append(numerics.letterbox_i420(fitted, (height, width))[0])
+            found.append(letterboxed(YuvPicture(frame, scaler), setup.network)[0])
             if len(found) == PICTURES:
                 break
     return np.stack(found)

@@ -28,10 +28,11 @@ import numpy as np
 
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.options import analysis_options
+from sightline.base.letterbox import letterbox_i420, undo_letterbox
 from sightline.config import parse_config
 from sightline.entities import Detections, Event, ModelInfo
 from sightline.features.track_log import TrackedFrame
-from sightline.serving.runtime.numerics import boxes_from_head, letterbox_i420
+from sightline.serving.runtime.numerics import boxes_from_head
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.placing import DETECT, camera_places
@@ -123,10 +124,11 @@ def found_boxes(part: SimulatedCamera, network: Path, video: Path) -> Frames:
     run, found = runner(network), Frames()
     with av.open(str(video)) as source:
         for i, frame in enumerate(source.decode(video=0)):
-            picture, letterbox = letterbox_i420(
+            picture, box = letterbox_i420(
                 frame.to_ndarray(format="yuv420p").astype(np.uint8, copy=False), NETWORK
             )
-            xyxy, scores, class_ids = boxes_from_head(run(picture), letterbox, SCORE_FLOOR)
+            xyxy, scores, class_ids = boxes_from_head(run(picture), NETWORK, SCORE_FLOOR)
+            xyxy = undo_letterbox(xyxy, box, NETWORK)
             found.append((i / part.fps, Detections(xyxy, scores, class_ids)))
     return found
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from sightline.base.cuda import Cuda
 from sightline.base.geometry import fit_size
-from sightline.base.letterbox import fill_border, fit_box, letterbox_i420
+from sightline.base.letterbox import letterbox_i420, letterboxed
 from sightline.config import Camera, Transport, TritonOptions, parse_config
 from sightline.entities import U8, Box, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
@@ -170,10 +170,7 @@ def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) 
     try:
         for frame in source.frames():
             if frame.index % PICTURE_STEP == seed % PICTURE_STEP:
-                box = fit_box(frame.picture.width, frame.picture.height, network)
-                pictures.append(np.empty((network[0] * 3 // 2, network[1]), np.uint8))
-                fill_border(pictures[-1], box)
-                frame.picture.write_i420(pictures[-1], box)
+                pictures.append(letterboxed(frame.picture, network)[0])
             if len(pictures) == PICTURES:
                 break
     except SourceEnded:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.base.geometry import iou_matrix
-from sightline.serving.runtime.numerics import F32, U8, boxes_from_head, letterbox_i420, network_input
+from sightline.serving.runtime.numerics import F32, U8, boxes_from_head, network_input
 
 SURE = 0.25  # boxes that score more must be found by both
 NEAR = 0.5  # intersection over union of two boxes that mean the same object
@@ -45,7 +45,7 @@ def on_cpu(network: Path, shape: tuple[int, int], score_floor: float, pictures: 
         network: ``yolo/N/model.onnx``.
         shape: height and width of its input.
         score_floor: boxes that score less are left out.
-        pictures: uint8 [3/2·height, width], I420.
+        pictures: uint8 [3/2·height, width] of that size, I420.
     """
     import onnxruntime
 
@@ -53,9 +53,8 @@ def on_cpu(network: Path, shape: tuple[int, int], score_floor: float, pictures: 
     name = session.get_inputs()[0].name
     found = []
     for picture in pictures:
-        frame, letterbox = letterbox_i420(picture, shape)
-        head = session.run(None, {name: network_input(frame)[None]})[0][0]
-        found.append(boxes_from_head(head, letterbox, score_floor))
+        head = session.run(None, {name: network_input(picture)[None]})[0][0]
+        found.append(boxes_from_head(head, shape, score_floor))
     return found
 
 

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.cuda import has_gpu
-from sightline.base.geometry import fit_size
 from sightline.errors import DetectorError, ServerError, SharedMemoryError, SourceError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
@@ -292,8 +291,7 @@ def bare_torch(folder: Path, device: str, seconds: float) -> list[Row]:
     """The network on PyTorch alone, in a process of its own: batches of each size, one after the other."""
     manifest = manifest_of(folder)
     height, width = manifest["network_height"], manifest["network_width"]
-    columns, lines = fit_size(1920, 1080, width, height)
-    numbers = map(str, (seconds, height, width, lines * 3 // 2, columns, *BATCHES))
+    numbers = map(str, (seconds, height, width, height * 3 // 2, width, *BATCHES))
     program, network = TOOLS / "gpu" / "bare_torch.py", folder / "detector" / "1" / "network.pt"
     answer = last_line([sys.executable, str(program), str(network), device, *numbers], {})
     if "problem" in answer:

@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from gpu.torchnet import TorchDetector, as_frames
 from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.serving.runtime.numerics import F32, picture_size, place_letterbox, suppress, undo_letterbox
+from sightline.serving.runtime.numerics import F32, check_frames, suppress
 
 
 class TritonPythonModel:
@@ -49,17 +49,17 @@ class TritonPythonModel:
         return answers
 
     def _boxes(self, size: tuple[int, ...], parts: list[torch.Tensor]) -> list[Found]:
-        height, width = picture_size(size)
-        top, left = place_letterbox((height, width), self.settings.network)  # refuses what cannot fit
-        letterbox = np.array([left, top, width, height], np.float32)
-        return [self._one(rows, letterbox) for rows in self.detector.run(parts)]
+        check_frames((len(parts), *size), self.settings.network)
+        return [self._one(rows) for rows in self.detector.run(parts)]
 
-    def _one(self, rows: F32, letterbox: F32) -> Found:
+    def _one(self, rows: F32) -> Found:
         """Boxes of one picture from its candidates, float32 [candidates, 6]."""
         rows = rows[: np.count_nonzero(rows[:, 4] >= self.settings.score_floor)]
         class_ids = rows[:, 5].astype(np.int32)
         kept = suppress(rows[:, :4], class_ids)
-        return undo_letterbox(rows[kept, :4], letterbox), rows[kept, 4], class_ids[kept]
+        height, width = self.settings.network
+        xyxy: F32 = np.clip(rows[kept, :4] / np.array([width, height] * 2, np.float32), 0, 1)
+        return xyxy, rows[kept, 4], class_ids[kept]
 
 
 def _where_it_is(tensor: Any) -> torch.Tensor:

@@ -21,12 +21,9 @@ from torch.nn import functional
 from sightline.serving.runtime.numerics import (
     F32,
     MAX_CANDIDATES,
-    PAD_UV,
-    PAD_Y,
     YUV_OFFSET,
     YUV_TO_RGB,
-    picture_size,
-    place_letterbox,
+    check_frames,
 )
 
 #: Inputs that are read as plain numbers: sizes, axes, bounds.
@@ -189,11 +186,11 @@ class TorchDetector:
         return found
 
     def _prepare(self, shape: tuple[int, ...]) -> _Step:
-        corner = place_letterbox(picture_size(shape[1:]), self._size)  # refuses what cannot fit
-        frames = torch.full(shape, PAD_UV, dtype=torch.uint8, device=self._device)
+        check_frames(shape, self._size)
+        frames = torch.full(shape, 128, dtype=torch.uint8, device=self._device)
 
         def compute() -> Tensor:
-            return candidates(self._network(self._pictures(frames, corner)))
+            return candidates(self._network(self._pictures(frames)))
 
         if self._device == "cpu":
             return _Step(frames, compute, compute())
@@ -201,20 +198,15 @@ class TorchDetector:
         like = compute()
         return _Step(frames, compute, torch.empty(like.shape, dtype=like.dtype, pin_memory=True))
 
-    def _pictures(self, frames: Tensor, corner: tuple[int, int]) -> Tensor:
-        """Uint8 I420 [batch, rows, width] as RGB in 0..1 [batch, 3, height, width], on grey."""
-        batch, rows, width = frames.shape
-        height = rows // 3 * 2
+    def _pictures(self, frames: Tensor) -> Tensor:
+        """Uint8 I420 [batch, 3/2·height, width] as RGB in 0..1 [batch, 3, height, width]."""
+        batch, (height, width) = len(frames), self._size
         flat = frames.reshape(batch, -1)
         luma = flat[:, : height * width].view(batch, 1, height, width)
         chroma = flat[:, height * width :].view(batch, 2, height // 2, width // 2)
         chroma = chroma[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(batch, 2, height, width)
-        canvas = torch.empty((batch, 3, *self._size), dtype=torch.float32, device=self._device)
-        canvas[:, 0], canvas[:, 1:] = PAD_Y, PAD_UV
-        top, left = corner
-        canvas[:, :1, top : top + height, left : left + width] = luma
-        canvas[:, 1:, top : top + height, left : left + width] = chroma
-        rgb = torch.matmul(self._matrix, (canvas - self._offset).flatten(2)).view(canvas.shape)
+        yuv = torch.cat([luma, chroma], dim=1).to(torch.float32)
+        rgb = torch.matmul(self._matrix, (yuv - self._offset).flatten(2)).view(yuv.shape)
         return (rgb.clamp(0, 255) / 255).to(self._network.input_type)
 
 

@@ -30,7 +30,7 @@ from load.analyzer import Analyzer
 from load.camera_load import CameraLoad, Served, Setup
 from load.levels import parse_levels
 from load.measured import Level
-from load.pictures import picture_size, pictures, write_input
+from load.pictures import network_size, pictures, write_input
 from load.servers import Target, parse_cpus, served
 from load.turns import ServerMeter, compare, summary, verdict
 
@@ -148,7 +148,7 @@ def step(setup: Setup, triton: Target, count: int, fps: float) -> Served:
 def in_turns(options: argparse.Namespace, setup: Setup, triton: Target) -> dict[str, Any]:
     """The comparison at the last step, with as many requests in flight as the cameras have together."""
     count, fps = options.steps[-1]
-    width, height = picture_size(triton.http_url, setup.model, setup.videos[0])
+    width, height = network_size(triton.http_url, setup.model)
     analyzer = Analyzer(
         url=triton.grpc_url,
         data=write_input(pictures(setup.videos[0], width, height), setup.folder / "input.json"),

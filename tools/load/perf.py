@@ -28,7 +28,7 @@ from load.analyzer import Analyzer, check_transport, parse_transports
 from load.bound import Bracket, highest_rate
 from load.levels import parse_levels
 from load.measured import Level, Measured
-from load.pictures import picture_size, pictures, write_input
+from load.pictures import network_size, pictures, write_input
 from load.servers import parse_cpus, served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             served(options.url, options.http_url, options.model_repository, options.model, **where) as server,
             tempfile.TemporaryDirectory(prefix="sightline-perf-") as folder,
         ):
-            width, height = picture_size(server.http_url, options.model, options.input)
+            width, height = network_size(server.http_url, options.model)
             data = write_input(pictures(options.input, width, height), Path(folder) / "input.json")
             found, bracket = measure(options, analyzer(options, server.grpc_url, data))
     except ServerError as error:

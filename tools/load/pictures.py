@@ -1,4 +1,4 @@
-"""Real pictures for perf_analyzer: frames of a video, scaled as a client scales them."""
+"""Real pictures for perf_analyzer: frames of a video, as a client writes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from sightline.base.geometry import fit_size
+from sightline.base.letterbox import letterboxed
 from sightline.errors import ServerError
 from sightline.simulation.stack import fetch
 from sightline.video.picture import YuvPicture
@@ -21,8 +21,8 @@ PICTURES = 16
 _SPAN = 600  # frames of the video that the pictures are spread over
 
 
-def picture_size(http: str, model: str, source: Path | None) -> tuple[int, int]:
-    """Width and height to send: the input's, scaled to fit the network that is served.
+def network_size(http: str, model: str) -> tuple[int, int]:
+    """Width and height of the network that is served.
 
     Raises:
         ServerError: the server gives no answer, or the model does not say what it takes.
@@ -36,11 +36,7 @@ def picture_size(http: str, model: str, source: Path | None) -> tuple[int, int]:
         raise ServerError(
             f"{model!r} does not say what size it takes: parameter {error} is missing"
         ) from error
-    if source is None:
-        return width, height
-    with av.open(str(source)) as container:
-        frame = next(container.decode(video=0))
-    return fit_size(frame.width, frame.height, width, height)
+    return width, height
 
 
 def model_config(http: str, model: str) -> dict[str, Any]:
@@ -66,11 +62,9 @@ def pictures(source: Path | None, width: int, height: int) -> list[np.ndarray]:
         rng = np.random.default_rng(0)
         return list(rng.integers(0, 256, (PICTURES, height * 3 // 2, width), np.uint8))
     scaler = av.video.reformatter.VideoReformatter()
-    found = []
     with av.open(str(source)) as container:
-        for frame in islice(container.decode(video=0), 0, _SPAN, _SPAN // PICTURES):
-            found.append(np.empty((height * 3 // 2, width), np.uint8))
-            YuvPicture(frame, scaler).write_i420(found[-1])
+        frames = islice(container.decode(video=0), 0, _SPAN, _SPAN // PICTURES)
+        found = [letterboxed(YuvPicture(frame, scaler), (height, width))[0] for frame in frames]
     return found[:PICTURES]
 
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other 
 from load import load_report
 from load.analyzer import TRANSPORTS, Analyzer, check_transport
 from load.measured import Level
-from load.pictures import picture_size, pictures, write_input
+from load.pictures import network_size, pictures, write_input
 from load.search import Axis, Settings, Step, count, search, table
 from load.servers import served
 from load.settings import KEYS, PARAMETERS, Setting, parse_config, parse_value, rewritten, show
@@ -227,7 +227,7 @@ def tune(options: argparse.Namespace, axes: Sequence[Axis]) -> tuple[Settings, l
         tempfile.TemporaryDirectory(prefix="sightline-tune-") as folder,
     ):
         url, http = server.grpc_url, server.http_url
-        size = picture_size(http, DETECTOR, options.input)
+        size = network_size(http, DETECTOR)
         analyzer = Analyzer(
             url=url,
             data=write_input(pictures(options.input, *size), Path(folder) / "input.json"),

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.serving.runtime.numerics import PAD_Y, letterbox_i420, split_i420
+from sightline.base.letterbox import PAD_Y, letterbox_i420, split_i420
 from training.generate import CLASSES
 
 U8 = NDArray[np.uint8]
@@ -74,13 +74,13 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.places)
 
-    def frame(self, number: int) -> tuple[U8, F32, F32]:
-        """The letterboxed I420 picture, its boxes in network pixels, and the letterbox."""
+    def frame(self, number: int) -> tuple[U8, F32]:
+        """The picture as the network gets it, I420, and its boxes in network pixels."""
         f, i = self.places[number]
-        frame, letterbox = letterbox_i420(np.asarray(self._open[f][i]), NETWORK)
+        frame, box = letterbox_i420(np.asarray(self._open[f][i]), NETWORK)
         rows = self.rows[number].copy()
-        rows[:, FULL] += np.tile(letterbox[:2], 2)
-        return frame, rows, letterbox
+        rows[:, FULL] += np.array(box[:2] * 2, np.float32)
+        return frame, rows
 
     def shares(self) -> NDArray[np.float64]:
         """How often to take each picture: those with rare classes more often, as LVIS has it."""
@@ -97,7 +97,7 @@ def crop_example(
     pictures: Pictures, number: int, size: tuple[int, int], random: np.random.Generator
 ) -> Example:
     """A part of a picture, changed at random; ``size`` is height and width of the example."""
-    frame, rows, _ = pictures.frame(number)
+    frame, rows = pictures.frame(number)
     scale = 1.0 if size == NETWORK or random.random() < 0.45 else float(np.exp(random.uniform(*SCALES)))
     height, width = (
         min(int(side / scale) // 2 * 2, whole) for side, whole in zip(size, NETWORK, strict=True)

@@ -82,18 +82,16 @@ def _onnx_runner(network: Path) -> Runner:
 def detect(run: Runner, pictures: Pictures) -> Iterator[Found]:
     """Boxes of every picture."""
     for number in range(len(pictures)):
-        frame, _, letterbox = pictures.frame(number)
-        boxes, scores, class_ids = boxes_from_head(run(frame), letterbox, SCORE_FLOOR)
-        left, top, width, height = letterbox
-        xyxy = boxes * np.array([width, height] * 2, np.float32) + np.array([left, top] * 2, np.float32)
-        yield Found(xyxy, scores, class_ids)
+        frame, _ = pictures.frame(number)
+        boxes, scores, class_ids = boxes_from_head(run(frame), NETWORK, SCORE_FLOOR)
+        yield Found(boxes * np.array([NETWORK[1], NETWORK[0]] * 2, np.float32), scores, class_ids)
 
 
 def truth_of(pictures: Pictures, numbers: Sequence[int]) -> dict[str, Any]:
     """True boxes in COCO's format; what is ignored is a crowd."""
     annotations: list[dict[str, Any]] = []
     for number in numbers:
-        _, rows, _ = pictures.frame(number)
+        _, rows = pictures.frame(number)
         for row, dim in zip(rows, ignored(rows), strict=True):
             x0, y0, x1, y1 = (float(v) for v in row[FULL])
             annotations.append(
@@ -135,7 +133,7 @@ def edges(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) ->
     """For counting: recall, false boxes a picture, error of the bottom edge."""
     clear, hidden, spare, errors = list[bool](), list[bool](), 0, list[float]()
     for number in numbers:
-        _, rows, _ = pictures.frame(number)
+        _, rows = pictures.frame(number)
         sure = found[number].scores >= SURE
         xyxy, class_ids = found[number].xyxy[sure], found[number].class_ids[sure]
         overlap = iou_matrix(rows[:, FULL], xyxy) * (rows[:, CLASS, None] == class_ids[None])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sightline.base.geometry import fit_size
-from sightline.entities import F32, U8, Box
+from sightline.entities import F32, U8, Box, Picture
 
 #: Grey 114 in RGB is (114, 128, 128) in limited-range BT.601: 1.164 · (114 - 16) = 114.
 PAD_Y, PAD_UV = 114, 128
@@ -122,6 +122,19 @@ def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, Box]:
     for part, plane in zip(planes_in(padded, box), split_i420(frame), strict=True):
         part[:] = plane
     return padded, box
+
+
+def letterboxed(picture: Picture, network: tuple[int, int]) -> tuple[U8, Box]:
+    """A picture of any size as the network takes it.
+
+    Returns:
+        uint8 [3/2·network height, network width], I420, and where the picture lies in it.
+    """
+    frame = np.empty((network[0] // 2 * 3, network[1]), np.uint8)
+    box = fit_box(picture.width, picture.height, network)
+    fill_border(frame, box)
+    picture.write_i420(frame, box)
+    return frame, box
 
 
 def undo_letterbox(xyxy: F32, box: Box, network: tuple[int, int]) -> F32:

@@ -9,7 +9,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.serving.runtime.numerics import F32, boxes_from_head, letterbox_i420
+from sightline.serving.runtime.numerics import F32, boxes_from_head, check_frames
 
 
 class TritonPythonModel:
@@ -37,15 +37,15 @@ class TritonPythonModel:
         def send(response: Any) -> None:
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-        def keep(index: int, head: F32) -> Found:
-            return boxes_from_head(head, pairs[index][1], self.settings.score_floor)
+        def keep(_: int, head: F32) -> Found:
+            return boxes_from_head(head, self.settings.network, self.settings.score_floor)
 
         def done(found: list[Found] | None, error: Exception | None) -> None:
             send(refuse(pb_utils, error) if found is None else respond(pb_utils, pack_boxes(found)))
 
         try:
-            pairs = [letterbox_i420(frame, self.settings.network) for frame in frames]
+            check_frames(frames.shape, self.settings.network)
         except ValueError as error:
             send(refuse(pb_utils, error))
             return
-        self.engine.submit([picture for picture, _ in pairs], keep, done)
+        self.engine.submit(list(frames), keep, done)

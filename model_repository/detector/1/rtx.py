@@ -6,7 +6,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from sightline.serving.runtime.backend import Settings, pack_boxes, refuse, respond
-from sightline.serving.runtime.numerics import boxes_from_head, picture_size, place_letterbox
+from sightline.serving.runtime.numerics import boxes_from_head, check_frames
 from sightline.serving.runtime.rtx import RtxEngine, from_dlpack
 
 
@@ -27,8 +27,7 @@ class TritonPythonModel:
         tensor = pb_utils.get_input_tensor_by_name(request, "frame")
         try:
             frames = tensor.as_numpy() if tensor.is_cpu() else from_dlpack(tensor.to_dlpack())
-            # Refuses what cannot fit.
-            place_letterbox(picture_size(tuple(frames.shape[1:])), self.settings.network)
+            check_frames(tuple(frames.shape), self.settings.network)
             return respond(pb_utils, self._boxes(self.engine.run(frames)))
         except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
             return refuse(pb_utils, error)
@@ -36,5 +35,5 @@ class TritonPythonModel:
     def _boxes(self, outputs: dict[str, Any]) -> dict[str, Any]:
         if "best" not in outputs:  # an end-to-end head needs no NMS: its boxes leave the engine ready
             return outputs
-        heads = zip(outputs["best"], outputs["letterbox"], strict=True)
-        return pack_boxes([boxes_from_head(head, box, self.settings.score_floor) for head, box in heads])
+        network, score_floor = self.settings.network, self.settings.score_floor
+        return pack_boxes([boxes_from_head(head, network, score_floor) for head in outputs["best"]])

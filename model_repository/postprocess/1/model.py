@@ -1,4 +1,4 @@
-"""``postprocess`` on the CPU: the head becomes boxes in 0..1 of the sent picture."""
+"""``postprocess`` on the CPU: the head becomes boxes in 0..1 of the network's input."""
 
 from typing import Any
 
@@ -21,10 +21,9 @@ class TritonPythonModel:
 
     def _respond(self, request: Any) -> Any:
         heads = pb_utils.get_input_tensor_by_name(request, "output0").as_numpy()
-        letterboxes = pb_utils.get_input_tensor_by_name(request, "letterbox").as_numpy()
-        pairs = zip(heads, letterboxes, strict=True)
+        network, score_floor = self.settings.network, self.settings.score_floor
         try:
-            found = [boxes_from_head(*pair, self.settings.score_floor) for pair in pairs]
+            found = [boxes_from_head(head, network, score_floor) for head in heads]
         except ValueError as error:
             return refuse(pb_utils, error)
         return respond(pb_utils, pack_boxes(found))

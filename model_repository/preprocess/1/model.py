@@ -1,12 +1,11 @@
-"""``preprocess`` on the CPU: I420 stays I420; only the grey around the picture is added."""
+"""``preprocess`` on the CPU: I420 stays I420, since the engine takes it; only its size is checked."""
 
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from sightline.serving.runtime.backend import Settings, refuse, respond
-from sightline.serving.runtime.numerics import letterbox_i420
+from sightline.serving.runtime.numerics import check_frames
 
 
 class TritonPythonModel:
@@ -17,14 +16,13 @@ class TritonPythonModel:
         self.settings = Settings(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One response for each request; a request may hold several pictures of one size."""
+        """One response for each request; a request may hold several pictures."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
         frames = pb_utils.get_input_tensor_by_name(request, "frame").as_numpy()
         try:
-            pairs = [letterbox_i420(frame, self.settings.network) for frame in frames]
+            check_frames(frames.shape, self.settings.network)
         except ValueError as error:
             return refuse(pb_utils, error)
-        images, letterboxes = zip(*pairs, strict=True)
-        return respond(pb_utils, {"images": np.stack(images), "letterbox": np.stack(letterboxes)})
+        return respond(pb_utils, {"images": frames})

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from sightline.base.letterbox import letterbox_i420, undo_letterbox
 from sightline.entities import Detections
 from sightline.errors import EvaluationError, NetworkUnusable
 from sightline.models.evaluation import half
@@ -80,14 +81,15 @@ class BareEngine:
 
     def detect(self, sent: numerics.U8, score_floor: float = SCORE_FLOOR) -> Detections:
         """Boxes of one I420 picture [3/2·height, width] that fits the network."""
-        padded, letterbox = numerics.letterbox_i420(sent, self.network)
+        padded, box = letterbox_i420(sent, self.network)
         picture = numerics.network_input(padded)[None]
         if not self.times_ms:  # the first run allocates
             self.session.run(None, {"images": picture})
         started = time.perf_counter()
         (heads,) = self.session.run(None, {"images": picture})
         self.times_ms.append((time.perf_counter() - started) * 1000)
-        return Detections(*numerics.boxes_from_head(heads[0], letterbox, score_floor))
+        xyxy, scores, class_ids = numerics.boxes_from_head(heads[0], self.network, score_floor)
+        return Detections(undo_letterbox(xyxy, box, self.network), scores, class_ids)
 
     def detect_all(self, data: CocoSet) -> Iterator[list[float]]:
         """Rows of :func:`evaluation.cocoset.to_rows` of every picture."""

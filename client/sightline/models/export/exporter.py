@@ -157,14 +157,12 @@ def engine_network(model: onnx.ModelProto, network: graphs.NetworkSpec) -> onnx.
 
 def profiles(network: graphs.NetworkSpec) -> dict[str, dict[str, list[list[int]]]]:
     """For each step, the smallest, usual and largest shape of every input with its batch."""
-    rows = network.height * 3 // 2
 
     def batches(*shape: int) -> list[list[int]]:
         return [[batch, *shape] for batch in (1, MAX_BATCH // 2, MAX_BATCH)]
 
-    frame = [[1, 3, 2], [MAX_BATCH // 2, rows, network.width], [MAX_BATCH, rows, network.width]]
     return {
-        "preprocess": {"frame": frame},
+        "preprocess": {"frame": batches(network.height * 3 // 2, network.width)},
         "yolo": {"images": batches(3, network.height, network.width)},
-        "postprocess": {"output0": batches(network.rows, network.columns), "letterbox": batches(4)},
+        "postprocess": {"output0": batches(network.rows, network.columns)},
     }

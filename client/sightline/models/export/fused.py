@@ -42,15 +42,12 @@ def headless_graph(
 ) -> onnx.ModelProto:
     """The ``detector`` without its NMS, for TensorRT-RTX, which has none.
 
-    In: ``frame``. Out, for a raw head: ``best`` (see :func:`graphs.candidates_graph`) and ``letterbox``,
-    which ``numerics.boxes_from_head`` turns into boxes. An end-to-end head needs no NMS: then all of it.
+    In: ``frame``. Out, for a raw head: ``best`` (see :func:`graphs.candidates_graph`), which
+    ``numerics.boxes_from_head`` turns into boxes. An end-to-end head needs no NMS: then all of it.
     """
     if network.end_to_end:
         return fused_graph(model, network, score_floor)
-    pre = graphs.preprocess_graph(network)
-    joined = _join([pre, model, graphs.candidates_graph(network)])
-    joined.graph.output.extend(item for item in pre.graph.output if item.name == "letterbox")
-    return joined
+    return _join([graphs.preprocess_graph(network), model, graphs.candidates_graph(network)])
 
 
 def _join(parts: Sequence[onnx.ModelProto]) -> onnx.ModelProto:

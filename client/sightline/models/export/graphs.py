@@ -56,8 +56,8 @@ class _Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"n_{out}", **attributes))
         return out
 
-    def slice(self, data: str, axis: int, start: str | int, end: str | int) -> str:
-        bounds = [self.constant([at]) if isinstance(at, int) else at for at in (start, end)]
+    def slice(self, data: str, axis: int, start: int, end: int) -> str:
+        bounds = [self.constant([at]) for at in (start, end)]
         return self.add("Slice", data, *bounds, self.constant([axis]))
 
     def dimension(self, data: str, axis: int) -> str:
@@ -75,22 +75,16 @@ class _Graph:
 
 
 def preprocess_graph(network: NetworkSpec) -> onnx.ModelProto:
-    """I420 to the network's input.
+    """I420 of the network's size to the network's input.
 
-    In: ``frame`` uint8 [batch, 3/2·height, width], both even, no larger than the network's input.
-    Out: ``images`` [batch, 3, H, W] RGB 0..1 in the network's precision, the picture centred on grey;
-    ``letterbox`` float32 [batch, 4]: left, top, width, height of the picture in network pixels.
+    In: ``frame`` uint8 [batch, 3/2·H, W].
+    Out: ``images`` [batch, 3, H, W], RGB 0..1 in the network's precision.
     """
     g = _Graph("pre_")
     frame = g.add("Cast", "frame", to=TensorProto.FLOAT)  # TensorRT takes uint8 into a Cast alone
-    width = g.dimension(frame, 2)
-    half_height = g.add("Div", g.dimension(frame, 1), g.constant([3]))
-    height = g.add("Mul", half_height, g.constant([2]))
-    half_width = g.add("Div", width, g.constant([2]))
-
-    luma = g.add("Unsqueeze", g.slice(frame, 1, 0, height), g.constant([1]))
-    planes = g.add("Concat", g.constant([-1]), g.constant([2]), half_height, half_width, axis=0)
-    chroma = g.add("Reshape", g.slice(frame, 1, height, 1 << 31), planes)
+    luma = g.add("Unsqueeze", g.slice(frame, 1, 0, network.height), g.constant([1]))
+    planes = g.constant([-1, 2, network.height // 2, network.width // 2])
+    chroma = g.add("Reshape", g.slice(frame, 1, network.height, 1 << 31), planes)
     chroma = g.add(
         "Resize",
         chroma,
@@ -100,29 +94,27 @@ def preprocess_graph(network: NetworkSpec) -> onnx.ModelProto:
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    rgb = _to_rgb(g, g.add("Concat", luma, chroma, axis=1))
-    images, top, left = _pad(g, rgb, network, height, width)
-    _letterbox(g, frame, [left, top, width, height])
-    # The shape is known but for the batch; said so, the plan's tensors carry it and Triton can check it.
-    shape = g.constant([-1, 3, network.height, network.width])
-    images = g.add("Cast", g.add("Reshape", images, shape), to=ELEMENT[network.precision], out="images")
+    # The colour matrix is a 1x1 convolution with the offset and the division by 255 folded in.
+    matrix = numerics.YUV_TO_RGB / np.float32(255)
+    weight = g.constant(matrix[:, :, None, None], np.float32)
+    bias = g.constant(-matrix @ numerics.YUV_OFFSET, np.float32)
+    rgb = g.add("Conv", g.add("Concat", luma, chroma, axis=1), weight, bias)
+    rgb = g.add("Clip", rgb, g.constant(0, np.float32), g.constant(1, np.float32))
+    g.add("Cast", rgb, to=ELEMENT[network.precision], out="images")
     return g.model(
         "preprocess",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, ["batch", "rows", "width"])],
-        [
-            _value(images, ELEMENT[network.precision], 3, network.height, network.width),
-            _value("letterbox", TensorProto.FLOAT, 4),
-        ],
+        [_value("frame", TensorProto.UINT8, network.height * 3 // 2, network.width)],
+        [_value("images", ELEMENT[network.precision], 3, network.height, network.width)],
     )
 
 
 def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plugin") -> onnx.ModelProto:
     """The network's output to boxes.
 
-    In: ``output0`` float32 [batch, 4 + classes, anchors] or [batch, boxes, 6]; ``letterbox``.
-    Out: ``num_dets`` int32 [batch, 1]; ``det_boxes`` float32 [batch, 300, 4] xyxy in 0..1 of the sent
-    picture; ``det_scores`` float32 [batch, 300]; ``det_classes`` int32 [batch, 300]. Rows from ``num_dets``
-    on hold nothing.
+    In: ``output0`` float32 [batch, 4 + classes, anchors] or [batch, boxes, 6].
+    Out: ``num_dets`` int32 [batch, 1]; ``det_boxes`` float32 [batch, 300, 4] xyxy in 0..1 of the network's
+    input; ``det_scores`` float32 [batch, 300]; ``det_classes`` int32 [batch, 300]. Rows from ``num_dets`` on
+    hold nothing.
     """
     g = _Graph("post_")
     boxes = (
@@ -130,18 +122,12 @@ def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plug
         if network.end_to_end
         else _anchors(g, network.rows - 4, score_floor, nms)
     )
-    corner = g.add("Unsqueeze", g.slice("letterbox", 1, 0, 2), g.constant([1]))
-    size = g.add("Unsqueeze", g.slice("letterbox", 1, 2, 4), g.constant([1]))
-    moved = g.add("Sub", boxes, g.add("Concat", corner, corner, axis=2))
-    scaled = g.add("Div", moved, g.add("Concat", size, size, axis=2))
-    g.add("Clip", scaled, g.constant(0, np.float32), g.constant(1, np.float32), out="det_boxes")
+    shares = g.add("Div", boxes, g.constant([network.width, network.height] * 2, np.float32))
+    g.add("Clip", shares, g.constant(0, np.float32), g.constant(1, np.float32), out="det_boxes")
     top = min(numerics.MAX_DETECTIONS, network.rows) if network.end_to_end else numerics.MAX_DETECTIONS
     return g.model(
         "postprocess",
-        [
-            _value("output0", TensorProto.FLOAT, network.rows, network.columns),
-            _value("letterbox", TensorProto.FLOAT, 4),
-        ],
+        [_value("output0", TensorProto.FLOAT, network.rows, network.columns)],
         [
             _value("num_dets", TensorProto.INT32, 1),
             _value("det_boxes", TensorProto.FLOAT, top, 4),
@@ -175,38 +161,6 @@ def candidates_graph(network: NetworkSpec) -> onnx.ModelProto:
 
 def _value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, element, ["batch", *shape])
-
-
-def _to_rgb(g: _Graph, yuv: str) -> str:
-    """The colour matrix as a 1x1 convolution with the offset and the division by 255 folded in."""
-    matrix = numerics.YUV_TO_RGB / np.float32(255)
-    weight = g.constant(matrix[:, :, None, None], np.float32)
-    bias = g.constant(-matrix @ numerics.YUV_OFFSET, np.float32)
-    return g.add(
-        "Clip", g.add("Conv", yuv, weight, bias), g.constant(0, np.float32), g.constant(1, np.float32)
-    )
-
-
-def _pad(g: _Graph, rgb: str, network: NetworkSpec, height: str, width: str) -> tuple[str, str, str]:
-    """Centre the picture on grey; margins on the left and above are even, as in ``place_letterbox``."""
-
-    def margins(side: int, length: str) -> tuple[str, str]:
-        free = g.add("Sub", g.constant([side]), length)
-        before = g.add("Mul", g.add("Div", free, g.constant([4])), g.constant([2]))
-        return before, g.add("Sub", free, before)
-
-    top, bottom = margins(network.height, height)
-    left, right = margins(network.width, width)
-    none = g.constant([0, 0])
-    pads = g.add("Concat", none, top, left, none, bottom, right, axis=0)
-    grey = numerics.YUV_TO_RGB[0, 0] * (numerics.PAD_Y - numerics.YUV_OFFSET[0]) / np.float32(255)
-    return g.add("Pad", rgb, pads, g.constant(grey, np.float32), mode="constant"), top, left
-
-
-def _letterbox(g: _Graph, frame: str, numbers: list[str]) -> None:
-    row = g.add("Unsqueeze", g.add("Concat", *numbers, axis=0), g.constant([0]))
-    batch = g.add("Concat", g.dimension(frame, 0), g.constant([4]), axis=0)
-    g.add("Cast", g.add("Expand", row, batch), to=TensorProto.FLOAT, out="letterbox")
 
 
 def _anchors(g: _Graph, classes: int, score_floor: float, nms: Nms) -> str:

@@ -28,6 +28,7 @@ import onnx.version_converter
 import onnxruntime
 from av.video.reformatter import VideoReformatter
 
+from sightline.base.letterbox import letterbox_i420
 from sightline.entities import ClockSource, Frame
 from sightline.errors import EvaluationError, NetworkUnusable
 from sightline.models.evaluation.cocoset import scaled_i420
@@ -73,7 +74,7 @@ def quantize_file(
     if read.quantisation:
         raise NetworkUnusable(f"{source.name} is quantised already")
     network = network_source.network_shape(read.model, options.shape)
-    pictures = [numerics.letterbox_i420(sent, network)[0] for sent in pictures_of(given, network, options)]
+    pictures = [letterbox_i420(sent, network)[0] for sent in pictures_of(given, network, options)]
     if not pictures:
         raise NetworkUnusable("no picture or video is among what --calibrate names")
     model, kept = _quantized(read.model, pictures, options)

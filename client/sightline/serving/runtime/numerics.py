@@ -1,8 +1,9 @@
-"""The one definition of what happens to pixels before the network and to its output after it.
+"""The one definition of what the server does with pixels before the network and with its output after it.
 
-Plain numpy, nothing else: Triton's Python backends import it, the export tool's graphs and the tests are
-held against it. "Network pixels" are coordinates inside the network's input, before the letterbox is
-undone. Every function raises :class:`ValueError` with a readable text when it is given what it cannot use.
+Plain numpy: Triton's Python backends import it, the export tool's graphs and the tests are held against it.
+"Network pixels" are coordinates inside the network's input. The grey around a picture is the client's part:
+:mod:`sightline.base.letterbox`. Every function raises :class:`ValueError` with a readable text when it is
+given what it cannot use.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.base.letterbox import split_i420
+
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
-#: Grey 114 in RGB is (114, 128, 128) in limited-range BT.601: 1.164 · (114 - 16) = 114.
-PAD_Y, PAD_UV = 114, 128
 #: Two boxes of one class that overlap more than this are one object.
 NMS_IOU = 0.7
 #: Boxes handed out for one frame, best first.
@@ -31,80 +32,22 @@ YUV_OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
 YUV_TO_RGB = np.array([[1.164, 0.0, 1.596], [1.164, -0.391, -0.813], [1.164, 2.018, 0.0]], np.float32)
 
 
-def picture_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of the picture in an I420 array of shape [3/2·height, width].
-
-    Raises:
-        ValueError: no even-sized I420 picture has this shape.
-    """
-    if len(shape) != 2 or min(shape) < 2 or shape[0] % 3 or shape[1] % 2:
-        raise ValueError(
-            f"frame {list(shape)} is no I420 picture: its shape must be [3/2·height, width], both sides even"
-        )
-    return shape[0] // 3 * 2, shape[1]
-
-
-def place_letterbox(size: tuple[int, int], network: tuple[int, int]) -> tuple[int, int]:
-    """Where a picture's corner lies in the network's input: (top, left) in pixels.
-
-    The picture is centred and never scaled: the client has already scaled it to fit. Both numbers are
-    even, since a chroma sample covers 2x2 pixels; an odd half margin is rounded down.
+def check_frames(shape: tuple[int, ...], network: tuple[int, int]) -> None:
+    """Refuse pictures that are not of the network's size.
 
     Args:
-        size: height and width of the picture.
+        shape: of uint8 [batch, 3/2·height, width].
         network: height and width of the network's input.
 
     Raises:
-        ValueError: the picture is larger than the network's input.
+        ValueError: another shape is needed; the text says which.
     """
-    if size[0] > network[0] or size[1] > network[1]:
+    wanted = network[0] // 2 * 3, network[1]
+    if tuple(shape[1:]) != wanted:
         raise ValueError(
-            f"picture {size[1]}x{size[0]} does not fit the network's {network[1]}x{network[0]}: "
-            "scale it to fit before sending"
+            f"frame {list(shape)} has the wrong size: send uint8 [n, {wanted[0]}, {wanted[1]}], I420 of "
+            f"{network[1]}x{network[0]}, the picture scaled to fit and centred on grey"
         )
-    return (network[0] - size[0]) // 4 * 2, (network[1] - size[1]) // 4 * 2
-
-
-def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, F32]:
-    """Put a picture in the middle of the network's input, on grey.
-
-    Args:
-        frame: uint8 [3/2·height, width], I420.
-        network: height and width of the network's input, both even.
-
-    Returns:
-        uint8 [3/2·network height, network width], I420 (``frame`` itself when it fills the input), and
-        the letterbox, float32 [4]: left, top, width, height of the picture in network pixels.
-
-    Raises:
-        ValueError: ``frame`` is no I420 picture, or too large.
-    """
-    height, width = picture_size(frame.shape)
-    top, left = place_letterbox((height, width), network)
-    letterbox = np.array([left, top, width, height], np.float32)
-    if (height, width) == network:
-        return frame, letterbox
-    padded = np.empty((network[0] // 2 * 3, network[1]), np.uint8)
-    planes = zip(split_i420(padded), split_i420(frame), strict=True)
-    for plane, (into, picture) in enumerate(planes):
-        half = 2 if plane else 1
-        into[:] = PAD_UV if plane else PAD_Y
-        y, x = top // half, left // half
-        into[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    return padded, letterbox
-
-
-def split_i420(frame: U8) -> tuple[U8, U8, U8]:
-    """The Y [h, w], U and V [h/2, w/2] planes of an I420 picture, as views where memory is contiguous."""
-    height, width = picture_size(frame.shape)
-    flat = frame.reshape(-1)
-    luma, chroma = height * width, height * width // 4
-    half = (height // 2, width // 2)
-    return (
-        flat[:luma].reshape(height, width),
-        flat[luma : luma + chroma].reshape(half),
-        flat[luma + chroma :].reshape(half),
-    )
 
 
 def network_input(frame: U8) -> F32:
@@ -220,33 +163,21 @@ def _overlaps(first: F32, second: F32) -> NDArray[np.bool_]:
     return over
 
 
-def undo_letterbox(xyxy: F32, letterbox: F32) -> F32:
-    """Boxes in network pixels as parts of the sent picture.
-
-    Args:
-        xyxy: float32 [N, 4].
-        letterbox: float32 [4]: left, top, width, height of the picture in network pixels.
-
-    Returns:
-        float32 [N, 4] in 0..1, clipped to the picture.
-    """
-    corner, size = np.tile(letterbox[:2], 2), np.tile(letterbox[2:], 2)
-    inside: F32 = np.clip((xyxy - corner) / size, 0, 1).astype(np.float32)
-    return inside
-
-
-def boxes_from_head(head: F32, letterbox: F32, score_floor: float) -> tuple[F32, F32, NDArray[np.int32]]:
+def boxes_from_head(
+    head: F32, network: tuple[int, int], score_floor: float
+) -> tuple[F32, F32, NDArray[np.int32]]:
     """Everything after the network.
 
     Args:
         head: float32 [4 + classes, anchors] or [boxes, 6], in network pixels.
-        letterbox: float32 [4]: left, top, width, height of the picture in network pixels.
+        network: height and width of the network's input.
         score_floor: boxes that score less are left out.
 
     Returns:
-        Boxes float32 [N, 4] xyxy in 0..1 of the sent picture, scores float32 [N], class ids int32 [N];
+        Boxes float32 [N, 4] xyxy in 0..1 of the network's input, scores float32 [N], class ids int32 [N];
         best first, at most :data:`MAX_DETECTIONS`.
     """
     xyxy, scores, class_ids = decode(head, score_floor)
     kept = np.arange(min(len(xyxy), MAX_DETECTIONS)) if is_end_to_end(head) else suppress(xyxy, class_ids)
-    return undo_letterbox(xyxy[kept], letterbox), scores[kept], class_ids[kept]
+    shares: F32 = np.clip(xyxy[kept] / np.array([network[1], network[0]] * 2, np.float32), 0, 1)
+    return shares, scores[kept], class_ids[kept]
