@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import export
 from sightline.config import TritonOptions
 from sightline.inference.client import TritonConnection
+from sightline.models.export import exporter
 from sightline.serving.server import TritonServer
 from support.fakes import GreyPicture, frame
 
@@ -29,7 +29,7 @@ def count(server: TritonServer, name: str) -> float:
 
 def test_requests_of_two_aspect_ratios_run_in_batches(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    export.export(export.Options(NETWORK, repository, shape=(384, 640)))
+    exporter.export_network(exporter.ExportOptions(NETWORK, repository, shape=(384, 640)))
     pictures = GreyPicture(1920, 1080), GreyPicture(640, 480)
     with (
         TritonServer(repository, log_path=tmp_path / "log") as server,
