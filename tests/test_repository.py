@@ -46,7 +46,6 @@ FOREIGN = {
     "yaml": {"config", "simulation"},
     "sqlalchemy": {"store"},
     "sqlmodel": {"store"},
-    "pyarrow": {"simulation"},
     "alembic": {"store"},
     "openvino": {"serving"},
     "tensorrt_rtx_bindings": {"serving", "models"},

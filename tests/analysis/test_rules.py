@@ -17,7 +17,7 @@ from sightline.analysis.rules import Rules
 from sightline.config.zones import Line, Zone
 from sightline.entities import EventKind
 from sightline.simulation.scenes.happenings import meeting
-from sightline.simulation.scenes.scene_places import Line as TrueLine
+from sightline.simulation.scenes.scene_places import SceneLine as TrueLine
 from support.rules_world import (
     EPOCH,
     RATES,

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from sightline.simulation.scenes import formats, truth
-from sightline.simulation.scenes.happenings import Book, inside, meeting
+from sightline.simulation.scenes.happenings import TruthRecorder, inside, meeting
 from sightline.simulation.scenes.mesh import box
 from sightline.simulation.scenes.scene import still_of, world_of
-from sightline.simulation.scenes.scene_places import Line, Places, Zone, places_of
+from sightline.simulation.scenes.scene_places import Places, SceneLine, SceneZone, places_of
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.scenes.visibility import Observer
-from sightline.simulation.scenes.world import STEP_S, Actor, Snapshot, State
+from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Snapshot
 
 SMALL = {"width": 320, "height": 180}
 
 
-def standing(number: int, x: float, y: float) -> tuple[Actor, State]:
-    return Actor(number, "person", "person", (0.35, 0.5, 1.75), number, {}), State(x, y, 0.0)
+def standing(number: int, x: float, y: float) -> tuple[Actor, ActorState]:
+    return Actor(number, "person", "person", (0.35, 0.5, 1.75), number, {}), ActorState(x, y, 0.0)
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -52,11 +52,11 @@ def test_a_crossing_is_where_the_foot_point_changes_sides(scene: str) -> None:
 
 
 def test_visits_begin_and_end_at_the_edge_and_their_dwell_adds_up() -> None:
-    zone = Zone("room", ((1.0, -1.0), (4.0, -1.0), (4.0, 1.0), (1.0, 1.0)))
-    book = Book(Places((), (zone,)))
+    zone = SceneZone("room", ((1.0, -1.0), (4.0, -1.0), (4.0, 1.0), (1.0, 1.0)))
+    book = TruthRecorder(Places((), (zone,)))
     actor = Actor(1, "person", "person", (0.3, 0.5, 1.7), 1, {})
     for i in range(200):  # walks along x at 1 m/s, from 0
-        pair = [Snapshot(k * STEP_S, ((actor, State(k * STEP_S, 0.0, 0.0)),)) for k in (i, i + 1)]
+        pair = [Snapshot(k * STEP_S, ((actor, ActorState(k * STEP_S, 0.0, 0.0)),)) for k in (i, i + 1)]
         book.step(pair[0], pair[1])
     (visit,) = book.visits
     assert visit.enter_s == pytest.approx(1.0, abs=1e-4)
@@ -64,7 +64,7 @@ def test_visits_begin_and_end_at_the_edge_and_their_dwell_adds_up() -> None:
 
 
 def test_a_line_is_crossed_only_between_its_ends() -> None:
-    line = Line("l", (0.0, 0.0), (0.0, 2.0))
+    line = SceneLine("l", (0.0, 0.0), (0.0, 2.0))
     assert meeting(line, (1.0, 1.0), (-1.0, 1.0)) == (0.5, True)
     assert meeting(line, (-1.0, 1.0), (1.0, 1.0)) == (0.5, False)
     assert meeting(line, (-1.0, 3.0), (1.0, 3.0)) is None

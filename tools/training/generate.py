@@ -27,8 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.painting import painter
-from sightline.simulation.scenes.pixel_sampling import Sample, samples
+from sightline.simulation.scenes.painting import LabelledPicture, painter, samples
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
@@ -185,7 +184,7 @@ PLANS: dict[str, Callable[[], list[Shot]]] = {
 }
 
 
-def rare_samples(shot: Shot) -> Iterator[Sample]:
+def rare_samples(shot: Shot) -> Iterator[LabelledPicture]:
     """Pictures at the moments that show the most of what is rare."""
     world = world_of(shot.spec)
     moments = [shot.start_s + i * 0.5 for i in range(round(shot.count * shot.gap_s * 2))]
@@ -194,7 +193,7 @@ def rare_samples(shot: Shot) -> Iterator[Sample]:
     world = world_of(shot.spec)
     for part in np.array_split(np.arange(len(moments)), shot.count):
         snapshot = world.at(moments[int(part[values[part].argmax()])])
-        yield Sample(paint(snapshot), observer.look(snapshot))
+        yield LabelledPicture(paint(snapshot), observer.look(snapshot))
 
 
 def worth(snapshot: Snapshot) -> float:

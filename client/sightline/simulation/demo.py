@@ -30,9 +30,8 @@ from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
-from sightline.simulation.scenes.encode import Coding
+from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.placing import DETECT, camera_places
-from sightline.simulation.scenes.scene_cache import cache_path, render_command
 from sightline.simulation.scenes.spec import SceneSpec
 
 #: Where videos and networks are looked for when none is named.

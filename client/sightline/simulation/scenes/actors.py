@@ -12,7 +12,7 @@ from sightline.simulation.scenes import cycles, fire, forklift, people, vehicles
 from sightline.simulation.scenes.arrays import F32, I64, f32, linear, pitch, turn
 from sightline.simulation.scenes.mesh import I8, Mesh, by_bone
 from sightline.simulation.scenes.pinhole import PinholeCamera
-from sightline.simulation.scenes.world import Actor, Snapshot, State
+from sightline.simulation.scenes.world import Actor, ActorState, Snapshot
 
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
 _SPARE_M = 0.8  # arms, riders and wheels reach less far beyond an actor's size
@@ -74,7 +74,7 @@ class Figure:
     """
 
     actor: Actor
-    state: State
+    state: ActorState
     mesh: Mesh
     points: F32
     triangles: I64
@@ -86,7 +86,7 @@ class Cast:
     """Makes figures; keeps the meshes of those seen last. One thread.
 
     Args:
-        slant: see :func:`~sightline.simulation.scenes.shadows.slant_of`; None when no shadow is drawn.
+        slant: see :func:`~sightline.simulation.scenes.groundlight.slant_of`; None when no shadow is drawn.
         beam_m: how far lamps shine ahead.
     """
 
@@ -133,7 +133,7 @@ class Cast:
         beyond = (right > wide, right < -wide, down > tall, down < -tall)
         return np.asarray(~np.any([side.all(axis=1) for side in beyond], axis=0), np.bool_)
 
-    def _figure(self, actor: Actor, state: State, k: int) -> Figure:
+    def _figure(self, actor: Actor, state: ActorState, k: int) -> Figure:
         body = self._body(actor, k)
         rotations, offsets = _bones(actor, state)
         heading = turn(state.heading)
@@ -186,14 +186,14 @@ def _indexed(mesh: Mesh) -> tuple[F32, I8, I64]:
     return flat[first[come]], bone[first[come]], triangles.reshape(-1, 3)
 
 
-def _cloud(actor: Actor, state: State, time_s: float) -> Figure:
+def _cloud(actor: Actor, state: ActorState, time_s: float) -> Figure:
     mesh = fire.outline(fire.puffs(actor, state, time_s))
     points = mesh.corners.reshape(-1, 3)
     triangles = np.arange(len(points)).reshape(-1, 3)
     return Figure(actor, state, mesh, points, triangles, f32(np.eye(3)[None]), f32(mesh.corners[:1, :1]))
 
 
-def look_of(actor: Actor) -> people.Look:
+def look_of(actor: Actor) -> people.Appearance:
     """How a person is built and dressed, from the actor's seed and attributes."""
     random = np.random.default_rng([actor.seed, 1])
 
@@ -202,7 +202,7 @@ def look_of(actor: Actor) -> people.Look:
 
     worker = "helmet" in actor.attributes or actor.kind == "forklift"
     height = actor.size[2] if actor.kind == "person" else float(random.uniform(1.62, 1.88))
-    return people.Look(
+    return people.Appearance(
         height=height,
         build=float(random.uniform(0.88, 1.2)),
         skin=pick(SKINS),
@@ -246,7 +246,7 @@ def _build_manned(actor: Actor, k: int) -> Mesh:
     )
 
 
-def _bones(actor: Actor, state: State) -> tuple[F32, F32]:
+def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
     if actor.kind == "person":
         height = actor.size[2]
         return people.bones(people.walking(state.travel, state.speed, height), height)

@@ -23,7 +23,7 @@ from sightline.simulation.scenes.mesh import (
     wheel,
 )
 from sightline.simulation.scenes.mesh import PLATE as PLATE_SURFACE
-from sightline.simulation.scenes.people import Look, Pose, person
+from sightline.simulation.scenes.people import Appearance, Pose, person
 
 FRAME, FRONT, REAR, CRANKS = 12, 13, 14, 15
 AXLES = {"bicycle": (0.52, -0.52, 0.34), "motorcycle": (0.72, -0.70, 0.31)}  # front x, rear x, radius
@@ -31,7 +31,7 @@ _BLACK = f32([0.02, 0.02, 0.022])
 _STEEL = f32([0.4, 0.41, 0.43])
 
 
-def bicycle(look: Look, paint: F32, k: int = 10) -> Mesh:
+def bicycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
     """A bicycle and who rides it."""
     front, rear, radius = AXLES["bicycle"]
     head, seat, crank = (0.36, 0.0, 0.86), (-0.20, 0.0, 0.92), (-0.05, 0.0, 0.30)
@@ -66,7 +66,7 @@ def _spoked(radius: float, k: int) -> Mesh:
     return join(tyre, *spokes)
 
 
-def motorcycle(look: Look, paint: F32, k: int = 10) -> Mesh:
+def motorcycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
     """A motorcycle and who rides it, with a full helmet."""
     front, _, radius = AXLES["motorcycle"]
     body = [

@@ -1,6 +1,7 @@
 """A factory floor: workers at their stations, forklifts in the aisle, a forbidden zone, a machine that burns.
 
-The hall runs along x (0 .. 28 m); the aisle is at y between -2.2 and 2.2.
+The hall runs along x (0 .. 28 m); the aisle is at y between -2.2 and 2.2. First the world, then the things
+that stand in it: machines, racks, barriers, columns, pallets.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sightline.simulation.scenes.arrays import F32, f32, linear
 from sightline.simulation.scenes.crowd import walk
+from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.staging import Lamp, Stage
 from sightline.simulation.scenes.walkers import Stop, Walker, person_actor
-from sightline.simulation.scenes.world import Actor, State, World
+from sightline.simulation.scenes.world import Actor, ActorState, World
 
 HALL_X, HALL_Y = (-2.0, 28.0), (-9.0, 9.0)
 BURNING = (19.2, -5.6)  # the machine that catches fire
@@ -39,7 +43,7 @@ class _Blaze:
     smoke: Actor
     fire: Actor
 
-    def bodies(self, time_s: float) -> list[tuple[Actor, State]]:
+    def bodies(self, time_s: float) -> list[tuple[Actor, ActorState]]:
         """Smoke first, then flames too; both grow and die."""
         made = []
         age = time_s - self.start_s
@@ -52,8 +56,8 @@ class _Blaze:
         return made
 
 
-def _burning(strength: float) -> State:
-    return State(*BURNING, heading=0.0, strength=strength)
+def _burning(strength: float) -> ActorState:
+    return ActorState(*BURNING, heading=0.0, strength=strength)
 
 
 class FactoryWorld(World):
@@ -72,7 +76,7 @@ class FactoryWorld(World):
         self._next_fire_s = float(self._fire_random.uniform(12, 30))
         self._blaze: _Blaze | None = None
 
-    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, State], ...], str]:
+    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
         """One step of workers, forklifts and fire."""
         if time_s >= self._next_worker_s:
             self._next_worker_s = time_s + float(self._random.exponential(6.0))
@@ -90,7 +94,7 @@ class FactoryWorld(World):
         walking = [(w.actor, w.state()) for w in (*self._workers, *self._forklifts)]
         return (*walking, *self._fire(time_s)), ""
 
-    def _fire(self, time_s: float) -> list[tuple[Actor, State]]:
+    def _fire(self, time_s: float) -> list[tuple[Actor, ActorState]]:
         if time_s >= self._next_fire_s:
             self._next_fire_s = time_s + _FIRE_EVERY_S + float(self._fire_random.uniform(0, 30))
             seed = int(self._fire_random.integers(1 << 31))
@@ -142,3 +146,136 @@ class FactoryWorld(World):
         ends = (-3.5, 31.0) if out else (31.0, -3.5)
         stops = [(ends[0], y, False), (middle, y, False), (ends[1], y, False)]
         return Walker(actor, stops, float(random.uniform(1.8, 2.8)), {1: float(random.uniform(0, 6))})
+
+
+_GREYS = [linear(c) for c in ((150, 158, 162), (186, 190, 188), (96, 108, 118))]
+_COLOURS = [linear(c) for c in ((28, 84, 128), (36, 110, 84), (170, 120, 40), (120, 128, 132))]
+_YELLOW, _DARK, _WOOD = linear((236, 186, 20)), linear((40, 42, 44)), linear((168, 128, 84))
+_CARTON = linear((176, 138, 96))
+
+
+def place_things(spec: SceneSpec, stage: Stage) -> None:
+    """Put everything in its place; needs no textures."""
+    random = spec.random("things")
+    x1, (y0, y1) = HALL_X[1], HALL_Y
+    stage.walls.append(wall([x1, y0, 0], [0, y1 - y0, 0], [0, 0, 4.0]))
+    for x, y in STATIONS:
+        side = float(np.sign(y))
+        stage.stand(_machine(random, x, y + side * 2.2))
+    x, y = BURNING
+    stage.stand(_press(x, y))
+    stage.stand(_robot(15.9, 6.0))
+    for a, b in (((13.5, 3.0), (13.5, 7.6)), ((18.0, 3.0), (18.0, 7.6))):
+        stage.meshes.append(_fence(a, b))
+    for cx in (5.0, 12.0, 19.0, 26.0):
+        for cy in (-8.4, 8.4):
+            stage.meshes.append(box([0.35, 0.35, 8.0], [cx, cy, 4.0], _GREYS[1]))
+            stage.meshes.append(box([0.4, 0.4, 1.2], [cx, cy, 0.6], _YELLOW))
+    for ry in (-6.3, -3.6, 3.6, 6.3):
+        stage.meshes.append(_rack(random, 27.0, ry))
+    for px, py in ((4.2, 5.6), (4.4, -5.8), (25.3, -6.2)):
+        stage.stand(_pallet(random, px, py))
+    for lx in np.arange(2.0, HALL_X[1], 6.0):
+        for ly in (-4.5, 4.5):
+            stage.meshes.append(
+                box([2.4, 0.3, 0.12], [lx, ly, 7.4], linear((240, 244, 250))).as_surface(SIGN)
+            )
+            stage.lamps.append(Lamp((float(lx), ly, 7.4), (9.0, 9.2, 9.0)))
+
+
+def _machine(random: np.random.Generator, x: float, y: float) -> Mesh:
+    paint = _COLOURS[int(random.integers(len(_COLOURS)))]
+    grey = _GREYS[int(random.integers(len(_GREYS)))]
+    w, h = float(random.uniform(1.8, 2.4)), float(random.uniform(1.5, 2.1))
+    face = -float(np.sign(y))
+    front = y + face * 0.72
+    parts = [
+        box([w, 1.4, h * 0.55], [x, y, h * 0.275], grey, 0.1),
+        box([w * 0.92, 1.2, h * 0.5], [x, y, h * 0.78], paint, 0.25),
+        box(
+            [w * 0.5, 0.03, h * 0.3],
+            [x - w * 0.12, front - face * 0.11, h * 0.78],
+            f32([0.03, 0.04, 0.05]),
+            0.9,
+        ),
+        box([0.34, 0.12, 0.42], [x + w * 0.36, front, h * 0.75], _DARK),
+        box(
+            [0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], f32([0.1, 0.45, 0.5])
+        ).as_surface(SIGN),
+        box([w * 1.02, 1.44, 0.08], [x, y, 0.06], _DARK),
+        box([w, 0.02, 0.12], [x, front + face * 0.0, h * 0.5], _YELLOW),
+        bar((x + w * 0.4, y, h), (x + w * 0.4, y, h + 0.5), 0.03, _DARK),
+        ball([x + w * 0.4, y, h + 0.55], [0.06, 0.06, 0.09], 8, f32([0.05, 0.6, 0.1])),
+    ]
+    for i in range(4):
+        parts.append(box([0.05, 0.02, h * 0.35], [x - w * 0.4 + i * 0.14, front, h * 0.25], _DARK))
+    return join(*parts)
+
+
+def _press(x: float, y: float) -> Mesh:
+    grey = linear((118, 124, 126))
+    return join(
+        box([2.2, 1.7, 0.9], [x, y, 0.45], grey, 0.1),
+        box([0.45, 1.5, 1.6], [x - 0.85, y, 1.2], linear((150, 60, 34)), 0.2),
+        box([0.45, 1.5, 1.6], [x + 0.85, y, 1.2], linear((150, 60, 34)), 0.2),
+        box([2.3, 1.5, 0.5], [x, y, 2.1], linear((150, 60, 34)), 0.2),
+        bar((x, y, 1.3), (x, y, 1.9), 0.14, linear((190, 192, 194))),
+        box([0.9, 0.9, 0.2], [x, y, 1.25], _DARK),
+    )
+
+
+def _robot(x: float, y: float) -> Mesh:
+    orange = linear((236, 110, 24))
+    return join(
+        box([1.2, 1.2, 0.3], [x, y, 0.15], _DARK),
+        limb([(0.3, 0.34, 0.34, 0), (0.9, 0.26, 0.26, 0)], 12, orange).moved([x, y, 0]),
+        bar((x, y, 0.9), (x - 0.6, y - 0.3, 2.1), 0.17, orange),
+        ball([x - 0.6, y - 0.3, 2.1], [0.24, 0.24, 0.24], 10, _DARK),
+        bar((x - 0.6, y - 0.3, 2.1), (x - 0.2, y - 1.4, 1.6), 0.12, orange),
+        box([0.2, 0.2, 0.35], [x - 0.2, y - 1.4, 1.4], _DARK),
+        box([1.6, 0.9, 0.8], [x + 0.2, y - 1.7, 0.4], _GREYS[0]),
+    )
+
+
+def _fence(a: tuple[float, float], b: tuple[float, float]) -> Mesh:
+    parts = []
+    for t in np.linspace(0, 1, 5):
+        x, y = a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t
+        parts.append(bar((x, y, 0), (x, y, 1.1), 0.035, _YELLOW))
+    for z in (0.5, 1.05):
+        parts.append(bar((*a, z), (*b, z), 0.03, _YELLOW))
+    return join(*parts)
+
+
+def _rack(random: np.random.Generator, x: float, y: float) -> Mesh:
+    blue, orange = linear((30, 60, 130)), linear((214, 96, 24))
+    parts = [
+        box([0.08, 0.08, 4.6], [x + dx, y + dy, 2.3], blue) for dx in (-0.5, 0.5) for dy in (-1.25, 1.25)
+    ]
+    for z in (0.12, 1.6, 3.1):
+        parts.append(box([1.1, 2.6, 0.1], [x, y, z], orange))
+        for dy in (-0.8, 0.0, 0.8):
+            if random.random() < 0.85:
+                h = float(random.uniform(0.5, 1.1))
+                tone = f32(_CARTON * random.uniform(0.6, 1.2))
+                parts.append(box([0.85, 0.7, h], [x, y + dy, z + 0.05 + h / 2], tone))
+                parts.append(box([0.86, 0.08, h], [x, y + dy, z + 0.05 + h / 2], f32(tone * 1.3)))
+    return join(*parts)
+
+
+def _pallet(random: np.random.Generator, x: float, y: float) -> Mesh:
+    parts = [load(x, y, 0.0)]
+    if random.random() < 0.6:
+        parts.append(box([1.0, 0.75, 0.5], [x, y, 1.25], f32(_CARTON * 0.85)))
+    return join(*parts)
+
+
+def load(x: float, y: float, z: float, albedo: F32 | None = None) -> Mesh:
+    """A pallet with cartons on it."""
+    carton = _CARTON if albedo is None else albedo
+    parts = [box([1.2, 0.12, 0.12], [x, y + dy, z + 0.06], _WOOD) for dy in (-0.4, 0.0, 0.4)]
+    parts.append(box([1.2, 0.95, 0.03], [x, y, z + 0.135], _WOOD))
+    for dx in (-0.28, 0.28):
+        for dy in (-0.23, 0.23):
+            parts.append(box([0.53, 0.44, 0.8], [x + dx, y + dy, z + 0.55], f32(carton * (1.0 + 0.3 * dx))))
+    return join(*parts)

@@ -9,7 +9,7 @@ import numpy as np
 from sightline.simulation.scenes.arrays import F32, f32
 from sightline.simulation.scenes.factory import BURNING_TOP_M
 from sightline.simulation.scenes.mesh import Mesh, mesh, ring
-from sightline.simulation.scenes.world import Actor, State
+from sightline.simulation.scenes.world import Actor, ActorState
 
 _FLAMES, _PUFFS = 46, 44
 _FLAME_LIFE_S, _PUFF_LIFE_S = 0.75, 4.2
@@ -25,7 +25,7 @@ class Puffs:
     strength: F32
 
 
-def puffs(actor: Actor, state: State, time_s: float) -> Puffs:
+def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
     """The puffs of a fire or of its smoke, at a time."""
     flame = actor.kind == "fire"
     count, life = (_FLAMES, _FLAME_LIFE_S) if flame else (_PUFFS, _PUFF_LIFE_S)

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32, linear
-from sightline.simulation.scenes.factorythings import load
+from sightline.simulation.scenes.factory import load
 from sightline.simulation.scenes.mesh import HEAD_LAMP, TAIL_LAMP, Mesh, bar, box, join, loft, ring, wheel
-from sightline.simulation.scenes.people import Look, Pose, bones, person
+from sightline.simulation.scenes.people import Appearance, Pose, bones, person
 
 AXLES = ((0.55, 0.33), (-0.75, 0.27))  # place along x, radius
 _DARK = linear((34, 35, 37))
 
 
-def forklift(look: Look, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:
+def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:
     """The whole of it, 3.2 m with its forks."""
     section = ring(k, 5.0)
     hull = [
@@ -58,7 +58,7 @@ def forklift(look: Look, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:
     return join(*parts, driver(look, k))
 
 
-def driver(look: Look, k: int) -> Mesh:
+def driver(look: Appearance, k: int) -> Mesh:
     """Somebody who sits at the wheel, stiff: part of the body."""
     seated = Pose(thigh=(1.3, 1.3), knee=(1.2, 1.2), shoulder=(0.7, 0.7), elbow=(0.6, 0.6), seat=1.12)
     rotations, offsets = bones(seated, look.height)

@@ -1,8 +1,7 @@
-"""The truth as files: JSON, Parquet where pyarrow is there, MOT and COCO."""
+"""The truth as files: JSON, MOT and COCO."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -26,7 +25,7 @@ _COLUMNS = ("ids", "full_xyxy", "visible_xyxy", "occlusion", "truncation", "foot
 def write_truth(
     folder: Path, result: RunTruth, found: Iterable[FrameTruth], fps: float, places: Places | None = None
 ) -> list[Path]:
-    """Write everything into a folder: run.json, frames.jsonl, frames.parquet, mot/, coco.json."""
+    """Write everything into a folder: run.json, frames.jsonl, mot/, coco.json."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(found)
     written = [folder / "run.json", folder / "frames.jsonl", folder / "coco.json"]
@@ -36,8 +35,6 @@ def write_truth(
             lines.write(json.dumps(frame_record(i, frame), separators=(",", ":")) + "\n")
     _write_json(written[2], coco(result.spec, rows))
     written += write_mot(folder / "mot", result.spec, rows, fps)
-    if importlib.util.find_spec("pyarrow") is not None:
-        written.append(_write_parquet(folder / "frames.parquet", rows))
     return written
 
 
@@ -128,24 +125,6 @@ def coco(spec: SceneSpec, rows: list[FrameTruth]) -> dict[str, Any]:
     ]
     categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)]
     return _record({"images": images, "annotations": annotations, "categories": categories})
-
-
-def _write_parquet(path: Path, rows: list[FrameTruth]) -> Path:
-    """One row for each actor in each frame."""
-    import pyarrow as pa  # noqa: PLC0415 - only where it is installed
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    table = [
-        {"frame": i, "time_s": frame.time_s, "id": int(frame.ids[j]), "kind": frame.kinds[j]}
-        | dict(zip(("x0", "y0", "x1", "y1"), frame.full_xyxy[j].tolist(), strict=True))
-        | dict(zip(("seen_x0", "seen_y0", "seen_x1", "seen_y1"), frame.visible_xyxy[j].tolist(), strict=True))
-        | dict(zip(("x_m", "y_m", "z_m"), frame.position[j].tolist(), strict=True))
-        | {name: float(getattr(frame, name)[j]) for name in ("occlusion", "truncation", "heading", "speed")}
-        for i, frame in enumerate(rows)
-        for j in range(len(frame))
-    ]
-    pq.write_table(pa.Table.from_pylist(table), path)
-    return path
 
 
 def _record(value: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Light on the ground that stands still: houses' and trees' shadows, and what lamps reach."""
+"""Light on the ground: still shadows and lamps, moving shadows, head lamps; and the traffic light."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, U8, f32
+from sightline.simulation.scenes.actors import Figure
+from sightline.simulation.scenes.arrays import F32, F64, U8, f32
 from sightline.simulation.scenes.light import Light
+from sightline.simulation.scenes.pinhole import PinholeCamera
 from sightline.simulation.scenes.staging import Lamp, Stage
+from sightline.simulation.scenes.street import signal_heads
 
 LIGHT_CELL_M = 0.1
 
@@ -60,3 +63,129 @@ def lamp_light(points: F32, normals: F32, lamps: Sequence[Lamp]) -> F32:
         down = np.clip(to[..., 2] / np.sqrt(square), 0, 1)  # street lamps shine downwards
         total += (facing * down / (square + 4.0))[..., None] * f32(lamp.colour)
     return total
+
+
+_SHIFT = 3  # sub-pixel bits of the polygons
+
+
+def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> tuple[U8, U8]:
+    """Where sun and where sky is taken from the ground, uint8 [h, w] both; the shares say how much."""
+    sun = np.zeros((camera.height, camera.width), np.uint8)
+    sky = np.zeros_like(sun)
+    slant = slant_of(light)
+    for figure in figures:
+        _draw_parts(sun, figure, camera, slant)
+        _draw_contact(sky, figure, camera)
+    scale = camera.width / 640
+    gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale)
+    near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale)
+    return np.asarray(gone, np.uint8), np.asarray(near, np.uint8)
+
+
+def slant_of(light: Light) -> F32:
+    """How far (x and y, metres) from under it the shadow of a point 1 m over the ground falls, backwards."""
+    return f32(light.sun[:2] / max(float(light.sun[2]), 0.12))
+
+
+def sun_share(mask: U8) -> F32:
+    """How much of the sun (0..1) the values of the first mask take away."""
+    return f32(mask.astype(np.float32) / 255)
+
+
+def sky_share(mask: U8) -> F32:
+    """How much of the sky (0..1) the values of the second mask take away."""
+    return f32(np.sqrt(mask.astype(np.float32) / 255) * 0.75)
+
+
+def _draw_parts(mask: U8, figure: Figure, camera: PinholeCamera, slant: F32) -> None:
+    """Each moving part throws the shadow of its convex hull: nearly its true shadow."""
+    flat = figure.outline.copy()
+    flat[..., :2] -= flat[..., 2:] * slant
+    flat[..., 2] = 0
+    _fill(mask, camera.project(f32(flat)))
+
+
+def _draw_contact(mask: U8, figure: Figure, camera: PinholeCamera) -> None:
+    low = figure.outline[figure.outline[..., 2] < 0.3]
+    if len(low) > 2:
+        _fill(mask, camera.project(f32(low * f32([1, 1, 0])))[None])
+
+
+def _fill(mask: U8, parts: F32) -> None:
+    """Fill the hull of each row of projected points [B, K, 3]."""
+    if (parts[..., 2] < 0.5).any():
+        return
+    limit = (mask.shape[1] + mask.shape[0]) * 4.0
+    xy = np.clip(np.round(parts[..., :2] * (1 << _SHIFT)), -limit * 8, limit * 8).astype(np.int32)
+    for points in xy:
+        cv2.fillConvexPoly(mask, cv2.convexHull(points), 255, cv2.LINE_AA, _SHIFT)
+
+
+_DRIVEN = ("car", "van", "truck", "bus", "motorcycle", "forklift", "bicycle")
+BEAM_M = (16.0, 7.0)  # length and width of a beam
+LAMPS_ON = 0.5  # from here on head lamps throw beams
+_BEAM_COLOUR = f32([1.15, 1.05, 0.85])
+_CELLS = 64
+_LAMPS = {
+    "red": (0.28, (3.5, 0.12, 0.08)),
+    "amber": (0.0, (3.2, 1.5, 0.1)),
+    "green": (-0.28, (0.1, 2.8, 1.2)),
+}
+
+
+def beams(figures: list[Figure], camera: PinholeCamera, light: Light) -> F32 | None:
+    """Light [h, w, 3] that head lamps throw on the ground; None by day."""
+    if light.lamps < LAMPS_ON:
+        return None
+    total = np.zeros((camera.height, camera.width), np.float32)
+    shape, to_picture = _beam(), camera.ground_homography()
+    for figure in figures:
+        if figure.actor.kind in _DRIVEN:
+            power = 0.3 if figure.actor.kind == "bicycle" else 1.0
+            _throw(total, f32(shape * np.float32(power)), to_picture @ _placed(figure))
+    return f32(total[..., None] * (_BEAM_COLOUR * np.float32(light.lamps)))
+
+
+def _beam() -> F32:
+    """A beam from above, first column at the lamps: float32 [cells, cells]."""
+    t, s = np.meshgrid(np.linspace(-1, 1, _CELLS), np.linspace(0.001, 1, _CELLS), indexing="ij")
+    spread = 0.22 + 0.7 * s
+    return f32(np.exp(-((t / spread) ** 2) * 2.5) * np.clip(s * 6, 0, 1) * (1 - s) ** 1.4 * 1.1)
+
+
+def _placed(figure: Figure) -> F64:
+    """Float64 [3, 3] from the beam's cells to the ground, before the figure's nose."""
+    state = figure.state
+    c, s = np.cos(state.heading), np.sin(state.heading)
+    reach = figure.actor.size[0] / 2
+    cell = np.array([[BEAM_M[0] / _CELLS, 0, reach], [0, BEAM_M[1] / _CELLS, -BEAM_M[1] / 2], [0, 0, 1]])
+    return np.asarray(np.array([[c, -s, state.x], [s, c, state.y], [0, 0, 1]]) @ cell)
+
+
+def _throw(total: F32, shape: F32, way: F64) -> None:
+    h, w = total.shape
+    ends = way @ np.array([[0, _CELLS, _CELLS, 0], [0, 0, _CELLS, _CELLS], [1, 1, 1, 1.0]])
+    if (ends[2] < 1.0).any():
+        return  # behind the camera, or under it
+    x, y = ends[0] / ends[2], ends[1] / ends[2]
+    left, right = max(0, int(x.min())), min(w, int(x.max()) + 2)
+    top, bottom = max(0, int(y.min())), min(h, int(y.max()) + 2)
+    if right - left < 2 or bottom - top < 2:
+        return
+    moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ way
+    total[top:bottom, left:right] += cv2.warpPerspective(shape, moved, (right - left, bottom - top))
+
+
+def draw_signal(picture: F32, signal: str, camera: PinholeCamera) -> None:
+    """Light the street's traffic lights in linear light [h, w, 3], in place."""
+    lamp = _LAMPS.get("red" if signal == "walk" else signal)
+    if lamp is None:
+        return
+    for x, y, z, facing in signal_heads():
+        if (camera.position[0] - x) * facing <= 0:
+            continue  # seen from behind
+        px, py, depth = camera.project(f32([[x + facing * 0.13, y, z + lamp[0]]]))[0].tolist()
+        if depth > 1 and 0 <= px < camera.width and 0 <= py < camera.height:
+            radius = max(1.0, 0.1 * camera.focal_px / depth)
+            centre = round(px * 16), round(py * 16)
+            cv2.circle(picture, centre, round(radius * 16), lamp[1], -1, cv2.LINE_AA, 4)

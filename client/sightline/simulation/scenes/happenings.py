@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sightline.simulation.scenes.scene_places import Line, Places, Point, Zone
-from sightline.simulation.scenes.world import STEP_S, Actor, Snapshot, State
+from sightline.simulation.scenes.scene_places import Places, Point, SceneLine, SceneZone
+from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Snapshot
 
 VEHICLES = ("car", "van", "truck", "bus", "motorcycle")
 _HALVINGS = 24  # of a step, when looking for the moment of entry
@@ -55,7 +55,7 @@ class Violation:
     end_s: float | None = None
 
 
-def meeting(line: Line, p: Point, q: Point) -> tuple[float, bool] | None:
+def meeting(line: SceneLine, p: Point, q: Point) -> tuple[float, bool] | None:
     """Where (0..1) the way from p to q crosses the line, and whether forward; None when it does not."""
     along = line.b[0] - line.a[0], line.b[1] - line.a[1]
     before = along[0] * (p[1] - line.a[1]) - along[1] * (p[0] - line.a[0])
@@ -77,7 +77,7 @@ def inside(points: Sequence[Point], x: float, y: float) -> bool:
     return odd
 
 
-class Book:
+class TruthRecorder:
     """Writes down what happens, step by step, from time 0 on. One thread."""
 
     def __init__(self, places: Places) -> None:
@@ -109,7 +109,7 @@ class Book:
         for number in [number for number in self._speeding if number not in here]:
             self._speeding.pop(number).end_s = before.time_s
 
-    def _cross(self, actor: Actor, was: State, now: State, before: Snapshot) -> None:
+    def _cross(self, actor: Actor, was: ActorState, now: ActorState, before: Snapshot) -> None:
         p, q = (was.x, was.y), (now.x, now.y)
         for line in self._places.lines:
             met = meeting(line, p, q)
@@ -124,7 +124,7 @@ class Book:
         if before.signal in ("red", "walk") and actor.kind in VEHICLES:
             self._stop_lines(actor, was, now, before)
 
-    def _stop_lines(self, actor: Actor, was: State, now: State, before: Snapshot) -> None:
+    def _stop_lines(self, actor: Actor, was: ActorState, now: ActorState, before: Snapshot) -> None:
         reach = actor.size[0] / 2  # its nose counts, not its middle
         nose = [(s.x + reach * math.cos(s.heading), s.y + reach * math.sin(s.heading)) for s in (was, now)]
         for line in self._places.stop_lines:
@@ -133,7 +133,7 @@ class Book:
                 at = before.time_s + met[0] * STEP_S
                 self.violations.append(Violation(at, "red light", actor.id, actor.kind, line.name, at))
 
-    def _visit(self, zone: Zone, actor: Actor, was: State, now: State, time_s: float) -> None:
+    def _visit(self, zone: SceneZone, actor: Actor, was: ActorState, now: ActorState, time_s: float) -> None:
         key = zone.name, actor.id
         visit = self._open.get(key)
         here = inside(zone.points, now.x, now.y)
@@ -150,7 +150,7 @@ class Book:
             if time_s < due <= time_s + STEP_S:
                 self.violations.append(Violation(due, "loitering", actor.id, actor.kind, zone.name))
 
-    def _check_entry(self, zone: Zone, actor: Actor, at: float) -> None:
+    def _check_entry(self, zone: SceneZone, actor: Actor, at: float) -> None:
         if zone.rule == "forbidden" and actor.kind in ("person", "forklift"):
             self.violations.append(Violation(at, "forbidden zone", actor.id, actor.kind, zone.name))
         if zone.rule == "helmet and vest" and actor.kind == "person":
@@ -158,7 +158,7 @@ class Book:
                 if not actor.attributes.get(worn, False):
                     self.violations.append(Violation(at, f"no {worn}", actor.id, actor.kind, zone.name))
 
-    def _watch_speed(self, actor: Actor, was: State, now: State, time_s: float) -> None:
+    def _watch_speed(self, actor: Actor, was: ActorState, now: ActorState, time_s: float) -> None:
         speed = math.hypot(now.x - was.x, now.y - was.y) / STEP_S
         open_one = self._speeding.get(actor.id)
         if speed > (self._places.speed_limit or math.inf):
@@ -172,7 +172,7 @@ class Book:
             del self._speeding[actor.id]
 
 
-def _moment(zone: Zone, was: State, now: State, time_s: float) -> float:
+def _moment(zone: SceneZone, was: ActorState, now: ActorState, time_s: float) -> float:
     """When, within a step, the zone's edge was passed."""
     start = inside(zone.points, was.x, was.y)
     low, high = 0.0, 1.0

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, linear, pitch, roll
+from sightline.simulation.scenes.arrays import F32, f32, pitch, roll
 from sightline.simulation.scenes.mesh import Mesh, ball, box, join, limb, patches
 
 BONES = 12
-_SHOE = linear((28, 26, 26))
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Appearance:
     """How a person is built and dressed; colours are linear float32 [3]."""
 
     height: float
@@ -36,12 +35,12 @@ class Look:
     vest: F32 | None = None
 
 
-def person(look: Look, k: int = 10) -> Mesh:
+def person(look: Appearance, k: int = 10) -> Mesh:
     """The mesh of a person standing at attention; ``k`` is the number of corners of a limb."""
     return join(_torso(look, k), *_head(look, k), *_arms(look, k), *_legs(look, k))
 
 
-def _torso(look: Look, k: int) -> Mesh:
+def _torso(look: Appearance, k: int) -> Mesh:
     h, b = look.height, look.build
     body = limb(
         [(0.47 * h, 0.055 * h * b, 0.075 * h * b, 0), (0.50 * h, 0.070 * h * b, 0.098 * h * b, -0.006 * h),
@@ -69,7 +68,7 @@ def _torso(look: Look, k: int) -> Mesh:
     return join(*parts)
 
 
-def _vest(look: Look, colour: F32, k: int) -> Mesh:
+def _vest(look: Appearance, colour: F32, k: int) -> Mesh:
     h, b = look.height, look.build
     made = limb([(z * h, rx * h * b + 0.012, ry * h * b + 0.012, 0.003 * h) for z, rx, ry in
                  ((0.50, 0.074, 0.102), (0.54, 0.072, 0.100), (0.565, 0.071, 0.098), (0.59, 0.068, 0.095),
@@ -80,7 +79,7 @@ def _vest(look: Look, colour: F32, k: int) -> Mesh:
     return made.painted(stripes, f32([0.75, 0.76, 0.78]), 0.3)
 
 
-def _head(look: Look, k: int) -> list[Mesh]:
+def _head(look: Appearance, k: int) -> list[Mesh]:
     h = look.height
     r = 0.056 * h
     skull = ball([0.008 * h, 0, 0.055 * h], [r * 1.08, r * 0.88, r * 1.28], k + 2, look.skin, 0.03)
@@ -97,7 +96,7 @@ def _head(look: Look, k: int) -> list[Mesh]:
     return [join(*parts).on_bone(1)]
 
 
-def _arms(look: Look, k: int) -> list[Mesh]:
+def _arms(look: Appearance, k: int) -> list[Mesh]:
     h, b = look.height, (look.build + 1) / 2
     lower = look.top if look.sleeves else look.skin
     upper = limb([(0.022 * h, 0.022 * h, 0.022 * h, 0), (0, 0.033 * h * b, 0.033 * h * b, 0),
@@ -109,7 +108,7 @@ def _arms(look: Look, k: int) -> list[Mesh]:
     return [part for side in (0, 1) for part in (upper.on_bone(2 + side), join(fore, hand).on_bone(4 + side))]
 
 
-def _legs(look: Look, k: int) -> list[Mesh]:
+def _legs(look: Appearance, k: int) -> list[Mesh]:
     h, b = look.height, look.build
     thigh = limb([(0.03 * h, 0.045 * h * b, 0.045 * h * b, 0), (-0.04 * h, 0.053 * h * b,
         0.052 * h * b, 0),

@@ -14,7 +14,14 @@ import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32
 from sightline.simulation.scenes.pinhole import PinholeCamera
-from sightline.simulation.scenes.scene_places import Line, Places, Point, Zone, in_picture, places_of
+from sightline.simulation.scenes.scene_places import (
+    Places,
+    Point,
+    SceneLine,
+    SceneZone,
+    in_picture,
+    places_of,
+)
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 
@@ -48,12 +55,12 @@ def anchor(point: Point, size: tuple[float, float, float], camera: PinholeCamera
     return f32([(q[:, 0].min() + q[:, 0].max()) / 2, q[:, 1].max()])
 
 
-def _line(line: Line, camera: PinholeCamera) -> dict[str, Any]:
+def _line(line: SceneLine, camera: PinholeCamera) -> dict[str, Any]:
     ends = [anchor(point, line.size, camera) for point in (line.a, line.b)]
     return {"points": [_share(end, camera) for end in ends], "classes": list(line.kinds)}
 
 
-def _zone(zone: Zone, camera: PinholeCamera) -> dict[str, Any]:
+def _zone(zone: SceneZone, camera: PinholeCamera) -> dict[str, Any]:
     points = cut(in_picture(zone.points, camera))
     found: dict[str, Any] = {"points": points, "classes": list(zone.kinds)}
     return found | ({"loiter_s": zone.loiter_s} if zone.loiter_s else {})

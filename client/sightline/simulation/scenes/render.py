@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes.actors import TRANSPARENT, Cast, Figure
 from sightline.simulation.scenes.arrays import F32, I64, U8, f32
 from sightline.simulation.scenes.backdrop import bake
-from sightline.simulation.scenes.glow import BEAM_M, LAMPS_ON, beams, draw_signal
-from sightline.simulation.scenes.groundlight import GroundLight
+from sightline.simulation.scenes.groundlight import (
+    BEAM_M,
+    LAMPS_ON,
+    GroundLight,
+    beams,
+    draw_signal,
+    shadow_masks,
+    sky_share,
+    slant_of,
+    sun_share,
+)
 from sightline.simulation.scenes.lens import Lens
 from sightline.simulation.scenes.light import Local, light_of, shade
 from sightline.simulation.scenes.mesh import BRAKE_LAMP, HEAD_LAMP, PLATE, SIGN, TAIL_LAMP
 from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.raster import DEPTH_UNITS, Fragments, fragments, planes, resolve
-from sightline.simulation.scenes.shadows import shadow_masks, sky_share, slant_of, sun_share
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.sprites import Sprites
 from sightline.simulation.scenes.staging import Stage

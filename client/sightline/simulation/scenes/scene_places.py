@@ -22,7 +22,7 @@ TRAFFIC = ("car", "van", "truck", "bus", "motorcycle", "bicycle")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SceneLine:
     """From ``a`` to ``b``. *Forward* is from its right to its left side, seen along it on the ground.
 
     Attributes:
@@ -38,7 +38,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Zone:
+class SceneZone:
     """A polygon, and what must not be in it; ``kinds`` are the classes that are counted here."""
 
     name: str
@@ -57,9 +57,9 @@ class Places:
         speed_limit: m/s, for vehicles; None where there is none.
     """
 
-    lines: tuple[Line, ...]
-    zones: tuple[Zone, ...]
-    stop_lines: tuple[Line, ...] = ()
+    lines: tuple[SceneLine, ...]
+    zones: tuple[SceneZone, ...]
+    stop_lines: tuple[SceneLine, ...] = ()
     speed_limit: float | None = None
 
 
@@ -71,33 +71,33 @@ def box_of(x0: float, y0: float, x1: float, y1: float) -> tuple[Point, ...]:
 STREET = Places(
     lines=(
         # Each where its traffic flows, beyond its stop line: who waits there would stand on the line.
-        Line("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
-        Line("inbound", (16.5, 0.0), (16.5, KERB_Y), TRAFFIC, VEHICLE),
+        SceneLine("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
+        SceneLine("inbound", (16.5, 0.0), (16.5, KERB_Y), TRAFFIC, VEHICLE),
         # Not in the middle of the road, where those of both sides meet and hide each other.
-        Line("crossing", (ZEBRA_X[0] - 0.5, KERB_Y / 2), (ZEBRA_X[1] + 0.5, KERB_Y / 2)),
+        SceneLine("crossing", (ZEBRA_X[0] - 0.5, KERB_Y / 2), (ZEBRA_X[1] + 0.5, KERB_Y / 2)),
     ),
     zones=(
-        Zone("crossing", box_of(ZEBRA_X[0], -KERB_Y, ZEBRA_X[1], KERB_Y)),
-        Zone("far pavement", box_of(12.0, KERB_Y, 32.0, 13.0)),
+        SceneZone("crossing", box_of(ZEBRA_X[0], -KERB_Y, ZEBRA_X[1], KERB_Y)),
+        SceneZone("far pavement", box_of(12.0, KERB_Y, 32.0, 13.0)),
     ),
     stop_lines=(
-        Line("stop outbound", (STOP_X[1.0], 0.0), (STOP_X[1.0], -6.75)),
-        Line("stop inbound", (STOP_X[-1.0], 0.0), (STOP_X[-1.0], 6.75)),
+        SceneLine("stop outbound", (STOP_X[1.0], 0.0), (STOP_X[1.0], -6.75)),
+        SceneLine("stop inbound", (STOP_X[-1.0], 0.0), (STOP_X[-1.0], 6.75)),
     ),
     speed_limit=SPEED_LIMIT,
 )
 FACTORY = Places(
-    lines=(Line("aisle", (11.0, -2.2), (11.0, 2.2), ("person", "forklift")),),
+    lines=(SceneLine("aisle", (11.0, -2.2), (11.0, 2.2), ("person", "forklift")),),
     zones=(
-        Zone("forbidden", box_of(13.5, 3.0, 18.0, 7.6), rule="forbidden", kinds=("person", "forklift")),
-        Zone("hall", box_of(3.0, -8.5, 26.0, 8.5), rule="helmet and vest"),
+        SceneZone("forbidden", box_of(13.5, 3.0, 18.0, 7.6), rule="forbidden", kinds=("person", "forklift")),
+        SceneZone("hall", box_of(3.0, -8.5, 26.0, 8.5), rule="helmet and vest"),
     ),
 )
 SHOP = Places(
-    lines=(Line("door", (7.6, -1.9), (7.6, 1.9)),),
+    lines=(SceneLine("door", (7.6, -1.9), (7.6, 1.9)),),
     zones=(
-        Zone("entrance", box_of(5.2, -2.4, 7.4, 2.4), rule="loiter", loiter_s=15.0),
-        Zone("inside", box_of(1.0, -4.5, 7.4, 4.5)),
+        SceneZone("entrance", box_of(5.2, -2.4, 7.4, 2.4), rule="loiter", loiter_s=15.0),
+        SceneZone("inside", box_of(1.0, -4.5, 7.4, 4.5)),
     ),
 )
 

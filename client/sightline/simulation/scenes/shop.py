@@ -1,16 +1,20 @@
 """A shop's entrance seen from inside: people come and go, alone and in groups; some linger; some pass by.
 
-The camera looks along +x to the door in the front wall at x = 7.6; the street is behind it.
+The camera looks along +x to the door in the front wall at x = 7.6; the street is behind it. First the
+world, then the things that stand in it: shelves with goods, a till, the door's frame, plants.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from sightline.simulation.scenes.arrays import f32, linear
 from sightline.simulation.scenes.crowd import walk
+from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.staging import Lamp, Stage
 from sightline.simulation.scenes.walkers import Stop, Walker, person_actor
-from sightline.simulation.scenes.world import Actor, State, World
+from sightline.simulation.scenes.world import Actor, ActorState, World
 
 FRONT_X, DOOR_Y = 7.6, 1.6
 _BEHIND_X, _STREET_Y = -2.5, 9.0
@@ -32,7 +36,7 @@ class ShopWorld(World):
         self._next_s = self._next_passing_s = -1e9
         self._people: list[Walker] = []
 
-    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, State], ...], str]:
+    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
         """One step of everybody."""
         if time_s >= self._next_s:
             self._next_s = time_s + float(self._random.exponential(self._gap_s))
@@ -94,3 +98,91 @@ class ShopWorld(World):
         return Walker(
             person_actor(self.next_id(), random), path, float(np.clip(random.normal(1.4, 0.15), 1, 1.8))
         )
+
+
+_FRAME, _WHITE, _WOOD = linear((58, 62, 66)), linear((226, 226, 222)), linear((176, 138, 98))
+_GOODS = [linear(c) for c in ((190, 40, 44), (226, 170, 40), (40, 110, 170), (70, 140, 80), (230, 226, 214),
+                              (130, 70, 130), (226, 120, 50), (60, 66, 74))]  # fmt: skip
+
+
+def place_things(spec: SceneSpec, stage: Stage) -> None:
+    """Put everything in its place; needs no textures."""
+    random = spec.random("things")
+    _front(stage)
+    for y in (-4.95, 4.95):
+        stage.walls.append(wall([-3.0, y, 0], [FRONT_X + 3.0, 0, 0], [0, 0, 3.8]))
+    stage.walls.append(wall([FRONT_X, -4.95, 2.7], [0, 9.9, 0], [0, 0, 1.1]))
+    for y, face in ((-4.6, 1.0), (4.6, -1.0)):
+        for x in (1.6, 3.2, 4.8):
+            stage.stand(_shelf(random, x, y, face))
+    stage.stand(_table(random, 4.6, -2.9))
+    stage.stand(_table(random, 3.4, 3.0))
+    stage.stand(_plant(random, 7.0, 2.7))
+    stage.stand(_plant(random, 7.0, -2.7))
+    for x in (1.5, 4.0, 6.4):
+        for y in (-2.4, 0.0, 2.4):
+            stage.meshes.append(
+                box([0.9, 0.25, 0.06], [x, y, 3.55], linear((250, 248, 240))).as_surface(SIGN)
+            )
+            stage.lamps.append(Lamp((x, y, 3.5), (2.4, 2.2, 1.9)))
+    for y in (-6.0, 6.0):
+        stage.meshes.append(bar((13.0, y, 0), (13.0, y, 4.5), 0.06, _FRAME))
+
+
+def _front(stage: Stage) -> None:
+    """Posts and rails of the glass front; the glass itself is clear."""
+    for y in (-4.9, -DOOR_Y, DOOR_Y, 4.9):
+        stage.meshes.append(box([0.1, 0.1, 2.9], [FRONT_X, y, 1.45], _FRAME, 0.2))
+    for y in (-3.3, 3.3):
+        stage.meshes.append(box([0.07, 0.05, 2.6], [FRONT_X, y, 1.3], _FRAME, 0.2))
+    stage.meshes.append(box([0.14, 9.9, 0.22], [FRONT_X, 0, 2.6], _FRAME, 0.2))
+    for y0, y1 in ((-4.9, -DOOR_Y), (DOOR_Y, 4.9)):
+        stage.meshes.append(box([0.1, y1 - y0, 0.14], [FRONT_X, (y0 + y1) / 2, 0.07], _FRAME, 0.2))
+    for side in (-1.0, 1.0):  # the door's wings, slid open
+        for y in (DOOR_Y + 0.1, DOOR_Y + 1.3):
+            stage.meshes.append(box([0.05, 0.06, 2.4], [FRONT_X - 0.12, side * y, 1.2], _FRAME, 0.3))
+    stage.casters.append(
+        f32([[FRONT_X + a, b, c] for a in (-0.1, 0.1) for b in (1.6, 4.9) for c in (0, 0.2)])
+    )
+
+
+def _shelf(random: np.random.Generator, x: float, y: float, face: float) -> Mesh:
+    parts = [box([1.5, 0.06, 2.0], [x, y - face * 0.2, 1.0], _WHITE)]
+    parts += [box([0.04, 0.5, 2.0], [x + dx, y, 1.0], _WHITE) for dx in (-0.76, 0.76)]
+    for z in (0.15, 0.6, 1.05, 1.5):
+        parts.append(box([1.5, 0.48, 0.04], [x, y, z], _WHITE))
+        parts.append(box([1.5, 0.02, 0.05], [x, y + face * 0.25, z], linear((200, 40, 40))))
+        at = -0.68
+        while at < 0.62:
+            colour = _GOODS[int(random.integers(len(_GOODS)))]
+            w, h = float(random.uniform(0.08, 0.2)), float(random.uniform(0.16, 0.34))
+            for _ in range(int(random.integers(1, 4))):
+                if at + w < 0.72:
+                    parts.append(
+                        box([w * 0.9, 0.3, h], [x + at + w / 2, y + face * 0.04, z + 0.02 + h / 2], colour)
+                    )
+                at += w
+    return join(*parts)
+
+
+def _table(random: np.random.Generator, x: float, y: float) -> Mesh:
+    parts = [box([1.3, 0.9, 0.06], [x, y, 0.78], _WOOD, 0.1), box([1.1, 0.7, 0.75], [x, y, 0.375], _WHITE)]
+    for _ in range(16):
+        colour = _GOODS[int(random.integers(len(_GOODS)))]
+        dx, dy = float(random.uniform(-0.52, 0.52)), float(random.uniform(-0.34, 0.34))
+        h = float(random.uniform(0.08, 0.28))
+        parts.append(box([0.16, 0.14, h], [x + dx, y + dy, 0.81 + h / 2], colour))
+    parts.append(bar((x, y, 0.8), (x, y, 1.5), 0.015, _FRAME))
+    parts.append(box([0.02, 0.42, 0.28], [x, y, 1.55], linear((206, 40, 44))))
+    return join(*parts)
+
+
+def _plant(random: np.random.Generator, x: float, y: float) -> Mesh:
+    pot = limb([(0.0, 0.2, 0.2, 0), (0.5, 0.26, 0.26, 0), (0.52, 0.22, 0.22, 0)], 12, linear((150, 146, 140)))
+    leaves = []
+    for _ in range(26):
+        way = random.normal(0, 1, 3)
+        tip = (x + way[0] * 0.25, y + way[1] * 0.25, 0.95 + abs(way[2]) * 0.4)
+        tone = f32(linear((60, 110, 50)) * random.uniform(0.6, 1.3))
+        leaves.append(ball(tip, [0.12, 0.12, 0.05 + 0.1 * random.random()], 6, tone))
+    return join(pot.moved([x, y, 0]), *leaves)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, U8
+from sightline.simulation.scenes.arrays import F32, U8, f32
 from sightline.simulation.scenes.mesh import Mesh
 
 
@@ -43,7 +43,7 @@ class Stage:
     Attributes:
         x, y: the ground's extent in metres.
         ground: uint8 sRGB texture, first row at the least y, first column at the least x.
-        walls: where the panels that can hide somebody stand, for truth: it has no panels.
+        walls: where the panels that can hide actors stand, for truth, which has no panels.
         casters: convex point clouds [N, 3] that throw sun shadows on the ground.
     """
 
@@ -56,3 +56,11 @@ class Stage:
     lamps: list[Lamp] = field(default_factory=list)
     walls: list[Mesh] = field(default_factory=list)
     sky: bool = True
+
+    def stand(self, mesh: Mesh) -> None:
+        """Put a thing there that throws the shadow of its bounding box."""
+        self.meshes.append(mesh)
+        low, high = mesh.corners.min(axis=(0, 1)), mesh.corners.max(axis=(0, 1))
+        self.casters.append(
+            f32([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (0, high[2])])
+        )

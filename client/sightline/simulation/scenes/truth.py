@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sightline.simulation.scenes.happenings import Book, Crossing, Violation, Visit
+from sightline.simulation.scenes.happenings import Crossing, TruthRecorder, Violation, Visit
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, places_of
 from sightline.simulation.scenes.spec import SceneSpec
@@ -53,7 +53,7 @@ def frames(spec: SceneSpec, fps: float, length_s: float) -> Iterator[FrameTruth]
 
 def run(spec: SceneSpec, length_s: float, places: Places | None = None) -> RunTruth:
     """What happens in the scene; ``places`` replaces the scene's own lines and zones."""
-    book = Book(places or places_of(spec.scene))
+    book = TruthRecorder(places or places_of(spec.scene))
     world = world_of(spec)
     while True:
         before, after = world.step()

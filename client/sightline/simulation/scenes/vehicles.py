@@ -30,7 +30,6 @@ from sightline.simulation.scenes.mesh import (
 
 GLASS = f32([0.012, 0.016, 0.02])
 DARK = f32([0.015, 0.015, 0.016])
-CHROME = f32([0.45, 0.46, 0.48])
 LAMP = f32([0.75, 0.76, 0.78])
 RED = f32([0.35, 0.012, 0.01])
 PLATE_SIZE = 0.60, 0.15  # metres; wider than the real 0.52 x 0.11, so that fewer pixels can read it

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sightline.simulation.scenes.world import STEP_S, Actor, State, Value
+from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Value
 
 NEAR_M, HELD_S = 1.5, 1.0  # who is held up so near to a stop and so long takes it as reached
 Stop = tuple[float, float, bool]  # x, y, and whether to wait there until one may go
@@ -89,9 +89,9 @@ class Walker:
         off = math.remainder(wanted - self.heading, 2 * math.pi)
         self.heading += max(-4.0 * STEP_S, min(4.0 * STEP_S, off))
 
-    def state(self) -> State:
+    def state(self) -> ActorState:
         """As the world sees it."""
-        return State(self.x, self.y, self.heading, self.speed, self.travel)
+        return ActorState(self.x, self.y, self.heading, self.speed, self.travel)
 
 
 def person_actor(number: int, random: np.random.Generator, **attributes: Value) -> Actor:

@@ -38,7 +38,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ActorState:
     """Where an actor is at one time: metres, radians, m/s.
 
     Attributes:
@@ -61,11 +61,11 @@ class Snapshot:
     """Everybody who is there at one time (seconds since the scene's start), by ascending id."""
 
     time_s: float
-    bodies: tuple[tuple[Actor, State], ...]
+    bodies: tuple[tuple[Actor, ActorState], ...]
     signal: str = ""  # of the traffic light: green, amber, red, walk
 
 
-def between(a: State, b: State, share: float) -> State:
+def between(a: ActorState, b: ActorState, share: float) -> ActorState:
     """The state ``share`` (0..1) of a step after ``a``; its speed is that of the step."""
     turned = math.remainder(b.heading - a.heading, 2 * math.pi)
     return replace(
@@ -93,7 +93,7 @@ class World(ABC):
         self._last_id = 0
 
     @abstractmethod
-    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, State], ...], str]:
+    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
         """Go one step on, to ``time_s``; everybody who is there then, and the traffic light."""
 
     def next_id(self) -> int:
