@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from sightline.entities import CameraStatus, Checkpoint
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import make_engine, shut_socket
-from sightline.store.kinds import KINDS, RESUME, PendingRow, RowKind, merge, pending_row, rows_of
+from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, RowKind, merge, pending_row, rows_of
 from sightline.store.tables import OutboxRow, table_of
 
 log = logging.getLogger(__name__)
@@ -169,8 +168,8 @@ class Store:
                 "database: a %s row of %s is refused: %s", refused.kind.name, refused.source, text_of(error)
             )
 
-    def forget_delivered(self, delivered: Sequence[tuple[str, str]]) -> None:
-        """Delete rows of the outbox, given by sink and key.
+    def forget_delivered(self, delivered: Sequence[Delivered]) -> None:
+        """Delete rows of the outbox.
 
         Raises:
             StoreUnavailable: nothing was deleted; try again later.
@@ -178,10 +177,16 @@ class Store:
         """
         self.open()
         outbox = _OUTBOX.c
+        query = sa.delete(_OUTBOX).where(
+            outbox.sink == sa.bindparam("of_sink"),
+            outbox.key == sa.bindparam("of_key"),
+            outbox.sequence <= sa.bindparam("up_to"),
+        )
         with self._errors_wrapped(), self._transaction() as connection:
-            for sink, group in groupby(sorted(delivered), key=itemgetter(0)):
-                keys = [key for _, key in group]
-                connection.execute(sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.key.in_(keys)))
+            connection.execute(
+                query,
+                [{"of_sink": item.sink, "of_key": item.key, "up_to": item.sequence} for item in delivered],
+            )
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
         """Drop and count what waits for longer than a week, and the oldest rows of a sink that has too many.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import String, Table
 from sqlmodel import SQLModel
@@ -138,6 +138,14 @@ class PendingRow:
     sinks: tuple[str, ...] = ()  # durable sinks that have still to be given it
 
 
+class Delivered(NamedTuple):
+    """A row that a durable sink has been given; a newer one of its key has still to be delivered."""
+
+    sink: str
+    key: str
+    sequence: int
+
+
 def _rest_of_status(fields: Columns) -> dict[str, Any]:
     """What has no column of its own goes into the column ``status``."""
     own = {"created_at", "sequence", "source", "state", "message", "status_time", "last_frame_time"}
@@ -214,14 +222,14 @@ STATUS = RowKind(
     time=None,
 )
 
+#: By name. Of an entity's kinds the first is the one of its rows in a checkpoint.
 KINDS = {kind.name: kind for kind in (COUNT, WINDOW, UNWATCHED, EVENT, DRIFT, RESUME, STATUS)}
-#: Where an entity's class alone says the kind, as in a checkpoint.
-_KIND_OF = {kind.entity: kind for kind in KINDS.values() if kind is not UNWATCHED}
 
 
 def pending_row(entity: Result | ResumeState | CameraStatus, sequence: int) -> PendingRow:
     """The entity as a row of its kind."""
-    return _KIND_OF[type(entity)].pending(entity, sequence)
+    kind = next(kind for kind in KINDS.values() if kind.entity is type(entity))
+    return kind.pending(entity, sequence)
 
 
 def rows_of(checkpoint: Checkpoint, sequence: int) -> Iterator[PendingRow]:

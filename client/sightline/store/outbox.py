@@ -17,13 +17,10 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import PendingRow
+from sightline.store.kinds import Delivered, PendingRow
 from sightline.store.read.readonly import Database
 from sightline.store.spool import Spool
 from sightline.store.tables import OutboxRow
-
-#: A row of the outbox that is to be forgotten: sink and key.
-Delivered = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ class Outbox:
         self._is_away = is_away
         self._wake_writer = wake_writer
         self._lock = threading.Lock()  # guards the two below
-        self._delivered: dict[Delivered, None] = {}  # not committed yet, oldest first
+        self._delivered: dict[tuple[str, str], int] = {}  # by sink and key, not committed yet: the sequence
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, on_rows: Callable[[], None]) -> None:
@@ -92,15 +89,17 @@ class Outbox:
             StoreUnavailable: one of them cannot be read, though it should, and the other holds nothing.
         """
         with self._lock:
-            done = {key for name, key in self._delivered if name == sink}
+            done = {key: sequence for (name, key), sequence in self._delivered.items() if name == sink}
         messages: dict[str, OutboxMessage] = {}
         problem: StoreUnavailable | None = None
         for read in (self._read_spool, self._read_database):  # in this order: rows move the same way
             try:
-                messages |= {message.key: message for message in read(sink, limit + len(done))}
+                for message in read(sink, limit + len(done)):
+                    if message.key not in messages or message.sequence > messages[message.key].sequence:
+                        messages[message.key] = message
             except StoreUnavailable as error:
                 problem = error
-        waiting = [message for key, message in messages.items() if key not in done]
+        waiting = [message for key, message in messages.items() if message.sequence > done.get(key, -1)]
         if problem is not None and not waiting:
             raise problem
         return sorted(waiting, key=lambda message: (message.sequence, message.key))[:limit]
@@ -108,7 +107,7 @@ class Outbox:
     def acknowledge(self, sink: str, messages: Iterable[OutboxMessage]) -> None:
         """Remember that a sink has these; they never come again, unless the program is killed at once."""
         with self._lock:
-            self._delivered |= {(sink, message.key): None for message in messages}
+            self._delivered |= {(sink, message.key): message.sequence for message in messages}
         self._wake_writer()
 
     def close(self) -> None:
@@ -118,15 +117,16 @@ class Outbox:
     # -- the writer's thread ----------------------------------------------------------------------------
 
     def delivered(self) -> list[Delivered]:
-        """What is to be forgotten, until :meth:`forget`."""
+        """What is to be deleted, until :meth:`forget`."""
         with self._lock:
-            return list(self._delivered)
+            return [Delivered(*names, sequence) for names, sequence in self._delivered.items()]
 
     def forget(self, delivered: Iterable[Delivered]) -> None:
         """These have been deleted from the outbox."""
         with self._lock:
-            for item in delivered:
-                del self._delivered[item]
+            for sink, key, sequence in delivered:
+                if self._delivered[sink, key] == sequence:
+                    del self._delivered[sink, key]
 
     def notify(self) -> None:
         """Rows have been committed."""

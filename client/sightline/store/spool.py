@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import KINDS, MergeRule, PendingRow
+from sightline.store.kinds import KINDS, Delivered, MergeRule, PendingRow
 
 log = logging.getLogger(__name__)
 
@@ -139,13 +139,16 @@ class Spool:
         with self._transaction(durable=False) as connection:
             return [_pending(row) for row in connection.execute(_OUTBOX, (sink, limit))]
 
-    def forget_delivered(self, delivered: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Take rows, given by sink and key, out of the outbox; those that were in it here.
+    def forget_delivered(self, delivered: Iterable[Delivered]) -> set[Delivered]:
+        """Take rows out of the outbox; returns those that were in it here.
 
         Raises:
             StoreUnavailable: the file cannot be written.
         """
-        query = "DELETE FROM outbox WHERE sink = ? AND key = ?"
+        query = (
+            "DELETE FROM outbox WHERE sink = ? AND key = ? "
+            "AND (SELECT sequence FROM records WHERE records.key = outbox.key) <= ?"
+        )
         with self._transaction(durable=False) as connection:
             return {item for item in delivered if connection.execute(query, item).rowcount}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store.database import Store
-from sightline.store.kinds import RESUME, PendingRow
+from sightline.store.kinds import RESUME, Delivered, PendingRow
 from sightline.store.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -103,13 +103,13 @@ class SpooledStore:
             return True
         return False
 
-    def forget_delivered(self, delivered: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-        """Take rows, given by sink and key, out of the outbox, wherever they are.
+    def forget_delivered(self, delivered: Sequence[Delivered]) -> Sequence[Delivered]:
+        """Take rows out of the outbox, wherever they are.
 
         Returns:
             Those that are dealt with; the others are in the database, which is away.
         """
-        spooled: set[tuple[str, str]] = set()
+        spooled: set[Delivered] = set()
         with self._spool_errors_noted():
             spooled = self._spool.forget_delivered(delivered)
         stored = [item for item in delivered if item not in spooled]

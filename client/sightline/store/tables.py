@@ -161,7 +161,8 @@ class OutboxRow(SQLModel, table=True):
 
 def table_of(model: type[SQLModel]) -> Table:
     """The model's table as SQLAlchemy knows it."""
-    return SQLModel.metadata.tables[str(model.__tablename__)]
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    return table
 
 
 def event_id(source: str, kind: str, place: str, track: tuple[int, float], ordinal: int) -> uuid.UUID:

@@ -1,4 +1,4 @@
-"""The one way to the database: a thread that merges what comes, writes, spools and replays."""
+"""The one way to the database: a thread that merges rows, writes them, and spools and replays them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 FLUSH_EVERY_S = 0.5
 MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty transactions a second
 TRIM_EVERY_S = 60.0
-MAX_PENDING = 100_000  # records in memory when neither database nor spool takes them
+MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes them
 RETRY_S = (0.5, 10.0)
 
 
@@ -33,7 +33,7 @@ class WriterHealth:
     """How writing goes, for /healthz and the metrics."""
 
     state: str  # ok, spooling (database away), memory (spool away too), refused (schema), stopped
-    alarm: bool  # somebody must act: the spool cannot be written, or the schema is refused
+    alarm: bool  # an operator must act: the spool cannot be written, or the schema is refused
     pending_records: int  # in memory
     spooled_records: int  # on disk, waiting for the database
     oldest_age_s: float  # of what waits; 0 when nothing does
@@ -82,13 +82,13 @@ class Writer:
     ) -> None:
         self._store = Store(store_url)
         self._spool = Spool(spool_path, max_bytes)
-        self._delivery = SpooledStore(self._store, self._spool, retry_s)
+        self._spooled_store = SpooledStore(self._store, self._spool, retry_s)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
         self.outbox = Outbox(
             store_url,
             self._spool,
             sinks,
-            is_away=lambda: bool(self._delivery.store_error),
+            is_away=lambda: bool(self._spooled_store.store_error),
             wake_writer=self._wake.set,
         )
         self._next_trim_s = 0.0  # monotonic
@@ -103,12 +103,12 @@ class Writer:
         self._crash = ""  # what the thread last failed with
         self._closed = False
         try:
-            found = self._delivery.open()
+            newest = self._spooled_store.open()
         except BaseException:
             self._spool.close()
             raise
-        self._resume = {source: resume for source, (_, resume) in found.items() if resume}
-        self._sequence = max((sequence for sequence, _ in found.values()), default=0)
+        self._resume = {source: resume for source, (_, resume) in newest.items() if resume}
+        self._sequence = max((sequence for sequence, _ in newest.values()), default=0)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -127,30 +127,30 @@ class Writer:
         self._take(lambda sequence: [pending_row(status, sequence)])
 
     def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
-        """Take windows of which nothing was watched (a dead worker's); they never replace a row."""
+        """Take windows during which no worker ran; they never replace a row."""
         self._take(lambda sequence: (UNWATCHED.pending(window, sequence) for window in windows))
 
     def health(self) -> WriterHealth:
         """How writing goes."""
-        delivery = self._delivery
+        store = self._spooled_store
         with self._lock:
             pending = len(self._pending) + len(self._in_hand)
             dropped = self._dropped + self._spool.dropped_rows
-            since = [t for t in (self._pending_since, delivery.waiting_since) if t is not None]
+            since = [t for t in (self._pending_since, store.waiting_since) if t is not None]
         return WriterHealth(
             state=self._state(),
-            alarm=bool(delivery.spool_error) or delivery.refused,
+            alarm=bool(store.spool_error) or store.refused,
             pending_records=pending,
-            spooled_records=delivery.waiting,
+            spooled_records=store.waiting,
             oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
             dropped_records=dropped,
             rejected_rows=self._store.rejected_rows,
             dropped_outbox_rows=self._store.dropped_outbox_rows,
-            written_records=delivery.written,
-            failures=delivery.failures,
-            last_success_time=delivery.last_success_time,
-            write_s=delivery.write_s,
-            last_error=delivery.store_error or delivery.spool_error or self._crash,
+            written_records=store.written,
+            failures=store.failures,
+            last_success_time=store.last_success_time,
+            write_s=store.write_s,
+            last_error=store.store_error or store.spool_error or self._crash,
         )
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -170,20 +170,20 @@ class Writer:
             log.warning("database: no answer after %.1f s at the end; the rest is spooled", timeout_s)
         else:
             self._store.close()
-        if left and not self._delivery.to_spool(list(left.values())):
-            log.error("database: %d results are lost: %s", len(left), self._delivery.spool_error)
+        if left and not self._spooled_store.to_spool(list(left.values())):
+            log.error("database: %d results are lost: %s", len(left), self._spooled_store.spool_error)
         self._spool.close()
         self.outbox.close()
 
     def _state(self) -> str:
         if self._closed or not self._thread.is_alive():
             return "stopped"
-        delivery = self._delivery
-        if delivery.refused:
+        store = self._spooled_store
+        if store.refused:
             return "refused"
-        if delivery.store_error and delivery.spool_error:
+        if store.store_error and store.spool_error:
             return "memory"
-        return "spooling" if delivery.store_error or delivery.waiting else "ok"
+        return "spooling" if store.store_error or store.waiting else "ok"
 
     def _take(self, make: Callable[[int], Iterable[PendingRow]]) -> None:
         with self._lock:
@@ -203,7 +203,7 @@ class Writer:
         if over <= 0:
             return
         windows = sorted(self._pending.values(), key=lambda row: row.time)
-        # A tenth at once, so that this is not done for every record that comes.
+        # A tenth at once, so that this is not done for every row that comes.
         for row in windows[: over + self._max_pending // 10]:
             if row.time != math.inf:
                 del self._pending[row.key]
@@ -219,9 +219,9 @@ class Writer:
             self._wake.clear()
             stopping = self._stop.is_set()
             if stopping:
-                self._delivery.try_now()
+                self._spooled_store.try_now()
             self._step()
-            while self._delivery.is_replaying and not self._stop.is_set():
+            while self._spooled_store.is_replaying and not self._stop.is_set():
                 self._step()
 
     def _step(self) -> None:
@@ -230,7 +230,7 @@ class Writer:
             batch = list(self._in_hand.values())
         taken = False
         try:
-            taken = self._delivery.deliver(batch)
+            taken = self._spooled_store.deliver(batch)
             if taken and any(row.sinks for row in batch):
                 self.outbox.notify()
             self._clean_outbox()
@@ -248,7 +248,7 @@ class Writer:
 
     def _clean_outbox(self) -> None:
         if delivered := self.outbox.delivered():
-            self.outbox.forget(self._delivery.forget_delivered(delivered))
+            self.outbox.forget(self._spooled_store.forget_delivered(delivered))
         if self.outbox.sinks and time.monotonic() >= self._next_trim_s:
             self._next_trim_s = time.monotonic() + TRIM_EVERY_S
-            self._delivery.trim_outbox(self.outbox.sinks)
+            self._spooled_store.trim_outbox(self.outbox.sinks)

@@ -1,0 +1,92 @@
+"""A new kind of row: an entity, a table, and one declaration. Nothing else of the store knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+from test_spool import is_idle, locked, make_writer
+from test_store import read
+
+from sightline.entities import Checkpoint
+from sightline.store.dialects import parse_url
+from sightline.store.kinds import KINDS, RowKind
+from sightline.store.tables import UtcDateTime, table_of
+from support.waiting import until
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    source: str
+    read_time: float
+    text: str
+    score: float
+
+
+class _Tables(SQLModel):
+    metadata = sa.MetaData()  # of this test only
+
+
+class PlateRow(_Tables, table=True):
+    __tablename__ = "plates"
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    read_time: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    text: str = Field(sa_type=sa.String(8))
+    score: float = Field(sa_type=sa.Float)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+PLATE = RowKind(
+    name="plate", entity=Plate, model=PlateRow, key=("source", "read_time"), time="read_time", outbox=True
+)
+
+
+def add_table(url: str) -> None:
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        table_of(PlateRow).create(connection)
+
+
+def plates(*texts: str, score: float = 0.5) -> Checkpoint:
+    rows = tuple(Plate("gate", 100.0 + number, text, score) for number, text in enumerate(texts))
+    return Checkpoint("gate", rows, {"plates": len(texts)})  # type: ignore[arg-type]
+
+
+def test_a_new_kind_is_written_replaced_spooled_and_handed_on(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, PLATE.name, PLATE)
+    writer = make_writer(database_url, tmp_path, sinks=["alerts"])
+    add_table(database_url)
+    writer.put(plates("B-SL 1234", "M-X 1"))
+    until(lambda: len(writer.outbox.read("alerts", 10)) == 2)
+    first = read(database_url, "plates")
+    assert [row["text"] for row in first] == ["B-SL 123", "M-X 1"]  # cut to the column
+    if database_url.startswith("sqlite"):
+        with locked(database_url):
+            writer.put(plates("B-SL 1234", "M-X 7", score=0.9))
+            until(lambda: writer.health().spooled_records == 3)  # and the resume state
+            assert [message.values["text"] for message in writer.outbox.read("alerts", 10)] == [
+                "B-SL 1234",
+                "M-X 7",
+            ]
+    else:
+        writer.put(plates("B-SL 1234", "M-X 7", score=0.9))
+    until(lambda: [row["text"] for row in read(database_url, "plates")] == ["B-SL 123", "M-X 7"])
+    until(lambda: is_idle(writer))
+    newest = read(database_url, "plates")
+    assert {row["score"] for row in newest} == {0.9}
+    assert [row["created_at"] for row in newest] == [row["created_at"] for row in first]
+    messages = writer.outbox.read("alerts", 10)
+    assert [message.values["score"] for message in messages] == [0.9, 0.9]
+    writer.put(plates("B-SL 1234", score=1.0))  # after the sink was given the one before
+    until(lambda: writer.outbox.read("alerts", 10)[-1].values["score"] == 1.0)
+    writer.outbox.acknowledge("alerts", messages)
+    until(lambda: not writer.outbox.delivered())
+    assert [message.values["score"] for message in writer.outbox.read("alerts", 10)] == [1.0]
+    writer.close()
