@@ -68,7 +68,7 @@ class CameraAnalysis:
         )
         self._tracker = restore(
             "tracks",
-            lambda saved: Tracker(options.tracker, state=saved, skip_ids=SKIPPED_IDS if saved else 0),
+            lambda saved: Tracker(options.tracker, state=saved, first_id=_next_id(state)),
             state.get("tracker"),
         )
         self._rules = restore(
@@ -214,6 +214,17 @@ class NoPicture:
     def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Cannot be done."""
         raise ValueError("the picture was not kept")
+
+
+def _next_id(state: Mapping[str, Any]) -> int:
+    """An id that no track has had: the last ones may have been given after the snapshot.
+
+    The counts are asked as well: a tracker whose state cannot be used begins anew, its ids do not.
+    """
+    if not state:
+        return 1
+    known = [int(track_id) + 1 for track_id in state.get("windows", {}).get("tracks", ())]
+    return max(1, int(state.get("tracker", {}).get("next_id", 1)), *known) + SKIPPED_IDS
 
 
 def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:

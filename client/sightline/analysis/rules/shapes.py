@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sightline.config.zones import Line, Zone
 
 F64 = NDArray[np.float64]
-_TOLERANCE = 1e-9  # a path through a corner meets at least one of its two pieces
+TOLERANCE = 1e-9  # a path through a corner meets at least one of its two pieces
 
 
 class Shapes:
@@ -37,13 +37,13 @@ class Shapes:
         self._square = self._dx**2 + self._dy**2
         self._downward = self._dy > 0
 
-    def passages(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64, NDArray[np.bool_]]:
-        """Which places the ways from ``p`` to ``q`` pass, and which zones they end in.
+    def crossings(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64, NDArray[np.bool_]]:
+        """Which places the ways from ``p`` to ``q`` cross, and which zones they end in.
 
         Returns:
-            int8 [N, P]: 1 for a line passed from its right to its left, -1 the other way, 0 for not passed or
-            passed back again; for zones meaningless. float64 [N, P]: the share of the way (0..1) up to
-            the last passage of the place; -1 where there is none. bool [N, zones]: ``q`` lies in it.
+            int8 [N, P]: 1 for a line crossed from its right to its left, -1 the other way, 0 for not crossed
+            or crossed back again; for zones meaningless. float64 [N, P]: the fraction of the way (0..1) up to
+            the last crossing of the place; -1 where there is none. bool [N, zones]: ``q`` lies in it.
         """
         before, after = self._sides(p), self._sides(q)
         left = after >= 0
@@ -52,14 +52,14 @@ class Shapes:
         if not changed.any():
             none = np.zeros((len(p), self.count))
             return none.astype(np.int8), none - 1, inside
-        share = before / np.where(changed, before - after, 1.0)
-        x = p[:, :1] + (q[:, :1] - p[:, :1]) * share - self._ax
-        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * share - self._ay
-        place = (x * self._dx + y * self._dy) / self._square
-        met = changed & (place >= -_TOLERANCE) & (place <= 1 + _TOLERANCE)
-        ways = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
-        shares = np.maximum.reduceat(np.where(met, share, -1.0), self._starts, axis=1)
-        return np.minimum(np.maximum(ways, -1), 1).astype(np.int8), shares, inside
+        fraction = before / np.where(changed, before - after, 1.0)
+        x = p[:, :1] + (q[:, :1] - p[:, :1]) * fraction - self._ax
+        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * fraction - self._ay
+        along = (x * self._dx + y * self._dy) / self._square
+        met = changed & (along >= -TOLERANCE) & (along <= 1 + TOLERANCE)
+        directions = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
+        fractions = np.maximum.reduceat(np.where(met, fraction, -1.0), self._starts, axis=1)
+        return np.minimum(np.maximum(directions, -1), 1).astype(np.int8), fractions, inside
 
     def _inside(self, points: F64, right: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether points lie in zones (an odd number of edges to the right), given the side of each piece."""

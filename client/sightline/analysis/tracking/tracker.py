@@ -92,14 +92,14 @@ class Tracker:
     """The tracks of one camera. Belongs to one thread."""
 
     def __init__(
-        self, options: TrackerOptions, *, state: Mapping[str, Any] | None = None, skip_ids: int = 0
+        self, options: TrackerOptions, *, state: Mapping[str, Any] | None = None, first_id: int = 1
     ) -> None:
         """Begin, or go on from a :meth:`snapshot`.
 
         Args:
             options: how to track.
             state: where to go on.
-            skip_ids: ids not to give again: the last of them may have been given after the snapshot.
+            first_id: ids begin here, or where the snapshot says, whichever is higher.
 
         Raises:
             ValueError: ``state`` is not a snapshot that this version understands.
@@ -107,12 +107,11 @@ class Tracker:
         self.options = options
         self._filter = BoxFilter(options.motion)
         self._class_ids: list[int] = []  # classes met so far, in the order of the columns of votes
-        self._next_id = 1
+        self._next_id = first_id
         self._watched_s = 0.0  # at the newest frame
         self._book = _Book.empty()
         if state is not None:
             self._restore(state)
-            self._next_id += skip_ids
 
     def update(self, detections: Detections, moment: Moment) -> Tracks:
         """Track one frame.
@@ -341,7 +340,7 @@ class Tracker:
         try:
             self._restore_tracks(state["tracks"], len(state["class_ids"]))
             self._class_ids = [int(class_id) for class_id in state["class_ids"]]
-            self._next_id = int(state["next_id"])
+            self._next_id = max(self._next_id, int(state["next_id"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
 

@@ -1,0 +1,88 @@
+"""Occupancy: how many are in a zone at once, and when that becomes too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.config.zones import Zone
+from sightline.entities import Event, EventKind
+
+HOLD_S = 1.0  # above, or below again, for so long: then it is an event
+EPSILON_S = 1e-3
+
+
+@dataclass(slots=True)
+class _ZoneState:
+    index: int
+    max_occupancy: int
+    above: bool = False  # as the last event said
+    since: float | None = None  # frame since when it is otherwise
+    begun: float = 0.0  # when somebody entered or left and made it otherwise
+    changed: float | None = None  # when somebody last entered or left
+
+
+class Occupancy:
+    """The zones with ``max_occupancy``. Belongs to one thread."""
+
+    def __init__(self, source: str, zones: Mapping[str, Zone]) -> None:
+        self._source = source
+        self._zones = {
+            name: _ZoneState(index, zone.max_occupancy)
+            for index, (name, zone) in enumerate(zones.items())
+            if zone.max_occupancy is not None
+        }
+
+    def changed(self, name: str, time: float) -> None:
+        """Somebody entered or left at ``time``."""
+        if name in self._zones:
+            self._zones[name].changed = time
+
+    def observe(self, present: NDArray[np.int64], time: float) -> list[Event]:
+        """A frame of capture time ``time``: ``present`` [zones] confirmed tracks are inside."""
+        return [event for name, zone in self._zones.items() for event in self._see(name, zone, present, time)]
+
+    def _see(self, name: str, zone: _ZoneState, present: NDArray[np.int64], time: float) -> list[Event]:
+        count, changed = int(present[zone.index]), zone.changed
+        zone.changed = None
+        if (count > zone.max_occupancy) == zone.above:
+            zone.since = None
+            return []
+        if zone.since is None:
+            zone.since, zone.begun = time, time if changed is None else changed
+        if time - zone.since < HOLD_S - EPSILON_S:
+            return []
+        zone.above, zone.since = not zone.above, None
+        return [
+            Event(
+                source=self._source,
+                kind=EventKind.OCCUPANCY,
+                place=name,
+                track_id=0,
+                item_class="",
+                event_time=zone.begun,
+                confirmed_time=time,
+                direction="above" if zone.above else "below",
+                value=float(count),
+                first_time=zone.begun,
+            )
+        ]
+
+    def snapshot(self) -> dict[str, Any]:
+        """JSON-able state by zone."""
+        return {
+            name: {"most": zone.max_occupancy, "above": zone.above, "since": zone.since, "begun": zone.begun}
+            for name, zone in self._zones.items()
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a snapshot; zones whose bound has changed begin anew."""
+        for name, saved in state.items():
+            zone = self._zones.get(name)
+            if zone is not None and zone.max_occupancy == saved["most"]:
+                zone.above, zone.since = bool(saved["above"]), saved["since"]
+                zone.begun = float(saved["begun"])
