@@ -18,9 +18,9 @@ from console.texts import DASH, age, drops, duration, milliseconds, number, perc
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read.queries import (
     DAY_S,
-    CameraReport,
     CountSum,
     Span,
+    StoredStatus,
     read_cameras,
     read_counts,
     read_first_windows,
@@ -65,7 +65,7 @@ SUMS = "sum of window counts"
 class CameraRowView:
     """One camera as the table shows it."""
 
-    report: CameraReport
+    report: StoredStatus
     word: str
     tone: str
     message: str
@@ -140,14 +140,14 @@ def _show_hour(hour: Hour, sources: Sequence[str], viewer: Viewer) -> None:
 
 
 def camera_rows(
-    reports: list[CameraReport], latest: dict[str, SourceWindow], at: float
+    reports: list[StoredStatus], latest: dict[str, SourceWindow], at: float
 ) -> list[CameraRowView]:
     """Every camera with its word and tone, trouble first, then by name."""
     rows = [_row_view(report, latest.get(report.status.source), at) for report in reports]
     return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.report.status.source))
 
 
-def _row_view(report: CameraReport, window: SourceWindow | None, at: float) -> CameraRowView:
+def _row_view(report: StoredStatus, window: SourceWindow | None, at: float) -> CameraRowView:
     status = report.status
     word, tone = WORDS[status.state]
     message = status.message or PLAIN.get(status.state, "")
@@ -157,7 +157,7 @@ def _row_view(report: CameraReport, window: SourceWindow | None, at: float) -> C
     return CameraRowView(report, word, tone, message, _open_coverage(report, window))
 
 
-def _open_coverage(report: CameraReport, window: SourceWindow | None) -> float | None:
+def _open_coverage(report: StoredStatus, window: SourceWindow | None) -> float | None:
     """The share that was watched of the part of the open window that has passed."""
     if window is None or not window.window_start <= report.heartbeat < window.window_end:
         return None

@@ -13,7 +13,7 @@ from console import theme
 from console.session import Viewer, now
 from console.texts import DASH, drops, milliseconds, number, safe
 from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
-from sightline.store.read.queries import CameraReport, read_cameras
+from sightline.store.read.queries import StoredStatus, read_cameras
 
 NAMES = {
     "receive": "wait for packet",
@@ -162,7 +162,7 @@ def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> 
     return f'<td class="num heat" data-h="{label}"{tint}>{milliseconds(value)}</td>'
 
 
-def _frames_table(reports: Sequence[CameraReport], at: float) -> str:
+def _frames_table(reports: Sequence[StoredStatus], at: float) -> str:
     heads = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
     head = "<th>Camera</th>" + "".join(f'<th class="num">{name}</th>' for name in heads)
     rows = []

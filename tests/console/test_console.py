@@ -30,7 +30,7 @@ from streamlit.util import calc_hash  # noqa: E402
 from console import charts, counts, events, grid, overview, ranges, texts, timing  # noqa: E402
 from console.grid import Cover  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
-from sightline.store.read.queries import CameraReport, Span, Watched  # noqa: E402
+from sightline.store.read.queries import Span, StoredStatus, Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
@@ -103,11 +103,11 @@ def test_overview_without_cameras(url: str, open_app: Callable[..., AppTest]) ->
     assert "No camera has reported yet" in html(open_app())
 
 
-def report(state: str = "online", age: float = 0.0, **status: Any) -> CameraReport:
+def report(state: str = "online", age: float = 0.0, **status: Any) -> StoredStatus:
     from sightline.entities import CameraState, CameraStatus
 
     made = CameraStatus("gate", CameraState(state), "", T0 - age, **status)
-    return CameraReport(made, T0 - age)
+    return StoredStatus(made, T0 - age)
 
 
 def test_a_stale_heartbeat_overrules_the_row() -> None:

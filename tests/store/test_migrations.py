@@ -1,4 +1,4 @@
-"""Schemas of other ages (fault 22), on SQLite and on a real Postgres."""
+"""Databases of an older or newer schema, on SQLite and on a real Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writer and its spool while the database is locked, away, frozen, full or killed (faults 20 and 21)."""
+"""The writer and its spool while the database is locked, away, frozen, on a full disk, or killed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_newer_schema_is_refused_at_the_start(sqlite_url: str, tmp_path: Path)
         make_writer(sqlite_url, tmp_path)
 
 
-# -- the database locked or away (fault 20) -----------------------------------------------------------
+# -- the database locked or away ----------------------------------------------------------------------
 
 
 def test_a_locked_database_delays_and_loses_nothing(sqlite_url: str, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_unwatched_windows_never_hide_a_spooled_row(sqlite_url: str, tmp_path: P
     assert [row["coverage"] for row in read(sqlite_url, "source_windows")] == [0.4, 0.0]
 
 
-# -- bounds and full disks (fault 21) -----------------------------------------------------------------
+# -- bounds and full disks ----------------------------------------------------------------------------
 
 
 def test_a_full_spool_drops_the_oldest_windows_and_keeps_resume_states(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Spool:
     One process owns it: a second one is refused while the first lives.
 
     Args:
-        path: of the file; made when it is not there, moved aside when it is damaged.
+        path: of the file; created when it is missing, moved aside when it is damaged.
         max_bytes: bound of the file. Its write-ahead log adds up to 4 MiB.
     """
 
@@ -248,9 +248,9 @@ class Spool:
                 "foreign_keys = ON",
             ):
                 connection.execute(f"PRAGMA {pragma}")
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found > _FORMAT:
-                raise sqlite3.OperationalError(f"its format is {found}, this program knows {_FORMAT}")
+            written = connection.execute("PRAGMA user_version").fetchone()[0]
+            if written > _FORMAT:
+                raise sqlite3.OperationalError(f"its format is {written}, this program knows {_FORMAT}")
             connection.executescript(_SCHEMA + _OUTBOX_SCHEMA)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
         except BaseException:

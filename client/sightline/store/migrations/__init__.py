@@ -26,7 +26,7 @@ def migrate(connection: Connection, before_change: Callable[[str], None]) -> Non
 
     Args:
         connection: in a transaction of its own, which the caller commits.
-        before_change: called with the found revision before tables with data are changed (a backup).
+        before_change: called with the old revision before tables with data are changed (for a backup).
 
     Raises:
         SchemaError: the schema is newer than this program or cannot be migrated, or the tables are not
@@ -34,18 +34,18 @@ def migrate(connection: Connection, before_change: Callable[[str], None]) -> Non
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    found = check_known(connection)
-    if found == head():
+    old = check_known(connection)
+    if old == head():
         return
-    if found is not None:
-        before_change(found)
+    if old is not None:
+        before_change(old)
     try:
         command.upgrade(_config(connection), "head")
     except DBAPIError as error:
         if error.connection_invalidated or "disk" in str(error.orig):
             raise  # away or full: that passes
         problem = redact(str(error.orig).strip().splitlines()[0])
-        raise SchemaError(f"the database cannot be migrated from {found} to {head()}: {problem}") from error
+        raise SchemaError(f"the database cannot be migrated from {old} to {head()}: {problem}") from error
 
 
 def check_known(connection: Connection) -> str | None:
@@ -54,21 +54,19 @@ def check_known(connection: Connection) -> str | None:
     Raises:
         SchemaError: the revision is not one this program knows, or the tables are not Sightline's.
     """
-    found = revision(connection)
-    if found is None:
-        strangers = sorted(sa.inspect(connection).get_table_names())
-        if strangers:
-            names = ", ".join(strangers[:5])
+    recorded = revision(connection)
+    if recorded is None:
+        if tables := sorted(sa.inspect(connection).get_table_names()):
             raise SchemaError(
-                f"the database holds tables that Sightline did not make ({names}) and no recorded revision; "
-                "give Sightline an empty database of its own"
+                f"the database holds tables that Sightline did not make ({', '.join(tables[:5])}) and no "
+                "recorded revision; give Sightline an empty database of its own"
             )
-    elif found not in known():
+    elif recorded not in known():
         raise SchemaError(
-            f"the database has schema revision {found}, this program knows up to {head()}: "
+            f"the database has schema revision {recorded}, this program knows up to {head()}: "
             "it was written by a newer Sightline; upgrade this program or give another database"
         )
-    return found
+    return recorded
 
 
 def revision(connection: Connection) -> str | None:
@@ -80,16 +78,13 @@ def revision(connection: Connection) -> str | None:
 @cache
 def known() -> tuple[str, ...]:
     """All revisions, newest first."""
-    return tuple(script.revision for script in _scripts().walk_revisions())
+    scripts = ScriptDirectory.from_config(_config(None))
+    return tuple(script.revision for script in scripts.walk_revisions())
 
 
 def head() -> str:
     """The revision that this program writes."""
     return known()[0]
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(None))
 
 
 def _config(connection: Connection | None) -> Config:

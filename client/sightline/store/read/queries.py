@@ -1,4 +1,4 @@
-"""What the console and ``sightline status`` read: statuses, counts and how much was watched.
+"""What the console reads: statuses, counts, and how much of the time was watched.
 
 Every query is bounded by a :class:`Span` on the indexed ``window_start`` and summed into buckets by the
 database, so what comes back grows with the buckets and never with the windows behind them. Times are UTC
@@ -26,7 +26,7 @@ _REST = {field.name for field in fields(CameraStatus)} - {"source", "state", "me
 
 
 @dataclass(frozen=True, slots=True)
-class CameraReport:
+class StoredStatus:
     """A camera's last status and when the supervisor wrote it."""
 
     status: CameraStatus
@@ -39,7 +39,7 @@ class CameraReport:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time, cut into buckets that begin on round times in ``zone``.
+    """An interval of time, cut into buckets that begin on round times in ``zone``.
 
     Attributes:
         start, end: epoch seconds; both lie on bucket edges.
@@ -91,28 +91,23 @@ class Watched:
     longest_window_s: float
 
 
-def read_cameras(connection: Connection) -> list[CameraReport]:
-    """Every camera's last status, by name; the canary is none: what it counts is not there."""
+def read_cameras(connection: Connection) -> list[StoredStatus]:
+    """Every camera's last status, by name; the canary is left out: it is not a real camera."""
     row = CameraRow
     chosen = (row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
     query = select(*(col(item) for item in chosen)).where(col(row.source) != SOURCE)
-    found = connection.execute(query.order_by(col(row.source)))
-    return [_report(*item) for item in found]
+    return [_stored_status(*item) for item in connection.execute(query.order_by(col(row.source)))]
 
 
 def read_latest_windows(connection: Connection, sources: Iterable[str]) -> dict[str, SourceWindow]:
     """The newest source window of each camera (the open one, while it is watched)."""
     row, latest = SourceWindowRow, {}
     for source in sources:  # one step down the primary key for each: no scan
-        found = connection.execute(
-            select(row).where(col(row.source) == source).order_by(col(row.window_start).desc()).limit(1)
-        ).first()
-        if found is not None:
-            times = {
-                "window_start": found.window_start.timestamp(),
-                "window_end": found.window_end.timestamp(),
-            }
-            latest[source] = SourceWindow(**{**found._asdict(), **times})
+        query = select(row).where(col(row.source) == source).order_by(col(row.window_start).desc())
+        if (newest := connection.execute(query.limit(1)).first()) is not None:
+            values = newest._asdict()
+            times = {name: values[name].timestamp() for name in ("window_start", "window_end")}
+            latest[source] = SourceWindow(**{**values, **times})
     return latest
 
 
@@ -138,9 +133,8 @@ def read_counts(
     key = bucket_key(connection, col(row.window_start), span).label("bucket")
     groups = [col(row.source)] * by_source + [col(row.item_class)] * by_class
     query = select(key, *groups, func.sum(col(row.count))).where(*_within(row, span, sources))
-    found = connection.execute(query.group_by(key, *groups))
     sums = []
-    for bucket, *names, count in found:
+    for bucket, *names, count in connection.execute(query.group_by(key, *groups)):
         source = names[0] if by_source else ""
         item_class = names[-1] if by_class else ""
         sums.append(CountSum(source, item_class, span.bucket_of(bucket), int(count)))
@@ -159,10 +153,10 @@ def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> 
         func.sum(col(row.dropped_frames)),
         func.max(length),
     )
-    found = connection.execute(query.where(*_within(row, span, sources)).group_by(key, col(row.source)))
+    query = query.where(*_within(row, span, sources)).group_by(key, col(row.source))
     return [
         Watched(source, span.bucket_of(bucket), float(watched), int(dropped), float(longest))
-        for bucket, source, watched, dropped, longest in found
+        for bucket, source, watched, dropped, longest in connection.execute(query)
     ]
 
 
@@ -198,16 +192,12 @@ def read_window_rows(
     query = query.order_by(
         col(watched.window_start).desc(), col(watched.source).desc(), col(counts.item_class).desc()
     )
-    found = connection.execute(query.limit(limit)).mappings().all()
-    return [_window_row(item) for item in reversed(found)]
-
-
-def _window_row(item: Mapping[Any, Any]) -> dict[str, Any]:
-    row = dict(item)
-    if row["count"] is None and row["coverage"] > 0:
-        row["count"] = 0
-    row["item_class"] = row["item_class"] or ""
-    return row
+    rows = [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+    for row in rows:
+        if row["count"] is None and row["coverage"] > 0:
+            row["count"] = 0
+        row["item_class"] = row["item_class"] or ""
+    return rows[::-1]
 
 
 def _within(
@@ -247,16 +237,14 @@ def _shift(time: float, step_s: int, zone: tzinfo) -> int:
 
 def _offsets(span: Span) -> list[tuple[float, int]]:
     """UTC offsets of the span's zone, each with the time until which it holds (summer time changes them)."""
-    found: list[tuple[float, int]] = []
-    half_hours = int((span.end - span.start) // 1800) + 1
-    for index in range(half_hours):
+    offsets: list[tuple[float, int]] = []
+    for index in range(int((span.end - span.start) // 1800) + 1):
         time = span.start + index * 1800
         offset = _offset_s(time, span.zone)
-        if found and found[-1][1] == offset:
-            found[-1] = (time + 1800, offset)
-        else:
-            found.append((time + 1800, offset))
-    return found
+        if offsets and offsets[-1][1] == offset:
+            offsets.pop()
+        offsets.append((time + 1800, offset))
+    return offsets
 
 
 def _even_edges(start: float, end: float, step_s: int, zone: tzinfo) -> list[float]:
@@ -275,14 +263,14 @@ def _day_edges(start: float, end: float, zone: tzinfo) -> list[float]:
     return edges
 
 
-def _report(
+def _stored_status(
     source: str,
     state: str,
     message: str,
     heartbeat: datetime,
     last_frame_time: datetime | None,
     rest: Mapping[str, Any] | None,
-) -> CameraReport:
+) -> StoredStatus:
     values = {key: value for key, value in (rest or {}).items() if key in _REST and value is not None}
     values["last_frame_time"] = last_frame_time.timestamp() if last_frame_time else None
     try:
@@ -290,6 +278,6 @@ def _report(
     except ValueError:  # a newer writer's word: shown as it is, and treated as trouble
         known, message = CameraState.OFFLINE, message or f"state {state!r} is not known here"
     time = heartbeat.timestamp()
-    return CameraReport(
+    return StoredStatus(
         CameraStatus(source=source, state=known, message=message, status_time=time, **values), time
     )
