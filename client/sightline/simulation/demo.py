@@ -14,14 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from sightline.base.jobs import make_all
 from sightline.base.processes import spawn, terminate
@@ -33,6 +29,7 @@ from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.stack import SightlineProcess, fetch
 
 #: Where videos and networks are looked for when none is named.
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "../shared"))
@@ -76,35 +73,43 @@ def run_demo(arguments: argparse.Namespace) -> int:
         show = prepare_show(arguments, folder, stop)
         if show is None:
             return 0
-        repository = prepare_model(show.model, folder)
-        triton = TritonServer(repository, log_path=folder / "triton.log")
+        triton = TritonServer(prepare_model(show.model, folder), log_path=folder / "triton.log")
         triton.start(on_progress=lambda text: say(f"Triton: {text}"))
         stack.callback(triton.stop)
         say(f"cameras: serving {', '.join(show.streams)} over RTSP")
         rtsp = stack.enter_context(RtspServer(show.streams))
-        urls = {name: rtsp.url(name) for name in show.streams}
-        config = write_config(
-            folder, triton.grpc_url, urls, arguments.fps, places=show.places, classes=show.classes
-        )
-        run = [sys.executable, "-m", "sightline", "run", "-c", str(config)]
-        clients = start("sightline", run, folder, stack)
-        console = start(
-            "console", console_command(arguments.port), folder, stack, console_environment(folder)
-        )
+        say("sightline: starting")
+        cameras = {name: {"url": rtsp.url(name), **show.places.get(name, {})} for name in show.streams}
+        options = {"stream": {"fps": arguments.fps}, "count": {"classes": show.classes, "window_s": 10}}
+        sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
+        sightline.log_path.unlink(missing_ok=True)
+        stack.enter_context(sightline)
+        say("console: starting")
+        log = stack.enter_context((folder / "console.log").open("wb"))
+        command = [sys.executable, "-m", "sightline", "console", "--port", str(arguments.port)]
+        environment = {**os.environ, "SIGHTLINE_DATABASE_URL": sightline.database_url}
+        console = spawn(command, log, environment=environment)
+        stack.callback(terminate, console, 12.0)
+
+        def check() -> None:
+            triton.check()
+            sightline.check()
+            if console.poll() is not None:
+                tail = "\n".join((folder / "console.log").read_text(errors="replace").splitlines()[-10:])
+                raise ServerError(f"the console has ended with {console.returncode}:\n{tail}")
+
         url = f"http://127.0.0.1:{arguments.port}"
-        children = {"sightline": clients, "console": console}
-        wait_until_ready(f"{url}/_stcore/health", children, folder, stop)
+        wait_until_ready(f"{url}/_stcore/health", check, stop)
         if not stop.is_set():
             say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
         while not stop.wait(0.5):
-            triton.check()
-            check(children, folder)
+            check()
         say("stopping")
     return 0
 
 
 def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Event) -> Show | None:
-    """Simulated cameras and the bundled detector, but for what the options name; None when stopped meanwhile.
+    """Simulated cameras and the bundled detector unless the options name others; None if stopped meanwhile.
 
     Raises:
         ServerError: something is missing, or could not be made.
@@ -124,18 +129,18 @@ def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Ev
         say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
-    seen = {name: {"detect": DETECT, "rules": camera_places(spec)} for name, spec in specs.items()}
-    return Show(streams, seen, model, None)
+    places = {name: {"detect": DETECT, "rules": camera_places(spec)} for name, spec in specs.items()}
+    return Show(streams, places, model, None)
 
 
 def simulated(count: int) -> dict[str, SceneSpec]:
-    """So many simulated cameras: the four of :data:`SIMULATED`, then the same with other seeds."""
-    found = {}
+    """The first ``count`` simulated cameras: those of :data:`SIMULATED`, then the same with other seeds."""
+    specs = {}
     for i in range(count):
         again, which = divmod(i, len(SIMULATED))
         name, spec = list(SIMULATED.items())[which]
-        found[f"{name}-{again + 1}" if again else name] = replace(spec, seed=spec.seed + 10 * again)
-    return found
+        specs[f"{name}-{again + 1}" if again else name] = replace(spec, seed=spec.seed + 10 * again)
+    return specs
 
 
 def say(text: str) -> None:
@@ -149,18 +154,16 @@ def find_inputs(videos: Sequence[Path] | None, model: Path | None) -> tuple[list
     Raises:
         ServerError: one of them is missing; the text says how to give it.
     """
-    found = list(videos) if videos else sorted((SHARED / "videos").glob("*.mp4"))
+    paths = videos or sorted((SHARED / "videos").glob("*.mp4")) or [SHARED / "videos" / "*.mp4"]
     network = model or SHARED / "models" / "yolov8n.onnx"
-    missing = [
-        str(path) for path in [*(found or [SHARED / "videos" / "*.mp4"]), network] if not path.is_file()
-    ]
+    missing = [str(path) for path in [*paths, network] if not path.is_file()]
     if missing:
         raise ServerError(
             f"the demo needs a video and a network, and there is no {' and no '.join(missing)}; give them:\n"
             "  make demo ARGS='--video FILE.mp4 --model FILE.onnx'\n"
             "A network is any YOLO detector as ONNX, or an Ultralytics .pt; --video may be repeated."
         )
-    return [path.resolve() for path in found], network.resolve()
+    return [path.resolve() for path in paths], network.resolve()
 
 
 def bundled_model() -> Path:
@@ -169,7 +172,7 @@ def bundled_model() -> Path:
 
 
 def prepare_model(model: Path, folder: Path) -> Path:
-    """A model repository of the demo's own with ``model`` exported into it; made once for each network file.
+    """A model repository in ``folder`` with ``model`` exported into it; made once for each network file.
 
     Raises:
         ServerError: the export failed; its own words are in the text.
@@ -192,87 +195,19 @@ def prepare_model(model: Path, folder: Path) -> Path:
     return repository
 
 
-def write_config(
-    folder: Path,
-    grpc_url: str,
-    urls: Mapping[str, str],
-    fps: float,
-    *,
-    http_port: int = 0,
-    places: Mapping[str, Mapping[str, Any]] | None = None,
-    classes: Sequence[str] | None = CLASSES,
-) -> Path:
-    """The demo's ``config.yml``; a start to copy from."""
-    config = {
-        "stream": {"fps": fps},
-        "count": {"classes": None if classes is None else list(classes), "window_s": 10},
-        "triton": {"url": grpc_url},
-        "database": {"url": database_url(folder), "spool_path": str(folder / "spool.db")},
-        "http": {"port": http_port},
-        "cameras": {name: {"url": url, **(places or {}).get(name, {})} for name, url in urls.items()},
-    }
-    path = folder / "config.yml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
-
-
-def database_url(folder: Path) -> str:
-    """The demo's SQLite file."""
-    return f"sqlite:///{folder / 'sightline.db'}"
-
-
-def console_command(port: int) -> list[str]:
-    """How the console is started."""
-    return [sys.executable, "-m", "sightline", "console", "--port", str(port)]
-
-
-def console_environment(folder: Path) -> dict[str, str]:
-    """Where the console finds the demo's database."""
-    return {"SIGHTLINE_DATABASE_URL": database_url(folder)}
-
-
-def start(
-    name: str,
-    command: Sequence[str],
-    folder: Path,
-    stack: contextlib.ExitStack,
-    environment: Mapping[str, str] | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a part of the demo, its output in a log file, stopped when ``stack`` closes."""
-    say(f"{name}: starting")
-    log = stack.enter_context((folder / f"{name}.log").open("wb"))
-    child = spawn(command, log, environment={**os.environ, **(environment or {})})
-    stack.callback(terminate, child, 12.0)
-    return child
-
-
-def check(children: Mapping[str, subprocess.Popen[bytes]], folder: Path) -> None:
-    """See that every part still runs.
+def wait_until_ready(url: str, check: Callable[[], None], stop: threading.Event) -> None:
+    """Wait until the console answers, or ``stop`` is set; ``check`` raises if a process has ended.
 
     Raises:
-        ServerError: one has ended; the end of its log is in the text.
-    """
-    for name, child in children.items():
-        if child.poll() is not None:
-            log = folder / f"{name}.log"
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-            raise ServerError(f"{name} has ended with {child.returncode}; the end of {log}:\n{tail}")
-
-
-def wait_until_ready(
-    url: str, children: Mapping[str, subprocess.Popen[bytes]], folder: Path, stop: threading.Event
-) -> None:
-    """Wait until the console answers.
-
-    Raises:
-        ServerError: a part has ended, or the console does not answer in time.
+        ServerError: the console does not answer in time.
     """
     deadline_s = time.monotonic() + READY_S
     while not stop.wait(0.3):
-        check(children, folder)
+        check()
         try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310  the scheme is ours
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            fetch(url)
+        except ServerError:
             if time.monotonic() > deadline_s:
-                raise ServerError(f"the console does not answer at {url}: {error}") from error
+                raise
+        else:
+            return

@@ -9,14 +9,10 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
 from sightline.features import track_log
 from sightline.simulation.rtsp_server import RtspServer
@@ -24,6 +20,7 @@ from sightline.simulation.scenes.placing import DETECT, camera_places
 from sightline.simulation.selftest.evidence import Evidence
 from sightline.simulation.selftest.result_rows import claimed_events, total_counts, total_watched
 from sightline.simulation.selftest.simulated_cameras import Interrupted, Say, SimulatedCamera
+from sightline.simulation.stack import SightlineProcess
 from sightline.store.read.readonly import Database
 
 #: From a player's start to its first frame, so that its client is ready for it.
@@ -39,25 +36,23 @@ class RunSettings:
     Attributes:
         folder: configuration, database, logs and kept tracks.
         triton_url: host:port of gRPC.
-        videos: where the videos are kept.
+        videos: the folder of the videos.
         database_url: an empty database; None for SQLite in the folder.
-        options: more keys of ``config.yml``.
     """
 
     folder: Path
     triton_url: str
     videos: Path
     database_url: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> str:
         """The database's URL."""
-        return self.database_url or f"sqlite:///{self.folder / 'sightline.db'}"
+        return self.database_url or f"sqlite:///{self.folder.resolve() / 'sightline.db'}"
 
 
 def run(
-    cameras: Sequence[SimulatedCamera], settings: RunSettings, say: Say, stop: threading.Event | None = None
+    cameras: Sequence[SimulatedCamera], settings: RunSettings, say: Say, stop: threading.Event
 ) -> dict[str, Evidence]:
     """Play every camera once, all at the same time; the evidence by camera.
 
@@ -65,16 +60,27 @@ def run(
         ServerError: a process of the path did not start, or ended.
         Interrupted: ``stop`` was set.
     """
-    stop = stop or threading.Event()
-    folder = settings.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "count": {"window_s": DAY_S},
+        "track_log": {"folder": str(settings.folder.resolve() / "tracks"), "time_code": True},
+        "detect": DETECT,
+    }
+    settings.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         servers = {camera.name: stack.enter_context(_server(camera, settings)) for camera in cameras}
-        config = _write_config(cameras, servers, settings)
-        log = stack.enter_context((folder / "sightline.log").open("wb"))
-        child = spawn([sys.executable, "-m", "sightline", "run", "-c", str(config)], log)
-        stack.callback(terminate, child, 12.0)
-        _watch(cameras, servers, settings, say, lambda: _check(child, folder), stop)
+        entries = {
+            camera.name: {"url": servers[camera.name].url(camera.name), "rules": camera_places(camera.spec)}
+            for camera in cameras
+        }
+        sightline = SightlineProcess(
+            settings.folder,
+            entries,
+            triton={"url": settings.triton_url},
+            database_url=settings.database_url,
+            options=options,
+        )
+        stack.enter_context(sightline)
+        _watch(cameras, servers, settings, say, sightline.check, stop)
     return {camera.name: gather(camera, settings) for camera in cameras}
 
 
@@ -91,34 +97,12 @@ def _began_path(camera: SimulatedCamera, settings: RunSettings) -> Path:
     return settings.folder.resolve() / f"{camera.name}.began"
 
 
-def _write_config(
-    cameras: Sequence[SimulatedCamera], servers: Mapping[str, RtspServer], settings: RunSettings
-) -> Path:
-    folder = settings.folder.resolve()
-    config = {
-        "count": {"window_s": DAY_S},
-        "triton": {"url": settings.triton_url},
-        "database": {"url": settings.database, "spool_path": str(folder / "spool.db")},
-        "http": {"port": 0},
-        "track_log": {"folder": str(folder / "tracks"), "time_code": True},
-        "detect": DETECT,
-        **settings.options,
-        "cameras": {
-            camera.name: {"url": servers[camera.name].url(camera.name), "rules": camera_places(camera.spec)}
-            for camera in cameras
-        },
-    }
-    path = folder / "config.yml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    return path
-
-
 def _watch(
     cameras: Sequence[SimulatedCamera],
     servers: Mapping[str, RtspServer],
     settings: RunSettings,
     say: Say,
-    check: Any,
+    check: Callable[[], None],
     stop: threading.Event,
 ) -> None:
     """Wait until every camera has played to its end."""
@@ -141,12 +125,6 @@ def _watch(
             said_s = now
             gone = f"{now - began_s:.0f} of about {length_s + 6:.0f} s"
             say(f"{len(started)} of {len(cameras)} cameras play; {gone}")
-
-
-def _check(child: Any, folder: Path) -> None:
-    if child.poll() is not None:
-        tail = (folder / "sightline.log").read_text(errors="replace").strip().splitlines()[-5:]
-        raise ServerError(f"sightline run ended with {child.returncode}: {' / '.join(tail)}")
 
 
 def gather(camera: SimulatedCamera, settings: RunSettings) -> Evidence:

@@ -86,7 +86,12 @@ def run_and_collect(
 
 def remove_run(folder: Path) -> None:
     """Delete what an earlier run wrote: its rows must not be counted."""
-    for path in (*folder.glob("*.db*"), *folder.glob("*.began"), *(folder / "tracks").glob("*.jsonl")):
+    for path in (
+        *folder.glob("*.db*"),
+        *folder.glob("*.log"),
+        *folder.glob("*.began"),
+        *(folder / "tracks").glob("*.jsonl"),
+    ):
         path.unlink()
 
 
