@@ -9,8 +9,8 @@ from sightline.config import parse_config
 from sightline.config.canary_options import SOURCE, CanaryOptions
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.canary import Canary
+from sightline.simulation.selftest.canary_judge import evidence_of, finished
 from sightline.simulation.selftest.evidence import ClaimedEvent
-from sightline.simulation.selftest.laps import evidence, finished
 from sightline.supervisor.http.prometheus import canary_figures
 
 NOBODY = np.zeros((0, 4), np.float32)
@@ -39,7 +39,7 @@ def test_a_pass_has_its_own_events_and_its_own_beginning() -> None:
     events = [
         ClaimedEvent("crossing", "road", "forward", "car", 1, at, at) for at in (1010.0, 1020.0, 1030.0)
     ]
-    mine = evidence(one, events, 997.2, 10.0, 1.0)
+    mine = evidence_of(one, events, 997.2, 10.0, 1.0)
     assert [event.event_time for event in mine.events] == [1020.0]
     assert mine.began_time == pytest.approx(1017.2)  # two passes after the player's start
 

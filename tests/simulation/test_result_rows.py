@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightline.simulation.selftest.result_rows import claimed_events, total_counts, total_watched
+from sightline.simulation.selftest.evidence import claimed_events, total_counts, total_watched
 from sightline.store.read.readonly import Database
 from support.console_world import World
 

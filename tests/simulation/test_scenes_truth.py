@@ -15,7 +15,7 @@ from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, SceneLine, SceneZone, places_of
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
-from sightline.simulation.scenes.visibility import Observer
+from sightline.simulation.scenes.visibility import TruthObserver
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Snapshot
 
 SMALL = {"width": 320, "height": 180}
@@ -109,16 +109,16 @@ def test_occlusion_is_the_hidden_share_of_the_silhouette() -> None:
     spec = SceneSpec(**SMALL)
     camera = camera_of(spec)
     x, y = 12.0, 0.0
-    alone = Observer(camera, []).look(Snapshot(0.0, (standing(1, x, y),)))
+    alone = TruthObserver(camera, []).look(Snapshot(0.0, (standing(1, x, y),)))
     assert alone.occlusion.tolist() == [0.0]
     toward = (camera.position[:2] - [x, y]) / np.linalg.norm(camera.position[:2] - [x, y])
     wall = box([0.1, 6.0, 6.0], [x + toward[0] * 1.5, y + toward[1] * 1.5, 3.0], np.ones(3, np.float32))
-    hidden = Observer(camera, [wall]).look(Snapshot(0.0, (standing(1, x, y),)))
+    hidden = TruthObserver(camera, [wall]).look(Snapshot(0.0, (standing(1, x, y),)))
     assert hidden.occlusion.tolist() == [1.0]
     assert hidden.visible_xyxy.tolist() == [[0, 0, 0, 0]]
     assert hidden.full_xyxy.tolist() == alone.full_xyxy.tolist()
     step = toward * 0.9
-    pair = Observer(camera, []).look(
+    pair = TruthObserver(camera, []).look(
         Snapshot(0.0, (standing(1, x, y), standing(2, x + step[0], y + step[1])))
     )
     assert 0.3 < pair.occlusion[0] < 1.0
@@ -189,7 +189,7 @@ def test_every_camera_sees_somebody_and_keeps_below_the_ceiling(scene: str, came
 
 def test_a_wall_hides_who_is_behind_it() -> None:
     spec = SceneSpec("factory", **SMALL)
-    observer = Observer(camera_of(spec), still_of(spec))
+    observer = TruthObserver(camera_of(spec), still_of(spec))
     seen = observer.look(Snapshot(0.0, (standing(1, 29.5, 0.0), standing(2, 26.0, 0.0))))
     assert seen.occlusion[0] == 1.0
     assert seen.occlusion[1] < 1.0

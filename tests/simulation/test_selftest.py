@@ -1,6 +1,5 @@
 """The scoreboard's arithmetic, on evidence made up for it; the whole path is in test_selftest_system."""
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightline.cli.main import build_parser
 from sightline.config import zones
 from sightline.errors import ServerError
 from sightline.features.track_log import TrackedFrame
@@ -17,16 +17,13 @@ from sightline.simulation.scenes.scene_places import places_of
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.selftest import ground_truth
-from sightline.simulation.selftest.detection_score import precision
+from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
 from sightline.simulation.selftest.event_matching import match
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import Count, judge
 from sightline.simulation.selftest.ground_truth import GroundTruth, Happening, TruthSample
-from sightline.simulation.selftest.identity import identity
 from sightline.simulation.selftest.score_table import FIGURES, failures, table, thresholds
-from sightline.simulation.selftest.selftest_options import add_options
 from sightline.simulation.selftest.selftest_run import run_selftest
-from sightline.simulation.selftest.truth_samples import moments, pairs
 
 START = 1_700_000_000.0
 SPAN = (3.0, 27.0)
@@ -173,7 +170,7 @@ def test_a_figure_without_anything_to_judge_does_not_fail() -> None:
 
 
 def test_identity_that_nothing_can_measure_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.simulation.selftest.identity.find_spec", lambda name: None)
+    monkeypatch.setattr("sightline.simulation.selftest.box_scores.find_spec", lambda name: None)
     truth = moving()
     scoreboard = judge([("gate", truth, evidence(truth))])
     assert failures(scoreboard, thresholds()) == ["idf1", "hota"]
@@ -183,10 +180,8 @@ def test_identity_that_nothing_can_measure_fails(monkeypatch: pytest.MonkeyPatch
 def test_the_self_test_does_not_start_without_trackeval(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("sightline.simulation.selftest.identity.find_spec", lambda name: None)
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    arguments = parser.parse_args(["--folder", str(tmp_path / "selftest")])
+    monkeypatch.setattr("sightline.simulation.selftest.box_scores.find_spec", lambda name: None)
+    arguments = build_parser().parse_args(["selftest", "--folder", str(tmp_path / "selftest")])
     with pytest.raises(ServerError, match=r"TrackEval: pip install .*, or give --require"):
         run_selftest(arguments)
     assert not (tmp_path / "selftest").exists()
@@ -304,6 +299,4 @@ def test_a_polygon_is_cut_where_it_leaves_the_picture_far_behind() -> None:
 def test_a_wrong_threshold_is_named() -> None:
     with pytest.raises(ValueError, match="'speed' is not a figure"):
         thresholds(["speed=1"])
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    assert parser.parse_args(["--require", "idf1=0.9"]).require == ["idf1=0.9"]
+    assert build_parser().parse_args(["selftest", "--require", "idf1=0.9"]).require == ["idf1=0.9"]

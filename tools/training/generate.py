@@ -31,7 +31,7 @@ from sightline.simulation.scenes.painting import LabelledPicture, painter, sampl
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
-from sightline.simulation.scenes.visibility import FrameTruth, Observer
+from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import Snapshot
 from sightline.video import timecode
 from sightline.video.timecode import TimeCode
@@ -189,7 +189,7 @@ def rare_samples(shot: Shot) -> Iterator[LabelledPicture]:
     world = world_of(shot.spec)
     moments = [shot.start_s + i * 0.5 for i in range(round(shot.count * shot.gap_s * 2))]
     values = np.array([worth(world.at(moment)) for moment in moments])
-    paint, observer = painter(shot.spec), Observer(camera_of(shot.spec), still_of(shot.spec))
+    paint, observer = painter(shot.spec), TruthObserver(camera_of(shot.spec), still_of(shot.spec))
     world = world_of(shot.spec)
     for part in np.array_split(np.arange(len(moments)), shot.count):
         snapshot = world.at(moments[int(part[values[part].argmax()])])

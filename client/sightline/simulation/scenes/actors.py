@@ -64,7 +64,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class PosedActor:
     """An actor placed in the world.
 
     Attributes:
@@ -94,9 +94,9 @@ class Cast:
         self._slant, self._beam_m = slant, beam_m
         self._bodies: OrderedDict[tuple[int, int], Body] = OrderedDict()
 
-    def figures(self, snapshot: Snapshot, camera: PinholeCamera) -> list[Figure]:
+    def figures(self, snapshot: Snapshot, camera: PinholeCamera) -> list[PosedActor]:
         """Everybody who may be seen (or whose shadow or lamps may), each as fine as the picture needs."""
-        made: list[Figure] = []
+        made: list[PosedActor] = []
         if not snapshot.bodies:
             return made
         middles = camera.project(f32([[state.x, state.y, 1.0] for _, state in snapshot.bodies])).tolist()
@@ -133,7 +133,7 @@ class Cast:
         beyond = (right > wide, right < -wide, down > tall, down < -tall)
         return np.asarray(~np.any([side.all(axis=1) for side in beyond], axis=0), np.bool_)
 
-    def _figure(self, actor: Actor, state: ActorState, k: int) -> Figure:
+    def _figure(self, actor: Actor, state: ActorState, k: int) -> PosedActor:
         body = self._body(actor, k)
         rotations, offsets = _bones(actor, state)
         heading = turn(state.heading)
@@ -147,7 +147,7 @@ class Cast:
             points[part] += offsets[bone]
             np.matmul(body.outline[i], rotations[bone].T, out=outline[i])
             outline[i] += offsets[bone]
-        return Figure(actor, state, body.mesh, points, body.triangles, rotations, outline)
+        return PosedActor(actor, state, body.mesh, points, body.triangles, rotations, outline)
 
     def _body(self, actor: Actor, k: int) -> Body:
         key = actor.id, k
@@ -186,11 +186,11 @@ def _indexed(mesh: Mesh) -> tuple[F32, I8, I64]:
     return flat[first[come]], bone[first[come]], triangles.reshape(-1, 3)
 
 
-def _cloud(actor: Actor, state: ActorState, time_s: float) -> Figure:
+def _cloud(actor: Actor, state: ActorState, time_s: float) -> PosedActor:
     mesh = fire.outline(fire.puffs(actor, state, time_s))
     points = mesh.corners.reshape(-1, 3)
     triangles = np.arange(len(points)).reshape(-1, 3)
-    return Figure(actor, state, mesh, points, triangles, f32(np.eye(3)[None]), f32(mesh.corners[:1, :1]))
+    return PosedActor(actor, state, mesh, points, triangles, f32(np.eye(3)[None]), f32(mesh.corners[:1, :1]))
 
 
 def look_of(actor: Actor) -> people.Appearance:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from sightline.simulation.scenes.actors import Figure
+from sightline.simulation.scenes.actors import PosedActor
 from sightline.simulation.scenes.arrays import F32, F64, U8, f32
 from sightline.simulation.scenes.light import Light
 from sightline.simulation.scenes.pinhole import PinholeCamera
@@ -68,7 +68,7 @@ def lamp_light(points: F32, normals: F32, lamps: Sequence[Lamp]) -> F32:
 _SHIFT = 3  # sub-pixel bits of the polygons
 
 
-def shadow_masks(figures: list[Figure], camera: PinholeCamera, light: Light) -> tuple[U8, U8]:
+def shadow_masks(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> tuple[U8, U8]:
     """Where sun and where sky is taken from the ground, uint8 [h, w] both; the shares say how much."""
     sun = np.zeros((camera.height, camera.width), np.uint8)
     sky = np.zeros_like(sun)
@@ -97,7 +97,7 @@ def sky_share(mask: U8) -> F32:
     return f32(np.sqrt(mask.astype(np.float32) / 255) * 0.75)
 
 
-def _draw_parts(mask: U8, figure: Figure, camera: PinholeCamera, slant: F32) -> None:
+def _draw_parts(mask: U8, figure: PosedActor, camera: PinholeCamera, slant: F32) -> None:
     """Each moving part throws the shadow of its convex hull: nearly its true shadow."""
     flat = figure.outline.copy()
     flat[..., :2] -= flat[..., 2:] * slant
@@ -105,7 +105,7 @@ def _draw_parts(mask: U8, figure: Figure, camera: PinholeCamera, slant: F32) -> 
     _fill(mask, camera.project(f32(flat)))
 
 
-def _draw_contact(mask: U8, figure: Figure, camera: PinholeCamera) -> None:
+def _draw_contact(mask: U8, figure: PosedActor, camera: PinholeCamera) -> None:
     low = figure.outline[figure.outline[..., 2] < 0.3]
     if len(low) > 2:
         _fill(mask, camera.project(f32(low * f32([1, 1, 0])))[None])
@@ -133,7 +133,7 @@ _LAMPS = {
 }
 
 
-def beams(figures: list[Figure], camera: PinholeCamera, light: Light) -> F32 | None:
+def beams(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> F32 | None:
     """Light [h, w, 3] that head lamps throw on the ground; None by day."""
     if light.lamps < LAMPS_ON:
         return None
@@ -153,7 +153,7 @@ def _beam() -> F32:
     return f32(np.exp(-((t / spread) ** 2) * 2.5) * np.clip(s * 6, 0, 1) * (1 - s) ** 1.4 * 1.1)
 
 
-def _placed(figure: Figure) -> F64:
+def _placed(figure: PosedActor) -> F64:
     """Float64 [3, 3] from the beam's cells to the ground, before the figure's nose."""
     state = figure.state
     c, s = np.cos(state.heading), np.sin(state.heading)

@@ -10,7 +10,7 @@ from sightline.simulation.scenes.arrays import U8
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
-from sightline.simulation.scenes.visibility import FrameTruth, Observer
+from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import Snapshot
 
 
@@ -38,7 +38,7 @@ class LabelledPicture:
 
 def samples(spec: SceneSpec, fps: float, length_s: float, start_s: float = 0.0) -> Iterator[LabelledPicture]:
     """LabelledPicture i is at start + i / fps seconds; a low rate gives pictures that differ more."""
-    paint, observer, world = painter(spec), Observer(camera_of(spec), still_of(spec)), world_of(spec)
+    paint, observer, world = painter(spec), TruthObserver(camera_of(spec), still_of(spec)), world_of(spec)
     for i in range(round(length_s * fps)):
         snapshot = world.at(start_s + i / fps)
         yield LabelledPicture(paint(snapshot), observer.look(snapshot))

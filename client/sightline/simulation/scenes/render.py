@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.actors import TRANSPARENT, Cast, Figure
+from sightline.simulation.scenes.actors import TRANSPARENT, Cast, PosedActor
 from sightline.simulation.scenes.arrays import F32, I64, U8, f32
 from sightline.simulation.scenes.backdrop import bake
 from sightline.simulation.scenes.groundlight import (
@@ -44,7 +44,7 @@ class _Batch:
         owner: [T], which figure; number: [T], among the triangles of all figures.
     """
 
-    figures: list[Figure]
+    figures: list[PosedActor]
     xy: F32
     inverse: F32
     corners: F32
@@ -88,7 +88,7 @@ class Renderer:
         keys = self._keys.reshape(self._inner.height, self._inner.width)[::INNER, ::INNER]
         return f32(DEPTH_UNITS / np.maximum((keys >> np.uint64(32)).astype(np.float64), 1.0))
 
-    def _ground_picture(self, figures: list[Figure], signal: str) -> F32:
+    def _ground_picture(self, figures: list[PosedActor], signal: str) -> F32:
         """The still picture [h, w, 3], drawn anew only where the moving take light away or bring it."""
         drop = self._backdrop
         picture = self._still.copy()
@@ -112,7 +112,7 @@ class Renderer:
             draw_signal(picture, signal, self.camera)
         return picture
 
-    def _draw_actors(self, picture: F32, figures: list[Figure]) -> None:
+    def _draw_actors(self, picture: F32, figures: list[PosedActor]) -> None:
         """Draw the figures into linear light [h, w, 3], in place; the keys are then those of this picture."""
         self._keys[self._touched] = self._backdrop.keys[self._touched]  # of the picture before
         self._touched = self._touched[:0]
@@ -133,7 +133,7 @@ class Renderer:
         left = np.take(flat, pixel, axis=0) * (1 - f32(count[pixel] * share))[:, None]
         flat[pixel] = left + f32(actors)
 
-    def _batch(self, figures: list[Figure]) -> _Batch | None:
+    def _batch(self, figures: list[PosedActor]) -> _Batch | None:
         if not figures:
             return None
         points = np.concatenate([f.points for f in figures])
@@ -211,7 +211,7 @@ class Renderer:
         up = np.broadcast_to(f32([0, 0, 1]), (len(used), 3))
         return Local(sun[owner], f32(up), lamps[owner], f32(emission))
 
-    def _plate_values(self, figures: list[Figure], owner: I64, uv: F32) -> F32:
+    def _plate_values(self, figures: list[PosedActor], owner: I64, uv: F32) -> F32:
         values = np.ones((len(owner), 3), np.float32)
         for i in np.unique(owner):
             actor = figures[i].actor

@@ -11,7 +11,7 @@ from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, places_of
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
-from sightline.simulation.scenes.visibility import FrameTruth, Observer
+from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import Actor
 
 
@@ -45,7 +45,7 @@ class RunTruth:
 
 def frames(spec: SceneSpec, fps: float, length_s: float) -> Iterator[FrameTruth]:
     """The truth of every frame: frame i is at i / fps seconds."""
-    observer = Observer(camera_of(spec), still_of(spec))
+    observer = TruthObserver(camera_of(spec), still_of(spec))
     world = world_of(spec)
     for i in range(round(length_s * fps)):
         yield observer.look(world.at(i / fps))

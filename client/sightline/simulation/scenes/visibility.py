@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.actors import TRANSPARENT, Cast, Figure
+from sightline.simulation.scenes.actors import TRANSPARENT, Cast, PosedActor
 from sightline.simulation.scenes.arrays import F32, I64, f32
 from sightline.simulation.scenes.mesh import Mesh, join
 from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
@@ -56,7 +56,7 @@ class _Sight:
     truncation: float
 
 
-class Observer:
+class TruthObserver:
     """Looks at a world through one camera. One thread.
 
     Args:
@@ -97,7 +97,7 @@ class Observer:
             speed=f32([s.speed for s in states]),
         )
 
-    def _sights(self, figures: list[Figure]) -> list[_Sight | None]:
+    def _sights(self, figures: list[PosedActor]) -> list[_Sight | None]:
         """Boxes of every figure; None where it has no pixel in the picture."""
         width, height = self.camera.width, self.camera.height
         projected = self._projected(figures)
@@ -117,7 +117,7 @@ class Observer:
                 sights[i] = self._sight(box, found.pixel[a:b], found.key[a:b], keys)
         return sights
 
-    def _projected(self, figures: list[Figure]) -> list[tuple[int, F32, F32]]:
+    def _projected(self, figures: list[PosedActor]) -> list[tuple[int, F32, F32]]:
         """Of each figure that reaches into the picture: number, projected triangles [N, 3, 3], box [4]."""
         if not figures:
             return []

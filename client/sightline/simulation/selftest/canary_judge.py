@@ -1,4 +1,4 @@
-"""The canary's own process: serves the scene and judges each lap. Started by :mod:`canary`.
+"""The canary's own process: serves the scene and judges each lap of it. Started by :mod:`canary`.
 
 python -m sightline.simulation.selftest.canary_judge FOLDER PORT OPTIONS-AS-JSON  # database URL: stdin
 """
@@ -9,6 +9,9 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +19,60 @@ from sightline.base.signals import stop_on_signals
 from sightline.config.canary_options import SOURCE, CanaryOptions
 from sightline.errors import SightlineError
 from sightline.features import track_log
+from sightline.features.track_log import TrackedFrame
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.selftest import ground_truth
+from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
+from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence, claimed_events
 from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.ground_truth import GroundTruth
-from sightline.simulation.selftest.identity import TRACKEVAL_MISSING, identity_is_measured
-from sightline.simulation.selftest.laps import evidence, finished
-from sightline.simulation.selftest.result_rows import claimed_events
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.store.read.readonly import Database
+
+#: The scene's clock went back by more than this: a new lap.
+BACK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """The frames of a lap that is over."""
+
+    frames: tuple[TrackedFrame, ...]
+
+    @property
+    def start_time(self) -> float:
+        """Capture time of its first frame."""
+        return self.frames[0].capture_time
+
+    @property
+    def end_time(self) -> float:
+        """Capture time of its last frame."""
+        return self.frames[-1].capture_time
+
+
+def finished(frames: Sequence[TrackedFrame]) -> list[Lap]:
+    """Every whole lap, oldest first: not the first, which may have begun in its middle, nor the last."""
+    read = [frame for frame in frames if frame.scene_s is not None]
+    starts = [i for i in range(1, len(read)) if _scene(read[i]) < _scene(read[i - 1]) - BACK_S]
+    return [Lap(tuple(read[a:b])) for a, b in pairwise(starts)]
+
+
+def evidence_of(
+    lap: Lap, events: Sequence[ClaimedEvent], began_time: float | None, length_s: float, fps: float
+) -> Evidence:
+    """What a lap left behind; ``began_time`` is when the player began with its first lap."""
+    begun = began_time
+    if begun is not None:
+        first = lap.frames[0]
+        begun += round((first.capture_time - _scene(first) - begun) / length_s) * length_s
+    mine = tuple(e for e in events if lap.start_time <= e.event_time <= lap.end_time)
+    return Evidence(lap.frames, mine, {}, len(lap.frames) / fps, 0, begun, fps)
+
+
+def _scene(frame: TrackedFrame) -> float:
+    return frame.scene_s if frame.scene_s is not None else 0.0
+
 
 EVERY_S = 5.0
 SETTLE_S = 8.0  # after a lap, until its last events are rows
@@ -74,7 +121,7 @@ def judge_laps(
     events = claimed_events(database, SOURCE, laps[0].start_time)
     began = folder / "began"
     began_time = float(began.read_text()) if began.is_file() else None
-    each = [evidence(lap, events, began_time, truth.length_s, options.fps) for lap in laps]
+    each = [evidence_of(lap, events, began_time, truth.length_s, options.fps) for lap in laps]
     scoreboard = judge([(f"lap {i}", truth, lap) for i, lap in enumerate(each)])
     figures = {name: value for name, value in scoreboard.figures.items() if name not in LEFT_OUT}
     return {"figures": figures, "passes": len(laps), "judged_time": laps[-1].end_time}

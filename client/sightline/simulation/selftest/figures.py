@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.selftest.detection_score import precision
+from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
 from sightline.simulation.selftest.event_matching import Matched, match
 from sightline.simulation.selftest.evidence import Evidence, claims, latencies_s
 from sightline.simulation.selftest.ground_truth import SAMPLES_FPS, GroundTruth, Happening
-from sightline.simulation.selftest.identity import identity
-from sightline.simulation.selftest.truth_samples import moments, pairs
 
 #: The first and last seconds are played but not judged: tracks begin, and events become certain.
 LEAD_S, TAIL_S = 3.0, 3.0

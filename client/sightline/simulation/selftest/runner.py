@@ -17,8 +17,7 @@ from sightline.errors import ServerError
 from sightline.features import track_log
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.placing import DETECT, camera_places
-from sightline.simulation.selftest.evidence import Evidence
-from sightline.simulation.selftest.result_rows import claimed_events, total_counts, total_watched
+from sightline.simulation.selftest.evidence import Evidence, claimed_events, total_counts, total_watched
 from sightline.simulation.selftest.simulated_cameras import Interrupted, Say, SimulatedCamera
 from sightline.simulation.stack import SightlineProcess
 from sightline.store.read.readonly import Database

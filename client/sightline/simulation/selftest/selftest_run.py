@@ -17,10 +17,10 @@ from sightline.serving.server import TritonServer
 from sightline.simulation import demo
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.selftest import ground_truth
+from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.evidence import Evidence
 from sightline.simulation.selftest.figures import Scoreboard, judge
 from sightline.simulation.selftest.ground_truth import GroundTruth
-from sightline.simulation.selftest.identity import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.runner import RunSettings, run
 from sightline.simulation.selftest.score_table import failures, table, thresholds
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
