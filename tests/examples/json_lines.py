@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightline.config.loader import Config
+from sightline.config import Config
 from sightline.store.outbox import OutboxMessage
 
 

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from sightline.camera.messages import Report
-from sightline.config.loader import HttpOptions
+from sightline.config import HttpOptions
 from sightline.entities import CameraState, CameraStatus, Figure
+from sightline.errors import ServerError
+from sightline.simulation.rtsp_server import free_port
 from sightline.store.writer import WriterHealth
 from sightline.supervisor.http import bounded_protocol
 from sightline.supervisor.http.http_server import HttpServer
@@ -185,3 +187,21 @@ def test_a_client_that_is_too_slow_to_read_is_given_up(
         reader.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: bool(server._server.server_state.connections), timeout_s=5)
         until(lambda: not server._server.server_state.connections, timeout_s=20)
+
+
+# -- another address -------------------------------------------------------------------------------------
+
+
+def test_it_moves_to_another_port_or_goes_on_at_the_old_one(server: HttpServer) -> None:
+    old = server.url
+    server.move(HttpOptions(host="127.0.0.1", port=(port := free_port())))
+    assert server.url == f"http://127.0.0.1:{port}"
+    until(lambda: server._server.started)
+    assert get(server, "/status")[0] == 200
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{old}/status", timeout=5)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ServerError, match="cannot listen"):
+        server.move(HttpOptions(host="127.0.0.1", port=taken.getsockname()[1]))
+    until(lambda: server._server.started)
+    assert server.url == f"http://127.0.0.1:{port}"
+    assert get(server, "/status")[0] == 200

@@ -16,7 +16,7 @@ import pytest
 
 from examples import json_lines
 from sightline.camera.messages import Report
-from sightline.config.loader import parse_config
+from sightline.config import parse_config
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, EventKind
 from sightline.store.outbox import OutboxMessage
 from sightline.store.writer import Writer

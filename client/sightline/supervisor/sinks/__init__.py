@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from sightline.camera.messages import Report
-from sightline.config.loader import Config
+from sightline.config import Config
 from sightline.store.outbox import OutboxMessage
 
 
