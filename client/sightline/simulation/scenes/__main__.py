@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import av
 import av.logging
@@ -20,6 +21,23 @@ from sightline.simulation.scenes.scene_arguments import above_zero, even
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.simulation.scenes.viewpoints import NUMBERS
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "scene": {"choices": SCENES, "help": "what is seen"},
+    "seed": {"type": int, "help": "of everything that happens"},
+    "light": {"choices": LIGHTS, "help": "time of day"},
+    "weather": {"choices": WEATHERS, "help": "clear sky or rain"},
+    "camera": {"type": int, "choices": NUMBERS, "help": "the camera's place"},
+    "people": {"type": above_zero(120), "help": "so many times as many people as usual"},
+    "width": {"type": even, "help": "pixels"},
+    "height": {"type": even, "help": "pixels"},
+    "fps": {"type": above_zero(120), "help": "frames a second"},
+    "codec": {"choices": CODECS, "help": "of the video"},
+    "gop": {"type": int, "help": "frames from one key frame to the next"},
+    "bitrate": {"type": int, "help": "bits a second"},
+    "b_frames": {"type": int, "help": "B-frames between two others"},
+    "preset": {"help": "of the encoder"},
+}
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -32,50 +50,18 @@ def build_parser() -> argparse.ArgumentParser:
     live.add_argument("--start", type=float, default=0.0, help="second of the scene to begin with")
     file = commands.add_parser("render", help="write a video file")
     file.add_argument("out", metavar="OUT", type=Path, help="video file (.mp4, .mkv or .ts)")
-    known = commands.add_parser("truth", help="write what is true of every frame and of the run")
-    known.add_argument("out", metavar="OUT", type=Path, help="folder")
-    for command in (live, file, known):
-        _add_scene(command)
-        _add_coding(command, only_fps=command is known)
+    true = commands.add_parser("truth", help="write what is true of every frame and of the run")
+    true.add_argument("out", metavar="OUT", type=Path, help="folder")
+    coding = [field.name for field in fields(Coding)]
+    defaults = asdict(SceneSpec()) | asdict(Coding())
+    for command in (live, file, true):
+        for name, option in OPTIONS.items():
+            if command is not true or name == "fps" or name not in coding:
+                words = option | {"help": f"{option['help']} (default: %(default)s)"}
+                command.add_argument(f"--{name.replace('_', '-')}", default=defaults[name], **words)
         if command is not live:
             command.add_argument("--length", type=float, default=60.0, help="seconds (default: 60)")
     return parser
-
-
-def _add_scene(command: argparse.ArgumentParser) -> None:
-    default = SceneSpec()
-    command.add_argument(
-        "--scene", choices=SCENES, default=default.scene, help="what is seen (default: street)"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of everything that happens (default: 0)")
-    command.add_argument("--light", choices=LIGHTS, default=default.light, help="time of day (default: day)")
-    command.add_argument("--weather", choices=WEATHERS, default=default.weather, help="default: clear")
-    command.add_argument("--camera", type=int, choices=NUMBERS, default=0, help="place (default: 0)")
-    command.add_argument(
-        "--people", type=above_zero(120), default=default.people, help="times as many (default: 1)"
-    )
-    command.add_argument("--width", type=even, default=default.width, help="pixels (default: 640)")
-    command.add_argument("--height", type=even, default=default.height, help="pixels (default: 360)")
-
-
-def _add_coding(command: argparse.ArgumentParser, *, only_fps: bool) -> None:
-    default = Coding()
-    command.add_argument(
-        "--fps", type=above_zero(120), default=default.fps, help="frames a second (default: 10)"
-    )
-    if only_fps:
-        return
-    command.add_argument("--codec", choices=CODECS, default=default.codec, help="default: h264")
-    command.add_argument(
-        "--gop", type=int, default=default.gop, help="frames to the next key frame (default: 50)"
-    )
-    command.add_argument(
-        "--bitrate", type=int, default=default.bitrate, help="bits a second (default: 1500000)"
-    )
-    command.add_argument(
-        "--b-frames", type=int, default=default.b_frames, help="between two others (default: 0)"
-    )
-    command.add_argument("--preset", default=default.preset, help="of the encoder (default: veryfast)")
 
 
 def spec_of(args: argparse.Namespace) -> SceneSpec:
@@ -84,7 +70,7 @@ def spec_of(args: argparse.Namespace) -> SceneSpec:
 
 
 def _coding_of(args: argparse.Namespace) -> Coding:
-    return Coding(args.codec, args.fps, args.gop, args.bitrate, args.b_frames, args.preset)
+    return Coding(**{field.name: getattr(args, field.name) for field in fields(Coding)})
 
 
 def main(words: list[str] | None = None) -> int:
@@ -115,7 +101,7 @@ def _stream(args: argparse.Namespace) -> None:
     try:
         stream(spec_of(args), _coding_of(args), args.url, stop.wait, args.start)
     except (av.error.OSError, av.error.EOFError):
-        return  # the server hung up: nobody watches any more
+        return  # the server hung up: no client is left
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ from sightline.simulation.scenes.raster import (
 )
 from sightline.simulation.scenes.staging import Panel, Stage
 
-BAKE_SCALE = 1  # the backdrop is drawn at so many times the inner picture's size
-
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
@@ -38,7 +36,6 @@ class Backdrop:
         glow: float32 [h, w, 3], light of their own: lamps, sky, lit windows; haze.
         ground: float32 [h, w], 1 where the ground is seen.
         keys: uint64, flat, the depth keys at the inner size (see :mod:`sightline.simulation.scenes.raster`).
-        depth_m: float32 [h, w].
     """
 
     albedo: F32
@@ -47,7 +44,6 @@ class Backdrop:
     glow: F32
     ground: F32
     keys: U64
-    depth_m: F32
 
 
 @dataclass(slots=True)
@@ -63,7 +59,7 @@ class _Canvas:
 
 def bake(stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, inner: int) -> Backdrop:
     """Draw the stage for a camera; ``inner`` is the inner picture's scale."""
-    big = camera.scaled(inner * BAKE_SCALE)
+    big = camera.scaled(inner)
     h, w = big.height, big.width
     a, b, c, d = (np.zeros((h, w, 3), np.float32) for _ in range(4))
     canvas = _Canvas(big, np.full((h, w), 1e-4, np.float32), a, b, c, d, np.zeros((h, w), np.float32))
@@ -73,12 +69,12 @@ def bake(stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, i
     for panel in stage.panels:
         _draw_panel(canvas, panel, stage, light)
     if stage.meshes:
-        _draw_meshes(canvas, join(*stage.meshes), stage, grid, light)
+        _draw_meshes(canvas, join(*stage.meshes), stage, light)
     _draw_haze(canvas, light)
-    return _finish(canvas, camera, inner)
+    return _finish(canvas, camera)
 
 
-def _finish(canvas: _Canvas, camera: PinholeCamera, inner: int) -> Backdrop:
+def _finish(canvas: _Canvas, camera: PinholeCamera) -> Backdrop:
     size = camera.width, camera.height
 
     def small(picture: F32) -> F32:
@@ -88,27 +84,29 @@ def _finish(canvas: _Canvas, camera: PinholeCamera, inner: int) -> Backdrop:
     albedo = small(canvas.albedo)
     light = f32(lit / np.maximum(albedo, 1e-4))
     sunlit = f32(small(canvas.albedo * canvas.sunlit) / np.maximum(albedo, 1e-4))
-    mid = camera.scaled(inner)
-    near = cv2.resize(canvas.inverse, (mid.width, mid.height), interpolation=cv2.INTER_NEAREST)
-    keys = (near.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(32) | NOTHING
-    depth = f32(1 / np.maximum(small(canvas.inverse), 1e-4))
-    return Backdrop(albedo, light, sunlit, small(canvas.glow), small(canvas.ground), keys, depth)
+    keys = _keys(canvas.inverse)
+    return Backdrop(albedo, light, sunlit, small(canvas.glow), small(canvas.ground), keys)
 
 
-def _pixels(camera: PinholeCamera, y0: int, y1: int, x0: int, x1: int) -> F32:
+def _keys(inverse: F32) -> U64:
+    """Depth keys of a picture in which everything stands already, flat."""
+    return (inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(32) | NOTHING
+
+
+def _pixels(y0: int, y1: int, x0: int, x1: int) -> F32:
     gy, gx = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     return f32(np.stack([gx + 0.5, gy + 0.5], axis=-1))
 
 
 def _draw_sky(canvas: _Canvas, light: Light) -> None:
-    ray = unit(canvas.camera.rays(_pixels(canvas.camera, 0, canvas.camera.height, 0, canvas.camera.width)))
+    ray = unit(canvas.camera.rays(_pixels(0, canvas.camera.height, 0, canvas.camera.width)))
     up = np.clip(ray[..., 2:] * 2.2, 0, 1) ** 0.6
     canvas.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
 
 
 def _draw_ground(canvas: _Canvas, stage: Stage, grid: GroundLight, light: Light) -> None:
     camera = canvas.camera
-    xy = camera.ground(_pixels(camera, 0, camera.height, 0, camera.width))
+    xy = camera.ground(_pixels(0, camera.height, 0, camera.width))
     x, y = xy[..., 0], xy[..., 1]
     seen = (x > stage.x[0]) & (x < stage.x[1]) & (y > stage.y[0]) & (y < stage.y[1])
     scale = stage.ground.shape[1] / (stage.x[1] - stage.x[0])
@@ -154,15 +152,13 @@ def _draw_panel(canvas: _Canvas, panel: Panel, stage: Stage, light: Light) -> No
     q = camera.project(corners)
     x0, y0, x1, y1 = 0, 0, camera.width, camera.height
     if (q[:, 2] > NEAR_M).all():
-        x0, y0 = (
-            int(np.clip(np.floor(q[:, i].min()), 0, camera.scaled(1).width if i == 0 else y1)) for i in (0, 1)
-        )
+        x0, y0 = (int(np.clip(np.floor(q[:, i].min()), 0, size)) for i, size in ((0, x1), (1, y1)))
         x1, y1 = int(np.clip(np.ceil(q[:, 0].max()), 0, x1)), int(np.clip(np.ceil(q[:, 1].max()), 0, y1))
     elif (q[:, 2] < NEAR_M).all():
         return
     if x1 <= x0 or y1 <= y0:
         return
-    ray = camera.rays(_pixels(camera, y0, y1, x0, x1))
+    ray = camera.rays(_pixels(y0, y1, x0, x1))
     slant = ray @ normal
     depth = f32(
         float(normal @ (panel.corner - camera.position)) / np.where(np.abs(slant) < 1e-6, -1e-6, slant)
@@ -191,7 +187,7 @@ def _draw_panel(canvas: _Canvas, panel: Panel, stage: Stage, light: Light) -> No
     canvas.inverse[area][seen] = 1 / depth[seen]
 
 
-def _draw_meshes(canvas: _Canvas, made: Mesh, stage: Stage, grid: GroundLight, light: Light) -> None:
+def _draw_meshes(canvas: _Canvas, made: Mesh, stage: Stage, light: Light) -> None:
     camera = canvas.camera
     q = camera.project(made.corners)
     kept = (q[..., 2] > NEAR_M).all(axis=1)
@@ -201,13 +197,9 @@ def _draw_meshes(canvas: _Canvas, made: Mesh, stage: Stage, grid: GroundLight, l
     centre = f32(corners.mean(axis=1))
     emission = made.albedo[kept] * (made.surface[kept] > 0)[:, None] * light.lamps * 6
     lamps = lamp_light(centre, f32(normals.mean(axis=1)), stage.lamps) * light.lamps
-    local = Local(
-        grid.sample(grid.sun, centre[:, 0], centre[:, 1]) * 0 + 1, f32(normals[:, 0]), lamps, f32(emission)
-    )
+    local = Local(np.ones(len(centre), np.float32), f32(normals[:, 0]), lamps, f32(emission))
     colour = shade(corners, normals, made.albedo[kept], made.gloss[kept], camera.position, light, local)
-    keys = (canvas.inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(
-        32
-    ) | NOTHING
+    keys = _keys(canvas.inverse)
     found = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), keys)
     x, y = f32(found.pixel % camera.width + 0.5), f32(found.pixel // camera.width + 0.5)
     rgb = np.clip(planes(q[..., :2], colour).at(found.triangle, x, y), 0, 8)

@@ -141,9 +141,7 @@ def _front(stage: Stage) -> None:
     for side in (-1.0, 1.0):  # the door's wings, slid open
         for y in (DOOR_Y + 0.1, DOOR_Y + 1.3):
             stage.meshes.append(box([0.05, 0.06, 2.4], [FRONT_X - 0.12, side * y, 1.2], _FRAME, 0.3))
-    stage.casters.append(
-        f32([[FRONT_X + a, b, c] for a in (-0.1, 0.1) for b in (1.6, 4.9) for c in (0, 0.2)])
-    )
+    stage.shade((FRONT_X - 0.1, FRONT_X + 0.1), (1.6, 4.9), (0, 0.2))
 
 
 def _shelf(random: np.random.Generator, x: float, y: float, face: float) -> Mesh:

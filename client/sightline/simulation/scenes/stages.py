@@ -116,14 +116,14 @@ def _houses(stage: Stage, random: np.random.Generator) -> None:
     for side in (-1.0, 1.0):
         x = -30.0
         while x < 118:
-            width, height = (
-                float(random.uniform(9, 17)),
-                float(random.uniform(9, 17) if side > 0 else random.uniform(7.5, 11)),
-            )
+            width = float(random.uniform(9, 17))
+            height = float(random.uniform(9, 17) if side > 0 else random.uniform(7.5, 11))
             y = side * (WALL_Y + 0.1 + random.uniform(0, 0.15))
             _house(stage, random, (x, y), (width, height), side)
             x += width
-    _house_across(stage, random)
+    for y in (-24.0, -10.0, 3.0, 15.0):  # the street bends away at its end: houses close the view
+        front, glow = textures.facade(random, 13.0, 14.0, 12)
+        stage.panels.append(Panel(f32([117.5, y + 13, 0]), f32([0, -13, 0]), f32([0, 0, 14]), front, glow))
 
 
 def _house(
@@ -138,20 +138,9 @@ def _house(
     stage.panels.append(Panel(corner, along, up, front, glow))  # its normal, along x up, points to the road
     plain = textures.finished(textures.mottled(random, 64, 64, (150, 140, 128), 5, 6))
     depth = f32([0, side * 9.0, 0])
-    left, right = f32([x, y, 0]), f32([x + width, y, 0])
-    for base in (left, right):
-        for face in (depth, -depth):
-            start_at = base if face is depth else base + depth
-            stage.panels.append(Panel(f32(start_at), f32(face), up, plain))
-    block = [[a, y + b, c] for a in (x, x + width) for b in (0.0, side * 9.0) for c in (0.0, height)]
-    stage.casters.append(f32(block))
-
-
-def _house_across(stage: Stage, random: np.random.Generator) -> None:
-    """The street bends away at its end: a row of houses closes the view."""
-    for y in (-24.0, -10.0, 3.0, 15.0):
-        front, glow = textures.facade(random, 13.0, 14.0, 12)
-        stage.panels.append(Panel(f32([117.5, y + 13, 0]), f32([0, -13, 0]), f32([0, 0, 14]), front, glow))
+    for base in (f32([x, y, 0]), f32([x + width, y, 0])):
+        stage.panels += [Panel(base, depth, up, plain), Panel(f32(base + depth), f32(-depth), up, plain)]
+    stage.shade((x, x + width), (y, y + side * 9.0), (0.0, height))
 
 
 _HALL_PX_M, _SHOP_PX_M = 40, 50

@@ -9,6 +9,8 @@ import numpy as np
 from sightline.simulation.scenes.arrays import F32, U8, f32
 from sightline.simulation.scenes.mesh import Mesh
 
+Pair = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -61,6 +63,8 @@ class Stage:
         """Put a thing there that throws the shadow of its bounding box."""
         self.meshes.append(mesh)
         low, high = mesh.corners.min(axis=(0, 1)), mesh.corners.max(axis=(0, 1))
-        self.casters.append(
-            f32([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (0, high[2])])
-        )
+        self.shade((low[0], high[0]), (low[1], high[1]), (0, high[2]))
+
+    def shade(self, x: Pair, y: Pair, z: Pair) -> None:
+        """Throw the shadow of a block between two places on each axis, metres."""
+        self.casters.append(f32([[a, b, c] for a in x for b in y for c in z]))

@@ -8,7 +8,7 @@ that stand in it and hide what is behind: trees, lamps, traffic lights, posts, b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -238,13 +238,10 @@ def _tree(stage: Stage, random: np.random.Generator, x: float, y: float) -> None
     stage.meshes.append(bar((x, y, 0), (x, y, height - 1.2), 0.13, trunk))
     stage.meshes.append(bar((x, y, height - 1.6), (x + 0.5, y + 0.4, height - 0.4), 0.07, trunk))
     stage.meshes.append(_crown(random, (x, y, height), 1.9))
-    stage.casters.append(
-        f32([[x + a, y + b, z] for a in (-0.1, 0.1) for b in (-0.1, 0.1) for z in (0, height)])
-    )
+    stage.shade((x - 0.1, x + 0.1), (y - 0.1, y + 0.1), (0, height))
     for _ in range(70):
-        c = random.normal(0, 0.95, 3) * [1, 1, 0.8] + [x, y, height]
-        corners = c + random.normal(0, 0.22, (6, 3))
-        stage.casters.append(f32(corners))
+        tuft = random.normal(0, 0.95, 3) * [1, 1, 0.8] + [x, y, height]
+        stage.casters.append(f32(tuft + random.normal(0, 0.22, (6, 3))))
 
 
 def _crown(random: np.random.Generator, centre: tuple[float, float, float], radius: float) -> Mesh:
@@ -259,12 +256,8 @@ def _crown(random: np.random.Generator, centre: tuple[float, float, float], radi
     tone = (0.45 + 0.75 * far / radius * (0.6 + 0.4 * way[:, 2])) * random.uniform(0.7, 1.25, n)
     green = linear((74, 98, 44)) * tone[:, None]
     normals = np.repeat((way + np.array([0, 0, 0.35]))[:, None], 3, axis=1)
-    made = mesh(f32(corners), f32(normals), f32(green))
-    back = mesh(f32(corners), f32(normals), f32(green))
-    turned = Mesh(
-        f32(back.corners[:, ::-1]), back.normals, back.albedo, back.gloss, back.bone, back.surface, back.uv
-    )
-    return join(made, turned)
+    front = mesh(f32(corners), f32(normals), f32(green))
+    return join(front, replace(front, corners=f32(front.corners[:, ::-1])))
 
 
 def _street_lamp(stage: Stage, x: float, side: float) -> None:
@@ -277,10 +270,8 @@ def _street_lamp(stage: Stage, x: float, side: float) -> None:
     glass = box([0.2, 0.6, 0.05], [x, arm, top + 0.18], f32([1.0, 0.72, 0.4])).as_surface(SIGN)
     stage.meshes.append(glass)
     stage.lamps.append(Lamp((x, arm, top), (38.0, 25.0, 13.0)))
-    stage.casters.append(
-        f32([[x + a, y + b, z] for a in (-0.07, 0.07) for b in (-0.07, 0.07) for z in (0, top)])
-    )
-    stage.casters.append(f32([[x + a, yy, top + 0.2] for a in (-0.07, 0.07) for yy in (y, arm)]))
+    stage.shade((x - 0.07, x + 0.07), (y - 0.07, y + 0.07), (0, top))
+    stage.casters.append(f32([[x + a, b, top + 0.2] for a in (-0.07, 0.07) for b in (y, arm)]))
 
 
 def signal_heads() -> list[tuple[float, float, float, float]]:
@@ -294,9 +285,7 @@ def _traffic_lights(stage: Stage) -> None:
     for x, y, z, _ in signal_heads():
         stage.meshes.append(bar((x, y, 0), (x, y, z + 0.5), 0.06, _METAL))
         stage.meshes.append(box([0.22, 0.3, 0.9], [x, y, z], black))
-        stage.casters.append(
-            f32([[x + a, y + b, c] for a in (-0.1, 0.1) for b in (-0.1, 0.1) for c in (0, z + 0.5)])
-        )
+        stage.shade((x - 0.1, x + 0.1), (y - 0.1, y + 0.1), (0, z + 0.5))
 
 
 def _furniture(stage: Stage, random: np.random.Generator) -> None:
@@ -306,20 +295,14 @@ def _furniture(stage: Stage, random: np.random.Generator) -> None:
             y = side * 8.85
             stage.meshes.append(bar((x, y, 0), (x, y, 0.9), 0.055, steel))
             stage.meshes.append(ball([x, y, 0.93], [0.07, 0.07, 0.06], 8, steel))
-            stage.casters.append(
-                f32([[x + a, y + b, c] for a in (-0.05, 0.05) for b in (-0.05, 0.05) for c in (0, 0.9)])
-            )
+            stage.shade((x - 0.05, x + 0.05), (y - 0.05, y + 0.05), (0, 0.9))
     for x in (24.5, 50.0):
         y = 12.2
         stage.meshes.append(join(box([1.8, 0.5, 0.06], [x, y, 0.45], linear((120, 84, 52))),
                                  box([1.8, 0.06, 0.4], [x, y + 0.25, 0.75], linear((120, 84, 52))),
                                  box([0.06, 0.45, 0.45], [x - 0.7, y, 0.22], steel),
                                  box([0.06, 0.45, 0.45], [x + 0.7, y, 0.22], steel)))  # fmt: skip
-        stage.casters.append(
-            f32([[x + a, y + b, c] for a in (-0.9, 0.9) for b in (-0.25, 0.25) for c in (0.4, 0.9)])
-        )
+        stage.shade((x - 0.9, x + 0.9), (y - 0.25, y + 0.25), (0.4, 0.9))
         bin_x = x + random.uniform(2, 3)
         stage.meshes.append(bar((bin_x, y, 0), (bin_x, y, 0.95), 0.25, green))
-        stage.casters.append(
-            f32([[bin_x + a, y + b, c] for a in (-0.2, 0.2) for b in (-0.2, 0.2) for c in (0, 0.95)])
-        )
+        stage.shade((bin_x - 0.2, bin_x + 0.2), (y - 0.2, y + 0.2), (0, 0.95))

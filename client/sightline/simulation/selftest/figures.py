@@ -46,7 +46,6 @@ class CameraFigures:
         counts: by class.
         occupancy_errors: signed, one for each second and zone.
         dwell_errors_s: claimed minus true, for visits of which both ends were found.
-        late_s: claimed minus true time of crossings that were found.
         tracked_s, row_s: scene to tracks, scene to row.
         frames, due_frames, dropped_frames: tracked; sent; taken but not tracked.
         coverage: share of the length that was watched, by ``source_windows``.
@@ -59,7 +58,6 @@ class CameraFigures:
     counts: dict[str, Count]
     occupancy_errors: tuple[float, ...]
     dwell_errors_s: tuple[float, ...]
-    late_s: tuple[float, ...]
     tracked_s: tuple[float, ...]
     row_s: tuple[float, ...]
     frames: int
@@ -85,7 +83,6 @@ def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFig
         counts=count_errors(truth, evidence.counts),
         occupancy_errors=tuple(_occupancy_errors(truth, claimed, span_s)),
         dwell_errors_s=tuple(_dwell_errors(visits)),
-        late_s=tuple(c.time_s - t.time_s for m in crossings.values() for t, c in m.pairs),
         tracked_s=tuple(tracked_s),
         row_s=tuple(row_s),
         frames=len(evidence.frames),
