@@ -91,7 +91,6 @@ class Frame:
     clock_source: ClockSource
     received_s: float  # time.monotonic() when its packet had arrived; for watchdogs and latency only
     decode_s: float = 0.0  # seconds spent decoding it
-    discontinuity: bool = False  # the stream was reopened, jumped, or changed size before this frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from gpu import build_engines
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import AnalysisOptions
+from sightline.base.bell import Bell
 from sightline.base.letterbox import planes_in, split_i420
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
@@ -455,7 +456,9 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     with TritonAdmin(server.grpc_url) as control:
         if control.ready("detector") != [2]:
             Versions(folder, control).switch(2)
-    pipeline = Pipeline(Mailbox(), CameraAnalysis(AnalysisOptions("door")), StageTimes(STAGES))
+    bell = Bell()
+    mailbox, stages = Mailbox(bell), StageTimes(STAGES)
+    pipeline = Pipeline(mailbox, CameraAnalysis(AnalysisOptions("door")), stages, bell)
     connection = TritonConnection(TritonOptions(url=server.grpc_url), "door")
     detector = connection.model()
     pipeline.analysis.use_model(detector.connect())
@@ -475,19 +478,20 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
                 more += switching.done()
                 pipeline.mailbox.put(frame(index, 1_700_000_040 + index / 1000, picture))
                 index += 1
-            pipeline.step(detector, 1.0)
+            bell.wait(1.0)
+            pipeline.step(detector)
             time.sleep(0.01)  # the server needs a core for what it loads
             model = pipeline.analysis.model
             assert model is not None
             if not seen or seen[-1] != model.version:
                 seen.append(model.version)
         switching.result()
-    until(lambda: pipeline.step(detector, 0.1) or pipeline.frames + pipeline.dropped == index)
+    until(lambda: pipeline.step(detector) or pipeline.frames + pipeline.dropped == index)
     names = {version: model_repository.read_manifest(folder, version) for version in (2, small, 1)}
     assert seen == [manifest["model_version"] for manifest in names.values()]
     assert (pipeline.dropped, pipeline.mailbox.dropped) == (0, 0)
     assert (detector.info.network_height, detector.info.network_width) == SIZE
-    pipeline.step(detector, 0.0)
+    pipeline.step(detector)
     assert len(segments()) == 1, "slots of earlier versions are given back"
     counts, sources = pipeline.analysis.rows()
     assert sources[-1].model_version == seen[-1]

@@ -103,13 +103,13 @@ class System:
         psutil.wait_procs(workers, timeout=10)
 
     def workers(self) -> list[psutil.Process]:
-        """The camera processes."""
+        """The processes that host cameras: children of the one that forks them."""
         assert self.process is not None
         try:
-            children = psutil.Process(self.process.pid).children()
+            servers = [child for child in psutil.Process(self.process.pid).children() if _is_server(child)]
+            return [child for server in servers for child in server.children()]
         except psutil.NoSuchProcess:
             return []
-        return [child for child in children if _is_worker(child)]
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP answer; (0, "") while nothing listens."""
@@ -169,9 +169,9 @@ class System:
         return (self.folder / "log").read_text()
 
 
-def _is_worker(process: psutil.Process) -> bool:
+def _is_server(process: psutil.Process) -> bool:
     try:
-        return "spawn_main" in " ".join(process.cmdline())
+        return "fork_server" in " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 

@@ -146,7 +146,9 @@ def test_killed_workers_come_back_and_nothing_is_counted_twice(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     cameras = {"door": {"url": standing.url("standing")}, "other": {"url": standing.url("other")}}
-    with System(tmp_path, cameras, triton_url=toy_triton.grpc_url, rules={"zones": HERE}) as system:
+    with System(
+        tmp_path, cameras, triton_url=toy_triton.grpc_url, rules={"zones": HERE}, cameras_per_worker=1
+    ) as system:
         system.until_state("door", "online")
         system.until_state("other", "online")
         for _ in range(3):
@@ -200,7 +202,7 @@ def test_a_reload_touches_only_the_cameras_that_changed(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
     door, other = {"url": standing.url("standing")}, {"url": standing.url("other")}
-    with System(tmp_path, {"door": door}, triton_url=toy_triton.grpc_url) as system:
+    with System(tmp_path, {"door": door}, triton_url=toy_triton.grpc_url, cameras_per_worker=1) as system:
         system.until_state("door", "online")
         (first,) = system.workers()
         system.write_config({"door": door, "new": other, "bad": {"url": "ftp://x"}})
@@ -259,12 +261,15 @@ def test_the_profile_stands_in_metrics_and_in_the_database(
         assert row["state"] == "stopped"
 
 
-def test_no_password_is_to_be_seen_anywhere(tmp_path: Path, toy_triton: TritonServer, clip: Path) -> None:
+def test_no_password_is_to_be_seen_anywhere(
+    tmp_path: Path, toy_triton: TritonServer, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_DOOR_PASSWORD", "hunter2")
     with (
         gst_camera(clip, "admin", "hunter2") as port,
         System(
             tmp_path,
-            {"six": {"url": f"rtsp://admin:hunter2@127.0.0.1:{port}/cam"}},
+            {"six": {"url": f"rtsp://admin:{{SIGHTLINE_DOOR_PASSWORD}}@127.0.0.1:{port}/cam"}},
             triton_url=toy_triton.grpc_url,
         ) as system,
     ):

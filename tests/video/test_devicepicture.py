@@ -18,7 +18,7 @@ from sightline.base.letterbox import fill_border
 from sightline.config import parse_config
 from sightline.errors import SharedMemoryError
 from sightline.inference.segments import CudaSegment
-from sightline.video.decoders import Decoders
+from sightline.video.decoders import DecoderChoice
 from sightline.video.device_picture import (
     CudaPicture,
     CupyArrays,
@@ -143,13 +143,13 @@ def camera(decoder):
 def test_auto_without_a_gpu_is_the_cpu_and_the_status_says_why(caplog):
     if has_gpu():
         pytest.skip("this machine has a GPU")
-    decoders = Decoders(camera("auto"))
+    decoders = DecoderChoice(camera("auto"))
     with caplog.at_level(logging.INFO):
         assert [decoders.accelerator() for _ in range(3)] == [None] * 3
     assert decoders.used == "cpu: no NVIDIA driver here"
     said = [record.message for record in caplog.records]
     assert said == ["camera gate: decoder cpu: no NVIDIA driver here"]
-    assert Decoders(camera(None)).accelerator() is None
+    assert DecoderChoice(camera(None)).accelerator() is None
 
 
 def test_nvdec_without_its_driver_falls_back_and_says_so_once(caplog):
@@ -157,7 +157,7 @@ def test_nvdec_without_its_driver_falls_back_and_says_so_once(caplog):
         pytest.skip("this machine has a GPU")
     if "cuda" not in hwdevices_available():
         pytest.skip("this FFmpeg has no NVDEC")
-    decoders = Decoders(camera("cuda"))
+    decoders = DecoderChoice(camera("cuda"))
     assert [decoders.accelerator() for _ in range(2)] == [None, None]
     assert decoders.used.startswith("cpu: no cuda decoder (")
     assert len(caplog.records) == 1
@@ -166,16 +166,26 @@ def test_nvdec_without_its_driver_falls_back_and_says_so_once(caplog):
 @pytest.fixture
 def with_nvdec(monkeypatch):
     """As if this machine had the decoder; no frame can be decoded by it."""
+    monkeypatch.setattr("sightline.video.decoders._WORKS", set())
     monkeypatch.setattr("sightline.video.decoders.CodecContext.create", lambda *_: None)
     monkeypatch.setattr("sightline.video.decoders.has_gpu", lambda: True)
     monkeypatch.setattr("sightline.video.decoders.hwdevices_available", lambda: ["cuda", "vaapi"])
 
 
 def test_pictures_stay_on_the_gpu_where_they_can_be_scaled_there(with_nvdec):
-    decoders = Decoders(camera("auto"), make_arrays=NumpyArrays)
+    decoders = DecoderChoice(camera("auto"), make_arrays=NumpyArrays)
     accelerator = decoders.accelerator()
     assert accelerator.is_hw_owned
     assert decoders.used == "cuda"
+
+
+def test_the_gpu_is_probed_once_not_at_every_opening(with_nvdec, monkeypatch):
+    probes = []
+    monkeypatch.setattr("sightline.video.decoders.CodecContext.create", lambda *_: probes.append(1))
+    for _ in range(2):
+        decoders = DecoderChoice(camera("auto"), make_arrays=NumpyArrays)
+        assert all(decoders.accelerator().is_hw_owned for _ in range(3))
+    assert len(probes) == 2  # with a context of its own, and with that of the scaler
 
 
 def test_where_the_context_cannot_be_shared_pictures_go_through_the_host(with_nvdec, monkeypatch, caplog):
@@ -186,7 +196,7 @@ def test_where_the_context_cannot_be_shared_pictures_go_through_the_host(with_nv
             raise av.error.OSError(95, "Operation not supported")
 
     monkeypatch.setattr("sightline.video.decoders.CodecContext.create", refuse)
-    decoders = Decoders(camera("auto"), make_arrays=NumpyArrays)
+    decoders = DecoderChoice(camera("auto"), make_arrays=NumpyArrays)
     assert [decoders.accelerator().is_hw_owned for _ in range(2)] == [False, False]
     assert decoders.used.startswith("cuda: pictures go through the host, ")
     assert "Operation not supported" in decoders.used
@@ -195,7 +205,7 @@ def test_where_the_context_cannot_be_shared_pictures_go_through_the_host(with_nv
 
 def test_without_cupy_pictures_go_through_the_host_and_the_status_says_why(with_nvdec, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    decoders = Decoders(camera("auto"))
+    decoders = DecoderChoice(camera("auto"))
     assert [decoders.accelerator().is_hw_owned for _ in range(2)] == [False, False]
     assert decoders.used.startswith("cuda: pictures go through the host, CuPy cannot be used")
     assert len(caplog.records) == 1
@@ -205,7 +215,7 @@ def test_without_cupy_pictures_go_through_the_host_and_the_status_says_why(with_
 
 
 def test_a_stream_that_the_gpus_decoder_refuses_is_told_by_its_frames(with_nvdec, caplog):
-    decoders = Decoders(camera("cuda"), make_arrays=NumpyArrays)
+    decoders = DecoderChoice(camera("cuda"), make_arrays=NumpyArrays)
     decoders.accelerator()
     planar = nv12(16, 16, kind="yuv420p")
     assert all(isinstance(decoders.picture(planar, VideoReformatter()), YuvPicture) for _ in range(3))

@@ -3,17 +3,15 @@ from __future__ import annotations
 import threading
 import time
 
-import pytest
-
+from sightline.base.bell import Bell
 from sightline.entities import ClockSource, Frame
-from sightline.errors import SourceEnded, SourceStalled
 from sightline.video.mailbox import Mailbox
 
 
 class NoPicture:
     width = height = 2
 
-    def write_i420(self, out):
+    def write_i420(self, out, box=None):
         raise NotImplementedError
 
 
@@ -26,60 +24,65 @@ def test_the_newest_wins_and_drops_are_counted():
     for index in range(100):
         assert box.put(frame(index))
     assert (len(box), box.dropped) == (1, 99)
-    assert box.get(0).index == 99
-    assert box.get(0) is None
+    assert box.take().index == 99
+    assert box.take() is None
 
 
 def test_a_lossless_box_makes_the_decoder_wait():
-    box = Mailbox(lossless=True, size=3)
-    producer = threading.Thread(target=lambda: [box.put(frame(n)) for n in range(50)] and box.close())
+    bell = Bell()
+    box = Mailbox(bell, lossless=True, size=3)
+    producer = threading.Thread(target=lambda: [box.put(frame(n)) for n in range(50)] and box.shutdown())
     producer.start()
     got = []
-    with pytest.raises(SourceEnded):
-        while True:
-            got.append(box.get(5).index)
+    while not box.ended:
+        bell.wait(5)
+        while (item := box.take()) is not None:
+            got.append(item.index)
             assert len(box) <= 3
     producer.join(5)
     assert got == list(range(50))
     assert box.dropped == 0
 
 
-def test_wake_ends_a_wait():
-    box = Mailbox()
-    threading.Timer(0.05, box.wake).start()
+def test_a_frame_rings_the_bell_that_several_boxes_share():
+    bell = Bell()
+    _, second = Mailbox(bell), Mailbox(bell)
+    threading.Timer(0.05, lambda: second.put(frame(1))).start()
     started = time.monotonic()
-    assert box.get(30) is None
+    bell.wait(30)
     assert time.monotonic() - started < 10
+    assert second.take().index == 1
 
 
-def test_wake_before_get_is_not_lost():
-    box = Mailbox()
-    box.wake()
+def test_a_ring_before_the_wait_is_not_lost():
+    bell = Bell()
+    bell.ring()
     started = time.monotonic()
-    assert box.get(30) is None
+    bell.wait(30)
     assert time.monotonic() - started < 10
+    started = time.monotonic()
+    bell.wait(0.05)
+    assert time.monotonic() - started > 0.04, "one ring ends one wait"
 
 
-def test_close_gives_its_error_after_the_last_frame_and_goes_on_giving_it():
+def test_frames_that_wait_can_be_taken_after_the_end():
     box = Mailbox()
     box.put(frame(1))
-    box.close(SourceStalled("nothing came"))
-    assert not box.closed
-    assert box.get(0).index == 1
-    assert box.closed
-    for _ in range(2):
-        with pytest.raises(SourceStalled, match="nothing came"):
-            box.get(0)
+    box.shutdown()
+    assert not box.ended
+    assert box.take().index == 1
+    assert box.ended
     assert not box.put(frame(2))
 
 
-def test_shut_lets_a_waiting_decoder_go():
+def test_an_immediate_shutdown_lets_a_waiting_decoder_go():
     box = Mailbox(lossless=True, size=1)
     box.put(frame(0))
     results = []
     producer = threading.Thread(target=lambda: results.append(box.put(frame(1))))
     producer.start()
-    box.shut()
+    box.shutdown(immediate=True)
     producer.join(5)
     assert results == [False]
     assert len(box) == 0
+    assert box.ended

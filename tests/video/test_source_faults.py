@@ -120,7 +120,6 @@ def test_a_looped_file_has_no_seam(go2rtc, folder):
         source.close()
     steps = [b.media_s - a.media_s for a, b in itertools.pairwise(frames)]
     assert steps == pytest.approx([0.1] * 29, abs=0.002)
-    assert not any(frame.discontinuity for frame in frames[1:])
 
 
 @pytest.mark.rtsp
@@ -154,7 +153,6 @@ def test_fault_1_a_restarted_server_ends_the_stream_and_the_next_source_goes_on(
         second.open()
         after = take(second, 1)[0]
         second.close()
-    assert after.discontinuity
     assert after.index == 0
     assert after.capture_time > before.capture_time
 
@@ -460,7 +458,8 @@ def test_fault_6_a_jump_starts_a_new_time_line_and_time_never_goes_back(clip, tm
         for frame in source.frames():
             frames.append(frame)
     source.close()
-    assert [round(frame.media_s) // 1000 for frame in frames if frame.discontinuity] == [0, 50, 3]
+    hops = [b for a, b in itertools.pairwise(frames) if not 0 < b.media_s - a.media_s < 1]
+    assert [round(frame.media_s) // 1000 for frame in hops] == [50, 3]
     assert len(frames) > 290
     assert all(0 < b.capture_time - a.capture_time < 1 for a, b in itertools.pairwise(frames))
 
@@ -491,7 +490,6 @@ def test_fault_7_another_resolution_mid_stream(tmp_path):
             frames.append(frame)
     source.close()
     assert [(f.picture.width, f.picture.height) for f in frames] == [(320, 240)] * 10 + [(640, 360)] * 10
-    assert [f.index for f in frames if f.discontinuity] == [0, 10]
 
 
 def test_fault_9_after_damage_frames_come_again_from_the_next_key_frame(clip, tmp_path):

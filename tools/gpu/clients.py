@@ -21,7 +21,7 @@ from sightline.config import Camera, Transport, TritonOptions, parse_config
 from sightline.entities import U8, Box, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
 from sightline.inference.client import ServedDetector, TritonConnection
-from sightline.video.decoders import Decoders
+from sightline.video.decoders import DecoderChoice
 from sightline.video.source import Source
 
 WARM_UP_S = 1.0
@@ -230,13 +230,13 @@ class _Frames:
 
     def _decoded(self) -> Iterator[Frame]:
         camera = _camera(self._load.video, "auto")
-        decoders = Decoders(camera)
+        decoder = DecoderChoice(camera)
         while True:
-            source = Source(camera, realtime=False, decoders=decoders)
+            source = Source(camera, realtime=False, decoder=decoder)
             source.open()
             try:
                 for frame in source.frames():
-                    self.decoder = decoders.used
+                    self.decoder = decoder.used
                     yield frame
             except SourceEnded:
                 continue

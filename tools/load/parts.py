@@ -31,8 +31,7 @@ def parts_of(*, triton: int = 0, sightline: int = 0, rtsp: int = 0) -> list[Part
 
 def _client_part(child: psutil.Process) -> str:
     try:
-        command = " ".join(child.cmdline())
-        return "workers" if "spawn_main" in command or "forkserver" in command else "supervisor"
+        return "workers" if "fork_server" in " ".join(child.cmdline()) else "supervisor"
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return "supervisor"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from sightline.base.redact import redact
 
@@ -23,3 +24,29 @@ def setup_logging(level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # FFmpeg says a line for each damaged packet, some with the URL; the source counts them and says it once.
     logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
+
+
+class WarnOnce:
+    """Warnings that repeat: each is logged at once, then at most every ``again_after_s`` with its number.
+
+    Used by one thread.
+    """
+
+    def __init__(self, log: logging.Logger, again_after_s: float = 60.0) -> None:
+        self._log = log
+        self._again_after_s = again_after_s
+        self._logged: dict[str, float] = {}  # time.monotonic() by text; bounded below
+        self._held_back: dict[str, int] = {}
+
+    def warn_once(self, text: str) -> None:
+        """Log ``text``, or count it for the next line that says the same."""
+        now = time.monotonic()
+        if now - self._logged.get(text, float("-inf")) < self._again_after_s:
+            self._held_back[text] = self._held_back.get(text, 0) + 1
+            return
+        if len(self._logged) >= 100:  # texts with changing numbers in them
+            self._logged.clear()
+            self._held_back.clear()
+        self._logged[text] = now
+        more = self._held_back.pop(text, 0)
+        self._log.warning("%s (and %d times before)" if more else "%s", *([text, more] if more else [text]))

@@ -1,10 +1,9 @@
-"""What supervisor and worker say to each other over their pipe (pickled; both ends are this program)."""
+"""What supervisor and workers tell each other over their pipes (pickled; both ends are this program)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,90 @@ from sightline.base.stats import HistogramSnapshot
 from sightline.config import Camera, TritonOptions
 from sightline.entities import CameraStatus, Checkpoint, Figure
 
+#: How a worker ends whose camera hangs.
+EXIT_HANGING = 70
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """Everything a worker needs to know; secrets travel in here, never in arguments or the environment."""
+    """What a worker is started with; cameras come later."""
 
-    camera: Camera
+    name: str
     triton: TritonOptions
-    resume: Mapping[str, Any] = field(default_factory=dict)
-    until_end: bool = False
     gate_folder: Path | None = None
     open_limit: int = 8
     log_level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """Where a camera's own back-off stands, so that a new worker does not start over."""
+
+    failures: int = 0
+    wait_s: float = 0.0  # until the next try, from when this was written
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """Everything a worker needs to run one camera, secrets included."""
+
+    camera: Camera
+    resume: Mapping[str, Any] = field(default_factory=dict)
+    until_end: bool = False
+    retry: Retry = Retry()
+
+
+# -- from the supervisor: one of these; the end of the pipe means the same as Stop -------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddCamera:
+    """Run one more camera."""
+
+    spec: CameraSpec
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateCamera:
+    """Apply changed options between two frames; nothing of the camera starts anew."""
+
+    camera: Camera
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveCamera:
+    """Close a camera and report it a last time."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Report every camera a last time, unregister, exit."""
+
+
+Message = AddCamera | UpdateCamera | RemoveCamera | Stop
+
+
+# -- from a worker ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """Sent by a worker once a second, and once more when it ends."""
+    """One camera's part of a worker's report."""
 
     status: CameraStatus
     checkpoint: Checkpoint | None
     histograms: Mapping[str, HistogramSnapshot]
     events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
-    figures: tuple[Figure, ...] = ()  # of the analysis and the features
+    figures: tuple[Figure, ...] = ()
+    retry: Retry = Retry()
+    last: bool = False  # the camera has left the worker
 
 
-class Command(Enum):
-    """Sent by the supervisor."""
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """Sent once a second for every camera; for a single camera at once when it has an event, or leaves."""
 
-    STOP = auto()  # flush, unregister, exit; the end of the pipe means the same
+    reports: tuple[Report, ...]
+    hanging: tuple[str, ...] = ()  # cameras whose decoder hangs in C: the worker ends after this

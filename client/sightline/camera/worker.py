@@ -1,285 +1,420 @@
-"""One camera's process: feed → pipeline → reports.
+"""A process that hosts cameras: it waits for frames, answers and messages of all of them at one place.
 
-Threads: the decode thread (:mod:`feed`), the main thread (everything else), gRPC's, and one that
-waits for the supervisor's word. A worker whose supervisor has died sees the pipe end, and ends.
+Threads: the main thread (everything that is not named here), a decode thread for each camera
+(:mod:`feed`), gRPC's, one that listens to the supervisor, and a few side threads for what may take long.
+A worker whose supervisor has died sees the pipe end, and ends.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 
-from sightline.analysis.chain import CameraAnalysis
-from sightline.analysis.observer import Observer
-from sightline.analysis.options import analysis_options
 from sightline.base.backoff import Backoff
+from sightline.base.bell import Bell
 from sightline.base.logs import setup_logging
-from sightline.base.stats import RateMeter, StageTimes
-from sightline.camera.messages import Command, Report, WorkerSpec
+from sightline.base.side_threads import SideThreads
+from sightline.camera.builder import SharedParts, build_camera
+from sightline.camera.detector_link import DetectorLink, ServedConnection, ServedModels
+from sightline.camera.messages import (
+    EXIT_HANGING,
+    AddCamera,
+    CameraSpec,
+    Message,
+    Report,
+    Retry,
+    Stop,
+    UpdateCamera,
+    WorkerSpec,
+)
 from sightline.camera.pipeline import Pipeline
-from sightline.config import Camera
-from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, SourceWindow
-from sightline.errors import DetectorError, SourceEnded
-from sightline.features.drift import watch_of
-from sightline.features.shadow import Shadow
-from sightline.features.track_log import TrackLog
+from sightline.camera.reporter import REPORT_EVERY_S, Reporter
+from sightline.camera.running_camera import RunningCamera
+from sightline.config import TritonOptions
+from sightline.entities import CameraState, CameraStatus, Frame
+from sightline.errors import DetectorUnavailable
 from sightline.inference.client import TritonConnection
-from sightline.video.clock import UtcClock
-from sightline.video.decoders import Decoders
-from sightline.video.feed import Feed, OpenGate
-from sightline.video.mailbox import Mailbox
+from sightline.video.feed import Feed, FrameSource
+from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
 
 log = logging.getLogger(__name__)
 
-REPORT_EVERY_S = 1.0
-STEP_S = 0.25  # longest wait for a frame, so that reports are on time
-SERVER_TIMES_EVERY_S = 5.0
-#: Beyond the source's own timeouts: then FFmpeg hangs in C and only the process's end helps.
-HANG_GRACE_S = 5.0
-EXIT_HANGING = 70
-LOWEST_PRIORITY = 2  # of the two levels of Triton's queues
+STEP_S = 0.25  # longest wait, so that reports are on time and features tick
+#: A decode thread ends with its next packet; one that waits for a silent camera is left behind after so long.
+FEED_STOP_S = 3.0
+STOP_S = 5.0
+CLOSE_RECORDED_S = 20.0  # features of recorded files may take their time
 
 
-def run_worker(spec: WorkerSpec, connection: Connection) -> None:
-    """Entry point of the process."""
+def run_worker(connection: Connection) -> None:
+    """Entry point of the process; its first message says what it is."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides; Ctrl-C reaches the whole group
+    try:
+        spec: WorkerSpec = connection.recv()
+    except EOFError:
+        return  # the supervisor has changed its mind
     setup_logging(spec.log_level)
     Worker(spec, connection).run()
 
 
-class Worker:
-    """Builds one camera's objects, runs them, and says once a second how it goes."""
+class _Place:
+    """One camera in this worker, across its restarts here."""
 
-    def __init__(self, spec: WorkerSpec, connection: Connection) -> None:
-        camera = spec.camera
+    def __init__(self, spec: CameraSpec) -> None:
+        self.spec = spec
+        self.running: RunningCamera | None = None
+        self.backoff = Backoff(1.0, 30.0)
+        self.start_at_s = 0.0
+        self.restarts = 0
+        self.problem = ""  # why it does not run now
+        self.leaving_s: float | None = None  # since when, on the monotonic clock
+        self.last: Report | None = None  # made, and sent when the features have ended
+        self.closing: Future[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.camera.name
+
+
+class Worker:
+    """The cameras of one process. ``run`` is its main thread."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        connection: Connection,
+        *,
+        connect: Callable[[TritonOptions, str], ServedConnection] = TritonConnection,
+        make_source: Callable[..., FrameSource] = Source,
+        end_process: Callable[[int], object] = os._exit,
+    ) -> None:
+        """Prepare; no camera is there yet.
+
+        Args:
+            spec: what the cameras share.
+            connection: to the supervisor.
+            connect: makes the connection to Triton.
+            make_source: as :class:`Source` is made.
+            end_process: ends it at once, hanging threads and all.
+        """
         self._spec = spec
         self._connection = connection
-        self._name = camera.name
-        self._stop = threading.Event()
-        self._stages = StageTimes(STAGES)
-        self._clock = UtcClock()  # the main thread's; the decode thread has one of its own
-        self._source_clock = UtcClock()
-        self._decoders = Decoders(camera)
-        self._mailbox = Mailbox(lossless=spec.until_end)
+        self._make_source = make_source
+        self._end_process = end_process
+        self._bell = Bell()
+        self._inbox: SimpleQueue[Message] = SimpleQueue()
+        self._threads = SideThreads(f"{spec.name}-side", 8)
+        self._triton = connect(spec.triton, spec.name)
         gate = OpenGate(spec.gate_folder, spec.open_limit)
-        self._feed = Feed(
-            camera.name, self._make_source, self._mailbox, self._stages, until_end=spec.until_end, gate=gate
-        )
-        self._triton = TritonConnection(spec.triton, camera.name)
-        self._detector = self._triton.model(camera.detect.model or "")
-        self._detector_backoff = Backoff(0.2, 1.0)
-        self._detector_problem = "not connected yet"
-        self._next_connect_s = 0.0
-        self._pipeline = self._make_pipeline(self._make_features(self._detector.name))
-        self._fps = RateMeter()
-        self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
-        self._server_times: dict[str, dict[str, float]] = {}
-        self._next_server_times_s = 0.0
-        self._progress: tuple[tuple[int, int], float] = ((0, 0), time.monotonic())
+        self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell)
+        self._links: dict[str, DetectorLink] = {}
+        self._places: dict[str, _Place] = {}
+        self._old_feeds: list[tuple[str, Feed]] = []  # of cameras that ended; they may still wait in FFmpeg
+        self._reporter = Reporter(connection)
+        self._stop_by_s: float | None = None
+        self._turn = 0
 
     def run(self) -> None:
-        """Work until told to stop, or until a recorded file has ended."""
+        """Work until told to stop."""
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
-        self._feed.start()
-        next_report_s = time.monotonic()
-        try:
-            while not self._stop.is_set():
-                self._step()
-                if time.monotonic() >= next_report_s:
-                    next_report_s = time.monotonic() + REPORT_EVERY_S
-                    self._watch_feed()
-                    self._report()
-        except SourceEnded:
-            self._pipeline.end()
-        finally:
-            self._end()
+        next_tick_s = 0.0
+        while self._stop_by_s is None or (self._places and time.monotonic() < self._stop_by_s):
+            self._take_messages()
+            now = time.monotonic()
+            if now >= next_tick_s:
+                next_tick_s = now + REPORT_EVERY_S
+                self._tick()
+            self._serve()
+            self._move_places()
+            self._bell.wait(self._wait_s())
+        self._end()
 
-    def _step(self) -> None:
-        if self._detector_problem and not self._connect():
-            self._stop.wait(0.05)
-            return
-        try:
-            self._pipeline.step(self._detector, STEP_S)
-        except DetectorError as error:
-            self._lose_detector(error)
-
-    def _connect(self) -> bool:
-        if time.monotonic() < self._next_connect_s:
-            return False
-        try:
-            info = self._detector.connect()
-        except DetectorError as error:
-            self._lose_detector(error)
-            return False
-        self._pipeline.analysis.use_model(info)
-        self._detector_backoff.good()
-        self._detector_problem = ""
-        transport = self._detector.transport
-        log.info("camera %s: %s %s over %s", self._name, info.name, info.version, transport)
-        return True
-
-    def _lose_detector(self, error: DetectorError) -> None:
-        if not self._detector_problem:
-            log.warning("camera %s: detector lost: %s", self._name, error)
-        self._detector_problem = str(error)
-        self._next_connect_s = time.monotonic() + self._detector_backoff.next_delay_s()
-
-    def _make_source(self) -> Source:
-        return Source(
-            self._spec.camera,
-            clock=self._source_clock,
-            realtime=not self._spec.until_end,
-            decoders=self._decoders,
-        )
-
-    def _make_features(self, live_model: str) -> list[Observer]:
-        camera = self._spec.camera
-        features: list[Observer | None] = [
-            _make_track_log(camera),
-            watch_of(camera, self._spec.resume.get("drift")),
-            _make_shadow(self._spec, self._triton, live_model, lambda: len(self._mailbox) > 0),
-        ]
-        return [feature for feature in features if feature is not None]
-
-    def _make_pipeline(self, features: list[Observer]) -> Pipeline:
-        triton = self._spec.triton
-        return Pipeline(
-            self._mailbox,
-            CameraAnalysis(analysis_options(self._spec.camera), state=self._spec.resume),
-            self._stages,
-            in_flight=triton.in_flight,
-            deadline_s=triton.deadline_s,
-            observers=features,
-        )
-
-    def _watch_feed(self) -> None:
-        """End the process when the decode thread has failed or hangs in C; the supervisor starts another."""
-        if self._feed.failure is not None:
-            raise self._feed.failure
-        camera = self._spec.camera
-        progress, since_s = self._progress
-        now = time.monotonic()
-        if self._feed.progress != progress or self._spec.until_end:
-            self._progress = (self._feed.progress, now)
-        elif now - since_s > max(camera.stream.open_timeout_s, camera.stream.stall_timeout_s) + HANG_GRACE_S:
-            log.error("camera %s: the decoder hangs; ending the process", self._name)
-            self._report()
-            os._exit(EXIT_HANGING)
-
-    def _report(self) -> None:
-        if not self._spec.until_end:
-            self._pipeline.tick(self._clock.now())
-        checkpoint = self._checkpoint()
-        events = [row for row in checkpoint.rows if isinstance(row, Event)]
-        self._events_total.update((event.kind, event.place) for event in events)
-        report = Report(
-            self._status(checkpoint),
-            checkpoint,
-            self._stages.snapshots(),
-            dict(self._events_total),
-            tuple(self._pipeline.figures()),
-        )
-        self._send(report)
-
-    def _checkpoint(self) -> Checkpoint:
-        pipeline = self._pipeline
-        counts, sources = pipeline.analysis.rows(self._mailbox.dropped + pipeline.dropped)
-        rows = (*counts, *sources, *pipeline.take_results())
-        return Checkpoint(self._name, rows, pipeline.snapshot())
-
-    def _status(self, checkpoint: Checkpoint) -> CameraStatus:
-        pipeline, feed, model = self._pipeline, self._feed, self._pipeline.analysis.model
-        _, decode_errors, gate_skipped = feed.counters
-        state, message = feed.state, feed.message
-        if state is CameraState.ONLINE and self._detector_problem:
-            state, message = CameraState.NO_DETECTOR, self._detector_problem
-        stages = self._stages.recent_ms()
-        total = stages.get("total", {})
-        windows = [row for row in checkpoint.rows if isinstance(row, SourceWindow)]
-        newest_row = windows[-1] if windows else None
-        return CameraStatus(
-            source=self._name,
-            state=state,
-            message=message or pipeline.last_error,
-            detector_message=self._detector_problem,
-            status_time=self._clock.now(),
-            last_frame_time=pipeline.last_frame_time,
-            fps=round(self._fps.rate(pipeline.frames), 2),
-            frames_total=pipeline.frames,
-            dropped_total=self._mailbox.dropped + pipeline.dropped,
-            gate_skipped_total=gate_skipped,
-            decode_errors_total=decode_errors,
-            reconnects_total=feed.reconnects,
-            queue_depth=len(self._mailbox),
-            coverage=round(pipeline.analysis.coverage, 4),
-            latency_p50_ms=total.get("p50"),
-            latency_p99_ms=total.get("p99"),
-            transport=str(self._detector.transport),
-            transport_message=self._detector.transport_message,
-            decoder=self._decoders.used,
-            clock_source=newest_row.clock_source if newest_row else "",
-            model_version=model.version if model else "",
-            stages_ms=stages | self._read_server_times(),
-        )
-
-    def _read_server_times(self) -> dict[str, dict[str, float]]:
-        """Queue and compute time as Triton reports them, read every few seconds."""
-        if self._detector_problem or time.monotonic() < self._next_server_times_s:
-            return self._server_times
-        self._next_server_times_s = time.monotonic() + SERVER_TIMES_EVERY_S
-        with contextlib.suppress(DetectorError):  # the next frame notices what is wrong
-            self._server_times = self._detector.server_times_ms() or self._server_times
-        return self._server_times
-
-    def _send(self, report: Report) -> None:
-        try:
-            self._connection.send(report)
-        except OSError:
-            self._stop.set()  # the supervisor is gone
+    # -- messages -------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Runs in its own thread: a word from the supervisor, or its end, ends this worker."""
+        """Runs in its own thread: hands messages on; the end of the pipe means Stop."""
+        message: Message = Stop()
         try:
-            while self._connection.recv() is not Command.STOP:
-                pass
+            while True:
+                message = self._connection.recv()
+                self._inbox.put(message)
+                self._bell.ring()
         except (EOFError, OSError):
-            log.warning("camera %s: the supervisor is gone; ending", self._name)
-        self._stop.set()
+            if not isinstance(message, Stop):
+                log.warning("%s: the supervisor is gone; ending", self._spec.name)
+        self._inbox.put(Stop())
+        self._bell.ring()
+
+    def _take_messages(self) -> None:
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if isinstance(message, AddCamera):
+                self._add(message.spec)
+            elif isinstance(message, Stop):
+                self._begin_stop()
+            elif isinstance(message, UpdateCamera):
+                self._update(message)
+            elif message.name in self._places:
+                self._begin_leaving(self._places[message.name])
+
+    def _add(self, spec: CameraSpec) -> None:
+        """A camera that is still here is replaced: its successor starts when its decode thread has ended."""
+        old = self._places.get(spec.camera.name)
+        if old is not None and old.running is not None:
+            self._dismiss(old.running)
+            self._threads.submit(old.running.pipeline.close)
+        self._places[spec.camera.name] = _Place(spec)
+
+    def _update(self, message: UpdateCamera) -> None:
+        place = self._places.get(message.camera.name)
+        if place is None:
+            return
+        place.spec = CameraSpec(message.camera, place.spec.resume, place.spec.until_end, place.spec.retry)
+        if place.running is not None:
+            try:
+                place.running.update(message.camera)
+            except Exception as error:  # noqa: BLE001  its own fault alone
+                self._restart(place, error)
+            else:
+                log.info("camera %s: changed options are in use", place.name)
+
+    def _begin_stop(self) -> None:
+        if self._stop_by_s is not None:
+            return
+        recorded = any(place.spec.until_end for place in self._places.values())
+        self._stop_by_s = time.monotonic() + (CLOSE_RECORDED_S if recorded else STOP_S)
+        for place in self._places.values():
+            self._begin_leaving(place)
+
+    # -- frames ---------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """First the detectors get work, then results are analysed. Cameras are served in turn."""
+        places = [place for place in self._places.values() if place.running and place.leaving_s is None]
+        self._turn += 1
+        for link in self._links.values():
+            if link.tick():
+                self._send(link, [p.running for p in places if p.running and p.running.link is link])
+        for place in places:
+            running = place.running
+            if running is None:
+                continue
+            try:
+                self._finish(running)
+                if running.pipeline.has_event and time.monotonic() >= self._reporter.event_due_s(place.name):
+                    self._reporter.send_event(running)
+            except Exception as error:  # noqa: BLE001  a fault in this camera's chain: the others do not notice
+                self._restart(place, error)
+
+    def _send(self, link: DetectorLink, cameras: list[RunningCamera]) -> None:
+        """Send what is due now together, within the limits of each camera and of the model."""
+        room = link.capacity - sum(camera.pipeline.busy for camera in cameras)
+        first = self._turn % len(cameras) if cameras else 0
+        due: list[tuple[Pipeline, Frame]] = []
+        for camera in cameras[first:] + cameras[:first]:
+            if len(due) >= room:
+                break
+            if camera.pipeline.analysis.model is None and link.info is not None:
+                camera.pipeline.analysis.use_model(link.info)
+            frame = camera.pipeline.next_frame()
+            if frame is not None:
+                due.append((camera.pipeline, frame))
+        if not due:
+            return
+        futures = link.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
+        for (pipeline, frame), future in zip(due, futures, strict=True):
+            pipeline.sent(frame, future)
+
+    def _finish(self, running: RunningCamera) -> None:
+        link, pipeline = running.link, running.pipeline
+        gone: DetectorUnavailable | None = pipeline.finish(
+            lambda frame: link.submit([frame], [pipeline.stages])[0]
+        )
+        if gone is not None:
+            link.lose(gone)
+
+    def _wait_s(self) -> float:
+        """Until something is due that rings no bell."""
+        for place in self._places.values():
+            if place.running and place.running.pipeline.has_event:
+                return 0.05
+            if place.leaving_s is not None:
+                return 0.02
+        return STEP_S
+
+    # -- once a second --------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._parts.gate.sweep()
+        self._old_feeds = [(name, feed) for name, feed in self._old_feeds if not feed.stopped]
+        for link in self._links.values():
+            link.read_server_times()
+        now = self._reporter.now()
+        reports = []
+        for place in self._places.values():
+            if place.last is None and (report := self._report(place, now)) is not None:
+                reports.append(self._reporter.note(report))
+        hanging = self._hanging()
+        self._reporter.send(reports, hanging)
+        if hanging:
+            log.error("%s: ends, since cameras hang: %s", self._spec.name, ", ".join(hanging))
+            self._end_process(EXIT_HANGING)
+        if self._reporter.gone:
+            self._begin_stop()
+
+    def _report(self, place: _Place, now: float) -> Report | None:
+        running = place.running
+        if running is None:
+            return self._report_waiting(place, now)
+        try:
+            if running.feed.failure is not None:
+                raise running.feed.failure
+            if not place.spec.until_end:
+                running.pipeline.tick(now)
+            while running.pipeline.retired:
+                self._threads.submit(running.pipeline.retired.pop().close)
+            return running.report(now, restarts=place.restarts)
+        except Exception as error:  # noqa: BLE001
+            self._restart(place, error)
+            return None
+
+    def _report_waiting(self, place: _Place, now: float) -> Report:
+        latest = self._reporter.latest(place.name)
+        state = CameraState.OFFLINE if place.problem else CameraState.STARTING
+        status = CameraStatus(place.name, state, place.problem, now)
+        return Report(status, None, latest.histograms if latest else {}, retry=Retry())
+
+    def _hanging(self) -> tuple[str, ...]:
+        """Cameras whose decode thread FFmpeg holds beyond its own time-outs; their status says so."""
+        feeds = [(place.name, place.running.feed) for place in self._places.values() if place.running]
+        hanging = []
+        for name, feed in feeds + self._old_feeds:
+            recorded = name in self._places and self._places[name].spec.until_end
+            if feed.hanging and not recorded:
+                log.error("camera %s: %s", name, feed.hanging)
+                hanging.append(name)
+        return tuple(hanging)
+
+    # -- cameras come and go --------------------------------------------------------------------------------
+
+    def _move_places(self) -> None:
+        for place in list(self._places.values()):
+            if place.leaving_s is not None:
+                self._leave(place, place.leaving_s)
+            elif place.running is None and time.monotonic() >= place.start_at_s:
+                self._start(place)
+            elif place.running is not None and place.running.pipeline.ended:
+                place.running.pipeline.end()
+                self._begin_leaving(place)
+
+    def _start(self, place: _Place) -> None:
+        if any(name == place.name for name, feed in self._old_feeds if not feed.stopped):
+            return  # its predecessor may still hold the camera's stream
+        camera = place.spec.camera
+        try:
+            link = self._link(camera.detect.model or self._spec.triton.model)
+            place.running = build_camera(place.spec, self._parts, link, self._make_source)
+        except Exception as error:  # noqa: BLE001
+            self._restart(place, error)
+            return
+        self._resize_links()
+        place.problem = ""
+        place.running.feed.start(failures=place.spec.retry.failures, wait_s=place.spec.retry.wait_s)
+
+    def _restart(self, place: _Place, error: BaseException) -> None:
+        """Begin anew from the newest checkpoint that was sent."""
+        delay_s = place.backoff.next_delay_s()
+        place.start_at_s = time.monotonic() + delay_s
+        place.restarts += 1
+        place.problem = f"a fault of ours: {error!r}; starts again in {delay_s:.1f} s"
+        log.error("camera %s: %s", place.name, place.problem, exc_info=error)
+        latest = self._reporter.latest(place.name)
+        retry = place.spec.retry
+        if place.running is not None:
+            retry = Retry(place.running.feed.failures, place.running.feed.wait_s)
+            self._dismiss(place.running)
+            self._threads.submit(place.running.pipeline.close)
+            place.running = None
+        checkpoint = latest.checkpoint if latest else None
+        resume = checkpoint.resume if checkpoint else place.spec.resume
+        place.spec = CameraSpec(place.spec.camera, resume, place.spec.until_end, retry)
+        self._reporter.send([self._report_waiting(place, self._reporter.now())])
+
+    def _dismiss(self, running: RunningCamera) -> None:
+        running.feed.ask_to_stop()
+        running.pipeline.abandon()
+        self._old_feeds.append((running.camera.name, running.feed))
+
+    def _begin_leaving(self, place: _Place) -> None:
+        if place.leaving_s is None:
+            place.leaving_s = time.monotonic()
+            if place.running is not None and not place.running.pipeline.ended:
+                self._dismiss(place.running)
+
+    def _leave(self, place: _Place, since_s: float) -> None:
+        """The last report is sent when the decode thread and the features have ended."""
+        running, now = place.running, time.monotonic()
+        if running is not None and place.closing is None:
+            if not running.feed.stopped and now - since_s < FEED_STOP_S:
+                return
+            place.last = self._last_report(place, running)
+            place.closing = self._threads.submit(running.pipeline.close)
+            place.closing.add_done_callback(lambda _: self._bell.ring())
+        if place.closing is not None and not place.closing.done():
+            return
+        self._say_goodbye(place)
+
+    def _last_report(self, place: _Place, running: RunningCamera) -> Report | None:
+        try:
+            running.pipeline.end_features()
+            report = running.report(self._reporter.now(), last=True, restarts=place.restarts)
+        except Exception:
+            log.exception("camera %s: its last report cannot be made", place.name)
+            return None
+        if report.status.state is CameraState.ENDED:
+            return report
+        return replace(report, status=replace(report.status, state=CameraState.STOPPED, message="", fps=0.0))
+
+    def _say_goodbye(self, place: _Place) -> None:
+        now = self._reporter.now()
+        status = CameraStatus(place.name, CameraState.STOPPED, place.problem, now)
+        self._reporter.send([place.last or Report(status, None, {}, last=True)])
+        self._reporter.forget(place.name)
+        del self._places[place.name]
+        self._resize_links()
+
+    def _link(self, model: str) -> DetectorLink:
+        if model not in self._links:
+            spec = self._spec
+            self._links[model] = DetectorLink(
+                spec.name, model, self._parts.models, self._threads, self._bell, spec.triton.in_flight
+            )
+        return self._links[model]
+
+    def _resize_links(self) -> None:
+        running = [place.running for place in self._places.values() if place.running]
+        for name, link in list(self._links.items()):
+            cameras = sum(camera.link is link for camera in running)
+            if cameras:
+                link.resize(cameras)
+            else:
+                self._threads.submit(link.close)
+                del self._links[name]
 
     def _end(self) -> None:
-        ended = self._feed.stop(timeout_s=3.0)
-        self._pipeline.end_features()
-        self._report()
-        self._pipeline.close()
+        """Everything has been reported, or its time is over."""
+        for place in list(self._places.values()):
+            if place.running is not None and place.last is None:
+                place.last = self._last_report(place, place.running)
+            self._say_goodbye(place)
         self._triton.close()
-        self._connection.close()
-        if not ended:
-            os._exit(EXIT_HANGING)  # the interpreter would wait for the hanging thread
-
-
-def _make_track_log(camera: Camera) -> TrackLog | None:
-    if camera.track_log.folder is None:
-        return None
-    return TrackLog(
-        camera.track_log.folder, camera.name, camera.track_log.max_bytes, time_code=camera.track_log.time_code
-    )
-
-
-def _make_shadow(
-    spec: WorkerSpec, triton: TritonConnection, live_model: str, busy: Callable[[], bool]
-) -> Shadow | None:
-    """The camera's candidate, with slots of its own and the lowest priority."""
-    camera = spec.camera
-    if camera.shadow.model is None:
-        return None
-    candidate = triton.model(camera.shadow.model, slots=2, priority=LOWEST_PRIORITY)
-    return Shadow(camera, candidate, live_model=live_model, lossless=spec.until_end, busy=busy)

@@ -36,6 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from sightline.store.writer import Writer
     from sightline.supervisor.control import Control
     from sightline.supervisor.http.http_server import HttpServer
+    from sightline.supervisor.hub import Hub
     from sightline.supervisor.supervisor import Supervisor
 
     config = load_config(arguments.config)
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if canary is not None:
         config = canary.join(config)
         canary.start()
-    supervisor = Supervisor(config, writer, until_end=arguments.until_end)
+    supervisor = Supervisor(config, Hub(writer), until_end=arguments.until_end)
     try:
         control = Control(
             arguments.config,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sightline.analysis.observer import Observation, Observer
 from sightline.entities import F32, I32, I64, Detections, Figure, Frame, Tracks
 from sightline.errors import TrackLogError
+from sightline.features.feature import FeatureContext
 from sightline.video import timecode
 from sightline.video.picture import YuvPicture
 from sightline.video.timecode import TimeCode
@@ -134,6 +135,14 @@ class TrackLog(Observer):
         self._file = self._path.open("a", encoding="ascii")
         self._bytes = self._path.stat().st_size
         self._names = None
+
+
+def make(context: FeatureContext) -> TrackLog | None:
+    """What a camera's ``track_log`` asks for."""
+    options = context.camera.track_log
+    if options.folder is None:
+        return None
+    return TrackLog(options.folder, context.camera.name, options.max_bytes, time_code=options.time_code)
 
 
 def paths(folder: Path, source: str) -> tuple[Path, Path]:

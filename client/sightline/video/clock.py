@@ -217,8 +217,12 @@ class FpsGate:
     """
 
     def __init__(self, fps: float | None) -> None:
-        self._period_s = 1.0 / fps if fps else 0.0
+        self.change(fps)
         self.restart()
+
+    def change(self, fps: float | None) -> None:
+        """Let another rate pass from now on. Any thread may call it."""
+        self._period_s = 1.0 / fps if fps else 0.0
 
     def restart(self) -> None:
         """Let the next frame pass: the time line jumped."""

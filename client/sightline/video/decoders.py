@@ -7,7 +7,7 @@ whose pictures are copied to the host, the CPU.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import av
@@ -33,9 +33,11 @@ _BY_HARDWARE = FORMATS | {CUDA}
 _SAME_CONTEXT = {"primary_ctx": "0", "current_ctx": "1"}
 #: What PyAV raises when a device cannot be opened.
 _REFUSED = (av.FFmpegError, ValueError, NotImplementedError)
+#: Devices and kinds of context with which a probe has succeeded.
+_WORKS: set[tuple[str, str]] = set()
 
 
-class Decoders:
+class DecoderChoice:
     """A camera's decoder, over all openings of its stream.
 
     The decode thread calls it. The main thread reads :attr:`used`, and the pictures' scaler.
@@ -49,7 +51,7 @@ class Decoders:
         self._make_arrays = make_arrays
         self._device: DeviceScaler | None = None
         self._asked = camera.stream.hardware_decoder
-        self._said = ""
+        self._logged = ""
         self.used = CPU
 
     def accelerator(self) -> HWAccel | None:
@@ -58,21 +60,20 @@ class Decoders:
         if self._asked is None:
             return None
         if self._asked == AUTO and not has_gpu():
-            self._say(f"{CPU}: no NVIDIA driver here")
+            self._choose(f"{CPU}: no NVIDIA driver here")
             return None
         device = CUDA if self._asked == AUTO else self._asked
-        try:
-            found = _opened(device)
-        except _REFUSED as error:
-            self._say(f"{CPU}: no {device} decoder ({error})")
+        if problem := _problem(device, "own context", {}):
+            self._choose(f"{CPU}: no {device} decoder ({problem})")
             return None
         self.used = device
         if device == CUDA and self._can_stay():
-            try:
-                return _opened(device, options=_SAME_CONTEXT, is_hw_owned=True)
-            except _REFUSED as error:
-                self._say(f"{CUDA}: pictures go through the host, {error}")
-        return found
+            arguments: dict[str, Any] = {"options": _SAME_CONTEXT, "is_hw_owned": True}
+            problem = _problem(device, "same context", arguments)
+            if not problem:
+                return HWAccel(device, allow_software_fallback=True, **arguments)
+            self._choose(f"{CUDA}: pictures go through the host, {problem}")
+        return HWAccel(device, allow_software_fallback=True)
 
     def picture(self, frame: VideoFrame, scaler: VideoReformatter) -> Picture:
         """A decoded frame as a picture, where it is.
@@ -83,11 +84,11 @@ class Decoders:
         """
         device = self.used.split(":")[0]
         if device != CPU and frame.format.name not in _BY_HARDWARE:
-            self._say(f"{CPU}: the {device} decoder does not take this stream")
+            self._choose(f"{CPU}: the {device} decoder does not take this stream")
         if self._device is not None and frame.format.name == CUDA:
             if frame.sw_format is not None and frame.sw_format.name in FORMATS:
                 return CudaPicture(frame, scaler, self._device)
-            self._say(f"{CUDA}: pictures go through the host, {frame.sw_format} is not scaled on the GPU")
+            self._choose(f"{CUDA}: pictures go through the host, {frame.sw_format} is not scaled on the GPU")
         return YuvPicture(frame, scaler)
 
     def _can_stay(self) -> bool:
@@ -96,25 +97,30 @@ class Decoders:
             try:
                 self._device = DeviceScaler(self._make_arrays())
             except SharedMemoryError as error:
-                self._say(f"{CUDA}: pictures go through the host, {error}")
+                self._choose(f"{CUDA}: pictures go through the host, {error}")
         return self._device is not None
 
-    def _say(self, used: str) -> None:
+    def _choose(self, used: str) -> None:
         """Once, not at every opening: a camera may come and go for weeks."""
         self.used = used
-        if used != self._said:
-            self._said = used
+        if used != self._logged:
+            self._logged = used
             level = logging.INFO if self._asked == AUTO and not has_gpu() else logging.WARNING
             log.log(level, "camera %s: decoder %s", self._camera.name, used)
 
 
-def _opened(device: str, **arguments: Any) -> HWAccel:
-    """What opens ``device`` for a stream; it has been opened once by it.
+def _problem(device: str, kind: str, arguments: Mapping[str, Any]) -> str:
+    """Why ``device`` cannot decode so; empty when it can.
 
-    Raises:
-        ValueError, av.FFmpegError, NotImplementedError: it cannot be opened so.
+    A probe makes a context on the device and ends it, so what works is not tried again in this process.
     """
-    if device not in hwdevices_available():
-        raise ValueError(f"known here: {', '.join(hwdevices_available())}")
-    CodecContext.create("h264", "r", HWAccel(device, **arguments))
-    return HWAccel(device, allow_software_fallback=True, **arguments)
+    if (device, kind) in _WORKS:
+        return ""
+    try:
+        if device not in hwdevices_available():
+            raise ValueError(f"known here: {', '.join(hwdevices_available())}")
+        CodecContext.create("h264", "r", HWAccel(device, **arguments))
+    except _REFUSED as error:
+        return str(error)
+    _WORKS.add((device, kind))
+    return ""

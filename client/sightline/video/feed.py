@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from sightline.base.backoff import Backoff
 from sightline.base.stats import StageTimes
-from sightline.entities import CameraState
+from sightline.entities import CameraState, Frame
 from sightline.errors import (
     SourceEnded,
     SourceError,
@@ -23,12 +20,14 @@ from sightline.errors import (
     SourceUnusable,
 )
 from sightline.video.mailbox import Mailbox
-from sightline.video.source import Source
+from sightline.video.open_gate import OpenGate
 
 log = logging.getLogger(__name__)
 
 #: Cameras lock accounts after a few wrong passwords; a missing stream does not come back within seconds.
 SLOW_RETRY_S = 60.0
+#: Beyond FFmpeg's own time-outs: then it hangs in C, and only the end of the process helps.
+HANG_GRACE_S = 5.0
 _STATES: dict[type[SourceError], CameraState] = {
     SourceUnauthorized: CameraState.UNAUTHORIZED,
     SourceNotFound: CameraState.NOT_FOUND,
@@ -36,89 +35,180 @@ _STATES: dict[type[SourceError], CameraState] = {
 }
 
 
+class FrameSource(Protocol):
+    """One opening of a camera: :class:`sightline.video.source.Source`."""
+
+    packets: int
+    decode_errors: int
+    gate_skipped: int
+    stray_frames: int
+    receive_s: float
+
+    @property
+    def overdue(self) -> tuple[str, float] | None:
+        """What FFmpeg is at, and for how many seconds beyond its own time-out."""
+
+    def open(self) -> None:
+        """Connect."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames until it fails."""
+
+    def change_fps(self, fps: float | None) -> None:
+        """Let another rate pass."""
+
+    def abort(self) -> None:
+        """Make :meth:`frames` end soon."""
+
+    def close(self) -> None:
+        """Let go of the stream."""
+
+
+class FeedCounters(NamedTuple):
+    """Over all openings of a camera."""
+
+    packets: int = 0
+    decode_errors: int = 0
+    gate_skipped: int = 0  # frames left out by the FPS gate
+    stray_frames: int = 0  # frames dropped for a missing or backward PTS
+
+
 class Feed:
     """The decode thread of a camera.
 
     The decode thread runs :meth:`_run` and owns the source. The main thread starts and stops it and reads
-    ``state``, ``message`` and the counters, which are single values written by the decode thread alone.
+    ``state``, ``message``, ``retry_at_s`` and the counters, which are single values written by the decode
+    thread alone.
     """
 
     def __init__(
         self,
         name: str,
-        make_source: Callable[[], Source],
+        make_source: Callable[[], FrameSource],
         mailbox: Mailbox,
         stages: StageTimes,
         *,
+        prepare: Callable[[], None] = lambda: None,
         until_end: bool = False,
         gate: OpenGate | None = None,
     ) -> None:
+        """Prepare; nothing runs yet.
+
+        Args:
+            name: of the camera.
+            make_source: what opens it, made anew for each try.
+            mailbox: where its frames go.
+            stages: takes the times of receiving and decoding.
+            prepare: called before each try, without a place at the gate; a SourceError ends the try.
+            until_end: a recorded file: its end is the end of the feed.
+            gate: bounds how many cameras open at once.
+        """
         self._name = name
         self._make_source = make_source
         self._mailbox = mailbox
         self._stages = stages
+        self._prepare = prepare
         self._until_end = until_end
         self._gate = gate or OpenGate(None, 1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"decode-{name}", daemon=True)
-        self._source: Source | None = None
+        self._source: FrameSource | None = None
         self._backoff = Backoff(1.0, 60.0)
-        self._closed_counters = (0, 0, 0)
-        self._beat = 0
-        self._said = ""
+        self._closed_counters = FeedCounters()
+        self._logged = ""
         self.state = CameraState.STARTING
         self.message = ""
         self.reconnects = 0
+        self.retry_at_s = 0.0  # time.monotonic() of the next try
         self.failure: BaseException | None = None
 
-    def start(self) -> None:
-        """Start decoding."""
+    @property
+    def failures(self) -> int:
+        """Tries that have failed since things last went well for a while."""
+        return self._backoff.failures
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next try; 0 while there is one."""
+        return max(0.0, self.retry_at_s - time.monotonic())
+
+    def start(self, *, failures: int = 0, wait_s: float = 0.0) -> None:
+        """Start decoding; where the back-off of a predecessor stands, it goes on."""
+        self._backoff.failures = failures
+        self.retry_at_s = time.monotonic() + wait_s
         self._thread.start()
+
+    def update(self, make_source: Callable[[], FrameSource], fps: float | None) -> None:
+        """Open other sources from the next try on, and let another rate pass at once."""
+        self._make_source = make_source
+        if source := self._source:
+            source.change_fps(fps)
+
+    def ask_to_stop(self) -> None:
+        """Make the thread end soon; see :attr:`stopped`."""
+        self._stop.set()
+        self._mailbox.shutdown(immediate=True)  # the decode thread may wait for room in it
+        if source := self._source:
+            source.abort()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the decode thread has ended."""
+        return not self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:
         """Ask the thread to end and wait; False when it hangs, then only the process's end helps."""
-        self._stop.set()
-        self._mailbox.shut()  # the decode thread may wait for room in it
-        if source := self._source:
-            source.abort()
+        self.ask_to_stop()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self.stopped
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """Changes as long as the decode thread gets anywhere; a watchdog compares two readings."""
+    def hanging(self) -> str:
+        """Why the decode thread is past help; empty while FFmpeg keeps to its own time-outs.
+
+        Waiting (for a name, for the gate, for the next try, for room in the mailbox) is not hanging.
+        """
         source = self._source
-        return self._beat, source.packets if source else 0
+        overdue = source.overdue if source else None
+        if overdue is None or overdue[1] <= HANG_GRACE_S:
+            return ""
+        return f"FFmpeg hangs while {overdue[0]}, {overdue[1]:.0f} s beyond its time-out"
 
     @property
-    def counters(self) -> tuple[int, int, int]:
-        """Packets, decode errors and frames skipped by the FPS gate, over all reconnects."""
-        source = self._source
-        live = (source.packets, source.decode_errors, source.gate_skipped) if source else (0, 0, 0)
-        closed = self._closed_counters
-        return closed[0] + live[0], closed[1] + live[1], closed[2] + live[2]
+    def counters(self) -> FeedCounters:
+        """Over all reconnects."""
+        source, closed = self._source, self._closed_counters
+        if source is None:
+            return closed
+        live = (source.packets, source.decode_errors, source.gate_skipped, source.stray_frames)
+        return FeedCounters(*(a + b for a, b in zip(closed, live, strict=True)))
 
     def _run(self) -> None:
         try:
+            if self.retry_at_s > time.monotonic():
+                self._set(CameraState.OFFLINE, "waits for its next try")
+                self._wait()
             while not self._stop.is_set():
                 error = self._run_source()
                 if isinstance(error, SourceEnded) and self._until_end:
                     self._set(CameraState.ENDED, "")
-                    self._mailbox.close()
+                    self._mailbox.shutdown()
                     return
                 if error is not None:
                     self._wait_to_retry(error)
-        except BaseException as error:  # noqa: BLE001  raised again there
-            self.failure = error  # a fault of our own: the main thread raises it, the process starts again
+        except BaseException as error:  # noqa: BLE001  a fault of our own: the main thread starts the camera again
+            self.failure = error
 
     def _run_source(self) -> SourceError | None:
         """Open the source and hand on its frames until it fails; gives the failure."""
-        self._beat += 1
         try:
             self._set(CameraState.CONNECTING, self.message)
+            self._prepare()
             source = self._source = self._make_source()
             with contextlib.closing(source):
-                with self._gate.wait(self._stop):
+                with self._gate.wait(self._stop, self._backoff.failures):
+                    if self._stop.is_set():
+                        return None
                     source.open()
                 self._hand_on(source)
         except SourceError as error:
@@ -127,15 +217,16 @@ class Feed:
             self._closed_counters, self._source = self.counters, None
         return None
 
-    def _hand_on(self, source: Source) -> None:
+    def _hand_on(self, source: FrameSource) -> None:
         for frame in source.frames():
             if self._stop.is_set():
                 return
-            if self._said:
-                log.info("camera %s: online again", self._name)
-                self._said = ""
-            self._set(CameraState.ONLINE, "")
-            self._backoff.good()
+            if self.state is not CameraState.ONLINE:
+                if self._logged:
+                    log.info("camera %s: online again", self._name)
+                    self._logged = ""
+                self._set(CameraState.ONLINE, "")
+                self._backoff.good()
             self._stages.observe("receive", source.receive_s)
             self._stages.observe("decode", frame.decode_s)
             self._mailbox.put(frame)
@@ -144,48 +235,15 @@ class Feed:
         self.reconnects += 1
         state = _STATES.get(type(error), CameraState.OFFLINE)
         delay_s = self._backoff.next_delay_s(least_s=SLOW_RETRY_S if type(error) in _STATES else 0.0)
-        if str(error) != self._said:  # once, not at every try: a camera may be away for weeks
-            self._said = str(error)
+        self.retry_at_s = time.monotonic() + delay_s
+        if str(error) != self._logged:  # once, not at every try: a camera may be away for weeks
+            self._logged = str(error)
             log.warning("camera %s: %s; next try in %.0f s", self._name, error, delay_s)
         self._set(state, str(error))
-        deadline = time.monotonic() + delay_s
-        while not self._stop.wait(min(1.0, max(0.0, deadline - time.monotonic()))):
-            self._beat += 1
-            if time.monotonic() >= deadline:
-                return
+        self._wait()
+
+    def _wait(self) -> None:
+        self._stop.wait(max(0.0, self.retry_at_s - time.monotonic()))
 
     def _set(self, state: CameraState, message: str) -> None:
         self.state, self.message = state, message
-
-
-class OpenGate:
-    """At most ``limit`` cameras of a machine open their streams at once, across processes.
-
-    Each place is a locked file, so that a killed process gives its place back.
-    """
-
-    def __init__(self, folder: Path | None, limit: int) -> None:
-        self._paths = [folder / f"open-{i}.lock" for i in range(limit)] if folder else []
-
-    @contextlib.contextmanager
-    def wait(self, stop: threading.Event) -> Iterator[None]:
-        """Hold a place for as long as the block runs; does not wait once ``stop`` is set."""
-        file = self._acquire(stop) if self._paths else None
-        try:
-            yield
-        finally:
-            if file is not None:
-                os.close(file)
-
-    def _acquire(self, stop: threading.Event) -> int | None:
-        while not stop.is_set():
-            for path in random.sample(self._paths, len(self._paths)):
-                file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.close(file)
-                else:
-                    return file
-            stop.wait(random.uniform(0.05, 0.15))  # noqa: S311  jitter, not a secret
-        return None

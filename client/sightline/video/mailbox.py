@@ -1,121 +1,72 @@
-"""The hand-over of frames from the decode thread to the main thread."""
+"""The hand-over of frames from a decode thread to the worker's main thread."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 
+from sightline.base.bell import Bell
 from sightline.entities import Frame
-from sightline.errors import SourceEnded
 
 
 class Mailbox:
-    """A bounded box for frames, closed once by the side that fills it.
+    """A bounded box for one camera's frames; its bell, which many boxes may share, says that one has come.
 
     Live (``lossless=False``): holds one frame; the newest wins and the one it replaces is counted as
     dropped, so the decoder never waits. Recorded (``lossless=True``): holds ``size`` frames and
     :meth:`put` waits for room, so nothing is lost.
 
-    Threads: the decode thread calls :meth:`put` and :meth:`close`; the main thread calls :meth:`get` and
-    :meth:`wait_woken`, and :meth:`shut` when it wants no more; any thread (a finished detection) calls
-    :meth:`wake`. Nobody is woken for what he does not wait for: each needless switch between threads costs a
-    frame more than all bookkeeping here.
+    Threads: the decode thread calls :meth:`put` and ``shutdown()``; the main thread calls :meth:`take`, and
+    ``shutdown(immediate=True)`` when it wants no more.
     """
 
-    def __init__(self, *, lossless: bool = False, size: int = 8) -> None:
+    def __init__(self, bell: Bell | None = None, *, lossless: bool = False, size: int = 8) -> None:
+        self._bell = bell or Bell()
         self._lossless = lossless
-        self._frames: deque[Frame] = deque(maxlen=size if lossless else 1)
-        lock = threading.Lock()  # guards everything below
-        self._arrived = threading.Condition(lock)  # a frame, or the end: for get
-        self._room = threading.Condition(lock)  # for put
-        self._wake = threading.Condition(lock)  # for wait_woken
-        self._woken = False
+        self._size = size if lossless else 1
+        self._frames: deque[Frame] = deque()
+        self._room = threading.Condition(threading.Lock())  # its lock guards everything here
         self._closed = False
-        self._shut = False
-        self._error: BaseException | None = None
-        self._dropped = 0
-
-    @property
-    def dropped(self) -> int:
-        """Frames replaced by newer ones before anybody took them."""
-        return self._dropped
+        self.dropped = 0  # frames replaced by newer ones before they were taken
 
     def __len__(self) -> int:
         """Frames that wait."""
         return len(self._frames)
 
     @property
-    def closed(self) -> bool:
-        """Whether it is closed and empty: :meth:`get` will give no more frames."""
-        with self._arrived:
-            return (self._closed or self._shut) and not self._frames
+    def ended(self) -> bool:
+        """Whether it is shut down and empty: :meth:`take` will give no more frames."""
+        return self._closed and not self._frames
 
     def put(self, frame: Frame) -> bool:
-        """Hand a frame on; False once the box is shut or closed, and the frame is then let go."""
+        """Hand a frame on; False once the box is shut down, and the frame is then let go."""
         with self._room:
             if self._lossless:
-                self._room.wait_for(lambda: self._shut or self._closed or self._has_room())
-            if self._shut or self._closed:
+                self._room.wait_for(lambda: self._closed or len(self._frames) < self._size)
+            if self._closed:
                 return False
-            self._dropped += not self._has_room()
+            if len(self._frames) == self._size:
+                self._frames.popleft()
+                self.dropped += 1
             self._frames.append(frame)
-            self._arrived.notify()
-            return True
+        self._bell.ring()
+        return True
 
-    def get(self, timeout_s: float) -> Frame | None:
-        """The next frame; None when none came within ``timeout_s`` or before :meth:`wake`.
-
-        Raises:
-            BaseException: the last frame was taken and the box is closed: the error given to
-                :meth:`close`, or SourceEnded when none was given.
-        """
-        deadline = time.monotonic() + timeout_s
-        with self._arrived:
-            self._arrived.wait_for(
-                lambda: self._frames or self._woken or self._closed or self._shut,
-                max(0.0, deadline - time.monotonic()),
-            )
-            self._woken = False
-            if self._frames:
-                frame = self._frames.popleft()
+    def take(self) -> Frame | None:
+        """The next frame, or None; never waits."""
+        if not self._frames:
+            return None
+        with self._room:
+            frame = self._frames.popleft() if self._frames else None
+            if self._lossless:
                 self._room.notify()
-                return frame
-            if not (self._closed or self._shut):
-                return None
-            error = self._error
-        raise error or SourceEnded("no more frames")
+        return frame
 
-    def wait_woken(self, timeout_s: float) -> None:
-        """Wait for :meth:`wake`, not for frames; returns at once when it was called since the last wait."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._woken, timeout_s)
-            self._woken = False
-
-    def wake(self) -> None:
-        """Make the :meth:`get` or :meth:`wait_woken` that waits now, or the next one, return at once."""
-        with self._arrived:
-            self._woken = True
-            self._arrived.notify()
-            self._wake.notify()
-
-    def close(self, error: BaseException | None = None) -> None:
-        """No more frames will come; ``error`` says why. Frames that wait can still be taken."""
-        with self._arrived:
-            if not self._closed:
-                self._closed, self._error = True, error
-            self._notify_all()
-
-    def shut(self) -> None:
-        """No more frames are wanted: drop what waits and let a waiting :meth:`put` go."""
-        with self._arrived:
-            self._shut = True
-            self._frames.clear()
-            self._notify_all()
-
-    def _notify_all(self) -> None:
-        self._arrived.notify_all()
-        self._room.notify_all()
-
-    def _has_room(self) -> bool:
-        return len(self._frames) < (self._frames.maxlen or 0)
+    def shutdown(self, *, immediate: bool = False) -> None:
+        """Accept no more frames; those that wait can still be taken, unless ``immediate`` drops them too."""
+        with self._room:
+            self._closed = True
+            if immediate:
+                self._frames.clear()
+            self._room.notify_all()
+        self._bell.ring()

@@ -1,8 +1,8 @@
 """Frames of one camera: PyAV over RTSP, or a file.
 
-A source runs until it fails, and then raises which way it failed; somebody else opens the next one. It is
-used by one thread, the camera's decode thread. Other threads may read its counters (plain numbers, each
-written by the decode thread alone) and call :meth:`Source.abort`.
+A source runs until it fails, and then raises how; the feed opens the next one. It is used by one thread,
+the camera's decode thread. Other threads may read its counters (plain numbers, each written by the decode
+thread alone) and :attr:`Source.overdue`, and call :meth:`Source.abort`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
@@ -25,13 +25,15 @@ from sightline.entities import ClockSource, Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
 from sightline.video import container as demux
 from sightline.video.clock import CaptureClock, FpsGate, Step, Timeline, UtcClock
-from sightline.video.decoders import Decoders
+from sightline.video.decoders import DecoderChoice
 
 log = logging.getLogger(__name__)
 
 AWAIT_KEY_S = 10.0  # cameras with intra refresh send no key frame; damage has washed out by then
-STALLS_WITHOUT_PICTURE = 4  # packets come, but for so many stall timeouts no picture: another codec?
-SAY_EVERY_S = 1.0
+STALLS_WITHOUT_PICTURE = 4  # give up after this many stall timeouts with packets but no decoded picture
+WARN_EVERY_S = 1.0
+#: No packet takes so long to decode, and no stream so long to close.
+DECODE_S = CLOSE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,7 @@ class Source:
         camera: what to open, and how.
         clock: our UTC; give the same one to the camera's next source so that time never goes back.
         realtime: play files at the speed they were recorded at; False: as fast as they are asked for.
-        on_packet: called with every packet of the video, in the decode thread, before it is decoded.
-        decoders: give the same ones to the camera's next source, so that a fallback is said once.
+        decoder: give the same one to the camera's next source, so that a fallback is logged once.
 
     Attributes:
         packets: video packets received.
@@ -67,14 +68,12 @@ class Source:
         *,
         clock: UtcClock | None = None,
         realtime: bool = True,
-        on_packet: Callable[[Packet[VideoStream]], None] | None = None,
-        decoders: Decoders | None = None,
+        decoder: DecoderChoice | None = None,
     ) -> None:
         self._camera = camera
-        self._decoders = decoders or Decoders(camera)
+        self._decoder = decoder or DecoderChoice(camera)
         self._recorded = demux.is_file(camera.source_url)
         self._paced = realtime and self._recorded
-        self._on_packet = on_packet
         self._clock = CaptureClock(clock or UtcClock(), max_skew_s=camera.stream.max_clock_skew_s)
         self._gate = FpsGate(camera.stream.fps)
         self._scaler = VideoReformatter()
@@ -83,13 +82,15 @@ class Source:
         self._stream: VideoStream | None = None
         self._timeline = Timeline(live=not self._recorded)
         self._await_key_since_s: float | None = None  # time.monotonic() of the damage
-        self._discontinuity = True
         self._size = (0, 0)
         self._index = 0
         self._play_start_s: float | None = None
+        self._call: tuple[str, float] | None = (
+            None  # what FFmpeg does for us now, and until when at the latest
+        )
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
-        self._said_s = 0.0
-        self._unsaid_errors = 0
+        self._warned_s = 0.0
+        self._unlogged_errors = 0
         self.packets = 0
         self.decode_errors = 0
         self.gate_skipped = 0
@@ -100,19 +101,30 @@ class Source:
     def open(self) -> None:
         """Connect, then look into the stream; each takes at most the camera's ``open_timeout_s``.
 
-        A name that does not resolve takes as long as the system's resolver does.
+        A name that does not resolve takes as long as the system's resolver does: see :mod:`names`.
 
         Raises:
             SourceError: the kind says why.
         """
-        container = demux.open_container(self._camera, self._decoders.accelerator())
+        self._call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
         try:
-            self._stream = demux.video_stream(container)
-            demux.prepare_decoder(self._stream, self._camera)
-        except BaseException:
-            container.close()
-            raise
+            container = demux.open_container(self._camera, self._decoder.accelerator())
+            try:
+                self._stream = demux.video_stream(container)
+                demux.prepare_decoder(self._stream, self._camera)
+            except BaseException:
+                container.close()
+                raise
+        finally:
+            self._call = None
         self._container = container
+
+    @property
+    def overdue(self) -> tuple[str, float] | None:
+        """What FFmpeg is at, and for how many seconds beyond its own time-out; None while it is in time."""
+        call = self._call
+        over_s = time.monotonic() - call[1] if call else 0.0
+        return (call[0], over_s) if call and over_s > 0 else None
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are due, until the stream fails.
@@ -122,11 +134,11 @@ class Source:
         """
         for packet in self._receive():
             packet.opaque = _Arrival(time.monotonic(), demux.camera_time(packet))
-            for frame in self._decode(packet):
-                handed = self._hand_on(frame)
-                if handed is not None:
-                    yield handed
-        self._say_errors(at_once=True)
+            for decoded in self._decode(packet):
+                frame = self._timed(decoded)
+                if frame is not None:
+                    yield frame
+        self._warn_of_damage(at_once=True)
         if not self._aborted.is_set():
             raise SourceEnded("the file has ended" if self._recorded else "the camera ended the stream")
 
@@ -134,7 +146,13 @@ class Source:
         """Let go of the stream; by the thread that opened it. Nothing happens the second time."""
         container, self._container, self._stream = self._container, None, None
         if container is not None:
+            self._call = ("closing", time.monotonic() + CLOSE_S)
             container.close()
+            self._call = None
+
+    def change_fps(self, fps: float | None) -> None:
+        """Let another rate pass from now on; any thread may call this."""
+        self._gate.change(fps)
 
     def abort(self) -> None:
         """Make :meth:`frames` end soon without an error; any thread may call this.
@@ -150,10 +168,13 @@ class Source:
         started_s = self._picture_s = time.monotonic()
         packets = self._container.demux(self._stream)
         while not self._aborted.is_set():
+            self._call = ("reading", started_s + self._camera.stream.stall_timeout_s)
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
                 raise demux.read_error(error, self._camera.stream.stall_timeout_s) from error
+            finally:
+                self._call = None
             if packet is None:
                 return
             self.receive_s = time.monotonic() - started_s
@@ -163,8 +184,6 @@ class Source:
             if packet.size:
                 self.packets += 1
                 self._check_pictures_come()
-                if self._on_packet is not None:
-                    self._on_packet(packet)
             yield packet
             started_s = time.monotonic()
 
@@ -174,18 +193,20 @@ class Source:
             return []
         started_s = time.perf_counter()
         frames: list[VideoFrame] = []
+        self._call = ("decoding", time.monotonic() + DECODE_S)
         try:
             frames = self._stream.codec_context.decode(packet)
         except av.EOFError:
             pass  # the decoder had been emptied already
         except av.FFmpegError:
             self._count_damage()
+        self._call = None
         if packet.is_corrupt:
             self._count_damage()
         self.decode_s = time.perf_counter() - started_s
         return frames
 
-    def _hand_on(self, frame: VideoFrame) -> Frame | None:
+    def _timed(self, frame: VideoFrame) -> Frame | None:
         """The frame with its times; None when it is damaged, stray, or not due."""
         if not self._is_sound(frame):
             return None
@@ -210,19 +231,16 @@ class Source:
     def _make_frame(self, frame: VideoFrame, media_s: float, arrival: _Arrival) -> Frame:
         self._pace(media_s)
         capture_time, clock_source = self._stamp(frame.pts is not None, media_s, arrival)
-        made = Frame(
-            picture=self._decoders.picture(frame, self._scaler),
-            index=self._index,
+        self._index += 1
+        return Frame(
+            picture=self._decoder.picture(frame, self._scaler),
+            index=self._index - 1,
             media_s=media_s,
             capture_time=capture_time,
             clock_source=clock_source,
             received_s=time.monotonic() if self._recorded else arrival.received_s,
             decode_s=self.decode_s,
-            discontinuity=self._discontinuity,
         )
-        self._index += 1
-        self._discontinuity = False
-        return made
 
     def _stamp(self, timed: bool, media_s: float, arrival: _Arrival) -> tuple[float, ClockSource]:
         if self._recorded:
@@ -254,30 +272,27 @@ class Source:
     def _count_damage(self) -> None:
         self.decode_errors += 1
         self._await_key_since_s = time.monotonic()
-        self._unsaid_errors += 1
-        self._say_errors()
+        self._unlogged_errors += 1
+        self._warn_of_damage()
 
-    def _say_errors(self, *, at_once: bool = False) -> None:
+    def _warn_of_damage(self, *, at_once: bool = False) -> None:
         """One line a second at most, however many errors there are."""
         now = time.monotonic()
-        if self._unsaid_errors and (at_once or now - self._said_s >= SAY_EVERY_S):
-            log.warning("camera %s: %d damaged packets", self._camera.name, self._unsaid_errors)
-            self._said_s, self._unsaid_errors = now, 0
+        if self._unlogged_errors and (at_once or now - self._warned_s >= WARN_EVERY_S):
+            log.warning("camera %s: %d damaged packets", self._camera.name, self._unlogged_errors)
+            self._warned_s, self._unlogged_errors = now, 0
 
     def _check_picture(self, frame: VideoFrame) -> None:
         size = (frame.width, frame.height)
         if size == self._size:
             return
         demux.check_size(*size)
-        if self._size != (0, 0):
-            self._discontinuity = True
         self._size = size
 
     def _restart_time(self) -> None:
         self._clock.restart()
         self._gate.restart()
         self._play_start_s = None
-        self._discontinuity = True
 
     def _pace(self, media_s: float) -> None:
         """Hold a file's frame back until it is due."""

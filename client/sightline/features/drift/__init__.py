@@ -4,5 +4,11 @@
 """
 
 from sightline.features.drift.drift_watch import DriftWatch, watch_of
+from sightline.features.feature import FeatureContext
 
-__all__ = ["DriftWatch", "watch_of"]
+__all__ = ["DriftWatch", "make", "watch_of"]
+
+
+def make(context: FeatureContext) -> DriftWatch | None:
+    """What a camera's ``drift`` asks for."""
+    return watch_of(context.camera, context.state)

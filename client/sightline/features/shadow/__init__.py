@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -25,9 +24,9 @@ from sightline.base.letterbox import planes_in, split_i420
 from sightline.config import Camera
 from sightline.entities import U8, Box, Detections, Figure, Frame, ModelInfo
 from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
+from sightline.features.feature import Candidate, FeatureContext
 from sightline.features.shadow.episode_sampling import Sampler
 from sightline.features.shadow.recorder import Answer, Recorder
-from sightline.inference.detector import Detector
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +39,6 @@ AWAY = "the candidate is away"
 BUSY = "the live path was busy"
 SLOW = "the candidate is slower than the camera"
 LATE = "the candidate did not answer in time"
-
-
-class Candidate(Detector, Protocol):
-    """A detector that has to be connected to."""
-
-    def connect(self) -> ModelInfo:
-        """Connect, also again.
-
-        Raises:
-            DetectorError: not now.
-        """
-
-    def close(self) -> None:
-        """End."""
 
 
 class ScaledPicture:
@@ -291,3 +276,17 @@ class Shadow(Observer):
             raise DetectorTimeout(LATE) from error
         except ValueError as error:
             raise DetectorError("another version of the candidate serves, of another size") from error
+
+
+def make(context: FeatureContext) -> Shadow | None:
+    """The camera's candidate, with slots of its own and the lowest priority."""
+    model = context.camera.shadow.model
+    if model is None:
+        return None
+    return Shadow(
+        context.camera,
+        context.candidate(model),
+        live_model=context.live_model,
+        lossless=context.lossless,
+        busy=context.is_busy,
+    )

@@ -1,0 +1,62 @@
+"""Calls that may take long in C, in a few threads of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SideThreads:
+    """At most ``limit`` daemon threads; a process ends without waiting for a call that hangs in one of them.
+
+    Any thread may call it.
+    """
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._lock = threading.Lock()  # guards the two below
+        self._threads = 0
+        self._open_calls = 0
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Start ``call`` as soon as a thread is free; until then, cancelling the future takes it back."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._open_calls += 1
+            needs_thread = self._open_calls > self._threads and self._threads < self._limit
+            self._threads += needs_thread
+        self._calls.put((call, future))
+        if needs_thread:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        return future
+
+    def run(self, call: Callable[[], T], timeout_s: float) -> T:
+        """The result of ``call``, or its exception.
+
+        Raises:
+            TimeoutError: it has not ended within ``timeout_s``, the wait for a free thread included.
+        """
+        future = self.submit(call)
+        try:
+            return future.result(timeout_s)
+        finally:
+            future.cancel()
+
+    def _work(self) -> None:
+        while True:
+            call, future = self._calls.get()
+            try:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(call())
+            except BaseException as error:  # noqa: BLE001  the caller raises it
+                future.set_exception(error)
+            finally:
+                with self._lock:
+                    self._open_calls -= 1

@@ -1,0 +1,216 @@
+"""The worker's way to a served model: shared by all cameras that use it, made again when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from sightline.base.backoff import Backoff
+from sightline.base.bell import Bell
+from sightline.base.side_threads import SideThreads
+from sightline.base.stats import StageTimes
+from sightline.entities import Detections, Frame, ModelInfo
+from sightline.errors import DetectorError
+from sightline.inference.detector import Detector
+
+log = logging.getLogger(__name__)
+
+SERVER_TIMES_EVERY_S = 5.0
+LOWEST_PRIORITY = 2  # of the two levels of Triton's queues
+
+
+class ConnectedDetector(Detector, Protocol):
+    """A detector that has to be connected to: :class:`sightline.inference.client.ServedDetector`."""
+
+    @property
+    def transport(self) -> str:
+        """How pictures reach the server."""
+
+    @property
+    def transport_message(self) -> str:
+        """Why not by a better way."""
+
+    def connect(self) -> ModelInfo:
+        """Connect, also again.
+
+        Raises:
+            DetectorError: not now.
+        """
+
+    def resize(self, slots: int) -> None:
+        """Room for so many pictures."""
+
+    def server_times_ms(self) -> dict[str, dict[str, float]]:
+        """What Triton says of its queue and its work."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+class DetectorLink:
+    """One served model. The main thread calls it; connecting happens in a side thread and holds no camera up.
+
+    Attributes:
+        detector: the model.
+        capacity: frames that may be in flight.
+        problem: why there are no detections; empty while connected.
+        server_times: queue and compute time as Triton reports them, read every few seconds.
+    """
+
+    def __init__(
+        self, owner: str, name: str, models: ServedModels, threads: SideThreads, bell: Bell, in_flight: int
+    ) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            owner: of the log's lines.
+            name: of the model.
+            models: where it comes from.
+            threads: connect in them.
+            bell: rung when that is done.
+            in_flight: frames in flight for one camera.
+        """
+        self._name = name
+        self._models = models
+        self._in_flight = in_flight
+        self.capacity = 0
+        self.detector = self.resize(1)
+        self.problem = "not connected yet"
+        self.server_times: dict[str, dict[str, float]] = {}
+        self.info: ModelInfo | None = None
+        self._owner = owner
+        self._threads = threads
+        self._bell = bell
+        self._backoff = Backoff(0.2, 1.0)
+        self._next_connect_s = 0.0
+        self._connecting: Future[ModelInfo] | None = None
+        self._reading: Future[dict[str, dict[str, float]]] | None = None
+        self._next_times_s = 0.0
+
+    def resize(self, cameras: int) -> ConnectedDetector:
+        """Make room for so many cameras.
+
+        Each may always have one frame in flight, and all together a few more: more than the engine works
+        on would only wait in its queue. One slot more, so that a late answer does not stop the next
+        frame.
+        """
+        self.capacity = cameras - 1 + self._in_flight
+        return self._models.hold(self._name, self, self.capacity + 1)
+
+    def close(self) -> None:
+        """The last camera has left."""
+        self._models.release(self._name, self)
+
+    def tick(self) -> bool:
+        """Connect when that is due; whether frames can be sent."""
+        if not self.problem:
+            return True
+        now = time.monotonic()
+        if self._connecting is None and now >= self._next_connect_s:
+            self._connecting = self._threads.submit(self.detector.connect)
+            self._connecting.add_done_callback(lambda _: self._bell.ring())
+        if self._connecting is None or not self._connecting.done():
+            return False
+        connecting, self._connecting = self._connecting, None
+        try:
+            self.info = connecting.result()
+        except DetectorError as error:
+            self.lose(error)
+            return False
+        self._backoff.good()
+        self.problem = ""
+        log.info("%s: %s %s over %s", self._owner, self.info.name, self.info.version, self.detector.transport)
+        return True
+
+    def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes]) -> list[Future[Detections]]:
+        """Send frames of several cameras together."""
+        return self.detector.submit(frames, stages)
+
+    def lose(self, error: DetectorError) -> None:
+        """Connect again, after a while."""
+        if not self.problem:
+            log.warning("%s: detector lost: %s", self._owner, error)
+        self.problem = str(error)
+        self._next_connect_s = time.monotonic() + self._backoff.next_delay_s()
+
+    def read_server_times(self) -> None:
+        """Ask Triton every few seconds, in a side thread."""
+        if self._reading is not None and self._reading.done():
+            with contextlib.suppress(DetectorError):  # the next frame notices what is wrong
+                self.server_times = self._reading.result() or self.server_times
+            self._reading = None
+        if not self.problem and self._reading is None and time.monotonic() >= self._next_times_s:
+            self._next_times_s = time.monotonic() + SERVER_TIMES_EVERY_S
+            self._reading = self._threads.submit(self.detector.server_times_ms)
+
+
+class ServedConnection(Protocol):
+    """A connection to a server: :class:`sightline.inference.client.TritonConnection`."""
+
+    def model(self, name: str, *, slots: int | None = None, priority: int | None = None) -> ConnectedDetector:
+        """A served model; the same one for the same name."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class ServedModels:
+    """The models that this process uses, each with the slots that its users together need. Any thread."""
+
+    def __init__(self, connection: ServedConnection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._users: dict[str, dict[object, int]] = {}  # by model: slots of each user
+
+    def hold(self, name: str, user: object, slots: int, priority: int | None = None) -> ConnectedDetector:
+        """The model, with room for ``slots`` pictures of ``user``; call again when that number changes."""
+        with self._lock:
+            users = self._users.setdefault(name, {})
+            users[user] = slots
+            detector = self._connection.model(name, slots=sum(users.values()), priority=priority)
+            detector.resize(sum(users.values()))
+            return detector
+
+    def release(self, name: str, user: object) -> None:
+        """``user`` needs it no more; the last one's slots are given back."""
+        with self._lock:
+            users = self._users.get(name, {})
+            if users.pop(user, None) is None:
+                return
+            detector = self._connection.model(name)
+            if users:
+                detector.resize(sum(users.values()))
+                return
+            del self._users[name]
+        detector.close()
+
+
+class CandidateDetector:
+    """A model that a feature of one camera asks for itself, behind all live frames."""
+
+    def __init__(self, models: ServedModels, name: str) -> None:
+        self._models = models
+        self._name = name
+        # One in flight, and one more so that a late answer does not stop the next frame.
+        self._detector = models.hold(name, self, 2, LOWEST_PRIORITY)
+
+    def connect(self) -> ModelInfo:
+        """Connect, also again.
+
+        Raises:
+            DetectorError: not now.
+        """
+        return self._detector.connect()
+
+    def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes] = ()) -> list[Future[Detections]]:
+        """See :class:`Detector`."""
+        return self._detector.submit(frames, stages)
+
+    def close(self) -> None:
+        """Let go."""
+        self._models.release(self._name, self)

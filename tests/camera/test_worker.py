@@ -1,0 +1,284 @@
+"""Several cameras in one worker: they share a server, and nothing that happens to one touches another."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.observer import Observation, Observer
+from sightline.camera import builder
+from sightline.camera.messages import EXIT_HANGING, AddCamera, CameraSpec, RemoveCamera, UpdateCamera
+from sightline.entities import CameraState, CountWindow, Event, Frame, SourceWindow
+from sightline.errors import DetectorError, SourceUnreachable
+from sightline.features import Feature
+from sightline.video import feed
+from support.fakes import boxes, frame
+from support.waiting import until
+from support.worker_rig import PERSON, Rig, camera
+
+ROOM = {"room": {"points": [[0.2, 0.2], [0.8, 0.2], [0.8, 0.9], [0.2, 0.9]]}}
+DAY = {"window_s": 86_400}
+T0 = 1_700_000_040.0
+
+
+def figures(rig: Rig, name: str) -> dict[str, float]:
+    return {figure.name: figure.value for figure in rig.latest(name).figures}
+
+
+def test_cameras_share_a_model_and_each_is_reported() -> None:
+    with Rig() as rig:
+        for name in ("a", "b", "c"):
+            rig.add(name, count=DAY)
+        for name in ("a", "b", "c"):
+            rig.until_frames(name, 20)
+        assert list(rig.triton.models) == ["detector"]
+        assert rig.served().slots >= 4
+        assert rig.latest("b").status.state is CameraState.ONLINE
+        assert rig.latest("b").status.model_version == "m-1"
+    for name in ("a", "b", "c"):
+        assert rig.latest(name).last
+        assert {row.count for row in rig.rows(name, CountWindow)} <= {0, 1}
+        assert rig.rows(name, CountWindow)[-1].count == 1
+    assert rig.served().closed
+
+
+def test_frames_that_are_due_together_travel_together() -> None:
+    with Rig() as rig:
+        for name in "abcd":
+            rig.add(name)
+        rig.until_frames("d", 5)
+        rig.served().hold = True
+        time.sleep(0.3)
+        rig.served().hold = False
+        rig.served().release()
+        rig.until_frames("a", 10)
+        assert max(len(batch) for batch in rig.served().batches) > 1
+
+
+def test_each_camera_has_its_own_limit_and_its_turn() -> None:
+    with Rig(in_flight=2) as rig:
+        for name in "abcdef":
+            rig.add(name)
+        rig.until_frames("f", 5)
+        served = rig.served()
+        served.hold = True
+        time.sleep(0.5)
+        in_flight = len(served.held)
+        assert in_flight == 6 - 1 + 2, "one for each, and all together one more"
+        served.hold = False
+        served.release()
+        before = {name: rig.frames(name) for name in "abcdef"}
+        rig.until_frames("a", 50)
+        gained = [rig.frames(name) - before[name] for name in "abcdef"]
+        assert min(gained) > 0.6 * max(gained)
+
+
+def test_an_exception_in_one_chain_restarts_that_camera_from_its_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observe = CameraAnalysis.observe
+    armed = [False]
+
+    def failing(self: CameraAnalysis, item: Frame, *rest: Any) -> Observation:
+        if armed[0] and self.options.camera == "b":
+            armed[0] = False
+            raise ZeroDivisionError("a fault of ours")
+        return observe(self, item, *rest)
+
+    monkeypatch.setattr(CameraAnalysis, "observe", failing)
+    with Rig() as rig:
+        for name in ("a", "b"):
+            rig.add(name, count=DAY, rules={"zones": ROOM})
+        rig.until_frames("a", 50)
+        rig.until_frames("b", 50)
+        until(lambda: rig.rows("b", Event), 5)
+        seen_a = rig.frames("a")
+        armed[0] = True
+        until(lambda: rig.latest("b").status.state is CameraState.OFFLINE, 5)
+        assert "a fault of ours" in rig.latest("b").status.message
+        until(lambda: rig.latest("b").status.state is CameraState.ONLINE, 10)
+        rig.until_frames("b", 20)
+        assert figures(rig, "b")["camera_restarts_total"] == 1
+        assert figures(rig, "a")["camera_restarts_total"] == 0
+        assert rig.frames("a") > seen_a + 40
+    assert rig.rows("b", CountWindow)[-1].count == 1, "the same person, counted once"
+    assert [event.kind.value for event in rig.rows("b", Event)] == ["enter"]
+
+
+class Broken(Observer):
+    """Fails at its third frame."""
+
+    name = "broken"
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.closed = False
+
+    def observe(self, seen: Observation) -> tuple[()]:
+        self.seen += 1
+        if self.seen == 3:
+            raise RuntimeError("no more")
+        return ()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_feature_that_fails_is_switched_off_and_shown_and_the_camera_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = Broken()
+    monkeypatch.setattr(builder, "FEATURES", (Feature("broken", lambda _: broken),))
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 50)
+        rig.until_frames("a", 50)
+        status = rig.latest("a").status
+        assert status.state is CameraState.ONLINE
+        assert "broken is switched off" in status.message
+        assert figures(rig, "a")["camera_restarts_total"] == 0
+    assert broken.seen == 3
+    assert broken.closed
+
+
+def test_a_decode_thread_that_hangs_in_c_ends_the_worker_with_every_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "HANG_GRACE_S", 0.5)
+    libc = ctypes.CDLL(None)
+    with Rig() as rig:
+
+        def hang() -> Iterator[Frame]:
+            for index in range(10):
+                yield frame(index, time.time())
+                time.sleep(0.02)
+            rig.sources["stuck"].call = ("reading", time.monotonic())
+            libc.sleep(8)  # in C, where nothing here can end it
+            rig.sources["stuck"].call = None
+
+        rig.add("good", count=DAY)
+        rig.add("stuck", hang)
+        until(lambda: rig.exit_code is not None, 10)
+        assert rig.exit_code == EXIT_HANGING
+        until(lambda: rig.messages[-1].hanging, 5)
+        message = rig.messages[-1]
+        assert message.hanging == ("stuck",)
+        assert {report.status.source for report in message.reports} == {"good", "stuck"}
+        good = next(report for report in message.reports if report.status.source == "good")
+        assert good.checkpoint is not None
+        assert good.checkpoint.resume["windows"]
+
+
+def test_a_camera_that_waits_is_not_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "HANG_GRACE_S", 0.1)
+    with Rig() as rig:
+        rig.add("away", SourceUnreachable("nothing there"))
+        rig.add("good")
+        rig.until_frames("good", 150)
+        assert rig.exit_code is None
+        assert rig.latest("away").status.state is CameraState.OFFLINE
+        assert rig.latest("away").status.message == "nothing there"
+        assert rig.latest("away").retry.failures > 0
+
+
+def test_cameras_come_change_and_go_beside_others() -> None:
+    with Rig() as rig:
+        rig.add("a", count=DAY)
+        rig.until_frames("a", 20)
+        opened = rig.sources["a"]
+        rig.add("b", count=DAY)
+        rig.until_frames("b", 20)
+        changed = camera("b", count=DAY, rules={"zones": ROOM}, stream={"fps": 5})
+        rig.send(UpdateCamera(changed))
+        until(lambda: rig.rows("b", SourceWindow)[-1].config_hash == changed.config_hash, 5)
+        assert rig.sources["b"].fps == 5
+        rig.send(RemoveCamera("b"))
+        until(lambda: rig.latest("b").last, 5)
+        assert rig.latest("b").status.state is CameraState.STOPPED
+        rig.until_frames("a", 20)
+        assert rig.sources["a"] is opened, "never opened anew"
+        checkpoint = rig.latest("b").checkpoint
+        assert checkpoint is not None
+        rig.add("b", count=DAY, resume=checkpoint.resume)
+        rig.until_frames("b", 20)
+    assert rig.rows("b", CountWindow)[-1].count == 1, "goes on from its last report"
+
+
+def test_an_event_is_reported_at_once() -> None:
+    with Rig() as rig:
+        appears = [float("inf")]
+
+        def answer(item: Frame) -> Any:
+            return boxes(PERSON) if item.capture_time >= appears[0] else boxes()
+
+        rig.add("a", rules={"zones": ROOM}, track={"confirm_s": 0})
+        rig.served().answer = answer
+        rig.until_frames("a", 60)
+        time.sleep(0.3)
+        appears[0] = time.time()
+        until(lambda: rig.rows("a", Event), 5, every_s=0.005)
+        assert time.time() - appears[0] < 0.4
+        latest = rig.latest("a").checkpoint
+        assert latest is not None
+        assert latest.resume["tracker"], "with the state to go on from"
+
+
+def test_a_lost_detector_is_said_and_found_again() -> None:
+    with Rig() as rig:
+        rig.add("a")
+        rig.add("b")
+        rig.until_frames("a", 20)
+        rig.served().away = True
+        until(lambda: rig.latest("a").status.state is CameraState.NO_DETECTOR, 5)
+        assert rig.latest("b").status.detector_message
+        rig.served().away = False
+        rig.until_frames("a", 20)
+        rig.until_frames("b", 20)
+        assert rig.latest("a").status.state is CameraState.ONLINE
+
+
+def test_an_error_of_a_batch_belongs_to_each_of_its_frames() -> None:
+    with Rig(lambda item: DetectorError("odd") if item.index % 3 == 0 else boxes(PERSON)) as rig:
+        for name in ("a", "b"):
+            rig.add(name)
+            rig.until_frames(name, 40)
+        for name in ("a", "b"):
+            status = rig.latest(name).status
+            assert status.dropped_total > 10
+            assert status.frames_total > 1.5 * status.dropped_total
+
+
+@pytest.mark.parametrize("run", [1, 2])
+def test_recorded_files_share_a_worker_and_lose_nothing(run: int) -> None:
+    with Rig() as rig:
+        for name in "abc":
+            frames = [frame(i, T0 + i / 10) for i in range(300)]
+            rig.add(name, lambda frames=frames: iter(frames), until_end=True, rules={"zones": ROOM})
+        for name in "abc":
+            until(lambda name=name: rig.reports(name) and rig.latest(name).last, 20)
+            report = rig.latest(name)
+            assert report.status.state is CameraState.ENDED
+            assert (report.status.frames_total, report.status.dropped_total) == (300, 0)
+            assert [event.kind.value for event in rig.rows(name, Event)] == ["enter", "leave"]
+
+
+def test_a_worker_whose_supervisor_is_gone_ends() -> None:
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 5)
+        rig.ends.close()
+
+
+def test_a_camera_that_is_added_twice_is_replaced() -> None:
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 5)
+        first = rig.sources["a"]
+        rig.send(AddCamera(CameraSpec(camera("a"))))
+        until(lambda: rig.sources["a"] is not first, 5)
+        rig.until_frames("a", 5)

@@ -1,0 +1,304 @@
+"""Placing, watching and restarting of workers, with fake ones and a clock of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateCamera
+from sightline.config.loader import LoadedConfig, parse_config
+from sightline.entities import CameraState, CameraStatus
+from sightline.supervisor.control import make_plan
+from sightline.supervisor.hub import Hub
+from sightline.supervisor.supervisor import Supervisor
+from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE
+from support.fake_workers import FakeClock, FakeHandle, FakeWorkers
+
+
+class WriterInMemory:
+    """The writer's side that the hub uses."""
+
+    def __init__(self, resume: dict[str, Any] | None = None) -> None:
+        self.resume = resume or {}
+        self.statuses: list[CameraStatus] = []
+        self.unwatched: list[Any] = []
+
+    def resume_states(self) -> dict[str, Any]:
+        return self.resume
+
+    def put(self, checkpoint: Any) -> None:
+        pass
+
+    def put_status(self, status: CameraStatus) -> None:
+        self.statuses.append(status)
+
+    def mark_unwatched(self, windows: Any) -> None:
+        self.unwatched += windows
+
+
+def config_of(names: str, per_worker: int = 4, **options: Any) -> LoadedConfig:
+    cameras = {name: {"url": f"rtsp://h/{name}"} for name in names.split()}
+    return parse_config({"cameras": cameras, "cameras_per_worker": per_worker, **options})
+
+
+class World:
+    """A supervisor, its fake workers, and time."""
+
+    def __init__(self, names: str, resume: dict[str, Any] | None = None, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.workers = FakeWorkers(self.clock)
+        self.writer = WriterInMemory(resume)
+        self.config = config_of(names, **options)
+        self.supervisor = Supervisor(
+            self.config, Hub(self.writer), start_worker=self.workers.start, clock=self.clock
+        )
+        self.supervisor.apply(make_plan(config_of(""), self.config, self.config.options))
+
+    def reload(self, config: LoadedConfig) -> None:
+        self.supervisor.apply(make_plan(self.config, config, self.config.options))
+        self.config = config
+
+    def pass_time(self, seconds: float, step_s: float = 0.5) -> None:
+        """Tick; those that live report themselves."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now += step_s
+            for handle in self.workers.alive:
+                if handle.obeys:
+                    handle.heard_s = self.clock.now
+            self.supervisor.tick()
+
+    def tick(self) -> list[FakeHandle]:
+        self.supervisor.tick()
+        return self.workers.alive
+
+    def states(self) -> dict[str, str]:
+        return {status.source: status.state.value for status in self.supervisor.statuses()}
+
+
+def test_cameras_share_workers_up_to_the_limit() -> None:
+    world = World("a b c d e f", per_worker=4)
+    assert [handle.cameras for handle in world.tick()] == [["a", "b", "c", "d"], ["e", "f"]]
+
+
+def test_a_new_camera_joins_a_worker_and_a_removed_one_leaves_the_others_alone() -> None:
+    world = World("a b")
+    (worker,) = world.tick()
+    world.reload(config_of("a b c"))
+    assert world.tick() == [worker]
+    world.tick()
+    assert worker.cameras == ["a", "b", "c"]
+    world.reload(config_of("a c"))
+    world.tick()
+    world.tick()
+    assert worker.sent[-1] == RemoveCamera("b")
+    assert world.states() == {"a": "starting", "c": "starting"}
+    assert world.writer.statuses[-1].state is CameraState.STOPPED
+
+
+def test_a_worker_without_cameras_ends() -> None:
+    world = World("a b", per_worker=1)
+    assert len(world.tick()) == 2
+    world.reload(config_of("a", per_worker=1))
+    world.pass_time(2)
+    assert [handle.cameras for handle in world.workers.alive] == [["a"]]
+
+
+def test_a_changed_camera_starts_again_from_its_last_report_and_not_before_it() -> None:
+    world = World("a b", resume={"a": {"old": 1}})
+    (worker,) = world.tick()
+    assert worker.spec_of("a").resume == {"old": 1}
+    worker.report("a", resume={"new": 2})
+    worker.obeys = False
+    world.reload(
+        parse_config(
+            {"cameras": {"a": {"url": "rtsp://h/other"}, "b": {"url": "rtsp://h/b"}}, "cameras_per_worker": 4}
+        )
+    )
+    world.pass_time(1)
+    assert worker.cameras == ["a", "b"], "its worker has not let go of it yet"
+    worker.report("a", resume={"newest": 3}, last=True)
+    world.pass_time(1)
+    assert worker.cameras == ["a", "b", "a"]
+    assert worker.spec_of("a").resume == {"newest": 3}
+
+
+def test_a_camera_switched_off_and_on_again_goes_on_from_what_it_reported_last() -> None:
+    world = World("a b", resume={"a": {"count": 1}})
+    (worker,) = world.tick()
+    worker.report("a", resume={"count": 13})
+    for names in ("b", "a b", "b", "a b"):
+        world.reload(config_of(names))
+        worker.obeys = False
+        world.tick()
+        worker.report("a", resume={"count": 13}, last=True) if names == "b" else None
+        world.tick()
+    assert worker.spec_of("a").resume == {"count": 13}
+
+
+def test_a_hot_change_reaches_the_worker_and_nothing_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.config import changes
+
+    monkeypatch.setattr(changes, "effect_of", lambda _: changes.Effect.HOT)
+    world = World("a b")
+    (worker,) = world.tick()
+    changed = parse_config({
+        "cameras": {"a": {"url": "rtsp://h/a", "confirm_s": 2}, "b": {"url": "rtsp://h/b"}},
+        "cameras_per_worker": 4,
+    })  # fmt: skip
+    world.reload(changed)
+    world.tick()
+    assert worker.sent[-1] == UpdateCamera(changed.cameras["a"])
+    assert worker.cameras == ["a", "b"]
+
+
+def test_a_dead_worker_comes_back_with_all_its_cameras_and_their_newest_states() -> None:
+    world = World("a b c d", resume={"a": {"n": 0}})
+    (worker,) = world.tick()
+    worker.report("a", "b", resume={"n": 1})
+    worker.exit_code = -9
+    world.tick()
+    assert world.states()["a"] == "offline"
+    assert world.workers.alive == []
+    world.pass_time(1)
+    (successor,) = world.workers.alive
+    assert successor.cameras == ["a", "b", "c", "d"]
+    assert successor.spec_of("a").resume == {"n": 1}
+    assert world.supervisor.restarts() == dict.fromkeys("abcd", 1)
+
+
+def test_a_silent_worker_is_killed_and_a_starting_one_has_more_time() -> None:
+    world = World("a")
+    (worker,) = world.tick()
+    worker.obeys = False
+    world.pass_time(SILENT_S - 1)
+    assert not worker.killed
+    world.workers.hear_at_once = world.workers.obeys = False
+    world.pass_time(3)
+    assert worker.killed
+    (successor,) = world.workers.alive
+    world.pass_time(START_S - 4)
+    assert not successor.killed, "a start has a deadline of its own"
+    world.pass_time(5)
+    assert successor.killed
+
+
+def test_few_workers_start_at_once() -> None:
+    world = World("a b c d e f g h i j", per_worker=1)
+    world.workers.hear_at_once = False
+    for _ in range(3):
+        assert len(world.tick()) == STARTS_AT_ONCE
+    for handle in world.workers.alive:
+        handle.report()
+    assert len(world.tick()) == 2 * STARTS_AT_ONCE
+
+
+def test_a_start_that_fails_is_tried_again_later_and_ends_nothing() -> None:
+    world = World("a b", per_worker=1)
+    world.workers.refuse = True
+    world.pass_time(2)
+    assert "Resource temporarily unavailable" in world.supervisor.statuses()[0].message
+    world.workers.refuse = False
+    world.pass_time(40)
+    assert sorted(handle.cameras for handle in world.workers.alive) == [["a"], ["b"]]
+
+
+def test_delays_grow_with_each_failure() -> None:
+    world = World("a")
+    starts = []
+    for _ in range(6):
+        (worker,) = world.tick()
+        starts.append(world.clock.now)
+        worker.exit_code = 1
+        world.supervisor.tick()
+        while not world.workers.alive:
+            world.clock.now += 0.1
+            world.supervisor.tick()
+    gaps = [b - a for a, b in pairwise(starts)]
+    assert gaps[0] < 1
+    assert gaps[-1] > 1.9
+
+
+def test_a_camera_that_hangs_moves_to_a_worker_of_its_own_and_its_neighbours_resume_at_once() -> None:
+    world = World("a b c")
+    (worker,) = world.tick()
+    worker.report("a", "b", "c", resume={"n": 5}, hanging=("b",))
+    worker.exit_code = EXIT_HANGING
+    world.tick()
+    (successor,) = world.tick()
+    assert successor.cameras == ["a", "c"], "without a delay"
+    assert successor.spec_of("a").resume == {"n": 5}
+    b = next(status for status in world.supervisor.statuses() if status.source == "b")
+    assert b.state is CameraState.OFFLINE
+    assert "hung" in b.message
+    world.pass_time(2)
+    assert [handle.cameras for handle in world.workers.alive] == [["a", "c"], ["b"]]
+    world.reload(config_of("a b c d"))
+    world.pass_time(1)
+    assert world.workers.alive[1].cameras == ["b"], "nobody joins it"
+
+
+def test_a_worker_that_keeps_dying_is_divided_until_its_culprit_is_alone() -> None:
+    world = World("a b c d")
+    world.tick()
+    for _ in range(12):
+        for handle in world.workers.alive:
+            if "c" in handle.cameras:
+                handle.exit_code = -11
+        world.pass_time(35)
+    groups = sorted(handle.cameras for handle in world.workers.alive)
+    assert ["c"] in groups
+    assert sum(len(group) for group in groups) == 4
+    healthy = [handle for handle in world.workers.alive if "c" not in handle.cameras]
+    assert all(handle.heard_s for handle in healthy)
+
+
+def test_a_restarted_camera_keeps_the_back_off_of_its_source() -> None:
+    world = World("a")
+    (worker,) = world.tick()
+    worker.report("a", retry=Retry(failures=5, wait_s=30.0))
+    world.clock.now += 10
+    worker.exit_code = -9
+    world.tick()
+    while not world.workers.alive:
+        world.clock.now += 0.1
+        world.supervisor.tick()
+    (successor,) = world.workers.alive
+    retry = successor.spec_of("a").retry
+    assert retry.failures == 5
+    assert 18 < retry.wait_s < 20
+
+
+def test_windows_that_end_without_a_worker_are_marked() -> None:
+    world = World("a")
+    (worker,) = world.tick()
+    assert world.writer.unwatched == []
+    worker.exit_code = -9
+    world.tick()
+    assert [window.coverage for window in world.writer.unwatched] == [0.0]
+
+
+def test_recorded_files_that_have_ended_end_the_program() -> None:
+    clock, writer = FakeClock(), WriterInMemory()
+    workers = FakeWorkers(clock)
+    start: Callable[..., FakeHandle] = workers.start
+
+    def play(spec: Any, on_report: Any) -> FakeHandle:
+        handle = start(spec, on_report)
+        send = handle.send
+
+        def ending(message: Any) -> None:
+            send(message)
+            if message in handle.sent and hasattr(message, "spec"):
+                handle.report(message.spec.camera.name, state=CameraState.ENDED, last=True)
+
+        handle.send = ending
+        return handle
+
+    supervisor = Supervisor(config_of("a b"), Hub(writer), until_end=True, start_worker=play, clock=clock)
+    supervisor.run()
+    assert workers.alive == []
+    assert {status.state for status in writer.statuses} == {CameraState.ENDED}

@@ -1,0 +1,53 @@
+"""A camera's stream that gives what a test wants."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sightline.entities import Frame
+from sightline.errors import SourceEnded
+
+
+class FakeSource:
+    """Gives the frames of ``play()``, or fails to open with an error.
+
+    ``call`` is what it says FFmpeg is at, and until when at the latest.
+    """
+
+    def __init__(self, play: Callable[[], Iterator[Frame]] | BaseException, **_: Any) -> None:
+        self._play = play
+        self._aborted = False
+        self.opened = 0
+        self.call: tuple[str, float] | None = None
+        self.packets = self.decode_errors = self.gate_skipped = self.stray_frames = 0
+        self.receive_s = 0.0
+        self.fps: float | None = None
+
+    @property
+    def overdue(self) -> tuple[str, float] | None:
+        over_s = time.monotonic() - self.call[1] if self.call else 0.0
+        return (self.call[0], over_s) if self.call and over_s > 0 else None
+
+    def open(self) -> None:
+        self.opened += 1
+        if isinstance(self._play, BaseException):
+            raise self._play
+
+    def frames(self) -> Iterator[Frame]:
+        assert not isinstance(self._play, BaseException)
+        for item in self._play():
+            if self._aborted:
+                return
+            self.packets += 1
+            yield item
+        if not self._aborted:
+            raise SourceEnded("the camera ended the stream")
+
+    def change_fps(self, fps: float | None) -> None:
+        self.fps = fps
+
+    def abort(self) -> None:
+        self._aborted = True
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,258 @@
+"""What a further camera costs: memory, processor time a frame, and the time until all are up.
+
+    python tools/bench/cameras.py --json artifacts/cameras.json
+    python tools/bench/cameras.py --checkout ../before      # the same for another checkout, in alternation
+
+Cameras of 640x360 at 5 frames/s come over real RTSP (encoded beforehand) and are answered by the real server,
+through shared memory, by a model that costs nothing and returns 8 moving boxes. Measured are the supervisor
+and its workers: PSS (shared pages divided among those who share them) and processor time, decoding included.
+
+``pss_mb_per_camera`` is, for more than one camera, that of each further one; for one camera it is everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+
+from sightline.base import machine
+from sightline.base.processes import spawn, terminate
+from sightline.serving.server import TritonServer
+from sightline.simulation.rtsp_server import RtspServer, free_port
+
+WIDTH, HEIGHT, FPS = 640, 360, 5
+CLIP_S = 20
+READY_TIMEOUT_S = 240.0
+SETTLE_S = 5.0
+KEYS = ("pss_mb_per_camera", "core_ms_per_frame", "ready_s")
+
+CONFIG = """
+backend: "python"
+max_batch_size: 32
+input [{ name: "frame", data_type: TYPE_UINT8, dims: [ -1, -1 ] }]
+output [
+  { name: "num_dets", data_type: TYPE_INT32, dims: [ 1 ] },
+  { name: "det_boxes", data_type: TYPE_FP32, dims: [ -1, 4 ] },
+  { name: "det_scores", data_type: TYPE_FP32, dims: [ -1 ] },
+  { name: "det_classes", data_type: TYPE_INT32, dims: [ -1 ] }
+]
+dynamic_batching { }
+parameters { key: "model_version" value { string_value: "bench-1" } }
+parameters { key: "class_names" value { string_value: "[\\"person\\", \\"car\\"]" } }
+parameters { key: "network_height" value { string_value: "384" } }
+parameters { key: "network_width" value { string_value: "640" } }
+parameters { key: "precision" value { string_value: "none" } }
+parameters { key: "score_floor" value { string_value: "0.1" } }
+"""
+MODEL = """
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            count = pb.get_input_tensor_by_name(request, "frame").shape()[0]
+            left = 0.1 + 0.4 * (time.time() % 20) / 20
+            rows = np.arange(8, dtype=np.float32) / 10
+            boxes = np.stack([np.full(8, left), rows, np.full(8, left + 0.1), rows + 0.09], 1)
+            outputs = {
+                "num_dets": np.full((count, 1), 8, np.int32),
+                "det_boxes": np.broadcast_to(boxes.astype(np.float32), (count, 8, 4)).copy(),
+                "det_scores": np.full((count, 8), 0.9, np.float32),
+                "det_classes": np.zeros((count, 8), np.int32),
+            }
+            tensors = [pb.Tensor(name, value) for name, value in outputs.items()]
+            responses.append(pb.InferenceResponse(tensors))
+        return responses
+"""
+
+
+def main() -> None:
+    """Measure, print the table, keep the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cameras", default="1,4,16,64", help="how many, in turn (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--checkout", type=Path, help="another checkout, measured in alternation: before")
+    parser.add_argument("--cameras-per-worker", type=int, help="default: that of the program")
+    parser.add_argument("--json", type=Path, default=Path("artifacts/cameras.json"))
+    arguments = parser.parse_args()
+    counts = [int(count) for count in arguments.cameras.split(",")]
+    own = {} if arguments.cameras_per_worker is None else {"cameras_per_worker": arguments.cameras_per_worker}
+    runs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="sightline-cameras-") as name:
+        folder = Path(name)
+        with (
+            RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
+            TritonServer(write_model(folder / "repository"), log_path=folder / "triton.log") as triton,
+        ):
+            world = {"url": rtsp.url("camera"), "triton": triton.grpc_url, "seconds": arguments.seconds}
+            for count in counts:
+                if arguments.checkout is not None:
+                    before = measure(folder, count, arguments.checkout.resolve(), {}, world)
+                    runs.append({"which": "before", **before})
+                runs.append({"which": "now", **measure(folder, count, None, own, world)})
+                print(json.dumps(runs[-1]), flush=True)
+    report: dict[str, Any] = {"machine": machine.describe(), **figures(runs, "now"), "runs": runs}
+    if arguments.checkout is not None:
+        report["before"] = figures(runs, "before")
+    print(table(report, counts))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(report, indent=2))
+    print(f"kept in {arguments.json}")
+
+
+def write_clip(path: Path) -> Path:
+    """Something that moves before a noisy background, with a key frame each second."""
+    noise = np.random.default_rng(7).integers(0, 12, (HEIGHT * 3 // 2, WIDTH), np.uint8) + 110
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "fast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.time_base = Fraction(1, FPS)
+        stream.codec_context.gop_size = FPS
+        for index in range(CLIP_S * FPS):
+            picture = np.roll(noise, index, axis=1)
+            for row in range(8):
+                left = (index * 6 + row * 70) % (WIDTH - 60)
+                picture[row * 44 : row * 44 + 40, left : left + 50] = 40 + 20 * row
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_model(repository: Path) -> Path:
+    """A detector that costs nothing."""
+    version = repository / "detector" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL)
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    return repository
+
+
+def measure(
+    folder: Path, count: int, checkout: Path | None, options: dict[str, Any], world: dict[str, Any]
+) -> dict[str, Any]:
+    """Run ``count`` cameras and say what they cost."""
+    run = Path(tempfile.mkdtemp(dir=folder))
+    port = free_port()
+    config = {
+        "triton": {"url": world["triton"]},
+        "database": {"url": f"sqlite:///{run / 'sightline.db'}", "spool_path": str(run / "spool.db")},
+        "http": {"port": port},
+        "cameras": {f"camera-{i + 1}": {"url": world["url"]} for i in range(count)},
+        **options,
+    }
+    (run / "config.yml").write_text(json.dumps(config))  # JSON is YAML
+    environment = dict(os.environ)
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout / "client")
+    started = time.monotonic()
+    with (run / "log").open("wb") as log:
+        command = [sys.executable, "-m", "sightline", "run", "-c", str(run / "config.yml")]
+        child = spawn(command, log, environment=environment, folder=run)
+    try:
+        ready_s = wait_until_ready(f"http://127.0.0.1:{port}/status", count, started)
+        if ready_s is None:
+            return {"cameras": count, "ready_s": None}
+        time.sleep(SETTLE_S)
+        begin, frames, cpu_s = time.monotonic(), tracked(port), processor_s(child.pid)
+        time.sleep(world["seconds"])
+        took_s = time.monotonic() - begin
+        frames, cpu_s = tracked(port) - frames, processor_s(child.pid) - cpu_s
+        return {
+            "cameras": count,
+            "ready_s": ready_s,
+            "pss_mb": sum(process.memory_full_info().pss for process in family(child.pid)) / 1e6,
+            "processes": len(family(child.pid)),
+            "fps": frames / took_s,
+            "core_ms_per_frame": 1e3 * cpu_s / max(frames, 1),
+        }
+    finally:
+        terminate(child, 15.0)
+
+
+def wait_until_ready(url: str, count: int, started: float) -> float | None:
+    """Seconds until every camera has tracked a frame."""
+    while time.monotonic() - started < READY_TIMEOUT_S:
+        if sum(item["frames_total"] > 0 for item in statuses(url)) == count:
+            return round(time.monotonic() - started, 2)
+        time.sleep(0.2)
+    return None
+
+
+def tracked(port: int) -> int:
+    """Frames of all cameras so far, waiting for a status that is there."""
+    return sum(item["frames_total"] for item in statuses(f"http://127.0.0.1:{port}/status"))
+
+
+def statuses(url: str) -> list[dict[str, Any]]:
+    """The newest status of every camera; none while nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            cameras: list[dict[str, Any]] = json.load(answer)["cameras"]
+            return cameras
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return []
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """The program and everything that it has started."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of the program and of everything that it has started, seconds."""
+    return sum(sum(process.cpu_times()[:2]) for process in family(pid))
+
+
+def figures(runs: list[dict[str, Any]], which: str) -> dict[str, dict[str, float | None]]:
+    """The three figures, by number of cameras."""
+    own = [run for run in runs if run["which"] == which]
+    first = next((run for run in own if run["cameras"] == 1 and "pss_mb" in run), None)
+    found: dict[str, dict[str, float | None]] = {key: {} for key in KEYS}
+    for run in own:
+        count = str(run["cameras"])
+        found["ready_s"][count] = run["ready_s"]
+        found["core_ms_per_frame"][count] = run.get("core_ms_per_frame")
+        pss = run.get("pss_mb")
+        if pss is not None and run["cameras"] > 1:
+            pss = (pss - first["pss_mb"]) / (run["cameras"] - 1) if first else None
+        found["pss_mb_per_camera"][count] = pss
+    return found
+
+
+def table(report: dict[str, Any], counts: list[int]) -> str:
+    """What a person reads."""
+    lines = [report["machine"], f"{'':28}" + "".join(f"{count:>10}" for count in counts)]
+    for which in ("before", "now"):
+        values = report.get("before") if which == "before" else report
+        for key in KEYS if values else ():
+            cells = [values[key].get(str(count)) for count in counts] if values else []
+            row = "".join(f"{cell:10.2f}" if cell is not None else f"{'-':>10}" for cell in cells)
+            lines.append(f"{which:8}{key:20}{row}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
