@@ -31,6 +31,7 @@ ICONS = {
     DatabaseState.OLDER: "upgrade",
     DatabaseState.NEWER: "upgrade",
     DatabaseState.FOREIGN: "link_off",
+    DatabaseState.FOREIGN: "link_off",
     DatabaseState.LOCKED: "lock_clock",
     DatabaseState.UNREACHABLE: "cloud_off",
     DatabaseState.WRONG_URL: "link_off",

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -30,6 +31,7 @@ from streamlit.util import calc_hash  # noqa: E402
 from console import charts, counts, events, grid, overview, ranges, texts, timing  # noqa: E402
 from console.grid import Cover  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
+from sightline.store import migrations  # noqa: E402
 from sightline.store.read.queries import Span, StoredStatus, Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 
@@ -351,6 +353,23 @@ def test_states_recover_by_themselves(url: str, open_app: Callable[..., AppTest]
     holder.execute("COMMIT")
     holder.close()
     assert "gate" in html(app.run())
+
+
+def test_a_database_of_another_revision_is_not_called_ready(
+    world: World, url: str, open_app: Callable[..., AppTest]
+) -> None:
+    path = url.removeprefix("sqlite:///")
+    older = migrations.known()[1]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = ?", (older,))
+    text = html(open_app())
+    assert "from an older Sightline" in text
+    assert "it migrates the database" in text
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = 'of-tomorrow'")
+    text = html(open_app("counts"))
+    assert "Upgrade the console" in text
+    assert "of-tomorrow" in text
 
 
 @pytest.mark.parametrize("wrong", ["mysql://root:hunter2@db/x", "nonsense:hunter2"])
