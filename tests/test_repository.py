@@ -38,7 +38,7 @@ cli
 """
 #: Who may import what does not come with Python. numpy and our own package are everybody's.
 FOREIGN = {
-    "av": {"video", "simulation", "features", "models"},
+    "av": {"video", "simulation", "models"},
     "tritonclient": {"inference", "models"},
     "grpc": {"inference"},
     "pydantic": {"config"},

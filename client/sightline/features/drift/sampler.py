@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 
 from sightline.config.drift_options import DriftOptions
 from sightline.entities import Detections
@@ -53,7 +51,7 @@ class Sampler:
         self._source = source
         self._options = options
         self._samples = Samples(source, options)
-        self._scaler = VideoReformatter()
+        self._copier = jpeg.PictureCopier()
         self._queue: queue.Queue[Candidate | None] = queue.Queue(MOST_WAITING)
         self._said = ""
         self._stopping = threading.Event()
@@ -92,7 +90,7 @@ class Sampler:
         """Do it; say once why it cannot be done."""
         try:
             what()
-        except (OSError, FFmpegError, ValueError) as error:
+        except (OSError, ValueError) as error:
             self.lost += 1
             self._say(f"pictures cannot be kept: {getattr(error, 'strerror', None) or error}")
 
@@ -105,7 +103,7 @@ class Sampler:
         place = self._samples.place(chosen.captured, chosen.stratum)
         if place is None:
             return
-        picture = chosen.picture.copy_full_range(self._scaler)
+        picture = self._copier.copy(chosen.picture)
         names = _names(chosen)
         for area in blur.areas(self._options.blur, chosen.detections.xyxy, names):
             blur.cover(picture, area)
