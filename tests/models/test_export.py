@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from tritonclient.grpc import model_config_pb2
 from sightline.cli import build_parser, main
 from sightline.errors import NetworkUnusable, RepositoryError
 from sightline.models.export import exporter, graphs, heads, ultralytics_env
-from sightline.models.registry import repository
+from sightline.models.registry import audit_trail, detectors, repository
+from sightline.serving.model_configs import STEPS
 from support.networks import end_to_end_network, flat_network, raw_network, session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +54,10 @@ def check_gpu_configs(target, network, end_to_end):
         "postprocess": graphs.postprocess_graph(network, 0.1),
     }
     inside = {"images": [3, network.height, network.width], "output0": [network.rows, network.columns]}
-    for step in repository.STEPS:
-        config = config_of(target / step / "config.pbtxt")
-        assert (config.name, config.backend, config.max_batch_size) == (step, "tensorrt", exporter.MAX_BATCH)
+    for step in STEPS:
+        config = config_of(served(target, step))
+        assert config.name == f"{step}-1"
+        assert (config.backend, config.max_batch_size) == ("tensorrt", exporter.MAX_BATCH)
         assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
         assert config.dynamic_batching.priority_levels == 2
         assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
@@ -68,7 +72,16 @@ def check_gpu_configs(target, network, end_to_end):
             assert {tensor.name: describe(tensor) for tensor in tensors} == {
                 value.name: describe_value(value) for value in values
             }
-    assert repository.read_parameters(target / "yolo" / "config.pbtxt")["head"] == end_to_end
+    assert parameters_of(served(target, "yolo"))["head"] == end_to_end
+
+
+def served(target, step, name="ensemble"):
+    """What Triton reads of a step of version 1."""
+    return target / f"{step}-1" / "configs" / f"{name}.served.pbtxt"
+
+
+def parameters_of(path):
+    return {key: value.string_value for key, value in config_of(path).parameters.items()}
 
 
 def describe(tensor):
@@ -82,13 +95,13 @@ def describe_value(value):
     return [onnx.TensorProto.DataType.Name(tensor.elem_type), *dims]
 
 
-def test_committed_gpu_configs_agree_with_the_graphs_and_the_cpu_configs():
-    check_gpu_configs(COMMITTED, graphs.NetworkSpec(384, 640, False, 84, 5040), "anchors")
-    for step in repository.STEPS:
-        gpu = repository.read_parameters(COMMITTED / step / "config.pbtxt")
-        cpu = repository.read_parameters(COMMITTED / step / "configs" / "cpu.pbtxt")
-        assert gpu | {"precision": ""} == cpu | {"precision": ""}
-        assert (gpu["precision"], cpu["precision"]) == ("fp16", "fp32")
+def test_committed_configurations_say_nothing_of_a_network_and_have_the_same_tensors():
+    for step in STEPS:
+        for path in (COMMITTED / step).rglob("*.pbtxt"):
+            if not path.match("*.served.pbtxt"):
+                assert set(parameters_of(path)) <= {"precision"}
+                filled = [line for line in path.read_text().splitlines() if "# network: " in line]
+                assert all("-1" in line for line in filled)
         names = [
             [tensor.name for tensor in tensors]
             for path in (COMMITTED / step / "config.pbtxt", COMMITTED / step / "configs" / "cpu.pbtxt")
@@ -132,7 +145,7 @@ def test_export_makes_a_version_that_runs(model, network, head, tmp_path):
 def test_parameters_and_manifest_say_the_same(tmp_path):
     target, version = export_model(raw_network(), tmp_path, score_floor=0.001)
     manifest = manifest_of(target, version)
-    parameters = repository.read_parameters(target / "yolo" / "configs" / "cpu.pbtxt")
+    parameters = parameters_of(served(target, "yolo", "cpu"))
     assert json.loads(parameters["class_names"]) == manifest["class_names"] == NAMES
     assert parameters["model_version"] == manifest["model_version"]
     assert parameters["score_floor"] == "0.001"
@@ -142,8 +155,6 @@ def test_parameters_and_manifest_say_the_same(tmp_path):
     for name, digest in manifest["files_sha256"].items():
         step, file = name.split("/")
         assert exporter.sha256(target / step / str(version) / file) == digest
-    config = config_of(target / "yolo" / "configs" / "cpu.pbtxt")  # Triton reads the very same texts
-    assert {key: value.string_value for key, value in config.parameters.items()} == parameters
 
 
 def test_versions_count_up_and_are_never_overwritten(tmp_path):
@@ -171,14 +182,40 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     assert sorted(path.relative_to(target) for path in target.rglob("*")) == before
 
 
-def test_a_second_export_of_the_same_changes_one_parameter(tmp_path):
-    target, _ = export_model(raw_network(), tmp_path)
-    before = (target / "postprocess" / "config.pbtxt").read_text().splitlines()
-    export_model(raw_network(), tmp_path)
-    after = (target / "postprocess" / "config.pbtxt").read_text().splitlines()
-    changed = [line for line in after if line not in before]
-    assert len(before) == len(after)
-    assert [("model_version" in line) for line in changed] == [True]
+def test_an_export_and_a_switch_leave_nothing_for_git(tmp_path):
+    """What people edit is tracked; nothing of a network is."""
+
+    def git(*arguments):
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "model_repository", ".gitignore"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "a clone")
+    folder = tmp_path / "model_repository"
+    with tempfile.TemporaryDirectory() as outside:
+        source = save(raw_network(), Path(outside))
+        for version in (1, 2):
+            options = exporter.ExportOptions(source, folder, shape=(480, 640), fused=True)
+            assert exporter.export_network(options) == version
+    assert git("status", "--porcelain") == ""
+    detectors.write(folder, "detector", 1)
+    detectors.write(folder, "yards", 2)
+    with audit_trail.operation(folder, "switch", version=1):
+        pass
+    assert git("status", "--porcelain") == ""
+    (folder / "yolo/config.pbtxt").write_text("# edited by hand\n")
+    assert "yolo/config.pbtxt" in git("status", "--porcelain")
 
 
 @pytest.mark.parametrize(

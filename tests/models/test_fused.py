@@ -138,8 +138,8 @@ def config_of(path):
 def test_the_configuration_has_the_detectors_contract_and_follows_export_and_switch(name, network, tmp_path):
     folder = tmp_path / "models"
     exporter.export_network(exporter.ExportOptions(network, folder, shape=(192, 320), fused=True))
-    path = folder / "detector" / "configs" / f"{name}.pbtxt"
-    config, ensemble = config_of(path), config_of(folder / "detector" / "config.pbtxt")
+    path = folder / "detector" / "configs" / f"{name}.served.pbtxt"
+    config, ensemble = config_of(path), config_of(folder / "detector/configs/ensemble.served.pbtxt")
     assert [item.name for item in config.output] == list(BOXES)
     assert [item.data_type for item in config.output] == [item.data_type for item in ensemble.output]
     assert [(one.name, one.data_type) for one in config.input] == [
@@ -154,6 +154,8 @@ def test_the_configuration_has_the_detectors_contract_and_follows_export_and_swi
         outputs = onnx.load(folder / "detector" / "1" / "engine.onnx").graph.output
         sides = {item.name: [d.dim_value for d in item.type.tensor_type.shape.dim][1:] for item in outputs}
         assert {item.name: list(item.dims) for item in config.output} == sides
+    exporter.export_network(exporter.ExportOptions(network, folder, shape=(192, 320), fused=True))
+    assert list(config_of(path).version_policy.specific.versions) == [2]
     detectors.write(folder, "detector", 1)
     switched = config_of(path)
     assert list(switched.version_policy.specific.versions) == [1]

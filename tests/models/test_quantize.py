@@ -13,7 +13,7 @@ from sightline.cli.evaluate_command import check
 from sightline.errors import EvaluationError, NetworkUnusable, ServerError
 from sightline.models.evaluation import comparison
 from sightline.models.export import exporter, graphs, halve, network_source, qdq, quantize, rtx_engines
-from sightline.models.registry import repository
+from sightline.serving.model_configs import read_manifest
 from support.networks import NAMES, session
 from support.toy import Passage, write_clip
 
@@ -135,10 +135,10 @@ def test_an_exported_version_says_how_it_was_quantised(quantised, tmp_path):
     source, done = quantised
     target = tmp_path / "repository"
     version = exporter.export_network(exporter.ExportOptions(source, target, shape=SHAPE))
-    manifest = repository.read_manifest(target, version)
+    manifest = read_manifest(target, version)
     assert (manifest["precision"], manifest["floating_point"]) == (done["precision"], "fp16")
     assert manifest["quantisation"] == json.loads(json.dumps(done))
-    assert "TYPE_FP16" in (target / "yolo" / "config.pbtxt").read_text()
+    assert "TYPE_FP16" in (target / "yolo-1/configs/ensemble.served.pbtxt").read_text()
     kinds = {node.op_type for node in onnx.load(target / "yolo" / "1" / "engine.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 

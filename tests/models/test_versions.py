@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -25,7 +26,7 @@ from sightline.camera.pipeline import Pipeline
 from sightline.cli import main
 from sightline.config import TritonOptions
 from sightline.entities import STAGES, Box
-from sightline.errors import RepositoryError
+from sightline.errors import RepositoryError, ServerError
 from sightline.inference.client import TritonConnection
 from sightline.inference.segments import segment_prefix
 from sightline.models.export import exporter
@@ -33,6 +34,7 @@ from sightline.models.registry import audit_trail, detectors, verify
 from sightline.models.registry import repository as model_repository
 from sightline.models.registry.operations import Refused, Versions
 from sightline.models.registry.triton_admin import AdminError, TritonAdmin
+from sightline.serving import model_configs
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.video.mailbox import Mailbox
@@ -65,6 +67,12 @@ def rehash(folder: Path, version: int) -> None:
         step, file = name.split("/")
         manifest["files_sha256"][name] = model_repository.sha256(folder / step / str(version) / file)
     path.write_text(json.dumps(manifest))
+
+
+def served_texts(folder: Path) -> dict[str, str]:
+    """What Triton reads of ``detector``, by the name of its configuration."""
+    paths = (folder / "detector" / "configs").glob("*.served.pbtxt")
+    return {path.name.removesuffix(".served.pbtxt"): path.read_text() for path in paths}
 
 
 def change_manifest(folder: Path, version: int, **values: object) -> None:
@@ -158,21 +166,36 @@ def test_what_is_wrong_with_a_version_is_said(folder: Path, spoil, text: str) ->
 def test_a_managed_repository_keeps_serving_its_version_when_another_is_exported(folder: Path) -> None:
     assert (detectors.active(folder), detectors.is_managed(folder)) == (2, False)
     detectors.write(folder, "detector", 1)
-    before = detectors.configs(folder, "detector")
+    before = served_texts(folder)
     assert make_version(folder) == 3
     assert (detectors.active(folder), detectors.is_managed(folder)) == (1, True)
-    assert detectors.configs(folder, "detector") == before
+    assert served_texts(folder) == before
 
 
 def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
     cpu = folder / "detector/configs/cpu.pbtxt"
-    cpu.write_text(
-        cpu.read_text().replace('"fp32"', '"bf16"').replace("max_queue_size: 64", "max_queue_size: 7")
-    )
+    tuned = cpu.read_text().replace('"fp32"', '"bf16"').replace("max_queue_size: 64", "max_queue_size: 7")
+    cpu.write_text(tuned)
     detectors.write(folder, "detector", 1)
-    assert "max_queue_size: 7" in cpu.read_text()
-    assert model_repository.read_parameters(cpu)["precision"] == "bf16"
-    assert json.loads(model_repository.read_parameters(cpu)["class_names"]) == list(toy.CLASSES)
+    detectors.write(folder, "yards", 2)
+    assert cpu.read_text() == tuned, "what people edit is never written"
+    for name, version, classes in (("detector", 1, toy.CLASSES), ("yards", 2, OTHER_NAMES)):
+        text = (folder / name / "configs/cpu.served.pbtxt").read_text()
+        assert "max_queue_size: 7" in text
+        assert f'name: "{name}"' in text
+        assert f"versions: [ {version} ]" in text
+        found = dict(re.findall(r'key: "(\w+)" value \{ string_value: ("(?:[^"\\]|\\.)*") \}', text))
+        assert json.loads(found["precision"]) == "bf16"
+        assert json.loads(json.loads(found["class_names"])) == list(classes)
+
+
+def test_a_choice_that_cannot_be_read_is_named(folder: Path) -> None:
+    detectors.write(folder, "detector", 1)
+    truncate(folder / "detectors.json")
+    with pytest.raises(RepositoryError, match=r"detectors\.json cannot be read"):
+        detectors.active(folder)
+    with pytest.raises(ServerError, match=r"detectors\.json cannot be read"):
+        TritonServer(folder).start()
 
 
 def test_the_trail_survives_a_line_that_was_cut_off(tmp_path: Path) -> None:
@@ -204,7 +227,7 @@ def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> N
     assert not (folder / "detector/2").exists()
     assert make_version(folder) == 3
     Versions(folder, None).restore(2)
-    assert model_repository.versions(folder) == [1, 2, 3]
+    assert model_configs.versions(folder) == [1, 2, 3]
     assert verify.problems(folder, 2) == []
     Versions(folder, None).retire(3, delete=True)
     assert not list(folder.glob("*/.retired-3/*.onnx"))
@@ -228,10 +251,11 @@ def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
     assert [build_engines.build(folder, target, tmp_path, version) for version in (1, 2)] == [1, 2]
     assert verify.problems(target, 2) == []
     detectors.write(target, "detector", 1)
-    (fused,) = (target / "detector/configs").iterdir()  # the form of one plan follows, whichever serves
-    assert fused.name == "fused.pbtxt"
-    assert "version_policy { specific { versions: [ 1 ] } }" in fused.read_text()
-    assert 'model_name: "yolo-1"' in (target / "detector/config.pbtxt").read_text()
+    names = {path.name for path in (target / "detector/configs").iterdir()}
+    assert names == {"fused.pbtxt", "fused.served.pbtxt", "ensemble.served.pbtxt"}
+    fused, ensemble = served_texts(target)["fused"], served_texts(target)["ensemble"]
+    assert "version_policy { specific { versions: [ 1 ] } }" in fused  # follows, whichever form serves
+    assert 'model_name: "yolo-1"' in ensemble
     assert (target / "yolo-1/1/model.plan").is_file()
     build_engines.build(folder, target, tmp_path)
     assert detectors.active(target) == 1
@@ -361,7 +385,7 @@ def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
     for model in ("detector", "yolo"):  # good files, but a program that fails inside the server
         path = folder / model / str(failing) / "model.py"
         path.write_text(path.read_text().replace("self.settings =", "self.settings = 1 / 0 #"))
-    before = detectors.configs(folder, "detector")
+    before = served_texts(folder)
     common = ["--repository", str(folder), "--url", server.grpc_url]
     with Load(server.grpc_url).running(clients=1) as load, TritonAdmin(server.grpc_url) as control:
         until(lambda: load.answers)
@@ -374,7 +398,7 @@ def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
         assert [
             name for name in control.states() if control.ready(name) and name.endswith(f"-{failing}")
         ] == []
-    assert detectors.configs(folder, "detector") == before
+    assert served_texts(folder) == before
     assert not list(folder.glob(f"*-{failing}"))
     results = [
         entry["result"] for entry in audit_trail.read(folder) if entry.get("version") in {broken, failing}
@@ -394,11 +418,11 @@ def test_a_switch_that_fails_at_its_last_step_is_undone(served: tuple[Path, Trit
             super().load(name)
 
     with Failing(server.grpc_url) as control:
-        before = detectors.configs(folder, "detector")
+        before = served_texts(folder)
         (serving,) = control.ready("detector")
         with pytest.raises(AdminError, match="out of memory"):
             Versions(folder, control).switch(3 - serving)
-        assert detectors.configs(folder, "detector") == before
+        assert served_texts(folder) == before
         assert control.ready("detector") == [serving]
     assert audit_trail.read(folder)[-1]["result"] == "failed"
 
@@ -487,7 +511,7 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
                 seen.append(model.version)
         switching.result()
     until(lambda: pipeline.step(detector) or pipeline.frames + pipeline.dropped == index)
-    names = {version: model_repository.read_manifest(folder, version) for version in (2, small, 1)}
+    names = {version: model_configs.read_manifest(folder, version) for version in (2, small, 1)}
     assert seen == [manifest["model_version"] for manifest in names.values()]
     assert (pipeline.dropped, pipeline.mailbox.dropped) == (0, 0)
     assert (detector.info.network_height, detector.info.network_width) == SIZE
@@ -523,7 +547,7 @@ def test_status_and_rows_name_the_version_and_a_switch_doubles_no_count(
     ensemble: tuple[Path, TritonServer], small: int, tmp_path: Path
 ) -> None:
     folder, server = ensemble
-    full_name = {v: model_repository.read_manifest(folder, v)["model_version"] for v in (1, small)}
+    full_name = {v: model_configs.read_manifest(folder, v)["model_version"] for v in (1, small)}
     clip = toy.write_clip(tmp_path / "standing.mp4", [toy.Passage(0, 1e6)], seconds=5)
     with TritonAdmin(server.grpc_url) as control, RtspServer({"door": clip, "yard": clip}) as rtsp:
         operations = Versions(folder, control)

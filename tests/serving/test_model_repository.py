@@ -152,9 +152,6 @@ def test_a_cpu_configuration_has_queue_priorities_and_warm_up(model):
     assert queue.default_queue_policy.max_queue_size > 0
     assert queue.default_queue_policy.default_timeout_microseconds > 0
     assert config.model_warmup
-    assert {"class_names", "network_height", "network_width", "precision", "score_floor"} <= set(
-        config.parameters
-    )
 
 
 def test_the_detector_has_one_contract_on_every_machine():

@@ -188,7 +188,7 @@ def test_our_commands_and_their_flags_exist(compose):
     assert all(flag.split("=")[0] in said for flag in engines["command"])
     form = "${SIGHTLINE_DETECTOR_FORM:-ensemble}"
     assert f"--form={form}" in engines["command"]
-    assert f"--model-config-name={form}" in compose["services"]["triton"]["command"]
+    assert f"--model-config-name={form}.served" in compose["services"]["triton"]["command"]
     forms = {path.stem for path in (ROOT / "model_repository/detector/configs").iterdir()}
     assert "fused" in forms
     assert "ensemble" not in forms  # so that Triton takes config.pbtxt
@@ -270,6 +270,8 @@ def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):
         assert (target / step / "1" / "model.plan").read_text().startswith("plan L4")
         assert (target / step / "config.pbtxt").read_bytes() == (source / step / "config.pbtxt").read_bytes()
         assert sorted(path.name for path in (target / step).iterdir()) == ["1", "config.pbtxt"]
+        assert (target / f"{step}-1" / "1" / "model.plan").is_file()
+        assert (target / f"{step}-1" / "configs" / "ensemble.served.pbtxt").is_file()
     yolo = next(call for call in calls(tmp_path) if "images:" in call)
     assert "--stronglyTyped" in yolo
     assert "--minShapes=images:1x3x384x640" in yolo
@@ -324,7 +326,7 @@ def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
     assert (target / "detector/2/model.plan").read_text().startswith("plan L4")
     assert (target / "yolo/2/model.plan").is_file()  # the ensemble can serve again without a build
     whole = next(call for call in calls(tmp_path) if "detector/2/engine.onnx" in call)
-    assert "--minShapes=frame:1x3x2" in whole
+    assert "--minShapes=frame:1x576x640" in whole
     assert "--maxShapes=frame:8x576x640" in whole
     fused = build_engines.FUSED
     assert (target / fused).read_bytes() == (source / fused).read_bytes()

@@ -1,4 +1,4 @@
-"""TensorRT plans for the GPU of this machine, inside the Triton container; Python's standard library alone.
+"""TensorRT plans for the GPU of this machine, inside the Triton container.
 
     python3 build_engines.py --source /repository --target /models --cache /engines [--form fused]
 
@@ -6,6 +6,8 @@ Takes the newest version of ``yolo`` (or ``--version``), builds a plan from each
 ``trtexec``, and puts complete version folders into the repository that Triton serves. A plan fits one GPU and
 one TensorRT only, so it is cached under a key of both and of what it was built from; so are the timings of
 layers, which make the next plan faster to build. ``--form fused`` builds the detector as one plan, too.
+
+Python's standard library alone, and ``sightline.serving.model_configs``, which needs no more.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from sightline.serving import model_configs
 
 STEPS = ("preprocess", "postprocess", "yolo")  # yolo last: the ensemble switches to it
 FORMS = {"ensemble": STEPS, "fused": (*STEPS, "detector")}
@@ -51,9 +55,12 @@ def build(
         BuildError: there is no network, no GPU, no trtexec, the GPU lacks the precision, or a plan failed.
     """
     if version is None:
-        version, serving = newest(source), chosen(target)
-        if serving not in {None, version} and (source / "yolo" / str(serving)).is_dir():
-            build(source, target, cache, serving, form=form)  # a new TensorRT or GPU needs new plans, too
+        version = newest(source)
+        for choice in model_configs.read_choices(
+            target
+        ).values():  # a new TensorRT or GPU needs new plans, too
+            if choice.version != version and (source / "yolo" / str(choice.version)).is_dir():
+                build(source, target, cache, choice.version, form=form)
     trtexec, machine = find_trtexec(), gpu()
     check_precision(source / "yolo" / str(version) / "manifest.json", machine)
     machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
@@ -66,15 +73,11 @@ def build(
     for step in steps:
         place_version(source / step / str(version), plans[step], target / step / str(version))
     (target / "detector" / str(version)).mkdir(parents=True, exist_ok=True)
-    for step in (*STEPS, "detector"):  # after the versions: a configuration never names what is not there
-        if step != "detector" or chosen(target) is None:
-            replace(source / step / "config.pbtxt", target / step / "config.pbtxt")
-    for place in tuned:
-        if place.parts[0] != "detector" or chosen(target) is None or not (target / place).is_file():
+    configs = [Path(step, "config.pbtxt") for step in (*STEPS, "detector")]
+    for place in (*configs, *tuned, FUSED):
+        if (source / place).is_file():
             replace(source / place, target / place)
-    # From the first build on, so that sightline model keeps it in step whatever form serves.
-    if (source / FUSED).is_file() and (chosen(target) is None or not (target / FUSED).is_file()):
-        replace(source / FUSED, target / FUSED)
+    model_configs.write(target)  # after the versions: a configuration never names what is not there
     return version
 
 
@@ -93,20 +96,12 @@ def tuned_configs(source: Path, form: str) -> list[Path]:
     return found
 
 
-def chosen(target: Path) -> int | None:
-    """The version that sightline model made serve here and that goes on serving; None: the newest."""
-    config = target / "detector" / "config.pbtxt"
-    text = config.read_text() if config.is_file() else ""
-    found = re.search(r"^version_policy \{ specific \{ versions: \[ (\d+) \] \} \}$", text, re.MULTILINE)
-    return int(found[1]) if found else None
-
-
 def newest(source: Path) -> int:
     """The highest version of ``yolo`` that holds a network."""
-    found = [int(path.parent.name) for path in source.glob("yolo/[0-9]*/manifest.json")]
-    if not found:
-        raise BuildError(f"{source} holds no network: run sightline model export first")
-    return max(found)
+    versions = model_configs.versions(source)
+    if not versions:
+        raise BuildError(f"{source} holds no network: run `sightline model export` first")
+    return versions[-1]
 
 
 def find_trtexec() -> str:

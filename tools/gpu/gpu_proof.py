@@ -164,6 +164,8 @@ def torch_case(folder: Path, precision: str, options: argparse.Namespace) -> Cas
 def stand_in(source: Path, folder: Path) -> Case:
     """The repository with a detector that has no network; CUDA is called by what is installed here."""
     shutil.copytree(source / "detector", folder / "detector")
+    (folder / "yolo" / "1").mkdir(parents=True)
+    shutil.copy(source / "yolo" / "1" / "manifest.json", folder / "yolo" / "1")
     packages = packages_of("cuda.bindings")
     name = "rtx" if packages is None else "stand-in"
     add_config(folder, name, "standin.py")

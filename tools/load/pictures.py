@@ -28,8 +28,6 @@ def network_size(http: str, model: str) -> tuple[int, int]:
         ServerError: the server gives no answer, or the model does not say what it takes.
     """
     parameters = model_config(http, model).get("parameters", {})
-    if "network_width" not in parameters:  # an ensemble: what it is stands in its step
-        parameters = model_config(http, "yolo").get("parameters", {})
     try:
         width, height = (int(parameters[f"network_{side}"]["string_value"]) for side in ("width", "height"))
     except KeyError as error:

@@ -17,7 +17,6 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from sightline.models.registry import repository
 from sightline.serving.runtime.engine import WAITING
 
 #: What can be set; and what of it our Python backend reads from its parameters, with its own default.
@@ -153,7 +152,6 @@ def _batching(text: str, field: str, value: str) -> str:
 
 
 def _parameter(text: str, key: str, value: str) -> str:
-    """Before the export's block, which is written anew at every export."""
     text = re.sub(rf'^parameters \{{ key: "{key}" .*\n', "", text, flags=re.MULTILINE)
     line = f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}\n'
-    return _line(text, rf"^{re.escape(repository.BEGIN)}$", f"{line}{repository.BEGIN}")
+    return f"{text.rstrip()}\n{line}"

@@ -25,7 +25,7 @@ from typing import Any
 
 from sightline.base import machine
 from sightline.errors import ServerError
-from sightline.models.registry import repository
+from sightline.serving.model_configs import STEPS, replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load import load_report
@@ -145,11 +145,11 @@ def base_texts(folder: Path, config_name: str) -> dict[str, str]:
         ValueError: the repository has no detector.
     """
     found = {}
-    for model in (*repository.STEPS, DETECTOR):
-        paths = (folder / model / "configs" / f"{config_name}.pbtxt", folder / model / repository.CONFIG)
+    for model in (*STEPS, DETECTOR):
+        paths = (folder / model / "configs" / f"{config_name}.pbtxt", folder / model / "config.pbtxt")
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            raise ValueError(f"{folder} is no model repository: it has no {model}/{repository.CONFIG}")
+            raise ValueError(f"{folder} is no model repository: it has no {model}/config.pbtxt")
         found[model] = path.read_text()
     return found
 
@@ -187,7 +187,7 @@ def usual_values(detector: str) -> dict[str, str]:
 def configs_of(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The models that take part in a request: the steps of the ensemble and itself, or the one process."""
     detector = parse_config(texts[DETECTOR])
-    steps = repository.STEPS if "ensemble_scheduling" in detector else ()
+    steps = STEPS if "ensemble_scheduling" in detector else ()
     return {step: parse_config(texts[step]) for step in steps} | {DETECTOR: detector}
 
 
@@ -273,7 +273,7 @@ def write(
     found = places(options, texts)
     for path, text in zip(found, [*new, "\n".join([*lines, ""])], strict=True):
         path.parent.mkdir(exist_ok=True)
-        repository.replace(path, text)
+        replace(path, text)
     return found
 
 

@@ -80,14 +80,14 @@ def _words(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
     """Fill in what follows from other options; options that contradict each other end the program."""
-    from sightline.models.registry import repository
+    from sightline.serving.model_configs import versions
 
     if bool(arguments.data) == bool(arguments.video):
         parser.error("give --data DIR (a labelled set) or --video FILE (a site's own, with --report)")
     if arguments.video and arguments.report is None:
         parser.error("--video needs --report DIR")
     if not arguments.models and not arguments.url:
-        arguments.version = arguments.version or max(repository.versions(arguments.repository), default=None)
+        arguments.version = arguments.version or max(versions(arguments.repository), default=None)
         if arguments.version is None:
             parser.error(f"give a model: {arguments.repository} holds no network")
         if arguments.report is not None:

@@ -69,12 +69,13 @@ def _score(text: str) -> float:
 
 def _export(arguments: argparse.Namespace) -> int:
     from sightline.models.export.exporter import ExportOptions, export_network
-    from sightline.models.registry import detectors, repository
+    from sightline.models.registry import detectors
+    from sightline.serving.model_configs import read_manifest
 
     values = {key: value for key, value in vars(arguments).items() if key != "command"}
     options = ExportOptions(**values)
     version = export_network(options)
-    manifest = repository.read_manifest(options.repository, version)
+    manifest = read_manifest(options.repository, version)
     print(
         f"yolo version {version} in {options.repository}: {manifest['model_version']}, "
         f"{manifest['network_height']}x{manifest['network_width']}, "

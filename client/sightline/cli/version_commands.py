@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.cli.extras import needs_models
 from sightline.errors import AdminError
-from sightline.models.registry.detectors import DETECTOR, TRITON_URL
+from sightline.models.registry.detectors import TRITON_URL
+from sightline.serving.model_configs import DETECTOR
 
 if TYPE_CHECKING:
     from sightline.models.registry.operations import Versions

@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
@@ -67,16 +66,9 @@ class ModelVersions:
 
     def _read(self, version: str = "") -> ModelInfo:
         """Ask the server what a version says of itself; without a version, the one that serves now."""
-        config = self._config(self._name, version)
+        config = self._call("ModelConfig", pb.ModelConfigRequest(name=self._name, version=version)).config
         parameters = {key: value.string_value for key, value in config.parameters.items()}
-        for step in config.ensemble_scheduling.step:
-            if step.model_name == "yolo" and "model_version" not in parameters:
-                inner = self._config("yolo", str(step.model_version) if step.model_version > 0 else "")
-                parameters |= {key: value.string_value for key, value in inner.parameters.items()}
         return parse_model_info(self._name, parameters, config.max_batch_size)
-
-    def _config(self, name: str, version: str) -> Any:
-        return self._call("ModelConfig", pb.ModelConfigRequest(name=name, version=version)).config
 
 
 def parse_model_info(name: str, parameters: Mapping[str, str], max_batch: int = 1) -> ModelInfo:

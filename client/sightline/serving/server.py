@@ -20,7 +20,8 @@ from typing import Self
 import sightline
 from sightline.base.cache import cache_folder
 from sightline.base.processes import spawn, terminate
-from sightline.errors import ServerError
+from sightline.errors import RepositoryError, ServerError
+from sightline.serving import model_configs
 from sightline.serving.install import Installation, Say, install, install_rtx
 from sightline.serving.log_explainer import explain
 
@@ -69,7 +70,7 @@ class TritonServer:
         """
         self.model_repository = model_repository.resolve()
         self.log_path = log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
-        self._config_name = config_name
+        self._config_name = self._served_name = config_name
         self._models = tuple(models)
         self._ports = (grpc_port, http_port, metrics_port)
         self._shared_memory = shared_memory
@@ -120,6 +121,7 @@ class TritonServer:
         if self._child is not None:
             raise ServerError("Triton is started already")
         self._check_repository()
+        self._write_configs()
         installation = Installation(install(on_progress))
         extra = [install_rtx(on_progress)] if self._config_name == RTX else []
         extra += self._packages
@@ -164,7 +166,11 @@ class TritonServer:
         return f"{_SHM_NAME}{os.getpid()}-{self._ports[0]}-"
 
     def _check_repository(self) -> None:
-        known = sorted(path.parent.name for path in self.model_repository.glob("*/config.pbtxt"))
+        paths = [
+            *self.model_repository.glob("*/config.pbtxt"),
+            *self.model_repository.glob("*/configs/*.pbtxt"),
+        ]
+        known = sorted({path.relative_to(self.model_repository).parts[0] for path in paths})
         if not known:
             raise ServerError(f"{self.model_repository} is no model repository: it holds no */config.pbtxt")
         for model in self._models:
@@ -176,6 +182,20 @@ class TritonServer:
             if python and not any(folder.glob("[0-9]*/model.py")):
                 # The server would wait for ever on a stub that cannot begin.
                 raise ServerError(f"{folder} has no <version>/model.py: restore it from the checkout")
+
+    def _write_configs(self) -> None:
+        """Write what the server reads, when the repository is one of ours."""
+        if not (self.model_repository / "yolo").is_dir():
+            return
+        if not model_configs.versions(self.model_repository):
+            raise ServerError(
+                f"{self.model_repository} holds no network: put one there by `sightline model export`"
+            )
+        try:
+            model_configs.write(self.model_repository, [self._config_name])
+        except (RepositoryError, OSError) as error:
+            raise ServerError(f"the configurations cannot be written: {error}") from error
+        self._served_name = model_configs.served_name(self._config_name)
 
     def _spawn(self, installation: Installation, packages: Sequence[Path]) -> None:
         package = Path(sightline.__file__).resolve().parent
@@ -200,7 +220,7 @@ class TritonServer:
             str(installation.binary),
             f"--model-repository={self.model_repository}",
             f"--backend-directory={installation.backends}",
-            f"--model-config-name={self._config_name}",
+            f"--model-config-name={self._served_name}",
             "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in self._models),
             f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",

@@ -8,9 +8,10 @@ from pathlib import Path
 from sightline.errors import RepositoryError
 from sightline.features.shadow.episode_comparison import ComparedEpisodes
 from sightline.features.shadow.promotion_rule import Decision, Verdict
-from sightline.models.registry import detectors, repository
+from sightline.models.registry import detectors
 from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
+from sightline.serving import model_configs
 
 
 def apply(folder: Path, triton: TritonAdmin, compared: ComparedEpisodes, decision: Decision) -> str:
@@ -33,11 +34,11 @@ def apply(folder: Path, triton: TritonAdmin, compared: ComparedEpisodes, decisio
 
 def _same_version(folder: Path, model: str, full_name: str) -> int:
     """The number of the version that a detector serves, if it is the one that was compared."""
-    beside = re.fullmatch(rf"{detectors.DETECTOR}-(\d+)", model)
+    beside = re.fullmatch(rf"{model_configs.DETECTOR}-(\d+)", model)
     number = int(beside[1]) if beside else detectors.active(folder, model)
     if number is None:
         raise RepositoryError(f"{model} is no detector of {folder}")
-    serves = repository.read_manifest(folder, number)["model_version"]
+    serves = model_configs.read_manifest(folder, number)["model_version"]
     if serves != full_name:
         raise RepositoryError(f"{model} is {serves} now; what was compared is {full_name}")
     return number

@@ -17,8 +17,9 @@ import onnx
 
 from sightline.errors import NetworkUnusable
 from sightline.models.export import fused, graphs, halve, network_source, qdq, ultralytics_env
-from sightline.models.registry import detectors, repository
+from sightline.models.registry import repository
 from sightline.models.registry.repository import sha256
+from sightline.serving import model_configs
 from sightline.serving.install import Say
 
 SCORE_FLOOR = 0.1  # ByteTrack's second round uses boxes down to here
@@ -61,9 +62,7 @@ def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
     manifest = describe(options, source, network, version)
     with repository.new_version(options.repository, version) as folders:
         write_version(folders, source, network, manifest, options)
-    if not detectors.is_managed(options.repository):
-        parameters, tensors = repository.parameters_of(manifest), repository.tensors_of(manifest)
-        repository.write_configs(options.repository, parameters, {"precision": "fp32"}, tensors)
+    model_configs.write(options.repository)
     return version
 
 
@@ -113,7 +112,7 @@ def write_version(
     onnx.save(post, folders["postprocess"] / "engine.onnx")
     for step, shapes in profiles(network).items():
         (folders[step] / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
-    names = [("yolo", "model.onnx"), *((step, "engine.onnx") for step in repository.STEPS)]
+    names = [("yolo", "model.onnx"), *((step, "engine.onnx") for step in model_configs.STEPS)]
     if options.fused:
         write_fused(folders["detector"], engine, network, options)
         names += [("detector", "engine.onnx"), ("detector", "rtx.onnx")]

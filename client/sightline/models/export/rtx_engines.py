@@ -21,7 +21,7 @@ from onnx import helper
 
 from sightline.errors import ModelError
 from sightline.models.export import exporter, fused, graphs, network_source
-from sightline.models.registry import repository
+from sightline.serving import model_configs
 from sightline.serving.install import Say, install_rtx
 
 BUILDER = Path(__file__).with_name("rtx_builder.py")
@@ -176,7 +176,7 @@ def build_version(folder: Path, version: int | None, capability: str | None = No
     Raises:
         RtxError: the version was exported without --fused, or the graph is refused.
     """
-    known = repository.versions(folder)
+    known = model_configs.versions(folder)
     version = version or max(known, default=0)
     place = folder / "detector" / str(version)
     if not (place / "rtx.onnx").is_file():
@@ -197,5 +197,5 @@ def cards(folder: Path, engine: Path, capability: str | None) -> str:
     """Which cards run an engine of :func:`build_version`, in words."""
     if capability:
         return f"RTX cards of compute capability {capability}"
-    manifest = repository.read_manifest(folder, int(engine.parent.name))
+    manifest = model_configs.read_manifest(folder, int(engine.parent.name))
     return f"RTX cards from {'Ada (8.9)' if manifest['precision'] == 'fp8' else 'Ampere (8.0)'} on"

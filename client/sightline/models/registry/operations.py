@@ -14,9 +14,11 @@ from typing import Any
 from sightline.errors import AdminError, RepositoryError
 from sightline.models.registry import audit_trail, detectors, repository, verify
 from sightline.models.registry.audit_trail import Refused
-from sightline.models.registry.detectors import DETECTOR, beside
-from sightline.models.registry.repository import MODELS, RETIRED, STEPS
+from sightline.models.registry.detectors import beside
+from sightline.models.registry.repository import RETIRED
 from sightline.models.registry.triton_admin import TritonAdmin
+from sightline.serving import model_configs
+from sightline.serving.model_configs import DETECTOR, MODELS, STEPS
 
 LEAVE_TIMEOUT_S = 30.0  # what an old version may take to answer what it was asked
 
@@ -41,13 +43,13 @@ class Versions:
     def overview(self) -> list[dict[str, Any]]:
         """One dictionary a version, ascending; retired ones too."""
         states = self._control.states() if self._control else {}
-        found = [self._described(version, states) for version in repository.versions(self.folder)]
+        found = [self._described(version, states) for version in model_configs.versions(self.folder)]
         gone = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
         return sorted([*found, *gone], key=lambda item: item["version"])
 
     def show(self, version: int) -> dict[str, Any]:
         """Manifest, state, and what the audit trail knows of a version."""
-        manifest = repository.read_manifest(self.folder, version)
+        manifest = model_configs.read_manifest(self.folder, version)
         state = self._described(version, self._control.states() if self._control else {})["state"]
         history = [entry for entry in audit_trail.read(self.folder) if entry.get("version") == version]
         return {"version": version, "state": state, **manifest, "history": history}
@@ -117,7 +119,7 @@ class Versions:
         with audit_trail.operation(
             self.folder, "retire", version=version, delete=delete, **self._why
         ) as entry:
-            entry["model_version"] = repository.read_manifest(self.folder, version)["model_version"]
+            entry["model_version"] = model_configs.read_manifest(self.folder, version)["model_version"]
             used = detectors.users(self.folder, version)
             if self._control is not None:
                 states = self._control.states()
@@ -139,6 +141,7 @@ class Versions:
                 place = self.folder / model / f"{RETIRED}{version}"
                 if place.is_dir():
                     place.rename(self.folder / model / str(version))
+            model_configs.write(self.folder)  # it may be the newest
 
     # -- how -----------------------------------------------------------------------------------------
 
@@ -157,22 +160,20 @@ class Versions:
         found = verify.problems(self.folder, version)
         if found:
             raise Refused(f"version {version} is not good: {'; '.join(found)}")
-        return str(repository.read_manifest(self.folder, version)["model_version"])
+        return str(model_configs.read_manifest(self.folder, version)["model_version"])
 
     def _switch(self, name: str, version: int, entry: dict[str, Any]) -> int | None:
         entry["model_version"] = self._require_good(version)
         ready = self._triton.ready(name)
         entry["previous"] = previous = ready[-1] if ready else detectors.active(self.folder, name)
-        was_managed = detectors.is_managed(self.folder, name)
-        if ready == [version] and was_managed and detectors.active(self.folder, name) == version:
+        chosen = model_configs.read_choices(self.folder).get(name)
+        if ready == [version] and chosen and chosen.version == version:
             raise Refused(f"version {version} serves as {name} already")
         stood = version in self._triton.ready(beside(version))
         self._load_beside(version)
         self._activate(name, version)
         if not stood and not self._triton.is_ensemble(name, version):
             self._unload_beside(version)  # the detector has a copy of its own
-        if not was_managed and name == DETECTOR:
-            self._unload_steps("", previous)  # nobody uses ``yolo`` itself any more
         return previous
 
     def _load_beside(self, version: int, *, nice: int = 0) -> None:
@@ -190,19 +191,21 @@ class Versions:
 
     def _activate(self, name: str, version: int) -> None:
         """Have a detector serve a version that has answered beside it, or put the old one back."""
-        saved = detectors.configs(self.folder, name)
+        saved = model_configs.read_choices(self.folder)
         detectors.write(self.folder, name, version)
         try:
             self._triton.load(name)
             self._probe(name, version)
         except BaseException:
-            detectors.restore(saved)
-            if any(saved.values()) and not self._triton.ready(name):
+            model_configs.choose(self.folder, saved)
+            if name not in model_configs.serving(self.folder):
+                detectors.remove(self.folder, name)
+            elif not self._triton.ready(name):
                 self._triton.load(name)
             raise
 
     def _probe(self, name: str, version: int) -> None:
-        manifest = repository.read_manifest(self.folder, version)
+        manifest = model_configs.read_manifest(self.folder, version)
         size = manifest["network_height"], manifest["network_width"]
         deadline = time.monotonic() + LEAVE_TIMEOUT_S
         while (answered := self._triton.probe(name, *size, len(manifest["class_names"]))) != version:
@@ -224,24 +227,20 @@ class Versions:
         """Take the version's steps away when no detector uses them."""
         if detectors.users(self.folder, version) or (self.folder / beside(version)).exists():
             return
-        self._unload_steps(f"-{version}", version)
-        detectors.remove_steps(self.folder, version)
-
-    def _unload_steps(self, suffix: str, version: int | None) -> None:
-        """Unload steps that a version of some ensemble used, once that has answered what it was asked."""
         states = self._control.states() if self._control else {}
-        loaded = [step + suffix for step in STEPS if "READY" in states.get(step + suffix, {}).values()]
+        steps = [f"{step}-{version}" for step in STEPS]
+        loaded = [name for name in steps if "READY" in states.get(name, {}).values()]
+        # An ensemble that leaves answers first what it was asked.
         deadline = time.monotonic() + LEAVE_TIMEOUT_S
         while loaded and self._leaving(version) and time.monotonic() < deadline:
             time.sleep(0.05)
         for name in loaded:
             self._triton.unload(name)
+        detectors.remove_steps(self.folder, version)
 
-    def _leaving(self, version: int | None) -> bool:
+    def _leaving(self, version: int) -> bool:
         states = self._triton.states()
-        return any(
-            states.get(name, {}).get(version or 0) == "UNLOADING" for name in detectors.names(self.folder)
-        )
+        return any(states.get(name, {}).get(version) == "UNLOADING" for name in detectors.names(self.folder))
 
     def _before(self, name: str) -> int:
         """The version that served before the present one, by the audit trail."""
@@ -255,7 +254,7 @@ class Versions:
             elif entry["action"] == "rollback":
                 while stack and stack[-1] != entry["version"]:
                     stack.pop()
-        present, there = detectors.active(self.folder, name), repository.versions(self.folder)
+        present, there = detectors.active(self.folder, name), model_configs.versions(self.folder)
         while stack and (stack[-1] == present or stack[-1] not in there):
             stack.pop()
         if not stack:
@@ -280,7 +279,7 @@ class Versions:
 
     def _described(self, version: int, states: dict[str, dict[int, str]]) -> dict[str, Any]:
         try:
-            manifest = repository.read_manifest(self.folder, version)
+            manifest = model_configs.read_manifest(self.folder, version)
         except RepositoryError as error:
             return {"version": version, "state": [f"broken: {error}"]}
         state = [f"configured: {name}" for name in detectors.users(self.folder, version)]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import RepositoryError
-from sightline.models.registry import repository
+from sightline.models.registry.repository import sha256
+from sightline.serving import model_configs
 
 BOX_COLUMNS = 6  # of an end-to-end head: xyxy, score, class
 
@@ -15,7 +16,7 @@ BOX_COLUMNS = 6  # of an end-to-end head: xyxy, score, class
 def problems(folder: Path, version: int) -> list[str]:
     """Everything that is wrong with a version; nothing when it can be served."""
     try:
-        manifest = repository.read_manifest(folder, version)
+        manifest = model_configs.read_manifest(folder, version)
     except RepositoryError as error:
         return [str(error)]
     found = [*_files(folder, version, manifest), *_classes(manifest), *_detector(folder, version)]
@@ -34,12 +35,12 @@ def _files(folder: Path, version: int, manifest: Mapping[str, Any]) -> Iterator[
         if not (place / file).is_file():
             if not (folder / "yolo" / str(version) / "model.plan").is_file():  # a GPU's holds plans alone
                 yield f"{step}/{version}/{file} is missing"
-        elif repository.sha256(place / file) != expected:
+        elif sha256(place / file) != expected:
             yield f"{step}/{version}/{file} is not the file that was exported: its hash differs"
-    for step in repository.MODELS:
+    for step in model_configs.MODELS:
         plan = folder / step / str(version) / "model.plan"
         said = plan.with_name("model.plan.sha256")
-        if plan.is_file() and said.is_file() and repository.sha256(plan) != said.read_text().strip():
+        if plan.is_file() and said.is_file() and sha256(plan) != said.read_text().strip():
             yield f"{step}/{version}/model.plan is not the plan that was built: its hash differs"
 
 
@@ -58,7 +59,7 @@ def _classes(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _detector(folder: Path, version: int) -> Iterator[str]:
     """Folders and programs without which Triton cannot load the version."""
-    for model in repository.MODELS:
+    for model in model_configs.MODELS:
         place = folder / model / str(version)
         cpu = folder / model / "configs" / "cpu.pbtxt"
         if not place.is_dir():
