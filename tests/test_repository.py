@@ -55,7 +55,6 @@ FOREIGN = {
     "cv2": {"models", "simulation"},
     "onnx": {"models"},
     "onnxruntime": {"models"},
-    "faster_coco_eval": {"models"},
     "matplotlib": {"models"},
     "trackeval": {"simulation"},
     "cuda": {"base"},

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from faster_coco_eval import COCO, COCOeval_faster
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.cli import main
@@ -18,6 +19,7 @@ from sightline.models.evaluation import (
     matching,
     metrics,
 )
+from sightline.models.evaluation.average_precision import mean_average_precisions
 from sightline.models.evaluation.cocoset import CocoSet
 from sightline.models.export import halve
 from support.networks import raw_network, session
@@ -51,14 +53,31 @@ def world(tmp_path_factory):
 
 def test_the_matches_give_the_figures_of_coco(world):
     data, rows = world
-    figures = metrics.measure(rows, data)
     matches = matching.match(rows, data)
-    resampled = bootstrap.average_precisions(matches, bootstrap.draw(len(data.images), draws=2))
+    figures = metrics.measure(matches)
+    resampled = mean_average_precisions(matches, bootstrap.draw(len(data.images), draws=2))
     assert 0.1 < figures.map50_95 < 0.9
     assert resampled["map50_95"][0] == pytest.approx(figures.map50_95, abs=1e-4)
     assert resampled["map50"][0] == pytest.approx(figures.map50, abs=1e-4)
     assert np.mean(figures.map_at) == pytest.approx(figures.map50_95)
     assert figures.map_at[5] == pytest.approx(figures.map75)
+
+
+def test_the_figures_are_those_of_faster_coco_eval(world):
+    data, rows = world
+    figures = metrics.measure(matching.match(rows, data))
+    truth = COCO(str(data.annotations))
+    judged = COCOeval_faster(truth, truth.loadRes(np.array(rows, np.float64)), iouType="bbox")
+    judged.evaluate()
+    judged.accumulate()
+    judged.summarize()
+    assert (figures.map50_95, figures.map50, figures.map75) == pytest.approx(judged.stats[:3], abs=1e-4)
+    table = judged.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class
+    np.testing.assert_allclose(figures.precision, table[0].mean(axis=1), atol=1e-9)
+    for number, name in enumerate(NAMES):
+        expected = table[:, :, number].mean(), table[0, :, number].mean()
+        assert figures.per_class[name] == pytest.approx(expected, abs=1e-4)
+    assert metrics.measure({}).map50_95 == 0
 
 
 def test_curves_are_counts_of_boxes_above_a_confidence(world):
@@ -79,8 +98,8 @@ def test_curves_are_counts_of_boxes_above_a_confidence(world):
 def test_an_interval_holds_no_difference_of_equals_and_finds_a_worse_one(world):
     data, rows = world
     weights = bootstrap.draw(len(data.images), draws=200)
-    whole = bootstrap.average_precisions(matching.match(rows, data), weights)["map50"]
-    halved = bootstrap.average_precisions(matching.match(rows[::5], data), weights)["map50"]
+    whole = mean_average_precisions(matching.match(rows, data), weights)["map50"]
+    halved = mean_average_precisions(matching.match(rows[::5], data), weights)["map50"]
     same = bootstrap.difference(whole, whole)
     assert (same.value, same.low, same.high) == (0, 0, 0)
     worse = bootstrap.difference(whole, halved)

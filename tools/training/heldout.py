@@ -11,8 +11,6 @@ that :func:`dataset.ignored` names count neither as found nor as missed.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.base.geometry import iou_matrix
+from sightline.models.evaluation.average_precision import (
+    ClassInPicture,
+    average_precision,
+    box_ious,
+    match_class,
+)
 from sightline.serving.runtime.numerics import boxes_from_head, network_input
 from sightline.simulation.scenes.spec import LIGHTS, WEATHERS
 
@@ -87,46 +91,30 @@ def detect(run: Runner, pictures: Pictures) -> Iterator[Found]:
         yield Found(boxes * np.array([NETWORK[1], NETWORK[0]] * 2, np.float32), scores, class_ids)
 
 
-def truth_of(pictures: Pictures, numbers: Sequence[int]) -> dict[str, Any]:
-    """True boxes in COCO's format; what is ignored is a crowd."""
-    annotations: list[dict[str, Any]] = []
-    for number in numbers:
-        _, rows = pictures.frame(number)
-        for row, dim in zip(rows, ignored(rows), strict=True):
-            x0, y0, x1, y1 = (float(v) for v in row[FULL])
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": number + 1, "category_id": int(row[CLASS]) + 1,
-                 "bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": int(dim)}
-            )  # fmt: skip
-    images = [{"id": number + 1, "width": NETWORK[1], "height": NETWORK[0]} for number in numbers]
-    categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
 def precisions(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) -> dict[str, Any]:
-    """COCO's average precision: by class at IoU 0.5, and means over the counted classes that occur."""
-    from faster_coco_eval import COCO, COCOeval_faster
+    """COCO's average precision: by class at IoU 0.5, and means over the counted classes that occur.
 
-    rows = [
-        [number + 1, x0, y0, x1 - x0, y1 - y0, score, class_id + 1]
-        for number in numbers
-        for (x0, y0, x1, y1), score, class_id in zip(
-            found[number].xyxy.tolist(), found[number].scores, found[number].class_ids, strict=True
-        )
-    ]
-    if not rows:
-        return {"by_class": dict.fromkeys(CLASSES, 0.0), "map50": 0.0, "map50_95": 0.0}
-    with contextlib.redirect_stdout(io.StringIO()):  # the library talks
-        truth = COCO(truth_of(pictures, numbers))
-        evaluation = COCOeval_faster(truth, truth.loadRes(np.array(rows, np.float64)), iouType="bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    table = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class; -1: does not occur
-    present = [i for i in range(len(CLASSES)) if table[0, 0, i] >= 0]
-    by_class = {CLASSES[i]: float(table[0, :, i].mean()) for i in present}
-    counted = [i for i in present if CLASSES[i] in COUNTED]
-    means = {"map50": table[0][:, counted].mean(), "map50_95": table[:, :, counted].mean()}
-    return {"by_class": by_class, **{name: float(value) for name, value in means.items()}}
+    What is ignored is a crowd.
+    """
+
+    def of_class(class_id: int) -> Iterator[ClassInPicture]:
+        for number in numbers:
+            _, rows = pictures.frame(number)
+            true = rows[:, CLASS] == class_id
+            mine = found[number].class_ids == class_id
+            crowd = ignored(rows)[true]
+            overlaps = box_ious(_ltwh(found[number].xyxy[mine]), _ltwh(rows[:, FULL][true]), crowd)
+            yield found[number].scores[mine], overlaps, crowd
+
+    matches = {name: match_class(of_class(class_id)) for class_id, name in enumerate(CLASSES)}
+    levels = {name: average_precision(each)[:, 0] for name, each in matches.items() if each.truth.any()}
+    counted = np.mean([each for name, each in levels.items() if name in COUNTED] or [np.zeros(10)], axis=0)
+    by_class = {name: float(each[0]) for name, each in levels.items()}
+    return {"by_class": by_class, "map50": float(counted[0]), "map50_95": float(counted.mean())}
+
+
+def _ltwh(xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
 
 
 def edges(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) -> dict[str, float]:

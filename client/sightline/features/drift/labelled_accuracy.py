@@ -21,6 +21,7 @@ from sightline.errors import EvaluationError, LabelError
 from sightline.features.drift.hour_comparison import DAY_S, minute
 from sightline.features.drift.label_export import boxes_of
 from sightline.models.evaluation import bootstrap, matching, metrics
+from sightline.models.evaluation.average_precision import ClassMatches, mean_average_precisions
 from sightline.models.evaluation.cocoset import CocoSet
 
 FALL = 0.03  # three points
@@ -171,13 +172,13 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ac
 
 
 def _precisions(
-    matches: Mapping[str, matching.ClassMatches],
+    matches: Mapping[str, ClassMatches],
     classes: set[str],
     draws: NDArray[np.float64],
     rule: AccuracyRule,
 ) -> NDArray[np.float64]:
     chosen = {name: found for name, found in matches.items() if name in classes}
-    return bootstrap.average_precisions(chosen, draws)[rule.figure]
+    return mean_average_precisions(chosen, draws)[rule.figure]
 
 
 def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from sightline.analysis.options import AnalysisOptions, analysis_options
 from sightline.config import load_config
 from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame, ModelInfo
 from sightline.errors import EvaluationError
+from sightline.models.evaluation.average_precision import box_ious
 from sightline.models.evaluation.cocoset import scaled_i420
-from sightline.models.evaluation.matching import box_ious
 from sightline.models.evaluation.onnx_engine import BareEngine
 from sightline.video.picture import YuvPicture
 

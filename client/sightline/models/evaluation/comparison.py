@@ -15,6 +15,7 @@ from sightline.config import Transport
 from sightline.entities import ModelInfo
 from sightline.errors import EvaluationError
 from sightline.models.evaluation import bootstrap, matching, metrics, onnx_engine, served
+from sightline.models.evaluation.average_precision import ClassMatches, mean_average_precisions
 from sightline.models.evaluation.cocoset import CocoSet
 from sightline.models.export import halve, network_source, qdq
 from sightline.models.registry.repository import sha256
@@ -148,8 +149,8 @@ def describe(
     described, resampled = [], {}
     for each in runs:
         matches = matching.match(each.rows, data)
-        resampled[each.label] = bootstrap.average_precisions(matches, weights)
-        described.append(describe_run(each, matches, data))
+        resampled[each.label] = mean_average_precisions(matches, weights)
+        described.append(describe_run(each, matches))
     base = runs[0].label
     differences = {
         each.label: {
@@ -171,9 +172,9 @@ def describe(
     }
 
 
-def describe_run(each: Run, matches: Mapping[str, matching.ClassMatches], data: CocoSet) -> dict[str, Any]:
+def describe_run(each: Run, matches: Mapping[str, ClassMatches]) -> dict[str, Any]:
     """Figures and curves of one run."""
-    figures = metrics.measure(each.rows, data)
+    figures = metrics.measure(matches)
     curves = metrics.confidence_curves(matches)
     known = each.candidate.path.is_file()
     return {

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sightline.models.evaluation.average_precision import (
+    F64,
+    IOUS,
+    RECALLS,
+    ClassMatches,
+    average_precision,
+    precision_at_recalls,
+)
 from sightline.models.evaluation.cocoset import CocoSet
-from sightline.models.evaluation.matching import IOUS, ClassMatches
-
-F64 = NDArray[np.float64]
+from sightline.models.evaluation.matching import match
 
 CONFIDENCES = np.linspace(0, 1, 201)
-RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Figures:
     """What COCO's evaluation says of one run.
 
     Attributes:
-        map_at: mAP at each IoU of :data:`evaluation.matching.IOUS`.
+        map_at: mAP at each IoU of :data:`IOUS`.
         per_class: name → AP50-95, AP50; classes without true boxes are left out.
         precision: float64 [101], precision at each recall of :data:`RECALLS`, IoU 0.5, mean of classes.
     """
@@ -38,46 +40,25 @@ class Figures:
     precision: F64
 
 
-def measure(rows: Sequence[Sequence[float]], data: CocoSet) -> Figures:
-    """Evaluate by faster-coco-eval: all areas, 100 boxes a picture and class.
-
-    Args:
-        rows: what :func:`evaluation.cocoset.to_rows` gives; may be empty.
-        data: the set.
-    """
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    if not rows:
-        none = tuple(0.0 for _ in IOUS)
-        return Figures(0.0, 0.0, 0.0, none, {}, np.zeros(len(RECALLS)))
-    with contextlib.redirect_stdout(sys.stderr):  # the library talks
-        truth = COCO(str(data.annotations))
-        found = truth.loadRes(np.array(rows, np.float64))
-        evaluation = COCOeval_faster(truth, found, iouType="bbox")
-        evaluation.params.imgIds = sorted(image["id"] for image in data.images)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class
-    names = {category: name for name, category in data.category_ids.items()}
-    known = [place for place, _ in enumerate(evaluation.params.catIds) if (precision[:, :, place] > -1).any()]
-    per_class = {
-        names[int(evaluation.params.catIds[place])]: (
-            float(precision[:, :, place].mean()),
-            float(precision[0, :, place].mean()),
-        )
-        for place in known
-    }
-    whole = precision[:, :, known]
-    levels = tuple(float(level.mean()) for level in whole)
-    map50_95, map50, map75 = (float(value) for value in evaluation.stats[:3])
-    return Figures(map50_95, map50, map75, levels, per_class, whole[0].mean(axis=1))
+def measure(matches: Mapping[str, ClassMatches]) -> Figures:
+    """COCO's figures of one run's matches: all areas, 100 boxes a picture and class."""
+    by_class = {name: average_precision(found)[:, 0] for name, found in matches.items()}
+    curves = [precision_at_recalls(found) for found in matches.values()]
+    levels = np.mean(list(by_class.values()) or [np.zeros(len(IOUS))], axis=0)
+    return Figures(
+        float(levels.mean()),
+        float(levels[0]),
+        float(levels[5]),
+        tuple(levels.tolist()),
+        {name: (float(levels.mean()), float(levels[0])) for name, levels in by_class.items()},
+        np.mean(curves or [np.zeros(len(RECALLS))], axis=0),
+    )
 
 
 def score(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, float]:
     """mAP50-95, mAP50 and mAP75, rounded for a report."""
-    found = measure(rows, data)
-    return {name: round(getattr(found, name), 4) for name in ("map50_95", "map50", "map75")}
+    figures = measure(match(rows, data))
+    return {name: round(getattr(figures, name), 4) for name in ("map50_95", "map50", "map75")}
 
 
 def confidence_curves(matches: Mapping[str, ClassMatches]) -> dict[str, F64]:

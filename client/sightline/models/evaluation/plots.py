@@ -8,12 +8,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
 
-from sightline.models.evaluation.matching import IOUS
-from sightline.models.evaluation.metrics import CONFIDENCES, RECALLS
+from sightline.models.evaluation.average_precision import F64, IOUS, RECALLS
+from sightline.models.evaluation.metrics import CONFIDENCES
 
-F64 = NDArray[np.float64]
 STYLES = ("-", "--", ":", "-.")
 
 
