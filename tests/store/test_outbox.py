@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from test_spool import MEGABYTE, is_idle, locked, make_writer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_spool import MEGABYTE, ShakySpool, ShakyStore, is_idle, locked, make_writer
 from test_store import checkpoint, counted, crossing, read, with_events
 
 from sightline.entities import Checkpoint
 from sightline.errors import StoreUnavailable
 from sightline.store import database
 from sightline.store.database import Store
-from sightline.store.kinds import EVENT, rows_of
+from sightline.store.kinds import EVENT, PendingRow, merge, rows_of
+from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
+from sightline.store.spooled_store import SpooledStore
 from sightline.store.writer import Writer
 from support.waiting import until
 
@@ -258,3 +262,68 @@ def test_an_outbox_that_cannot_be_read_is_said(unreadable: Writer) -> None:
     until(lambda: is_idle(unreadable))
     with pytest.raises(StoreUnavailable, match="permission denied"):
         unreadable.outbox.read("alerts", 10)
+
+
+# -- any order of faults --------------------------------------------------------------------------------
+
+ACTIONS = st.sampled_from(["put", "put", "take", "take", "up", "down", "mute", "full disk", "disk", "crash"])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions=st.lists(st.tuples(ACTIONS, st.sampled_from(SINKS)), max_size=30))
+def test_any_order_of_faults_gives_each_sink_each_event(  # noqa: PLR0915 - a model of the whole
+    tmp_path_factory: pytest.TempPathFactory, actions: Sequence[tuple[str, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("shaky")
+    url = f"sqlite:///{folder}/counts.db"
+
+    def start() -> tuple[ShakyStore, ShakySpool, SpooledStore, Outbox]:
+        store, spool = ShakyStore(url), ShakySpool(folder / "spool.db", MEGABYTE)
+        both = SpooledStore(store, spool, (0.0, 0.0))
+        both.open()
+        away, wake = (lambda: bool(both.store_error)), (lambda: None)
+        return store, spool, both, Outbox(url, spool, SINKS, is_away=away, wake_writer=wake)
+
+    store, spool, both, outbox = start()
+    told: dict[str, list[int]] = {sink: [] for sink in SINKS}
+    pending: dict[str, PendingRow] = {}
+    written: set[int] = set()
+    number = 0
+    end = [("disk", ""), ("up", ""), *[("put", "")] * 3, *[("take", sink) for sink in SINKS * 3]]
+    for action, sink in [*actions, *end]:
+        if action in {"up", "down", "mute"}:
+            store.mood = action
+        elif action in {"disk", "full disk"}:
+            spool.works = action == "disk"
+        elif action == "crash":
+            mood = store.mood
+            store.close()
+            spool.close()
+            pending = {}  # what neither database nor spool had taken
+            store, spool, both, outbox = start()
+            store.mood = mood
+        elif action == "put":
+            number += 1
+            rows = rows_of(with_events(crossing(number)), number)
+            new = {row.key: replace(row, sinks=SINKS if row.kind is EVENT else ()) for row in rows}
+            merge(pending, new.values())
+            if both.deliver(list(pending.values())):
+                written |= {row.values["ordinal"] for row in pending.values() if row.kind is EVENT}
+                pending = {}
+        else:
+            with contextlib.suppress(StoreUnavailable):
+                messages = outbox.read(sink, 100)
+                told[sink] += [message.values["ordinal"] for message in messages]
+                outbox.acknowledge(sink, messages)
+            outbox.forget(both.forget_delivered(outbox.delivered()))
+    assert not pending
+    while both.waiting:
+        assert both.deliver([])
+    for sink in SINKS:
+        told[sink] += [message.values["ordinal"] for message in outbox.read(sink, 100)]
+        assert written <= set(told[sink]), f"{sink} misses events"
+        if not {"crash", "mute", "full disk"} & {action for action, _ in actions}:
+            assert sorted(told[sink]) == sorted(written), "once each"
+    store.close()
+    spool.close()
+    outbox.close()

@@ -429,6 +429,11 @@ class ShakyStore(Store):
         if self.mood == "mute":
             raise StoreUnavailable("the answer was lost")
 
+    def forget_delivered(self, delivered: Any) -> None:
+        if self.mood == "down":
+            raise StoreUnavailable("down")
+        super().forget_delivered(delivered)
+
 
 class ShakySpool(Spool):
     """Fails when told to."""

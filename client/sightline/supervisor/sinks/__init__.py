@@ -17,7 +17,10 @@ from sightline.store.outbox import OutboxMessage
 
 @runtime_checkable
 class DurableSink(Protocol):
-    """Takes every result of the outbox at least once, oldest first, in a thread of its own."""
+    """Takes every result of the outbox at least once, oldest first of what can be reached.
+
+    It has a thread of its own.
+    """
 
     name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
 
