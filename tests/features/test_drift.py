@@ -22,7 +22,7 @@ from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of
 from sightline.features.drift.hourly_stats import WINDOW_S, Tally
-from sightline.features.drift.sampler import MOST_WAITING, Candidate, Sampler
+from sightline.features.drift.sampler import MOST_WAITING, FrameCandidate, FrameSampler
 from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
 from sightline.features.drift.strata import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
@@ -97,8 +97,8 @@ def test_withdrawn_consent_deletes_what_was_kept(tmp_path: Path, caplog: pytest.
 def test_a_model_that_does_not_know_what_to_blur_gets_no_picture_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sampler = Sampler("gate", DriftOptions(consent=True, folder=tmp_path))
-    sampler.offer(Candidate(noise(), HOUR, "plain-dim", boxes(PERSON), ("apple", "car")))
+    sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path))
+    sampler.offer(FrameCandidate(noise(), HOUR, "plain-dim", boxes(PERSON), ("apple", "car")))
     sampler.close()
     assert (files(tmp_path), sampler.refused) == ([], 1)
     assert "blur: faces: none of the model's classes" in caplog.text
@@ -178,9 +178,9 @@ def test_faces_and_plates_are_covered_and_the_rest_is_left_alone() -> None:
 
 
 def test_whole_persons_can_be_covered_also_at_the_edge_and_found_weakly(tmp_path: Path) -> None:
-    sampler = Sampler("gate", DriftOptions(consent=True, folder=tmp_path, blur=(Blurred.PERSONS,)))
+    sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path, blur=(Blurred.PERSONS,)))
     edge = (0.8, 0.5, 1.0, 1.0)
-    sampler.offer(Candidate(noise(), HOUR, "weak-dim", boxes(edge, score=0.11), CLASSES))
+    sampler.offer(FrameCandidate(noise(), HOUR, "weak-dim", boxes(edge, score=0.11), CLASSES))
     sampler.close()
     [sample] = read_samples(tmp_path / "gate")
     with av.open(str(sample.path)) as container:
@@ -269,9 +269,9 @@ def test_more_bytes_than_allowed_drop_the_oldest(tmp_path: Path, caplog: pytest.
 def test_a_busy_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(Samples, "open", lambda _: go_on.wait(60))
-    sampler = Sampler("gate", DriftOptions(consent=True, folder=tmp_path))
+    sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path))
     for index in range(MOST_WAITING + 3):
-        sampler.offer(Candidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
+        sampler.offer(FrameCandidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
     assert sampler.lost == 3
     go_on.set()
     sampler.close()
@@ -281,9 +281,9 @@ def test_a_disk_that_takes_nothing_is_said_once_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "drift").write_text("a file where the folder should be")
-    sampler = Sampler("gate", DriftOptions(consent=True, folder=tmp_path / "drift"))
+    sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path / "drift"))
     for index in range(2):
-        sampler.offer(Candidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
+        sampler.offer(FrameCandidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
         until(sampler._queue.empty)
     sampler.close()
     assert sampler.kept == 0

@@ -28,7 +28,7 @@ from sightline.features.shadow.episode_comparison import (
     PairCounts,
     match_events,
 )
-from sightline.features.shadow.episode_sampling import BLOCK, Sampler
+from sightline.features.shadow.episode_sampling import BLOCK, EpisodeSampler
 from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, Verdict
 from sightline.features.shadow.recorder import trim
 from sightline.models.export import exporter
@@ -53,7 +53,7 @@ NEW = replace(LIVE, name="detector-2", version="new-2")
 
 def test_the_budget_holds_in_every_block_and_every_process_chooses_alike() -> None:
     def chosen(camera: str, seed: int = 0) -> list[int]:
-        sampler = Sampler(camera, share=0.1, episode_s=10, seed=seed)
+        sampler = EpisodeSampler(camera, share=0.1, episode_s=10, seed=seed)
         slots = range(170_000_000, 170_000_000 + 3 * BLOCK)
         return [slot for slot in slots if sampler.slot(slot * 10.0) is not None]
 
@@ -69,7 +69,7 @@ def test_the_budget_holds_in_every_block_and_every_process_chooses_alike() -> No
 
 
 def test_a_stretch_is_whole() -> None:
-    sampler = Sampler("door", share=1, episode_s=10)
+    sampler = EpisodeSampler("door", share=1, episode_s=10)
     assert {sampler.slot(START + index / 10) for index in range(100)} == {int(START // 10)}
 
 
@@ -107,7 +107,7 @@ def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
         shadow.observe(seen(item, None, boxes([0.1, 0.2, 0.3, 0.8]), model_version=LIVE.version))
 
 
-def episodes(folder: Path) -> list[tuple[episode.Head, list[episode.Pair]]]:
+def episodes(folder: Path) -> list[tuple[episode.EpisodeHead, list[episode.Pair]]]:
     return [episode.read(path) for path in sorted(folder.glob(f"*/*{episode.SUFFIX}"))]
 
 
@@ -249,7 +249,7 @@ def test_each_model_has_its_own_tracker_rules_and_windows() -> None:
         url="rtsp://x/1",
         rules=RulesOptions(lines={"line": Line(points=((0.5, 0.1), (0.5, 1.0)))}),
     )
-    head = episode.Head(
+    head = episode.EpisodeHead(
         "door", START, 6, 60, {}, "", "detector", "live-1", "detector-2", "new-2", NAMES, NAMES, 1.0,
         door.shaping_options(),
     )  # fmt: skip
@@ -295,7 +295,7 @@ def test_boxes_are_paired_by_overlap_and_class() -> None:
 
 # --- the rule ------------------------------------------------------------------------------------------
 
-HEAD = episode.Head(
+HEAD = episode.EpisodeHead(
     "door", START, 30, 300, {}, "", "detector", "live-1", "detector-2", "new-2", NAMES, NAMES, 1.0, {}
 )
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sightline.entities import ClockSource
-from sightline.video.clock import CaptureClock, FpsGate, Step, Timeline, UtcClock
+from sightline.video.clock import CaptureClock, FpsGate, PtsStep, Timeline, UtcClock
 
 
 class Hands:
@@ -178,35 +178,35 @@ def test_no_gate_takes_every_frame():
 @pytest.mark.parametrize(
     ("media_s", "step"),
     [
-        (10.1, Step.ON),
-        (None, Step.STRAY),
-        (9.9, Step.STRAY),
-        (10.0, Step.STRAY),
-        (3.0, Step.JUMP),
-        (95443.7, Step.JUMP),
+        (10.1, PtsStep.ON),
+        (None, PtsStep.STRAY),
+        (9.9, PtsStep.STRAY),
+        (10.0, PtsStep.STRAY),
+        (3.0, PtsStep.JUMP),
+        (95443.7, PtsStep.JUMP),
     ],
 )
 def test_strays_and_jumps_are_told_apart(media_s, step):
     timeline = Timeline(live=True)
-    assert timeline.step(10.0, 100.0) is Step.ON
+    assert timeline.step(10.0, 100.0) is PtsStep.ON
     assert timeline.step(media_s, 100.1) is step
 
 
 def test_a_long_pause_is_no_jump():
     timeline = Timeline(live=True)
     timeline.step(10.0, 100.0)
-    assert timeline.step(70.0, 160.0) is Step.ON
+    assert timeline.step(70.0, 160.0) is PtsStep.ON
 
 
 def test_many_strays_start_a_new_time_line():
     timeline = Timeline(live=True)
     timeline.step(10.0, 100.0)
     steps = [timeline.step(9.5 + n / 1000, 100 + n / 10) for n in range(12)]
-    assert steps == [Step.STRAY] * 10 + [Step.JUMP, Step.ON]
+    assert steps == [PtsStep.STRAY] * 10 + [PtsStep.JUMP, PtsStep.ON]
 
 
 def test_a_stream_without_times_is_taken_as_it_arrives():
     timeline = Timeline(live=True)
     steps = [timeline.step(None, float(n)) for n in range(13)]
-    assert steps == [Step.STRAY] * 10 + [Step.ON] * 3
-    assert timeline.step(5.0, 13.0) is Step.JUMP
+    assert steps == [PtsStep.STRAY] * 10 + [PtsStep.ON] * 3
+    assert timeline.step(5.0, 13.0) is PtsStep.JUMP

@@ -32,7 +32,7 @@ from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from bench.tracker_street import Sample, Street, StreetOptions
+from bench.tracker_street import Street, StreetOptions, StreetSample
 
 RATES = (5, 10, 15, 30)
 LASTED_S = 0.5
@@ -92,7 +92,7 @@ def library(fps: float, *, timed: bool, size: tuple[int, int] = (1280, 720), **o
 # -- quality -------------------------------------------------------------------------------------
 
 
-def follow(update: Update, samples: Sequence[Sample]) -> list[Seen]:
+def follow(update: Update, samples: Sequence[StreetSample]) -> list[Seen]:
     """Run a tracker over samples and keep the tracks that lasted."""
     frames = [update(sample.detections, 1e9 + sample.time) for sample in samples]
     lasting = _lasting([ids for ids, _ in frames], [sample.time for sample in samples])
@@ -108,7 +108,7 @@ def _lasting(ids: Iterable[np.ndarray], times: Iterable[float]) -> list[int]:
 
 
 def judge(
-    samples: Sequence[Sample], found: Sequence[Seen], thresholds: Sequence[float] = HOTA_THRESHOLDS
+    samples: Sequence[StreetSample], found: Sequence[Seen], thresholds: Sequence[float] = HOTA_THRESHOLDS
 ) -> Quality:
     """IDF1 (boxes agree from IoU 0.5), HOTA over ``thresholds``, identity switches, numbers of tracks."""
     truth = [sample.truth_ids for sample in samples]
@@ -218,20 +218,20 @@ def speed(make: Callable[[], Update], objects: int, frames: int = 300) -> float:
 # -- real detections -----------------------------------------------------------------------------
 
 
-def load(path: Path) -> list[Sample]:
+def load(path: Path) -> list[StreetSample]:
     """Saved detections of a video, without a truth."""
     saved = np.load(path)
     ends = np.searchsorted(saved["frame"], np.arange(len(saved["times"]) + 1))
     nothing = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
     return [
-        Sample(
+        StreetSample(
             float(now), *nothing, Detections(*(saved[key][a:b] for key in ("xyxy", "scores", "class_ids")))
         )
         for now, a, b in zip(saved["times"], ends[:-1], ends[1:], strict=True)
     ]
 
 
-def count_confirmed(samples: Sequence[Sample], options: TrackerOptions) -> dict[int, int]:
+def count_confirmed(samples: Sequence[StreetSample], options: TrackerOptions) -> dict[int, int]:
     """Distinct confirmed tracks by class id."""
     tracker, timebase, class_of = Tracker(options), Timebase(max_gap_s=10.0), dict[int, int]()
     for sample in samples:

@@ -25,10 +25,10 @@ import numpy as np
 
 from sightline.base import machine
 from sightline.features import track_log
-from sightline.features.shadow.episode_sampling import Sampler
+from sightline.features.shadow.episode_sampling import EpisodeSampler
 from sightline.features.track_log import TrackedFrame
 from sightline.models.export.exporter import ExportOptions, export_network
-from sightline.models.export.shapes import parse_aspect
+from sightline.models.export.input_shapes import parse_aspect
 from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving.server import TritonServer
@@ -106,7 +106,7 @@ def play(arguments: argparse.Namespace, url: str, folder: Path) -> tuple[list[Tr
 
 def summarise(frames: Sequence[TrackedFrame], interval_s: float) -> dict[str, Any]:
     """Latencies without and with the shadow, and their ratio with an interval over blocks of time."""
-    sampler = Sampler(CAMERA, share=SHARE, episode_s=interval_s)
+    sampler = EpisodeSampler(CAMERA, share=SHARE, episode_s=interval_s)
     pairs = list(pairwise(frames))
     seconds = np.array([frame.tracked_time - frame.capture_time for _, frame in pairs])
     shadowed = np.array([sampler.slot(before.capture_time) is not None for before, _ in pairs])

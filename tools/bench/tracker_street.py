@@ -41,7 +41,7 @@ class StreetOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StreetSample:
     """One frame: what is there and what the detector says of it."""
 
     time: float
@@ -69,7 +69,7 @@ class Street:
         self._mistaken = self._wandering(shape, 0.3) > 0.8  # about a fifth of the time
         self._false_boxes = self._clutter()
 
-    def frames(self, fps: int, *, phase: int = 0) -> list[Sample]:
+    def frames(self, fps: int, *, phase: int = 0) -> list[StreetSample]:
         """The street at ``fps`` (a divisor of 60), beginning ``phase`` ticks late."""
         return [self._sample(tick) for tick in range(phase, self._ticks, TICKS // fps)]
 
@@ -155,7 +155,7 @@ class Street:
         boxes[places[:, 1] < 2] = -1
         return boxes, places[:, 1]
 
-    def _sample(self, tick: int) -> Sample:
+    def _sample(self, tick: int) -> StreetSample:
         boxes, depth = self._project(tick)
         inside = np.clip(boxes, 0, 1)
         whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -164,7 +164,7 @@ class Street:
         there = there[np.argsort(depth[there])]
         visible, cropped = _seen(inside[there])
         truth = visible >= LEAST_VISIBLE
-        return Sample(
+        return StreetSample(
             tick / TICKS,
             there[truth].astype(np.int64),
             inside[there][truth].astype(np.float32),

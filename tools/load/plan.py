@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load.inputs import from_benchmark, from_load, from_perf, from_soak, given, together
-from load.planner import Cameras, Inputs, Machine, Plan, plan
+from load.planner import Cameras, CapacityPlan, Inputs, Machine, plan
 
 #: Later ones win: a load test says more of the engine than the benchmark, a soak more of memory.
 READERS: tuple[tuple[str, Callable[[Any], Inputs]], ...] = (
@@ -110,7 +110,7 @@ def _tool(name: str) -> str:
     return {"load": "load_test"}.get(name, name)
 
 
-def as_markdown(inputs: Inputs, machine: Machine, plans: Sequence[Plan]) -> list[str]:
+def as_markdown(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> list[str]:
     """The plan as people read it."""
     one = plans[0].cameras
     has = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(machine).items())
@@ -147,7 +147,7 @@ def _unused(machine: Machine) -> set[str]:
     return gpu | (decoder if machine.nvdec else {"nvdec_fps", "nvdec_client_core_ms"})
 
 
-def as_json(inputs: Inputs, machine: Machine, plans: Sequence[Plan]) -> dict[str, Any]:
+def as_json(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> dict[str, Any]:
     """The plan as programs read it."""
     return {
         "machine": dataclasses.asdict(machine),

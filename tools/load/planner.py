@@ -106,7 +106,7 @@ class Cameras:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CapacityPlan:
     """What it takes.
 
     Attributes:
@@ -166,7 +166,7 @@ def capacity(inputs: Inputs, machine: Machine) -> dict[str, float]:
     }
 
 
-def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> Plan:
+def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> CapacityPlan:
     """What so many cameras take, and what runs out first.
 
     Raises:
@@ -182,7 +182,7 @@ def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> Plan:
     database_cameras = math.floor(inputs["database_records_s"].value * share / inputs["records_s"].value)
     bounded = cameras.count > database_cameras
     whole = {name: need * cameras.count for name, need in one.items()}
-    return Plan(
+    return CapacityPlan(
         cameras=cameras,
         demand={**whole, "database (records/s)": cameras.count * inputs["records_s"].value},
         a_machine=fits,

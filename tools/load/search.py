@@ -60,7 +60,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Step:
+class LoadStep:
     """One setting's turn: every value tried side by side, and the one that was kept."""
 
     axis: Axis
@@ -76,7 +76,7 @@ def search(
     rounds: int = 2,
     passes: int = 1,
     bound_ms: float | None = None,
-) -> tuple[Settings, list[Step]]:
+) -> tuple[Settings, list[LoadStep]]:
     """Find the best value of each setting, in the order given; ends early when a pass changes nothing.
 
     The values of one setting are measured in turns, the one that is set among them, so a machine that drifts
@@ -104,7 +104,7 @@ def search(
 
 def _along(
     axis: Axis, settings: Settings, measure: Callable[[Settings], Result], rounds: int, bound_ms: float | None
-) -> Step:
+) -> LoadStep:
     now = settings[axis.setting]
     values = [now, *(value for value in axis.values if value != now)]
     trials = [Trial({**settings, axis.setting: value}) for value in values]
@@ -114,7 +114,7 @@ def _along(
                 trial.results.append(measure(trial.settings))
     best = max(trials, key=lambda trial: trial.score(bound_ms))
     better = best.score(bound_ms) > trials[0].score(bound_ms) * (1 + MARGIN)
-    return Step(axis, tuple(trials), best.settings[axis.setting] if better else now)
+    return LoadStep(axis, tuple(trials), best.settings[axis.setting] if better else now)
 
 
 def count(axes: Sequence[Axis], start: Settings, rounds: int) -> int:
@@ -122,7 +122,7 @@ def count(axes: Sequence[Axis], start: Settings, rounds: int) -> int:
     return sum(rounds * len({start[axis.setting], *axis.values}) for axis in axes)
 
 
-def table(steps: Sequence[Step], bound_ms: float | None = None) -> list[str]:
+def table(steps: Sequence[LoadStep], bound_ms: float | None = None) -> list[str]:
     """Every measurement as a Markdown table."""
     lines = ["| setting | value | frames/s: median (all) | p99 ms | |", "|---|---|---|---|---|"]
     for step in steps:

@@ -32,7 +32,7 @@ from load import load_report
 from load.analyzer import TRANSPORTS, Analyzer, check_transport
 from load.measured import Level
 from load.pictures import network_size, pictures, write_input
-from load.search import Axis, Settings, Step, count, search, table
+from load.search import Axis, LoadStep, Settings, count, search, table
 from load.servers import served
 from load.settings import KEYS, PARAMETERS, Setting, parse_config, parse_value, rewritten, show
 from load.trials import Trials, current, expand
@@ -215,7 +215,7 @@ def plan(options: argparse.Namespace, axes: Sequence[Axis], texts: Mapping[str, 
     return "\n".join(lines)
 
 
-def tune(options: argparse.Namespace, axes: Sequence[Axis]) -> tuple[Settings, list[Step]]:
+def tune(options: argparse.Namespace, axes: Sequence[Axis]) -> tuple[Settings, list[LoadStep]]:
     """Search on the server.
 
     Raises:

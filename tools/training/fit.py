@@ -32,7 +32,7 @@ from training.assign import Targets, targets_of
 from training.dataset import NETWORK, Pictures, crop_example
 from training.generate import CLASSES
 from training.loss import loss_of
-from training.network import Detector
+from training.network import DetectorNetwork
 
 CROP = (256, 320)
 SAVE_EVERY, TELL_EVERY = 250, 50
@@ -123,7 +123,7 @@ def fit(rank: int, options: Options) -> None:
         distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=options.learning)
     device = torch.device(options.device)
     torch.backends.cudnn.benchmark = True  # there are only two sizes
-    model = Detector(len(CLASSES)).to(device, memory_format=torch.channels_last)
+    model = DetectorNetwork(len(CLASSES)).to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(_groups(model), lr=options.rate, betas=(0.9, 0.99))
     pictures = Pictures(options.data)
@@ -213,7 +213,9 @@ def resume(options: Options, model: nn.Module, average: nn.Module, optimizer: to
     return 0
 
 
-def start(path: Path, options: Options, model: Detector, average: nn.Module, pictures: Pictures) -> None:
+def start(
+    path: Path, options: Options, model: DetectorNetwork, average: nn.Module, pictures: Pictures
+) -> None:
     """Begin with what another run has learnt: its checkpoint's average, or the ONNX file made of it."""
     if path.suffix == ".onnx":
         random = np.random.default_rng(options.seed)

@@ -78,7 +78,7 @@ class Pyramid(nn.Module):
         return self.leave(torch.cat(kept, 1))
 
 
-class Head(nn.Module):
+class ScaleHead(nn.Module):
     """Distances to the four sides (as logarithms of strides) and class logits of one stride's cells."""
 
     def __init__(self, inputs: int, width: int, classes: int, stride: int) -> None:
@@ -97,7 +97,7 @@ class Head(nn.Module):
             return self.boxes(x.float()), self.classes(x.float())
 
 
-class Detector(nn.Module):
+class DetectorNetwork(nn.Module):
     """RGB in 0..1 [batch, 3, height, width], sides multiples of 32, to boxes and class logits."""
 
     def __init__(self, classes: int, widths: tuple[int, ...] = (16, 32, 48, 96, 160)) -> None:
@@ -112,7 +112,8 @@ class Detector(nn.Module):
         self.step16, self.up16 = Conv(w8, w8, 3, 2), Cross(w8 + w16, w16)
         self.step32, self.up32 = Conv(w16, w16, 3, 2), Cross(w16 + w32, w32)
         self.heads = nn.ModuleList(
-            Head(inputs, 64, classes, stride) for inputs, stride in zip((w8, w16, w32), STRIDES, strict=True)
+            ScaleHead(inputs, 64, classes, stride)
+            for inputs, stride in zip((w8, w16, w32), STRIDES, strict=True)
         )
 
     def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -156,7 +157,7 @@ def decode(levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor,
 class Exported(nn.Module):
     """The network as it is served: [batch, 4 + classes, anchors], cxcywh in pixels and scores in 0..1."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: DetectorNetwork) -> None:
         super().__init__()
         self.detector = detector
 

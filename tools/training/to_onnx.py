@@ -23,12 +23,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from sightline.models.export import packed
 from training.generate import CLASSES
-from training.network import Detector, Exported
+from training.network import DetectorNetwork, Exported
 
 OPSET = 17
 
 
-def network_of(detector: Detector) -> onnx.ModelProto:
+def network_of(detector: DetectorNetwork) -> onnx.ModelProto:
     """FP32 ONNX with dynamic batch, height and width, input ``images``, output ``output0``, class names."""
     written = io.BytesIO()
     axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "anchors"}}
@@ -64,7 +64,7 @@ def main() -> None:
     given = parser.parse_args()
     states = [torch.load(path, weights_only=True) for path in given.checkpoint]
     first, last = states[0], states[-1]
-    detector = Detector(len(CLASSES))
+    detector = DetectorNetwork(len(CLASSES))
     detector.load_state_dict(mean(first["average"], last["average"], given.share))
     model = packed.pack(network_of(detector))
     onnx.checker.check_model(model)

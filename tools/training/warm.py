@@ -17,12 +17,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from sightline.models.export import packed
-from training.network import Detector
+from training.network import DetectorNetwork
 
 Weights = tuple[Tensor, Tensor]  # of one convolution: kernel and bias
 
 
-def load(model: Detector, path: Path, pictures: Tensor) -> None:
+def load(model: DetectorNetwork, path: Path, pictures: Tensor) -> None:
     """Give the model the file's weights.
 
     Args:

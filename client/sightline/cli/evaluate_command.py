@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline.cli.extras import needs_models
 from sightline.cli.network_commands import add_repository
-from sightline.models.export.shapes import parse_shape
+from sightline.models.export.input_shapes import parse_shape
 
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 THROUGH = ("engine", "served", "ensemble")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.cli.extras import needs_models
-from sightline.models.export.shapes import parse_aspect, parse_shape
+from sightline.models.export.input_shapes import parse_aspect, parse_shape
 
 SHAPE = (384, 640)  # of a 16:9 camera
 SCORE_FLOOR = 0.1  # ByteTrack's second round uses boxes down to here

@@ -162,7 +162,7 @@ class CaptureClock:
         return False
 
 
-class Step(Enum):
+class PtsStep(Enum):
     """How a frame's media time follows the one before it."""
 
     ON = auto()
@@ -179,34 +179,34 @@ class Timeline:
         self._received_s = 0.0
         self._strays = 0
 
-    def step(self, media_s: float | None, received_s: float) -> Step:
+    def step(self, media_s: float | None, received_s: float) -> PtsStep:
         """Take the next frame's media time; None when it has none."""
         step = self._judge(media_s, received_s)
-        if step is Step.STRAY:
+        if step is PtsStep.STRAY:
             self._strays += 1
             if self._strays <= STRAYS_BEFORE_RESTART:
-                return Step.STRAY
-            step = Step.ON if media_s is None and self._media_s is None else Step.JUMP
+                return PtsStep.STRAY
+            step = PtsStep.ON if media_s is None and self._media_s is None else PtsStep.JUMP
         elif self._strays > STRAYS_BEFORE_RESTART:
-            step = Step.JUMP  # times are back
-        if media_s is not None or step is Step.JUMP:
+            step = PtsStep.JUMP  # times are back
+        if media_s is not None or step is PtsStep.JUMP:
             self._strays = 0
             self._media_s = media_s
         self._received_s = received_s
         return step
 
-    def _judge(self, media_s: float | None, received_s: float) -> Step:
+    def _judge(self, media_s: float | None, received_s: float) -> PtsStep:
         if media_s is None:
-            return Step.STRAY
+            return PtsStep.STRAY
         if self._media_s is None:
-            return Step.ON
+            return PtsStep.ON
         ahead_s = media_s - self._media_s
         if ahead_s <= -BACK_TOLERANCE_S:
-            return Step.JUMP
+            return PtsStep.JUMP
         if ahead_s <= 0:
-            return Step.STRAY
+            return PtsStep.STRAY
         waited_s = received_s - self._received_s if self._live else 0.0
-        return Step.JUMP if ahead_s - waited_s > JUMP_S else Step.ON
+        return PtsStep.JUMP if ahead_s - waited_s > JUMP_S else PtsStep.ON
 
 
 class FpsGate:

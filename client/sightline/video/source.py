@@ -24,7 +24,7 @@ from sightline.config import Camera
 from sightline.entities import ClockSource, Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
 from sightline.video import container as demux
-from sightline.video.clock import CaptureClock, FpsGate, Step, Timeline, UtcClock
+from sightline.video.clock import CaptureClock, FpsGate, PtsStep, Timeline, UtcClock
 from sightline.video.decoders import DecoderChoice
 
 log = logging.getLogger(__name__)
@@ -215,11 +215,11 @@ class Source:
             arrival = _Arrival(time.monotonic(), None)
         media_s = frame.time
         step = self._timeline.step(media_s, arrival.received_s)
-        if step is Step.STRAY:
+        if step is PtsStep.STRAY:
             self.stray_frames += 1
             return None
         self._check_picture(frame)
-        if step is Step.JUMP:
+        if step is PtsStep.JUMP:
             self._restart_time()
         if media_s is None:
             media_s = arrival.received_s

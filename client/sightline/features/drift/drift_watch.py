@@ -12,7 +12,7 @@ from sightline.config import Camera
 from sightline.entities import Detections, DriftWindow, Figure, Frame
 from sightline.features.drift.hourly_stats import Tally
 from sightline.features.drift.image_stats import Look, look_at
-from sightline.features.drift.sampler import Candidate, Sampler
+from sightline.features.drift.sampler import FrameCandidate, FrameSampler
 from sightline.features.drift.samples import Samples
 from sightline.features.drift.strata import Schedule, kind_of
 from sightline.video.host_copy import HostCopy
@@ -48,7 +48,7 @@ class DriftWatch(Observer):
         self._signals = options.signals
         self._tally = _make_tally(camera, state)
         self._schedule = Schedule(camera.name, options.every_s, options.seed)
-        self._sampler = Sampler(camera.name, options) if options.consent else None
+        self._sampler = FrameSampler(camera.name, options) if options.consent else None
         self._looked = -LOOK_EVERY_S
         self._look: Look | None = None
         self._next_row_s = 0.0
@@ -110,7 +110,7 @@ class DriftWatch(Observer):
             self._sampler.close()
 
     def _offer(
-        self, sampler: Sampler, frame: Frame, detections: Detections, class_names: tuple[str, ...]
+        self, sampler: FrameSampler, frame: Frame, detections: Detections, class_names: tuple[str, ...]
     ) -> None:
         kind = kind_of(detections, self._min_score)
         if not self._schedule.take(kind):
@@ -118,7 +118,7 @@ class DriftWatch(Observer):
         light = self._look.light if self._look else "unknown"
         stratum = f"{kind}-{light}"
         picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
-        sampler.offer(Candidate(picture, frame.capture_time, stratum, detections, class_names))
+        sampler.offer(FrameCandidate(picture, frame.capture_time, stratum, detections, class_names))
 
 
 def watch_of(camera: Camera, state: Mapping[str, Any] | None = None) -> DriftWatch | None:

@@ -27,7 +27,7 @@ CLOSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class FrameCandidate:
     """A frame that was chosen; its class ids are places in ``class_names``."""
 
     picture: YuvPicture | HostCopy
@@ -37,7 +37,7 @@ class Candidate:
     class_names: tuple[str, ...]
 
 
-class Sampler:
+class FrameSampler:
     """Takes frames from the main thread; its own thread owns folder, scaler and encoder.
 
     The thread keeps its usual priority on purpose: a thread of low priority that holds the interpreter's
@@ -52,13 +52,13 @@ class Sampler:
         self._options = options
         self._samples = Samples(source, options)
         self._copier = jpeg.PictureCopier()
-        self._queue: queue.Queue[Candidate | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[FrameCandidate | None] = queue.Queue(MOST_WAITING)
         self._said = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
 
-    def offer(self, candidate: Candidate) -> None:
+    def offer(self, candidate: FrameCandidate) -> None:
         """Hand a frame over; never waits."""
         try:
             self._queue.put_nowait(candidate)
@@ -94,7 +94,7 @@ class Sampler:
             self.lost += 1
             self._say(f"pictures cannot be kept: {getattr(error, 'strerror', None) or error}")
 
-    def _take(self, chosen: Candidate) -> None:
+    def _take(self, chosen: FrameCandidate) -> None:
         problem = blur.why_not(self._options.blur, chosen.class_names)
         if problem:
             self.refused += 1
@@ -113,7 +113,7 @@ class Sampler:
         self.kept += 1
 
     def _described(
-        self, chosen: Candidate, names: list[str], encoded: bytes, size: tuple[int, int]
+        self, chosen: FrameCandidate, names: list[str], encoded: bytes, size: tuple[int, int]
     ) -> dict[str, Any]:
         detections, model = chosen.detections, chosen.detections.model
         return {
@@ -138,7 +138,7 @@ class Sampler:
             self._said = text
 
 
-def _names(chosen: Candidate) -> list[str]:
+def _names(chosen: FrameCandidate) -> list[str]:
     known = len(chosen.class_names)
     return [
         chosen.class_names[number] if 0 <= number < known else ""

@@ -25,7 +25,7 @@ from sightline.config import Camera
 from sightline.entities import U8, Box, Detections, Figure, Frame, ModelInfo
 from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
 from sightline.features.feature import Candidate, FeatureContext
-from sightline.features.shadow.episode_sampling import Sampler
+from sightline.features.shadow.episode_sampling import EpisodeSampler
 from sightline.features.shadow.recorder import Answer, Recorder
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Shadow(Observer):
         self._candidate = candidate
         self._lossless = lossless
         self._busy = busy
-        self._sampler = Sampler(
+        self._sampler = EpisodeSampler(
             camera.name, share=options.share, episode_s=options.episode_s, seed=options.seed
         )
         self._recorder = Recorder(camera, live_model)

@@ -19,7 +19,7 @@ from sightline.analysis.tracking.tracker import TrackerOptions
 from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event, ModelInfo
 from sightline.errors import ShadowError
-from sightline.features.shadow.episode import Head, Pair
+from sightline.features.shadow.episode import EpisodeHead, Pair
 
 SCORE_BINS = 10  # of 0..1
 
@@ -41,7 +41,7 @@ class Outcome:
     scores: tuple[int, ...]
 
 
-def outcomes(head: Head, pairs: Sequence[Pair]) -> tuple[Outcome, Outcome]:
+def outcomes(head: EpisodeHead, pairs: Sequence[Pair]) -> tuple[Outcome, Outcome]:
     """What the live model and the candidate would have reported.
 
     Raises:
@@ -65,7 +65,7 @@ class Arm:
         camera: its name.
         classes: the model's class names.
         version: of the model.
-        options: how the camera is watched, see :class:`sightline.features.shadow.episode.Head`.
+        options: how the camera is watched, see :class:`sightline.features.shadow.episode.EpisodeHead`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """An episode: what two models found on the very same frames of one stretch, as a file.
 
-``CAMERA/START.jsonl.gz``: first a line that says what it is (:class:`Head`), then one line a frame with the
-boxes of both. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000. Pictures of the largest
+``CAMERA/START.jsonl.gz``: first a line that says what it is (:class:`EpisodeHead`), then one line a frame,
+the boxes of both. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000. Pictures of the largest
 differences lie beside it. An episode is whole or is not there.
 """
 
@@ -26,7 +26,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class EpisodeHead:
     """What an episode is.
 
     Attributes:
@@ -77,7 +77,7 @@ def encode_pair(pair: Pair) -> str:
     )
 
 
-def write(path: Path, head: Head, lines: Sequence[str]) -> int:
+def write(path: Path, head: EpisodeHead, lines: Sequence[str]) -> int:
     """Write a whole episode; gives its size in bytes."""
     first = json.dumps({"shadow": _FORMAT, **asdict(head)}, ensure_ascii=False)
     data = gzip.compress("\n".join([first, *lines, ""]).encode(), 6)
@@ -87,7 +87,7 @@ def write(path: Path, head: Head, lines: Sequence[str]) -> int:
     return len(data)
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> EpisodeHead:
     """What an episode is.
 
     Raises:
@@ -96,7 +96,7 @@ def read_head(path: Path) -> Head:
     return _head(path, next(_lines(path), ""))
 
 
-def read(path: Path) -> tuple[Head, list[Pair]]:
+def read(path: Path) -> tuple[EpisodeHead, list[Pair]]:
     """An episode with its frames.
 
     Raises:
@@ -117,14 +117,14 @@ def _lines(path: Path) -> Iterator[str]:
         raise ShadowError(f"{path} cannot be read: {error}") from error
 
 
-def _head(path: Path, line: str) -> Head:
+def _head(path: Path, line: str) -> EpisodeHead:
     try:
         record = json.loads(line)
         if record.pop("shadow") != _FORMAT:
             raise ShadowError(f"{path} was written by another version of Sightline")
         for key in ("live_classes", "candidate_classes", "pictures"):
             record[key] = tuple(record[key])
-        return Head(**record)
+        return EpisodeHead(**record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShadowError(f"{path} is no episode: {error!r}") from error
 

@@ -50,7 +50,7 @@ class ComparedEpisode:
     """
 
     path: Path
-    head: episode.Head
+    head: episode.EpisodeHead
     classes: dict[str, PairCounts]
     windows: dict[tuple[float, str], PairCounts]
     events: dict[EventKey, PairCounts]
@@ -69,7 +69,7 @@ class ComparedEpisodes:
     live_model: str
     live_version: str
     good: list[ComparedEpisode]
-    void: list[episode.Head]
+    void: list[episode.EpisodeHead]
     others: int  # episodes of earlier versions: left out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 BLOCK = 100  # stretches; of each block a fixed number is chosen, so the budget holds in every block
 
 
-class Sampler:
+class EpisodeSampler:
     """Cuts UTC into stretches of ``episode_s`` and chooses ``share`` of them, at random but always the same.
 
     Every process that has the same seed chooses the same ones for a camera, so nothing has to be remembered.

@@ -16,7 +16,7 @@ from sightline.entities import U8, Detections
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures
 from sightline.features.shadow.differences import Difference, compare
-from sightline.features.shadow.episode import SUFFIX, Head, Pair, encode_pair, write
+from sightline.features.shadow.episode import SUFFIX, EpisodeHead, Pair, encode_pair, write
 from sightline.video import blur
 from sightline.video.jpeg import encode
 
@@ -165,7 +165,7 @@ class Recorder:
         stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         live_version, candidate_version = stretch.versions or ("", "")
         shaping = self._camera.shaping_options()
-        head = Head(
+        head = EpisodeHead(
             camera=self._camera.name,
             start=round(start, 3),
             seconds=round(_seconds(stretch), 3),

@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from sightline.errors import NetworkUnusable
 from sightline.models.export import heads, packed, qdq
-from sightline.models.export.shapes import MULTIPLE, shape_for_aspect
+from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
 
 #: Where ``quantize`` leaves in a file what it has done.
 QUANTISATION = "sightline.quantisation"
