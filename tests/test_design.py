@@ -69,10 +69,11 @@ def test_the_sink_gets_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_the_kind_of_row_is_stored(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metadata = {"metadata": sa.MetaData(), "__module__": __name__}  # of this test only
-    tables = type("Tables", (SQLModel,), metadata)
+    class Tables(SQLModel, registry=sa.orm.registry()):  # of this test only
+        metadata = sa.MetaData()
+
     defined = example(
-        "kind", dataclass=dataclass, datetime=datetime, Field=Field, SQLModel=tables, UtcDateTime=UtcDateTime,
+        "kind", dataclass=dataclass, datetime=datetime, Field=Field, SQLModel=Tables, UtcDateTime=UtcDateTime,
         RowKind=RowKind,
     )  # fmt: skip
     monkeypatch.setitem(KINDS, "speed", defined["SPEED"])
