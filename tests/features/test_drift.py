@@ -352,7 +352,7 @@ def test_the_open_hours_figures_are_metrics(tmp_path: Path) -> None:
         np.array([PERSON, PERSON], np.float32), np.array([0.9, 0.2], np.float32), np.zeros(2, np.int32)
     )
     watch_frames(watch, half_weak, [HOUR, HOUR + 1])
-    report = Report(CameraStatus("gate", CameraState.ONLINE, "", HOUR), None, {}, {}, tuple(watch.figures()))
+    report = Report(CameraStatus("gate", CameraState.ONLINE, "", HOUR), None, {}, tuple(watch.figures()))
     values = {family.name: family.samples[0].value for family in _figures({"gate": report})}
     assert values["sightline_drift_boxes_per_frame"] == 1
     assert values["sightline_drift_weak_share"] == 0.5

@@ -86,8 +86,7 @@ class Report:
     status: CameraStatus
     checkpoint: Checkpoint | None
     histograms: Mapping[str, HistogramSnapshot]
-    events_total: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by kind and place
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Figure, ...] = ()  # of the camera and its observers
     retry: Retry = Retry()
     last: bool = False  # the camera has left the worker
 

@@ -62,7 +62,6 @@ class RunningCamera:
             self._status(now),
             checkpoint,
             self.pipeline.stages.snapshots(),
-            dict(self._events_total),
             tuple(self._figures(restarts)),
             self._retry(),
             last,
@@ -70,7 +69,7 @@ class RunningCamera:
 
     def event_report(self, latest: Report) -> Report:
         """The rows since the last report; the rest is as it was there, at most a second ago."""
-        return replace(latest, checkpoint=self._checkpoint(), events_total=dict(self._events_total))
+        return replace(latest, checkpoint=self._checkpoint())
 
     def _checkpoint(self) -> Checkpoint:
         pipeline = self.pipeline
@@ -93,6 +92,9 @@ class RunningCamera:
         yield Figure("stray_frames_total", stray, help="Frames dropped for a missing or backward time stamp.")
         text = "Times the camera was started again within its worker."
         yield Figure("camera_restarts_total", restarts, help=text)
+        for (kind, place), count in self._events_total.items():
+            labels = {"kind": kind, "place": place}
+            yield Figure("events_total", count, labels, "Events that rules made.")
         yield from self.pipeline.figures()
 
     def _status(self, now: float) -> CameraStatus:

@@ -37,6 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from sightline.supervisor.control import Control
     from sightline.supervisor.http.http_server import HttpServer
     from sightline.supervisor.hub import Hub
+    from sightline.supervisor.sinks import durable_names, make_sinks
     from sightline.supervisor.supervisor import Supervisor
 
     config = load_config(arguments.config)
@@ -45,12 +46,19 @@ def _run(arguments: argparse.Namespace) -> int:
     for warning in config.warnings:
         log.warning("configuration: %s", warning)
     database = config.options.database
-    writer = Writer(database.url.get_secret_value(), database.spool_path, database.spool_max_bytes)
+    sinks = make_sinks(config.options)
+    writer = Writer(
+        database.url.get_secret_value(),
+        database.spool_path,
+        database.spool_max_bytes,
+        sinks=durable_names(sinks),
+    )
     canary = _canary_of(config)
     if canary is not None:
         config = canary.join(config)
         canary.start()
-    supervisor = Supervisor(config, Hub(writer), until_end=arguments.until_end)
+    hub = Hub(writer, sinks)
+    supervisor = Supervisor(config, hub, until_end=arguments.until_end)
     try:
         control = Control(
             arguments.config,
@@ -63,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
             },
         )
         newest = canary.newest if canary else None
-        http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state)
+        http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
         stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
         on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
         http.start()
@@ -75,6 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         if canary is not None:
             canary.stop()
+        hub.close()
         writer.close(timeout_s=2.0)
     return 0
 

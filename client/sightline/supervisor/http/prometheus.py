@@ -70,7 +70,6 @@ class _SightlineCollector(Collector):
         yield restarts
         reports = self._view.reports()
         yield _stages(reports)
-        yield _events(reports)
         yield from _figures(reports)
         yield from _writer(self._health)
         yield from figure_families(_sink_figures(self._sinks))
@@ -139,16 +138,6 @@ def _stages(reports: dict[str, Report]) -> Family:
     for name, report in reports.items():
         for stage, snapshot in report.histograms.items():
             family.add_metric([name, stage], buckets=_buckets(snapshot), sum_value=snapshot.total_s)
-    return family
-
-
-def _events(reports: dict[str, Report]) -> Family:
-    family = CounterMetricFamily(
-        "sightline_events", "Events that rules made.", labels=["camera", "kind", "place"]
-    )
-    for name, report in reports.items():
-        for (kind, place), count in report.events_total.items():
-            family.add_metric([name, kind, place], float(count))
     return family
 
 

@@ -1,0 +1,81 @@
+"""An observer of frames is one new file and one line of registration; its figures are shown."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import cast
+
+import pytest
+
+from examples import frame_counter
+from sightline.camera import builder
+from sightline.camera.messages import Report
+from sightline.config import HttpOptions
+from sightline.entities import CameraStatus
+from sightline.features import FEATURES, Feature
+from sightline.store.writer import WriterHealth
+from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.supervisor import Supervisor
+from support.waiting import until
+from support.worker_rig import Rig
+
+HEALTH = WriterHealth("ok", False, 0, 0, 0.0, 0, 0, 0, 0, 0, None, 0.0, "")
+
+
+class Shown:
+    """What a worker has reported, as the supervisor shows it."""
+
+    beat_s = float("inf")
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    def statuses(self) -> list[CameraStatus]:
+        return [self._rig.latest("gate").status]
+
+    def reports(self) -> dict[str, Report]:
+        return {"gate": self._rig.latest("gate")}
+
+    def restarts(self) -> dict[str, int]:
+        return {}
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "FEATURES", (*FEATURES, Feature("frame_counter", frame_counter.make)))
+
+
+def counted(rig: Rig) -> float:
+    return sum(f.value for f in rig.latest("gate").figures if f.name == "frame_counter_frames_total")
+
+
+def test_an_example_observer_is_one_file_and_one_line() -> None:
+    with Rig() as rig:
+        rig.add("gate")
+        rig.until_frames("gate", 20)
+        http = HttpServer(HttpOptions(port=0), cast(Supervisor, Shown(rig)), lambda: HEALTH)
+        http.start()
+        try:
+            page = read(http, "/metrics")
+            [camera] = json.loads(read(http, "/status"))["cameras"]
+        finally:
+            http.stop()
+    assert "# TYPE sightline_frame_counter_frames_total counter" in page
+    assert 'sightline_frame_counter_frames_total{camera="gate",kind="busy"}' in page
+    [busy] = [figure for figure in camera["figures"] if figure["labels"] == {"kind": "busy"}]
+    assert busy["value"] > 0
+    checkpoint = rig.latest("gate").checkpoint
+    assert checkpoint is not None
+    before = sum(checkpoint.resume["frame_counter"].values())
+    assert before == rig.frames("gate")
+    with Rig() as rig:  # a restart of the worker
+        rig.add("gate", resume=checkpoint.resume)
+        rig.until_frames("gate", 1)
+        assert counted(rig) == before + rig.frames("gate")
+
+
+def read(http: HttpServer, path: str) -> str:
+    until(lambda: http._server.started)
+    with urllib.request.urlopen(http.url + path, timeout=10) as answer:
+        return answer.read().decode()
