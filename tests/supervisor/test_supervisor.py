@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateCamera
+from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateCamera, UpdateWorker
 from sightline.config.loader import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
 from sightline.supervisor.control import make_plan
@@ -153,6 +153,15 @@ def test_a_hot_change_reaches_the_worker_and_nothing_starts_anew(monkeypatch: py
     world.tick()
     assert worker.sent[-1] == UpdateCamera(changed.cameras["a"])
     assert worker.cameras == ["a", "b"]
+
+
+def test_options_of_the_program_reach_the_workers_that_run() -> None:
+    world = World("a b", per_worker=1)
+    workers = world.tick()
+    world.reload(config_of("a b", per_worker=1, open_limit=3, log_level="debug"))
+    world.tick()
+    assert all(worker.sent[-1] == UpdateWorker(3, "debug") for worker in workers)
+    assert [worker.cameras for worker in workers] == [["a"], ["b"]]
 
 
 def test_a_dead_worker_comes_back_with_all_its_cameras_and_their_newest_states() -> None:

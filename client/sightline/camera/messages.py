@@ -69,11 +69,19 @@ class RemoveCamera:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateWorker:
+    """Apply changed options of the whole program."""
+
+    open_limit: int
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Report every camera a last time, unregister, exit."""
 
 
-Message = AddCamera | UpdateCamera | RemoveCamera | Stop
+Message = AddCamera | UpdateCamera | RemoveCamera | UpdateWorker | Stop
 
 
 # -- from a worker ----------------------------------------------------------------------------------------

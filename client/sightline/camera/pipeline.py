@@ -89,6 +89,11 @@ class Pipeline:
         return sum(not item.future.done() for item in self._in_flight)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether frames are on their way to the detector or back."""
+        return len(self._in_flight) > 0
+
+    @property
     def ended(self) -> bool:
         """Whether no frame will follow and all that came have been analysed."""
         return self.mailbox.ended and not self._in_flight

@@ -33,6 +33,7 @@ from sightline.camera.messages import (
     Retry,
     Stop,
     UpdateCamera,
+    UpdateWorker,
     WorkerSpec,
 )
 from sightline.camera.pipeline import Pipeline
@@ -118,6 +119,7 @@ class Worker:
         gate = OpenGate(spec.gate_folder, spec.open_limit)
         self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell)
         self._links: dict[str, DetectorLink] = {}
+        self._cameras: dict[DetectorLink, list[RunningCamera]] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[tuple[str, Feed]] = []  # of cameras that ended; they may still wait in FFmpeg
         self._reporter = Reporter(connection)
@@ -164,6 +166,9 @@ class Worker:
                 self._begin_stop()
             elif isinstance(message, UpdateCamera):
                 self._update(message)
+            elif isinstance(message, UpdateWorker):
+                logging.getLogger().setLevel(message.log_level.upper())
+                self._parts.gate.resize(message.open_limit)
             elif message.name in self._places:
                 self._begin_leaving(self._places[message.name])
 
@@ -200,14 +205,13 @@ class Worker:
 
     def _serve(self) -> None:
         """First the detectors get work, then results are analysed. Cameras are served in turn."""
-        places = [place for place in self._places.values() if place.running and place.leaving_s is None]
         self._turn += 1
         for link in self._links.values():
             if link.tick():
-                self._send(link, [p.running for p in places if p.running and p.running.link is link])
-        for place in places:
+                self._send(link)
+        for place in self._places.values():
             running = place.running
-            if running is None:
+            if running is None or not (running.pipeline.is_waiting or running.pipeline.has_event):
                 continue
             try:
                 self._finish(running)
@@ -216,19 +220,23 @@ class Worker:
             except Exception as error:  # noqa: BLE001  a fault in this camera's chain: the others do not notice
                 self._restart(place, error)
 
-    def _send(self, link: DetectorLink, cameras: list[RunningCamera]) -> None:
+    def _send(self, link: DetectorLink) -> None:
         """Send what is due now together, within the limits of each camera and of the model."""
+        cameras = self._cameras[link]
+        if not any(len(camera.pipeline.mailbox) for camera in cameras):
+            return
         room = link.capacity - sum(camera.pipeline.busy for camera in cameras)
-        first = self._turn % len(cameras) if cameras else 0
+        first = self._turn % len(cameras)
         due: list[tuple[Pipeline, Frame]] = []
         for camera in cameras[first:] + cameras[:first]:
             if len(due) >= room:
                 break
-            if camera.pipeline.analysis.model is None and link.info is not None:
-                camera.pipeline.analysis.use_model(link.info)
-            frame = camera.pipeline.next_frame()
+            pipeline = camera.pipeline
+            if pipeline.analysis.model is None and link.info is not None:
+                pipeline.analysis.use_model(link.info)
+            frame = pipeline.next_frame()
             if frame is not None:
-                due.append((camera.pipeline, frame))
+                due.append((pipeline, frame))
         if not due:
             return
         futures = link.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
@@ -327,7 +335,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)
             return
-        self._resize_links()
+        self._share_links()
         place.problem = ""
         place.running.feed.start(failures=place.spec.retry.failures, wait_s=place.spec.retry.wait_s)
 
@@ -344,6 +352,7 @@ class Worker:
             retry = Retry(place.running.feed.failures, place.running.feed.wait_s)
             self._dismiss(place.running)
             self._threads.submit(place.running.pipeline.close)
+            self._cameras[place.running.link].remove(place.running)
             place.running = None
         checkpoint = latest.checkpoint if latest else None
         resume = checkpoint.resume if checkpoint else place.spec.resume
@@ -391,7 +400,7 @@ class Worker:
         self._reporter.send([place.last or Report(status, None, {}, last=True)])
         self._reporter.forget(place.name)
         del self._places[place.name]
-        self._resize_links()
+        self._share_links()
 
     def _link(self, model: str) -> DetectorLink:
         if model not in self._links:
@@ -399,17 +408,19 @@ class Worker:
             self._links[model] = DetectorLink(
                 spec.name, model, self._parts.models, self._threads, self._bell, spec.triton.in_flight
             )
+            self._cameras[self._links[model]] = []
         return self._links[model]
 
-    def _resize_links(self) -> None:
+    def _share_links(self) -> None:
+        """Cameras have come or gone: give each model the room that its cameras need."""
         running = [place.running for place in self._places.values() if place.running]
         for name, link in list(self._links.items()):
-            cameras = sum(camera.link is link for camera in running)
-            if cameras:
-                link.resize(cameras)
+            self._cameras[link] = [camera for camera in running if camera.link is link]
+            if self._cameras[link]:
+                link.resize(len(self._cameras[link]))
             else:
                 self._threads.submit(link.close)
-                del self._links[name]
+                del self._links[name], self._cameras[link]
 
     def _end(self) -> None:
         """Everything has been reported, or its time is over."""

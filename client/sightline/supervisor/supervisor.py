@@ -15,7 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sightline.camera.messages import CameraSpec, Report, Retry, WorkerReport, WorkerSpec
+from sightline.camera.messages import (
+    CameraSpec,
+    Report,
+    Retry,
+    UpdateWorker,
+    WorkerReport,
+    WorkerSpec,
+)
 from sightline.config import LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.inference.segments import remove_abandoned
@@ -137,6 +144,9 @@ class Supervisor:
         """Carry out a plan; cameras that it does not name are not touched."""
         if config.options.triton != self._config.options.triton:
             self._stop_workers()  # each worker's connection is another one now
+        before, now = self._config.options, config.options
+        if (before.open_limit, before.log_level) != (now.open_limit, now.log_level):
+            self._workers.broadcast(UpdateWorker(now.open_limit, now.log_level))
         self._config = config
         self._workers.cameras_per_worker = config.options.cameras_per_worker
         for name, step in steps.items():

@@ -341,6 +341,12 @@ class Workers:
         if worker is not None and worker.handle is not None and item.running:
             worker.handle.send(UpdateCamera(item.camera))
 
+    def broadcast(self, message: Message) -> None:
+        """Tell every worker."""
+        for worker in self._workers:
+            if worker.handle is not None:
+                worker.handle.send(message)
+
     def pids(self) -> dict[str, int]:
         """Process ids by worker."""
         return {worker.name: worker.handle.pid for worker in list(self._workers) if worker.handle}

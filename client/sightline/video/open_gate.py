@@ -24,11 +24,16 @@ class OpenGate:
     """
 
     def __init__(self, folder: Path | None, limit: int) -> None:
-        self._paths = [folder / f"open-{i}.lock" for i in range(limit)] if folder else []
+        self._folder = folder
+        self.resize(limit)
         self._changed = threading.Condition(threading.Lock())  # its lock guards the three below
         self._queue: list[tuple[int, int]] = []  # failures, and the number of the one who came
         self._numbers = 0
         self._held: dict[int, float] = {}  # descriptors of our places, and since when
+
+    def resize(self, limit: int) -> None:
+        """Another limit holds from the next camera on."""
+        self._paths = [self._folder / f"open-{i}.lock" for i in range(limit)] if self._folder else []
 
     @contextlib.contextmanager
     def wait(self, stop: threading.Event, failures: int = 0) -> Iterator[None]:
