@@ -8,6 +8,7 @@ import pytest
 
 from gpu import cpu_reference, gpu_proof, proof_report
 from sightline.base.cuda import has_gpu
+from sightline.entities import Detections
 from sightline.errors import ServerError
 from sightline.models.export import exporter
 from sightline.serving.server import TritonServer
@@ -73,13 +74,13 @@ def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, 
     halves = torch.from_numpy(frames)
     found = detector.run([halves[:1], halves[1:]])
     reference = cpu_reference.on_cpu(models / "yolo" / "1" / "model.onnx", (192, 320), 0.0, list(frames))
-    for rows, (_, scores, _) in zip(found, reference, strict=True):
-        assert rows[0, 4] == pytest.approx(scores[0], abs=1e-5 if precision == "fp32" else 5e-3)
+    for rows, boxes in zip(found, reference, strict=True):
+        assert rows[0, 4] == pytest.approx(boxes.scores[0], abs=1e-5 if precision == "fp32" else 5e-3)
 
 
 def boxes(*found):
     xyxy = np.array([one[:4] for one in found], np.float32).reshape(-1, 4)
-    return (
+    return Detections(
         xyxy,
         np.array([one[4] for one in found], np.float32),
         np.array([one[5] for one in found], np.int32),

@@ -28,11 +28,10 @@ import numpy as np
 
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.options import analysis_options
-from sightline.base.letterbox import letterbox_i420, undo_letterbox
 from sightline.config import parse_config
 from sightline.entities import Detections, Event, ModelInfo
 from sightline.features.track_log import TrackedFrame
-from sightline.serving.runtime.numerics import boxes_from_head
+from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.placing import DETECT, camera_places
@@ -46,7 +45,6 @@ from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Simulat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from training.generate import CLASSES as DETECTOR_CLASSES
-from training.heldout import runner
 
 START = 1_000_000_000.0
 NETWORK = (384, 640)
@@ -121,15 +119,11 @@ def true_boxes(part: SimulatedCamera) -> Frames:
 
 def found_boxes(part: SimulatedCamera, network: Path, video: Path) -> Frames:
     """What a network finds in the video, through the server's numerics."""
-    run, found = runner(network), Frames()
+    engine, found = BareEngine(open_session(network.read_bytes()), NETWORK, ()), Frames()
     with av.open(str(video)) as source:
         for i, frame in enumerate(source.decode(video=0)):
-            picture, box = letterbox_i420(
-                frame.to_ndarray(format="yuv420p").astype(np.uint8, copy=False), NETWORK
-            )
-            xyxy, scores, class_ids = boxes_from_head(run(picture), NETWORK, SCORE_FLOOR)
-            xyxy = undo_letterbox(xyxy, box, NETWORK)
-            found.append((i / part.fps, Detections(xyxy, scores, class_ids)))
+            picture = frame.to_ndarray(format="yuv420p").astype(np.uint8, copy=False)
+            found.append((i / part.fps, engine.detect(picture, SCORE_FLOOR)))
     return found
 
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sightline.base.geometry import iou_matrix
-from sightline.serving.runtime.numerics import F32, U8, boxes_from_head, network_input
+from sightline.entities import Detections
+from sightline.models.evaluation.agreement import match_two
+from sightline.serving.runtime.numerics import U8
 
 SURE = 0.25  # boxes that score more must be found by both
-NEAR = 0.5  # intersection over union of two boxes that mean the same object
-
-Boxes = tuple[F32, F32, NDArray[np.int32]]  # xyxy in 0..1 [N, 4], scores [N], class ids [N]; best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,9 @@ class Agreement:
         return f"{self.missing} of {self.boxes} differ, edges by {self.shift:.2g}, scores by {self.score:.2g}"
 
 
-def on_cpu(network: Path, shape: tuple[int, int], score_floor: float, pictures: Sequence[U8]) -> list[Boxes]:
+def on_cpu(
+    network: Path, shape: tuple[int, int], score_floor: float, pictures: Sequence[U8]
+) -> list[Detections]:
     """Boxes of pictures by the numerics and ONNX Runtime.
 
     Args:
@@ -47,37 +46,23 @@ def on_cpu(network: Path, shape: tuple[int, int], score_floor: float, pictures: 
         score_floor: boxes that score less are left out.
         pictures: uint8 [3/2·height, width] of that size, I420.
     """
-    import onnxruntime
+    from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 
-    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    found = []
-    for picture in pictures:
-        head = session.run(None, {name: network_input(picture)[None]})[0][0]
-        found.append(boxes_from_head(head, shape, score_floor))
-    return found
+    engine = BareEngine(open_session(network.read_bytes()), shape, ())
+    return [engine.detect(picture, score_floor) for picture in pictures]
 
 
-def compare(reference: Sequence[Boxes], other: Sequence[Boxes]) -> Agreement:
+def compare(reference: Sequence[Detections], other: Sequence[Detections]) -> Agreement:
     """Boxes of the same pictures by two detectors."""
-    missing, shift, score = 0, 0.0, 0.0
-    for first, second in zip(reference, other, strict=True):
-        for mine, theirs in ((first, second), (second, first)):
-            sure = np.flatnonzero(mine[1] > SURE).tolist()
-            partners = [_partner(mine, index, theirs) for index in sure]
-            missing += partners.count(None)
-            for index, partner in zip(sure, partners, strict=True):
-                if partner is not None:
-                    shift = max(shift, float(np.abs(mine[0][index] - theirs[0][partner]).max()))
-                    score = max(score, float(abs(mine[1][index] - theirs[1][partner])))
-    boxes = sum(int(np.count_nonzero(scores > SURE)) for _, scores, _ in reference)
+    boxes, missing, shift, score = 0, 0, 0.0, 0.0
+    for one, two in zip(reference, other, strict=True):
+        pairs = match_two(one, two)
+        for side, each in enumerate((one, two)):
+            sure = set(np.flatnonzero(each.scores > SURE).tolist())
+            missing += len(sure - {pair[side] for pair in pairs})
+            boxes += 0 if side else len(sure)
+        for row, column in pairs:
+            if max(one.scores[row], two.scores[column]) > SURE:
+                shift = max(shift, float(np.abs(one.xyxy[row] - two.xyxy[column]).max()))
+                score = max(score, float(abs(one.scores[row] - two.scores[column])))
     return Agreement(boxes, missing, shift, score)
-
-
-def _partner(mine: Boxes, index: int, theirs: Boxes) -> int | None:
-    """The other's box of the same class that overlaps a box most, if by enough."""
-    if not len(theirs[0]):
-        return None
-    overlaps = iou_matrix(mine[0][index : index + 1], theirs[0])[0] * (theirs[2] == mine[2][index])
-    best = int(overlaps.argmax())
-    return best if overlaps[best] > NEAR else None

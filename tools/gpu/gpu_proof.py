@@ -232,8 +232,7 @@ def agreement(options: argparse.Namespace, case: Case, url: str) -> list[Row]:
         except (DetectorError, SharedMemoryError, SourceError) as error:
             rows.append({**one, "problem": str(error)})
             continue
-        boxes = [(each.xyxy, each.scores, each.class_ids) for each in found]
-        rows.append({**one, "note": str(compare(reference, boxes))})
+        rows.append({**one, "note": str(compare(reference, found))})
     return rows
 
 

@@ -3,9 +3,9 @@
     python tools/training/generate.py DATA --set heldout
     python tools/training/heldout.py models/sightline.onnx DATA/heldout
 
-Pictures go through the same numerics as on the server, and through its OpenVINO engine where that is
-installed, else through ONNX Runtime. Objects are judged by their full boxes, hidden parts included; those
-that :func:`dataset.ignored` names count neither as found nor as missed.
+Pictures go through the same numerics as on the server, and through ONNX Runtime. Objects are judged by their
+full boxes, hidden parts included; those that :func:`dataset.ignored` names count neither as found nor as
+missed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from sightline.models.evaluation.average_precision import (
     box_ious,
     match_class,
 )
-from sightline.serving.runtime.numerics import boxes_from_head, network_input
+from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.simulation.scenes.spec import LIGHTS, WEATHERS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
@@ -40,7 +40,6 @@ SCORE_FLOOR = 0.001
 COUNTED = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift")
 SURE = 0.3  # a score from which on a box is taken for an object, when recall and edges are told
 F32 = NDArray[np.float32]
-Runner = Callable[[NDArray[np.uint8]], F32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +51,13 @@ class Found:
     class_ids: NDArray[np.int32]
 
 
-def runner(network: Path) -> Runner:
-    """What turns an I420 picture of the network's size into a head [4 + classes, anchors]."""
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        return _onnx_runner(network)
-    from sightline.serving.runtime.engine import CpuEngine
-
-    engine = CpuEngine(network, NETWORK)
-
-    def run(frame: NDArray[np.uint8]) -> F32:
-        heads: list[F32] = []
-        engine.submit([frame], lambda _, head: heads.append(head.copy()), lambda _, error: None)
-        engine.wait()
-        return heads[0]
-
-    return run
-
-
-def _onnx_runner(network: Path) -> Runner:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(network.read_bytes(), providers=["CPUExecutionProvider"])
-
-    def run(frame: NDArray[np.uint8]) -> F32:
-        head: F32 = session.run(None, {"images": network_input(frame)[None]})[0][0]
-        return head
-
-    return run
-
-
-def detect(run: Runner, pictures: Pictures) -> Iterator[Found]:
+def detect(network: Path, pictures: Pictures) -> Iterator[Found]:
     """Boxes of every picture."""
+    engine = BareEngine(open_session(network.read_bytes()), NETWORK, CLASSES)
     for number in range(len(pictures)):
-        frame, _ = pictures.frame(number)
-        boxes, scores, class_ids = boxes_from_head(run(frame), NETWORK, SCORE_FLOOR)
-        yield Found(boxes * np.array([NETWORK[1], NETWORK[0]] * 2, np.float32), scores, class_ids)
+        boxes = engine.detect(pictures.frame(number)[0], SCORE_FLOOR)
+        size = np.array([NETWORK[1], NETWORK[0]] * 2, np.float32)
+        yield Found(boxes.xyxy * size, boxes.scores, boxes.class_ids)
 
 
 def precisions(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) -> dict[str, Any]:
@@ -154,7 +123,7 @@ def groups(pictures: Pictures) -> dict[str, list[int]]:
 def evaluate(network: Path, folder: Path) -> dict[str, Any]:
     """Every figure of every group."""
     pictures = Pictures(folder)
-    found = list(detect(runner(network), pictures))
+    found = list(detect(network, pictures))
     return {
         name: {"pictures": len(n), **precisions(pictures, found, n), **edges(pictures, found, n)}
         for name, n in groups(pictures).items()

@@ -16,14 +16,13 @@ from typing import Any
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.options import AnalysisOptions, analysis_options
+from sightline.base.geometry import iou_matrix
 from sightline.config import load_config
 from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame, ModelInfo
 from sightline.errors import EvaluationError
-from sightline.models.evaluation.average_precision import box_ious
 from sightline.models.evaluation.cocoset import scaled_i420
 from sightline.models.evaluation.onnx_engine import BareEngine
 from sightline.video.picture import YuvPicture
@@ -128,7 +127,7 @@ class BoxAgreement:
         for first, second in matched:
             if max(one.scores[first], other.scores[second]) >= sure:
                 self.shifts.append(float(other.scores[second] - one.scores[first]))
-                self.overlaps.append(float(_ious(one.xyxy[[first]], other.xyxy[[second]])[0, 0]))
+                self.overlaps.append(float(iou_matrix(one.xyxy[[first]], other.xyxy[[second]])[0, 0]))
 
     def describe(self) -> dict[str, Any]:
         """Shares and shifts, JSON-able."""
@@ -153,11 +152,23 @@ class BoxAgreement:
         }
 
 
-def match_two(one: Detections, other: Detections, names: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """Pairs of rows: boxes of one class name that overlap by IoU 0.5 or more, the best overlaps first."""
-    overlaps = _ious(one.xyxy, other.xyxy)
-    first = np.array([names[0][number] for number in one.class_ids], object)
-    second = np.array([names[1][number] for number in other.class_ids], object)
+def match_two(
+    one: Detections, other: Detections, names: Sequence[Sequence[str]] | None = None
+) -> list[tuple[int, int]]:
+    """Pairs of rows: boxes of one class that overlap by IoU 0.5 or more, the best overlaps first.
+
+    Args:
+        one: boxes of a picture.
+        other: of the same picture.
+        names: of each side's classes; None: a class id means the same on both sides.
+    """
+    overlaps = iou_matrix(one.xyxy, other.xyxy)
+    first, second = (
+        each.class_ids
+        if names is None
+        else np.array([names[side][number] for number in each.class_ids], object)
+        for side, each in enumerate((one, other))
+    )
     overlaps = np.where(first[:, None] == second[None, :], overlaps, 0.0)
     pairs: list[tuple[int, int]] = []
     rows, columns = np.nonzero(overlaps >= IOU)
@@ -166,15 +177,6 @@ def match_two(one: Detections, other: Detections, names: Sequence[Sequence[str]]
         if all(row != taken[0] and column != taken[1] for taken in pairs):
             pairs.append((row, column))
     return pairs
-
-
-def _ious(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """IoU of xyxy boxes."""
-    sides = [
-        np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
-        for boxes in (one, other)
-    ]
-    return box_ious(sides[0], sides[1], np.zeros(len(other), np.bool_))
 
 
 def _share(part: Counter[str], whole: Counter[str]) -> float:

@@ -33,6 +33,15 @@ WHAT_IS_RUN = {
 }
 
 
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """A serialised network in ONNX Runtime, on the processor."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Waiting threads sleep: spinning is little faster alone, and twice as slow on a busy machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 @dataclass(slots=True)
 class BareEngine:
     """A network at one precision; keeps how long each picture took.
@@ -70,14 +79,7 @@ class BareEngine:
                 model = half.emulate(halve.halve(model))
             except NetworkUnusable as error:
                 raise EvaluationError(f"{path.name} in FP16: {error}") from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # Waiting threads sleep: spinning is little faster alone, and twice as slow on a busy machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return BareEngine(session, (height, width), source.class_names)
+        return BareEngine(open_session(model.SerializeToString()), (height, width), source.class_names)
 
     def detect(self, sent: numerics.U8, score_floor: float = SCORE_FLOOR) -> Detections:
         """Boxes of one I420 picture [3/2·height, width] that fits the network."""
@@ -92,7 +94,7 @@ class BareEngine:
         return Detections(undo_letterbox(xyxy, box, self.network), scores, class_ids)
 
     def detect_all(self, data: CocoSet) -> Iterator[list[float]]:
-        """Rows of :func:`evaluation.cocoset.to_rows` of every picture."""
+        """Rows of :func:`sightline.models.evaluation.cocoset.to_rows` of every picture."""
         data.check_classes(self.class_names)
         for index, image in enumerate(data.images):
             sent = scaled_i420(read_picture(data.folder / image["file_name"], index), self.network)
