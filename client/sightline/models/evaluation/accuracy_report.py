@@ -11,6 +11,8 @@ import numpy as np
 
 from sightline.base import machine
 from sightline.models.evaluation import plots
+from sightline.models.evaluation.average_precision import IOUS, RECALLS
+from sightline.models.evaluation.metrics import CONFIDENCES
 
 #: Classes in the table of differences; the JSON has all.
 MOST_CLASSES = 15
@@ -22,11 +24,16 @@ def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
     runs = found["runs"]
     labels = [run["label"] for run in runs]
     curves = {run["label"]: {key: np.array(line) for key, line in run["curves"].items()} for run in runs}
-    plots.draw_iou(folder / "map-by-iou.png", {run["label"]: run["map_at"] for run in runs})
-    plots.draw_confidence(folder / "confidence.png", curves)
-    plots.draw_precision_recall(
-        folder / "precision-recall.png", {label: curves[label]["precision_at_recall"] for label in labels}
-    )
+
+    def of_runs(name: str) -> dict[str, Any]:
+        return {label: curves[label][name] for label in labels}
+
+    levels = {"mAP": {run["label"]: run["map_at"] for run in runs}}
+    plots.draw_lines(folder / "map-by-iou.png", IOUS, levels, "IoU", top=None)
+    confidence = {"precision": of_runs("precision"), "recall": of_runs("recall"), "F1": of_runs("f1")}
+    plots.draw_lines(folder / "confidence.png", CONFIDENCES, confidence, "confidence")
+    recall = {"precision": of_runs("precision_at_recall")}
+    plots.draw_lines(folder / "precision-recall.png", RECALLS, recall, "recall")
     lines = [
         f"# Accuracy on {found['data']}",
         "",

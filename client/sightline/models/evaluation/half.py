@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.errors import NetworkUnusable
+from sightline.models.export.onnx_models import copy_of, set_nodes
 
 #: Operators that compute; the others (Concat, Split, MaxPool, Resize by nearest, …) only hand values on.
 COMPUTING = {"Add", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "Sigmoid", "Softmax", "Sub"}
@@ -31,8 +32,7 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NetworkUnusable: an operator in FP16 is neither known to compute nor known to copy.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     half = _half_tensors(result)
     graph = result.graph
     nodes: list[onnx.NodeProto] = []
@@ -42,9 +42,7 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         node.input[:] = [rounded_input if name == given else name for name in node.input]
         _add(nodes, node, half)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.value_info[:]
+    set_nodes(graph, nodes)
     graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
     for weight in graph.initializer:
         if weight.data_type == TensorProto.FLOAT16:

@@ -9,8 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from sightline.models.evaluation.average_precision import F64, IOUS, RECALLS
-from sightline.models.evaluation.metrics import CONFIDENCES
+from sightline.models.evaluation.average_precision import F64
 
 STYLES = ("-", "--", ":", "-.")
 
@@ -24,42 +23,28 @@ def _figure(panels: int) -> tuple[Any, Sequence[Any]]:
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
 
-def _overlay(axes: Any, x: F64, lines: Mapping[str, Any], x_label: str, y_label: str) -> None:
-    """Lines over each other: thinner and dashed on top, so that equal ones are all seen."""
-    for place, (label, y) in enumerate(lines.items()):
-        width = 1.2 + 2.4 * (len(lines) - 1 - place) / max(len(lines) - 1, 1)
-        axes.plot(x, y, STYLES[place % len(STYLES)], linewidth=width, label=label)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.grid(visible=True, alpha=0.3)
+def draw_lines(
+    path: Path, x: F64, panels: Mapping[str, Mapping[str, Any]], x_label: str, top: float | None = 1.02
+) -> None:
+    """Panels side by side, a line a run in each.
 
-
-def draw_iou(path: Path, levels: Mapping[str, Sequence[float]]) -> None:
-    """The mAP at each IoU from 0.5 to 0.95, a line a run."""
-    figure, (axes,) = _figure(1)
-    _overlay(axes, IOUS, levels, "IoU", "mAP")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def draw_confidence(path: Path, curves: Mapping[str, Mapping[str, F64]]) -> None:
-    """Precision, recall and F1 against confidence, three panels, a line a run."""
-    figure, panels = _figure(3)
-    for axes, name in zip(panels, ("precision", "recall", "f1"), strict=True):
-        lines = {label: found[name] for label, found in curves.items()}
-        _overlay(axes, CONFIDENCES, lines, "confidence", {"f1": "F1"}.get(name, name))
-        axes.set_ylim(0, 1.02)
-    panels[0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def draw_precision_recall(path: Path, curves: Mapping[str, F64]) -> None:
-    """Precision against recall at IoU 0.5, mean of the classes, a line a run."""
-    figure, (axes,) = _figure(1)
-    _overlay(axes, RECALLS, curves, "recall", "precision")
-    axes.set_ylim(0, 1.02)
-    axes.legend(fontsize=8)
+    Args:
+        path: the PNG file.
+        x: of every line.
+        panels: label of the y axis → run → y.
+        x_label: of the x axis.
+        top: of the y axis; None: what the lines need.
+    """
+    figure, all_axes = _figure(len(panels))
+    for axes, (y_label, lines) in zip(all_axes, panels.items(), strict=True):
+        for place, (label, y) in enumerate(lines.items()):  # thinner and dashed on top: equal ones are seen
+            width = 1.2 + 2.4 * (len(lines) - 1 - place) / max(len(lines) - 1, 1)
+            axes.plot(x, y, STYLES[place % len(STYLES)], linewidth=width, label=label)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(visible=True, alpha=0.3)
+        axes.set_ylim(0, top)
+    all_axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 

@@ -17,6 +17,7 @@ import onnx
 
 from sightline.errors import NetworkUnusable
 from sightline.models.export import fused, graphs, halve, network_source, qdq, ultralytics_env
+from sightline.models.export.onnx_models import copy_of, opset_of
 from sightline.models.registry import repository
 from sightline.models.registry.repository import sha256
 from sightline.serving import model_configs
@@ -54,11 +55,9 @@ def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
         if path.suffix == ".pt":
             path = ultralytics_env.to_onnx(path, Path(work), install=options.install, say=say)
         source = network_source.read_source(path, options.labels)
-    height, width = network_source.network_shape(source.model, options.shape)
+    network = source.spec(options.shape, options.precision)
     repository.prepare_repository(options.repository)
     version = options.version or repository.next_version(options.repository)
-    rows, columns = source.head.shape(height, width, source.boxes)
-    network = graphs.NetworkSpec(height, width, source.head.end_to_end, rows, columns, options.precision)
     manifest = describe(options, source, network, version)
     with repository.new_version(options.repository, version) as folders:
         write_version(folders, source, network, manifest, options)
@@ -71,7 +70,6 @@ def describe(
 ) -> dict[str, object]:
     """The manifest, without the hashes of what is still to be written."""
     digest = sha256(options.source)
-    opset = next(item.version for item in source.model.opset_import if item.domain in {"", "ai.onnx"})
     stem = re.sub(r"[^A-Za-z0-9_.-]", "_", options.source.stem)
     return {
         "model_version": f"{stem}-{version}-{digest[:12]}",
@@ -89,7 +87,7 @@ def describe(
         "floating_point": network.precision,  # of the rest, and of the pictures between the steps
         "quantisation": source.quantisation,
         "score_floor": options.score_floor,
-        "opset": opset,
+        "opset": opset_of(source.model),
         "measured_map": None,  # `sightline model evaluate --record` fills it
     }
 
@@ -137,8 +135,7 @@ def write_fused(
 
 def engine_network(model: onnx.ModelProto, network: graphs.NetworkSpec) -> onnx.ModelProto:
     """The network for TensorRT: the plan's precision in the graph, every side known but the batch."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     dims = result.graph.input[0].type.tensor_type.shape.dim
     dims[0].dim_param, dims[1].dim_value = "batch", 3
     dims[2].dim_value, dims[3].dim_value = network.height, network.width

@@ -13,6 +13,7 @@ from onnx import version_converter
 
 from sightline.errors import NetworkUnusable
 from sightline.models.export import graphs
+from sightline.models.export.onnx_models import opset_of
 
 
 def fused_graph(
@@ -52,9 +53,9 @@ def headless_graph(
 
 def _join(parts: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
     """One graph of several: a tensor's name is the same where one part ends and another begins."""
-    opset = max(graphs.OPSET, *(_opset(part) for part in parts))
+    opset = max(graphs.OPSET, *(opset_of(part) for part in parts))
     # The graphs' own operators mean the same in every later set; only the network may be older.
-    parts = [part if _opset(part) >= graphs.OPSET else _newer(part) for part in parts]
+    parts = [part if opset_of(part) >= graphs.OPSET else _newer(part) for part in parts]
     joined = _model_of(parts, opset)
     try:
         onnx.checker.check_model(joined)
@@ -81,14 +82,10 @@ def _model_of(parts: Sequence[onnx.ModelProto], opset: int) -> onnx.ModelProto:
     )
 
 
-def _opset(model: onnx.ModelProto) -> int:
-    return next(int(item.version) for item in model.opset_import if item.domain in {"", "ai.onnx"})
-
-
 def _newer(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(model, graphs.OPSET)
     except RuntimeError as error:  # what the converter raises for an operator that it does not know
         raise NetworkUnusable(
-            f"operator set {_opset(model)} cannot become {graphs.OPSET}: {error}"
+            f"operator set {opset_of(model)} cannot become {graphs.OPSET}: {error}"
         ) from error

@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.errors import NetworkUnusable
+from sightline.models.export.onnx_models import copy_of, opset_of, set_nodes
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: These read a tensor's shape or give indices: what follows them is no picture data.
@@ -33,8 +34,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NetworkUnusable: a weight does not fit FP16, or nothing in the network can be halved.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     _check_scales(result)
     half = _half_nodes(graph)
@@ -42,12 +42,11 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
         raise NetworkUnusable("the network has no weighted layer that could be FP16")
     _Casts(result, half).write()
     graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    del graph.value_info[:]
     return result
 
 
 def _check_scales(model: onnx.ModelProto) -> None:
-    opset = next(item.version for item in model.opset_import if item.domain in {"", "ai.onnx"})
+    opset = opset_of(model)
     if opset < FP16_SCALES and any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise NetworkUnusable(
             f"INT8 or FP8 beside FP16 needs operator set {FP16_SCALES}, this network has {opset}"
@@ -109,8 +108,7 @@ class _Casts:
                 wants_half = index in self.half and place not in KEEP_FLOAT.get(node.op_type, ())
                 node.input[place] = self._typed(name, wants_half)
             self.nodes.append(node)
-        del self.graph.node[:]
-        self.graph.node.extend(self.nodes)
+        set_nodes(self.graph, self.nodes)
         used = {name for node in self.nodes for name in node.input}
         kept = [item for item in self.graph.initializer if item.name in used]
         del self.graph.initializer[:]

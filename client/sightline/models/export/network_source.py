@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from sightline.errors import NetworkUnusable
 from sightline.models.export import heads, packed, qdq
+from sightline.models.export.graphs import NetworkSpec
 from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
 
 #: Where ``quantize`` leaves in a file what it has done.
@@ -32,6 +33,16 @@ class NetworkSource:
     boxes: int  # of an end-to-end head
     licence: str
     quantisation: dict[str, Any] | None  # how it became INT8 or FP8; None: it is in floating point
+
+    def spec(self, shape: tuple[int, int] | None, precision: str) -> NetworkSpec:
+        """The network as it is served at a height and width; None: what the file fixes, else 384x640.
+
+        Raises:
+            NetworkUnusable: see :func:`network_shape`.
+        """
+        height, width = network_shape(self.model, shape)
+        rows, columns = self.head.shape(height, width, self.boxes)
+        return NetworkSpec(height, width, self.head.end_to_end, rows, columns, precision)
 
 
 def read_source(path: Path, labels: Path | None) -> NetworkSource:

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.errors import NetworkUnusable
+from sightline.models.export.onnx_models import copy_of, set_nodes
 
 SMALLEST = 64  # numbers; what is smaller (biases, constants) stays FP32
 
@@ -21,7 +22,7 @@ def pack(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NetworkUnusable: a weight exceeds what FP16 holds.
     """
-    result = _copy(model)
+    result = copy_of(model)
     casts = []
     for index, item in enumerate(result.graph.initializer):
         if item.data_type != TensorProto.FLOAT or np.prod(item.dims) < SMALLEST:
@@ -34,15 +35,13 @@ def pack(model: onnx.ModelProto) -> onnx.ModelProto:
         casts.append(
             helper.make_node("Cast", [half.name], [name], name=f"unpack_{name}", to=TensorProto.FLOAT)
         )
-    nodes = [*casts, *result.graph.node]
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
+    set_nodes(result.graph, [*casts, *result.graph.node])
     return result
 
 
 def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
     """The network with FP32 weights; one without packed weights comes back as it is."""
-    result = _copy(model)
+    result = copy_of(model)
     weights = {item.name: item for item in result.graph.initializer}
     readers = [name for node in result.graph.node for name in node.input]
     kept = []
@@ -56,12 +55,5 @@ def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
         result.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
         if readers.count(weight.name) == 1:
             result.graph.initializer.remove(weight)
-    del result.graph.node[:]
-    result.graph.node.extend(kept)
-    return result
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    set_nodes(result.graph, kept)
     return result

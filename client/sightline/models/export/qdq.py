@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from sightline.models.export.onnx_models import copy_of
+
 FP8 = TensorProto.FLOAT8E4M3FN
 #: The largest number of each precision: what the end of a tensor's range becomes.
 LARGEST = {"int8": 127.0, "fp8": 448.0}
@@ -29,8 +31,7 @@ def float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> o
         model: operator set 19 or newer; weights are quantised, biases are not.
         weights: FP32 weights, by the name of their quantised form.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     constants = {item.name: item for item in graph.initializer}
     numbers = helper.tensor_dtype_to_np_dtype(FP8)
@@ -57,8 +58,7 @@ def unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
     TensorRT takes activations without a zero point, so signed ones. OpenVINO on x86 processors gives wrong
     heads for those (2026.4: no box is left), and the right ones for unsigned activations. Weights stay INT8.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     constants = {item.name: item for item in graph.initializer}
     moved: set[str] = set()

@@ -132,11 +132,9 @@ def around_nms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, list[
 
 def table(source: network_source.NetworkSource, size: tuple[int, int]) -> str:
     """Markdown: every part of this network, in both precisions, and what TensorRT-RTX makes of it."""
-    rows, columns = source.head.shape(*size, source.boxes)
     jobs: dict[str, Job] = {}
     for precision in ("fp32", "fp16"):
-        network = graphs.NetworkSpec(*size, source.head.end_to_end, rows, columns, precision)
-        made = parts(source.model, network, exporter.SCORE_FLOOR)
+        made = parts(source.model, source.spec(size, precision), exporter.SCORE_FLOOR)
         jobs |= {f"{name}|{precision}": job for name, job in made.items()}
     version, built = build(jobs)
     names = dict.fromkeys(name.split("|")[0] for name in jobs)
