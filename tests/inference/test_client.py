@@ -18,7 +18,7 @@ from sightline.entities import U8, Box, Detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
 from sightline.inference import client, ring
 from sightline.inference.client import ServedDetector, TritonConnection
-from sightline.inference.segments import PREFIX, SHM_FOLDER, is_abandoned
+from sightline.inference.leftovers import PREFIX, SHM_FOLDER, is_abandoned
 from support.fake_cuda import FakeCuda
 from support.fake_triton import SHAPE, FakeTriton
 from support.fakes import GreyPicture, frame

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sightline.errors import SharedMemoryError
-from sightline.inference.segments import SystemSegment, is_abandoned, remove_abandoned, segment_prefix
+from sightline.inference.leftovers import is_abandoned, remove_abandoned, segment_prefix
+from sightline.inference.segments import SystemSegment
 
 NAME = "sightline-camera-a-1"
 

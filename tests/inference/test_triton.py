@@ -17,8 +17,9 @@ from sightline.entities import U8, Box, Detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
 from sightline.inference.client import ServedDetector, TritonConnection, parse_response
 from sightline.inference.infer_stream import error_of
+from sightline.inference.leftovers import segment_prefix
 from sightline.inference.model_versions import parse_model_info
-from sightline.inference.segments import Segment, segment_prefix
+from sightline.inference.segments import Segment
 from sightline.serving.server import TritonServer
 from support.fakes import GreyPicture, frame
 from support.system import leftovers

@@ -28,7 +28,7 @@ from sightline.config import TritonOptions
 from sightline.entities import STAGES, Box
 from sightline.errors import RepositoryError, ServerError
 from sightline.inference.client import TritonConnection
-from sightline.inference.segments import segment_prefix
+from sightline.inference.leftovers import segment_prefix
 from sightline.models.export import exporter
 from sightline.models.registry import audit_trail, detectors, verify
 from sightline.models.registry import repository as model_repository

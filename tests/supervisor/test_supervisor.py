@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -311,3 +313,10 @@ def test_recorded_files_that_have_ended_end_the_program() -> None:
     supervisor.run()
     assert workers.alive == []
     assert {status.state for status in writer.statuses} == {CameraState.ENDED}
+
+
+def test_the_supervisor_holds_no_camera_and_imports_nothing_for_one() -> None:
+    code = "import sightline.supervisor.supervisor, sys; "
+    code += "print({'av', 'grpc', 'tritonclient'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

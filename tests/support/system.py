@@ -16,7 +16,7 @@ import psutil
 import sqlalchemy as sa
 import yaml
 
-from sightline.inference.segments import PREFIX, is_abandoned
+from sightline.inference.leftovers import PREFIX, is_abandoned
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.dialects import parse_url
 from support.waiting import until

@@ -33,9 +33,10 @@ from sightline.errors import (
     SharedMemoryError,
 )
 from sightline.inference.infer_stream import InferStream
+from sightline.inference.leftovers import remove_abandoned
 from sightline.inference.model_versions import ModelVersions
 from sightline.inference.ring import Ring
-from sightline.inference.segments import reclaim_regions, remove_abandoned
+from sightline.inference.segments import reclaim_regions
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,10 @@ leftovers from a live neighbour's segment, across containers too.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import itertools
 import logging
 import mmap
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,11 +24,10 @@ from sightline.base.cuda import Cuda
 from sightline.config import Transport
 from sightline.entities import U8
 from sightline.errors import DetectorError, SharedMemoryError
+from sightline.inference.leftovers import PREFIX, SHM_FOLDER, is_abandoned, segment_prefix
 
 log = logging.getLogger(__name__)
 
-SHM_FOLDER = Path("/dev/shm")  # noqa: S108  where POSIX shared memory lives
-PREFIX = "sightline-camera-"  # not shared with the embedded Triton, whose own regions nobody locks
 
 Call = Callable[[str, Any], Any]  # method of Triton's gRPC service and request -> answer
 
@@ -259,37 +256,6 @@ def reclaim_regions(call: Call, folder: Path = SHM_FOLDER) -> None:
                 request = getattr(pb, f"{kind}SharedMemoryUnregisterRequest")(name=name)
                 call(f"{kind}SharedMemoryUnregister", request)
                 log.info("reclaimed region %s, whose owner is gone", name)
-
-
-def segment_prefix(owner: str) -> str:
-    """What every segment of an owner starts with; distinct owners never share one."""
-    slug = re.sub(r"[^A-Za-z0-9]", "_", owner)[:32]
-    return f"{PREFIX}{slug}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}-"
-
-
-def is_abandoned(name: str, folder: Path = SHM_FOLDER) -> bool:
-    """True when no live process holds the segment: its file is gone, or not locked."""
-    try:
-        file = os.open(folder / name, os.O_RDWR)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False  # another user's: not ours to judge
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(file)
-    return True
-
-
-def remove_abandoned(prefix: str = PREFIX, folder: Path = SHM_FOLDER) -> list[str]:
-    """Unlink the files that crashed processes left behind; returns their names."""
-    removed = [path.name for path in folder.glob(f"{prefix}*") if is_abandoned(path.name, folder)]
-    for name in removed:
-        (folder / name).unlink(missing_ok=True)
-    return removed
 
 
 def _lock_file(folder: Path, name: str) -> tuple[Path, int]:

@@ -25,7 +25,7 @@ from sightline.camera.messages import (
 )
 from sightline.config import LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
-from sightline.inference.segments import remove_abandoned
+from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.control import Plan, Step
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.workers import (
@@ -244,6 +244,7 @@ class Supervisor:
     def _stop_all(self) -> None:
         self._stop_workers()
         self._forked.close()
+        remove_abandoned()  # of workers that had to be killed
         for item in self._cameras.values():
             if (report := self._hub.report_of(item.name)) is not None and not item.ended:
                 self._hub.set_status(replace(report.status, state=CameraState.STOPPED, message="", fps=0.0))
