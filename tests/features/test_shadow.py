@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from sightline.analysis.box_pairs import pair_boxes
 from sightline.cli.main import main
 from sightline.config import Camera
 from sightline.config.camera import RulesOptions
@@ -21,7 +22,6 @@ from sightline.config.zones import Line
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
 from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode, promotion_rule
-from sightline.features.shadow.differences import compare
 from sightline.features.shadow.episode_comparison import (
     ComparedEpisode,
     ComparedEpisodes,
@@ -286,7 +286,7 @@ def test_boxes_are_paired_by_overlap_and_class() -> None:
         np.full(3, 0.9, np.float32),
         np.array([1, 0, 0], np.int32),
     )
-    found = compare(live, new, (NAMES, NAMES), 0.25)
+    found = pair_boxes(live, new, (NAMES, NAMES), 0.25)
     assert found.same.tolist() == [[1], [1]]
     assert found.renamed.tolist() == [[0], [0]]
     assert (found.live_only.tolist(), found.candidate_only.tolist()) == ([], [2])

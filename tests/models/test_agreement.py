@@ -7,9 +7,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from sightline.analysis.box_pairs import pair_boxes
 from sightline.cli import main
 from sightline.entities import CountWindow, Detections, Event, EventKind
-from sightline.models.evaluation.agreement import BoxAgreement, compare_counts, compare_events, match_two
+from sightline.models.evaluation.agreement import BoxAgreement, compare_counts, compare_events
 from support.toy import CLASSES, Passage, write_clip, write_network
 
 NAMES = (CLASSES, CLASSES)
@@ -24,8 +25,10 @@ def boxes(*rows):
 def test_boxes_are_paired_once_by_name_and_best_overlap():
     one = boxes((0, 0, 0.4, 0.4, 0.9, 0), (0.5, 0.5, 0.9, 0.9, 0.8, 0), (0, 0.5, 0.3, 0.9, 0.7, 1))
     other = boxes((0.02, 0, 0.42, 0.4, 0.6, 0), (0, 0, 0.4, 0.4, 0.5, 0), (0, 0.5, 0.3, 0.9, 0.7, 0))
-    assert match_two(one, other, NAMES) == [(0, 1)]
-    assert match_two(one, other, (CLASSES, CLASSES[::-1])) == [(2, 2)]  # the names count, not the ids
+    pairs = pair_boxes(one, other, NAMES, 0.25)
+    assert (pairs.same.T.tolist(), pairs.renamed.T.tolist()) == ([[0, 1]], [[2, 2]])
+    swapped = pair_boxes(one, other, (CLASSES, CLASSES[::-1]), 0.25)  # the names count, not the ids
+    assert (swapped.same.T.tolist(), swapped.renamed.T.tolist()) == ([[2, 2]], [[0, 1]])
 
 
 def test_a_score_that_sinks_is_a_shift_and_a_box_that_is_gone_is_missing():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sightline.analysis.box_pairs import pair_boxes
 from sightline.entities import Detections
-from sightline.models.evaluation.agreement import match_two
 from sightline.serving.runtime.numerics import U8
 
-SURE = 0.25  # boxes that score more must be found by both
+SURE = 0.25  # boxes that score as much must be found by both
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,10 @@ def compare(reference: Sequence[Detections], other: Sequence[Detections]) -> Agr
     """Boxes of the same pictures by two detectors."""
     boxes, missing, shift, score = 0, 0, 0.0, 0.0
     for one, two in zip(reference, other, strict=True):
-        pairs = match_two(one, two)
-        for side, each in enumerate((one, two)):
-            sure = set(np.flatnonzero(each.scores > SURE).tolist())
-            missing += len(sure - {pair[side] for pair in pairs})
-            boxes += 0 if side else len(sure)
-        for row, column in pairs:
-            if max(one.scores[row], two.scores[column]) > SURE:
-                shift = max(shift, float(np.abs(one.xyxy[row] - two.xyxy[column]).max()))
-                score = max(score, float(abs(one.scores[row] - two.scores[column])))
+        pairs = pair_boxes(one, two, ((), ()), SURE)
+        boxes += int(np.count_nonzero(one.scores >= SURE))
+        missing += len(pairs.live_only) + len(pairs.candidate_only) + pairs.renamed.size
+        rows, columns = pairs.same
+        shift = max(shift, float(np.abs(one.xyxy[rows] - two.xyxy[columns]).max(initial=0)))
+        score = max(score, float(np.abs(one.scores[rows] - two.scores[columns]).max(initial=0)))
     return Agreement(boxes, missing, shift, score)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sightline.analysis.box_pairs import BoxPairs
 from sightline.analysis.classes import class_name
 from sightline.entities import F32, U8, Detections
-from sightline.features.shadow.differences import Difference
 
 _RED, _GREEN = (81, 90, 240), (145, 54, 34)  # BT.601 Y, U, V
 _EDGE_PX, _THICK_PX = 2, 4  # even: chroma has half the size
@@ -20,7 +20,7 @@ _LUMA = np.clip(np.rint((_LEVELS - 16) * 255 / 219), 0, 255).astype(np.uint8)
 _CHROMA = np.clip(np.rint((_LEVELS - 128) * 255 / 224 + 128), 0, 255).astype(np.uint8)
 
 
-def side_by_side(i420: U8, live: Detections, candidate: Detections, difference: Difference) -> U8:
+def side_by_side(i420: U8, live: Detections, candidate: Detections, difference: BoxPairs) -> U8:
     """Both views of one picture.
 
     Args:
@@ -67,7 +67,7 @@ def full_range(i420: U8) -> U8:
 def describe(
     live: Detections,
     candidate: Detections,
-    difference: Difference,
+    difference: BoxPairs,
     names: tuple[Sequence[str], Sequence[str]],
 ) -> str:
     """What differs, in words."""

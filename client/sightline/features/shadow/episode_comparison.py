@@ -11,9 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from sightline.analysis.box_pairs import pair_boxes
 from sightline.entities import Event, EventKind
 from sightline.errors import ShadowError
-from sightline.features.shadow import arms, differences, episode
+from sightline.features.shadow import arms, episode
 
 TOGETHER_S = 2.0  # events of two models closer than this, and equal in all else, are one event
 MIN_FOR_PROCESSES = 20  # episodes; fewer are compared in this process
@@ -120,7 +121,7 @@ def compared(path: Path) -> ComparedEpisode:
     events, differing = match_events(head.camera, live.events, candidate.events)
     names = (head.live_classes, head.candidate_classes)
     min_score = float(head.options["min_score"])
-    frames = [differences.compare(pair.live, pair.candidate, names, min_score) for pair in pairs]
+    frames = [pair_boxes(pair.live, pair.candidate, names, min_score) for pair in pairs]
     both = sum(item.same.shape[1] for item in frames)
     renamed = sum(item.renamed.shape[1] for item in frames)
     boxes = PairCounts(

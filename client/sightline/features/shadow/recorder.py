@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sightline.analysis.box_pairs import BoxPairs, pair_boxes
 from sightline.analysis.classes import class_name
 from sightline.config import Camera
 from sightline.config.camera import DAY_S
 from sightline.entities import U8, Detections
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures
-from sightline.features.shadow.differences import Difference, compare
 from sightline.features.shadow.episode import SUFFIX, EpisodeHead, Pair, encode_pair, write
 from sightline.video import blur
 from sightline.video.jpeg import encode
@@ -53,7 +53,7 @@ class _Stretch:
     versions: tuple[str, str] | None = None  # of the live model and the candidate
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
     infer_s: float = 0.0
-    best: list[tuple[float, Pair, Difference, U8]] = field(default_factory=list)  # largest difference first
+    best: list[tuple[float, Pair, BoxPairs, U8]] = field(default_factory=list)  # largest difference first
 
 
 class Recorder:
@@ -111,7 +111,7 @@ class Recorder:
         stretch.infer_s += infer_s
         pair = Pair(capture_time, live.detections, candidate.detections)
         stretch.lines.append(encode_pair(pair))
-        difference = compare(pair.live, pair.candidate, stretch.names, self._camera.detect.min_score)
+        difference = pair_boxes(pair.live, pair.candidate, stretch.names, self._camera.detect.min_score)
         self._remember(stretch, pair, difference, i420)
 
     def _at(self, slot: int) -> _Stretch:
@@ -120,7 +120,7 @@ class Recorder:
             self._stretch = _Stretch(slot)
         return self._stretch
 
-    def _remember(self, stretch: _Stretch, pair: Pair, difference: Difference, i420: U8) -> None:
+    def _remember(self, stretch: _Stretch, pair: Pair, difference: BoxPairs, i420: U8) -> None:
         most = self._most_pictures(stretch.names[0])
         if not most or difference.weight < LEAST_WEIGHT:
             return

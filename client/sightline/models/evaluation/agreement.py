@@ -17,9 +17,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from sightline.analysis.box_pairs import pair_boxes
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.options import AnalysisOptions, analysis_options
-from sightline.base.geometry import iou_matrix
 from sightline.config import load_config
 from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame, ModelInfo
 from sightline.errors import EvaluationError
@@ -27,7 +27,6 @@ from sightline.models.evaluation.cocoset import scaled_i420
 from sightline.models.evaluation.onnx_engine import BareEngine
 from sightline.video.picture import YuvPicture
 
-IOU = 0.5
 SAME_EVENT_S = 1.0  # two events of one kind, place, direction and class this near in time are one
 SERVED_FLOOR = 0.1  # of an exported network, unless --score-floor says otherwise
 
@@ -113,21 +112,18 @@ class BoxAgreement:
 
     def add(self, one: Detections, other: Detections, names: Sequence[Sequence[str]], sure: float) -> None:
         """Take in one frame."""
-        pair = (one, other)
-        matched = match_two(one, other, names)
-        partner = dict(matched), {second: first for first, second in matched}
+        pairs = pair_boxes(one, other, names, sure)
         alone = 0.0
-        for side, detections in enumerate(pair):
-            for row in np.flatnonzero(detections.scores >= sure):
+        for side, detections in enumerate((one, other)):
+            both = set(pairs.same[side].tolist())
+            for row in np.flatnonzero(detections.scores >= sure).tolist():
                 name = names[side][detections.class_ids[row]]
                 self.boxes[side][name] += 1
-                self.found[side][name] += int(row) in partner[side]
-                alone += 0.0 if int(row) in partner[side] else float(detections.scores[row])
+                self.found[side][name] += row in both
+                alone += 0.0 if row in both else float(detections.scores[row])
         self.missing.append(alone)
-        for first, second in matched:
-            if max(one.scores[first], other.scores[second]) >= sure:
-                self.shifts.append(float(other.scores[second] - one.scores[first]))
-                self.overlaps.append(float(iou_matrix(one.xyxy[[first]], other.xyxy[[second]])[0, 0]))
+        self.shifts += (other.scores[pairs.same[1]] - one.scores[pairs.same[0]]).tolist()
+        self.overlaps += pairs.iou.tolist()
 
     def describe(self) -> dict[str, Any]:
         """Shares and shifts, JSON-able."""
@@ -150,33 +146,6 @@ class BoxAgreement:
                 for name in names
             },
         }
-
-
-def match_two(
-    one: Detections, other: Detections, names: Sequence[Sequence[str]] | None = None
-) -> list[tuple[int, int]]:
-    """Pairs of rows: boxes of one class that overlap by IoU 0.5 or more, the best overlaps first.
-
-    Args:
-        one: boxes of a picture.
-        other: of the same picture.
-        names: of each side's classes; None: a class id means the same on both sides.
-    """
-    overlaps = iou_matrix(one.xyxy, other.xyxy)
-    first, second = (
-        each.class_ids
-        if names is None
-        else np.array([names[side][number] for number in each.class_ids], object)
-        for side, each in enumerate((one, other))
-    )
-    overlaps = np.where(first[:, None] == second[None, :], overlaps, 0.0)
-    pairs: list[tuple[int, int]] = []
-    rows, columns = np.nonzero(overlaps >= IOU)
-    for place in np.argsort(-overlaps[rows, columns], kind="stable"):
-        row, column = int(rows[place]), int(columns[place])
-        if all(row != taken[0] and column != taken[1] for taken in pairs):
-            pairs.append((row, column))
-    return pairs
 
 
 def _share(part: Counter[str], whole: Counter[str]) -> float:

@@ -1,4 +1,7 @@
-"""How the boxes of two models on one picture differ."""
+"""Which boxes of two models on one picture are of the same object, and how the others differ.
+
+For shadows, for two networks on a video without labels, and for one network by two engines.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from sightline.analysis.tracking.assignment import assign
 from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, Detections
 
-LEAST_IOU = 0.5  # boxes that overlap less are not of the same object
+MIN_IOU = 0.5  # boxes that overlap less are not of the same object
 OTHER_CLASS = 0.25  # what a pair of two classes costs, so that a pair of one class is preferred
 
 Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class BoxPairs:
     """Rows of two :class:`Detections` that agree, and those that do not.
 
     Attributes:
@@ -40,18 +43,18 @@ class Difference:
     weight: float
 
 
-def compare(
+def pair_boxes(
     live: Detections,
     candidate: Detections,
-    names: tuple[Sequence[str], Sequence[str]],
+    names: Sequence[Sequence[str]],
     min_score: float,
-) -> Difference:
-    """Pair the boxes that start tracks (score at least ``min_score``).
+) -> BoxPairs:
+    """Pair the boxes of two models, by overlap, so that the sum of all overlaps is largest.
 
     Args:
         live: boxes of one picture.
         candidate: boxes of the same picture.
-        names: class names of both, live first.
+        names: class names of both, live first; ids without a name are their own.
         min_score: weaker boxes are left out, unless the other model is sure of the same object.
     """
     alike = iou_matrix(live.xyxy, candidate.xyxy)
@@ -59,7 +62,7 @@ def compare(
     theirs = np.array([class_name(names[1], number) for number in candidate.class_ids.tolist()], dtype=object)
     differs = mine[:, None] != theirs[None, :]
     sure, sure_too = live.scores >= min_score, candidate.scores >= min_score
-    cost = np.where(alike >= LEAST_IOU, 1 - alike + OTHER_CLASS * differs, np.inf)
+    cost = np.where(alike >= MIN_IOU, 1 - alike + OTHER_CLASS * differs, np.inf)
     cost[~(sure[:, None] | sure_too[None, :])] = np.inf
     rows, columns = assign(cost, 1.0)
     other = differs[rows, columns].astype(bool)
@@ -67,7 +70,7 @@ def compare(
     candidate_only = np.setdiff1d(np.flatnonzero(sure_too), columns)
     weight = live.scores[live_only].sum() + candidate.scores[candidate_only].sum()
     weight += np.minimum(live.scores[rows[other]], candidate.scores[columns[other]]).sum()
-    return Difference(
+    return BoxPairs(
         same=np.stack([rows[~other], columns[~other]]),
         iou=alike[rows[~other], columns[~other]],
         renamed=np.stack([rows[other], columns[other]]),
