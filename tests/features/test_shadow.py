@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from sightline.analysis.box_pairs import pair_boxes
+from sightline.analysis.event_pairs import PairCounts, pair_events
 from sightline.cli.main import main
 from sightline.config import Camera
 from sightline.config.camera import RulesOptions
@@ -25,8 +26,6 @@ from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode
 from sightline.features.shadow.episode_comparison import (
     ComparedEpisode,
     ComparedEpisodes,
-    PairCounts,
-    match_events,
 )
 from sightline.features.shadow.episode_sampling import BLOCK, EpisodeSampler
 from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, Verdict
@@ -260,22 +259,22 @@ def test_each_model_has_its_own_tracker_rules_and_windows() -> None:
     assert [replace(event, item_class="person") for event in new.events] == list(live.events)
     same, again = arms.outcomes(head, [replace(pair, candidate=pair.live) for pair in pairs])
     assert same == again == live, "both arms begin equal"
-    tallies, differing = match_events("door", live.events, new.events)
+    tallies, differing = pair_events(live.events, new.events, 2.0)
     assert {key[-1]: (t.live, t.candidate, t.both) for key, t in tallies.items()} == {
         "person": (1, 0, 0),
         "car": (0, 1, 0),
     }
-    assert [side for side, _ in differing] == ["live", "candidate"]
+    assert [side for side, _ in differing] == [0, 1]
 
 
 def test_events_near_in_time_are_one() -> None:
     event = Event("door", EventKind.CROSSING, "line", 1, "person", START, START, "forward")
     moved = [replace(event, event_time=START + shift) for shift in (1.5, 9.0)]
-    tallies, differing = match_events("door", [event, replace(event, event_time=START + 6)], moved)
+    tallies, differing = pair_events([event, replace(event, event_time=START + 6)], moved, 2.0)
     assert list(tallies.values()) == [PairCounts(2, 2, 1)]
     assert [(side, item.event_time - START) for side, item in differing] == [
-        ("live", 6.0),
-        ("candidate", 9.0),
+        (0, 6.0),
+        (1, 9.0),
     ]
 
 

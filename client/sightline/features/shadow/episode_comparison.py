@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.analysis.box_pairs import pair_boxes
+from sightline.analysis.event_pairs import PairCounts, pair_events
 from sightline.entities import Event, EventKind
 from sightline.errors import ShadowError
 from sightline.features.shadow import arms, episode
@@ -19,19 +20,7 @@ from sightline.features.shadow import arms, episode
 TOGETHER_S = 2.0  # events of two models closer than this, and equal in all else, are one event
 MIN_FOR_PROCESSES = 20  # episodes; fewer are compared in this process
 
-EventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
-
-
-@dataclass(frozen=True)
-class PairCounts:
-    """Something counted in both: how often by each, and how often both agreed."""
-
-    live: int = 0
-    candidate: int = 0
-    both: int = 0
-
-    def __add__(self, other: PairCounts) -> PairCounts:
-        return PairCounts(self.live + other.live, self.candidate + other.candidate, self.both + other.both)
+CameraEventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,7 @@ class ComparedEpisode:
         head: what it is.
         classes: distinct objects by class; ``both`` is what agrees window by window.
         windows: by window start and class, what would stand in the rows.
-        events: by :data:`EventKey`.
+        events: by :data:`CameraEventKey`.
         differing: events that only one of both saw: ``live`` or ``candidate``, and the event.
         boxes: boxes that start tracks; ``both``: same class, overlap of a half or more.
         iou: overlaps of those that agree, added.
@@ -54,7 +43,7 @@ class ComparedEpisode:
     head: episode.EpisodeHead
     classes: dict[str, PairCounts]
     windows: dict[tuple[float, str], PairCounts]
-    events: dict[EventKey, PairCounts]
+    events: dict[CameraEventKey, PairCounts]
     differing: list[tuple[str, Event]]
     boxes: PairCounts
     iou: float
@@ -118,7 +107,9 @@ def compared(path: Path) -> ComparedEpisode:
     classes: defaultdict[str, PairCounts] = defaultdict(PairCounts)
     for (_, name), counts in windows.items():
         classes[name] += counts
-    events, differing = match_events(head.camera, live.events, candidate.events)
+    by_key, alone = pair_events(live.events, candidate.events, TOGETHER_S)
+    events = {(head.camera, *key): counts for key, counts in by_key.items()}
+    differing = [("candidate" if side else "live", event) for side, event in alone]
     names = (head.live_classes, head.candidate_classes)
     min_score = float(head.options["min_score"])
     frames = [pair_boxes(pair.live, pair.candidate, names, min_score) for pair in pairs]
@@ -134,36 +125,9 @@ def compared(path: Path) -> ComparedEpisode:
     return ComparedEpisode(path, head, dict(classes), windows, events, differing, boxes, iou, scores)
 
 
-def match_events(
-    camera: str, live: Iterable[Event], candidate: Iterable[Event]
-) -> tuple[dict[EventKey, PairCounts], list[tuple[str, Event]]]:
-    """Pair equal events close in time: counts of both models by kind, and the events of one model only."""
-    grouped: defaultdict[EventKey, tuple[list[Event], list[Event]]] = defaultdict(lambda: ([], []))
-    for side, events in enumerate((live, candidate)):
-        for event in events:
-            grouped[_key(camera, event)][side].append(event)
-    counts: dict[EventKey, PairCounts] = {}
-    differing: list[tuple[str, Event]] = []
-    for key, (mine, theirs) in grouped.items():
-        left = list(theirs)
-        for event in mine:
-            near = [other for other in left if abs(other.event_time - event.event_time) <= TOGETHER_S]
-            if near:
-                left.remove(min(near, key=lambda other: abs(other.event_time - event.event_time)))
-            else:
-                differing.append(("live", event))
-        differing += [("candidate", event) for event in left]
-        counts[key] = PairCounts(len(mine), len(theirs), len(theirs) - len(left))
-    return counts, differing
-
-
-def is_crossing(key: EventKey) -> bool:
+def is_crossing(key: CameraEventKey) -> bool:
     """Whether the events are crossings of a line; else they are a zone's."""
     return key[1] == EventKind.CROSSING
-
-
-def _key(camera: str, event: Event) -> EventKey:
-    return camera, str(event.kind), event.place, event.direction or "", event.item_class
 
 
 def _counts(live: Any, candidate: Any) -> dict[Any, PairCounts]:

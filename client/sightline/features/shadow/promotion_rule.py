@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.event_pairs import PairCounts
 from sightline.features.shadow.episode_comparison import (
     ComparedEpisode,
     ComparedEpisodes,
-    PairCounts,
     is_crossing,
 )
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, PairCounts
+from sightline.analysis.event_pairs import PairCounts
+from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes
 from sightline.features.shadow.promotion_rule import Decision
 
 MAX_ROWS = 20

@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from sightline.analysis.box_pairs import pair_boxes
 from sightline.analysis.chain import CameraAnalysis, frame_at
+from sightline.analysis.event_pairs import pair_events
 from sightline.analysis.options import AnalysisOptions, analysis_options
 from sightline.config import load_config
 from sightline.entities import ClockSource, CountWindow, Detections, Event, Frame, ModelInfo
@@ -177,32 +178,23 @@ def compare_counts(one: Sequence[CountWindow], other: Sequence[CountWindow]) -> 
 
 def compare_events(one: Sequence[Event], other: Sequence[Event]) -> dict[str, Any]:
     """Events of one kind, place, direction and class, paired by time; and those that one side has alone."""
-    left = sorted(other, key=lambda event: event.event_time)
-    alone: list[tuple[int, Event]] = []
-    counts: dict[tuple[str, ...], list[int]] = {}
-    for event in sorted(one, key=lambda event: event.event_time):
-        counts.setdefault(_kind(event), [0, 0, 0])[0] += 1
-        near = [each for each in left if _kind(each) == _kind(event)]
-        best = min(near, key=lambda each: abs(each.event_time - event.event_time), default=None)
-        if best is None or abs(best.event_time - event.event_time) > SAME_EVENT_S:
-            alone.append((0, event))
-        else:
-            left.remove(best)
-            counts[_kind(event)][2] += 1
-    for event in other:
-        counts.setdefault(_kind(event), [0, 0, 0])[1] += 1
-    alone += [(1, event) for event in left]
+    counts, alone = pair_events(one, other, SAME_EVENT_S)
+    kinds = {_what(place, kind, *rest): pair for (kind, place, *rest), pair in counts.items()}
     return {
         "kinds": [
-            {"what": " ".join(filter(None, kind)), "events": pair[:2], "both": pair[2]}
-            for kind, pair in sorted(counts.items())
+            {"what": what, "events": [pair.live, pair.candidate], "both": pair.both}
+            for what, pair in sorted(kinds.items())
         ],
         "alone": [
-            {"candidate": side, "what": " ".join(filter(None, _kind(event))), "event_time": event.event_time}
+            {
+                "candidate": side,
+                "what": _what(event.place, str(event.kind), event.direction or "", event.item_class),
+                "event_time": event.event_time,
+            }
             for side, event in sorted(alone, key=lambda item: item[1].event_time)
         ],
     }
 
 
-def _kind(event: Event) -> tuple[str, ...]:
-    return event.place, str(event.kind), event.direction or "", event.item_class
+def _what(*parts: str) -> str:
+    return " ".join(filter(None, parts))
