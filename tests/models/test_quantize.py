@@ -189,7 +189,7 @@ def test_fp8_takes_the_range_of_the_oddest_picture_and_int8_the_mean(int8, fp8):
         constants = {item.name: item for item in graph.initializer}
         scales = {node.input[0]: node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
         ranges[precision] = {
-            name: float(numpy_helper.to_array(constants[scale])) * qdq.LARGEST[precision]
+            name: float(numpy_helper.to_array(constants[scale])) * qdq.MAX_NUMBER[precision]
             for name, scale in scales.items()
         }
     assert len(ranges["int8"]) == 3

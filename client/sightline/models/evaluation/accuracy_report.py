@@ -15,7 +15,7 @@ from sightline.models.evaluation.average_precision import IOUS, RECALLS
 from sightline.models.evaluation.metrics import CONFIDENCES
 
 #: Classes in the table of differences; the JSON has all.
-MOST_CLASSES = 15
+MAX_CLASSES = 15
 
 
 def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
@@ -120,7 +120,7 @@ def class_table(found: Mapping[str, Any]) -> list[str]:
     names = sorted({name for run in runs for name in run["per_class"]})
     values = {name: [run["per_class"].get(name, (0.0, 0.0))[0] for run in runs] for name in names}
     names.sort(key=lambda name: min(values[name]) - max(values[name]))
-    shown = names[:MOST_CLASSES]
+    shown = names[:MAX_CLASSES]
     note = f"The {len(shown)} classes of {len(names)} that differ most; all are in `report.json`."
     head = ["AP50-95 of a class", *(run["label"] for run in runs)]
     rows = [[name, *(f"{value:.3f}" for value in values[name])] for name in shown]

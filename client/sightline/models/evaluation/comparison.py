@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def describe(
     base = runs[0].label
     differences = {
         each.label: {
-            name: vars_of(bootstrap.difference(resampled[base][name], resampled[each.label][name]))
+            name: asdict(bootstrap.difference(resampled[base][name], resampled[each.label][name]))
             for name in ("map50_95", "map50")
         }
         for each in runs[1:]
@@ -199,11 +199,6 @@ def describe_run(each: Run, matches: Mapping[str, ClassMatches]) -> dict[str, An
             **{name: curve.tolist() for name, curve in curves.items()},
         },
     }
-
-
-def vars_of(found: bootstrap.BootstrapInterval) -> dict[str, float]:
-    """A difference as JSON."""
-    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def all_runs(

@@ -19,7 +19,7 @@ from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
 
 #: Where ``quantize`` leaves in a file what it has done.
 QUANTISATION = "sightline.quantisation"
-LARGEST = 4096
+MAX_SIDE = 4096
 PROBE = (128, 160)  # a small input whose anchors (420) are no other number that a head has
 
 
@@ -148,9 +148,14 @@ def network_shape(model: onnx.ModelProto, wanted: tuple[int, int] | None) -> tup
             f"the file is fixed at {fixed[0]}x{fixed[1]}: leave the shape out, or give the .pt"
         )
     height, width = wanted or fixed or shape_for_aspect(16, 9)
-    if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE or max(height, width) > 4096:
+    if (
+        height % MULTIPLE
+        or width % MULTIPLE
+        or min(height, width) < MULTIPLE
+        or max(height, width) > MAX_SIDE
+    ):
         raise NetworkUnusable(
-            f"network shape {height}x{width}: both must be multiples of {MULTIPLE}, up to 4096"
+            f"network shape {height}x{width}: both must be multiples of {MULTIPLE}, up to {MAX_SIDE}"
         )
     return height, width
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sightline.errors import NetworkUnusable
 from sightline.models.export.onnx_models import copy_of, set_nodes
 
-SMALLEST = 64  # numbers; what is smaller (biases, constants) stays FP32
+MIN_NUMBERS = 64  # of a weight; what has fewer (biases, constants) stays FP32
 
 
 def pack(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -25,7 +25,7 @@ def pack(model: onnx.ModelProto) -> onnx.ModelProto:
     result = copy_of(model)
     casts = []
     for index, item in enumerate(result.graph.initializer):
-        if item.data_type != TensorProto.FLOAT or np.prod(item.dims) < SMALLEST:
+        if item.data_type != TensorProto.FLOAT or np.prod(item.dims) < MIN_NUMBERS:
             continue
         name, values = item.name, numpy_helper.to_array(item)
         if np.abs(values).max() > np.finfo(np.float16).max:

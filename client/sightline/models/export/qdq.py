@@ -12,8 +12,8 @@ from sightline.models.export.onnx_models import copy_of
 
 FP8 = TensorProto.FLOAT8E4M3FN
 #: The largest number of each precision: what the end of a tensor's range becomes.
-LARGEST = {"int8": 127.0, "fp8": 448.0}
-PRECISIONS = tuple(LARGEST)
+MAX_NUMBER = {"int8": 127.0, "fp8": 448.0}
+PRECISIONS = tuple(MAX_NUMBER)
 KINDS = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -37,7 +37,7 @@ def float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> o
     numbers = helper.tensor_dtype_to_np_dtype(FP8)
     nodes = [node for node in graph.node if node.op_type in KINDS]
     for name in {node.input[1] for node in nodes}:
-        scale = numpy_helper.to_array(constants[name]) * np.float32(LARGEST["int8"] / LARGEST["fp8"])
+        scale = numpy_helper.to_array(constants[name]) * np.float32(MAX_NUMBER["int8"] / MAX_NUMBER["fp8"])
         constants[name].CopyFrom(numpy_helper.from_array(scale, name))
     for name in {node.input[2] for node in nodes}:
         zero = np.zeros(tuple(constants[name].dims), numbers)
@@ -45,8 +45,8 @@ def float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> o
     for name, by in {(node.input[0], node.input[1]) for node in nodes if node.input[0] in constants}:
         values = numpy_helper.to_array(weights[name])
         scale = numpy_helper.to_array(constants[by]).reshape(-1, *[1] * (values.ndim - 1))
-        most = LARGEST["fp8"]  # NumPy makes NaN of what is beyond it, QuantizeLinear does not
-        rounded = np.clip(values / scale, -most, most).astype(numbers)
+        limit = MAX_NUMBER["fp8"]  # NumPy makes NaN of what is beyond it, QuantizeLinear does not
+        rounded = np.clip(values / scale, -limit, limit).astype(numbers)
         constants[name].CopyFrom(numpy_helper.from_array(rounded, name))
     del graph.value_info[:]
     return result

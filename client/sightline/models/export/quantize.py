@@ -38,7 +38,7 @@ from sightline.serving.runtime import numerics
 from sightline.video.picture import YuvPicture
 
 PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-SMALLEST_SCALE = 6.3e-5  # of a tensor: a normal FP16 number
+MIN_SCALE = 6.3e-5  # of a tensor: a normal FP16 number
 #: TensorRT's FP8 convolutions want so many channels on both sides, and no larger kernels (in weights).
 FP8_CHANNELS, FP8_KERNEL = 16, 32
 
@@ -169,7 +169,7 @@ def _quantize_static(
             "WeightSymmetric": True,
             "QuantizeBias": False,  # TensorRT takes biases in floating point
             "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
-            "MinimumRealRange": 2 * qdq.LARGEST[options.precision] * SMALLEST_SCALE,
+            "MinimumRealRange": 2 * qdq.MAX_NUMBER[options.precision] * MIN_SCALE,
             # INT8: the mean of the pictures' ranges, since the range of the oddest one makes the steps wide.
             # FP8's steps grow with the number: there only what is cut off costs.
             "CalibMovingAverage": options.precision == "int8",

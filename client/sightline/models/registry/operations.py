@@ -43,9 +43,9 @@ class Versions:
     def overview(self) -> list[dict[str, Any]]:
         """One dictionary a version, ascending; retired ones too."""
         states = self._control.states() if self._control else {}
-        found = [self._described(version, states) for version in model_configs.versions(self.folder)]
+        kept = [self._described(version, states) for version in model_configs.versions(self.folder)]
         gone = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
-        return sorted([*found, *gone], key=lambda item: item["version"])
+        return sorted([*kept, *gone], key=lambda item: item["version"])
 
     def show(self, version: int) -> dict[str, Any]:
         """Manifest, state, and what the audit trail knows of a version."""
@@ -57,10 +57,10 @@ class Versions:
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version; recorded."""
         with audit_trail.operation(self.folder, "verify", version=version, **self._why) as entry:
-            found = verify.problems(self.folder, version)
-            if found:
-                entry |= {"result": "failed", "problems": found}
-        return found
+            problems = verify.problems(self.folder, version)
+            if problems:
+                entry |= {"result": "failed", "problems": problems}
+        return problems
 
     # -- serving -------------------------------------------------------------------------------------
 
@@ -157,9 +157,9 @@ class Versions:
         Raises:
             Refused: something is wrong with it.
         """
-        found = verify.problems(self.folder, version)
-        if found:
-            raise Refused(f"version {version} is not good: {'; '.join(found)}")
+        problems = verify.problems(self.folder, version)
+        if problems:
+            raise Refused(f"version {version} is not good: {'; '.join(problems)}")
         return str(model_configs.read_manifest(self.folder, version)["model_version"])
 
     def _switch(self, name: str, version: int, entry: dict[str, Any]) -> int | None:

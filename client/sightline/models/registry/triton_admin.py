@@ -63,12 +63,12 @@ class TritonAdmin:
 
     def states(self) -> dict[str, dict[int, str]]:
         """By model and version: READY, LOADING, UNLOADING or UNAVAILABLE."""
-        found: dict[str, dict[int, str]] = {}
+        states: dict[str, dict[int, str]] = {}
         answer = self._call(self._client.get_model_repository_index, client_timeout=CALL_TIMEOUT_S)
         for item in answer.models:
             if item.version:
-                found.setdefault(item.name, {})[int(item.version)] = item.state
-        return found
+                states.setdefault(item.name, {})[int(item.version)] = item.state
+        return states
 
     def ready(self, name: str) -> list[int]:
         """The versions of a model that answer now."""
@@ -101,9 +101,11 @@ class TritonAdmin:
         wanted.set_data_from_numpy(frame)
         result = self._call(self._client.infer, name, [wanted], client_timeout=CALL_TIMEOUT_S)
         response = result.get_response()
-        found = {item.name: (item.datatype, len(item.shape) - 1) for item in response.outputs}
-        if found != OUTPUTS:
-            raise AdminError(f"{name} answers {json.dumps(found)}, a detector answers {json.dumps(OUTPUTS)}")
+        answered = {item.name: (item.datatype, len(item.shape) - 1) for item in response.outputs}
+        if answered != OUTPUTS:
+            raise AdminError(
+                f"{name} answers {json.dumps(answered)}, a detector answers {json.dumps(OUTPUTS)}"
+            )
         _check_boxes(name, {key: result.as_numpy(key)[0] for key in OUTPUTS}, classes)
         return int(response.model_version)
 

@@ -19,8 +19,8 @@ def problems(folder: Path, version: int) -> list[str]:
         manifest = model_configs.read_manifest(folder, version)
     except RepositoryError as error:
         return [str(error)]
-    found = [*_files(folder, version, manifest), *_classes(manifest), *_detector(folder, version)]
-    return found or list(_network(folder / "yolo" / str(version) / "model.onnx", manifest))
+    faults = [*_files(folder, version, manifest), *_classes(manifest), *_detector(folder, version)]
+    return faults or list(_network(folder / "yolo" / str(version) / "model.onnx", manifest))
 
 
 def _files(folder: Path, version: int, manifest: Mapping[str, Any]) -> Iterator[str]:
