@@ -231,7 +231,7 @@ def _table(rows: list[CameraRowView], today: Today, hour: Hour, viewer: Viewer) 
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:
     """A small picture of a camera's last hour; gaps are hatched there too."""
     share = 100 / (span.end - span.start)  # percent of the width, a second
-    most = max(counts.values(), default=0) or 1
+    highest = max(counts.values(), default=0) or 1
     kinds = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
     marks = [
         _spark_mark(kinds[cover], (start - span.start) * share, (end - start) * share)
@@ -240,7 +240,7 @@ def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -
     ]
     for start, count in counts.items():
         left, width = (start - span.start) * share, span.step_s * share * 0.84
-        marks.append(_spark_mark("bar", left, width, 92 * count / most))
+        marks.append(_spark_mark("bar", left, width, 92 * count / highest))
     return f'<span class="sl-spark">{"".join(marks)}</span>'
 
 

@@ -49,9 +49,9 @@ def database_url() -> str:
         return url
     parser = argparse.ArgumentParser(prog="streamlit run streamlit_app/app.py --", exit_on_error=False)
     parser.add_argument("--config", "-c", type=Path)
-    given: Path | None = parser.parse_known_args(sys.argv[1:])[0].config
-    path = given or Path("config.yml")
-    if given is None and not path.is_file():
+    named: Path | None = parser.parse_known_args(sys.argv[1:])[0].config
+    path = named or Path("config.yml")
+    if named is None and not path.is_file():
         return "sqlite:///sightline.db"
     return load_config(path).options.database.url.get_secret_value()
 

@@ -66,10 +66,10 @@ class Canary:
     def newest(self) -> Mapping[str, Any] | None:
         """The newest judgement; None before the first pass is over."""
         try:
-            found: dict[str, Any] = json.loads((self._folder / "canary.json").read_text(encoding="utf-8"))
+            judgement: dict[str, Any] = json.loads((self._folder / "canary.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return found
+        return judgement
 
     def _keep_running(self) -> None:
         backoff = Backoff(1.0, 60.0)

@@ -30,15 +30,15 @@ def copy_at_fps(video: Path, fps: float, folder: Path | None = None) -> Path:
     copy = folder / f"{video.stem}-{fps:g}fps-{key[:12]}.mp4"
     if not copy.is_file():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / copy.name
-            _encode(video, fps, made)
-            made.replace(copy)
+            draft = Path(scratch) / copy.name
+            _encode(video, fps, draft)
+            draft.replace(copy)
     return copy
 
 
-def _encode(video: Path, fps: float, made: Path) -> None:
+def _encode(video: Path, fps: float, path: Path) -> None:
     gate = FpsGate(fps)
-    with av.open(str(video)) as source, av.open(str(made), "w") as sink:
+    with av.open(str(video)) as source, av.open(str(path), "w") as sink:
         stream = source.streams.video[0]
         options = {"preset": "veryfast", "crf": "20", "bf": "0"}
         output = sink.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=options)

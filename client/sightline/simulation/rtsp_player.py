@@ -1,6 +1,6 @@
 """Play a video file into an RTSP server, in real time, without re-encoding.
 
-Run by the RTSP server of :mod:`sightline.simulation.rtsp_server` for each stream somebody watches::
+Run by the RTSP server of :mod:`sightline.simulation.rtsp_server` for each stream that has a client::
 
     python -m sightline.simulation.rtsp_player [--once] [--began FILE] [--lead S] VIDEO rtsp://127.0.0.1:PORT/PATH
 
@@ -46,14 +46,14 @@ def feed(path: str, url: str, *, once: bool, began: Path | None = None, lead_s: 
     """
     server = os.getppid()
     with av.open(path) as source, av.open(url, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
-        kept = list(source.streams.video[:1] or source.streams.audio[:1])
-        outputs = {stream.index: sink.add_stream_from_template(stream) for stream in kept}
+        streams = list(source.streams.video[:1] or source.streams.audio[:1])
+        outputs = {stream.index: sink.add_stream_from_template(stream) for stream in streams}
         sink.start_encoding()
         start_s, start_time = time.monotonic() + lead_s, time.time() + lead_s
         if began is not None:
             began.write_text(f"{start_time:.6f}\n", encoding="ascii")
         pace = _Pace(start_s)
-        for packet, media_s in _looped(source, kept, once=once):
+        for packet, media_s in _looped(source, streams, once=once):
             pace.wait(media_s)
             packet.stream = outputs[packet.stream.index]
             sink.mux(packet)
@@ -104,7 +104,7 @@ def main() -> int:
     try:
         feed(args.video, args.url, once=args.once, began=args.began, lead_s=args.lead)
     except (av.error.OSError, av.error.EOFError):
-        return 1  # the server hung up: nobody watches any more
+        return 1  # the server hung up: no client is left
     return 0
 
 

@@ -80,8 +80,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         if args.command == "truth":
             spec = spec_of(args)
-            found = truth.frames(spec, args.fps, args.length)
-            write_truth(args.out, truth.run(spec, args.length), found, args.fps)
+            frames = truth.frames(spec, args.fps, args.length)
+            write_truth(args.out, truth.run(spec, args.length), frames, args.fps)
         elif args.command == "render":
             import cv2  # noqa: PLC0415  truth needs no OpenCV
 

@@ -1,4 +1,4 @@
-"""Who is seen: the mesh of each actor, and how it stands in the world at a time."""
+"""The mesh of each actor, and its pose in the world at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sightline.simulation.scenes.world import Actor, ActorState, Snapshot
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
 _SPARE_M = 0.8  # arms, riders and wheels reach less far beyond an actor's size
 _SPARE_SHARE = 0.05  # of the picture, at each side: blurred edges reach less far
-_KEPT = 256  # meshes, of whoever was seen last
+_KEPT = 256  # meshes, of the actors seen last
 PAINTS = [linear(c) for c in (
     (225, 227, 228), (200, 204, 208), (150, 155, 160), (86, 90, 96), (34, 36, 40), (22, 23, 26), (140, 18,
     22),
@@ -95,15 +95,15 @@ class Cast:
         self._bodies: OrderedDict[tuple[int, int], Body] = OrderedDict()
 
     def figures(self, snapshot: Snapshot, camera: PinholeCamera) -> list[PosedActor]:
-        """Everybody who may be seen (or whose shadow or lamps may), each as fine as the picture needs."""
-        made: list[PosedActor] = []
+        """The actors that may be seen, or whose shadow or lamps may, each as fine as the picture needs."""
+        figures: list[PosedActor] = []
         if not snapshot.bodies:
-            return made
+            return figures
         middles = camera.project(f32([[state.x, state.y, 1.0] for _, state in snapshot.bodies])).tolist()
         seen = self._in_view(snapshot, camera).tolist()
         for (actor, state), (x, _, depth), near in zip(snapshot.bodies, middles, seen, strict=True):
             if actor.kind in TRANSPARENT:
-                made.append(_cloud(actor, state, snapshot.time_s))
+                figures.append(_cloud(actor, state, snapshot.time_s))
                 continue
             margin = (actor.size[0] + 3.0) * camera.focal_px / max(depth, 0.5)
             if not near or (depth > actor.size[0] and not -margin < x < camera.width + margin):
@@ -111,11 +111,11 @@ class Cast:
             if depth > -actor.size[0]:
                 tall = actor.size[2] * camera.focal_px / max(depth, 1.0)
                 k = 12 if tall > 150 else 8 if tall > 60 else 6 if tall > 24 else 5
-                made.append(self._figure(actor, state, k))
-        return made
+                figures.append(self._figure(actor, state, k))
+        return figures
 
     def _in_view(self, snapshot: Snapshot, camera: PinholeCamera) -> NDArray[np.bool_]:
-        """Who may be in the picture, with shadow and beam: whose box does not lie beyond one of its sides."""
+        """Actors that may be in the picture, with shadow and beam: not wholly beyond one of its sides."""
         place = f32([[state.x, state.y] for _, state in snapshot.bodies])
         size = f32([actor.size for actor, _ in snapshot.bodies])
         reach = np.hypot(size[:, :1], size[:, 1:2]) / 2 + _SPARE_M + self._beam_m

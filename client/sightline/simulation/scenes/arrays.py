@@ -26,10 +26,10 @@ def unit(vectors: ArrayLike) -> F32:
 
 def cross(a: F32, b: F32) -> F32:
     """Cross products of vectors [..., 3], as many of each; for a few of them NumPy's own is far slower."""
-    made = np.empty(a.shape, np.float32)
+    products = np.empty(a.shape, np.float32)
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        made[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
-    return made
+        products[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return products
 
 
 def turn(heading: float) -> F32:

@@ -31,7 +31,7 @@ class Backdrop:
 
     Attributes:
         albedo: float32 [h, w, 3], colour of the surfaces.
-        light: float32 [h, w, 3], light that falls on them with nobody there.
+        light: float32 [h, w, 3], light that falls on them in the empty scene.
         sunlit: float32 [h, w, 3], the sun's part of it: what a shadow takes away.
         glow: float32 [h, w, 3], light of their own: lamps, sky, lit windows; haze.
         ground: float32 [h, w], 1 where the ground is seen.
@@ -128,14 +128,14 @@ def _draw_ground(canvas: _Canvas, stage: Stage, grid: GroundLight, light: Light)
 def _sampled(texture: U8, u: F32, v: F32, spread: F32) -> F32:
     """Linear colours of a texture; coarser levels where many cells fall on one pixel."""
     level = texture
-    made = cv2.remap(level, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    colours = cv2.remap(level, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     factor = 1.0
     while min(level.shape[:2]) > 8 and spread.max() > factor * 2:
         level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
         factor *= 2
         coarse = cv2.remap(level, u / factor, v / factor, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        made = np.where((spread > factor)[..., None], coarse, made)
-    return _to_linear(made)
+        colours = np.where((spread > factor)[..., None], coarse, colours)
+    return _to_linear(colours)
 
 
 def _to_linear(srgb: NDArray[np.generic]) -> F32:
@@ -190,24 +190,24 @@ def _draw_panel(canvas: _Canvas, panel: Panel, stage: Stage, light: Light) -> No
 def _draw_meshes(canvas: _Canvas, made: Mesh, stage: Stage, light: Light) -> None:
     camera = canvas.camera
     q = camera.project(made.corners)
-    kept = (q[..., 2] > NEAR_M).all(axis=1)
-    kept &= twice_area(q[..., :2]) < 0
-    corners, normals = made.corners[kept], made.normals[kept]
-    q = q[kept]
+    facing = (q[..., 2] > NEAR_M).all(axis=1)
+    facing &= twice_area(q[..., :2]) < 0
+    corners, normals = made.corners[facing], made.normals[facing]
+    q = q[facing]
     centre = f32(corners.mean(axis=1))
-    emission = made.albedo[kept] * (made.surface[kept] > 0)[:, None] * light.lamps * 6
+    emission = made.albedo[facing] * (made.surface[facing] > 0)[:, None] * light.lamps * 6
     lamps = lamp_light(centre, f32(normals.mean(axis=1)), stage.lamps) * light.lamps
     local = Local(np.ones(len(centre), np.float32), f32(normals[:, 0]), lamps, f32(emission))
-    colour = shade(corners, normals, made.albedo[kept], made.gloss[kept], camera.position, light, local)
+    colour = shade(corners, normals, made.albedo[facing], made.gloss[facing], camera.position, light, local)
     keys = _keys(canvas.inverse)
-    found = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), keys)
-    x, y = f32(found.pixel % camera.width + 0.5), f32(found.pixel // camera.width + 0.5)
-    rgb = np.clip(planes(q[..., :2], colour).at(found.triangle, x, y), 0, 8)
+    won = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), keys)
+    x, y = f32(won.pixel % camera.width + 0.5), f32(won.pixel // camera.width + 0.5)
+    rgb = np.clip(planes(q[..., :2], colour).at(won.triangle, x, y), 0, 8)
     for array in (canvas.albedo, canvas.light, canvas.sunlit):
-        array.reshape(-1, 3)[found.pixel] = 0
-    canvas.glow.reshape(-1, 3)[found.pixel] = rgb
-    canvas.ground.ravel()[found.pixel] = 0
-    canvas.inverse.ravel()[found.pixel] = (found.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
+        array.reshape(-1, 3)[won.pixel] = 0
+    canvas.glow.reshape(-1, 3)[won.pixel] = rgb
+    canvas.ground.ravel()[won.pixel] = 0
+    canvas.inverse.ravel()[won.pixel] = (won.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
 
 
 def _draw_haze(canvas: _Canvas, light: Light) -> None:

@@ -1,8 +1,8 @@
 """People make room for each other: they step aside before they meet, queue, and are never in one place.
 
 Steering in the spirit of Reynolds' *unaligned collision avoidance* and of the social force model (Helbing and
-Molnár 1995), as plain rules: who comes towards one is passed on the side where there is room already, who
-stands or walks slower ahead is followed, and two bodies that touch all the same push each other off.
+Molnár 1995), as plain rules: oncoming people are passed on the side that already has room, slower ones
+ahead are followed, and two bodies that touch all the same push each other off.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from sightline.simulation.scenes.walkers import Walker
 from sightline.simulation.scenes.world import STEP_S
 
 BODY_M = 0.6  # from middle to middle, two people are never nearer; shoulders are half a metre wide
-ASIDE_M = 0.8  # who passes somebody wants so much between the middles
-LOOK_M = 3.0  # who is further away than this is nobody's concern
-LOOK_S = 2.0  # and whom one will not meet within this time
+ASIDE_M = 0.8  # from middle to middle, the room wanted when passing
+LOOK_M = 3.0  # people further away than this are ignored
+LOOK_S = 2.0  # as are those who will not be met within this time
 STEP_ASIDE = 0.7  # m/s, at most
 _EASE = STEP_S / 0.25  # people change their step within a quarter of a second
-_TURNS = 3  # of pushing off: who is pushed may touch a third one
+_TURNS = 3  # of pushing off: being pushed may bring a third one near
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Somebody near, as one sees them: metres ahead and to the left, wanted m/s towards them."""
+    """A person nearby, relative to another: metres ahead and to the left, wanted m/s towards them."""
 
     ahead: float
     left: float
@@ -33,7 +33,7 @@ class _Seen:
 
 
 def walk(people: Sequence[Walker], *, may_go: bool = True) -> None:
-    """One step of everybody; ``may_go`` lets those go on who wait."""
+    """Move all by one step; with ``may_go`` those that wait may go on."""
     plans = [_plan(one, people) for one in people]
     for one, (room, aside) in zip(people, plans, strict=True):
         one.move(may_go=may_go, room=room, aside=one.aside + (aside - one.aside) * _EASE)
@@ -54,7 +54,7 @@ def _plan(one: Walker, people: Sequence[Walker]) -> tuple[float, float]:
         if abs(seen.left) < BODY_M * 0.8 and seen.closing > 0:
             room = min(room, seen.ahead - BODY_M)
         if seen.closing > 0 and seen.ahead < seen.closing * LOOK_S + BODY_M and abs(seen.left) < ASIDE_M:
-            # Those who meet head on both keep to the right.
+            # Two people meeting head on both keep to the right.
             way = -1.0 if seen.left > -0.02 else 1.0
             aside += way * (ASIDE_M - abs(seen.left)) / max(seen.ahead / seen.closing, 0.5)
     return room, max(-STEP_ASIDE, min(STEP_ASIDE, aside))

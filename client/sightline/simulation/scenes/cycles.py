@@ -32,7 +32,7 @@ _STEEL = f32([0.4, 0.41, 0.43])
 
 
 def bicycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
-    """A bicycle and who rides it."""
+    """A bicycle and its rider."""
     front, rear, radius = AXLES["bicycle"]
     head, seat, crank = (0.36, 0.0, 0.86), (-0.20, 0.0, 0.92), (-0.05, 0.0, 0.30)
     bars = [
@@ -67,7 +67,7 @@ def _spoked(radius: float, k: int) -> Mesh:
 
 
 def motorcycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
-    """A motorcycle and who rides it, with a full helmet."""
+    """A motorcycle and its rider, who wears a full helmet."""
     front, _, radius = AXLES["motorcycle"]
     body = [
         ball([0.12, 0, 0.80], [0.33, 0.15, 0.16], k + 2, paint, 0.5),
@@ -87,10 +87,10 @@ def motorcycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
     frame = join(*body).on_bone(FRAME)
     rim = f32([0.12, 0.12, 0.13])
     tyre = wheel(radius, 0.13, k + 6, rim)
-    made = [tyre.on_bone(bone) for bone in (FRONT, REAR)]
+    wheels = [tyre.on_bone(bone) for bone in (FRONT, REAR)]
     shell = ball([0.01 * look.height, 0, 0.06 * look.height], [0.15, 0.125, 0.16], k + 2, paint, 0.6)
     visor = ball([0.055 * look.height, 0, 0.06 * look.height], [0.08, 0.1, 0.055], k, _BLACK, 1.0)
-    return join(person(look, k), join(shell, visor).on_bone(1), frame, *made)
+    return join(person(look, k), join(shell, visor).on_bone(1), frame, *wheels)
 
 
 def riding(kind: str, travel_m: float) -> Pose:

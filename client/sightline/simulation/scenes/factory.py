@@ -45,15 +45,15 @@ class _Blaze:
 
     def bodies(self, time_s: float) -> list[tuple[Actor, ActorState]]:
         """Smoke first, then flames too; both grow and die."""
-        made = []
+        bodies = []
         age = time_s - self.start_s
         if 0 <= age < _SMOKE_BEFORE_S + _FIRE_S + 6:
-            made.append((self.smoke, _burning(min(1.0, age / 10))))
+            bodies.append((self.smoke, _burning(min(1.0, age / 10))))
         flames = age - _SMOKE_BEFORE_S
         if 0 <= flames < _FIRE_S:
             strength = min(1.0, 0.3 + flames / 8, (_FIRE_S - flames) / 5 + 0.2)
-            made.append((self.fire, _burning(strength)))
-        return made
+            bodies.append((self.fire, _burning(strength)))
+        return bodies
 
 
 def _burning(strength: float) -> ActorState:

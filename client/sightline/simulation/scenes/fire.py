@@ -56,10 +56,10 @@ def _noise(
     return f32([np.modf(np.abs(np.sin(base * k)) * 43758.5453)[0] for k in (0.129898, 0.078233, 0.053717)])
 
 
-def outline(found: Puffs) -> Mesh:
+def outline(cloud: Puffs) -> Mesh:
     """The puffs that can be seen as round solids, for boxes: octagons that face along -x, and along y."""
-    kept = found.strength > 0.25
-    centres, radii = found.centres[kept], found.radii[kept] * np.float32(0.75)
+    visible = cloud.strength > 0.25
+    centres, radii = cloud.centres[visible], cloud.radii[visible] * np.float32(0.75)
     circle = ring(8)
     faces = []
     for axis in ((0, 1), (1, 0)):

@@ -16,7 +16,7 @@ _DARK = linear((34, 35, 37))
 
 
 def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:
-    """The whole of it, 3.2 m with its forks."""
+    """The whole forklift, 3.2 m with its forks."""
     section = ring(k, 5.0)
     hull = [
         np.stack([np.full(k, x), section[:, 0] * w, 0.62 + section[:, 1] * h], axis=1)
@@ -59,10 +59,10 @@ def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh
 
 
 def driver(look: Appearance, k: int) -> Mesh:
-    """Somebody who sits at the wheel, stiff: part of the body."""
+    """A driver who sits stiffly at the wheel: a part of the body."""
     seated = Pose(thigh=(1.3, 1.3), knee=(1.2, 1.2), shoulder=(0.7, 0.7), elbow=(0.6, 0.6), seat=1.12)
     rotations, offsets = bones(seated, look.height)
-    made = person(look, k)
-    turned = np.swapaxes(rotations, 1, 2)[made.bone]
-    corners = np.matmul(made.corners, turned) + offsets[made.bone][:, None] + f32([-0.3, 0, 0])
-    return replace(made, corners=f32(corners), normals=f32(np.matmul(made.normals, turned))).on_bone(0)
+    rider = person(look, k)
+    turned = np.swapaxes(rotations, 1, 2)[rider.bone]
+    corners = np.matmul(rider.corners, turned) + offsets[rider.bone][:, None] + f32([-0.3, 0, 0])
+    return replace(rider, corners=f32(corners), normals=f32(np.matmul(rider.normals, turned))).on_bone(0)

@@ -23,11 +23,11 @@ _COLUMNS = ("ids", "full_xyxy", "visible_xyxy", "occlusion", "truncation", "foot
 
 
 def write_truth(
-    folder: Path, result: RunTruth, found: Iterable[FrameTruth], fps: float, places: Places | None = None
+    folder: Path, result: RunTruth, frames: Iterable[FrameTruth], fps: float, places: Places | None = None
 ) -> list[Path]:
     """Write everything into a folder: run.json, frames.jsonl, mot/, coco.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = list(found)
+    rows = list(frames)
     written = [folder / "run.json", folder / "frames.jsonl", folder / "coco.json"]
     _write_json(written[0], run_record(result, fps, places))
     with written[1].open("w", encoding="utf-8") as lines:
@@ -101,7 +101,7 @@ def write_mot(folder: Path, spec: SceneSpec, rows: list[FrameTruth], fps: float)
 
 
 def coco(spec: SceneSpec, rows: list[FrameTruth]) -> dict[str, Any]:
-    """COCO detection format: full boxes of those who can be seen at all; image i is frame i."""
+    """COCO detection format: full boxes of the actors that are visible at all; image i is frame i."""
     annotations: list[dict[str, Any]] = []
     for index, frame in enumerate(rows):
         for i, (x0, y0, x1, y1) in enumerate(frame.full_xyxy.astype(float).tolist()):

@@ -15,7 +15,7 @@ _HALVINGS = 24  # of a step, when looking for the moment of entry
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """Somebody's place on the ground went over a line, at x and y (metres)."""
+    """An actor's place on the ground went over a line, at x and y (metres)."""
 
     time_s: float
     line: str
@@ -29,7 +29,7 @@ class Crossing:
 
 @dataclass(slots=True)
 class Visit:
-    """Somebody's place on the ground was in a zone; ``leave_s`` is None when the run ended first."""
+    """An actor's place on the ground was in a zone; ``leave_s`` is None when the run ended first."""
 
     zone: str
     id: int
@@ -78,7 +78,7 @@ def inside(points: Sequence[Point], x: float, y: float) -> bool:
 
 
 class TruthRecorder:
-    """Writes down what happens, step by step, from time 0 on. One thread."""
+    """Records crossings, visits and violations step by step, from time 0 on. One thread."""
 
     def __init__(self, places: Places) -> None:
         self._places = places

@@ -104,9 +104,9 @@ def _quads(p: F32, albedo: F32, gloss: float) -> Mesh:
     """Flat rectangles, corners [N, 4, 3] as those of :func:`quad`."""
     normals = unit(cross(p[:, 1] - p[:, 0], p[:, 3] - p[:, 0]))
     halves = p[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3)
-    made = mesh(halves, np.repeat(normals, 6, axis=0).reshape(-1, 3, 3), albedo, gloss)
+    quads = mesh(halves, np.repeat(normals, 6, axis=0).reshape(-1, 3, 3), albedo, gloss)
     uv = f32([[0, 1], [1, 1], [1, 0], [0, 0]])[[[0, 1, 2], [0, 2, 3]]]
-    return replace(made, uv=np.tile(uv, (len(p), 1, 1)))
+    return replace(quads, uv=np.tile(uv, (len(p), 1, 1)))
 
 
 def wall(corner: Sequence[float], along: Sequence[float], up: Sequence[float]) -> Mesh:
@@ -210,9 +210,9 @@ def ball(centre: Sequence[float], radii: Sequence[float], k: int, albedo: F32, g
         np.stack([circle[:, 0] * np.sin(a), circle[:, 1] * np.sin(a), np.full(k, -np.cos(a))], axis=1)
         for a in angles
     ]
-    made = loft(f32(rings), albedo, gloss)
-    corners = made.corners * f32(radii)
-    return replace(made, corners=f32(corners + f32(centre)), normals=unit(made.corners / f32(radii)))
+    sphere = loft(f32(rings), albedo, gloss)
+    corners = sphere.corners * f32(radii)
+    return replace(sphere, corners=f32(corners + f32(centre)), normals=unit(sphere.corners / f32(radii)))
 
 
 def wheel(radius: float, width: float, k: int, rim: F32) -> Mesh:
@@ -233,11 +233,11 @@ def wheel(radius: float, width: float, k: int, rim: F32) -> Mesh:
 def _disc(radius: float, y: float, k: int, albedo: F32, light: Callable[[int], bool] | None) -> Mesh:
     circle = ring(k) * radius
     points = f32(np.stack([circle[:, 0], np.full(k, y), circle[:, 1]], axis=1))
-    made = _cap(points, f32([0, np.sign(y), 0]), albedo, 0.35)
+    disc = _cap(points, f32([0, np.sign(y), 0]), albedo, 0.35)
     if light is None:
-        return made
+        return disc
     dark = np.array([not light(i) for i in range(k)])
-    return made.painted(dark, f32(albedo * 0.25), 0.1)
+    return disc.painted(dark, f32(albedo * 0.25), 0.1)
 
 
 def bar(a: tuple[float, float, float], b: tuple[float, float, float], radius: float, albedo: F32) -> Mesh:

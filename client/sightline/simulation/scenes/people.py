@@ -70,13 +70,13 @@ def _torso(look: Appearance, k: int) -> Mesh:
 
 def _vest(look: Appearance, colour: F32, k: int) -> Mesh:
     h, b = look.height, look.build
-    made = limb([(z * h, rx * h * b + 0.012, ry * h * b + 0.012, 0.003 * h) for z, rx, ry in
+    vest = limb([(z * h, rx * h * b + 0.012, ry * h * b + 0.012, 0.003 * h) for z, rx, ry in
                  ((0.50, 0.074, 0.102), (0.54, 0.072, 0.100), (0.565, 0.071, 0.098), (0.59, 0.068, 0.095),
                   (0.615, 0.066, 0.092), (0.66, 0.067, 0.094), (0.70, 0.070, 0.100), (0.725, 0.071, 0.104),
                   (0.78, 0.068, 0.106), (0.815, 0.055, 0.090))], k + 4, colour)  # fmt: skip
-    z = patches(made, k + 4)[0][:, 2] / h
+    z = patches(vest, k + 4)[0][:, 2] / h
     stripes = ((z > 0.56) & (z < 0.592)) | ((z > 0.695) & (z < 0.727))
-    return made.painted(stripes, f32([0.75, 0.76, 0.78]), 0.3)
+    return vest.painted(stripes, f32([0.75, 0.76, 0.78]), 0.3)
 
 
 def _head(look: Appearance, k: int) -> list[Mesh]:

@@ -55,12 +55,12 @@ class PinholeCamera:
 
         Points behind the camera have a depth below zero, and x and y that mean nothing.
         """
-        made = f32((points.reshape(-1, 3) - self.position) @ self.rotation.T)
-        depth = made[:, 2]
+        projected = f32((points.reshape(-1, 3) - self.position) @ self.rotation.T)
+        depth = projected[:, 2]
         over = np.float32(self.focal_px) / np.where(np.abs(depth) < 1e-6, np.float32(1e-6), depth)
-        made[:, 0] = made[:, 0] * over + np.float32(self.width / 2)
-        made[:, 1] = made[:, 1] * over + np.float32(self.height / 2)
-        return made.reshape(points.shape)
+        projected[:, 0] = projected[:, 0] * over + np.float32(self.width / 2)
+        projected[:, 1] = projected[:, 1] * over + np.float32(self.height / 2)
+        return projected.reshape(points.shape)
 
     def rays(self, xy: F32) -> F32:
         """Directions (not of unit length: depth 1) of the rays through picture points [..., 2]."""

@@ -26,7 +26,7 @@ from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 
 #: Places that reach further out of the picture than this are cut there.
-LEAST, MOST = -0.45, 1.45
+MIN_SHARE, MAX_SHARE = -0.45, 1.45
 #: ``detect`` of a camera that sees a scene: at lower scores, or where boxes may overlap more, the bundled
 #: detector too often gives two boxes for one object.
 DETECT = {"min_score": 0.45, "dedupe_iou": 0.5}
@@ -62,25 +62,25 @@ def _line(line: SceneLine, camera: PinholeCamera) -> dict[str, Any]:
 
 def _zone(zone: SceneZone, camera: PinholeCamera) -> dict[str, Any]:
     points = cut(in_picture(zone.points, camera))
-    found: dict[str, Any] = {"points": points, "classes": list(zone.kinds)}
-    return found | ({"loiter_s": zone.loiter_s} if zone.loiter_s else {})
+    entry: dict[str, Any] = {"points": points, "classes": list(zone.kinds)}
+    return entry | ({"loiter_s": zone.loiter_s} if zone.loiter_s else {})
 
 
 def cut(points: list[list[float]]) -> list[list[float]]:
-    """What of a polygon lies within :data:`LEAST` to :data:`MOST` each way."""
-    for axis, bound, sign in ((0, LEAST, 1), (0, MOST, -1), (1, LEAST, 1), (1, MOST, -1)):
-        kept: list[list[float]] = []
+    """The part of a polygon within :data:`MIN_SHARE` to :data:`MAX_SHARE` each way."""
+    for axis, bound, sign in ((0, MIN_SHARE, 1), (0, MAX_SHARE, -1), (1, MIN_SHARE, 1), (1, MAX_SHARE, -1)):
+        inside: list[list[float]] = []
         for p, q in zip(points, [*points[1:], *points[:1]], strict=True):
             before, after = sign * (p[axis] - bound), sign * (q[axis] - bound)
             if before >= 0:
-                kept.append(p)
+                inside.append(p)
             if (before >= 0) != (after >= 0):
                 share = before / (before - after)
-                kept.append([round(a + (b - a) * share, 5) for a, b in zip(p, q, strict=True)])
-        points = kept
+                inside.append([round(a + (b - a) * share, 5) for a, b in zip(p, q, strict=True)])
+        points = inside
     return points
 
 
 def _share(xy: F32, camera: PinholeCamera) -> list[float]:
     shares = xy / f32([camera.width, camera.height])
-    return [round(float(v), 5) for v in np.clip(shares, LEAST, MOST)]
+    return [round(float(v), 5) for v in np.clip(shares, MIN_SHARE, MAX_SHARE)]

@@ -16,7 +16,7 @@ from sightline.simulation.scenes.arrays import F32, I64, f32
 U64 = NDArray[np.uint64]
 DEPTH_UNITS = 2.0**32 * 0.3 * 0.99  # inverse depths up to 1 / 0.3 m fit into 32 bits
 NOTHING = np.uint64(0xFFFFFFFF)  # no triangle: what stands in the picture already
-_LEAST_AREA = 0.02  # of a pixel, twice: thinner triangles have no stable slopes
+_MIN_AREA = 0.02  # of a pixel, twice: thinner triangles have no stable slopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def planes(xy: F32, values: F32) -> Planes:
     """The slopes of values [T, 3, C] over triangles [T, 3, 2]."""
     a, b = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
     area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    over = (1.0 / np.where(np.abs(area) < _LEAST_AREA, np.inf, area))[:, None]
+    over = (1.0 / np.where(np.abs(area) < _MIN_AREA, np.inf, area))[:, None]
     u, v = values[:, 1] - values[:, 0], values[:, 2] - values[:, 0]
     dx = (u * b[:, 1:] - v * a[:, 1:]) * over
     dy = (v * a[:, :1] - u * b[:, :1]) * over
@@ -108,8 +108,8 @@ def _rows(xy: F32, width: int, height: int) -> tuple[I64, I64, I64, I64]:
     )
     left = np.clip(np.ceil(np.minimum(long, short) - 0.5), 0, width).astype(np.int64)
     right = np.clip(np.ceil(np.maximum(long, short) - 0.5), 0, width).astype(np.int64)
-    kept = right > left
-    return tall[triangle[kept]], y[kept], left[kept], right[kept]
+    filled = right > left
+    return tall[triangle[filled]], y[filled], left[filled], right[filled]
 
 
 def _slope(
@@ -120,8 +120,8 @@ def _slope(
     return slope
 
 
-def resolve(found: Fragments, keys: U64) -> Fragments:
+def resolve(candidates: Fragments, keys: U64) -> Fragments:
     """The fragments nearer than everything else; ``keys`` (flat picture) is brought up to date in place."""
-    np.maximum.at(keys, found.pixel, found.key)
-    won = keys[found.pixel] == found.key
-    return Fragments(found.pixel[won], found.triangle[won], found.key[won])
+    np.maximum.at(keys, candidates.pixel, candidates.key)
+    won = keys[candidates.pixel] == candidates.key
+    return Fragments(candidates.pixel[won], candidates.triangle[won], candidates.key[won])

@@ -119,9 +119,9 @@ class Renderer:
         batch = self._batch(figures)
         if batch is None:
             return
-        found = fragments(batch.xy, batch.inverse, self._inner.width, self._inner.height)
-        won = resolve(found, self._keys)
-        self._touched = found.pixel
+        drawn = fragments(batch.xy, batch.inverse, self._inner.width, self._inner.height)
+        won = resolve(drawn, self._keys)
+        self._touched = drawn.pixel
         colours = self._colours(batch, won)
         y, x = np.divmod(won.pixel, self._inner.width)
         small = (y // INNER) * self.camera.width + x // INNER
@@ -157,17 +157,17 @@ class Renderer:
         corners = triangles[number]
         outside = (x <= 0) * 1 + (x >= self._inner.width) * 2 + (y <= 0) * 4 + (y >= self._inner.height) * 8
         beyond = outside[corners]
-        kept = (beyond[:, 0] & beyond[:, 1] & beyond[:, 2]) == 0
+        visible = (beyond[:, 0] & beyond[:, 1] & beyond[:, 2]) == 0
         if depth.min() <= NEAR_M:
-            kept &= (depth[corners] > NEAR_M).all(axis=1)
-        return np.asarray(number[kept])
+            visible &= (depth[corners] > NEAR_M).all(axis=1)
+        return np.asarray(number[visible])
 
     def _colours(self, batch: _Batch, won: Fragments) -> F32:
         x = f32(won.pixel % self._inner.width + 0.5)
         y = f32(won.pixel // self._inner.width + 0.5)
-        taken = np.zeros(len(batch.xy), np.bool_)
-        taken[won.triangle] = True
-        used, triangle = np.flatnonzero(taken), (np.cumsum(taken) - 1)[won.triangle]
+        has_pixels = np.zeros(len(batch.xy), np.bool_)
+        has_pixels[won.triangle] = True
+        used, triangle = np.flatnonzero(has_pixels), (np.cumsum(has_pixels) - 1)[won.triangle]
         albedo, surface = f32(batch.of("albedo", used)), batch.of("surface", used)
         local = self._local(batch, used, albedo, surface)
         shaded = shade(batch.corners[used], self._turned(batch, used), albedo, f32(batch.of("gloss", used)),

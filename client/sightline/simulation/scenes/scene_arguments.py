@@ -1,4 +1,4 @@
-"""What the command lines of scenes take: numbers that are refused with a reason."""
+"""Numbers of the scenes' command lines, refused with a reason if they make no sense."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Callable
 
 
-def above_zero(most: float) -> Callable[[str], float]:
-    """What reads a number above 0, up to ``most``, from an argument."""
+def above_zero(maximum: float) -> Callable[[str], float]:
+    """A parser of a number above 0, up to ``maximum``, for an argument."""
 
     def number(text: str) -> float:
         value = float(text)
-        if not 0 < value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not a number above 0, up to {most:g}")
+        if not 0 < value <= maximum:
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0, up to {maximum:g}")
         return value
 
     return number

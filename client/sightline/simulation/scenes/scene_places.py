@@ -53,7 +53,7 @@ class Places:
     """What is counted in a scene.
 
     Attributes:
-        stop_lines: lines that nobody may cross (forward) while the traffic light is red.
+        stop_lines: lines that may not be crossed (forward) while the traffic light is red.
         speed_limit: m/s, for vehicles; None where there is none.
     """
 
@@ -70,7 +70,7 @@ def box_of(x0: float, y0: float, x1: float, y1: float) -> tuple[Point, ...]:
 
 STREET = Places(
     lines=(
-        # Each where its traffic flows, beyond its stop line: who waits there would stand on the line.
+        # Each where its traffic flows, beyond its stop line: waiting traffic would stand on the line.
         SceneLine("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
         SceneLine("inbound", (16.5, 0.0), (16.5, KERB_Y), TRAFFIC, VEHICLE),
         # Not in the middle of the road, where those of both sides meet and hide each other.

@@ -37,7 +37,7 @@ class ShopWorld(World):
         self._people: list[Walker] = []
 
     def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
-        """One step of everybody."""
+        """One step of all people."""
         if time_s >= self._next_s:
             self._next_s = time_s + float(self._random.exponential(self._gap_s))
             if len(self._people) < self._most:
@@ -59,12 +59,12 @@ class ShopWorld(World):
         depth_y = float(random.uniform(-2.6, 2.6))
         lingers = float(random.uniform(16, 35)) if random.random() < 0.14 else 0.0
         pace = float(np.clip(random.normal(1.25, 0.15), 0.8, 1.6))
-        made = []
+        group = []
         for i in range(count):
             aside = (i % 2) * 0.62 - (0.31 if count > 1 else 0.0)
             back = (i // 2) * 0.85
-            made.append(self._customer(inward, (middle, out_y, depth_y), (aside, back), (lingers, pace)))
-        return made
+            group.append(self._customer(inward, (middle, out_y, depth_y), (aside, back), (lingers, pace)))
+        return group
 
     def _customer(
         self,

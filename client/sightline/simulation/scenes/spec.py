@@ -18,14 +18,14 @@ WEATHERS: tuple[WeatherName, ...] = ("clear", "rain")
 
 @dataclass(frozen=True, slots=True)
 class SceneSpec:
-    """A scene, who is in it (seed), where the camera hangs, and the weather.
+    """A scene, its actors (by the seed), the camera's place, and the weather.
 
     Attributes:
         seed: of everything that happens; two seeds are two different days.
         camera: which of the scene's camera places (0, 1, 2; in the street 3 to 5 too); each hangs a little
             differently for each seed.
         width, height: picture size in pixels, even.
-        people: so many times as many people on foot as usual; 3 is a crowd. Not in the factory.
+        people: the number of people on foot relative to usual; 3 is a crowd. Not in the factory.
     """
 
     scene: SceneName = "street"

@@ -33,15 +33,15 @@ class Sprites:
         """Add smoke and flames to linear light [h, w, 3], in place; ``depth_m`` is what stands there."""
         for actor, state in snapshot.bodies:  # smoke comes before its fire
             if actor.kind in ("smoke", "fire"):
-                found = puffs(actor, state, snapshot.time_s)
-                self._draw(picture, depth_m, found, camera, light if actor.kind == "smoke" else None)
+                cloud = puffs(actor, state, snapshot.time_s)
+                self._draw(picture, depth_m, cloud, camera, light if actor.kind == "smoke" else None)
 
     def _draw(
-        self, picture: F32, depth_m: F32, found: Puffs, camera: PinholeCamera, light: Light | None
+        self, picture: F32, depth_m: F32, cloud: Puffs, camera: PinholeCamera, light: Light | None
     ) -> None:
-        q = camera.project(found.centres)
+        q = camera.project(cloud.centres)
         for i in np.argsort(-q[:, 2], kind="stable"):
-            radius = float(found.radii[i] * camera.focal_px / max(q[i, 2], 0.5))
+            radius = float(cloud.radii[i] * camera.focal_px / max(q[i, 2], 0.5))
             if q[i, 2] > 0.5 and radius > 0.7:
                 shape = self._shapes[i % len(self._shapes)]
                 patch = _placed(picture.shape[:2], (float(q[i, 0]), float(q[i, 1])), radius, shape)
@@ -49,7 +49,7 @@ class Sprites:
                     continue
                 area, mask = patch
                 mask = f32(mask * (depth_m[area] > q[i, 2]))[..., None]
-                _blend(picture, area, mask, (float(found.age[i]), float(found.strength[i])), light)
+                _blend(picture, area, mask, (float(cloud.age[i]), float(cloud.strength[i])), light)
 
 
 def _blend(

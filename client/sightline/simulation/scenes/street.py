@@ -81,7 +81,7 @@ class Driver:
 
 @dataclass(slots=True)
 class Lane:
-    """Who drives in a lane (the first ahead), and when the next comes."""
+    """The drivers in a lane, the first one ahead, and when the next comes."""
 
     y: float
     direction: float

@@ -155,7 +155,7 @@ def _shop(picture: F32, glow: U8, random: np.random.Generator, width_m: float, p
         y = h - round(3.7 * px_m)
         band = max(2, round(0.65 * px_m))
         picture[y : y + band, round(0.3 * px_m) : w - round(0.3 * px_m)] = cloth
-        for x in np.arange(0.8, width_m - 1.0, 0.35):  # a name nobody can read
+        for x in np.arange(0.8, width_m - 1.0, 0.35):  # an illegible name
             if random.random() < 0.75:
                 a = round(x * px_m)
                 cv2.rectangle(

@@ -85,13 +85,13 @@ def wheels(axles: Sequence[float], width: float, radius: float, k: int) -> list[
     rim = f32([0.33, 0.34, 0.36])
     arch, tyre = wheel(radius * 1.17, 0.17, k, DARK), wheel(radius, 0.2, k, rim)
     arch = replace(arch, albedo=f32(arch.albedo * 0 + DARK * 0.5), gloss=arch.gloss * 0)
-    made = []
+    parts = []
     for bone, x in enumerate(axles, start=1):
         for side in (-1.0, 1.0):
             y = side * (width / 2 - 0.095)
-            made.append(arch.moved([x, y - side * 0.01, radius * 1.05]))
-            made.append(tyre.moved([x, y, radius]).on_bone(bone))
-    return made
+            parts.append(arch.moved([x, y - side * 0.01, radius * 1.05]))
+            parts.append(tyre.moved([x, y, radius]).on_bone(bone))
+    return parts
 
 
 def _body(shape: Shape, paint: F32, k: int) -> Mesh:
@@ -109,9 +109,9 @@ def _body(shape: Shape, paint: F32, k: int) -> Mesh:
             z > 0.7 * top, 1 - 0.10 * (z - 0.7 * top) / (0.3 * top), 1.0
         )  # the shoulders lean in
         rings.append(np.stack([np.full(k, (f - 0.5) * shape.length), y, z], axis=1))
-    made = loft(f32(rings), paint, 0.5)
-    sill = patches(made, k)[0][:, 2] < 0.36
-    return made.painted(sill, DARK, 0.05)
+    body = loft(f32(rings), paint, 0.5)
+    sill = patches(body, k)[0][:, 2] < 0.36
+    return body.painted(sill, DARK, 0.05)
 
 
 def _belt_at(shape: Shape, fraction: float) -> float:
@@ -137,8 +137,8 @@ def _cabin(shape: Shape, paint: F32, closed: bool, k: int) -> Mesh:
         rings.append(
             np.stack([x, section[:, 1] * w, np.full(k, belt + level * (shape.height - belt))], axis=1)
         )
-    made = loft(f32(rings), paint, 0.5)
-    c, n = patches(made, k)
+    cabin = loft(f32(rings), paint, 0.5)
+    c, n = patches(cabin, k)
     height = (c[:, 2] - belt) / (shape.height - belt)
     sideways = np.abs(n[:, 1]) > 0.8
     lengthways = np.abs(n[:, 0]) > 0.5
@@ -148,7 +148,7 @@ def _cabin(shape: Shape, paint: F32, closed: bool, k: int) -> Mesh:
     pillar = np.zeros(len(c), bool)
     for f in shape.pillars:
         pillar |= sideways & (np.abs(c[:, 0] - (f - 0.5) * shape.length) < 0.11)
-    return made.painted(pane & (sideways | lengthways) & ~pillar, GLASS, 1.0)
+    return cabin.painted(pane & (sideways | lengthways) & ~pillar, GLASS, 1.0)
 
 
 def _front(shape: Shape) -> Mesh:

@@ -60,7 +60,7 @@ class TruthObserver:
     """Looks at a world through one camera. One thread.
 
     Args:
-        still: what stands in the scene and can hide somebody.
+        still: meshes in the scene that can hide an actor.
     """
 
     def __init__(self, camera: PinholeCamera, still: list[Mesh]) -> None:
@@ -73,8 +73,8 @@ class TruthObserver:
     def _stand(self, mesh: Mesh) -> None:
         q = self.camera.project(mesh.corners)
         q = q[(q[..., 2] > NEAR_M).all(axis=1)]
-        found = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), self.camera.width, self.camera.height)
-        np.maximum.at(self._keys, found.pixel, found.key | NOTHING)
+        pixels = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), self.camera.width, self.camera.height)
+        np.maximum.at(self._keys, pixels.pixel, pixels.key | NOTHING)
 
     def look(self, snapshot: Snapshot) -> FrameTruth:
         """The truth of one picture."""
@@ -104,17 +104,17 @@ class TruthObserver:
         if not projected:
             return [None] * len(figures)
         corners = np.concatenate([q for _, q, _ in projected])
-        found = fragments(f32(corners[..., :2]), f32(1 / corners[..., 2]), width, height)
+        pixels = fragments(f32(corners[..., :2]), f32(1 / corners[..., 2]), width, height)
         ends = np.cumsum([len(q) for _, q, _ in projected])
-        edges = np.searchsorted(found.triangle, [0, *ends])
+        edges = np.searchsorted(pixels.triangle, [0, *ends])
         keys = self._keys.copy()
         for (i, _, _), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
             if figures[i].actor.kind not in TRANSPARENT:
-                np.maximum.at(keys, found.pixel[a:b], found.key[a:b])
+                np.maximum.at(keys, pixels.pixel[a:b], pixels.key[a:b])
         sights: list[_Sight | None] = [None] * len(figures)
         for (i, _, box), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
             if b > a:
-                sights[i] = self._sight(box, found.pixel[a:b], found.key[a:b], keys)
+                sights[i] = self._sight(box, pixels.pixel[a:b], pixels.key[a:b], keys)
         return sights
 
     def _projected(self, figures: list[PosedActor]) -> list[tuple[int, F32, F32]]:
@@ -123,7 +123,7 @@ class TruthObserver:
             return []
         width, height = self.camera.width, self.camera.height
         whole = self.camera.project(np.concatenate([f.points for f in figures]))
-        found, end = [], 0
+        projected, end = [], 0
         for i, figure in enumerate(figures):
             start, end = end, end + len(figure.points)
             q = whole[start:end]
@@ -135,8 +135,8 @@ class TruthObserver:
             if len(q):
                 box = np.concatenate([q[:, :2].min(axis=0), q[:, :2].max(axis=0)])
                 if box[2] > 0 and box[3] > 0 and box[0] < width and box[1] < height:
-                    found.append((i, whole[start:end][triangles], box))
-        return found
+                    projected.append((i, whole[start:end][triangles], box))
+        return projected
 
     def _sight(self, box: F32, pixel: I64, key: U64, keys: U64) -> _Sight:
         width, height = self.camera.width, self.camera.height

@@ -1,4 +1,4 @@
-"""People on foot: where they want to go, and who they are."""
+"""People on foot: their paths, their pace, and their looks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Value
 
-NEAR_M, HELD_S = 1.5, 1.0  # who is held up so near to a stop and so long takes it as reached
+NEAR_M, HELD_S = 1.5, 1.0  # a walker held up this near to a stop for this long takes it as reached
 Stop = tuple[float, float, bool]  # x, y, and whether to wait there until one may go
 
 
 @dataclass(slots=True)
 class Walker:
-    """Somebody who walks a path of stops; waits where told to, turns smoothly."""
+    """A person who walks a path of stops, waits where told to and turns smoothly."""
 
     actor: Actor
     path: Sequence[Stop]
@@ -27,10 +27,10 @@ class Walker:
     heading: float = 0.0
     speed: float = 0.0
     travel: float = 0.0
-    aside: float = 0.0  # m/s to the left of where it goes: it makes room for somebody
+    aside: float = 0.0  # m/s to the left of its way, to make room
     _goal: int = 1
     _there: bool = False  # has come to the stop, and stands there
-    _held_s: float = 0.0  # for how long somebody has been in its way
+    _held_s: float = 0.0  # how long its way has been blocked
 
     def __post_init__(self) -> None:
         self.x, self.y, _ = self.path[0]
@@ -45,7 +45,7 @@ class Walker:
         """One step.
 
         Args:
-            may_go: lets those go on who wait.
+            may_go: walkers that wait at a stop may go on.
             room: the free way ahead, metres.
             aside: how fast to step to the left as well, m/s.
         """
@@ -71,7 +71,7 @@ class Walker:
         self._turn(math.atan2(y - self.y, x - self.x))
 
     def shift(self, dx: float, dy: float) -> None:
-        """Stand so many metres elsewhere."""
+        """Move by (dx, dy) metres."""
         self.x += dx
         self.y += dy
 
@@ -95,6 +95,6 @@ class Walker:
 
 
 def person_actor(number: int, random: np.random.Generator, **attributes: Value) -> Actor:
-    """Somebody new: a height, a seed for the looks, and what else is true."""
+    """A new person: a height, a seed for the looks, and other attributes."""
     height = float(np.clip(random.normal(1.73, 0.08), 1.52, 1.95))
     return Actor(number, "person", "person", (0.35, 0.5, height), int(random.integers(1 << 31)), attributes)

@@ -18,7 +18,7 @@ Value = str | bool | float | int
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody or something that is counted.
+    """A person or thing that is counted.
 
     Attributes:
         id: from 1, in order of appearance.
@@ -58,7 +58,7 @@ class ActorState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everybody who is there at one time (seconds since the scene's start), by ascending id."""
+    """The actors present at one time (seconds since the scene's start), by ascending id."""
 
     time_s: float
     bodies: tuple[tuple[Actor, ActorState], ...]
@@ -94,7 +94,7 @@ class World(ABC):
 
     @abstractmethod
     def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
-        """Go one step on, to ``time_s``; everybody who is there then, and the traffic light."""
+        """Go one step on, to ``time_s``; the actors present then, and the traffic light."""
 
     def next_id(self) -> int:
         """A number for a new actor."""

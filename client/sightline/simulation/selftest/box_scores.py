@@ -69,8 +69,8 @@ def moments(samples: Sequence[TruthSample], frames: Sequence[TrackedFrame]) -> l
 
 
 def _moment(sample: TruthSample, frame: TrackedFrame, confirmed: set[int]) -> IdentitySample:
-    kept = np.array([number in confirmed for number in frame.ids.tolist()], bool)
-    ids, boxes = frame.ids[kept], frame.track_xyxy[kept]
+    is_confirmed = np.array([number in confirmed for number in frame.ids.tolist()], bool)
+    ids, boxes = frame.ids[is_confirmed], frame.track_xyxy[is_confirmed]
     ignored = sample.ignored | np.isin(sample.kinds, _SHAPELESS)
     alike = overlap(sample, boxes)
     judged = ~_stands_for(alike, ignored)
@@ -79,14 +79,14 @@ def _moment(sample: TruthSample, frame: TrackedFrame, confirmed: set[int]) -> Id
 
 def _stands_for(alike: F32, ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which boxes [M] belong to actors that are ignored."""
-    found = np.zeros(alike.shape[1], bool)
+    ignored_boxes = np.zeros(alike.shape[1], bool)
     if alike.size:
         rows, columns = assign(1 - alike, 1 - ALIKE)
-        found[columns[ignored[rows]]] = True
+        ignored_boxes[columns[ignored[rows]]] = True
         free = np.ones(alike.shape[1], bool)
         free[columns] = False
-        found |= free & (alike[ignored] >= ALIKE).any(axis=0)
-    return found
+        ignored_boxes |= free & (alike[ignored] >= ALIKE).any(axis=0)
+    return ignored_boxes
 
 
 @dataclass(frozen=True, slots=True)

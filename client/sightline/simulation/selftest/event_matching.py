@@ -1,4 +1,4 @@
-"""What the pipeline claims against what was true: crossings, entries and exits, one by one."""
+"""Claimed crossings, entries and exits paired with the true ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Matched:
 
     Attributes:
         pairs: (true, claimed), each at most once.
-        missed: true ones that nobody claimed and somebody could have seen.
+        missed: true ones that were visible and not claimed.
         extra: claims of what did not happen.
-        hidden: true ones that nobody could have seen; a claim that meets one is neither right nor wrong.
+        hidden: true ones that were not visible; a claim that meets one is neither right nor wrong.
     """
 
     pairs: tuple[tuple[Happening, Happening], ...] = ()
@@ -77,10 +77,10 @@ def match(
     """
     key = _key_with_class if by_class else _key
     truths, claims = _grouped(true, key), _grouped(claimed, key)
-    found = Matched()
+    matched = Matched()
     for group in sorted({*truths, *claims}, key=repr):
-        found += _match_group(truths[group], claims[group], span_s, tolerance_s)
-    return found
+        matched += _match_group(truths[group], claims[group], span_s, tolerance_s)
+    return matched
 
 
 def _match_group(

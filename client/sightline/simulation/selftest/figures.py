@@ -189,7 +189,7 @@ class Scoreboard:
 def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
     """The scoreboard of cameras that ran together."""
     each = tuple(judge_camera(*camera) for camera in cameras)
-    kept = identity([moments(truth.samples, evidence.frames) for _, truth, evidence in cameras])
+    identities = identity([moments(truth.samples, evidence.frames) for _, truth, evidence in cameras])
     boxes = precision([list(pairs(truth.samples, evidence.frames)) for _, truth, evidence in cameras])
     crossings = _sum(c.crossings for c in each)
     any_class = _sum(c.crossings_any for c in each)
@@ -217,8 +217,8 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
         "zone_recall": (visits.recall, visits.true),
         "occupancy_mae": (_mean_abs(e for c in each for e in c.occupancy_errors), zones),
         "dwell_error_s": (_mean_abs(e for c in each for e in c.dwell_errors_s), stays),
-        "idf1": (kept.idf1 if kept else None, seen),
-        "hota": (kept.hota if kept else None, seen),
+        "idf1": (identities.idf1 if identities else None, seen),
+        "hota": (identities.hota if identities else None, seen),
         "map50": (boxes.map50 if boxes else None, seen),
         "map50_95": (boxes.map50_95 if boxes else None, seen),
         "tracked_p50_s": (_quantile(tracked_s, 0.5), due),

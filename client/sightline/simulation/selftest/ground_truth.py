@@ -110,18 +110,20 @@ def work_out(spec: SceneSpec, length_s: float) -> GroundTruth:
     places = places_of(spec.scene)
     kinds = {line.name: line.kinds for line in places.lines}
     in_zone = {zone.name: zone.kinds for zone in places.zones}
-    found = [
+    happenings = [
         Happening(c.time_s, c.line, c.direction, c.kind, c.id)
         for c in run.crossings
         if c.kind in kinds[c.line]
     ]
     for visit in run.visits:
         if visit.kind in in_zone[visit.zone]:
-            found.append(Happening(visit.enter_s, visit.zone, "enter", visit.kind, visit.id))
+            happenings.append(Happening(visit.enter_s, visit.zone, "enter", visit.kind, visit.id))
             if visit.leave_s is not None:
-                found.append(Happening(visit.leave_s, visit.zone, "leave", visit.kind, visit.id))
-    found.sort(key=lambda happening: happening.time_s)
-    return GroundTruth(spec, length_s, tuple(_judged(happening, samples) for happening in found), samples)
+                happenings.append(Happening(visit.leave_s, visit.zone, "leave", visit.kind, visit.id))
+    happenings.sort(key=lambda happening: happening.time_s)
+    return GroundTruth(
+        spec, length_s, tuple(_judged(happening, samples) for happening in happenings), samples
+    )
 
 
 def _sample(frame: FrameTruth, spec: SceneSpec) -> TruthSample:
