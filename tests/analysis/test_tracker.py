@@ -18,6 +18,7 @@ from sightline.analysis.tracking.kalman import MotionModel
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections, Tracks, check_detections
+from sightline.simulation.scenes.spec import SceneSpec
 
 RATES = (5, 10, 15, 30)
 EPOCH = 1.7e9  # as large as real capture times are
@@ -443,15 +444,15 @@ def test_memory_is_bounded():
     assert len(tracker.snapshot()["tracks"]) <= 1000
 
 
-# -- a street ------------------------------------------------------------------------------------
+# -- a scene ------------------------------------------------------------------------------------
 
 
-def test_the_street_is_judged_alike_at_every_rate():
-    street = bench.Street(7, bench.StreetOptions(length_s=40))
+def test_a_scene_is_tracked_alike_at_every_rate():
+    detector = bench.ImperfectDetector(SceneSpec("street", seed=7, camera=5), 20)
     found = {}
     for fps in RATES:
-        samples = street.frames(fps)
-        found[fps] = bench.judge(samples, bench.follow(bench.ours(), samples), thresholds=(0.5,))
+        samples = detector.samples(fps)
+        found[fps] = bench.judge([(samples, bench.follow(bench.ours(), samples))])
     assert min(one.idf1 for one in found.values()) > 0.85, found
     assert found[5].idf1 > found[30].idf1 - 0.05, found
     for one in found.values():
@@ -459,12 +460,12 @@ def test_the_street_is_judged_alike_at_every_rate():
 
 
 def test_the_judge_knows_a_perfect_and_a_useless_tracker():
-    samples = bench.Street(3, bench.StreetOptions(length_s=5)).frames(10)
-    perfect = bench.judge(samples, [(one.truth_ids, one.truth_xyxy) for one in samples])
+    samples = bench.ImperfectDetector(SceneSpec("street", seed=3, camera=5), 3).samples(10)
+    perfect = bench.judge([(samples, [(one.true_ids, one.true_xyxy) for one in samples])])
     assert (perfect.idf1, perfect.hota, perfect.switches) == (1.0, 1.0, 0)
     fresh = iter(range(10**6))
-    useless = [(np.array([next(fresh) for _ in one.truth_ids]), one.truth_xyxy) for one in samples]
-    assert bench.judge(samples, useless).idf1 < 0.1
+    useless = [(np.array([next(fresh) for _ in one.true_ids]), one.true_xyxy) for one in samples]
+    assert bench.judge([(samples, useless)]).idf1 < 0.1
 
 
 def test_a_second_box_of_the_same_object_makes_no_second_track():

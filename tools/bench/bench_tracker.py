@@ -1,24 +1,25 @@
 """Our tracker beside the `trackers` library's ByteTrack, on the same detections.
 
-    python tools/bench/bench_tracker.py                 # ours alone
-    pip install 'trackers==2.6.*'                 # in an environment of its own, for the library's columns
+    python tools/bench/bench_tracker.py           # ours alone
+    pip install 'trackers==2.6.*'                 # in an environment of its own, for the library's rows
     python tools/bench/bench_tracker.py --json out.json --detections DIR
 
-Quality: IDF1, HOTA, identity switches and the number of tracks against the number of objects, on the
-simulated street of ``street.py`` at several frame rates. Both trackers get the same thresholds, and
-of both only tracks count that lasted half a second. Speed: ms per update with 10, 40 and 100 objects.
-``--detections`` takes saved detections of real videos (npz: frame, xyxy, scores, class_ids, times).
+Quality: IDF1 and HOTA (TrackEval), identity switches, and tracks against objects, on simulated scenes watched
+by an imperfect detector at several frame rates. Both trackers get the same thresholds, and of both only
+tracks that lasted half a second count. Speed: ms per update with 10, 40 and 100 objects. ``--detections``
+takes saved detections of real videos (npz: frame, xyxy, scores, class_ids, times).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,37 +27,44 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sightline.analysis.timebase import Timebase
-from sightline.analysis.tracking.assignment import assign
 from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
+from sightline.simulation.scenes.spec import SceneName, SceneSpec
+from sightline.simulation.selftest.box_scores import IdentitySample, identity, trackeval_sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from bench.tracker_street import Street, StreetOptions, StreetSample
+from bench.imperfect_detector import ImperfectDetector, TrackerSample
 
 RATES = (5, 10, 15, 30)
 LASTED_S = 0.5
-FIRST_STREET = 100
-HOTA_THRESHOLDS = tuple(np.arange(0.05, 0.99, 0.05).tolist())
-Seen = tuple[np.ndarray, np.ndarray]  # ids [N], xyxy [N, 4] of one frame
-Update = Callable[[Detections, float], Seen]
+_PLACES: tuple[tuple[SceneName, int, float], ...] = (
+    ("street", 5, 1.0), ("street", 5, 3.0), ("shop", 0, 2.0), ("street", 0, 2.0), ("shop", 1, 1.0)
+)  # fmt: skip
+#: Seeds from 101 on: the tracker's numbers were chosen while looking at others.
+SCENES = tuple(
+    SceneSpec(scene, seed, camera=camera, people=people)
+    for seed, (scene, camera, people) in enumerate(_PLACES, 101)
+)
+TrackedBoxes = tuple[np.ndarray, np.ndarray]  # ids [N], xyxy [N, 4] of one frame
+Update = Callable[[Detections, float], TrackedBoxes]
 
 
 class Quality(NamedTuple):
-    """How well identities were kept, over one or more sequences."""
+    """How well identities were kept, over one or more scenes."""
 
     idf1: float
     hota: float
-    switches: float
-    tracks: float  # that lasted
-    objects: float  # that were in view for as long
+    switches: int
+    tracks: int  # that lasted
+    objects: int  # that were in view as long
 
 
 def ours(options: TrackerOptions | None = None) -> Update:
     """Sightline's tracker."""
     tracker, timebase = Tracker(options or TrackerOptions()), Timebase(max_gap_s=10.0)
 
-    def update(detections: Detections, now: float) -> Seen:
+    def update(detections: Detections, now: float) -> TrackedBoxes:
         tracks = tracker.update(detections, timebase.advance(now))
         return tracks.ids, tracks.xyxy
 
@@ -78,13 +86,13 @@ def library(fps: float, *, timed: bool, size: tuple[int, int] = (1280, 720), **o
     tracker = ByteTrackTracker(frame_rate=30.0 if timed else fps, **{**defaults, **options})
     scale = np.array([*size, *size], np.float32)
 
-    def update(detections: Detections, now: float) -> Seen:
+    def update(detections: Detections, now: float) -> TrackedBoxes:
         boxes = supervision.Detections(
             xyxy=detections.xyxy * scale, confidence=detections.scores, class_id=detections.class_ids
         )
-        found = tracker.update(boxes, timestamp=now) if timed else tracker.update(boxes)
-        known = found.tracker_id >= 0
-        return found.tracker_id[known], found.xyxy[known].astype(np.float32) / scale
+        tracked = tracker.update(boxes, timestamp=now) if timed else tracker.update(boxes)
+        known = tracked.tracker_id >= 0
+        return tracked.tracker_id[known], tracked.xyxy[known].astype(np.float32) / scale
 
     return update
 
@@ -92,104 +100,56 @@ def library(fps: float, *, timed: bool, size: tuple[int, int] = (1280, 720), **o
 # -- quality -------------------------------------------------------------------------------------
 
 
-def follow(update: Update, samples: Sequence[StreetSample]) -> list[Seen]:
+def follow(update: Update, samples: Sequence[TrackerSample]) -> list[TrackedBoxes]:
     """Run a tracker over samples and keep the tracks that lasted."""
     frames = [update(sample.detections, 1e9 + sample.time) for sample in samples]
-    lasting = _lasting([ids for ids, _ in frames], [sample.time for sample in samples])
+    lasting = _lasting([ids for ids, _ in frames], samples)
     return [(ids[kept], xyxy[kept]) for ids, xyxy in frames for kept in [np.isin(ids, lasting)]]
 
 
-def _lasting(ids: Iterable[np.ndarray], times: Iterable[float]) -> list[int]:
+def _lasting(ids: Iterable[np.ndarray], samples: Iterable[TrackerSample]) -> list[int]:
     spans: dict[int, list[float]] = {}
-    for present, now in zip(ids, times, strict=True):
+    for present, sample in zip(ids, samples, strict=True):
         for one in present.tolist():
-            spans.setdefault(one, [now, now])[1] = now
+            spans.setdefault(one, [sample.time, sample.time])[1] = sample.time
     return [one for one, (first, last) in spans.items() if last - first >= LASTED_S - 1e-6]
 
 
-def judge(
-    samples: Sequence[StreetSample], found: Sequence[Seen], thresholds: Sequence[float] = HOTA_THRESHOLDS
-) -> Quality:
-    """IDF1 (boxes agree from IoU 0.5), HOTA over ``thresholds``, identity switches, numbers of tracks."""
-    truth = [sample.truth_ids for sample in samples]
-    alike = [iou_matrix(sample.truth_xyxy, xyxy) for sample, (_, xyxy) in zip(samples, found, strict=True)]
-    true_rows, track_rows = _numbered(truth), _numbered([ids for ids, _ in found])
-    sizes = _count(true_rows), _count(track_rows)
-    agree = np.zeros((len(sizes[0]), len(sizes[1])))
-    for rows, columns, iou in zip(true_rows, track_rows, alike, strict=True):
-        np.add.at(agree, np.ix_(rows, columns), iou >= 0.5)
-    rows, columns = assign(-agree, 0.0)
-    idf1 = 2 * agree[rows, columns].sum() / max(sizes[0].sum() + sizes[1].sum(), 1)
-    hota = statistics.fmean(_hota(true_rows, track_rows, alike, sizes, at) for at in thresholds)
-    objects = len(_lasting(truth, [sample.time for sample in samples]))
-    return Quality(float(idf1), hota, _switches(true_rows, track_rows, alike), len(sizes[1]), objects)
-
-
-def _hota(
-    true_rows: list[np.ndarray],
-    track_rows: list[np.ndarray],
-    alike: list[np.ndarray],
-    sizes: tuple[np.ndarray, np.ndarray],
-    at: float,
-) -> float:
-    """HOTA at one threshold (Luiten et al. 2020): frames are matched with identities in mind."""
-    jaccard = np.zeros((len(sizes[0]), len(sizes[1])))
-    for rows, columns, iou in zip(true_rows, track_rows, alike, strict=True):
-        total = iou.sum(0, keepdims=True) + iou.sum(1, keepdims=True) - iou
-        np.add.at(jaccard, np.ix_(rows, columns), iou / np.maximum(total, 1e-9))
-    jaccard /= np.maximum(sizes[0][:, None] + sizes[1][None] - jaccard, 1e-9)
-    together = np.zeros_like(jaccard)
-    for rows, columns, iou in zip(true_rows, track_rows, alike, strict=True):
-        score = np.where(iou >= at, jaccard[np.ix_(rows, columns)] * iou + 1e-6, 0)
-        chosen, taken = assign(-score, 0.0)
-        np.add.at(together, (rows[chosen], columns[taken]), 1)
-    hits = together.sum()
-    if not hits:
-        return 0.0
-    association = (together**2 / np.maximum(sizes[0][:, None] + sizes[1][None] - together, 1)).sum() / hits
-    detection = hits / (sizes[0].sum() + sizes[1].sum() - hits)
-    return float(np.sqrt(association * detection))
-
-
-def _switches(true_rows: list[np.ndarray], track_rows: list[np.ndarray], alike: list[np.ndarray]) -> int:
-    last: dict[int, int] = {}
-    switches = 0
-    for rows, columns, iou in zip(true_rows, track_rows, alike, strict=True):
-        held = np.array([[last.get(row) == column for column in columns] for row in rows]).reshape(iou.shape)
-        chosen, taken = assign(-np.where(iou >= 0.5, iou + held, 0), 0.0)
-        for row, column in zip(rows[chosen].tolist(), columns[taken].tolist(), strict=True):
-            switches += last.get(row, column) != column
-            last[row] = column
-    return switches
-
-
-def _numbered(ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-    every = np.unique(np.concatenate(ids)) if ids else np.zeros(0)
-    return [np.searchsorted(every, present) for present in ids]
-
-
-def _count(rows: Sequence[np.ndarray]) -> np.ndarray:
-    return np.bincount(np.concatenate(rows)) if rows else np.zeros(0, int)
-
-
-def quality_table(seeds: int, makers: dict[str, Callable[[int], Update]]) -> list[dict[str, Any]]:
-    """One row a tracker and frame rate: the mean over several streets of three densities.
-
-    The tracker's numbers were chosen while looking at streets 0 to 5; these are others.
-    """
-    rows: list[dict[str, Any]] = []
-    if not seeds:
-        return rows
-    densities = [StreetOptions(people_a_minute=20), StreetOptions(), StreetOptions(people_a_minute=60)]
-    streets = [
-        Street(seed, densities[seed % len(densities)]) for seed in range(FIRST_STREET, FIRST_STREET + seeds)
+def judge(scenes: Sequence[tuple[Sequence[TrackerSample], Sequence[TrackedBoxes]]]) -> Quality:
+    """The figures over all scenes together: samples, and what a tracker made of them."""
+    sequences = [
+        [
+            IdentitySample(sample.true_ids, ids, iou_matrix(sample.true_xyxy, xyxy))
+            for sample, (ids, xyxy) in zip(samples, tracked, strict=True)
+        ]
+        for samples, tracked in scenes
     ]
-    for fps in RATES:
-        samples = [street.frames(fps) for street in streets]
+    scores = identity(sequences)
+    if scores is None:
+        raise SystemExit("TrackEval is needed: pip install 'sightline[selftest]'")
+    from trackeval.metrics import CLEAR
+
+    clear = CLEAR({"PRINT_CONFIG": False})
+    return Quality(
+        scores.idf1,
+        scores.hota,
+        sum(int(clear.eval_sequence(trackeval_sequence(sequence))["IDSW"]) for sequence in sequences),
+        sum(len(np.unique(np.concatenate([ids for ids, _ in tracked]))) for _, tracked in scenes),
+        sum(len(_lasting([sample.true_ids for sample in samples], samples)) for samples, _ in scenes),
+    )
+
+
+def quality_table(
+    count: int, length_s: float, makers: dict[str, Callable[[int], Update]]
+) -> list[dict[str, Any]]:
+    """A row for each tracker and frame rate, over the first ``count`` scenes."""
+    rows: list[dict[str, Any]] = []
+    detectors = [ImperfectDetector(spec, length_s) for spec in SCENES[:count]]
+    for fps in RATES if detectors else ():
+        scenes = [detector.samples(fps) for detector in detectors]
         for name, make in makers.items():
-            each = [judge(one, follow(make(fps), one)) for one in samples]
-            mean = Quality(*(statistics.fmean(column) for column in zip(*each, strict=True)))
-            rows.append({"tracker": name, "fps": fps, **mean._asdict()})
+            quality = judge([(samples, follow(make(fps), samples)) for samples in scenes])
+            rows.append({"tracker": name, "fps": fps, **quality._asdict()})
     return rows
 
 
@@ -212,47 +172,39 @@ def speed(make: Callable[[], Update], objects: int, frames: int = 300) -> float:
         begun = time.perf_counter()
         update(detections, 1e9 + frame / 10)
         spent.append(time.perf_counter() - begun)
-    return statistics.median(spent[30:]) * 1e3
+    return float(np.median(spent[30:])) * 1e3
 
 
 # -- real detections -----------------------------------------------------------------------------
 
 
-def load(path: Path) -> list[StreetSample]:
-    """Saved detections of a video, without a truth."""
+def load_detections(path: Path) -> list[tuple[float, Detections]]:
+    """Saved detections of a video, by time."""
     saved = np.load(path)
     ends = np.searchsorted(saved["frame"], np.arange(len(saved["times"]) + 1))
-    nothing = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
     return [
-        StreetSample(
-            float(now), *nothing, Detections(*(saved[key][a:b] for key in ("xyxy", "scores", "class_ids")))
-        )
+        (float(now), Detections(*(saved[key][a:b] for key in ("xyxy", "scores", "class_ids"))))
         for now, a, b in zip(saved["times"], ends[:-1], ends[1:], strict=True)
     ]
 
 
-def count_confirmed(samples: Sequence[StreetSample], options: TrackerOptions) -> dict[int, int]:
+def count_confirmed(frames: Sequence[tuple[float, Detections]], options: TrackerOptions) -> dict[int, int]:
     """Distinct confirmed tracks by class id."""
     tracker, timebase, class_of = Tracker(options), Timebase(max_gap_s=10.0), dict[int, int]()
-    for sample in samples:
-        tracks = tracker.update(sample.detections, timebase.advance(1e9 + sample.time))
-        class_of.update(
-            zip(
-                tracks.ids[tracks.confirmed].tolist(),
-                tracks.class_ids[tracks.confirmed].tolist(),
-                strict=True,
-            )
-        )
-    classes = sorted(class_of.values())
-    return {one: classes.count(one) for one in classes}
+    for now, detections in frames:
+        tracks = tracker.update(detections, timebase.advance(1e9 + now))
+        confirmed = tracks.ids[tracks.confirmed], tracks.class_ids[tracks.confirmed]
+        class_of.update(zip(*(column.tolist() for column in confirmed), strict=True))
+    return dict(sorted(Counter(class_of.values()).items()))
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Our tracker beside the trackers library's ByteTrack.")
-    parser.add_argument(
-        "--streets", type=int, default=6, help="simulated streets, a minute each; 0: speed only"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--scenes", type=int, default=len(SCENES), help="simulated scenes; 0: speed only")
+    parser.add_argument("--length", type=float, default=60.0, help="seconds of each (default: %(default)g)")
     parser.add_argument("--detections", type=Path, help="folder of saved detections (npz) to count")
     parser.add_argument("--json", type=Path, help="keep the figures here")
     arguments = parser.parse_args()
@@ -265,21 +217,22 @@ def main() -> None:
     except ModuleNotFoundError:
         print("the library 'trackers' is not installed: ours alone")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    result["quality"] = quality_table(arguments.streets, makers)
+    result["quality"] = quality_table(arguments.scenes, arguments.length, makers)
     print(f"{'tracker':16} {'fps':>3} {'IDF1':>6} {'HOTA':>6} {'switches':>8} {'tracks':>7} {'objects':>7}")
     for row in result["quality"]:
-        figures = "{idf1:6.3f} {hota:6.3f} {switches:8.1f} {tracks:7.1f} {objects:7.1f}".format(**row)
-        print(f"{row['tracker']:16} {row['fps']:3} {figures}")
+        print(
+            "{tracker:16} {fps:3} {idf1:6.3f} {hota:6.3f} {switches:8} {tracks:7} {objects:7}".format(**row)
+        )
     result["speed_ms"] = {
-        name: {n: round(speed(lambda make=make: make(10), n), 3) for n in (10, 40, 100)}  # type: ignore[misc]
+        name: {n: round(speed(partial(make, 10), n), 3) for n in (10, 40, 100)}
         for name, make in makers.items()
     }
     for name, spent in result["speed_ms"].items():
         print(f"{name:16} ms per update: " + ", ".join(f"{n} objects {ms:.2f}" for n, ms in spent.items()))
     for path in sorted(arguments.detections.glob("*.npz")) if arguments.detections else []:
-        samples = load(path)
+        frames = load_detections(path)
         for every in (1, 2):
-            print(path.stem, f"every {every}:", count_confirmed(samples[::every], TrackerOptions()))
+            print(path.stem, f"every {every}:", count_confirmed(frames[::every], TrackerOptions()))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
 

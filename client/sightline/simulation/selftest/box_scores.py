@@ -146,7 +146,7 @@ def identity_is_measured() -> bool:
 
 def identity(cameras: Sequence[Sequence[IdentitySample]]) -> Identity | None:
     """The scores over all cameras together; None without TrackEval, or without anything to judge."""
-    data = [_data(moments) for moments in cameras if any(len(m.true_ids) for m in moments)]
+    data = [trackeval_sequence(moments) for moments in cameras if any(len(m.true_ids) for m in moments)]
     if not data or not identity_is_measured():
         return None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what else is not installed
@@ -160,7 +160,7 @@ def identity(cameras: Sequence[Sequence[IdentitySample]]) -> Identity | None:
     return Identity(float(results[0]["IDF1"]), float(np.mean(results[1]["HOTA"])))
 
 
-def _data(moments: Sequence[IdentitySample]) -> dict[str, Any]:
+def trackeval_sequence(moments: Sequence[IdentitySample]) -> dict[str, Any]:
     """A sequence in TrackEval's form: ids are numbered from 0."""
     true_ids, true_count = _numbered([m.true_ids for m in moments])
     track_ids, track_count = _numbered([m.track_ids for m in moments])
