@@ -99,6 +99,20 @@ def test_a_new_camera_joins_a_worker_and_a_removed_one_leaves_the_others_alone()
     assert worker.sent[-1] == RemoveCamera("b")
     assert world.states() == {"a": "starting", "c": "starting"}
     assert world.writer.statuses[-1].state is CameraState.STOPPED
+    assert world.writer.statuses[-1].message == "not in the configuration"
+
+
+def test_a_running_camera_that_becomes_misconfigured_is_shown_so() -> None:
+    world = World("a b")
+    world.tick()
+    cameras = {"a": {"url": "rtsp://h/a"}, "b": {"url": "ftp://h/b"}}
+    world.reload(parse_config({"cameras": cameras, "cameras_per_worker": 4}))
+    world.tick()
+    world.tick()
+    assert world.states() == {"a": "starting", "b": "misconfigured"}
+    newest = {status.source: status for status in world.writer.statuses}
+    assert newest["b"].state is CameraState.MISCONFIGURED
+    assert "ftp" in newest["b"].message
 
 
 def test_a_worker_without_cameras_ends() -> None:

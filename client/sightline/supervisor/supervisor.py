@@ -85,7 +85,7 @@ class Supervisor:
         for name in remove_abandoned():
             log.info("removed %s, left behind by a process that died", name)
         try:
-            self._use(self._config, dict.fromkeys(_enabled(self._config), Step.START))
+            self._use(self._config, dict.fromkeys(_enabled(self._config), Step.START), {})
             while True:
                 self.tick()
                 if self._until_end and all(item.ended for item in self._cameras.values()):
@@ -101,7 +101,7 @@ class Supervisor:
         self.beat_s = self._clock()
         while self._plans:
             plan = self._plans.popleft()
-            self._use(plan.config, plan.steps)
+            self._use(plan.config, plan.steps, plan.reasons)
         self._workers.tick()
         self._place()
         for item in self._cameras.values():
@@ -140,7 +140,7 @@ class Supervisor:
         """Process ids of the workers that run. Any thread may call it."""
         return self._workers.pids()
 
-    def _use(self, config: LoadedConfig, steps: Mapping[str, Step]) -> None:
+    def _use(self, config: LoadedConfig, steps: Mapping[str, Step], reasons: Mapping[str, str]) -> None:
         """Carry out a plan; cameras that it does not name are not touched."""
         if config.options.triton != self._config.options.triton:
             self._stop_workers()  # each worker's connection is another one now
@@ -156,6 +156,7 @@ class Supervisor:
                 self._workers.update(item)
             elif item is not None:
                 self._workers.remove(item)
+                item.message = reasons.get(name, "").removeprefix("stops: ")
                 self._leaving.append(self._cameras.pop(name))
             if step is not Step.STOP and name not in self._cameras:
                 self._cameras[name] = HostedCamera(config.cameras[name], self._clock)
@@ -172,9 +173,9 @@ class Supervisor:
             self._leaving.remove(item)
             if item.name not in self._cameras:
                 self._hub.forget(item.name)
-                self._hub.set_status(
-                    _plain_status(item.name, CameraState.STOPPED, "not in the configuration, or not enabled")
-                )
+                problem = self._misconfigured.get(item.name)
+                state = CameraState.MISCONFIGURED if problem else CameraState.STOPPED
+                self._hub.set_status(_plain_status(item.name, state, problem or item.message))
         leaving = {item.name for item in self._leaving}
         for name, item in self._cameras.items():
             if not item.placed and name not in leaving:
