@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -253,6 +254,19 @@ def fake_gpu(tmp_path, monkeypatch):
 
     put("L4")
     return put
+
+
+def test_engines_are_built_by_what_is_mounted_and_python_alone(compose, tmp_path):
+    engines = compose["services"]["engines"]
+    copied = {".py": shutil.copyfile, "": shutil.copytree}
+    for mount in engines["volumes"]:
+        source, target = mount.split(":")[:2]
+        if target.startswith("/opt/sightline/"):
+            copied[Path(source).suffix](ROOT / source, tmp_path / Path(target).name)
+    program = tmp_path / Path(engines["entrypoint"][1]).name
+    command = [sys.executable, "-S", "-s", "-E", program, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def calls(tmp_path):
