@@ -117,7 +117,7 @@ def shared_accuracy() -> tuple[Any, list[Any]]:
     if not (network.is_file() and folder.is_dir()):
         pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
     data = CocoSet.read(folder)
-    wanted, _ = comparison.candidates(
+    wanted, _ = comparison.contenders(
         {"yolov8n": {"fp32": network, "fp16": network}}, ("fp32", "fp16"), ("engine",)
     )
     return data, list(comparison.all_runs(wanted, data, (640, 640), Transport.AUTO))

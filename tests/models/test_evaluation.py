@@ -160,7 +160,7 @@ def test_an_operator_that_rounds_in_an_unknown_way_is_refused():
 def test_what_cannot_be_run_is_said_and_not_left_out(tmp_path):
     onnx.save(raw_network(), tmp_path / "a.onnx")
     files = {"a": comparison.files_of(tmp_path / "a.onnx")}
-    wanted, refused = comparison.candidates(files, ("fp32", "fp16", "int8"), ("engine", "served"))
+    wanted, refused = comparison.contenders(files, ("fp32", "fp16", "int8"), ("engine", "served"))
     assert [each.label for each in wanted] == ["fp32 engine", "fp16 engine", "fp32 served"]
     assert set(refused) == {"int8 engine", "fp16 served", "int8 served"}
 

@@ -18,10 +18,10 @@ from sightline.models.evaluation.metrics import CONFIDENCES
 MAX_CLASSES = 15
 
 
-def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
+def write(folder: Path, comparison: Mapping[str, Any], command: str) -> Path:
     """Write everything about one comparison on a labelled set; gives the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    runs = found["runs"]
+    runs = comparison["runs"]
     labels = [run["label"] for run in runs]
     curves = {run["label"]: {key: np.array(line) for key, line in run["curves"].items()} for run in runs}
 
@@ -35,12 +35,12 @@ def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
     recall = {"precision": of_runs("precision_at_recall")}
     plots.draw_lines(folder / "precision-recall.png", RECALLS, recall, "recall")
     lines = [
-        f"# Accuracy on {found['data']}",
+        f"# Accuracy on {comparison['data']}",
         "",
-        f"{found['images']} pictures, {found['date']}, {machine.describe()}. Command: `{command}`",
+        f"{comparison['images']} pictures, {comparison['date']}, {machine.describe()}. Command: `{command}`",
         "",
         *main_table(runs),
-        *differences_table(found),
+        *differences_table(comparison),
         "## Curves",
         "",
         "![mAP at each IoU](map-by-iou.png)",
@@ -48,19 +48,19 @@ def write(folder: Path, found: Mapping[str, Any], command: str) -> Path:
         "![precision against recall, IoU 0.5, mean of the classes](precision-recall.png)",
         "",
         *iou_table(runs),
-        *class_table(found),
+        *class_table(comparison),
         "## What was run",
         "",
         *(f"- **{run['label']}**: {run['model']}, {_sides(run['network'])}; {run['what']}." for run in runs),
-        *(f"- **{label}** was not run: {why}." for label, why in found["not_run"].items()),
+        *(f"- **{label}** was not run: {why}." for label, why in comparison["not_run"].items()),
     ]
-    return save(folder, {**found, "command": command, "machine": machine.describe()}, lines)
+    return save(folder, {**comparison, "command": command, "machine": machine.describe()}, lines)
 
 
-def save(folder: Path, found: Mapping[str, Any], lines: Sequence[str]) -> Path:
+def save(folder: Path, comparison: Mapping[str, Any], lines: Sequence[str]) -> Path:
     """Write ``report.json`` and ``report.md``; gives the latter's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "report.json").write_text(json.dumps(comparison, indent=1) + "\n")
     path = folder / "report.md"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -89,22 +89,22 @@ def main_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return table(head, rows)
 
 
-def differences_table(found: Mapping[str, Any]) -> list[str]:
+def differences_table(comparison: Mapping[str, Any]) -> list[str]:
     """Every other run against the first, with intervals."""
-    if not found["differences"]:
+    if not comparison["differences"]:
         return []
     rows = [
         [
             label,
             *(f"{part['value']:+.4f} ({part['low']:+.4f} to {part['high']:+.4f})" for part in two.values()),
         ]
-        for label, two in found["differences"].items()
+        for label, two in comparison["differences"].items()
     ]
     note = (
-        f"In brackets the middle 95 % of {found['draws']} paired bootstrap draws over the pictures; "
+        f"In brackets the middle 95 % of {comparison['draws']} paired bootstrap draws over the pictures; "
         "an interval that holds 0 says that this set cannot tell the two apart."
     )
-    head = [f"against {found['compared_with']}", "mAP50-95", "mAP50"]
+    head = [f"against {comparison['compared_with']}", "mAP50-95", "mAP50"]
     return ["## Differences", "", *table(head, rows), note, ""]
 
 
@@ -114,9 +114,9 @@ def iou_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return table(head, [[run["label"], *(f"{value:.3f}" for value in run["map_at"])] for run in runs])
 
 
-def class_table(found: Mapping[str, Any]) -> list[str]:
+def class_table(comparison: Mapping[str, Any]) -> list[str]:
     """AP50-95 by class: where the runs differ most, or the first ones when there is one run."""
-    runs = found["runs"]
+    runs = comparison["runs"]
     names = sorted({name for run in runs for name in run["per_class"]})
     values = {name: [run["per_class"].get(name, (0.0, 0.0))[0] for run in runs] for name in names}
     names.sort(key=lambda name: min(values[name]) - max(values[name]))

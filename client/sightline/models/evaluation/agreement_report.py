@@ -42,7 +42,7 @@ def write(
     if options.config:
         site = site_of(options.config, options.camera)
     engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
-    found: dict[str, Any] = {
+    agreement: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine.describe(),
         "command": command,
@@ -61,13 +61,13 @@ def write(
         "videos": [watch_both(folder, engines, video, site, options) for video in options.video],
     }
     labels = [each.label for each in pair]
-    for video in found["videos"]:
+    for video in agreement["videos"]:
         totals = video["counts"]["totals"]
         plots.draw_counts(
             folder / f"{video['stem']}-counts.png",
             {label: {name: both[side] for name, both in totals.items()} for side, label in enumerate(labels)},
         )
-    return accuracy_report.save(folder, found, text(found, labels))
+    return accuracy_report.save(folder, agreement, text(agreement, labels))
 
 
 def watch_both(
@@ -115,7 +115,7 @@ def worst_frames(missing: Sequence[float], most: int) -> list[int]:
 def draw(
     folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[Watcher], min_score: float
 ) -> list[str]:
-    """Decode the video once more and draw both candidates' sure boxes into the wanted frames.
+    """Decode the video once more and draw both networks' boxes into the wanted frames.
 
     Args:
         folder: of the report.
@@ -133,17 +133,17 @@ def draw(
     for frame in frames_of(video):
         if frame.index in wanted:
             names[frame.index] = f"{video.stem}-{frame.index:06d}.jpg"
-            found = [watcher.detections[wanted[frame.index]] for watcher in watchers]
-            found = [each.take(each.scores >= min_score) for each in found]
+            detections = [watcher.detections[wanted[frame.index]] for watcher in watchers]
+            detections = [each.take(each.scores >= min_score) for each in detections]
             classes = [watcher.engine.class_names for watcher in watchers]
-            draw_frame(folder / names[frame.index], frame, found, classes)
+            draw_frame(folder / names[frame.index], frame, detections, classes)
         if len(names) == len(wanted):
             break
     return [names[index] for index in wanted]
 
 
 def draw_frame(
-    path: Path, frame: Frame, found: Sequence[Detections], classes: Sequence[Sequence[str]]
+    path: Path, frame: Frame, detections: Sequence[Detections], classes: Sequence[Sequence[str]]
 ) -> None:
     """A picture with the boxes of both: the first's thick, the second's thin."""
     import cv2
@@ -152,35 +152,35 @@ def draw_frame(
     planes = np.empty((height * 3 // 2, width), np.uint8)
     frame.picture.write_i420(planes)
     canvas = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
-    for side, sure in enumerate(found):
-        for box, score, number in zip(sure.xyxy, sure.scores, sure.class_ids, strict=True):
+    for side, boxes in enumerate(detections):
+        for box, score, number in zip(boxes.xyxy, boxes.scores, boxes.class_ids, strict=True):
             left, top, right, bottom = (box * [width, height, width, height]).astype(int).tolist()
             cv2.rectangle(canvas, (left, top), (right, bottom), COLOURS[side], 3 - 2 * side)
             place = (left, top - 4) if side else (left, bottom + 14)
-            said = f"{classes[side][number]} {score:.2f}"
-            cv2.putText(canvas, said, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, COLOURS[side], 1, cv2.LINE_AA)
+            label = f"{classes[side][number]} {score:.2f}"
+            cv2.putText(canvas, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, COLOURS[side], 1, cv2.LINE_AA)
     cv2.imwrite(str(path), canvas)
 
 
-def text(found: dict[str, Any], labels: Sequence[str]) -> list[str]:
+def text(agreement: dict[str, Any], labels: Sequence[str]) -> list[str]:
     """The report."""
     lines = [
         f"# Agreement of {labels[0]} and {labels[1]}",
         "",
-        f"{found['date']}, {found['machine']}. Command: `{found['command']}`",
+        f"{agreement['date']}, {agreement['machine']}. Command: `{agreement['command']}`",
         "",
         "Nothing is labelled here: neither candidate is the truth. A box counts from score "
-        f"{found['min_score']} on; the other has it when it gives a box of that class there "
+        f"{agreement['min_score']} on; the other has it when it gives a box of that class there "
         "(IoU 0.5) with any score that is served.",
         "",
     ]
-    for each in found["candidates"]:
+    for each in agreement["candidates"]:
         sides = "x".join(map(str, each["network"]))
         lines.append(f"- **{each['label']}**: {each['model']}, {sides}; {each['what']}.")
-    for video in found["videos"]:
+    for video in agreement["videos"]:
         lines += ["", f"## {video['video']}: {video['frames']} frames", ""]
-        lines += box_lines(video, labels) + count_lines(video, labels, found["window_s"])
-        lines += event_lines(video, labels) if found["places"] else []
+        lines += box_lines(video, labels) + count_lines(video, labels, agreement["window_s"])
+        lines += event_lines(video, labels) if agreement["places"] else []
         if video["pictures"]:
             lines += ["Where they differ most (first: thick, orange; second: thin, blue):", ""]
             lines += [f"![{name}]({name})" for name in video["pictures"]]

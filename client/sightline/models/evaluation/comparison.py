@@ -45,9 +45,9 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one candidate found, and what it cost."""
+    """What one contender detected, and what it cost."""
 
-    candidate: Contender
+    contender: Contender
     what: str
     rows: tuple[Sequence[float], ...]
     size_bytes: int
@@ -57,10 +57,10 @@ class Run:
     @property
     def label(self) -> str:
         """Its name in tables and plots."""
-        return self.candidate.label
+        return self.contender.label
 
 
-def candidates(
+def contenders(
     files: Mapping[str, Mapping[str, Path]], precisions: Sequence[str], through: Sequence[str]
 ) -> tuple[list[Contender], dict[str, str]]:
     """Everything that can be run, and label → why not for the rest.
@@ -70,7 +70,7 @@ def candidates(
         precisions: of :data:`PRECISIONS`.
         through: of :data:`THROUGH`.
     """
-    found, refused = [], {}
+    wanted, refused = [], {}
     for name, by_precision in files.items():
         for way in through:
             for precision in precisions:
@@ -80,37 +80,37 @@ def candidates(
                 elif precision == "fp16" and way != "engine":
                     refused[label] = NOT_SERVED
                 else:
-                    found.append(Contender(label, by_precision[precision], precision, way))
-    return found, refused
+                    wanted.append(Contender(label, by_precision[precision], precision, way))
+    return wanted, refused
 
 
-def run(candidate: Contender, data: CocoSet, shape: tuple[int, int], transport: Transport) -> Run:
+def run(contender: Contender, data: CocoSet, shape: tuple[int, int], transport: Transport) -> Run:
     """Detect on every picture.
 
     Raises:
         EvaluationError, NetworkUnusable, SightlineError: it cannot be run.
     """
-    if candidate.through == "engine":
-        engine = onnx_engine.BareEngine.load(candidate.path, candidate.precision, shape)
+    if contender.through == "engine":
+        engine = onnx_engine.BareEngine.load(contender.path, contender.precision, shape)
         rows: tuple[Sequence[float], ...] = tuple(engine.detect_all(data))
-        what, ms, network = onnx_engine.WHAT_IS_RUN[candidate.precision], engine.median_ms, engine.network
+        what, ms, network = onnx_engine.WHAT_IS_RUN[contender.precision], engine.median_ms, engine.network
     else:
-        whole = candidate.through == "ensemble"
-        with served.serve(candidate.path, shape, transport, ensemble=whole) as (detector, info):
+        whole = contender.through == "ensemble"
+        with served.serve(contender.path, shape, transport, ensemble=whole) as (detector, info):
             rows, ms, network, said = through_server(detector, info, data)
         steps = "three steps as an ensemble" if whole else "one process"
-        quantised = " the quantised graph," if candidate.precision in qdq.PRECISIONS else ""
+        quantised = " the quantised graph," if contender.precision in qdq.PRECISIONS else ""
         what = f"real Triton, OpenVINO,{quantised} {steps}, {said}"
-    return Run(candidate, what, rows, size_bytes(candidate), ms, network)
+    return Run(contender, what, rows, size_bytes(contender), ms, network)
 
 
 def run_url(label: str, url: str, model: str, data: CocoSet, transport: Transport) -> Run:
     """Detect on every picture by a server that runs already, say one with a GPU."""
     with served.connected(url, transport, model) as (detector, info):
         rows, ms, network, said = through_server(detector, info, data)
-        candidate = Contender(label, Path(info.version), info.precision, "served")
+        contender = Contender(label, Path(info.version), info.precision, "served")
         what = f"the running server's {model}, version {info.version}, score floor {info.score_floor}, {said}"
-    return Run(candidate, what, rows, 0, ms, network)
+    return Run(contender, what, rows, 0, ms, network)
 
 
 def through_server(
@@ -122,11 +122,11 @@ def through_server(
     return rows, ms, (info.network_height, info.network_width), f"{detector.transport} transport"
 
 
-def size_bytes(candidate: Contender) -> int:
+def size_bytes(contender: Contender) -> int:
     """Of the file that the precision needs."""
-    if candidate.precision != "fp16":
-        return candidate.path.stat().st_size
-    return len(halve.halve(onnx.load(candidate.path)).SerializeToString())
+    if contender.precision != "fp16":
+        return contender.path.stat().st_size
+    return len(halve.halve(onnx.load(contender.path)).SerializeToString())
 
 
 def files_of(path: Path) -> dict[str, Path]:
@@ -176,13 +176,13 @@ def describe_run(each: Run, matches: Mapping[str, ClassMatches]) -> dict[str, An
     """Figures and curves of one run."""
     figures = metrics.measure(matches)
     curves = metrics.confidence_curves(matches)
-    known = each.candidate.path.is_file()
+    known = each.contender.path.is_file()
     return {
         "label": each.label,
-        "model": each.candidate.path.name,
-        "model_sha256": sha256(each.candidate.path) if known else None,
-        "precision": each.candidate.precision,
-        "through": each.candidate.through,
+        "model": each.contender.path.name,
+        "model_sha256": sha256(each.contender.path) if known else None,
+        "precision": each.contender.precision,
+        "through": each.contender.through,
         "what": each.what,
         "network": list(each.network),
         "detections": len(each.rows),
@@ -208,8 +208,8 @@ def all_runs(
     transport: Transport,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Run]:
-    """Each candidate in turn, said as it is done."""
-    for candidate in wanted:
-        done = run(candidate, data, shape, transport)
-        say(f"{candidate.label}: {len(done.rows)} boxes, {done.ms:.1f} ms a picture")
+    """Each contender in turn, said as it is done."""
+    for contender in wanted:
+        done = run(contender, data, shape, transport)
+        say(f"{contender.label}: {len(done.rows)} boxes, {done.ms:.1f} ms a picture")
         yield done

@@ -95,7 +95,7 @@ def report_comparison(
     data, transport = CocoSet.read(options.data), Transport(options.transport)
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
         files = files_by_precision(options, Path(work))
-        wanted, refused = comparison.candidates(files, options.precision, options.through)
+        wanted, refused = comparison.contenders(files, options.precision, options.through)
         runs = list(comparison.all_runs(wanted, data, options.shape, transport, say))
         for url in options.url:
             address, _, model = url.partition("/")
@@ -108,7 +108,7 @@ def report_agreement(options: argparse.Namespace, command: str) -> Path:
     """Run two contenders over the videos and write how far they agree; returns the report's path."""
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
         files = files_by_precision(options, Path(work))
-        wanted, _ = comparison.candidates(files, options.precision, ("engine",))
+        wanted, _ = comparison.contenders(files, options.precision, ("engine",))
         if len(files) > 1:  # one of each model
             wanted = [next(each for each in wanted if each.path in by.values()) for by in files.values()]
         if len(wanted) != 2:
@@ -120,11 +120,11 @@ def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dic
     """Model's name → precision → file; INT8 and FP8 are made here when there are calibration pictures."""
     files: dict[str, dict[str, Path]] = {}
     for path in options.models:
-        found = comparison.files_of(path)
-        for precision in qdq.PRECISIONS if options.calibrate and "fp32" in found else ():
+        of_model = comparison.files_of(path)
+        for precision in qdq.PRECISIONS if options.calibrate and "fp32" in of_model else ():
             if precision in options.precision:
-                found[precision] = work / f"{path.stem}-{len(files)}-{precision}.onnx"
+                of_model[precision] = work / f"{path.stem}-{len(files)}-{precision}.onnx"
                 how = quantize.QuantizeOptions(shape=options.shape, precision=precision)
-                quantize.quantize_file(path, found[precision], options.calibrate, how)
-        files[path.stem if path.stem not in files else str(path)] = found
+                quantize.quantize_file(path, of_model[precision], options.calibrate, how)
+        files[path.stem if path.stem not in files else str(path)] = of_model
     return files

@@ -31,17 +31,17 @@ def match(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, ClassMatc
     """
     place = {image["id"]: index for index, image in enumerate(data.images)}
     truth = _truth(data, place)
-    found: dict[tuple[int, int], list[Sequence[float]]] = defaultdict(list)
+    detections: dict[tuple[int, int], list[Sequence[float]]] = defaultdict(list)
     for row in rows:
-        found[int(row[6]), place[int(row[0])]].append(row)
+        detections[int(row[6]), place[int(row[0])]].append(row)
     nothing = np.zeros((0, 4)), np.zeros(0, np.bool_)
 
     def pictures(category: int) -> Iterator[ClassInPicture]:
         for picture in range(len(place)):
             boxes, crowd = truth[category].get(picture, nothing)
-            mine = np.array(found.get((category, picture), np.zeros((0, 7))), np.float64)
-            mine = mine[np.argsort(-mine[:, 5], kind="stable")[:MAX_BOXES]]
-            yield mine[:, 5], box_ious(mine[:, 1:5], boxes, crowd), crowd
+            best = np.array(detections.get((category, picture), np.zeros((0, 7))), np.float64)
+            best = best[np.argsort(-best[:, 5], kind="stable")[:MAX_BOXES]]
+            yield best[:, 5], box_ious(best[:, 1:5], boxes, crowd), crowd
 
     return {
         name: match_class(pictures(category))

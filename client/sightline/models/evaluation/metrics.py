@@ -42,8 +42,8 @@ class Figures:
 
 def measure(matches: Mapping[str, ClassMatches]) -> Figures:
     """COCO's figures of one run's matches: all areas, 100 boxes a picture and class."""
-    by_class = {name: average_precision(found)[:, 0] for name, found in matches.items()}
-    curves = [precision_at_recalls(found) for found in matches.values()]
+    by_class = {name: average_precision(each)[:, 0] for name, each in matches.items()}
+    curves = [precision_at_recalls(each) for each in matches.values()]
     levels = np.mean(list(by_class.values()) or [np.zeros(len(IOUS))], axis=0)
     return Figures(
         float(levels.mean()),
@@ -69,10 +69,10 @@ def confidence_curves(matches: Mapping[str, ClassMatches]) -> dict[str, F64]:
         box is left, precision is 1 and recall 0.
     """
     right, wrong = np.zeros((2, len(CONFIDENCES)))
-    for found in matches.values():
-        right += _at_least(found.scores[found.right[0]])
-        wrong += _at_least(found.scores[~found.right[0] & ~found.ignored[0]])
-    truth = sum(int(found.truth.sum()) for found in matches.values())
+    for each in matches.values():
+        right += _at_least(each.scores[each.right[0]])
+        wrong += _at_least(each.scores[~each.right[0] & ~each.ignored[0]])
+    truth = sum(int(each.truth.sum()) for each in matches.values())
     precision = np.divide(right, right + wrong, out=np.ones_like(right), where=right + wrong > 0)
     recall = right / max(truth, 1)
     both = precision + recall

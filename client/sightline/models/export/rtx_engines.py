@@ -93,19 +93,19 @@ def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: flo
     engine = exporter.engine_network(source, network)
     ranges = exporter.profiles(network)
     frame = {"frame": ranges["preprocess"]["frame"]}
-    found = {
+    jobs = {
         "preprocess": Job(graphs.preprocess_graph(network), frame),
         "yolo": Job(engine, ranges["yolo"]),
         "postprocess": Job(graphs.postprocess_graph(network, score_floor), ranges["postprocess"]),
         "detector, one graph": Job(fused.fused_graph(engine, network, score_floor), frame),
     }
     if network.end_to_end:
-        return found
+        return jobs
     onnx_nms = graphs.postprocess_graph(network, score_floor, "onnx")
     whole, nms = around_nms(fused.fused_graph(engine, network, score_floor))
     post, _ = around_nms(graphs.postprocess_graph(network, score_floor))
     headless = fused.headless_graph(engine, network, score_floor)
-    return found | {
+    return jobs | {
         "postprocess, ONNX NMS": Job(onnx_nms, ranges["postprocess"]),
         "postprocess around its NMS": Job(post, ranges["postprocess"] | nms),
         "detector, one graph, around its NMS": Job(whole, frame | nms),

@@ -27,22 +27,22 @@ class Versions:
     """Operations on one model repository and the Triton that serves it.
 
     Every operation raises :class:`audit_trail.Refused` when it would do harm, a
-    :class:`RepositoryError` when something is not there, and a :class:`control.AdminError` when
+    :class:`RepositoryError` when something is not there, and a :class:`AdminError` when
     Triton fails; then the version that served goes on serving.
     """
 
-    def __init__(self, folder: Path, control: TritonAdmin | None, why: str = "") -> None:
+    def __init__(self, folder: Path, admin: TritonAdmin | None, why: str = "") -> None:
         if not (folder / "yolo").is_dir():
             raise RepositoryError(f"{folder} is no model repository: it holds no yolo")
         self.folder = folder
-        self._control = control
+        self._admin = admin
         self._why = {"why": why} if why else {}
 
     # -- looking -------------------------------------------------------------------------------------
 
     def overview(self) -> list[dict[str, Any]]:
         """One dictionary a version, ascending; retired ones too."""
-        states = self._control.states() if self._control else {}
+        states = self._admin.states() if self._admin else {}
         kept = [self._described(version, states) for version in model_configs.versions(self.folder)]
         gone = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
         return sorted([*kept, *gone], key=lambda item: item["version"])
@@ -50,7 +50,7 @@ class Versions:
     def show(self, version: int) -> dict[str, Any]:
         """Manifest, state, and what the audit trail knows of a version."""
         manifest = model_configs.read_manifest(self.folder, version)
-        state = self._described(version, self._control.states() if self._control else {})["state"]
+        state = self._described(version, self._admin.states() if self._admin else {})["state"]
         history = [entry for entry in audit_trail.read(self.folder) if entry.get("version") == version]
         return {"version": version, "state": state, **manifest, "history": history}
 
@@ -121,8 +121,8 @@ class Versions:
         ) as entry:
             entry["model_version"] = model_configs.read_manifest(self.folder, version)["model_version"]
             used = detectors.users(self.folder, version)
-            if self._control is not None:
-                states = self._control.states()
+            if self._admin is not None:
+                states = self._admin.states()
                 ready = [name for name in detectors.names(self.folder) if version in states.get(name, {})]
                 used += [name for name in ready if states[name][version] == "READY"]
             if used:
@@ -147,9 +147,9 @@ class Versions:
 
     @property
     def _triton(self) -> TritonAdmin:
-        if self._control is None:
+        if self._admin is None:
             raise Refused("this needs the running Triton: leave --offline out")
-        return self._control
+        return self._admin
 
     def _require_good(self, version: int) -> str:
         """The version's full name.
@@ -218,8 +218,8 @@ class Versions:
 
     def _unload_beside(self, version: int) -> None:
         """Nothing serves under the version's own name any more; ends well when nothing did."""
-        if self._control is not None and self._control.states().get(beside(version)):
-            self._control.unload(beside(version))
+        if self._admin is not None and self._admin.states().get(beside(version)):
+            self._admin.unload(beside(version))
         detectors.remove(self.folder, beside(version))
         self._tidy(version)
 
@@ -227,7 +227,7 @@ class Versions:
         """Take the version's steps away when no detector uses them."""
         if detectors.users(self.folder, version) or (self.folder / beside(version)).exists():
             return
-        states = self._control.states() if self._control else {}
+        states = self._admin.states() if self._admin else {}
         steps = [f"{step}-{version}" for step in STEPS]
         loaded = [name for name in steps if "READY" in states.get(name, {}).values()]
         # An ensemble that leaves answers first what it was asked.
