@@ -21,10 +21,10 @@ from sightline.config.drift_options import Blurred, DriftOptions
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of
-from sightline.features.drift.hourly_stats import WINDOW_S, Tally
+from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
 from sightline.features.drift.sampler import MOST_WAITING, FrameCandidate, FrameSampler
 from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
-from sightline.features.drift.strata import FrameKind, Schedule, kind_of, place_in_reservoir
+from sightline.features.drift.sampling import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
 from sightline.store.read.drift_hours import read_hours
 from sightline.supervisor.http.prometheus import _figures
@@ -295,13 +295,13 @@ def test_a_disk_that_takes_nothing_is_said_once_and_counted(
 
 
 def test_numbers_of_an_hour() -> None:
-    tally = Tally("gate", 0.25)
+    stats = HourlyStats("gate", 0.25)
     strong = boxes(PERSON, PERSON, PERSON, score=0.93)
     weak = boxes(PERSON, score=0.12, class_id=1)
     for index in range(10):
-        tally.observe(strong if index < 8 else weak, CLASSES, HOUR + index, "m-1")
-    tally.observe(strong, CLASSES, HOUR + WINDOW_S, "m-1")
-    [window] = tally.take_closed()
+        stats.observe(strong if index < 8 else weak, CLASSES, HOUR + index, "m-1")
+    stats.observe(strong, CLASSES, HOUR + WINDOW_S, "m-1")
+    [window] = stats.take_closed()
     assert (window.frames, window.boxes, window.window_start) == (10, 24, HOUR)
     figures = window.figures
     assert figures["scores"][18] == 24
@@ -309,29 +309,29 @@ def test_numbers_of_an_hour() -> None:
     assert figures["per_frame"][3] == 8
     assert figures["per_frame"][0] == 2
     assert figures["classes"] == {"person": 24}
-    assert tally.take_closed() == ()
+    assert stats.take_closed() == ()
 
 
 def test_another_version_of_the_model_has_numbers_of_its_own() -> None:
-    tally = Tally("gate", 0.25)
+    stats = HourlyStats("gate", 0.25)
     for version in ("m-1", "m-2"):
-        tally.observe(boxes(PERSON), CLASSES, HOUR, version)
-    assert [window.model_version for window in tally.take_closed()] == ["m-1"]
-    assert tally.open_window is not None
-    assert (tally.open_window.model_version, tally.open_window.frames) == ("m-2", 1)
+        stats.observe(boxes(PERSON), CLASSES, HOUR, version)
+    assert [window.model_version for window in stats.take_closed()] == ["m-1"]
+    assert stats.open_window is not None
+    assert (stats.open_window.model_version, stats.open_window.frames) == ("m-2", 1)
 
 
 def test_numbers_go_on_after_a_restart() -> None:
-    halves, whole = [Tally("gate", 0.25)], Tally("gate", 0.25)
+    halves, whole = [HourlyStats("gate", 0.25)], HourlyStats("gate", 0.25)
     for index in range(20):
         if index == 10:
-            halves.append(Tally("gate", 0.25, json.loads(json.dumps(halves[0].snapshot()))))
-        for tally in (halves[-1], whole):
-            tally.observe(boxes(PERSON, score=0.05 * index), CLASSES, HOUR + index, "m")
-            tally.observe_look(image_stats.look(np.full((20, 30), 10 * index, np.uint8)))
+            halves.append(HourlyStats("gate", 0.25, json.loads(json.dumps(halves[0].snapshot()))))
+        for stats in (halves[-1], whole):
+            stats.observe(boxes(PERSON, score=0.05 * index), CLASSES, HOUR + index, "m")
+            stats.observe_image(image_stats.measure_luma(np.full((20, 30), 10 * index, np.uint8)))
     assert halves[-1].open_window == whole.open_window
     with pytest.raises(ValueError, match="not usable"):
-        Tally("gate", 0.25, {"hour": 3})
+        HourlyStats("gate", 0.25, {"hour": 3})
 
 
 def test_blur_and_darkness_show_in_the_look_of_a_picture() -> None:
@@ -339,7 +339,9 @@ def test_blur_and_darkness_show_in_the_look_of_a_picture() -> None:
     sharp = rng.integers(60, 200, (240, 320), np.uint8)
     soft = np.cumsum(np.cumsum(sharp.astype(float), 0), 1)
     soft = (soft[8:, 8:] - soft[:-8, 8:] - soft[8:, :-8] + soft[:-8, :-8]) / 64
-    seen, blurred, dark = (image_stats.look(item.astype(np.uint8)) for item in (sharp, soft, sharp / 4))
+    seen, blurred, dark = (
+        image_stats.measure_luma(item.astype(np.uint8)) for item in (sharp, soft, sharp / 4)
+    )
     assert blurred.sharpness < seen.sharpness / 2
     assert (seen.light, dark.light) == ("bright", "dark")
     assert seen.luma.sum() == pytest.approx(1)

@@ -22,7 +22,7 @@ from sightline.config.shadow_options import ShadowOptions
 from sightline.config.zones import Line
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
-from sightline.features.shadow import AWAY, BUSY, WAITING, Shadow, arms, episode, promotion_rule
+from sightline.features.shadow import Shadow, arms, episode, promotion_rule
 from sightline.features.shadow.episode_comparison import (
     ComparedEpisode,
     ComparedEpisodes,
@@ -30,6 +30,7 @@ from sightline.features.shadow.episode_comparison import (
 from sightline.features.shadow.episode_sampling import BLOCK, EpisodeSampler
 from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, Verdict
 from sightline.features.shadow.recorder import trim
+from sightline.features.shadow.shadow_observer import AWAY, BUSY, WAITING
 from sightline.models.export import exporter
 from sightline.models.registry import audit_trail, detectors
 from sightline.models.registry.operations import Versions
@@ -54,7 +55,7 @@ def test_the_budget_holds_in_every_block_and_every_process_chooses_alike() -> No
     def chosen(camera: str, seed: int = 0) -> list[int]:
         sampler = EpisodeSampler(camera, share=0.1, episode_s=10, seed=seed)
         slots = range(170_000_000, 170_000_000 + 3 * BLOCK)
-        return [slot for slot in slots if sampler.slot(slot * 10.0) is not None]
+        return [slot for slot in slots if sampler.interval_no(slot * 10.0) is not None]
 
     door = chosen("door")
     assert [sum(slot // BLOCK == block for slot in door) for block in (1_700_000, 1_700_001, 1_700_002)] == [
@@ -67,9 +68,9 @@ def test_the_budget_holds_in_every_block_and_every_process_chooses_alike() -> No
     assert door != chosen("door", seed=1)
 
 
-def test_a_stretch_is_whole() -> None:
+def test_an_interval_is_whole() -> None:
     sampler = EpisodeSampler("door", share=1, episode_s=10)
-    assert {sampler.slot(START + index / 10) for index in range(100)} == {int(START // 10)}
+    assert {sampler.interval_no(START + index / 10) for index in range(100)} == {int(START // 10)}
 
 
 # --- beside the live path ------------------------------------------------------------------------------
@@ -106,11 +107,11 @@ def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
         shadow.observe(seen(item, None, boxes([0.1, 0.2, 0.3, 0.8]), model_version=LIVE.version))
 
 
-def episodes(folder: Path) -> list[tuple[episode.EpisodeHead, list[episode.Pair]]]:
+def episodes(folder: Path) -> list[tuple[episode.EpisodeHead, list[episode.PairedFrame]]]:
     return [episode.read(path) for path in sorted(folder.glob(f"*/*{episode.SUFFIX}"))]
 
 
-def test_both_see_the_same_frames_and_a_stretch_is_a_file(tmp_path: Path) -> None:
+def test_both_see_the_same_frames_and_an_interval_is_a_file(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(1, NEW))
     shadow = Shadow(camera(tmp_path), candidate, live_model="detector", lossless=True)
     play(shadow, 200)
@@ -241,7 +242,8 @@ def passing(class_id: int, *, frames: int = 60) -> list[tuple[float, Detections]
 
 def test_each_model_has_its_own_tracker_rules_and_windows() -> None:
     pairs = [
-        episode.Pair(time, live, new) for (time, live), (_, new) in zip(passing(0), passing(1), strict=True)
+        episode.PairedFrame(time, live, new)
+        for (time, live), (_, new) in zip(passing(0), passing(1), strict=True)
     ]
     door = Camera(
         name="door",

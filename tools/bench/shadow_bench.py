@@ -109,7 +109,7 @@ def summarise(frames: Sequence[TrackedFrame], interval_s: float) -> dict[str, An
     sampler = EpisodeSampler(CAMERA, share=SHARE, episode_s=interval_s)
     pairs = list(pairwise(frames))
     seconds = np.array([frame.tracked_time - frame.capture_time for _, frame in pairs])
-    shadowed = np.array([sampler.slot(before.capture_time) is not None for before, _ in pairs])
+    shadowed = np.array([sampler.interval_no(before.capture_time) is not None for before, _ in pairs])
     blocks = np.array([frame.capture_time // (interval_s * BLOCK_INTERVALS) for _, frame in pairs])
     numbers = np.unique(blocks)
     rows_of = [np.flatnonzero(blocks == number) for number in numbers]

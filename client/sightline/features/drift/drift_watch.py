@@ -10,17 +10,17 @@ from typing import Any
 from sightline.analysis.observer import Observation, Observer
 from sightline.config import Camera
 from sightline.entities import Detections, DriftWindow, Figure, Frame
-from sightline.features.drift.hourly_stats import Tally
-from sightline.features.drift.image_stats import Look, look_at
+from sightline.features.drift.hourly_stats import HourlyStats
+from sightline.features.drift.image_stats import ImageStats, measure_frame
 from sightline.features.drift.sampler import FrameCandidate, FrameSampler
 from sightline.features.drift.samples import Samples
-from sightline.features.drift.strata import Schedule, kind_of
+from sightline.features.drift.sampling import Schedule, kind_of
 from sightline.video.host_copy import HostCopy
 from sightline.video.picture import YuvPicture
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0  # of capture time
+MEASURE_EVERY_S = 1.0  # of capture time
 ROW_EVERY_S = 60.0  # the open hour is written so often; the resume state holds it in between
 HELP = {
     "drift_boxes_per_frame": "Boxes a frame in this hour, of those that may start a track.",
@@ -46,21 +46,21 @@ class DriftWatch(Observer):
         options = camera.drift
         self._min_score = camera.detect.min_score
         self._signals = options.signals
-        self._tally = _make_tally(camera, state)
+        self._stats = _make_stats(camera, state)
         self._schedule = Schedule(camera.name, options.every_s, options.seed)
         self._sampler = FrameSampler(camera.name, options) if options.consent else None
-        self._looked = -LOOK_EVERY_S
-        self._look: Look | None = None
+        self._measured_time = -MEASURE_EVERY_S
+        self._image: ImageStats | None = None
         self._next_row_s = 0.0
 
     def observe(self, seen: Observation) -> tuple[()]:
         """Take one tracked frame."""
         frame, detections, names = seen.frame, seen.detections, seen.classes.names
-        self._tally.observe(detections, names, frame.capture_time, seen.model_version)
-        if frame.capture_time >= self._looked + LOOK_EVERY_S:
-            self._looked = frame.capture_time
-            self._look = look_at(frame)
-            self._tally.observe_look(self._look)
+        self._stats.observe(detections, names, frame.capture_time, seen.model_version)
+        if frame.capture_time >= self._measured_time + MEASURE_EVERY_S:
+            self._measured_time = frame.capture_time
+            self._image = measure_frame(frame)
+            self._stats.observe_image(self._image)
         if self._sampler is not None and self._schedule.is_due(frame.capture_time):
             self._offer(self._sampler, frame, detections, names)
         return ()
@@ -69,7 +69,7 @@ class DriftWatch(Observer):
         """Hours that have ended, and about once a minute the open one."""
         if not self._signals:
             return ()
-        closed = self._tally.take_closed()
+        closed = self._stats.take_closed()
         if time.monotonic() < self._next_row_s:
             return closed
         self._next_row_s = time.monotonic() + ROW_EVERY_S
@@ -77,20 +77,20 @@ class DriftWatch(Observer):
 
     def end(self, time: float) -> tuple[DriftWindow, ...]:
         """Hours that have ended, and the open one as far as it is."""
-        return self._tally.take_closed() + self._open_hour() if self._signals else ()
+        return self._stats.take_closed() + self._open_hour() if self._signals else ()
 
     def _open_hour(self) -> tuple[DriftWindow, ...]:
-        window = self._tally.open_window
+        window = self._stats.open_window
         return () if window is None or not window.frames else (window,)
 
     def snapshot(self) -> dict[str, Any]:
         """What a successor goes on from; JSON-able."""
-        return self._tally.snapshot() if self._signals else {}
+        return self._stats.snapshot() if self._signals else {}
 
     def figures(self) -> list[Figure]:
         """The open hour so far, and what became of chosen frames."""
         values: dict[str, float] = {}
-        window = self._tally.open_window if self._signals else None
+        window = self._stats.open_window if self._signals else None
         if window is not None and window.frames:
             sums, pictures = window.figures, max(window.pictures, 1)
             values = {
@@ -115,7 +115,7 @@ class DriftWatch(Observer):
         kind = kind_of(detections, self._min_score)
         if not self._schedule.take(kind):
             return
-        light = self._look.light if self._look else "unknown"
+        light = self._image.light if self._image else "unknown"
         stratum = f"{kind}-{light}"
         picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
         sampler.offer(FrameCandidate(picture, frame.capture_time, stratum, detections, class_names))
@@ -136,9 +136,9 @@ def watch_of(camera: Camera, state: Mapping[str, Any] | None = None) -> DriftWat
     return DriftWatch(camera, state)
 
 
-def _make_tally(camera: Camera, state: Mapping[str, Any] | None) -> Tally:
+def _make_stats(camera: Camera, state: Mapping[str, Any] | None) -> HourlyStats:
     try:
-        return Tally(camera.name, camera.detect.min_score, state)
+        return HourlyStats(camera.name, camera.detect.min_score, state)
     except ValueError as error:
         log.warning("camera %s: the hour's numbers begin anew: %s", camera.name, error)
-        return Tally(camera.name, camera.detect.min_score)
+        return HourlyStats(camera.name, camera.detect.min_score)

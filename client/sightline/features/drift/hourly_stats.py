@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sightline.entities import Detections, DriftWindow
-from sightline.features.drift.image_stats import LUMA_BINS, Look
+from sightline.features.drift.image_stats import LUMA_BINS, ImageStats
 
 WINDOW_S = 3600
 SCORE_BINS = 20
@@ -24,7 +24,7 @@ OTHER_CLASSES = "(others)"
 _MOST_CLOSED = 48  # hours that wait for a checkpoint; checkpoints are made every second
 
 
-class Tally:
+class HourlyStats:
     """Counts frames into the hour of their capture time. The worker's main thread owns it.
 
     Args:
@@ -78,13 +78,13 @@ class Tally:
             self._scores += np.bincount(places, minlength=SCORE_BINS)
             self._classes.update(_names(detections.class_ids[seen].tolist(), class_names))
 
-    def observe_look(self, look: Look) -> None:
-        """Count one picture's look, of the frame observed last."""
+    def observe_image(self, image: ImageStats) -> None:
+        """Count the picture of the frame observed last."""
         self._pictures += 1
-        self._luma += look.luma
-        self._sharpness[bisect_right(SHARPNESS_FROM, look.sharpness)] += 1
-        self._luma_sum += look.mean
-        self._sharpness_sum += look.sharpness
+        self._luma += image.luma
+        self._sharpness[bisect_right(SHARPNESS_FROM, image.sharpness)] += 1
+        self._luma_sum += image.mean
+        self._sharpness_sum += image.sharpness
 
     def take_closed(self) -> tuple[DriftWindow, ...]:
         """Hours that ended since the last call."""
@@ -153,7 +153,7 @@ class Tally:
             numbers = (int(state["frames"]), int(state["boxes"]), int(state["pictures"]), int(values["weak"]))
             classes = Counter({str(name): int(count) for name, count in values["classes"].items()})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"the drift tally's saved state is not usable: {error!r}") from error
+            raise ValueError(f"the drift stats's saved state is not usable: {error!r}") from error
         self._hour, self._model_version = hour, version
         self._frames, self._boxes, self._pictures, self._weak = numbers
         self._scores, self._luma, self._per_frame, self._sharpness = scores, luma, per_frame, sharpness

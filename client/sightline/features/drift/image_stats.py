@@ -1,4 +1,4 @@
-"""How a picture looks, as a few numbers: its light and its sharpness. Nobody can be recognised in them."""
+"""A picture in a few numbers: its light and its sharpness. No person can be recognised in them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sightline.video.picture import YuvPicture
 
 LUMA_BINS = 16
 DARK, DIM = 60.0, 95.0  # mean luma (limited range, 16 is black and 235 white) below which it is so
-_POINTS = 4096  # of a picture that are looked at
+_POINTS = 4096  # of a picture that are measured
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageStats:
     """One picture's numbers.
 
     Attributes:
@@ -38,19 +38,19 @@ class Look:
         return "dim" if self.mean < DIM else "bright"
 
 
-def look_at(frame: Frame) -> Look:
-    """The look of a frame. Called by the thread that may scale its picture."""
+def measure_frame(frame: Frame) -> ImageStats:
+    """Measure a frame. Called by the thread that may scale its picture."""
     picture = frame.picture
     luma = picture.luma() if isinstance(picture, YuvPicture) else None
-    return look(small_luma(picture) if luma is None else luma)
+    return measure_luma(small_luma(picture) if luma is None else luma)
 
 
-def look(luma: U8) -> Look:
-    """The look of a luma plane, uint8 [height, width], by about 4096 of its points."""
+def measure_luma(luma: U8) -> ImageStats:
+    """Measure a luma plane, uint8 [height, width], by about 4096 of its points."""
     height, width = luma.shape
     step = max(1, int((height * width / _POINTS) ** 0.5))
     points = luma[::step, : width - 1 : step].astype(np.int16)
     neighbours = luma[::step, 1::step].astype(np.int16)[:, : points.shape[1]]
     steps = float(np.abs(neighbours - points[:, : neighbours.shape[1]]).mean())
     counted = np.bincount(points.reshape(-1) >> 4, minlength=LUMA_BINS) / points.size
-    return Look(counted, float(points.mean()), steps / (float(points.std()) + 1.0))
+    return ImageStats(counted, float(points.mean()), steps / (float(points.std()) + 1.0))

@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline.errors import LabelError
 from sightline.features.drift.samples import LEDGER, Sample, read_samples
-from sightline.features.drift.strata import number_of
+from sightline.features.drift.sampling import number_of
 
 IN_ZIP = "annotations/instances_default.json"  # where CVAT's "COCO 1.0" has it
 WHAT = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.config.drift_options import DriftOptions
-from sightline.features.drift.strata import place_in_reservoir
+from sightline.features.drift.sampling import place_in_reservoir
 
 log = logging.getLogger(__name__)
 

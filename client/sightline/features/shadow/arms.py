@@ -19,7 +19,7 @@ from sightline.analysis.tracking.tracker import TrackerOptions
 from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event, ModelInfo
 from sightline.errors import ShadowError
-from sightline.features.shadow.episode import EpisodeHead, Pair
+from sightline.features.shadow.episode import EpisodeHead, PairedFrame
 
 SCORE_BINS = 10  # of 0..1
 
@@ -41,7 +41,7 @@ class Outcome:
     scores: tuple[int, ...]
 
 
-def outcomes(head: EpisodeHead, pairs: Sequence[Pair]) -> tuple[Outcome, Outcome]:
+def outcomes(head: EpisodeHead, pairs: Sequence[PairedFrame]) -> tuple[Outcome, Outcome]:
     """What the live model and the candidate would have reported.
 
     Raises:
@@ -94,7 +94,7 @@ class Arm:
         self._analysis.use_model(ModelInfo("", version, classes, 0, 0, "", 0.0))
 
     def run(self, frames: Iterable[tuple[float, Detections]]) -> Outcome:
-        """Take every frame, by time. The stretch is cut out of a stream: nobody leaves at its end."""
+        """Take every frame, by time. An episode is cut out of a stream: visits stay open at its end."""
         analysis = self._analysis
         boxes: Counter[str] = Counter()
         scores = np.zeros(SCORE_BINS, np.int64)

@@ -1,4 +1,4 @@
-"""An episode: what two models found on the very same frames of one stretch, as a file.
+"""An episode: what two models found on the very same frames of one interval, as a file.
 
 ``CAMERA/START.jsonl.gz``: first a line that says what it is (:class:`EpisodeHead`), then one line a frame,
 the boxes of both. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000. Pictures of the
@@ -34,7 +34,7 @@ class EpisodeHead:
         start: capture time of the first frame, epoch seconds.
         seconds: from its first to its last frame.
         frames: frames that both models answered; all of them are in the file, unless it is void.
-        dropped: frames of the stretch that were not compared, by reason.
+        dropped: frames of the interval that were not compared, by reason.
         void: why the episode says nothing; empty when it does.
         live_model, live_version: what serves.
         candidate_model, candidate_version: what might.
@@ -62,7 +62,7 @@ class EpisodeHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PairedFrame:
     """One frame: what both models found on it."""
 
     capture_time: float
@@ -70,7 +70,7 @@ class Pair:
     candidate: Detections
 
 
-def encode_pair(pair: Pair) -> str:
+def encode_pair(pair: PairedFrame) -> str:
     """One frame as a line."""
     return json.dumps(
         [round(pair.capture_time, 4), _columns(pair.live), _columns(pair.candidate)], separators=(",", ":")
@@ -96,7 +96,7 @@ def read_head(path: Path) -> EpisodeHead:
     return _head(path, next(_lines(path), ""))
 
 
-def read(path: Path) -> tuple[EpisodeHead, list[Pair]]:
+def read(path: Path) -> tuple[EpisodeHead, list[PairedFrame]]:
     """An episode with its frames.
 
     Raises:
@@ -137,8 +137,8 @@ def _columns(boxes: Detections) -> list[list[int]]:
     ]
 
 
-def _pair(record: list[Any]) -> Pair:
-    return Pair(float(record[0]), _boxes(record[1]), _boxes(record[2]))
+def _pair(record: list[Any]) -> PairedFrame:
+    return PairedFrame(float(record[0]), _boxes(record[1]), _boxes(record[2]))
 
 
 def _boxes(columns: list[list[int]]) -> Detections:

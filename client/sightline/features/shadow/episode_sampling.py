@@ -1,4 +1,4 @@
-"""Which stretches of a camera's time are mirrored: whole ones, since a tracker needs frame after frame."""
+"""Which intervals of a camera's time are mirrored: whole ones, since a tracker needs frame after frame."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 
-BLOCK = 100  # stretches; of each block a fixed number is chosen, so the budget holds in every block
+BLOCK = 100  # intervals; of each block a fixed number is chosen, so the budget holds in every block
 
 
 class EpisodeSampler:
-    """Cuts UTC into stretches of ``episode_s`` and chooses ``share`` of them, at random but always the same.
+    """Cuts UTC into intervals of ``episode_s`` and chooses ``share`` of them, at random but always the same.
 
     Every process that has the same seed chooses the same ones for a camera, so nothing has to be remembered.
     """
@@ -20,8 +20,8 @@ class EpisodeSampler:
 
         Args:
             camera: its name; other cameras are mirrored at other times.
-            share: 0..1 of the stretches, in steps of 1/:data:`BLOCK`.
-            episode_s: length of a stretch.
+            share: 0..1 of the intervals, in steps of 1/:data:`BLOCK`.
+            episode_s: length of an interval.
             seed: another seed chooses others.
         """
         self._key = (seed, zlib.crc32(camera.encode()))
@@ -29,8 +29,8 @@ class EpisodeSampler:
         self._episode_s = episode_s
         self._block: tuple[int, frozenset[int]] = (-1, frozenset())
 
-    def slot(self, capture_time: float) -> int | None:
-        """The number of the stretch that a moment (epoch seconds) lies in; None when it is not chosen."""
+    def interval_no(self, capture_time: float) -> int | None:
+        """The number of the interval that a moment (epoch seconds) lies in; None when it is not chosen."""
         number = int(capture_time // self._episode_s)
         block, place = divmod(number, BLOCK)
         if self._block[0] != block:

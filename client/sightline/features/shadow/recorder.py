@@ -16,14 +16,14 @@ from sightline.config.camera import DAY_S
 from sightline.entities import U8, Detections
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures
-from sightline.features.shadow.episode import SUFFIX, EpisodeHead, Pair, encode_pair, write
+from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, encode_pair, write
 from sightline.video import blur
 from sightline.video.jpeg import encode
 
 log = logging.getLogger(__name__)
 
-LEAST_LENGTH = 0.5  # share of an episode's length; a shorter stretch says nothing
-LEAST_WEIGHT = 0.25  # differences of weaker boxes make no picture
+MIN_LENGTH = 0.5  # share of an episode's length; a shorter interval says nothing
+MIN_WEIGHT = 0.25  # differences of weaker boxes make no picture
 APART_S = 2.0  # pictures nearer in time show the same thing
 #: What shapes boxes into counts and events: both arms are run with it.
 SHAPING = (
@@ -42,10 +42,10 @@ class Answer:
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """What has been collected of one stretch."""
+class _Interval:
+    """What has been collected of one interval."""
 
-    slot: int
+    interval_no: int
     lines: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,9 @@ class _Stretch:
     versions: tuple[str, str] | None = None  # of the live model and the candidate
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
     infer_s: float = 0.0
-    best: list[tuple[float, Pair, BoxPairs, U8]] = field(default_factory=list)  # largest difference first
+    best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(
+        default_factory=list
+    )  # largest difference first
 
 
 class Recorder:
@@ -70,76 +72,76 @@ class Recorder:
         self._options = camera.shadow
         self._live_model = live_model
         self._folder = camera.shadow.folder / camera.name
-        self._stretch: _Stretch | None = None
+        self._interval: _Interval | None = None
         self._cannot_write = False
         if not camera.drift.consent:  # or not any more
             for path in self._folder.glob("*.jpg"):
                 path.unlink(missing_ok=True)
 
-    def begin(self, slot: int | None) -> None:
-        """The frames of this stretch come now (None: of none); what was collected of another is written."""
-        if self._stretch is not None and self._stretch.slot != slot:
-            self._finish(self._stretch)
-            self._stretch = None
-        if slot is not None:
-            self._at(slot)
+    def begin(self, interval_no: int | None) -> None:
+        """The frames of this interval come now (None: of none); what was collected of another is written."""
+        if self._interval is not None and self._interval.interval_no != interval_no:
+            self._finish(self._interval)
+            self._interval = None
+        if interval_no is not None:
+            self._at(interval_no)
 
-    def drop(self, slot: int, why: str, count: int = 1) -> None:
-        """Frames of a stretch that could not be compared."""
-        self._at(slot).dropped[why] += count
+    def drop(self, interval_no: int, why: str, count: int = 1) -> None:
+        """Frames of an interval that could not be compared."""
+        self._at(interval_no).dropped[why] += count
 
     def add(
-        self, slot: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
+        self, interval_no: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
     ) -> None:
         """One frame that both models answered.
 
         Args:
-            slot: its stretch.
+            interval_no: of its interval.
             capture_time: UTC epoch seconds.
             answers: of the live model and of the candidate.
             infer_s: what the candidate took.
             i420: the picture as the candidate got it, uint8 [3/2·height, width].
         """
-        stretch, (live, candidate) = self._at(slot), answers
+        interval, (live, candidate) = self._at(interval_no), answers
         versions = live.version, candidate.version
-        if stretch.versions is None:
-            stretch.versions = versions
-        elif versions != stretch.versions:
-            stretch.void = "another version served before its end"
-        stretch.names = live.names, candidate.names
-        stretch.times.append(capture_time)
-        stretch.infer_s += infer_s
-        pair = Pair(capture_time, live.detections, candidate.detections)
-        stretch.lines.append(encode_pair(pair))
-        difference = pair_boxes(pair.live, pair.candidate, stretch.names, self._camera.detect.min_score)
-        self._remember(stretch, pair, difference, i420)
+        if interval.versions is None:
+            interval.versions = versions
+        elif versions != interval.versions:
+            interval.void = "another version served before its end"
+        interval.names = live.names, candidate.names
+        interval.times.append(capture_time)
+        interval.infer_s += infer_s
+        pair = PairedFrame(capture_time, live.detections, candidate.detections)
+        interval.lines.append(encode_pair(pair))
+        difference = pair_boxes(pair.live, pair.candidate, interval.names, self._camera.detect.min_score)
+        self._remember(interval, pair, difference, i420)
 
-    def _at(self, slot: int) -> _Stretch:
-        if self._stretch is None or self._stretch.slot != slot:
+    def _at(self, interval_no: int) -> _Interval:
+        if self._interval is None or self._interval.interval_no != interval_no:
             self.begin(None)
-            self._stretch = _Stretch(slot)
-        return self._stretch
+            self._interval = _Interval(interval_no)
+        return self._interval
 
-    def _remember(self, stretch: _Stretch, pair: Pair, difference: BoxPairs, i420: U8) -> None:
-        most = self._most_pictures(stretch.names[0])
-        if not most or difference.weight < LEAST_WEIGHT:
+    def _remember(self, interval: _Interval, pair: PairedFrame, difference: BoxPairs, i420: U8) -> None:
+        most = self._max_pictures(interval.names[0])
+        if not most or difference.weight < MIN_WEIGHT:
             return
-        near = [item for item in stretch.best if pair.capture_time - item[1].capture_time < APART_S]
+        near = [item for item in interval.best if pair.capture_time - item[1].capture_time < APART_S]
         if near and max(item[0] for item in near) >= difference.weight:
             return  # the same thing once more
-        kept = [item for item in stretch.best if not any(item is other for other in near)]
+        kept = [item for item in interval.best if not any(item is other for other in near)]
         kept.append((difference.weight, pair, difference, i420))
-        stretch.best = sorted(kept, key=lambda item: -item[0])[:most]
+        interval.best = sorted(kept, key=lambda item: -item[0])[:most]
 
-    def _most_pictures(self, live_names: tuple[str, ...]) -> int:
+    def _max_pictures(self, live_names: tuple[str, ...]) -> int:
         """None without consent, nor where nobody can say what is to be blurred."""
         drift = self._camera.drift
         allowed = drift.consent and not blur.why_not(drift.blur, live_names)
         return self._options.pictures if allowed else 0
 
-    def _finish(self, stretch: _Stretch) -> None:
+    def _finish(self, interval: _Interval) -> None:
         try:
-            self._write(stretch, self._why_void(stretch))
+            self._write(interval, self._why_void(interval))
         except OSError as error:
             if not self._cannot_write:
                 log.warning("%s: episodes cannot be kept: %s", self._folder, error.strerror)
@@ -147,58 +149,58 @@ class Recorder:
         else:
             self._cannot_write = False
 
-    def _why_void(self, stretch: _Stretch) -> str:
-        dropped, frames = sum(stretch.dropped.values()), len(stretch.times)
-        if stretch.void:
-            return stretch.void
+    def _why_void(self, interval: _Interval) -> str:
+        dropped, frames = sum(interval.dropped.values()), len(interval.times)
+        if interval.void:
+            return interval.void
         if dropped > self._options.most_dropped * (dropped + frames):
-            reason = stretch.dropped.most_common(1)[0][0]
+            reason = interval.dropped.most_common(1)[0][0]
             return f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
-        if _seconds(stretch) < LEAST_LENGTH * self._options.episode_s:
-            return f"only {_seconds(stretch):.1f} s were seen"
+        if _seconds(interval) < MIN_LENGTH * self._options.episode_s:
+            return f"only {_seconds(interval):.1f} s were seen"
         return ""
 
-    def _write(self, stretch: _Stretch, void: str) -> None:
-        start = stretch.times[0] if stretch.times else stretch.slot * self._options.episode_s
+    def _write(self, interval: _Interval, void: str) -> None:
+        start = interval.times[0] if interval.times else interval.interval_no * self._options.episode_s
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        live_version, candidate_version = stretch.versions or ("", "")
+        live_version, candidate_version = interval.versions or ("", "")
         shaping = self._camera.shaping_options()
         head = EpisodeHead(
             camera=self._camera.name,
             start=round(start, 3),
-            seconds=round(_seconds(stretch), 3),
-            frames=len(stretch.times),
-            dropped=dict(stretch.dropped),
+            seconds=round(_seconds(interval), 3),
+            frames=len(interval.times),
+            dropped=dict(interval.dropped),
             void=void,
             live_model=self._live_model,
             live_version=live_version,
             candidate_model=self._options.model or "",
             candidate_version=candidate_version,
-            live_classes=stretch.names[0],
-            candidate_classes=stretch.names[1],
-            infer_s=round(stretch.infer_s, 4),
+            live_classes=interval.names[0],
+            candidate_classes=interval.names[1],
+            infer_s=round(interval.infer_s, 4),
             options={key: shaping[key] for key in SHAPING},
-            pictures=() if void else self._write_pictures(stem, stretch),
+            pictures=() if void else self._write_pictures(stem, interval),
         )
-        write(self._folder / f"{stem}{SUFFIX}", head, [] if void else stretch.lines)
+        write(self._folder / f"{stem}{SUFFIX}", head, [] if void else interval.lines)
         trim(self._folder, self._options.max_bytes, self._options.retention_days * DAY_S)
 
-    def _write_pictures(self, stem: str, stretch: _Stretch) -> tuple[dict[str, object], ...]:
+    def _write_pictures(self, stem: str, interval: _Interval) -> tuple[dict[str, object], ...]:
         kept = []
-        for number, (weight, pair, difference, i420) in enumerate(stretch.best, start=1):
+        for number, (weight, pair, difference, i420) in enumerate(interval.best, start=1):
             name = f"{stem}-{number}.jpg"
-            hidden = self._blurred(i420, pair, stretch.names)
+            hidden = self._blurred(i420, pair, interval.names)
             joined = difference_pictures.side_by_side(hidden, pair.live, pair.candidate, difference)
             write_private(self._folder / name, encode(difference_pictures.full_range(joined)))
-            what = difference_pictures.describe(pair.live, pair.candidate, difference, stretch.names)
+            what = difference_pictures.describe(pair.live, pair.candidate, difference, interval.names)
             kept.append(
                 {"file": name, "time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
             )
         return tuple(kept)
 
-    def _blurred(self, i420: U8, pair: Pair, names: tuple[tuple[str, ...], tuple[str, ...]]) -> U8:
+    def _blurred(self, i420: U8, pair: PairedFrame, names: tuple[tuple[str, ...], tuple[str, ...]]) -> U8:
         """A copy in which is covered what ``drift.blur`` asks for, wherever either model saw it."""
         hidden = i420.copy()
         for found, known in zip((pair.live, pair.candidate), names, strict=True):
@@ -208,8 +210,8 @@ class Recorder:
         return hidden
 
 
-def _seconds(stretch: _Stretch) -> float:
-    return stretch.times[-1] - stretch.times[0] if stretch.times else 0.0
+def _seconds(interval: _Interval) -> float:
+    return interval.times[-1] - interval.times[0] if interval.times else 0.0
 
 
 def trim(folder: Path, max_bytes: int, max_age_s: float) -> None:
