@@ -5,10 +5,9 @@ import math
 
 import pytest
 
-from sightline.simulation.scenes.crowd import ASIDE_M, BODY_M, walk
 from sightline.simulation.scenes.scene import world_of
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
-from sightline.simulation.scenes.walkers import Walker
+from sightline.simulation.scenes.walkers import ASIDE_M, BODY_M, Walker, walk
 from sightline.simulation.scenes.world import STEP_S, Actor
 
 

@@ -12,8 +12,7 @@ from sightline.config import zones
 from sightline.errors import ServerError
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.scenes.placing import anchor, camera_places, cut
-from sightline.simulation.scenes.scene_places import places_of
+from sightline.simulation.scenes.scene_places import anchor, camera_places, cut, places_of
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.selftest import ground_truth
@@ -22,8 +21,8 @@ from sightline.simulation.selftest.event_matching import match
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import Count, judge
 from sightline.simulation.selftest.ground_truth import GroundTruth, Happening, TruthSample
+from sightline.simulation.selftest.runner import run_selftest
 from sightline.simulation.selftest.score_table import FIGURES, failures, table, thresholds
-from sightline.simulation.selftest.selftest_run import run_selftest
 
 START = 1_700_000_000.0
 SPAN = (3.0, 27.0)

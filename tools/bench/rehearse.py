@@ -34,7 +34,7 @@ from sightline.features.track_log import TrackedFrame
 from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.scenes.placing import DETECT, camera_places
+from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.simulation.scenes.visibility import FrameTruth
 from sightline.simulation.selftest import ground_truth

@@ -36,7 +36,7 @@ from sightline.simulation.scenes.spec import (
     WeatherName,
 )
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.selftest_run import run_and_collect
+from sightline.simulation.selftest.runner import run_and_collect
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 
 SETS = ("rates", "weather", "crowds", "long")

@@ -53,6 +53,6 @@ def add_to(commands: Any) -> None:
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
-    from sightline.simulation.selftest.selftest_run import run_selftest
+    from sightline.simulation.selftest.runner import run_selftest
 
     return run_selftest(arguments)

@@ -21,7 +21,7 @@ from sightline.base.processes import spawn, terminate
 from sightline.config import LoadedConfig, canary_camera
 from sightline.config.canary_options import SOURCE, CanaryOptions
 from sightline.simulation.rtsp_server import free_port
-from sightline.simulation.scenes.placing import DETECT, camera_places
+from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.selftest.canary_judge import camera_of_options
 
 log = logging.getLogger(__name__)

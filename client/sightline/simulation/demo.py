@@ -27,7 +27,7 @@ from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
-from sightline.simulation.scenes.placing import DETECT, camera_places
+from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.stack import SightlineProcess, fetch
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes import cycles, fire, forklift, people, vehicles
 from sightline.simulation.scenes.arrays import F32, I64, f32, linear, pitch, turn
 from sightline.simulation.scenes.mesh import I8, Mesh, by_bone
-from sightline.simulation.scenes.pinhole import PinholeCamera
+from sightline.simulation.scenes.viewpoints import PinholeCamera
 from sightline.simulation.scenes.world import Actor, ActorState, Snapshot
 
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
@@ -28,14 +28,13 @@ CLOTHES = [linear(c) for c in (
     (150, 110, 66), (90, 60, 90), (30, 30, 33), (190, 150, 60), (170, 86, 96), (60, 120, 130), (110, 116,
     124),
 )]  # fmt: skip
-TROUSERS = [
-    linear(c) for c in ((36, 44, 66), (28, 29, 33), (70, 66, 60), (96, 92, 84), (46, 58, 88), (54, 48, 44))
-]
+TROUSERS = [linear(c) for c in (
+    (36, 44, 66), (28, 29, 33), (70, 66, 60), (96, 92, 84), (46, 58, 88), (54, 48, 44),
+)]  # fmt: skip
 SKINS = [linear(c) for c in ((236, 196, 168), (222, 178, 146), (190, 140, 104), (140, 96, 68), (92, 62, 46))]
-HAIRS = [
-    linear(c)
-    for c in ((30, 24, 20), (60, 42, 28), (110, 76, 44), (170, 136, 84), (120, 116, 112), (20, 20, 22))
-]
+HAIRS = [linear(c) for c in (
+    (30, 24, 20), (60, 42, 28), (110, 76, 44), (170, 136, 84), (120, 116, 112), (20, 20, 22),
+)]  # fmt: skip
 HELMETS = [linear(c) for c in ((240, 190, 20), (235, 235, 235), (30, 90, 190), (220, 70, 20))]
 FORKLIFTS = [linear(c) for c in ((236, 130, 20), (232, 190, 30), (200, 44, 36))]
 VESTS = [linear(c) for c in ((205, 235, 30), (255, 100, 10))]
@@ -237,13 +236,10 @@ def _build_manned(actor: Actor, k: int) -> Mesh:
     paint = PAINTS[actor.seed % len(PAINTS)]
     if actor.kind == "person":
         return people.person(look, k)
-    if actor.kind == "bicycle":
-        return cycles.bicycle(look, paint, k)
-    if actor.kind == "motorcycle":
-        return cycles.motorcycle(look, paint, k)
-    return forklift.forklift(
-        look, FORKLIFTS[actor.seed % 3], loaded=bool(actor.attributes.get("loaded")), k=k + 2
-    )
+    if actor.kind == "forklift":
+        loaded = bool(actor.attributes.get("loaded"))
+        return forklift.forklift(look, FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
+    return {"bicycle": cycles.bicycle, "motorcycle": cycles.motorcycle}[actor.kind](look, paint, k)
 
 
 def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
@@ -254,10 +250,8 @@ def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
         rider = people.bones(cycles.riding(actor.kind, state.travel), look_of(actor).height)
         machine = cycles.machine_bones(actor.kind, state.travel)
         seat = f32([-0.22 if actor.kind == "bicycle" else -0.28, 0, 0])
-        return (
-            f32(np.concatenate([rider[0], machine[0]])),
-            f32(np.concatenate([rider[1] + seat, machine[1]])),
-        )
+        offsets = np.concatenate([rider[1] + seat, machine[1]])
+        return f32(np.concatenate([rider[0], machine[0]])), f32(offsets)
     axles = forklift.AXLES if actor.kind == "forklift" else vehicles.axles_of(actor.variant)
     return _wheel_bones(axles, state.travel)
 

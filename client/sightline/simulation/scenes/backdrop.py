@@ -12,7 +12,6 @@ from sightline.simulation.scenes.arrays import F32, U8, f32, unit
 from sightline.simulation.scenes.groundlight import GroundLight, lamp_light
 from sightline.simulation.scenes.light import Light, Local, shade
 from sightline.simulation.scenes.mesh import Mesh, join
-from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.raster import (
     DEPTH_UNITS,
     NOTHING,
@@ -23,6 +22,7 @@ from sightline.simulation.scenes.raster import (
     twice_area,
 )
 from sightline.simulation.scenes.staging import Panel, Stage
+from sightline.simulation.scenes.viewpoints import NEAR_M, PinholeCamera
 
 
 @dataclass(frozen=True, slots=True)

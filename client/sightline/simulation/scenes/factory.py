@@ -12,26 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32, linear
-from sightline.simulation.scenes.crowd import walk
 from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.staging import Lamp, Stage
-from sightline.simulation.scenes.walkers import Stop, Walker, person_actor
+from sightline.simulation.scenes.walkers import Stop, Walker, person_actor, walk
 from sightline.simulation.scenes.world import Actor, ActorState, World
 
 HALL_X, HALL_Y = (-2.0, 28.0), (-9.0, 9.0)
 BURNING = (19.2, -5.6)  # the machine that catches fire
 BURNING_TOP_M = 2.3
-STATIONS = (
-    (6.0, -3.6),
-    (9.5, -3.4),
-    (13.0, -3.6),
-    (22.5, -3.6),
-    (7.5, 3.4),
-    (11.0, 3.3),
-    (21.0, 3.4),
-    (24.5, 3.2),
-)
+STATIONS = ((6.0, -3.6), (9.5, -3.4), (13.0, -3.6), (22.5, -3.6), (7.5, 3.4), (11.0, 3.3), (21.0, 3.4),
+            (24.5, 3.2))  # fmt: skip
 _FORBIDDEN = ((14.3, 3.9), (16.5, 3.8), (17.3, 4.0))
 _DOORS = ((29.5, -1.4), (29.5, 1.4), (-1.5, -1.5), (-1.5, 1.5))
 _FIRE_EVERY_S, _FIRE_S, _SMOKE_BEFORE_S = 140.0, 45.0, 8.0
@@ -139,9 +130,8 @@ class FactoryWorld(World):
         out = bool(random.random() < 0.5)
         y = -0.85 if out else 0.85
         seed = int(random.integers(1 << 31))
-        actor = Actor(
-            self.next_id(), "forklift", "forklift", (3.2, 1.25, 2.2), seed, {"loaded": bool(seed % 3)}
-        )
+        attributes = {"loaded": bool(seed % 3)}
+        actor = Actor(self.next_id(), "forklift", "forklift", (3.2, 1.25, 2.2), seed, attributes)
         middle = float(random.uniform(8, 20))
         ends = (-3.5, 31.0) if out else (31.0, -3.5)
         stops = [(ends[0], y, False), (middle, y, False), (ends[1], y, False)]
@@ -177,9 +167,8 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
         stage.stand(_pallet(random, px, py))
     for lx in np.arange(2.0, HALL_X[1], 6.0):
         for ly in (-4.5, 4.5):
-            stage.meshes.append(
-                box([2.4, 0.3, 0.12], [lx, ly, 7.4], linear((240, 244, 250))).as_surface(SIGN)
-            )
+            tube = box([2.4, 0.3, 0.12], [lx, ly, 7.4], linear((240, 244, 250)))
+            stage.meshes.append(tube.as_surface(SIGN))
             stage.lamps.append(Lamp((float(lx), ly, 7.4), (9.0, 9.2, 9.0)))
 
 
@@ -189,19 +178,13 @@ def _machine(random: np.random.Generator, x: float, y: float) -> Mesh:
     w, h = float(random.uniform(1.8, 2.4)), float(random.uniform(1.5, 2.1))
     face = -float(np.sign(y))
     front = y + face * 0.72
+    pane, screen = f32([0.03, 0.04, 0.05]), f32([0.1, 0.45, 0.5])
     parts = [
         box([w, 1.4, h * 0.55], [x, y, h * 0.275], grey, 0.1),
         box([w * 0.92, 1.2, h * 0.5], [x, y, h * 0.78], paint, 0.25),
-        box(
-            [w * 0.5, 0.03, h * 0.3],
-            [x - w * 0.12, front - face * 0.11, h * 0.78],
-            f32([0.03, 0.04, 0.05]),
-            0.9,
-        ),
+        box([w * 0.5, 0.03, h * 0.3], [x - w * 0.12, front - face * 0.11, h * 0.78], pane, 0.9),
         box([0.34, 0.12, 0.42], [x + w * 0.36, front, h * 0.75], _DARK),
-        box(
-            [0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], f32([0.1, 0.45, 0.5])
-        ).as_surface(SIGN),
+        box([0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], screen).as_surface(SIGN),
         box([w * 1.02, 1.44, 0.08], [x, y, 0.06], _DARK),
         box([w, 0.02, 0.12], [x, front + face * 0.0, h * 0.5], _YELLOW),
         bar((x + w * 0.4, y, h), (x + w * 0.4, y, h + 0.5), 0.03, _DARK),

@@ -20,14 +20,9 @@ def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh
     section = ring(k, 5.0)
     hull = [
         np.stack([np.full(k, x), section[:, 0] * w, 0.62 + section[:, 1] * h], axis=1)
-        for x, w, h in (
-            (-1.3, 0.45, 0.36),
-            (-1.22, 0.55, 0.46),
-            (-0.6, 0.56, 0.48),
-            (-0.5, 0.55, 0.3),
-            (0.5, 0.52, 0.26),
-        )
-    ]
+        for x, w, h in ((-1.3, 0.45, 0.36), (-1.22, 0.55, 0.46), (-0.6, 0.56, 0.48), (-0.5, 0.55, 0.3),
+                        (0.5, 0.52, 0.26))
+    ]  # fmt: skip
     parts = [
         loft(f32(hull), paint, 0.3),
         box([0.6, 0.8, 0.12], [-0.25, 0, 0.98], _DARK),
@@ -41,20 +36,16 @@ def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh
         parts.append(bar((-0.85, side, 1.0), (-0.75, side, 2.12), 0.04, _DARK))
         parts.append(box([0.12, 0.1, 2.1], [0.82, side * 0.8, 1.15], _DARK))
         parts.append(box([1.15, 0.12, 0.05], [1.45, side * 0.62, 0.12], linear((70, 72, 74)), 0.3))
-        parts.append(
-            box([0.06, 0.14, 0.14], [0.56, side * 0.8, 1.3], f32([0.75, 0.76, 0.78])).as_surface(HEAD_LAMP)
-        )
-        parts.append(
-            box([0.05, 0.12, 0.1], [-1.29, side * 0.8, 0.9], f32([0.4, 0.02, 0.02])).as_surface(TAIL_LAMP)
-        )
+        head = box([0.06, 0.14, 0.14], [0.56, side * 0.8, 1.3], f32([0.75, 0.76, 0.78]))
+        tail = box([0.05, 0.12, 0.1], [-1.29, side * 0.8, 0.9], f32([0.4, 0.02, 0.02]))
+        parts += [head.as_surface(HEAD_LAMP), tail.as_surface(TAIL_LAMP)]
     parts += [box([0.08, 0.85, 0.1], [0.82, 0, z], _DARK) for z in (0.5, 1.2, 2.15)]
     if loaded:
         parts.append(load(1.5, 0.0, 0.15))
     for bone, (x, radius) in enumerate(AXLES, start=1):
         for side in (-0.5, 0.5):
-            parts.append(
-                wheel(radius, 0.2, k, linear((220, 214, 200))).moved([x, side, radius]).on_bone(bone)
-            )
+            tyre = wheel(radius, 0.2, k, linear((220, 214, 200)))
+            parts.append(tyre.moved([x, side, radius]).on_bone(bone))
     return join(*parts, driver(look, k))
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sightline.simulation.scenes.happenings import Crossing
-from sightline.simulation.scenes.pinhole import PinholeCamera
 from sightline.simulation.scenes.scene_places import Places, in_picture, places_of
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.truth import RunTruth
-from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.viewpoints import PinholeCamera, camera_of
 from sightline.simulation.scenes.visibility import FrameTruth
 
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")

@@ -10,9 +10,9 @@ import numpy as np
 from sightline.simulation.scenes.actors import PosedActor
 from sightline.simulation.scenes.arrays import F32, F64, U8, f32
 from sightline.simulation.scenes.light import Light
-from sightline.simulation.scenes.pinhole import PinholeCamera
 from sightline.simulation.scenes.staging import Lamp, Stage
 from sightline.simulation.scenes.street import signal_heads
+from sightline.simulation.scenes.viewpoints import PinholeCamera
 
 LIGHT_CELL_M = 0.1
 

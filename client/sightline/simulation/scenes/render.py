@@ -24,12 +24,12 @@ from sightline.simulation.scenes.groundlight import (
 from sightline.simulation.scenes.lens import Lens
 from sightline.simulation.scenes.light import Local, light_of, shade
 from sightline.simulation.scenes.mesh import BRAKE_LAMP, HEAD_LAMP, PLATE, SIGN, TAIL_LAMP
-from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.raster import DEPTH_UNITS, Fragments, fragments, planes, resolve
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.sprites import Sprites
 from sightline.simulation.scenes.staging import Stage
 from sightline.simulation.scenes.textures import plate_picture
+from sightline.simulation.scenes.viewpoints import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.world import Snapshot
 
 INNER = 2  # actors are drawn at so many times the picture's size, for smooth edges

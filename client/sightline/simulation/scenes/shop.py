@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear
-from sightline.simulation.scenes.crowd import walk
 from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.staging import Lamp, Stage
-from sightline.simulation.scenes.walkers import Stop, Walker, person_actor
+from sightline.simulation.scenes.walkers import Stop, Walker, person_actor, walk
 from sightline.simulation.scenes.world import Actor, ActorState, World
 
 FRONT_X, DOOR_Y = 7.6, 1.6
@@ -95,9 +94,8 @@ class ShopWorld(World):
         way = float(random.choice([-1.0, 1.0]))
         x = float(random.uniform(9.6, 12.4))
         path = [(x, -way * _STREET_Y, False), (x, way * _STREET_Y, False)]
-        return Walker(
-            person_actor(self.next_id(), random), path, float(np.clip(random.normal(1.4, 0.15), 1, 1.8))
-        )
+        actor = person_actor(self.next_id(), random)
+        return Walker(actor, path, float(np.clip(random.normal(1.4, 0.15), 1, 1.8)))
 
 
 _FRAME, _WHITE, _WOOD = linear((58, 62, 66)), linear((226, 226, 222)), linear((176, 138, 98))
@@ -121,9 +119,8 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
     stage.stand(_plant(random, 7.0, -2.7))
     for x in (1.5, 4.0, 6.4):
         for y in (-2.4, 0.0, 2.4):
-            stage.meshes.append(
-                box([0.9, 0.25, 0.06], [x, y, 3.55], linear((250, 248, 240))).as_surface(SIGN)
-            )
+            tube = box([0.9, 0.25, 0.06], [x, y, 3.55], linear((250, 248, 240)))
+            stage.meshes.append(tube.as_surface(SIGN))
             stage.lamps.append(Lamp((x, y, 3.5), (2.4, 2.2, 1.9)))
     for y in (-6.0, 6.0):
         stage.meshes.append(bar((13.0, y, 0), (13.0, y, 4.5), 0.06, _FRAME))
@@ -156,9 +153,8 @@ def _shelf(random: np.random.Generator, x: float, y: float, face: float) -> Mesh
             w, h = float(random.uniform(0.08, 0.2)), float(random.uniform(0.16, 0.34))
             for _ in range(int(random.integers(1, 4))):
                 if at + w < 0.72:
-                    parts.append(
-                        box([w * 0.9, 0.3, h], [x + at + w / 2, y + face * 0.04, z + 0.02 + h / 2], colour)
-                    )
+                    middle = [x + at + w / 2, y + face * 0.04, z + 0.02 + h / 2]
+                    parts.append(box([w * 0.9, 0.3, h], middle, colour))
                 at += w
     return join(*parts)
 

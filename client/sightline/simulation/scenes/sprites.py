@@ -8,7 +8,7 @@ import numpy as np
 from sightline.simulation.scenes.arrays import F32, f32
 from sightline.simulation.scenes.fire import Puffs, puffs
 from sightline.simulation.scenes.light import Light
-from sightline.simulation.scenes.pinhole import PinholeCamera
+from sightline.simulation.scenes.viewpoints import PinholeCamera
 from sightline.simulation.scenes.world import Snapshot
 
 _SIZE = 48

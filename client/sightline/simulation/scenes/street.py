@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear
-from sightline.simulation.scenes.crowd import walk
 from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, mesh
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.staging import Lamp, Stage
-from sightline.simulation.scenes.walkers import Walker, person_actor
+from sightline.simulation.scenes.walkers import Walker, person_actor, walk
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, World
 
 LANES = ((-1.75, 1.0), (-5.1, 1.0), (1.75, -1.0), (5.1, -1.0))  # y, direction

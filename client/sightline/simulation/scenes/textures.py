@@ -36,9 +36,8 @@ def stained(picture: F32, random: np.random.Generator, count: int, size: float, 
     for _ in range(count):
         centre = int(random.integers(w)), int(random.integers(h))
         axes = int(size * random.uniform(0.3, 1.6)) + 1, int(size * random.uniform(0.2, 0.8)) + 1
-        cv2.ellipse(
-            mask, centre, axes, float(random.uniform(0, 30)), 0, 360, int(random.integers(60, 255)), -1
-        )
+        angle, value = float(random.uniform(0, 30)), int(random.integers(60, 255))
+        cv2.ellipse(mask, centre, axes, angle, 0, 360, value, -1)
     soft = cv2.GaussianBlur(mask, (0, 0), size / 4 + 0.5).astype(np.float32) / 255
     picture *= 1 - strength * soft[..., None]
 
@@ -142,10 +141,8 @@ def _shop(picture: F32, glow: U8, random: np.random.Generator, width_m: float, p
         pane = np.linspace(40, 92, bottom - top, dtype=np.float32)[:, None, None] * f32([0.9, 0.97, 1.05])
         picture[top:bottom, x0:x1] = pane
         for _ in range(9):  # goods behind the pane
-            a, b = (
-                int(random.integers(x0, max(x0 + 1, x1 - 4))),
-                int(random.integers(top + (bottom - top) // 3, bottom)),
-            )
+            a = int(random.integers(x0, max(x0 + 1, x1 - 4)))
+            b = int(random.integers(top + (bottom - top) // 3, bottom))
             colour = tuple(float(c) for c in random.uniform(30, 170, 3))
             cv2.rectangle(picture, (a, b), (min(a + px_m // 3, x1 - 1), bottom - 2), colour, -1)
         cv2.rectangle(picture, (x0, top), (x1, bottom), (52.0, 50.0, 48.0), max(1, px_m // 14))
@@ -171,14 +168,6 @@ def plate_picture(text: str) -> U8:
     big[6:114, 6:44] = (20, 50, 150)
     width = 420 / max(len(text), 1)
     for i, letter in enumerate(text):
-        cv2.putText(
-            big,
-            letter,
-            (round(54 + i * width), 98),
-            cv2.FONT_HERSHEY_DUPLEX,
-            3.1,
-            (12, 12, 14),
-            9,
-            cv2.LINE_AA,
-        )
+        at, font, ink = (round(54 + i * width), 98), cv2.FONT_HERSHEY_DUPLEX, (12, 12, 14)
+        cv2.putText(big, letter, at, font, 3.1, ink, 9, cv2.LINE_AA)
     return np.asarray(cv2.resize(big, (120, 30), interpolation=cv2.INTER_AREA), np.uint8)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes.actors import TRANSPARENT, Cast, PosedActor
 from sightline.simulation.scenes.arrays import F32, I64, f32
 from sightline.simulation.scenes.mesh import Mesh, join
-from sightline.simulation.scenes.pinhole import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.raster import NOTHING, U64, fragments
+from sightline.simulation.scenes.viewpoints import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.world import Snapshot
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1, pixels
