@@ -49,7 +49,7 @@ ASSUMED: dict[str, Known] = {
             "records_s",
             7.0,
             "records a second and camera",
-            "tools/bench/bench_store.py's batch: 350 for 50 cameras",
+            "tools/bench/micro.py's batch: 350 for 50 cameras",
         ),
         ("database_records_s", 9200.0, "records a second", "docs/database.md: Postgres, 350 in 38 ms"),
         ("classes", 2.0, "classes seen in a window", "a street camera: persons and cars"),

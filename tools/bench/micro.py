@@ -1,0 +1,231 @@
+"""What single parts cost, without servers: rules a frame, the drift watch a frame, a batch of checkpoints.
+
+    python tools/bench/micro.py rules --tracks 40 --places 4
+    python tools/bench/micro.py drift --size 1920x1080
+    python tools/bench/micro.py store --cameras 50 --url postgresql://…
+
+Rules and drift are measured in the thread's own processor time, so a busy machine matters less; caches are
+shared all the same. A batch is one second of all cameras, in one transaction, straight into the database and
+into the spool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from sightline.analysis.chain import frame_at
+from sightline.analysis.classes import ClassTable
+from sightline.analysis.observer import Observation
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.rules import Rules
+from sightline.analysis.timebase import Timebase
+from sightline.config import parse_config
+from sightline.config.zones import Line, Zone
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    ClockSource,
+    CountWindow,
+    Detections,
+    Frame,
+    SourceWindow,
+    Tracks,
+)
+from sightline.features.drift import watch_of
+from sightline.store.database import Store
+from sightline.store.kinds import PendingRow, pending_row, rows_of
+from sightline.store.spool import Spool
+from sightline.video import blur, jpeg
+from sightline.video.picture import YuvPicture
+
+FPS = 10
+BEGIN = 1.7e9
+CLASSES = ClassTable([(0, "person"), (1, "car")])
+WIDTH, HEIGHT = 0.04, 0.12  # of a walker
+
+
+def timed(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Milliseconds of it."""
+    began = clock()
+    work()
+    return (clock() - began) * 1e3
+
+
+def summary(times_ms: Sequence[float]) -> str:
+    """Mean and percentiles in a line."""
+    p50, p99 = np.percentile(times_ms, [50, 99])
+    return f"mean {np.mean(times_ms):.3f} ms, p50 {p50:.3f}, p99 {p99:.3f}"
+
+
+# -- rules -----------------------------------------------------------------------------------------------
+
+
+def rules(arguments: argparse.Namespace) -> None:
+    """Invented walks past lines, and as many zones of five corners."""
+    count = arguments.places
+    lines = {
+        f"l{i}": Line(points=((0.1, 0.8 * i / count + 0.1), (0.9, 0.8 * i / count + 0.15)))
+        for i in range(count)
+    }
+    corners = ((0.05, 0.1), (0.3, 0.1), (0.35, 0.5), (0.2, 0.9), (0.05, 0.5))
+    zones = {
+        f"z{i}": Zone(
+            points=tuple((x + 0.6 * i / count, y) for x, y in corners), loiter_s=3.0, max_occupancy=2
+        )
+        for i in range(count)
+    }
+    observer = Rules(AnalysisOptions("bench", lines=lines, zones=zones), CLASSES)
+    walkers, timebase = Walkers(arguments.tracks), Timebase(max_gap_s=10.0)
+    times_ms, kinds = [], Counter[str]()
+    for number in range(arguments.frames):
+        now = BEGIN + number / FPS
+        moment = timebase.advance(now)
+        seen = Observation(frame_at(now), Detections.empty(), walkers.step(number), CLASSES, moment)
+        began = time.thread_time()
+        events = observer.observe(seen)
+        times_ms.append((time.thread_time() - began) * 1e3)
+        kinds.update(event.kind.value for event in events)
+    state = len(json.dumps(observer.snapshot()))
+    print(f"{kinds.total() / arguments.frames:.2f} events a frame: {summary(times_ms)}; state {state} bytes")
+
+
+class Walkers:
+    """Objects that walk, bounce off the edges, and are replaced by new ones every two seconds."""
+
+    def __init__(self, count: int) -> None:
+        self._random = np.random.default_rng(0)
+        self._ids = np.arange(1, count + 1)
+        self._feet = self._random.uniform(0.1, 0.9, (count, 2))
+        self._speeds = self._random.normal(0, 0.03, (count, 2))
+        self._first = np.full(count, BEGIN)
+
+    def step(self, number: int) -> Tracks:
+        """The tracks of the next frame."""
+        count = len(self._ids)
+        if number % (2 * FPS) == 0:  # a new identity; the rows are in order of age
+            one = self._random.integers(count)
+            order = np.append(np.delete(np.arange(count), one), one)
+            self._feet, self._speeds, self._first = self._feet[order], self._speeds[order], self._first[order]
+            self._ids = np.append(self._ids[order][:-1], self._ids.max() + 1)
+            self._first[-1] = BEGIN + number / FPS
+        self._feet = self._feet + self._speeds / FPS
+        self._speeds[(self._feet < 0.05) | (self._feet > 0.95)] *= -1
+        self._feet = np.clip(self._feet, 0.05, 0.95)
+        x, y = (self._feet + self._random.normal(0, 0.001, self._feet.shape)).T
+        boxes = np.stack([x - WIDTH / 2, y - HEIGHT, x + WIDTH / 2, y], axis=1).astype(np.float32)
+        scores, confirmed = np.ones(count, np.float32), np.ones(count, bool)
+        return Tracks(
+            self._ids.astype(np.int64), boxes, scores, np.zeros(count, np.int32), self._first, confirmed
+        )
+
+
+# -- drift -----------------------------------------------------------------------------------------------
+
+
+def drift(arguments: argparse.Namespace) -> None:
+    """The drift watch, a frame of the main thread at 10 frames a second; a kept picture of its own thread."""
+    width, height = (int(side) for side in arguments.size.split("x"))
+    random = np.random.default_rng(1)
+    noise = random.integers(16, 235, (height * 3 // 2, width), np.uint8)
+    picture = YuvPicture(av.VideoFrame.from_ndarray(noise, "yuv420p"), VideoReformatter())
+    xyxy = random.random((arguments.boxes, 4), np.float32) * 0.5
+    xyxy[:, 2:] += xyxy[:, :2]
+    scores = random.uniform(0.1, 1.0, arguments.boxes).astype(np.float32)
+    detections = Detections(xyxy, scores, random.integers(0, 2, arguments.boxes).astype(np.int32))
+    for name, consent in (("signals", False), ("signals and samples", True)):
+        with tempfile.TemporaryDirectory(prefix="sightline-drift-") as folder:
+            camera = {"url": "rtsp://x/1", "drift": {"consent": consent, "folder": folder}}
+            watch = watch_of(parse_config({"cameras": {"gate": camera}}).cameras["gate"])
+            assert watch is not None
+            times_ms, timebase = [], Timebase(max_gap_s=10.0)
+            for number in range(arguments.frames):
+                now = BEGIN + number / FPS
+                frame = Frame(picture, number, number / FPS, now, ClockSource.PTS, 0.0)
+                seen = Observation(frame, detections, Tracks.empty(), CLASSES, timebase.advance(now))
+                began = time.thread_time()
+                watch.observe(seen)
+                times_ms.append((time.thread_time() - began) * 1e3)
+            watch.close()
+        print(f"{name}: {summary(times_ms)}")
+    options, scaler = parse_config({}).options.drift, VideoReformatter()
+    names = [CLASSES.name(number) for number in detections.class_ids.tolist()]
+
+    def keep() -> None:
+        copy = picture.copy_full_range(scaler)
+        for area in blur.areas(options.blur, detections.xyxy, names):
+            blur.cover(copy, area)
+        jpeg.encode(copy)
+
+    print(f"a kept picture: {summary([timed(keep, time.process_time) for _ in range(5)])}")
+
+
+# -- store -----------------------------------------------------------------------------------------------
+
+
+def store(arguments: argparse.Namespace) -> None:
+    """Batches into a new SQLite file, other databases, and the spool."""
+    with tempfile.TemporaryDirectory() as folder:
+        for url in [f"sqlite:///{folder}/bench.db", *(arguments.url or [])]:
+            database = Store(url)
+            print(f"{url.split(':', 1)[0]:12} {_batches(database.write_rows, arguments)}")
+            database.close()
+        spool = Spool(Path(folder) / "spool.db", 256_000_000)
+        print(f"{'spool':12} {_batches(spool.put, arguments)}")
+        spool.close()
+
+
+def _batches(write: Callable[[list[PendingRow]], None], arguments: argparse.Namespace) -> str:
+    times_ms = []
+    for second in range(arguments.seconds):
+        rows = batch_of(arguments.cameras, second)
+        times_ms.append(timed(lambda rows=rows: write(rows), time.perf_counter))  # type: ignore[misc]
+    return summary(times_ms)
+
+
+def batch_of(cameras: int, second: int) -> list[PendingRow]:
+    """One second of all cameras: three classes, a source row, resume state of 20 tracks, a status."""
+    start = second // 60 * 60.0
+    tracks = {str(i): ["person", True, 123.456789 + i] for i in range(20)}
+    rows: list[PendingRow] = []
+    for i in range(cameras):
+        name = f"camera{i}"
+        counts = [CountWindow(name, item, second, start, start + 60) for item in ("person", "car", "dog")]
+        window = SourceWindow(name, start, start + 60, 0.5, 10.0, 0, "rtcp", "yolo/1", "0123456789abcdef")
+        rows += rows_of(Checkpoint(name, (*counts, window), {"tracks": tracks}), second + 1)
+        rows.append(pending_row(CameraStatus(name, CameraState.ONLINE, "", float(second)), second + 1))
+    return rows
+
+
+def main() -> None:
+    """Measure one part and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(required=True, metavar="PART")
+    for measure, values in (
+        (rules, {"tracks": 40, "places": 4, "frames": 3000}),
+        (drift, {"frames": 10_000, "boxes": 20, "size": "1920x1080"}),
+        (store, {"cameras": 50, "seconds": 120}),
+    ):
+        part = parts.add_parser(measure.__name__, help=measure.__doc__)
+        part.set_defaults(measure=measure)
+        for name, value in values.items():
+            part.add_argument(f"--{name}", type=type(value), default=value, help="default: %(default)s")
+    part.add_argument("--url", action="append", help="a database besides a new SQLite file; repeatable")
+    arguments = parser.parse_args()
+    arguments.measure(arguments)
+
+
+if __name__ == "__main__":
+    main()
