@@ -293,6 +293,17 @@ def test_a_missing_extra_is_said_with_its_remedy(tmp_path, capsys, monkeypatch):
     assert "pip install 'sightline[models]'" in capsys.readouterr().err
 
 
+def test_versions_are_kept_and_switched_without_the_extra():
+    """The image of clients has no ONNX, and its service ``versions`` needs none."""
+    code = (
+        "import sys, sightline.cli.main, sightline.models.registry.operations, "
+        "sightline.models.registry.triton_admin; from sightline.cli.extras import MODELS; "
+        "print(*(MODELS & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_command_says_what_it_did(tmp_path, capsys):
     source = save(raw_network(), tmp_path)
     assert main(["model", "export", str(source), "--repository", str(tmp_path / "repository")]) == 0
