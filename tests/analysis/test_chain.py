@@ -13,7 +13,7 @@ import pytest
 
 from sightline.analysis.chain import SKIPPED_IDS, CameraAnalysis, frame_at
 from sightline.analysis.options import AnalysisOptions, analysis_options
-from sightline.analysis.tracking.tracker import TrackerOptions
+from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.config import parse_config
 from sightline.config.zones import Line, Zone
 from sightline.entities import CountWindow, Detections, Event, ModelInfo, Result, SourceWindow

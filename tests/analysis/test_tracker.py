@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bench import bench_tracker as bench
 from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.kalman import MotionModel
-from sightline.analysis.tracking.tracker import Tracker, TrackerOptions
+from sightline.analysis.tracking.tracker import Tracker
+from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections, Tracks, check_detections
 from sightline.simulation.scenes.spec import SceneSpec
@@ -104,7 +105,7 @@ def test_who_comes_near_is_followed_to_the_end():
         last = run(tracker, world, [frame / 10 for frame in range(41)])[-1]
         return float(iou_matrix(last.xyxy, world(4.0).xyxy).max())
 
-    assert overlap(MotionModel()) > overlap(MotionModel(haste=0.0, growth_haste=0.0)) + 0.1
+    assert overlap(MotionModel()) > overlap(MotionModel(speed_noise_gain=0.0, size_rate_noise_gain=0.0)) + 0.1
 
 
 @at_every_rate

@@ -1,4 +1,4 @@
-"""One frame as everybody sees it who looks at it, and what such an observer is."""
+"""The observation of one frame, the same for every observer, and what an observer is."""
 
 from __future__ import annotations
 

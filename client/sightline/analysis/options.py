@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sightline.analysis.tracking.tracker import TrackerOptions
+from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.config import Camera
 from sightline.config.zones import Line, Zone
 

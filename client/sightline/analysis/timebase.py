@@ -36,8 +36,8 @@ class Moment:
         step_s: watched time since the frame before: ``elapsed_s``, but one usual step over a gap.
         watched_s: the sum of all steps since the timebase began or was restored.
         usual_s: the usual step.
-        gap: nobody looked between the frame before and this one.
-        blind: so long a gap that nobody in view can be told to be the same.
+        gap: the scene was not watched between the frame before and this one.
+        blind: a gap so long that no object in view can be told to be the same.
         covered: the span of capture time that became watched by this frame, (low, high); empty when
             low >= high.
     """

@@ -135,7 +135,7 @@ class Rules(Observer):
         return self._drain()
 
     def tick(self, now: float, silent: bool) -> list[Event]:
-        """Visits end when nobody looks any more.
+        """Visits end when frames no longer come.
 
         After ``max_gap_s`` + :data:`SILENT_SLACK_S` without a frame every open visit ends at its last
         sighting; anyone still there when frames resume starts a new one.

@@ -22,8 +22,8 @@ class _ZoneState:
     max_occupancy: int
     above: bool = False  # as the last event said
     since: float | None = None  # frame since when it is otherwise
-    begun: float = 0.0  # when somebody entered or left and made it otherwise
-    changed: float | None = None  # when somebody last entered or left
+    begun: float = 0.0  # when an entry or an exit made it otherwise
+    changed: float | None = None  # when a track last entered or left
 
 
 class Occupancy:
@@ -38,7 +38,7 @@ class Occupancy:
         }
 
     def changed(self, name: str, time: float) -> None:
-        """Somebody entered or left at ``time``."""
+        """A track entered or left at ``time``."""
         if name in self._zones:
             self._zones[name].changed = time
 

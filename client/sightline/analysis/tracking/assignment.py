@@ -14,7 +14,7 @@ Index = NDArray[np.intp]
 
 
 def assign(cost: NDArray[np.floating], limit: float) -> tuple[Index, Index]:
-    """The pairs (row, column) that minimise the sum of ``cost - limit``; nobody must be paired.
+    """The pairs (row, column) that minimise the sum of ``cost - limit``; pairing is optional.
 
     Args:
         cost: [R, C], finite or +inf.

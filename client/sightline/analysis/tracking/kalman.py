@@ -8,7 +8,7 @@ array operations for all boxes and needs no linear algebra.
 
 Spreads are given in units of the object's own size, the square root of its area in the picture, so
 that one set of numbers serves a person far away and a lorry near by. What moves fast is believed to
-change its speed more: in a picture, who comes near at an even speed grows and speeds up all the time.
+change its speed more: an object that comes near at an even speed grows and speeds up in the picture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
-SMALLEST_SIDE = 1e-4  # of the picture; keeps noise and overlap away from zero
+MIN_SIDE = 1e-4  # of the picture; keeps noise and overlap away from zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class MotionModel:
     aspect: float = 16 / 9  # width / height of the picture
     first_speed: float = 4.0  # sizes/s: spread of the unknown speed of a new object (a fast car: 10)
     speed: float = 0.7  # sizes/s: by how much a velocity wanders in the long run
-    haste: float = 0.5  # of its own speed: by how much more; who comes near seems to speed up
+    speed_noise_gain: float = 0.5  # of its own speed: by how much more; what comes near seems to speed up
     memory_s: float = 10.0  # for how long a velocity persists
-    growth: float = 0.2  # sizes/s: spread of the speed at which width and height change
-    growth_haste: float = 0.2  # of its own speed: by how much more; who comes near grows
-    growth_memory_s: float = 0.5  # short: a box shrinks while it is being hidden, and must not go on
-    place_noise: float = 0.1  # sizes: error of a detected centre
-    side_noise: float = 0.15  # sizes: error of a detected width or height (legs, shadows)
+    size_rate: float = 0.2  # sizes/s: spread of the speed at which width and height change
+    size_rate_noise_gain: float = 0.2  # of its own speed: by how much more; what comes near grows
+    size_rate_memory_s: float = 0.5  # short: a box shrinks while it is being hidden, and must not go on
+    position_noise: float = 0.1  # sizes: error of a detected centre
+    size_noise: float = 0.15  # sizes: error of a detected width or height (legs, shadows)
     noise_memory_s: float = 0.05  # for how long the same error persists from frame to frame
 
 
@@ -47,33 +47,33 @@ class BoxFilter:
         mean: float64 [N, 4], centre x, centre y, width, height in 0..1 of the picture.
         velocity: float64 [N, 4], per second.
         mean_var, cross_var, velocity_var: float64 [N, 4], the covariance of each position and velocity.
-        pace: float64 [N], the square of the speed when last detected, in sizes/s.
+        speed_sq: float64 [N], the square of the speed when last detected, in sizes/s.
     """
 
     __slots__ = (
-        "_haste",
         "_memory_s",
         "_noise",
+        "_noise_gain",
         "_repeated",
         "_speed",
         "cross_var",
         "mean",
         "mean_var",
         "model",
-        "pace",
+        "speed_sq",
         "velocity",
         "velocity_var",
     )
 
     def __init__(self, model: MotionModel) -> None:
         self.model = model
-        self._speed = np.array([model.speed, model.speed, model.growth, model.growth])
-        self._haste = np.array([model.haste, model.haste, model.growth_haste, model.growth_haste])
-        self._memory_s = np.array([model.memory_s, model.memory_s] + [model.growth_memory_s] * 2)
-        self._noise = np.array([model.place_noise] * 2 + [model.side_noise] * 2)
+        self._speed = np.array([model.speed, model.speed, model.size_rate, model.size_rate])
+        self._noise_gain = np.array([model.speed_noise_gain] * 2 + [model.size_rate_noise_gain] * 2)
+        self._memory_s = np.array([model.memory_s, model.memory_s] + [model.size_rate_memory_s] * 2)
+        self._noise = np.array([model.position_noise] * 2 + [model.size_noise] * 2)
         self._repeated = 1.0
         self.mean = np.zeros((0, 4))
-        self.pace = np.zeros(0)
+        self.speed_sq = np.zeros(0)
         self.velocity, self.mean_var, self.cross_var, self.velocity_var = (self.mean.copy() for _ in range(4))
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class BoxFilter:
     def add(self, boxes: F64, velocity: F64 | None = None) -> None:
         """Append boxes [M, 4]: centre x, centre y, width, height; at rest unless ``velocity`` is given."""
         boxes = boxes.copy()
-        np.maximum(boxes[:, 2:], SMALLEST_SIDE, out=boxes[:, 2:])
+        np.maximum(boxes[:, 2:], MIN_SIDE, out=boxes[:, 2:])
         scale = self.sizes(boxes)
         first_speed = self._speed.copy()
         if velocity is None:
@@ -94,12 +94,12 @@ class BoxFilter:
         self.mean_var = np.concatenate([self.mean_var, (scale * self._noise) ** 2])
         self.cross_var = np.concatenate([self.cross_var, np.zeros_like(boxes)])
         self.velocity_var = np.concatenate([self.velocity_var, (scale * first_speed) ** 2])
-        new = slice(len(self.pace), None)
-        self.pace = np.concatenate([self.pace, self._paces(self.velocity[new], boxes)])
+        new = slice(len(self.speed_sq), None)
+        self.speed_sq = np.concatenate([self.speed_sq, self._speeds_sq(self.velocity[new], boxes)])
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Keep the boxes that ``which`` [N] marks."""
-        for name in ("mean", "velocity", "mean_var", "cross_var", "velocity_var", "pace"):
+        for name in ("mean", "velocity", "mean_var", "cross_var", "velocity_var", "speed_sq"):
             setattr(self, name, getattr(self, name)[which])
 
     def predict(self, dt: float) -> None:
@@ -108,7 +108,7 @@ class BoxFilter:
         left = np.exp(-dt / memory)  # how much of a velocity is left
         gone = -np.expm1(-dt / memory)
         path = memory * gone  # how far a velocity of 1 carries
-        spread = self.sizes(self.mean) ** 2 * (self._speed**2 + self.pace[:, None] * self._haste**2)
+        spread = self.sizes(self.mean) ** 2 * (self._speed**2 + self.speed_sq[:, None] * self._noise_gain**2)
         self.mean += path * self.velocity
         self.velocity *= left
         drift = 2 * memory * (dt - 2 * path + memory / 2 * (1 - left**2))
@@ -120,7 +120,7 @@ class BoxFilter:
         self.cross_var += spread * memory * gone**2
         self.velocity_var *= left**2
         self.velocity_var += spread * (1 - left**2)
-        np.maximum(self.mean[:, 2:], SMALLEST_SIDE, out=self.mean[:, 2:])
+        np.maximum(self.mean[:, 2:], MIN_SIDE, out=self.mean[:, 2:])
         # An error that lasts longer than a frame counts for less: averaging it does not help.
         alike = math.exp(-max(dt, 1e-3) / self.model.noise_memory_s)
         self._repeated = (1 + alike) / (1 - alike)
@@ -142,13 +142,13 @@ class BoxFilter:
         self.mean_var[rows] = mean_var * (1 - gain)
         self.cross_var[rows] = cross * (1 - gain)
         self.velocity_var[rows] -= speed_gain * cross
-        np.maximum(self.mean[:, 2:], SMALLEST_SIDE, out=self.mean[:, 2:])
-        self.pace[rows] = self._paces(self.velocity[rows], self.mean[rows])
+        np.maximum(self.mean[:, 2:], MIN_SIDE, out=self.mean[:, 2:])
+        self.speed_sq[rows] = self._speeds_sq(self.velocity[rows], self.mean[rows])
 
-    def _paces(self, velocity: F64, boxes: F64) -> F64:
+    def _speeds_sq(self, velocity: F64, boxes: F64) -> F64:
         """The square of the speed of each of ``boxes`` [M, 4], in sizes/s: [M]."""
-        paces: F64 = ((velocity[:, :2] / self.sizes(boxes)[:, :2]) ** 2).sum(axis=1)
-        return paces
+        speeds_sq: F64 = ((velocity[:, :2] / self.sizes(boxes)[:, :2]) ** 2).sum(axis=1)
+        return speeds_sq
 
     def sizes(self, boxes: F64) -> F64:
         """The size of each of ``boxes`` [M, 4] along its four axes, in 0..1 of the picture: [M, 4]."""

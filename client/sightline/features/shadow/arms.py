@@ -15,7 +15,7 @@ import numpy as np
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.classes import class_name
 from sightline.analysis.options import AnalysisOptions
-from sightline.analysis.tracking.tracker import TrackerOptions
+from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event, ModelInfo
 from sightline.errors import ShadowError
