@@ -49,7 +49,7 @@ from sightline.video.source import Source
 
 log = logging.getLogger(__name__)
 
-STEP_S = 0.25  # longest wait, so that reports are on time and features tick
+STEP_S = 0.25  # longest wait: features tick, and reports are on time
 #: A decode thread ends with its next packet; one that waits for a silent camera is left behind after so long.
 FEED_STOP_S = 3.0
 STOP_S = 5.0
@@ -129,13 +129,16 @@ class Worker:
     def run(self) -> None:
         """Work until told to stop."""
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
-        next_tick_s = 0.0
+        next_tick_s = next_report_s = 0.0
         while self._stop_by_s is None or (self._places and time.monotonic() < self._stop_by_s):
             self._take_messages()
             now = time.monotonic()
             if now >= next_tick_s:
-                next_tick_s = now + REPORT_EVERY_S
+                next_tick_s = now + STEP_S
                 self._tick()
+            if now >= next_report_s:
+                next_report_s = now + REPORT_EVERY_S
+                self._report_all()
             self._serve()
             self._move_places()
             self._bell.wait(self._wait_s())
@@ -260,9 +263,20 @@ class Worker:
                 return 0.02
         return STEP_S
 
-    # -- once a second --------------------------------------------------------------------------------------
+    # -- the clock ------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        """Time passes, also for cameras without frames."""
+        now = self._reporter.now()
+        for place in self._places.values():
+            if place.running is None or place.spec.until_end or place.leaving_s is not None:
+                continue
+            try:
+                place.running.pipeline.tick(now)
+            except Exception as error:  # noqa: BLE001
+                self._restart(place, error)
+
+    def _report_all(self) -> None:
         self._parts.gate.sweep()
         self._old_feeds = [(name, feed) for name, feed in self._old_feeds if not feed.stopped]
         for link in self._links.values():
@@ -287,8 +301,6 @@ class Worker:
         try:
             if running.feed.failure is not None:
                 raise running.feed.failure
-            if not place.spec.until_end:
-                running.pipeline.tick(now)
             while running.pipeline.retired:
                 self._threads.submit(running.pipeline.retired.pop().close)
             return running.report(now, restarts=place.restarts)
