@@ -39,10 +39,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from sightline.supervisor.hub import Hub
     from sightline.supervisor.sinks import durable_names, make_sinks
     from sightline.supervisor.supervisor import Supervisor
+    from sightline.supervisor.workers import ForkedWorkers
 
     config = load_config(arguments.config)
     setup_logging(config.options.log_level)
     require_cameras(config)
+    workers = ForkedWorkers()
+    workers.prepare()
     for warning in config.warnings:
         log.warning("configuration: %s", warning)
     database = config.options.database
@@ -58,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
         config = canary.join(config)
         canary.start()
     hub = Hub(writer, sinks)
-    supervisor = Supervisor(config, hub, until_end=arguments.until_end)
+    supervisor = Supervisor(config, hub, start_worker=workers.start, until_end=arguments.until_end)
     try:
         control = Control(
             arguments.config,
@@ -81,6 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
         finally:
             http.stop()
     finally:
+        workers.close()
         if canary is not None:
             canary.stop()
         hub.close()

@@ -29,7 +29,6 @@ from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.control import Plan, Step
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.workers import (
-    ForkedWorkers,
     HostedCamera,
     OnReport,
     StartWorker,
@@ -50,8 +49,8 @@ class Supervisor:
         config: LoadedConfig,
         hub: Hub,
         *,
+        start_worker: StartWorker,
         until_end: bool = False,
-        start_worker: StartWorker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing runs yet.
@@ -59,8 +58,8 @@ class Supervisor:
         Args:
             config: what to run. Cameras with problems are shown as misconfigured and not run.
             hub: where reports go, and where resume states come from.
+            start_worker: makes one worker process; an OSError is retried.
             until_end: recorded files are played once, as fast as they can be processed, without drops.
-            start_worker: in place of a forked process.
             clock: monotonic seconds.
         """
         self._config = config
@@ -73,8 +72,7 @@ class Supervisor:
         self._leaving: list[HostedCamera] = []  # removed or about to start anew
         self._misconfigured: Mapping[str, str] = {}
         self._gate = tempfile.TemporaryDirectory(prefix="sightline-")
-        self._forked = ForkedWorkers()
-        self._start_process = start_worker or self._forked.start
+        self._start_process = start_worker
         self._workers = Workers(
             self._start_worker, self._camera_spec, self._take_reports, self._show_down, clock=clock
         )
@@ -244,7 +242,6 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         self._stop_workers()
-        self._forked.close()
         remove_abandoned()  # of workers that had to be killed
         for item in self._cameras.values():
             if (report := self._hub.report_of(item.name)) is not None and not item.ended:

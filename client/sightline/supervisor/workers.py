@@ -91,6 +91,13 @@ class ForkedWorkers:
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
+    def prepare(self) -> None:
+        """Let the server import what it needs while the program does other things."""
+        try:
+            self._start_server()
+        except OSError as error:
+            log.warning("workers cannot be prepared (%s); it is tried again", error.strerror)
+
     def start(self, spec: WorkerSpec, on_report: OnReport) -> WorkerProcess:
         """Ask for one more worker.
 
