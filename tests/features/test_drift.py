@@ -22,7 +22,7 @@ from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of
 from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
-from sightline.features.drift.sampler import MOST_WAITING, FrameCandidate, FrameSampler
+from sightline.features.drift.sampler import MAX_WAITING, FrameCandidate, FrameSampler
 from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
 from sightline.features.drift.sampling import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
@@ -270,7 +270,7 @@ def test_a_busy_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     go_on = threading.Event()
     monkeypatch.setattr(Samples, "open", lambda _: go_on.wait(60))
     sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path))
-    for index in range(MOST_WAITING + 3):
+    for index in range(MAX_WAITING + 3):
         sampler.offer(FrameCandidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
     assert sampler.lost == 3
     go_on.set()

@@ -13,7 +13,7 @@ from sightline.base.cuda import Cuda
 from sightline.serving.runtime.backend import pack_boxes, refuse, respond
 from sightline.serving.runtime.rtx import DeviceFrames, from_dlpack
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 
 
 class TritonPythonModel:
@@ -22,7 +22,7 @@ class TritonPythonModel:
     def initialize(self, _: dict[str, str]) -> None:
         """Take memory on the first GPU."""
         self.cuda = Cuda()
-        self.memory = self.cuda.allocate(MOST_BYTES)
+        self.memory = self.cuda.allocate(MAX_BYTES)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request."""

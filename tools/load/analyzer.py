@@ -27,7 +27,7 @@ from sightline.serving.install import Installation, install, install_packages
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT_BYTES = 1 << 16  # more than the boxes of one picture take
 DEADLINE_S = 600
-LEAST_REQUESTS = 50  # so that a window has ten, and one late answer does not make all of it
+MIN_REQUESTS = 50  # so that a window has ten, and one late answer does not make all of it
 #: With shared memory perf_analyzer exports, beside the times, what lies at a wrong address instead of the
 #: outputs. When that happens to be no number, its JSON writer gives up and the file breaks off: once more.
 ATTEMPTS = 4
@@ -47,7 +47,7 @@ class Analyzer:
         seconds: how long a level is measured, warm-up included.
         requests: so many requests instead of ``seconds``.
         allowed_spread: of the windows of a level that counts as stable; 1.25 allows 25 %.
-        most_in_flight: at a rate that the server does not keep up with, so many requests wait for answers and
+        max_in_flight: at a rate that the server does not keep up with, so many requests wait for answers and
             the next are sent late: the rate is not reached. Less than the server's queue takes: when one is
             refused, perf_analyzer takes its shared memory away under the others, and old servers die of it.
         cpus: the processors that it may use; None: all.
@@ -61,7 +61,7 @@ class Analyzer:
     requests: int | None = None
     allowed_spread: float = 1.25
     distribution: str = "constant"
-    most_in_flight: int = 48
+    max_in_flight: int = 48
     cpus: frozenset[int] | None = None
 
     def at(self, level: Level, transport: str) -> Measured:
@@ -74,11 +74,11 @@ class Analyzer:
             return self._run(level, transport, self.requests)
         rate = level.value
         if level.kind == "concurrency":  # a short run tells how many take so long
-            pilot = self._run(level, transport, max(LEAST_REQUESTS, int(4 * level.value)))
+            pilot = self._run(level, transport, max(MIN_REQUESTS, int(4 * level.value)))
             if pilot.problem:
                 return pilot
             rate = pilot.throughput
-        return self._run(level, transport, max(LEAST_REQUESTS, math.ceil(rate * self.seconds)))
+        return self._run(level, transport, max(MIN_REQUESTS, math.ceil(rate * self.seconds)))
 
     def _run(self, level: Level, transport: str, count: int) -> Measured:
         for _ in range(ATTEMPTS):
@@ -124,7 +124,7 @@ class Analyzer:
         if level.kind == "concurrency":
             return [*found, "--async", "--concurrency-range", f"{level.value:g}"]
         found += ["--request-rate-range", f"{level.value:g}", "--request-distribution", self.distribution]
-        return [*found, "--sync", "--max-threads", str(self.most_in_flight)]
+        return [*found, "--sync", "--max-threads", str(self.max_in_flight)]
 
     def _refused(self, level: Level, transport: str, code: int, said: str) -> Measured:
         """The load was too much: the queue was full, or a frame waited too long in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from load.measured import Level
 
-MOST = 200
+MAX_LEVELS = 200
 
 
 def parse_levels(text: str, kind: str) -> list[Level]:
@@ -23,8 +23,8 @@ def parse_levels(text: str, kind: str) -> list[Level]:
     except ValueError as error:
         raise ValueError(f"{text!r} is neither from:to[:step] nor values with commas") from error
     values = _range(text, numbers) if len(parts) > 1 else sorted(set(numbers))
-    if not values or values[0] <= 0 or len(values) > MOST:
-        raise ValueError(f"{text!r}: levels are above 0, and at most {MOST}")
+    if not values or values[0] <= 0 or len(values) > MAX_LEVELS:
+        raise ValueError(f"{text!r}: levels are above 0, and at most {MAX_LEVELS}")
     if kind == "concurrency" and any(value % 1 for value in values):
         raise ValueError(f"{text!r}: requests in flight are whole numbers")
     return [Level(kind, value) for value in values]
@@ -32,6 +32,6 @@ def parse_levels(text: str, kind: str) -> list[Level]:
 
 def _range(text: str, numbers: list[float]) -> list[float]:
     first, last, step = (*numbers, 1.0)[:3]
-    if len(numbers) > 3 or step <= 0 or last < first or (last - first) / step > MOST:
-        raise ValueError(f"{text!r} is no from:to[:step] of at most {MOST} levels")
+    if len(numbers) > 3 or step <= 0 or last < first or (last - first) / step > MAX_LEVELS:
+        raise ValueError(f"{text!r} is no from:to[:step] of at most {MAX_LEVELS} levels")
     return [first + index * step for index in range(int((last - first) / step + 1e-9) + 1)]

@@ -96,7 +96,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distribution", choices=("constant", "poisson"), default="constant", help="of --rate"
     )
-    parser.add_argument("--most-in-flight", type=int, default=48, help="at a rate; less than the queue takes")
+    parser.add_argument("--max-in-flight", type=int, default=48, help="at a rate; less than the queue takes")
     parser.add_argument("--p99-ms", type=float, help="find the highest rate whose p99 is at most this")
     parser.add_argument("--between", default="1:200", help="LOW:HIGH, where to look (default: %(default)s)")
     parser.add_argument("--precision", type=float, default=0.05, help="share at which the search ends")
@@ -124,7 +124,7 @@ def analyzer(options: argparse.Namespace, url: str, data: Path) -> Analyzer:
         requests=options.requests,
         allowed_spread=1 + options.stability / 100,
         distribution=options.distribution,
-        most_in_flight=options.most_in_flight,
+        max_in_flight=options.max_in_flight,
         cpus=options.client_cpus,
     )
 

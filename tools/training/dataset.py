@@ -22,9 +22,9 @@ F32 = NDArray[np.float32]
 
 NETWORK = (384, 640)
 #: Of an object's pixels in the picture, how many may be hidden; its box's shorter side and area, in pixels.
-MOST_HIDDEN, SHORTEST_PX, LEAST_AREA_PX = 0.8, 5.0, 100.0
+MAX_HIDDEN, MIN_SIDE_PX, MIN_AREA_PX = 0.8, 5.0, 100.0
 #: What a crop leaves of an object's box, at least, for it to be an object there.
-LEAST_LEFT = 0.2
+MIN_LEFT = 0.2
 SCALES = (-0.7, 0.4)  # logarithms of the smallest and the largest
 PICTURE, CLASS, FULL, OCCLUSION = 0, 1, slice(2, 6), 10  # columns of the boxes
 
@@ -54,8 +54,8 @@ class Example:
 def ignored(rows: F32) -> NDArray[np.bool_]:
     """Which rows of boxes [N, 12] are neither right nor wrong to be found."""
     size = rows[:, 4:6] - rows[:, 2:4]
-    small = (size.min(axis=1) < SHORTEST_PX) | (size.prod(axis=1) < LEAST_AREA_PX)
-    result: NDArray[np.bool_] = small | (rows[:, OCCLUSION] > MOST_HIDDEN)
+    small = (size.min(axis=1) < MIN_SIDE_PX) | (size.prod(axis=1) < MIN_AREA_PX)
+    result: NDArray[np.bool_] = small | (rows[:, OCCLUSION] > MAX_HIDDEN)
     return result
 
 
@@ -153,7 +153,7 @@ def objects_of(rows: F32, crop: tuple[int, int, int, int], scale: tuple[float, f
     cut = cut * np.array([*scale, *scale], np.float32)
     changed_rows = rows.copy()
     changed_rows[:, FULL] = cut
-    dim = ignored(changed_rows) | (size.prod(axis=1) < LEAST_LEFT * area)
+    dim = ignored(changed_rows) | (size.prod(axis=1) < MIN_LEFT * area)
     return Objects(cut[kept].astype(np.float32), rows[kept, CLASS].astype(np.int64), dim[kept])
 
 

@@ -2,7 +2,7 @@
 
 One line of JSON for each frame; a line ``{"classes": […]}`` before it whenever the names have changed. When
 a file has half of its bound it becomes ``NAME.old.jsonl``, in the place of the one before, and a new one
-begins. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000.
+begins. Boxes are :mod:`columns of whole numbers <sightline.features.box_columns>`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sightline.analysis.observer import Observation, Observer
 from sightline.entities import F32, I32, I64, Detections, Figure, Frame, Tracks
 from sightline.errors import TrackLogError
+from sightline.features.box_columns import from_columns, to_columns
 from sightline.features.feature import FeatureContext
 from sightline.video import timecode
 from sightline.video.picture import YuvPicture
@@ -28,7 +29,6 @@ from sightline.video.timecode import TimeCode
 
 log = logging.getLogger(__name__)
 
-BOX, SCORE = 10_000, 1_000  # units of the file
 FLUSH_S = 1.0
 
 
@@ -76,7 +76,7 @@ class TrackLog(Observer):
     def __init__(self, folder: Path, source: str, max_bytes: int, *, time_code: bool = False) -> None:
         self.lost_frames = 0  # that could not be written
         self._path, self._old = paths(folder, source)
-        self._most_bytes = max_bytes // 2
+        self._max_bytes = max_bytes // 2
         self._time_code = time_code
         self._file: IO[str] | None = None
         self._bytes = 0
@@ -113,7 +113,7 @@ class TrackLog(Observer):
         return None if luma is None else timecode.read(luma)
 
     def _write(self, line: str, class_names: tuple[str, ...]) -> None:
-        if self._file is None or self._bytes >= self._most_bytes:
+        if self._file is None or self._bytes >= self._max_bytes:
             self._open()
         if self._file is None:
             return
@@ -130,7 +130,7 @@ class TrackLog(Observer):
         """Go on with the file that is there, or begin a new one when it is full."""
         self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size >= self._most_bytes:
+        if self._path.exists() and self._path.stat().st_size >= self._max_bytes:
             self._path.replace(self._old)
         self._file = self._path.open("a", encoding="ascii")
         self._bytes = self._path.stat().st_size
@@ -187,12 +187,9 @@ def _line(frame: Frame, code: TimeCode | None, detections: Detections, tracks: T
         record["scene_ms"] = code.scene_ms
         if code.utc_ms:
             record["due"] = _due_time(code.utc_ms, record["tracked"])
-    record["boxes"] = _columns(detections.xyxy, detections.scores, detections.class_ids)
-    record["tracks"] = [
-        tracks.ids.tolist(),
-        *_columns(tracks.xyxy, tracks.scores, tracks.class_ids),
-        tracks.confirmed.astype(int).tolist(),
-    ]
+    record["boxes"] = to_columns(detections)
+    confirmed = tracks.confirmed.astype(int).tolist()
+    record["tracks"] = [tracks.ids.tolist(), *to_columns(tracks), confirmed]
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 
@@ -203,17 +200,10 @@ def _due_time(utc_ms: int, now: float) -> float:
     return (now_ms - late_ms) / 1000
 
 
-def _columns(xyxy: F32, scores: F32, class_ids: I32) -> list[Sequence[Any]]:
-    return [
-        np.rint(xyxy * BOX).astype(int).ravel().tolist(),
-        np.rint(scores * SCORE).astype(int).tolist(),
-        class_ids.tolist(),
-    ]
-
-
 def _frame(record: dict[str, Any], names: tuple[str, ...]) -> TrackedFrame:
-    boxes, scores, classes = record["boxes"]
-    ids, track_boxes, _, track_classes, confirmed = record["tracks"]
+    boxes = from_columns(record["boxes"])
+    ids, *columns, confirmed = record["tracks"]
+    tracks = from_columns(columns)
     scene_ms = record.get("scene_ms")
     return TrackedFrame(
         capture_time=record["time"],
@@ -222,16 +212,11 @@ def _frame(record: dict[str, Any], names: tuple[str, ...]) -> TrackedFrame:
         scene_s=None if scene_ms is None else scene_ms / 1000,
         due_time=record.get("due"),
         class_names=names,
-        xyxy=_shares(boxes, BOX).reshape(-1, 4),
-        scores=_shares(scores, SCORE),
-        class_ids=np.array(classes, np.int32),
+        xyxy=boxes.xyxy,
+        scores=boxes.scores,
+        class_ids=boxes.class_ids,
         ids=np.array(ids, np.int64),
-        track_xyxy=_shares(track_boxes, BOX).reshape(-1, 4),
-        track_class_ids=np.array(track_classes, np.int32),
+        track_xyxy=tracks.xyxy,
+        track_class_ids=tracks.class_ids,
         confirmed=np.array(confirmed, bool),
     )
-
-
-def _shares(numbers: list[int], unit: int) -> F32:
-    shares: F32 = np.array(numbers, np.float32) / np.float32(unit)
-    return shares

@@ -19,9 +19,9 @@ SCORE_BINS = 20
 BOXES_FROM = (1, 2, 3, 4, 5, 7, 10, 15, 25, 50)
 SHARPNESS_FROM = tuple(0.01 * 2 ** (place / 2) for place in range(13))  # 0.01 to 0.64
 #: More class names than this are counted as one.
-MOST_CLASSES = 100
+MAX_CLASSES = 100
 OTHER_CLASSES = "(others)"
-_MOST_CLOSED = 48  # hours that wait for a checkpoint; checkpoints are made every second
+_MAX_CLOSED = 48  # hours that wait for a checkpoint; checkpoints are made every second
 
 
 class HourlyStats:
@@ -39,7 +39,7 @@ class HourlyStats:
     def __init__(self, source: str, min_score: float, state: Mapping[str, Any] | None = None) -> None:
         self._source = source
         self._min_score = min_score
-        self._closed: deque[DriftWindow] = deque(maxlen=_MOST_CLOSED)
+        self._closed: deque[DriftWindow] = deque(maxlen=_MAX_CLOSED)
         self._reset(-1, "")
         if state:
             self._resume(state)
@@ -168,7 +168,7 @@ def _names(class_ids: Sequence[int], class_names: Sequence[str]) -> list[str]:
 
 def _bounded(classes: Counter[str]) -> dict[str, int]:
     """The most frequent classes by name; the rest is one."""
-    named = dict(classes.most_common(MOST_CLASSES))
+    named = dict(classes.most_common(MAX_CLASSES))
     rest = sum(classes.values()) - sum(named.values())
     if rest:
         named[OTHER_CLASSES] = named.get(OTHER_CLASSES, 0) + rest

@@ -21,7 +21,7 @@ from sightline.video.picture import YuvPicture
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 2  # decoded pictures that wait for the thread; more are left out and counted
+MAX_WAITING = 2  # decoded pictures that wait for the thread; more are left out and counted
 SWEEP_EVERY_S = 600.0
 CLOSE_S = 2.0
 
@@ -52,7 +52,7 @@ class FrameSampler:
         self._options = options
         self._samples = Samples(source, options)
         self._copier = jpeg.PictureCopier()
-        self._queue: queue.Queue[FrameCandidate | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[FrameCandidate | None] = queue.Queue(MAX_WAITING)
         self._said = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)

@@ -15,13 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sightline.entities import Detections
 from sightline.errors import ShadowError
+from sightline.features.box_columns import from_columns, to_columns
 
 SUFFIX = ".jsonl.gz"
-BOX, SCORE = 10_000, 1_000  # units of the file
 _FORMAT = 1
 
 
@@ -73,7 +71,8 @@ class PairedFrame:
 def encode_pair(pair: PairedFrame) -> str:
     """One frame as a line."""
     return json.dumps(
-        [round(pair.capture_time, 4), _columns(pair.live), _columns(pair.candidate)], separators=(",", ":")
+        [round(pair.capture_time, 4), to_columns(pair.live), to_columns(pair.candidate)],
+        separators=(",", ":"),
     )
 
 
@@ -129,22 +128,5 @@ def _head(path: Path, line: str) -> EpisodeHead:
         raise ShadowError(f"{path} is no episode: {error!r}") from error
 
 
-def _columns(boxes: Detections) -> list[list[int]]:
-    return [
-        np.rint(boxes.xyxy * BOX).astype(int).ravel().tolist(),
-        np.rint(boxes.scores * SCORE).astype(int).tolist(),
-        boxes.class_ids.tolist(),
-    ]
-
-
 def _pair(record: list[Any]) -> PairedFrame:
-    return PairedFrame(float(record[0]), _boxes(record[1]), _boxes(record[2]))
-
-
-def _boxes(columns: list[list[int]]) -> Detections:
-    xyxy, scores, class_ids = columns
-    return Detections(
-        (np.array(xyxy, np.float32) / np.float32(BOX)).reshape(-1, 4),
-        np.array(scores, np.float32) / np.float32(SCORE),
-        np.array(class_ids, np.int32),
-    )
+    return PairedFrame(float(record[0]), from_columns(record[1]), from_columns(record[2]))
