@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.simulation.scenes.arrays import F32, U8, f32, unit
 from sightline.simulation.scenes.groundlight import GroundLight, lamp_light
@@ -64,7 +63,8 @@ def bake(stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, i
     a, b, c, d = (np.zeros((h, w, 3), np.float32) for _ in range(4))
     canvas = _Canvas(big, np.full((h, w), 1e-4, np.float32), a, b, c, d, np.zeros((h, w), np.float32))
     if stage.sky:
-        _draw_sky(canvas, light)
+        up = np.clip(unit(big.rays(_pixels(0, h, 0, w)))[..., 2:] * 2.2, 0, 1) ** 0.6
+        canvas.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
     _draw_ground(canvas, stage, grid, light)
     for panel in stage.panels:
         _draw_panel(canvas, panel, stage, light)
@@ -98,12 +98,6 @@ def _pixels(y0: int, y1: int, x0: int, x1: int) -> F32:
     return f32(np.stack([gx + 0.5, gy + 0.5], axis=-1))
 
 
-def _draw_sky(canvas: _Canvas, light: Light) -> None:
-    ray = unit(canvas.camera.rays(_pixels(0, canvas.camera.height, 0, canvas.camera.width)))
-    up = np.clip(ray[..., 2:] * 2.2, 0, 1) ** 0.6
-    canvas.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
-
-
 def _draw_ground(canvas: _Canvas, stage: Stage, grid: GroundLight, light: Light) -> None:
     camera = canvas.camera
     xy = camera.ground(_pixels(0, camera.height, 0, camera.width))
@@ -135,12 +129,8 @@ def _sampled(texture: U8, u: F32, v: F32, spread: F32) -> F32:
         factor *= 2
         coarse = cv2.remap(level, u / factor, v / factor, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         colours = np.where((spread > factor)[..., None], coarse, colours)
-    return _to_linear(colours)
-
-
-def _to_linear(srgb: NDArray[np.generic]) -> F32:
-    table = np.power(np.arange(256) / 255.0, 2.2).astype(np.float32)
-    return table[np.asarray(srgb, np.uint8)]
+    to_linear = np.power(np.arange(256) / 255.0, 2.2).astype(np.float32)
+    return f32(to_linear[np.asarray(colours, np.uint8)])
 
 
 def _draw_panel(canvas: _Canvas, panel: Panel, stage: Stage, light: Light) -> None:

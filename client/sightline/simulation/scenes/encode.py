@@ -61,7 +61,8 @@ def pictures(spec: SceneSpec, fps: float, start_s: float = 0.0) -> Iterator[tupl
 def render(spec: SceneSpec, coding: Coding, length_s: float, path: Path) -> None:
     """Write a video file; its time code counts the scene's milliseconds."""
     temporary = path.with_name(path.name + ".part")
-    with av.open(str(temporary), "w", format=_container(path)) as sink:
+    container = {".mkv": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
+    with av.open(str(temporary), "w", format=container) as sink:
         stream = _open_stream(sink, spec, coding)
         for i, (time_s, picture) in enumerate(pictures(spec, coding.fps)):
             if i >= round(length_s * coding.fps):
@@ -94,10 +95,6 @@ def stream(
             sink.mux(video.encode(_frame(picture, time_s)))
             i += 1
         sink.mux(video.encode(None))
-
-
-def _container(path: Path) -> str:
-    return {".mkv": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
 
 
 def _open_stream(sink: av.container.OutputContainer, spec: SceneSpec, coding: Coding) -> VideoStream:

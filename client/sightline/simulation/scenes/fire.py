@@ -33,7 +33,10 @@ def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
     turns = time_s / life + slots / count
     born = np.floor(turns).astype(np.int64)
     age = turns - born
-    noise = _noise(actor.seed, slots, born)
+    # Three numbers 0..1 for each puff, from its number and its birth: float32 [3, N].
+    base = slots * 7919.0 + (born % 9973) * 104.729 + actor.seed % 1009
+    factors = (0.129898, 0.078233, 0.053717)
+    noise = f32([np.modf(np.abs(np.sin(base * factor)) * 43758.5453)[0] for factor in factors])
     spread = (0.55 if flame else 0.4) * state.strength
     x = (noise[0] - 0.5) * 2 * spread * (1 - 0.6 * age if flame else 1 + 1.6 * age)
     y = (noise[1] - 0.5) * 1.4 * spread * (1 - 0.6 * age if flame else 1 + 1.6 * age)
@@ -44,16 +47,6 @@ def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
     centres = np.stack([state.x + x + sway + (0.0 if flame else 0.5 * age), state.y + y, z], axis=1)
     strength = state.strength * np.sin(np.pi * np.clip(age * 0.9 + 0.1, 0, 1))
     return Puffs(f32(centres), f32(radii * np.ones(count)), f32(age), f32(strength))
-
-
-def _noise(
-    seed: int,
-    slots: np.ndarray[tuple[int], np.dtype[np.int64]],
-    born: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> F32:
-    """Three numbers 0..1 for each puff, from its number and its birth: float32 [3, N]."""
-    base = slots * 7919.0 + (born % 9973) * 104.729 + seed % 1009
-    return f32([np.modf(np.abs(np.sin(base * k)) * 43758.5453)[0] for k in (0.129898, 0.078233, 0.053717)])
 
 
 def outline(cloud: Puffs) -> Mesh:

@@ -26,7 +26,9 @@ class GroundLight:
         h = round((self.y[1] - self.y[0]) / LIGHT_CELL_M)
         shadow = np.zeros((h, w), np.uint8)
         for points in stage.casters:
-            _fill_shadow(shadow, points, light.sun, (self.x[0], self.y[0]))
+            flat = points[:, :2] - points[:, 2:] * (light.sun[:2] / max(float(light.sun[2]), 0.05))
+            pixels = (flat - f32((self.x[0], self.y[0]))) / np.float32(LIGHT_CELL_M) * 16
+            cv2.fillConvexPoly(shadow, cv2.convexHull(pixels.astype(np.int32)), 255, cv2.LINE_AA, 4)
         soft = cv2.GaussianBlur(shadow, (0, 0), 0.6 + 0.7 * light.softness)
         self.sun = f32(1.0 - soft.astype(np.float32) / 255.0)
         self.lamps = self._lamp_light(stage, light, h, w)
@@ -44,13 +46,6 @@ class GroundLight:
         i = np.clip(np.nan_to_num((y - self.y[0]) / LIGHT_CELL_M), 0, grid.shape[0] - 1).astype(np.int64)
         j = np.clip(np.nan_to_num((x - self.x[0]) / LIGHT_CELL_M), 0, grid.shape[1] - 1).astype(np.int64)
         return f32(grid[i, j])
-
-
-def _fill_shadow(shadow: U8, points: F32, sun: F32, origin: tuple[float, float]) -> None:
-    flat = points[:, :2] - points[:, 2:] * (sun[:2] / max(float(sun[2]), 0.05))
-    pixels = (flat - f32(origin)) / np.float32(LIGHT_CELL_M) * 16
-    hull = cv2.convexHull(pixels.astype(np.int32))
-    cv2.fillConvexPoly(shadow, hull, 255, cv2.LINE_AA, 4)
 
 
 def lamp_light(points: F32, normals: F32, lamps: Sequence[Lamp]) -> F32:
@@ -74,8 +69,14 @@ def shadow_masks(figures: list[PosedActor], camera: PinholeCamera, light: Light)
     sky = np.zeros_like(sun)
     slant = slant_of(light)
     for figure in figures:
-        _draw_parts(sun, figure, camera, slant)
-        _draw_contact(sky, figure, camera)
+        # Each moving part throws the shadow of its convex hull: nearly its true shadow.
+        flat = figure.outline.copy()
+        flat[..., :2] -= flat[..., 2:] * slant
+        flat[..., 2] = 0
+        _fill(sun, camera.project(f32(flat)))
+        low = figure.outline[figure.outline[..., 2] < 0.3]  # close to the ground
+        if len(low) > 2:
+            _fill(sky, camera.project(f32(low * f32([1, 1, 0])))[None])
     scale = camera.width / 640
     gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale)
     near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale)
@@ -95,20 +96,6 @@ def sun_share(mask: U8) -> F32:
 def sky_share(mask: U8) -> F32:
     """How much of the sky (0..1) the values of the second mask take away."""
     return f32(np.sqrt(mask.astype(np.float32) / 255) * 0.75)
-
-
-def _draw_parts(mask: U8, figure: PosedActor, camera: PinholeCamera, slant: F32) -> None:
-    """Each moving part throws the shadow of its convex hull: nearly its true shadow."""
-    flat = figure.outline.copy()
-    flat[..., :2] -= flat[..., 2:] * slant
-    flat[..., 2] = 0
-    _fill(mask, camera.project(f32(flat)))
-
-
-def _draw_contact(mask: U8, figure: PosedActor, camera: PinholeCamera) -> None:
-    low = figure.outline[figure.outline[..., 2] < 0.3]
-    if len(low) > 2:
-        _fill(mask, camera.project(f32(low * f32([1, 1, 0])))[None])
 
 
 def _fill(mask: U8, parts: F32) -> None:
@@ -138,19 +125,15 @@ def beams(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> F32
     if light.lamps < LAMPS_ON:
         return None
     total = np.zeros((camera.height, camera.width), np.float32)
-    shape, to_picture = _beam(), camera.ground_homography()
+    t, s = np.meshgrid(np.linspace(-1, 1, _CELLS), np.linspace(0.001, 1, _CELLS), indexing="ij")
+    spread = 0.22 + 0.7 * s  # a beam from above, its first column at the lamps: float32 [cells, cells]
+    shape = f32(np.exp(-((t / spread) ** 2) * 2.5) * np.clip(s * 6, 0, 1) * (1 - s) ** 1.4 * 1.1)
+    to_picture = camera.ground_homography()
     for figure in figures:
         if figure.actor.kind in _DRIVEN:
             power = 0.3 if figure.actor.kind == "bicycle" else 1.0
             _throw(total, f32(shape * np.float32(power)), to_picture @ _placed(figure))
     return f32(total[..., None] * (_BEAM_COLOUR * np.float32(light.lamps)))
-
-
-def _beam() -> F32:
-    """A beam from above, first column at the lamps: float32 [cells, cells]."""
-    t, s = np.meshgrid(np.linspace(-1, 1, _CELLS), np.linspace(0.001, 1, _CELLS), indexing="ij")
-    spread = 0.22 + 0.7 * s
-    return f32(np.exp(-((t / spread) ** 2) * 2.5) * np.clip(s * 6, 0, 1) * (1 - s) ** 1.4 * 1.1)
 
 
 def _placed(figure: PosedActor) -> F64:

@@ -172,7 +172,8 @@ class Renderer:
         local = self._local(batch, used, albedo, surface)
         shaded = shade(batch.corners[used], self._turned(batch, used), albedo, f32(batch.of("gloss", used)),
                        self.camera.position, self.light, local)  # fmt: skip
-        shaded = self._hazed(shaded, batch.inverse[used])
+        clear = np.exp(-self.light.haze_per_m / batch.inverse[used])[..., None]
+        shaded = f32(shaded * clear + self.light.haze * (1 - clear))
         colours = planes(batch.xy[used], shaded).at(triangle, x, y)
         np.clip(colours, 0, 12, out=colours)
         plates = np.flatnonzero((surface == PLATE)[triangle])
@@ -188,10 +189,6 @@ class Renderer:
         table = np.swapaxes(np.concatenate([f.rotations for f in batch.figures]), 1, 2)
         bone = batch.of("bone", used).astype(np.int64)
         return f32(np.matmul(batch.of("normals", used), table[first[batch.owner[used]] + bone]))
-
-    def _hazed(self, colours: F32, inverse: F32) -> F32:
-        clear = np.exp(-self.light.haze_per_m / inverse)[..., None]
-        return f32(colours * clear + self.light.haze * (1 - clear))
 
     def _local(self, batch: _Batch, used: I64, albedo: F32, surface: NDArray[np.generic]) -> Local:
         figures = batch.figures

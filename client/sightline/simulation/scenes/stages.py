@@ -255,15 +255,10 @@ def _shop_floor(random: np.random.Generator, outside: float) -> U8:
     mat = picture[round(7.6 * px) : round(10.4 * px), edge - round(1.7 * px) : edge - round(0.15 * px)]
     mat[...] = textures.mottled(random, mat.shape[0], mat.shape[1], (62, 64, 70), 9, 2)
     mat[:, ::6] *= 0.8
-    _daylight(picture, edge, outside)
-    return textures.finished(picture)
-
-
-def _daylight(picture: F32, edge: int, outside: float) -> None:
-    """Light that falls in through the glass front fades into the room."""
-    reach = round(4.5 * _SHOP_PX_M)
+    reach = round(4.5 * px)  # light that falls in through the glass front fades into the room
     fade = np.linspace(0, 1, reach, dtype=np.float32) ** 2 * (0.22 * outside)
     picture[:, edge - reach : edge] *= 1 + fade[None, :, None]
+    return textures.finished(picture)
 
 
 def _tiles(random: np.random.Generator) -> U8:

@@ -68,13 +68,10 @@ class TruthObserver:
         self._cast = Cast()
         self._keys = np.zeros(camera.width * camera.height, np.uint64)
         if still:
-            self._stand(join(*still))
-
-    def _stand(self, mesh: Mesh) -> None:
-        q = self.camera.project(mesh.corners)
-        q = q[(q[..., 2] > NEAR_M).all(axis=1)]
-        pixels = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), self.camera.width, self.camera.height)
-        np.maximum.at(self._keys, pixels.pixel, pixels.key | NOTHING)
+            q = camera.project(join(*still).corners)
+            q = q[(q[..., 2] > NEAR_M).all(axis=1)]
+            pixels = fragments(f32(q[..., :2]), f32(1 / q[..., 2]), camera.width, camera.height)
+            np.maximum.at(self._keys, pixels.pixel, pixels.key | NOTHING)
 
     def look(self, snapshot: Snapshot) -> FrameTruth:
         """The truth of one picture."""

@@ -74,7 +74,8 @@ class Walker:
         self.shift((x - self.x) / left * stride, (y - self.y) / left * stride)
         self.shift(-math.sin(self.heading) * aside * STEP_S, math.cos(self.heading) * aside * STEP_S)
         self.travel += stride
-        self._turn(math.atan2(y - self.y, x - self.x))
+        off = math.remainder(math.atan2(y - self.y, x - self.x) - self.heading, 2 * math.pi)
+        self.heading += max(-4.0 * STEP_S, min(4.0 * STEP_S, off))
 
     def shift(self, dx: float, dy: float) -> None:
         """Move by (dx, dy) metres."""
@@ -90,10 +91,6 @@ class Walker:
         else:
             self._goal += 1
             self._there, self._held_s = False, 0.0
-
-    def _turn(self, wanted: float) -> None:
-        off = math.remainder(wanted - self.heading, 2 * math.pi)
-        self.heading += max(-4.0 * STEP_S, min(4.0 * STEP_S, off))
 
     def state(self) -> ActorState:
         """As the world sees it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sightline.simulation.selftest.ground_truth import Happening
@@ -75,8 +75,7 @@ def match(
     ``span_s`` may be paired with something inside, but is neither missed nor extra. Hidden ones are paired
     last, with claims that are left.
     """
-    key = _key_with_class if by_class else _key
-    truths, claims = _grouped(true, key), _grouped(claimed, key)
+    truths, claims = _grouped(true, by_class=by_class), _grouped(claimed, by_class=by_class)
     matched = Matched()
     for group in sorted({*truths, *claims}, key=repr):
         matched += _match_group(truths[group], claims[group], span_s, tolerance_s)
@@ -119,18 +118,11 @@ def _within(happenings: Iterable[Happening], span_s: tuple[float, float]) -> tup
     return tuple(h for h in happenings if span_s[0] <= h.time_s <= span_s[1])
 
 
-def _key(happening: Happening) -> Hashable:
-    return happening.place, happening.what
-
-
-def _key_with_class(happening: Happening) -> Hashable:
-    return happening.place, happening.what, happening.item_class
-
-
 def _grouped(
-    happenings: Iterable[Happening], key: Callable[[Happening], Hashable]
-) -> defaultdict[Hashable, list[Happening]]:
-    groups: defaultdict[Hashable, list[Happening]] = defaultdict(list)
+    happenings: Iterable[Happening], *, by_class: bool
+) -> defaultdict[tuple[str, str, str], list[Happening]]:
+    """By place, direction and class (empty if not by class), each in order of time."""
+    groups: defaultdict[tuple[str, str, str], list[Happening]] = defaultdict(list)
     for happening in sorted(happenings, key=lambda h: h.time_s):
-        groups[key(happening)].append(happening)
+        groups[happening.place, happening.what, happening.item_class if by_class else ""].append(happening)
     return groups

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError
@@ -186,7 +185,9 @@ def run_selftest(arguments: argparse.Namespace) -> int:
     sys.stdout.write(table(scoreboard, bounds) + "\n")
     failed = failures(scoreboard, bounds)
     if arguments.json:
-        record = scoreboard.record() | {"options": _options(arguments), "failed": failed}
+        names = ("scene", "seeds", "fps", "length", "light", "weather", "people", "camera")
+        options = {name: getattr(arguments, name) for name in names}
+        record = scoreboard.record() | {"options": options, "failed": failed}
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     took_s = time.monotonic() - started_s
     say(f"{'below what is wanted: ' + ', '.join(failed) if failed else 'passed'} ({took_s:.0f} s)")
@@ -247,11 +248,6 @@ def cameras_of(arguments: argparse.Namespace) -> list[SimulatedCamera]:
             )
             cameras.append(SimulatedCamera(spec, arguments.fps, arguments.length))
     return cameras
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("scene", "seeds", "fps", "length", "light", "weather", "people", "camera")
-    return {name: getattr(arguments, name) for name in names}
 
 
 def say(text: str) -> None:

@@ -71,12 +71,8 @@ def thresholds(changes: Iterable[str] = ()) -> dict[str, Threshold]:
             bounds.pop(name, None)
             continue
         old = FIGURES[name][2]
-        bounds[name] = Threshold(float(text), old.side if old else _side(name))
+        bounds[name] = Threshold(float(text), old.side if old else "min" if name.startswith("map") else "max")
     return bounds
-
-
-def _side(name: str) -> Literal["min", "max"]:
-    return "min" if name.startswith(("map", "tracked_share")) else "max"
 
 
 def failures(scoreboard: Scoreboard, bounds: Mapping[str, Threshold]) -> list[str]:
