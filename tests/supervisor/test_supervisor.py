@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from sightline.config.loader import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
 from sightline.supervisor.control import make_plan
 from sightline.supervisor.hub import Hub
-from sightline.supervisor.supervisor import Supervisor
+from sightline.supervisor.supervisor import Supervisor, gate_folder
 from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE
 from support.fake_workers import FakeClock, FakeHandle, FakeWorkers
 
@@ -231,6 +233,26 @@ def test_a_start_that_fails_is_tried_again_later_and_ends_nothing() -> None:
     assert sorted(handle.cameras for handle in world.workers.alive) == [["a"], ["b"]]
 
 
+def test_starts_that_fail_are_not_the_cameras_fault() -> None:
+    world = World("a b c d")
+    world.workers.refuse = True
+    world.pass_time(60)
+    world.workers.refuse = False
+    world.pass_time(40)
+    assert [handle.cameras for handle in world.workers.alive] == [["a", "b", "c", "d"]]
+
+
+def test_deaths_that_lie_far_apart_divide_nothing() -> None:
+    world = World("a b c d")
+    world.tick()
+    for _ in range(6):
+        (worker,) = world.workers.alive
+        world.pass_time(400, step_s=5)
+        worker.exit_code = -9
+        world.pass_time(2)
+    assert [handle.cameras for handle in world.workers.alive] == [["a", "b", "c", "d"]]
+
+
 def test_delays_grow_with_each_failure() -> None:
     world = World("a")
     starts = []
@@ -334,3 +356,15 @@ def test_the_supervisor_holds_no_camera_and_imports_nothing_for_one() -> None:
     code += "print({'av', 'grpc', 'tritonclient'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_killed_program_leaves_no_folder_behind_that_the_next_one_does_not_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert gate_folder() == gate_folder()
+    (folder,) = tmp_path.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "elsewhere")  # somebody's trap
+    assert gate_folder() != folder

@@ -6,7 +6,10 @@ each worker hands its reports on. Watching uses the monotonic clock alone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import stat
 import tempfile
 import threading
 import time
@@ -71,7 +74,7 @@ class Supervisor:
         self._cameras: dict[str, HostedCamera] = {}
         self._leaving: list[HostedCamera] = []  # removed or about to start anew
         self._misconfigured: Mapping[str, str] = {}
-        self._gate = tempfile.TemporaryDirectory(prefix="sightline-")
+        self._gate = gate_folder()
         self._start_process = start_worker
         self._workers = Workers(
             self._start_worker, self._camera_spec, self._take_reports, self._show_down, clock=clock
@@ -92,7 +95,6 @@ class Supervisor:
                     return
         finally:
             self._stop_all()
-            self._gate.cleanup()
 
     def tick(self) -> None:
         """One round of :meth:`run`."""
@@ -181,7 +183,7 @@ class Supervisor:
 
     def _start_worker(self, name: str, on_report: OnReport) -> WorkerHandle:
         options = self._config.options
-        spec = WorkerSpec(name, options.triton, Path(self._gate.name), options.open_limit, options.log_level)
+        spec = WorkerSpec(name, options.triton, self._gate, options.open_limit, options.log_level)
         return self._start_process(spec, on_report)
 
     def _camera_spec(self, item: HostedCamera) -> CameraSpec:
@@ -246,6 +248,21 @@ class Supervisor:
         for item in self._cameras.values():
             if (report := self._hub.report_of(item.name)) is not None and not item.ended:
                 self._hub.set_status(replace(report.status, state=CameraState.STOPPED, message="", fps=0.0))
+
+
+def gate_folder() -> Path:
+    """The folder of the open gate: one for each user, so that a killed program leaves none behind.
+
+    Raises:
+        OSError: there is none to be had.
+    """
+    folder = Path(tempfile.gettempdir()) / f"sightline-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+        return folder
+    return Path(tempfile.mkdtemp(prefix="sightline-"))  # another user has taken the name
 
 
 def _enabled(config: LoadedConfig) -> list[str]:

@@ -411,7 +411,7 @@ class Workers:
         try:
             worker.handle = self._start_worker(worker.name, take)
         except OSError as error:
-            self._retry(worker, f"could not be started ({error.strerror or error})")
+            self._retry(worker, f"could not be started ({error.strerror or error})", died=False)
             return
         worker.asked_s = self._clock()
         worker.stop_by_s = None
@@ -461,6 +461,7 @@ class Workers:
 
     def _lose(self, worker: _Worker, why: str, code: int | None) -> None:
         """Bring the cameras of a dead worker up again, each from its newest checkpoint."""
+        had_run = worker.handle is not None and worker.handle.heard_s is not None
         worker.handle = None
         self._drop_left(worker)
         hung = [worker.cameras.pop(name) for name in worker.hanging if name in worker.cameras]
@@ -476,15 +477,15 @@ class Workers:
         if hung and code == EXIT_HANGING:
             self._go_down(worker.cameras.values(), f"{worker.name} ended, since {hung[0].name} hung")
             return  # the others are not to blame: at once
-        self._retry(worker, why)
+        self._retry(worker, why, died=had_run)
 
-    def _retry(self, worker: _Worker, why: str) -> None:
+    def _retry(self, worker: _Worker, why: str, *, died: bool) -> None:
         if not worker.cameras:
             return
-        if worker.backoff.failures == 0:
-            worker.deaths = 0
-        worker.deaths += 1
         delay_s = worker.backoff.next_delay_s()
+        if worker.backoff.failures == 1:  # the first for a long time
+            worker.deaths = 0
+        worker.deaths += died
         worker.start_at_s = self._clock() + delay_s
         log.error("%s %s; starting it again in %.1f s", worker.name, why, delay_s)
         self._go_down(worker.cameras.values(), f"worker {why}")
