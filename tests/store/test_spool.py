@@ -441,7 +441,7 @@ class ShakySpool(Spool):
     works = True
 
     @contextlib.contextmanager
-    def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         if not self.works:
             raise StoreUnavailable("disk full")
         with super()._transaction(durable=durable) as connection:

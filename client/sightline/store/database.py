@@ -46,6 +46,8 @@ class Store:
 
     Raises:
         StoreError: the URL is of neither kind, or the Postgres driver is not installed.
+        StoreUnavailable: by every method: nothing was changed; try again later.
+        SchemaError: by every method: the database is not one this program can use.
     """
 
     def __init__(self, url: str, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
@@ -111,12 +113,7 @@ class Store:
     # -- writing --------------------------------------------------------------------------------------
 
     def write(self, checkpoints: Sequence[Checkpoint], statuses: Sequence[CameraStatus] = ()) -> None:
-        """Upsert rows, resume states and statuses in one transaction; later ones win.
-
-        Raises:
-            StoreUnavailable: nothing was written; try again later.
-            SchemaError: the database is not one this program can use.
-        """
+        """Upsert rows, resume states and statuses in one transaction; later ones win."""
         self.open()
         sequence = 1 + max((self._known_sequences or {}).values(), default=0)
         self.write_rows(
@@ -130,10 +127,6 @@ class Store:
         A row older than what its camera had in the database when it was opened (from a spool that was
         mislaid) only fills holes. A row that the database will never take is left out, logged and counted
         in ``rejected_rows``; the others are written.
-
-        Raises:
-            StoreUnavailable: nothing was written; try again later.
-            SchemaError: the database is not one this program can use.
         """
         newest: dict[str, PendingRow] = {}
         merge(newest, rows)
@@ -169,12 +162,7 @@ class Store:
             )
 
     def forget_delivered(self, delivered: Sequence[Delivered]) -> None:
-        """Delete rows of the outbox.
-
-        Raises:
-            StoreUnavailable: nothing was deleted; try again later.
-            SchemaError: the database is not one this program can use.
-        """
+        """Delete rows of the outbox."""
         self.open()
         outbox = _OUTBOX.c
         query = sa.delete(_OUTBOX).where(
@@ -189,12 +177,7 @@ class Store:
             )
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
-        """Drop and count what waits for longer than a week, and the oldest rows of a sink that has too many.
-
-        Raises:
-            StoreUnavailable: nothing was dropped; try again later.
-            SchemaError: the database is not one this program can use.
-        """
+        """Drop and count rows older than a week, and the oldest ones of a sink that has too many."""
         self.open()
         outbox = _OUTBOX.c
         oldest = datetime.now(UTC) - timedelta(seconds=MAX_OUTBOX_AGE_S)
@@ -214,12 +197,7 @@ class Store:
     # -- reading --------------------------------------------------------------------------------------
 
     def resume_states(self) -> dict[str, tuple[int, dict[str, Any]]]:
-        """By source: the newest checkpoint's sequence and its resume state.
-
-        Raises:
-            StoreUnavailable: the database is away.
-            SchemaError: the database is not one this program can use.
-        """
+        """By source: the newest checkpoint's sequence and its resume state."""
         self.open()
         camera = RESUME.table.c
         query = sa.select(camera.source, camera.sequence, camera.resume)

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import Delivered, PendingRow
+from sightline.store.kinds import Delivered
 from sightline.store.read.readonly import Database
 from sightline.store.spool import Spool
 from sightline.store.tables import OutboxRow
@@ -136,7 +136,8 @@ class Outbox:
             on_rows()
 
     def _read_spool(self, sink: str, limit: int) -> list[OutboxMessage]:
-        return [_message_of(row) for row in self._spool.outbox(sink, limit)]
+        rows = self._spool.outbox(sink, limit)
+        return [OutboxMessage(row.kind.name, row.source, row.key, row.sequence, row.values) for row in rows]
 
     def _read_database(self, sink: str, limit: int) -> list[OutboxMessage]:
         if self._is_away():
@@ -147,7 +148,3 @@ class Outbox:
         query = query.order_by(col(row.sequence), col(row.key)).limit(limit)
         with self._database.reading() as connection:
             return [OutboxMessage(*found) for found in connection.execute(query)]
-
-
-def _message_of(row: PendingRow) -> OutboxMessage:
-    return OutboxMessage(row.kind.name, row.source, row.key, row.sequence, row.values)

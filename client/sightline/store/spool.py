@@ -35,8 +35,6 @@ CREATE INDEX IF NOT EXISTS ix_records_window_start ON records (window_start);
 CREATE TABLE IF NOT EXISTS states (
     source TEXT PRIMARY KEY, sequence INTEGER NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
-_OUTBOX_SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     sink TEXT NOT NULL, key TEXT NOT NULL REFERENCES records (key) ON DELETE CASCADE, PRIMARY KEY (sink, key)
 ) WITHOUT ROWID;
@@ -80,6 +78,9 @@ class Spool:
     Args:
         path: of the file; created when it is missing, moved aside when it is damaged.
         max_bytes: bound of the file. Its write-ahead log adds up to 4 MiB.
+
+    Raises:
+        StoreUnavailable: by every method: the file cannot be read or written, and is as it was before.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -91,11 +92,7 @@ class Spool:
         self._closed = False
 
     def put(self, rows: Iterable[PendingRow]) -> None:
-        """Keep rows, and be sure that they are on the disk.
-
-        Raises:
-            StoreUnavailable: the file cannot be written; nothing was kept.
-        """
+        """Keep rows, and be sure that they are on the disk."""
         now = time.time()
         with self._transaction(durable=True) as connection:
             for row in rows:
@@ -110,12 +107,8 @@ class Spool:
             self._make_room(connection)
 
     def remember_resume(self, rows: Iterable[PendingRow]) -> None:
-        """Remember resume states that the database already has, for a start while it is away.
-
-        Raises:
-            StoreUnavailable: the file cannot be written.
-        """
-        with self._transaction(durable=False) as connection:
+        """Remember resume states that the database already has, for a start while it is away."""
+        with self._transaction() as connection:
             states = ((row.source, row.sequence, json.dumps(row.values["resume"])) for row in rows)
             connection.executemany(_PUT_STATE, states)
 
@@ -123,64 +116,41 @@ class Spool:
         """About ``limit`` rows above sequence ``after``, in the order in which they must be replayed.
 
         Checkpoints are not torn: a source's resume state never comes before a row that is older.
-
-        Raises:
-            StoreUnavailable: the file cannot be read.
         """
-        with self._transaction(durable=False) as connection:
+        with self._transaction() as connection:
             return [_pending(row) for row in connection.execute(_OLDEST, (after, limit))]
 
     def outbox(self, sink: str, limit: int) -> list[PendingRow]:
-        """The oldest ``limit`` rows that a sink has still to be given.
-
-        Raises:
-            StoreUnavailable: the file cannot be read.
-        """
-        with self._transaction(durable=False) as connection:
+        """The oldest ``limit`` rows that a sink has still to be given."""
+        with self._transaction() as connection:
             return [_pending(row) for row in connection.execute(_OUTBOX, (sink, limit))]
 
     def forget_delivered(self, delivered: Iterable[Delivered]) -> set[Delivered]:
-        """Take rows out of the outbox; returns those that were in it here.
-
-        Raises:
-            StoreUnavailable: the file cannot be written.
-        """
+        """Take rows out of the outbox; returns those that were in it here."""
         query = (
             "DELETE FROM outbox WHERE sink = ? AND key = ? "
             "AND (SELECT sequence FROM records WHERE records.key = outbox.key) <= ?"
         )
-        with self._transaction(durable=False) as connection:
+        with self._transaction() as connection:
             return {item for item in delivered if connection.execute(query, item).rowcount}
 
     def remove_up_to(self, sequence: int) -> None:
-        """Forget rows that the database has now, but remember their resume states.
-
-        Raises:
-            StoreUnavailable: the file cannot be written.
-        """
-        with self._transaction(durable=False) as connection:
+        """Forget rows that the database has now, but remember their resume states."""
+        with self._transaction() as connection:
             connection.execute(_DELIVERED_STATES, (sequence,))
             connection.execute("DELETE FROM records WHERE sequence <= ?", (sequence,))
         self._shrink()
 
     def waiting(self, after: int) -> tuple[int, float | None]:
-        """How many rows above sequence ``after`` there are, and when the oldest was spooled (UTC epoch).
-
-        Raises:
-            StoreUnavailable: the file cannot be read.
-        """
+        """How many rows above sequence ``after`` there are, and when the oldest was spooled (UTC epoch)."""
         query = "SELECT count(*), min(spooled_at) FROM records WHERE sequence > ?"
-        with self._transaction(durable=False) as connection:
+        with self._transaction() as connection:
             count, since = connection.execute(query, (after,)).fetchone()
             return int(count), since
 
     def states(self) -> dict[str, tuple[int, dict[str, Any]]]:
-        """By source: sequence and resume state of its newest checkpoint, spooled or already stored.
-
-        Raises:
-            StoreUnavailable: the file cannot be read.
-        """
-        with self._transaction(durable=False) as connection:
+        """By source: sequence and resume state of its newest checkpoint, spooled or already stored."""
+        with self._transaction() as connection:
             kept = connection.execute("SELECT source, sequence, body FROM states").fetchall()
             waiting = connection.execute(
                 "SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind = 'resume'"
@@ -200,7 +170,7 @@ class Spool:
     # -- the file -------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 connection = self._open()
@@ -251,7 +221,7 @@ class Spool:
             written = connection.execute("PRAGMA user_version").fetchone()[0]
             if written > _FORMAT:
                 raise sqlite3.OperationalError(f"its format is {written}, this program knows {_FORMAT}")
-            connection.executescript(_SCHEMA + _OUTBOX_SCHEMA)
+            connection.executescript(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
         except BaseException:
             connection.close()
@@ -260,7 +230,7 @@ class Spool:
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         """Drop the oldest windows until the file's used pages fit; call inside a transaction."""
-        while self._used_bytes(connection) > self._max_bytes:
+        while _bytes_of(connection, "page_count") - _bytes_of(connection, "freelist_count") > self._max_bytes:
             gone = connection.execute(
                 "DELETE FROM records WHERE key IN (SELECT key FROM records "
                 "WHERE window_start < 9e999 ORDER BY window_start LIMIT ?)",
@@ -272,24 +242,21 @@ class Spool:
                 log.error("spool: %s is full; the oldest windows are dropped", self.path)
             self.dropped_rows += gone
 
-    def _used_bytes(self, connection: sqlite3.Connection) -> int:
-        return self._bytes_of(connection, "page_count") - self._bytes_of(connection, "freelist_count")
-
-    def _bytes_of(self, connection: sqlite3.Connection, pages: str) -> int:
-        names = (pages, "page_size")
-        count, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-        return int(count * size)
-
     def _shrink(self) -> None:
         """Give the disk back what an outage took."""
         with self._lock:
             try:
                 connection = self._open()
-                if self._bytes_of(connection, "freelist_count") > _MEBIBYTE:
+                if _bytes_of(connection, "freelist_count") > _MEBIBYTE:
                     # As a script: execute() steps once and so frees a single page.
                     connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 log.warning("spool: %s keeps its size: %s", self.path, error)
+
+
+def _bytes_of(connection: sqlite3.Connection, pages: str) -> int:
+    count, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in (pages, "page_size"))
+    return int(count * size)
 
 
 def _pending(row: tuple[Any, ...]) -> PendingRow:
