@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from sightline.camera.messages import Report
 from sightline.config import Camera, parse_config
+from sightline.config.camera import DetectOptions
 from sightline.config.drift_options import Blurred, DriftOptions
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
@@ -345,6 +346,17 @@ def test_blur_and_darkness_show_in_the_look_of_a_picture() -> None:
     assert blurred.sharpness < seen.sharpness / 2
     assert (seen.light, dark.light) == ("bright", "dark")
     assert seen.luma.sum() == pytest.approx(1)
+
+
+def test_another_threshold_holds_from_the_next_frame_on(tmp_path: Path) -> None:
+    watch = watch_of(camera(tmp_path))
+    assert watch is not None
+    watch_frames(watch, boxes(PERSON, score=0.4), [HOUR])
+    strict = camera(tmp_path).model_copy(update={"detect": DetectOptions(min_score=0.5)})
+    watch.update(strict)
+    watch_frames(watch, boxes(PERSON, score=0.4), [HOUR + 1])
+    [window] = watch.end(HOUR + 1)
+    assert (window.frames, window.boxes) == (2, 1)
 
 
 def test_the_open_hours_figures_are_metrics(tmp_path: Path) -> None:

@@ -192,6 +192,20 @@ def test_a_stretch_in_which_the_version_changes_is_void(tmp_path: Path) -> None:
     assert head.void == "another version served before its end"
 
 
+def test_an_episode_during_which_the_options_change_is_void_and_the_next_has_the_new_ones(
+    tmp_path: Path,
+) -> None:
+    shadow = Shadow(camera(tmp_path), FakeCandidate(lambda frame: found(0, NEW)), lossless=True)
+    play(shadow, 50)
+    line = Line(points=((0.4, 0.1), (0.4, 0.9)))
+    shadow.update(camera(tmp_path).model_copy(update={"rules": RulesOptions(lines={"gate": line})}))
+    play(shadow, 150, first=50)
+    shadow.close()
+    (first, _), (second, _) = episodes(tmp_path)
+    assert first.void == "the camera's options changed before its end"
+    assert (second.void, list(second.options["lines"])) == ("", ["gate"])
+
+
 @pytest.mark.parametrize("consent", [False, True])
 def test_pictures_are_kept_by_consent_alone_and_few(tmp_path: Path, consent: bool) -> None:
     candidate = FakeCandidate(lambda frame: found(1, NEW))

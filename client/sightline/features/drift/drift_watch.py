@@ -65,6 +65,10 @@ class DriftWatch(Observer):
             self._offer(self._sampler, frame, detections, names)
         return ()
 
+    def update(self, options: Camera) -> None:
+        """Another ``detect.min_score`` holds from the next frame on; other options start the camera anew."""
+        self._min_score = self._stats.min_score = options.detect.min_score
+
     def tick(self, now: float, silent: bool) -> tuple[DriftWindow, ...]:
         """Hours that have ended, and about once a minute the open one."""
         if not self._signals:

@@ -38,7 +38,7 @@ class HourlyStats:
 
     def __init__(self, source: str, min_score: float, state: Mapping[str, Any] | None = None) -> None:
         self._source = source
-        self._min_score = min_score
+        self.min_score = min_score
         self._closed: deque[DriftWindow] = deque(maxlen=_MAX_CLOSED)
         self._reset(-1, "")
         if state:
@@ -67,7 +67,7 @@ class HourlyStats:
         if (hour, version) != (self._hour, self._model_version):
             self._close(hour, version)
         scores = detections.scores
-        seen = scores >= self._min_score
+        seen = scores >= self.min_score
         boxes = int(np.count_nonzero(seen))
         self._frames += 1
         self._boxes += boxes
@@ -108,7 +108,7 @@ class HourlyStats:
 
     def _figures(self) -> dict[str, Any]:
         return {
-            "min_score": self._min_score,
+            "min_score": self.min_score,
             "weak": self._weak,
             "scores": self._scores.tolist(),
             "per_frame": list(self._per_frame),
@@ -138,7 +138,7 @@ class HourlyStats:
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
             values = state["figures"]
-            if values["min_score"] != self._min_score:
+            if values["min_score"] != self.min_score:
                 return  # another rule counts now: what was counted before does not fit
             scores, luma = np.array(values["scores"], np.int64), np.array(values["luma"], np.float64)
             per_frame = [int(count) for count in values["per_frame"]]

@@ -68,7 +68,7 @@ class Recorder:
             camera: whose frames.
             live_model: the served model that the camera's boxes come from.
         """
-        self._camera = camera
+        self._camera = self._changed = camera
         self._options = camera.shadow
         self._live_model = live_model
         self._folder = camera.shadow.folder / camera.name
@@ -77,6 +77,10 @@ class Recorder:
         if not camera.drift.consent:  # or not any more
             for path in self._folder.glob("*.jpg"):
                 path.unlink(missing_ok=True)
+
+    def update(self, camera: Camera) -> None:
+        """Other options of the same camera; any thread. An episode is of one set of options or void."""
+        self._changed = camera
 
     def begin(self, interval_no: int | None) -> None:
         """The frames of this interval come now (None: of none); what was collected of another is written."""
@@ -117,6 +121,10 @@ class Recorder:
         self._remember(interval, pair, difference, i420)
 
     def _at(self, interval_no: int) -> _Interval:
+        if self._changed is not self._camera:
+            before, self._camera = self._camera, self._changed
+            if self._interval is not None and before.shaping_options() != self._camera.shaping_options():
+                self._interval.void = "the camera's options changed before its end"
         if self._interval is None or self._interval.interval_no != interval_no:
             self.begin(None)
             self._interval = _Interval(interval_no)

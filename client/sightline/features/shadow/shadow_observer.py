@@ -143,6 +143,10 @@ class Shadow(Observer):
         self.dropped += 1
         return ()
 
+    def update(self, options: Camera) -> None:
+        """Other thresholds, lines and zones hold from the next frame on."""
+        self._recorder.update(options)
+
     @property
     def connected(self) -> bool:
         """Whether the candidate is there."""
