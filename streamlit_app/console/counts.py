@@ -41,11 +41,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, then charts or table."""
     names = [report.status.source for report in read_cameras(connection)]
     if not names:
-        theme.state(
-            "No camera has reported yet.",
-            "Add cameras to config.yml and start “sightline run”; counts appear with the first window.",
-            icon="videocam_off",
-        )
+        remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
+        theme.no_camera(remedy, "videocam_off")
         return
     windows = read_latest_windows(connection, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]
@@ -149,32 +146,28 @@ def _read_long(
 
 def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
     panels = chosen.sources[:MAX_PANELS] if chosen.panels else ()
-    _remember_classes(counts)
+    known = st.session_state["counts_known_classes"]  # classes that can be chosen; the list only grows
+    st.session_state["counts_known_classes"] = sorted({*known, *(row.item_class for row in counts)})
     counts = [row for row in counts if not chosen.classes or row.item_class in chosen.classes]
     totals, series = stack(_named(counts, chosen))
     colours = theme.colours([name for name, _ in totals])
     everything = cover_buckets(chosen.span, watched, chosen.sources, now())
     st.html(theme.legend(totals, colours, everything))
     if not chosen.panels:
-        chart = count_chart(
-            everything, series, colours, chosen.span, viewer.zone, height=330, left_px=LEFT_PX
-        )
+        span = chosen.span
+        chart = count_chart(everything, series, colours, span, viewer.zone, height=330, left_px=LEFT_PX)
         st.altair_chart(chart, key="counts_chart", alt="Counts over time")
-        st.html('<h2 class="sl-h">Watched</h2>')
+        st.html(theme.heading("Watched"))
         covers = {name: cover_buckets(chosen.span, watched, [name], now()) for name in chosen.sources}
-        st.altair_chart(
-            coverage_chart(covers, chosen.span, viewer.zone),
-            key="counts_coverage",
-            alt="What each camera watched",
-        )
+        coverage = coverage_chart(covers, span, viewer.zone)
+        st.altair_chart(coverage, key="counts_coverage", alt="What each camera watched")
     for name in panels:
         own = [row for row in counts if row.source == name]
+        _, series = stack(_named(own, chosen))
         buckets = cover_buckets(chosen.span, watched, [name], now())
         total = number(sum(row.count for row in own))
-        st.html(f'<h2 class="sl-h">{safe(name)} <small class="idle">{total}</small></h2>')
-        chart = count_chart(
-            buckets, stack(_named(own, chosen))[1], colours, chosen.span, viewer.zone, height=120
-        )
+        st.html(theme.heading(safe(name), total))
+        chart = count_chart(buckets, series, colours, chosen.span, viewer.zone, height=120)
         st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
     hidden = len(chosen.sources) - len(panels)
     if chosen.panels and hidden:
@@ -184,12 +177,6 @@ def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], co
 
 def _named(counts: Sequence[CountSum], chosen: CountFilter) -> list[tuple[str, float, int]]:
     return [(row.source if chosen.by_camera else row.item_class, row.bucket, row.count) for row in counts]
-
-
-def _remember_classes(counts: Sequence[CountSum]) -> None:
-    """Classes seen so far are what can be chosen; the list only grows."""
-    known = set(st.session_state["counts_known_classes"])
-    st.session_state["counts_known_classes"] = sorted(known | {row.item_class for row in counts})
 
 
 def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, watched: list[Watched]) -> None:

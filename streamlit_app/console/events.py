@@ -86,7 +86,7 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
     colours = theme.colours([name for name, _ in totals])
     watched = read_watched(connection, chosen.span, chosen.sources)
     buckets = cover_buckets(chosen.span, watched, chosen.sources, now())
-    st.html('<h2 class="sl-h">Crossings</h2>')
+    st.html(theme.heading("Crossings"))
     st.html(theme.legend(totals, colours, buckets))
     chart = count_chart(buckets, series, colours, chosen.span, viewer.zone, height=220, left_px=LEFT_PX)
     st.altair_chart(chart, key="events_chart", alt="Crossings by line and direction over time")
@@ -95,11 +95,10 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
 def _show_table(viewer: Viewer, connection: Connection, chosen: EventFilter) -> None:
     between = chosen.span.start, chosen.span.end
     rows = read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=TABLE_ROWS + 1)
-    st.html('<h2 class="sl-h">Newest events</h2>')
+    st.html(theme.heading("Newest events"))
     if not rows:
-        theme.state(
-            "Nothing happened in this range.", "Choose a longer range, or more kinds.", icon="search_off"
-        )
+        remedy = "Choose a longer range, or more kinds."
+        theme.state("Nothing happened in this range.", remedy, icon="search_off")
         return
     frame = pd.DataFrame([_cells(viewer, row) for row in rows[:TABLE_ROWS]])
     st.dataframe(frame, key="events_table", hide_index=True, height=440, placeholder="")

@@ -29,31 +29,19 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 
-#: The word for each state, and its tone.
-WORDS = {
-    CameraState.ONLINE: ("online", "good"),
-    CameraState.STARTING: ("starting", "warn"),
-    CameraState.CONNECTING: ("connecting", "warn"),
-    CameraState.OFFLINE: ("offline", "bad"),
-    CameraState.UNAUTHORIZED: ("password refused", "bad"),
-    CameraState.NOT_FOUND: ("no such stream", "bad"),
-    CameraState.UNUSABLE: ("no usable video", "bad"),
-    CameraState.NO_DETECTOR: ("no detector", "bad"),
-    CameraState.MISCONFIGURED: ("misconfigured", "bad"),
-    CameraState.ENDED: ("ended", "idle"),
-    CameraState.STOPPED: ("stopped", "idle"),
-}
-PLAIN = {
-    CameraState.STARTING: "The worker is starting.",
-    CameraState.CONNECTING: "The stream is being opened.",
-    CameraState.OFFLINE: "The camera does not answer; it is tried again.",
-    CameraState.UNAUTHORIZED: "The camera refused the password; it is tried again slowly.",
-    CameraState.NOT_FOUND: "The camera has no stream at this address.",
-    CameraState.UNUSABLE: "The stream has no video that can be decoded.",
-    CameraState.NO_DETECTOR: "Frames arrive, but Triton does not answer.",
-    CameraState.MISCONFIGURED: "The camera's entry in config.yml is wrong.",
-    CameraState.ENDED: "The file was played to its end.",
-    CameraState.STOPPED: "The camera was stopped.",
+#: Each state's word, its tone, and a sentence for when the status has none.
+STATES = {
+    CameraState.ONLINE: ("online", "good", ""),
+    CameraState.STARTING: ("starting", "warn", "The worker is starting."),
+    CameraState.CONNECTING: ("connecting", "warn", "The stream is being opened."),
+    CameraState.OFFLINE: ("offline", "bad", "The camera does not answer; it is tried again."),
+    CameraState.UNAUTHORIZED: ("password refused", "bad", "The camera refused it; it is tried again slowly."),
+    CameraState.NOT_FOUND: ("no such stream", "bad", "The camera has no stream at this address."),
+    CameraState.UNUSABLE: ("no usable video", "bad", "The stream has no video that can be decoded."),
+    CameraState.NO_DETECTOR: ("no detector", "bad", "Frames arrive, but Triton does not answer."),
+    CameraState.MISCONFIGURED: ("misconfigured", "bad", "The camera's entry in config.yml is wrong."),
+    CameraState.ENDED: ("ended", "idle", "The file was played to its end."),
+    CameraState.STOPPED: ("stopped", "idle", "The camera was stopped."),
 }
 _TONE_ORDER = {"bad": 0, "warn": 1, "good": 2, "idle": 3}
 TOTALS_TTL_S = 10
@@ -101,11 +89,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     """Tiles, then the table."""
     reports = read_cameras(connection)
     if not reports:
-        theme.state(
-            "No camera has reported yet.",
-            "Add cameras to config.yml and start “sightline run”; each appears here within seconds.",
-            icon="videocam_off",
-        )
+        remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
+        theme.no_camera(remedy, "videocam_off")
         return
     sources = [report.status.source for report in reports]
     latest = read_latest_windows(connection, sources)
@@ -132,8 +117,7 @@ def _show_hour(hour: Hour, sources: Sequence[str], viewer: Viewer) -> None:
     totals, series = stack((row.item_class, row.bucket, row.count) for row in hour.counts)
     colours = theme.colours([name for name, _ in totals])
     which = "all cameras" if len(sources) > 1 else safe(sources[0])
-    step = step_name(hour.span.step_s)
-    st.html(f'<h2 class="sl-h">Last hour <small class="idle">{which}, per {step}</small></h2>')
+    st.html(theme.heading("Last hour", f"{which}, per {step_name(hour.span.step_s)}"))
     st.html(theme.legend(totals, colours, hour.buckets))
     chart = count_chart(hour.buckets, series, colours, hour.span, viewer.zone, height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
@@ -149,8 +133,8 @@ def camera_rows(
 
 def _row_view(report: StoredStatus, window: SourceWindow | None, at: float) -> CameraRowView:
     status = report.status
-    word, tone = WORDS[status.state]
-    message = status.message or PLAIN.get(status.state, "")
+    word, tone, sentence = STATES[status.state]
+    message = status.message or sentence
     if report.is_stale(at) and tone != "idle":
         word, tone = "no heartbeat", "bad"
         message = f"Nothing heard for {age(at - report.heartbeat)}; is “sightline run” running?"

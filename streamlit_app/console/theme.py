@@ -84,6 +84,16 @@ def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", no
     st.html("".join(parts))
 
 
+def no_camera(remedy: str, icon: str) -> None:
+    """The page before the first camera has reported."""
+    state("No camera has reported yet.", remedy, icon=icon)
+
+
+def heading(text: str, small: str = "") -> str:
+    """A section's heading; both arguments are HTML."""
+    return f'<h2 class="sl-h">{text} <small class="idle">{small}</small></h2>'
+
+
 def title(text: str) -> str:
     """The page's heading."""
     return f'<h1 class="sl-title"><span>Sightline</span> {safe(text)}</h1>'

@@ -32,11 +32,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     """The stacked means of the slowest cameras, then every figure."""
     reports = read_cameras(connection)
     if not reports:
-        theme.state(
-            "No camera has reported yet.",
-            "Start “sightline run”; stage times appear with the first frames.",
-            icon="speed",
-        )
+        theme.no_camera("Start “sightline run”; stage times appear with the first frames.", "speed")
         return
     at = now()
     live = [report.status for report in reports if not report.is_stale(at) and report.status.stages_ms]
@@ -44,7 +40,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
         _show_stages(live)
     else:
         st.info("No camera is delivering frames now, so there are no stage times.", icon=":material/speed:")
-    st.html('<h2 class="sl-h">Frames</h2>')
+    st.html(theme.heading("Frames"))
     st.html(_frames_table(reports, at))
     del viewer
 
@@ -53,19 +49,17 @@ def _show_stages(live: Sequence[CameraStatus]) -> None:
     stages = stage_order(live)
     parts = work_stages(stages)
     colours = theme.colours(sorted(parts, key=lambda part: part != "infer"))
-    slowest = sorted(
-        live,
-        key=lambda status: sum(_value(status, part, "mean") or 0.0 for part in parts),
-        reverse=True,
-    )[:MAX_BARS]
+
+    def work_ms(status: CameraStatus) -> float:
+        return sum(_value(status, part, "mean") or 0.0 for part in parts)
+
+    slowest = sorted(live, key=work_ms, reverse=True)[:MAX_BARS]
     which = f"the {MAX_BARS} slowest of {len(live)} cameras" if len(live) > MAX_BARS else "all live cameras"
-    st.html(
-        f'<h2 class="sl-h">Mean time of a frame in each stage <small class="idle">ms, {which}</small></h2>'
-    )
+    st.html(theme.heading("Mean time of a frame in each stage", f"ms, {which}"))
     st.html(_legend(parts, colours))
     st.altair_chart(_stacked(slowest, parts, colours), key="timing_chart", alt="Mean stage times by camera")
     line = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
-    line.html('<h2 class="sl-h">Stage times <small class="idle">ms, over the last seconds</small></h2>')
+    line.html(theme.heading("Stage times", "ms, over the last seconds"))
     figure = line.segmented_control(
         "Figure",
         FIGURES,
