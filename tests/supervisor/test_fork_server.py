@@ -93,3 +93,23 @@ def test_workers_outlive_a_killed_server_and_the_next_start_makes_another(forked
         worker.handle.finish(20.0)
     assert new.handle.exit_code == 0
     assert old.handle.exit_code == EXIT_UNKNOWN, "nobody was there to reap it"
+
+
+def test_a_server_that_does_not_fork_any_more_is_replaced(forked: ForkedWorkers) -> None:
+    first = Worker(forked, "worker-1")
+    first.until_heard()
+    server = psutil.Process(first.handle.pid).parent()
+    assert server is not None
+    server.suspend()
+    stuck = Worker(forked, "worker-2")
+    stuck.handle.kill()
+    started = time.monotonic()
+    stuck.handle.finish(1.0)
+    assert time.monotonic() - started < 10
+    assert stuck.handle.exit_code == EXIT_UNKNOWN
+    third = Worker(forked, "worker-3")
+    third.until_heard()
+    first.until_heard()
+    for worker in (first, third):
+        worker.handle.send(Stop())
+        worker.handle.finish(20.0)

@@ -107,7 +107,7 @@ class ForkedWorkers:
         if self._server is None or self._server.poll() is not None or self._control is None:
             self._start_server()
         try:
-            return WorkerProcess(self._socket, spec, on_report)
+            return WorkerProcess(self._socket, spec, on_report, self._kill_server)
         except BrokenPipeError:
             self.close()
             raise
@@ -123,6 +123,11 @@ class ForkedWorkers:
                 self._server.kill()
                 self._server.wait()
         self._server = self._control = None
+
+    def _kill_server(self) -> None:
+        """It does not fork any more; the next start makes another one."""
+        if self._server is not None:
+            self._server.kill()
 
     @property
     def _socket(self) -> socket.socket:
@@ -150,8 +155,15 @@ class ForkedWorkers:
 class WorkerProcess:
     """A worker forked by the server: its pipe, a thread that reads it and one that writes to it."""
 
-    def __init__(self, control: socket.socket, spec: WorkerSpec, on_report: OnReport) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        spec: WorkerSpec,
+        on_report: OnReport,
+        kill_server: Callable[[], None],
+    ) -> None:
         self._name = spec.name
+        self._kill_server = kill_server
         self._on_report = on_report
         self._connection, child = multiprocessing.Pipe()
         try:
@@ -188,7 +200,9 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it at once."""
-        if self.pid and self.exit_code is None:
+        if self.exit_code is None and not self.pid:
+            self._kill_server()
+        elif self.exit_code is None:
             try:
                 os.kill(self.pid, signal.SIGKILL)
             except ProcessLookupError:
