@@ -8,9 +8,7 @@ import pytest
 
 from load import analyzer, load_report, perf
 from load.bound import highest_rate
-from load.chart import line_chart
-from load.levels import parse_levels
-from load.measured import Level, Measured, measure
+from load.measured import Level, Measured, measure, parse_levels
 from support import toy
 
 SECOND = 10**9
@@ -182,7 +180,7 @@ def test_the_report_is_kept_in_four_forms(tmp_path):
 
 def test_a_chart_holds_every_finite_point():
     lines = {"one": [(0, 1), (2, float("inf")), (3, 4)], "two": []}
-    root = ET.fromstring(line_chart("a < b", "x", "y", lines))
+    root = ET.fromstring(load_report.line_chart("a < b", "x", "y", lines))
     (line,) = root.findall(".//{*}g[@id='one']")
     assert len(line.findall(".//{*}use")) == 2  # a marker each
 

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,19 @@ SETS = ("rates", "weather", "crowds", "long")
 CROWDS = (2.0, 4.0)  # so many times as many people as usual
 RATES = (5.0, 10.0, 15.0, 30.0)
 LONG_FIRST = 21  # of the ten long seeds: nothing was chosen or mended on these
+#: Scene, light, weather, frames a second and people of each cell of a part.
+CONDITIONS: dict[str, list[tuple[SceneName, LightName, WeatherName, float, float]]] = {
+    "rates": [(scene, "day", "clear", fps, 1.0) for scene in SCENES for fps in RATES],
+    "weather": [
+        (scene, light, weather, 10.0, 1.0)
+        for scene in SCENES
+        for light in LIGHTS
+        for weather in (WEATHERS if scene == "street" else WEATHERS[:1])
+    ],
+    "crowds": [
+        (scene, "day", "clear", 10.0, people) for scene in SCENES if scene != "factory" for people in CROWDS
+    ],
+}
 COLUMNS = {  # of the page: figure -> head, format
     "crossing_recall": ("found", "{:.1%}"),
     "crossing_precision": ("true", "{:.1%}"),
@@ -105,31 +118,8 @@ def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
         if part_of == "long":
             for seed in range(LONG_FIRST, LONG_FIRST + arguments.long_seeds):
                 yield Cell("long", "street", "day", "clear", 10.0, (seed,), arguments.long_length)
-        for conditions in _CONDITIONS.get(part_of, lambda: [])():
-            scene, light, weather, fps, people = conditions
+        for scene, light, weather, fps, people in CONDITIONS.get(part_of, ()):
             yield Cell(part_of, scene, light, weather, fps, few, length_s, people)
-
-
-Conditions = Iterable[tuple[SceneName, LightName, WeatherName, float, float]]
-
-
-def _rates() -> Conditions:
-    return [(scene, "day", "clear", fps, 1.0) for scene in SCENES for fps in RATES]
-
-
-def _weather() -> Conditions:
-    for scene in SCENES:
-        for light in LIGHTS:
-            for weather in WEATHERS if scene == "street" else WEATHERS[:1]:
-                yield scene, light, weather, 10.0, 1.0
-
-
-def _crowds() -> Conditions:
-    scenes: tuple[SceneName, ...] = ("street", "shop")
-    return [(scene, "day", "clear", 10.0, people) for scene in scenes for people in CROWDS]
-
-
-_CONDITIONS = {"rates": _rates, "weather": _weather, "crowds": _crowds}
 
 
 def groups(wanted: Sequence[Cell], load: float) -> Iterator[list[Cell]]:

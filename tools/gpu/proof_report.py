@@ -60,7 +60,10 @@ def decide(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences that follow from the rows; nothing is said of what was not measured."""
     found = []
     real = [one for one in rows if "fps" in one and not one["about"]["dry_run"]]
-    fused, ensemble = (_best(real, word) for word in ("fused", "ensemble"))
+    fused, ensemble = (
+        max((one["fps"] for one in real if form in one["case"]), default=0.0)
+        for form in ("fused", "ensemble")
+    )
     if fused and ensemble:
         ratio = fused / ensemble
         default = "fused" if ratio > MARGIN else "ensemble"
@@ -70,7 +73,3 @@ def decide(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             verdict = "enough" if one["of_bare"] >= ENOUGH else "too little"
             found.append(f"{one['case']}: the whole path reaches {one['of_bare']} of the engine: {verdict}.")
     return found
-
-
-def _best(rows: Sequence[Mapping[str, Any]], word: str) -> float:
-    return max((one["fps"] for one in rows if word in one["case"]), default=0.0)

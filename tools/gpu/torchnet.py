@@ -298,14 +298,6 @@ def _slice(
     return x
 
 
-def _split(x: Tensor, sizes: list[int] | None = None, *, axis: int = 0, num_outputs: int = 0) -> list[Tensor]:
-    return list(x.split(sizes or math.ceil(x.shape[axis] / num_outputs), axis))
-
-
-def _reshape(x: Tensor, shape: list[int], **_: Any) -> Tensor:
-    return x.reshape([x.shape[place] if side == 0 else side for place, side in enumerate(shape)])
-
-
 def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
     for axis in sorted(axes):
         x = x.unsqueeze(axis)
@@ -318,22 +310,14 @@ def _gather(x: Tensor, index: int | list[int], *, axis: int = 0) -> Tensor:
     return x.index_select(axis, torch.tensor(index, device=x.device))
 
 
-def _div(x: Tensor, y: Tensor) -> Tensor:
-    return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
-
-
-def _constant_of_shape(shape: list[int], *, value: Tensor) -> Tensor:
-    return value.expand(shape) if shape else value.reshape(())
-
-
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "Cast": lambda x, *, to, **_: x.to(TYPES[to]),
     "Clip": lambda x, low=None, high=None: x.clamp(low, high),
     "Concat": lambda *parts, axis: torch.cat(parts, axis),
-    "ConstantOfShape": _constant_of_shape,
+    "ConstantOfShape": lambda shape, *, value: value.expand(shape) if shape else value.reshape(()),
     "Conv": _conv,
-    "Div": _div,
+    "Div": lambda x, y: x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc"),
     "Equal": torch.eq,
     "Exp": torch.exp,
     "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape))),
@@ -342,13 +326,15 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Mul": torch.mul,
     "Range": torch.arange,
     "Relu": torch.relu,
-    "Reshape": _reshape,
+    "Reshape": lambda x, shape, **_: x.reshape([side or x.shape[axis] for axis, side in enumerate(shape)]),
     "Resize": _resize,
     "Shape": lambda x: torch.tensor(x.shape),
     "Sigmoid": torch.sigmoid,
     "Slice": _slice,
     "Softmax": lambda x, *, axis=-1: x.softmax(axis),
-    "Split": _split,
+    "Split": lambda x, sizes=None, *, axis=0, num_outputs=0: list(
+        x.split(sizes or math.ceil(x.shape[axis] / num_outputs), axis)
+    ),
     "Sub": torch.sub,
     "Transpose": lambda x, *, perm: x.permute(perm),
     "Unsqueeze": _unsqueeze,

@@ -95,7 +95,8 @@ class Analyzer:
         raw = report.with_suffix(".json")
         for stale in (raw, report.with_suffix(".csv")):
             stale.unlink(missing_ok=True)
-        command = [*self._pinned(), str(program), *self._arguments(level, transport, count)]
+        pinned = [] if self.cpus is None else ["taskset", "-c", ",".join(map(str, sorted(self.cpus)))]
+        command = [*pinned, str(program), *self._arguments(level, transport, count)]
         command += ["-f", str(report.with_suffix(".csv")), "--profile-export-file", str(raw)]
         try:
             done = subprocess.run(
@@ -112,9 +113,6 @@ class Analyzer:
         found = measure(times, level, transport, self.allowed_spread)
         raw.unlink()  # 200 bytes a request; what it says is kept
         return replace(found, server=read_server_times(report.with_suffix(".csv")))
-
-    def _pinned(self) -> list[str]:
-        return [] if self.cpus is None else ["taskset", "-c", ",".join(map(str, sorted(self.cpus)))]
 
     def _arguments(self, level: Level, transport: str, count: int) -> list[str]:
         found = ["-m", self.model, "-i", "grpc", "-u", self.url, "--input-data", str(self.data)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,11 +12,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from load.bound import Bracket
-from load.chart import line_chart
 from load.measured import PERCENTILES, Measured
 from sightline.base.machine import describe
 
+LEGEND = (
+    "Times are milliseconds as the client sees them; `in the queue` is the server's own mean.",
+    "`steady` gives the largest ÷ smallest of five windows, the worse of rate and mean latency.",
+    "An unstable level is what was measured, not what holds.",
+)
 _COLUMNS = ("transport", "kind", "value", "requests", "throughput", "mean_ms")
 
 
@@ -73,6 +80,33 @@ def chart(found: Iterable[Measured]) -> str:
     return line_chart("Latency against throughput", "frames a second", "latency (ms)", lines)
 
 
+def line_chart(
+    title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[tuple[float, float]]]
+) -> str:
+    """The chart as text of an SVG file; both axes begin at 0, points that are not finite are left out.
+
+    Args:
+        title: above the chart.
+        x_label: below it, with the unit.
+        y_label: left of it, with the unit.
+        lines: name in the legend to its points, in the order in which they are joined.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        finite = [point for point in points if all(map(math.isfinite, point))]
+        axes.plot([x for x, _ in finite], [y for _, y in finite], marker="o", label=name, gid=name)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, alpha=0.3)
+    if lines:
+        axes.legend()
+    text = StringIO()
+    figure.savefig(text, format="svg")
+    return text.getvalue()
+
+
 def as_markdown(about: Mapping[str, Any], found: Sequence[Measured], bracket: Bracket | None) -> str:
     """The report."""
     lines = ["# Load of the served detector", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
@@ -80,7 +114,7 @@ def as_markdown(about: Mapping[str, Any], found: Sequence[Measured], bracket: Br
         lines += [*table(found), ""]
     if bracket:
         lines += ["## Highest rate under the bound", "", f"{bracket}.", "", *table(bracket.tried), ""]
-    lines += ["![latency against throughput](latency.svg)", "", *_legend(), ""]
+    lines += ["![latency against throughput](latency.svg)", "", *LEGEND, ""]
     return "\n".join(lines)
 
 
@@ -101,11 +135,3 @@ def _row(item: Measured) -> str:
     queue = f"{(item.server or {}).get('queue', 0):.1f}"
     rate = f"{item.throughput:.1f}"
     return f"| {item.transport} | {item.level} | {rate} | {times} | {queue} | {item.requests} | {steady} |"
-
-
-def _legend() -> list[str]:
-    return [
-        "Times are milliseconds as the client sees them; `in the queue` is the server's own mean.",
-        "`steady` gives the largest ÷ smallest of five windows, the worse of rate and mean latency.",
-        "An unstable level is what was measured, not what holds.",
-    ]

@@ -28,8 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other 
 from load import load_report
 from load.analyzer import Analyzer
 from load.camera_load import CameraLoad, Served, Setup
-from load.levels import parse_levels
-from load.measured import Level
+from load.measured import Level, parse_levels
 from load.pictures import network_size, pictures, write_input
 from load.servers import Target, parse_cpus, served
 from load.turns import ServerMeter, compare, summary, verdict

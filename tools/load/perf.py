@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other 
 from load import load_report
 from load.analyzer import Analyzer, check_transport, parse_transports
 from load.bound import Bracket, highest_rate
-from load.levels import parse_levels
-from load.measured import Level, Measured
+from load.measured import Level, Measured, parse_levels
 from load.pictures import network_size, pictures, write_input
 from load.servers import parse_cpus, served
 

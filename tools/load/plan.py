@@ -65,7 +65,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = ", ".join(field.name for field in dataclasses.fields(Machine))
     parser.add_argument("--machine", default="", help=f"NAME=N,…: {names}")
     for name, _ in READERS:
-        parser.add_argument(f"--{name}", type=Path, help=f"report of tools/{_tool(name)}.py (JSON)")
+        parser.add_argument(
+            f"--{name}", type=Path, help=f"report of {'load_test' if name == 'load' else name}.py (JSON)"
+        )
     parser.add_argument("--set", dest="given", action="append", default=[], metavar="NAME=VALUE:SOURCE")
     parser.add_argument("--json", type=Path, help="keep it as JSON too")
     options = parser.parse_args(arguments)
@@ -104,10 +106,6 @@ def _readers(options: argparse.Namespace) -> list[tuple[str, Callable[[Path], In
         return lambda path: read(json.loads(path.read_text()))
 
     return [(name, reader(read)) for name, read in READERS if getattr(options, name)]
-
-
-def _tool(name: str) -> str:
-    return {"load": "load_test"}.get(name, name)
 
 
 def as_markdown(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> list[str]:
