@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def _add_export(parts: Any) -> None:
     parser.set_defaults(command=needs_models(_export))
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _score(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
@@ -74,7 +79,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     values = {key: value for key, value in vars(arguments).items() if key != "command"}
     options = ExportOptions(**values)
-    version = export_network(options)
+    version = export_network(options, _say)
     manifest = read_manifest(options.repository, version)
     print(
         f"yolo version {version} in {options.repository}: {manifest['model_version']}, "
@@ -145,7 +150,7 @@ def _add_rtx(parts: Any) -> None:
 def _rtx_build(arguments: argparse.Namespace) -> int:
     from sightline.models.export.rtx_engines import build_version, cards
 
-    engine = build_version(arguments.repository, arguments.version, arguments.capability)
+    engine = build_version(arguments.repository, arguments.version, arguments.capability, _say)
     which = cards(arguments.repository, engine, arguments.capability)
     print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB, for {which}")
     return 0
@@ -155,5 +160,5 @@ def _rtx_table(arguments: argparse.Namespace) -> int:
     from sightline.models.export.network_source import read_source
     from sightline.models.export.rtx_engines import table
 
-    print(table(read_source(arguments.network, arguments.labels), arguments.shape))
+    print(table(read_source(arguments.network, arguments.labels), arguments.shape, _say))
     return 0

@@ -130,13 +130,13 @@ def around_nms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, list[
     }
 
 
-def table(source: network_source.NetworkSource, size: tuple[int, int]) -> str:
+def table(source: network_source.NetworkSource, size: tuple[int, int], say: Say = lambda _: None) -> str:
     """Markdown: every part of this network, in both precisions, and what TensorRT-RTX makes of it."""
     jobs: dict[str, Job] = {}
     for precision in ("fp32", "fp16"):
         made = parts(source.model, source.spec(size, precision), exporter.SCORE_FLOOR)
         jobs |= {f"{name}|{precision}": job for name, job in made.items()}
-    version, built = build(jobs)
+    version, built = build(jobs, say)
     names = dict.fromkeys(name.split("|")[0] for name in jobs)
     lines = [f"| part | FP32 | FP16 | TensorRT-RTX {version} lacks |", "|---|---|---|---|"]
     for name in names:
@@ -163,13 +163,16 @@ def reason(error: str) -> str:
     return " ".join(error.split())[:120].replace("|", "/")
 
 
-def build_version(folder: Path, version: int | None, capability: str | None = None) -> Path:
+def build_version(
+    folder: Path, version: int | None, capability: str | None = None, say: Say = lambda _: None
+) -> Path:
     """Build ``detector/N/rtx.engine``; gives its path.
 
     Args:
         folder: the model repository.
         version: None: the newest.
         capability: see :class:`Job`.
+        say: gets the progress of installing TensorRT-RTX.
 
     Raises:
         RtxError: the version was exported without --fused, or the graph is refused.
@@ -182,7 +185,7 @@ def build_version(folder: Path, version: int | None, capability: str | None = No
     draft, engine = place / ".rtx.engine.new", place / "rtx.engine"
     shapes = json.loads((place / "engine.json").read_text())
     try:
-        _, built = build({"detector": Job(place / "rtx.onnx", shapes, draft, capability)})
+        _, built = build({"detector": Job(place / "rtx.onnx", shapes, draft, capability)}, say)
         if built["detector"]["errors"]:
             raise RtxError(f"{place}/rtx.onnx is refused: {'; '.join(built['detector']['errors'])}")
         draft.replace(engine)
