@@ -162,6 +162,28 @@ def test_a_zone_given_to_a_camera_without_places_is_entered_from_then_on() -> No
     assert database.story[1:] == [("loiter", "left", 1)]
 
 
+def test_a_way_while_there_were_no_places_crosses_nothing() -> None:
+    line = Line(points=((0.5, 0.95), (0.5, 0.05)))
+    database, analysis = Database(), camera(lines={"gate": line})
+    watch(analysis, 0, 2, PERSON, database=database)
+    analysis.update(options())
+    for frame in range(40):
+        watch(analysis, 2 + frame / 10, 2.1 + frame / 10, (0.3 + frame / 100, 0.9, 0), database=database)
+    analysis.update(options(lines={"gate": line}))
+    assert watch(analysis, 6, 9, (0.7, 0.9, 0), database=database) == {1}
+    assert database.events == []
+
+
+def test_a_change_ends_no_visit_of_someone_who_is_hidden() -> None:
+    database, analysis = Database(), camera(zones={"left": LEFT})
+    watch(analysis, 0, 10, PERSON, database=database)
+    watch(analysis, 10, 11, database=database)
+    analysis.update(options(zones={"left": LEFT, "right": RIGHT}))
+    watch(analysis, 11, 12, database=database)
+    watch(analysis, 12, 14, PERSON, database=database)
+    assert database.story == [("enter", "left", 0)]
+
+
 def test_a_shorter_loiter_s_and_another_bound_hold_while_the_visit_lasts() -> None:
     database, analysis = Database(), camera(zones={"left": LEFT})
     watch(analysis, 0, 5, PERSON, database=database)
