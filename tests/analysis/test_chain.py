@@ -299,6 +299,21 @@ def test_a_state_of_the_release_before_goes_on() -> None:
     assert watch(analysis, 8, 10, (0.7, 0.9, 0)) == {3 + SKIPPED_IDS}
 
 
+def test_a_restored_state_is_left_as_it_is() -> None:
+    analysis = camera(zones={"left": LEFT})
+    watch(analysis, 0, 2, PERSON)
+    analysis.rows()
+    state = analysis.snapshot()
+    written = json.dumps(state)
+    for _ in range(2):  # a camera may be started from it more than once
+        again = camera(state, zones={"left": LEFT})
+        watch(again, 2, 300, PERSON, CAR)
+        again.rows()
+        watch(again, 300, 450)
+        again.rows()
+        assert json.dumps(state) == written
+
+
 YARD = ((0.2, 0.2), (0.8, 0.2), (0.8, 0.95), (0.2, 0.95))
 
 

@@ -45,12 +45,12 @@ class ClassTable:
         """
         names = list(self._names)
         number_of = {name: number for number, name in enumerate(names) if name}
-        for place, name in enumerate(class_names):
+        for index, name in enumerate(class_names):
             if name in number_of or len(names) >= MAX_NAMES:
                 continue
-            if place < len(names) and not names[place]:
-                names[place] = name
-                number_of[name] = place
+            if index < len(names) and not names[index]:
+                names[index] = name
+                number_of[name] = index
             else:
                 number_of[name] = len(names)
                 names.append(name)

@@ -2,7 +2,7 @@
 
 Capture times say when a picture was taken; they go on while the stream or the detector is away. What has not
 been watched is no evidence: a person behind a gap has neither left nor stayed. So a gap counts as one usual
-step, and everything that waits (for a lost track, for a visit, for a passage to be certain) waits in
+step, and everything that waits (for a lost track, for a visit, for a crossing to be certain) waits in
 watched seconds.
 
 Two thresholds, on purpose. Identity is strict: a pause of more than :data:`GAP_STEPS` usual steps is a *gap*,

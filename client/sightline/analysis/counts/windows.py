@@ -220,7 +220,10 @@ class WindowCounter(Observer):
             if state["version"] != STATE_VERSION:
                 raise ValueError(f"counts of version {STATE_VERSION} are needed, not {state['version']!r}")
             last, until, clock = state["last"], state["covered_until"], state["clock"]
-            windows = [_Window(**{**values, "ids": set(values["ids"])}) for values in state["windows"]]
+            windows = [
+                _Window(**{name: copy(values[name]) for name in _SAVED}, ids=set(values["ids"]))
+                for values in state["windows"]
+            ]
             tracks = {
                 int(track_id): _Track(item_class, confirmed, -unseen_s)
                 for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items()
