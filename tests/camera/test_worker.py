@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.observer import Observation, Observer
 from sightline.camera import builder
-from sightline.camera.messages import EXIT_HANGING, AddCamera, CameraSpec, RemoveCamera, UpdateCamera
+from sightline.camera.messages import (
+    EXIT_HANGING,
+    AddCamera,
+    CameraSpec,
+    RemoveCamera,
+    UpdateCamera,
+    UpdateWorker,
+)
+from sightline.config import Camera
 from sightline.entities import CameraState, CountWindow, Event, Frame, SourceWindow
 from sightline.errors import DetectorError, SourceUnreachable
-from sightline.features import Feature
+from sightline.features import Feature, FeatureContext
 from sightline.video import feed
 from support.fakes import boxes, frame
 from support.waiting import until
@@ -144,6 +154,66 @@ def test_a_feature_that_fails_is_switched_off_and_shown_and_the_camera_goes_on(
         assert figures(rig, "a")["camera_restarts_total"] == 0
     assert broken.seen == 3
     assert broken.closed
+
+
+class Zoned(Observer):
+    """Is made for a camera's zones, and counts frames and updates."""
+
+    name = "zoned"
+    made: ClassVar[list[Zoned]] = []
+
+    def __init__(self, context: FeatureContext) -> None:
+        if "bad" in context.camera.rules.zones:
+            raise RuntimeError("cannot be made")
+        self.frames = (context.state or {}).get("frames", 0)
+        self.updates: list[Camera] = []
+        self.closed = False
+        self.made.append(self)
+
+    def observe(self, seen: Observation) -> tuple[()]:
+        self.frames += 1
+        return ()
+
+    def update(self, options: Camera) -> None:
+        self.updates.append(options)
+
+    def snapshot(self) -> dict[str, int]:
+        return {"frames": self.frames}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_hot_change_makes_the_features_that_depend_on_it_anew_and_tells_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zoned = Feature("zoned", Zoned, lambda camera: camera.rules)
+    monkeypatch.setattr(builder, "FEATURES", (zoned,))
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 20)
+        (first,) = Zoned.made
+        slower = camera("a", track={"confirm_s": 1})
+        rig.send(UpdateCamera(slower))
+        until(lambda: first.updates == [slower], 5)
+        rig.send(UpdateCamera(camera("a", track={"confirm_s": 1}, rules={"zones": ROOM})))
+        until(lambda: len(Zoned.made) == 2 and first.closed, 5)
+        second = Zoned.made[1]
+        assert second.frames >= first.frames >= 20, "goes on from the state of the one before"
+        rig.send(UpdateCamera(camera("a", rules={"zones": {"bad": ROOM["room"]}})))
+        until(lambda: second.closed, 5)
+        until(lambda: "zoned is switched off" in rig.latest("a").status.message, 5)
+        rig.until_frames("a", 20)
+        assert figures(rig, "a")["camera_restarts_total"] == 0
+
+
+def test_options_of_the_program_reach_a_worker(tmp_path: Path) -> None:
+    with Rig() as rig:
+        rig.worker._parts.gate._folder = tmp_path
+        rig.send(UpdateWorker(open_limit=3, log_level="error"))
+        until(lambda: logging.getLogger().level == logging.ERROR, 5)
+        until(lambda: len(rig.worker._parts.gate._paths) == 3, 5)
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 def test_a_decode_thread_that_hangs_in_c_ends_the_worker_with_every_checkpoint(

@@ -13,7 +13,7 @@ import yaml
 from sightline.config import Config, load_config
 from sightline.config.option_group import Effect
 from sightline.errors import ConfigError, ServerError
-from sightline.supervisor.control import Control, Plan, Step
+from sightline.supervisor.control import CameraStep, Control, Plan
 
 SQUARE = {"points": [[0, 0], [1, 0], [1, 1]]}
 DOOR = {"url": "rtsp://h/door", "rules": {"zones": {"yard": SQUARE}}}
@@ -78,7 +78,7 @@ def test_a_moved_zone_is_an_update_of_its_camera_alone(
         plan = world.reload(
             cameras={"door": {**DOOR, "rules": {"zones": {"yard": moved, "new": SQUARE}}}, "yard": YARD}
         )
-    assert plan.steps == {"door": Step.UPDATE}
+    assert plan.steps == {"door": CameraStep.UPDATE}
     wanted = [
         "camera 'door', rules.zones.new added: applied at once",
         "camera 'door', rules.zones.yard changed: applied at once",
@@ -95,7 +95,7 @@ def test_what_the_stream_needs_reopens_the_camera(world: World) -> None:
             "yard": {"url": "rtsp://u:hunter2@h/yard"},
         }
     )
-    assert plan.steps == {"door": Step.RESTART, "yard": Step.RESTART}
+    assert plan.steps == {"door": CameraStep.RESTART, "yard": CameraStep.RESTART}
     assert plan.lines() == [
         "camera 'door', stream.rtsp_transport tcp → udp: the camera reconnects",
         "camera 'door', track.confirm_s 0.5 → 1.0: applied at once",
@@ -107,7 +107,7 @@ def test_a_default_reaches_the_cameras_that_do_not_override_it(world: World) -> 
     plan = world.reload(
         detect={"min_score": 0.4}, cameras={"door": DOOR, "yard": {**YARD, "detect": {"min_score": 0.25}}}
     )
-    assert plan.steps == {"door": Step.UPDATE}
+    assert plan.steps == {"door": CameraStep.UPDATE}
 
 
 def test_cameras_start_and_stop_with_the_reason(world: World) -> None:
@@ -118,20 +118,20 @@ def test_cameras_start_and_stop_with_the_reason(world: World) -> None:
             "gate": {"url": "rtsp://h/gate"},
         }
     )
-    assert plan.steps == {"gate": Step.START, "door": Step.STOP, "yard": Step.STOP}
+    assert plan.steps == {"gate": CameraStep.START, "door": CameraStep.STOP, "yard": CameraStep.STOP}
     assert plan.lines() == [
         "camera 'gate' starts",
         "camera 'door' stops: enabled: false",
         "camera 'yard' stops: misconfigured",
     ]
     back = world.reload(cameras={"door": DOOR})
-    assert back.steps == {"door": Step.START, "gate": Step.STOP}
+    assert back.steps == {"door": CameraStep.START, "gate": CameraStep.STOP}
     assert back.reasons["gate"] == "stops: not in the configuration"
 
 
 def test_triton_reconnects_everything(world: World) -> None:
     plan = world.reload(triton={"url": "other:8001"})
-    assert plan.steps == {"door": Step.RESTART, "yard": Step.RESTART}
+    assert plan.steps == {"door": CameraStep.RESTART, "yard": CameraStep.RESTART}
     assert plan.lines() == ["triton.url 127.0.0.1:8001 → other:8001: all reconnect"]
 
 
@@ -168,7 +168,7 @@ def test_a_change_that_cannot_be_applied_changes_nothing(world: World) -> None:
     outcome, lines = world.last()
     assert outcome == "refused"
     assert "cannot listen" in lines[0]
-    assert world.reload(http={"port": 2}).steps == {"yard": Step.STOP}, "compared with what is in force"
+    assert world.reload(http={"port": 2}).steps == {"yard": CameraStep.STOP}, "compared with what is in force"
 
 
 @pytest.mark.parametrize("text", ["cameras: [", "open_limit: 0\nlog_level: loud\ncameras: {}\n", None])
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_used_changes_nothing(
     assert len(lines) == (2 if text and "loud" in text else 1)
     assert "nothing was changed" in caplog.text
     world.save()
-    assert world.reload(cameras={"door": DOOR}).steps == {"yard": Step.STOP}
+    assert world.reload(cameras={"door": DOOR}).steps == {"yard": CameraStep.STOP}
 
 
 # -- a new text ------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_a_new_text_replaces_the_file_and_is_applied(world: World) -> None:
     world.path.chmod(0o640)
     text = yaml.safe_dump({"cameras": {"door": DOOR}}) + "# a comment\n"
     plan = world.control.write(text, "anna")
-    assert plan.steps == {"yard": Step.STOP}
+    assert plan.steps == {"yard": CameraStep.STOP}
     assert world.supervisor.plans == [plan]
     assert world.path.read_text() == text
     assert stat.S_IMODE(world.path.stat().st_mode) == 0o640

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateCamera, UpdateWorker
-from sightline.config.loader import LoadedConfig, parse_config
+from sightline.config import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
-from sightline.supervisor.control import make_plan
+from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.supervisor import Supervisor, gate_folder
 from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE
@@ -157,14 +160,61 @@ def test_a_camera_switched_off_and_on_again_goes_on_from_what_it_reported_last()
     assert worker.spec_of("a").resume == {"count": 13}
 
 
-def test_a_hot_change_reaches_the_worker_and_nothing_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sightline.config import changes
+@given(st.lists(st.sampled_from(["as it was", "disabled", "a typo", "gone", "another url"]), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_no_sequence_of_reloads_loses_what_a_camera_reported(states: list[str]) -> None:
+    cameras: dict[str, dict[str, Any]] = {
+        "as it was": {"url": "rtsp://h/a"},
+        "disabled": {"url": "rtsp://h/a", "enabled": False},
+        "a typo": {"url": "rtps://h/a"},
+        "another url": {"url": "rtsp://h/other"},
+    }
+    world, count = World("a b", resume={"a": {"count": 1}}), 1
+    (worker,) = world.tick()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yml"
+        control = Control(path, world.config, world.supervisor)
+        for state in [*states, "as it was"]:
+            a = {"a": cameras[state]} if state in cameras else {}
+            path.write_text(
+                json.dumps({"cameras_per_worker": 4, "cameras": {**a, "b": {"url": "rtsp://h/b"}}})
+            )
+            control.reload("test")
+            assert control.state()["last"]["outcome"] == "applied"
+            worker.obeys = False
+            told = len(worker.sent)
+            world.tick()
+            if RemoveCamera("a") in worker.sent[told:]:
+                count += 1
+                worker.report("a", resume={"count": count}, last=True)
+            world.pass_time(1)
+            worker.heard_s = world.clock.now
+            runs = state in {"as it was", "another url"}
+            assert world.states().get("a") == (
+                "misconfigured" if state == "a typo" else world.states().get("a")
+            )
+            assert ("a" in world.states()) == (runs or state == "a typo")
+            assert worker.spec_of("a").resume == {"count": count} or not runs
 
-    monkeypatch.setattr(changes, "effect_of", lambda _: changes.Effect.HOT)
+
+def test_a_camera_with_a_typo_is_shown_as_misconfigured_also_when_its_worker_has_let_go_of_it() -> None:
+    world = World("a b")
+    world.tick()
+    world.reload(
+        parse_config(
+            {"cameras": {"a": {"url": "rtps://h/a"}, "b": {"url": "rtsp://h/b"}}, "cameras_per_worker": 4}
+        )
+    )
+    world.pass_time(2)
+    last = [status.state for status in world.writer.statuses if status.source == "a"][-1]
+    assert last is CameraState.MISCONFIGURED
+
+
+def test_a_hot_change_reaches_the_worker_and_nothing_starts_anew() -> None:
     world = World("a b")
     (worker,) = world.tick()
     changed = parse_config({
-        "cameras": {"a": {"url": "rtsp://h/a", "confirm_s": 2}, "b": {"url": "rtsp://h/b"}},
+        "cameras": {"a": {"url": "rtsp://h/a", "track": {"confirm_s": 2}}, "b": {"url": "rtsp://h/b"}},
         "cameras_per_worker": 4,
     })  # fmt: skip
     world.reload(changed)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.observer import JSON, Observer
@@ -25,6 +26,8 @@ from sightline.inference.detector import Detector
 from sightline.video.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
+
+SWITCHED_OFF = "camera %s: %s has failed and is switched off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,42 @@ class Pipeline:
         if last is not None:
             self._ask(lambda observer: observer.end(last))
 
+    def add_feature(self, name: str, make: Callable[[], Observer | None]) -> None:
+        """Let a feature look on from the next frame on.
+
+        Args:
+            name: of the feature.
+            make: makes it, or None where the options do not ask for it; when that fails, the camera goes on
+                without it.
+        """
+        self.failed.pop(name, None)
+        try:
+            observer = make()
+        except Exception as error:
+            log.exception(SWITCHED_OFF, self._camera, name)
+            self.failed[name] = repr(error)
+        else:
+            self.observers += () if observer is None else (observer,)
+
+    def retire_feature(self, name: str) -> JSON:
+        """Take a feature out, to be closed where that may take time; what a successor goes on from."""
+        state: JSON = {}
+        for observer in [each for each in self.observers if each.name == name]:
+            state = observer.snapshot()
+            self.observers.remove(observer)
+            self.retired.append(observer)
+        return state
+
+    def update_features(self, names: Collection[str], options: Any) -> None:
+        """Tell features of changed options."""
+
+        def update(observer: Observer) -> tuple[()]:
+            if observer.name in names:
+                observer.update(options)
+            return ()
+
+        self._ask(update)
+
     def close(self) -> None:
         """Close the features; takes seconds, so not in the main thread."""
         for observer in self.observers:
@@ -234,9 +273,8 @@ class Pipeline:
             try:
                 self._results += call(observer)
             except Exception as error:
-                name = observer.name
-                log.exception("camera %s: %s has failed and is switched off", self._camera, name)
-                self.failed[name] = repr(error)
+                log.exception(SWITCHED_OFF, self._camera, observer.name)
+                self.failed[observer.name] = repr(error)
                 self.observers.remove(observer)
                 self.retired.append(observer)
 

@@ -23,7 +23,7 @@ from sightline.errors import ConfigError, ConfigErrors, SightlineError
 log = logging.getLogger(__name__)
 
 
-class Step(StrEnum):
+class CameraStep(StrEnum):
     """What becomes of a camera when a plan is applied."""
 
     START = "start"
@@ -46,7 +46,7 @@ class Plan:
     """
 
     config: LoadedConfig
-    steps: Mapping[str, Step]
+    steps: Mapping[str, CameraStep]
     changes: tuple[Change, ...]
     reasons: Mapping[str, str]
     needs_restart: tuple[Change, ...]
@@ -80,20 +80,20 @@ def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
     ]
     reconnect_all = any(change.effect is Effect.CAMERA for change in changes)
     before, after = _enabled(old), _enabled(new)
-    steps: dict[str, Step] = {}
+    steps: dict[str, CameraStep] = {}
     reasons: dict[str, str] = {}
     for name in [*after, *(name for name in before if name not in after)]:
         if name not in after:
-            steps[name], reasons[name] = Step.STOP, f"stops: {_why_stopped(name, new)}"
+            steps[name], reasons[name] = CameraStep.STOP, f"stops: {_why_stopped(name, new)}"
         elif name not in before:
-            steps[name], reasons[name] = Step.START, "starts"
+            steps[name], reasons[name] = CameraStep.START, "starts"
         else:
             own = camera_changes(before[name], after[name])
             changes += own
             if reconnect_all or any(change.effect is not Effect.HOT for change in own):
-                steps[name] = Step.RESTART
+                steps[name] = CameraStep.RESTART
             elif own:
-                steps[name] = Step.UPDATE
+                steps[name] = CameraStep.UPDATE
     needs_restart = tuple(
         change for change in program_changes(started, new.options) if change.effect is Effect.PROGRAM
     )

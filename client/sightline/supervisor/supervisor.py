@@ -29,7 +29,7 @@ from sightline.camera.messages import (
 from sightline.config import LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.inference.leftovers import remove_abandoned
-from sightline.supervisor.control import Plan, Step
+from sightline.supervisor.control import CameraStep, Plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.workers import (
     HostedCamera,
@@ -79,6 +79,7 @@ class Supervisor:
         self._workers = Workers(
             self._start_worker, self._camera_spec, self._take_reports, self._show_down, clock=clock
         )
+        self._workers.cameras_per_worker = config.options.cameras_per_worker
         self.beat_s = clock()
 
     def run(self) -> None:
@@ -86,7 +87,7 @@ class Supervisor:
         for name in remove_abandoned():
             log.info("removed %s, left behind by a process that died", name)
         try:
-            self._use(self._config, dict.fromkeys(_enabled(self._config), Step.START), {})
+            self._use(self._config, dict.fromkeys(_enabled(self._config), CameraStep.START), {})
             while True:
                 self.tick()
                 if self._until_end and all(item.ended for item in self._cameras.values()):
@@ -140,7 +141,7 @@ class Supervisor:
         """Process ids of the workers that run. Any thread may call it."""
         return self._workers.pids()
 
-    def _use(self, config: LoadedConfig, steps: Mapping[str, Step], reasons: Mapping[str, str]) -> None:
+    def _use(self, config: LoadedConfig, steps: Mapping[str, CameraStep], reasons: Mapping[str, str]) -> None:
         """Carry out a plan; cameras that it does not name are not touched."""
         if config.options.triton != self._config.options.triton:
             self._stop_workers()  # each worker's connection is another one now
@@ -148,24 +149,24 @@ class Supervisor:
         if (before.open_limit, before.log_level) != (now.open_limit, now.log_level):
             self._workers.broadcast(UpdateWorker(now.open_limit, now.log_level))
         self._config = config
-        self._workers.cameras_per_worker = config.options.cameras_per_worker
         for name, step in steps.items():
             item = self._cameras.get(name)
-            if item is not None and step is Step.UPDATE:
+            if item is not None and step is CameraStep.UPDATE:
                 item.camera = config.cameras[name]
                 self._workers.update(item)
             elif item is not None:
                 self._workers.remove(item)
                 item.message = reasons.get(name, "").removeprefix("stops: ")
                 self._leaving.append(self._cameras.pop(name))
-            if step is not Step.STOP and name not in self._cameras:
+            if step is not CameraStep.STOP and name not in self._cameras:
                 self._cameras[name] = HostedCamera(config.cameras[name], self._clock)
-        self._misconfigured = config.misconfigured
-        for name, problem in config.misconfigured.items():
-            log.error("%s; this camera does not run", problem)
+        known, self._misconfigured = self._misconfigured, config.misconfigured
+        for name, problem in self._misconfigured.items():
+            if known.get(name) != problem:
+                log.error("%s; this camera does not run", problem)
             self._hub.set_status(_plain_status(name, CameraState.MISCONFIGURED, problem))
         self._place()
-        log.info("%d cameras run, %d are misconfigured", len(self._cameras), len(config.misconfigured))
+        log.info("%d cameras run, %d are misconfigured", len(self._cameras), len(self._misconfigured))
 
     def _place(self) -> None:
         """Give new cameras their workers; a changed one once the old one has been reported a last time."""
