@@ -1,7 +1,7 @@
 """The real perf_analyzer: fetched once, run at one level at a time, its raw times kept.
 
 One run sends a number of requests that is known beforehand, so it always ends; whether the level was steady
-is found afterwards (:mod:`loadtest.measured`). perf_analyzer's own search for stability throws away what it
+is found afterwards (:mod:`load.measured`). perf_analyzer's own search for stability throws away what it
 has measured when it gives up, which on a busy machine is normal.
 """
 
@@ -42,7 +42,7 @@ class Analyzer:
 
     Attributes:
         url: host:port of the server's gRPC.
-        data: the pictures, as :func:`loadtest.pictures.write_input` writes them.
+        data: the pictures, as :func:`load.pictures.write_input` writes them.
         folder: where its CSV, its output and the raw times go.
         seconds: how long a level is measured, warm-up included.
         requests: so many requests instead of ``seconds``.
