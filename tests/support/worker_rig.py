@@ -1,6 +1,8 @@
 """A worker in a thread of the test, with fake cameras and a fake server."""
 
 import contextlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -152,6 +154,8 @@ class Rig:
                 self.send(Stop())
         self._thread.join(15)
         assert not self._thread.is_alive()
+        with socket.socket(fileno=os.dup(self._theirs.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)  # ends what waits at either end; closing alone would not
         self._theirs.close()
         self._reader.join(5)
 

@@ -60,5 +60,8 @@ class Reporter:
     def send_event(self, running: RunningCamera) -> None:
         """Send a checkpoint of one camera now: its event and its resume state are committed together."""
         latest = self.latest(running.camera.name)
-        report = running.event_report(latest) if latest else running.report(self.now())
+        if latest is not None and latest.checkpoint is not None:
+            report = running.event_report(latest)
+        else:  # it has just been started
+            report = running.report(self.now())
         self.send([self.note(report)])

@@ -312,7 +312,7 @@ class Worker:
         latest = self._reporter.latest(place.name)
         state = CameraState.OFFLINE if place.problem else CameraState.STARTING
         status = CameraStatus(place.name, state, place.problem, now)
-        return Report(status, None, latest.histograms if latest else {}, retry=Retry())
+        return Report(status, None, latest.histograms if latest else {}, retry=place.spec.retry)
 
     def _hanging(self) -> tuple[str, ...]:
         """Cameras whose decode thread FFmpeg holds beyond its own time-outs; their status says so."""
