@@ -50,7 +50,7 @@ class Observer(Protocol):
         """Take one tracked frame; the results that it made certain."""
 
     def tick(self, now: float, silent: bool) -> Iterable[Result]:
-        """Time passes, also without frames; called at least once a second.
+        """Time passes, also without frames; called about four times a second.
 
         Args:
             now: UTC epoch seconds.
