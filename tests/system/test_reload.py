@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from sightline.serving.server import TritonServer
+from sightline.simulation.rtsp_server import RtspServer
 from support.system import System
+from support.toy import Passage, write_clip
 from support.waiting import until
 
 
@@ -44,3 +48,36 @@ def test_no_file_however_broken_makes_the_program_deaf(tmp_path: Path) -> None:
         assert "log_level info → debug: applied at once" in shown
         assert "cameras_per_worker 16 → 3: needs a restart of the program" in shown
         assert system.stop() < 10
+
+
+def test_a_moved_zone_reaches_the_rules_within_a_second_and_the_camera_stays_connected(
+    tmp_path: Path, toy_triton: TritonServer
+) -> None:
+    elsewhere = {"points": [[0.6, 0.5], [1, 0.5], [1, 1], [0.6, 1]]}
+    here = {"points": [[0, 0.5], [0.3, 0.5], [0.3, 1], [0, 1]]}
+    clip = write_clip(tmp_path / "standing.mp4", [Passage(0, 1e6)], seconds=5)  # one person stands for ever
+    with RtspServer({"standing": clip}) as rtsp:
+        door = {"url": rtsp.url("standing")}
+        with System(
+            tmp_path,
+            {"door": {**door, "rules": {"zones": {"yard": elsewhere}}}},
+            triton_url=toy_triton.grpc_url,
+        ) as system:
+            system.until_state("door", "online")
+            until(lambda: system.counts("door") == {"person": 1})
+            assert system.events("door") == []
+            system.write_config({"door": {**door, "rules": {"zones": {"yard": here}}}})
+            reconnects = system.camera("door")["reconnects_total"]
+            asked_time = time.time()
+            system.reload()
+            until(lambda: system.events("door"))
+            (event,) = system.events("door")
+            assert (event["kind"], event["place"]) == ("enter", "yard")
+            assert -0.5 < event["event_time"].timestamp() - asked_time < 1.0
+            assert last_change(system)["changes"] == [
+                "camera 'door', rules.zones.yard changed: applied at once"
+            ]
+            system.until_frames("door", 10)
+            assert system.camera("door")["reconnects_total"] == reconnects
+            system.stop()
+            assert system.counts("door") == {"person": 1}, "the same person as before"
