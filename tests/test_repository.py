@@ -118,12 +118,26 @@ def test_the_package_never_imports_ultralytics() -> None:
 def test_the_sample_configuration_loads_and_names_every_key() -> None:
     raw = yaml.safe_load((ROOT / "config.example.yml").read_text())
     loaded = parse_config(raw)
-    assert loaded.problems == ()
+    assert (loaded.problems, loaded.warnings) == ((), ())
     assert len(loaded.cameras) == 2
     jsonschema.validate(raw, json_schema())
     properties = json_schema()["properties"]
     assert set(raw) == set(properties), "the sample is the manual: every key stands in it"
-    for key in ("triton", "database", "http", "allow", "drift", "shadow"):
+    for key in (
+        "stream",
+        "detect",
+        "track",
+        "count",
+        "rules",
+        "track_log",
+        "triton",
+        "database",
+        "http",
+        "allow",
+        "drift",
+        "shadow",
+        "canary",
+    ):
         wanted = json_schema()["$defs"][properties[key]["$ref"].split("/")[-1]]["properties"]
         assert set(raw[key]) == set(wanted)
 
