@@ -140,6 +140,13 @@ def test_an_example_sink_is_one_file_and_one_line(folder: Path, lines: Callable[
     assert lines() == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.usefixtures("lines")
+def test_two_sinks_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.supervisor.sinks.SINKS", [json_lines.make, json_lines.make])
+    with pytest.raises(ValueError, match="json_lines"):
+        make_sinks(OPTIONS)
+
+
 VICTIM = """
 import os, signal, sys
 from pathlib import Path

@@ -67,8 +67,16 @@ SINKS: list[Callable[[Config], Sink | None]] = []
 
 
 def make_sinks(config: Config) -> list[Sink]:
-    """The sinks that are configured."""
-    return [sink for make in SINKS if (sink := make(config)) is not None]
+    """The sinks that are configured.
+
+    Raises:
+        ValueError: two have one name: what the one has taken would be kept from the other.
+    """
+    sinks = [sink for make in SINKS if (sink := make(config)) is not None]
+    names = [sink.name for sink in sinks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two sinks have the same name: {sorted(names)}")
+    return sinks
 
 
 def durable_names(sinks: Iterable[Sink]) -> tuple[str, ...]:
