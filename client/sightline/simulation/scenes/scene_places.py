@@ -131,35 +131,27 @@ DETECT = {"min_score": 0.45, "dedupe_iou": 0.5}
 def camera_places(spec: SceneSpec, places: Places | None = None) -> dict[str, Any]:
     """``rules`` of a camera that sees the scene."""
     known, camera = places or places_of(spec.scene), camera_of(spec)
-    return {
-        "lines": {line.name: _line(line, camera) for line in known.lines},
-        "zones": {zone.name: _zone(zone, camera) for zone in known.zones},
-    }
+    size, lines, zones = f32([camera.width, camera.height]), {}, {}
+    for line in known.lines:
+        ends = [
+            np.clip(anchor(end, line.size, camera) / size, MIN_SHARE, MAX_SHARE) for end in (line.a, line.b)
+        ]
+        points = [[round(float(share), 5) for share in end] for end in ends]
+        lines[line.name] = {"points": points, "classes": list(line.kinds)}
+    for zone in known.zones:
+        entry: dict[str, Any] = {"points": cut(in_picture(zone.points, camera)), "classes": list(zone.kinds)}
+        zones[zone.name] = entry | ({"loiter_s": zone.loiter_s} if zone.loiter_s else {})
+    return {"lines": lines, "zones": zones}
 
 
 def anchor(point: Point, size: tuple[float, float, float], camera: PinholeCamera) -> F32:
     """Picture x and y (pixels) of the bottom centre of the box of what stands there, its length along x."""
-    corners = f32(
-        [
-            [point[0] + size[0] / 2 * a, point[1] + size[1] / 2 * b, size[2] * c]
-            for a in (-1, 1)
-            for b in (-1, 1)
-            for c in (0, 1)
-        ]
-    )
-    q = camera.project(corners)
+    (x, y), (length, width, height) = point, size
+    corners = [
+        [x + length / 2 * a, y + width / 2 * b, height * c] for a in (-1, 1) for b in (-1, 1) for c in (0, 1)
+    ]
+    q = camera.project(f32(corners))
     return f32([(q[:, 0].min() + q[:, 0].max()) / 2, q[:, 1].max()])
-
-
-def _line(line: SceneLine, camera: PinholeCamera) -> dict[str, Any]:
-    ends = [anchor(point, line.size, camera) for point in (line.a, line.b)]
-    return {"points": [_share(end, camera) for end in ends], "classes": list(line.kinds)}
-
-
-def _zone(zone: SceneZone, camera: PinholeCamera) -> dict[str, Any]:
-    points = cut(in_picture(zone.points, camera))
-    entry: dict[str, Any] = {"points": points, "classes": list(zone.kinds)}
-    return entry | ({"loiter_s": zone.loiter_s} if zone.loiter_s else {})
 
 
 def cut(points: list[list[float]]) -> list[list[float]]:
@@ -175,8 +167,3 @@ def cut(points: list[list[float]]) -> list[list[float]]:
                 inside.append([round(a + (b - a) * share, 5) for a, b in zip(p, q, strict=True)])
         points = inside
     return points
-
-
-def _share(xy: F32, camera: PinholeCamera) -> list[float]:
-    shares = xy / f32([camera.width, camera.height])
-    return [round(float(v), 5) for v in np.clip(shares, MIN_SHARE, MAX_SHARE)]
