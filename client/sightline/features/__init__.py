@@ -5,8 +5,8 @@ from sightline.features.feature import Feature, FeatureContext
 
 FEATURES = (
     Feature("track_log", track_log.make, lambda camera: camera.track_log),
-    Feature("drift", drift.make, lambda camera: (camera.drift, camera.detect.min_score)),
-    Feature("shadow", shadow.make, lambda camera: (camera.shadow, camera.drift, camera.shaping_options())),
+    Feature("drift", drift.make, lambda camera: camera.drift),
+    Feature("shadow", shadow.make, lambda camera: (camera.shadow, camera.drift)),
 )
 
 __all__ = ["FEATURES", "Feature", "FeatureContext"]
