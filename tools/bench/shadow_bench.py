@@ -111,11 +111,13 @@ def summarise(frames: Sequence[TrackedFrame], interval_s: float) -> dict[str, An
     seconds = np.array([frame.tracked_time - frame.capture_time for _, frame in pairs])
     shadowed = np.array([sampler.interval_no(before.capture_time) is not None for before, _ in pairs])
     blocks = np.array([frame.capture_time // (interval_s * BLOCK_INTERVALS) for _, frame in pairs])
-    numbers = np.unique(blocks)
-    rows_of = [np.flatnonzero(blocks == number) for number in numbers]
+    rows_of = [np.flatnonzero(blocks == number) for number in np.unique(blocks)]
+    rows_of = [rows for rows in rows_of if 0 < shadowed[rows].sum() < len(rows)]
+    if not rows_of:
+        raise SystemExit("no block of time holds frames of both kinds: give more --seconds")
     random = np.random.default_rng(0)
     draws = [
-        np.concatenate([rows_of[i] for i in random.integers(len(numbers), size=len(numbers))])
+        np.concatenate([rows_of[i] for i in random.integers(len(rows_of), size=len(rows_of))])
         for _ in range(DRAWS)
     ]
 
@@ -128,10 +130,10 @@ def summarise(frames: Sequence[TrackedFrame], interval_s: float) -> dict[str, An
 
     report: dict[str, Any] = {
         "frames_without_and_with": [int((~shadowed).sum()), int(shadowed.sum())],
-        "blocks": len(numbers),
+        "blocks": len(rows_of),
     }
     for name, quantile in MEASURES.items():
-        without, with_ = latencies(np.arange(len(seconds)), quantile)
+        without, with_ = latencies(np.concatenate(rows_of), quantile)
         ratios = [b / a for a, b in (latencies(rows, quantile) for rows in draws)]
         low, high = np.quantile(ratios, [0.025, 0.975])
         report[f"latency_{name}_ms"] = {
