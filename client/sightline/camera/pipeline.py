@@ -101,9 +101,13 @@ class Pipeline:
         """Whether no frame will follow and all that came have been analysed."""
         return self.mailbox.ended and not self._in_flight
 
-    def next_frame(self) -> Frame | None:
-        """The next frame to be detected, if this camera may have one more in flight."""
-        if not len(self.mailbox) or self.busy >= self._max_in_flight:
+    def next_frame(self, taken: int = 0) -> Frame | None:
+        """The next frame to be detected, if this camera may have one more in flight.
+
+        Args:
+            taken: frames that were taken before and are not sent yet.
+        """
+        if not len(self.mailbox) or self.busy + taken >= self._max_in_flight:
             return None
         frame = self.mailbox.take()
         if frame is not None:

@@ -224,27 +224,39 @@ class Worker:
                 self._restart(place, error)
 
     def _send(self, link: DetectorLink) -> None:
-        """Send what is due now together, within the limits of each camera and of the model."""
+        """Send what is due now, in as few requests as keep the detector busy."""
+        while due := self._due(link):
+            futures = link.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
+            for (pipeline, frame), future in zip(due, futures, strict=True):
+                pipeline.sent(frame, future)
+
+    def _due(self, link: DetectorLink) -> list[tuple[Pipeline, Frame]]:
+        """Frames of the next request, within the limits of each camera and of the model.
+
+        They are a third of what may be in flight at most: an answer comes when all frames of its request
+        are done, and the detector goes on with the others meanwhile.
+        """
         cameras = self._cameras[link]
-        if not any(len(camera.pipeline.mailbox) for camera in cameras):
-            return
-        room = link.capacity - sum(camera.pipeline.busy for camera in cameras)
-        first = self._turn % len(cameras)
         due: list[tuple[Pipeline, Frame]] = []
-        for camera in cameras[first:] + cameras[:first]:
-            if len(due) >= room:
+        if not any(len(camera.pipeline.mailbox) for camera in cameras):
+            return due
+        room = link.capacity - sum(camera.pipeline.busy for camera in cameras)
+        room = min(room, max(1, link.capacity // 3))
+        first = self._turn % len(cameras)
+        for turn in range(room):
+            before = len(due)
+            for camera in cameras[first:] + cameras[:first]:
+                if len(due) >= room:
+                    return due
+                pipeline = camera.pipeline
+                if pipeline.analysis.model is None and link.info is not None:
+                    pipeline.analysis.use_model(link.info)
+                frame = pipeline.next_frame(turn)
+                if frame is not None:
+                    due.append((pipeline, frame))
+            if len(due) == before:
                 break
-            pipeline = camera.pipeline
-            if pipeline.analysis.model is None and link.info is not None:
-                pipeline.analysis.use_model(link.info)
-            frame = pipeline.next_frame()
-            if frame is not None:
-                due.append((pipeline, frame))
-        if not due:
-            return
-        futures = link.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
-        for (pipeline, frame), future in zip(due, futures, strict=True):
-            pipeline.sent(frame, future)
+        return due
 
     def _finish(self, running: RunningCamera) -> None:
         link, pipeline = running.link, running.pipeline
