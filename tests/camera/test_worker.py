@@ -70,6 +70,19 @@ def test_frames_that_are_due_together_travel_together() -> None:
         assert max(len(batch) for batch in rig.served().batches) > 1
 
 
+def test_frames_of_one_recorded_file_travel_together_and_leave_the_detector_work() -> None:
+    with Rig(in_flight=6) as rig:
+        frames = [frame(i, T0 + i / 10) for i in range(60)]
+        rig.triton.model("detector").hold = True
+        rig.add("a", lambda: iter(frames), until_end=True)
+        until(lambda: len(rig.served().held) == 6, 20)
+        rig.served().hold = False
+        rig.served().release()
+        until(lambda: rig.reports("a") and rig.latest("a").last, 20)
+        assert (rig.latest("a").status.frames_total, rig.latest("a").status.dropped_total) == (60, 0)
+        assert max(len(batch) for batch in rig.served().batches) == 2
+
+
 def test_each_camera_has_its_own_limit_and_its_turn() -> None:
     with Rig(in_flight=2) as rig:
         for name in "abcdef":

@@ -225,7 +225,9 @@ class Worker:
 
     def _send(self, link: DetectorLink) -> None:
         """Send what is due now, in as few requests as keep the detector busy."""
-        while due := self._due(link):
+        sent = 0
+        while sent < link.capacity and (due := self._due(link)):  # then results are analysed
+            sent += len(due)
             futures = link.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
             for (pipeline, frame), future in zip(due, futures, strict=True):
                 pipeline.sent(frame, future)
