@@ -21,7 +21,7 @@ SECONDS = 139.4
 PERSONS = 6  # counted by eye
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.triton,
     pytest.mark.rtsp,
     pytest.mark.skipif(not VIDEO.is_file() or not NETWORK.is_file(), reason=f"no shared inputs at {SHARED}"),

@@ -48,6 +48,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         keeper.join(10)
 
 
+@pytest.mark.long
 @pytest.mark.triton
 @pytest.mark.rtsp
 def test_a_killed_worker_with_eight_cameras_loses_and_doubles_nothing(
@@ -124,7 +125,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eighty_cameras_that_do_not_answer_are_all_told_and_nothing_restarts(
     tmp_path: Path, silent: int
 ) -> None:

@@ -20,7 +20,7 @@ from support.system import System, leftovers
 from support.toy import Passage, write_clip
 from support.waiting import until
 
-pytestmark = [pytest.mark.triton, pytest.mark.rtsp, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.triton, pytest.mark.rtsp, pytest.mark.long, pytest.mark.timeout(600)]
 
 OUTAGE_S = float(os.environ.get("SIGHTLINE_OUTAGE_S", "8"))
 WINDOW_S = 2
