@@ -41,12 +41,7 @@ ASSUMED: dict[str, Known] = {
         ("decode_core_ms", 0.7, "core ms a decoded frame", "docs/benchmarks.md: 768x432 H.264"),
         ("decode_pixels", 768 * 432, "pixels", "docs/benchmarks.md: the video of decode_core_ms"),
         ("client_core_ms", 2.2, "core ms a detected frame, without decoding", "docs/benchmarks.md"),
-        (
-            "camera_mb",
-            5.5,
-            "MB a further camera of a worker",
-            "docs/benchmarks.md, many cameras in one process",
-        ),
+        ("camera_mb", 8.3, "MB a camera", "docs/benchmarks.md: 533 MB for 64 cameras, supervisor included"),
         ("machine_mb", 4000.0, "MB a machine", "a round figure: system, supervisor, Triton with one network"),
         ("slot_mb", 1.5, "MB a camera in /dev/shm", "4 slots of 384x640 I420"),
         ("bits_pixel", 0.1, "bits a pixel of a stream", "a usual H.264 setting for moderate motion"),
