@@ -85,7 +85,9 @@ def test_a_killed_worker_with_eight_cameras_loses_and_doubles_nothing(
             assert system.events(name)[0]["id"] == events[name][0]["id"]
             times = [item.capture_time for item in track_log.read(tmp_path / "tracks", name)]
             gaps[name] = max(b - a for a, b in pairwise(times) if b > killed - 1)
-            if gaps[name] > 1.5:  # less than a second without a frame is no hole in what was watched
+            # Less than a second without a frame is no hole in what was watched, and the killed worker's log
+            # lacks the lines that it had not written yet.
+            if gaps[name] > 1.1 + track_log.FLUSH_S:
                 windows = [row for row in system.rows("source_windows") if row["source"] == name]
                 assert min(row["coverage"] for row in windows[1:-1]) < 0.9, "the gap does not show"
         assert max(gaps.values()) < GAP_S, gaps
