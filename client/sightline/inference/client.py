@@ -437,7 +437,7 @@ class ServedDetector:
         if all(future.done() for future in futures):
             ring.release(run)
             return
-        request_id, request = ring.request(run, self._priority, 0)
+        request_id, request = ring.request(run, self._priority)
         self._sent_s = time.monotonic()
         sent = _Sent(futures, boxes, stages, ring, run, info, time.perf_counter())
         ring.stream.send(request_id, request, partial(self._finish, sent))

@@ -57,7 +57,7 @@ class Ring:
         self._free = bytearray(b"\1" * slots)
         self._boxes: list[Box | None] = [None] * slots  # what lies in the border's middle, host memory
         self._device_boxes: list[Box | None] = [None] * slots  # the same on the GPU
-        self._requests: dict[tuple[range, int, int], tuple[str, bytes]] = {}
+        self._requests: dict[tuple[range, int], tuple[str, bytes]] = {}
         self._settled_s = math.inf  # when memory that the server reads in place may be freed
 
     def acquire(self, count: int, longest: int) -> list[range]:
@@ -110,30 +110,27 @@ class Ring:
         self._device_boxes[slot] = box
         return box
 
-    def request(self, run: range, priority: int, timeout_us: int) -> tuple[str, bytes]:
+    def request(self, run: range, priority: int) -> tuple[str, bytes]:
         """The id and the serialized ModelInferRequest for the pictures in a run of slots.
 
         Args:
             run: written slots.
             priority: in the model's queue; 0: its default.
-            timeout_us: how long it may wait there; 0: the queue's own limit.
         """
-        key = (run, priority, timeout_us)
+        key = (run, priority)
         built = self._requests.get(key)
         if built is None:
-            built = self._build(run, priority, timeout_us)
+            built = self._build(run, priority)
             if not isinstance(self.segment, HostSegment):  # else the pictures are in it
                 self._requests[key] = built
         return built
 
-    def _build(self, run: range, priority: int, timeout_us: int) -> tuple[str, bytes]:
+    def _build(self, run: range, priority: int) -> tuple[str, bytes]:
         request = pb.ModelInferRequest(
             model_name=self._model, id=f"{self.segment.name}/{run.start}+{len(run)}"
         )
         if priority:
             request.parameters["priority"].uint64_param = priority
-        if timeout_us:
-            request.parameters["timeout"].int64_param = timeout_us
         tensor = request.inputs.add(name=INPUT, datatype="UINT8", shape=[len(run), *self._shape])
         if isinstance(self.segment, HostSegment):
             request.raw_input_contents.append(b"".join(self.segment.view(slot).tobytes() for slot in run))
