@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -169,53 +169,49 @@ def test_a_feature_that_fails_is_switched_off_and_shown_and_the_camera_goes_on(
     assert broken.closed
 
 
-class Zoned(Observer):
-    """Is made for a camera's zones, and counts frames and updates."""
+class Watchful(Observer):
+    """Takes note of the options that it is told of."""
 
-    name = "zoned"
-    made: ClassVar[list[Zoned]] = []
+    name = "watchful"
 
-    def __init__(self, context: FeatureContext) -> None:
-        if "bad" in context.camera.rules.zones:
-            raise RuntimeError("cannot be made")
-        self.frames = (context.state or {}).get("frames", 0)
+    def __init__(self) -> None:
         self.updates: list[Camera] = []
-        self.closed = False
-        self.made.append(self)
 
     def observe(self, seen: Observation) -> tuple[()]:
-        self.frames += 1
         return ()
 
     def update(self, options: Camera) -> None:
+        if "bad" in options.rules.zones:
+            raise RuntimeError("cannot be used")
         self.updates.append(options)
 
-    def snapshot(self) -> dict[str, int]:
-        return {"frames": self.frames}
 
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_a_hot_change_makes_the_features_that_depend_on_it_anew_and_tells_the_others(
+def test_a_feature_that_cannot_be_made_is_shown_and_the_camera_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    zoned = Feature("zoned", Zoned, lambda camera: camera.rules)
-    monkeypatch.setattr(builder, "FEATURES", (zoned,))
+    def make(context: FeatureContext) -> Observer:
+        raise RuntimeError(f"no room beside {context.live_model}")
+
+    monkeypatch.setattr(builder, "FEATURES", (Feature("watchful", make),))
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 20)
-        (first,) = Zoned.made
-        slower = camera("a", track={"confirm_s": 1})
-        rig.send(UpdateCamera(slower))
-        until(lambda: first.updates == [slower], 5)
-        rig.send(UpdateCamera(camera("a", track={"confirm_s": 1}, rules={"zones": ROOM})))
-        until(lambda: len(Zoned.made) == 2 and first.closed, 5)
-        second = Zoned.made[1]
-        assert second.frames >= first.frames >= 20, "goes on from the state of the one before"
+        assert "watchful is switched off" in rig.latest("a").status.message
+
+
+def test_features_are_told_of_a_hot_change_and_one_that_cannot_use_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watchful = Watchful()
+    monkeypatch.setattr(builder, "FEATURES", (Feature("watchful", lambda _: watchful),))
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 20)
+        zoned = camera("a", track={"confirm_s": 1}, rules={"zones": ROOM})
+        rig.send(UpdateCamera(zoned))
+        until(lambda: watchful.updates == [zoned], 5)
         rig.send(UpdateCamera(camera("a", rules={"zones": {"bad": ROOM["room"]}})))
-        until(lambda: second.closed, 5)
-        until(lambda: "zoned is switched off" in rig.latest("a").status.message, 5)
+        until(lambda: "watchful is switched off" in rig.latest("a").status.message, 5)
         rig.until_frames("a", 20)
         assert figures(rig, "a")["camera_restarts_total"] == 0
 

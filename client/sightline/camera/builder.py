@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import analysis_options
@@ -17,7 +16,7 @@ from sightline.camera.pipeline import Pipeline
 from sightline.camera.running_camera import RunningCamera
 from sightline.config import Camera, TritonOptions
 from sightline.entities import STAGES
-from sightline.features import FEATURES, Feature, FeatureContext
+from sightline.features import FEATURES, FeatureContext
 from sightline.video.clock import UtcClock
 from sightline.video.container import is_file
 from sightline.video.decoders import DecoderChoice
@@ -74,38 +73,19 @@ def build_camera(
         until_end=spec.until_end,
         gate=parts.gate,
     )
-    features = _Features(parts, pipeline, spec.until_end)
     for feature in FEATURES:
-        features.add(feature, camera, spec.resume.get(feature.name))
-    return RunningCamera(camera, feed, pipeline, link, decoder, source_of, features.change)
+        context = FeatureContext(
+            camera=camera,
+            state=spec.resume.get(feature.name),
+            live_model=camera.detect.model or parts.triton.model,
+            lossless=spec.until_end,
+            is_busy=lambda: len(mailbox) > 0,
+            candidate=partial(CandidateDetector, parts.models),
+        )
+        pipeline.add_feature(feature.name, partial(feature.make, context))
+    return RunningCamera(camera, feed, pipeline, link, decoder, source_of)
 
 
 def _check_name(camera: Camera) -> None:
     if not is_file(camera.source_url):
         check_name(camera.source_url, camera.stream.open_timeout_s)
-
-
-class _Features:
-    """Makes one camera's features, also anew when options change that they depend on."""
-
-    def __init__(self, parts: SharedParts, pipeline: Pipeline, until_end: bool) -> None:
-        self._parts = parts
-        self._pipeline = pipeline
-        self._until_end = until_end
-
-    def add(self, feature: Feature, camera: Camera, state: Mapping[str, Any] | None) -> None:
-        context = FeatureContext(
-            camera=camera,
-            state=state,
-            live_model=camera.detect.model or self._parts.triton.model,
-            lossless=self._until_end,
-            is_busy=lambda: len(self._pipeline.mailbox) > 0,
-            candidate=partial(CandidateDetector, self._parts.models),
-        )
-        self._pipeline.add_feature(feature.name, lambda: feature.make(context))
-
-    def change(self, old: Camera, new: Camera) -> None:
-        changed = [feature for feature in FEATURES if feature.depends_on(old) != feature.depends_on(new)]
-        self._pipeline.update_features({each.name for each in FEATURES if each not in changed}, new)
-        for feature in changed:
-            self.add(feature, new, self._pipeline.retire_feature(feature.name))

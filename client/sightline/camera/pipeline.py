@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -198,7 +198,6 @@ class Pipeline:
             make: makes it, or None where the options do not ask for it; when that fails, the camera goes on
                 without it.
         """
-        self.failed.pop(name, None)
         try:
             observer = make()
         except Exception as error:
@@ -207,21 +206,11 @@ class Pipeline:
         else:
             self.observers += () if observer is None else (observer,)
 
-    def retire_feature(self, name: str) -> JSON:
-        """Take a feature out, to be closed where that may take time; what a successor goes on from."""
-        state: JSON = {}
-        for observer in [each for each in self.observers if each.name == name]:
-            state = observer.snapshot()
-            self.observers.remove(observer)
-            self.retired.append(observer)
-        return state
-
-    def update_features(self, names: Collection[str], options: Any) -> None:
-        """Tell features of changed options."""
+    def update_features(self, options: Any) -> None:
+        """Tell the features of changed options."""
 
         def update(observer: Observer) -> tuple[()]:
-            if observer.name in names:
-                observer.update(options)
+            observer.update(options)
             return ()
 
         self._ask(update)

@@ -36,7 +36,6 @@ class RunningCamera:
         link: DetectorLink,
         decoder: DecoderChoice,
         source_of: Callable[[Camera], FrameSource],
-        change_features: Callable[[Camera, Camera], None],
     ) -> None:
         self.camera = camera
         self.feed = feed
@@ -44,17 +43,16 @@ class RunningCamera:
         self.link = link
         self._decoder = decoder
         self._source_of = source_of
-        self._change_features = change_features
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._newest: SourceWindow | None = None
 
     def update(self, camera: Camera) -> None:
         """Use other options from the next frame on."""
-        old, self.camera = self.camera, camera
+        self.camera = camera
         self.feed.update(partial(self._source_of, camera), camera.stream.fps)
         self.pipeline.analysis.update(analysis_options(camera))
-        self._change_features(old, camera)
+        self.pipeline.update_features(camera)
 
     def report(self, now: float, *, last: bool = False, restarts: int = 0) -> Report:
         """Everything about the camera, with the rows since the last report."""

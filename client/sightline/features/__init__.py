@@ -4,9 +4,9 @@ from sightline.features import drift, shadow, track_log
 from sightline.features.feature import Feature, FeatureContext
 
 FEATURES = (
-    Feature("track_log", track_log.make, lambda camera: camera.track_log),
-    Feature("drift", drift.make, lambda camera: camera.drift),
-    Feature("shadow", shadow.make, lambda camera: (camera.shadow, camera.drift)),
+    Feature("track_log", track_log.make),
+    Feature("drift", drift.make),
+    Feature("shadow", shadow.make),
 )
 
 __all__ = ["FEATURES", "Feature", "FeatureContext"]

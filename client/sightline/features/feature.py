@@ -54,10 +54,7 @@ class Feature:
     Attributes:
         name: also the key of its part of a camera's resume state.
         make: an observer at work; None when the camera's options do not ask for it.
-        depends_on: what of a camera's options the observer is made from. When a hot change touches that,
-            another observer is made from the state of the one before; other changes go to its ``update``.
     """
 
     name: str
     make: Callable[[FeatureContext], Observer | None]
-    depends_on: Callable[[Camera], object] = lambda camera: camera
