@@ -17,8 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from sightline.camera.messages import Report
 from sightline.config import Camera, parse_config
-from sightline.config.camera import DetectOptions
-from sightline.config.drift_options import Blurred, DriftOptions
+from sightline.config.groups import Blurred, DetectOptions, DriftOptions
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of

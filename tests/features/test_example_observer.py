@@ -11,7 +11,7 @@ import pytest
 from examples import frame_counter
 from sightline.camera import builder
 from sightline.camera.messages import Report
-from sightline.config import HttpOptions
+from sightline.config.groups import HttpOptions
 from sightline.entities import CameraStatus
 from sightline.features import FEATURES, Feature
 from sightline.store.writer import WriterHealth

@@ -16,9 +16,7 @@ from sightline.analysis.box_pairs import pair_boxes
 from sightline.analysis.event_pairs import PairCounts, pair_events
 from sightline.cli.main import main
 from sightline.config import Camera
-from sightline.config.camera import RulesOptions
-from sightline.config.drift_options import DriftOptions
-from sightline.config.shadow_options import ShadowOptions
+from sightline.config.groups import DriftOptions, RulesOptions, ShadowOptions
 from sightline.config.zones import Line
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError

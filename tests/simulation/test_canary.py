@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sightline.config import parse_config
-from sightline.config.canary_options import SOURCE, CanaryOptions
+from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.canary import Canary
 from sightline.simulation.selftest.canary_judge import evidence_of, finished

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from sightline.camera.messages import Report
-from sightline.config import HttpOptions
+from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState, CameraStatus, Figure
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port

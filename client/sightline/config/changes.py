@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from sightline.config.camera import Camera, CameraOptions
-from sightline.config.loader import Config
+from sightline.config.camera import Camera
+from sightline.config.groups import CameraOptions, Config
 from sightline.config.option_group import Effect, effect_of
 
 
@@ -57,21 +57,14 @@ def _differences(
         if isinstance(before, dict) and isinstance(after, dict):  # lines and zones, by name
             for item in sorted(before.keys() | after.keys()):
                 if before.get(item) != after.get(item):
-                    yield Change(f"{key}.{item}", effect, _item_detail(item, before, after), camera)
+                    what = "removed" if item not in after else "changed" if item in before else "added"
+                    yield Change(f"{key}.{item}", effect, what, camera)
         elif isinstance(before, BaseModel) and isinstance(after, BaseModel):
             yield from _differences(before, after, f"{key}.", camera)
+        elif isinstance(before, SecretStr) or isinstance(after, SecretStr):
+            yield Change(key, effect, "changed", camera)
         else:
-            yield Change(key, effect, _detail(before, after), camera)
-
-
-def _item_detail(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    return "removed" if name not in after else "changed" if name in before else "added"
-
-
-def _detail(before: Any, after: Any) -> str:
-    if isinstance(before, SecretStr) or isinstance(after, SecretStr):
-        return "changed"
-    return f"{_text(before)} → {_text(after)}"
+            yield Change(key, effect, f"{_text(before)} → {_text(after)}", camera)
 
 
 def _text(value: Any) -> str:

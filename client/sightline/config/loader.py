@@ -12,44 +12,21 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from sightline.config.camera import AllowOptions, Camera, CameraOptions, url_problem
-from sightline.config.canary_options import SOURCE, CanaryOptions
-from sightline.config.database_options import DatabaseOptions
-from sightline.config.http_options import HttpOptions
-from sightline.config.old_keys import NEW_KEYS, NULLABLE
-from sightline.config.option_group import HOT, PROGRAM, OptionGroup
-from sightline.config.secrets import SecretFiller
-from sightline.config.triton_options import TritonOptions
+from sightline.config.camera import NEW_KEYS, Camera, url_problem
+from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
+from sightline.config.option_group import OptionGroup
+from sightline.config.secrets import fill
 from sightline.config.yaml_text import parse_yaml
 from sightline.errors import ConfigError, ConfigErrors
 
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+#: Keys that mean something without a value; any other such key counts as not written.
+_NULLABLE = {"model", "fps", "classes", "tls_ca_file", "hardware_decoder", "keep_tracks", "url", "sub_url"}
 _Options = TypeVar("_Options", bound=OptionGroup)
-
-
-class Config(CameraOptions):
-    """The whole file but its cameras. :func:`load_config` returns the checked form."""
-
-    triton: TritonOptions = Field(TritonOptions(), description="Where the detectors are served.")
-    database: DatabaseOptions = Field(DatabaseOptions(), description="Where results go.")
-    http: HttpOptions = Field(HttpOptions(), description="Health, status and metrics.")
-    allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
-    canary: CanaryOptions = Field(
-        CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
-    )
-    cameras_per_worker: Annotated[int, Field(ge=1, le=256)] = Field(
-        16, description="Cameras that share one process.", json_schema_extra=PROGRAM
-    )
-    open_limit: Annotated[int, Field(ge=1)] = Field(
-        8, description="Cameras that may be opening at once.", json_schema_extra=HOT
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="How much to log.", json_schema_extra=HOT
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +87,12 @@ def parse_config(raw: Mapping[str, Any]) -> LoadedConfig:
             mistakes, those of the cameras included.
     """
     top = _Level({key: value for key, value in raw.items() if key != "cameras"}, CameraOptions())
-    options = top.validate(Config) or top.sound_options()
+    options = top.validate(Config)
+    if options is None:  # without the sections that have mistakes, the cameras can be checked as well
+        sound = {key: value for key, value in top.raw.items() if key not in top.mistaken}
+        if "allow" in top.mistaken:
+            sound["allow"] = AllowOptions(files=True, http=True)
+        options = Config.model_validate(sound)
     if options.drift.consent:
         top.add("drift.consent", "is given camera by camera: write it into those that may be kept")
     named = raw.get("cameras") or {}
@@ -122,7 +104,7 @@ def parse_config(raw: Mapping[str, Any]) -> LoadedConfig:
     warnings = list(top.warnings)
     for name, value in named.items():
         level = _Level(value, options, str(name))
-        camera = _check_camera(level, options.allow)
+        camera = level.validate_camera(options.allow)
         if camera is not None and not level.problems:
             cameras[camera.name] = camera
         problems += level.problems
@@ -153,20 +135,6 @@ def canary_camera(options: Config, own: Mapping[str, Any]) -> Camera:
     return Camera.model_validate({"count": {"window_s": options.count.window_s}, **own, "name": SOURCE})
 
 
-def _check_camera(level: _Level, allow: AllowOptions) -> Camera | None:
-    name = level.raw["name"] = level.camera or ""
-    if not _CAMERA_NAME.fullmatch(name):
-        level.add("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'")
-    elif name == SOURCE:
-        level.add("cameras", "is the canary's name; choose another")
-    camera = level.validate(Camera)
-    for key in ("url", "sub_url"):
-        url = level.raw.get(key)
-        if isinstance(url, str) and (problem := url_problem(url, allow)):
-            level.add(key, problem)
-    return camera
-
-
 class _Level:
     """The top of the file or one camera on its way from raw values to options; gathers its mistakes.
 
@@ -181,23 +149,35 @@ class _Level:
         self.raw: dict[str, Any] = {}
         self.problems: list[ConfigError] = []
         self.warnings: list[str] = []
+        self.mistaken: set[str] = set()  # keys of this level that pydantic refuses
         self._old_keys: dict[str, str] = {}  # in use here, by new key
-        self._mistaken: set[str] = set()  # keys of this level that pydantic refuses
         if not isinstance(written, dict):
             self.add("url", "the camera must be a map with at least a url")
             return
-        filler = SecretFiller()
-        filled = filler.fill(
-            {key: value for key, value in written.items() if value is not None or key in NULLABLE}
-        )
-        for key, problem in filler.problems:
-            self.add(key, problem)
-        self._regroup(filled)
+        filled = {key: value for key, value in written.items() if value is not None or key in _NULLABLE}
+        filled = fill(filled, "", self.add)
+        self.raw = {key: value for key, value in filled.items() if key not in NEW_KEYS}
+        for old in [key for key in filled if key in NEW_KEYS]:
+            self._regroup(old, filled[old])
         for group in CameraOptions.model_fields:
             own, outer = self.raw.get(group, {}), getattr(defaults, group)
             if isinstance(own, dict):
                 kept = {key: value for key, value in own.items() if value is not None or group != "rules"}
                 self.raw[group] = {**dict(outer), **kept}
+
+    def _regroup(self, old: str, value: Any) -> None:
+        """Move the value of an old key into its group."""
+        group, key = NEW_KEYS[old]
+        section = self.raw.get(group, {})
+        if not isinstance(section, dict):
+            return  # the group itself is refused
+        if key in section and section[key] != value:
+            self.add(old, f"contradicts {group}.{key}; remove {old}, the old name")
+            return
+        self.raw[group] = {**section, key: value}
+        self._old_keys[f"{group}.{key}"] = old
+        where = f"camera {self.camera!r}, " if self.camera else ""
+        self.warnings.append(f"{where}key {old!r} is now {group}.{key}; the next release reads only that")
 
     def add(self, key: str, problem: str) -> None:
         """Note a mistake, unless something is known to be wrong with the key already."""
@@ -216,34 +196,25 @@ class _Level:
             return model.model_validate(self.raw)
         except ValidationError as error:
             for item in error.errors(include_input=False, include_url=False):
-                self._mistaken.add(str(item["loc"][0]) if item["loc"] else "")
+                self.mistaken.add(str(item["loc"][0]) if item["loc"] else "")
                 key = ".".join(str(part) for part in item["loc"])
                 unknown = item["type"] == "extra_forbidden"
                 self.add(key, _unknown_key(key, model) if unknown else item["msg"])
         return None
 
-    def sound_options(self) -> Config:
-        """The top without the sections that have mistakes, so that the cameras can be checked as well."""
-        raw = {key: value for key, value in self.raw.items() if key not in self._mistaken}
-        if "allow" in self._mistaken:
-            raw["allow"] = AllowOptions(files=True, http=True)
-        return Config.model_validate(raw)
-
-    def _regroup(self, filled: dict[str, Any]) -> None:
-        """Move old keys into their groups."""
-        self.raw = {key: value for key, value in filled.items() if key not in NEW_KEYS}
-        where = f"camera {self.camera!r}, " if self.camera else ""
-        for old in [key for key in filled if key in NEW_KEYS]:
-            group, key = NEW_KEYS[old]
-            section = self.raw.get(group, {})
-            if not isinstance(section, dict):
-                continue  # the group itself is refused
-            if key in section and section[key] != filled[old]:
-                self.add(old, f"contradicts {group}.{key}; remove {old}, the old name")
-                continue
-            self.raw[group] = {**section, key: filled[old]}
-            self._old_keys[f"{group}.{key}"] = old
-            self.warnings.append(f"{where}key {old!r} is now {group}.{key}; the next release reads only that")
+    def validate_camera(self, allow: AllowOptions) -> Camera | None:
+        """The camera, with its name and URLs checked, or None."""
+        name = self.raw["name"] = self.camera or ""
+        if not _CAMERA_NAME.fullmatch(name):
+            self.add("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'")
+        elif name == SOURCE:
+            self.add("cameras", "is the canary's name; choose another")
+        camera = self.validate(Camera)
+        for key in ("url", "sub_url"):
+            url = self.raw.get(key)
+            if isinstance(url, str) and (problem := url_problem(url, allow)):
+                self.add(key, problem)
+        return camera
 
 
 def _unknown_key(key: str, model: type[BaseModel]) -> str:

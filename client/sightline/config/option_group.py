@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.config import JsonDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 
@@ -17,16 +18,19 @@ class Effect(StrEnum):
     PROGRAM = "program"  # the program has to be restarted
 
 
-#: Each field declares one of these as its ``json_schema_extra``.
-HOT: JsonDict = {"effect": Effect.HOT.value}
-CAMERA: JsonDict = {"effect": Effect.CAMERA.value}
-PROGRAM: JsonDict = {"effect": Effect.PROGRAM.value}
-
-
 class OptionGroup(BaseModel):
     """Base of every group of options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _option(effect: Effect, default: Any, description: str, **bounds: Any) -> Any:
+    """A field: its default (``...``: it must be given), its meaning, pydantic's bounds and its effect."""
+    return Field(default, description=description, json_schema_extra={"effect": effect.value}, **bounds)
+
+
+#: Each option of a group is one of these.
+hot, reopens, restarts = (partial(_option, effect) for effect in Effect)
 
 
 def effect_of(field: FieldInfo) -> Effect | None:

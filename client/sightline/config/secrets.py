@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,44 +13,34 @@ SECRETS_FOLDER = Path("/run/secrets")
 _PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
 
 
-class SecretFiller:
-    """Replaces placeholders and gathers what is missing.
+def fill(value: Any, key: str, report: Callable[[str, str], None]) -> Any:
+    """``value`` with every placeholder replaced; inside URLs the secret is percent-encoded.
 
-    Attributes:
-        problems: key and problem of each placeholder without a secret; such a value stays as it is.
+    Args:
+        value: as YAML has it: maps, lists, scalars.
+        key: its dotted path.
+        report: takes key and problem of each placeholder without a secret; such a value stays as it is.
     """
+    if isinstance(value, dict):
+        if any(_PLACEHOLDER.fullmatch(f"{{{name}}}") for name in value):
+            report(key, "a placeholder must stand in quotes, or YAML reads it as a map")
+        return {name: fill(item, f"{key}.{name}" if key else name, report) for name, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, key, report) for item in value]
+    if not isinstance(value, str):
+        return value
+    if match := re.search(r"\$" + _PLACEHOLDER.pattern, value):
+        report(key, f"write {{{match[1]}}} without the $")
 
-    def __init__(self) -> None:
-        self.problems: list[tuple[str, str]] = []
+    def replacement(match: re.Match[str]) -> str:
+        secret, problem = _read_secret(match[1])
+        if problem:
+            report(key, problem)
+            return match[0]
+        # The whole text may be one placeholder for a complete URL, which is taken as it is.
+        return quote(secret, safe="") if "://" in value else secret
 
-    def fill(self, value: Any, key: str = "") -> Any:
-        """``value`` with every placeholder replaced; inside URLs the secret is percent-encoded.
-
-        Args:
-            value: as YAML has it: maps, lists, scalars.
-            key: its dotted path.
-        """
-        if isinstance(value, dict):
-            if any(_PLACEHOLDER.fullmatch(f"{{{name}}}") for name in value):
-                self.problems.append((key, "a placeholder must stand in quotes, or YAML reads it as a map"))
-            return {name: self.fill(item, f"{key}.{name}" if key else name) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self.fill(item, key) for item in value]
-        return self._fill_text(value, key) if isinstance(value, str) else value
-
-    def _fill_text(self, text: str, key: str) -> str:
-        if match := re.search(r"\$" + _PLACEHOLDER.pattern, text):
-            self.problems.append((key, f"write {{{match[1]}}} without the $"))
-
-        def replacement(match: re.Match[str]) -> str:
-            secret, problem = _read_secret(match[1])
-            if problem:
-                self.problems.append((key, problem))
-                return match[0]
-            # The whole text may be one placeholder for a complete URL, which is taken as it is.
-            return quote(secret, safe="") if "://" in text else secret
-
-        return _PLACEHOLDER.sub(replacement, text)
+    return _PLACEHOLDER.sub(replacement, value)
 
 
 def _read_secret(name: str) -> tuple[str, str]:

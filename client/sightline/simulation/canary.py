@@ -19,7 +19,7 @@ from typing import Any
 from sightline.base.backoff import Backoff
 from sightline.base.processes import spawn, terminate
 from sightline.config import LoadedConfig, canary_camera
-from sightline.config.canary_options import SOURCE, CanaryOptions
+from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.simulation.rtsp_server import free_port
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.selftest.canary_judge import camera_of_options

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from sightline.config.drift_options import Blurred
+from sightline.config.groups import Blurred
 from sightline.entities import F32, U8
 
 #: Class names, in small letters, that are taken for persons and for vehicles.

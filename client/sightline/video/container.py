@@ -21,7 +21,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from sightline.base.redact import redact
-from sightline.config import Camera, RtspTransport
+from sightline.config import Camera
+from sightline.config.groups import RtspTransport
 from sightline.errors import (
     SourceEnded,
     SourceError,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.config.drift_options import DriftOptions
+from sightline.config.groups import DriftOptions
 from sightline.entities import Detections
 from sightline.features.drift.samples import Samples
 from sightline.video import blur, jpeg

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sightline.config.drift_options import DriftOptions
+from sightline.config.groups import DriftOptions
 from sightline.features.drift.sampling import place_in_reservoir
 
 log = logging.getLogger(__name__)

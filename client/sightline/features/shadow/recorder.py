@@ -12,7 +12,7 @@ from pathlib import Path
 from sightline.analysis.box_pairs import BoxPairs, pair_boxes
 from sightline.analysis.classes import class_name
 from sightline.config import Camera
-from sightline.config.camera import DAY_S
+from sightline.config.groups import DAY_S
 from sightline.entities import U8, Detections
 from sightline.features.drift.samples import write_private
 from sightline.features.shadow import difference_pictures

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.signals import stop_on_signals
-from sightline.config.canary_options import SOURCE, CanaryOptions
+from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.errors import SightlineError
 from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, select
 from sqlmodel import col
 
-from sightline.config.canary_options import SOURCE
+from sightline.config.groups import SOURCE
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.tables import CameraRow, CountWindowRow, SourceWindowRow
 

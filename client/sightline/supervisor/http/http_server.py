@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sightline.config import HttpOptions
+from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState
 from sightline.errors import ServerError
 from sightline.store.writer import WriterHealth

@@ -1,0 +1,281 @@
+"""The groups of options in ``config.yml``; those of a camera may stand at the top, as its defaults."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
+
+from sightline.config.option_group import OptionGroup, hot, reopens, restarts
+from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
+
+DAY_S = 86_400
+#: The canary's camera: its name in the database, in metrics and in status. No other camera may have it.
+SOURCE = "sightline-canary"
+
+
+class RtspTransport(StrEnum):
+    """How RTP travels."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class StreamOptions(OptionGroup):
+    """``stream``: how a camera's pictures are fetched and decoded."""
+
+    fps: float | None = hot(
+        None, "Frames a second to analyse, gated on media time; null takes every frame.", gt=0, le=120
+    )
+    rtsp_transport: RtspTransport = reopens(RtspTransport.TCP, "How RTP travels: tcp or udp.")
+    verify_tls: bool = reopens(True, "rtsps and https: check the server's certificate.")
+    tls_ca_file: Path | None = reopens(None, "rtsps: certificate authorities to trust (PEM).")
+    open_timeout_s: float = reopens(10.0, "Give up opening a stream after this long.", gt=0, le=60)
+    stall_timeout_s: float = reopens(
+        8.0, "A stream that sends nothing for this long is reopened.", gt=0, le=60
+    )
+    skip_non_reference: bool = reopens(
+        False, "Do not decode frames that no other frame needs: cheaper, fewer frames."
+    )
+    hardware_decoder: str | None = reopens(
+        None, "auto (an NVIDIA GPU where there is one), cuda, vaapi, …; null decodes on the CPU."
+    )
+    max_clock_skew_s: float = reopens(
+        10.0, "A camera clock that differs from ours by more than this is not believed.", gt=0
+    )
+
+
+class DetectOptions(OptionGroup):
+    """``detect``: which detector, and which of its boxes are taken."""
+
+    model: str | None = reopens(None, "Served detector of the camera; null: triton.model.")
+    min_score: float = hot(0.25, "A track starts only from a box with at least this score.", ge=0, le=1)
+    dedupe_iou: float = hot(
+        0.6,
+        "A box that overlaps one of its class with a higher score by this IoU is a duplicate.",
+        gt=0,
+        le=1,
+    )
+
+
+class TrackOptions(OptionGroup):
+    """``track``: when a track counts, and when it ends."""
+
+    confirm_s: float = hot(0.5, "A track counts once it has been seen for this long.", ge=0, le=60)
+    max_lost_s: float = hot(3.0, "A track not seen for this long, while watched, has ended.", gt=0, le=60)
+    max_gap_s: float = hot(10.0, "After a longer gap in the stream all tracks end.", gt=0, le=3600)
+
+
+class CountOptions(OptionGroup):
+    """``count``: what is counted, and in which windows."""
+
+    window_s: int = hot(
+        60, "Length of a counting window in seconds; a divisor of a day, aligned to UTC.", ge=1, le=DAY_S
+    )
+    classes: tuple[str, ...] | None = hot(
+        None, "Class names to count, as the model names them; null counts every class."
+    )
+
+    @field_validator("window_s")
+    @classmethod
+    def _check_window(cls, window_s: int) -> int:
+        if DAY_S % window_s:
+            raise PydanticCustomError("window", f"{window_s} does not divide a day (86400 s)")
+        return window_s
+
+
+class RulesOptions(OptionGroup):
+    """``rules``: places in the picture where events are made."""
+
+    lines: dict[PlaceName, Line] = hot(
+        {}, "Lines by name; crossing one makes an event.", max_length=MAX_PLACES
+    )
+    zones: dict[PlaceName, Zone] = hot(
+        {}, "Zones by name; entering, leaving or staying in one makes an event.", max_length=MAX_PLACES
+    )
+
+
+class TrackLogOptions(OptionGroup):
+    """``track_log``: tracks kept, frame by frame."""
+
+    folder: Path | None = reopens(None, "Where to keep what the tracker saw, frame by frame; null: nowhere.")
+    max_bytes: int = reopens(
+        200_000_000, "Limit of a camera's kept tracks; the older half is deleted first.", ge=100_000
+    )
+    time_code: bool = reopens(False, "Also keep the time code in the pictures of a simulated camera.")
+
+
+class Blurred(StrEnum):
+    """What is made unrecognisable in a kept picture, as far as the detector found it."""
+
+    FACES = "faces"  # the upper part of every box of a person
+    PLATES = "plates"  # the lower part of every box of a vehicle
+    PERSONS = "persons"  # every box of a person, whole
+    VEHICLES = "vehicles"  # every box of a vehicle, whole
+
+
+class DriftOptions(OptionGroup):
+    """``drift``: consent to keep pictures, how many, how long, and what is blurred."""
+
+    consent: bool = reopens(
+        False, "True, in a camera: its pictures may be kept. Withdrawn: kept ones are deleted."
+    )
+    signals: bool = reopens(True, "Keep numbers of boxes, scores and light for each hour; no pictures.")
+    folder: Path = reopens(Path("drift"), "Where sampled pictures are kept, a folder for each camera.")
+    every_s: float = reopens(
+        600,
+        "Each kind of frame (no boxes, weak, crowded, others) is offered once in this time.",
+        gt=0,
+        le=86_400,
+    )
+    per_stratum: int = reopens(
+        4, "Pictures kept of a day, for each kind of frame and level of light.", ge=1, le=1000
+    )
+    retention_days: float = reopens(
+        30, "Older pictures are deleted, also those of cameras that no longer run.", gt=0, le=3650
+    )
+    max_bytes: int = reopens(
+        500_000_000, "Limit of a camera's pictures; the oldest are deleted first.", ge=10_000
+    )
+    blur: tuple[Blurred, ...] = reopens(
+        (Blurred.FACES, Blurred.PLATES),
+        "What is blurred before a picture is written: faces, plates, persons, vehicles.",
+    )
+    seed: int = reopens(0, "The same seed chooses the same frames.", ge=0)
+
+
+class ShadowOptions(OptionGroup):
+    """``shadow``: which candidate sees a sample of the frames, and how much it may cost."""
+
+    model: str | None = reopens(
+        None, "Served detector that is compared with the live one, as detector-2; null: none."
+    )
+    share: float = reopens(
+        0.1, "Budget: share of a camera's time whose frames the candidate sees too.", ge=0.01, le=1
+    )
+    episode_s: float = reopens(30, "Length of an episode; within one, both see every frame.", ge=2, le=600)
+    most_dropped: float = reopens(
+        0.1, "An episode of which a larger share had to be left out is not compared.", ge=0, lt=1
+    )
+    pictures: int = reopens(
+        2, "Pictures of the largest differences kept of an episode, where drift.consent allows.", ge=0, le=20
+    )
+    folder: Path = reopens(Path("shadow"), "Where episodes are kept, a folder for each camera.")
+    retention_days: float = reopens(30, "Older episodes are deleted, with their pictures.", gt=0, le=3650)
+    max_bytes: int = reopens(
+        200_000_000, "Limit of a camera's folder; the oldest episodes are deleted first.", ge=100_000
+    )
+    seed: int = reopens(0, "The same seed chooses the same episodes.", ge=0)
+
+
+class CameraOptions(OptionGroup):
+    """Groups that may stand at the top as defaults and in a camera as its own, laid over them key by key."""
+
+    stream: StreamOptions = Field(StreamOptions(), description="Fetching and decoding pictures.")
+    detect: DetectOptions = Field(DetectOptions(), description="The detector and its boxes.")
+    track: TrackOptions = Field(TrackOptions(), description="When tracks count and when they end.")
+    count: CountOptions = Field(CountOptions(), description="What is counted, in which windows.")
+    rules: RulesOptions = Field(RulesOptions(), description="Lines and zones that make events.")
+    track_log: TrackLogOptions = Field(TrackLogOptions(), description="Tracks kept frame by frame.")
+    drift: DriftOptions = Field(
+        DriftOptions(),
+        description="Numbers and, by consent, pictures that tell whether the detector gets worse.",
+    )
+    shadow: ShadowOptions = Field(
+        ShadowOptions(), description="A candidate that sees a sample of the live frames, for comparison."
+    )
+
+
+class Transport(StrEnum):
+    """How pictures reach Triton."""
+
+    AUTO = "auto"  # cuda, else system, else grpc: the first that client and server can share
+    CUDA = "cuda"
+    SYSTEM = "system"
+    GRPC = "grpc"
+
+
+class TritonOptions(OptionGroup):
+    """``triton``: where detectors are, and how pictures get there. A change reconnects every camera."""
+
+    url: str = reopens(
+        "127.0.0.1:8001", "host:port of Triton's gRPC, without a scheme.", pattern=r"^[^/\s]+:\d+$"
+    )
+    model: str = reopens("detector", "Served detector of every camera that names none.")
+    transport: Transport = reopens(Transport.AUTO, "How pictures reach Triton.")
+    deadline_s: float = reopens(2.0, "A frame without an answer after this long is dropped.", gt=0, le=60)
+    in_flight: int = reopens(
+        3, "Requests in flight for a camera; one more than the engine works on at once.", ge=1, le=8
+    )
+    priority: int = reopens(0, "Triton's queue priority; 0: default.", ge=0, le=2)
+
+
+def _check_url(url: SecretStr) -> SecretStr:
+    if not re.match(r"(sqlite(\+pysqlite)?:///.|postgres(ql)?(\+psycopg)?://)", url.get_secret_value()):
+        raise PydanticCustomError(
+            "database", "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+        )
+    return url
+
+
+class DatabaseOptions(OptionGroup):
+    """``database``: where results go."""
+
+    url: Annotated[SecretStr, AfterValidator(_check_url)] = restarts(
+        SecretStr("sqlite:///sightline.db"), "sqlite:///FILE or postgresql://USER:…@HOST/NAME."
+    )
+    spool_path: Path = restarts(
+        Path("sightline-spool.db"), "Keeps results on disk while the database is away."
+    )
+    spool_max_bytes: int = restarts(
+        256_000_000,
+        "Limit of that file; when it is full, the oldest windows are dropped and counted.",
+        ge=1_000_000,
+    )
+
+
+class HttpOptions(OptionGroup):
+    """``http``: the address of health, status and metrics."""
+
+    host: str = hot("127.0.0.1", "Address to listen on.")
+    port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=65_535)
+
+
+class AllowOptions(OptionGroup):
+    """``allow``: what camera URLs may be besides rtsp and rtsps."""
+
+    files: bool = hot(False, "Allow paths and file:// URLs.")
+    http: bool = hot(False, "Allow http:// and https:// URLs.")
+
+
+class CanaryOptions(OptionGroup):
+    """A simulated camera that runs beside the real ones, and is judged against its truth all the time."""
+
+    enabled: bool = restarts(False, "Run the canary.")
+    scene: Literal["street", "factory", "shop"] = restarts("street", "What it sees.")
+    seed: int = restarts(1, "Seed of everything that happens in it.", ge=0)
+    light: Literal["day", "dusk", "night"] = restarts("day", "Time of day.")
+    weather: Literal["clear", "rain"] = restarts("clear", "clear or rain.")
+    fps: float = restarts(5.0, "Frames a second.", gt=0, le=30)
+    length_s: float = restarts(88.0, "Length of the loop in seconds; each pass is judged.", ge=20, le=3600)
+    model: str | None = restarts(None, "Served detector that knows the scene; null: triton.model.")
+    folder: Path = restarts(Path(".sightline/canary"), "Keeps its video, its truth and its tracks.")
+
+
+class Config(CameraOptions):
+    """The whole file but its cameras. :func:`load_config` returns the checked form."""
+
+    triton: TritonOptions = Field(TritonOptions(), description="Where the detectors are served.")
+    database: DatabaseOptions = Field(DatabaseOptions(), description="Where results go.")
+    http: HttpOptions = Field(HttpOptions(), description="Health, status and metrics.")
+    allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
+    canary: CanaryOptions = Field(
+        CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
+    )
+    cameras_per_worker: int = restarts(16, "Cameras that share one process.", ge=1, le=256)
+    open_limit: int = hot(8, "Cameras that may be opening at once.", ge=1)
+    log_level: Literal["debug", "info", "warning", "error"] = hot("info", "How much to log.")
