@@ -3,12 +3,12 @@
 import csv
 import json
 import xml.etree.ElementTree as ET
+from argparse import ArgumentTypeError
 
 import pytest
 
-from load import analyzer, load_report, perf
-from load.bound import highest_rate
-from load.measured import Level, Measured, measure, parse_levels
+from load import analyzer, perf
+from load.measured import Level, Measured, highest_rate, measure, parse_concurrency, parse_rates
 from support import toy
 
 SECOND = 10**9
@@ -50,7 +50,7 @@ def test_an_unsteady_level_is_told_with_what_was_measured():
     assert not found.stable
     assert found.spread > 1.25
     assert found.throughput > 0
-    text = load_report.as_markdown({"command": "x"}, [found], None)
+    text = perf.as_markdown({"command": "x"}, [found], None)
     assert "**unstable" in text
     assert f"{found.throughput:.1f}" in text
 
@@ -147,18 +147,18 @@ def test_one_pause_of_the_machine_fails_no_rate():
     ("text", "values"), [("1:4", [1, 2, 3, 4]), ("10:50:20", [10, 30, 50]), ("8", [8]), ("1,8,2", [1, 2, 8])]
 )
 def test_levels_are_read(text, values):
-    assert [level.value for level in parse_levels(text, "rate")] == values
+    assert [level.value for level in parse_rates(text)] == values
 
 
 @pytest.mark.parametrize("text", ["", "a", "4:1", "1:9:0", "0", "-1", "1:2:3:4", "1:100000"])
 def test_levels_that_are_none_are_refused(text):
-    with pytest.raises(ValueError):
-        parse_levels(text, "rate")
+    with pytest.raises(ArgumentTypeError):
+        parse_rates(text)
 
 
 def test_requests_in_flight_are_whole_numbers():
-    with pytest.raises(ValueError, match="whole"):
-        parse_levels("1.5", "concurrency")
+    with pytest.raises(ArgumentTypeError, match="whole"):
+        parse_concurrency("1.5")
 
 
 def test_the_report_is_kept_in_four_forms(tmp_path):
@@ -166,7 +166,7 @@ def test_the_report_is_kept_in_four_forms(tmp_path):
         Measured(Level("rate", 900), "system", problem="refused by the server: Exceeds maximum queue size")
     ]
     at, _ = server(61.0)
-    path = load_report.write(tmp_path, {"date": "today"}, found, highest_rate(at, 100.0, (5, 200)))
+    path = perf.write(tmp_path, {"date": "today"}, found, highest_rate(at, 100.0, (5, 200)))
     assert "refused by the server" in path.read_text()
     assert "held p99 <= 100 ms" in path.read_text()
     whole = json.loads((tmp_path / "report.json").read_text())
@@ -180,7 +180,7 @@ def test_the_report_is_kept_in_four_forms(tmp_path):
 
 def test_a_chart_holds_every_finite_point():
     lines = {"one": [(0, 1), (2, float("inf")), (3, 4)], "two": []}
-    root = ET.fromstring(load_report.line_chart("a < b", "x", "y", lines))
+    root = ET.fromstring(perf.line_chart("a < b", "x", "y", lines))
     (line,) = root.findall(".//{*}g[@id='one']")
     assert len(line.findall(".//{*}use")) == 2  # a marker each
 
@@ -217,10 +217,7 @@ def test_sweeps_by_both_transports_and_the_bound_on_the_real_server(toy_triton, 
 
 
 def test_cuda_is_refused_with_the_reason_where_there_is_no_gpu(monkeypatch, tmp_path, capsys):
-    def no_driver(name):
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(analyzer.ctypes, "CDLL", no_driver)
+    monkeypatch.setattr(analyzer, "has_gpu", lambda: False)
     command = ["--shared-memory", "system,cuda", "--url", "127.0.0.1:9", "--folder", str(tmp_path)]
     assert perf.main(command) == 1
     assert "CUDA shared memory needs an NVIDIA GPU" in capsys.readouterr().err

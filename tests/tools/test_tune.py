@@ -8,9 +8,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 from load import tune
-from load.search import MARGIN, Axis, Result, search, table
-from load.settings import Setting, changed, parse_config, read, rewritten
-from load.trials import expand
+from load.settings import changed, expand, parse_config, read, rewritten
+from load.trials import MARGIN, Result, search, table
 from sightline.models.registry import repository
 from sightline.serving import model_configs
 from sightline.serving.server import TritonServer
@@ -28,7 +27,7 @@ MANIFEST = {
     },
     **{"model_version": "toy-1", "class_names": ["person"], "output_shape": [5, 1260]},
 }
-A, B = Setting("yolo", "instances"), Setting("yolo", "delay_us")
+A, B = "yolo.instances", "yolo.delay_us"
 
 
 # --- the search ---------------------------------------------------------------------------------------
@@ -48,16 +47,16 @@ def hill(best):
 
 def test_the_best_of_each_setting_is_kept_and_a_pass_without_change_is_the_last():
     measure, asked = hill({A: 3, B: 2})
-    axes = [Axis(A, (1, 2, 3)), Axis(B, (0, 1, 2))]
-    best, steps = search(axes, {A: 1, B: 0}, measure, rounds=1, passes=5)
+    axes = {A: (1, 2, 3), B: (0, 1, 2)}
+    best, trials = search(axes, {A: 1, B: 0}, measure, rounds=1, passes=5)
     assert best == {A: 3, B: 2}
-    assert len(steps) == 4  # two passes: the second one changes nothing
+    assert [trial.setting for trial in trials] == [A, A, A, B, B, B] * 2  # the second pass changes nothing
     assert len(asked) == 12
 
 
 def test_a_little_better_is_no_reason_to_change():
     rates = {1: 100.0, 2: 100.0 * (1 + MARGIN / 2)}
-    best, _ = search([Axis(A, (2,))], {A: 1}, lambda s: Result(rates[s[A]], 1.0))
+    best, _ = search({A: (2,)}, {A: 1}, lambda s: Result(rates[s[A]], 1.0))
     assert best == {A: 1}
 
 
@@ -67,9 +66,9 @@ def test_what_does_not_run_or_is_too_slow_is_never_kept():
             return Result(0.0, float("inf"), "not loaded: no memory")
         return Result(100.0 * settings[A], 500.0 if settings[A] == 3 else 20.0)
 
-    best, steps = search([Axis(A, (1, 2, 3, 4))], {A: 1}, measure, bound_ms=100)
+    best, trials = search({A: (1, 2, 3, 4)}, {A: 1}, measure, bound_ms=100)
     assert best == {A: 4}
-    text = "\n".join(table(steps, 100))
+    text = "\n".join(table(trials, 100))
     assert "no memory" in text
     assert "over the bound" in text
     assert "**kept**" in text
@@ -83,7 +82,7 @@ def test_the_turns_are_taken_side_by_side_and_the_median_counts():
         asked.append(settings[A])
         return Result(answers[settings[A]].pop(0), 1.0)
 
-    best, _ = search([Axis(A, (2,))], {A: 1}, measure, rounds=3)
+    best, _ = search({A: (2,)}, {A: 1}, measure, rounds=3)
     assert asked == [1, 2] * 3
     assert best == {A: 1}
 
@@ -126,7 +125,7 @@ def test_a_text_that_is_laid_out_otherwise_is_refused():
 def test_an_ensemble_follows_only_in_its_largest_batch():
     configs = tune.configs_of(tune.base_texts(ROOT / "model_repository", "gpu"))
     configs["yolo"] = changed(configs["yolo"], {"preferred": (4, 8)})
-    values = {Setting("*", "max_batch"): 4, Setting("yolo", "instances"): 3}
+    values = {"*.max_batch": 4, "yolo.instances": 3}
     found = expand(values, configs)
     assert found["detector"] == {"max_batch": 4}
     assert found["yolo"] == {"max_batch": 4, "instances": 3, "preferred": (4,)}

@@ -8,7 +8,6 @@ has measured when it gives up, which on a busy machine is normal.
 from __future__ import annotations
 
 import csv
-import ctypes
 import hashlib
 import json
 import math
@@ -17,14 +16,17 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from load.measured import Level, Measured, measure
+from load.parts import Cpus
+from load.servers import DETECTOR
+from sightline.base.cuda import has_gpu
 from sightline.errors import ServerError
 from sightline.serving.install import Installation, install, install_packages
 
-ROOT = Path(__file__).resolve().parents[2]
 OUTPUT_BYTES = 1 << 16  # more than the boxes of one picture take
 DEADLINE_S = 600
 MIN_REQUESTS = 50  # so that a window has ten, and one late answer does not make all of it
@@ -32,8 +34,6 @@ MIN_REQUESTS = 50  # so that a window has ten, and one late answer does not make
 #: outputs. When that happens to be no number, its JSON writer gives up and the file breaks off: once more.
 ATTEMPTS = 4
 TRANSPORTS = ("none", "system", "cuda")
-#: perf_analyzer's reports, and where their times stand in ours; microseconds there.
-_SERVER = {"queue": ("Server Queue",), "compute": ("Server Compute Input", "Server Compute Infer")}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Analyzer:
 
     Attributes:
         url: host:port of the server's gRPC.
-        data: the pictures, as :func:`load.pictures.write_input` writes them.
+        data: the pictures, as :func:`load.servers.write_input` writes them.
         folder: where its CSV, its output and the raw times go.
         seconds: how long a level is measured, warm-up included.
         requests: so many requests instead of ``seconds``.
@@ -56,13 +56,13 @@ class Analyzer:
     url: str
     data: Path
     folder: Path
-    model: str = "detector"
+    model: str = DETECTOR
     seconds: float = 10.0
     requests: int | None = None
     allowed_spread: float = 1.25
     distribution: str = "constant"
     max_in_flight: int = 48
-    cpus: frozenset[int] | None = None
+    cpus: Cpus = None
 
     def at(self, level: Level, transport: str) -> Measured:
         """Measure one level; a server that refuses the load is a result, not an error.
@@ -81,55 +81,47 @@ class Analyzer:
         return self._run(level, transport, max(MIN_REQUESTS, math.ceil(rate * self.seconds)))
 
     def _run(self, level: Level, transport: str, count: int) -> Measured:
-        for _ in range(ATTEMPTS):
-            found = self._run_once(level, transport, count)
-            if found is not None:
-                return found
-        raise ServerError(f"perf_analyzer kept no times at {level}, {ATTEMPTS} times")
-
-    def _run_once(self, level: Level, transport: str, count: int) -> Measured | None:
-        """None when perf_analyzer has kept no times, see :data:`ATTEMPTS`."""
         program, environment = perf_analyzer()
         self.folder.mkdir(parents=True, exist_ok=True)
-        report = self.folder / f"{self.model}-{transport}-{level.kind}-{level.value:g}"
+        report = self.folder / f"{self.model}-{transport}-{level.kind}-{level.value:g}.csv"
         raw = report.with_suffix(".json")
-        for stale in (raw, report.with_suffix(".csv")):
-            stale.unlink(missing_ok=True)
         pinned = [] if self.cpus is None else ["taskset", "-c", ",".join(map(str, sorted(self.cpus)))]
-        command = [*pinned, str(program), *self._arguments(level, transport, count)]
-        command += ["-f", str(report.with_suffix(".csv")), "--profile-export-file", str(raw)]
-        try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServerError(f"perf_analyzer could not be run: {error}") from error
-        report.with_suffix(".txt").write_text(done.stdout + done.stderr)
-        if done.returncode:
-            return self._refused(level, transport, done.returncode, done.stderr or done.stdout)
-        times = read_times(raw)
-        if times is None:
-            return None
-        found = measure(times, level, transport, self.allowed_spread)
-        raw.unlink()  # 200 bytes a request; what it says is kept
-        return replace(found, server=read_server_times(report.with_suffix(".csv")))
-
-    def _arguments(self, level: Level, transport: str, count: int) -> list[str]:
-        found = ["-m", self.model, "-i", "grpc", "-u", self.url, "--input-data", str(self.data)]
-        found += ["--shared-memory", transport, "--request-count", str(count), "--percentile", "99"]
+        command = [*pinned, str(program), "-f", str(report), "--profile-export-file", str(raw)]
+        command += ["-m", self.model, "-i", "grpc", "-u", self.url, "--input-data", str(self.data)]
+        command += ["--shared-memory", transport, "--request-count", str(count), "--percentile", "99"]
         if transport != "none":
-            found += ["--output-shared-memory-size", str(OUTPUT_BYTES)]
+            command += ["--output-shared-memory-size", str(OUTPUT_BYTES)]
         if level.kind == "concurrency":
-            return [*found, "--async", "--concurrency-range", f"{level.value:g}"]
-        found += ["--request-rate-range", f"{level.value:g}", "--request-distribution", self.distribution]
-        return [*found, "--sync", "--max-threads", str(self.max_in_flight)]
-
-    def _refused(self, level: Level, transport: str, code: int, said: str) -> Measured:
-        """The load was too much: the queue was full, or a frame waited too long in it."""
-        refusal = re.search(r"Exceeds maximum queue size|Request timeout expired", said)
-        if refusal is None:
-            raise ServerError(f"perf_analyzer failed ({code}): {said[-600:].strip()}")
-        return Measured(level, transport, problem=f"refused by the server: {refusal[0]}")
+            command += ["--async", "--concurrency-range", f"{level.value:g}"]
+        else:
+            command += [
+                "--request-rate-range",
+                f"{level.value:g}",
+                "--request-distribution",
+                self.distribution,
+            ]
+            command += ["--sync", "--max-threads", str(self.max_in_flight)]
+        for _ in range(ATTEMPTS):
+            for stale in (raw, report):
+                stale.unlink(missing_ok=True)
+            try:
+                done = subprocess.run(
+                    command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise ServerError(f"perf_analyzer could not be run: {error}") from error
+            report.with_suffix(".txt").write_text(done.stdout + done.stderr)
+            if done.returncode:  # the load was too much: the queue was full, or a frame waited too long in it
+                said = done.stderr or done.stdout
+                refusal = re.search(r"Exceeds maximum queue size|Request timeout expired", said)
+                if refusal is None:
+                    raise ServerError(f"perf_analyzer failed ({done.returncode}): {said[-600:].strip()}")
+                return Measured(level, transport, problem=f"refused by the server: {refusal[0]}")
+            if (times := read_times(raw)) is not None:
+                raw.unlink()  # 200 bytes a request; what it says is kept
+                one = measure(times, level, transport, self.allowed_spread)
+                return replace(one, server=read_server_times(report))
+        raise ServerError(f"perf_analyzer kept no times at {level}, {ATTEMPTS} times")
 
 
 def read_times(path: Path) -> list[tuple[int, int]] | None:
@@ -149,38 +141,32 @@ def read_times(path: Path) -> list[tuple[int, int]] | None:
 
 
 def read_server_times(path: Path) -> dict[str, float]:
-    """Mean milliseconds in the server's queue and at work, from perf_analyzer's CSV."""
+    """Mean milliseconds in the server's queue and at work, from perf_analyzer's CSV in microseconds."""
     with path.open() as file:
         (row,) = csv.DictReader(file)
-    return {name: round(sum(float(row[key]) for key in keys) / 1e3, 3) for name, keys in _SERVER.items()}
+    compute_us = float(row["Server Compute Input"]) + float(row["Server Compute Infer"])
+    return {"queue": round(float(row["Server Queue"]) / 1e3, 3), "compute": round(compute_us / 1e3, 3)}
 
 
-def check_transport(transport: str) -> None:
+def check_transports(*transports: str) -> None:
     """Raise a :class:`ServerError` when this machine cannot measure a transport."""
-    if transport != "cuda":
-        return
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
+    if "cuda" in transports and not has_gpu():
         raise ServerError(
-            "CUDA shared memory needs an NVIDIA GPU and its driver on this machine, and there is none "
-            "(no libcuda.so.1); leave `cuda` out of --shared-memory"
-        ) from error
-    if driver.cuInit(0) != 0:
-        raise ServerError("CUDA shared memory needs an NVIDIA GPU: the driver is here, but it finds none")
+            "CUDA shared memory needs an NVIDIA GPU and its driver on this machine, and there is none; "
+            "leave `cuda` out of --shared-memory"
+        )
 
 
 def parse_transports(text: str) -> tuple[str, ...]:
     """``none,system`` as its parts.
 
     Raises:
-        ValueError: one is unknown.
+        ArgumentTypeError: one is unknown.
     """
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [part for part in found if part not in TRANSPORTS]
-    if unknown or not found:
-        raise ValueError(f"{text!r}: give {', '.join(TRANSPORTS)}, or several with commas")
-    return found
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts or not set(parts) <= set(TRANSPORTS):
+        raise ArgumentTypeError(f"{text!r}: give {', '.join(TRANSPORTS)}, or several with commas")
+    return parts
 
 
 def perf_analyzer() -> tuple[Path, dict[str, str]]:
@@ -194,8 +180,12 @@ def perf_analyzer() -> tuple[Path, dict[str, str]]:
     on_path = shutil.which("perf_analyzer")  # as in Triton's SDK container
     if on_path:
         return Path(on_path), dict(os.environ)
-    lock = (ROOT / "tools" / "load" / "perf.txt").read_bytes()
-    libraries = Installation(install(_say)).libraries
+
+    def say(text: str) -> None:
+        print(f"perf_analyzer: {text}", file=sys.stderr)
+
+    lock = Path(__file__).with_name("perf.txt").read_bytes()
+    libraries = Installation(install(say)).libraries
 
     def finish(folder: Path) -> None:
         (folder / "libraries").mkdir()
@@ -203,10 +193,5 @@ def perf_analyzer() -> tuple[Path, dict[str, str]]:
             (folder / "libraries" / name).symlink_to(next(libraries.glob(pattern)))
 
     key = hashlib.sha256(lock + str(libraries).encode()).hexdigest()[:12]
-    folder = install_packages(f"perf-{key}", lock, _say, finish=finish)
-    program = folder / "bin" / "perf_analyzer"
-    return program, {**os.environ, "LD_LIBRARY_PATH": str(folder / "libraries")}
-
-
-def _say(text: str) -> None:
-    print(f"perf_analyzer: {text}", file=sys.stderr)
+    folder = install_packages(f"perf-{key}", lock, say, finish=finish)
+    return folder / "bin" / "perf_analyzer", {**os.environ, "LD_LIBRARY_PATH": str(folder / "libraries")}

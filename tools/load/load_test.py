@@ -13,177 +13,224 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
+import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sightline.errors import ServerError
 from sightline.simulation import demo
 from sightline.simulation.recoded import copy_at_fps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load import load_report
 from load.analyzer import Analyzer
-from load.camera_load import CameraLoad, Served, Setup
-from load.measured import Level, parse_levels
-from load.pictures import network_size, pictures, write_input
-from load.servers import Target, parse_cpus, served
-from load.turns import ServerMeter, compare, summary, verdict
+from load.camera_load import serve_cameras
+from load.measured import Level, parse_concurrency, parse_rates
+from load.parts import cpu_s, parse_cpus, parts_of
+from load.servers import (
+    DETECTOR,
+    ROOT,
+    Target,
+    about_run,
+    inference_count,
+    make_parser,
+    network_size,
+    served,
+    write_input,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
+WITHIN = 0.10  # what the two may differ by
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 when it was measured."""
     options = parse(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="sightline-load-") as name:
-            found = measure(options, Path(name))
+            result = measure(options, Path(name))
     except ServerError as error:
         print(f"load_test: {error}", file=sys.stderr)
         return 1
-    given = sys.argv[1:] if arguments is None else arguments
-    about = {
-        "command": shlex.join(["python", "tools/load/load_test.py", *given]),
-        "date": load_report.now(),
-        "machine": load_report.machine(options.server_cpus),
-    }
-    write(options.folder, {"about": about, **found})
-    print((options.folder / "load.md").read_text())
+    about = about_run("load_test.py", arguments, options.server_cpus)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "load.json").write_text(json.dumps({"about": about, **result}, indent=2) + "\n")
+    body = table(result["steps"]) if "steps" in result else comparison(result["compare"])
+    lines = ["# Load by cameras", "", *(f"- {key}: {value}" for key, value in about.items()), "", *body, ""]
+    (options.folder / "load.md").write_text("\n".join(lines))
+    print("\n".join(lines))
     print(f"load_test: report in {options.folder}")
     return 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """The command line; ``steps`` are pairs of cameras and frames a second."""
+    parser = make_parser(__doc__, "load")
+    add = parser.add_argument
+    add("--video", type=Path, action="append", help="video to loop; may be repeated")
+    add("--model", type=Path, help="network to serve, as for the demo")
+    add("--model-repository", type=Path, help="or a repository that holds one already")
+    add("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
+    add(
+        "--cameras",
+        type=parse_concurrency,
+        default="1:8",
+        help="from:to[:step] or values (default: %(default)s)",
     )
-    parser.add_argument("--video", type=Path, action="append", help="video to loop; may be repeated")
-    parser.add_argument("--model", type=Path, help="network to serve, as for the demo")
-    parser.add_argument("--model-repository", type=Path, help="or a repository that holds one already")
-    parser.add_argument("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
-    parser.add_argument("--url", help="host:port of gRPC of a server that runs already")
-    parser.add_argument("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
-    parser.add_argument("--cameras", default="1:8", help="from:to[:step] or values (default: %(default)s)")
-    parser.add_argument("--fps", default="5", help="frames a second of a camera; several: a step each")
-    parser.add_argument("--recode", action="store_true", help="cameras send --fps, not the video's own rate")
-    parser.add_argument("--in-flight", type=int, default=3, help="requests in flight for a camera")
-    parser.add_argument("--transport", choices=("auto", "cuda", "system", "grpc"), default="system")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of a step")
-    parser.add_argument("--settle", type=float, default=6.0, help="seconds before a step is measured")
-    parser.add_argument(
-        "--compare", type=int, default=0, metavar="ROUNDS", help="in turns with perf_analyzer"
+    add("--fps", type=parse_rates, default="5", help="frames a second of a camera; several: a step each")
+    add("--recode", action="store_true", help="cameras send --fps, not the video's own rate")
+    add("--in-flight", type=int, default=3, help="requests in flight for a camera")
+    add("--transport", choices=("auto", "cuda", "system", "grpc"), default="system")
+    add("--seconds", type=float, default=20.0, help="of a step")
+    add("--settle", type=float, default=6.0, help="seconds before a step is measured")
+    add("--compare", type=int, default=0, metavar="ROUNDS", help="in turns with perf_analyzer")
+    add("--server-cpus", type=parse_cpus, default="", help="processors of the server, such as 0,2-3")
+    add(
+        "--client-cpus",
+        type=parse_cpus,
+        default="",
+        help="processors of cameras, sightline and perf_analyzer",
     )
-    parser.add_argument("--server-cpus", default="", help="processors of the server, such as 0,2-3")
-    parser.add_argument(
-        "--client-cpus", default="", help="processors of cameras, sightline and perf_analyzer"
-    )
-    parser.add_argument("--folder", type=Path, default=ROOT / "artifacts" / "load", help="where reports go")
     options = parser.parse_args(arguments)
-    try:
-        counts = [int(level.value) for level in parse_levels(options.cameras, "concurrency")]
-        rates = [level.value for level in parse_levels(options.fps, "rate")]
-        options.steps = [(count, fps) for fps in rates for count in counts]
-        options.server_cpus = parse_cpus(options.server_cpus)
-        options.client_cpus = parse_cpus(options.client_cpus)
-        if len(counts) > 1 and len(rates) > 1:
-            raise ValueError("either --cameras or --fps rises, not both")
-    except ValueError as error:
-        parser.error(str(error))
+    if len(options.cameras) > 1 and len(options.fps) > 1:
+        parser.error("either --cameras or --fps rises, not both")
+    options.steps = [(int(count.value), rate.value) for rate in options.fps for count in options.cameras]
     return options
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every step until one does not keep up; then, on demand, the comparison at the last step.
+    """Every step until one does not keep up; or, on demand, the comparison at the last step.
 
     Raises:
         ServerError: a part could not be started, or has ended.
     """
-    repository, videos = inputs(options, folder)
-    setup = Setup(
-        videos=videos,
-        folder=folder,
-        in_flight=options.in_flight,
-        transport=options.transport,
-        settle_s=options.settle,
-        seconds=options.seconds,
-        cpus=options.client_cpus,
-    )
-    where = {"config_name": options.config_name, "cpus": options.server_cpus, "log": folder / "triton.log"}
-    with served(options.url, options.http_url, repository, setup.model, **where) as triton:
-        if options.compare:
-            return {"compare": in_turns(options, setup, triton)}
-        steps: list[Served] = []
-        for count, fps in options.steps:
-            steps.append(step(setup, triton, count, fps))
-            say(row(steps[-1]))
-            if not steps[-1].kept_up:
-                break
-    return {"steps": [one.as_json() for one in steps]}
-
-
-def inputs(options: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]:
-    """The repository to serve and the videos to play."""
     if (options.model_repository or options.url) and options.video:
         repository = options.model_repository or ROOT / "model_repository"
         videos = [path.resolve() for path in options.video]
     else:
         videos, model = demo.find_inputs(options.video, options.model)
         repository = options.model_repository or demo.prepare_model(model, folder)
-    fps = max(fps for _, fps in options.steps)
-    return repository, [copy_at_fps(video, fps) for video in videos] if options.recode else videos
+    if options.recode:
+        videos = [copy_at_fps(video, max(fps for _, fps in options.steps)) for video in videos]
+    with served(options, repository, cpus=options.server_cpus, log=folder / "triton.log") as triton:
+
+        def step(count: int, fps: float) -> dict[str, Any]:
+            played = [videos[number % len(videos)] for number in range(count)]
+            return serve_cameras(options, triton, played, fps, folder)
+
+        if options.compare:
+            return {"compare": in_turns(options, triton, step, videos[0])}
+        steps: list[dict[str, Any]] = []
+        for count, fps in options.steps:
+            steps.append(one := step(count, fps))
+            kept = "kept up" if one["kept_up"] else f"{one['dropped']} of {one['due']} dropped"
+            say(f"{count} cameras at {fps:g}: {one['served_fps']:.1f} frames/s served, {kept}")
+            if not one["kept_up"]:
+                break
+    return {"steps": steps}
 
 
-def step(setup: Setup, triton: Target, count: int, fps: float) -> Served:
-    """One step: so many cameras at so many frames a second."""
-    with CameraLoad(setup, triton, count, fps) as cameras:
-        return cameras.measure()
+class Turn(NamedTuple):
+    """One side's turn: frames a second, frames for each core second of the server, all that it measured.
+
+    Frames a second are what counts, but on a machine with neighbours they drift from one turn to the next;
+    those for each core second hardly do: what a neighbour takes, neither side has. ``per_core_s`` is 0 where
+    the server's processes are not ours to look at.
+    """
+
+    fps: float
+    per_core_s: float
+    report: dict[str, Any]
 
 
-def in_turns(options: argparse.Namespace, setup: Setup, triton: Target) -> dict[str, Any]:
+#: perf_analyzer before, the cameras, perf_analyzer after: a machine that drifts does so for both.
+Round = tuple[Turn, Turn, Turn]
+
+
+def in_turns(
+    options: argparse.Namespace, triton: Target, step: Callable[[int, float], dict[str, Any]], video: Path
+) -> dict[str, Any]:
     """The comparison at the last step, with as many requests in flight as the cameras have together."""
-    count, fps = options.steps[-1]
-    width, height = network_size(triton.http_url, setup.model)
-    analyzer = Analyzer(
-        url=triton.grpc_url,
-        data=write_input(pictures(setup.videos[0], width, height), setup.folder / "input.json"),
-        folder=options.folder / "perf_analyzer",
-        model=setup.model,
-        seconds=setup.seconds,
-        cpus=setup.cpus,
-    )
-    transport = {"grpc": "none"}.get(setup.transport, setup.transport)
-    level = Level("concurrency", count * setup.in_flight)
-    server = ServerMeter(triton, setup.model)
+    (count, fps), (width, height) = options.steps[-1], network_size(triton.http_url, DETECTOR)
+    folder = options.folder / "perf_analyzer"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = write_input(video, (width, height), folder / "input.json")
+    seconds, cpus = options.seconds, options.client_cpus
+    analyzer = Analyzer(url=triton.grpc_url, data=data, folder=folder, seconds=seconds, cpus=cpus)
+    transport = {"grpc": "none"}.get(options.transport, options.transport)
+    level = Level("concurrency", count * options.in_flight)
+
+    def read() -> tuple[int, float]:
+        used = cpu_s(parts_of(triton=triton.pid))
+        return inference_count(triton, DETECTOR), sum(cpu for _, cpu in used.values())
+
+    def turn(measure: Callable[[], dict[str, Any]], rate: str) -> Turn:
+        frames, used = read()
+        report = measure()
+        frames_after, used_after = read()
+        spent = used_after - used
+        return Turn(report[rate], (frames_after - frames) / spent if spent > 0 else 0.0, report)
+
     rounds = compare(
-        lambda: server.over(lambda: analyzer.at(level, transport)),
-        lambda: server.over(lambda: step(setup, triton, count, fps)),
+        lambda: turn(lambda: analyzer.at(level, transport).as_json(), "throughput"),
+        lambda: turn(lambda: step(count, fps), "served_fps"),
         options.compare,
-        say,
     )
+    about = {"cameras": count, "fps": fps, "in_flight": level.value, "size": f"{width}x{height}"}
+    return {**about, **summary(rounds)}
+
+
+def compare(perf: Callable[[], Turn], cameras: Callable[[], Turn], rounds: int) -> list[Round]:
+    """Measure in turns: perf_analyzer, cameras, perf_analyzer, cameras, …, perf_analyzer."""
+    turns = [perf()]
+    for number in range(1, rounds + 1):
+        turns += [cameras(), perf()]
+        before, middle, after = (f"{one.fps:.1f}" for one in turns[-3:])
+        say(f"round {number}: perf_analyzer {before}, cameras {middle}, then {after} frames/s")
+    return list(zip(turns[:-2:2], turns[1::2], turns[2::2], strict=True))
+
+
+def summary(rounds: Sequence[Round]) -> dict[str, Any]:
+    """The cameras' figures ÷ the mean of perf_analyzer's before and after, and the medians of these ratios.
+
+    They mean something when the cameras had the server at its limit.
+    """
+    ratio: dict[str, list[float]] = {"fps": [], "per_core_s": []}
+    for key, values in ratio.items():
+        for before, cameras, after in ([getattr(turn, key) for turn in one] for one in rounds):
+            values.append(round(2 * cameras / (before + after), 4) if before + after else 0.0)
+    median = {key: statistics.median(values) for key, values in ratio.items()}
+    saturated = not any(cameras.report["kept_up"] for _, cameras, _ in rounds)
     return {
-        "cameras": count,
-        "fps": fps,
-        "in_flight": level.value,
-        "size": f"{width}x{height}",
-        **summary(rounds),
+        "ratio": ratio,
+        "median": median,
+        "saturated": saturated,
+        "agree": saturated and abs(median["fps"] - 1) <= WITHIN,
+        "rounds": [
+            {
+                "fps": [turn.fps for turn in one],
+                "per_core_s": [round(turn.per_core_s, 3) for turn in one],
+                "perf_analyzer": [one[0].report, one[2].report],
+                "cameras": one[1].report,
+            }
+            for one in rounds
+        ],
     }
 
 
-def write(folder: Path, found: dict[str, Any]) -> None:
-    """Keep ``load.json`` and ``load.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "load.json").write_text(json.dumps(found, indent=2) + "\n")
-    lines = ["# Load by cameras", "", *(f"- {key}: {value}" for key, value in found["about"].items()), ""]
-    if "steps" in found:
-        lines += table(found["steps"])
-    else:
-        lines += comparison(found["compare"])
-    (folder / "load.md").write_text("\n".join([*lines, ""]))
+def verdict(result: dict[str, Any]) -> str:
+    """What a person reads of a :func:`summary`."""
+    if not result["saturated"]:
+        return (
+            "the cameras did not bring the server to its limit: all that was due was served, so the two "
+            "cannot be compared; give more --cameras or a higher --fps"
+        )
+    values, median = result["ratio"]["fps"], result["median"]
+    rates = f"{median['fps']:.3f} in frames/s ({min(values):.3f} to {max(values):.3f})"
+    agree = "within" if result["agree"] else "NOT within"
+    known = f"; {median['per_core_s']:.3f} for each core second of the server" if median["per_core_s"] else ""
+    return f"cameras ÷ perf_analyzer: {rates}, {agree} {WITHIN:.0%}{known}"
 
 
 def table(steps: Sequence[dict[str, Any]]) -> list[str]:
@@ -199,33 +246,25 @@ def table(steps: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {one['cameras']} | {one['fps']:g} | {one['due']} | {one['dropped']} | {rates} | {parts} |"
         )
-    last = steps[-1]
-    end = (
-        "the last step kept up: the limit lies higher" if last["kept_up"] else "the last step did not keep up"
-    )
-    return [*lines, "", f"{end}. Latency: arrival to tracked, over the last 10 s; p99 of the worst camera."]
+    end = "kept up: the limit lies higher" if steps[-1]["kept_up"] else "did not keep up"
+    note = f"the last step {end}. Latency: arrival to tracked, over the last 10 s; p99 of the worst camera."
+    return [*lines, "", note]
 
 
-def comparison(found: dict[str, Any]) -> list[str]:
+def comparison(result: dict[str, Any]) -> list[str]:
     """The comparison as Markdown."""
     lines = [
-        f"{found['cameras']} cameras at {found['fps']:g} frames/s against perf_analyzer, pictures of "
-        f"{found['size']}, {found['in_flight']:g} requests in flight:",
+        f"{result['cameras']} cameras at {result['fps']:g} frames/s against perf_analyzer, pictures of "
+        f"{result['size']}, {result['in_flight']:g} requests in flight:",
         "",
         "| | perf_analyzer before | cameras | perf_analyzer after | cameras ÷ perf_analyzer |",
         "|---|---|---|---|---|",
     ]
     for key, what in (("fps", "frames/s"), ("per_core_s", "frames for each core second of the server")):
-        for index, one in enumerate(found["rounds"]):
+        for number, (one, ratio) in enumerate(zip(result["rounds"], result["ratio"][key], strict=True), 1):
             values = " | ".join(f"{value:.2f}" for value in one[key])
-            lines.append(f"| round {index + 1}, {what} | {values} | {found['ratio'][key][index]:.3f} |")
-    return [*lines, "", verdict(found) + "."]
-
-
-def row(one: Served) -> str:
-    """A step in a line."""
-    kept = "kept up" if one.kept_up else f"{one.dropped} of {one.due} dropped"
-    return f"{one.cameras} cameras at {one.fps:g}: {one.served_fps:.1f} frames/s served, {kept}"
+            lines.append(f"| round {number}, {what} | {values} | {ratio:.3f} |")
+    return [*lines, "", verdict(result) + "."]
 
 
 def say(text: str) -> None:

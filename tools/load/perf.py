@@ -13,159 +13,241 @@ The report (Markdown, JSON, CSV, SVG) and perf_analyzer's own CSV of every level
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import shlex
+import csv
+import json
+import math
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from sightline.errors import ServerError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load import load_report
-from load.analyzer import Analyzer, check_transport, parse_transports
-from load.bound import Bracket, highest_rate
-from load.measured import Level, Measured, parse_levels
-from load.pictures import network_size, pictures, write_input
-from load.servers import parse_cpus, served
+from load.analyzer import Analyzer, check_transports, parse_transports
+from load.measured import (
+    PERCENTILES,
+    Bracket,
+    Level,
+    Measured,
+    highest_rate,
+    parse_concurrency,
+    parse_rates,
+)
+from load.parts import parse_cpus
+from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, served, write_input
 
-ROOT = Path(__file__).resolve().parents[2]
+LEGEND = (
+    "Times are milliseconds as the client sees them; `in the queue` is the server's own mean.",
+    "`steady` gives the largest ÷ smallest of five windows, the worse of rate and mean latency.",
+    "An unstable level is what was measured, not what holds.",
+)
+_TABLE = (
+    "| transport | asked | frames/s | p50 | p90 | p95 | p99 | in the queue | requests | steady |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 when something was measured."""
     options = parse(arguments)
     try:
-        for transport in options.shared_memory:
-            check_transport(transport)
-        where = {"config_name": options.config_name, "cpus": options.server_cpus}
+        check_transports(*options.shared_memory)
         with (
-            served(options.url, options.http_url, options.model_repository, options.model, **where) as server,
+            served(
+                options, options.model_repository, model=options.model, cpus=options.server_cpus
+            ) as server,
             tempfile.TemporaryDirectory(prefix="sightline-perf-") as folder,
         ):
             width, height = network_size(server.http_url, options.model)
-            data = write_input(pictures(options.input, width, height), Path(folder) / "input.json")
-            found, bracket = measure(options, analyzer(options, server.grpc_url, data))
+            program = Analyzer(
+                url=server.grpc_url,
+                data=write_input(options.input, (width, height), Path(folder) / "input.json"),
+                folder=options.folder,
+                model=options.model,
+                seconds=options.seconds,
+                requests=options.requests,
+                allowed_spread=1 + options.stability / 100,
+                distribution=options.distribution,
+                max_in_flight=options.max_in_flight,
+                cpus=options.client_cpus,
+            )
+            measured, bracket = measure(options, program)
     except ServerError as error:
         print(f"perf: {error}", file=sys.stderr)
         return 1
-    about = about_run(options, f"{width}x{height}", arguments)
-    path = load_report.write(options.folder, about, found, bracket)
-    print(path.read_text())
+    about = {
+        **about_run("perf.py", arguments, options.server_cpus),
+        "model": options.model,
+        "pictures": f"{width}x{height} I420, from {options.input.name if options.input else 'noise'}",
+    }
+    print(write(options.folder, about, measured, bracket).read_text())
     print(f"perf: report in {options.folder}")
-    return 0 if any(not item.problem for item in [*found, *(bracket.tried if bracket else ())]) else 1
+    return 0 if any(not item.problem for item in [*measured, *(bracket.tried if bracket else ())]) else 1
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """The command line; ``levels`` are what is swept."""
+    parser = make_parser(__doc__, "perf")
+    add = parser.add_argument
+    add("--input", type=Path, help="picture or video to take frames from (default: noise)")
+    add(
+        "--shared-memory",
+        type=parse_transports,
+        default="system",
+        help="none, system, cuda, or some with commas",
     )
-    parser.add_argument("--input", type=Path, help="picture or video to take frames from (default: noise)")
-    _add_load(parser)
-    parser.add_argument("--model", default="detector")
-    parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
-    parser.add_argument("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
-    parser.add_argument("--url", help="host:port of gRPC of a server that runs already")
-    parser.add_argument("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
-    parser.add_argument("--server-cpus", default="", help="processors of the embedded server, such as 0,2-3")
-    parser.add_argument("--client-cpus", default="", help="processors of perf_analyzer")
-    parser.add_argument("--folder", type=Path, default=ROOT / "artifacts" / "perf", help="where reports go")
+    add("--concurrency", type=parse_concurrency, default=[], help="in flight, from:to[:step] or values (1:4)")
+    add("--rate", type=parse_rates, default=[], help="requests a second, from:to[:step] or values")
+    add("--distribution", choices=("constant", "poisson"), default="constant", help="of --rate")
+    add("--max-in-flight", type=int, default=48, help="at a rate; less than the queue takes")
+    add("--p99-ms", type=float, help="find the highest rate whose p99 is at most this")
+    add("--between", type=_between, default="1:200", help="LOW:HIGH, where to look (default: %(default)s)")
+    add("--precision", type=float, default=0.05, help="share at which the search ends")
+    add("--seconds", type=float, default=10.0, help="of a level, warm-up included")
+    add("--requests", type=int, help="so many requests a level instead of --seconds")
+    add("--stability", type=float, default=25, help="percent that windows of a steady level may differ by")
+    add("--model", default=DETECTOR)
+    add("--model-repository", type=Path, default=ROOT / "model_repository")
+    add("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
+    add("--server-cpus", type=parse_cpus, default="", help="processors of the embedded server, such as 0,2-3")
+    add("--client-cpus", type=parse_cpus, default="", help="processors of perf_analyzer")
     options = parser.parse_args(arguments)
-    try:
-        options.shared_memory = parse_transports(options.shared_memory)
-        options.levels = _levels(options)
-        options.between = tuple(float(part) for part in options.between.split(":"))
-        options.server_cpus = parse_cpus(options.server_cpus)
-        options.client_cpus = parse_cpus(options.client_cpus)
-        if len(options.between) != 2 or not 0 < options.between[0] < options.between[1]:
-            raise ValueError("--between takes LOW:HIGH, two rates above 0")
-    except ValueError as error:
-        parser.error(str(error))
+    options.levels = [*options.concurrency, *options.rate]
+    if not options.levels and not options.p99_ms:
+        options.levels = parse_concurrency("1:4")
     return options
 
 
-def _add_load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--shared-memory", default="system", help="none, system, cuda, or several with commas"
-    )
-    parser.add_argument("--concurrency", help="requests in flight, from:to[:step] or values (default: 1:4)")
-    parser.add_argument("--rate", help="requests a second, from:to[:step] or values")
-    parser.add_argument(
-        "--distribution", choices=("constant", "poisson"), default="constant", help="of --rate"
-    )
-    parser.add_argument("--max-in-flight", type=int, default=48, help="at a rate; less than the queue takes")
-    parser.add_argument("--p99-ms", type=float, help="find the highest rate whose p99 is at most this")
-    parser.add_argument("--between", default="1:200", help="LOW:HIGH, where to look (default: %(default)s)")
-    parser.add_argument("--precision", type=float, default=0.05, help="share at which the search ends")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of a level, warm-up included")
-    parser.add_argument("--requests", type=int, help="so many requests a level instead of --seconds")
-    parser.add_argument(
-        "--stability", type=float, default=25, help="percent that the windows of a steady level may differ by"
-    )
-
-
-def _levels(options: argparse.Namespace) -> list[Level]:
-    found = parse_levels(options.concurrency, "concurrency") if options.concurrency else []
-    found += parse_levels(options.rate, "rate") if options.rate else []
-    return found or ([] if options.p99_ms else parse_levels("1:4", "concurrency"))
-
-
-def analyzer(options: argparse.Namespace, url: str, data: Path) -> Analyzer:
-    """How perf_analyzer is run."""
-    return Analyzer(
-        url=url,
-        data=data,
-        folder=options.folder,
-        model=options.model,
-        seconds=options.seconds,
-        requests=options.requests,
-        allowed_spread=1 + options.stability / 100,
-        distribution=options.distribution,
-        max_in_flight=options.max_in_flight,
-        cpus=options.client_cpus,
-    )
+def _between(text: str) -> tuple[float, float]:
+    low, high = (float(part) for part in text.split(":"))
+    if not 0 < low < high:
+        raise argparse.ArgumentTypeError("takes LOW:HIGH, two rates above 0")
+    return low, high
 
 
 def measure(options: argparse.Namespace, program: Analyzer) -> tuple[list[Measured], Bracket | None]:
     """Every level by every transport, then the search for the highest rate by the first transport."""
-    found = []
-    for transport in options.shared_memory:
-        for level in options.levels:
-            found.append(program.at(level, transport))
-            print(f"perf: {told(found[-1])}", file=sys.stderr)
-    if not options.p99_ms:
-        return found, None
-    short = dataclasses.replace(program, folder=options.folder / "search")
 
-    def at(level: Level) -> Measured:
-        one = short.at(level, options.shared_memory[0])
-        print(f"perf: {told(one)}", file=sys.stderr)
+    def at(level: Level, transport: str, analyzer: Analyzer) -> Measured:
+        one = analyzer.at(level, transport)
+        print(f"perf: {one}", file=sys.stderr)
         return one
 
-    return found, highest_rate(at, options.p99_ms, options.between, options.precision)
+    measured = [
+        at(level, transport, program) for transport in options.shared_memory for level in options.levels
+    ]
+    if not options.p99_ms:
+        return measured, None
+    searcher = replace(program, folder=options.folder / "search")
+    bracket = highest_rate(
+        lambda level: at(level, options.shared_memory[0], searcher),
+        options.p99_ms,
+        options.between,
+        options.precision,
+    )
+    return measured, bracket
 
 
-def told(item: Measured) -> str:
-    """One level in a line."""
-    if item.problem:
-        return f"{item.transport}, {item.level}: {item.problem}"
-    steady = "" if item.stable else f", unstable ({item.spread:.2f})"
-    return f"{item.transport}, {item.level}: {item.throughput:.1f} frames/s, p99 {item.p99_ms:.1f} ms{steady}"
-
-
-def about_run(options: argparse.Namespace, size: str, arguments: Sequence[str] | None) -> dict[str, str]:
-    """What the report says of itself."""
-    return {
-        "command": shlex.join(
-            ["python", "tools/load/perf.py", *(sys.argv[1:] if arguments is None else arguments)]
-        ),
-        "date": load_report.now(),
-        "machine": load_report.machine(options.server_cpus),
-        "model": options.model,
-        "pictures": f"{size} I420, from {options.input.name if options.input else 'noise'}",
+def write(
+    folder: Path, about: Mapping[str, str], measured: Sequence[Measured], bracket: Bracket | None
+) -> Path:
+    """Write ``report.md``, ``report.json``, ``report.csv`` and ``latency.svg``; the Markdown's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {
+        "about": dict(about),
+        "measured": [item.as_json() for item in measured],
+        "bracket": bracket
+        and {"text": str(bracket), "holds": bracket.holds, "fails": bracket.fails}
+        | {"bound_ms": bracket.bound_ms, "tried": [item.as_json() for item in bracket.tried]},
     }
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    everything = [*measured, *(bracket.tried if bracket else ())]
+    (folder / "report.csv").write_text(as_csv(everything))
+    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for item in sorted((item for item in everything if not item.problem), key=lambda item: item.level.value):
+        for name in ("p50", "p99"):
+            point = (item.throughput, (item.percentiles_ms or {})[name])
+            curves[f"{item.transport}, {item.level.kind}, {name}"].append(point)
+    chart = line_chart("Latency against throughput", "frames a second", "latency (ms)", curves)
+    (folder / "latency.svg").write_text(chart)
+    (folder / "report.md").write_text(as_markdown(about, measured, bracket))
+    return folder / "report.md"
+
+
+def as_csv(measured: Iterable[Measured]) -> str:
+    """One row a measurement."""
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    percentiles = [f"p{p}" for p in PERCENTILES]
+    head = ("transport", "kind", "value", "requests", "throughput", "mean_ms")
+    rows.writerow([*head, *(f"{name}_ms" for name in percentiles), "stable", "spread", "problem"])
+    for item in measured:
+        asked = (item.transport, item.level.kind, f"{item.level.value:g}")
+        times = [(item.percentiles_ms or {}).get(name, "") for name in percentiles]
+        figures = (item.requests, item.throughput, item.mean_ms, *times)
+        rows.writerow([*asked, *figures, item.stable, item.spread, item.problem])
+    return text.getvalue()
+
+
+def line_chart(
+    title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[tuple[float, float]]]
+) -> str:
+    """A chart as text of an SVG file; both axes begin at 0, points that are not finite are left out.
+
+    Args:
+        title: above the chart.
+        x_label: below it, with the unit.
+        y_label: left of it, with the unit.
+        lines: name in the legend to its points, in the order in which they are joined.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        finite = [point for point in points if all(map(math.isfinite, point))]
+        axes.plot([x for x, _ in finite], [y for _, y in finite], marker="o", label=name, gid=name)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, alpha=0.3)
+    if lines:
+        axes.legend()
+    text = StringIO()
+    figure.savefig(text, format="svg")
+    return text.getvalue()
+
+
+def as_markdown(about: Mapping[str, str], measured: Sequence[Measured], bracket: Bracket | None) -> str:
+    """The report."""
+    lines = ["# Load of the served detector", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
+    if measured:
+        lines += [*_TABLE, *map(_row, measured), ""]
+    if bracket:
+        lines += [
+            "## Highest rate under the bound",
+            "",
+            f"{bracket}.",
+            "",
+            *_TABLE,
+            *map(_row, bracket.tried),
+            "",
+        ]
+    return "\n".join([*lines, "![latency against throughput](latency.svg)", "", *LEGEND, ""])
+
+
+def _row(item: Measured) -> str:
+    asked = f"| {item.transport} | {item.level} |"
+    if item.problem:
+        return f"{asked} {item.problem} | | | | | | | no |"
+    times = " | ".join(f"{(item.percentiles_ms or {})[f'p{p}']:.1f}" for p in PERCENTILES)
+    steady = f"yes ({item.spread:.2f})" if item.stable else f"**unstable ({item.spread:.2f})**"
+    queue = f"{(item.server or {}).get('queue', 0):.1f}"
+    return f"{asked} {item.throughput:.1f} | {times} | {queue} | {item.requests} | {steady} |"
 
 
 if __name__ == "__main__":

@@ -15,61 +15,55 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.inputs import from_benchmark, from_load, from_perf, from_soak, given, together
-from load.planner import Cameras, CapacityPlan, Inputs, Machine, plan
-
-#: Later ones win: a load test says more of the engine than the benchmark, a soak more of memory.
-READERS: tuple[tuple[str, Callable[[Any], Inputs]], ...] = (
-    ("benchmark", from_benchmark),
-    ("load", from_load),
-    ("soak", from_soak),
-    ("perf", from_perf),
-)
+from load.planner import ASSUMED, READERS, Cameras, CapacityPlan, Inputs, Machine, given, plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when there is a plan."""
     options = parse(arguments)
+    inputs = dict(ASSUMED)
     try:
-        reports = [read(getattr(options, name)) for name, read in _readers(options)]
-        inputs = together(*reports, *map(given, options.given))
+        for name, read in READERS.items():
+            if path := getattr(options, name):
+                inputs |= read(json.loads(path.read_text()))
+        for text in options.given:
+            inputs |= given(text)
         plans = [plan(inputs, options.machine, one) for one in options.wanted]
     except (ValueError, KeyError, OSError) as error:
         print(f"plan: {error}", file=sys.stderr)
         return 1
     print("\n".join(as_markdown(inputs, options.machine, plans)))
     if options.json:
+        report = {
+            "machine": dataclasses.asdict(options.machine),
+            "plans": [dataclasses.asdict(one) for one in plans],
+            "inputs": {name: known._asdict() for name, known in inputs.items()},
+        }
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(as_json(inputs, options.machine, plans), indent=2) + "\n")
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """The command line; ``wanted`` are the cameras."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--cameras", default="1000,10000", help="how many, with commas (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--fps", type=float, default=5, help="frames a second to detect (default: %(default)s)"
-    )
-    parser.add_argument("--stream-fps", type=float, default=15, help="frames a second that a camera sends")
-    parser.add_argument("--size", default="1920x1080", help="of the stream (default: %(default)s)")
+    add = parser.add_argument
+    add("--cameras", default="1000,10000", help="how many, with commas (default: %(default)s)")
+    add("--fps", type=float, default=5, help="frames a second to detect (default: %(default)s)")
+    add("--stream-fps", type=float, default=15, help="frames a second that a camera sends")
+    add("--size", default="1920x1080", help="of the stream (default: %(default)s)")
     names = ", ".join(field.name for field in dataclasses.fields(Machine))
-    parser.add_argument("--machine", default="", help=f"NAME=N,…: {names}")
-    for name, _ in READERS:
-        parser.add_argument(
-            f"--{name}", type=Path, help=f"report of {'load_test' if name == 'load' else name}.py (JSON)"
-        )
-    parser.add_argument("--set", dest="given", action="append", default=[], metavar="NAME=VALUE:SOURCE")
-    parser.add_argument("--json", type=Path, help="keep it as JSON too")
+    add("--machine", default="", help=f"NAME=N,…: {names}")
+    for name in READERS:
+        add(f"--{name}", type=Path, help=f"report of {'load_test' if name == 'load' else name}.py (JSON)")
+    add("--set", dest="given", action="append", default=[], metavar="NAME=VALUE:SOURCE")
+    add("--json", type=Path, help="keep it as JSON too")
     options = parser.parse_args(arguments)
     try:
         width, height = (int(side) for side in options.size.split("x"))
@@ -90,68 +84,53 @@ def parse_machine(text: str) -> Machine:
         ValueError: a name is unknown, or a value is no number.
     """
     values = dict(part.partition("=")[::2] for part in text.split(",") if part)
-    known = {field.name for field in dataclasses.fields(Machine)}
-    if not set(values) <= known:
-        raise ValueError(
-            f"a machine has {', '.join(sorted(known))}, not {', '.join(sorted(set(values) - known))}"
-        )
+    names = {field.name for field in dataclasses.fields(Machine)}
+    if unknown := set(values) - names:
+        raise ValueError(f"a machine has {', '.join(sorted(names))}, not {', '.join(sorted(unknown))}")
     machine = Machine(**{name: float(value) for name, value in values.items()})
     if machine.nvdec and not machine.gpus:
         raise ValueError("decoder engines are a GPU's: give gpus as well")
     return machine
 
 
-def _readers(options: argparse.Namespace) -> list[tuple[str, Callable[[Path], Inputs]]]:
-    def reader(read: Callable[[Any], Inputs]) -> Callable[[Path], Inputs]:
-        return lambda path: read(json.loads(path.read_text()))
-
-    return [(name, reader(read)) for name, read in READERS if getattr(options, name)]
-
-
 def as_markdown(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> list[str]:
     """The plan as people read it."""
-    one = plans[0].cameras
+    first = plans[0]
+    cameras = first.cameras
     has = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(machine).items())
-    lines = [
-        f"{one.width}x{one.height} at {one.stream_fps:g} frames/s, {one.fps:g} detected; a machine: {has}",
-        "",
-        "| | " + " | ".join(f"{found.cameras.count:,} cameras" for found in plans) + " |",
-        "|---|" + "---|" * len(plans),
-    ]
-    rows = [("machines", [f"**{found.machines}**" for found in plans])]
-    rows.append(("first limit", [f"**{found.first_limit}**" for found in plans]))
-    for name in plans[0].demand:
-        rows.append((name, [f"{found.demand[name]:,.1f}" for found in plans]))
-    rows.append(("rows a day", [f"{found.rows['rows_day']:,.0f}" for found in plans]))
-    rows.append(("GB of rows a year", [f"{found.rows['gb_year']:,.0f}" for found in plans]))
-    lines += [f"| {name} | {' | '.join(values)} |" for name, values in rows]
-    fits = ", ".join(f"{name}: {count:,}" for name, count in plans[0].a_machine.items())
-    lines += ["", f"Cameras that one machine takes, by resource: {fits}."]
-    lines += [f"Cameras that one database takes: {plans[0].database_cameras:,}.", ""]
-    lines += ["| input | value | | where from |", "|---|---|---|---|"]
-    unused = _unused(machine)
-    for name, item in inputs.items():
-        if name in unused:
-            continue
-        kind = "measured" if item.measured else "**assumed**"
-        lines.append(f"| {name} | {item.value:g} {item.unit} | {kind} | {item.source} |")
-    return lines
-
-
-def _unused(machine: Machine) -> set[str]:
-    """Inputs that play no part on such a machine."""
-    gpu = {"engine_core_ms"} if machine.gpus else {"gpu_fps"}
-    decoder = {"decode_core_ms", "decode_pixels", "client_core_ms"}
-    return gpu | (decoder if machine.nvdec else {"nvdec_fps", "nvdec_client_core_ms"})
-
-
-def as_json(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> dict[str, Any]:
-    """The plan as programs read it."""
-    return {
-        "machine": dataclasses.asdict(machine),
-        "plans": [dataclasses.asdict(found) for found in plans],
-        "inputs": {name: dataclasses.asdict(item) for name, item in inputs.items()},
+    size = f"{cameras.width}x{cameras.height}"
+    rows = {
+        "machines": [f"**{one.machines}**" for one in plans],
+        "first limit": [f"**{one.first_limit}**" for one in plans],
+        **{name: [f"{one.demand[name]:,.1f}" for one in plans] for name in first.demand},
+        "rows a day": [f"{one.rows['rows_day']:,.0f}" for one in plans],
+        "GB of rows a year": [f"{one.rows['gb_year']:,.0f}" for one in plans],
     }
+    fits = ", ".join(f"{name}: {count:,}" for name, count in first.a_machine.items())
+    lines = [
+        f"{size} at {cameras.stream_fps:g} frames/s, {cameras.fps:g} detected; a machine: {has}",
+        "",
+        "| | " + " | ".join(f"{one.cameras.count:,} cameras" for one in plans) + " |",
+        "|---|" + "---|" * len(plans),
+        *(f"| {name} | {' | '.join(values)} |" for name, values in rows.items()),
+        "",
+        f"Cameras that one machine takes, by resource: {fits}.",
+        f"Cameras that one database takes: {first.database_cameras:,}.",
+        "",
+        "| input | value | | where from |",
+        "|---|---|---|---|",
+    ]
+    unused = {"engine_core_ms"} if machine.gpus else {"gpu_fps"}
+    decoding_on_cores, on_gpu = (
+        {"decode_core_ms", "decode_pixels", "client_core_ms"},
+        {"nvdec_fps", "nvdec_client_core_ms"},
+    )
+    unused |= decoding_on_cores if machine.nvdec else on_gpu
+    for name, known in inputs.items():
+        if name not in unused:
+            kind = "measured" if known.measured else "**assumed**"
+            lines.append(f"| {name} | {known.value:g} {known.unit} | {kind} | {known.source} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -8,78 +8,60 @@ one for all machines, so it bounds the whole.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 DAY_S = 86_400
 #: Pixels of the frame that decoder figures are stated for.
 HD = 1920 * 1080
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """One input: its value in ``unit``, where it came from, and whether it was measured or assumed."""
 
     value: float
     unit: str
     source: str
-    measured: bool
+    measured: bool = False
 
 
 Inputs = Mapping[str, Known]
 
 #: Every input with what is assumed when nothing was measured or given.
-ASSUMED: dict[str, Known] = {
-    name: Known(value, unit, source, measured=False)
-    for name, value, unit, source in (
-        (
-            "engine_core_ms",
-            30.0,
-            "core ms a frame",
-            "docs/benchmarks.md: YOLOv8n 384x640 FP32 on one EPYC core",
-        ),
-        ("decode_core_ms", 0.7, "core ms a decoded frame", "docs/benchmarks.md: 768x432 H.264"),
-        ("decode_pixels", 768 * 432, "pixels", "docs/benchmarks.md: the video of decode_core_ms"),
-        ("client_core_ms", 2.2, "core ms a detected frame, without decoding", "docs/benchmarks.md"),
-        ("camera_mb", 8.3, "MB a camera", "docs/benchmarks.md: 533 MB for 64 cameras, supervisor included"),
-        ("machine_mb", 4000.0, "MB a machine", "a round figure: system, supervisor, Triton with one network"),
-        ("slot_mb", 1.5, "MB a camera in /dev/shm", "4 slots of 384x640 I420"),
-        ("bits_pixel", 0.1, "bits a pixel of a stream", "a usual H.264 setting for moderate motion"),
-        (
-            "records_s",
-            7.0,
-            "records a second and camera",
-            "tools/bench/micro.py's batch: 350 for 50 cameras",
-        ),
-        ("database_records_s", 9200.0, "records a second", "docs/database.md: Postgres, 350 in 38 ms"),
-        ("classes", 2.0, "classes seen in a window", "a street camera: persons and cars"),
-        ("window_s", 60.0, "seconds a window", "the default of config.yml"),
-        ("row_bytes", 250.0, "bytes a row with its indexes", "a round figure for Postgres"),
-        (
-            "gpu_fps",
-            0.0,
-            "frames/s a GPU under the bound",
-            "not measured: give the rate of tools/load/perf.py",
-        ),
-        (
-            "nvdec_fps",
-            600.0,
-            "1080p frames/s a decoder engine",
-            "a cautious round figure: see the card's NVDEC note",
-        ),
-        (
-            "nvdec_client_core_ms",
-            1.5,
-            "core ms a detected frame",
-            "not measured: client_core_ms less scaling",
-        ),
-        (
-            "headroom",
-            0.7,
-            "share of a resource that may be used",
-            "a usual margin for peaks and one failed machine",
-        ),
-    )
+ASSUMED = {
+    "engine_core_ms": Known(
+        30.0, "core ms a frame", "docs/benchmarks.md: YOLOv8n 384x640 FP32 on one EPYC core"
+    ),
+    "decode_core_ms": Known(0.7, "core ms a decoded frame", "docs/benchmarks.md: 768x432 H.264"),
+    "decode_pixels": Known(768 * 432, "pixels", "docs/benchmarks.md: the video of decode_core_ms"),
+    "client_core_ms": Known(2.2, "core ms a detected frame, without decoding", "docs/benchmarks.md"),
+    "camera_mb": Known(8.3, "MB a camera", "docs/benchmarks.md: 533 MB for 64 cameras, supervisor included"),
+    "machine_mb": Known(
+        4000.0, "MB a machine", "a round figure: system, supervisor, Triton with one network"
+    ),
+    "slot_mb": Known(1.5, "MB a camera in /dev/shm", "4 slots of 384x640 I420"),
+    "bits_pixel": Known(0.1, "bits a pixel of a stream", "a usual H.264 setting for moderate motion"),
+    "records_s": Known(
+        7.0, "records a second and camera", "tools/bench/micro.py's batch: 350 for 50 cameras"
+    ),
+    "database_records_s": Known(9200.0, "records a second", "docs/database.md: Postgres, 350 in 38 ms"),
+    "classes": Known(2.0, "classes seen in a window", "a street camera: persons and cars"),
+    "window_s": Known(60.0, "seconds a window", "the default of config.yml"),
+    "row_bytes": Known(250.0, "bytes a row with its indexes", "a round figure for Postgres"),
+    "gpu_fps": Known(
+        0.0, "frames/s a GPU under the bound", "not measured: give the rate of tools/load/perf.py"
+    ),
+    "nvdec_fps": Known(
+        600.0, "1080p frames/s a decoder engine", "a cautious round figure: see the card's NVDEC note"
+    ),
+    "nvdec_client_core_ms": Known(
+        1.5, "core ms a detected frame", "not measured: client_core_ms less scaling"
+    ),
+    "headroom": Known(
+        0.7, "share of a resource that may be used", "a usual margin for peaks and one failed machine"
+    ),
 }
 
 
@@ -154,46 +136,131 @@ def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, floa
     return {"CPU cores": core_ms / 1e3, **needs}
 
 
-def capacity(inputs: Inputs, machine: Machine) -> dict[str, float]:
-    """What one machine has of each resource, without the headroom."""
-    share = inputs["headroom"].value
-    return {
-        "CPU cores": machine.cores * share,
-        "memory (GB)": machine.memory_gb * share - inputs["machine_mb"].value / 1e3,
-        "network (Mbit/s)": machine.network_mbit * share,
-        "decoder engines": machine.gpus * machine.nvdec * share,
-        "GPUs": machine.gpus * share,
-    }
-
-
 def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> CapacityPlan:
     """What so many cameras take, and what runs out first.
 
     Raises:
         ValueError: a machine does not take a single camera, or something is not known.
     """
-    one, has = demand(inputs, machine, cameras), capacity(inputs, machine)
+    share = inputs["headroom"].value
+    has = {
+        "CPU cores": machine.cores * share,
+        "memory (GB)": machine.memory_gb * share - inputs["machine_mb"].value / 1e3,
+        "network (Mbit/s)": machine.network_mbit * share,
+        "decoder engines": machine.gpus * machine.nvdec * share,
+        "GPUs": machine.gpus * share,
+    }
+    one = demand(inputs, machine, cameras)
     fits = {name: math.floor(has[name] / need) for name, need in one.items() if need > 0}
     fits = dict(sorted(fits.items(), key=lambda item: item[1]))
     tightest = next(iter(fits))
     if fits[tightest] < 1:
         raise ValueError(f"one machine does not take one camera: {tightest} run out")
-    share = inputs["headroom"].value
     database_cameras = math.floor(inputs["database_records_s"].value * share / inputs["records_s"].value)
-    bounded = cameras.count > database_cameras
+    # A row a window for the source and one for each class that was seen.
+    rows_day = cameras.count * DAY_S / inputs["window_s"].value * (1 + inputs["classes"].value)
     whole = {name: need * cameras.count for name, need in one.items()}
     return CapacityPlan(
         cameras=cameras,
         demand={**whole, "database (records/s)": cameras.count * inputs["records_s"].value},
         a_machine=fits,
         machines=math.ceil(cameras.count / fits[tightest]),
-        first_limit="database (records/s)" if bounded else tightest,
+        first_limit="database (records/s)" if cameras.count > database_cameras else tightest,
         database_cameras=database_cameras,
-        rows=_rows(inputs, cameras.count),
+        rows={"rows_day": rows_day, "gb_year": rows_day * 365 * inputs["row_bytes"].value / 1e9},
     )
 
 
-def _rows(inputs: Inputs, count: int) -> dict[str, float]:
-    """A row a window for the source and one for each class that was seen."""
-    rows_day = count * DAY_S / inputs["window_s"].value * (1 + inputs["classes"].value)
-    return {"rows_day": rows_day, "gb_year": rows_day * 365 * inputs["row_bytes"].value / 1e9}
+# --- inputs from the reports of the other tools -------------------------------------------------------
+
+
+def _measured(source: str, **values: float) -> dict[str, Known]:
+    return {
+        name: Known(round(value, 4), ASSUMED[name].unit, source, measured=True)
+        for name, value in values.items()
+    }
+
+
+def from_load(report: Mapping[str, Any]) -> dict[str, Known]:
+    """Of ``load.json``: the last step that kept up; else, as of a comparison, the last one there is.
+
+    Raises:
+        ValueError: it holds no step.
+    """
+    steps = report.get("steps") or [one["cameras"] for one in report.get("compare", {}).get("rounds", [])]
+    if not steps:
+        raise ValueError("the load report holds no step")
+    one = next((step for step in reversed(steps) if step["kept_up"]), steps[-1])
+    spent = one["core_ms"]
+    decoded = one["due"] / one["tracked"] if one["tracked"] else 1.0
+    values = {
+        "decode_core_ms": one["decode_ms"],
+        "decode_pixels": one["pixels"],
+        "client_core_ms": max(spent["workers"] + spent["supervisor"] - decoded * one["decode_ms"], 0.0),
+        "camera_mb": one["pss_mb"]["workers"] / one["cameras"],
+        "records_s": one["records_s"],
+    }
+    if "engine" in spent:  # the processes of a server elsewhere are not seen
+        values["engine_core_ms"] = spent["engine"] + spent["tritonserver"]
+    return _measured(
+        f"load test of {report['about']['date']}: {one['cameras']} cameras at {one['fps']:g} frames/s",
+        **values,
+    )
+
+
+def from_soak(report: Mapping[str, Any]) -> dict[str, Known]:
+    """Of ``soak.json``: the most that the workers took over minutes, for each of their cameras.
+
+    Raises:
+        ValueError: it holds no camera.
+    """
+    soak = report["report"]
+    workers = [one["max_mb"] for name, one in soak["processes"].items() if name.startswith("worker")]
+    if not workers or not soak["cameras"]:
+        raise ValueError("the soak report holds no camera")
+    return _measured(f"soak of {soak['seconds']:.0f} s", camera_mb=sum(workers) / len(soak["cameras"]))
+
+
+def from_benchmark(report: Mapping[str, Any]) -> dict[str, Known]:
+    """Of ``benchmark.json``: what a frame costs the bare engine, which keeps every core busy.
+
+    Raises:
+        ValueError: it does not say how many cores there were.
+    """
+    cores = re.search(r"(\d+) cores", report["machine"])
+    if cores is None:
+        raise ValueError("the benchmark's report does not say how many cores there were")
+    source = f"benchmark of {report['date']}: the bare engine, all cores"
+    return _measured(source, engine_core_ms=int(cores[1]) * 1e3 / report["fps"]["engine"])
+
+
+def from_perf(report: Mapping[str, Any]) -> dict[str, Known]:
+    """Of ``report.json`` of a GPU server: the rate that held the bound, else the best one that was steady.
+
+    Raises:
+        ValueError: nothing held, nothing was steady.
+    """
+    bracket, when = report.get("bracket"), report["about"]["date"]
+    if bracket and bracket["holds"]:
+        return _measured(f"perf_analyzer, {when}: {bracket['text']}", gpu_fps=bracket["holds"])
+    steady = [one["throughput"] for one in report["measured"] if one["stable"]]
+    if not steady:
+        raise ValueError("perf_analyzer's report has neither a rate that held the bound nor a steady level")
+    return _measured(f"perf_analyzer, {when}: the best steady level, no bound", gpu_fps=max(steady))
+
+
+#: Later ones win: a load test says more of the engine than the benchmark, a soak more of memory.
+READERS = {"benchmark": from_benchmark, "load": from_load, "soak": from_soak, "perf": from_perf}
+
+
+def given(text: str) -> dict[str, Known]:
+    """``name=value:source`` of the command line: given, not measured by us.
+
+    Raises:
+        ValueError: it is not of that form, or there is no such input.
+    """
+    parts = re.fullmatch(r"(\w+)=([\d.]+)(?::(.+))?", text)
+    if parts is None or parts[1] not in ASSUMED:
+        raise ValueError(f"{text!r} is no NAME=VALUE[:SOURCE]; names are {', '.join(ASSUMED)}")
+    source = f"given: {parts[3] or 'without a source'}"
+    return {parts[1]: Known(float(parts[2]), ASSUMED[parts[1]].unit, source)}

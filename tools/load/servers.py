@@ -1,37 +1,35 @@
-"""The server under load: ours, on the processors that it is given, or one that runs already."""
+"""The server under load, ours or one that runs already: its options, its configurations, pictures for it."""
 
 from __future__ import annotations
 
+import argparse
+import base64
 import contextlib
-import os
+import json
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
+import av
+import numpy as np
+
+from load.parts import Cpus, pinned
+from sightline.base import machine
+from sightline.base.letterbox import letterboxed
+from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
+from sightline.simulation.stack import fetch
+from sightline.video.picture import YuvPicture
 
-Cpus = frozenset[int] | None
-
-
-class Target(Protocol):
-    """A server under load: ours, or :class:`Running`."""
-
-    @property
-    def grpc_url(self) -> str:
-        """host:port of gRPC."""
-
-    @property
-    def http_url(self) -> str:
-        """http://host:port of HTTP."""
-
-    @property
-    def pid(self) -> int:
-        """Its process on this machine; 0 when it is not ours to look at."""
-
-    def check(self) -> None:
-        """Raise a ServerError when it has ended."""
+ROOT = Path(__file__).resolve().parents[2]
+DETECTOR = "detector"
+PICTURES = 16
+_SPAN = 600  # frames of the video that the pictures are spread over
 
 
 @dataclass(frozen=True)
@@ -46,41 +44,34 @@ class Running:
         """Nothing to see from here: the next request tells."""
 
 
-def parse_cpus(text: str) -> Cpus:
-    """``0,2-3`` as the numbers of processors; empty: all.
+Target = TritonServer | Running
 
-    Raises:
-        ValueError: it is no such list, or this machine has not that processor.
-    """
-    if not text:
-        return None
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    missing = found - os.sched_getaffinity(0)
-    if missing or not found:
-        raise ValueError(f"processor {sorted(missing)} of {text!r} is not ours to use")
-    return frozenset(found)
+
+def make_parser(description: str | None, folder: str) -> argparse.ArgumentParser:
+    """A parser with the options of every load test: which server is under load, and where reports go."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", help="host:port of gRPC of a server that runs already")
+    parser.add_argument("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "artifacts" / folder, help="where reports go")
+    return parser
 
 
 @contextlib.contextmanager
-def pinned(cpus: Cpus) -> Iterator[None]:
-    """What is started inside runs on these processors only; we ourselves go back to where we were."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus or before)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextlib.contextmanager
-def embedded(
-    repository: Path, model: str, *, config_name: str = "cpu", cpus: Cpus = None, log: Path | None = None
-) -> Iterator[TritonServer]:
-    """The embedded server on a repository, on ``cpus``; it takes a stream for each of them."""
-    server = TritonServer(repository, config_name=config_name, models=(model,), log_path=log)
+def served(
+    options: argparse.Namespace,
+    repository: Path,
+    *,
+    model: str = DETECTOR,
+    cpus: Cpus = None,
+    log: Path | None = None,
+) -> Iterator[Target]:
+    """The server at ``--url``, else the embedded one on a repository; a stream for each of ``cpus``."""
+    if options.url:
+        yield Running(options.url, options.http_url)
+        return
+    server = TritonServer(repository, config_name=options.config_name, models=(model,), log_path=log)
     with pinned(cpus):
         server.start(lambda text: print(f"server: {text}", file=sys.stderr))
     try:
@@ -89,13 +80,68 @@ def embedded(
         server.stop()
 
 
-@contextlib.contextmanager
-def served(
-    url: str | None, http_url: str, repository: Path, model: str, **options: object
-) -> Iterator[Target]:
-    """The server at ``url``, else the embedded one."""
-    if url:
-        yield Running(url, http_url)
-        return
-    with embedded(repository, model, **options) as server:  # type: ignore[arg-type]
-        yield server
+def get_json(url: str) -> dict[str, Any]:
+    """What a server answers.
+
+    Raises:
+        ServerError: nothing, or an error.
+    """
+    return dict(json.loads(fetch(url)))
+
+
+def inference_count(server: Target, model: str) -> int:
+    """How many pictures the server has answered, all versions of the model together."""
+    stats = get_json(f"{server.http_url}/v2/models/{model}/stats")["model_stats"]
+    return sum(int(item["inference_count"]) for item in stats)
+
+
+def network_size(http: str, model: str) -> tuple[int, int]:
+    """Width and height of the network that is served.
+
+    Raises:
+        ServerError: the server gives no answer, or the model does not say what it takes.
+    """
+    parameters = get_json(f"{http}/v2/models/{model}/config").get("parameters", {})
+    try:
+        width, height = (int(parameters[f"network_{side}"]["string_value"]) for side in ("width", "height"))
+    except KeyError as error:
+        raise ServerError(
+            f"{model!r} does not say what size it takes: parameter {error} is missing"
+        ) from error
+    return width, height
+
+
+def write_input(source: Path | None, size: tuple[int, int], path: Path) -> Path:
+    """Real pictures as perf_analyzer takes them: up to 16, I420, spread over the first frames of the video.
+
+    Args:
+        source: the video; None: noise.
+        size: width and height of the network.
+        path: where to write them.
+    """
+    width, height = size
+    if source is None:
+        noise = np.random.default_rng(0)
+        pictures = list(noise.integers(0, 256, (PICTURES, height * 3 // 2, width), np.uint8))
+    else:
+        scaler = av.video.reformatter.VideoReformatter()
+        with av.open(str(source)) as container:
+            frames = islice(container.decode(video=0), 0, _SPAN, _SPAN // PICTURES)
+            pictures = [letterboxed(YuvPicture(frame, scaler), (height, width))[0] for frame in frames]
+    data = [
+        {"frame": {"b64": base64.b64encode(picture.tobytes()).decode(), "shape": list(picture.shape)}}
+        for picture in pictures[:PICTURES]
+    ]
+    path.write_text(json.dumps({"data": data}))
+    return path
+
+
+def about_run(program: str, arguments: list[str] | None, cpus: Cpus = None) -> dict[str, str]:
+    """What a report says of itself: command, date, machine."""
+    given = sys.argv[1:] if arguments is None else arguments
+    where = f"; the server on core {','.join(map(str, sorted(cpus)))}" if cpus else ""
+    return {
+        "command": shlex.join(["python", f"tools/load/{program}", *given]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe() + where,
+    }

@@ -1,7 +1,8 @@
 """The batch and instance settings of a served model: read, changed for a trial, written to a file.
 
-A trial changes a running server by a configuration in the load request; nothing is written. What is written
-is the text of the model's own configuration with these settings: comments and the export's parameters stay.
+A setting is written ``yolo.instances``: a key of a model; ``*`` is every model. A trial changes a running
+server by a configuration in the load request; nothing is written. What is written is the text of the model's
+own configuration with these settings: comments and the export's parameters stay.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf import json_format, text_format
@@ -19,22 +18,11 @@ from tritonclient.grpc import model_config_pb2
 
 from sightline.serving.runtime.engine import WAITING
 
+Value = int | tuple[int, ...]
+Values = Mapping[str, Value]
 #: What can be set; and what of it our Python backend reads from its parameters, with its own default.
 KEYS = ("max_batch", "instances", "preferred", "delay_us", "streams", "waiting")
 PARAMETERS = {"streams": 0, "waiting": WAITING}
-
-Value = int | tuple[int, ...]
-
-
-@dataclass(frozen=True, order=True)
-class Setting:
-    """One thing that can be set: a key of a model, written ``yolo.instances``; ``*`` is every model."""
-
-    model: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"{self.model}.{self.key}"
 
 
 def parse_value(key: str, text: str) -> Value:
@@ -63,95 +51,121 @@ def parse_config(text: str) -> dict[str, Any]:
         message = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         raise ValueError(f"no ModelConfig: {error}") from error
-    found: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    return found
+    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))
 
 
 def read(config: Mapping[str, Any]) -> dict[str, Value]:
     """The settings of a configuration in Triton's JSON; what is not said has Triton's default."""
     batching = config.get("dynamic_batching", {})
-    groups = config.get("instance_group", [])
-    found: dict[str, Value] = {
+    groups = config.get("instance_group") or [{}]
+    values: dict[str, Value] = {
         "max_batch": int(config.get("max_batch_size", 0)),
-        "instances": int(groups[0].get("count", 1)) if groups else 1,
+        "instances": int(groups[0].get("count", 1)),
         "preferred": tuple(int(size) for size in batching.get("preferred_batch_size", [])),
         "delay_us": int(batching.get("max_queue_delay_microseconds", 0)),
     }
     if config.get("backend") == "python":
         said = config.get("parameters", {})
-        found |= {key: int(said.get(key, {}).get("string_value", usual)) for key, usual in PARAMETERS.items()}
-    return found
+        values |= {
+            key: int(said.get(key, {}).get("string_value", usual)) for key, usual in PARAMETERS.items()
+        }
+    return values
 
 
-def changed(config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+def current(settings: Iterable[str], configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Value]:
+    """What is set now; of ``*`` the smallest of the models'.
+
+    Raises:
+        ValueError: a model or a parameter is not there.
+    """
+    values = {}
+    for setting in settings:
+        model, _, key = setting.rpartition(".")
+        names = list(configs) if model == "*" else [model]
+        if not set(names) <= set(configs):
+            raise ValueError(f"{setting}: there is no model {model!r}, only {', '.join(configs)}")
+        values[setting] = min(read(configs[name])[key] for name in names)
+    return values
+
+
+def expand(settings: Values, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
+    """Settings by model: ``*`` is each of them, and preferred sizes fit the largest batch.
+
+    An ensemble has no queue and no instances of its own: only its largest batch follows.
+    """
+    expanded = {}
+    for name, config in configs.items():
+        wanted = ((*setting.rpartition(".")[::2], value) for setting, value in sorted(settings.items()))
+        values = {key: value for model, key, value in wanted if model in {"*", name}}
+        if "ensemble_scheduling" in config:
+            values = {key: value for key, value in values.items() if key == "max_batch"}
+        sizes, largest = values.get("preferred", read(config)["preferred"]), values.get("max_batch")
+        if isinstance(sizes, tuple) and isinstance(largest, int) and any(size > largest for size in sizes):
+            values["preferred"] = tuple(size for size in sizes if size <= largest)
+        expanded[name] = values
+    return expanded
+
+
+def changed(config: Mapping[str, Any], values: Values) -> dict[str, Any]:
     """A configuration in Triton's JSON with other settings: what a load request takes."""
-    found = copy.deepcopy(dict(config))
+    new = copy.deepcopy(dict(config))
     for key, value in values.items():
-        if key == "max_batch":
-            found["max_batch_size"] = value
-            for one in found.get("model_warmup", []):
-                one["batch_size"] = min(int(one.get("batch_size", 0)), int(str(value)))
-        elif key == "instances":
-            found["instance_group"][0]["count"] = value
-        elif key == "preferred":
-            found.setdefault("dynamic_batching", {})["preferred_batch_size"] = list(_sizes(value))
-        elif key == "delay_us":
-            found.setdefault("dynamic_batching", {})["max_queue_delay_microseconds"] = value
-        else:
-            found.setdefault("parameters", {})[key] = {"string_value": str(value)}
-    return found
+        match key, value:
+            case "max_batch", int():
+                new["max_batch_size"] = value
+                for one in new.get("model_warmup", []):
+                    one["batch_size"] = min(int(one.get("batch_size", 0)), value)
+            case "instances", _:
+                new["instance_group"][0]["count"] = value
+            case "preferred", tuple():
+                new.setdefault("dynamic_batching", {})["preferred_batch_size"] = list(value)
+            case "delay_us", _:
+                new.setdefault("dynamic_batching", {})["max_queue_delay_microseconds"] = value
+            case _:
+                new.setdefault("parameters", {})[key] = {"string_value": str(value)}
+    return new
 
 
-def rewritten(text: str, values: Mapping[str, Value]) -> str:
+def rewritten(text: str, values: Values) -> str:
     """A configuration's text with other settings, checked by Triton's own grammar.
 
     Raises:
         ValueError: the text is not laid out as ours are, so a setting could not be placed.
     """
     for key, value in values.items():
-        if key == "max_batch":
-            text = _line(text, r"^max_batch_size: \d+", f"max_batch_size: {value}")
-            text = re.sub(
-                r"^  batch_size: (\d+)", partial(_bounded, int(str(value))), text, flags=re.MULTILINE
-            )
-        elif key == "instances":
-            text = _line(text, r"^instance_group \{ count: \d+", f"instance_group {{ count: {value}")
-        elif key == "preferred":
-            sizes = ", ".join(map(str, _sizes(value)))
-            text = _batching(text, "preferred_batch_size", f"[ {sizes} ]" if sizes else "")
-        elif key == "delay_us":
-            text = _batching(text, "max_queue_delay_microseconds", str(value) if value else "")
-        else:
-            text = _parameter(text, key, str(value))
-    found = read(parse_config(text))
-    wrong = {key: found.get(key) for key, value in values.items() if found.get(key) != value}
+        match key, value:
+            case "max_batch", int(largest):
+                text = _line(text, r"^max_batch_size: \d+", f"max_batch_size: {largest}")
+                text = re.sub(
+                    r"(?m)^(  batch_size: )(\d+)", lambda at: f"{at[1]}{min(int(at[2]), largest)}", text
+                )
+            case "instances", _:
+                text = _line(text, r"^instance_group \{ count: \d+", f"instance_group {{ count: {value}")
+            case "preferred", tuple():
+                text = _batching(
+                    text, "preferred_batch_size", f"[ {', '.join(map(str, value))} ]" if value else ""
+                )
+            case "delay_us", _:
+                text = _batching(text, "max_queue_delay_microseconds", str(value) if value else "")
+            case _:
+                text = re.sub(rf'^parameters \{{ key: "{key}" .*\n', "", text, flags=re.MULTILINE).rstrip()
+                quoted = json.dumps(str(value))
+                text += f'\nparameters {{ key: "{key}" value {{ string_value: {quoted} }} }}\n'
+    now = read(parse_config(text))
+    wrong = {key: now.get(key) for key, value in values.items() if now.get(key) != value}
     if wrong:
         raise ValueError(f"the settings {dict(values)} read back as {wrong}")
     return text
 
 
-def _bounded(max_batch: int, batch_size: re.Match[str]) -> str:
-    return f"  batch_size: {min(int(batch_size[1]), max_batch)}"
-
-
-def _sizes(value: Value) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _line(text: str, pattern: str, new: str) -> str:
-    found, count = re.subn(pattern, new, text, count=1, flags=re.MULTILINE)
+    text, count = re.subn(pattern, new, text, count=1, flags=re.MULTILINE)
     if not count:
         raise ValueError(f"no line {pattern!r}")
-    return found
+    return text
 
 
 def _batching(text: str, field: str, value: str) -> str:
     text = re.sub(rf"^  {field}: .*\n", "", text, flags=re.MULTILINE)
     head = "dynamic_batching {\n"
     return _line(text, rf"^{re.escape(head)}", f"{head}  {field}: {value}\n") if value else text
-
-
-def _parameter(text: str, key: str, value: str) -> str:
-    text = re.sub(rf'^parameters \{{ key: "{key}" .*\n', "", text, flags=re.MULTILINE)
-    line = f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}\n'
-    return f"{text.rstrip()}\n{line}"

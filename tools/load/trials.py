@@ -1,23 +1,131 @@
-"""Trials of settings on a server that runs: each is a load request that carries the configuration to use."""
+"""Coordinate search: one setting after the other, its values tried on a server that runs, the best kept.
+
+A trial is a load request that carries the configuration to use.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from load.analyzer import Analyzer
 from load.measured import Level
-from load.pictures import model_config
-from load.search import Result, Settings
-from load.settings import Setting, Value, changed, read
+from load.servers import get_json
+from load.settings import Value, Values, changed, expand, show
 from sightline.errors import ServerError
 
 LOAD_S = 300.0  # a large plan on a slow disk
+#: A value replaces the one that is set only when it is better by this share: noise is no reason to change.
+MARGIN = 0.03
+
+#: Settings and the values to try.
+Axes = Mapping[str, Sequence[Value]]
+
+
+class Result(NamedTuple):
+    """One measurement of a trial: answers a second and the 99th percentile; a problem when it did not run."""
+
+    throughput: float
+    p99_ms: float
+    problem: str = ""
+
+
+@dataclass
+class Trial:
+    """What was measured with one value of a setting, over several turns.
+
+    Attributes:
+        note: for the table: whether the value was set before, and whether it was kept.
+    """
+
+    setting: str
+    value: Value
+    note: str = ""
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def problem(self) -> str:
+        """Why it did not run; empty when it did."""
+        return next((result.problem for result in self.results if result.problem), "")
+
+    def median(self, figure: str) -> float:
+        """``throughput`` or ``p99_ms``."""
+        return float(statistics.median(getattr(result, figure) for result in self.results))
+
+    def score(self, bound_ms: float | None) -> float:
+        """What is made as large as possible: the throughput, 0 for what fails or is over the bound."""
+        if self.problem or (bound_ms is not None and self.median("p99_ms") > bound_ms):
+            return 0.0
+        return self.median("throughput")
+
+
+def search(
+    axes: Axes,
+    start: Values,
+    measure: Callable[[Values], Result],
+    *,
+    rounds: int = 2,
+    passes: int = 1,
+    bound_ms: float | None = None,
+) -> tuple[dict[str, Value], list[Trial]]:
+    """Find the best value of each setting, in the order given; ends early when a pass changes nothing.
+
+    The values of one setting are measured in turns, the one that is set among them, so a machine that drifts
+    does so for all of them.
+
+    Args:
+        axes: what to try.
+        start: what is set now; every axis's setting is in it.
+        measure: measures one set of settings.
+        rounds: turns of each value; the median counts.
+        passes: times through all axes.
+        bound_ms: what the 99th percentile may be.
+    """
+    best, done = dict(start), []
+    for _ in range(passes):
+        before = dict(best)
+        for setting, values in axes.items():
+            now = Trial(setting, best[setting], "(as it was)")
+            trials = [now, *(Trial(setting, value) for value in values if value != now.value)]
+            for _ in range(rounds):
+                for trial in trials:
+                    if not trial.problem:
+                        trial.results.append(measure({**best, setting: trial.value}))
+            kept = max(trials, key=lambda trial: trial.score(bound_ms))
+            if kept.score(bound_ms) <= now.score(bound_ms) * (1 + MARGIN):
+                kept = now
+            kept.note = f"**kept** {kept.note}".strip()
+            best[setting] = kept.value
+            done += trials
+        if best == before:
+            break
+    return best, done
+
+
+def table(trials: Sequence[Trial], bound_ms: float | None = None) -> list[str]:
+    """Every measurement as a Markdown table."""
+    lines = ["| setting | value | frames/s: median (all) | p99 ms | |", "|---|---|---|---|---|"]
+    for trial in trials:
+        head = f"| {trial.setting} | {show(trial.value)} |"
+        if trial.problem:
+            lines.append(f"{head} {trial.problem} | | |")
+            continue
+        p99_ms = trial.median("p99_ms")
+        note = (
+            f"{trial.note} over the bound".strip()
+            if bound_ms is not None and p99_ms > bound_ms
+            else trial.note
+        )
+        rates = ", ".join(f"{result.throughput:.1f}" for result in trial.results)
+        lines.append(f"{head} {trial.median('throughput'):.1f} ({rates}) | {p99_ms:.0f} | {note} |")
+    return lines
 
 
 class Trials:
@@ -29,12 +137,15 @@ class Trials:
     """
 
     def __init__(self, url: str, http: str, analyzer: Analyzer, level: Level, transport: str) -> None:
+        def config(served: str) -> dict[str, Any]:
+            return get_json(f"{http}/v2/models/{served}/config")
+
         self._client = InferenceServerClient(url)
         self._analyzer, self._level, self._transport = analyzer, level, transport
-        top = model_config(http, analyzer.model)
-        steps = [step["model_name"] for step in top.get("ensemble_scheduling", {}).get("step", [])]
+        ensemble = config(analyzer.model).get("ensemble_scheduling", {})
+        steps = [step["model_name"] for step in ensemble.get("step", [])]
         self._names = {re.sub(r"-\d+$", "", name): name for name in steps} | {analyzer.model: analyzer.model}
-        self.configs = {name: model_config(http, served) for name, served in self._names.items()}
+        self.configs = {name: config(served) for name, served in self._names.items()}
         self._applied: dict[str, dict[str, Value]] = {}
 
     def __enter__(self) -> Trials:
@@ -50,53 +161,19 @@ class Trials:
         finally:
             self._client.close()
 
-    def measure(self, settings: Settings) -> Result:
+    def measure(self, settings: Values) -> Result:
         """Apply and measure; what the server refuses is a result."""
+        wanted = expand(settings, self.configs)
+        new = [name for name in self.configs if wanted[name] != self._applied.get(name, {})]
+        if new and len(self.configs) > 1 and self._analyzer.model not in new:
+            new.append(self._analyzer.model)  # the ensemble follows its steps
         try:
-            self._apply(expand(settings, self.configs))
+            for name in new:
+                config = json.dumps(changed(self.configs[name], wanted[name]))
+                self._client.load_model(self._names[name], config=config, client_timeout=LOAD_S)
+                self._applied[name] = wanted[name]
         except InferenceServerException as error:
             self._applied = {name: {"unknown": 0} for name in self.configs}  # load everything next time
             return Result(0.0, float("inf"), f"not loaded: {error.message()}")
-        found = self._analyzer.at(self._level, self._transport)
-        return Result(found.throughput, found.p99_ms, found.problem)
-
-    def _apply(self, wanted: Mapping[str, dict[str, Value]]) -> None:
-        new = [name for name in self.configs if wanted.get(name, {}) != self._applied.get(name, {})]
-        if new and len(self.configs) > 1 and self._analyzer.model not in new:
-            new.append(self._analyzer.model)  # the ensemble follows its steps
-        for name in new:
-            config = changed(self.configs[name], wanted.get(name, {}))
-            self._client.load_model(self._names[name], config=json.dumps(config), client_timeout=LOAD_S)
-            self._applied[name] = wanted.get(name, {})
-
-
-def expand(settings: Settings, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
-    """Settings by model: ``*`` is each of them, and preferred sizes fit the largest batch.
-
-    An ensemble has no queue and no instances of its own: only its largest batch follows.
-    """
-    found: dict[str, dict[str, Value]] = {}
-    for name, config in configs.items():
-        values = {s.key: value for s, value in sorted(settings.items()) if s.model in {"*", name}}
-        if "ensemble_scheduling" in config:
-            values = {key: value for key, value in values.items() if key == "max_batch"}
-        sizes, most = values.get("preferred", read(config)["preferred"]), values.get("max_batch")
-        if isinstance(sizes, tuple) and isinstance(most, int) and any(size > most for size in sizes):
-            values["preferred"] = tuple(size for size in sizes if size <= most)
-        found[name] = values
-    return found
-
-
-def current(settings: list[Setting], configs: Mapping[str, Mapping[str, Any]]) -> dict[Setting, Value]:
-    """What is set now; of ``*`` the smallest of the models'.
-
-    Raises:
-        ValueError: a model or a parameter is not there.
-    """
-    found: dict[Setting, Value] = {}
-    for setting in settings:
-        names = list(configs) if setting.model == "*" else [setting.model]
-        if any(name not in configs for name in names):
-            raise ValueError(f"{setting}: there is no model {setting.model!r}, only {', '.join(configs)}")
-        found[setting] = min(read(configs[name])[setting.key] for name in names)
-    return found
+        one = self._analyzer.at(self._level, self._transport)
+        return Result(one.throughput, one.p99_ms, one.problem)
