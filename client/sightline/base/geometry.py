@@ -6,6 +6,8 @@ import numpy as np
 
 from sightline.entities import F32
 
+_TINY = np.finfo(np.float32).tiny  # boxes without area do not overlap
+
 
 def fit_size(width: int, height: int, max_width: int, max_height: int) -> tuple[int, int]:
     """The largest even (width, height) with the picture's aspect ratio that fits; never enlarged.
@@ -23,15 +25,14 @@ def fit_size(width: int, height: int, max_width: int, max_height: int) -> tuple[
 
 def iou_matrix(a_xyxy: F32, b_xyxy: F32) -> F32:
     """Intersection over union of every pair: float32 [len(a), len(b)]. Boxes may be in any one unit."""
-    left_top = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
-    right_bottom = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    sides = np.clip(right_bottom - left_top, 0, None)
-    overlap = sides[..., 0] * sides[..., 1]
-    union = _area(a_xyxy)[:, None] + _area(b_xyxy)[None, :] - overlap
-    iou: F32 = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    a, b = np.ascontiguousarray(a_xyxy.T)[:, :, None], np.ascontiguousarray(b_xyxy.T)
+    sides = np.minimum(a[2:], b[2:, None])
+    sides -= np.maximum(a[:2], b[:2, None])
+    np.maximum(sides, 0, out=sides)
+    iou: F32 = sides[0] * sides[1]
+    a_width, a_height = np.maximum(a[2:] - a[:2], 0)
+    b_width, b_height = np.maximum(b[2:] - b[:2], 0)
+    union = a_width * a_height + b_width * b_height
+    union -= iou
+    iou /= np.maximum(union, _TINY, out=union)
     return iou
-
-
-def _area(xyxy: F32) -> F32:
-    area: F32 = np.clip(xyxy[:, 2] - xyxy[:, 0], 0, None) * np.clip(xyxy[:, 3] - xyxy[:, 1], 0, None)
-    return area

@@ -24,35 +24,38 @@ def assign(cost: NDArray[np.floating], limit: float) -> tuple[Index, Index]:
         rows int [M] ascending and columns int [M], one entry a pair.
     """
     # A pair that is too dear counts as no gain, which is what staying alone counts.
-    gain = np.minimum(np.asarray(cost, np.float64) - limit, 0.0)
-    rows, columns = np.flatnonzero(gain.any(axis=1)), np.flatnonzero(gain.any(axis=0))
-    if not len(rows):
+    gain = np.minimum(np.subtract(cost, limit, dtype=np.float64), 0.0)
+    if not gain.size:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    rows = np.flatnonzero(gain.min(axis=1))
+    columns = gain.argmin(axis=1)[rows]
+    # Where every row can have what it likes best, that is it: most of a camera's frames.
+    if len(set(columns.tolist())) == len(rows):
         return rows, columns
+    columns = np.flatnonzero(gain.min(axis=0))
     gain = gain[np.ix_(rows, columns)]
     if len(rows) <= len(columns):
-        taken = _solve(gain)
-        chosen = np.arange(len(rows))
+        chosen, taken = np.arange(len(rows)), _solve(gain)
     else:
         chosen = _solve(gain.T)
-        taken = np.arange(len(columns))
-        order = np.argsort(chosen)
-        chosen, taken = chosen[order], taken[order]
+        taken = np.argsort(chosen)
+        chosen = chosen[taken]
     real = gain[chosen, taken] < 0
     return rows[chosen[real]], columns[taken[real]]
 
 
 def _solve(cost: F64) -> Index:
     """The column of every row in the cheapest complete assignment of ``cost`` [R, C], R <= C."""
-    column_of_row = np.full(cost.shape[0], -1)
     row_of_column = np.full(cost.shape[1], -1)
-    # Every row takes its cheapest column where that is free: most of a frame ends here.
+    # A row takes its cheapest column where that is still free.
     cheapest = cost.argmin(axis=1)
-    columns, first_rows = np.unique(cheapest, return_index=True)
-    column_of_row[first_rows], row_of_column[columns] = columns, first_rows
+    first_of = {column: row for row, column in reversed([*enumerate(cheapest.tolist())])}
+    row_of_column[list(first_of)] = list(first_of.values())
+    column_of_row = np.where(row_of_column[cheapest] == np.arange(len(cost)), cheapest, -1)
     row_price = cost.min(axis=1)
     column_price = np.zeros(cost.shape[1])
-    for row in np.flatnonzero(column_of_row < 0):
-        _augment(cost, int(row), (row_price, column_price), (column_of_row, row_of_column))
+    for row in np.flatnonzero(column_of_row < 0).tolist():
+        _augment(cost, row, (row_price, column_price), (column_of_row, row_of_column))
     return column_of_row
 
 

@@ -2,112 +2,116 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.analysis.tracking.assignment import assign
+from sightline.analysis.tracking.assignment import Index, assign
 from sightline.analysis.tracking.kalman import F64, BoxFilter, from_xyxy
 from sightline.analysis.tracking.tracker_options import TrackerOptions
-from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, Detections
 
-Index = NDArray[np.intp]
-Pairs = tuple[Index, Index]  # rows of tracks and rows of detections, same length
+Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detections, same length
 
 
-def suppress_duplicates(detections: Detections, options: TrackerOptions) -> Detections:
-    """Leave out second boxes of one object: NMS at the network is for recall, and knows one class at a time.
+def unique_boxes(detections: Detections, iou: F32, options: TrackerOptions) -> NDArray[np.bool_] | None:
+    """Which boxes are no second one of another; None: all. The network's NMS knows one class at a time.
 
     A box that is left out hides no other.
+
+    Args:
+        detections: M boxes.
+        iou: float32 [M, M], their overlaps; that of a box with itself becomes 0.
+        options: the limits.
     """
+    iou.flat[:: len(iou) + 1] = 0
+    if not iou.size or iou.max() < min(options.dedupe_iou, options.dedupe_other_iou):
+        return None
     same = detections.class_ids[:, None] == detections.class_ids
-    limit = np.where(same, options.dedupe_iou, options.dedupe_other_iou)
-    overlapping = iou_matrix(detections.xyxy, detections.xyxy) >= limit
-    np.fill_diagonal(overlapping, False)
-    if not overlapping.any():
-        return detections
+    overlapping = iou >= np.where(same, options.dedupe_iou, options.dedupe_other_iou)
     unique = np.ones(len(detections), bool)
     for row in np.argsort(-detections.scores, kind="stable"):
         if unique[row]:
             unique[overlapping[row]] = False
-    return detections.take(unique)
+    return None if unique.all() else unique
 
 
-def match(motion: BoxFilter, detections: Detections, class_cost: F32, options: TrackerOptions) -> Pairs:
+def match(
+    motion: BoxFilter, detections: Detections, iou: F32, class_cost: F32, options: TrackerOptions
+) -> Pairs:
     """Pairs of tracks and detections, each at most once.
 
     Args:
         motion: N tracks, predicted to the time of the frame.
         detections: M boxes.
+        iou: float32 [N, M], how much they overlap.
         class_cost: float32 [N, M], what it costs a track to take a box of that class.
         options: the limits.
     """
-    tracks, boxes = np.arange(len(motion)), np.arange(len(detections))
-    if not len(tracks) or not len(boxes):
-        return tracks[:0], boxes[:0]
     high = detections.scores >= options.min_score
-    cost = 1 - iou_matrix(motion.xyxy().astype(np.float32), detections.xyxy) + class_cost
-    first = _pair(cost, tracks, boxes[high], 1 - options.min_iou)
-    tracks = _without(tracks, first[0])
-    second = _pair(cost, tracks, boxes[~high], 1 - options.min_low_iou)
-    tracks = _without(tracks, second[0])
-    boxes = _without(boxes[high], first[1])
-    rows, columns = tracks[:0], boxes[:0]
+    cost = 1 - iou + class_cost
+    if all_high := bool(high.all()):
+        rows, boxes = assign(cost, 1 - options.min_iou)
+    else:
+        rows, boxes = assign(np.where(high, cost, np.inf), 1 - options.min_iou)
+    if len(rows) == len(motion) or len(boxes) == len(detections):
+        return rows, boxes
+    free = np.ones(len(motion), bool)
+    free[rows] = False
+    pairs = [(rows, boxes)]
+    if not all_high:
+        low = assign(np.where(free[:, None] & ~high, cost, np.inf), 1 - options.min_low_iou)
+        free[low[0]] = False
+        pairs.append(low)
+    high[boxes] = False
+    tracks, boxes = np.flatnonzero(free), np.flatnonzero(high)
     if len(tracks) and len(boxes):
-        far = _distances(motion, tracks, detections.take(boxes), options)
+        far = _distances(motion, tracks, detections.xyxy[boxes], options)
         rows, columns = assign(far + class_cost[np.ix_(tracks, boxes)], 1.0)
-    return (
-        np.concatenate([first[0], second[0], tracks[rows]]),
-        np.concatenate([first[1], second[1], boxes[columns]]),
-    )
+        pairs.append((tracks[rows], boxes[columns]))
+    rows, boxes = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    order = np.argsort(rows)
+    return rows[order], boxes[order]
 
 
-def startable(matched: Index, detections: Detections, options: TrackerOptions) -> Index:
-    """High boxes that are left over, best first, without those that are a second box of the same object."""
+def startable(matched: Index, detections: Detections, iou: F32, options: TrackerOptions) -> Index:
+    """High boxes that are left over, best first, without those that are a second box of the same object.
+
+    Args:
+        matched: rows of detections that have a track.
+        detections: M boxes.
+        iou: float32 [M, M], their overlaps.
+        options: the limits.
+    """
     free = detections.scores >= options.min_score
     free[matched] = False
     candidates = np.flatnonzero(free)
     if not len(candidates):
         return candidates
     candidates = candidates[np.argsort(-detections.scores[candidates], kind="stable")]
-    others = np.concatenate([matched, candidates])
-    iou = iou_matrix(detections.xyxy[candidates], detections.xyxy[others])
+    iou = iou[candidates]
     # As Soft-NMS (Bodla et al.): the more a low box overlaps, the likelier it is a second one.
     scores = detections.scores[candidates, None] * np.exp(-(iou**2) / options.soft_nms_sigma)
     duplicate = (iou >= options.max_start_iou) | (scores < options.min_score)
+    present = np.zeros(len(detections), bool)
+    present[matched] = True
     started: list[int] = []
-    present = np.zeros(len(others), bool)
-    present[: len(matched)] = True
-    for row in range(len(candidates)):
+    for row, candidate in enumerate(candidates.tolist()):
         if not (duplicate[row] & present).any():
-            present[len(matched) + row] = True
-            started.append(row)
-    return candidates[started]
+            present[candidate] = True
+            started.append(candidate)
+    return np.array(started, np.intp)
 
 
-def _distances(motion: BoxFilter, rows: Index, detections: Detections, options: TrackerOptions) -> F64:
-    """How improbable it is that tracks ``rows`` moved into boxes; 1 and more is out of reach."""
-    mean, boxes = motion.mean[rows], from_xyxy(detections.xyxy)
-    sizes = motion.sizes(mean)[:, None, :2]
-    spread = np.sqrt(motion.mean_var[rows, None, :2] + (sizes * options.motion.position_noise) ** 2)
-    away = boxes[None, :, :2] - mean[:, None, :2]
-    deviation = np.hypot(*np.moveaxis(away / spread, -1, 0)) / options.max_deviation
-    distance = np.hypot(*np.moveaxis(away / sizes, -1, 0)) / options.max_distance
-    sides = np.maximum(boxes[None, :, 2:], 1e-6) / mean[:, None, 2:]
-    ratio = np.abs(np.log(sides)).max(axis=2) / np.log(options.max_side_ratio)
+def _distances(motion: BoxFilter, tracks: Index, xyxy: F32, options: TrackerOptions) -> F64:
+    """How improbable it is that tracks moved into boxes [M, 4]; 1 and more is out of reach: [tracks, M]."""
+    mean, boxes, sizes = motion.mean[:, tracks], from_xyxy(xyxy), motion.sizes()[:, tracks]
+    spread = np.sqrt(motion.mean_var[:2, tracks] + (sizes * options.motion.position_noise) ** 2)
+    away = boxes[:2, None] - mean[:2, :, None]
+    deviation = np.hypot(*(away / spread[..., None])) / options.max_deviation
+    distance = np.hypot(*(away / sizes[..., None])) / options.max_distance
+    sides = np.maximum(boxes[2:, None], 1e-6) / mean[2:, :, None]
+    ratio = np.abs(np.log(sides)).max(axis=0) / math.log(options.max_side_ratio)
     cost: F64 = np.maximum(np.maximum(deviation, distance), ratio)
     return cost
-
-
-def _pair(cost: NDArray[np.floating], rows: Index, columns: Index, limit: float) -> Pairs:
-    """The best pairs of some rows and some columns of ``cost``."""
-    if not len(rows) or not len(columns):
-        return rows[:0], columns[:0]
-    paired_rows, paired_columns = assign(cost[np.ix_(rows, columns)], limit)
-    return rows[paired_rows], columns[paired_columns]
-
-
-def _without(indices: Index, others: Index) -> Index:
-    """``indices`` less ``others``; for a few dozen of them cheaper than NumPy's set functions."""
-    gone = set(others.tolist())
-    return np.array([index for index in indices.tolist() if index not in gone], np.intp)

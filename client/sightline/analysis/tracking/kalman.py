@@ -44,130 +44,129 @@ class BoxFilter:
     """N boxes with velocities and their uncertainty.
 
     Attributes:
-        mean: float64 [N, 4], centre x, centre y, width, height in 0..1 of the picture.
-        velocity: float64 [N, 4], per second.
-        mean_var, cross_var, velocity_var: float64 [N, 4], the covariance of each position and velocity.
+        mean: float64 [4, N], centre x, centre y, width, height in 0..1 of the picture.
+        velocity: float64 [4, N], per second.
+        mean_var, cross_var, velocity_var: float64 [4, N], the covariance of each position and velocity.
         speed_sq: float64 [N], the square of the speed when last detected, in sizes/s.
     """
 
-    __slots__ = (
-        "_memory_s",
-        "_noise",
-        "_noise_gain",
-        "_repeated",
-        "_speed",
-        "cross_var",
-        "mean",
-        "mean_var",
-        "model",
-        "speed_sq",
-        "velocity",
-        "velocity_var",
-    )
-
     def __init__(self, model: MotionModel) -> None:
         self.model = model
-        self._speed = np.array([model.speed, model.speed, model.size_rate, model.size_rate])
-        self._noise_gain = np.array([model.speed_noise_gain] * 2 + [model.size_rate_noise_gain] * 2)
-        self._memory_s = np.array([model.memory_s, model.memory_s] + [model.size_rate_memory_s] * 2)
-        self._noise = np.array([model.position_noise] * 2 + [model.size_noise] * 2)
-        self._repeated = 1.0
-        self.mean = np.zeros((0, 4))
-        self.speed_sq = np.zeros(0)
-        self.velocity, self.mean_var, self.cross_var, self.velocity_var = (self.mean.copy() for _ in range(4))
+        # The square of a size along each axis, in 0..1 of the picture, of a box with width times height 1.
+        self._axes = np.array([1 / model.aspect, model.aspect] * 2)[:, None]
+
+        def variance(of_position: float, of_size: float) -> F64:
+            squares: F64 = self._axes * np.array([of_position, of_position, of_size, of_size])[:, None] ** 2
+            return squares
+
+        self._speed_var = variance(model.speed, model.size_rate)
+        self._first_speed_var = variance(model.first_speed, model.size_rate)
+        self._speed_var_gain = variance(model.speed_noise_gain, model.size_rate_noise_gain)
+        self._noise_var = self._error_var = variance(model.position_noise, model.size_noise)
+        self._use(np.zeros((5, 4, 0)), np.zeros(0))
 
     def __len__(self) -> int:
-        return len(self.mean)
+        return len(self.speed_sq)
+
+    def _use(self, state: F64, speed_sq: F64) -> None:
+        self._state, self.speed_sq = state, speed_sq
+        self.mean, self.velocity, self.mean_var, self.cross_var, self.velocity_var = state
 
     def add(self, boxes: F64, velocity: F64 | None = None) -> None:
-        """Append boxes [M, 4]: centre x, centre y, width, height; at rest unless ``velocity`` is given."""
-        boxes = boxes.copy()
-        np.maximum(boxes[:, 2:], MIN_SIDE, out=boxes[:, 2:])
-        scale = self.sizes(boxes)
-        first_speed = self._speed.copy()
-        if velocity is None:
-            first_speed[:2] = self.model.first_speed
-        self.mean = np.concatenate([self.mean, boxes])
-        self.velocity = np.concatenate(
-            [self.velocity, np.zeros_like(boxes) if velocity is None else velocity]
-        )
-        self.mean_var = np.concatenate([self.mean_var, (scale * self._noise) ** 2])
-        self.cross_var = np.concatenate([self.cross_var, np.zeros_like(boxes)])
-        self.velocity_var = np.concatenate([self.velocity_var, (scale * first_speed) ** 2])
-        new = slice(len(self.speed_sq), None)
-        self.speed_sq = np.concatenate([self.speed_sq, self._speeds_sq(self.velocity[new], boxes)])
+        """Append boxes [4, M]: centre x, centre y, width, height; at rest unless ``velocity`` is given."""
+        new = np.zeros((5, *boxes.shape))
+        new[0] = boxes
+        np.maximum(new[0, 2:], MIN_SIDE, out=new[0, 2:])
+        if velocity is not None:
+            new[1] = velocity
+        area = new[0, 2] * new[0, 3]
+        new[2] = self._noise_var * area
+        new[4] = (self._first_speed_var if velocity is None else self._speed_var) * area
+        speed_sq = np.concatenate([self.speed_sq, self._speeds_sq(new)])
+        self._use(np.concatenate([self._state, new], axis=2), speed_sq)
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Keep the boxes that ``which`` [N] marks."""
-        for name in ("mean", "velocity", "mean_var", "cross_var", "velocity_var", "speed_sq"):
-            setattr(self, name, getattr(self, name)[which])
+        self._use(self._state[:, :, which], self.speed_sq[which])
 
     def predict(self, dt: float) -> None:
         """Let ``dt`` >= 0 seconds pass."""
-        memory = self._memory_s
-        left = np.exp(-dt / memory)  # how much of a velocity is left
-        gone = -np.expm1(-dt / memory)
-        path = memory * gone  # how far a velocity of 1 carries
-        spread = self.sizes(self.mean) ** 2 * (self._speed**2 + self.speed_sq[:, None] * self._noise_gain**2)
+        place, side = _step(dt, self.model.memory_s), _step(dt, self.model.size_rate_memory_s)
+        step = np.array([place, place, side, side]).T[:, :, None]
+        path, left = step[0], step[1]
+        spread = self._speed_var_gain * self.speed_sq
+        spread += self._speed_var
+        spread *= self.mean[2] * self.mean[3]
         self.mean += path * self.velocity
-        self.velocity *= left
-        drift = 2 * memory * (dt - 2 * path + memory / 2 * (1 - left**2))
-        self.mean_var += path * (2 * self.cross_var + path * self.velocity_var) + spread * np.maximum(
-            drift, 0
-        )
-        self.cross_var += path * self.velocity_var
-        self.cross_var *= left
-        self.cross_var += spread * memory * gone**2
-        self.velocity_var *= left**2
-        self.velocity_var += spread * (1 - left**2)
-        np.maximum(self.mean[:, 2:], MIN_SIDE, out=self.mean[:, 2:])
+        np.maximum(self.mean[2:], MIN_SIDE, out=self.mean[2:])
+        carried = path * self.velocity_var
+        self.mean_var += path * (2 * self.cross_var + carried)
+        self.cross_var += carried
+        self._state[1:4:2] *= left  # velocity and cross_var
+        self.velocity_var *= left * left
+        self._state[2:] += spread * step[2:]
         # An error that lasts longer than a frame counts for less: averaging it does not help.
         alike = math.exp(-max(dt, 1e-3) / self.model.noise_memory_s)
-        self._repeated = (1 + alike) / (1 - alike)
+        self._error_var = self._noise_var * ((1 + alike) / (1 - alike))
 
-    def update(self, rows: NDArray[np.intp], boxes: F64) -> None:
-        """Correct the boxes ``rows`` [M] by what was detected.
+    def update(self, which: NDArray[np.intp], boxes: F64) -> None:
+        """Correct boxes by what was detected.
 
         Args:
-            rows: which boxes, each at most once.
-            boxes: float64 [M, 4], centre x, centre y, width, height.
+            which: int [M], the boxes, ascending.
+            boxes: float64 [4, M], centre x, centre y, width, height.
         """
-        mean, mean_var = self.mean[rows], self.mean_var[rows]
-        cross = self.cross_var[rows]
-        total = mean_var + (self.sizes(mean) * self._noise) ** 2 * self._repeated
-        gain, speed_gain = mean_var / total, cross / total
-        error = boxes - mean
-        self.mean[rows] = mean + gain * error
-        self.velocity[rows] += speed_gain * error
-        self.mean_var[rows] = mean_var * (1 - gain)
-        self.cross_var[rows] = cross * (1 - gain)
-        self.velocity_var[rows] -= speed_gain * cross
-        np.maximum(self.mean[:, 2:], MIN_SIDE, out=self.mean[:, 2:])
-        self.speed_sq[rows] = self._speeds_sq(self.velocity[rows], self.mean[rows])
+        every = len(which) == len(self)
+        state = self._state if every else self._state[:, :, which]
+        mean, _, mean_var, cross_var, velocity_var = state
+        total = self._error_var * (mean[2] * mean[3])
+        total += mean_var
+        gain, speed_gain = gains = state[2:4] / total
+        velocity_var -= speed_gain * cross_var
+        state[:2] += gains * (boxes - mean)
+        state[2:4] *= 1 - gain
+        np.maximum(mean[2:], MIN_SIDE, out=mean[2:])
+        if every:
+            self.speed_sq = self._speeds_sq(state)
+        else:
+            self._state[:, :, which], self.speed_sq[which] = state, self._speeds_sq(state)
 
-    def _speeds_sq(self, velocity: F64, boxes: F64) -> F64:
-        """The square of the speed of each of ``boxes`` [M, 4], in sizes/s: [M]."""
-        speeds_sq: F64 = ((velocity[:, :2] / self.sizes(boxes)[:, :2]) ** 2).sum(axis=1)
+    def _speeds_sq(self, state: F64) -> F64:
+        """The square of each box's speed, in sizes/s: [M]."""
+        (_, _, width, height), velocity = state[0], state[1, :2]
+        speeds_sq: F64 = (velocity * velocity / self._axes[:2]).sum(axis=0) / (width * height)
         return speeds_sq
 
-    def sizes(self, boxes: F64) -> F64:
-        """The size of each of ``boxes`` [M, 4] along its four axes, in 0..1 of the picture: [M, 4]."""
-        size = np.sqrt(boxes[:, 2] * boxes[:, 3])
-        along_x, along_y = size / math.sqrt(self.model.aspect), size * math.sqrt(self.model.aspect)
-        return np.stack([along_x, along_y, along_x, along_y], axis=1)
+    def sizes(self) -> F64:
+        """The size of each box along x and y, in 0..1 of the picture: [2, N]."""
+        sizes: F64 = np.sqrt(self._axes[:2] * (self.mean[2] * self.mean[3]))
+        return sizes
 
     def xyxy(self) -> F64:
-        """The boxes as left, top, right, bottom, not clipped: float64 [N, 4]."""
+        """The boxes as left, top, right, bottom, not clipped: float64 [4, N]."""
         return to_xyxy(self.mean)
 
 
+def _step(dt: float, memory_s: float) -> tuple[float, ...]:
+    """What ``dt`` seconds do to an axis whose velocity persists for ``memory_s``.
+
+    Returns:
+        How far a velocity of 1 carries; how much of it is left; what a wandering velocity of spread 1 adds
+        to the variance of the position, to the covariance, and to the variance of the velocity.
+    """
+    left, gone = math.exp(-dt / memory_s), -math.expm1(-dt / memory_s)
+    path = memory_s * gone
+    drift = 2 * memory_s * (dt - 2 * path + memory_s / 2 * (1 - left**2))
+    return path, left, max(drift, 0.0), path * gone, 1 - left**2
+
+
 def to_xyxy(boxes: F64) -> F64:
-    """Centre x, centre y, width, height to left, top, right, bottom."""
-    half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    """Centre x, centre y, width, height [4, N] to left, top, right, bottom."""
+    half = boxes[2:] / 2
+    return np.concatenate([boxes[:2] - half, boxes[:2] + half])
 
 
 def from_xyxy(xyxy: NDArray[np.floating]) -> F64:
-    """Left, top, right, bottom to centre x, centre y, width, height."""
-    xyxy = xyxy.astype(np.float64)
-    return np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], axis=1)
+    """Left, top, right, bottom [N, 4] to centre x, centre y, width, height [4, N]."""
+    corners = xyxy.T.astype(np.float64)
+    return np.concatenate([(corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]])

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.analysis.timebase import Moment
-from sightline.analysis.tracking.association import Index, match, startable, suppress_duplicates
-from sightline.analysis.tracking.kalman import F64, BoxFilter, from_xyxy, to_xyxy
+from sightline.analysis.tracking.assignment import Index
+from sightline.analysis.tracking.association import match, startable, unique_boxes
+from sightline.analysis.tracking.kalman import BoxFilter, from_xyxy, to_xyxy
 from sightline.analysis.tracking.tracker_options import TrackerOptions
+from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, I32, Detections, Tracks
-
-Mask = NDArray[np.bool_]
 
 STATE_VERSION = 1
 EPSILON_S = 1e-3  # clocks count in ticks: 0.4999 s is half a second
@@ -36,32 +35,22 @@ AT_EDGE = 0.01  # of the picture's side: a box that near to its edge is truncate
 TRUNCATED_VOTE = 0.01  # of a vote: a truncated box decides only where the whole was hardly ever seen
 MIN_IN_PICTURE = 0.1  # an unseen track ends when less than this share of it is in the picture
 
-
-@dataclass(slots=True)
-class _TrackTable:
-    """What is known of N tracks besides their motion; rows agree with the filter's."""
-
-    ids: NDArray[np.int64]
-    first_times: F64  # capture time of the first box
-    born_s: F64  # watched time of the same
-    seen_s: F64  # watched time of the latest box
-    high_box_share: F64  # of the time in which it had a high box, the latest ``confirm_s`` counting most
-    any_box_share: F64  # the same of any box
-    supported_s: F64  # watched time when the shares were last enough to believe in it
-    confirmed: Mask
-    votes: F64  # [N, K] scores given to each class of ``Tracker._class_ids``
-
-    @classmethod
-    def empty(cls) -> _TrackTable:
-        """Of no track."""
-        columns: dict[str, Any] = {name: np.zeros(0) for name in cls.__slots__}
-        columns |= {"ids": np.zeros(0, np.int64), "confirmed": np.zeros(0, bool), "votes": np.zeros((0, 0))}
-        return cls(**columns)
-
-    def keep(self, which: Mask) -> None:
-        """Keep the tracks that ``which`` [N] marks."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name)[which])
+#: What is known of a track besides its motion and its votes.
+_TRACK = np.dtype(
+    [
+        ("id", np.int64),
+        ("first_time", np.float64),  # capture time of the first box
+        ("born_s", np.float64),  # watched time of the same
+        ("seen_s", np.float64),  # watched time of the latest box
+        ("high_box_share", np.float64),  # of its time with a high box, the latest ``confirm_s`` counting most
+        ("any_box_share", np.float64),  # the same of any box
+        ("supported_s", np.float64),  # watched time when the shares were last enough to believe in it
+        ("confirmed", np.bool_),
+    ]
+)
+# Left and top below the first number, or right and bottom above it: both as one comparison.
+_EDGE_SIGN = np.array([1, 1, -1, -1], np.float32)
+_EDGE = np.array([AT_EDGE, AT_EDGE, AT_EDGE - 1, AT_EDGE - 1], np.float32)
 
 
 class Tracker:
@@ -81,11 +70,13 @@ class Tracker:
             ValueError: ``state`` is not a snapshot that this version understands.
         """
         self.options = options
-        self._filter = BoxFilter(options.motion)
-        self._class_ids: list[int] = []  # classes met so far, in the order of the columns of votes
         self._next_id = first_id
         self._watched_s = 0.0  # at the newest frame
-        self._table = _TrackTable.empty()
+        # The tracks, by ascending id: rows of these three agree.
+        self._filter = BoxFilter(options.motion)
+        self._table = np.zeros(0, _TRACK)
+        self._votes = np.zeros((0, 0))  # [N, K] scores given to each class of the next
+        self._column_of: dict[int, int] = {}  # classes met so far
         if state is not None:
             self._restore(state)
 
@@ -100,21 +91,34 @@ class Tracker:
             The tracks that have a box in this frame, by ascending id.
         """
         options = self.options
-        detections = suppress_duplicates(detections.take(detections.scores >= options.low_score), options)
+        enough = detections.scores >= options.low_score
+        if not enough.all():
+            detections = detections.take(enough)
         self._pass_time(moment)
-        class_cost = self._class_cost(detections.class_ids)
-        tracked, boxes = match(self._filter, detections, class_cost, options)
-        self._correct(tracked, boxes, detections, moment.step_s)
-        started = startable(boxes, detections, options)
-        self._start(started, detections, moment.capture_time)
-        rows = np.concatenate([tracked, np.arange(len(self._filter) - len(started), len(self._filter))])
-        tracks = self._tracks(rows, np.concatenate([boxes, started]), detections)
+        count = len(self._filter)
+        predicted = self._filter.xyxy().T.astype(np.float32)
+        iou = iou_matrix(np.concatenate([predicted, detections.xyxy]), detections.xyxy)
+        unique = unique_boxes(detections, iou[count:], options)
+        if unique is not None:
+            detections = detections.take(unique)
+            iou = iou[np.concatenate([np.ones(count, bool), unique])][:, unique]
+        columns = self._columns(detections.class_ids)
+        class_cost = self._class_cost()[:, columns]
+        tracked, boxes = match(self._filter, detections, iou[:count], class_cost, options)
+        votes = _votes(detections)
+        self._correct(tracked, detections.take(boxes), columns[boxes], votes[boxes], moment.step_s)
+        if len(boxes) < len(detections):
+            started = startable(boxes, detections, iou[count:], options)
+            self._start(detections.take(started), columns[started], votes[started], moment.capture_time)
+            tracked = np.concatenate([tracked, np.arange(count, count + len(started))])
+            boxes = np.concatenate([boxes, started])
+        tracks = self._tracks(tracked, detections.scores[boxes])
         self._end_lost(moment.usual_s)
         return tracks
 
     def end_all(self) -> None:
         """End every track: the picture is another one now, and its boxes are not comparable."""
-        self._end(np.ones(len(self._filter), bool))
+        self._keep(np.zeros(len(self._filter), bool))
 
     def _pass_time(self, moment: Moment) -> None:
         if moment.blind:
@@ -124,129 +128,119 @@ class Tracker:
         max_s = max(moment.usual_s, MAX_COAST_S) if moment.gap else math.inf
         self._filter.predict(min(moment.elapsed_s, max_s))
 
-    def _class_cost(self, class_ids: I32) -> F32:
-        """What it costs a track to take a box of each class: float32 [N, len(class_ids)]."""
-        columns = self._columns(class_ids)
-        votes = self._table.votes[:, columns]
-        total = self._table.votes.sum(axis=1, keepdims=True)
-        cost: F32 = (self.options.class_penalty * (1 - votes / np.maximum(total, 1e-9))).astype(np.float32)
+    def _columns(self, class_ids: I32) -> Index:
+        """The columns of votes that belong to ``class_ids``; new classes get a new one."""
+        column_of, wanted = self._column_of, class_ids.tolist()
+        for new in sorted(set(wanted) - column_of.keys()):
+            column_of[new] = len(column_of)
+            self._votes = np.pad(self._votes, ((0, 0), (0, 1)))
+        return np.array([column_of[class_id] for class_id in wanted], np.intp)
+
+    def _class_cost(self) -> F32:
+        """What it costs a track to take a box of each class: float32 [N, K]."""
+        votes = self._votes
+        total = np.maximum(votes.sum(axis=1, keepdims=True), 1e-9)
+        cost: F32 = (self.options.class_penalty * (1 - votes / total)).astype(np.float32)
         return cost
 
-    # -- what follows from a match ---------------------------------------------------------------
-
-    def _correct(self, rows: Index, boxes: Index, detections: Detections, step_s: float) -> None:
-        table, options = self._table, self.options
-        scores = detections.scores[boxes]
-        self._filter.update(rows, from_xyxy(detections.xyxy[boxes]))
-        columns = self._columns(detections.class_ids[boxes])
-        table.votes[rows, columns] += _votes(detections, boxes)
-        table.seen_s[rows] = self._watched_s
-        high = scores >= options.min_score
+    def _correct(
+        self, rows: Index, detections: Detections, columns: Index, votes: F32, step_s: float
+    ) -> None:
+        table, options, now_s = self._table, self.options, self._watched_s
+        self._filter.update(rows, from_xyxy(detections.xyxy))
+        self._votes[rows, columns] += votes
+        high = detections.scores >= options.min_score
         # So many seconds, not so many frames: at 30 fps a false box has six times as many chances as at 5.
         decay = math.exp(-step_s / max(options.confirm_s, EPSILON_S))
-        table.high_box_share *= decay
-        table.high_box_share[rows[high]] += 1 - decay
-        table.any_box_share *= decay
-        table.any_box_share[rows] += 1 - decay
-        enough = table.high_box_share >= options.confirm_share
-        table.supported_s[enough | (table.any_box_share >= MIN_ANY_BOX_SHARE)] = self._watched_s
-        lasted = self._watched_s - table.born_s[rows] >= options.confirm_s - EPSILON_S
-        table.confirmed[rows] |= lasted & high & enough[rows]
+        high_box_share, any_box_share = table["high_box_share"], table["any_box_share"]
+        high_box_share *= decay
+        high_box_share[rows] += high * (1 - decay)
+        any_box_share *= decay
+        any_box_share[rows] += 1 - decay
+        enough = high_box_share >= options.confirm_share
+        table["seen_s"][rows] = now_s
+        table["supported_s"][enough | (any_box_share >= MIN_ANY_BOX_SHARE)] = now_s
+        enough &= now_s - table["born_s"] >= options.confirm_s - EPSILON_S
+        table["confirmed"][rows] |= enough[rows] & high
 
-    def _start(self, which: Index, detections: Detections, time: float) -> None:
-        count, table = len(which), self._table
-        if not count:
-            return
-        columns = self._columns(detections.class_ids[which])
-        votes = np.zeros((count, len(self._class_ids)))
-        votes[np.arange(count), columns] = _votes(detections, which)
-        self._filter.add(from_xyxy(detections.xyxy[which]))
-        now = np.full(count, self._watched_s)
-        table.ids = np.concatenate([table.ids, self._next_id + np.arange(count)])
-        table.first_times = np.concatenate([table.first_times, np.full(count, float(time))])
-        table.born_s = np.concatenate([table.born_s, now])
-        table.seen_s = np.concatenate([table.seen_s, now])
-        table.high_box_share = np.concatenate([table.high_box_share, np.zeros(count)])
-        table.any_box_share = np.concatenate([table.any_box_share, np.zeros(count)])
-        table.supported_s = np.concatenate([table.supported_s, now])
-        table.confirmed = np.concatenate([table.confirmed, np.full(count, self.options.confirm_s <= 0)])
-        table.votes = np.concatenate([table.votes, votes])
+    def _start(self, detections: Detections, columns: Index, votes: F32, time: float) -> None:
+        count, now_s = len(detections), self._watched_s
+        self._filter.add(from_xyxy(detections.xyxy))
+        confirmed = self.options.confirm_s <= 0
+        new = [(self._next_id + i, time, now_s, now_s, 0.0, 0.0, now_s, confirmed) for i in range(count)]
         self._next_id += count
+        self._table = np.concatenate([self._table, np.array(new, _TRACK)])
+        given = np.zeros((count, len(self._column_of)))
+        given[np.arange(count), columns] = votes
+        self._votes = np.concatenate([self._votes, given])
 
-    def _end_lost(self, usual_s: float) -> None:
-        table, tentative_s = self._table, self._tentative_s(usual_s)
-        unseen_s = self._watched_s - table.seen_s
-        # A short-lived track is not decay lost for longer than it was visible.
-        there_s = np.clip(table.supported_s - table.born_s, tentative_s, self.options.max_lost_s)
-        patience_s = np.where(table.confirmed, there_s, tentative_s)
-        over = unseen_s > patience_s + EPSILON_S
-        # Stray boxes of neighbours must not keep a vanished track alive.
-        over |= table.confirmed & (self._watched_s - table.supported_s > patience_s + EPSILON_S)
-        over |= (unseen_s > 0) & (_share_in_picture(self._filter.xyxy()) < MIN_IN_PICTURE)
-        if len(over) > MAX_TRACKS:
-            over[np.argsort(unseen_s, kind="stable")[MAX_TRACKS:]] = True
-        if over.any():
-            self._end(over)
-
-    def _tentative_s(self, usual_s: float) -> float:
-        """A track that is not confirmed may miss half the time it needs, and one frame at any rate."""
-        return min(max(self.options.confirm_s / 2, 1.5 * usual_s), self.options.max_lost_s)
-
-    def _end(self, over: Mask) -> None:
-        self._filter.keep(~over)
-        self._table.keep(~over)
-
-    def _columns(self, class_ids: I32) -> list[int]:
-        """The columns of votes that belong to ``class_ids``; new classes get a new one."""
-        known = self._class_ids
-        wanted = class_ids.tolist()
-        for new in sorted(set(wanted) - set(known)):
-            known.append(new)
-        missing = len(known) - self._table.votes.shape[1]
-        if missing:
-            self._table.votes = np.pad(self._table.votes, ((0, 0), (0, missing)))
-        column_of = {class_id: column for column, class_id in enumerate(known)}
-        return [column_of[class_id] for class_id in wanted]
-
-    def _tracks(self, rows: Index, boxes: Index, detections: Detections) -> Tracks:
+    def _tracks(self, rows: Index, scores: F32) -> Tracks:
         if not len(rows):
             return Tracks.empty()
-        order = np.argsort(self._table.ids[rows])
-        rows, boxes = rows[order], boxes[order]
-        table = self._table
+        table, xyxy = self._table[rows], to_xyxy(self._filter.mean[:, rows])
+        class_ids = np.array([*self._column_of], np.int32)
         return Tracks(
-            ids=table.ids[rows],
-            xyxy=np.clip(to_xyxy(self._filter.mean[rows]), 0, 1).astype(np.float32),
-            scores=detections.scores[boxes],
-            class_ids=np.array(self._class_ids, np.int32)[table.votes[rows].argmax(axis=1)],
-            first_times=table.first_times[rows],
-            confirmed=table.confirmed[rows],
+            ids=table["id"],
+            xyxy=np.minimum(np.maximum(xyxy, 0), 1).T.astype(np.float32, order="C"),
+            scores=scores,
+            class_ids=class_ids[self._votes[rows].argmax(axis=1)],
+            first_times=table["first_time"],
+            confirmed=table["confirmed"],
         )
 
-    # -- state -----------------------------------------------------------------------------------
+    def _end_lost(self, usual_s: float) -> None:
+        table, options, now_s = self._table, self.options, self._watched_s
+        seen_s, supported_s = table["seen_s"], table["supported_s"]
+        unseen = seen_s < now_s
+        if not (unseen | (supported_s < now_s)).any() and len(table) <= MAX_TRACKS:
+            return
+        # A track that is not confirmed may miss half the time it needs, and one frame at any rate.
+        tentative_s = min(max(options.confirm_s / 2, 1.5 * usual_s), options.max_lost_s)
+        # A short-lived track is not kept lost for longer than it was visible.
+        patience_s = np.minimum(np.maximum(supported_s - table["born_s"], tentative_s), options.max_lost_s)
+        patience_s[~table["confirmed"]] = tentative_s
+        patience_s += EPSILON_S
+        over = now_s - seen_s > patience_s
+        # Stray boxes of neighbours must not keep a vanished track alive.
+        over |= table["confirmed"] & (now_s - supported_s > patience_s)
+        if unseen.any():
+            xyxy = self._filter.xyxy()
+            inside = np.minimum(np.maximum(xyxy, 0), 1)
+            width, height = (inside[2:] - inside[:2]) / (xyxy[2:] - xyxy[:2])
+            over |= unseen & (width * height < MIN_IN_PICTURE)
+        if len(over) > MAX_TRACKS:
+            over[np.argsort(now_s - seen_s, kind="stable")[MAX_TRACKS:]] = True
+        if over.any():
+            self._keep(~over)
+
+    def _keep(self, which: NDArray[np.bool_]) -> None:
+        self._filter.keep(which)
+        self._table, self._votes = self._table[which], self._votes[which]
 
     def snapshot(self) -> dict[str, Any]:
         """Everything a successor needs to go on with the same ids; JSON-able."""
-        table = self._table
+        now_s = self._watched_s
+        columns = (self._table, self._filter.mean.T, self._filter.velocity.T, self._votes)
         return {
             "version": STATE_VERSION,
             "next_id": self._next_id,
-            "class_ids": list(self._class_ids),
+            "class_ids": list(self._column_of),
             "tracks": [
                 {
-                    "id": int(table.ids[row]),
-                    "first_time": float(table.first_times[row]),
-                    "age_s": round(float(self._watched_s - table.born_s[row]), 4),
-                    "unseen_s": round(float(self._watched_s - table.seen_s[row]), 4),
-                    "sure": round(float(table.high_box_share[row]), 4),
-                    "held": round(float(table.any_box_share[row]), 4),
-                    "doubtful_s": round(float(self._watched_s - table.supported_s[row]), 4),
-                    "confirmed": bool(table.confirmed[row]),
-                    "box": [round(value, 5) for value in self._filter.mean[row].tolist()],
-                    "velocity": [round(value, 5) for value in self._filter.velocity[row].tolist()],
-                    "votes": [round(value, 2) for value in table.votes[row].tolist()],
+                    "id": track_id,
+                    "first_time": first_time,
+                    "age_s": round(now_s - born_s, 4),
+                    "unseen_s": round(now_s - seen_s, 4),
+                    "sure": round(high, 4),
+                    "held": round(any_box, 4),
+                    "doubtful_s": round(now_s - supported_s, 4),
+                    "confirmed": confirmed,
+                    "box": [round(value, 5) for value in box],
+                    "velocity": [round(value, 5) for value in velocity],
+                    "votes": [round(value, 2) for value in votes],
                 }
-                for row in range(len(self._filter))
+                for row, box, velocity, votes in zip(*(rows.tolist() for rows in columns), strict=True)
+                for track_id, first_time, born_s, seen_s, high, any_box, supported_s, confirmed in (row,)
             ],
         }
 
@@ -256,42 +250,36 @@ class Tracker:
                 f"a tracker's state of version {STATE_VERSION} is needed, found {state.get('version')!r}"
             )
         try:
-            self._restore_tracks(state["tracks"], len(state["class_ids"]))
-            self._class_ids = [int(class_id) for class_id in state["class_ids"]]
+            tracks = state["tracks"]
+            self._column_of = {int(class_id): column for column, class_id in enumerate(state["class_ids"])}
             self._next_id = max(self._next_id, int(state["next_id"]))
+            self._votes = np.array([track["votes"] for track in tracks], np.float64)
+            self._votes = self._votes.reshape(len(tracks), len(self._column_of))
+            boxes, velocities = (
+                np.array([track[name] for track in tracks], np.float64).reshape(-1, 4).T
+                for name in ("box", "velocity")
+            )
+            self._filter.add(boxes, velocities)
+            rows = [
+                (
+                    track["id"],
+                    track["first_time"],
+                    -track["age_s"],
+                    -track["unseen_s"],
+                    track.get("sure", 1.0),
+                    track.get("held", 1.0),
+                    -track.get("doubtful_s", 0.0),
+                    track["confirmed"],
+                )
+                for track in tracks
+            ]
+            self._table = np.array(rows, _TRACK)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
 
-    def _restore_tracks(self, tracks: list[Mapping[str, Any]], classes: int) -> None:
-        def column(name: str) -> F64:
-            return np.array([track[name] for track in tracks], np.float64)
 
-        if not tracks:
-            return
-        boxes = column("box").reshape(-1, 4)
-        self._filter.add(boxes, column("velocity").reshape(-1, 4))
-        self._table = _TrackTable(
-            ids=np.array([track["id"] for track in tracks], np.int64),
-            first_times=column("first_time"),
-            born_s=-column("age_s"),
-            seen_s=-column("unseen_s"),
-            high_box_share=np.array([track.get("sure", 1.0) for track in tracks], np.float64),
-            any_box_share=np.array([track.get("held", 1.0) for track in tracks], np.float64),
-            supported_s=np.array([-track.get("doubtful_s", 0.0) for track in tracks], np.float64),
-            confirmed=column("confirmed").astype(bool),
-            votes=column("votes").reshape(len(tracks), classes),
-        )
-
-
-def _votes(detections: Detections, which: Index) -> F32:
+def _votes(detections: Detections) -> F32:
     """What boxes count for their class, float32 [N]: a lorry's tail at the edge may be a bus's."""
-    xyxy = detections.xyxy[which]
-    truncated = (xyxy[:, :2] < AT_EDGE).any(axis=1) | (xyxy[:, 2:] > 1 - AT_EDGE).any(axis=1)
-    votes: F32 = detections.scores[which] * np.where(truncated, np.float32(TRUNCATED_VOTE), np.float32(1))
+    truncated = (detections.xyxy * _EDGE_SIGN < _EDGE).any(axis=1)
+    votes: F32 = detections.scores * np.where(truncated, np.float32(TRUNCATED_VOTE), np.float32(1))
     return votes
-
-
-def _share_in_picture(xyxy: F64) -> F64:
-    inside = np.clip(xyxy, 0, 1)
-    share: F64 = np.prod((inside[:, 2:] - inside[:, :2]) / (xyxy[:, 2:] - xyxy[:, :2]), axis=1)
-    return share
