@@ -14,11 +14,11 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
+from prometheus_client.parser import text_string_to_metric_families
 
-from sightline.camera.messages import Report
 from sightline.config import Camera, parse_config
 from sightline.config.groups import Blurred, DetectOptions, DriftOptions
-from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, DriftWindow
+from sightline.entities import Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, image_stats, watch_of
 from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
@@ -27,7 +27,7 @@ from sightline.features.drift.samples import LEDGER, Samples, read_samples, swee
 from sightline.features.drift.sampling import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
 from sightline.store.read.drift_hours import read_hours
-from sightline.supervisor.http.prometheus import _figures
+from sightline.supervisor.http.prometheus import text_of_figures
 from sightline.video import blur, jpeg
 from sightline.video.picture import YuvPicture
 from support.fakes import GreyPicture, boxes, frame
@@ -365,8 +365,8 @@ def test_the_open_hours_figures_are_metrics(tmp_path: Path) -> None:
         np.array([PERSON, PERSON], np.float32), np.array([0.9, 0.2], np.float32), np.zeros(2, np.int32)
     )
     watch_frames(watch, half_weak, [HOUR, HOUR + 1])
-    report = Report(CameraStatus("gate", CameraState.ONLINE, "", HOUR), None, {}, tuple(watch.figures()))
-    values = {family.name: family.samples[0].value for family in _figures({"gate": report})}
+    families = text_string_to_metric_families(text_of_figures(watch.figures()).decode())
+    values = {family.name: family.samples[0].value for family in families}
     assert values["sightline_drift_boxes_per_frame"] == 1
     assert values["sightline_drift_weak_share"] == 0.5
     assert 110 < values["sightline_drift_luma"] < 140

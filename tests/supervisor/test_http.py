@@ -20,7 +20,7 @@ from sightline.entities import CameraState, CameraStatus, Figure
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.writer import WriterHealth
-from sightline.supervisor.http import bounded_protocol
+from sightline.supervisor.http import http_server
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
@@ -147,7 +147,7 @@ def test_figures_of_observers_and_sinks_are_metrics_and_status(server: HttpServe
 def test_half_open_connections_neither_pile_up_nor_keep_probes_out(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 20)
     before = psutil.Process().num_fds()
     with ExitStack() as stack:
         for _ in range(100):
@@ -158,7 +158,7 @@ def test_half_open_connections_neither_pile_up_nor_keep_probes_out(
 
 
 def test_a_header_that_does_not_end_is_given_up(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_protocol, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_S", 0.3)
     with connect(server) as silent, connect(server) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         assert_closed(silent)
@@ -180,7 +180,7 @@ def assert_closed(client: socket.socket) -> None:
 def test_a_client_that_is_too_slow_to_read_is_given_up(
     server: HttpServer, supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_S", 0.5)
     many = [CameraStatus(f"camera {n}", CameraState.ONLINE, "x" * 2000, 100.0) for n in range(5000)]
     supervisor.cameras = many  # more than the sockets hold
     with connect(server) as reader:

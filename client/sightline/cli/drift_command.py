@@ -222,7 +222,7 @@ def _alarm(text: str) -> None:
 
 def _ended(report: Mapping[str, Any], arguments: argparse.Namespace, figures: Iterable[Figure]) -> int:
     """Keep the report where the options say; the exit status."""
-    from sightline.supervisor.http.metrics_file import write_metrics_file
+    from sightline.supervisor.http.prometheus import write_metrics_file
 
     if arguments.json:
         record = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **report}

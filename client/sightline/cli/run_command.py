@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 "log_level": lambda options: setup_logging(options.log_level),
             },
         )
-        newest = canary.newest if canary else None
+        newest = canary.newest if canary else lambda: None
         http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
         stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
         on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import uvicorn
@@ -14,60 +15,93 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState
 from sightline.errors import ServerError
 from sightline.store.writer import WriterHealth
-from sightline.supervisor.http import prometheus
-from sightline.supervisor.http.bounded_protocol import MAX_CONNECTIONS, BoundedProtocol
+from sightline.supervisor.http.prometheus import metrics_page
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 
 #: The supervisor's main loop beats five times a second; starting or stopping a camera may take seconds.
 BEAT_LIMIT_S = 30.0
+MAX_CONNECTIONS = 100
+#: From the connection, or the end of the answer before, to the end of the answer.
+REQUEST_TIMEOUT_S = 10.0
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP connections that cannot use up the process's descriptors: few of them, and none for long.
+
+    uvicorn's protocol by itself waits for ever for the end of a header and for a client that reads. A
+    connection over :data:`MAX_CONNECTIONS` takes the place of the oldest one that waits for its request: so
+    probes are still answered while another client holds connections open.
+    """
+
+    timer: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection, at the cost of another one when there are too many."""
+        super().connection_made(transport)
+        self.timer = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
+        if len(self.connections) > MAX_CONNECTIONS:
+            others = (other for other in self.connections if isinstance(other, BoundedProtocol))
+            idle = (other for other in others if other.cycle is None or other.cycle.response_complete)
+            min(idle, key=lambda other: other.timer.when(), default=self).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer, too."""
+        super().connection_lost(exc)
+        self.timer.cancel()
+
+    def on_response_complete(self) -> None:
+        """Give the next request as long."""
+        super().on_response_complete()
+        self.timer.cancel()
+        self.timer = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
 
 
 class HttpServer:
-    """Serves one supervisor from a thread of its own; reads, never writes."""
+    """Serves one supervisor from a thread of its own; reads, never writes.
+
+    Making it binds the port.
+
+    Args:
+        options: the address.
+        supervisor: whose cameras are shown.
+        writer_health: how writing goes.
+        canary: the canary's newest judgement.
+        config: the last change of the configuration, and what waits for a restart.
+        sinks: how the sinks do.
+
+    Raises:
+        ServerError: the port is taken or the address is not ours.
+    """
 
     def __init__(
         self,
         options: HttpOptions,
         supervisor: Supervisor,
         writer_health: Callable[[], WriterHealth],
-        canary: Callable[[], Mapping[str, Any] | None] | None = None,
-        config: Callable[[], Mapping[str, Any] | None] | None = None,
+        canary: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        config: Callable[[], Mapping[str, Any] | None] = lambda: None,
         sinks: Callable[[], Sequence[SinkHealth]] = tuple,
     ) -> None:
-        """Bind the port.
-
-        Args:
-            options: the address.
-            supervisor: whose cameras are shown.
-            writer_health: how writing goes.
-            canary: the canary's newest judgement.
-            config: the last change of the configuration, and what waits for a restart.
-            sinks: how the sinks do.
-
-        Raises:
-            ServerError: the port is taken or the address is not ours.
-        """
         self._supervisor = supervisor
         self._writer_health = writer_health
-        self._canary = canary or _nothing
-        self._config_state = config or _nothing
+        self._canary = canary
+        self._config_state = config
         self._sinks = sinks
-        routes = [
-            Route(path, handler)
-            for path, handler in (
-                ("/healthz", self._healthz),
-                ("/readyz", self._readyz),
-                ("/status", self._status),
-                ("/metrics", self._metrics),
-            )
-        ]
-        self._app = Starlette(routes=routes)
+        self._app = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/status", self._status),
+                Route("/metrics", self._metrics),
+            ]
+        )
         self._options = options
         self._listen(options)
 
@@ -104,7 +138,16 @@ class HttpServer:
             self.start()
 
     def _listen(self, options: HttpOptions) -> None:
-        self._socket = _bind(options)
+        self._socket = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((options.host, options.port))
+            self._socket.listen(64)
+        except OSError as error:
+            self._socket.close()
+            where = f"{options.host}:{options.port}"
+            problem = f"cannot listen on {where} ({error.strerror}); set http.port to a free port"
+            raise ServerError(problem) from error
         config = uvicorn.Config(
             self._app,
             http=BoundedProtocol,
@@ -116,8 +159,9 @@ class HttpServer:
             lifespan="off",
         )
         self._server = uvicorn.Server(config)
+        sockets = [self._socket]
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+            target=lambda: self._server.run(sockets=sockets), name="http", daemon=True
         )
 
     def _healthz(self, _: Request) -> Response:
@@ -127,12 +171,8 @@ class HttpServer:
             problems.append("the supervisor's main loop stands still")
         if health.state != "ok":
             problems.append(f"results do not reach the database ({health.state}): {health.last_error}")
-        body = {
-            "ok": not problems,
-            "problems": problems,
-            "writer": dataclasses.asdict(health),
-            "sinks": [dataclasses.asdict(sink) for sink in self._sinks()],  # theirs are no fault of ours
-        }
+        sinks = [asdict(sink) for sink in self._sinks()]  # theirs are no fault of ours
+        body = {"ok": not problems, "problems": problems, "writer": asdict(health), "sinks": sinks}
         return JSONResponse(body, status_code=503 if problems else 200)
 
     def _readyz(self, _: Request) -> Response:
@@ -149,42 +189,20 @@ class HttpServer:
         reports = self._supervisor.reports()
         cameras = []
         for status in self._supervisor.statuses():
-            report = reports.get(status.source)
             figures = [
                 {"name": figure.name, "labels": dict(figure.labels), "value": figure.value}
-                for figure in (report.figures if report else ())
+                for figure in (reports[status.source].figures if status.source in reports else ())
             ]
-            cameras.append({**dataclasses.asdict(status), "figures": figures})
-        return JSONResponse(
-            {
-                "cameras": cameras,
-                "writer": dataclasses.asdict(self._writer_health()),
-                "sinks": [dataclasses.asdict(sink) for sink in self._sinks()],
-                "canary": self._canary(),
-                "config": self._config_state(),
-            }
-        )
+            cameras.append({**asdict(status), "figures": figures})
+        body = {
+            "cameras": cameras,
+            "writer": asdict(self._writer_health()),
+            "sinks": [asdict(sink) for sink in self._sinks()],
+            "canary": self._canary(),
+            "config": self._config_state(),
+        }
+        return JSONResponse(body)
 
     def _metrics(self, _: Request) -> Response:
-        canary = prometheus.canary_figures(self._canary())
-        page = prometheus.render(self._supervisor, self._writer_health(), canary, self._sinks())
+        page = metrics_page(self._supervisor, self._writer_health(), self._canary(), self._sinks())
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _nothing() -> None:
-    return None
-
-
-def _bind(options: HttpOptions) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    server = socket.socket(family, socket.SOCK_STREAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind((options.host, options.port))
-        server.listen(64)
-    except OSError as error:
-        server.close()
-        raise ServerError(
-            f"cannot listen on {options.host}:{options.port} ({error.strerror}); set http.port to a free port"
-        ) from error
-    return server

@@ -1,199 +1,138 @@
-"""``/metrics`` in Prometheus' conventions, made from the newest reports at each scrape."""
+"""Figures in Prometheus' text format: ``/metrics``, and a file for its node exporter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from sightline.base.stats import BOUNDS_S, HistogramSnapshot
-from sightline.camera.messages import Report
-from sightline.entities import CameraState, CameraStatus, Figure
+from sightline.base.stats import BOUNDS_S
+from sightline.entities import CameraState, Figure
 from sightline.store.writer import WriterHealth
 from sightline.supervisor.sinks import SinkHealth
+from sightline.supervisor.supervisor import Supervisor
 
 _EVERY = 4  # every fourth bound: neighbours differ by two, 21 buckets a histogram
+_CANARY_HELP = "Accuracy of the canary's last laps against ground truth; docs/selftest.md says what it is."
 
-_COUNTERS = (
-    ("frames", "frames_total", "Frames detected and tracked."),
-    ("dropped_frames", "dropped_total", "Frames that were due but got no detections."),
-    ("gate_skipped_frames", "gate_skipped_total", "Frames left out by the FPS gate, on purpose."),
-    ("decode_errors", "decode_errors_total", "Packets that could not be decoded."),
-    ("reconnects", "reconnects_total", "Times the stream had to be opened again."),
-)
-_GAUGES = (
+#: Of a camera's status: the metric, the field, and what it says.
+_STATUS = (
+    ("frames_total", "frames_total", "Frames detected and tracked."),
+    ("dropped_frames_total", "dropped_total", "Frames that were due but got no detections."),
+    ("gate_skipped_frames_total", "gate_skipped_total", "Frames left out by the FPS gate, on purpose."),
+    ("decode_errors_total", "decode_errors_total", "Packets that could not be decoded."),
+    ("reconnects_total", "reconnects_total", "Times the stream had to be opened again."),
     ("fps", "fps", "Frames tracked a second, over the last seconds."),
     ("queue_depth", "queue_depth", "Frames waiting between decoder and detector."),
     ("window_coverage", "coverage", "Share of the open window watched so far."),
+    ("last_frame_timestamp_seconds", "last_frame_time", "Capture time of the newest tracked frame."),
+)
+_WRITER = (
+    ("pending_records", "pending_records", "Records in memory, waiting for the database."),
+    ("spooled_records", "spooled_records", "Records on disk while the database is away."),
+    ("oldest_seconds", "oldest_age_s", "Age of the oldest record that waits."),
+    ("batch_seconds", "write_s", "Time of the last batch in the database."),
+    ("written_records_total", "written_records", "Records written to the database."),
+    ("failures_total", "failures", "Attempts to write that failed."),
+    ("dropped_records_total", "dropped_records", "Results lost because spool or memory was full."),
+    ("rejected_records_total", "rejected_rows", "Records that the database will never take."),
+)
+_SINK = (
+    ("up", "ok", "1 while the sink takes what it is given."),
+    ("delivered_total", "delivered", "Messages or reports that the sink took."),
+    ("failures_total", "failures", "Attempts that failed."),
+    ("dropped_total", "dropped", "Reports that a newer one replaced."),
 )
 
-
-CANARY_HELP = "Accuracy of the canary's last laps against ground truth; docs/selftest.md says what it is."
-
-
-class View(Protocol):
-    """What the supervisor shows."""
-
-    def statuses(self) -> list[CameraStatus]:
-        """Newest status of each camera."""
-
-    def reports(self) -> dict[str, Report]:
-        """Newest report of each camera."""
-
-    def restarts(self) -> dict[str, int]:
-        """Worker restarts of each camera."""
+Families = Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
 
 
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+class _Collected(Collector):
+    def __init__(self, families: Families) -> None:
+        self._families = families
+
+    def collect(self) -> Families:
+        return self._families
 
 
-class _SightlineCollector(Collector):
-    def __init__(
-        self, view: View, health: WriterHealth, canary: Mapping[str, float], sinks: Sequence[SinkHealth]
-    ) -> None:
-        self._view = view
-        self._health = health
-        self._canary = canary
-        self._sinks = sinks
-
-    def collect(self) -> Iterator[Family]:
-        statuses = self._view.statuses()
-        yield from _camera_values(statuses)
-        yield _states(statuses)
-        restarts = CounterMetricFamily("sightline_worker_restarts", "Worker restarts.", labels=["camera"])
-        for name, count in self._view.restarts().items():
-            restarts.add_metric([name], count)
-        yield restarts
-        reports = self._view.reports()
-        yield _stages(reports)
-        yield from _figures(reports)
-        yield from _writer(self._health)
-        yield from figure_families(_sink_figures(self._sinks))
-        for name, value in self._canary.items():
-            yield GaugeMetricFamily(f"sightline_canary_{name}", CANARY_HELP, value=value)
-
-
-def render(
-    view: View,
-    health: WriterHealth,
-    canary: Mapping[str, float] | None = None,
-    sinks: Sequence[SinkHealth] = (),
-) -> bytes:
-    """The whole page, in Prometheus' text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_SightlineCollector(view, health, canary or {}, sinks))
-    return generate_latest(registry)
-
-
-def canary_figures(newest: Mapping[str, Any] | None) -> dict[str, float]:
-    """The numbers of the canary's newest judgement."""
-    if newest is None:
-        return {}
-    figures = {name: float(value) for name, value in newest["figures"].items() if value is not None}
-    return figures | {"passes": float(newest["passes"]), "judged_timestamp_seconds": newest["judged_time"]}
-
-
-def _camera_values(statuses: Sequence[CameraStatus]) -> Iterator[Family]:
-    for name, field, text in _COUNTERS:
-        counter = CounterMetricFamily(f"sightline_{name}", text, labels=["camera"])
-        for status in statuses:
-            counter.add_metric([status.source], float(getattr(status, field)))
-        yield counter
-    for name, field, text in _GAUGES:
-        gauge = GaugeMetricFamily(f"sightline_{name}", text, labels=["camera"])
-        for status in statuses:
-            gauge.add_metric([status.source], float(getattr(status, field)))
-        yield gauge
-    last = GaugeMetricFamily(
-        "sightline_last_frame_timestamp_seconds",
-        "Capture time of the newest tracked frame.",
-        labels=["camera"],
-    )
-    for status in statuses:
-        if status.last_frame_time is not None:
-            last.add_metric([status.source], status.last_frame_time)
-    yield last
-
-
-def _states(statuses: Sequence[CameraStatus]) -> Family:
-    family = GaugeMetricFamily(
-        "sightline_camera_state", "1 for the state it is in.", labels=["camera", "state"]
-    )
-    for status in statuses:
-        for state in CameraState:
-            family.add_metric([status.source, state], float(status.state is state))
-    return family
-
-
-def _stages(reports: dict[str, Report]) -> Family:
-    family = HistogramMetricFamily(
-        "sightline_stage_seconds",
-        "Time of a frame in each stage; total is arrival to tracked.",
-        labels=["camera", "stage"],
-    )
-    for name, report in reports.items():
-        for stage, snapshot in report.histograms.items():
-            family.add_metric([name, stage], buckets=_buckets(snapshot), sum_value=snapshot.total_s)
-    return family
-
-
-def figure_families(figures: Iterable[Figure]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-    """Figures as one family for each name; which names there are is the observers' affair."""
+def text_of_figures(figures: Iterable[Figure], histograms: Families = ()) -> bytes:
+    """Figures as one family for each name, and ready-made histograms."""
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for figure in figures:
         if figure.name not in families:
             kind = CounterMetricFamily if figure.name.endswith("_total") else GaugeMetricFamily
             families[figure.name] = kind(f"sightline_{figure.name}", figure.help, labels=list(figure.labels))
         families[figure.name].add_metric(list(figure.labels.values()), figure.value)
-    yield from families.values()
+    return generate_latest(_Collected([*families.values(), *histograms]))
 
 
-def _figures(reports: Mapping[str, Report]) -> Iterator[Family]:
-    """What the observers of frames say about their work."""
-    return figure_families(
-        replace(figure, labels={"camera": camera, **figure.labels})
-        for camera, report in reports.items()
-        for figure in report.figures
+def write_metrics_file(path: Path, figures: Iterable[Figure]) -> None:
+    """Write a file for the node exporter's text-file collector, in one piece: it may read at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_bytes(text_of_figures(figures))
+    draft.replace(path)
+
+
+def metrics_page(
+    cameras: Supervisor, writer: WriterHealth, judged: Mapping[str, Any] | None, sinks: Sequence[SinkHealth]
+) -> bytes:
+    """The whole page, made from the newest reports; ``judged`` is the canary's newest judgement."""
+    histogram = HistogramMetricFamily(
+        "sightline_stage_seconds",
+        "Time of a frame in each stage; total is arrival to tracked.",
+        labels=["camera", "stage"],
     )
+    for name, report in cameras.reports().items():
+        for stage, snapshot in report.histograms.items():
+            sums = list(zip(BOUNDS_S, accumulate(snapshot.counts), strict=False))[::_EVERY]
+            buckets = [(f"{bound:g}", float(count)) for bound, count in sums]
+            buckets.append(("+Inf", float(snapshot.count)))
+            histogram.add_metric([name, stage], buckets=buckets, sum_value=snapshot.total_s)
+    figures = [*_camera_figures(cameras), *_writer_figures(writer), *canary_figures(judged)]
+    figures += (
+        Figure(f"sink_{name}", float(getattr(sink, field)), {"sink": sink.name}, text)
+        for sink in sinks
+        for name, field, text in _SINK
+    )
+    return text_of_figures(figures, [histogram])
 
 
-def _sink_figures(sinks: Sequence[SinkHealth]) -> Iterator[Figure]:
-    for sink in sinks:
-        label = {"sink": sink.name}
-        yield Figure("sink_up", float(sink.ok), label, "1 while the sink takes what it is given.")
-        yield Figure("sink_delivered_total", sink.delivered, label, "Messages or reports that the sink took.")
-        yield Figure("sink_failures_total", sink.failures, label, "Attempts that failed.")
-        yield Figure("sink_dropped_total", sink.dropped, label, "Reports that a newer one replaced.")
+def canary_figures(newest: Mapping[str, Any] | None) -> list[Figure]:
+    """The numbers of the canary's newest judgement."""
+    if newest is None:
+        return []
+    values = {"passes": newest["passes"], "judged_timestamp_seconds": newest["judged_time"]}
+    values |= {name: value for name, value in newest["figures"].items() if value is not None}
+    return [Figure(f"canary_{name}", float(value), help=_CANARY_HELP) for name, value in values.items()]
 
 
-def _buckets(snapshot: HistogramSnapshot) -> list[tuple[str, float]]:
-    buckets, seen = [], 0
-    for index, (bound, count) in enumerate(zip(BOUNDS_S, snapshot.counts, strict=False)):
-        seen += count
-        if index % _EVERY == 0:
-            buckets.append((f"{bound:g}", float(seen)))
-    return [*buckets, ("+Inf", float(snapshot.count))]
+def _camera_figures(supervisor: Supervisor) -> Iterator[Figure]:
+    for status in supervisor.statuses():
+        camera = {"camera": status.source}
+        for name, field, text in _STATUS:
+            if (value := getattr(status, field)) is not None:
+                yield Figure(name, float(value), camera, text)
+        for state in CameraState:
+            is_state = float(status.state is state)
+            yield Figure("camera_state", is_state, {**camera, "state": state}, "1 for the state it is in.")
+    for name, count in supervisor.restarts().items():
+        yield Figure("worker_restarts_total", count, {"camera": name}, "Worker restarts.")
+    for name, report in supervisor.reports().items():
+        for figure in report.figures:
+            yield replace(figure, labels={"camera": name, **figure.labels})
 
 
-def _writer(health: WriterHealth) -> Iterator[Family]:
-    for name, value, text in (
-        ("writer_up", float(health.state == "ok"), "1 while results reach the database."),
-        ("writer_alarm", float(health.alarm), "1 when results are lost, or soon will be."),
-        ("writer_pending_records", health.pending_records, "Records in memory, waiting for the database."),
-        ("writer_spooled_records", health.spooled_records, "Records on disk while the database is away."),
-        ("writer_oldest_seconds", health.oldest_age_s, "Age of the oldest record that waits."),
-        ("writer_batch_seconds", health.write_s, "Time of the last batch in the database."),
-    ):
-        yield GaugeMetricFamily(f"sightline_{name}", text, value=value)
-    for name, value, text in (
-        ("writer_written_records", health.written_records, "Records written to the database."),
-        ("writer_failures", health.failures, "Attempts to write that failed."),
-        ("writer_dropped_records", health.dropped_records, "Results lost because spool or memory was full."),
-        ("writer_rejected_records", health.rejected_rows, "Records that the database will never take."),
-        ("outbox_dropped_rows", health.dropped_outbox_rows, "Rows that a sink did not take in time."),
-    ):
-        yield CounterMetricFamily(f"sightline_{name}", text, value=value)
+def _writer_figures(health: WriterHealth) -> Iterator[Figure]:
+    yield Figure("writer_up", float(health.state == "ok"), help="1 while results reach the database.")
+    yield Figure("writer_alarm", float(health.alarm), help="1 when results are lost, or soon will be.")
+    for name, field, text in _WRITER:
+        yield Figure(f"writer_{name}", float(getattr(health, field)), help=text)
+    dropped = health.dropped_outbox_rows
+    yield Figure("outbox_dropped_rows_total", dropped, help="Rows that a sink did not take in time.")
