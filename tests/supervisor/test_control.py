@@ -39,7 +39,7 @@ class World:
         self.save()
         self.supervisor = Recorder()
         self.moves: list[int] = []
-        self.control = Control(path, load_config(path), self.supervisor, appliers={"http": self._move})
+        self.control = Control(path, load_config(path), self.supervisor.apply, appliers={"http": self._move})
 
     def _move(self, options: Config) -> None:
         if options.http.port == 1:

@@ -14,7 +14,7 @@ import pytest
 from sightline.camera.messages import AddCamera, CameraSpec, Stop, WorkerReport, WorkerSpec
 from sightline.config import TritonOptions, parse_config
 from sightline.simulation.rtsp_server import free_port
-from sightline.supervisor.workers import EXIT_UNKNOWN, ForkedWorkers, WorkerProcess
+from sightline.supervisor.fork_server import EXIT_UNKNOWN, ForkedWorkers, WorkerProcess
 from support.waiting import until
 
 

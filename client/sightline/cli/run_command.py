@@ -35,11 +35,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from sightline.base.logs import setup_logging
     from sightline.store.writer import Writer
     from sightline.supervisor.control import Control
+    from sightline.supervisor.fork_server import ForkedWorkers
     from sightline.supervisor.http.http_server import HttpServer
     from sightline.supervisor.hub import Hub
     from sightline.supervisor.sinks import durable_names, make_sinks
     from sightline.supervisor.supervisor import Supervisor
-    from sightline.supervisor.workers import ForkedWorkers
 
     config = load_config(arguments.config)
     setup_logging(config.options.log_level)
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
         control = Control(
             arguments.config,
             config,
-            supervisor,
+            supervisor.apply,
             complete=canary.join if canary else lambda loaded: loaded,
             appliers={
                 "http": lambda options: http.move(options.http),

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sightline.base.redact import redact
-from sightline.config import Camera, Config, LoadedConfig, load_config, parse_text
+from sightline.config import Config, LoadedConfig, load_config, parse_text
 from sightline.config.changes import Change, camera_changes, program_changes
 from sightline.config.option_group import Effect
 from sightline.errors import ConfigError, ConfigErrors, SightlineError
@@ -66,25 +66,22 @@ class Plan:
         return [f"{change}: needs a restart of the program" for change in self.needs_restart]
 
 
-class Applies(Protocol):
-    """The part of the supervisor that Control uses."""
-
-    def apply(self, plan: Plan) -> None:
-        """Ask for a plan to be carried out, after all that were asked for before. Any thread may call it."""
-
-
 def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
     """The way from ``old`` to ``new`` for a program that was started with ``started``."""
     changes = [
         change for change in program_changes(old.options, new.options) if change.effect is not Effect.PROGRAM
     ]
     reconnect_all = any(change.effect is Effect.CAMERA for change in changes)
-    before, after = _enabled(old), _enabled(new)
+    before, after = (
+        {name: camera for name, camera in config.cameras.items() if camera.enabled} for config in (old, new)
+    )
     steps: dict[str, CameraStep] = {}
     reasons: dict[str, str] = {}
     for name in [*after, *(name for name in before if name not in after)]:
         if name not in after:
-            steps[name], reasons[name] = CameraStep.STOP, f"stops: {_why_stopped(name, new)}"
+            why = "misconfigured" if name in new.misconfigured else "not in the configuration"
+            why = "enabled: false" if name in new.cameras else why
+            steps[name], reasons[name] = CameraStep.STOP, f"stops: {why}"
         elif name not in before:
             steps[name], reasons[name] = CameraStep.START, "starts"
         else:
@@ -106,7 +103,7 @@ class Control:
     Args:
         path: the configuration file.
         config: what the program was started with.
-        supervisor: what carries plans out.
+        apply: asks the supervisor to carry a plan out, after all that it was asked for before.
         complete: adds what is not in the file: the canary's camera.
         appliers: by top-level key, what applies a hot change of it; the supervisor applies all others.
     """
@@ -115,20 +112,18 @@ class Control:
         self,
         path: Path,
         config: LoadedConfig,
-        supervisor: Applies,
+        apply: Callable[[Plan], None],
         complete: Callable[[LoadedConfig], LoadedConfig] = lambda config: config,
         appliers: Mapping[str, Callable[[Config], None]] | None = None,
     ) -> None:
         self._path = path
         self._config = config
         self._started = config.options
-        self._supervisor = supervisor
+        self._apply = apply
         self._complete = complete
         self._appliers = appliers or {}
         self._lock = threading.Lock()
-        self._last: dict[str, Any] = {
-            "time": time.time(), "by": "start", "outcome": "applied", "changes": []
-        }  # fmt: skip
+        self._record("start", "applied", [])
         self._needs_restart: list[str] = []
 
     def reload(self, by: str) -> None:
@@ -139,10 +134,7 @@ class Control:
         """
         with self._lock:
             try:
-                plan = self.propose(self._complete(load_config(self._path)))
-                self._announce(plan, by)
-                self._apply_here(self._config, plan.config)
-                self._apply(plan, by)
+                self._change(load_config(self._path), by)
             except SightlineError as error:
                 log.error("configuration (by %s): %s; nothing was changed", by, redact(error))
                 self._record(by, "refused", redact(error).splitlines())
@@ -165,41 +157,35 @@ class Control:
             config = parse_text(text, str(self._path))
             if config.problems:
                 raise ConfigErrors.of(config.problems)
-            plan = self.propose(self._complete(config))
-            self._announce(plan, by)
-            self._apply_here(self._config, plan.config)
-            try:
-                _replace_file(self._path.resolve(), text)
-            except ConfigError:
-                self._apply_here(plan.config, self._config)
-                raise
-            self._apply(plan, by)
-            return plan
-
-    def propose(self, config: LoadedConfig) -> Plan:
-        """What applying ``config`` would do; nothing is done."""
-        return make_plan(self._config, config, self._started)
+            return self._change(config, by, save=lambda: _replace_file(self._path.resolve(), text))
 
     def state(self) -> dict[str, Any]:
         """For /status, JSON-able: the last change, and what waits for a restart of the program."""
         return {"last": dict(self._last), "needs_restart": list(self._needs_restart)}
 
-    def _announce(self, plan: Plan, by: str) -> None:
+    def _change(self, config: LoadedConfig, by: str, save: Callable[[], None] = lambda: None) -> Plan:
+        plan = make_plan(self._config, self._complete(config), self._started)
         for warning in plan.config.warnings:
             log.warning("configuration: %s", warning)
-        for line in plan.lines() or ["nothing changes"]:
-            log.info("configuration (by %s): %s", by, redact(line))
+        lines = [redact(line) for line in plan.lines()]
+        for line in lines or ["nothing changes"]:
+            log.info("configuration (by %s): %s", by, line)
+        self._apply_here(self._config, plan.config)
+        try:
+            save()
+        except ConfigError:
+            self._apply_here(plan.config, self._config)
+            raise
+        self._apply(plan)
+        self._config = plan.config
+        self._needs_restart = [redact(line) for line in plan.restart_lines()]
+        self._record(by, "applied", lines)
+        return plan
 
     def _apply_here(self, old: LoadedConfig, new: LoadedConfig) -> None:
         for key, apply in self._appliers.items():
             if getattr(new.options, key) != getattr(old.options, key):
                 apply(new.options)
-
-    def _apply(self, plan: Plan, by: str) -> None:
-        self._supervisor.apply(plan)
-        self._config = plan.config
-        self._needs_restart = [redact(line) for line in plan.restart_lines()]
-        self._record(by, "applied", [redact(line) for line in plan.lines()])
 
     def _record(self, by: str, outcome: str, lines: list[str]) -> None:
         self._last = {"time": time.time(), "by": by, "outcome": outcome, "changes": lines}
@@ -233,15 +219,3 @@ def _replace_file(path: Path, text: str) -> None:
     except OSError as error:
         new.unlink(missing_ok=True)
         raise ConfigError(str(path), f"cannot be written ({error.strerror}); nothing was changed") from error
-
-
-def _enabled(config: LoadedConfig) -> dict[str, Camera]:
-    return {name: camera for name, camera in config.cameras.items() if camera.enabled}
-
-
-def _why_stopped(name: str, config: LoadedConfig) -> str:
-    if name in config.cameras:
-        return "enabled: false"
-    if name in config.misconfigured:
-        return "misconfigured"
-    return "not in the configuration"

@@ -1,4 +1,4 @@
-"""A process that has imported all that a worker needs, and forks workers from itself.
+"""A process that has imported all that a worker needs, and forks workers from itself; both of its ends.
 
 A fork takes milliseconds where a new interpreter takes a second of imports, and workers share the memory
 of what was imported. The server has one thread, has never used gRPC, and its environment holds no
@@ -8,28 +8,221 @@ secrets. It ends when its control socket does; workers end when their own pipes 
 from __future__ import annotations
 
 import gc
+import logging
+import multiprocessing
 import os
 import selectors
 import signal
 import socket
+import struct
+import subprocess
 import sys
+import threading
+import time
 import traceback
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
+from typing import Any
 
-from sightline.camera.worker import run_worker
-from sightline.supervisor.workers import ANSWER, ENDED, REFUSED, STARTED
+from sightline.camera.messages import Message, WorkerReport, WorkerSpec
+
+log = logging.getLogger(__name__)
+
+EXIT_UNKNOWN = -1000
+#: Answers on a worker's status pipe: one of the numbers below, and a value.
+ANSWER = struct.Struct("<ii")
+STARTED, REFUSED, ENDED = range(3)  # with the process id, with errno, with the exit code
+_SECRETS = "SIGHTLINE_"  # what placeholders of the configuration may name
+_NO_SECRET = {"SIGHTLINE_CACHE"}
+
+OnReport = Callable[[WorkerReport], None]
 
 
-def serve(control: socket.socket) -> None:
-    """Fork a worker for each message on ``control``, until its other end closes."""
-    _ForkServer(control).run()
+# -- the supervisor's end ---------------------------------------------------------------------------------
 
 
-class _ForkServer:
-    """One thread; children are reaped when SIGCHLD rings."""
+class ForkedWorkers:
+    """Starts workers by a fork server, and the server when it is not there. Main thread."""
 
-    def __init__(self, control: socket.socket) -> None:
+    _control: socket.socket
+
+    def __init__(self) -> None:
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Let the server import what it needs while the program does other things."""
+        try:
+            self._start_server()
+        except OSError as error:
+            log.warning("workers cannot be prepared (%s); it is tried again", error.strerror)
+
+    def start(self, spec: WorkerSpec, on_report: OnReport) -> WorkerProcess:
+        """Ask for one more worker.
+
+        Raises:
+            OSError: there are no processes or descriptors left.
+        """
+        server = self._server
+        if server is None or server.poll() is not None:
+            server = self._start_server()
+        try:
+            return WorkerProcess(self._control, spec, on_report, kill_server=server.kill)
+        except BrokenPipeError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the server; workers end by their own pipes."""
+        if self._server is None:
+            return
+        self._control.close()
+        try:
+            self._server.wait(2.0)
+        except subprocess.TimeoutExpired:  # still importing
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+    def _start_server(self) -> subprocess.Popen[bytes]:
+        self.close()
+        names = (name for name in os.environ if not name.startswith(_SECRETS) or name in _NO_SECRET)
+        # Workers multiply small matrices only: a pool of threads would cost memory, and forking with one is
+        # unsafe.
+        environment = {"OPENBLAS_NUM_THREADS": "1", **{name: os.environ[name] for name in names}}
+        with ExitStack() as ours:
+            control, theirs = socket.socketpair()
+            ours.callback(control.close)
+            with theirs:
+                self._server = subprocess.Popen(
+                    [sys.executable, "-m", "sightline.supervisor.fork_server", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # Ctrl-C reaches only us: we decide the order of stopping
+                )
+            ours.pop_all()
         self._control = control
+        return self._server
+
+
+class WorkerProcess:
+    """A worker forked by the server: its pipe, a thread that reads it and one that writes to it.
+
+    The main thread calls every method.
+
+    Attributes:
+        pid: process id; 0 until it has one.
+        exit_code: None while it runs; by then every report has been handed on.
+        problem: why it could not be started; empty when it could.
+        heard_s: when it reported last, on the monotonic clock; None: never.
+    """
+
+    def __init__(
+        self, control: socket.socket, spec: WorkerSpec, on_report: OnReport, kill_server: Callable[[], None]
+    ) -> None:
+        self.pid = 0
+        self.exit_code: int | None = None
+        self.problem = ""
+        self.heard_s: float | None = None
+        self._name = spec.name
+        self._kill_server = kill_server
+        self._on_report = on_report
+        with ExitStack() as ours, ExitStack() as theirs:
+            self._connection, child = multiprocessing.Pipe()
+            ours.callback(self._connection.close)
+            theirs.callback(child.close)
+            self._status, status = os.pipe()
+            ours.callback(os.close, self._status)
+            theirs.callback(os.close, status)
+            socket.send_fds(control, [b"w"], [child.fileno(), status])
+            self._ours = ours.pop_all()
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
+        self._outbox.put(spec)
+        self._reader = threading.Thread(target=self._read, name=f"{spec.name}-reports", daemon=True)
+        self._writer = threading.Thread(target=self._write, name=f"{spec.name}-messages", daemon=True)
+        self._reader.start()
+        self._writer.start()
+
+    def send(self, message: Message) -> None:
+        """Send a message; never waits, and means nothing once the worker has ended."""
+        self._outbox.put(message)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.exit_code is not None:
+            return
+        if not self.pid:
+            self._kill_server()  # it does not fork any more; the next start makes another one
+            return
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(self.pid, signal.SIGKILL)
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait for the end, kill the worker when it does not come, and let go of everything."""
+        self._reader.join(max(0.0, timeout_s))
+        if self._reader.is_alive():
+            log.error("%s does not end; killing it", self._name)
+            self.kill()
+            self._reader.join(5.0)
+        self._outbox.put(None)
+        self._writer.join(5.0)
+        if not self._reader.is_alive() and not self._writer.is_alive():
+            self._ours.close()
+        # Else it is not even forked yet: it finds its pipe closed when the server gets to it.
+
+    def _read(self) -> None:
+        ends: list[Connection | int] = [self._connection, self._status]
+        while self.exit_code is None:
+            ready = wait(ends)
+            if self._connection in ready:
+                if not self._take_report():
+                    ends.remove(self._connection)
+                continue
+            answer = os.read(self._status, ANSWER.size)
+            what, value = ANSWER.unpack(answer) if len(answer) == ANSWER.size else (ENDED, EXIT_UNKNOWN)
+            if what == STARTED:
+                self.pid = value
+                continue
+            while self._connection in ends and self._connection.poll() and self._take_report():
+                pass  # it came between the two looks
+            if what == REFUSED:
+                self.problem, value = os.strerror(value), EXIT_UNKNOWN
+            self.exit_code = value
+
+    def _take_report(self) -> bool:
+        """Hand on one report; False at the pipe's end."""
+        try:
+            report = self._connection.recv()
+        except (EOFError, OSError):
+            return False
+        self.heard_s = time.monotonic()
+        self._on_report(report)
+        return True
+
+    def _write(self) -> None:
+        try:
+            for message in iter(self._outbox.get, None):
+                self._connection.send(message)
+        except OSError as error:
+            log.debug("%s has ended already: %s", self._name, error)
+
+
+# -- the server's end -------------------------------------------------------------------------------------
+
+
+class ForkServer:
+    """One thread; children are reaped when SIGCHLD rings.
+
+    Args:
+        control: for each message on it a worker is forked, until its other end closes.
+        run_worker: what a worker does.
+    """
+
+    def __init__(self, control: socket.socket, run_worker: Callable[[Connection], None]) -> None:
+        self._control = control
+        self._run_worker = run_worker
         self._status: dict[int, int] = {}  # process id -> its status pipe
         self._woken, self._wake = socket.socketpair()
         for end in (self._woken, self._wake):
@@ -41,6 +234,7 @@ class _ForkServer:
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def run(self) -> None:
+        """Serve until the end."""
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is self._woken:
@@ -56,15 +250,14 @@ class _ForkServer:
         try:
             pid = os.fork()
         except OSError as error:
-            os.write(status, ANSWER.pack(REFUSED, error.errno or 0))
+            self._answer(status, REFUSED, error.errno or 0)
             os.close(status)
-            os.close(pipe)
-            return
-        if pid == 0:
-            self._become_worker(pipe)
+        else:
+            if pid == 0:
+                self._become_worker(pipe)
+            self._status[pid] = status
+            self._answer(status, STARTED, pid)
         os.close(pipe)
-        self._status[pid] = status
-        self._answer(status, STARTED, pid)
 
     def _become_worker(self, pipe: int) -> None:
         """Never returns. The worker keeps its status pipe, so that its end shows even after the server's."""
@@ -77,7 +270,7 @@ class _ForkServer:
                 end.close()
             for other in self._status.values():
                 os.close(other)
-            run_worker(Connection(pipe))
+            self._run_worker(Connection(pipe))
             code = 0
         except BaseException:  # noqa: BLE001  the end of the process: its exit code tells the supervisor
             traceback.print_exc()
@@ -95,14 +288,14 @@ class _ForkServer:
             os.close(pipe)
 
     def _answer(self, pipe: int, what: int, value: int) -> None:
-        try:
+        with suppress(BrokenPipeError):  # the supervisor is gone; the control socket will say so
             os.write(pipe, ANSWER.pack(what, value))
-        except BrokenPipeError:
-            return  # the supervisor is gone; the control socket will say so
 
 
 if __name__ == "__main__":
+    from sightline.camera.worker import run_worker
+
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # what was imported is never looked at again, so its pages stay shared
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    ForkServer(socket.socket(fileno=int(sys.argv[1])), run_worker).run()

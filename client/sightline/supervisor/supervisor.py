@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from sightline.base.backoff import Backoff
 from sightline.camera.messages import (
     CameraSpec,
     Report,
     Retry,
+    UpdateCamera,
     UpdateWorker,
     WorkerReport,
     WorkerSpec,
@@ -30,14 +32,9 @@ from sightline.config import LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.control import CameraStep, Plan
+from sightline.supervisor.fork_server import OnReport, WorkerProcess
 from sightline.supervisor.hub import Hub
-from sightline.supervisor.workers import (
-    HostedCamera,
-    OnReport,
-    StartWorker,
-    WorkerHandle,
-    Workers,
-)
+from sightline.supervisor.workers import HostedCamera, StartWorker, Workers
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,15 @@ TICK_S = 0.2
 
 
 class Supervisor:
-    """Runs every camera of a configuration until told to stop."""
+    """Runs every camera of a configuration until told to stop.
+
+    Args:
+        config: what to run. Cameras with problems are shown as misconfigured and not run.
+        hub: where reports go, and where resume states come from.
+        start_worker: makes one worker process; an OSError is retried.
+        until_end: recorded files are played once, as fast as they can be processed, without drops.
+        clock: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -56,15 +61,6 @@ class Supervisor:
         until_end: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; nothing runs yet.
-
-        Args:
-            config: what to run. Cameras with problems are shown as misconfigured and not run.
-            hub: where reports go, and where resume states come from.
-            start_worker: makes one worker process; an OSError is retried.
-            until_end: recorded files are played once, as fast as they can be processed, without drops.
-            clock: monotonic seconds.
-        """
         self._config = config
         self._hub = hub
         self._until_end = until_end
@@ -87,7 +83,8 @@ class Supervisor:
         for name in remove_abandoned():
             log.info("removed %s, left behind by a process that died", name)
         try:
-            self._use(self._config, dict.fromkeys(_enabled(self._config), CameraStep.START), {})
+            cameras = self._config.cameras.values()
+            self._use(self._config, {c.name: CameraStep.START for c in cameras if c.enabled}, {})
             while True:
                 self.tick()
                 if self._until_end and all(item.ended for item in self._cameras.values()):
@@ -124,9 +121,8 @@ class Supervisor:
             report = self._hub.report_of(name)
             starting = _plain_status(name, CameraState.STARTING, item.message)
             statuses.append(report.status if report else starting)
-        for name, problem in self._misconfigured.items():
-            statuses.append(_plain_status(name, CameraState.MISCONFIGURED, problem))
-        return statuses
+        wrong = self._misconfigured.items()
+        return statuses + [_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong]
 
     def reports(self) -> dict[str, Report]:
         """The newest report of every camera that has sent one. Any thread may call it."""
@@ -153,13 +149,14 @@ class Supervisor:
             item = self._cameras.get(name)
             if item is not None and step is CameraStep.UPDATE:
                 item.camera = config.cameras[name]
-                self._workers.update(item)
+                self._workers.tell(item, UpdateCamera(item.camera))
             elif item is not None:
                 self._workers.remove(item)
                 item.message = reasons.get(name, "").removeprefix("stops: ")
                 self._leaving.append(self._cameras.pop(name))
             if step is not CameraStep.STOP and name not in self._cameras:
-                self._cameras[name] = HostedCamera(config.cameras[name], self._clock)
+                backoff = Backoff(0.5, 30.0, clock=self._clock)
+                self._cameras[name] = HostedCamera(config.cameras[name], backoff)
         known, self._misconfigured = self._misconfigured, config.misconfigured
         for name, problem in self._misconfigured.items():
             if known.get(name) != problem:
@@ -182,7 +179,7 @@ class Supervisor:
             if not item.placed and name not in leaving:
                 self._workers.add(item)
 
-    def _start_worker(self, name: str, on_report: OnReport) -> WorkerHandle:
+    def _start_worker(self, name: str, on_report: OnReport) -> WorkerProcess:
         options = self._config.options
         spec = WorkerSpec(name, options.triton, self._gate, options.open_limit, options.log_level)
         return self._start_process(spec, on_report)
@@ -195,45 +192,28 @@ class Supervisor:
         """Runs in the workers' reader threads."""
         for report in message.reports:
             self._hub.take(report)
-            self._note(report)
-
-    def _note(self, report: Report) -> None:
-        name = report.status.source
-        old = next((item for item in self._leaving if item.name == name), None)
-        item = old or self._cameras.get(name)
-        if item is None:
-            return
-        item.retry = report.retry
-        item.retry_at_s = self._clock() + report.retry.wait_s
-        item.ended |= report.last and report.status.state is CameraState.ENDED
-        item.left = report.last
+            name = report.status.source
+            old = next((item for item in self._leaving if item.name == name), None)
+            if (item := old or self._cameras.get(name)) is not None:
+                item.retry = report.retry
+                item.retry_at_s = self._clock() + report.retry.wait_s
+                item.ended |= report.last and report.status.state is CameraState.ENDED
+                item.left = report.last
 
     def _mark_unwatched(self, item: HostedCamera) -> None:
         """Write coverage 0 for windows that ended without a worker; a row that is there stays."""
-        camera = item.camera
-        end = time.time() // camera.count.window_s * camera.count.window_s
-        if item.marked_end == end or item.ended:
-            return
-        item.marked_end = end
-        window = SourceWindow(
-            source=camera.name,
-            window_start=end - camera.count.window_s,
-            window_end=end,
-            coverage=0.0,
-            effective_fps=0.0,
-            dropped_frames=0,
-            clock_source="",
-            model_version="",
-            config_hash=camera.config_hash,
-        )
-        self._hub.mark_unwatched([window])
+        camera, window_s = item.camera, item.camera.count.window_s
+        end = time.time() // window_s * window_s
+        if item.marked_end != end and not item.ended:
+            item.marked_end = end
+            window = SourceWindow(camera.name, end - window_s, end, 0.0, 0.0, 0, "", "", camera.config_hash)
+            self._hub.mark_unwatched([window])
 
     def _show_down(self, item: HostedCamera) -> None:
         log.error("camera %s: %s", item.name, item.message)
         if (report := self._hub.report_of(item.name)) is not None:
-            self._hub.set_status(
-                replace(report.status, state=CameraState.OFFLINE, message=item.message, fps=0.0)
-            )
+            down = replace(report.status, state=CameraState.OFFLINE, message=item.message, fps=0.0)
+            self._hub.set_status(down)
 
     def _stop_workers(self) -> None:
         """Every camera reports a last time; those that are still wanted are placed anew."""
@@ -264,10 +244,6 @@ def gate_folder() -> Path:
     if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
         return folder
     return Path(tempfile.mkdtemp(prefix="sightline-"))  # another user has taken the name
-
-
-def _enabled(config: LoadedConfig) -> list[str]:
-    return [name for name, camera in config.cameras.items() if camera.enabled]
 
 
 def _plain_status(name: str, state: CameraState, message: str) -> CameraStatus:
