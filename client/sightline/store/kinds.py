@@ -6,7 +6,9 @@ A new kind of row is its entity in ``entities.py``, its table in ``tables.py`` w
 
 from __future__ import annotations
 
+import json
 import math
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,29 +18,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import String, Table
 from sqlmodel import SQLModel
 
-from sightline.entities import (
-    CameraState,
-    CameraStatus,
-    Checkpoint,
-    CountWindow,
-    DriftWindow,
-    Event,
-    Result,
-    ResumeState,
-    SourceWindow,
-)
-from sightline.store.tables import (
-    CameraRow,
-    CountWindowRow,
-    DriftWindowRow,
-    EventRow,
-    SourceWindowRow,
-    UtcDateTime,
-    count_window_id,
-    event_id,
-    table_of,
-)
+from sightline import entities
+from sightline.entities import CameraStatus, Checkpoint, Result, ResumeState
+from sightline.store import tables
+from sightline.store.tables import UtcDateTime
 
+#: Fixed for ever: primary keys are derived from it, so that a retry makes the same row.
+_NAMESPACE = uuid.UUID("6e2b0c52-6a0e-4f7e-9c3e-7a2d3a1f4c11")
 _SEPARATOR = "\x1f"
 _WRITTEN_ONCE = {"id", "created_at"}
 Columns = dict[str, Any]
@@ -59,8 +45,8 @@ class RowKind:
         name: stands in spools, so it must never change.
         entity: its dataclass.
         model: its table. Columns named like a field of the entity take that field's value, times as UTC
-            and texts cut to the column's length; ``created_at`` is the time of writing and ``sequence``
-            that of the checkpoint.
+            and texts cut to the column's length; ``created_at`` is the time of writing, ``sequence`` that of
+            the checkpoint, and ``id`` is made from ``id_prefix`` and the key: the same at every retry.
         key: the entity's fields that identify a row.
         unique: columns of the table's unique key, when these are not the same.
         rule: which of two rows of one key stays.
@@ -82,11 +68,12 @@ class RowKind:
     time: str | None = "window_start"
     key_prefix: str = ""
     outbox: bool = False
+    id_prefix: tuple[str, ...] = ()
 
     @property
     def table(self) -> Table:
         """The table as SQLAlchemy knows it."""
-        return table_of(self.model)
+        return tables.table_of(self.model)
 
     @property
     def unique_columns(self) -> tuple[str, ...]:
@@ -104,9 +91,7 @@ class RowKind:
     def pending(self, entity: Any, sequence: int) -> PendingRow:
         """The entity as a row on its way to the database."""
         values = asdict(entity)
-        key = _SEPARATOR.join(
-            str(part) for part in (self.key_prefix or self.name, *map(values.get, self.key))
-        )
+        key = _SEPARATOR.join(map(str, (self.key_prefix or self.name, *map(values.get, self.key))))
         time = math.inf if self.time is None else values[self.time]
         return PendingRow(self, entity.source, key, sequence, time, values)
 
@@ -121,6 +106,10 @@ class RowKind:
                 fields[column.name] = datetime.fromtimestamp(value, UTC)
             elif isinstance(column.type, String):
                 fields[column.name] = str(value)[: column.type.length]
+        if "id" in self.table.c:
+            key = (fields[name] for name in self.key)
+            parts = (part.timestamp() if isinstance(part, datetime) else part for part in key)
+            fields["id"] = uuid.uuid5(_NAMESPACE, json.dumps([*self.id_prefix, *parts]))
         fields |= {name: derive(fields) for name, derive in self.derived.items()}
         return {name: fields[name] for name in self.table.columns.keys() if name in fields}  # noqa: SIM118
 
@@ -152,71 +141,51 @@ def _rest_of_status(fields: Columns) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in own}
 
 
-COUNT = RowKind(
-    name="count",
-    entity=CountWindow,
-    model=CountWindowRow,
-    key=("source", "item_class", "window_start", "window_end"),
-    derived={
-        "id": lambda row: count_window_id(
-            row["source"], row["item_class"], row["window_start"], row["window_end"]
-        )
-    },
-)
+COUNT = RowKind(name="count", entity=entities.CountWindow, model=tables.CountWindowRow, key=tables.COUNT_KEY)
 WINDOW = RowKind(
     name="window",
-    entity=SourceWindow,
-    model=SourceWindowRow,
+    entity=entities.SourceWindow,
+    model=tables.SourceWindowRow,
     key=("source", "window_start", "window_end"),
 )
 #: A window during which no worker ran: it never replaces one that was watched.
 UNWATCHED = replace(WINDOW, name="unwatched", key_prefix="window", rule=MergeRule.FIRST_WINS)
+#: Its first box keeps tracks apart whose ids began again, since a camera's saved state was lost.
 EVENT = RowKind(
     name="event",
-    entity=Event,
-    model=EventRow,
+    entity=entities.Event,
+    model=tables.EventRow,
     key=("source", "kind", "place", "track_id", "first_time", "ordinal"),
     unique=("id",),
+    id_prefix=("event",),
     rule=MergeRule.FIRST_WINS,
-    derived={
-        "id": lambda row: event_id(
-            row["source"], row["kind"], row["place"], (row["track_id"], row["first_time"]), row["ordinal"]
-        )
-    },
     time="event_time",
     outbox=True,
 )
 DRIFT = RowKind(
     name="drift",
-    entity=DriftWindow,
-    model=DriftWindowRow,
+    entity=entities.DriftWindow,
+    model=tables.DriftWindowRow,
     key=("source", "window_start", "model_version"),
 )
-#: Shares its table with the status; the columns of the status are only for a camera that has no row yet.
+#: Shares its table with the status; whichever comes first leaves the other's columns at their defaults.
 RESUME = RowKind(
     name="resume",
     entity=ResumeState,
-    model=CameraRow,
+    model=tables.CameraRow,
     key=("source",),
     replaced=("resume", "sequence"),
-    derived={
-        "state": lambda _: CameraState.STARTING.value,
-        "message": lambda _: "",
-        "heartbeat": lambda row: row["created_at"],
-        "status": lambda _: {},
-    },
     time=None,
 )
 STATUS = RowKind(
     name="status",
     entity=CameraStatus,
-    model=CameraRow,
+    model=tables.CameraRow,
     key=("source",),
     replaced=("state", "message", "heartbeat", "last_frame_time", "status"),
     derived={
         "heartbeat": lambda row: datetime.fromtimestamp(row["status_time"], UTC),
         "status": _rest_of_status,
-        "resume": lambda _: {},
         "sequence": lambda _: 0,
     },
     time=None,
@@ -234,9 +203,8 @@ def pending_row(entity: Result | ResumeState | CameraStatus, sequence: int) -> P
 
 def rows_of(checkpoint: Checkpoint, sequence: int) -> Iterator[PendingRow]:
     """A checkpoint's rows, then its resume state."""
-    for row in checkpoint.rows:
+    for row in (*checkpoint.rows, ResumeState(checkpoint.source, checkpoint.resume)):
         yield pending_row(row, sequence)
-    yield pending_row(ResumeState(checkpoint.source, checkpoint.resume), sequence)
 
 
 def merge(into: MutableMapping[str, PendingRow], rows: Iterable[PendingRow]) -> None:

@@ -12,7 +12,7 @@ from sightline.camera.messages import Report
 from sightline.entities import CameraStatus, SourceWindow
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks import Sink, SinkHealth
-from sightline.supervisor.sinks.runners import make_runner
+from sightline.supervisor.sinks.runners import LossyRunner, make_runner
 
 
 class Hub:
@@ -46,7 +46,8 @@ class Hub:
             self._writer.put(checkpoint)
         self._writer.put_status(status)
         for runner in self._runners:
-            runner.offer(report)
+            if isinstance(runner, LossyRunner):
+                runner.offer(report)
 
     def set_status(self, status: CameraStatus) -> None:
         """Take the supervisor's own word on a camera: down, stopped, misconfigured."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 from sightline.base.backoff import Backoff
 from sightline.base.redact import redact
@@ -20,7 +23,7 @@ RETRY_S = (1.0, 60.0)
 SLOW_S = 30.0  # a call that takes longer is shown as a failure
 
 
-class SinkRunner:
+class SinkRunner(ABC):
     """The thread, the counters and the end of a sink, the same for both kinds.
 
     Any thread may call every method; only :meth:`stop` waits.
@@ -39,11 +42,9 @@ class SinkRunner:
         """Start the thread."""
         self._thread.start()
 
-    def offer(self, report: Report) -> None:
-        """A camera has reported; nothing for a durable sink."""
-
     def wake(self) -> None:
-        """The outbox has new rows; nothing for a lossy sink."""
+        """There is something new."""
+        self._bell.set()
 
     def health(self) -> SinkHealth:
         """How the sink does."""
@@ -60,26 +61,43 @@ class SinkRunner:
         if self._thread.is_alive():
             log.error("sink %s: does not end; what it was given last comes again", self._sink.name)
 
+    @abstractmethod
+    def _work(self) -> float:
+        """Hand over what waits; gives the seconds in which something new is no reason to try again."""
+
     def _run(self) -> None:
         try:
-            self._work()
+            while True:
+                stopping = self._stop.is_set()
+                self._bell.clear()
+                delay_s = self._work()
+                if stopping:
+                    return
+                if delay_s:
+                    self._stop.wait(delay_s)
+                else:
+                    self._bell.wait(POLL_S)
         finally:
             self._sink.close()
 
-    def _work(self) -> None:
-        raise NotImplementedError
-
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if not self._last_error:
-            log.warning("sink %s: %s", self._sink.name, redact(error))
-        self._last_error = redact(error) or type(error).__name__
-
-    def _succeeded(self, count: int) -> None:
+    def _attempt(self, work: Callable[[], int]) -> int:
+        """Do what gives the number of things that the sink took; -1 when it failed, in whatever way."""
+        self._called_s = time.monotonic()
+        try:
+            taken = work()
+        except Exception as error:  # noqa: BLE001 - it is counted and shown
+            self._failures += 1
+            if not self._last_error:
+                log.warning("sink %s: %s", self._sink.name, redact(error))
+            self._last_error = redact(error) or type(error).__name__
+            return -1
+        finally:
+            self._called_s = None
         if self._last_error:
             log.info("sink %s: works again", self._sink.name)
-        self._delivered += count
+        self._delivered += taken
         self._last_error = ""
+        return taken
 
 
 class DurableRunner(SinkRunner):
@@ -97,42 +115,20 @@ class DurableRunner(SinkRunner):
         self._outbox = outbox
         self._backoff = Backoff(*retry_s)
 
-    def wake(self) -> None:
-        """The outbox has new rows."""
-        self._bell.set()
+    def _work(self) -> float:
+        while (taken := self._attempt(self._deliver_batch)) == BATCH:
+            pass
+        if taken < 0:
+            return self._backoff.next_delay_s()
+        self._backoff.good()
+        return 0.0
 
-    def _work(self) -> None:
-        while True:
-            stopping = self._stop.is_set()
-            self._bell.clear()
-            wait_s = POLL_S
-            try:
-                while self._deliver_batch():
-                    pass
-                self._backoff.good()
-            except Exception as error:  # noqa: BLE001 - a sink may fail in any way; it is counted and shown
-                self._failed(error)
-                wait_s = self._backoff.next_delay_s()
-            if stopping:
-                return
-            if self._last_error:
-                self._stop.wait(wait_s)  # new rows are no reason to try sooner
-            else:
-                self._bell.wait(wait_s)
-
-    def _deliver_batch(self) -> bool:
-        """Deliver one batch; whether there may be more."""
+    def _deliver_batch(self) -> int:
         messages = self._outbox.read(self._sink.name, BATCH)
-        if not messages:
-            return False
-        self._called_s = time.monotonic()
-        try:
+        if messages:
             self._durable.deliver(messages)
-        finally:
-            self._called_s = None
-        self._outbox.acknowledge(self._sink.name, messages)
-        self._succeeded(len(messages))
-        return len(messages) == BATCH
+            self._outbox.acknowledge(self._sink.name, messages)
+        return len(messages)
 
 
 class LossyRunner(SinkRunner):
@@ -151,20 +147,16 @@ class LossyRunner(SinkRunner):
             self._newest[report.status.source] = report
         self._bell.set()
 
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            self._bell.wait()
-            self._bell.clear()
-            with self._lock:
-                reports, self._newest = self._newest, {}
-            for report in reports.values():
-                self._called_s = time.monotonic()
-                try:
-                    self._lossy.show(report)
-                    self._succeeded(1)
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._failed(error)
-                self._called_s = None
+    def _work(self) -> float:
+        with self._lock:
+            reports, self._newest = self._newest, {}
+        for report in reports.values():
+            self._attempt(partial(self._show, report))
+        return 0.0
+
+    def _show(self, report: Report) -> int:
+        self._lossy.show(report)
+        return 1
 
 
 def make_runner(sink: Sink, outbox: Outbox) -> SinkRunner:
