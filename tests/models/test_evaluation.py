@@ -11,16 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sightline.cli import main
 from sightline.errors import NetworkUnusable
-from sightline.models.evaluation import (
-    accuracy_report,
-    bootstrap,
-    comparison,
-    half,
-    matching,
-    metrics,
+from sightline.models.evaluation import accuracy_report, comparison, onnx_engine
+from sightline.models.evaluation.average_precision import (
+    CONFIDENCES,
+    BootstrapInterval,
+    bootstrap_draws,
+    mean_average_precisions,
+    measure,
 )
-from sightline.models.evaluation.average_precision import mean_average_precisions
-from sightline.models.evaluation.cocoset import CocoSet
+from sightline.models.evaluation.cocoset import CocoSet, match
 from sightline.models.export import halve
 from support.networks import raw_network, session
 
@@ -53,40 +52,42 @@ def world(tmp_path_factory):
 
 def test_the_matches_give_the_figures_of_coco(world):
     data, rows = world
-    matches = matching.match(rows, data)
-    figures = metrics.measure(matches)
-    resampled = mean_average_precisions(matches, bootstrap.draw(len(data.images), draws=2))
-    assert 0.1 < figures.map50_95 < 0.9
-    assert resampled["map50_95"][0] == pytest.approx(figures.map50_95, abs=1e-4)
-    assert resampled["map50"][0] == pytest.approx(figures.map50, abs=1e-4)
-    assert np.mean(figures.map_at) == pytest.approx(figures.map50_95)
-    assert figures.map_at[5] == pytest.approx(figures.map75)
+    matches = match(rows, data)
+    figures = measure(matches)
+    resampled = mean_average_precisions(matches, bootstrap_draws(len(data.images), draws=2))
+    assert 0.1 < figures["map50_95"] < 0.9
+    assert resampled["map50_95"][0] == pytest.approx(figures["map50_95"], abs=1e-4)
+    assert resampled["map50"][0] == pytest.approx(figures["map50"], abs=1e-4)
+    assert np.mean(figures["map_at"]) == pytest.approx(figures["map50_95"])
+    assert figures["map_at"][5] == pytest.approx(figures["map75"])
 
 
 def test_the_figures_are_those_of_faster_coco_eval(world):
     data, rows = world
-    figures = metrics.measure(matching.match(rows, data))
+    figures = measure(match(rows, data))
     truth = COCO(str(data.annotations))
     judged = COCOeval_faster(truth, truth.loadRes(np.array(rows, np.float64)), iouType="bbox")
     judged.evaluate()
     judged.accumulate()
     judged.summarize()
-    assert (figures.map50_95, figures.map50, figures.map75) == pytest.approx(judged.stats[:3], abs=1e-4)
+    assert (figures["map50_95"], figures["map50"], figures["map75"]) == pytest.approx(
+        judged.stats[:3], abs=1e-4
+    )
     table = judged.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class
-    np.testing.assert_allclose(figures.precision, table[0].mean(axis=1), atol=1e-9)
+    np.testing.assert_allclose(figures["curves"]["precision_at_recall"], table[0].mean(axis=1), atol=1e-9)
     for number, name in enumerate(NAMES):
         expected = table[:, :, number].mean(), table[0, :, number].mean()
-        assert figures.per_class[name] == pytest.approx(expected, abs=1e-4)
-    assert metrics.measure({}).map50_95 == 0
+        assert figures["per_class"][name] == pytest.approx(expected, abs=1e-4)
+    assert measure({})["map50_95"] == 0
 
 
 def test_curves_are_counts_of_boxes_above_a_confidence(world):
     data, rows = world
-    matches = matching.match(rows, data)
-    curves = metrics.confidence_curves(matches)
+    matches = match(rows, data)
+    curves = measure(matches)["curves"]
     place = 100
-    sure = [row for row in rows if row[5] >= metrics.CONFIDENCES[place]]
-    again = matching.match(sure, data)
+    sure = [row for row in rows if row[5] >= CONFIDENCES[place]]
+    again = match(sure, data)
     right = sum(int(found.right[0].sum()) for found in again.values())
     wrong = sum(int((~found.right[0] & ~found.ignored[0]).sum()) for found in again.values())
     truth = sum(int(found.truth.sum()) for found in again.values())
@@ -97,12 +98,12 @@ def test_curves_are_counts_of_boxes_above_a_confidence(world):
 
 def test_an_interval_holds_no_difference_of_equals_and_finds_a_worse_one(world):
     data, rows = world
-    weights = bootstrap.draw(len(data.images), draws=200)
-    whole = mean_average_precisions(matching.match(rows, data), weights)["map50"]
-    halved = mean_average_precisions(matching.match(rows[::5], data), weights)["map50"]
-    same = bootstrap.difference(whole, whole)
+    weights = bootstrap_draws(len(data.images), draws=200)
+    whole = mean_average_precisions(match(rows, data), weights)["map50"]
+    halved = mean_average_precisions(match(rows[::5], data), weights)["map50"]
+    same = BootstrapInterval.of(whole, whole)
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    worse = bootstrap.difference(whole, halved)
+    worse = BootstrapInterval.of(whole, halved)
     assert worse.low <= worse.value <= worse.high < 0
 
 
@@ -127,7 +128,7 @@ def test_emulated_fp16_rounds_every_result():
     wanted = picture.astype(np.float16)
     for _ in range(2):
         wanted = (wanted.astype(np.float32) * factor).astype(np.float16)
-    (found,) = session(half.emulate(halve.halve(model))).run(None, {"pixels": picture})
+    (found,) = session(onnx_engine.emulate(halve.halve(model))).run(None, {"pixels": picture})
     np.testing.assert_array_equal(found, wanted.astype(np.float32))
 
 
@@ -135,7 +136,7 @@ def test_emulation_survives_the_optimiser_of_the_runtime():
     """Were the casts taken out as superfluous, the result would be that of FP32 with rounded weights."""
     model = raw_network(84, size=(64, 96))
     picture = np.random.default_rng(3).uniform(0, 1, (1, 3, 64, 96)).astype(np.float32)
-    emulated = half.emulate(halve.halve(model)).SerializeToString()
+    emulated = onnx_engine.emulate(halve.halve(model)).SerializeToString()
     found = {}
     for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
         options = onnxruntime.SessionOptions()
@@ -154,7 +155,7 @@ def test_an_operator_that_rounds_in_an_unknown_way_is_refused():
     first = model.graph.node[1]
     first.input[0] = "bent"
     with pytest.raises(NetworkUnusable, match="Tanh"):
-        half.emulate(halve.halve(model))
+        onnx_engine.emulate(halve.halve(model))
 
 
 def test_what_cannot_be_run_is_said_and_not_left_out(tmp_path):

@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2
 
 from sightline.cli import build_parser, main
 from sightline.errors import NetworkUnusable, RepositoryError
-from sightline.models.export import exporter, graphs, heads, ultralytics_env
+from sightline.models.export import exporter, graphs, network_source, ultralytics_env
 from sightline.models.registry import audit_trail, detectors, repository
 from sightline.serving.model_configs import STEPS
 from support.networks import end_to_end_network, flat_network, raw_network, session
@@ -311,9 +311,9 @@ def test_command_says_what_it_did(tmp_path, capsys):
 
 
 def test_ambiguous_shapes_are_not_guessed():
-    assert heads.anchor_count(32, 32) == 21
+    assert network_source.anchor_count(32, 32) == 21
     with pytest.raises(NetworkUnusable, match="YOLOv5-style"):
-        heads.tell_head([("output0", (1, 21, 6))], 1, (32, 32))
+        network_source.tell_head([("output0", (1, 21, 6))], 1, (32, 32))
 
 
 def test_checkpoint_without_ultralytics_names_the_command(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from sightline.base.letterbox import letterbox_i420
-from sightline.models.export import exporter, fused, graphs, network_source
+from sightline.models.export import exporter, graphs, network_source
 from sightline.models.registry import detectors, verify
 from sightline.serving.runtime import numerics
 from support import toy
@@ -27,8 +27,7 @@ NEAR = {"fp32": 1e-5, "fp16": 4e-3}
 
 def parts(path, size, precision):
     source = network_source.read_source(path, None)
-    rows, columns = source.head.shape(*size, source.boxes)
-    network = graphs.NetworkSpec(*size, source.head.end_to_end, rows, columns, precision)
+    network = source.spec(size, precision)
     return source, network, exporter.engine_network(source.model, network)
 
 
@@ -54,7 +53,7 @@ def network(tmp_path_factory):
 def test_one_graph_gives_what_the_three_functions_give(network, size, precision):
     source, sizes, engine = parts(network, (192, 320), precision)
     frames = np.stack([letterbox_i420(scene(size), (192, 320))[0], np.full((288, 320), 128, np.uint8)])
-    found = list(whole(fused.fused_graph(engine, sizes, FLOOR, "onnx"), frames))
+    found = list(whole(graphs.fused_graph(engine, sizes, FLOOR, "onnx"), frames))
     assert [len(one[1]) for one in found] == [2, 0]
     for frame, one in zip(frames, found, strict=True):
         same(one, reference(source, frame, (192, 320)), NEAR[precision])
@@ -64,7 +63,7 @@ def test_one_graph_gives_what_the_three_functions_give(network, size, precision)
 def test_the_graph_up_to_its_nms_and_the_numerics_give_the_same(network, precision):
     source, sizes, engine = parts(network, (192, 320), precision)
     frame = scene((192, 320))
-    answers = session(fused.headless_graph(engine, sizes, FLOOR)).run(["best"], {"frame": frame[None]})
+    answers = session(graphs.headless_graph(engine, sizes, FLOOR)).run(["best"], {"frame": frame[None]})
     assert answers[0].shape == (1, 6, 1260)  # every anchor: there are fewer than the numerics' limit
     same(
         numerics.boxes_from_head(answers[0][0], (192, 320), FLOOR),
@@ -76,7 +75,7 @@ def test_the_graph_up_to_its_nms_and_the_numerics_give_the_same(network, precisi
 def test_an_end_to_end_network_needs_no_nms_in_one_graph(tmp_path):
     onnx.save(end_to_end_network(), tmp_path / "tiny.onnx")
     source, sizes, engine = parts(tmp_path / "tiny.onnx", (192, 320), "fp32")
-    model = fused.headless_graph(engine, sizes, FLOOR)
+    model = graphs.headless_graph(engine, sizes, FLOOR)
     assert [item.name for item in model.graph.output] == list(BOXES)
     frame = scene((192, 320))
     (found,) = whole(model, frame[None])
@@ -90,8 +89,8 @@ def test_yolov8n_as_one_graph_finds_what_the_functions_find(precision):
     if not path.is_file() or not pictures:
         pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
     source, sizes, engine = parts(path, (384, 640), precision)
-    model = session(fused.fused_graph(engine, sizes, FLOOR, "onnx"))
-    rest = session(fused.headless_graph(engine, sizes, FLOOR))
+    model = session(graphs.fused_graph(engine, sizes, FLOOR, "onnx"))
+    rest = session(graphs.headless_graph(engine, sizes, FLOOR))
     for picture in pictures:
         rgb = cv2.resize(cv2.imread(str(picture)), (480, 360), interpolation=cv2.INTER_AREA)
         frame, _ = letterbox_i420(cv2.cvtColor(rgb, cv2.COLOR_BGR2YUV_I420), (384, 640))

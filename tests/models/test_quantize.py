@@ -12,7 +12,7 @@ from sightline.cli import build_parser, main
 from sightline.cli.evaluate_command import check
 from sightline.errors import EvaluationError, NetworkUnusable, ServerError
 from sightline.models.evaluation import comparison
-from sightline.models.export import exporter, graphs, halve, network_source, qdq, quantize, rtx_engines
+from sightline.models.export import exporter, halve, network_source, quantize, rtx_engines
 from sightline.serving.model_configs import read_manifest
 from support.networks import NAMES, session
 from support.toy import Passage, write_clip
@@ -89,7 +89,7 @@ def fp8(deep, pictures):
     return target, quantize.quantize_file(deep, target, list(pictures), options)
 
 
-@pytest.fixture(scope="module", params=qdq.PRECISIONS)
+@pytest.fixture(scope="module", params=network_source.QUANTISED)
 def quantised(request):
     """Either of them."""
     return request.getfixturevalue(request.param)
@@ -106,7 +106,8 @@ def test_layers_at_both_ends_stay_and_the_others_are_quantised(quantised):
         if node.op_type == "Conv"
     }
     assert {name for name, kind in takes.items() if kind == "DequantizeLinear"} == {"conv1", "conv2", "conv3"}
-    assert qdq.precision_of(model) == done["precision"]
+    read = network_source.read_source(target, None).quantisation
+    assert read == json.loads(json.dumps(done))
     assert done["kept_in_floating_point"] == 4
     assert done["pictures"] == 6  # two pictures, and half of eight from the clip
 
@@ -146,7 +147,7 @@ def test_an_exported_version_says_how_it_was_quantised(quantised, tmp_path):
 def test_the_processor_gets_unsigned_activations_that_mean_the_same(int8):
     """OpenVINO gives wrong heads for signed ones on x86; TensorRT takes no others."""
     model = network_source.read_source(int8[0], None).model
-    unsigned = qdq.unsigned_activations(model)
+    unsigned = exporter.unsigned_activations(model)
     onnx.checker.check_model(unsigned, full_check=True)
     kinds = {item.name: item.data_type for item in unsigned.graph.initializer}
     activations = [node.input[2] for node in unsigned.graph.node if node.op_type == "QuantizeLinear"]
@@ -179,7 +180,7 @@ def test_fp8_numbers_are_those_of_the_weights_rounded_to_four_bits(deep, fp8):
     assert np.abs(numbers).max(axis=(1, 2, 3)) == pytest.approx(448)  # each channel's range is used
     np.testing.assert_allclose(numbers * scale, whole, rtol=1 / 16, atol=float(scale.max()) / 512)
     activations = [node for node in onnx.load(fp8[0]).graph.node if node.op_type == "QuantizeLinear"]
-    assert {constants[node.input[2]].data_type for node in activations} == {qdq.FP8}
+    assert {constants[node.input[2]].data_type for node in activations} == {network_source.FP8}
 
 
 def test_fp8_takes_the_range_of_the_oddest_picture_and_int8_the_mean(int8, fp8):
@@ -189,7 +190,7 @@ def test_fp8_takes_the_range_of_the_oddest_picture_and_int8_the_mean(int8, fp8):
         constants = {item.name: item for item in graph.initializer}
         scales = {node.input[0]: node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
         ranges[precision] = {
-            name: float(numpy_helper.to_array(constants[scale])) * qdq.MAX_NUMBER[precision]
+            name: float(numpy_helper.to_array(constants[scale])) * network_source.MAX_NUMBER[precision]
             for name, scale in scales.items()
         }
     assert len(ranges["int8"]) == 3
@@ -199,12 +200,9 @@ def test_fp8_takes_the_range_of_the_oddest_picture_and_int8_the_mean(int8, fp8):
 
 def test_tensorrt_builds_it_and_fp8_only_for_gpus_that_have_it(quantised):
     source = network_source.read_source(quantised[0], None)
-    rows, columns = source.head.shape(*SHAPE, source.boxes)
     jobs = {}
     for precision, capability in (("fp32", None), ("fp16", None), ("fp16", "8.6"), ("fp16", "8.9")):
-        network = graphs.NetworkSpec(
-            *SHAPE, end_to_end=False, rows=rows, columns=columns, precision=precision
-        )
+        network = source.spec(SHAPE, precision)
         model, shapes = exporter.engine_network(source.model, network), exporter.profiles(network)["yolo"]
         jobs[f"{precision} {capability}"] = rtx_engines.Job(model, shapes, capability=capability)
     try:

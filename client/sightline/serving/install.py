@@ -11,6 +11,7 @@ lock gets another folder.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -21,24 +22,27 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from sightline.base.cache import cache_folder
 from sightline.base.redact import redact
 from sightline.errors import ServerError
 
 PYTHONS = ((3, 11), (3, 12))  # first and last with a stub in the wheel and a numpy that fits it
-INSTALL_TIMEOUT_S = 900.0
+INSTALL_TIMEOUT_S = 1800.0
 _LAYOUT = "1"  # counts changes of what install() makes around the packages
 # The stub ignores PYTHONPATH: this line in the environment lets the models import what we name.
 _PATH_HOOK = (
     "import os, sys; "
     "sys.path += filter(None, os.environ.get('SIGHTLINE_BACKEND_PATH', '').split(os.pathsep))\n"
 )
+
+#: Options of pip for a lock with hashes.
+PINNED = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
 
 Say = Callable[[str], object]
 
@@ -81,10 +85,9 @@ class Installation:
             libraries.append(own)  # a Python outside the system's folders, with its library beside it
         if os.environ.get("LD_LIBRARY_PATH"):
             libraries.append(os.environ["LD_LIBRARY_PATH"])  # some machines name the GPU's driver there
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # the cores are the network's
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
-            **threads,
+            **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # the cores are the network's
             "LD_LIBRARY_PATH": os.pathsep.join(libraries),
             "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", os.defpath)]),
             "SIGHTLINE_BACKEND_PATH": os.pathsep.join(map(str, backend_paths)),
@@ -104,10 +107,7 @@ def install(on_progress: Say = print) -> Path:
     Raises:
         ServerError: this machine cannot run the wheel, or it could not be installed.
     """
-    check_platform()
-    lock = files("sightline.serving").joinpath("data", "triton.txt").read_bytes()
-    key = hashlib.sha256(b"\0".join([lock, _python().encode(), _LAYOUT.encode()])).hexdigest()[:12]
-    return install_packages(f"triton-{key}", lock, on_progress, finish=_finish)
+    return _install("triton", [_LAYOUT], on_progress, finish=_finish)
 
 
 def install_rtx(on_progress: Say = print) -> Path:
@@ -119,18 +119,35 @@ def install_rtx(on_progress: Say = print) -> Path:
     Raises:
         ServerError: it could not be installed.
     """
+    return Installation(_install("rtx", [], on_progress)).packages
+
+
+def _install(name: str, more: Sequence[str], on_progress: Say, **options: Any) -> Path:
     check_platform()
-    lock = files("sightline.serving").joinpath("data", "rtx.txt").read_bytes()
-    key = hashlib.sha256(b"\0".join([lock, _python().encode()])).hexdigest()[:12]
-    return Installation(install_packages(f"rtx-{key}", lock, on_progress)).packages
+    lock = files("sightline.serving").joinpath("data", f"{name}.txt").read_bytes()
+    parts = [lock, *(text.encode() for text in (_python(), *more))]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+    return install_packages(f"{name}-{key}", lock, on_progress, **options)
 
 
 def install_packages(
-    name: str, lock: bytes, on_progress: Say, *, finish: Callable[[Path], None] = lambda _: None
+    name: str,
+    lock: bytes,
+    on_progress: Say,
+    *,
+    options: Sequence[str] = PINNED,
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> Path:
-    """Make the environment ``name`` in the cache folder from a hash-pinned lock, unless it is there.
+    """Make the environment ``name`` in the cache folder from a list of packages, unless it is there.
 
     It is made beside its place and renamed, so what is there is whole; a lock file keeps others waiting.
+
+    Args:
+        name: of its folder.
+        lock: what pip shall install.
+        on_progress: gets a line of text for each step that takes time.
+        options: of pip.
+        finish: gets the draft of the environment when the packages are in it.
 
     Raises:
         ServerError: it could not be installed; nothing is left behind.
@@ -140,11 +157,27 @@ def install_packages(
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.with_name(f".{name}.lock"), on_progress):
-            for stale in folder.parent.glob(f".{name}-*"):  # of an install that was interrupted
+        with folder.with_name(f".{folder.name}.lock").open("w") as file:
+            # The kernel lets go of it when the process ends, however it ends.
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_progress(f"another process is installing into {folder}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            for stale in folder.parent.glob(f".{folder.name}-*"):  # of an install that was interrupted
                 shutil.rmtree(stale, ignore_errors=True)
             if not folder.is_dir():
-                _make(folder, lock, on_progress, finish)
+                on_progress(f"installing once into {folder} (some hundred MB to fetch)")
+                draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+                try:
+                    (draft / "lock.txt").write_bytes(lock)
+                    _run([sys.executable, "-m", "venv", str(draft)], on_progress)
+                    pip(draft, [*options, "-r", str(draft / "lock.txt")], on_progress)
+                    finish(draft)
+                    draft.rename(folder)
+                finally:
+                    shutil.rmtree(draft, ignore_errors=True)
+                on_progress(f"{folder} is installed")
     except OSError as error:
         raise ServerError(
             f"cannot install into {folder.parent}: {error}; name another folder in SIGHTLINE_CACHE"
@@ -169,29 +202,6 @@ def check_platform() -> None:
         )
 
 
-def _make(folder: Path, lock: bytes, on_progress: Say, finish: Callable[[Path], None]) -> None:
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        on_progress(f"installing the server's packages once into {folder} (about 130 MB to fetch)")
-        (draft / "lock.txt").write_bytes(lock)
-        _run([sys.executable, "-m", "venv", str(draft)], on_progress)
-        pip = [
-            str(draft / "bin" / "python"),
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-        ]
-        pip += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(draft / "lock.txt")]
-        _run(pip, on_progress)
-        finish(draft)
-        draft.rename(folder)
-        on_progress("the server's packages are installed")
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
 def _finish(draft: Path) -> None:
     """Put the Python backend and this Python's stub into one folder, and the path hook into the packages."""
     wheel = Installation(draft).packages / "pytriton" / "tritonserver"
@@ -203,56 +213,45 @@ def _finish(draft: Path) -> None:
     (Installation(draft).packages / "sightline_backend_path.pth").write_text(_PATH_HOOK)
 
 
-def _run(command: Sequence[str], on_progress: Say) -> None:
-    """Run to the end; says every ten seconds that it goes on.
+def pip(folder: Path, arguments: Sequence[str], on_progress: Say) -> None:
+    """Have an environment's pip install something.
 
     Raises:
         ServerError: it failed or took too long; the last lines of its output are in the text.
     """
+    program = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    _run([*program, "install", "--quiet", *arguments], on_progress)
+
+
+def _run(command: Sequence[str], on_progress: Say) -> None:
+    """Run to the end; says every ten seconds that it goes on."""
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
-            while _still_runs(child):
+            while child.poll() is None:
                 passed = time.monotonic() - started
                 if passed > INSTALL_TIMEOUT_S:
                     raise ServerError(f"installing did not end within {INSTALL_TIMEOUT_S:.0f} s")
-                on_progress(f"still installing ({passed:.0f} s)")
+                if passed > 1:
+                    on_progress(f"still installing ({passed:.0f} s)")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(10)
         finally:
             child.kill()
             child.wait()
-        if child.returncode:
-            output.seek(0)
-            raise ServerError(_explain(output.read().decode(errors="replace")))
-
-
-def _still_runs(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        child.wait(10)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
-
-
-def _explain(output: str) -> str:
-    last = redact(" / ".join(line.strip() for line in output.strip().splitlines()[-4:]))
-    if "ensurepip" in output:
-        return f"this Python cannot make environments; Debian: apt-get install python3-venv ({last})"
-    if "No space left" in output:
-        return f"no space to install into {cache_folder()}; name another folder in SIGHTLINE_CACHE ({last})"
-    return f"the server's packages could not be installed (is the package index reachable?): {last}"
-
-
-@contextmanager
-def _alone(path: Path, on_progress: Say) -> Iterator[None]:
-    """Hold a lock file; the kernel lets go of it when the process ends, however it ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_progress("another process is installing the server; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if child.returncode:
+        last = redact(" / ".join(line.strip() for line in text.strip().splitlines()[-4:]))
+        why = f"packages could not be installed (is the package index reachable?): {last}"
+        if "ensurepip" in text:
+            why = f"this Python cannot make environments; Debian: apt-get install python3-venv ({last})"
+        elif "No space left" in text:
+            why = (
+                f"no space to install into {cache_folder()}; name another folder in SIGHTLINE_CACHE ({last})"
+            )
+        raise ServerError(why)
 
 
 def _python() -> str:

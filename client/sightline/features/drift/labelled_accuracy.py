@@ -20,8 +20,13 @@ from numpy.typing import NDArray
 from sightline.errors import EvaluationError, LabelError
 from sightline.features.drift.hour_comparison import DAY_S, minute
 from sightline.features.drift.label_export import boxes_of
-from sightline.models.evaluation import bootstrap, matching, metrics
-from sightline.models.evaluation.average_precision import ClassMatches, mean_average_precisions
+from sightline.models.evaluation import cocoset
+from sightline.models.evaluation.average_precision import (
+    BootstrapInterval,
+    ClassMatches,
+    bootstrap_draws,
+    mean_average_precisions,
+)
 from sightline.models.evaluation.cocoset import CocoSet
 
 FALL = 0.03  # three points
@@ -140,22 +145,22 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ac
     """
     if base is None:
         return {"verdict": "too few", "why": "this camera has no baseline"}
-    matches = matching.match(now.rows, now.data)
+    matches = cocoset.match(now.rows, now.data)
     classes = {name for name, found in matches.items() if found.truth.sum() >= rule.min_boxes}
     pictures = [len(now.data.images)]
-    draws = bootstrap.draw(len(now.data.images), seed=2)
+    draws = bootstrap_draws(len(now.data.images), seed=2)
     if isinstance(base, Labelled):
-        base_matches = matching.match(base.rows, base.data)
+        base_matches = cocoset.match(base.rows, base.data)
         classes &= {name for name, found in base_matches.items() if found.truth.sum() >= rule.min_boxes}
         pictures.append(len(base.data.images))
-        before = _precisions(base_matches, classes, bootstrap.draw(len(base.data.images), seed=1), rule)
+        before = _precisions(base_matches, classes, bootstrap_draws(len(base.data.images), seed=1), rule)
     else:
         before = np.full(len(draws), base[rule.figure])
     if min(pictures) < rule.min_pictures or not classes:
         enough = f"{len(classes)} classes with {rule.min_boxes} true boxes on both sides"
         why = f"{min(pictures)} pictures, {enough}"
         return {"verdict": "too few", "why": why}
-    moved = bootstrap.difference(before, _precisions(matches, classes, draws, rule))
+    moved = BootstrapInterval.of(before, _precisions(matches, classes, draws, rule))
     fell = moved.value <= -rule.fall
     half = (moved.high - moved.low) / 2
     return {
@@ -183,7 +188,7 @@ def _precisions(
 
 def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:
     images = part.data.images
-    truth = sum(int(found.truth.sum()) for found in matching.match((), part.data).values())
+    truth = sum(int(found.truth.sum()) for found in cocoset.match((), part.data).values())
     return {
         "from": minute(start),
         "to": minute(start + days * DAY_S),
@@ -199,7 +204,7 @@ def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:
 def _figures(part: Labelled, truth: int) -> dict[str, float]:
     """COCO's figures; 0 where there is nothing to find: the verdict says that it is too few."""
     names = ("map50_95", "map50", "map75")
-    return metrics.score(part.rows, part.data) if truth else dict.fromkeys(names, 0.0)
+    return cocoset.score(part.rows, part.data) if truth else dict.fromkeys(names, 0.0)
 
 
 def _baseline(
@@ -208,7 +213,7 @@ def _baseline(
     if wanted is None:
         return "its first period"
     if isinstance(base, Labelled):
-        return {"pictures": len(base.data.images), **metrics.score(base.rows, base.data)}
+        return {"pictures": len(base.data.images), **cocoset.score(base.rows, base.data)}
     return dict(base) if base else None
 
 

@@ -7,59 +7,99 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 
 from sightline.base import machine
-from sightline.models.evaluation import plots
-from sightline.models.evaluation.average_precision import IOUS, RECALLS
-from sightline.models.evaluation.metrics import CONFIDENCES
+from sightline.models.evaluation.average_precision import CONFIDENCES, F64, IOUS, RECALLS
 
 #: Classes in the table of differences; the JSON has all.
 MAX_CLASSES = 15
+STYLES = ("-", "--", ":", "-.")
 
 
 def write(folder: Path, comparison: Mapping[str, Any], command: str) -> Path:
     """Write everything about one comparison on a labelled set; gives the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     runs = comparison["runs"]
-    labels = [run["label"] for run in runs]
-    curves = {run["label"]: {key: np.array(line) for key, line in run["curves"].items()} for run in runs}
 
-    def of_runs(name: str) -> dict[str, Any]:
-        return {label: curves[label][name] for label in labels}
+    def curves(**names: str) -> dict[str, dict[str, Any]]:
+        return {axis: {run["label"]: run["curves"][key] for run in runs} for axis, key in names.items()}
 
     levels = {"mAP": {run["label"]: run["map_at"] for run in runs}}
-    plots.draw_lines(folder / "map-by-iou.png", IOUS, levels, "IoU", top=None)
-    confidence = {"precision": of_runs("precision"), "recall": of_runs("recall"), "F1": of_runs("f1")}
-    plots.draw_lines(folder / "confidence.png", CONFIDENCES, confidence, "confidence")
-    recall = {"precision": of_runs("precision_at_recall")}
-    plots.draw_lines(folder / "precision-recall.png", RECALLS, recall, "recall")
+    draw_lines(folder / "map-by-iou.png", IOUS, levels, "IoU", top=None)
+    confidence = curves(precision="precision", recall="recall", F1="f1")
+    draw_lines(folder / "confidence.png", CONFIDENCES, confidence, "confidence")
+    draw_lines(folder / "precision-recall.png", RECALLS, curves(precision="precision_at_recall"), "recall")
     lines = [
         f"# Accuracy on {comparison['data']}",
         "",
         f"{comparison['images']} pictures, {comparison['date']}, {machine.describe()}. Command: `{command}`",
         "",
-        *main_table(runs),
-        *differences_table(comparison),
+        *_tables(comparison),
+        "## What was run",
+        "",
+        *(
+            f"- **{run['label']}**: {run['model']}, {'x'.join(map(str, run['network']))}; {run['what']}."
+            for run in runs
+        ),
+        *(f"- **{label}** was not run: {why}." for label, why in comparison["not_run"].items()),
+    ]
+    return save(folder, {**comparison, "command": command, "machine": machine.describe()}, lines)
+
+
+def _tables(comparison: Mapping[str, Any]) -> list[str]:
+    """The figures of each run, every other run against the first, and the classes where runs differ most."""
+    runs, differences = comparison["runs"], comparison["differences"]
+    labels = [run["label"] for run in runs]
+    main = [
+        [
+            run["label"],
+            *(f"{run[key]:.4f}" for key in ("map50_95", "map50", "map75")),
+            f"{run['best_f1']['f1']:.3f} ({run['best_f1']['confidence']:.3f})",
+            f"{run['bytes'] / 1e6:.1f}" if run["bytes"] else "?",
+            f"{run['ms']:.1f}",
+        ]
+        for run in runs
+    ]
+    against = [
+        [label, *(f"{one['value']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f})" for one in two.values())]
+        for label, two in differences.items()
+    ]
+    by_iou = [[run["label"], *(f"{value:.3f}" for value in run["map_at"])] for run in runs]
+    names = sorted({name for run in runs for name in run["per_class"]})
+    values = {name: [run["per_class"].get(name, (0.0, 0.0))[0] for run in runs] for name in names}
+    shown = sorted(names, key=lambda name: min(values[name]) - max(values[name]))[:MAX_CLASSES]
+    by_class = [[name, *(f"{value:.3f}" for value in values[name])] for name in shown]
+    figures = ["mAP50-95", "mAP50", "mAP75", "best F1 (at confidence)", "MB", "ms a picture"]
+    compared = [
+        "## Differences",
+        "",
+        *table([f"against {comparison['compared_with']}", "mAP50-95", "mAP50"], against),
+        f"In brackets the middle 95 % of {comparison['draws']} paired bootstrap draws over the pictures; "
+        "an interval that holds 0 says that this set cannot tell the two apart.",
+        "",
+    ]
+    return [
+        *table(["", *figures], main),
+        *(compared if differences else ()),
         "## Curves",
         "",
         "![mAP at each IoU](map-by-iou.png)",
         "![precision, recall and F1 against confidence, IoU 0.5, all classes together](confidence.png)",
         "![precision against recall, IoU 0.5, mean of the classes](precision-recall.png)",
         "",
-        *iou_table(runs),
-        *class_table(comparison),
-        "## What was run",
+        *table(["mAP at IoU", *(f"{iou:.2f}" for iou in IOUS)], by_iou),
+        "## Classes",
         "",
-        *(f"- **{run['label']}**: {run['model']}, {_sides(run['network'])}; {run['what']}." for run in runs),
-        *(f"- **{label}** was not run: {why}." for label, why in comparison["not_run"].items()),
+        *table(["AP50-95 of a class", *labels], by_class),
+        f"The {len(shown)} classes of {len(names)} that differ most; all are in `report.json`.",
+        "",
     ]
-    return save(folder, {**comparison, "command": command, "machine": machine.describe()}, lines)
 
 
 def save(folder: Path, comparison: Mapping[str, Any], lines: Sequence[str]) -> Path:
     """Write ``report.json`` and ``report.md``; gives the latter's path."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(comparison, indent=1) + "\n")
     path = folder / "report.md"
     path.write_text("\n".join(lines) + "\n")
@@ -68,64 +108,50 @@ def save(folder: Path, comparison: Mapping[str, Any], lines: Sequence[str]) -> P
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table and an empty line; the columns after the first are numbers."""
-    return [
-        f"| {' | '.join(head)} |",
-        f"|---|{'---:|' * (len(head) - 1)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-    ]
+    ruler = f"|---|{'---:|' * (len(head) - 1)}"
+    return [f"| {' | '.join(head)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
-def main_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a run."""
-    head = ["", "mAP50-95", "mAP50", "mAP75", "best F1 (at confidence)", "MB", "ms a picture"]
-    rows = []
-    for run in runs:
-        best = run["best_f1"]
-        size = f"{run['bytes'] / 1e6:.1f}" if run["bytes"] else "?"
-        figures = [f"{run[key]:.4f}" for key in ("map50_95", "map50", "map75")]
-        f1 = f"{best['f1']:.3f} ({best['confidence']:.3f})"
-        rows.append([run["label"], *figures, f1, size, f"{run['ms']:.1f}"])
-    return table(head, rows)
+def _panels(count: int) -> tuple[Any, Sequence[Any]]:
+    """A figure with panels side by side; no window, no global state of pyplot."""
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * count, 4.2), layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
-def differences_table(comparison: Mapping[str, Any]) -> list[str]:
-    """Every other run against the first, with intervals."""
-    if not comparison["differences"]:
-        return []
-    rows = [
-        [
-            label,
-            *(f"{part['value']:+.4f} ({part['low']:+.4f} to {part['high']:+.4f})" for part in two.values()),
-        ]
-        for label, two in comparison["differences"].items()
-    ]
-    note = (
-        f"In brackets the middle 95 % of {comparison['draws']} paired bootstrap draws over the pictures; "
-        "an interval that holds 0 says that this set cannot tell the two apart."
-    )
-    head = [f"against {comparison['compared_with']}", "mAP50-95", "mAP50"]
-    return ["## Differences", "", *table(head, rows), note, ""]
+def draw_lines(
+    path: Path, x: F64, panels: Mapping[str, Mapping[str, Any]], x_label: str, top: float | None = 1.02
+) -> None:
+    """Panels side by side, a line a run in each.
+
+    Args:
+        path: the PNG file.
+        x: of every line.
+        panels: label of the y axis → run → y.
+        x_label: of the x axis.
+        top: of the y axis; None: what the lines need.
+    """
+    figure, all_axes = _panels(len(panels))
+    for axes, (y_label, lines) in zip(all_axes, panels.items(), strict=True):
+        for place, (label, y) in enumerate(lines.items()):  # thinner and dashed on top: equal ones are seen
+            width = 1.2 + 2.4 * (len(lines) - 1 - place) / max(len(lines) - 1, 1)
+            axes.plot(x, y, STYLES[place % len(STYLES)], linewidth=width, label=label)
+        axes.set(xlabel=x_label, ylabel=y_label, ylim=(0, top))
+        axes.grid(visible=True, alpha=0.3)
+    all_axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
-def iou_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The mAP at each IoU."""
-    head = ["mAP at IoU", *(f"{0.5 + 0.05 * level:.2f}" for level in range(10))]
-    return table(head, [[run["label"], *(f"{value:.3f}" for value in run["map_at"])] for run in runs])
-
-
-def class_table(comparison: Mapping[str, Any]) -> list[str]:
-    """AP50-95 by class: where the runs differ most, or the first ones when there is one run."""
-    runs = comparison["runs"]
-    names = sorted({name for run in runs for name in run["per_class"]})
-    values = {name: [run["per_class"].get(name, (0.0, 0.0))[0] for run in runs] for name in names}
-    names.sort(key=lambda name: min(values[name]) - max(values[name]))
-    shown = names[:MAX_CLASSES]
-    note = f"The {len(shown)} classes of {len(names)} that differ most; all are in `report.json`."
-    head = ["AP50-95 of a class", *(run["label"] for run in runs)]
-    rows = [[name, *(f"{value:.3f}" for value in values[name])] for name in shown]
-    return ["## Classes", "", *table(head, rows), note, ""]
-
-
-def _sides(network: Sequence[int]) -> str:
-    return f"{network[0]}x{network[1]}"
+def draw_counts(path: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Counts by class, a bar a model; ``counts`` is model → class → count."""
+    names = sorted({name for found in counts.values() for name in found})
+    figure, (axes,) = _panels(1)
+    places, width = np.arange(len(names)), 0.8 / max(len(counts), 1)
+    for place, (label, found) in enumerate(counts.items()):
+        axes.bar(places + place * width, [found.get(name, 0) for name in names], width, label=label)
+    axes.set_xticks(places + 0.4 - width / 2, names, rotation=60, ha="right", fontsize=8)
+    axes.set_ylabel("tracks counted")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.options import AnalysisOptions, analysis_options
 from sightline.base import machine
+from sightline.config import load_config
 from sightline.entities import Detections, Frame
-from sightline.models.evaluation import accuracy_report, plots
+from sightline.errors import EvaluationError
+from sightline.models.evaluation import accuracy_report
 from sightline.models.evaluation.agreement import (
     SAME_EVENT_S,
     BoxAgreement,
     Watcher,
     compare_counts,
     compare_events,
-    frames_of,
-    site_of,
 )
+from sightline.models.evaluation.cocoset import frames_of
 from sightline.models.evaluation.comparison import Contender
 from sightline.models.evaluation.onnx_engine import WHAT_IS_RUN, BareEngine
 
@@ -30,18 +31,22 @@ COLOURS = ((0, 160, 255), (255, 120, 0))  # BGR of the first and the second cand
 _SPACING = 5  # frames between two pictures of the report: neighbours show the same
 
 
-def write(
-    folder: Path,
-    pair: Sequence[Contender],
-    options: argparse.Namespace,
-    command: str,
-) -> Path:
-    """Watch the videos with both candidates and write the report; gives its path."""
+def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, command: str) -> Path:
+    """Watch the videos with both candidates and write the report; gives its path.
+
+    Raises:
+        ConfigError: the configuration is none.
+        EvaluationError: it has no such camera, or a file is no video.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     site = AnalysisOptions("video", window_s=10)
     if options.config:
-        site = site_of(options.config, options.camera)
+        camera = load_config(options.config).cameras.get(options.camera)
+        if camera is None:
+            raise EvaluationError(f"{options.config} has no usable camera {options.camera!r}")
+        site = analysis_options(camera)
     engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
+    labels = [each.label for each in pair]
     agreement: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine.describe(),
@@ -58,38 +63,44 @@ def write(
         "window_s": site.window_s,
         "places": [*site.lines, *site.zones],
         "min_score": site.tracker.min_score,
-        "videos": [watch_both(folder, engines, video, site, options) for video in options.video],
+        "videos": [_watch_both(folder, engines, video, site, options) for video in options.video],
     }
-    labels = [each.label for each in pair]
     for video in agreement["videos"]:
-        totals = video["counts"]["totals"]
-        plots.draw_counts(
-            folder / f"{video['stem']}-counts.png",
-            {label: {name: both[side] for name, both in totals.items()} for side, label in enumerate(labels)},
+        counts = [
+            {name: both[side] for name, both in video["counts"]["totals"].items()}
+            for side, _ in enumerate(pair)
+        ]
+        accuracy_report.draw_counts(
+            folder / f"{video['stem']}-counts.png", dict(zip(labels, counts, strict=True))
         )
-    return accuracy_report.save(folder, agreement, text(agreement, labels))
+    return accuracy_report.save(folder, agreement, list(_lines(agreement, labels)))
 
 
-def watch_both(
+def _watch_both(
     folder: Path,
     engines: Sequence[BareEngine],
     video: Path,
     site: AnalysisOptions,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """One video through both, frame by frame."""
+    """One video through both, frame by frame; the frames that differ most are decoded again and drawn."""
     watchers = [Watcher(engine, site) for engine in engines]
-    names = [engine.class_names for engine in engines]
-    boxes, frames = BoxAgreement(), []
+    names, sure = [engine.class_names for engine in engines], site.tracker.min_score
+    boxes, frames = BoxAgreement(), list[int]()
     for frame in frames_of(video, options.fps, options.seconds):
-        for watcher in watchers:
-            watcher.see(frame)
-        one, other = (watcher.detections[-1] for watcher in watchers)
-        boxes.add(one, other, names, site.tracker.min_score)
+        one, other = (watcher.see(frame) for watcher in watchers)
+        boxes.add(one, other, names, sure)
         frames.append(frame.index)
     counts = compare_counts(watchers[0].finish(), watchers[1].finish())
-    worst = worst_frames(boxes.missing, options.pictures)
-    drawn = draw(folder, video, {frames[place]: place for place in worst}, watchers, site.tracker.min_score)
+    worst = {frames[place]: place for place in _worst_frames(boxes.missing, options.pictures)}
+    pictures = {index: f"{video.stem}-{index:06d}.jpg" for index in worst}
+    for frame in frames_of(video) if worst else ():
+        if frame.index in worst:
+            seen = [watcher.detections[worst[frame.index]] for watcher in watchers]
+            seen = [each.take(each.scores >= sure) for each in seen]
+            _draw_frame(folder / pictures[frame.index], frame, seen, names)
+        if frame.index >= max(worst):
+            break
     return {
         "video": video.name,
         "stem": video.stem,
@@ -97,52 +108,22 @@ def watch_both(
         "boxes": boxes.describe(),
         "counts": counts,
         "events": compare_events(watchers[0].events, watchers[1].events),
-        "pictures": drawn,
+        "pictures": [*pictures.values()],
     }
 
 
-def worst_frames(missing: Sequence[float], most: int) -> list[int]:
+def _worst_frames(missing: Sequence[float], most: int) -> list[int]:
     """Places of the frames in which most is seen by one side alone, neighbours left out, the worst first."""
     chosen: list[int] = []
-    for place in np.argsort(-np.array(missing), kind="stable"):
+    for place in np.argsort(-np.array(missing), kind="stable").tolist():
         if len(chosen) == most or missing[place] == 0:
             break
-        if all(abs(int(place) - other) > _SPACING for other in chosen):
-            chosen.append(int(place))
+        if all(abs(place - other) > _SPACING for other in chosen):
+            chosen.append(place)
     return chosen
 
 
-def draw(
-    folder: Path, video: Path, wanted: dict[int, int], watchers: Sequence[Watcher], min_score: float
-) -> list[str]:
-    """Decode the video once more and draw both networks' boxes into the wanted frames.
-
-    Args:
-        folder: of the report.
-        video: the file.
-        wanted: index of the frame in the file → its place among those that were watched.
-        watchers: what both saw.
-        min_score: of the boxes that are drawn.
-
-    Returns:
-        Names of the pictures, in the order of ``wanted``.
-    """
-    if not wanted:
-        return []
-    names = {}
-    for frame in frames_of(video):
-        if frame.index in wanted:
-            names[frame.index] = f"{video.stem}-{frame.index:06d}.jpg"
-            detections = [watcher.detections[wanted[frame.index]] for watcher in watchers]
-            detections = [each.take(each.scores >= min_score) for each in detections]
-            classes = [watcher.engine.class_names for watcher in watchers]
-            draw_frame(folder / names[frame.index], frame, detections, classes)
-        if len(names) == len(wanted):
-            break
-    return [names[index] for index in wanted]
-
-
-def draw_frame(
+def _draw_frame(
     path: Path, frame: Frame, detections: Sequence[Detections], classes: Sequence[Sequence[str]]
 ) -> None:
     """A picture with the boxes of both: the first's thick, the second's thin."""
@@ -162,70 +143,60 @@ def draw_frame(
     cv2.imwrite(str(path), canvas)
 
 
-def text(agreement: dict[str, Any], labels: Sequence[str]) -> list[str]:
+def _lines(agreement: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
     """The report."""
-    lines = [
-        f"# Agreement of {labels[0]} and {labels[1]}",
-        "",
-        f"{agreement['date']}, {agreement['machine']}. Command: `{agreement['command']}`",
-        "",
+    yield f"# Agreement of {labels[0]} and {labels[1]}"
+    yield ""
+    yield f"{agreement['date']}, {agreement['machine']}. Command: `{agreement['command']}`"
+    yield ""
+    yield (
         "Nothing is labelled here: neither candidate is the truth. A box counts from score "
         f"{agreement['min_score']} on; the other has it when it gives a box of that class there "
-        "(IoU 0.5) with any score that is served.",
-        "",
-    ]
+        "(IoU 0.5) with any score that is served."
+    )
+    yield ""
     for each in agreement["candidates"]:
         sides = "x".join(map(str, each["network"]))
-        lines.append(f"- **{each['label']}**: {each['model']}, {sides}; {each['what']}.")
+        yield f"- **{each['label']}**: {each['model']}, {sides}; {each['what']}."
     for video in agreement["videos"]:
-        lines += ["", f"## {video['video']}: {video['frames']} frames", ""]
-        lines += box_lines(video, labels) + count_lines(video, labels, agreement["window_s"])
-        lines += event_lines(video, labels) if agreement["places"] else []
+        yield from ["", f"## {video['video']}: {video['frames']} frames", ""]
+        yield from _box_and_count_lines(video, labels, agreement["window_s"])
+        if agreement["places"]:
+            yield from _event_lines(video["events"], labels)
         if video["pictures"]:
-            lines += ["Where they differ most (first: thick, orange; second: thin, blue):", ""]
-            lines += [f"![{name}]({name})" for name in video["pictures"]]
-    return lines
+            yield from ["Where they differ most (first: thick, orange; second: thin, blue):", ""]
+            yield from (f"![{name}]({name})" for name in video["pictures"])
 
 
-def box_lines(video: dict[str, Any], labels: Sequence[str]) -> list[str]:
-    """Boxes of each, and how many of them the other has."""
-    boxes = video["boxes"]
+def _box_and_count_lines(video: Mapping[str, Any], labels: Sequence[str], window_s: int) -> Iterator[str]:
+    """Boxes of each and how many of them the other has; counts by class, and how many windows differ."""
+    boxes, counts = video["boxes"], video["counts"]
+    shift, differing = boxes["score_shift"], counts["differing"]
     rows = [
-        [label, str(boxes["boxes"][side]), f"{boxes['found_by_the_other'][side]:.4f}"]
-        for side, label in enumerate(labels)
+        [label, str(total), f"{share:.4f}"]
+        for label, total, share in zip(labels, boxes["boxes"], boxes["found_by_the_other"], strict=True)
     ]
-    shift = boxes["score_shift"]
-    return [
-        *accuracy_report.table(["", "boxes", "share that the other has"], rows),
+    yield from accuracy_report.table(["", "boxes", "share that the other has"], rows)
+    yield (
         f"Boxes that both have: mean IoU {boxes['mean_iou']:.4f}; score of {labels[1]} minus {labels[0]}: "
-        f"mean {shift['mean']:+.4f}, 5 % below {shift['p5']:+.4f}, 5 % above {shift['p95']:+.4f}.",
-        "",
-    ]
-
-
-def count_lines(video: dict[str, Any], labels: Sequence[str], window_s: int) -> list[str]:
-    """Counts by class: the sum over all windows, and how many windows differ."""
-    counts = video["counts"]
-    differing = counts["differing"]
+        f"mean {shift['mean']:+.4f}, 5 % below {shift['p5']:+.4f}, 5 % above {shift['p95']:+.4f}."
+    )
+    yield ""
     rows = [
         [name, *map(str, both), str(sum(item["item_class"] == name for item in differing))]
         for name, both in counts["totals"].items()
     ]
     head = [f"tracks counted, windows of {window_s} s", *labels, "windows that differ"]
-    return [
-        *accuracy_report.table(head, rows),
-        f"{counts['windows']} windows. ![counts by class]({video['stem']}-counts.png)",
-        "",
-    ]
+    yield from accuracy_report.table(head, rows)
+    yield from [f"{counts['windows']} windows. ![counts by class]({video['stem']}-counts.png)", ""]
 
 
-def event_lines(video: dict[str, Any], labels: Sequence[str]) -> list[str]:
+def _event_lines(events: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
     """Events by place, kind, direction and class, and every one that one side has alone."""
-    events = video["events"]
     rows = [[each["what"], *map(str, each["events"]), str(each["both"])] for each in events["kinds"]]
-    alone = [
-        f"- {each['event_time']:.1f} s: {each['what']}, {labels[each['candidate']]} alone"
-        for each in events["alone"]
-    ]
     head = ["events (place, kind, direction, class)", *labels, f"both, within {SAME_EVENT_S:g} s"]
-    return [*accuracy_report.table(head, rows), *alone, *([""] if alone else [])]
+    yield from accuracy_report.table(head, rows)
+    for each in events["alone"]:
+        yield f"- {each['event_time']:.1f} s: {each['what']}, {labels[each['candidate']]} alone"
+    if events["alone"]:
+        yield ""

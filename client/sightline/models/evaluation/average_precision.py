@@ -1,19 +1,24 @@
-"""Average precision as COCO defines it, in NumPy: for evaluation, drift, the self-test and training alike.
+"""Average precision as COCO defines it, its curves, and how much of a difference is chance; in NumPy.
 
-COCO's own programs give the figure but not the matches that it comes from, and those are what curves and
-resampling need. A test holds the figures against faster-coco-eval's.
+For evaluation, drift, the self-test and training alike. COCO's own programs give the figure but not the
+matches that it comes from, and those are what curves and resampling need. A test holds the figures against
+faster-coco-eval's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
+CONFIDENCES = np.linspace(0, 1, 201)
+DRAWS = 1000  # of a bootstrap
+LEVEL = 0.95  # of its interval
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 #: One class in one picture: scores [N], IoU with each true box [N, M], and which of these are ignored [M].
@@ -43,53 +48,31 @@ class ClassMatches:
 
 
 def match_class(pictures: Iterable[ClassInPicture]) -> ClassMatches:
-    """Match the detections of one class to what is true, picture by picture."""
-    scores, places, right, ignored, truth = [np.zeros(0)], [np.zeros(0, np.int64)], [], [], []
+    """Match the detections of one class to what is true, picture by picture.
+
+    Each, best first, takes the free true box that it overlaps most; what is ignored stays free.
+    """
+    parts: list[tuple[Any, ...]] = [(np.zeros(0), np.zeros(0, np.int64), *np.zeros((2, len(IOUS), 0), bool))]
+    truth = []
     for place, (found, overlaps, ignore) in enumerate(pictures):
         order = np.argsort(-found, kind="stable")
-        hits, neither = _match(overlaps[order], ignore)
-        scores.append(found[order].astype(np.float64))
-        places.append(np.full(len(found), place))
-        right.append(hits)
-        ignored.append(neither)
+        right, ignored = np.zeros((2, len(IOUS), len(found)), np.bool_)
+        for level, iou in enumerate(IOUS - _ALMOST) if overlaps.size else ():
+            free = ~ignore
+            for row, overlap in enumerate(overlaps[order]):
+                best = np.where(free, overlap, -1.0)
+                chosen = len(best) - 1 - int(best[::-1].argmax())  # of equal ones the last, as COCO has it
+                if best[chosen] >= iou:
+                    free[chosen] = False
+                    right[level, row] = True
+                else:
+                    ignored[level, row] = bool((overlap[ignore] >= iou).any())
+        parts.append((found[order].astype(np.float64), np.full(len(found), place), right, ignored))
         truth.append(int((~ignore).sum()))
-    none = [np.zeros((len(IOUS), 0), np.bool_)]
-    all_scores = np.concatenate(scores)
-    order = np.argsort(-all_scores, kind="stable")
-    return ClassMatches(
-        all_scores[order],
-        np.concatenate(places)[order],
-        np.concatenate(none + right, axis=1)[:, order],
-        np.concatenate(none + ignored, axis=1)[:, order],
-        np.array(truth, np.int64),
-    )
-
-
-def _match(overlaps: NDArray[np.floating], ignore: Bools) -> tuple[Bools, Bools]:
-    """Each detection, best first, takes the free true box that it overlaps most; what is ignored stays free.
-
-    Args:
-        overlaps: [N, M].
-        ignore: bool [M].
-
-    Returns:
-        Right and ignored, bool [10, N] each.
-    """
-    right = np.zeros((len(IOUS), len(overlaps)), np.bool_)
-    ignored = np.zeros_like(right)
-    if not overlaps.size:
-        return right, ignored
-    for level, iou in enumerate(IOUS - _ALMOST):
-        free = ~ignore
-        for row, overlap in enumerate(overlaps):
-            best = np.where(free, overlap, -1.0)
-            chosen = len(best) - 1 - int(best[::-1].argmax())  # of equal ones the last, as COCO has it
-            if best[chosen] >= iou:
-                free[chosen] = False
-                right[level, row] = True
-            else:
-                ignored[level, row] = bool((overlap[ignore] >= iou).any())
-    return right, ignored
+    scores, places, right, ignored = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    every_truth = np.array(truth, np.int64)
+    return ClassMatches(scores[order], places[order], right[:, order], ignored[:, order], every_truth)
 
 
 def box_ious(found: F64, truth: F64, crowd: Bools) -> F64:
@@ -120,13 +103,6 @@ def average_precision(found: ClassMatches, weights: F64 | None = None) -> F64:
     return result * (weights @ found.truth > 0)
 
 
-def precision_at_recalls(found: ClassMatches) -> F64:
-    """Precision at each of :data:`RECALLS` at IoU 0.5, float64 [101]; 0 beyond the highest recall."""
-    envelope, points = _envelope(found, np.ones((1, len(found.truth))), 0)
-    reached = np.repeat(envelope[0], points[0].astype(int))
-    return np.pad(reached, (0, len(RECALLS) - len(reached)))
-
-
 def _envelope(found: ClassMatches, weights: F64, level: int) -> tuple[F64, F64]:
     """For each draw and detection: the best precision at its recall or more, and how many points that is."""
     right, ignored = found.right[level], found.ignored[level]
@@ -140,12 +116,57 @@ def _envelope(found: ClassMatches, weights: F64, level: int) -> tuple[F64, F64]:
     return envelope, np.diff(reached, axis=1, prepend=0)
 
 
+def measure(matches: Mapping[str, ClassMatches]) -> dict[str, Any]:
+    """COCO's figures and curves of one run: all areas, 100 boxes a picture and class; JSON-able.
+
+    Returns:
+        ``map50_95``, ``map50``, ``map75``; ``map_at``: mAP at each of :data:`IOUS`; ``per_class``: name →
+        AP50-95, AP50, without classes that have no true boxes; ``best_f1``: the confidence at which F1 is
+        highest, and what is reached there; and ``curves`` at IoU 0.5: ``precision_at_recall``, the mean of
+        the classes at each of :data:`RECALLS`, 0 beyond the highest recall; ``precision``, ``recall`` and
+        ``f1`` when only boxes of each of :data:`CONFIDENCES` or more count, all classes together: where no
+        box is left, precision is 1 and recall 0.
+    """
+    by_class = {name: average_precision(each)[:, 0] for name, each in matches.items()}
+    map_at = np.mean([*by_class.values()] or [np.zeros(len(IOUS))], axis=0)
+    at_recall = np.zeros((max(len(matches), 1), len(RECALLS)))
+    right, wrong = np.zeros((2, len(CONFIDENCES)))
+    for place, each in enumerate(matches.values()):
+        envelope, points = _envelope(each, np.ones((1, len(each.truth))), 0)
+        at_recall[place, : int(points.sum())] = np.repeat(envelope[0], points[0].astype(int))
+        right += _at_least(each.scores[each.right[0]])
+        wrong += _at_least(each.scores[~each.right[0] & ~each.ignored[0]])
+    truth = sum(int(each.truth.sum()) for each in matches.values())
+    precision = np.divide(right, right + wrong, out=np.ones_like(right), where=right + wrong > 0)
+    recall = right / max(truth, 1)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
+    curves = {"precision": precision, "recall": recall, "f1": f1}
+    best = int(f1.argmax())
+    return {
+        "map50_95": float(map_at.mean()),
+        "map50": float(map_at[0]),
+        "map75": float(map_at[5]),
+        "map_at": map_at.tolist(),
+        "per_class": {name: [float(at.mean()), float(at[0])] for name, at in by_class.items()},
+        "best_f1": {"confidence": float(CONFIDENCES[best])} | {k: float(y[best]) for k, y in curves.items()},
+        "curves": {key: y.tolist() for key, y in curves.items()}
+        | {"precision_at_recall": at_recall.mean(axis=0).tolist()},
+    }
+
+
+def _at_least(scores: F64) -> F64:
+    """How many scores reach each confidence."""
+    counted: F64 = len(scores) - np.searchsorted(np.sort(scores), CONFIDENCES, side="left").astype(np.float64)
+    return counted
+
+
 def mean_average_precisions(matches: Mapping[str, ClassMatches], weights: F64) -> dict[str, F64]:
-    """The mAP on every draw.
+    """The mAP of a run on every draw.
 
     Args:
         matches: of one run.
-        weights: what :func:`sightline.models.evaluation.bootstrap.draw` gives, float64 [draws, pictures].
+        weights: what :func:`bootstrap_draws` gives, float64 [draws, pictures].
 
     Returns:
         ``map50_95`` and ``map50``, float64 [draws]; a class none of whose true boxes was drawn is left out.
@@ -156,3 +177,30 @@ def mean_average_precisions(matches: Mapping[str, ClassMatches], weights: F64) -
         total += average_precision(found, weights)
     means = total / np.maximum(classes, 1)
     return {"map50_95": means.mean(axis=0), "map50": means[0]}
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapInterval:
+    """A figure of one run minus the same figure of another, and its interval.
+
+    A paired bootstrap: pictures are drawn with replacement, as many as there are, and the difference of both
+    runs' mAP on the draw is taken; the interval holds the middle 95 % of such differences. It says how the
+    difference would vary with other pictures of this kind, nothing about other kinds.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(one: F64, other: F64) -> BootstrapInterval:
+        """``other`` minus ``one``, figures of both on the same draws; the first is of the set itself."""
+        moved = other - one
+        low, high = np.quantile(moved[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return BootstrapInterval(float(moved[0]), float(low), float(high))
+
+
+def bootstrap_draws(pictures: int, draws: int = DRAWS, seed: int = 0) -> F64:
+    """How often each picture is drawn, float64 [1 + draws, pictures]; the first row is the set itself."""
+    drawn = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), size=draws)
+    return np.concatenate([np.ones((1, pictures)), drawn]).astype(np.float64)

@@ -1,9 +1,10 @@
-"""Pictures and true boxes in COCO's format, and boxes in COCO's terms."""
+"""Pictures and true boxes in COCO's format, boxes in COCO's terms, and both matched and measured."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,17 @@ from numpy.typing import NDArray
 from sightline.base.geometry import fit_size
 from sightline.entities import ClockSource, Detections, Frame
 from sightline.errors import EvaluationError
+from sightline.models.evaluation.average_precision import (
+    ClassInPicture,
+    ClassMatches,
+    box_ious,
+    match_class,
+    measure,
+)
 from sightline.video.picture import YuvPicture
 
 SCORE_FLOOR = 0.001
+MAX_BOXES = 100  # a picture and class
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +60,39 @@ class CocoSet:
         if not set(class_names) & set(self.category_ids):
             raise EvaluationError("not one of the model's class names is a category of the set")
 
+    def frames(self) -> Iterator[tuple[Mapping[str, Any], Frame]]:
+        """Every picture: its entry, and itself as a frame."""
+        for image in self.images:
+            frame = next(frames_of(self.folder / image["file_name"]), None)
+            if frame is None:
+                raise EvaluationError(f"{image['file_name']} cannot be read: it holds no picture")
+            yield image, frame
 
-def read_picture(path: Path, index: int) -> Frame:
-    """A picture file as a frame; one scaler each, since they differ in size."""
+
+def frames_of(path: Path, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
+    """Frames of a picture or a recorded file, with its own times.
+
+    Args:
+        path: the file.
+        fps: at most so many frames a second; None: all.
+        seconds: the first of the file alone; None: all.
+
+    Raises:
+        EvaluationError: it cannot be read.
+    """
+    scaler, due = VideoReformatter(), 0.0
     try:
         with av.open(str(path)) as container:
-            decoded = next(container.decode(video=0))
-    except (av.FFmpegError, StopIteration) as error:
+            for index, picture in enumerate(container.decode(video=0)):
+                at = float(picture.time or 0.0)
+                if seconds is not None and at >= seconds:
+                    return
+                if fps is None or at >= due - 1e-3:
+                    due = max(due + 1 / fps, at) if fps else 0.0
+                    yuv = YuvPicture(picture, scaler)
+                    yield Frame(yuv, index, at, at, ClockSource.PTS, time.monotonic())
+    except (av.FFmpegError, IndexError) as error:
         raise EvaluationError(f"{path.name} cannot be read: {error}") from error
-    now = time.time()
-    picture = YuvPicture(decoded, VideoReformatter())
-    return Frame(picture, index, float(index), now, ClockSource.ARRIVAL, time.monotonic())
 
 
 def scaled_i420(frame: Frame, network: tuple[int, int]) -> NDArray[np.uint8]:
@@ -87,3 +118,39 @@ def to_rows(
         category = category_ids.get(class_names[class_id])
         if category is not None:
             yield [image["id"], *box.tolist(), float(value), category]
+
+
+def match(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, ClassMatches]:
+    """Match detections (what :func:`to_rows` gives) to truth, for every class that has true boxes."""
+    place = {image["id"]: index for index, image in enumerate(data.images)}
+    truth, found = (
+        defaultdict[tuple[int, int], list[Any]](list),
+        defaultdict[tuple[int, int], list[Any]](list),
+    )
+    for item in json.loads(data.annotations.read_text())["annotations"]:
+        if item["image_id"] in place:
+            box = [*item["bbox"], bool(item.get("iscrowd"))]
+            truth[item["category_id"], place[item["image_id"]]].append(box)
+    for row in rows:
+        found[int(row[6]), place[int(row[0])]].append(row)
+
+    def pictures(category: int) -> Iterator[ClassInPicture]:
+        for picture in range(len(place)):
+            boxes = np.array(truth.get((category, picture), ()), np.float64).reshape(-1, 5)
+            best = np.array(found.get((category, picture), ()), np.float64).reshape(-1, 7)
+            best = best[np.argsort(-best[:, 5], kind="stable")[:MAX_BOXES]]
+            crowd = boxes[:, 4] > 0
+            yield best[:, 5], box_ious(best[:, 1:5], boxes[:, :4], crowd), crowd
+
+    counted = {category for (category, _), boxes in truth.items() if not all(box[4] for box in boxes)}
+    return {
+        name: match_class(pictures(category))
+        for name, category in data.category_ids.items()
+        if category in counted
+    }
+
+
+def score(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, float]:
+    """mAP50-95, mAP50 and mAP75, rounded for a report."""
+    figures = measure(match(rows, data))
+    return {name: round(figures[name], 4) for name in ("map50_95", "map50", "map75")}

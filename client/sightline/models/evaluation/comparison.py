@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,21 +15,25 @@ from typing import Any
 import numpy as np
 import onnx
 
-from sightline.config import Transport
+from sightline.config import Transport, TritonOptions
 from sightline.entities import ModelInfo
 from sightline.errors import EvaluationError
-from sightline.models.evaluation import bootstrap, matching, metrics, onnx_engine, served
-from sightline.models.evaluation.average_precision import ClassMatches, mean_average_precisions
+from sightline.inference.client import ServedDetector, TritonConnection
+from sightline.models.evaluation import average_precision, cocoset, onnx_engine
 from sightline.models.evaluation.cocoset import CocoSet
-from sightline.models.export import halve, network_source, qdq
+from sightline.models.export import exporter, halve, network_source
 from sightline.models.registry.repository import sha256
+from sightline.serving.server import TritonServer
 
-PRECISIONS = ("fp32", "fp16", *qdq.PRECISIONS)
+PRECISIONS = ("fp32", "fp16", *network_source.QUANTISED)
 THROUGH = ("engine", "served", "ensemble")
 NOT_SERVED = (
     "the server of a machine without a GPU has no FP16 arithmetic, and an emulation would say nothing of it: "
     "start the server on a GPU and give its --url"
 )
+DEADLINE_S = 60.0
+IN_FLIGHT = 2
+TIMED = 32  # pictures whose waiting time is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class Contender:
     """What one run measures.
 
     Attributes:
+        label: its name in tables and plots.
         path: the file that is run: FP32 for ``fp32`` and ``fp16``, quantised for the others.
         through: ``engine`` (no server), ``served`` (one process) or ``ensemble`` (three steps).
     """
@@ -50,14 +59,8 @@ class Run:
     contender: Contender
     what: str
     rows: tuple[Sequence[float], ...]
-    size_bytes: int
     ms: float  # a picture, median
     network: tuple[int, int]
-
-    @property
-    def label(self) -> str:
-        """Its name in tables and plots."""
-        return self.contender.label
 
 
 def contenders(
@@ -84,121 +87,10 @@ def contenders(
     return wanted, refused
 
 
-def run(contender: Contender, data: CocoSet, shape: tuple[int, int], transport: Transport) -> Run:
-    """Detect on every picture.
-
-    Raises:
-        EvaluationError, NetworkUnusable, SightlineError: it cannot be run.
-    """
-    if contender.through == "engine":
-        engine = onnx_engine.BareEngine.load(contender.path, contender.precision, shape)
-        rows: tuple[Sequence[float], ...] = tuple(engine.detect_all(data))
-        what, ms, network = onnx_engine.WHAT_IS_RUN[contender.precision], engine.median_ms, engine.network
-    else:
-        whole = contender.through == "ensemble"
-        with served.serve(contender.path, shape, transport, ensemble=whole) as (detector, info):
-            rows, ms, network, said = through_server(detector, info, data)
-        steps = "three steps as an ensemble" if whole else "one process"
-        quantised = " the quantised graph," if contender.precision in qdq.PRECISIONS else ""
-        what = f"real Triton, OpenVINO,{quantised} {steps}, {said}"
-    return Run(contender, what, rows, size_bytes(contender), ms, network)
-
-
-def run_url(label: str, url: str, model: str, data: CocoSet, transport: Transport) -> Run:
-    """Detect on every picture by a server that runs already, say one with a GPU."""
-    with served.connected(url, transport, model) as (detector, info):
-        rows, ms, network, said = through_server(detector, info, data)
-        contender = Contender(label, Path(info.version), info.precision, "served")
-        what = f"the running server's {model}, version {info.version}, score floor {info.score_floor}, {said}"
-    return Run(contender, what, rows, 0, ms, network)
-
-
-def through_server(
-    detector: Any, info: ModelInfo, data: CocoSet
-) -> tuple[tuple[Sequence[float], ...], float, tuple[int, int], str]:
-    """Rows, median milliseconds of a request by itself, the network's height and width, and the transport."""
-    rows = tuple(served.detect_all(detector, data, info.class_names))
-    ms = float(np.median(served.one_by_one_ms(detector, data)))
-    return rows, ms, (info.network_height, info.network_width), f"{detector.transport} transport"
-
-
-def size_bytes(contender: Contender) -> int:
-    """Of the file that the precision needs."""
-    if contender.precision != "fp16":
-        return contender.path.stat().st_size
-    return len(halve.halve(onnx.load(contender.path)).SerializeToString())
-
-
 def files_of(path: Path) -> dict[str, Path]:
     """Precision → file: one FP32 file serves FP32 and FP16, a quantised one its own precision alone."""
     quantisation = network_source.read_source(path, None).quantisation
     return {quantisation["precision"]: path} if quantisation else {"fp32": path, "fp16": path}
-
-
-def describe(
-    runs: Sequence[Run], refused: Mapping[str, str], data: CocoSet, draws: int = bootstrap.DRAWS
-) -> dict[str, Any]:
-    """Everything that the report says, JSON-able; the first run is what the others are compared with.
-
-    Raises:
-        EvaluationError: nothing was run.
-    """
-    if not runs:
-        raise EvaluationError("nothing to run: " + "; ".join(f"{k}: {v}" for k, v in refused.items()))
-    weights = bootstrap.draw(len(data.images), draws)
-    described, resampled = [], {}
-    for each in runs:
-        matches = matching.match(each.rows, data)
-        resampled[each.label] = mean_average_precisions(matches, weights)
-        described.append(describe_run(each, matches))
-    base = runs[0].label
-    differences = {
-        each.label: {
-            name: asdict(bootstrap.difference(resampled[base][name], resampled[each.label][name]))
-            for name in ("map50_95", "map50")
-        }
-        for each in runs[1:]
-    }
-    return {
-        "data": data.annotations.parent.name,
-        "annotations_sha256": sha256(data.annotations),
-        "images": len(data.images),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "compared_with": base,
-        "draws": draws,
-        "runs": described,
-        "differences": differences,
-        "not_run": dict(refused),
-    }
-
-
-def describe_run(each: Run, matches: Mapping[str, ClassMatches]) -> dict[str, Any]:
-    """Figures and curves of one run."""
-    figures = metrics.measure(matches)
-    curves = metrics.confidence_curves(matches)
-    known = each.contender.path.is_file()
-    return {
-        "label": each.label,
-        "model": each.contender.path.name,
-        "model_sha256": sha256(each.contender.path) if known else None,
-        "precision": each.contender.precision,
-        "through": each.contender.through,
-        "what": each.what,
-        "network": list(each.network),
-        "detections": len(each.rows),
-        "bytes": each.size_bytes,
-        "ms": each.ms,
-        "map50_95": figures.map50_95,
-        "map50": figures.map50,
-        "map75": figures.map75,
-        "map_at": list(figures.map_at),
-        "per_class": {name: list(pair) for name, pair in figures.per_class.items()},
-        "best_f1": metrics.best_f1(curves),
-        "curves": {
-            "precision_at_recall": figures.precision.tolist(),
-            **{name: curve.tolist() for name, curve in curves.items()},
-        },
-    }
 
 
 def all_runs(
@@ -208,8 +100,152 @@ def all_runs(
     transport: Transport,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Run]:
-    """Each contender in turn, said as it is done."""
+    """Detect on every picture with each contender in turn, said as it is done.
+
+    Raises:
+        EvaluationError, NetworkUnusable, SightlineError: one cannot be run.
+    """
     for contender in wanted:
-        done = run(contender, data, shape, transport)
-        say(f"{contender.label}: {len(done.rows)} boxes, {done.ms:.1f} ms a picture")
-        yield done
+        if contender.through == "engine":
+            engine = onnx_engine.BareEngine.load(contender.path, contender.precision, shape)
+            rows, what = tuple(engine.detect_all(data)), onnx_engine.WHAT_IS_RUN[contender.precision]
+            run = Run(contender, what, rows, float(np.median(engine.times_ms)), engine.network)
+        else:
+            whole = contender.through == "ensemble"
+            steps = "three steps as an ensemble" if whole else "one process"
+            quantised = contender.precision in network_source.QUANTISED
+            what = f"real Triton, OpenVINO,{' the quantised graph,' if quantised else ''} {steps}"
+            with serve(contender.path, shape, transport, ensemble=whole) as client:
+                run = _through_server(*client, contender, what, data)
+        say(f"{contender.label}: {len(run.rows)} boxes, {run.ms:.1f} ms a picture")
+        yield run
+
+
+def run_url(label: str, url: str, model: str, data: CocoSet, transport: Transport) -> Run:
+    """Detect on every picture by a server that runs already, say one with a GPU."""
+    with connected(url, transport, model) as (detector, info):
+        contender = Contender(label, Path(info.version), info.precision, "served")
+        what = f"the running server's {model}, version {info.version}, score floor {info.score_floor}"
+        return _through_server(detector, info, contender, what, data)
+
+
+def _through_server(
+    detector: ServedDetector, info: ModelInfo, contender: Contender, what: str, data: CocoSet
+) -> Run:
+    """Its time is what a client waits for each of the first pictures when nothing else is asked for."""
+    rows, waited = tuple(detect_all(detector, data, info.class_names)), []
+    for _, (_, frame) in zip(range(TIMED), data.frames(), strict=False):
+        started = time.perf_counter()
+        detector.submit([frame])[0].result(DEADLINE_S)
+        waited.append((time.perf_counter() - started) * 1000)
+    network = info.network_height, info.network_width
+    what = f"{what}, {detector.transport} transport"
+    return Run(contender, what, rows, float(np.median(waited)), network)
+
+
+@contextlib.contextmanager
+def serve(
+    source: Path, shape: tuple[int, int], transport: Transport, *, ensemble: bool
+) -> Iterator[tuple[ServedDetector, ModelInfo]]:
+    """A client of a real Triton that serves ``source`` alone, from a temporary repository; what it serves.
+
+    With ``ensemble``, ``detector`` is the ensemble of ``config.pbtxt`` on the CPU too.
+    """
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        folder = Path(work) / "model_repository"
+        options = exporter.ExportOptions(source, folder, shape=shape, score_floor=cocoset.SCORE_FLOOR)
+        exporter.export_network(options)
+        if ensemble:
+            line = re.compile(r"^max_batch_size: \d+$", re.MULTILINE)
+            batch = line.search((folder / "yolo/configs/cpu.pbtxt").read_text())
+            if batch is None:
+                raise EvaluationError("yolo/configs/cpu.pbtxt has no max_batch_size")
+            text = line.sub(batch[0], (folder / "detector/config.pbtxt").read_text())
+            (folder / "detector/configs/cpu.pbtxt").write_text(text)
+        with (
+            TritonServer(folder, log_path=Path(work) / "triton.log") as server,
+            connected(server.grpc_url, transport) as client,
+        ):
+            yield client
+
+
+@contextlib.contextmanager
+def connected(
+    url: str, transport: Transport, model: str = "detector"
+) -> Iterator[tuple[ServedDetector, ModelInfo]]:
+    """A client of the server at ``url``, and what it serves."""
+    options = TritonOptions(
+        url=url, model=model, transport=transport, deadline_s=DEADLINE_S, in_flight=IN_FLIGHT
+    )
+    with TritonConnection(options, "evaluate") as connection:
+        detector = connection.model()
+        yield detector, detector.connect()
+
+
+def detect_all(detector: ServedDetector, data: CocoSet, class_names: Sequence[str]) -> Iterator[list[float]]:
+    """Rows of :func:`sightline.models.evaluation.cocoset.to_rows` of every picture."""
+    data.check_classes(class_names)
+    waiting = deque[Any]()
+    for image, frame in data.frames():
+        waiting.append((image, detector.submit([frame])[0]))
+        if len(waiting) == IN_FLIGHT:
+            done, future = waiting.popleft()
+            yield from cocoset.to_rows(done, future.result(DEADLINE_S), class_names, data.category_ids)
+    for done, future in waiting:
+        yield from cocoset.to_rows(done, future.result(DEADLINE_S), class_names, data.category_ids)
+
+
+def describe(
+    runs: Sequence[Run], refused: Mapping[str, str], data: CocoSet, draws: int = average_precision.DRAWS
+) -> dict[str, Any]:
+    """Everything that the report says, JSON-able; the first run is what the others are compared with.
+
+    Raises:
+        EvaluationError: nothing was run.
+    """
+    if not runs:
+        raise EvaluationError("nothing to run: " + "; ".join(f"{k}: {v}" for k, v in refused.items()))
+    weights = average_precision.bootstrap_draws(len(data.images), draws)
+    described, resampled = [], {}
+    for run in runs:
+        matches = cocoset.match(run.rows, data)
+        resampled[run.contender.label] = average_precision.mean_average_precisions(matches, weights)
+        described.append(_describe_run(run) | average_precision.measure(matches))
+    (base, first), *others = resampled.items()
+    return {
+        "data": data.annotations.parent.name,
+        "annotations_sha256": sha256(data.annotations),
+        "images": len(data.images),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "compared_with": base,
+        "draws": draws,
+        "runs": described,
+        "differences": {
+            label: {
+                name: asdict(average_precision.BootstrapInterval.of(first[name], other[name]))
+                for name in ("map50_95", "map50")
+            }
+            for label, other in others
+        },
+        "not_run": dict(refused),
+    }
+
+
+def _describe_run(run: Run) -> dict[str, Any]:
+    """What was run; its size is that of the file that the precision needs, 0 for a running server's."""
+    path, size = run.contender.path, 0
+    if path.is_file():
+        halved = run.contender.precision == "fp16"
+        size = halve.halve(onnx.load(path)).ByteSize() if halved else path.stat().st_size
+    return {
+        "label": run.contender.label,
+        "model": path.name,
+        "model_sha256": sha256(path) if path.is_file() else None,
+        "precision": run.contender.precision,
+        "through": run.contender.through,
+        "what": run.what,
+        "network": list(run.network),
+        "detections": len(run.rows),
+        "bytes": size,
+        "ms": run.ms,
+    }

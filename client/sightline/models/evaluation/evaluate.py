@@ -12,18 +12,17 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sightline.config import Transport
 from sightline.errors import EvaluationError
 from sightline.models.evaluation import accuracy_report, agreement_report, comparison
-from sightline.models.evaluation.cocoset import CocoSet
-from sightline.models.evaluation.metrics import score
-from sightline.models.evaluation.served import detect_all, serve
-from sightline.models.export import qdq, quantize
+from sightline.models.evaluation.cocoset import CocoSet, score
+from sightline.models.export import network_source, quantize
 from sightline.models.registry.repository import sha256
+from sightline.serving import model_configs
 
 
 def evaluate(
@@ -41,9 +40,9 @@ def evaluate(
     Returns:
         mAP figures, and everything needed to repeat them.
     """
-    with serve(source, shape, transport, ensemble=ensemble) as (detector, info):
+    with comparison.serve(source, shape, transport, ensemble=ensemble) as (detector, info):
         started = time.perf_counter()
-        rows = list(detect_all(detector, data, info.class_names))
+        rows = list(comparison.detect_all(detector, data, info.class_names))
         seconds = time.perf_counter() - started
         used = detector.transport
     return {
@@ -63,28 +62,21 @@ def evaluate(
     }
 
 
-def record(folder: Path, version: int, result: Mapping[str, Any]) -> None:
-    """Keep the figures in the version's manifest, in one piece."""
-    path = folder / "yolo" / str(version) / "manifest.json"
-    manifest = json.loads(path.read_text())
-    kept = ("map50_95", "map50", "data", "images", "network", "score_floor")
-    manifest["measured_map"] = {key: result[key] for key in kept}
-    draft = path.with_name(".manifest.json.new")
-    draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    draft.replace(path)
-
-
 def one_figure(options: argparse.Namespace) -> dict[str, Any]:
-    """Evaluate one network through the server; ``options`` are those of ``sightline model evaluate``."""
-    source = (
-        options.models[0]
-        if options.models
-        else options.repository / "yolo" / str(options.version) / "model.onnx"
-    )
+    """Evaluate one network through the server; ``options`` are those of ``sightline model evaluate``.
+
+    With ``--record`` the version's manifest keeps the figures.
+    """
+    folder = options.repository / "yolo" / str(options.version)
+    source = options.models[0] if options.models else folder / "model.onnx"
     data, transport = CocoSet.read(options.data), Transport(options.transport)
     result = evaluate(source, data, options.shape, transport, ensemble=options.ensemble)
     if options.record:
-        record(options.repository, options.version, result)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        kept = ("map50_95", "map50", "data", "images", "network", "score_floor")
+        manifest["measured_map"] = {key: result[key] for key in kept}
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        model_configs.replace(folder / "manifest.json", text)
     return result
 
 
@@ -94,7 +86,7 @@ def report_comparison(
     """Run every contender on the set and write the report; returns its path."""
     data, transport = CocoSet.read(options.data), Transport(options.transport)
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
-        files = files_by_precision(options, Path(work))
+        files = _files_by_precision(options, Path(work))
         wanted, refused = comparison.contenders(files, options.precision, options.through)
         runs = list(comparison.all_runs(wanted, data, options.shape, transport, say))
         for url in options.url:
@@ -107,7 +99,7 @@ def report_comparison(
 def report_agreement(options: argparse.Namespace, command: str) -> Path:
     """Run two contenders over the videos and write how far they agree; returns the report's path."""
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
-        files = files_by_precision(options, Path(work))
+        files = _files_by_precision(options, Path(work))
         wanted, _ = comparison.contenders(files, options.precision, ("engine",))
         if len(files) > 1:  # one of each model
             wanted = [next(each for each in wanted if each.path in by.values()) for by in files.values()]
@@ -116,12 +108,12 @@ def report_agreement(options: argparse.Namespace, command: str) -> Path:
         return agreement_report.write(options.report, wanted, options, command)
 
 
-def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
+def _files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
     """Model's name → precision → file; INT8 and FP8 are made here when there are calibration pictures."""
     files: dict[str, dict[str, Path]] = {}
     for path in options.models:
         of_model = comparison.files_of(path)
-        for precision in qdq.PRECISIONS if options.calibrate and "fp32" in of_model else ():
+        for precision in network_source.QUANTISED if options.calibrate and "fp32" in of_model else ():
             if precision in options.precision:
                 of_model[precision] = work / f"{path.stem}-{len(files)}-{precision}.onnx"
                 how = quantize.QuantizeOptions(shape=options.shape, precision=precision)

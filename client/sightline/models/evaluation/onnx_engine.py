@@ -1,27 +1,29 @@
-"""The bare engine: ONNX Runtime on this machine's processor, pictures as a client sends them, no server."""
+"""The bare engine: ONNX Runtime on this machine's processor, pictures as a client sends them, no server.
+
+FP16 is emulated. ONNX Runtime's CPU provider runs FP16 convolutions in FP32 and drops most of the casts
+between them, so running the FP16 file there shows the rounded weights and hardly any rounded result. Here
+the rounding is written into an FP32 graph. Products are summed in FP32, as tensor cores do, and the sum is
+rounded once; a sigmoid and a product after it are rounded each by itself, where a plan would fuse them.
+"""
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 
 from sightline.base.letterbox import letterbox_i420, undo_letterbox
 from sightline.entities import Detections
 from sightline.errors import EvaluationError, NetworkUnusable
-from sightline.models.evaluation import half
-from sightline.models.evaluation.cocoset import (
-    SCORE_FLOOR,
-    CocoSet,
-    read_picture,
-    scaled_i420,
-    to_rows,
-)
-from sightline.models.export import halve, network_source
+from sightline.models.evaluation.cocoset import SCORE_FLOOR, CocoSet, scaled_i420, to_rows
+from sightline.models.export import graphs, halve, network_source
 from sightline.serving.runtime import numerics
 
 #: What is run when a precision is asked for, said in every report.
@@ -31,6 +33,9 @@ WHAT_IS_RUN = {
     "int8": "ONNX Runtime; weights and activations rounded to INT8 by the graph (QDQ), sums in FP32",
     "fp8": "ONNX Runtime; weights and activations rounded to FP8 (E4M3) by the graph (QDQ), sums in FP32",
 }
+#: Operators that compute, and those that only hand values on (Resize by nearest).
+COMPUTING = {"Add", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "Sigmoid", "Softmax", "Sub"}
+COPYING = {"Concat", "MaxPool", "Relu", "Reshape", "Resize", "Slice", "Split", "Transpose", "Unsqueeze"}
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:
@@ -72,14 +77,13 @@ class BareEngine:
                 f"{path.name} is {is_now} and cannot be run as {precision}: "
                 "sightline model quantize makes INT8 and FP8 from FP32"
             )
-        height, width = network_source.network_shape(source.model, shape)
-        model = source.model
+        network, model = network_source.network_shape(source.model, shape), source.model
         if precision == "fp16":
             try:
-                model = half.emulate(halve.halve(model))
+                model = emulate(halve.halve(model))
             except NetworkUnusable as error:
                 raise EvaluationError(f"{path.name} in FP16: {error}") from error
-        return BareEngine(open_session(model.SerializeToString()), (height, width), source.class_names)
+        return BareEngine(open_session(model.SerializeToString()), network, source.class_names)
 
     def detect(self, sent: numerics.U8, score_floor: float = SCORE_FLOOR) -> Detections:
         """Boxes of one I420 picture [3/2·height, width] that fits the network."""
@@ -96,11 +100,56 @@ class BareEngine:
     def detect_all(self, data: CocoSet) -> Iterator[list[float]]:
         """Rows of :func:`sightline.models.evaluation.cocoset.to_rows` of every picture."""
         data.check_classes(self.class_names)
-        for index, image in enumerate(data.images):
-            sent = scaled_i420(read_picture(data.folder / image["file_name"], index), self.network)
-            yield from to_rows(image, self.detect(sent), self.class_names, data.category_ids)
+        for image, frame in data.frames():
+            boxes = self.detect(scaled_i420(frame, self.network))
+            yield from to_rows(image, boxes, self.class_names, data.category_ids)
 
-    @property
-    def median_ms(self) -> float:
-        """Median time of a picture inside the engine, in milliseconds."""
-        return float(np.median(self.times_ms))
+
+def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An FP32 network that gives what the FP16 network gives when every result is rounded to FP16.
+
+    Args:
+        model: what :func:`halve.halve` makes: FP16 input, FP32 output.
+
+    Returns:
+        The same network with an FP32 input (rounded first) and FP32 weights that are FP16 numbers.
+
+    Raises:
+        NetworkUnusable: an operator in FP16 is neither known to compute nor known to copy.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = [*inferred.input, *inferred.output, *inferred.value_info]
+    half = {item.name for item in values if item.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    result = copy.deepcopy(model)
+    graph, nodes = result.graph, list[onnx.NodeProto]()
+
+    def round_to_half(name: str, rounded: str) -> None:
+        for prefix, come, go, to in (
+            ("to", name, f"{rounded}_half", TensorProto.FLOAT16),
+            ("of", f"{rounded}_half", rounded, TensorProto.FLOAT),
+        ):
+            nodes.append(helper.make_node("Cast", [come], [go], name=f"{prefix}_{rounded}_half", to=to))
+
+    given = graph.input[0].name
+    round_to_half(given, f"{given}_rounded")
+    for node in graph.node:
+        node.input[:] = [f"{given}_rounded" if name == given else name for name in node.input]
+        halved = half.intersection(node.output)
+        if halved and node.op_type == "Cast":  # from FP32, say at the border of what is halved
+            round_to_half(node.input[0], node.output[0])
+        elif not halved or node.op_type in COPYING:
+            nodes.append(node)
+        elif node.op_type in COMPUTING:
+            (output,) = node.output
+            node.output[0] = f"{output}_exact"
+            nodes.append(node)
+            round_to_half(node.output[0], output)
+        else:
+            raise NetworkUnusable(f"operator {node.op_type} in FP16: how it rounds is not known here")
+    graphs.set_nodes(graph, nodes)
+    graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    for weight in graph.initializer:
+        if weight.data_type == TensorProto.FLOAT16:
+            whole = numpy_helper.to_array(weight).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(whole, weight.name))
+    return result

@@ -6,6 +6,7 @@ in an environment of its own. A ``.pt`` is a pickle: loading it runs its code.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tempfile
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from sightline.errors import NetworkUnusable
-from sightline.models.export import fused, graphs, halve, network_source, qdq, ultralytics_env
-from sightline.models.export.onnx_models import copy_of, opset_of
+from sightline.models.export import graphs, halve, network_source, ultralytics_env
 from sightline.models.registry import repository
 from sightline.models.registry.repository import sha256
 from sightline.serving import model_configs
@@ -58,14 +60,14 @@ def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
     network = source.spec(options.shape, options.precision)
     repository.prepare_repository(options.repository)
     version = options.version or repository.next_version(options.repository)
-    manifest = describe(options, source, network, version)
+    manifest = _describe(options, source, network, version)
     with repository.new_version(options.repository, version) as folders:
-        write_version(folders, source, network, manifest, options)
+        _write_version(folders, source, network, manifest, options)
     model_configs.write(options.repository)
     return version
 
 
-def describe(
+def _describe(
     options: ExportOptions, source: network_source.NetworkSource, network: graphs.NetworkSpec, version: int
 ) -> dict[str, object]:
     """The manifest, without the hashes of what is still to be written."""
@@ -79,7 +81,7 @@ def describe(
         "licence_note": "The licence of the weights binds whoever serves them.",
         "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "class_names": list(source.class_names),
-        "head": source.head.name,
+        "head": network_source.HEADS[source.end_to_end],
         "output_shape": [network.rows, network.columns],
         "network_height": network.height,
         "network_width": network.width,
@@ -87,12 +89,12 @@ def describe(
         "floating_point": network.precision,  # of the rest, and of the pictures between the steps
         "quantisation": source.quantisation,
         "score_floor": options.score_floor,
-        "opset": opset_of(source.model),
+        "opset": graphs.opset_of(source.model),
         "measured_map": None,  # `sightline model evaluate --record` fills it
     }
 
 
-def write_version(
+def _write_version(
     folders: dict[str, Path],
     source: network_source.NetworkSource,
     network: graphs.NetworkSpec,
@@ -100,42 +102,58 @@ def write_version(
     options: ExportOptions,
 ) -> None:
     """Write everything of one version into the drafts; the manifest comes last."""
-    yolo = folders["yolo"]
-    engine = engine_network(source.model, network)
-    cpu = qdq.unsigned_activations(source.model) if source.quantisation else source.model
-    onnx.save(cpu, yolo / "model.onnx")
-    onnx.save(engine, yolo / "engine.onnx")
-    onnx.save(graphs.preprocess_graph(network), folders["preprocess"] / "engine.onnx")
-    post = graphs.postprocess_graph(network, options.score_floor, options.nms)
-    onnx.save(post, folders["postprocess"] / "engine.onnx")
-    for step, shapes in profiles(network).items():
-        (folders[step] / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
-    names = [("yolo", "model.onnx"), *((step, "engine.onnx") for step in model_configs.STEPS)]
-    if options.fused:
-        write_fused(folders["detector"], engine, network, options)
-        names += [("detector", "engine.onnx"), ("detector", "rtx.onnx")]
-    manifest["files_sha256"] = {f"{step}/{name}": sha256(folders[step] / name) for step, name in names}
-    (yolo / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    engine, floor = engine_network(source.model, network), options.score_floor
+    networks = {
+        "yolo/model.onnx": unsigned_activations(source.model) if source.quantisation else source.model,
+        "yolo/engine.onnx": engine,
+        "preprocess/engine.onnx": graphs.preprocess_graph(network),
+        "postprocess/engine.onnx": graphs.postprocess_graph(network, floor, options.nms),
+    }
+    shapes = profiles(network)
+    if options.fused:  # the detector as one graph: for TensorRT, and without its NMS for TensorRT-RTX
+        try:
+            networks["detector/engine.onnx"] = graphs.fused_graph(engine, network, floor, options.nms)
+            networks["detector/rtx.onnx"] = graphs.headless_graph(engine, network, floor)
+        except NetworkUnusable as error:
+            raise NetworkUnusable(f"{error}; leave --fused out") from error
+        shapes["detector"] = shapes["preprocess"]
+    hashes = {}
+    for name, model in networks.items():
+        step, file = name.split("/")
+        onnx.save(model, folders[step] / file)
+        hashes[name] = sha256(folders[step] / file)
+    for step, ranges in shapes.items():
+        (folders[step] / "engine.json").write_text(json.dumps(ranges, indent=2) + "\n")
+    text = json.dumps(manifest | {"files_sha256": hashes}, indent=2, ensure_ascii=False)
+    (folders["yolo"] / "manifest.json").write_text(text + "\n")
 
 
-def write_fused(
-    folder: Path, engine: onnx.ModelProto, network: graphs.NetworkSpec, options: ExportOptions
-) -> None:
-    """The detector as one graph: for TensorRT, and without its NMS for TensorRT-RTX."""
-    try:
-        onnx.save(
-            fused.fused_graph(engine, network, options.score_floor, options.nms), folder / "engine.onnx"
-        )
-        onnx.save(fused.headless_graph(engine, network, options.score_floor), folder / "rtx.onnx")
-    except NetworkUnusable as error:
-        raise NetworkUnusable(f"{error}; leave --fused out") from error
-    shapes = {"frame": profiles(network)["preprocess"]["frame"]}
-    (folder / "engine.json").write_text(json.dumps(shapes, indent=2) + "\n")
+def unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ network with activations in UINT8 around 128 instead of INT8 around 0: the same numbers.
+
+    TensorRT takes activations without a zero point, so signed ones. OpenVINO on x86 processors gives wrong
+    heads for those (2026.4: no box is left), and the right ones for unsigned activations. Weights stay INT8.
+    """
+    result = copy.deepcopy(model)
+    constants = {item.name: item for item in result.graph.initializer}
+    moved = {
+        node.input[2]
+        for node in result.graph.node
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}
+        and node.input[0] not in constants
+        and len(node.input) > 2
+    }
+    for zero in filter(None, map(constants.get, moved)):
+        if zero.data_type == onnx.TensorProto.INT8:
+            values = numpy_helper.to_array(zero).astype(np.int16) + 128
+            zero.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), zero.name))
+    del result.graph.value_info[:]
+    return result
 
 
 def engine_network(model: onnx.ModelProto, network: graphs.NetworkSpec) -> onnx.ModelProto:
     """The network for TensorRT: the plan's precision in the graph, every side known but the batch."""
-    result = copy_of(model)
+    result = copy.deepcopy(model)
     dims = result.graph.input[0].type.tensor_type.shape.dim
     dims[0].dim_param, dims[1].dim_value = "batch", 3
     dims[2].dim_value, dims[3].dim_value = network.height, network.width
@@ -153,12 +171,13 @@ def engine_network(model: onnx.ModelProto, network: graphs.NetworkSpec) -> onnx.
 
 def profiles(network: graphs.NetworkSpec) -> dict[str, dict[str, list[list[int]]]]:
     """For each step, the smallest, usual and largest shape of every input with its batch."""
-
-    def batches(*shape: int) -> list[list[int]]:
-        return [[batch, *shape] for batch in (1, MAX_BATCH // 2, MAX_BATCH)]
-
     return {
         "preprocess": {"frame": batches(network.height * 3 // 2, network.width)},
         "yolo": {"images": batches(3, network.height, network.width)},
         "postprocess": {"output0": batches(network.rows, network.columns)},
     }
+
+
+def batches(*shape: int) -> list[list[int]]:
+    """The smallest, usual and largest shape of an input, with its batch."""
+    return [[batch, *shape] for batch in (1, MAX_BATCH // 2, MAX_BATCH)]

@@ -1,20 +1,22 @@
-"""The GPU's preprocess and postprocess as ONNX graphs of plain operators, for TensorRT plans.
+"""What a GPU runs before and after the network, as ONNX graphs of plain operators; for TensorRT plans.
 
-They compute what ``numerics`` defines. Both are strongly typed: the precision is in the graph,
-as TensorRT 11 wants it. The score floor, the network's shape and the head are baked in, so
-``sightline model export`` writes them anew for every version of the network.
+They compute what ``numerics`` defines. All are strongly typed: the precision is in the graph, as TensorRT 11
+wants it. The score floor, the network's shape and the head are baked in, so ``sightline model export`` writes
+them anew for every version of the network. They can also be joined with the network to one graph, so that
+nothing is copied between the steps: ``build_engines.py --form fused`` makes a plan of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
+from sightline.errors import NetworkUnusable
 from sightline.serving.runtime import numerics
 
 OPSET = 18
@@ -38,11 +40,23 @@ class NetworkSpec:
     precision: str = "fp16"
 
 
-class _Graph:
-    """Collects nodes and constants; every call adds one operator and returns its output's name."""
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operator set."""
+    return next(int(item.version) for item in model.opset_import if item.domain in {"", "ai.onnx"})
 
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix  # of every name but the outputs', so that graphs can be joined
+
+def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Put these nodes in place of all that are there; what was known of tensors' shapes is forgotten."""
+    kept = list(nodes)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(kept)
+
+
+class _Graph:
+    """Collects nodes and constants; ``prefix`` of every name but the outputs' lets graphs be joined."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -51,27 +65,31 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
-    def add(self, op: str, *inputs: str, out: str = "", **attributes: Any) -> str:
-        out = out or f"{self.prefix}{op.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"n_{out}", **attributes))
-        return out
+    def number(self, values: Any) -> str:
+        return self.constant(values, np.float32)
+
+    def add(self, op: str, *inputs: str, out: str | Sequence[str] = "", **attributes: Any) -> str:
+        """Add one operator; gives the name of its output, the last one when ``out`` names several."""
+        names = [out or f"{self.prefix}{op.lower()}{len(self.nodes)}"] if isinstance(out, str) else [*out]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=f"n_{names[0]}", **attributes))
+        return names[-1]
 
     def slice(self, data: str, axis: int, start: int, end: int) -> str:
-        bounds = [self.constant([at]) for at in (start, end)]
-        return self.add("Slice", data, *bounds, self.constant([axis]))
+        return self.add("Slice", data, *(self.constant([at]) for at in (start, end, axis)))
 
-    def dimension(self, data: str, axis: int) -> str:
-        """One dimension as int64 [1]."""
-        return self.add("Shape", data, start=axis, end=axis + 1)
+    def model(self, name: str, given: onnx.ValueInfoProto, *made: onnx.ValueInfoProto) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, name, [given], list(made), self.constants)
+        plugin = any(node.domain == PLUGIN_DOMAIN for node in self.nodes)
+        return _model(graph, {"": OPSET} | ({PLUGIN_DOMAIN: 1} if plugin else {}))
 
-    def model(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> onnx.ModelProto:
-        graph = helper.make_graph(self.nodes, name, list(inputs), list(outputs), self.constants)
-        opsets = [helper.make_opsetid("", OPSET)]
-        if any(node.domain == PLUGIN_DOMAIN for node in self.nodes):
-            opsets.append(helper.make_opsetid(PLUGIN_DOMAIN, 1))
-        return helper.make_model(
-            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="sightline"
-        )
+
+def _model(graph: onnx.GraphProto, domains: dict[str, int]) -> onnx.ModelProto:
+    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="sightline")
+
+
+def _value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, element, ["batch", *shape])
 
 
 def preprocess_graph(network: NetworkSpec) -> onnx.ModelProto:
@@ -80,32 +98,21 @@ def preprocess_graph(network: NetworkSpec) -> onnx.ModelProto:
     In: ``frame`` uint8 [batch, 3/2·H, W].
     Out: ``images`` [batch, 3, H, W], RGB 0..1 in the network's precision.
     """
-    g = _Graph("pre_")
+    g, height, width = _Graph("pre_"), network.height, network.width
     frame = g.add("Cast", "frame", to=TensorProto.FLOAT)  # TensorRT takes uint8 into a Cast alone
-    luma = g.add("Unsqueeze", g.slice(frame, 1, 0, network.height), g.constant([1]))
-    planes = g.constant([-1, 2, network.height // 2, network.width // 2])
-    chroma = g.add("Reshape", g.slice(frame, 1, network.height, 1 << 31), planes)
-    chroma = g.add(
-        "Resize",
-        chroma,
-        "",
-        g.constant([1, 1, 2, 2], np.float32),
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
+    luma = g.add("Unsqueeze", g.slice(frame, 1, 0, height), g.constant([1]))
+    planes = g.constant([-1, 2, height // 2, width // 2])
+    chroma = g.add("Reshape", g.slice(frame, 1, height, 1 << 31), planes)
+    nearest = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
+    chroma = g.add("Resize", chroma, "", g.number([1, 1, 2, 2]), **nearest)
     # The colour matrix is a 1x1 convolution with the offset and the division by 255 folded in.
     matrix = numerics.YUV_TO_RGB / np.float32(255)
-    weight = g.constant(matrix[:, :, None, None], np.float32)
-    bias = g.constant(-matrix @ numerics.YUV_OFFSET, np.float32)
+    weight, bias = g.number(matrix[:, :, None, None]), g.number(-matrix @ numerics.YUV_OFFSET)
     rgb = g.add("Conv", g.add("Concat", luma, chroma, axis=1), weight, bias)
-    rgb = g.add("Clip", rgb, g.constant(0, np.float32), g.constant(1, np.float32))
-    g.add("Cast", rgb, to=ELEMENT[network.precision], out="images")
-    return g.model(
-        "preprocess",
-        [_value("frame", TensorProto.UINT8, network.height * 3 // 2, network.width)],
-        [_value("images", ELEMENT[network.precision], 3, network.height, network.width)],
-    )
+    element = ELEMENT[network.precision]
+    g.add("Cast", g.add("Clip", rgb, g.number(0), g.number(1)), to=element, out="images")
+    frames = _value("frame", TensorProto.UINT8, height * 3 // 2, width)
+    return g.model("preprocess", frames, _value("images", element, 3, height, width))
 
 
 def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plugin") -> onnx.ModelProto:
@@ -116,24 +123,21 @@ def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plug
     input; ``det_scores`` float32 [batch, 300]; ``det_classes`` int32 [batch, 300]. Rows from ``num_dets`` on
     hold nothing.
     """
-    g = _Graph("post_")
-    boxes = (
-        _end_to_end(g, network.rows, score_floor)
-        if network.end_to_end
-        else _anchors(g, network.rows - 4, score_floor, nms)
-    )
-    shares = g.add("Div", boxes, g.constant([network.width, network.height] * 2, np.float32))
-    g.add("Clip", shares, g.constant(0, np.float32), g.constant(1, np.float32), out="det_boxes")
-    top = min(numerics.MAX_DETECTIONS, network.rows) if network.end_to_end else numerics.MAX_DETECTIONS
+    g, top = _Graph("post_"), numerics.MAX_DETECTIONS
+    if network.end_to_end:
+        top = min(top, network.rows)
+        boxes = _end_to_end(g, top, score_floor)
+    else:
+        boxes = _anchors(g, network.rows - 4, score_floor, nms)
+    shares = g.add("Div", boxes, g.number([network.width, network.height] * 2))
+    g.add("Clip", shares, g.number(0), g.number(1), out="det_boxes")
     return g.model(
         "postprocess",
-        [_value("output0", TensorProto.FLOAT, network.rows, network.columns)],
-        [
-            _value("num_dets", TensorProto.INT32, 1),
-            _value("det_boxes", TensorProto.FLOAT, top, 4),
-            _value("det_scores", TensorProto.FLOAT, top),
-            _value("det_classes", TensorProto.INT32, top),
-        ],
+        _value("output0", TensorProto.FLOAT, network.rows, network.columns),
+        _value("num_dets", TensorProto.INT32, 1),
+        _value("det_boxes", TensorProto.FLOAT, top, 4),
+        _value("det_scores", TensorProto.FLOAT, top),
+        _value("det_classes", TensorProto.INT32, top),
     )
 
 
@@ -143,89 +147,61 @@ def candidates_graph(network: NetworkSpec) -> onnx.ModelProto:
     In: ``output0`` float32 [batch, 4 + classes, anchors]. Out: ``best`` float32 [batch, 4 + classes, N], the
     N anchors whose best class scores most, best first; N is at most ``numerics.MAX_CANDIDATES``.
     """
-    g = _Graph("post_")
-    count = min(network.columns, numerics.MAX_CANDIDATES)
+    g, count = _Graph("post_"), min(network.columns, numerics.MAX_CANDIDATES)
     best = g.add("ReduceMax", g.slice("output0", 1, 4, network.rows), g.constant([1]), keepdims=0)
-    g.nodes.append(
-        helper.make_node("TopK", [best, g.constant([count])], ["post_scores", "post_order"], axis=1)
-    )
+    order = g.add("TopK", best, g.constant([count]), out=("post_scores", "post_order"), axis=1)
     rows = g.add("Transpose", "output0", perm=[0, 2, 1])
-    order = g.add("Unsqueeze", "post_order", g.constant([2]))
-    g.add("Transpose", g.add("GatherND", rows, order, batch_dims=1), perm=[0, 2, 1], out="best")
-    return g.model(
-        "candidates",
-        [_value("output0", TensorProto.FLOAT, network.rows, network.columns)],
-        [_value("best", TensorProto.FLOAT, network.rows, count)],
-    )
-
-
-def _value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, element, ["batch", *shape])
+    chosen = g.add("GatherND", rows, g.add("Unsqueeze", order, g.constant([2])), batch_dims=1)
+    g.add("Transpose", chosen, perm=[0, 2, 1], out="best")
+    head = _value("output0", TensorProto.FLOAT, network.rows, network.columns)
+    return g.model("candidates", head, _value("best", TensorProto.FLOAT, network.rows, count))
 
 
 def _anchors(g: _Graph, classes: int, score_floor: float, nms: Nms) -> str:
     """Corner boxes [batch, 300, 4] in network pixels; scores and classes are written as outputs."""
     centre, half = g.slice("output0", 1, 0, 2), g.slice("output0", 1, 2, 4)
-    half = g.add("Mul", half, g.constant(0.5, np.float32))
+    half = g.add("Mul", half, g.number(0.5))
     corners = g.add("Concat", g.add("Sub", centre, half), g.add("Add", centre, half), axis=1)
     boxes = g.add("Transpose", corners, perm=[0, 2, 1])
-    scores = g.slice("output0", 1, 4, 4 + classes)
+    scores, limit = g.slice("output0", 1, 4, 4 + classes), numerics.MAX_DETECTIONS
     if classes > 1:  # each anchor stands for its best class alone
         best = g.add("ReduceMax", scores, g.constant([1]), keepdims=1)
-        losers = g.add("Less", scores, best)
-        scores = g.add("Where", losers, g.constant(0, np.float32), scores)
-    return (_plugin_nms if nms == "plugin" else _onnx_nms)(g, boxes, scores, score_floor)
-
-
-def _plugin_nms(g: _Graph, boxes: str, scores: str, score_floor: float) -> str:
-    outputs = ["num_dets", "nms_boxes", "det_scores", "det_classes"]
-    node = helper.make_node(
-        "EfficientNMS_TRT",
-        [boxes, g.add("Transpose", scores, perm=[0, 2, 1])],
-        outputs,
-        name="nms",
-        domain=PLUGIN_DOMAIN,
-        plugin_version="1",
-        background_class=-1,
-        score_threshold=score_floor,
-        iou_threshold=numerics.NMS_IOU,
-        max_output_boxes=numerics.MAX_DETECTIONS,
-        score_activation=0,
-        class_agnostic=0,
-        box_coding=0,
-    )
-    g.nodes.append(node)
-    return outputs[1]
-
-
-def _onnx_nms(g: _Graph, boxes: str, scores: str, score_floor: float) -> str:
-    """NonMaxSuppression keeps (batch, class, anchor) triples; a mask over all scores makes them a top 300."""
-    limit = numerics.MAX_DETECTIONS
-    kept = g.add(
-        "NonMaxSuppression",
-        boxes,
-        scores,
-        g.constant([limit]),
-        g.constant([numerics.NMS_IOU], np.float32),
-        g.constant([score_floor], np.float32),
-    )
-    shape = g.add("Shape", scores)
-    zeros = g.add("ConstantOfShape", shape, value=numpy_helper.from_array(np.zeros(1, np.float32)))
-    mask = g.add("ScatterND", zeros, kept, g.add("GatherND", scores, kept))
-    flat = g.add("Reshape", mask, g.constant([0, -1]))
-    order = _best(g, flat, limit)
-    anchors = g.dimension(scores, 2)
+        scores = g.add("Where", g.add("Less", scores, best), g.number(0), scores)
+    if nms == "plugin":
+        g.add(
+            "EfficientNMS_TRT",
+            boxes,
+            g.add("Transpose", scores, perm=[0, 2, 1]),
+            out=("num_dets", "nms_boxes", "det_scores", "det_classes"),
+            domain=PLUGIN_DOMAIN,
+            plugin_version="1",
+            background_class=-1,
+            score_threshold=score_floor,
+            iou_threshold=numerics.NMS_IOU,
+            max_output_boxes=limit,
+            score_activation=0,
+            class_agnostic=0,
+            box_coding=0,
+        )
+        return "nms_boxes"
+    # NonMaxSuppression keeps (batch, class, anchor) triples; a mask over all scores makes them a top 300.
+    bounds = g.constant([limit]), g.number([numerics.NMS_IOU]), g.number([score_floor])
+    kept = g.add("NonMaxSuppression", boxes, scores, *bounds)
+    nothing = numpy_helper.from_array(np.zeros(1, np.float32))
+    mask = g.add("ConstantOfShape", g.add("Shape", scores), value=nothing)
+    mask = g.add("ScatterND", mask, kept, g.add("GatherND", scores, kept))
+    order = _best(g, g.add("Reshape", mask, g.constant([0, -1])), limit)
+    anchors = g.add("Shape", scores, start=2, end=3)
     g.add("Cast", g.add("Div", order, anchors), to=TensorProto.INT32, out="det_classes")
     column = g.add("Unsqueeze", g.add("Mod", order, anchors), g.constant([2]))
     return g.add("GatherND", boxes, column, batch_dims=1)
 
 
-def _end_to_end(g: _Graph, boxes: int, score_floor: float) -> str:
+def _end_to_end(g: _Graph, limit: int, score_floor: float) -> str:
     """Rows of x1, y1, x2, y2, score, class: sorted, and what scores less than the floor counted out."""
     scores = g.add("Squeeze", g.slice("output0", 2, 4, 5), g.constant([2]))
-    low = g.add("Less", scores, g.constant(score_floor, np.float32))
-    scores = g.add("Where", low, g.constant(0, np.float32), scores)
-    order = g.add("Unsqueeze", _best(g, scores, min(boxes, numerics.MAX_DETECTIONS)), g.constant([2]))
+    scores = g.add("Where", g.add("Less", scores, g.number(score_floor)), g.number(0), scores)
+    order = g.add("Unsqueeze", _best(g, scores, limit), g.constant([2]))
     rows = g.add("GatherND", "output0", order, batch_dims=1)
     classes = g.add("Squeeze", g.slice(rows, 2, 5, 6), g.constant([2]))
     g.add("Cast", classes, to=TensorProto.INT32, out="det_classes")
@@ -234,17 +210,67 @@ def _end_to_end(g: _Graph, boxes: int, score_floor: float) -> str:
 
 def _best(g: _Graph, scores: str, limit: int) -> str:
     """Write ``det_scores`` and ``num_dets`` of the best scores [batch, any]; returns their places."""
-    node = helper.make_node(
-        "TopK",
-        [scores, g.constant([limit])],
-        ["det_scores", "order"],
-        name="best",
-        axis=1,
-        largest=1,
-        sorted=1,
-    )
-    g.nodes.append(node)
-    positive = g.add("Greater", "det_scores", g.constant(0, np.float32))
-    count = g.add("ReduceSum", g.add("Cast", positive, to=TensorProto.INT32), g.constant([1]), keepdims=1)
+    order = g.add("TopK", scores, g.constant([limit]), out=("det_scores", "order"), axis=1)
+    positive = g.add("Cast", g.add("Greater", "det_scores", g.number(0)), to=TensorProto.INT32)
+    count = g.add("ReduceSum", positive, g.constant([1]), keepdims=1)
     g.add("Cast", count, to=TensorProto.INT32, out="num_dets")
-    return "order"
+    return order
+
+
+def fused_graph(
+    model: onnx.ModelProto, network: NetworkSpec, score_floor: float, nms: Nms = "plugin"
+) -> onnx.ModelProto:
+    """The whole ``detector`` in one graph.
+
+    In: ``frame`` uint8 [batch, 3/2·height, width]. Out: ``num_dets``, ``det_boxes``, ``det_scores`` and
+    ``det_classes`` as :func:`postprocess_graph` has them.
+
+    Args:
+        model: what the plan of ``yolo`` is built from: ``images`` in ``network.precision`` to ``output0``.
+        network: its shape.
+        score_floor: boxes that score less are left out.
+        nms: see :data:`Nms`.
+
+    Raises:
+        NetworkUnusable: the network is of an operator set that cannot be brought to the graphs' own.
+    """
+    return _join([preprocess_graph(network), model, postprocess_graph(network, score_floor, nms)])
+
+
+def headless_graph(model: onnx.ModelProto, network: NetworkSpec, score_floor: float) -> onnx.ModelProto:
+    """The ``detector`` without its NMS, for TensorRT-RTX, which has none.
+
+    In: ``frame``. Out, for a raw head: ``best`` (see :func:`candidates_graph`), which
+    ``numerics.boxes_from_head`` turns into boxes. An end-to-end head needs no NMS: then all of it.
+    """
+    if network.end_to_end:
+        return fused_graph(model, network, score_floor)
+    return _join([preprocess_graph(network), model, candidates_graph(network)])
+
+
+def _join(parts: list[onnx.ModelProto]) -> onnx.ModelProto:
+    """One graph of several: a tensor's name is the same where one part ends and another begins.
+
+    The graphs' own operators mean the same in every later set; only the network may be older.
+    """
+    model = parts[1]
+    if opset_of(model) < OPSET:
+        try:
+            parts[1] = version_converter.convert_version(model, OPSET)
+        except RuntimeError as error:  # what the converter raises for an operator that it does not know
+            raise NetworkUnusable(f"operator set {opset_of(model)} cannot become {OPSET}: {error}") from error
+    graph = helper.make_graph(
+        [node for part in parts for node in part.graph.node],
+        "detector",
+        parts[0].graph.input,
+        parts[-1].graph.output,
+        [item for part in parts for item in part.graph.initializer],
+    )
+    domains = {item.domain: item.version for part in parts for item in part.opset_import}
+    domains = {**domains, "": max(map(opset_of, parts)), "ai.onnx": 0}
+    joined = _model(graph, {domain: version for domain, version in domains.items() if version})
+    try:
+        onnx.checker.check_model(joined)
+    except onnx.checker.ValidationError as error:
+        raise NetworkUnusable(f"the steps do not make one graph: {error}") from error
+    return joined

@@ -7,14 +7,14 @@ FP32, since FP16 resolves only half a pixel at 640. Casts stand at the borders; 
 
 from __future__ import annotations
 
-from collections import defaultdict
+import copy
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.errors import NetworkUnusable
-from sightline.models.export.onnx_models import copy_of, opset_of, set_nodes
+from sightline.models.export.graphs import opset_of, set_nodes
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: These read a tensor's shape or give indices: what follows them is no picture data.
@@ -34,23 +34,18 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NetworkUnusable: a weight does not fit FP16, or nothing in the network can be halved.
     """
-    result = copy_of(model)
-    graph = result.graph
-    _check_scales(result)
-    half = _half_nodes(graph)
-    if not half:
-        raise NetworkUnusable("the network has no weighted layer that could be FP16")
-    _Casts(result, half).write()
-    graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    return result
-
-
-def _check_scales(model: onnx.ModelProto) -> None:
     opset = opset_of(model)
     if opset < FP16_SCALES and any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise NetworkUnusable(
             f"INT8 or FP8 beside FP16 needs operator set {FP16_SCALES}, this network has {opset}"
         )
+    half = _half_nodes(model.graph)
+    if not half:
+        raise NetworkUnusable("the network has no weighted layer that could be FP16")
+    result = copy.deepcopy(model)
+    _put_casts(result, half, _float_tensors(model))
+    result.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    return result
 
 
 def _half_nodes(graph: onnx.GraphProto) -> set[int]:
@@ -84,69 +79,57 @@ def is_weighted(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     return weight is None or node.op_type != "Conv" or weight.dims[0] > 1 or weight.dims[1] > 16
 
 
-class _Casts:
-    """Puts casts where FP16 and FP32 meet, and converts weights that only FP16 nodes read."""
+def _float_tensors(model: onnx.ModelProto) -> set[str]:
+    """Names of all float32 tensors, by ONNX' own type inference."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = [*inferred.input, *inferred.output, *inferred.value_info]
+    types = {item.name: item.type.tensor_type.elem_type for item in values}
+    types |= {item.name: item.data_type for item in inferred.initializer}
+    return {name for name, element in types.items() if element == TensorProto.FLOAT}
 
-    def __init__(self, model: onnx.ModelProto, half: set[int]) -> None:
-        self.graph = model.graph
-        self.half = half
-        self.weights = {item.name: item for item in self.graph.initializer}
-        self.floats = _float_tensors(model)
-        self.made_by_half = {name for index in half for name in self.graph.node[index].output}
-        self.made_by_half.add(self.graph.input[0].name)
-        self.nodes: list[onnx.NodeProto] = []
-        self.cast: dict[tuple[str, int], str] = {}
 
-    def write(self) -> None:
-        outputs = {item.name for item in self.graph.output}
-        for index, node in enumerate(self.graph.node):
-            if index in self.half:
-                self._retype(node)
-                if outputs.intersection(node.output):
-                    raise NetworkUnusable("the network ends in a weighted layer: its head is not known here")
-            for place, name in enumerate(node.input):
-                wants_half = index in self.half and place not in KEEP_FLOAT.get(node.op_type, ())
-                node.input[place] = self._typed(name, wants_half)
-            self.nodes.append(node)
-        set_nodes(self.graph, self.nodes)
-        used = {name for node in self.nodes for name in node.input}
-        kept = [item for item in self.graph.initializer if item.name in used]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
+def _put_casts(model: onnx.ModelProto, half: set[int], floats: set[str]) -> None:
+    """Put casts where FP16 and FP32 meet, and convert weights that only FP16 nodes read."""
+    graph, nodes, names = model.graph, list[onnx.NodeProto](), dict[tuple[str, bool], str]()
+    weights = {item.name: item for item in graph.initializer}
+    made_by_half = {name for index in half for name in graph.node[index].output} | {graph.input[0].name}
+    if made_by_half.intersection(item.name for item in graph.output):
+        raise NetworkUnusable("the network ends in a weighted layer: its head is not known here")
 
-    def _typed(self, name: str, wants_half: bool) -> str:
-        if name not in self.floats or (name in self.made_by_half) == wants_half:
+    def typed(name: str, wants_half: bool) -> str:
+        if name not in floats or (name in made_by_half) == wants_half:
             return name
-        element = TensorProto.FLOAT16 if wants_half else TensorProto.FLOAT
-        if (name, element) in self.cast:
-            return self.cast[name, element]
-        other = self.cast[name, element] = f"{name}_{'fp16' if wants_half else 'fp32'}"
-        if name in self.weights:
-            self.graph.initializer.append(_half_weight(self.weights[name], other))
-        else:
-            self.nodes.append(helper.make_node("Cast", [name], [other], name=f"cast_{other}", to=element))
-        return other
+        if (name, wants_half) not in names:
+            names[name, wants_half] = other = f"{name}_{'fp16' if wants_half else 'fp32'}"
+            if name in weights:
+                graph.initializer.append(half_weight(weights[name], other))
+            else:
+                to = TensorProto.FLOAT16 if wants_half else TensorProto.FLOAT
+                nodes.append(helper.make_node("Cast", [name], [other], name=f"cast_{other}", to=to))
+        return names[name, wants_half]
 
-    def _retype(self, node: onnx.NodeProto) -> None:
-        """An operator that names its own output type names FP16 now."""
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+    for index, node in enumerate(graph.node):
+        for attribute in node.attribute if index in half and node.op_type == "Cast" else ():
+            if attribute.name == "to" and attribute.i == TensorProto.FLOAT:  # it names its own output's type
                 attribute.i = TensorProto.FLOAT16
+        for place, name in enumerate(node.input):
+            node.input[place] = typed(name, index in half and place not in KEEP_FLOAT.get(node.op_type, ()))
+        nodes.append(node)
+    set_nodes(graph, nodes)
+    used = {name for node in graph.node for name in node.input}
+    kept = [item for item in graph.initializer if item.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
-def _half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
+def half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    """A weight in FP16, under another name.
+
+    Raises:
+        NetworkUnusable: FP16 cannot hold it.
+    """
     values = numpy_helper.to_array(weight)
     largest = float(np.abs(values).max(initial=0))
     if largest > np.finfo(np.float16).max:
         raise NetworkUnusable(f"weight {weight.name!r} reaches {largest:g}, more than FP16 holds")
     return numpy_helper.from_array(values.astype(np.float16), name)
-
-
-def _float_tensors(model: onnx.ModelProto) -> set[str]:
-    """Names of all float32 tensors, by ONNX' own type inference."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    types: dict[str, int] = defaultdict(int)
-    for item in [*inferred.input, *inferred.output, *inferred.value_info]:
-        types[item.name] = item.type.tensor_type.elem_type
-    types |= {item.name: item.data_type for item in inferred.initializer}
-    return {name for name, element in types.items() if element == TensorProto.FLOAT}

@@ -1,9 +1,13 @@
-"""An ONNX file as a network that can be served: its input, head and class names, or why it cannot."""
+"""An ONNX file as a network that can be served: its input, head and class names, or why it cannot.
+
+Which detection head it has is told by its outputs' shapes alone; what is not known is refused.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +17,22 @@ import onnx
 from onnx import TensorProto
 
 from sightline.errors import NetworkUnusable
-from sightline.models.export import heads, packed, qdq
+from sightline.models.export import packed
 from sightline.models.export.graphs import NetworkSpec
 from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
 
+#: Precisions of quantised networks, and the largest number of each: what the end of a tensor's range becomes.
+MAX_NUMBER = {"int8": 127.0, "fp8": 448.0}
+QUANTISED = tuple(MAX_NUMBER)
+FP8 = TensorProto.FLOAT8E4M3FN
 #: Where ``quantize`` leaves in a file what it has done.
 QUANTISATION = "sightline.quantisation"
 MAX_SIDE = 4096
 PROBE = (128, 160)  # a small input whose anchors (420) are no other number that a head has
+STRIDES = (8, 16, 32)
+END_TO_END_COLUMNS = 6
+MASK_COEFFICIENTS = 32
+HEADS = {False: "anchors", True: "end2end"}  # the ``head`` parameter of the model's configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class NetworkSource:
 
     model: onnx.ModelProto  # batch, height and width dynamic; input `images`, output `output0`
     class_names: tuple[str, ...]
-    head: heads.DetectionHead
+    end_to_end: bool  # its head
     boxes: int  # of an end-to-end head
     licence: str
     quantisation: dict[str, Any] | None  # how it became INT8 or FP8; None: it is in floating point
@@ -41,8 +53,10 @@ class NetworkSource:
             NetworkUnusable: see :func:`network_shape`.
         """
         height, width = network_shape(self.model, shape)
-        rows, columns = self.head.shape(height, width, self.boxes)
-        return NetworkSpec(height, width, self.head.end_to_end, rows, columns, precision)
+        rows, columns = 4 + len(self.class_names), anchor_count(height, width)
+        if self.end_to_end:
+            rows, columns = self.boxes, END_TO_END_COLUMNS
+        return NetworkSpec(height, width, self.end_to_end, rows, columns, precision)
 
 
 def read_source(path: Path, labels: Path | None) -> NetworkSource:
@@ -59,49 +73,8 @@ def read_source(path: Path, labels: Path | None) -> NetworkSource:
     model = packed.unpack(model)
     metadata = {item.key: item.value for item in model.metadata_props}
     _check_input(model)
-    names = read_labels(labels) if labels else names_of(metadata)
-    if not names:
-        raise NetworkUnusable(
-            f"{path.name} brings no class names: give them by --labels FILE, one name a line"
-        )
-    size = fixed_size(model) or PROBE
-    outputs = run_once(model, size)
-    try:
-        head = heads.tell_head(outputs, len(names), size)
-    except NetworkUnusable as error:
-        raise NetworkUnusable(f"{path.name}: {error}") from error
-    _rename(model)
-    licence = metadata.get("license", "unknown: ask whoever made the weights")
-    return NetworkSource(model, names, head, outputs[0][1][1], licence, quantisation_of(model))
-
-
-def quantisation_of(model: onnx.ModelProto) -> dict[str, Any] | None:
-    """What ``quantize`` says of a network (QDQ), or ``"by": "unknown"``; and its precision."""
-    precision = qdq.precision_of(model)
-    if precision is None:
-        return None
-    found = {item.key: item.value for item in model.metadata_props}.get(QUANTISATION)
-    return (dict(json.loads(found)) if found else {"by": "unknown"}) | {"precision": precision}
-
-
-def names_of(metadata: dict[str, str]) -> tuple[str, ...]:
-    """Class names that a checkpoint's exporter left in the ONNX metadata (``{0: 'person', …}`` or a list)."""
-    try:
-        names = ast.literal_eval(metadata.get("names", "()"))
-        ordered = [names[key] for key in sorted(names)] if isinstance(names, dict) else list(names)
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise NetworkUnusable(
-            f"the metadata's class names cannot be read ({error}): give --labels"
-        ) from error
-    return _checked_names([str(name) for name in ordered])
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one a line, in the order of the network's classes."""
-    return _checked_names([line.strip() for line in path.read_text().splitlines() if line.strip()])
-
-
-def _checked_names(names: list[str]) -> tuple[str, ...]:
+    lines = labels.read_text().splitlines() if labels else ()
+    names = list(filter(None, map(str.strip, lines))) if labels else _names_of(metadata)
     for name in names:
         if names.count(name) > 1:
             raise NetworkUnusable(f"two classes are called {name!r}: counts would mix them; give --labels")
@@ -109,7 +82,35 @@ def _checked_names(names: list[str]) -> tuple[str, ...]:
             raise NetworkUnusable(
                 f"class name {name[:100]!r} must be printable and at most 100 characters long"
             )
-    return tuple(names)
+    if not names:
+        raise NetworkUnusable(
+            f"{path.name} brings no class names: give them by --labels FILE, one name a line"
+        )
+    size = fixed_size(model) or PROBE
+    outputs = run_once(model, size)
+    try:
+        end_to_end = tell_head(outputs, len(names), size)
+    except NetworkUnusable as error:
+        raise NetworkUnusable(f"{path.name}: {error}") from error
+    _rename(model)
+    licence = metadata.get("license", "unknown: ask whoever made the weights")
+    quantisation = None
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):  # QDQ; by the type of its numbers
+        is_fp8 = any(item.data_type == FP8 for item in model.graph.initializer)
+        known = json.loads(metadata.get(QUANTISATION, '{"by": "unknown"}'))
+        quantisation = known | {"precision": "fp8" if is_fp8 else "int8"}
+    return NetworkSource(model, tuple(names), end_to_end, outputs[0][1][1], licence, quantisation)
+
+
+def _names_of(metadata: dict[str, str]) -> list[str]:
+    """Class names that a checkpoint's exporter left in the ONNX metadata (``{0: 'person', …}`` or a list)."""
+    try:
+        names = ast.literal_eval(metadata.get("names", "()"))
+        return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [*map(str, names)]
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise NetworkUnusable(
+            f"the metadata's class names cannot be read ({error}): give --labels"
+        ) from error
 
 
 def _check_input(model: onnx.ModelProto) -> None:
@@ -148,12 +149,7 @@ def network_shape(model: onnx.ModelProto, wanted: tuple[int, int] | None) -> tup
             f"the file is fixed at {fixed[0]}x{fixed[1]}: leave the shape out, or give the .pt"
         )
     height, width = wanted or fixed or shape_for_aspect(16, 9)
-    if (
-        height % MULTIPLE
-        or width % MULTIPLE
-        or min(height, width) < MULTIPLE
-        or max(height, width) > MAX_SIDE
-    ):
+    if any(side % MULTIPLE or not MULTIPLE <= side <= MAX_SIDE for side in (height, width)):
         raise NetworkUnusable(
             f"network shape {height}x{width}: both must be multiples of {MULTIPLE}, up to {MAX_SIDE}"
         )
@@ -162,19 +158,18 @@ def network_shape(model: onnx.ModelProto, wanted: tuple[int, int] | None) -> tup
 
 def run_once(model: onnx.ModelProto, size: tuple[int, int]) -> list[tuple[str, tuple[int, ...]]]:
     """Name and shape of each output for one black picture: the shapes that count are those at run time."""
-    name = model.graph.input[0].name
-    picture = np.zeros((1, 3, *size), np.float32)
-    names = [item.name for item in model.graph.output]
+    given = {model.graph.input[0].name: np.zeros((1, 3, *size), np.float32)}
     try:
         import onnxruntime
     except ImportError:
         from onnx.reference import ReferenceEvaluator
 
-        results = ReferenceEvaluator(model).run(None, {name: picture})
+        results = ReferenceEvaluator(model).run(None, given)
     else:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        results = session.run(None, {name: picture})
-    return [(each, tuple(result.shape)) for each, result in zip(names, results, strict=True)]
+        results = session.run(None, given)
+    outputs = zip(model.graph.output, results, strict=True)
+    return [(item.name, tuple(result.shape)) for item, result in outputs]
 
 
 def _rename(model: onnx.ModelProto) -> None:
@@ -186,3 +181,63 @@ def _rename(model: onnx.ModelProto) -> None:
             node.input[:] = [wanted if name == old else name for name in node.input]
             node.output[:] = [wanted if name == old else name for name in node.output]
         value.name = wanted
+
+
+def anchor_count(height: int, width: int) -> int:
+    """Anchors of the three usual scales: one for each cell of 8, 16 and 32 pixels."""
+    return sum((height // stride) * (width // stride) for stride in STRIDES)
+
+
+def tell_head(outputs: Sequence[tuple[str, tuple[int, ...]]], classes: int, size: tuple[int, int]) -> bool:
+    """Whether the head of a network that was run once is an end-to-end one; else it is a raw one.
+
+    Args:
+        outputs: name and shape of each output for a batch of one.
+        classes: how many class names the model brings.
+        size: height and width of the input that gave these shapes.
+
+    Raises:
+        NetworkUnusable: no known head has these shapes.
+    """
+    found = ", ".join(f"{name} {list(shape)}" for name, shape in outputs)
+    found = f"found {found} for an input of {size[0]}x{size[1]} and {classes} class names"
+    shape, anchors = outputs[0][1], anchor_count(*size)
+    if len(outputs) > 1 or len(shape) != 3 or shape[0] != 1:
+        raise NetworkUnusable(f"{_no_boxes(shape, classes, len(outputs))}; {found}")
+    _, first, last = shape
+    raw = first == 4 + classes and last == anchors
+    rows = last == END_TO_END_COLUMNS and first not in {anchors, 3 * anchors}
+    if raw and rows:  # only when the anchors of a tiny input happen to be six
+        raise NetworkUnusable(f"ambiguous: both a raw head and an end-to-end head have this shape; {found}")
+    if not raw and not rows:
+        raise NetworkUnusable(f"{_other_boxes(first, last, classes, anchors)}; {found}")
+    return rows
+
+
+def _no_boxes(shape: tuple[int, ...], classes: int, outputs: int) -> str:
+    """What is there instead of one output of boxes."""
+    if outputs > 1:
+        masks = {(1, 4 + classes + MASK_COEFFICIENTS), (2, END_TO_END_COLUMNS + MASK_COEFFICIENTS)}
+        what = "outputs"
+        if len(shape) == 3 and masks.intersection(enumerate(shape)):
+            what = "a segmentation head (boxes with mask coefficients, and mask prototypes)"
+        return f"one output of boxes is needed, this network gives several: {what}"
+    if len(shape) == 2 and shape[1] == classes:
+        return "this is a classification head: it gives one score per class and no boxes"
+    return "a detection head gives [1, rows, columns]"
+
+
+def _other_boxes(first: int, last: int, classes: int, anchors: int) -> str:
+    """What rows and columns of another head are."""
+    extra = first - 4 - classes
+    if last == 5 + classes and first in {anchors, 3 * anchors}:
+        return "this is a YOLOv5-style head (5 + classes columns with objectness), not supported"
+    if last == anchors and extra > 0:
+        kinds = {1: "an oriented-box head", MASK_COEFFICIENTS: "a segmentation head"}
+        kind = kinds.get(extra, "a pose head or another one")
+        return f"{extra} rows more than 4 + classes: {kind}, or class names are missing (give --labels)"
+    if last == anchors:
+        return f"{first} rows are {max(first - 4, 0)} classes: give as many class names by --labels"
+    if END_TO_END_COLUMNS < last < anchors:
+        return f"rows of {last} numbers: a head that gives more than boxes (pose, masks, angles)"
+    return f"neither [1, 4 + classes, anchors = {anchors}] nor [1, boxes, 6]"

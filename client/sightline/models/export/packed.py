@@ -6,12 +6,14 @@ does that, since TensorRT wants weights, not Casts of weights.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sightline.errors import NetworkUnusable
-from sightline.models.export.onnx_models import copy_of, set_nodes
+from sightline.models.export.graphs import set_nodes
+from sightline.models.export.halve import half_weight
 
 MIN_NUMBERS = 64  # of a weight; what has fewer (biases, constants) stays FP32
 
@@ -22,26 +24,20 @@ def pack(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NetworkUnusable: a weight exceeds what FP16 holds.
     """
-    result = copy_of(model)
-    casts = []
-    for index, item in enumerate(result.graph.initializer):
-        if item.data_type != TensorProto.FLOAT or np.prod(item.dims) < MIN_NUMBERS:
-            continue
-        name, values = item.name, numpy_helper.to_array(item)
-        if np.abs(values).max() > np.finfo(np.float16).max:
-            raise NetworkUnusable(f"weight {name!r} exceeds FP16")
-        half = numpy_helper.from_array(values.astype(np.float16), f"{name}_fp16")
-        result.graph.initializer[index].CopyFrom(half)
-        casts.append(
-            helper.make_node("Cast", [half.name], [name], name=f"unpack_{name}", to=TensorProto.FLOAT)
-        )
+    result, casts = copy.deepcopy(model), []
+    for item in result.graph.initializer:
+        if item.data_type == TensorProto.FLOAT and np.prod(item.dims) >= MIN_NUMBERS:
+            name = item.name
+            item.CopyFrom(half_weight(item, f"{name}_fp16"))
+            node = helper.make_node("Cast", [item.name], [name], name=f"unpack_{name}", to=TensorProto.FLOAT)
+            casts.append(node)
     set_nodes(result.graph, [*casts, *result.graph.node])
     return result
 
 
 def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
     """The network with FP32 weights; one without packed weights comes back as it is."""
-    result = copy_of(model)
+    result = copy.deepcopy(model)
     weights = {item.name: item for item in result.graph.initializer}
     readers = [name for node in result.graph.node for name in node.input]
     kept = []

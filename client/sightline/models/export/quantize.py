@@ -10,15 +10,17 @@ of a camera's frame: decoded by PyAV, scaled to fit, I420, letterboxed.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import logging
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -26,16 +28,16 @@ import numpy as np
 import onnx
 import onnx.version_converter
 import onnxruntime
-from av.video.reformatter import VideoReformatter
+from onnx import helper, numpy_helper
 
 from sightline.base.letterbox import letterbox_i420
-from sightline.entities import ClockSource, Frame
+from sightline.entities import Frame
 from sightline.errors import EvaluationError, NetworkUnusable
-from sightline.models.evaluation.cocoset import scaled_i420
-from sightline.models.export import halve, network_source, qdq
+from sightline.models.evaluation.cocoset import frames_of, scaled_i420
+from sightline.models.export import graphs, halve, network_source
+from sightline.models.export.network_source import FP8, MAX_NUMBER
 from sightline.models.registry.repository import sha256
 from sightline.serving.runtime import numerics
-from sightline.video.picture import YuvPicture
 
 PICTURE_KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 MIN_SCALE = 6.3e-5  # of a tensor: a normal FP16 number
@@ -51,7 +53,7 @@ class QuantizeOptions:
         shape: height and width of the network at which activations are looked at.
         pictures: how many are taken, evenly from all that are given.
         first, last: so many layers from the input, and up to the output, stay in floating point.
-        precision: of :data:`qdq.PRECISIONS`.
+        precision: of :data:`network_source.QUANTISED`.
     """
 
     shape: tuple[int, int] = (384, 640)
@@ -87,7 +89,7 @@ def quantize_file(
         "kept_in_floating_point": kept,
     }
     known = {item.key: item.value for item in read.model.metadata_props}
-    onnx.helper.set_model_props(model, known | {network_source.QUANTISATION: json.dumps(done)})
+    helper.set_model_props(model, known | {network_source.QUANTISATION: json.dumps(done)})
     target.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, target)
     return done
@@ -101,36 +103,37 @@ def pictures_of(
     stills = [path for path in files if path.suffix.lower() in PICTURE_KINDS]
     videos = [path for path in given if path.is_file() and path not in stills]
     share = options.pictures // max(len(videos) + bool(stills), 1)
-    for place in np.linspace(0, len(stills) - 1, min(share, len(stills))).astype(int):
-        yield from (scaled_i420(frame, network) for frame in _decoded(stills[place], 1))
-    for path in videos:
-        yield from (scaled_i420(frame, network) for frame in _decoded(path, share))
+    places = np.linspace(0, len(stills) - 1, min(share, len(stills))).astype(int)
+    for path, most in [*((stills[place], 1) for place in places), *((path, share) for path in videos)]:
+        yield from (scaled_i420(frame, network) for frame in _evenly(path, most))
 
 
-def _decoded(path: Path, most: int) -> Iterator[Frame]:
+def _evenly(path: Path, most: int) -> Iterator[Frame]:
     """Up to so many frames, evenly over the file."""
     try:
         with av.open(str(path)) as container:
             count = container.streams.video[0].frames or most
-            wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
-            for index, picture in enumerate(container.decode(video=0)):
-                if index in wanted:
-                    yield Frame(YuvPicture(picture, VideoReformatter()), index, 0, 0, ClockSource.PTS, 0)
     except (av.FFmpegError, IndexError) as error:
         raise EvaluationError(f"{path.name} cannot be read: {error}") from error
+    wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
+    return (frame for frame in frames_of(path) if frame.index in wanted)
 
 
 def _quantized(
     model: onnx.ModelProto, pictures: Sequence[numerics.U8], options: QuantizeOptions
 ) -> tuple[onnx.ModelProto, int]:
-    """The QDQ network, and how many of its convolutions are not quantised."""
+    """The QDQ network, and how many of its convolutions are not quantised.
+
+    Its ranges are as wide as the precision that it is for wants them.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, _quiet():
-        given, plain, made = (Path(folder) / f"{name}.onnx" for name in ("given", "plain", "int8"))
+        given, plain, made = (str(Path(folder) / f"{name}.onnx") for name in ("given", "plain", "int8"))
         onnx.save(model, given)
-        quant_pre_process(str(given), str(plain), skip_symbolic_shape=True)
+        quant_pre_process(given, plain, skip_symbolic_shape=True)
         prepared = onnx.load(plain)
         kept = _kept(prepared.graph, options)
         layers = [node.name for node in prepared.graph.node if node.op_type == "Conv"]
@@ -139,53 +142,67 @@ def _quantized(
                 f"none of its {len(layers)} convolutions would be {options.precision.upper()}: "
                 "lower --first and --last"
             )
-        _quantize_static(plain, made, pictures, kept, options)
-        quantised = _tidied(onnx.load(made))
+        left = ({"images": numerics.network_input(picture)[None]} for picture in pictures)
+        quantize_static(
+            plain,
+            made,
+            SimpleNamespace(get_next=lambda: next(left, None)),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=sorted(kept),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": True,  # TensorRT has no zero points
+                "WeightSymmetric": True,
+                "QuantizeBias": False,  # TensorRT takes biases in floating point
+                "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
+                "MinimumRealRange": 2 * MAX_NUMBER[options.precision] * MIN_SCALE,
+                # INT8: the mean of the pictures' ranges, since that of the oddest one makes the steps wide.
+                # FP8's steps grow with the number: there only what is cut off costs.
+                "CalibMovingAverage": options.precision == "int8",
+            },
+        )
+        quantised = onnx.load(made)
+    used = {node.domain for node in quantised.graph.node}
+    imports = [item for item in quantised.opset_import if item.domain in used]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(imports)
+    if graphs.opset_of(quantised) < halve.FP16_SCALES:
+        quantised = onnx.version_converter.convert_version(quantised, halve.FP16_SCALES)
     if options.precision == "fp8":
         weights = {item.name + TENSOR_NAME_QUANT_SUFFIX: item for item in prepared.graph.initializer}
-        quantised = qdq.float8(quantised, weights)
+        quantised = _float8(quantised, weights)
     return quantised, len(kept)
 
 
-def _quantize_static(
-    plain: Path, made: Path, pictures: Sequence[numerics.U8], kept: set[str], options: QuantizeOptions
-) -> None:
-    """Write the network in INT8, its ranges as wide as the precision that it is for wants them."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+def _float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """A symmetric INT8 network as FP8 (E4M3): the same places, ranges and scales' axes, other numbers.
 
-    quantize_static(
-        str(plain),
-        str(made),
-        _reader(pictures),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv"],
-        nodes_to_exclude=sorted(kept),
-        per_channel=True,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-        extra_options={
-            "ActivationSymmetric": True,  # TensorRT has no zero points
-            "WeightSymmetric": True,
-            "QuantizeBias": False,  # TensorRT takes biases in floating point
-            "OpTypesToExcludeOutputQuantization": ["Conv"],  # a sigmoid wants the exact sum
-            "MinimumRealRange": 2 * qdq.MAX_NUMBER[options.precision] * MIN_SCALE,
-            # INT8: the mean of the pictures' ranges, since the range of the oddest one makes the steps wide.
-            # FP8's steps grow with the number: there only what is cut off costs.
-            "CalibMovingAverage": options.precision == "int8",
-        },
-    )
-
-
-def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without domains that nothing uses, and new enough that scales may be FP16."""
-    used = {node.domain for node in model.graph.node}
-    imports = [item for item in model.opset_import if item.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(imports)
-    if max(item.version for item in imports if item.domain in {"", "ai.onnx"}) < halve.FP16_SCALES:
-        model = onnx.version_converter.convert_version(model, halve.FP16_SCALES)
-    return model
+    Args:
+        model: operator set 19 or newer; weights are quantised, biases are not.
+        weights: FP32 weights, by the name of their quantised form.
+    """
+    result = copy.deepcopy(model)
+    constants = {item.name: item for item in result.graph.initializer}
+    numbers, limit = helper.tensor_dtype_to_np_dtype(FP8), MAX_NUMBER["fp8"]
+    nodes = [node for node in result.graph.node if node.op_type in {"QuantizeLinear", "DequantizeLinear"}]
+    for name in {node.input[1] for node in nodes}:
+        scale = numpy_helper.to_array(constants[name]) * np.float32(MAX_NUMBER["int8"] / limit)
+        constants[name].CopyFrom(numpy_helper.from_array(scale, name))
+    for name in {node.input[2] for node in nodes}:
+        zero = np.zeros(tuple(constants[name].dims), numbers)
+        constants[name].CopyFrom(numpy_helper.from_array(zero, name))
+    for name, by in {(node.input[0], node.input[1]) for node in nodes if node.input[0] in constants}:
+        values = numpy_helper.to_array(weights[name])
+        scale = numpy_helper.to_array(constants[by]).reshape(-1, *[1] * (values.ndim - 1))
+        # NumPy makes NaN of what is beyond the limit, QuantizeLinear does not.
+        rounded = np.clip(values / scale, -limit, limit).astype(numbers)
+        constants[name].CopyFrom(numpy_helper.from_array(rounded, name))
+    del result.graph.value_info[:]
+    return result
 
 
 def _kept(graph: onnx.GraphProto, options: QuantizeOptions) -> set[str]:
@@ -212,11 +229,8 @@ def _fits_fp8(weight: onnx.TensorProto | None) -> bool:
     if weight is None:
         return False
     outputs, inputs, *kernel = weight.dims
-    return bool(
-        min(outputs, inputs) >= FP8_CHANNELS
-        and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
-        and math.prod(kernel) <= FP8_KERNEL
-    )
+    enough = min(outputs, inputs) >= FP8_CHANNELS and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
+    return bool(enough and math.prod(kernel) <= FP8_KERNEL)
 
 
 def _layers_passed(
@@ -234,20 +248,6 @@ def _layers_passed(
             for name in goes:
                 least[name] = min(passed[index], least.get(name, passed[index]))
     return passed
-
-
-def _reader(pictures: Sequence[numerics.U8]) -> Any:
-    """Pictures in the form that ONNX Runtime's calibration asks for."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    left = iter(pictures)
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the library is untyped
-        def get_next(self) -> dict[str, Any] | None:
-            picture = next(left, None)
-            return None if picture is None else {"images": numerics.network_input(picture)[None]}
-
-    return Reader()
 
 
 @contextlib.contextmanager

@@ -40,14 +40,14 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     for name, three in job["shapes"].items():
         shapes.set_shape(name, *three)
     config.add_optimization_profile(shapes)
-    if job.get("capability"):
+    if job["capability"]:
         config.num_compute_capabilities = 1
         wanted = getattr(trt.ComputeCapability, "SM" + job["capability"].replace(".", ""))
         config.set_compute_capability(wanted, 0)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         return {"parsed": True, "errors": log.errors or ["no engine, no reason given"]}
-    if job.get("engine"):
+    if job["engine"]:
         Path(job["engine"]).write_bytes(plan)
     outputs = [network.get_output(at) for at in range(network.num_outputs)]
     found = {item.name: [item.dtype.name, *item.shape] for item in outputs}
@@ -55,6 +55,6 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(  # noqa: T201 - the answer to whoever started this program
-        json.dumps({"version": trt.__version__, "built": [build(job) for job in json.load(sys.stdin)]})
-    )
+    jobs = json.load(sys.stdin)
+    answer = {"version": trt.__version__, "built": [build(job) for job in jobs]}
+    print(json.dumps(answer))  # noqa: T201 - the answer to whoever started this program

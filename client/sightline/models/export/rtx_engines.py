@@ -14,18 +14,19 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 from onnx import helper
 
 from sightline.errors import ModelError
-from sightline.models.export import exporter, fused, graphs, network_source
+from sightline.models.export import exporter, graphs, network_source
 from sightline.serving import model_configs
 from sightline.serving.install import Say, install_rtx
 
 BUILDER = Path(__file__).with_name("rtx_builder.py")
 TIMEOUT_S = 900
+K = TypeVar("K")
 Shapes = Mapping[str, Sequence[Sequence[int]]]
 
 
@@ -43,7 +44,7 @@ class Job:
     capability: str | None = None  # compute capability, such as 8.6; None: as many as can run it
 
 
-def build(jobs: Mapping[str, Job], say: Say = lambda _: None) -> tuple[str, dict[str, dict[str, Any]]]:
+def build(jobs: Mapping[K, Job], say: Say = lambda _: None) -> tuple[str, dict[K, dict[str, Any]]]:
     """Parse and build graphs; no GPU is needed.
 
     Returns:
@@ -56,7 +57,14 @@ def build(jobs: Mapping[str, Job], say: Say = lambda _: None) -> tuple[str, dict
     """
     python = install_rtx(say).parents[2] / "bin" / "python"
     with tempfile.TemporaryDirectory(prefix="sightline-rtx-") as folder:
-        asked = [_asked(job, Path(folder) / f"{number}.onnx") for number, job in enumerate(jobs.values())]
+        asked = []
+        for number, job in enumerate(jobs.values()):
+            path = job.model if isinstance(job.model, Path) else Path(folder) / f"{number}.onnx"
+            if not isinstance(job.model, Path):
+                onnx.save(job.model, path)
+            engine = str(job.engine) if job.engine else None
+            asked.append({"onnx": str(path), "shapes": dict(job.shapes), "engine": engine})
+            asked[-1]["capability"] = job.capability
         done = subprocess.run(
             [python, BUILDER],
             input=json.dumps(asked),
@@ -72,16 +80,6 @@ def build(jobs: Mapping[str, Job], say: Say = lambda _: None) -> tuple[str, dict
     return answer["version"], dict(zip(jobs, answer["built"], strict=True))
 
 
-def _asked(job: Job, path: Path) -> dict[str, Any]:
-    if isinstance(job.model, Path):
-        path = job.model
-    else:
-        onnx.save(job.model, path)
-    shapes = {name: [list(shape) for shape in three] for name, three in job.shapes.items()}
-    engine = str(job.engine) if job.engine else None
-    return {"onnx": str(path), "shapes": shapes, "engine": engine, "capability": job.capability}
-
-
 def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: float) -> dict[str, Job]:
     """Every graph that a GPU is given for this network, by what the table calls it.
 
@@ -90,31 +88,28 @@ def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: flo
         network: its shape and precision.
         score_floor: baked in.
     """
-    engine = exporter.engine_network(source, network)
-    ranges = exporter.profiles(network)
-    frame = {"frame": ranges["preprocess"]["frame"]}
+    engine, ranges = exporter.engine_network(source, network), exporter.profiles(network)
+    frame, head = ranges["preprocess"], ranges["postprocess"]
+    post = graphs.postprocess_graph(network, score_floor)
+    whole = graphs.fused_graph(engine, network, score_floor)
     jobs = {
         "preprocess": Job(graphs.preprocess_graph(network), frame),
         "yolo": Job(engine, ranges["yolo"]),
-        "postprocess": Job(graphs.postprocess_graph(network, score_floor), ranges["postprocess"]),
-        "detector, one graph": Job(fused.fused_graph(engine, network, score_floor), frame),
+        "postprocess": Job(post, head),
+        "detector, one graph": Job(whole, frame),
     }
     if network.end_to_end:
         return jobs
-    onnx_nms = graphs.postprocess_graph(network, score_floor, "onnx")
-    whole, nms = around_nms(fused.fused_graph(engine, network, score_floor))
-    post, _ = around_nms(graphs.postprocess_graph(network, score_floor))
-    headless = fused.headless_graph(engine, network, score_floor)
     return jobs | {
-        "postprocess, ONNX NMS": Job(onnx_nms, ranges["postprocess"]),
-        "postprocess around its NMS": Job(post, ranges["postprocess"] | nms),
-        "detector, one graph, around its NMS": Job(whole, frame | nms),
-        "detector up to its NMS (rtx.onnx)": Job(headless, frame),
+        "postprocess, ONNX NMS": Job(graphs.postprocess_graph(network, score_floor, "onnx"), head),
+        "postprocess around its NMS": _around_nms(post, head),
+        "detector, one graph, around its NMS": _around_nms(whole, frame),
+        "detector up to its NMS (rtx.onnx)": Job(graphs.headless_graph(engine, network, score_floor), frame),
     }
 
 
-def around_nms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, list[list[int]]]]:
-    """The graph without its plugin: its inputs are outputs now, its boxes an input; and their range."""
+def _around_nms(model: onnx.ModelProto, shapes: Shapes) -> Job:
+    """The graph without its plugin: its inputs are outputs now, its boxes an input."""
     model = copy.deepcopy(model)
     node = next(node for node in model.graph.node if node.op_type == "EfficientNMS_TRT")
     model.graph.node.remove(node)
@@ -125,42 +120,37 @@ def around_nms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, list[
     sides = [item.dim_value for item in boxes.type.tensor_type.shape.dim][1:]
     given = helper.make_tensor_value_info("nms_boxes", onnx.TensorProto.FLOAT, ["batch", *sides])
     model.graph.input.append(given)
-    return model, {
-        "nms_boxes": [[batch, *sides] for batch in (1, exporter.MAX_BATCH // 2, exporter.MAX_BATCH)]
-    }
+    return Job(model, {**shapes, "nms_boxes": exporter.batches(*sides)})
 
 
 def table(source: network_source.NetworkSource, size: tuple[int, int], say: Say = lambda _: None) -> str:
     """Markdown: every part of this network, in both precisions, and what TensorRT-RTX makes of it."""
-    jobs: dict[str, Job] = {}
-    for precision in ("fp32", "fp16"):
-        made = parts(source.model, source.spec(size, precision), exporter.SCORE_FLOOR)
-        jobs |= {f"{name}|{precision}": job for name, job in made.items()}
+    by_precision = {
+        precision: parts(source.model, source.spec(size, precision), exporter.SCORE_FLOOR)
+        for precision in ("fp32", "fp16")
+    }
+    jobs = {(name, precision): job for precision, all_ in by_precision.items() for name, job in all_.items()}
     version, built = build(jobs, say)
-    names = dict.fromkeys(name.split("|")[0] for name in jobs)
     lines = [f"| part | FP32 | FP16 | TensorRT-RTX {version} lacks |", "|---|---|---|---|"]
-    for name in names:
-        both = [built[f"{name}|{precision}"] for precision in ("fp32", "fp16")]
-        lacks = next((one["errors"][0] for one in both if one["errors"]), "")
-        cells = [name, *map(verdict, both), reason(lacks)]
-        lines.append(f"| {' | '.join(cells)} |")
+    for name in by_precision["fp32"]:
+        row = [name, *cells([built[name, precision] for precision in by_precision])]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 
-def verdict(answer: Mapping[str, Any]) -> str:
-    """One cell of the table."""
-    if not answer["errors"]:
-        return "builds"
-    return "parses, does not build" if answer["parsed"] else "does not parse"
-
-
-def reason(error: str) -> str:
-    """What is lacking, out of an error's many words."""
+def cells(answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A row of the table: a verdict on each answer, and what is lacking, out of an error's many words."""
+    verdicts = [
+        "builds" if not each["errors"] else "parses, does not build" if each["parsed"] else "does not parse"
+        for each in answers
+    ]
+    error = next((each["errors"][0] for each in answers if each["errors"]), "")
+    lacks = " ".join(error.split())[:120].replace("|", "/")
     if "Plugin not found" in error:
-        return "the plugin EfficientNMS_TRT"
-    if "nonmaxsuppression" in error.lower():
-        return "an NMS layer"
-    return " ".join(error.split())[:120].replace("|", "/")
+        lacks = "the plugin EfficientNMS_TRT"
+    elif "nonmaxsuppression" in error.lower():
+        lacks = "an NMS layer"
+    return [*verdicts, lacks]
 
 
 def build_version(
@@ -177,9 +167,7 @@ def build_version(
     Raises:
         RtxError: the version was exported without --fused, or the graph is refused.
     """
-    known = model_configs.versions(folder)
-    version = version or max(known, default=0)
-    place = folder / "detector" / str(version)
+    place = folder / "detector" / str(version or max(model_configs.versions(folder), default=0))
     if not (place / "rtx.onnx").is_file():
         raise RtxError(f"{place}/rtx.onnx is missing: export the version with --fused")
     draft, engine = place / ".rtx.engine.new", place / "rtx.engine"

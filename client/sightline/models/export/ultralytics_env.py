@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sightline.base.cache import cache_folder
 from sightline.errors import ModelError
-from sightline.serving.install import Say
+from sightline.serving.install import Installation, Say, install_packages, pip
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "data"
 TIMEOUT_S = 600
@@ -44,7 +44,7 @@ class ops:
 
 
 class UltralyticsError(ModelError):
-    """The environment is missing or could not be made, or a checkpoint could not be exported."""
+    """The environment is missing, or a checkpoint could not be exported."""
 
 
 def folder() -> Path:
@@ -57,11 +57,15 @@ def interpreter(*, install: bool = False, say: Say = lambda _: None) -> Path:
 
     Raises:
         UltralyticsError: there is none, with the command that makes one.
+        ServerError: it could not be made.
     """
     named = os.environ.get("SIGHTLINE_ULTRALYTICS_PYTHON")
-    candidates = [Path(named)] if named else [Path(sys.executable), folder() / "bin" / "python"]
-    for python in candidates:
-        if python.is_file() and _has_ultralytics(python):
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ultralytics') is None)"
+    for python in [Path(named)] if named else [Path(sys.executable), folder() / "bin" / "python"]:
+        if (
+            python.is_file()
+            and not subprocess.run([python, "-c", code], check=False, env=environment()).returncode
+        ):
             return python
     if install and not named:
         make(say)
@@ -70,11 +74,6 @@ def interpreter(*, install: bool = False, say: Say = lambda _: None) -> Path:
         "Ultralytics (AGPL-3.0) is needed for .pt files and is not installed: run `make ultralytics`, "
         "or give --install"
     )
-
-
-def _has_ultralytics(python: Path) -> bool:
-    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ultralytics') is None)"
-    return subprocess.run([python, "-c", code], check=False, env=environment()).returncode == 0
 
 
 def environment() -> dict[str, str]:
@@ -90,33 +89,20 @@ def make(say: Say = lambda _: None) -> None:
     """Build the environment from ``data/ultralytics*.txt``; a ready one is left alone.
 
     Raises:
-        UltralyticsError: pip could not install something; its last lines are in the text.
+        ServerError: pip could not install something; its last lines are in the text.
     """
-    place = folder()
-    ready = place / ".ready"
-    if ready.is_file():
-        return
-    say(f"Ultralytics environment: installing into {place} (once, some minutes)")
-    shutil.rmtree(place, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(place)])
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    _run([*pip, "-r", str(REQUIREMENTS / "ultralytics.txt")])
-    _run([*pip, "--no-deps", "-r", str(REQUIREMENTS / "ultralytics-nodeps.txt")])
-    _write_stand_in(next(place.glob("lib/python3*/site-packages")))
-    ready.touch()
 
+    def finish(draft: Path) -> None:
+        pip(draft, ["--no-deps", "-r", str(REQUIREMENTS / "ultralytics-nodeps.txt")], say)
+        packages = Installation(draft).packages
+        info = packages / f"torchvision-{STAND_IN_VERSION}.dist-info"
+        info.mkdir(exist_ok=True)
+        metadata = f"Metadata-Version: 2.1\nName: torchvision\nVersion: {STAND_IN_VERSION}\n"
+        (info / "METADATA").write_text(metadata)
+        (packages / "torchvision.py").write_text(STAND_IN.format(version=STAND_IN_VERSION))
 
-def _write_stand_in(packages: Path) -> None:
-    info = packages / f"torchvision-{STAND_IN_VERSION}.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torchvision\nVersion: {STAND_IN_VERSION}\n")
-    (packages / "torchvision.py").write_text(STAND_IN.format(version=STAND_IN_VERSION))
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise UltralyticsError(f"{' '.join(command[:4])} … failed:\n{done.stderr[-2000:]}")
+    wanted = (REQUIREMENTS / "ultralytics.txt").read_bytes()
+    install_packages("ultralytics/environment", wanted, say, options=(), finish=finish)
 
 
 def to_onnx(checkpoint: Path, work: Path, *, install: bool = False, say: Say = lambda _: None) -> Path:
@@ -130,20 +116,15 @@ def to_onnx(checkpoint: Path, work: Path, *, install: bool = False, say: Say = l
 
     Raises:
         UltralyticsError: there is no environment, or Ultralytics refused the checkpoint.
+        ServerError: the environment could not be made.
     """
     python = interpreter(install=install, say=say)
     copy = work / checkpoint.name
     shutil.copyfile(checkpoint, copy)
-    command = [str(python), "-c", EXPORT, copy.name]
+    command, env = [str(python), "-c", EXPORT, copy.name], environment()
     try:
         done = subprocess.run(
-            command,
-            cwd=work,
-            env=environment(),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
+            command, cwd=work, env=env, check=False, capture_output=True, text=True, timeout=TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
         raise UltralyticsError(f"{checkpoint.name}: not exported within {TIMEOUT_S} s") from error
