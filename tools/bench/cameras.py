@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import psutil
 
@@ -121,15 +122,21 @@ def main() -> None:
 
 
 def write_clip(path: Path) -> Path:
-    """Something that moves before a noisy background, with a key frame each second."""
-    noise = np.random.default_rng(7).integers(0, 12, (HEIGHT * 3 // 2, WIDTH), np.uint8) + 110
+    """Something that moves before a still, noisy view, in the 512 kbit/s of a usual sub-stream.
+
+    There is a key frame each second.
+    """
+    random = np.random.default_rng(7)
+    view = random.integers(90, 150, (HEIGHT * 3 // 2, WIDTH), np.uint8)
+    view = cv2.GaussianBlur(view, (9, 9), 0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "fast", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.time_base = Fraction(1, FPS)
         stream.codec_context.gop_size = FPS
+        stream.codec_context.bit_rate = 512_000
         for index in range(CLIP_S * FPS):
-            picture = np.roll(noise, index, axis=1)
+            picture = view + random.integers(0, 5, view.shape, np.uint8)
             for row in range(8):
                 left = (index * 6 + row * 70) % (WIDTH - 60)
                 picture[row * 44 : row * 44 + 40, left : left + 50] = 40 + 20 * row
