@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from sightline.cli import build_parser, main
-from sightline.cli.evaluate_command import check
+from sightline.cli.model_commands import check
 from sightline.errors import EvaluationError, NetworkUnusable, ServerError
 from sightline.models.evaluation import comparison
 from sightline.models.export import exporter, halve, network_source, quantize, rtx_engines

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sightline.cli.config_option import add_config_option
-from sightline.cli.extras import Command, needs_models
+from sightline.cli.parsers import Command, add_command, add_config_option, add_group, needs_models
 from sightline.config import load_config
 from sightline.entities import Figure
 from sightline.errors import LabelError
@@ -25,63 +24,35 @@ ALARM = 3  # exit status
 def add_to(commands: Any) -> None:
     """Add the command to the parser's subcommands."""
     text = "is the detector still as good as it was: samples to label, accuracy, numbers without labels"
-    parser = commands.add_parser("drift", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parts = parser.add_subparsers(metavar="COMMAND", required=True)
+    parts = add_group(commands, "drift", text)
+    folder, period, outputs = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    folder.add_argument("--folder", type=Path, default=Path("drift"), help="drift.folder of the config")
+    period.add_argument("--camera", nargs="+", default=[], help="default: all")
+    period.add_argument("--since", type=_day, default=0.0, metavar="DAY", help="of capture, UTC: 2026-11-20")
+    period.add_argument("--until", type=_day, default=float("inf"), metavar="DAY")
+    outputs.add_argument("--json", type=Path, help="keep the whole report in this file")
+    outputs.add_argument("--metrics", type=Path, help="Prometheus text file (node exporter's collector)")
 
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
-        part: argparse.ArgumentParser = parts.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}."
-        )
-        part.set_defaults(command=needs_models(command))
-        return part
+    def add_part(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> Any:
+        return add_command(parts, name, needs_models(command), text, parents=parents)
 
-    samples = add("samples", _samples, "list the pictures that are kept")
-    export = add("export", _export, "write pictures and the detector's boxes for labellers, as COCO")
-    back = add("import", _import, "check corrected labels against what was sent, and keep them as a set")
-    report = add(
-        "report",
-        _report,
-        "accuracy of the live detector on labelled sets, against a baseline; alarm: status 3",
-    )
-    watch = add("watch", _watch, "numbers without labels, against each camera's first days; alarm: status 3")
-    sweep = add("sweep", _sweep, "delete pictures that are too old; running workers do so by themselves")
-    for part in (samples, export, sweep):
-        part.add_argument("--folder", type=Path, default=Path("drift"), help="drift.folder of the config")
-    for part in (samples, export):
-        part.add_argument("--camera", nargs="+", default=[], help="default: all")
-        part.add_argument(
-            "--since", type=_day, default=0.0, metavar="DAY", help="of capture, UTC: 2026-11-20"
-        )
-        part.add_argument("--until", type=_day, default=float("inf"), metavar="DAY")
-    _add_export(export)
-    _add_import(back)
-    _add_report(report)
-    _add_watch(watch)
-    for part in (report, watch):
-        part.add_argument("--json", type=Path, help="keep the whole report in this file")
-        part.add_argument("--metrics", type=Path, help="Prometheus text file (node exporter's collector)")
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add_part("samples", _samples, "list the pictures that are kept", folder, period)
+    text = "write pictures and the detector's boxes for labellers, as COCO"
+    add = add_part("export", _export, text, folder, period).add_argument
     add("name", type=Path, help="writes NAME.zip and NAME.json")
     add("--max", type=int, default=200, help="pictures, from all strata in turn (default: %(default)s)")
     add("--classes", type=lambda text: text.split(","), help="A,B,…: to label (default: all)")
     add("--min-score", type=float, default=0.25, help="weaker boxes are not shown (default: %(default)s)")
     add("--without-predictions", action="store_true", help="show no boxes, so that they bias no labels")
     add("--seed", type=int, default=0)
-
-
-def _add_import(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    text = "check corrected labels against what was sent, and keep them as a set"
+    add = add_part("import", _import, text).add_argument
     add("corrected", type=Path, help="COCO .json, or a .zip with one in it")
     add("--sent", type=Path, required=True, help="NAME.json of the export")
     add("--set", type=Path, required=True, help="folder of the new labelled set")
     add("--partial", action="store_true", help="leave out pictures that have not come back")
-
-
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    text = "accuracy of the live detector on labelled sets, against a baseline; alarm: status 3"
+    add = add_part("report", _report, text, outputs).add_argument
     add("sets", type=Path, nargs="+", help="folders that import made")
     add("--baseline", type=Path, nargs="+", default=[], help="labelled sets (default: the first period)")
     add("--manifest", type=Path, help="a version's manifest.json with measured_map as baseline")
@@ -90,11 +61,8 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     add("--fall", type=float, default=0.03, help="that raises the alarm (default: %(default)s)")
     add("--min-pictures", type=int, default=30, help="on both sides (default: %(default)s)")
     add("--min-boxes", type=int, default=10, help="of a class, on both sides (default: %(default)s)")
-
-
-def _add_watch(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add_config_option(parser)
+    text = "numbers without labels, against each camera's first days; alarm: status 3"
+    add = add_config_option(add_part("watch", _watch, text, outputs)).add_argument
     add("--database", help="URL, in place of the config's")
     add("--baseline-days", type=float, default=7, help="of a camera with a version (default: %(default)g)")
     add(
@@ -106,6 +74,7 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     )
     add("--hours", type=int, default=24, help="newest hours to examine (default: %(default)s)")
     add("--history-days", type=float, default=400, help="how far back rows are read (default: %(default)g)")
+    add_part("sweep", _sweep, "delete pictures that are too old; running workers do so by themselves", folder)
 
 
 def _day(text: str) -> float:
@@ -167,14 +136,25 @@ def _report(arguments: argparse.Namespace) -> int:
     for camera, item in report["cameras"].items():
         for period in item["periods"]:
             print(_period_line(camera, period))
+    alarms = []
     for camera in report["alarms"]:
         change = report["cameras"][camera]["periods"][-1]["against_baseline"]
+        difference = f"{change['difference']:+.3f} against the baseline"
         interval = f"{change['low']:+.3f} to {change['high']:+.3f}"
-        _alarm(
-            f"{camera}: {change['figure']} is {change['difference']:+.3f} against the baseline "
-            f"(95 %: {interval})"
-        )
-    return _ended(report, arguments, accuracy_figures(report))
+        alarms.append(f"{camera}: {change['figure']} is {difference} (95 %: {interval})")
+    return _ended(report, arguments, accuracy_figures(report), alarms)
+
+
+def _period_line(camera: str, period: Mapping[str, Any]) -> str:
+    change = period.get("against_baseline", {"verdict": "baseline"})
+    text = f"{camera:30} {period['from']}  {period['pictures']:5} pictures  "
+    text += f"{period['true_boxes']:6} true boxes  mAP50 {period['map50']:.3f}  "
+    text += f"mAP50-95 {period['map50_95']:.3f}  {change['verdict']}"
+    if "difference" in change:
+        text += f" {change['difference']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
+    if change["verdict"] == "unsure":
+        text += f"; {change['pictures_to_tell']} pictures on each side would tell"
+    return text + (f" ({change['why']})" if "why" in change else "")
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -191,9 +171,8 @@ def _watch(arguments: argparse.Namespace) -> int:
             hours = f"{judged['hours_out']:3} of {judged['hours_compared']:3} hours out"
             distance = f"{judged['distance']:.3f} (threshold {judged['threshold']:.3f})"
             print(f"{camera:30} {signal:10} {judged['verdict']:10} {hours}, {distance}")
-    for alarm in report["alarms"]:
-        _alarm(f"{alarm} no longer looks like its first days: label a sample")
-    return _ended(report, arguments, hour_figures(report))
+    alarms = [f"{alarm} no longer looks like its first days: label a sample" for alarm in report["alarms"]]
+    return _ended(report, arguments, hour_figures(report), alarms)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -203,27 +182,14 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _period_line(camera: str, period: Mapping[str, Any]) -> str:
-    change = period.get("against_baseline", {"verdict": "baseline"})
-    text = (
-        f"{camera:30} {period['from']}  {period['pictures']:5} pictures  {period['true_boxes']:6} true boxes"
-    )
-    text += f"  mAP50 {period['map50']:.3f}  mAP50-95 {period['map50_95']:.3f}  {change['verdict']}"
-    if "difference" in change:
-        text += f" {change['difference']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
-    if change["verdict"] == "unsure":
-        text += f"; {change['pictures_to_tell']} pictures on each side would tell"
-    return text + (f" ({change['why']})" if "why" in change else "")
-
-
-def _alarm(text: str) -> None:
-    print(f"drift alarm: {text}", file=sys.stderr)
-
-
-def _ended(report: Mapping[str, Any], arguments: argparse.Namespace, figures: Iterable[Figure]) -> int:
-    """Keep the report where the options say; the exit status."""
+def _ended(
+    report: Mapping[str, Any], arguments: argparse.Namespace, figures: Iterable[Figure], alarms: Iterable[str]
+) -> int:
+    """Print the alarms, and keep the report where the options say; the exit status."""
     from sightline.supervisor.http.prometheus import write_metrics_file
 
+    for alarm in alarms:
+        print(f"drift alarm: {alarm}", file=sys.stderr)
     if arguments.json:
         record = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **report}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,52 +1,34 @@
-"""The command ``sightline``: the list of its commands, each a module with its parser and its function."""
+"""The command ``sightline``: the list of its commands, in modules of those that belong together."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sightline
 from sightline.base.redact import redact
 from sightline.cli import (
-    check_command,
-    console_command,
-    demo_command,
     drift_command,
-    model_command,
-    run_command,
-    schema_command,
-    selftest_command,
+    live_commands,
+    model_commands,
     shadow_command,
-    simulate_command,
-    status_command,
+    simulation_commands,
     triton_command,
 )
+from sightline.cli.parsers import Command
 from sightline.errors import SightlineError
 
-#: In the order of ``--help``. Each module has ``add_to(commands)``, which adds its parser and sets the
+#: In the order of ``--help``. Each module has ``add_to(commands)``, which adds its parsers and sets each
 #: parser's default ``command`` to a function of the parsed arguments that returns the exit status.
-COMMANDS = (
-    run_command,
-    check_command,
-    status_command,
-    schema_command,
-    model_command,
-    triton_command,
-    console_command,
-    drift_command,
-    shadow_command,
-    demo_command,
-    simulate_command,
-    selftest_command,
-)
+COMMANDS = (live_commands, model_commands, triton_command, drift_command, shadow_command, simulation_commands)
 EXIT_PROBLEM = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = build_parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    command: Command = arguments.command
     try:
         return command(arguments)
     except SightlineError as error:

@@ -1,0 +1,185 @@
+"""``sightline run``, ``check``, ``status``, ``schema`` and ``console``: a configuration at work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sightline.base.redact import redact
+from sightline.base.resources import resource
+from sightline.base.signals import on_signals
+from sightline.cli.parsers import add_command, add_config_option, require_cameras
+from sightline.config import json_schema, load_config
+from sightline.errors import ConfigError, SightlineError
+
+log = logging.getLogger("sightline")
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the parser's subcommands."""
+    run = add_command(commands, "run", _run, "watch the cameras of a config.yml")
+    text = "play recorded files once, as fast as they can be processed and without drops, then exit"
+    run.add_argument("--until-end", action="store_true", help=text)
+    check = add_command(
+        commands,
+        "check",
+        _check,
+        "list every mistake in a config.yml, without running it",
+        "List every mistake in a config.yml, with its place and its cure, without running it.",
+    )
+    status = add_command(commands, "status", _status, "show what a running sightline does")
+    status.add_argument("--json", action="store_true", help="the whole status as JSON")
+    for parser in (run, check, status):
+        add_config_option(parser)
+    schema = add_command(
+        commands,
+        "schema",
+        _schema,
+        "print the JSON Schema of config.yml",
+        "Print the JSON Schema of config.yml, for editors; or the sample configuration, in which every key "
+        "is explained.",
+    )
+    schema.add_argument("--example", action="store_true", help="print the sample configuration instead")
+    add = add_command(
+        commands,
+        "console",
+        _console,
+        "serve the operators' console",
+        "Serve the operators' console. Its database is that of SIGHTLINE_DATABASE_URL, else that of the "
+        "configuration.",
+    ).add_argument
+    add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
+    add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sightline.base.logs import setup_logging
+    from sightline.simulation.canary import Canary
+    from sightline.store.writer import Writer
+    from sightline.supervisor.control import Control
+    from sightline.supervisor.fork_server import ForkedWorkers
+    from sightline.supervisor.http.http_server import HttpServer
+    from sightline.supervisor.hub import Hub
+    from sightline.supervisor.sinks import durable_names, make_sinks
+    from sightline.supervisor.supervisor import Supervisor
+
+    config = load_config(arguments.config)
+    setup_logging(config.options.log_level)
+    require_cameras(config)
+    workers = ForkedWorkers()
+    workers.prepare()
+    for warning in config.warnings:
+        log.warning("configuration: %s", warning)
+    database = config.options.database
+    url = database.url.get_secret_value()
+    sinks = make_sinks(config.options)
+    writer = Writer(url, database.spool_path, database.spool_max_bytes, sinks=durable_names(sinks))
+    canary = Canary(config.options.canary, url) if config.options.canary.enabled else None
+    if canary is not None:
+        config = canary.join(config)
+        canary.start()
+    hub = Hub(writer, sinks)
+    supervisor = Supervisor(config, hub, start_worker=workers.start, until_end=arguments.until_end)
+    try:
+        control = Control(
+            arguments.config,
+            config,
+            supervisor.apply,
+            complete=canary.join if canary else lambda loaded: loaded,
+            appliers={
+                "http": lambda options: http.move(options.http),
+                "log_level": lambda options: setup_logging(options.log_level),
+            },
+        )
+        newest = canary.newest if canary else lambda: None
+        http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
+        stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
+        on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
+        http.start()
+        log.info("health, status and metrics at %s", http.url)
+        try:
+            supervisor.run()
+        finally:
+            http.stop()
+    finally:
+        workers.close()
+        if canary is not None:
+            canary.stop()
+        hub.close()
+        writer.close(timeout_s=2.0)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        config = load_config(arguments.config)
+        require_cameras(config)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        problems = config.problems
+        for name in config.cameras:
+            print(f"camera {name!r}: ok")
+        for warning in config.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    for problem in problems:
+        print(redact(problem), file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    http = load_config(arguments.config).options.http
+    url = f"http://{http.host}:{http.port}/status"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            status = json.load(answer)
+    except (urllib.error.URLError, TimeoutError) as error:
+        print(f"sightline: nothing answers at {url} ({error}); is `sightline run` up?", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(status, indent=2))
+        return 0
+    print(f"{'camera':20} {'state':14} {'fps':>6} {'dropped':>8} {'coverage':>8} {'p99 ms':>8}  message")
+    for item in status["cameras"]:
+        p99 = item["latency_p99_ms"]
+        print(
+            f"{item['source']:20} {item['state']:14} {item['fps']:6.1f} {item['dropped_total']:8} "
+            f"{item['coverage']:8.0%} {p99 if p99 is not None else '':>8}  {item['message']}"
+        )
+    if config := status.get("config"):  # its last change, and what waits for a restart
+        last = config["last"]
+        at = datetime.fromtimestamp(last["time"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        print(f"\nconfiguration {last['outcome']} at {at} (by {last['by']})")
+        for line in [*last["changes"], *(x for x in config["needs_restart"] if x not in last["changes"])]:
+            print(f"  {line}")
+    return 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    if arguments.example:
+        print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
+    else:
+        print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _console(arguments: argparse.Namespace) -> int:
+    if find_spec("streamlit") is None:
+        raise SightlineError("the console needs Streamlit: pip install 'sightline[console]'")
+    app = str(resource("streamlit_app/app.py"))
+    flags = [f"--server.address={arguments.address}", f"--server.port={arguments.port}"]
+    flags += ["--server.headless=true", "--browser.gatherUsageStats=false"]
+    if arguments.config is not None:
+        flags += ["--", "--config", str(arguments.config)]
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606  no shell is wanted

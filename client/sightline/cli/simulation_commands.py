@@ -1,0 +1,103 @@
+"""``sightline demo``, ``simulate`` and ``selftest``: cameras that are not there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sightline.base.signals import stop_on_signals
+from sightline.cli.parsers import add_command
+from sightline.errors import ServerError
+from sightline.simulation.scenes.scene_arguments import above_zero
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS
+from sightline.simulation.scenes.viewpoints import NUMBERS
+
+_CHECK_EVERY_S = 0.5
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the parser's subcommands."""
+    add = add_command(
+        commands,
+        "demo",
+        _demo,
+        "four cameras, Triton, an RTSP server and the console, by one command",
+        "Start an embedded Triton, an RTSP server with four looped cameras, the clients and the console. "
+        "Ctrl-C stops everything.",
+    ).add_argument
+    add("--video", type=Path, action="append", help="video to loop as a camera; repeatable")
+    add("--model", type=Path, help="network to serve: an .onnx file, or an Ultralytics .pt")
+    add("--cameras", type=int, default=4, help="how many cameras (default: %(default)s)")
+    add("--fps", type=float, default=5.0, help="frames a second a camera (default: %(default)s)")
+    add("--port", type=int, default=8501, help="the console's port (default: %(default)s)")
+    text = "where the demo keeps its database, model and logs (default: %(default)s)"
+    add("--folder", type=Path, default=Path(".sightline/demo"), help=text)
+    add = add_command(
+        commands,
+        "simulate",
+        _simulate,
+        "video files as looping RTSP cameras on this machine",
+        "Serve video files as looping RTSP cameras on this machine, and print their URLs. Ctrl-C stops them.",
+    ).add_argument
+    add("video", nargs="+", type=Path, help="video file")
+    add("--fps", type=float, help="serve copies with this frame rate")
+    add("--copies", type=int, help="number of cameras; the files take turns")
+    add("--port", type=int, default=8554, help="TCP port; 0 picks a free one")
+    add("--once", action="store_true", help="play once, from the first client on, then end")
+    add = add_command(
+        commands,
+        "selftest",
+        _selftest,
+        "how right the whole path is: a scoreboard against a scene whose truth is known",
+        "Play a simulated scene through RTSP, decoder, Triton, tracker, rules and database, and score what "
+        "comes out against the truth. Exit status 3: a threshold was missed.",
+    ).add_argument
+    add("--scene", choices=[*SCENES, "all"], default="street", help="default: %(default)s")
+    text = "one camera for each, all at once (default: 1)"
+    add("--seeds", type=int, nargs="+", default=[1], metavar="N", help=text)
+    add("--fps", type=above_zero(120), default=10.0, help="of the cameras (default: %(default)s)")
+    text = "seconds that are played (default: %(default)s)"
+    add("--length", type=above_zero(86400), default=30.0, help=text)
+    add("--light", choices=LIGHTS, default="day", help="default: %(default)s")
+    add("--weather", choices=WEATHERS, default="clear", help="default: %(default)s")
+    add("--people", type=above_zero(120), default=1.0, help="times as many as usual (default: 1)")
+    add("--camera", type=int, choices=NUMBERS, help="default: the one that sees best")
+    add("--model", type=Path, help="network to test (default: the bundled detector)")
+    add("--triton-url", help="a Triton that serves already, host:port")
+    add("--database-url", help="an empty database (default: SQLite in the folder)")
+    text = "another threshold; FIGURE= drops one; repeatable"
+    add("--require", action="append", default=[], metavar="FIGURE=BOUND", help=text)
+    add("--json", type=Path, metavar="FILE", help="write the scoreboard there too")
+    text = "keeps videos, truth, and the last run's database and logs (default: %(default)s)"
+    add("--folder", type=Path, default=Path(".sightline/selftest"), help=text)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from sightline.simulation.demo import run_demo
+
+    return run_demo(arguments)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from sightline.simulation.selftest.runner import run_selftest
+
+    return run_selftest(arguments)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from sightline.simulation.recoded import copy_at_fps
+    from sightline.simulation.rtsp_server import RtspServer
+
+    stop = stop_on_signals()
+    try:
+        videos = [copy_at_fps(path, arguments.fps) if arguments.fps else path for path in arguments.video]
+        names = {f"cam{i + 1}": videos[i % len(videos)] for i in range(arguments.copies or len(videos))}
+        with RtspServer(names, port=arguments.port, loop=not arguments.once) as server:
+            for name in names:
+                print(server.url(name), flush=True)
+            while server.running and not stop.wait(_CHECK_EVERY_S):
+                pass
+    except OSError as error:
+        raise ServerError(str(error)) from error
+    return 0
