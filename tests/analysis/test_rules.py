@@ -16,8 +16,8 @@ from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.config.zones import Line, Zone
 from sightline.entities import EventKind
-from sightline.simulation.scenes.happenings import meeting
 from sightline.simulation.scenes.scene_places import SceneLine as TrueLine
+from sightline.simulation.scenes.truth import meeting
 from support.rules_world import (
     EPOCH,
     RATES,

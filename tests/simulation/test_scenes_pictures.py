@@ -11,8 +11,7 @@ import pytest
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.__main__ import build_parser, main
 from sightline.simulation.scenes.encode import Coding, cached, live_command, options_of, pictures
-from sightline.simulation.scenes.painting import painter, samples
-from sightline.simulation.scenes.scene import world_of
+from sightline.simulation.scenes.scene import painter, samples, world_of
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.scenes.world import Snapshot
 from sightline.video import timecode

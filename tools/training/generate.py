@@ -27,8 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.painting import LabelledPicture, painter, samples
-from sightline.simulation.scenes.scene import still_of, world_of
+from sightline.simulation.scenes.scene import LabelledPicture, painter, samples, still_of, world_of
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec
 from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver

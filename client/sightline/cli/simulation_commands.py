@@ -9,8 +9,7 @@ from typing import Any
 from sightline.base.signals import stop_on_signals
 from sightline.cli.parsers import add_command
 from sightline.errors import ServerError
-from sightline.simulation.scenes.scene_arguments import above_zero
-from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, above_zero
 from sightline.simulation.scenes.viewpoints import NUMBERS
 
 _CHECK_EVERY_S = 0.5

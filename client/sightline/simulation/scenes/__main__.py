@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import av.logging
@@ -17,8 +18,7 @@ from sightline.errors import SightlineError
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.encode import CODECS, Coding, render, stream
 from sightline.simulation.scenes.formats import write_truth
-from sightline.simulation.scenes.scene_arguments import above_zero, even
-from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec, above_zero, even
 from sightline.simulation.scenes.viewpoints import NUMBERS
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,9 +41,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sightline.simulation.scenes", description=__doc__.split("\n")[0]
-    )
+    program, (summary, *_) = "python -m sightline.simulation.scenes", __doc__.split("\n")
+    parser = argparse.ArgumentParser(prog=program, description=summary)
     commands = parser.add_subparsers(dest="command", required=True)
     live = commands.add_parser("stream", help="draw, encode and publish in real time")
     live.add_argument("url", metavar="URL", help="where to publish, as the RTSP server asks")
@@ -52,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     file.add_argument("out", metavar="OUT", type=Path, help="video file (.mp4, .mkv or .ts)")
     true = commands.add_parser("truth", help="write what is true of every frame and of the run")
     true.add_argument("out", metavar="OUT", type=Path, help="folder")
-    coding = [field.name for field in fields(Coding)]
-    defaults = asdict(SceneSpec()) | asdict(Coding())
+    coding = asdict(Coding())
+    defaults = asdict(SceneSpec()) | coding
     for command in (live, file, true):
         for name, option in OPTIONS.items():
             if command is not true or name == "fps" or name not in coding:
@@ -64,44 +63,37 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def spec_of(args: argparse.Namespace) -> SceneSpec:
-    """The scene that the options name."""
-    return SceneSpec(**{field.name: getattr(args, field.name) for field in fields(SceneSpec)})
+T = TypeVar("T", SceneSpec, Coding)
 
 
-def _coding_of(args: argparse.Namespace) -> Coding:
-    return Coding(**{field.name: getattr(args, field.name) for field in fields(Coding)})
+def _chosen(kind: type[T], args: argparse.Namespace) -> T:
+    """The scene, or its coding, that the options name."""
+    return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
 
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; 1 when it failed."""
     args = build_parser().parse_args(words)
     av.logging.set_level(av.logging.ERROR)
+    spec = _chosen(SceneSpec, args)
     try:
         if args.command == "truth":
-            spec = spec_of(args)
             frames = truth.frames(spec, args.fps, args.length)
             write_truth(args.out, truth.run(spec, args.length), frames, args.fps)
         elif args.command == "render":
             import cv2  # noqa: PLC0415  truth needs no OpenCV
 
             cv2.setNumThreads(1)  # there is a program for each core: see sightline.base.jobs
-            render(spec_of(args), _coding_of(args), args.length, args.out)
+            render(spec, _chosen(Coding, args), args.length, args.out)
         else:
-            _stream(args)
+            stop = stop_on_signals()
+            with suppress(av.error.OSError, av.error.EOFError):  # the server hung up: no client is left
+                stream(spec, _chosen(Coding, args), args.url, stop.wait, args.start)
     except (SightlineError, av.error.FFmpegError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error  # a URL may hold a password
         sys.stderr.write(f"error: {type(error).__name__}: {redact(str(reason))}\n")
         return 1
     return 0
-
-
-def _stream(args: argparse.Namespace) -> None:
-    stop = stop_on_signals()
-    try:
-        stream(spec_of(args), _coding_of(args), args.url, stop.wait, args.start)
-    except (av.error.OSError, av.error.EOFError):
-        return  # the server hung up: no client is left
 
 
 if __name__ == "__main__":

@@ -16,6 +16,11 @@ def f32(values: ArrayLike) -> F32:
     return np.asarray(values, dtype=np.float32)
 
 
+def xyz(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> F32:
+    """Points [..., 3] of coordinates, some of which may be the same for all."""
+    return f32(np.stack(np.broadcast_arrays(x, y, z), axis=-1))
+
+
 def unit(vectors: ArrayLike) -> F32:
     """Vectors [..., 3] scaled to length 1; a zero vector stays zero."""
     v = f32(vectors)
@@ -50,6 +55,11 @@ def roll(angle: float) -> F32:
     return f32([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
-def linear(rgb: tuple[float, float, float]) -> F32:
-    """An sRGB colour (0..255 each) as linear light 0..1, float32 [3]."""
+def linear(*rgb: float) -> F32:
+    """An sRGB colour (red, green, blue, 0..255 each) as linear light 0..1, float32 [3]."""
     return f32(np.power(np.asarray(rgb, dtype=np.float64) / 255.0, 2.2))
+
+
+def palette(colours: str) -> list[F32]:
+    """Linear colours of sRGB ones in hexadecimal: ``"ffffff 202020"``."""
+    return [linear(*bytes.fromhex(colour)) for colour in colours.split()]

@@ -8,19 +8,9 @@ import cv2
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, U8, f32, unit
-from sightline.simulation.scenes.groundlight import GroundLight, lamp_light
-from sightline.simulation.scenes.light import Light, Local, shade
-from sightline.simulation.scenes.mesh import Mesh, join
-from sightline.simulation.scenes.raster import (
-    DEPTH_UNITS,
-    NOTHING,
-    U64,
-    fragments,
-    planes,
-    resolve,
-    twice_area,
-)
-from sightline.simulation.scenes.staging import Panel, Stage
+from sightline.simulation.scenes.light import GroundLight, Light, Local, lamp_light, shade
+from sightline.simulation.scenes.mesh import Mesh, Panel, Stage, join
+from sightline.simulation.scenes.raster import DEPTH_UNITS, NOTHING, U64, fragments, planes, resolve
 from sightline.simulation.scenes.viewpoints import NEAR_M, PinholeCamera
 
 
@@ -45,52 +35,139 @@ class Backdrop:
     keys: U64
 
 
-@dataclass(slots=True)
-class _Canvas:
-    camera: PinholeCamera
-    inverse: F32  # 1 / depth
-    albedo: F32
-    light: F32
-    sunlit: F32
-    glow: F32
-    ground: F32
-
-
 def bake(stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, inner: int) -> Backdrop:
     """Draw the stage for a camera; ``inner`` is the inner picture's scale."""
-    big = camera.scaled(inner)
-    h, w = big.height, big.width
-    a, b, c, d = (np.zeros((h, w, 3), np.float32) for _ in range(4))
-    canvas = _Canvas(big, np.full((h, w), 1e-4, np.float32), a, b, c, d, np.zeros((h, w), np.float32))
-    if stage.sky:
-        up = np.clip(unit(big.rays(_pixels(0, h, 0, w)))[..., 2:] * 2.2, 0, 1) ** 0.6
-        canvas.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
-    _draw_ground(canvas, stage, grid, light)
+    canvas = _Canvas(stage, light, camera.scaled(inner))
+    canvas.draw_ground(grid)
     for panel in stage.panels:
-        _draw_panel(canvas, panel, stage, light)
+        canvas.draw_panel(panel)
     if stage.meshes:
-        _draw_meshes(canvas, join(*stage.meshes), stage, light)
-    _draw_haze(canvas, light)
-    return _finish(canvas, camera)
-
-
-def _finish(canvas: _Canvas, camera: PinholeCamera) -> Backdrop:
-    size = camera.width, camera.height
+        canvas.draw_meshes(join(*stage.meshes))
+    canvas.draw_haze()
 
     def small(picture: F32) -> F32:
-        return f32(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        return f32(cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA))
 
-    lit = small(canvas.albedo * canvas.light)
     albedo = small(canvas.albedo)
-    light = f32(lit / np.maximum(albedo, 1e-4))
-    sunlit = f32(small(canvas.albedo * canvas.sunlit) / np.maximum(albedo, 1e-4))
-    keys = _keys(canvas.inverse)
-    return Backdrop(albedo, light, sunlit, small(canvas.glow), small(canvas.ground), keys)
+    over = np.maximum(albedo, 1e-4)
+    lit, sunlit = small(canvas.albedo * canvas.light), small(canvas.albedo * canvas.sunlit)
+    glow, ground = small(canvas.glow), small(canvas.ground)
+    return Backdrop(albedo, f32(lit / over), f32(sunlit / over), glow, ground, canvas.keys())
 
 
-def _keys(inverse: F32) -> U64:
-    """Depth keys of a picture in which everything stands already, flat."""
-    return (inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(32) | NOTHING
+class _Canvas:
+    """The parts of a :class:`Backdrop` at the inner size, while they are drawn."""
+
+    def __init__(self, stage: Stage, light: Light, camera: PinholeCamera) -> None:
+        self._stage, self._light, self._camera = stage, light, camera
+        h, w = camera.height, camera.width
+        self.albedo, self.light, self.sunlit, self.glow = np.zeros((4, h, w, 3), np.float32)
+        self.ground = np.zeros((h, w), np.float32)
+        self.inverse = np.full((h, w), 1e-4, np.float32)  # 1 / depth
+        if stage.sky:
+            up = np.clip(unit(camera.rays(_pixels(0, h, 0, w)))[..., 2:] * 2.2, 0, 1) ** 0.6
+            self.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
+
+    def keys(self) -> U64:
+        """Depth keys of a picture in which everything drawn stands already, flat."""
+        return (self.inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(
+            32
+        ) | NOTHING
+
+    def draw_ground(self, grid: GroundLight) -> None:
+        stage, light, camera = self._stage, self._light, self._camera
+        xy = camera.ground(_pixels(0, camera.height, 0, camera.width))
+        x, y = xy[..., 0], xy[..., 1]
+        seen = (x > stage.x[0]) & (x < stage.x[1]) & (y > stage.y[0]) & (y < stage.y[1])
+        scale = stage.ground.shape[1] / (stage.x[1] - stage.x[0])
+        u, v = f32(np.nan_to_num((x - stage.x[0]) * scale)), f32(np.nan_to_num((y - stage.y[0]) * scale))
+        depth = f32((np.nan_to_num(xy, nan=1e4) - camera.position[:2]) @ camera.rotation[2, :2])
+        depth = f32(depth - camera.position[2] * camera.rotation[2, 2])
+        colour = _sampled(stage.ground, u, v, depth / camera.focal_px * scale)
+        sun, lamps = grid.sample(grid.sun, x, y), grid.sample(grid.lamps, x, y)
+        direct = sun[..., None] * (light.sun_colour * light.sun[2])
+        self.albedo[seen] = colour[seen]
+        self.sunlit[seen] = direct[seen]
+        self.light[seen] = (direct + light.sky + lamps)[seen]
+        self.glow[seen] = 0
+        self.ground[seen] = 1
+        self.inverse[seen] = 1 / np.maximum(depth[seen], NEAR_M)
+
+    def draw_panel(self, panel: Panel) -> None:
+        light, camera = self._light, self._camera
+        normal = unit(np.cross(panel.along, panel.up))
+        if float(normal @ (camera.position - panel.corner)) <= 0:
+            return  # seen from behind
+        q = camera.project(
+            f32([panel.corner + a * panel.along + b * panel.up for a in (0, 1) for b in (0, 1)])
+        )
+        x0, y0, x1, y1 = 0, 0, camera.width, camera.height
+        if (q[:, 2] > NEAR_M).all():
+            x0, y0 = (int(np.clip(np.floor(q[:, i].min()), 0, size)) for i, size in ((0, x1), (1, y1)))
+            x1, y1 = (int(np.clip(np.ceil(q[:, i].max()), 0, size)) for i, size in ((0, x1), (1, y1)))
+        elif (q[:, 2] < NEAR_M).all():
+            return
+        if x1 <= x0 or y1 <= y0:
+            return
+        ray = camera.rays(_pixels(y0, y1, x0, x1))
+        slant = ray @ normal
+        slant = np.where(np.abs(slant) < 1e-6, -1e-6, slant)
+        depth = f32(float(normal @ (panel.corner - camera.position)) / slant)
+        at = camera.position + ray * depth[..., None] - panel.corner
+        s, t = (at @ way / (way @ way) for way in (panel.along, panel.up))
+        area = np.s_[y0:y1, x0:x1]
+        seen = (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1) & (depth > NEAR_M)
+        seen &= 1 / np.maximum(depth, NEAR_M) > self.inverse[area]
+        h, w = panel.texture.shape[:2]
+        u, v = f32(s * w - 0.5), f32((1 - t) * h - 0.5)
+        spread = f32(depth / camera.focal_px * w / np.linalg.norm(panel.along))
+        colour = _sampled(panel.texture, u, v, np.where(seen, spread, 0))
+        lamps = (
+            lamp_light(f32(at + panel.corner), normal, self._stage.lamps if light.lamps else []) * light.lamps
+        )
+        ambient = light.sky * (0.55 + 0.45 * normal[2]) + light.bounce * 0.5 * (1 - abs(normal[2]))
+        foot = np.clip(0.65 + (at[..., 2] + panel.corner[2]) * 0.25, 0.65, 1.0)[..., None]
+        direct = light.sun_colour * max(0.0, float(normal @ light.sun))
+        self.albedo[area][seen] = colour[seen]
+        self.light[area][seen] = ((ambient + direct) * foot + lamps)[seen]
+        self.sunlit[area][seen] = self.glow[area][seen] = self.ground[area][seen] = 0
+        if panel.glow is not None and light.lamps > 0:
+            shine = cv2.remap(panel.glow, u, v, cv2.INTER_LINEAR)[..., None] / 255.0 * f32([1.0, 0.75, 0.42])
+            self.glow[area][seen] = (shine * (0.2 + 1.3 * colour) * light.lamps * 0.8)[seen]
+        self.inverse[area][seen] = 1 / depth[seen]
+
+    def draw_meshes(self, things: Mesh) -> None:
+        light, camera = self._light, self._camera
+        q = camera.project(things.corners)
+        a, b = q[:, 1, :2] - q[:, 0, :2], q[:, 2, :2] - q[:, 0, :2]
+        facing = (q[..., 2] > NEAR_M).all(axis=1) & (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] < 0)
+        q, corners, normals, albedo = (
+            q[facing],
+            things.corners[facing],
+            things.normals[facing],
+            things.albedo[facing],
+        )
+        emission = albedo * (things.surface[facing] > 0)[:, None] * light.lamps * 6
+        lamps = (
+            lamp_light(f32(corners.mean(axis=1)), f32(normals.mean(axis=1)), self._stage.lamps) * light.lamps
+        )
+        local = Local(np.ones(len(q), np.float32), f32(normals[:, 0]), lamps, f32(emission))
+        colour = shade(corners, normals, albedo, things.gloss[facing], camera.position, light, local)
+        won = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), self.keys())
+        x, y = f32(won.pixel % camera.width + 0.5), f32(won.pixel // camera.width + 0.5)
+        for array in (self.albedo, self.light, self.sunlit):
+            array.reshape(-1, 3)[won.pixel] = 0
+        self.glow.reshape(-1, 3)[won.pixel] = np.clip(planes(q[..., :2], colour).at(won.triangle, x, y), 0, 8)
+        self.ground.ravel()[won.pixel] = 0
+        self.inverse.ravel()[won.pixel] = (won.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
+
+    def draw_haze(self) -> None:
+        distance = 1 / np.maximum(self.inverse, 1e-4)
+        clear = np.exp(-distance * self._light.haze_per_m)[..., None].astype(np.float32)
+        clear[self.inverse <= 2e-4] = 1
+        self.light *= clear
+        self.sunlit *= clear
+        self.glow[...] = self.glow * clear + self._light.haze * (1 - clear)
 
 
 def _pixels(y0: int, y1: int, x0: int, x1: int) -> F32:
@@ -98,32 +175,10 @@ def _pixels(y0: int, y1: int, x0: int, x1: int) -> F32:
     return f32(np.stack([gx + 0.5, gy + 0.5], axis=-1))
 
 
-def _draw_ground(canvas: _Canvas, stage: Stage, grid: GroundLight, light: Light) -> None:
-    camera = canvas.camera
-    xy = camera.ground(_pixels(0, camera.height, 0, camera.width))
-    x, y = xy[..., 0], xy[..., 1]
-    seen = (x > stage.x[0]) & (x < stage.x[1]) & (y > stage.y[0]) & (y < stage.y[1])
-    scale = stage.ground.shape[1] / (stage.x[1] - stage.x[0])
-    u, v = f32(np.nan_to_num((x - stage.x[0]) * scale)), f32(np.nan_to_num((y - stage.y[0]) * scale))
-    depth = f32((np.nan_to_num(xy, nan=1e4) - camera.position[:2]) @ camera.rotation[2, :2])
-    depth = f32(depth - camera.position[2] * camera.rotation[2, 2])
-    spread = depth / camera.focal_px * scale  # texture cells under a pixel
-    colour = _sampled(stage.ground, u, v, spread)
-    sun, lamps = grid.sample(grid.sun, x, y), grid.sample(grid.lamps, x, y)
-    direct = sun[..., None] * (light.sun_colour * light.sun[2])
-    canvas.albedo[seen] = colour[seen]
-    canvas.sunlit[seen] = direct[seen]
-    canvas.light[seen] = (direct + light.sky + lamps)[seen]
-    canvas.glow[seen] = 0
-    canvas.ground[seen] = 1
-    canvas.inverse[seen] = 1 / np.maximum(depth[seen], NEAR_M)
-
-
 def _sampled(texture: U8, u: F32, v: F32, spread: F32) -> F32:
-    """Linear colours of a texture; coarser levels where many cells fall on one pixel."""
-    level = texture
+    """Linear colours of a texture; coarser levels where many cells (``spread``) fall on one pixel."""
+    level, factor = texture, 1.0
     colours = cv2.remap(level, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    factor = 1.0
     while min(level.shape[:2]) > 8 and spread.max() > factor * 2:
         level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
         factor *= 2
@@ -131,79 +186,3 @@ def _sampled(texture: U8, u: F32, v: F32, spread: F32) -> F32:
         colours = np.where((spread > factor)[..., None], coarse, colours)
     to_linear = np.power(np.arange(256) / 255.0, 2.2).astype(np.float32)
     return f32(to_linear[np.asarray(colours, np.uint8)])
-
-
-def _draw_panel(canvas: _Canvas, panel: Panel, stage: Stage, light: Light) -> None:
-    camera = canvas.camera
-    normal = unit(np.cross(panel.along, panel.up))
-    if float(normal @ (camera.position - panel.corner)) <= 0:
-        return  # seen from behind
-    corners = f32([panel.corner + a * panel.along + b * panel.up for a in (0, 1) for b in (0, 1)])
-    q = camera.project(corners)
-    x0, y0, x1, y1 = 0, 0, camera.width, camera.height
-    if (q[:, 2] > NEAR_M).all():
-        x0, y0 = (int(np.clip(np.floor(q[:, i].min()), 0, size)) for i, size in ((0, x1), (1, y1)))
-        x1, y1 = int(np.clip(np.ceil(q[:, 0].max()), 0, x1)), int(np.clip(np.ceil(q[:, 1].max()), 0, y1))
-    elif (q[:, 2] < NEAR_M).all():
-        return
-    if x1 <= x0 or y1 <= y0:
-        return
-    ray = camera.rays(_pixels(y0, y1, x0, x1))
-    slant = ray @ normal
-    depth = f32(
-        float(normal @ (panel.corner - camera.position)) / np.where(np.abs(slant) < 1e-6, -1e-6, slant)
-    )
-    at = camera.position + ray * depth[..., None] - panel.corner
-    s, t = at @ panel.along / (panel.along @ panel.along), at @ panel.up / (panel.up @ panel.up)
-    area = np.s_[y0:y1, x0:x1]
-    seen = (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1) & (depth > NEAR_M)
-    seen &= 1 / np.maximum(depth, NEAR_M) > canvas.inverse[area]
-    h, w = panel.texture.shape[:2]
-    u, v = f32(s * w - 0.5), f32((1 - t) * h - 0.5)
-    spread = f32(depth / camera.focal_px * w / np.linalg.norm(panel.along))
-    colour = _sampled(panel.texture, u, v, np.where(seen, spread, 0))
-    lamps = lamp_light(f32(at + panel.corner), normal, stage.lamps if light.lamps else []) * light.lamps
-    ambient = light.sky * (0.55 + 0.45 * normal[2]) + light.bounce * 0.5 * (1 - abs(normal[2]))
-    foot = np.clip(0.65 + (at[..., 2] + panel.corner[2]) * 0.25, 0.65, 1.0)[..., None]
-    direct = light.sun_colour * max(0.0, float(normal @ light.sun))
-    canvas.albedo[area][seen] = colour[seen]
-    canvas.light[area][seen] = ((ambient + direct) * foot + lamps)[seen]
-    canvas.sunlit[area][seen] = 0
-    canvas.glow[area][seen] = 0
-    if panel.glow is not None and light.lamps > 0:
-        shine = cv2.remap(panel.glow, u, v, cv2.INTER_LINEAR)[..., None] / 255.0 * f32(panel.glow_colour)
-        canvas.glow[area][seen] = (shine * (0.2 + 1.3 * colour) * light.lamps * 0.8)[seen]
-    canvas.ground[area][seen] = 0
-    canvas.inverse[area][seen] = 1 / depth[seen]
-
-
-def _draw_meshes(canvas: _Canvas, made: Mesh, stage: Stage, light: Light) -> None:
-    camera = canvas.camera
-    q = camera.project(made.corners)
-    facing = (q[..., 2] > NEAR_M).all(axis=1)
-    facing &= twice_area(q[..., :2]) < 0
-    corners, normals = made.corners[facing], made.normals[facing]
-    q = q[facing]
-    centre = f32(corners.mean(axis=1))
-    emission = made.albedo[facing] * (made.surface[facing] > 0)[:, None] * light.lamps * 6
-    lamps = lamp_light(centre, f32(normals.mean(axis=1)), stage.lamps) * light.lamps
-    local = Local(np.ones(len(centre), np.float32), f32(normals[:, 0]), lamps, f32(emission))
-    colour = shade(corners, normals, made.albedo[facing], made.gloss[facing], camera.position, light, local)
-    keys = _keys(canvas.inverse)
-    won = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), keys)
-    x, y = f32(won.pixel % camera.width + 0.5), f32(won.pixel // camera.width + 0.5)
-    rgb = np.clip(planes(q[..., :2], colour).at(won.triangle, x, y), 0, 8)
-    for array in (canvas.albedo, canvas.light, canvas.sunlit):
-        array.reshape(-1, 3)[won.pixel] = 0
-    canvas.glow.reshape(-1, 3)[won.pixel] = rgb
-    canvas.ground.ravel()[won.pixel] = 0
-    canvas.inverse.ravel()[won.pixel] = (won.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
-
-
-def _draw_haze(canvas: _Canvas, light: Light) -> None:
-    distance = 1 / np.maximum(canvas.inverse, 1e-4)
-    clear = np.exp(-distance * light.haze_per_m)[..., None].astype(np.float32)
-    clear[canvas.inverse <= 2e-4] = 1
-    canvas.light *= clear
-    canvas.sunlit *= clear
-    canvas.glow[...] = canvas.glow * clear + light.haze * (1 - clear)

@@ -6,8 +6,9 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import count, islice
 from pathlib import Path
 from typing import Literal, cast
 
@@ -15,15 +16,13 @@ import av
 from av.video.stream import VideoStream
 
 from sightline.simulation.scenes.arrays import U8
-from sightline.simulation.scenes.painting import painter
-from sightline.simulation.scenes.scene import world_of
+from sightline.simulation.scenes.scene import painter, world_of
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.video import timecode
 from sightline.video.timecode import TimeCode
 
 Codec = Literal["h264", "h265"]
 CODECS: tuple[Codec, ...] = ("h264", "h265")
-_ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _CLOCK = 90_000
 
 
@@ -49,13 +48,12 @@ class Coding:
 
 def pictures(spec: SceneSpec, fps: float, start_s: float = 0.0) -> Iterator[tuple[float, U8]]:
     """Time and picture of every frame, for ever; frame i is at start + i / fps, with its time code in it."""
-    paint, world, i = painter(spec), world_of(spec), 0
-    while True:
+    paint, world = painter(spec), world_of(spec)
+    for i in count():
         time_s = start_s + i / fps
         picture = paint(world.at(time_s))
         timecode.draw(picture, TimeCode(round(time_s * 1000)))
         yield time_s, picture
-        i += 1
 
 
 def render(spec: SceneSpec, coding: Coding, length_s: float, path: Path) -> None:
@@ -63,12 +61,10 @@ def render(spec: SceneSpec, coding: Coding, length_s: float, path: Path) -> None
     temporary = path.with_name(path.name + ".part")
     container = {".mkv": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
     with av.open(str(temporary), "w", format=container) as sink:
-        stream = _open_stream(sink, spec, coding)
-        for i, (time_s, picture) in enumerate(pictures(spec, coding.fps)):
-            if i >= round(length_s * coding.fps):
-                break
-            sink.mux(stream.encode(_frame(picture, time_s)))
-        sink.mux(stream.encode(None))
+        video = _open_stream(sink, spec, coding)
+        for time_s, picture in islice(pictures(spec, coding.fps), round(length_s * coding.fps)):
+            sink.mux(video.encode(_frame(picture, time_s)))
+        sink.mux(video.encode(None))
     temporary.replace(path)
 
 
@@ -99,47 +95,33 @@ def stream(
 
 def _open_stream(sink: av.container.OutputContainer, spec: SceneSpec, coding: Coding) -> VideoStream:
     rate = Fraction(coding.fps).limit_denominator(1001)
-    video = cast(VideoStream, sink.add_stream(_ENCODERS[coding.codec], rate=rate))
+    video = cast(
+        VideoStream, sink.add_stream({"h264": "libx264", "h265": "libx265"}[coding.codec], rate=rate)
+    )
     video.width, video.height, video.pix_fmt = spec.width, spec.height, "yuv420p"
     video.bit_rate = coding.bitrate
     video.codec_context.time_base = Fraction(1, _CLOCK)
     video.codec_context.thread_count = 1
-    video.codec_context.options = _options(coding)
-    return video
-
-
-def _options(coding: Coding) -> dict[str, str]:
     options = {"preset": coding.preset, "g": str(coding.gop), "bf": str(coding.b_frames)}
-    kbit = coding.bitrate // 1000
     if coding.codec == "h265":
-        parts = (f"keyint={coding.gop}", f"bframes={coding.b_frames}", "log-level=error", "pools=1",
-                 "frame-threads=1", f"vbv-maxrate={kbit}", f"vbv-bufsize={kbit * 2}",
-                     "repeat-headers=1")  # fmt: skip
-        return options | {"x265-params": ":".join(parts)}
-    tune = {} if coding.b_frames else {"tune": "zerolatency"}
-    return options | tune | {"maxrate": str(coding.bitrate), "bufsize": str(coding.bitrate * 2)}
+        kbit, gop = coding.bitrate // 1000, f"keyint={coding.gop}:bframes={coding.b_frames}"
+        one_thread, buffer = "pools=1:frame-threads=1", f"vbv-maxrate={kbit}:vbv-bufsize={kbit * 2}"
+        options["x265-params"] = f"{gop}:log-level=error:{one_thread}:{buffer}:repeat-headers=1"
+    else:
+        options |= {"maxrate": str(coding.bitrate), "bufsize": str(coding.bitrate * 2)}
+        if not coding.b_frames:
+            options["tune"] = "zerolatency"
+    video.codec_context.options = options
+    return video
 
 
 def _frame(picture: U8, time_s: float) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    frame.pts = round(time_s * _CLOCK)
-    frame.time_base = Fraction(1, _CLOCK)
+    frame.pts, frame.time_base = round(time_s * _CLOCK), Fraction(1, _CLOCK)
     return frame
 
 
 VERSION = 2  # of the pictures: raise it when they change, so that old files are not used
-
-
-def live_command(spec: SceneSpec, coding: Coding) -> list[str]:
-    """What :class:`RtspServer` runs for a camera that is drawn while it is watched."""
-    return [
-        sys.executable,
-        "-m",
-        "sightline.simulation.scenes",
-        "stream",
-        *options_of(spec, coding),
-        "{output}",
-    ]
 
 
 def cache_path(spec: SceneSpec, coding: Coding, length_s: float, folder: Path) -> Path:
@@ -157,16 +139,20 @@ def cached(spec: SceneSpec, coding: Coding, length_s: float, folder: Path) -> Pa
     return path
 
 
+_PROGRAM = [sys.executable, "-m", "sightline.simulation.scenes"]
+
+
+def live_command(spec: SceneSpec, coding: Coding) -> list[str]:
+    """What :class:`RtspServer` runs for a camera that is drawn while it is watched."""
+    return [*_PROGRAM, "stream", *options_of(spec, coding), "{output}"]
+
+
 def render_command(spec: SceneSpec, coding: Coding, length_s: float, path: Path) -> list[str]:
     """The program that renders a scene into a file."""
-    options = [*options_of(spec, coding), "--length", str(length_s)]
-    return [sys.executable, "-m", "sightline.simulation.scenes", "render", *options, str(path)]
+    return [*_PROGRAM, "render", *options_of(spec, coding), "--length", str(length_s), str(path)]
 
 
 def options_of(spec: SceneSpec, coding: Coding) -> list[str]:
     """The command-line options that stand for a spec and a coding."""
-    words = []
-    for part in (spec, coding):
-        for field in fields(part):
-            words += [f"--{field.name.replace('_', '-')}", f"{getattr(part, field.name)}"]
-    return words
+    values = asdict(spec) | asdict(coding)
+    return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]

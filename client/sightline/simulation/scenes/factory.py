@@ -7,16 +7,15 @@ that stand in it: machines, racks, barriers, columns, pallets.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, linear
-from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, limb, wall
+from sightline.simulation.scenes.arrays import f32, linear, palette
+from sightline.simulation.scenes.mesh import SIGN, Lamp, Mesh, Stage, Vector, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.staging import Lamp, Stage
 from sightline.simulation.scenes.walkers import Stop, Walker, person_actor, walk
-from sightline.simulation.scenes.world import Actor, ActorState, World
+from sightline.simulation.scenes.world import Actor, ActorState, Placed, World
 
 HALL_X, HALL_Y = (-2.0, 28.0), (-9.0, 9.0)
 BURNING = (19.2, -5.6)  # the machine that catches fire
@@ -26,29 +25,6 @@ STATIONS = ((6.0, -3.6), (9.5, -3.4), (13.0, -3.6), (22.5, -3.6), (7.5, 3.4), (1
 _FORBIDDEN = ((14.3, 3.9), (16.5, 3.8), (17.3, 4.0))
 _DOORS = ((29.5, -1.4), (29.5, 1.4), (-1.5, -1.5), (-1.5, 1.5))
 _FIRE_EVERY_S, _FIRE_S, _SMOKE_BEFORE_S = 140.0, 45.0, 8.0
-
-
-@dataclass(slots=True)
-class _Blaze:
-    start_s: float
-    smoke: Actor
-    fire: Actor
-
-    def bodies(self, time_s: float) -> list[tuple[Actor, ActorState]]:
-        """Smoke first, then flames too; both grow and die."""
-        bodies = []
-        age = time_s - self.start_s
-        if 0 <= age < _SMOKE_BEFORE_S + _FIRE_S + 6:
-            bodies.append((self.smoke, _burning(min(1.0, age / 10))))
-        flames = age - _SMOKE_BEFORE_S
-        if 0 <= flames < _FIRE_S:
-            strength = min(1.0, 0.3 + flames / 8, (_FIRE_S - flames) / 5 + 0.2)
-            bodies.append((self.fire, _burning(strength)))
-        return bodies
-
-
-def _burning(strength: float) -> ActorState:
-    return ActorState(*BURNING, heading=0.0, strength=strength)
 
 
 class FactoryWorld(World):
@@ -65,9 +41,9 @@ class FactoryWorld(World):
         self._forklifts: list[Walker] = []
         self._next_worker_s = self._next_forklift_s = -1e9
         self._next_fire_s = float(self._fire_random.uniform(12, 30))
-        self._blaze: _Blaze | None = None
+        self._burning: tuple[float, Actor, Actor] | None = None  # since when, smoke, fire
 
-    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
+    def move(self, time_s: float) -> tuple[Iterable[Placed], str]:
         """One step of workers, forklifts and fire."""
         if time_s >= self._next_worker_s:
             self._next_worker_s = time_s + float(self._random.exponential(6.0))
@@ -85,14 +61,23 @@ class FactoryWorld(World):
         walking = [(w.actor, w.state()) for w in (*self._workers, *self._forklifts)]
         return (*walking, *self._fire(time_s)), ""
 
-    def _fire(self, time_s: float) -> list[tuple[Actor, ActorState]]:
+    def _fire(self, time_s: float) -> Iterable[Placed]:
+        """Smoke first, then flames too; both grow and die."""
         if time_s >= self._next_fire_s:
             self._next_fire_s = time_s + _FIRE_EVERY_S + float(self._fire_random.uniform(0, 30))
             seed = int(self._fire_random.integers(1 << 31))
             smoke = Actor(self.next_id(), "smoke", "smoke", (1.5, 1.5, 3.0), seed, {})
             fire = Actor(self.next_id(), "fire", "fire", (1.0, 1.0, 1.2), seed + 1, {})
-            self._blaze = _Blaze(time_s, smoke, fire)
-        return [] if self._blaze is None else self._blaze.bodies(time_s)
+            self._burning = time_s, smoke, fire
+        if self._burning is None:
+            return
+        since_s, smoke, fire = self._burning
+        age, flames = time_s - since_s, time_s - since_s - _SMOKE_BEFORE_S
+        if 0 <= age < _SMOKE_BEFORE_S + _FIRE_S + 6:
+            yield smoke, ActorState(*BURNING, heading=0.0, strength=min(1.0, age / 10))
+        if 0 <= flames < _FIRE_S:
+            strength = min(1.0, 0.3 + flames / 8, (_FIRE_S - flames) / 5 + 0.2)
+            yield fire, ActorState(*BURNING, heading=0.0, strength=strength)
 
     def _room_before(self, forklift: Walker) -> float:
         """Free metres before a forklift: it waits for people and for other forklifts."""
@@ -107,9 +92,8 @@ class FactoryWorld(World):
 
     def _worker(self) -> Walker:
         random = self._random
-        actor = person_actor(
-            self.next_id(), random, helmet=bool(random.random() > 0.14), vest=bool(random.random() > 0.12)
-        )
+        helmet, vest = bool(random.random() > 0.14), bool(random.random() > 0.12)
+        actor = person_actor(self.next_id(), random, helmet=helmet, vest=vest)
         start, end = (_DOORS[int(i)] for i in random.integers(0, len(_DOORS), 2))
         stops: list[Stop] = [(*start, False)]
         waits: dict[int, float] = {}
@@ -127,21 +111,18 @@ class FactoryWorld(World):
 
     def _forklift(self) -> Walker:
         random = self._fork_random
-        out = bool(random.random() < 0.5)
-        y = -0.85 if out else 0.85
+        y, start, end = (-0.85, -3.5, 31.0) if random.random() < 0.5 else (0.85, 31.0, -3.5)
         seed = int(random.integers(1 << 31))
         attributes = {"loaded": bool(seed % 3)}
         actor = Actor(self.next_id(), "forklift", "forklift", (3.2, 1.25, 2.2), seed, attributes)
-        middle = float(random.uniform(8, 20))
-        ends = (-3.5, 31.0) if out else (31.0, -3.5)
-        stops = [(ends[0], y, False), (middle, y, False), (ends[1], y, False)]
+        stops = [(x, y, False) for x in (start, float(random.uniform(8, 20)), end)]
         return Walker(actor, stops, float(random.uniform(1.8, 2.8)), {1: float(random.uniform(0, 6))})
 
 
-_GREYS = [linear(c) for c in ((150, 158, 162), (186, 190, 188), (96, 108, 118))]
-_COLOURS = [linear(c) for c in ((28, 84, 128), (36, 110, 84), (170, 120, 40), (120, 128, 132))]
-_YELLOW, _DARK, _WOOD = linear((236, 186, 20)), linear((40, 42, 44)), linear((168, 128, 84))
-_CARTON = linear((176, 138, 96))
+_GREYS = palette("969ea2 babebc 606c76")
+_COLOURS = palette("1c5480 246e54 aa7828 788084")
+_YELLOW, _DARK, _WOOD = linear(236, 186, 20), linear(40, 42, 44), linear(168, 128, 84)
+_CARTON, _ORANGE = linear(176, 138, 96), linear(236, 110, 24)
 
 
 def place_things(spec: SceneSpec, stage: Stage) -> None:
@@ -150,91 +131,76 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
     x1, (y0, y1) = HALL_X[1], HALL_Y
     stage.walls.append(wall([x1, y0, 0], [0, y1 - y0, 0], [0, 0, 4.0]))
     for x, y in STATIONS:
-        side = float(np.sign(y))
-        stage.stand(_machine(random, x, y + side * 2.2))
-    x, y = BURNING
-    stage.stand(_press(x, y))
+        stage.stand(_machine(random, x, y + float(np.sign(y)) * 2.2))
+    stage.stand(_press(*BURNING))
     stage.stand(_robot(15.9, 6.0))
-    for a, b in (((13.5, 3.0), (13.5, 7.6)), ((18.0, 3.0), (18.0, 7.6))):
-        stage.meshes.append(_fence(a, b))
-    for cx in (5.0, 12.0, 19.0, 26.0):
-        for cy in (-8.4, 8.4):
-            stage.meshes.append(box([0.35, 0.35, 8.0], [cx, cy, 4.0], _GREYS[1]))
-            stage.meshes.append(box([0.4, 0.4, 1.2], [cx, cy, 0.6], _YELLOW))
-    for ry in (-6.3, -3.6, 3.6, 6.3):
-        stage.meshes.append(_rack(random, 27.0, ry))
-    for px, py in ((4.2, 5.6), (4.4, -5.8), (25.3, -6.2)):
-        stage.stand(_pallet(random, px, py))
-    for lx in np.arange(2.0, HALL_X[1], 6.0):
-        for ly in (-4.5, 4.5):
-            tube = box([2.4, 0.3, 0.12], [lx, ly, 7.4], linear((240, 244, 250)))
-            stage.meshes.append(tube.as_surface(SIGN))
-            stage.lamps.append(Lamp((float(lx), ly, 7.4), (9.0, 9.2, 9.0)))
+    for x in (13.5, 18.0):  # the fences of the forbidden zone
+        parts = [bar((x, y, 0), (x, y, 1.1), 0.035, _YELLOW) for y in np.linspace(3.0, 7.6, 5)]
+        parts += [bar((x, 3.0, z), (x, 7.6, z), 0.03, _YELLOW) for z in (0.5, 1.05)]
+        stage.meshes.append(join(*parts))
+    for x in (5.0, 12.0, 19.0, 26.0):  # columns
+        for y in (-8.4, 8.4):
+            stage.meshes.append(box([0.35, 0.35, 8.0], [x, y, 4.0], _GREYS[1]))
+            stage.meshes.append(box([0.4, 0.4, 1.2], [x, y, 0.6], _YELLOW))
+    stage.meshes += [_rack(random, 27.0, y) for y in (-6.3, -3.6, 3.6, 6.3)]
+    for x, y in ((4.2, 5.6), (4.4, -5.8), (25.3, -6.2)):  # pallets
+        more = [box([1.0, 0.75, 0.5], [x, y, 1.25], f32(_CARTON * 0.85))] if random.random() < 0.6 else []
+        stage.stand(join(load(x, y, 0.0), *more))
+    for x in np.arange(2.0, HALL_X[1], 6.0).tolist():
+        for y in (-4.5, 4.5):
+            stage.meshes.append(box([2.4, 0.3, 0.12], [x, y, 7.4], linear(240, 244, 250), surface=SIGN))
+            stage.lamps.append(Lamp((x, y, 7.4), (9.0, 9.2, 9.0)))
 
 
 def _machine(random: np.random.Generator, x: float, y: float) -> Mesh:
-    paint = _COLOURS[int(random.integers(len(_COLOURS)))]
-    grey = _GREYS[int(random.integers(len(_GREYS)))]
+    paint, grey = (colours[int(random.integers(len(colours)))] for colours in (_COLOURS, _GREYS))
     w, h = float(random.uniform(1.8, 2.4)), float(random.uniform(1.5, 2.1))
     face = -float(np.sign(y))
     front = y + face * 0.72
     pane, screen = f32([0.03, 0.04, 0.05]), f32([0.1, 0.45, 0.5])
-    parts = [
+    return join(
         box([w, 1.4, h * 0.55], [x, y, h * 0.275], grey, 0.1),
         box([w * 0.92, 1.2, h * 0.5], [x, y, h * 0.78], paint, 0.25),
         box([w * 0.5, 0.03, h * 0.3], [x - w * 0.12, front - face * 0.11, h * 0.78], pane, 0.9),
         box([0.34, 0.12, 0.42], [x + w * 0.36, front, h * 0.75], _DARK),
-        box([0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], screen).as_surface(SIGN),
+        box([0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], screen, surface=SIGN),
         box([w * 1.02, 1.44, 0.08], [x, y, 0.06], _DARK),
-        box([w, 0.02, 0.12], [x, front + face * 0.0, h * 0.5], _YELLOW),
+        box([w, 0.02, 0.12], [x, front, h * 0.5], _YELLOW),
         bar((x + w * 0.4, y, h), (x + w * 0.4, y, h + 0.5), 0.03, _DARK),
         ball([x + w * 0.4, y, h + 0.55], [0.06, 0.06, 0.09], 8, f32([0.05, 0.6, 0.1])),
-    ]
-    for i in range(4):
-        parts.append(box([0.05, 0.02, h * 0.35], [x - w * 0.4 + i * 0.14, front, h * 0.25], _DARK))
-    return join(*parts)
+        *(box([0.05, 0.02, h * 0.35], [x - w * 0.4 + i * 0.14, front, h * 0.25], _DARK) for i in range(4)),
+    )
 
 
 def _press(x: float, y: float) -> Mesh:
-    grey = linear((118, 124, 126))
+    red = linear(150, 60, 34)
     return join(
-        box([2.2, 1.7, 0.9], [x, y, 0.45], grey, 0.1),
-        box([0.45, 1.5, 1.6], [x - 0.85, y, 1.2], linear((150, 60, 34)), 0.2),
-        box([0.45, 1.5, 1.6], [x + 0.85, y, 1.2], linear((150, 60, 34)), 0.2),
-        box([2.3, 1.5, 0.5], [x, y, 2.1], linear((150, 60, 34)), 0.2),
-        bar((x, y, 1.3), (x, y, 1.9), 0.14, linear((190, 192, 194))),
+        box([2.2, 1.7, 0.9], [x, y, 0.45], linear(118, 124, 126), 0.1),
+        box([0.45, 1.5, 1.6], [x - 0.85, y, 1.2], red, 0.2),
+        box([0.45, 1.5, 1.6], [x + 0.85, y, 1.2], red, 0.2),
+        box([2.3, 1.5, 0.5], [x, y, 2.1], red, 0.2),
+        bar((x, y, 1.3), (x, y, 1.9), 0.14, linear(190, 192, 194)),
         box([0.9, 0.9, 0.2], [x, y, 1.25], _DARK),
     )
 
 
 def _robot(x: float, y: float) -> Mesh:
-    orange = linear((236, 110, 24))
+    elbow: Vector = (x - 0.6, y - 0.3, 2.1)
     return join(
         box([1.2, 1.2, 0.3], [x, y, 0.15], _DARK),
-        limb([(0.3, 0.34, 0.34, 0), (0.9, 0.26, 0.26, 0)], 12, orange).moved([x, y, 0]),
-        bar((x, y, 0.9), (x - 0.6, y - 0.3, 2.1), 0.17, orange),
-        ball([x - 0.6, y - 0.3, 2.1], [0.24, 0.24, 0.24], 10, _DARK),
-        bar((x - 0.6, y - 0.3, 2.1), (x - 0.2, y - 1.4, 1.6), 0.12, orange),
+        limb([(0.3, 0.34, 0.34, 0), (0.9, 0.26, 0.26, 0)], 12, _ORANGE).moved([x, y, 0]),
+        bar((x, y, 0.9), elbow, 0.17, _ORANGE),
+        ball(elbow, [0.24, 0.24, 0.24], 10, _DARK),
+        bar(elbow, (x - 0.2, y - 1.4, 1.6), 0.12, _ORANGE),
         box([0.2, 0.2, 0.35], [x - 0.2, y - 1.4, 1.4], _DARK),
         box([1.6, 0.9, 0.8], [x + 0.2, y - 1.7, 0.4], _GREYS[0]),
     )
 
 
-def _fence(a: tuple[float, float], b: tuple[float, float]) -> Mesh:
-    parts = []
-    for t in np.linspace(0, 1, 5):
-        x, y = a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t
-        parts.append(bar((x, y, 0), (x, y, 1.1), 0.035, _YELLOW))
-    for z in (0.5, 1.05):
-        parts.append(bar((*a, z), (*b, z), 0.03, _YELLOW))
-    return join(*parts)
-
-
 def _rack(random: np.random.Generator, x: float, y: float) -> Mesh:
-    blue, orange = linear((30, 60, 130)), linear((214, 96, 24))
-    parts = [
-        box([0.08, 0.08, 4.6], [x + dx, y + dy, 2.3], blue) for dx in (-0.5, 0.5) for dy in (-1.25, 1.25)
-    ]
+    blue, orange = linear(30, 60, 130), linear(214, 96, 24)
+    posts = [(dx, dy) for dx in (-0.5, 0.5) for dy in (-1.25, 1.25)]
+    parts = [box([0.08, 0.08, 4.6], [x + dx, y + dy, 2.3], blue) for dx, dy in posts]
     for z in (0.12, 1.6, 3.1):
         parts.append(box([1.1, 2.6, 0.1], [x, y, z], orange))
         for dy in (-0.8, 0.0, 0.8):
@@ -246,19 +212,11 @@ def _rack(random: np.random.Generator, x: float, y: float) -> Mesh:
     return join(*parts)
 
 
-def _pallet(random: np.random.Generator, x: float, y: float) -> Mesh:
-    parts = [load(x, y, 0.0)]
-    if random.random() < 0.6:
-        parts.append(box([1.0, 0.75, 0.5], [x, y, 1.25], f32(_CARTON * 0.85)))
-    return join(*parts)
-
-
-def load(x: float, y: float, z: float, albedo: F32 | None = None) -> Mesh:
+def load(x: float, y: float, z: float) -> Mesh:
     """A pallet with cartons on it."""
-    carton = _CARTON if albedo is None else albedo
     parts = [box([1.2, 0.12, 0.12], [x, y + dy, z + 0.06], _WOOD) for dy in (-0.4, 0.0, 0.4)]
     parts.append(box([1.2, 0.95, 0.03], [x, y, z + 0.135], _WOOD))
     for dx in (-0.28, 0.28):
-        for dy in (-0.23, 0.23):
-            parts.append(box([0.53, 0.44, 0.8], [x + dx, y + dy, z + 0.55], f32(carton * (1.0 + 0.3 * dx))))
+        carton = f32(_CARTON * (1.0 + 0.3 * dx))
+        parts += [box([0.53, 0.44, 0.8], [x + dx, y + dy, z + 0.55], carton) for dy in (-0.23, 0.23)]
     return join(*parts)

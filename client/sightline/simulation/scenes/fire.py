@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32
+from sightline.simulation.scenes.arrays import F32, f32, xyz
 from sightline.simulation.scenes.factory import BURNING_TOP_M
 from sightline.simulation.scenes.mesh import Mesh, mesh, ring
 from sightline.simulation.scenes.world import Actor, ActorState
-
-_FLAMES, _PUFFS = 46, 44
-_FLAME_LIFE_S, _PUFF_LIFE_S = 0.75, 4.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +25,18 @@ class Puffs:
 def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
     """The puffs of a fire or of its smoke, at a time."""
     flame = actor.kind == "fire"
-    count, life = (_FLAMES, _FLAME_LIFE_S) if flame else (_PUFFS, _PUFF_LIFE_S)
+    count, life_s = (46, 0.75) if flame else (44, 4.2)
     slots = np.arange(count)
-    turns = time_s / life + slots / count
+    turns = time_s / life_s + slots / count
     born = np.floor(turns).astype(np.int64)
     age = turns - born
     # Three numbers 0..1 for each puff, from its number and its birth: float32 [3, N].
     base = slots * 7919.0 + (born % 9973) * 104.729 + actor.seed % 1009
     factors = (0.129898, 0.078233, 0.053717)
     noise = f32([np.modf(np.abs(np.sin(base * factor)) * 43758.5453)[0] for factor in factors])
-    spread = (0.55 if flame else 0.4) * state.strength
-    x = (noise[0] - 0.5) * 2 * spread * (1 - 0.6 * age if flame else 1 + 1.6 * age)
-    y = (noise[1] - 0.5) * 1.4 * spread * (1 - 0.6 * age if flame else 1 + 1.6 * age)
+    spread, wider = (0.55 if flame else 0.4) * state.strength, 1 - 0.6 * age if flame else 1 + 1.6 * age
+    x = (noise[0] - 0.5) * 2 * spread * wider
+    y = (noise[1] - 0.5) * 1.4 * spread * wider
     sway = np.sin(age * 5 + noise[2] * 6.3) * (0.10 if flame else 0.25 * age)
     rise = (1.25 if flame else 3.4) * state.strength * age * (0.6 + 0.6 * noise[2])
     z = BURNING_TOP_M - (0.25 if flame else -0.25) + rise
@@ -52,17 +49,12 @@ def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
 def outline(cloud: Puffs) -> Mesh:
     """The puffs that can be seen as round solids, for boxes: octagons that face along -x, and along y."""
     visible = cloud.strength > 0.25
-    centres, radii = cloud.centres[visible], cloud.radii[visible] * np.float32(0.75)
-    circle = ring(8)
+    centres, radii = cloud.centres[visible][:, None], cloud.radii[visible] * np.float32(0.75)
+    c, s = ring(8).T
     faces = []
-    for axis in ((0, 1), (1, 0)):
-        rim = np.zeros((len(centres), 8, 3), np.float32)
-        rim[..., 0] = circle[:, 0] * axis[1]
-        rim[..., 1] = circle[:, 0] * axis[0]
-        rim[..., 2] = circle[:, 1]
-        points = centres[:, None] + rim * radii[:, None, None]
-        middle = np.broadcast_to(centres[:, None], points.shape)
+    for rim in (xyz(c, 0, s), xyz(0, c, s)):
+        points = centres + rim * radii[:, None, None]
+        middle = np.broadcast_to(centres, points.shape)
         faces.append(np.stack([middle, points, np.roll(points, -1, axis=1)], axis=2).reshape(-1, 3, 3))
     corners = f32(np.concatenate(faces))
-    normals = f32(np.broadcast_to(f32([-1, 0.01, 0.01]), corners.shape))
-    return mesh(corners, normals, f32([0.5, 0.5, 0.5]))
+    return mesh(corners, f32(np.broadcast_to(f32([-1, 0.01, 0.01]), corners.shape)), f32([0.5, 0.5, 0.5]))

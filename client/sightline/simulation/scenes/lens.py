@@ -1,4 +1,4 @@
-"""From light to the finished picture: rain, glare, vignette, blur, exposure, sensor noise."""
+"""From light to the finished picture: flames, smoke, rain, glare, vignette, blur, exposure, sensor noise."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, U8, f32
+from sightline.simulation.scenes.fire import puffs
 from sightline.simulation.scenes.light import Light
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.viewpoints import PinholeCamera
+from sightline.simulation.scenes.world import Snapshot
 
 _MARGIN = 128
 WET_ALBEDO = 0.62  # of the dry ground's
@@ -24,9 +27,8 @@ class Rain:
             drops = (random.random((h + _MARGIN, w + _MARGIN)) < share / scale).astype(np.float32)
             side = max(3, round(length * scale) | 1)
             kernel = np.zeros((side, side), np.float32)
-            cv2.line(
-                kernel, (side // 2 - side // 9, 0), (side // 2 + side // 9, side - 1), 1.0, 1, cv2.LINE_AA
-            )
+            middle, lean = side // 2, side // 9
+            cv2.line(kernel, (middle - lean, 0), (middle + lean, side - 1), 1.0, 1, cv2.LINE_AA)
             streaks = cv2.filter2D(drops, -1, kernel / kernel.sum() * side * 0.5)
             layer = f32(cv2.GaussianBlur(streaks, (0, 0), 0.5 * scale) * gain)
             self._layers.append(f32(layer[..., None] * f32(light.haze * 0.16 + 0.01)))
@@ -87,8 +89,11 @@ class Lens:
             light = self._rain.mirror(light)
             self._rain.fall(light, stamp)
         seen = f32(light * self._gain)
-        if self._light.lamps > 0.3:
-            seen = self._glare(seen)
+        if self._light.lamps > 0.3:  # glare
+            bright = cv2.resize(seen, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+            bright = np.maximum(bright - 0.8, 0)
+            spread = cv2.GaussianBlur(bright, (0, 0), 2.0) * 0.7 + cv2.GaussianBlur(bright, (0, 0), 7.0) * 0.5
+            seen = f32(seen + cv2.resize(f32(spread), seen.shape[1::-1], interpolation=cv2.INTER_LINEAR))
         seen = f32(cv2.GaussianBlur(seen, (0, 0), 0.42 * (self._spec.width / 640) ** 0.5))
         seen *= 4095 / _CURVE_TOP
         picture = np.take(self._curve, seen.astype(np.intp), mode="clip")
@@ -96,9 +101,50 @@ class Lens:
         grain = self._grain[dy : dy + self._spec.height, dx : dx + self._spec.width]
         return np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), np.uint8)  # rounds and clips
 
-    def _glare(self, seen: F32) -> F32:
-        bright = np.maximum(cv2.resize(seen, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) - 0.8, 0)
-        spread = cv2.GaussianBlur(bright, (0, 0), 2.0) * 0.7 + cv2.GaussianBlur(bright, (0, 0), 7.0) * 0.5
-        return f32(
-            seen + cv2.resize(f32(spread), (seen.shape[1], seen.shape[0]), interpolation=cv2.INTER_LINEAR)
-        )
+
+_SIZE = 48
+
+
+class Sprites:
+    """Draws flames and smoke: soft puffs, far ones first, hidden by what stands before them. One thread."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        gy, gx = np.mgrid[0:_SIZE, 0:_SIZE].astype(np.float32) / (_SIZE / 2) - 1
+        round_ = np.clip(1 - (gx**2 + gy**2), 0, 1)
+        self._shapes = []
+        for _ in range(6):
+            noise = f32(random.standard_normal((7, 7)))
+            noise = f32(cv2.resize(noise, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC))
+            self._shapes.append(f32(np.clip(round_ * (0.75 + 0.55 * noise), 0, 1) * round_**0.5))
+
+    def draw(
+        self, picture: F32, depth_m: F32, snapshot: Snapshot, camera: PinholeCamera, light: Light
+    ) -> None:
+        """Add smoke and flames to linear light [h, w, 3], in place; ``depth_m`` is what stands there."""
+        h, w = picture.shape[:2]
+        for actor, state in snapshot.bodies:  # smoke comes before its fire
+            if actor.kind not in ("smoke", "fire"):
+                continue
+            cloud = puffs(actor, state, snapshot.time_s)
+            q = camera.project(cloud.centres)
+            for i in np.argsort(-q[:, 2], kind="stable"):
+                radius = float(cloud.radii[i] * camera.focal_px / max(q[i, 2], 0.5))
+                x0, y0 = int(np.floor(float(q[i, 0]) - radius)), int(np.floor(float(q[i, 1]) - radius))
+                side = max(2, int(np.ceil(2 * radius)))
+                left, top, right, bottom = max(x0, 0), max(y0, 0), min(x0 + side, w), min(y0 + side, h)
+                if q[i, 2] <= 0.5 or radius <= 0.7 or right <= left or bottom <= top:
+                    continue
+                mask = cv2.resize(self._shapes[i % 6], (side, side), interpolation=cv2.INTER_LINEAR)
+                area = np.s_[top:bottom, left:right]
+                mask = mask[top - y0 : bottom - y0, left - x0 : right - x0] * (depth_m[area] > q[i, 2])
+                age, strength = float(cloud.age[i]), float(cloud.strength[i])
+                mask, under = f32(mask)[..., None], picture[area]
+                if actor.kind == "fire":
+                    heat = f32([2.6, 1.15 * (1 - 0.65 * age), 0.28 * (1 - age) ** 2])
+                    picture[area] = under * (1 - 0.25 * mask * strength) + mask * (
+                        heat * np.float32(strength)
+                    )
+                else:
+                    grey = (0.09 + 0.15 * age) * (light.sky + light.sun_colour * 0.4)
+                    alpha = mask * np.float32(0.6 * strength)
+                    picture[area] = under * (1 - alpha) + alpha * grey

@@ -1,13 +1,22 @@
-"""Light: the sun, the sky, lamps, and how surfaces give it back. Colours are linear, float32."""
+"""Light: sun, sky and lamps, how surfaces give it back, and what falls on the ground: shadows and beams.
+
+Colours are linear, float32. The traffic light is lit here too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, unit
+from sightline.simulation.scenes.actors import PosedActor
+from sightline.simulation.scenes.arrays import F32, F64, U8, f32, unit
+from sightline.simulation.scenes.mesh import Lamp, Stage
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.street import SIGNAL_HEADS
+from sightline.simulation.scenes.viewpoints import PinholeCamera
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,51 +34,39 @@ class Light:
     """
 
     sun: F32
-    sun_colour: F32
-    sky: F32
-    bounce: F32
-    haze: F32
     haze_per_m: float
     lamps: float
     exposure: float
     noise: float
     softness: float
+    sun_colour: F32
+    sky: F32
+    bounce: F32
+    haze: F32
 
 
 def light_of(spec: SceneSpec) -> Light:
-    """The light of a scene; the sun stands elsewhere for each seed."""
-    return _outdoors(spec) if spec.scene == "street" else _indoors(spec)
-
-
-def _outdoors(spec: SceneSpec) -> Light:
-    random = spec.random("sun")
+    """The light of a scene; the sun of a clear day stands elsewhere for each seed."""
+    if spec.scene != "street":
+        share, lamps = {"day": (1.0, 0.0), "dusk": (0.7, 0.6), "night": (0.55, 1.0)}[spec.light]
+        colours = f32([(0.75, 0.72, 0.66), (0.72, 0.70, 0.66), (0.26, 0.25, 0.23), (0.6, 0.6, 0.6)])
+        colours[:3] *= np.float32(share)
+        return Light(unit([0.12, -0.15, 1.0]), 0.0006, lamps, 0.95, 1.8 + 1.8 * (1 - share), 6.0, *colours)
+    random, rain = spec.random("sun"), spec.weather == "rain"
     turn, height = random.uniform(-0.5, 0.5), random.uniform(0.75, 1.15)
     sun = unit([0.7 * turn, -0.52, height])
-    rain = spec.weather == "rain"
     if spec.light == "day" and not rain:
-        return Light(sun, f32([3.0, 2.75, 2.35]), f32([0.46, 0.56, 0.74]), f32([0.22, 0.20, 0.17]),
-                     f32([0.62, 0.72, 0.86]), 0.0018, 0.0, 1.0, 1.6, 1.0)  # fmt: skip
+        colours = f32([(3.0, 2.75, 2.35), (0.46, 0.56, 0.74), (0.22, 0.20, 0.17), (0.62, 0.72, 0.86)])
+        return Light(sun, 0.0018, 0.0, 1.0, 1.6, 1.0, *colours)
     if spec.light == "day":
-        return Light(unit([sun[0], sun[1], 3.0]), f32([0.25, 0.25, 0.26]), f32([0.62, 0.66, 0.72]),
-                     f32([0.2, 0.2, 0.2]), f32([0.50, 0.53, 0.57]), 0.0055, 0.12, 1.0, 2.2, 5.0)  # fmt: skip
+        colours = f32([(0.25, 0.25, 0.26), (0.62, 0.66, 0.72), (0.2, 0.2, 0.2), (0.50, 0.53, 0.57)])
+        return Light(unit([sun[0], sun[1], 3.0]), 0.0055, 0.12, 1.0, 2.2, 5.0, *colours)
     if spec.light == "dusk":
-        shine = 0.06 if rain else 0.35
-        return Light(unit([-0.8, -0.6, 0.38]), f32([1.6, 0.75, 0.38]) * np.float32(shine), f32([0.15, 0.17,
-            0.27]),
-                     f32([0.07, 0.06, 0.055]), f32([0.36, 0.30, 0.34]), 0.0055 if rain else 0.003,
-                     0.7, 1.7, 3.2, 2.5)  # fmt: skip
-    return Light(unit([0.3, -0.4, 0.9]), f32([0.006, 0.007, 0.01]), f32([0.016, 0.019, 0.03]),
-                 f32([0.008, 0.008, 0.008]), f32([0.035, 0.032, 0.035]), 0.005 if rain else 0.003,
-                 1.0, 2.4, 5.5, 6.0)  # fmt: skip
-
-
-def _indoors(spec: SceneSpec) -> Light:
-    share = {"day": 1.0, "dusk": 0.7, "night": 0.55}[spec.light]
-    sky = f32([0.72, 0.70, 0.66]) * np.float32(share)
-    return Light(unit([0.12, -0.15, 1.0]), f32([0.75, 0.72, 0.66]) * np.float32(share), sky,
-                 f32([0.26, 0.25, 0.23]) * np.float32(share), f32([0.6, 0.6, 0.6]), 0.0006,
-                 {"day": 0.0, "dusk": 0.6, "night": 1.0}[spec.light], 0.95, 1.8 + 1.8 * (1 - share),
-                     6.0)  # fmt: skip
+        colours = f32([(1.6, 0.75, 0.38), (0.15, 0.17, 0.27), (0.07, 0.06, 0.055), (0.36, 0.30, 0.34)])
+        colours[0] *= np.float32(0.06 if rain else 0.35)
+        return Light(unit([-0.8, -0.6, 0.38]), 0.0055 if rain else 0.003, 0.7, 1.7, 3.2, 2.5, *colours)
+    colours = f32([(0.006, 0.007, 0.01), (0.016, 0.019, 0.03), (0.008, 0.008, 0.008), (0.035, 0.032, 0.035)])
+    return Light(unit([0.3, -0.4, 0.9]), 0.005 if rain else 0.003, 1.0, 2.4, 5.5, 6.0, *colours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +95,165 @@ def shade(corners: F32, normals: F32, albedo: F32, gloss: F32, eye: F32, light: 
     lamps = np.clip(facing * 0.6 + 0.4, 0, 1) * local.lamp_colour[:, None]
     colour = albedo[:, None] * (direct + ambient + lamps) + local.emission[:, None]
     shiny = np.flatnonzero(gloss > 0.02)
-    colour[shiny] += _mirrored(corners[shiny], normals[shiny], gloss[shiny], eye, light, local.sun[shiny])
-    return f32(colour)
-
-
-def _mirrored(corners: F32, normals: F32, gloss: F32, eye: F32, light: Light, sun: F32) -> F32:
-    view = unit(corners - eye)
+    view, normals, shine = unit(corners[shiny] - eye), normals[shiny], gloss[shiny][:, None, None]
     against = np.sum(view * normals, axis=-1, keepdims=True)
     mirror = view - 2 * against * normals
     fresnel = 0.05 + 0.95 * (1 - np.clip(-against, 0, 1)) ** 5
     height = np.clip(mirror[..., 2:] * 2.5 + 0.15, 0, 1)
     seen = height * (light.sky * 1.1) + (1 - height) * light.bounce * 0.5
-    spot = np.clip(mirror @ light.sun, 0, 1)[..., None] ** 70 * sun[:, None, None] * light.sun_colour * 1.5
-    shine = gloss[:, None, None]
-    return f32(shine * (fresnel * seen + 0.25 * shine * spot))
+    spot = np.clip(mirror @ light.sun, 0, 1)[..., None] ** 70
+    spot = spot * local.sun[shiny][:, None, None] * light.sun_colour * 1.5
+    colour[shiny] += f32(shine * (fresnel * seen + 0.25 * shine * spot))
+    return f32(colour)
+
+
+_CELL_M = 0.1
+
+
+class GroundLight:
+    """How much sun and lamp light falls on each place of the ground; a grid of 10 cm cells."""
+
+    def __init__(self, stage: Stage, light: Light) -> None:
+        self.x, self.y = stage.x, stage.y
+        w, h = (round((end - start) / _CELL_M) for start, end in (self.x, self.y))
+        shadow = np.zeros((h, w), np.uint8)
+        for points in stage.casters:
+            flat = points[:, :2] - points[:, 2:] * (light.sun[:2] / max(float(light.sun[2]), 0.05))
+            pixels = (flat - f32((self.x[0], self.y[0]))) / np.float32(_CELL_M) * 16
+            cv2.fillConvexPoly(shadow, cv2.convexHull(pixels.astype(np.int32)), 255, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(shadow, (0, 0), 0.6 + 0.7 * light.softness)
+        self.sun = f32(1.0 - soft.astype(np.float32) / 255.0)
+        self.lamps = np.zeros((h, w, 3), np.float32)
+        if light.lamps > 0:
+            gy, gx = np.mgrid[0:h, 0:w].astype(np.float32) * np.float32(_CELL_M)
+            points = np.stack([gx + self.x[0], gy + self.y[0], np.zeros_like(gx)], axis=-1)
+            self.lamps = f32(lamp_light(f32(points), f32([0, 0, 1]), stage.lamps) * light.lamps)
+
+    def sample(self, grid: F32, x: F32, y: F32) -> F32:
+        """Nearest values of a grid at ground points; the edge's outside."""
+        i = np.clip(np.nan_to_num((y - self.y[0]) / _CELL_M), 0, grid.shape[0] - 1).astype(np.int64)
+        j = np.clip(np.nan_to_num((x - self.x[0]) / _CELL_M), 0, grid.shape[1] - 1).astype(np.int64)
+        return f32(grid[i, j])
+
+
+def lamp_light(points: F32, normals: F32, lamps: Sequence[Lamp]) -> F32:
+    """Light [..., 3] that falls from lamps on points [..., 3] with normals."""
+    total = np.zeros((*points.shape[:-1], 3), np.float32)
+    for lamp in lamps:
+        to = f32(lamp.position) - points
+        square = np.sum(to * to, axis=-1)
+        facing = np.maximum(np.sum(to * normals, axis=-1), 0) / np.sqrt(square)
+        down = np.clip(to[..., 2] / np.sqrt(square), 0, 1)  # street lamps shine downwards
+        total += (facing * down / (square + 4.0))[..., None] * f32(lamp.colour)
+    return total
+
+
+_SHIFT = 3  # sub-pixel bits of the polygons
+
+
+def shadow_masks(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> tuple[U8, U8]:
+    """Where sun and where sky is taken from the ground, uint8 [h, w] both; the shares say how much."""
+    sun = np.zeros((camera.height, camera.width), np.uint8)
+    sky = np.zeros_like(sun)
+    slant = slant_of(light)
+    for figure in figures:
+        # Each moving part throws the shadow of its convex hull: nearly its true shadow.
+        flat = figure.outline.copy()
+        flat[..., :2] -= flat[..., 2:] * slant
+        flat[..., 2] = 0
+        _fill(sun, camera.project(f32(flat)))
+        low = figure.outline[figure.outline[..., 2] < 0.3]  # close to the ground
+        if len(low) > 2:
+            _fill(sky, camera.project(f32(low * f32([1, 1, 0])))[None])
+    scale = camera.width / 640
+    gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale)
+    near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale)
+    return np.asarray(gone, np.uint8), np.asarray(near, np.uint8)
+
+
+def slant_of(light: Light) -> F32:
+    """How far (x and y, metres) from under it the shadow of a point 1 m over the ground falls, backwards."""
+    return f32(light.sun[:2] / max(float(light.sun[2]), 0.12))
+
+
+def sun_share(mask: U8) -> F32:
+    """How much of the sun (0..1) the values of the first mask take away."""
+    return f32(mask.astype(np.float32) / 255)
+
+
+def sky_share(mask: U8) -> F32:
+    """How much of the sky (0..1) the values of the second mask take away."""
+    return f32(np.sqrt(mask.astype(np.float32) / 255) * 0.75)
+
+
+def _fill(mask: U8, parts: F32) -> None:
+    """Fill the hull of each row of projected points [B, K, 3]."""
+    if (parts[..., 2] < 0.5).any():
+        return
+    limit = (mask.shape[1] + mask.shape[0]) * 4.0
+    xy = np.clip(np.round(parts[..., :2] * (1 << _SHIFT)), -limit * 8, limit * 8).astype(np.int32)
+    for points in xy:
+        cv2.fillConvexPoly(mask, cv2.convexHull(points), 255, cv2.LINE_AA, _SHIFT)
+
+
+_DRIVEN = ("car", "van", "truck", "bus", "motorcycle", "forklift", "bicycle")
+BEAM_M = (16.0, 7.0)  # length and width of a beam
+LAMPS_ON = 0.5  # from here on head lamps throw beams
+_BEAM_COLOUR = f32([1.15, 1.05, 0.85])
+_CELLS = 64
+_SIGNALS = {
+    "red": (0.28, (3.5, 0.12, 0.08)),
+    "walk": (0.28, (3.5, 0.12, 0.08)),
+    "amber": (0.0, (3.2, 1.5, 0.1)),
+    "green": (-0.28, (0.1, 2.8, 1.2)),
+}
+
+
+def beams(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> F32 | None:
+    """Light [h, w, 3] that head lamps throw on the ground; None by day."""
+    if light.lamps < LAMPS_ON:
+        return None
+    total = np.zeros((camera.height, camera.width), np.float32)
+    t, s = np.meshgrid(np.linspace(-1, 1, _CELLS), np.linspace(0.001, 1, _CELLS), indexing="ij")
+    spread = 0.22 + 0.7 * s  # a beam from above, its first column at the lamps: float32 [cells, cells]
+    shape = f32(np.exp(-((t / spread) ** 2) * 2.5) * np.clip(s * 6, 0, 1) * (1 - s) ** 1.4 * 1.1)
+    to_picture = camera.ground_homography()
+    for figure in figures:
+        if figure.actor.kind in _DRIVEN:
+            power = 0.3 if figure.actor.kind == "bicycle" else 1.0
+            state, reach = figure.state, figure.actor.size[0] / 2
+            cos, sin = np.cos(state.heading), np.sin(state.heading)
+            # From the beam's cells to the ground, before the figure's nose.
+            cell = np.array(
+                [[BEAM_M[0] / _CELLS, 0, reach], [0, BEAM_M[1] / _CELLS, -BEAM_M[1] / 2], [0, 0, 1]]
+            )
+            placed = np.array([[cos, -sin, state.x], [sin, cos, state.y], [0, 0, 1]]) @ cell
+            _throw(total, f32(shape * np.float32(power)), to_picture @ placed)
+    return f32(total[..., None] * (_BEAM_COLOUR * np.float32(light.lamps)))
+
+
+def _throw(total: F32, shape: F32, way: F64) -> None:
+    """Add a beam, in cells, to a picture; ``way`` takes the one to the other."""
+    h, w = total.shape
+    ends = way @ np.array([[0, _CELLS, _CELLS, 0], [0, 0, _CELLS, _CELLS], [1, 1, 1, 1.0]])
+    if (ends[2] < 1.0).any():
+        return  # behind the camera, or under it
+    x, y = ends[0] / ends[2], ends[1] / ends[2]
+    left, right = max(0, int(x.min())), min(w, int(x.max()) + 2)
+    top, bottom = max(0, int(y.min())), min(h, int(y.max()) + 2)
+    if right - left >= 2 and bottom - top >= 2:
+        moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ way
+        total[top:bottom, left:right] += cv2.warpPerspective(shape, moved, (right - left, bottom - top))
+
+
+def draw_signal(picture: F32, signal: str, camera: PinholeCamera) -> None:
+    """Light the street's traffic lights in linear light [h, w, 3], in place."""
+    height, colour = _SIGNALS[signal]
+    for x, y, z, facing in SIGNAL_HEADS:
+        if (camera.position[0] - x) * facing <= 0:
+            continue  # seen from behind
+        px, py, depth = camera.project(f32([[x + facing * 0.13, y, z + height]]))[0].tolist()
+        if depth > 1 and 0 <= px < camera.width and 0 <= py < camera.height:
+            radius = max(1.0, 0.1 * camera.focal_px / depth)
+            centre = round(px * 16), round(py * 16)
+            cv2.circle(picture, centre, round(radius * 16), colour, -1, cv2.LINE_AA, 4)

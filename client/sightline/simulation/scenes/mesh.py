@@ -1,4 +1,4 @@
-"""Triangles with colours, and the few solids that everything is built from.
+"""Triangles with colours, the few solids that everything is built from, and the still part of a scene.
 
 A solid's axes: x forward, y left, z up. All corners of a mesh stand in one array, three for each
 triangle, so that a whole scene is moved, lit and drawn by a handful of array operations.
@@ -6,17 +6,17 @@ triangle, so that a whole scene is moved, lit and drawn by a handful of array op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.arrays import F32, F64, cross, f32, unit
+from sightline.simulation.scenes.arrays import F32, U8, cross, f32, unit, xyz
 
 I8 = NDArray[np.int8]
-_FIELDS = ("corners", "normals", "albedo", "gloss", "bone", "surface", "uv")
 PAINT, HEAD_LAMP, TAIL_LAMP, PLATE, BRAKE_LAMP, SIGN = range(6)  # what a surface is, beyond its colour
+Vector = Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +44,13 @@ class Mesh:
     def __len__(self) -> int:
         return len(self.corners)
 
-    def moved(self, offset: Sequence[float], rotation: F32 | None = None) -> Mesh:
-        """Turned about the origin, then shifted."""
-        corners, normals = self.corners, self.normals
-        if rotation is not None:
-            corners, normals = corners @ rotation.T, normals @ rotation.T
-        return replace(self, corners=f32(corners + f32(offset)), normals=f32(normals))
+    def moved(self, offset: Vector) -> Mesh:
+        """Shifted."""
+        return replace(self, corners=f32(self.corners + f32(offset)))
 
     def on_bone(self, bone: int) -> Mesh:
         """The same triangles on another moving part."""
         return replace(self, bone=np.full(len(self), bone, np.int8))
-
-    def as_surface(self, surface: int) -> Mesh:
-        """The same triangles as lamp, plate or sign."""
-        return replace(self, surface=np.full(len(self), surface, np.int8))
 
     def painted(self, chosen: NDArray[np.bool_], albedo: F32, gloss: float) -> Mesh:
         """With another colour on the chosen triangles."""
@@ -65,106 +58,79 @@ class Mesh:
         colours[chosen], shine[chosen] = albedo, gloss
         return replace(self, albedo=colours, gloss=shine)
 
-    @property
-    def centres(self) -> F32:
-        """Middle of each triangle, float32 [N, 3]."""
-        return f32(self.corners.mean(axis=1))
-
 
 def mesh(corners: F32, normals: F32, albedo: F32, gloss: float = 0.0) -> Mesh:
     """A mesh of one colour; triangles are turned so that they face the way their normals point."""
     edges = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     wrong = np.sum(edges * normals.sum(axis=1), axis=1) < 0
     corners, normals = corners.copy(), normals.copy()
-    if wrong.any():
-        corners[wrong], normals[wrong] = corners[wrong][:, ::-1], normals[wrong][:, ::-1]
+    corners[wrong], normals[wrong] = corners[wrong][:, ::-1], normals[wrong][:, ::-1]
     n = len(corners)
-    return Mesh(
-        f32(corners),
-        unit(normals),
-        f32(np.broadcast_to(albedo, (n, 3))),
-        np.full(n, gloss, np.float32),
-        np.zeros(n, np.int8),
-        np.zeros(n, np.int8),
-        np.zeros((n, 3, 2), np.float32),
-    )
+    albedo, shine = f32(np.broadcast_to(albedo, (n, 3))), np.full(n, gloss, np.float32)
+    bone, surface, uv = np.zeros(n, np.int8), np.zeros(n, np.int8), np.zeros((n, 3, 2), np.float32)
+    return Mesh(f32(corners), unit(normals), albedo, shine, bone, surface, uv)
 
 
 def join(*meshes: Mesh) -> Mesh:
     """Several meshes as one."""
-    return Mesh(*(np.concatenate([getattr(m, name) for m in meshes]) for name in _FIELDS))
+    return Mesh(*(np.concatenate([getattr(m, name) for m in meshes]) for name in Mesh.__slots__))
 
 
-def quad(corners: Sequence[Sequence[float]], albedo: F32, gloss: float = 0.0) -> Mesh:
-    """A flat rectangle: corners counter-clockwise seen from its front, first the lower left."""
-    return _quads(f32(corners)[None], albedo, gloss)
-
-
-def _quads(p: F32, albedo: F32, gloss: float) -> Mesh:
-    """Flat rectangles, corners [N, 4, 3] as those of :func:`quad`."""
+def quads(p: F32, albedo: F32, gloss: float = 0.0, surface: int = PAINT) -> Mesh:
+    """Flat rectangles: corners [N, 4, 3] counter-clockwise seen from the front, first the lower left."""
     normals = unit(cross(p[:, 1] - p[:, 0], p[:, 3] - p[:, 0]))
     halves = p[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3)
-    quads = mesh(halves, np.repeat(normals, 6, axis=0).reshape(-1, 3, 3), albedo, gloss)
+    made = mesh(halves, np.repeat(normals, 6, axis=0).reshape(-1, 3, 3), albedo, gloss)
     uv = f32([[0, 1], [1, 1], [1, 0], [0, 0]])[[[0, 1, 2], [0, 2, 3]]]
-    return replace(quads, uv=np.tile(uv, (len(p), 1, 1)))
+    return replace(made, uv=np.tile(uv, (len(p), 1, 1)), surface=np.full(len(made), surface, np.int8))
 
 
-def wall(corner: Sequence[float], along: Sequence[float], up: Sequence[float]) -> Mesh:
+def wall(corner: Vector, along: Vector, up: Vector) -> Mesh:
     """A flat rectangle of pieces of a metre or so: those behind the camera can be left out one by one."""
     a, u, c = f32(along), f32(up), f32(corner)
     n, m = (max(1, round(float(np.linalg.norm(v)))) for v in (a, u))
-    parts = []
-    for i in range(n):
-        for j in range(m):
-            ends = ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))
-            parts.append(quad([list(c + a * (s / n) + u * (t / m)) for s, t in ends], f32([0.5, 0.5, 0.5])))
-    return join(*parts)
+    pieces = [
+        [c + a * (s / n) + u * (t / m) for s, t in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))]
+        for i in range(n)
+        for j in range(m)
+    ]
+    return quads(f32(pieces), f32([0.5, 0.5, 0.5]))
 
 
-def box(size: Sequence[float], centre: Sequence[float], albedo: F32, gloss: float = 0.0) -> Mesh:
+def box(size: Vector, centre: Vector, albedo: F32, gloss: float = 0.0, surface: int = PAINT) -> Mesh:
     """An upright box with flat faces."""
-    return _quads(f32(_FACES * (f32(size) / 2) + f32(centre)), albedo, gloss)
+    return quads(f32(_FACES * (f32(size) / 2) + f32(centre)), albedo, gloss, surface)
 
 
-def _faces() -> F64:
-    """The corners [6, 4, 3] of the faces of a box from -1 to 1."""
-    faces = []
-    for axis in range(3):
-        for sign in (-1.0, 1.0):
-            n, u, v = np.zeros(3), np.zeros(3), np.zeros(3)
-            n[axis], u[(axis + 1) % 3], v[(axis + 2) % 3] = sign, 1, sign
-            faces.append([n - u - v, n + u - v, n + u + v, n - u + v])
-    return np.array(faces)
+def _face(axis: int, sign: float) -> list[NDArray[np.float64]]:
+    n, u, v = np.roll(np.eye(3), -axis, axis=0) * [[sign], [1], [sign]]
+    return [n - u - v, n + u - v, n + u + v, n - u + v]
 
 
-_FACES = _faces()
+_FACES = np.array([_face(axis, sign) for axis in range(3) for sign in (-1.0, 1.0)])  # of a box from -1 to 1
 
 
 def loft(rings: F32, albedo: F32, gloss: float = 0.0, *, caps: bool = True) -> Mesh:
     """A smooth skin over closed rings [R, K, 3], with flat ends."""
-    along = np.gradient(rings, axis=0)
     around = np.roll(rings, -1, axis=1) - np.roll(rings, 1, axis=1)
-    normals = unit(cross(around, along))
+    normals = unit(cross(around, np.gradient(rings, axis=0)))
     outward = rings - rings.mean(axis=1, keepdims=True)
     normals = f32(normals * np.sign(np.sum(normals * outward) or 1.0))
-    a, b = rings[:-1], rings[1:]
-    na, nb = normals[:-1], normals[1:]
-    nxt = np.roll(np.arange(rings.shape[1]), -1)
-    first = np.stack([a, a[:, nxt], b[:, nxt]], axis=2).reshape(-1, 3, 3)
-    second = np.stack([a, b[:, nxt], b], axis=2).reshape(-1, 3, 3)
-    n1 = np.stack([na, na[:, nxt], nb[:, nxt]], axis=2).reshape(-1, 3, 3)
-    n2 = np.stack([na, nb[:, nxt], nb], axis=2).reshape(-1, 3, 3)
-    pairs, pair_normals = np.stack([first, second], axis=1), np.stack([n1, n2], axis=1)
-    parts = [mesh(f32(pairs.reshape(-1, 3, 3)), f32(pair_normals.reshape(-1, 3, 3)), albedo, gloss)]
-    if caps:
-        for end, inner in ((rings[0], rings[1]), (rings[-1], rings[-2])):
-            parts.append(_cap(end, f32(end.mean(axis=0) - inner.mean(axis=0)), albedo, gloss))
+
+    def patched(points: F32) -> F32:
+        following = np.roll(points, -1, axis=1)
+        a, b, c, d = points[:-1], following[:-1], following[1:], points[1:]
+        return f32(np.stack([a, b, c, a, c, d], axis=2).reshape(-1, 3, 3))
+
+    parts = [mesh(patched(rings), patched(normals), albedo, gloss)]
+    for end, inner in ((rings[0], rings[1]), (rings[-1], rings[-2])) if caps else ():
+        parts.append(_cap(end, f32(end.mean(axis=0) - inner.mean(axis=0)), albedo, gloss))
     return join(*parts)
 
 
 def patches(lofted: Mesh, k: int) -> tuple[F32, F32]:
     """Middle and normal [N, 3] of the four-cornered patch (or end) that each triangle of a loft is of."""
-    middle, normal = lofted.centres, f32(lofted.normals.mean(axis=1))
+    middle, normal = f32(lofted.corners.mean(axis=1)), f32(lofted.normals.mean(axis=1))
     skin = len(lofted) - 2 * k
     for values in (middle, normal):
         values[:skin] = np.repeat(values[:skin].reshape(-1, 2, 3).mean(axis=1), 2, axis=0)
@@ -177,76 +143,111 @@ def _cap(ring: F32, direction: F32, albedo: F32, gloss: float) -> Mesh:
     return mesh(corners, f32(np.broadcast_to(unit(direction), corners.shape)), albedo, gloss)
 
 
-def by_bone(made: Mesh) -> Mesh:
-    """The same triangles, those of one bone next to each other."""
-    order = np.argsort(made.bone, kind="stable")
-    return Mesh(*(getattr(made, name)[order] for name in _FIELDS))
-
-
 def ring(k: int, power: float = 2.0) -> F32:
     """K points of a super-ellipse of radius 1, float32 [K, 2]: 2 is a circle, 6 nearly a square."""
     angle = (np.arange(k) + 0.5) * 2 * np.pi / k
-    c, s = np.cos(angle), np.sin(angle)
-    return f32(
-        np.stack([np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)], axis=1)
-    )
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return f32(np.sign(circle) * np.abs(circle) ** (2 / power))
 
 
-def limb(stations: Sequence[tuple[float, float, float, float]], k: int, albedo: F32) -> Mesh:
+def limb(stations: Sequence[Vector] | NDArray[np.float64], k: int, albedo: F32) -> Mesh:
     """A rounded limb along z: stations (z, radius along x, radius along y, shift along x)."""
-    circle = ring(k)
-    rings = [
-        np.stack([circle[:, 0] * rx + dx, circle[:, 1] * ry, np.full(k, z)], axis=1)
-        for z, rx, ry, dx in stations
-    ]
-    return loft(f32(rings), albedo)
+    z, rx, ry, dx = f32(stations).T[..., None]
+    x, y = ring(k).T
+    return loft(xyz(x * rx + dx, y * ry, z), albedo)
 
 
-def ball(centre: Sequence[float], radii: Sequence[float], k: int, albedo: F32, gloss: float = 0.0) -> Mesh:
+def ball(centre: Vector, radii: Vector, k: int, albedo: F32, gloss: float = 0.0) -> Mesh:
     """An ellipsoid."""
-    angles = np.linspace(0.12, np.pi - 0.12, max(4, k // 2 + 2))
-    circle = ring(k)
-    rings = [
-        np.stack([circle[:, 0] * np.sin(a), circle[:, 1] * np.sin(a), np.full(k, -np.cos(a))], axis=1)
-        for a in angles
-    ]
-    sphere = loft(f32(rings), albedo, gloss)
-    corners = sphere.corners * f32(radii)
-    return replace(sphere, corners=f32(corners + f32(centre)), normals=unit(sphere.corners / f32(radii)))
+    angles = np.linspace(0.12, np.pi - 0.12, max(4, k // 2 + 2))[:, None]
+    x, y = ring(k).T
+    sphere = loft(xyz(x * np.sin(angles), y * np.sin(angles), -np.cos(angles)), albedo, gloss)
+    corners = f32(sphere.corners * f32(radii) + f32(centre))
+    return replace(sphere, corners=corners, normals=unit(sphere.corners / f32(radii)))
 
 
 def wheel(radius: float, width: float, k: int, rim: F32) -> Mesh:
     """A wheel about the y axis, centred on the origin: tyre, rim and five dark spokes' gaps on both sides."""
-    tyre = f32([0.022, 0.022, 0.024])
-    circle = ring(k) * radius
-    rings = [
-        np.stack([circle[:, 0] * s, np.full(k, y), circle[:, 1] * s], axis=1)
-        for y, s in ((-width / 2, 0.93), (-width * 0.3, 1.0), (width * 0.3, 1.0), (width / 2, 0.93))
-    ]
-    parts = [loft(f32(rings), tyre)]
+    (x, z), half = (ring(k) * radius).T, width / 2
+    y, scale = f32([(-half, 0.93), (-width * 0.3, 1.0), (width * 0.3, 1.0), (half, 0.93)]).T[..., None]
+    parts = [loft(xyz(x * scale, y, z * scale), f32([0.022, 0.022, 0.024]))]
     for side in (-1.0, 1.0):
-        parts.append(_disc(radius * 0.64, side * (width / 2 + 0.004), k, rim, lambda i: i % 2 == 0))
-        parts.append(_disc(radius * 0.22, side * (width / 2 + 0.008), 8, f32(rim * 0.8), None))
+        for share, out, corners, colour in ((0.64, 0.004, k, rim), (0.22, 0.008, 8, f32(rim * 0.8))):
+            x, z = (ring(corners) * (radius * share)).T
+            parts.append(_cap(xyz(x, side * (half + out), z), f32([0, side, 0]), colour, 0.35))
+        parts[-2] = parts[-2].painted(np.arange(k) % 2 == 1, f32(rim * 0.25), 0.1)
     return join(*parts)
 
 
-def _disc(radius: float, y: float, k: int, albedo: F32, light: Callable[[int], bool] | None) -> Mesh:
-    circle = ring(k) * radius
-    points = f32(np.stack([circle[:, 0], np.full(k, y), circle[:, 1]], axis=1))
-    disc = _cap(points, f32([0, np.sign(y), 0]), albedo, 0.35)
-    if light is None:
-        return disc
-    dark = np.array([not light(i) for i in range(k)])
-    return disc.painted(dark, f32(albedo * 0.25), 0.1)
-
-
-def bar(a: tuple[float, float, float], b: tuple[float, float, float], radius: float, albedo: F32) -> Mesh:
+def bar(a: Vector, b: Vector, radius: float, albedo: F32) -> Mesh:
     """A round bar between two points."""
     axis = f32(b) - f32(a)
     axis = axis / np.linalg.norm(axis)
     side = np.cross(axis, [0, 1, 0] if abs(axis[1]) < 0.9 else [1, 0, 0])
     side = side / np.linalg.norm(side)
-    other = np.cross(axis, side)
     circle = ring(6) * radius
-    rings = [f32(p) + circle[:, :1] * side + circle[:, 1:] * other for p in (a, b)]
+    rings = [f32(p) + circle[:, :1] * side + circle[:, 1:] * np.cross(axis, side) for p in (a, b)]
     return loft(f32(rings), albedo, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A flat textured rectangle: corner + s·along + t·up, s and t from 0 to 1.
+
+    Attributes:
+        texture: uint8 [h, w, 3] sRGB, its first row at t = 1.
+        glow: uint8 [h, w] or None: how strongly each place shines when lamps are on.
+    """
+
+    corner: F32
+    along: F32
+    up: F32
+    texture: U8
+    glow: U8 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lamp:
+    """A lamp at a point: colour is its light at 1 m, straight on."""
+
+    position: tuple[float, float, float]
+    colour: tuple[float, float, float]
+
+
+Extent = tuple[float, float]
+
+
+@dataclass(slots=True)
+class Stage:
+    """What stands still.
+
+    Attributes:
+        x, y: the ground's extent in metres.
+        ground: uint8 sRGB texture, first row at the least y, first column at the least x.
+        walls: where the panels that can hide actors stand, for truth, which has no panels.
+        casters: convex point clouds [N, 3] that throw sun shadows on the ground.
+    """
+
+    x: Extent
+    y: Extent
+    ground: U8 = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    panels: list[Panel] = field(default_factory=list)
+    meshes: list[Mesh] = field(default_factory=list)
+    casters: list[F32] = field(default_factory=list)
+    lamps: list[Lamp] = field(default_factory=list)
+    walls: list[Mesh] = field(default_factory=list)
+    sky: bool = True
+
+    def stand(self, mesh: Mesh) -> None:
+        """Put a thing there that throws the shadow of its bounding box."""
+        self.meshes.append(mesh)
+        low, high = mesh.corners.min(axis=(0, 1)), mesh.corners.max(axis=(0, 1))
+        self.shade((low[0], high[0]), (low[1], high[1]), high[2])
+
+    def shade(self, x: Extent, y: Extent, top: float, bottom: float = 0.0) -> None:
+        """Throw the shadow of a block between two places on each axis, metres."""
+        self.casters.append(f32([[a, b, c] for a in x for b in y for c in (bottom, top)]))
+
+    def post(self, x: float, y: float, half: float, top: float) -> None:
+        """Throw the shadow of a square post, ``half`` its width to each side."""
+        self.shade((x - half, x + half), (y - half, y + half), top)

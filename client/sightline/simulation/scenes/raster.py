@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.arrays import F32, I64, f32
+from sightline.simulation.scenes.arrays import F32, F64, I64, f32
 
 U64 = NDArray[np.uint64]
 DEPTH_UNITS = 2.0**32 * 0.3 * 0.99  # inverse depths up to 1 / 0.3 m fit into 32 bits
@@ -39,20 +39,13 @@ class Planes:
 
     def at(self, triangle: I64, x: F32, y: F32) -> F32:
         """Values [M, C] at picture points of triangles."""
-        value, dx, dy, origin = (
-            np.take(part, triangle, axis=0) for part in (self.value, self.dx, self.dy, self.origin)
-        )
+        parts = (self.value, self.dx, self.dy, self.origin)
+        value, dx, dy, origin = (np.take(part, triangle, axis=0) for part in parts)
         dx *= (x - origin[:, 0])[:, None]
         dy *= (y - origin[:, 1])[:, None]
         value += dx
         value += dy
         return value
-
-
-def twice_area(xy: F32) -> F32:
-    """Signed double area [T] of triangles [T, 3, 2]; below zero faces the viewer (y runs down)."""
-    a, b = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
-    return f32(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
 def planes(xy: F32, values: F32) -> Planes:
@@ -92,32 +85,24 @@ def _rows(xy: F32, width: int, height: int) -> tuple[I64, I64, I64, I64]:
     order = np.argsort(xy[:, :, 1], axis=1, kind="stable")
     corners = np.take_along_axis(xy, order[:, :, None], axis=1).astype(np.float64)
     (x0, y0), (x1, y1), (x2, y2) = (corners[:, i].T for i in range(3))
-    top = np.clip(np.ceil(y0 - 0.5), 0, height).astype(np.int64)
-    bottom = np.clip(np.ceil(y2 - 0.5), 0, height).astype(np.int64)
+    top, bottom = (np.clip(np.ceil(end - 0.5), 0, height).astype(np.int64) for end in (y0, y2))
     count = np.maximum(bottom - top, 0)
     triangle = np.repeat(np.arange(len(xy)), count)
     y = np.arange(len(triangle)) - (np.cumsum(count) - count - top)[triangle]
     middle = y + 0.5
-    slopes = [_slope(x0, y0, x2, y2), _slope(x0, y0, x1, y1), _slope(x1, y1, x2, y2)]
-    long = x0[triangle] + (middle - y0[triangle]) * slopes[0][triangle]
-    upper = middle < y1[triangle]
-    short = np.where(
-        upper,
-        x0[triangle] + (middle - y0[triangle]) * slopes[1][triangle],
-        x1[triangle] + (middle - y1[triangle]) * slopes[2][triangle],
-    )
+
+    def edge(xa: F64, ya: F64, xb: F64, yb: F64) -> F64:
+        """Where the edge from a to b of each row's triangle is in the middle of that row."""
+        rise = yb - ya
+        slope = (xb - xa) / np.where(rise < 1e-9, np.inf, rise)
+        return np.asarray(xa[triangle] + (middle - ya[triangle]) * slope[triangle])
+
+    long = edge(x0, y0, x2, y2)
+    short = np.where(middle < y1[triangle], edge(x0, y0, x1, y1), edge(x1, y1, x2, y2))
     left = np.clip(np.ceil(np.minimum(long, short) - 0.5), 0, width).astype(np.int64)
     right = np.clip(np.ceil(np.maximum(long, short) - 0.5), 0, width).astype(np.int64)
     filled = right > left
     return tall[triangle[filled]], y[filled], left[filled], right[filled]
-
-
-def _slope(
-    xa: NDArray[np.float64], ya: NDArray[np.float64], xb: NDArray[np.float64], yb: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    rise = yb - ya
-    slope: NDArray[np.float64] = (xb - xa) / np.where(rise < 1e-9, np.inf, rise)
-    return slope
 
 
 def resolve(candidates: Fragments, keys: U64) -> Fragments:

@@ -1,19 +1,29 @@
-"""A scene from its spec: the world, the camera, and what stands in it. Nothing here needs OpenCV."""
+"""A scene from its spec: the world, what stands in it, and its pictures, alone or with their truth.
+
+Only pictures need OpenCV (the extra ``scenes``).
+"""
 
 from __future__ import annotations
 
-from sightline.simulation.scenes import factory, shop, street
-from sightline.simulation.scenes.mesh import Mesh
-from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.staging import Stage
-from sightline.simulation.scenes.world import World
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-_WORLDS: dict[str, type[street.StreetWorld | factory.FactoryWorld | shop.ShopWorld]] = {
+from sightline.errors import ServerError
+from sightline.simulation.scenes import factory, shop, street
+from sightline.simulation.scenes.arrays import U8
+from sightline.simulation.scenes.mesh import Mesh, Stage
+from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
+from sightline.simulation.scenes.world import Snapshot, World
+
+#: What puts the still things of a scene on its stage; needs no textures.
+THINGS = {"street": street.place_things, "factory": factory.place_things, "shop": shop.place_things}
+_WORLDS: dict[str, Callable[[SceneSpec], World]] = {
     "street": street.StreetWorld,
     "factory": factory.FactoryWorld,
     "shop": shop.ShopWorld,
 }
-_THINGS = {"street": street.place_things, "factory": factory.place_things, "shop": shop.place_things}
 
 
 def world_of(spec: SceneSpec) -> World:
@@ -21,13 +31,38 @@ def world_of(spec: SceneSpec) -> World:
     return _WORLDS[spec.scene](spec)
 
 
-def place_things(spec: SceneSpec, stage: Stage) -> None:
-    """Put the still things of a scene on its stage."""
-    _THINGS[spec.scene](spec, stage)
-
-
 def still_of(spec: SceneSpec) -> list[Mesh]:
     """The still meshes that can hide an actor."""
     stage = Stage((0.0, 1.0), (0.0, 1.0))
-    place_things(spec, stage)
+    THINGS[spec.scene](spec, stage)
     return stage.meshes + stage.walls
+
+
+def painter(spec: SceneSpec) -> Callable[[Snapshot], U8]:
+    """What draws the scene: snapshot -> uint8 sRGB [height, width, 3]. Making it takes seconds.
+
+    Raises:
+        ServerError: OpenCV is not installed.
+    """
+    try:
+        from sightline.simulation.scenes.render import Renderer  # noqa: PLC0415 - OpenCV is an extra
+        from sightline.simulation.scenes.stages import stage_of  # noqa: PLC0415
+    except ImportError as error:
+        raise ServerError("pictures of scenes need OpenCV: pip install 'sightline[scenes]'") from error
+    return Renderer(spec, stage_of(spec), camera_of(spec)).draw
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPicture:
+    """A picture, uint8 sRGB [height, width, 3] without a time code, and what is true of it."""
+
+    picture: U8
+    truth: FrameTruth
+
+
+def samples(spec: SceneSpec, fps: float, length_s: float, start_s: float = 0.0) -> Iterator[LabelledPicture]:
+    """LabelledPicture i is at start + i / fps seconds; a low rate gives pictures that differ more."""
+    paint, observer, world = painter(spec), TruthObserver(camera_of(spec), still_of(spec)), world_of(spec)
+    for i in range(round(length_s * fps)):
+        snapshot = world.at(start_s + i / fps)
+        yield LabelledPicture(paint(snapshot), observer.look(snapshot))

@@ -21,8 +21,6 @@ from sightline.simulation.scenes.viewpoints import PinholeCamera, camera_of
 Point = tuple[float, float]
 Size = tuple[float, float, float]  # length, width, height in metres
 Rule = Literal["", "forbidden", "helmet and vest", "loiter"]
-
-
 PERSON: Size = (0.5, 0.5, 1.75)
 VEHICLE: Size = (4.6, 1.8, 1.5)
 TRAFFIC = ("car", "van", "truck", "bus", "motorcycle", "bicycle")
@@ -114,13 +112,6 @@ def places_of(scene: str) -> Places:
     return {"street": STREET, "factory": FACTORY, "shop": SHOP}[scene]
 
 
-def in_picture(points: tuple[Point, ...], camera: PinholeCamera) -> list[list[float]]:
-    """Ground points as fractions of the picture, [[x, y], …], as config.yml takes them."""
-    q = camera.project(f32([[x, y, 0.0] for x, y in points]))
-    shares = q[:, :2] / f32([camera.width, camera.height])
-    return [[round(float(x), 5), round(float(y), 5)] for x, y in np.asarray(shares)]
-
-
 #: Places that reach further out of the picture than this are cut there.
 MIN_SHARE, MAX_SHARE = -0.45, 1.45
 #: ``detect`` of a camera that sees a scene: at lower scores, or where boxes may overlap more, the bundled
@@ -128,27 +119,35 @@ MIN_SHARE, MAX_SHARE = -0.45, 1.45
 DETECT = {"min_score": 0.45, "dedupe_iou": 0.5}
 
 
-def camera_places(spec: SceneSpec, places: Places | None = None) -> dict[str, Any]:
+def in_picture(points: tuple[Point, ...], camera: PinholeCamera) -> list[list[float]]:
+    """Ground points as fractions of the picture, [[x, y], …], as config.yml takes them."""
+    q = camera.project(f32([[x, y, 0.0] for x, y in points]))
+    return _fractions(q[:, :2] / f32([camera.width, camera.height]))
+
+
+def _fractions(points: F32) -> list[list[float]]:
+    return [[round(share, 5) for share in point] for point in points.tolist()]
+
+
+def camera_places(spec: SceneSpec) -> dict[str, Any]:
     """``rules`` of a camera that sees the scene."""
-    known, camera = places or places_of(spec.scene), camera_of(spec)
+    places, camera = places_of(spec.scene), camera_of(spec)
     size, lines, zones = f32([camera.width, camera.height]), {}, {}
-    for line in known.lines:
-        ends = [
-            np.clip(anchor(end, line.size, camera) / size, MIN_SHARE, MAX_SHARE) for end in (line.a, line.b)
-        ]
-        points = [[round(float(share), 5) for share in end] for end in ends]
+    for line in places.lines:
+        ends = f32([anchor(end, line.size, camera) / size for end in (line.a, line.b)])
+        points = _fractions(np.clip(ends, MIN_SHARE, MAX_SHARE))
         lines[line.name] = {"points": points, "classes": list(line.kinds)}
-    for zone in known.zones:
+    for zone in places.zones:
         entry: dict[str, Any] = {"points": cut(in_picture(zone.points, camera)), "classes": list(zone.kinds)}
         zones[zone.name] = entry | ({"loiter_s": zone.loiter_s} if zone.loiter_s else {})
     return {"lines": lines, "zones": zones}
 
 
-def anchor(point: Point, size: tuple[float, float, float], camera: PinholeCamera) -> F32:
+def anchor(point: Point, size: Size, camera: PinholeCamera) -> F32:
     """Picture x and y (pixels) of the bottom centre of the box of what stands there, its length along x."""
-    (x, y), (length, width, height) = point, size
+    (x, y), (long, wide, tall) = point, size
     corners = [
-        [x + length / 2 * a, y + width / 2 * b, height * c] for a in (-1, 1) for b in (-1, 1) for c in (0, 1)
+        [x + long / 2 * a, y + wide / 2 * b, tall * c] for a in (-1, 1) for b in (-1, 1) for c in (0, 1)
     ]
     q = camera.project(f32(corners))
     return f32([(q[:, 0].min() + q[:, 0].max()) / 2, q[:, 1].max()])

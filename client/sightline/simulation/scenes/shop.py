@@ -6,14 +6,15 @@ world, then the things that stand in it: shelves with goods, a till, the door's 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from sightline.simulation.scenes.arrays import f32, linear
-from sightline.simulation.scenes.mesh import SIGN, Mesh, ball, bar, box, join, limb, wall
+from sightline.simulation.scenes.arrays import f32, linear, palette
+from sightline.simulation.scenes.mesh import SIGN, Lamp, Mesh, Stage, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.staging import Lamp, Stage
 from sightline.simulation.scenes.walkers import Stop, Walker, person_actor, walk
-from sightline.simulation.scenes.world import Actor, ActorState, World
+from sightline.simulation.scenes.world import Placed, World
 
 FRONT_X, DOOR_Y = 7.6, 1.6
 _BEHIND_X, _STREET_Y = -2.5, 9.0
@@ -35,7 +36,7 @@ class ShopWorld(World):
         self._next_s = self._next_passing_s = -1e9
         self._people: list[Walker] = []
 
-    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
+    def move(self, time_s: float) -> tuple[Iterable[Placed], str]:
         """One step of all people."""
         if time_s >= self._next_s:
             self._next_s = time_s + float(self._random.exponential(self._gap_s))
@@ -46,69 +47,61 @@ class ShopWorld(World):
             self._people.append(self._passer())
         walk(self._people)
         self._people = [p for p in self._people if not p.arrived]
-        return tuple((p.actor, p.state()) for p in self._people), ""
+        return ((p.actor, p.state()) for p in self._people), ""
 
     def _group(self) -> list[Walker]:
         random = self._random
         count = int(random.choice([1, 2, 3, 4], p=[0.62, 0.24, 0.10, 0.04]))
         inward = bool(random.random() < 0.52)
-        lane = 0.75 if inward else -0.75  # one keeps to the right
-        middle = float(np.clip(random.normal(lane, 0.3), -1.1, 1.1))
+        # Everybody keeps to the right.
+        middle = float(np.clip(random.normal(0.75 if inward else -0.75, 0.3), -1.1, 1.1))
         out_y = float(random.choice([-_STREET_Y, _STREET_Y]))
         depth_y = float(random.uniform(-2.6, 2.6))
         lingers = float(random.uniform(16, 35)) if random.random() < 0.14 else 0.0
-        pace = float(np.clip(random.normal(1.25, 0.15), 0.8, 1.6))
+        speed = float(np.clip(random.normal(1.25, 0.15), 0.8, 1.6))
         group = []
         for i in range(count):
-            aside = (i % 2) * 0.62 - (0.31 if count > 1 else 0.0)
-            back = (i // 2) * 0.85
-            group.append(self._customer(inward, (middle, out_y, depth_y), (aside, back), (lingers, pace)))
+            aside, back = (i % 2) * 0.62 - (0.31 if count > 1 else 0.0), (i // 2) * 0.85
+            y = float(np.clip(middle + aside, -DOOR_Y + 0.35, DOOR_Y - 0.35))
+            path: list[Stop] = [
+                (11.3 + aside * 0.6, out_y + (back if out_y > 0 else -back), False),
+                (9.6 + aside * 0.4, y * 1.6, False),
+                (8.2, y, False),
+                (6.4 + aside * 0.6 - back * 0.4, y, False),
+                (4.6, depth_y * 0.5 + aside, False),
+                (_BEHIND_X - back, depth_y + aside, False),
+            ]
+            waits = {3 if inward else 2: lingers} if lingers else {}
+            actor = person_actor(self.next_id(), random)
+            group.append(Walker(actor, path if inward else path[::-1], speed, waits))
         return group
-
-    def _customer(
-        self,
-        inward: bool,
-        way: tuple[float, float, float],
-        offset: tuple[float, float],
-        pace: tuple[float, float],
-    ) -> Walker:
-        (middle, out_y, depth_y), (aside, back) = way, offset
-        y = float(np.clip(middle + aside, -DOOR_Y + 0.35, DOOR_Y - 0.35))
-        lingers, speed = pace
-        spot = 6.4 + aside * 0.6 - back * 0.4
-        path: list[Stop] = [
-            (11.3 + aside * 0.6, out_y + (back if out_y > 0 else -back), False),
-            (9.6 + aside * 0.4, y * 1.6, False),
-            (8.2, y, False),
-            (spot, y, False),
-            (4.6, depth_y * 0.5 + aside, False),
-            (_BEHIND_X - back, depth_y + aside, False),
-        ]
-        if not inward:
-            path.reverse()
-        waits = {3 if inward else 2: lingers} if lingers else {}
-        return Walker(person_actor(self.next_id(), self._random), path, speed, waits)
 
     def _passer(self) -> Walker:
         random = self._passing
-        way = float(random.choice([-1.0, 1.0]))
-        x = float(random.uniform(9.6, 12.4))
+        way, x = float(random.choice([-1.0, 1.0])), float(random.uniform(9.6, 12.4))
         path = [(x, -way * _STREET_Y, False), (x, way * _STREET_Y, False)]
         actor = person_actor(self.next_id(), random)
         return Walker(actor, path, float(np.clip(random.normal(1.4, 0.15), 1, 1.8)))
 
 
-_FRAME, _WHITE, _WOOD = linear((58, 62, 66)), linear((226, 226, 222)), linear((176, 138, 98))
-_GOODS = [linear(c) for c in ((190, 40, 44), (226, 170, 40), (40, 110, 170), (70, 140, 80), (230, 226, 214),
-                              (130, 70, 130), (226, 120, 50), (60, 66, 74))]  # fmt: skip
+_FRAME, _WHITE, _WOOD = palette("3a3e42 e2e2de b08a62")
+_GOODS = palette("be282c e2aa28 286eaa 468c50 e6e2d6 824682 e27832 3c424a")
 
 
 def place_things(spec: SceneSpec, stage: Stage) -> None:
     """Put everything in its place; needs no textures."""
     random = spec.random("things")
-    _front(stage)
-    for y in (-4.95, 4.95):
-        stage.walls.append(wall([-3.0, y, 0], [FRONT_X + 3.0, 0, 0], [0, 0, 3.8]))
+    # Posts, rails and the door's wings, slid open, of the glass front; the glass itself is clear.
+    ends = (-4.9, -DOOR_Y, DOOR_Y, 4.9)
+    front = [([0.1, 0.1, 2.9], y, 1.45) for y in ends] + [([0.07, 0.05, 2.6], y, 1.3) for y in (-3.3, 3.3)]
+    front.append(([0.14, 9.9, 0.22], 0, 2.6))
+    front += [([0.1, b - a, 0.14], (a + b) / 2, 0.07) for a, b in (ends[:2], ends[2:])]
+    stage.meshes += [box(size, [FRONT_X, y, z], _FRAME, 0.2) for size, y, z in front]
+    for side in (-1.0, 1.0):
+        for y in (DOOR_Y + 0.1, DOOR_Y + 1.3):
+            stage.meshes.append(box([0.05, 0.06, 2.4], [FRONT_X - 0.12, side * y, 1.2], _FRAME, 0.3))
+    stage.shade((FRONT_X - 0.1, FRONT_X + 0.1), (1.6, 4.9), 0.2)
+    stage.walls += [wall([-3.0, y, 0], [FRONT_X + 3.0, 0, 0], [0, 0, 3.8]) for y in (-4.95, 4.95)]
     stage.walls.append(wall([FRONT_X, -4.95, 2.7], [0, 9.9, 0], [0, 0, 1.1]))
     for y, face in ((-4.6, 1.0), (4.6, -1.0)):
         for x in (1.6, 3.2, 4.8):
@@ -119,26 +112,9 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
     stage.stand(_plant(random, 7.0, -2.7))
     for x in (1.5, 4.0, 6.4):
         for y in (-2.4, 0.0, 2.4):
-            tube = box([0.9, 0.25, 0.06], [x, y, 3.55], linear((250, 248, 240)))
-            stage.meshes.append(tube.as_surface(SIGN))
+            stage.meshes.append(box([0.9, 0.25, 0.06], [x, y, 3.55], linear(250, 248, 240), surface=SIGN))
             stage.lamps.append(Lamp((x, y, 3.5), (2.4, 2.2, 1.9)))
-    for y in (-6.0, 6.0):
-        stage.meshes.append(bar((13.0, y, 0), (13.0, y, 4.5), 0.06, _FRAME))
-
-
-def _front(stage: Stage) -> None:
-    """Posts and rails of the glass front; the glass itself is clear."""
-    for y in (-4.9, -DOOR_Y, DOOR_Y, 4.9):
-        stage.meshes.append(box([0.1, 0.1, 2.9], [FRONT_X, y, 1.45], _FRAME, 0.2))
-    for y in (-3.3, 3.3):
-        stage.meshes.append(box([0.07, 0.05, 2.6], [FRONT_X, y, 1.3], _FRAME, 0.2))
-    stage.meshes.append(box([0.14, 9.9, 0.22], [FRONT_X, 0, 2.6], _FRAME, 0.2))
-    for y0, y1 in ((-4.9, -DOOR_Y), (DOOR_Y, 4.9)):
-        stage.meshes.append(box([0.1, y1 - y0, 0.14], [FRONT_X, (y0 + y1) / 2, 0.07], _FRAME, 0.2))
-    for side in (-1.0, 1.0):  # the door's wings, slid open
-        for y in (DOOR_Y + 0.1, DOOR_Y + 1.3):
-            stage.meshes.append(box([0.05, 0.06, 2.4], [FRONT_X - 0.12, side * y, 1.2], _FRAME, 0.3))
-    stage.shade((FRONT_X - 0.1, FRONT_X + 0.1), (1.6, 4.9), (0, 0.2))
+    stage.meshes += [bar((13.0, y, 0), (13.0, y, 4.5), 0.06, _FRAME) for y in (-6.0, 6.0)]
 
 
 def _shelf(random: np.random.Generator, x: float, y: float, face: float) -> Mesh:
@@ -146,7 +122,7 @@ def _shelf(random: np.random.Generator, x: float, y: float, face: float) -> Mesh
     parts += [box([0.04, 0.5, 2.0], [x + dx, y, 1.0], _WHITE) for dx in (-0.76, 0.76)]
     for z in (0.15, 0.6, 1.05, 1.5):
         parts.append(box([1.5, 0.48, 0.04], [x, y, z], _WHITE))
-        parts.append(box([1.5, 0.02, 0.05], [x, y + face * 0.25, z], linear((200, 40, 40))))
+        parts.append(box([1.5, 0.02, 0.05], [x, y + face * 0.25, z], linear(200, 40, 40)))
         at = -0.68
         while at < 0.62:
             colour = _GOODS[int(random.integers(len(_GOODS)))]
@@ -167,16 +143,15 @@ def _table(random: np.random.Generator, x: float, y: float) -> Mesh:
         h = float(random.uniform(0.08, 0.28))
         parts.append(box([0.16, 0.14, h], [x + dx, y + dy, 0.81 + h / 2], colour))
     parts.append(bar((x, y, 0.8), (x, y, 1.5), 0.015, _FRAME))
-    parts.append(box([0.02, 0.42, 0.28], [x, y, 1.55], linear((206, 40, 44))))
-    return join(*parts)
+    return join(*parts, box([0.02, 0.42, 0.28], [x, y, 1.55], linear(206, 40, 44)))
 
 
 def _plant(random: np.random.Generator, x: float, y: float) -> Mesh:
-    pot = limb([(0.0, 0.2, 0.2, 0), (0.5, 0.26, 0.26, 0), (0.52, 0.22, 0.22, 0)], 12, linear((150, 146, 140)))
-    leaves = []
+    pot = limb([(0.0, 0.2, 0.2, 0), (0.5, 0.26, 0.26, 0), (0.52, 0.22, 0.22, 0)], 12, linear(150, 146, 140))
+    parts = [pot.moved([x, y, 0])]
     for _ in range(26):
         way = random.normal(0, 1, 3)
         tip = (x + way[0] * 0.25, y + way[1] * 0.25, 0.95 + abs(way[2]) * 0.4)
-        tone = f32(linear((60, 110, 50)) * random.uniform(0.6, 1.3))
-        leaves.append(ball(tip, [0.12, 0.12, 0.05 + 0.1 * random.random()], 6, tone))
-    return join(pot.moved([x, y, 0]), *leaves)
+        tone = f32(linear(60, 110, 50) * random.uniform(0.6, 1.3))
+        parts.append(ball(tip, [0.12, 0.12, 0.05 + 0.1 * random.random()], 6, tone))
+    return join(*parts)

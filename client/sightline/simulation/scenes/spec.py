@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,3 +42,23 @@ class SceneSpec:
     def random(self, stream: str) -> np.random.Generator:
         """A stream of random numbers of its own for each purpose; what one draws never moves another."""
         return np.random.default_rng([self.seed, zlib.crc32(f"{self.scene}/{stream}".encode())])
+
+
+def above_zero(maximum: float) -> Callable[[str], float]:
+    """A parser of a number above 0, up to ``maximum``, for an argument."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 < value <= maximum:
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0, up to {maximum:g}")
+        return value
+
+    return number
+
+
+def even(text: str) -> int:
+    """Pixels of a side."""
+    value = int(text)
+    if not 64 <= value <= 4096 or value % 2:
+        raise argparse.ArgumentTypeError(f"{text} is not an even number from 64 to 4096")
+    return value

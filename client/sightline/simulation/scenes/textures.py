@@ -29,6 +29,11 @@ def finished(picture: F32) -> U8:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
+def plain(random: np.random.Generator, h: int, w: int, colour: Rgb, grain: float, patches: float) -> U8:
+    """A mottled surface with nothing on it."""
+    return finished(mottled(random, h, w, colour, grain, patches))
+
+
 def stained(picture: F32, random: np.random.Generator, count: int, size: float, strength: float) -> None:
     """Darken soft blots here and there, in place."""
     h, w = picture.shape[:2]
@@ -63,23 +68,31 @@ def slabs(random: np.random.Generator, h: int, w: int, colour: Rgb, cell: tuple[
     return picture
 
 
+_WALLS: tuple[Rgb, ...] = ((176, 164, 146), (150, 108, 86), (196, 188, 172), (128, 92, 78), (168, 172, 172),
+                           (206, 190, 150), (140, 146, 150))  # fmt: skip
+_AWNINGS: tuple[Rgb, ...] = ((140, 36, 36), (34, 84, 62), (30, 58, 110), (176, 132, 40), (70, 70, 74))
+
+
 def facade(random: np.random.Generator, width_m: float, height_m: float, px_m: int) -> tuple[U8, U8]:
     """A house front and which of it is lit at night (uint8 [h, w]): shop below, windows above."""
     h, w = round(height_m * px_m), round(width_m * px_m)
-    colour = _WALLS[int(random.integers(len(_WALLS)))]
-    picture = mottled(random, h, w, colour, 4, 3)
+    picture = mottled(random, h, w, _WALLS[int(random.integers(len(_WALLS)))], 4, 3)
     glow = np.zeros((h, w), np.uint8)
-    if random.random() < 0.5:
-        _bricks(picture, random, px_m)
-    storey = 3.2
-    floors = int((height_m - 4.2) // storey)
-    pitch = random.uniform(2.2, 3.2)
+    if random.random() < 0.5:  # bricks
+        row = max(2, round(0.09 * px_m))
+        picture[::row] *= 0.88
+        tones = random.normal(0, 7, (h // row + 1, w // (3 * row) + 1)).astype(np.float32)
+        picture += np.kron(tones, np.ones((row, 3 * row), np.float32))[:h, :w, None]
+    storey, pitch = 3.2, random.uniform(2.2, 3.2)
     count = max(1, int((width_m - 0.8) // pitch))
     margin = (width_m - count * pitch) / 2
     pane = (random.uniform(1.1, 1.6), random.uniform(1.5, 2.0))
-    for floor in range(floors):
+    bright, dark = max(2, round(0.16 * px_m)), max(3, round(0.22 * px_m))
+    for floor in range(int((height_m - 4.2) // storey)):
         z = 4.4 + floor * storey
-        _band(picture, h - round(z * px_m) + round(0.3 * px_m), px_m)
+        y = h - round(z * px_m) + round(0.3 * px_m)
+        picture[max(0, y) : y + bright] *= 1.14
+        picture[y + bright : y + dark] *= 0.7
         for i in range(count):
             x = margin + (i + 0.5) * pitch
             _window(picture, glow, random, (x - pane[0] / 2, z + 0.4, *pane), px_m)
@@ -87,24 +100,6 @@ def facade(random: np.random.Generator, width_m: float, height_m: float, px_m: i
     picture[: round(0.5 * px_m)] *= 0.8
     streaks = cloud(random, 1, w, 12)[0] * cloud(random, h, w, 200)
     return finished(picture - np.abs(streaks)[..., None] * 3), glow
-
-
-_WALLS: tuple[Rgb, ...] = ((176, 164, 146), (150, 108, 86), (196, 188, 172), (128, 92, 78), (168, 172, 172),
-                           (206, 190, 150), (140, 146, 150))  # fmt: skip
-_AWNINGS: tuple[Rgb, ...] = ((140, 36, 36), (34, 84, 62), (30, 58, 110), (176, 132, 40), (70, 70, 74))
-
-
-def _bricks(picture: F32, random: np.random.Generator, px_m: int) -> None:
-    h, w = picture.shape[:2]
-    row = max(2, round(0.09 * px_m))
-    picture[::row] *= 0.88
-    tones = random.normal(0, 7, (h // row + 1, w // (3 * row) + 1)).astype(np.float32)
-    picture += np.kron(tones, np.ones((row, 3 * row), np.float32))[:h, :w, None]
-
-
-def _band(picture: F32, y: int, px_m: int) -> None:
-    picture[max(0, y) : y + max(2, round(0.16 * px_m))] *= 1.14
-    picture[y + max(2, round(0.16 * px_m)) : y + max(3, round(0.22 * px_m))] *= 0.7
 
 
 def _window(
@@ -115,18 +110,17 @@ def _window(
     y1, y0 = h - round(place[1] * px_m), h - round((place[1] + place[3]) * px_m)
     if y0 < 2:
         return
-    frame = max(1, round(0.07 * px_m))
-    cv2.rectangle(picture, (x0 - frame, y0 - frame), (x1 + frame, y1 + frame), (222.0, 218.0, 210.0), -1)
+    rim = max(1, round(0.07 * px_m))
+    cv2.rectangle(picture, (x0 - rim, y0 - rim), (x1 + rim, y1 + rim), (222.0, 218.0, 210.0), -1)
     shade = np.linspace(88, 34, y1 - y0, dtype=np.float32)[:, None, None] * f32([0.82, 0.95, 1.08])
     picture[y0:y1, x0:x1] = shade + random.normal(0, 8)
     if random.random() < 0.5:  # curtains
         part = round((x1 - x0) * random.uniform(0.15, 0.3))
         picture[y0:y1, x0 : x0 + part] = picture[y0:y1, x1 - part : x1] = random.uniform(120, 190)
-    cv2.line(picture, ((x0 + x1) // 2, y0), ((x0 + x1) // 2, y1), (214.0, 210.0, 204.0), frame)
-    cv2.rectangle(
-        picture, (x0 - 2 * frame, y1 + frame), (x1 + 2 * frame, y1 + 2 * frame), (150.0, 146.0, 140.0), -1
-    )
-    picture[y1 + 2 * frame : y1 + 3 * frame, x0 - frame : x1 + frame] *= 0.6
+    cv2.line(picture, ((x0 + x1) // 2, y0), ((x0 + x1) // 2, y1), (214.0, 210.0, 204.0), rim)
+    sill = (x0 - 2 * rim, y1 + rim), (x1 + 2 * rim, y1 + 2 * rim)
+    cv2.rectangle(picture, *sill, (150.0, 146.0, 140.0), -1)
+    picture[y1 + 2 * rim : y1 + 3 * rim, x0 - rim : x1 + rim] *= 0.6
     if random.random() < 0.4:
         glow[y0:y1, x0:x1] = int(random.integers(110, 250))
 
@@ -148,16 +142,13 @@ def _shop(picture: F32, glow: U8, random: np.random.Generator, width_m: float, p
         cv2.rectangle(picture, (x0, top), (x1, bottom), (52.0, 50.0, 48.0), max(1, px_m // 14))
         glow[top:bottom, x0:x1] = int(random.integers(90, 255)) if random.random() < 0.7 else 20
     if random.random() < 0.8:
-        cloth = np.array(_AWNINGS[int(random.integers(len(_AWNINGS)))], np.float32)
-        y = h - round(3.7 * px_m)
-        band = max(2, round(0.65 * px_m))
-        picture[y : y + band, round(0.3 * px_m) : w - round(0.3 * px_m)] = cloth
+        y, band, edge = h - round(3.7 * px_m), max(2, round(0.65 * px_m)), round(0.3 * px_m)
+        picture[y : y + band, edge : w - edge] = f32(_AWNINGS[int(random.integers(len(_AWNINGS)))])
         for x in np.arange(0.8, width_m - 1.0, 0.35):  # an illegible name
             if random.random() < 0.75:
                 a = round(x * px_m)
-                cv2.rectangle(
-                    picture, (a, y + band // 3), (a + px_m // 5, y + 2 * band // 3), (226.0, 222.0, 214.0), -1
-                )
+                letter = (a, y + band // 3), (a + px_m // 5, y + 2 * band // 3)
+                cv2.rectangle(picture, *letter, (226.0, 222.0, 214.0), -1)
         picture[y + band : y + band + max(1, px_m // 10)] *= 0.5
 
 

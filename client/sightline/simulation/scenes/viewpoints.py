@@ -31,21 +31,6 @@ class PinholeCamera:
     width: int
     height: int
 
-    @classmethod
-    def looking_at(
-        cls,
-        position: tuple[float, float, float],
-        target: tuple[float, float, float],
-        angle_deg: float,
-        size: tuple[int, int],
-    ) -> PinholeCamera:
-        """A level camera (no roll); ``angle_deg`` is the horizontal angle of view."""
-        forward = unit(np.subtract(target, position))
-        right = unit(np.cross(forward, [0.0, 0.0, 1.0]))
-        rotation = np.stack([right, np.cross(forward, right), forward])
-        focal = size[0] / 2 / np.tan(np.radians(angle_deg) / 2)
-        return cls(f32(position), f32(rotation), float(focal), *size)
-
     def scaled(self, factor: float) -> PinholeCamera:
         """The same view with ``factor`` times the pixels each way."""
         size = round(self.width * factor), round(self.height * factor)
@@ -77,16 +62,13 @@ class PinholeCamera:
 
     def ground_homography(self) -> F64:
         """Float64 [3, 3] that takes ground points (x, y, 1) to picture points (times depth)."""
-        r, p = self.rotation.astype(np.float64), self.position.astype(np.float64)
-        plane = np.stack([r[:, 0], r[:, 1], -r @ p], axis=1)
-        f = self.focal_px
+        r, p, f = self.rotation.astype(np.float64), self.position.astype(np.float64), self.focal_px
         lens = np.array([[f, 0, self.width / 2], [0, f, self.height / 2], [0, 0, 1]])
-        return np.asarray(lens @ plane)
+        return np.asarray(lens @ np.stack([r[:, 0], r[:, 1], -r @ p], axis=1))
 
 
-Place = tuple[
-    tuple[float, float, float], tuple[float, float, float], float
-]  # position, target, angle of view
+Point3 = tuple[float, float, float]
+Place = tuple[Point3, Point3, float]  # position, target, horizontal angle of view in degrees
 PLACES: dict[SceneName, tuple[Place, ...]] = {
     "street": (
         ((-1.5, -9.6, 6.8), (19.0, 0.2, 0.3), 62.0),  # on a pole over the pavement
@@ -114,12 +96,16 @@ NUMBERS = range(max(map(len, PLACES.values())))
 
 
 def camera_of(spec: SceneSpec) -> PinholeCamera:
-    """The camera of a scene."""
+    """The camera of a scene; it is level (no roll)."""
     random = spec.random("camera")
     position, target, angle = PLACES[spec.scene][spec.camera % len(PLACES[spec.scene])]
     sway = 0.25 if spec.scene == "street" else 0.1
     x, y, z = (float(v + random.normal(0, sway)) for v in position)
-    a, b, c = (float(v + random.normal(0, sway)) for v in target)
+    aim = [float(v + random.normal(0, sway)) for v in target]
     turned = angle + float(random.normal(0, 1.5))
-    z = min(z, HIGHEST.get(spec.scene, z))
-    return PinholeCamera.looking_at((x, y, z), (a, b, c), turned, (spec.width, spec.height))
+    place = x, y, min(z, HIGHEST.get(spec.scene, z))
+    forward = unit(np.subtract(aim, place))
+    right = unit(np.cross(forward, [0.0, 0.0, 1.0]))
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    focal = spec.width / 2 / np.tan(np.radians(turned) / 2)
+    return PinholeCamera(f32(place), f32(rotation), float(focal), spec.width, spec.height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes.actors import TRANSPARENT, Cast, PosedActor
 from sightline.simulation.scenes.arrays import F32, I64, f32
 from sightline.simulation.scenes.mesh import Mesh, join
-from sightline.simulation.scenes.raster import NOTHING, U64, fragments
+from sightline.simulation.scenes.raster import NOTHING, fragments
 from sightline.simulation.scenes.viewpoints import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.world import Snapshot
 
@@ -48,14 +49,6 @@ class FrameTruth:
         return len(self.ids)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    full: Box
-    visible: Box
-    occlusion: float
-    truncation: float
-
-
 class TruthObserver:
     """Looks at a world through one camera. One thread.
 
@@ -75,67 +68,59 @@ class TruthObserver:
 
     def look(self, snapshot: Snapshot) -> FrameTruth:
         """The truth of one picture."""
-        figures = self._cast.figures(snapshot, self.camera)
-        sights = self._sights(figures)
-        seen = [(figure, sight) for figure, sight in zip(figures, sights, strict=True) if sight is not None]
+        projected = self._projected(self._cast.figures(snapshot, self.camera))
+        seen: list[tuple[PosedActor, tuple[Box, Box, float, float]]] = []
+        if projected:
+            corners = np.concatenate([q for _, q, _ in projected])
+            size = self.camera.width, self.camera.height
+            drawn = fragments(f32(corners[..., :2]), f32(1 / corners[..., 2]), *size)
+            edges = np.searchsorted(drawn.triangle, [0, *np.cumsum([len(q) for _, q, _ in projected])])
+            parts = [slice(a, b) for a, b in pairwise(edges)]
+            keys = self._keys.copy()
+            for (figure, _, _), part in zip(projected, parts, strict=True):
+                if figure.actor.kind not in TRANSPARENT:
+                    np.maximum.at(keys, drawn.pixel[part], drawn.key[part])
+            for (figure, _, box), part in zip(projected, parts, strict=True):
+                pixel = drawn.pixel[part]
+                if len(pixel):
+                    seen.append((figure, self._sight(box, pixel, drawn.key[part] >= keys[pixel])))
         states = [figure.state for figure, _ in seen]
         ground = f32([[s.x, s.y, 0.0] for s in states]).reshape(-1, 3)
         return FrameTruth(
             time_s=snapshot.time_s,
             ids=np.array([figure.actor.id for figure, _ in seen], np.int64),
             kinds=tuple(figure.actor.kind for figure, _ in seen),
-            full_xyxy=f32([sight.full for _, sight in seen]).reshape(-1, 4),
-            visible_xyxy=f32([sight.visible for _, sight in seen]).reshape(-1, 4),
-            occlusion=f32([sight.occlusion for _, sight in seen]),
-            truncation=f32([sight.truncation for _, sight in seen]),
+            full_xyxy=f32([full for _, (full, _, _, _) in seen]).reshape(-1, 4),
+            visible_xyxy=f32([visible for _, (_, visible, _, _) in seen]).reshape(-1, 4),
+            occlusion=f32([occlusion for _, (_, _, occlusion, _) in seen]),
+            truncation=f32([truncation for _, (_, _, _, truncation) in seen]),
             foot_xy=f32(self.camera.project(ground)[:, :2]),
             position=ground,
             heading=f32([s.heading for s in states]),
             speed=f32([s.speed for s in states]),
         )
 
-    def _sights(self, figures: list[PosedActor]) -> list[_Sight | None]:
-        """Boxes of every figure; None where it has no pixel in the picture."""
-        width, height = self.camera.width, self.camera.height
-        projected = self._projected(figures)
-        if not projected:
-            return [None] * len(figures)
-        corners = np.concatenate([q for _, q, _ in projected])
-        pixels = fragments(f32(corners[..., :2]), f32(1 / corners[..., 2]), width, height)
-        ends = np.cumsum([len(q) for _, q, _ in projected])
-        edges = np.searchsorted(pixels.triangle, [0, *ends])
-        keys = self._keys.copy()
-        for (i, _, _), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
-            if figures[i].actor.kind not in TRANSPARENT:
-                np.maximum.at(keys, pixels.pixel[a:b], pixels.key[a:b])
-        sights: list[_Sight | None] = [None] * len(figures)
-        for (i, _, box), a, b in zip(projected, edges[:-1], edges[1:], strict=True):
-            if b > a:
-                sights[i] = self._sight(box, pixels.pixel[a:b], pixels.key[a:b], keys)
-        return sights
-
-    def _projected(self, figures: list[PosedActor]) -> list[tuple[int, F32, F32]]:
-        """Of each figure that reaches into the picture: number, projected triangles [N, 3, 3], box [4]."""
+    def _projected(self, figures: list[PosedActor]) -> list[tuple[PosedActor, F32, F32]]:
+        """Each figure that reaches into the picture, its projected triangles [N, 3, 3] and its box [4]."""
         if not figures:
             return []
-        width, height = self.camera.width, self.camera.height
         whole = self.camera.project(np.concatenate([f.points for f in figures]))
         projected, end = [], 0
-        for i, figure in enumerate(figures):
+        for figure in figures:
             start, end = end, end + len(figure.points)
-            q = whole[start:end]
-            near = q[:, 2] <= NEAR_M
-            triangles = figure.triangles
+            points = q = whole[start:end]
+            triangles, near = figure.body.triangles, q[:, 2] <= NEAR_M
             if near.any():
                 triangles = triangles[~near[triangles].any(axis=1)]
                 q = q[np.unique(triangles)]
             if len(q):
-                box = np.concatenate([q[:, :2].min(axis=0), q[:, :2].max(axis=0)])
-                if box[2] > 0 and box[3] > 0 and box[0] < width and box[1] < height:
-                    projected.append((i, whole[start:end][triangles], box))
+                x0, y0, x1, y1 = box = np.concatenate([q[:, :2].min(axis=0), q[:, :2].max(axis=0)])
+                if x1 > 0 and y1 > 0 and x0 < self.camera.width and y0 < self.camera.height:
+                    projected.append((figure, points[triangles], box))
         return projected
 
-    def _sight(self, box: F32, pixel: I64, key: U64, keys: U64) -> _Sight:
+    def _sight(self, box: F32, pixel: I64, won: NDArray[np.bool_]) -> tuple[Box, Box, float, float]:
+        """Full box, visible box, occlusion and truncation of a figure that has ``won`` some of its pixels."""
         width, height = self.camera.width, self.camera.height
         x0, y0, x1, y1 = box
         rows, columns = np.divmod(pixel, width)
@@ -143,7 +128,6 @@ class TruthObserver:
         whole = np.zeros((int(rows.max()) - top + 1, int(columns.max()) - left + 1), np.bool_)
         shown = np.zeros_like(whole)
         whole[rows - top, columns - left] = True
-        won = key >= keys[pixel]
         shown[rows[won] - top, columns[won] - left] = True
         full = float(x0), float(y0), float(x1), float(y1)
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
@@ -151,7 +135,7 @@ class TruthObserver:
         area, inside = float((x1 - x0) * (y1 - y0)), (full[2] - full[0]) * (full[3] - full[1])
         truncation = float(np.clip(1.0 - inside / max(area, 1e-6), 0.0, 1.0))
         occlusion = 1.0 - np.count_nonzero(shown) / np.count_nonzero(whole)
-        return _Sight(full, _bounds(shown, left, top), occlusion, truncation)
+        return full, _bounds(shown, left, top), occlusion, truncation
 
 
 def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> Box:

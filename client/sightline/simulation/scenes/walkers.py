@@ -58,14 +58,19 @@ class Walker:
         if self.arrived:
             return
         x, y, waits = self.path[self._goal]
+        held, rest = waits and not may_go, self.waits_s.get(self._goal, 0.0)
         left = math.hypot(x - self.x, y - self.y)
         self._there |= left < max(0.05, self.pace * STEP_S) or (left < NEAR_M and self._held_s > HELD_S)
         if self._there:
-            self._pause_or_go_on(waits and not may_go)
+            if rest > 0:
+                self.waits_s[self._goal] = rest - STEP_S
+            if held or rest > 0:
+                self.speed = 0.0
+            else:
+                self._goal, self._there, self._held_s = self._goal + 1, False, 0.0
             return
         wish = self.pace * min(1.0, max(0.0, room / 0.8))
-        stops_there = (waits and not may_go) or self.waits_s.get(self._goal, 0) > 0
-        if stops_there:
+        if held or rest > 0:  # stops there
             wish = min(wish, 0.25 + left * 1.2)
         self.speed += max(-2.5 * STEP_S, min(2.0 * STEP_S, wish - self.speed))
         stride = min(self.speed * STEP_S, left)
@@ -81,16 +86,6 @@ class Walker:
         """Move by (dx, dy) metres."""
         self.x += dx
         self.y += dy
-
-    def _pause_or_go_on(self, held: bool) -> None:
-        rest = self.waits_s.get(self._goal, 0.0)
-        if rest > 0:
-            self.waits_s[self._goal] = rest - STEP_S
-        if held or rest > 0:
-            self.speed = 0.0
-        else:
-            self._goal += 1
-            self._there, self._held_s = False, 0.0
 
     def state(self) -> ActorState:
         """As the world sees it."""
@@ -112,61 +107,40 @@ _EASE = STEP_S / 0.25  # people change their step within a quarter of a second
 _TURNS = 3  # of pushing off: being pushed may bring a third one near
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A person nearby, relative to another: metres ahead and to the left, wanted m/s towards them."""
-
-    ahead: float
-    left: float
-    closing: float
-
-
 def walk(people: Sequence[Walker], *, may_go: bool = True) -> None:
     """Move all by one step; with ``may_go`` those that wait may go on."""
     plans = [_plan(one, people) for one in people]
     for one, (room, aside) in zip(people, plans, strict=True):
         one.move(may_go=may_go, room=room, aside=one.aside + (aside - one.aside) * _EASE)
     for _ in range(_TURNS):
-        _push_off(people)
+        for i, one in enumerate(people):
+            for other in people[i + 1 :]:
+                dx, dy = other.x - one.x, other.y - one.y
+                if abs(dx) >= BODY_M or abs(dy) >= BODY_M or (apart := math.hypot(dx, dy)) >= BODY_M:
+                    continue
+                if apart < 1e-6:  # from one place: any way will do, but always the same
+                    dx, dy, apart = 1e-6, 0.0, 1e-6
+                push = (BODY_M - apart) / 2 / apart
+                one.shift(-dx * push, -dy * push)
+                other.shift(dx * push, dy * push)
 
 
 def _plan(one: Walker, people: Sequence[Walker]) -> tuple[float, float]:
     """Free metres ahead, and how fast to step to the left (m/s, below zero to the right)."""
     room, aside = 9.0, 0.0
-    for other in people:
-        near = abs(other.x - one.x) < LOOK_M and abs(other.y - one.y) < LOOK_M
-        if other is one or not near:
-            continue
-        seen = _seen(one, other)
-        if seen.ahead <= 0:
-            continue
-        if abs(seen.left) < BODY_M * 0.8 and seen.closing > 0:
-            room = min(room, seen.ahead - BODY_M)
-        if seen.closing > 0 and seen.ahead < seen.closing * LOOK_S + BODY_M and abs(seen.left) < ASIDE_M:
-            # Two people meeting head on both keep to the right.
-            way = -1.0 if seen.left > -0.02 else 1.0
-            aside += way * (ASIDE_M - abs(seen.left)) / max(seen.ahead / seen.closing, 0.5)
-    return room, max(-STEP_ASIDE, min(STEP_ASIDE, aside))
-
-
-def _seen(one: Walker, other: Walker) -> _Seen:
     c, s = math.cos(one.heading), math.sin(one.heading)
-    dx, dy = other.x - one.x, other.y - one.y
-    nearer = one.pace - other.speed * math.cos(other.heading - one.heading)
-    return _Seen(dx * c + dy * s, -dx * s + dy * c, nearer)
-
-
-def _push_off(people: Sequence[Walker]) -> None:
-    for i, one in enumerate(people):
-        for other in people[i + 1 :]:
-            dx, dy = other.x - one.x, other.y - one.y
-            if abs(dx) >= BODY_M or abs(dy) >= BODY_M:
-                continue
-            apart = math.hypot(dx, dy)
-            if apart >= BODY_M:
-                continue
-            if apart < 1e-6:  # from one place: any way will do, but always the same
-                dx, dy, apart = 1e-6, 0.0, 1e-6
-            push = (BODY_M - apart) / 2 / apart
-            one.shift(-dx * push, -dy * push)
-            other.shift(dx * push, dy * push)
+    for other in people:
+        dx, dy = other.x - one.x, other.y - one.y
+        if other is one or abs(dx) >= LOOK_M or abs(dy) >= LOOK_M:
+            continue
+        ahead, left = dx * c + dy * s, -dx * s + dy * c
+        closing = one.pace - other.speed * math.cos(other.heading - one.heading)
+        if ahead <= 0 or closing <= 0:
+            continue
+        if abs(left) < BODY_M * 0.8:
+            room = min(room, ahead - BODY_M)
+        if ahead < closing * LOOK_S + BODY_M and abs(left) < ASIDE_M:
+            # Two people meeting head on both keep to the right.
+            way = -1.0 if left > -0.02 else 1.0
+            aside += way * (ASIDE_M - abs(left)) / max(ahead / closing, 0.5)
+    return room, max(-STEP_ASIDE, min(STEP_ASIDE, aside))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 STEP_S = 0.05
@@ -56,27 +56,16 @@ class ActorState:
     strength: float = 1.0
 
 
+Placed = tuple[Actor, ActorState]
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The actors present at one time (seconds since the scene's start), by ascending id."""
 
     time_s: float
-    bodies: tuple[tuple[Actor, ActorState], ...]
+    bodies: tuple[Placed, ...]
     signal: str = ""  # of the traffic light: green, amber, red, walk
-
-
-def between(a: ActorState, b: ActorState, share: float) -> ActorState:
-    """The state ``share`` (0..1) of a step after ``a``; its speed is that of the step."""
-    turned = math.remainder(b.heading - a.heading, 2 * math.pi)
-    return replace(
-        a,
-        x=a.x + (b.x - a.x) * share,
-        y=a.y + (b.y - a.y) * share,
-        heading=a.heading + turned * share,
-        speed=math.hypot(b.x - a.x, b.y - a.y) / STEP_S,
-        travel=a.travel + (b.travel - a.travel) * share,
-        strength=a.strength + (b.strength - a.strength) * share,
-    )
 
 
 class World(ABC):
@@ -93,7 +82,7 @@ class World(ABC):
         self._last_id = 0
 
     @abstractmethod
-    def move(self, time_s: float) -> tuple[tuple[tuple[Actor, ActorState], ...], str]:
+    def move(self, time_s: float) -> tuple[Iterable[Placed], str]:
         """Go one step on, to ``time_s``; the actors present then, and the traffic light."""
 
     def next_id(self) -> int:
@@ -110,7 +99,7 @@ class World(ABC):
         return self._before, self._after
 
     def at(self, time_s: float) -> Snapshot:
-        """The world at a time; times must not go back.
+        """The world at a time, its speeds those of the step; times must not go back.
 
         Raises:
             ValueError: the time is before the step that the world has left behind.
@@ -122,10 +111,17 @@ class World(ABC):
         while self._after.time_s <= time_s + 1e-9:
             self.step()
         share = min(max((time_s - self._before.time_s) / STEP_S, 0.0), 1.0)
-        later = {actor.id: state for actor, state in self._after.bodies}
-        bodies = tuple(
-            (actor, between(state, later[actor.id], share))
-            for actor, state in self._before.bodies
-            if actor.id in later
-        )
-        return Snapshot(time_s, bodies, self._before.signal)
+        later, bodies = {actor.id: state for actor, state in self._after.bodies}, []
+        for actor, a in self._before.bodies:
+            if (b := later.get(actor.id)) is not None:
+                state = replace(
+                    a,
+                    x=a.x + (b.x - a.x) * share,
+                    y=a.y + (b.y - a.y) * share,
+                    heading=a.heading + math.remainder(b.heading - a.heading, 2 * math.pi) * share,
+                    speed=math.hypot(b.x - a.x, b.y - a.y) / STEP_S,
+                    travel=a.travel + (b.travel - a.travel) * share,
+                    strength=a.strength + (b.strength - a.strength) * share,
+                )
+                bodies.append((actor, state))
+        return Snapshot(time_s, tuple(bodies), self._before.signal)

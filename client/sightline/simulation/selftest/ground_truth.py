@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes import truth as scene_truth
 from sightline.simulation.scenes.arrays import f32
 from sightline.simulation.scenes.formats import CLASSES
-from sightline.simulation.scenes.happenings import inside
 from sightline.simulation.scenes.scene_places import Places, places_of
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.truth import inside
 from sightline.simulation.scenes.visibility import FrameTruth
 
 #: Frames of truth a second, whatever the camera's rate: tracks are judged at these moments.
