@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from sightline.analysis.classes import ClassTable, renumber
@@ -24,6 +23,7 @@ from sightline.entities import (
     ClockSource,
     CountWindow,
     Detections,
+    Event,
     Figure,
     Frame,
     ModelInfo,
@@ -124,18 +124,19 @@ class CameraAnalysis:
             self.use_model(detections.model)
         if self.model is not None:
             class_ids = renumber(detections.class_ids, self._lookup)
-            detections = replace(detections, class_ids=class_ids, model=None)
+            detections = Detections(detections.xyxy, detections.scores, class_ids)
         moment = self._timebase.advance(frame.capture_time)
         tracks = self._tracker.update(detections, moment)
         lap("track")
         version = self.model.version if self.model else ""
-        seen = Observation(frame, detections, tracks, self.classes, moment, version)
-        events = self._rules.observe(seen)
+        events: list[Event] = []
+        seen = Observation(frame, detections, tracks, self.classes, moment, version, events)
+        events += self._rules.observe(seen)
         lap("rules")
         self._windows.observe(seen)
         lap("windows")
         self._results += events
-        return replace(seen, results=events)
+        return seen
 
     def tick(self, now: float) -> bool:
         """Tell the wall clock at least once a second (live streams): what a silent stream left open ends.

@@ -60,9 +60,8 @@ class ClassTable:
 
 def renumber(class_ids: NDArray[np.int32], lookup: NDArray[np.int32]) -> NDArray[np.int32]:
     """A version's ``class_ids`` [N] as the table's numbers."""
-    last = len(lookup) - 1
-    valid = (class_ids >= 0) & (class_ids < last)
-    return lookup[np.where(valid, class_ids, last)]
+    # As unsigned numbers, negative ids lie beyond the last one too.
+    return lookup.take(class_ids.view(np.uint32), mode="clip")
 
 
 def class_name(names: Sequence[str], number: int) -> str:

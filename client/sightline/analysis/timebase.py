@@ -74,10 +74,11 @@ class Timebase:
                 self._steps.extend(float(step) for step in state["steps"])
             except (KeyError, TypeError) as error:
                 raise ValueError(f"not a state of watched time: {error!r}") from error
+        self._usual_s = self._median()  # 0 when nothing is known yet
 
     def advance(self, capture_time: float) -> Moment:
         """A frame was taken at ``capture_time``, UTC epoch seconds."""
-        last, known = self._time, self._median()
+        last, known = self._time, self._usual_s
         elapsed_s = 0.0 if last is None else capture_time - last
         hole = elapsed_s > max(MIN_HOLE_S, GAP_STEPS * known)
         low = capture_time if last is None else min(last, capture_time)
@@ -86,7 +87,8 @@ class Timebase:
             elapsed_s, covered = max(known, MIN_STEP_S), (capture_time, capture_time)
         if elapsed_s > 0:
             self._steps.append(elapsed_s if self._steps else min(elapsed_s, MAX_FIRST_STEP_S))
-        usual_s = max(self._median(), MIN_STEP_S)
+            self._usual_s = self._median()
+        usual_s = max(self._usual_s, MIN_STEP_S)
         gap = elapsed_s > GAP_STEPS * usual_s
         step_s = usual_s if gap else elapsed_s
         self._time = capture_time
@@ -95,7 +97,6 @@ class Timebase:
         return Moment(capture_time, elapsed_s, step_s, self._watched_s, usual_s, gap, blind, covered)
 
     def _median(self) -> float:
-        """The usual step; 0 when nothing is known yet."""
         return sorted(self._steps)[(len(self._steps) - 1) // 2] if self._steps else 0.0
 
     def snapshot(self) -> dict[str, Any]:

@@ -304,19 +304,20 @@ class WindowCounter(Observer):
 
     def _see(self, tracks: Tracks, window: _Window) -> None:
         columns = (tracks.ids, tracks.class_ids, tracks.confirmed, tracks.first_times)
-        for track_id, class_id, confirmed, first_time in zip(*(c.tolist() for c in columns), strict=True):
-            item_class = self._classes.name(class_id)
+        ids, class_ids, *others = (column.tolist() for column in columns)
+        name_of = {class_id: self._classes.name(class_id) for class_id in set(class_ids)}
+        for track_id, class_id, confirmed, first_time in zip(ids, class_ids, *others, strict=True):
             track = self._tracks.get(track_id)
             if track is None:
-                track = self._tracks[track_id] = _Track(item_class, confirmed, self._watched_s)
+                track = self._tracks[track_id] = _Track("", False, 0.0)
                 # A tracker that reports only from the second box on: its first box was a sighting too.
                 first = self._windows.get(self._key(first_time))
                 if first is not None:
                     first.ids.add(track_id)
-            track.item_class = item_class
-            track.confirmed = track.confirmed or confirmed
+            track.item_class = name_of[class_id]
+            track.confirmed |= confirmed
             track.seen_s = self._watched_s
-            window.ids.add(track_id)
+        window.ids.update(ids)
 
     def _settle(self) -> None:
         """Turn ended tracks into numbers."""

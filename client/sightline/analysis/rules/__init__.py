@@ -22,7 +22,7 @@ from sightline.analysis.observer import JSON, Observation, Observer
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules.occupancy import Occupancy
 from sightline.analysis.rules.shapes import Shapes
-from sightline.analysis.rules.track_states import F64, Index, Mask, TrackMemory, TrackStates, unmoved
+from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory, blank, pairs, unmoved
 from sightline.entities import Event, EventKind, Tracks
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
@@ -60,7 +60,7 @@ class Rules(Observer):
         self._events: list[Event] = []  # certain, and not handed out yet
         self._silent_since: float | None = None  # on the wall clock
         self._use(options)
-        self._memory = TrackMemory(TrackStates.blank(0, len(self._names)))
+        self._memory = TrackMemory(blank(0, len(self._names)))
         self._since: float | None = None  # capture time; no track has been at a place before
         if state is not None:
             self._restore(state)
@@ -71,13 +71,13 @@ class Rules(Observer):
         watched_s, had_places = self._watched_s, bool(self._names)
         self._use(options)
         self._restore(state)
-        self._memory.states.seen_s += watched_s
+        self._memory.states["seen_s"] += watched_s
         if not self._names:
-            self._memory.states = TrackStates.blank(0, 0)
+            self._memory.states = blank(0, 0)
         elif not had_places:
             self._since = None
         else:
-            live = set(self._memory.states.ids.tolist())
+            live = set(self._memory.states["id"].tolist())
             self._memory.retired = {i: n for i, n in self._memory.retired.items() if i in live}
 
     def _use(self, options: AnalysisOptions) -> None:
@@ -111,18 +111,17 @@ class Rules(Observer):
         if moment.blind:
             self._end_tracks(np.ones(len(memory.states), bool))
         if len(tracks):
-            anchors, sizes = _anchors(tracks)
-            rows = self._rows_of(tracks, anchors)
-            distances = self._move(rows, anchors, sizes)
-            self._confirm(rows, tracks)
-            self._settle_certain(rows, distances)
-            self._loiter(rows)
-        if len(memory.states) > len(tracks):
-            unseen_s = self._watched_s - memory.states.seen_s
-            over = unseen_s > self._options.tracker.max_lost_s + LOST_SLACK_S
+            self._see(tracks)
+        states = memory.states
+        if len(states) > len(tracks):
+            over = self._watched_s - states["seen_s"] > self._options.tracker.max_lost_s + LOST_SLACK_S
             if over.any():
                 self._end_tracks(over)
-        return self._drain() + self._occupancy.observe(self._present(), moment.capture_time)
+        events = self._drain()
+        if self._occupancy:
+            present = (memory.states["inside"] & memory.states["confirmed"][:, None]).sum(axis=0)
+            events += self._occupancy.observe(present[self._first_zone :], moment.capture_time)
+        return events
 
     def end(self, time: float) -> list[Event]:
         """End every track: the stream has ended, or its picture has another size.
@@ -143,9 +142,7 @@ class Rules(Observer):
         if not silent or self._silent_since is None or now < self._silent_since:
             self._silent_since = now
         if now - self._silent_since > self._options.max_gap_s + SILENT_SLACK_S:
-            states = self._memory.states
-            for row in np.flatnonzero((states.inside | (states.pending != 0)).any(axis=1)).tolist():
-                self._end_visits(row)
+            self._end_visits(True)
         return self._drain()
 
     def snapshot(self) -> JSON:
@@ -160,177 +157,168 @@ class Rules(Observer):
         crowds = state.get("crowds", {})
         self._occupancy.restore({name: crowds[name] for name in crowds.keys() & unmoved_zones})
         if len(memory.states) and self._names:
-            distances = self._shapes.distances(memory.states.xy, memory.states.sizes)
-            memory.states.armed |= distances >= NEAR
+            distances = self._shapes.distances(memory.states["xy"], memory.states["size"])
+            memory.states["armed"] |= distances >= NEAR
 
     def _drain(self) -> list[Event]:
         events, self._events = self._events, []
         return events
 
-    # -- one frame -------------------------------------------------------------------------------
-
-    def _rows_of(self, tracks: Tracks, anchors: F64) -> Index:
-        """The tracks' rows in the states; new tracks are added."""
+    def _see(self, tracks: Tracks) -> None:
+        """Take in the tracks of a frame, one or more."""
+        corners = tracks.xyxy.T.astype(np.float64)
+        sizes = np.maximum(corners[2:] - corners[:2], MIN_SIZE).T
+        anchors = corners[2:].copy()
+        anchors[0] = (corners[0] + corners[2]) / 2
+        anchors = np.minimum(np.maximum(anchors, EDGE), 1 - EDGE).T
         memory = self._memory
-        rows, known = memory.states.rows_of(tracks.ids)
-        if known.all():
-            return rows
-        new = TrackStates.of_new(tracks, ~known, anchors, len(self._names))
-        np.maximum(new.times, self._since or 0.0, out=new.times)
-        memory.add(new, list(self._points))
-        return memory.states.rows_of(tracks.ids)[0]
+        rows, known = memory.rows_of(tracks.ids)
+        if not known.all():
+            new = blank(int((~known).sum()), len(self._names))
+            new["id"], new["xy"], new["seen_s"] = tracks.ids[~known], anchors[~known], -np.inf
+            new["first_time"] = tracks.first_times[~known]
+            new["time"] = np.maximum(new["first_time"], self._since or 0.0)
+            memory.add(new, list(self._points))
+            rows, _ = memory.rows_of(tracks.ids)
+        every = len(rows) == len(memory.states) and bool((rows[1:] > rows[:-1]).all())
+        states = memory.states if every else memory.states[rows]
+        distances = self._move(states, anchors, sizes)
+        states["class_id"] = tracks.class_ids
+        fresh = tracks.confirmed & ~states["confirmed"]
+        if fresh.any():
+            states["confirmed"] |= fresh
+            for row in np.flatnonzero(fresh).tolist():
+                self._release(states[row])
+        self._settle_certain(states, distances)
+        if self._loiters:
+            self._loiter(states)
+        if not every:
+            memory.states[rows] = states
 
-    def _move(self, rows: Index, anchors: F64, sizes: F64) -> F64:
-        """Record crossings since the sightings before; how far ``rows`` are from each place now, [N, P]."""
-        states, shapes, zone, now = self._memory.states, self._shapes, self._first_zone, self._memory.time
-        some = states.select(rows)
-        directions, fractions, here = shapes.crossings(states.xy[some], anchors)
-        armed = states.armed[some]
-        directions[:, :zone] *= armed[:, :zone]
-        directions[:, zone:] = (
-            here.astype(np.int8) - states.inside[some][:, zone:] - states.pending[some][:, zone:]
-        )
-        for item, index in _pairs(directions):
-            direction, fraction = int(directions[item, index]), float(fractions[item, index])
-            self._cross(int(rows[item]), index, direction, fraction, anchors[item])
-        distances = shapes.distances(anchors, sizes)
+    def _move(self, states: States, anchors: F64, sizes: F64) -> F64:
+        """Record crossings since the sightings before; how far tracks are from each place now, [N, P]."""
+        zone, now = self._first_zone, self._memory.time
+        directions, fractions, here = self._shapes.crossings(states["xy"], anchors)
+        directions[:, :zone] *= states["armed"][:, :zone]
+        directions[:, zone:] = here.astype(np.int8) - states["inside"][:, zone:] - states["pending"][:, zone:]
+        clear_since = np.minimum(states["clear_since"], now)
+        if directions.any():
+            for row, index in pairs(directions):
+                direction, fraction = int(directions[row, index]), float(fractions[row, index])
+                self._cross(states[row], index, direction, fraction, anchors[row])
+            clear_since[directions != 0] = now
+        distances = self._shapes.distances(anchors, sizes)
         clear = distances >= NEAR
-        clear_since = np.where(directions != 0, now, np.minimum(states.clear_since[some], now))
-        states.clear_since[some] = np.where(clear, clear_since, np.inf)
-        states.armed[some] = armed | clear
-        states.xy[some], states.sizes[some], states.times[some] = anchors, sizes, now
-        states.seen_s[some] = self._watched_s
+        states["clear_since"] = np.where(clear, clear_since, np.inf)
+        states["armed"] |= clear
+        states["xy"], states["size"], states["time"], states["seen_s"] = anchors, sizes, now, self._watched_s
         return distances
 
-    def _cross(self, row: int, index: int, direction: int, fraction: float, anchor: F64) -> None:
+    def _cross(self, track: np.void, index: int, direction: int, fraction: float, anchor: F64) -> None:
         """Record a crossing at ``fraction`` of the way to ``anchor``.
 
         ``fraction`` < 0 means that it was never observed: the track appeared inside.
         """
-        states, now = self._memory.states, self._memory.time
-        before = float(states.times[row])
-        states.pending[row, index] = max(-1, min(1, int(states.pending[row, index]) + direction))
-        states.unseen[row, index] = fraction < 0 or now - before > UNSEEN_S
+        before, now = float(track["time"]), self._memory.time
+        track["pending"][index] = max(-1, min(1, int(track["pending"][index]) + direction))
+        track["unseen"][index] = fraction < 0 or now - before > UNSEEN_S
         if fraction < 0:
-            fraction = 0.0 if np.isneginf(states.seen_s[row]) else 1.0
-        states.pending_times[row, index] = before + (now - before) * fraction
-        states.pending_xy[row, index] = states.xy[row] + (anchor - states.xy[row]) * fraction
+            fraction = 0.0 if np.isneginf(track["seen_s"]) else 1.0
+        track["pending_time"][index] = before + (now - before) * fraction
+        track["pending_xy"][index] = track["xy"] + (anchor - track["xy"]) * fraction
 
-    def _confirm(self, rows: Index, tracks: Tracks) -> None:
-        """Take over classes and confirmations; events that waited for a confirmation are released."""
-        states, some = self._memory.states, self._memory.states.select(rows)
-        states.class_ids[some] = tracks.class_ids
-        fresh = tracks.confirmed & ~states.confirmed[some]
-        states.confirmed[some] |= tracks.confirmed
-        for row in rows[fresh].tolist():
-            self._release(row)
-
-    def _release(self, row: int) -> None:
-        states, allowed = self._memory.states, self._allowed(np.array([row]))[0]
-        item_class = self._classes.name(int(states.class_ids[row]))
-        for index, event in self._memory.pending.pop(int(states.ids[row]), ()):
+    def _release(self, track: np.void) -> None:
+        """A track is confirmed: hand out the events that waited for it."""
+        allowed = self._allowed(track["class_id"])
+        item_class = self._classes.name(int(track["class_id"]))
+        for index, event in self._memory.pending.pop(int(track["id"]), ()):
             if allowed[index]:
                 self._events.append(replace(event, item_class=item_class, confirmed_time=self._memory.time))
         # A visit of a class that does not count here waits: the vote may change while it lasts.
-        waits = states.inside[row] & ~allowed
-        states.pending[row, waits] += 1
-        states.pending_times[row, waits] = states.entered[row, waits]
-        states.inside[row, waits] = False
+        waits = track["inside"] & ~allowed
+        track["pending"][waits] += 1
+        track["pending_time"][waits] = track["entered"][waits]
+        track["inside"][waits] = False
 
-    def _settle_certain(self, rows: Index, distances: F64) -> None:
-        """Make events of the crossings that are certain; ``distances`` [N, P] of ``rows``, in boxes."""
-        states = self._memory.states
-        pending = states.pending[states.select(rows)]
+    def _settle_certain(self, states: States, distances: F64) -> None:
+        """Make events of the crossings that are certain; ``distances`` [N, P] in boxes."""
+        pending = states["pending"]
         if not pending.any():
             return
-        lasting = self._memory.time - states.clear_since[rows] >= SETTLE_S - EPSILON_S
-        certain = (pending != 0) & ((distances >= CLEAR) | lasting) & self._may_settle(rows)
-        for item, index in _pairs(certain):
-            self._settle(int(rows[item]), index)
+        lasting = self._memory.time - states["clear_since"] >= SETTLE_S - EPSILON_S
+        certain = (pending != 0) & ((distances >= CLEAR) | lasting) & self._may_settle(states)
+        for row, index in pairs(certain):
+            self._settle(states[row], index)
 
-    def _loiter(self, rows: Index) -> None:
+    def _loiter(self, states: States) -> None:
         """Make events of visits that have become long enough, while they last."""
-        if not self._loiters:
-            return
-        states, some = self._memory.states, self._memory.states.select(rows)
-        lasts = states.inside[some] & ~states.loitered[some]
+        lasts = states["inside"] & ~states["loitered"]
         if not lasts.any():
             return
-        due = lasts & (states.pending[some] == 0) & states.confirmed[some][:, None]
-        due &= self._memory.time - states.entered[some] >= self._loiter_s - EPSILON_S
-        for item, index in _pairs(due):
-            row = int(rows[item])
-            states.pending_xy[row, index], states.unseen[row, index] = states.xy[row], False
-            self._emit_loiter(row, index)
-
-    def _present(self) -> NDArray[np.int64]:
-        """How many confirmed tracks are in each zone."""
-        states = self._memory.states
-        counts: NDArray[np.int64] = (states.inside & states.confirmed[:, None]).sum(axis=0)
-        return counts[self._first_zone :]
+        due = lasts & (states["pending"] == 0) & states["confirmed"][:, None]
+        due &= self._memory.time - states["entered"] >= self._loiter_s - EPSILON_S
+        for row, index in pairs(due):
+            track = states[row]
+            track["pending_xy"][index], track["unseen"][index] = track["xy"], False
+            self._emit_loiter(track, index)
 
     # -- ends ------------------------------------------------------------------------------------
 
     def _end_tracks(self, over: Mask) -> None:
         """End the tracks that ``over`` [N] marks."""
-        states = self._memory.states
-        busy = over & (states.inside | (states.pending != 0)).any(axis=1)
-        for row in np.flatnonzero(busy).tolist():
-            self._end_visits(row)
+        self._end_visits(over)
         self._memory.forget(over)
 
-    def _end_visits(self, row: int) -> None:
-        """Settle what a track had pending at its last sighting, and end its visits there."""
+    def _end_visits(self, which: Mask | bool) -> None:
+        """Settle what tracks had pending at their last sighting, and end their visits there."""
         states = self._memory.states
-        clear = np.isfinite(states.clear_since[row])
-        certain = (states.pending[row] != 0) & clear & self._may_settle(np.array([row]))[0]
-        for index in np.flatnonzero(certain).tolist():
-            self._settle(row, index)
-        states.pending[row] = 0
-        for index in np.flatnonzero(states.inside[row]).tolist():
-            states.pending_xy[row, index], states.unseen[row, index] = states.xy[row], True
-            self._leave(row, index, float(states.times[row]))
+        busy = which & (states["inside"] | (states["pending"] != 0)).any(axis=1)
+        certain = (states["pending"] != 0) & np.isfinite(states["clear_since"]) & self._may_settle(states)
+        for row in np.flatnonzero(busy).tolist():
+            track = states[row]
+            for index in np.flatnonzero(certain[row]).tolist():
+                self._settle(track, index)
+            track["pending"] = 0
+            for index in np.flatnonzero(track["inside"]).tolist():
+                track["pending_xy"][index], track["unseen"][index] = track["xy"], True
+                self._leave(track, index, float(track["time"]))
 
     # -- events ----------------------------------------------------------------------------------
 
-    def _may_settle(self, rows: Index) -> Mask:
+    def _may_settle(self, states: States) -> Mask:
         """Bool [N, P]: the class counts there; or it is not confirmed yet, or leaves where it had entered."""
-        states = self._memory.states
-        free: Mask = self._allowed(rows) | ~states.confirmed[rows, None] | states.inside[rows]
+        free: Mask = self._allowed(states["class_id"]) | ~states["confirmed"][:, None] | states["inside"]
         return free
 
-    def _settle(self, row: int, index: int) -> None:
-        states = self._memory.states
-        direction, states.pending[row, index] = int(states.pending[row, index]), 0
-        time = float(states.pending_times[row, index])
+    def _settle(self, track: np.void, index: int) -> None:
+        direction, track["pending"][index] = int(track["pending"][index]), 0
+        time = float(track["pending_time"][index])
         if index < self._first_zone:
             way = "forward" if direction > 0 else "backward"
-            self._emit(row, index, EventKind.CROSSING, time, direction=way)
+            self._emit(track, index, EventKind.CROSSING, time, direction=way)
         elif direction > 0:
-            states.inside[row, index], states.loitered[row, index] = True, False
-            states.entered[row, index] = time
-            self._emit(row, index, EventKind.ENTER, time)
+            track["inside"][index], track["loitered"][index], track["entered"][index] = True, False, time
+            self._emit(track, index, EventKind.ENTER, time)
         else:
-            self._leave(row, index, time)
+            self._leave(track, index, time)
 
-    def _leave(self, row: int, index: int, time: float) -> None:
+    def _leave(self, track: np.void, index: int, time: float) -> None:
         """End a visit; if it was long enough and no frame saw that, it has been loitering as well."""
-        states = self._memory.states
-        entered = float(states.entered[row, index])
-        if time - entered >= self._loiter_s[index] and not states.loitered[row, index]:
-            self._emit_loiter(row, index)
-        states.inside[row, index] = False
-        self._emit(row, index, EventKind.LEAVE, time, value=max(0.0, time - entered))
+        entered = float(track["entered"][index])
+        if time - entered >= self._loiter_s[index] and not track["loitered"][index]:
+            self._emit_loiter(track, index)
+        track["inside"][index] = False
+        self._emit(track, index, EventKind.LEAVE, time, value=max(0.0, time - entered))
 
-    def _emit_loiter(self, row: int, index: int) -> None:
-        states, loiter_s = self._memory.states, float(self._loiter_s[index])
-        states.loitered[row, index] = True
-        time = float(states.entered[row, index]) + loiter_s
-        self._emit(row, index, EventKind.LOITER, time, value=loiter_s)
+    def _emit_loiter(self, track: np.void, index: int) -> None:
+        loiter_s = float(self._loiter_s[index])
+        track["loitered"][index] = True
+        time = float(track["entered"][index]) + loiter_s
+        self._emit(track, index, EventKind.LOITER, time, value=loiter_s)
 
     def _emit(
         self,
-        row: int,
+        track: np.void,
         index: int,
         kind: EventKind,
         time: float,
@@ -338,58 +326,42 @@ class Rules(Observer):
         direction: str | None = None,
         value: float | None = None,
     ) -> None:
-        states, track_id = self._memory.states, int(self._memory.states.ids[row])
-        x, y = states.pending_xy[row, index].tolist()
+        track_id, (x, y) = int(track["id"]), track["pending_xy"][index].tolist()
         event = Event(
             source=self._options.camera,
             kind=kind,
             place=self._names[index],
             track_id=track_id,
-            item_class=self._classes.name(int(states.class_ids[row])),
+            item_class=self._classes.name(int(track["class_id"])),
             event_time=time,
             confirmed_time=self._memory.time,
             direction=direction,
             value=value,
             x=x,
             y=y,
-            unseen=bool(states.unseen[row, index]),
-            first_time=float(states.first_times[row]),
-            ordinal=int(states.ordinals[row, index]),
+            unseen=bool(track["unseen"][index]),
+            first_time=float(track["first_time"]),
+            ordinal=int(track["ordinal"][index]),
         )
-        states.ordinals[row, index] += 1
+        track["ordinal"][index] += 1
         if index >= self._first_zone:
             self._occupancy.changed(event.place, time)
-        if states.confirmed[row]:
+        if track["confirmed"]:
             self._events.append(event)
             return
         pending = self._memory.pending.setdefault(track_id, [])
         if len(pending) < MAX_PENDING_EVENTS:
             pending.append((index, event))
 
-    def _allowed(self, rows: Index) -> Mask:
-        """Bool [N, P]: the track's class makes events at the place."""
+    def _allowed(self, class_ids: NDArray[np.int32]) -> Mask:
+        """Bool [N, P]: the class makes events at the place."""
         names = self._classes.names
         if names is not self._allowed_for:
             allowed = [[wanted is None or name in wanted for wanted in self._wanted] for name in names]
             allowed.append([wanted is None for wanted in self._wanted])  # an id without a name
             self._allowed_by_class = np.array(allowed, bool).reshape(len(allowed), len(self._wanted))
             self._allowed_for = names
-        class_ids, unknown = self._memory.states.class_ids[rows], len(names)
+        unknown = len(names)
         named = (class_ids >= 0) & (class_ids < unknown)
         table: Mask = self._allowed_by_class[np.where(named, class_ids, unknown)]
         return table
-
-
-def _pairs(table: NDArray[Any]) -> zip[tuple[int, int]]:
-    """Row and column of every entry of ``table`` [N, P] that is not 0."""
-    rows, columns = np.nonzero(table)
-    return zip(rows.tolist(), columns.tolist(), strict=True)
-
-
-def _anchors(tracks: Tracks) -> tuple[F64, F64]:
-    """Where objects stand, [N, 2], and the width and height of their boxes."""
-    xyxy = tracks.xyxy.astype(np.float64)
-    anchors = xyxy[:, 2:].copy()
-    anchors[:, 0] = (xyxy[:, 0] + xyxy[:, 2]) / 2
-    anchors = np.minimum(np.maximum(anchors, EDGE), 1 - EDGE)
-    return anchors, np.maximum(xyxy[:, 2:] - xyxy[:, :2], MIN_SIZE)

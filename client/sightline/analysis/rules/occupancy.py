@@ -37,6 +37,9 @@ class Occupancy:
             if zone.max_occupancy is not None
         }
 
+    def __bool__(self) -> bool:
+        return bool(self._zones)
+
     def changed(self, name: str, time: float) -> None:
         """A track entered or left at ``time``."""
         if name in self._zones:

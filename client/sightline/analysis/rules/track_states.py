@@ -1,109 +1,66 @@
-"""What the rules know of each track at each place, as arrays and as a successor's JSON."""
+"""What the rules know of each track at each place, as one array and as a successor's JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.config.zones import Point
-from sightline.entities import Event, EventKind, Tracks
+from sightline.entities import Event, EventKind
 
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 VERSION = 1
+States = NDArray[np.void]  # N tracks by ascending id; the fields are those of :func:`blank`
 PendingEvents = dict[int, list[tuple[int, Event]]]  # by track, each with the column of its place
 Points = Mapping[str, Sequence[Point]]  # of each place, by its key, in the order of the columns
 
 
-@dataclass(slots=True)
-class TrackStates:
-    """N tracks by ascending id, and P places (lines first, then zones)."""
+@lru_cache(maxsize=64)
+def _state_type(places: int) -> np.dtype[np.void]:
+    each = (places,)
+    fields = [
+        ("id", np.int64),
+        ("first_time", np.float64),  # capture time of the first box
+        ("time", np.float64),  # capture time of the latest box
+        ("seen_s", np.float64),  # watched time at the latest box; -inf: this frame is the first
+        ("xy", np.float64, (2,)),  # the anchor in the latest box
+        ("size", np.float64, (2,)),  # width and height of the latest box
+        ("class_id", np.int32),
+        ("confirmed", np.bool_),
+        ("inside", np.bool_, each),  # of zones: a visit has begun
+        ("pending", np.int8, each),  # crossed but not certain: 1 to the left or into it, -1 the other way
+        ("pending_time", np.float64, each),  # when it crossed
+        ("pending_xy", np.float64, (places, 2)),  # where
+        ("unseen", np.bool_, each),  # it crossed out of sight
+        ("armed", np.bool_, each),  # of lines: has been clear of it, so that a crossing means something
+        ("clear_since", np.float64, each),  # capture time since when it has been clear; inf: it is near
+        ("entered", np.float64, each),  # when its visit began
+        ("loitered", np.bool_, each),  # its visit has made a loiter event
+        ("ordinal", np.int32, each),  # events made so far
+    ]
+    return np.dtype(fields, align=True)
 
-    ids: NDArray[np.int64]
-    first_times: F64  # capture time of the first box
-    times: F64  # capture time of the latest box
-    seen_s: F64  # watched time at the latest box; -inf: this frame is the first
-    xy: F64  # [N, 2] the anchor in the latest box
-    sizes: F64  # [N, 2] width and height of the latest box
-    class_ids: NDArray[np.int32]
-    confirmed: Mask
-    inside: Mask  # [N, P] of zones: a visit has begun
-    pending: NDArray[np.int8]  # [N, P] crossed but not certain: 1 to the left or into it, -1 the other way
-    pending_times: F64  # [N, P] when it crossed
-    pending_xy: F64  # [N, P, 2] where
-    unseen: Mask  # [N, P] it crossed out of sight
-    armed: Mask  # [N, P] of lines: has been clear of it, so that a crossing means something
-    clear_since: F64  # [N, P] capture time since when it has been clear of it; inf: it is near
-    entered: F64  # [N, P] when its visit began
-    loitered: Mask  # [N, P] its visit has made a loiter event
-    ordinals: NDArray[np.int32]  # [N, P] events made so far
 
-    @staticmethod
-    def blank(count: int, places: int) -> TrackStates:
-        """``count`` tracks of which nothing is known."""
-        two = (count, places)
-        return TrackStates(
-            ids=np.zeros(count, np.int64),
-            first_times=np.zeros(count),
-            times=np.zeros(count),
-            seen_s=np.zeros(count),
-            xy=np.zeros((count, 2)),
-            sizes=np.ones((count, 2)),
-            class_ids=np.zeros(count, np.int32),
-            confirmed=np.zeros(count, bool),
-            inside=np.zeros(two, bool),
-            pending=np.zeros(two, np.int8),
-            pending_times=np.zeros(two),
-            pending_xy=np.zeros((*two, 2)),
-            unseen=np.zeros(two, bool),
-            armed=np.zeros(two, bool),
-            clear_since=np.full(two, np.inf),
-            entered=np.zeros(two),
-            loitered=np.zeros(two, bool),
-            ordinals=np.zeros(two, np.int32),
-        )
+def blank(count: int, places: int) -> States:
+    """``count`` tracks of which nothing is known, and so many places (lines first, then zones)."""
+    states = np.zeros(count, _state_type(places))
+    states["size"], states["clear_since"] = 1, np.inf
+    return states
 
-    @staticmethod
-    def of_new(tracks: Tracks, which: Mask, anchors: F64, places: int) -> TrackStates:
-        """Those of ``tracks`` that ``which`` marks, of which this is the first frame; ``anchors`` [N, 2]."""
-        new = TrackStates.blank(int(which.sum()), places)
-        new.ids = tracks.ids[which]
-        new.first_times = tracks.first_times[which].astype(np.float64)
-        new.times = new.first_times.copy()
-        new.seen_s[:] = -np.inf
-        new.xy = anchors[which]
-        return new.take(np.argsort(new.ids, kind="stable"))
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, which: Mask | Index) -> TrackStates:
-        """The tracks that ``which`` selects, in that order."""
-        return TrackStates(*(getattr(self, name)[which] for name in self.__slots__))
-
-    def joined(self, other: TrackStates) -> TrackStates:
-        """These tracks and those, by ascending id."""
-        both = TrackStates(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in self.__slots__))
-        in_order = len(self) == 0 or len(other) == 0 or self.ids[-1] < other.ids[0]
-        return both if in_order else both.take(np.argsort(both.ids, kind="stable"))
-
-    def select(self, rows: Index) -> Index | slice:
-        """``rows``, or all rows as a slice when that is the same: no copies are made then."""
-        return slice(None) if len(rows) == len(self) and bool((rows[1:] > rows[:-1]).all()) else rows
-
-    def rows_of(self, ids: NDArray[np.int64]) -> tuple[Index, Mask]:
-        """The rows of ``ids``, and which of them there are."""
-        if not len(self):
-            return np.zeros(len(ids), np.intp), np.zeros(len(ids), bool)
-        rows = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
-        return rows, self.ids[rows] == ids
+def pairs(table: NDArray[Any]) -> zip[tuple[int, int]]:
+    """Row and column of every entry of ``table`` [N, P] that is not 0."""
+    rows, columns = np.nonzero(table)
+    return zip(rows.tolist(), columns.tolist(), strict=True)
 
 
 @dataclass(slots=True)
@@ -118,32 +75,39 @@ class TrackMemory:
             place may come back while the track lives, and no two events may have the same name.
     """
 
-    states: TrackStates
+    states: States
     time: float = 0.0
     pending: PendingEvents = field(default_factory=dict)
     retired: dict[int, dict[str, int]] = field(default_factory=dict)
 
-    def add(self, new: TrackStates, keys: Sequence[str]) -> None:
+    def rows_of(self, ids: NDArray[np.int64]) -> tuple[Index, Mask]:
+        """The rows of the tracks ``ids``, and which of them there are."""
+        known = self.states["id"]
+        if not len(known):
+            return np.zeros(len(ids), np.intp), np.zeros(len(ids), bool)
+        rows = np.minimum(known.searchsorted(ids), len(known) - 1)
+        return rows, known[rows] == ids
+
+    def add(self, new: States, keys: Sequence[str]) -> None:
         """Take in tracks of which this is the first frame."""
-        for row, track_id in enumerate(new.ids.tolist() if self.retired else ()):
-            self._resume_numbers(new, row, self.retired.pop(track_id, {}), keys)
-        self.states = self.states.joined(new)
+        for row, track_id in enumerate(new["id"].tolist() if self.retired else ()):
+            self._resume_numbers(new[row], self.retired.pop(track_id, {}), keys)
+        states = np.concatenate([self.states, new])
+        self.states = states[np.argsort(states["id"], kind="stable")]
 
     def forget(self, over: Mask) -> None:
         """The tracks that ``over`` [N] marks have ended."""
-        for track_id in self.states.ids[over].tolist():
+        for track_id in self.states["id"][over].tolist():
             self.pending.pop(track_id, None)
             self.retired.pop(track_id, None)
-        self.states = self.states.take(~over)
+        self.states = self.states[~over]
 
-    def _resume_numbers(
-        self, states: TrackStates, row: int, numbers: Mapping[str, int], keys: Sequence[str]
-    ) -> None:
+    def _resume_numbers(self, track: np.void, numbers: Mapping[str, int], keys: Sequence[str]) -> None:
         for key, number in numbers.items():
             if key in keys:
-                states.ordinals[row, keys.index(key)] = number
+                track["ordinal"][keys.index(key)] = number
             elif number:
-                self.retired.setdefault(int(states.ids[row]), {})[key] = number
+                self.retired.setdefault(int(track["id"]), {})[key] = number
 
     def dump(self, watched_s: float, points: Points) -> dict[str, Any]:
         """JSON-able. Of a track's places only those that it has had to do with.
@@ -152,12 +116,44 @@ class TrackMemory:
             watched_s: watched time of the newest frame.
             points: of the places, which are the columns of :attr:`states`.
         """
-        keys = list(points)
+        keys, states = list(points), self.states
+        columns = {
+            "id": states["id"],
+            "first_time": states["first_time"],
+            "time": states["time"],
+            "unseen_s": (watched_s - states["seen_s"]).round(4),
+            "xy": states["xy"],  # not rounded: it must stay on its side of every edge
+            "size": states["size"].round(6),
+            "class_id": states["class_id"],
+            "confirmed": states["confirmed"],
+        }
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        tracks: list[dict[str, Any]] = [dict(zip(columns, row, strict=True), places={}) for row in rows]
+        # What is as at the beginning is left out.
+        visited = states["inside"] | (states["pending"] != 0)
+        known = visited | (states["ordinal"] > 0) | states["armed"] & ~np.isfinite(states["clear_since"])
+        armed, ordinals = states["armed"].tolist(), states["ordinal"].tolist()
+        for row, at in pairs(known):
+            ready = {"ready": True} if armed[row][at] else {}
+            tracks[row]["places"][keys[at]] = {"events": ordinals[row][at], **ready}
+        for row, at in pairs(visited):
+            track, saved = states[row], tracks[row]["places"][keys[at]]
+            if track["inside"][at]:
+                saved |= {"entered": float(track["entered"][at]), "loitered": bool(track["loitered"][at])}
+            if track["pending"][at]:
+                clear_since = float(track["clear_since"][at])
+                saved["pending"] = [
+                    int(track["pending"][at]),
+                    float(track["pending_time"][at]),
+                    track["pending_xy"][at].round(6).tolist(),
+                    bool(track["unseen"][at]),
+                    clear_since if math.isfinite(clear_since) else None,
+                ]
         return {
             "version": VERSION,
             "time": self.time,
             "places": {key: [list(point) for point in corners] for key, corners in points.items()},
-            "tracks": [_dump_track(self.states, row, watched_s, keys) for row in range(len(self.states))],
+            "tracks": tracks,
             "held": {
                 str(track_id): [[keys[index], asdict(event)] for index, event in events]
                 for track_id, events in self.pending.items()
@@ -178,9 +174,7 @@ class TrackMemory:
             version = state.get("version")
             raise ValueError(f"a state of rules of version {VERSION} is needed, found {version!r}")
         try:
-            memory = TrackMemory(
-                TrackStates.blank(len(state["tracks"]), len(points)), float(state["time"] or 0.0)
-            )
+            memory = TrackMemory(blank(len(state["tracks"]), len(points)), float(state["time"] or 0.0))
             memory.retired = {int(i): dict(numbers) for i, numbers in state.get("retired", {}).items()}
             memory._load(state, points)
         except (KeyError, TypeError, IndexError) as error:
@@ -188,15 +182,16 @@ class TrackMemory:
         return memory
 
     def _load(self, state: Mapping[str, Any], points: Points) -> None:
-        keys = list(points)
-        columns = unmoved(state, points)
-        for row, track in enumerate(state["tracks"]):
-            _load_track(self.states, row, track)
+        keys, columns = list(points), unmoved(state, points)
+        for states, track in zip(self.states, state["tracks"], strict=True):
+            for name in ("id", "first_time", "time", "xy", "size", "class_id", "confirmed"):
+                states[name] = track[name]
+            states["seen_s"] = -track["unseen_s"]
             numbers = self.retired.pop(track["id"], {})
             numbers |= {key: saved["events"] for key, saved in track["places"].items()}
-            self._resume_numbers(self.states, row, numbers, keys)
+            self._resume_numbers(states, numbers, keys)
             for key in track["places"].keys() & columns.keys():
-                _load_place(self.states, (row, columns[key]), track["places"][key])
+                _load_place(states, columns[key], track["places"][key])
         for track_id, events in state["held"].items():
             self.pending[int(track_id)] = [
                 (columns[key], Event(**{**event, "kind": EventKind(event["kind"])}))
@@ -214,56 +209,12 @@ def unmoved(state: Mapping[str, Any], points: Points) -> dict[str, int]:
     }
 
 
-def _dump_track(states: TrackStates, row: int, watched_s: float, keys: Sequence[str]) -> dict[str, Any]:
-    known = states.inside[row] | (states.pending[row] != 0) | (states.ordinals[row] > 0)
-    known |= states.armed[row] & ~np.isfinite(states.clear_since[row])
-    return {
-        "id": int(states.ids[row]),
-        "first_time": float(states.first_times[row]),
-        "time": float(states.times[row]),
-        "unseen_s": round(float(watched_s - states.seen_s[row]), 4),
-        "xy": states.xy[row].tolist(),  # not rounded: it must stay on its side of every edge
-        "size": [round(value, 6) for value in states.sizes[row].tolist()],
-        "class_id": int(states.class_ids[row]),
-        "confirmed": bool(states.confirmed[row]),
-        "places": {
-            keys[index]: _dump_place(states, (row, index)) for index in np.flatnonzero(known).tolist()
-        },
-    }
-
-
-def _load_track(states: TrackStates, row: int, track: Mapping[str, Any]) -> None:
-    states.ids[row], states.class_ids[row] = track["id"], track["class_id"]
-    states.first_times[row], states.times[row] = track["first_time"], track["time"]
-    states.seen_s[row], states.confirmed[row] = -track["unseen_s"], track["confirmed"]
-    states.xy[row], states.sizes[row] = track["xy"], track["size"]
-
-
-def _dump_place(states: TrackStates, at: tuple[int, int]) -> dict[str, Any]:
-    """A track at a place; what is as at the beginning is left out."""
-    saved: dict[str, Any] = {"events": int(states.ordinals[at])}
-    if states.armed[at]:
-        saved["ready"] = True
-    if states.inside[at]:
-        saved["entered"] = float(states.entered[at])
-        saved["loitered"] = bool(states.loitered[at])
-    if states.pending[at]:
-        clear_since = float(states.clear_since[at])
-        saved["pending"] = [
-            int(states.pending[at]),
-            float(states.pending_times[at]),
-            [round(value, 6) for value in states.pending_xy[at].tolist()],
-            bool(states.unseen[at]),
-            clear_since if math.isfinite(clear_since) else None,
-        ]
-    return saved
-
-
-def _load_place(states: TrackStates, at: tuple[int, int], saved: Mapping[str, Any]) -> None:
-    states.armed[at] = saved.get("ready", False)
+def _load_place(track: np.void, at: int, saved: Mapping[str, Any]) -> None:
+    track["armed"][at] = saved.get("ready", False)
     if "entered" in saved:
-        states.inside[at], states.entered[at], states.loitered[at] = True, saved["entered"], saved["loitered"]
+        track["inside"][at], track["entered"][at] = True, saved["entered"]
+        track["loitered"][at] = saved["loitered"]
     if "pending" in saved:
-        direction, time, states.pending_xy[at], states.unseen[at], clear_since = saved["pending"]
-        states.pending[at], states.pending_times[at] = direction, time
-        states.clear_since[at] = math.inf if clear_since is None else clear_since
+        direction, time, track["pending_xy"][at], track["unseen"][at], clear_since = saved["pending"]
+        track["pending"][at], track["pending_time"][at] = direction, time
+        track["clear_since"][at] = math.inf if clear_since is None else clear_since

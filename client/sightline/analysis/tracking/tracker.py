@@ -219,29 +219,26 @@ class Tracker:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything a successor needs to go on with the same ids; JSON-able."""
-        now_s = self._watched_s
-        columns = (self._table, self._filter.mean.T, self._filter.velocity.T, self._votes)
+        table, now_s = self._table, self._watched_s
+        columns = {
+            "id": table["id"],
+            "first_time": table["first_time"],
+            "age_s": (now_s - table["born_s"]).round(4),
+            "unseen_s": (now_s - table["seen_s"]).round(4),
+            "sure": table["high_box_share"].round(4),
+            "held": table["any_box_share"].round(4),
+            "doubtful_s": (now_s - table["supported_s"]).round(4),
+            "confirmed": table["confirmed"],
+            "box": self._filter.mean.T.round(5),
+            "velocity": self._filter.velocity.T.round(5),
+            "votes": self._votes.round(2),
+        }
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return {
             "version": STATE_VERSION,
             "next_id": self._next_id,
             "class_ids": list(self._column_of),
-            "tracks": [
-                {
-                    "id": track_id,
-                    "first_time": first_time,
-                    "age_s": round(now_s - born_s, 4),
-                    "unseen_s": round(now_s - seen_s, 4),
-                    "sure": round(high, 4),
-                    "held": round(any_box, 4),
-                    "doubtful_s": round(now_s - supported_s, 4),
-                    "confirmed": confirmed,
-                    "box": [round(value, 5) for value in box],
-                    "velocity": [round(value, 5) for value in velocity],
-                    "votes": [round(value, 2) for value in votes],
-                }
-                for row, box, velocity, votes in zip(*(rows.tolist() for rows in columns), strict=True)
-                for track_id, first_time, born_s, seen_s, high, any_box, supported_s, confirmed in (row,)
-            ],
+            "tracks": [dict(zip(columns, row, strict=True)) for row in rows],
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -253,15 +250,13 @@ class Tracker:
             tracks = state["tracks"]
             self._column_of = {int(class_id): column for column, class_id in enumerate(state["class_ids"])}
             self._next_id = max(self._next_id, int(state["next_id"]))
-            self._votes = np.array([track["votes"] for track in tracks], np.float64)
-            self._votes = self._votes.reshape(len(tracks), len(self._column_of))
-            boxes, velocities = (
-                np.array([track[name] for track in tracks], np.float64).reshape(-1, 4).T
-                for name in ("box", "velocity")
-            )
-            self._filter.add(boxes, velocities)
-            rows = [
-                (
+            self._votes = np.zeros((len(tracks), len(self._column_of)))
+            self._table = np.zeros(len(tracks), _TRACK)
+            boxes = np.zeros((2, 4, len(tracks)))  # and velocities
+            for row, track in enumerate(tracks):
+                self._votes[row] = track["votes"]
+                boxes[:, :, row] = track["box"], track["velocity"]
+                self._table[row] = (
                     track["id"],
                     track["first_time"],
                     -track["age_s"],
@@ -271,9 +266,7 @@ class Tracker:
                     -track.get("doubtful_s", 0.0),
                     track["confirmed"],
                 )
-                for track in tracks
-            ]
-            self._table = np.array(rows, _TRACK)
+            self._filter.add(*boxes)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
 
