@@ -30,9 +30,10 @@ from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, 
 from sightline.features.shadow.recorder import trim
 from sightline.features.shadow.shadow_observer import AWAY, BUSY, WAITING
 from sightline.models.export import exporter
-from sightline.models.registry import audit_trail, detectors
+from sightline.models.registry import audit_trail
 from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
+from sightline.serving import model_configs
 from sightline.serving.server import TritonServer
 from support import toy
 from support.fakes import FakeDetector, boxes, frame
@@ -378,7 +379,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Tri
     for name, options in (("live", {}), ("swapped", {"swapped": True}), ("good", {"noise": 0.01})):
         network = toy.write_network(folder / f"{name}.onnx", **options)
         exporter.export_network(exporter.ExportOptions(network, repository, shape=(192, 320)))
-    detectors.write(repository, "detector", 1)
+    model_configs.choose(repository, "detector", 1)
     with TritonServer(repository, log_path=folder / "log") as server:
         with TritonAdmin(server.grpc_url) as control:
             for version in (REGRESSION, GOOD):

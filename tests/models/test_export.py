@@ -17,7 +17,8 @@ from tritonclient.grpc import model_config_pb2
 from sightline.cli import build_parser, main
 from sightline.errors import NetworkUnusable, RepositoryError
 from sightline.models.export import exporter, graphs, network_source, ultralytics_env
-from sightline.models.registry import audit_trail, detectors, repository
+from sightline.models.registry import audit_trail, repository
+from sightline.serving import model_configs
 from sightline.serving.model_configs import STEPS
 from support.networks import end_to_end_network, flat_network, raw_network, session
 
@@ -209,8 +210,8 @@ def test_an_export_and_a_switch_leave_nothing_for_git(tmp_path):
             options = exporter.ExportOptions(source, folder, shape=(480, 640), fused=True)
             assert exporter.export_network(options) == version
     assert git("status", "--porcelain") == ""
-    detectors.write(folder, "detector", 1)
-    detectors.write(folder, "yards", 2)
+    model_configs.choose(folder, "detector", 1)
+    model_configs.choose(folder, "yards", 2)
     with audit_trail.operation(folder, "switch", version=1):
         pass
     assert git("status", "--porcelain") == ""

@@ -13,7 +13,8 @@ from tritonclient.grpc import model_config_pb2
 
 from sightline.base.letterbox import letterbox_i420
 from sightline.models.export import exporter, graphs, network_source
-from sightline.models.registry import detectors, verify
+from sightline.models.registry import verify
+from sightline.serving import model_configs
 from sightline.serving.runtime import numerics
 from support import toy
 from support.networks import end_to_end_network, same, scene, session
@@ -155,7 +156,7 @@ def test_the_configuration_has_the_detectors_contract_and_follows_export_and_swi
         assert {item.name: list(item.dims) for item in config.output} == sides
     exporter.export_network(exporter.ExportOptions(network, folder, shape=(192, 320), fused=True))
     assert list(config_of(path).version_policy.specific.versions) == [2]
-    detectors.write(folder, "detector", 1)
+    model_configs.choose(folder, "detector", 1)
     switched = config_of(path)
     assert list(switched.version_policy.specific.versions) == [1]
     assert switched.parameters["precision"].string_value == "fp16"

@@ -30,7 +30,7 @@ from sightline.errors import RepositoryError, ServerError
 from sightline.inference.client import TritonConnection
 from sightline.inference.leftovers import segment_prefix
 from sightline.models.export import exporter
-from sightline.models.registry import audit_trail, detectors, verify
+from sightline.models.registry import audit_trail, verify
 from sightline.models.registry import repository as model_repository
 from sightline.models.registry.operations import Refused, Versions
 from sightline.models.registry.triton_admin import AdminError, TritonAdmin
@@ -164,11 +164,11 @@ def test_what_is_wrong_with_a_version_is_said(folder: Path, spoil, text: str) ->
 
 
 def test_a_managed_repository_keeps_serving_its_version_when_another_is_exported(folder: Path) -> None:
-    assert (detectors.active(folder), detectors.is_managed(folder)) == (2, False)
-    detectors.write(folder, "detector", 1)
+    assert (model_configs.active(folder), "detector" in model_configs.read_choices(folder)) == (2, False)
+    model_configs.choose(folder, "detector", 1)
     before = served_texts(folder)
     assert make_version(folder) == 3
-    assert (detectors.active(folder), detectors.is_managed(folder)) == (1, True)
+    assert (model_configs.active(folder), "detector" in model_configs.read_choices(folder)) == (1, True)
     assert served_texts(folder) == before
 
 
@@ -176,8 +176,8 @@ def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
     cpu = folder / "detector/configs/cpu.pbtxt"
     tuned = cpu.read_text().replace('"fp32"', '"bf16"').replace("max_queue_size: 64", "max_queue_size: 7")
     cpu.write_text(tuned)
-    detectors.write(folder, "detector", 1)
-    detectors.write(folder, "yards", 2)
+    model_configs.choose(folder, "detector", 1)
+    model_configs.choose(folder, "yards", 2)
     assert cpu.read_text() == tuned, "what people edit is never written"
     for name, version, classes in (("detector", 1, toy.CLASSES), ("yards", 2, OTHER_NAMES)):
         text = (folder / name / "configs/cpu.served.pbtxt").read_text()
@@ -190,10 +190,10 @@ def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
 
 
 def test_a_choice_that_cannot_be_read_is_named(folder: Path) -> None:
-    detectors.write(folder, "detector", 1)
+    model_configs.choose(folder, "detector", 1)
     truncate(folder / "detectors.json")
     with pytest.raises(RepositoryError, match=r"detectors\.json cannot be read"):
-        detectors.active(folder)
+        model_configs.active(folder)
     with pytest.raises(ServerError, match=r"detectors\.json cannot be read"):
         TritonServer(folder).start()
 
@@ -222,7 +222,7 @@ def test_one_operation_at_a_time_and_no_secret_in_the_trail(tmp_path: Path) -> N
 
 
 def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> None:
-    detectors.write(folder, "detector", 1)
+    model_configs.choose(folder, "detector", 1)
     Versions(folder, None).retire(2)
     assert not (folder / "detector/2").exists()
     assert make_version(folder) == 3
@@ -250,7 +250,7 @@ def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
     target = tmp_path / "models"
     assert [build_engines.build(folder, target, tmp_path, version) for version in (1, 2)] == [1, 2]
     assert verify.problems(target, 2) == []
-    detectors.write(target, "detector", 1)
+    model_configs.choose(target, "detector", 1)
     names = {path.name for path in (target / "detector/configs").iterdir()}
     assert names == {"fused.pbtxt", "fused.served.pbtxt", "ensemble.served.pbtxt"}
     fused, ensemble = served_texts(target)["fused"], served_texts(target)["ensemble"]
@@ -258,7 +258,7 @@ def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
     assert 'model_name: "yolo-1"' in ensemble
     assert (target / "yolo-1/1/model.plan").is_file()
     build_engines.build(folder, target, tmp_path)
-    assert detectors.active(target) == 1
+    assert model_configs.active(target) == 1
     (target / "yolo/2/model.plan").write_bytes(b"another")
     assert verify.problems(target, 2) == [
         "yolo/2/model.plan is not the plan that was built: its hash differs"
@@ -575,5 +575,5 @@ def test_status_and_rows_name_the_version_and_a_switch_doubles_no_count(
             assert system.counts("door") == system.counts("yard") == {"person": 1}
         operations.remove("yards")
         assert not control.ready("yards")
-        assert detectors.names(folder) == ["detector"]
+        assert model_configs.detectors(folder) == ["detector"]
     assert leftovers() == []

@@ -154,7 +154,7 @@ def test_it_dies_with_its_owner(repository, tmp_path):
         assert len(family) > 1
         owner.kill()
     until(lambda: not any(alive(process) for process in family))
-    tritonserver._remove_regions_of_the_dead()  # as the next start does
+    tritonserver.remove_regions_of_the_dead()  # as the next start does
     assert regions_of(owner.pid) == []
 
 
@@ -340,9 +340,9 @@ def test_a_taken_port_is_named(name, served, tmp_path):
 
 
 def test_free_ports_differ_and_given_ones_stay():
-    first = tritonserver._free_ports((0, 0, 0))
+    first = tritonserver.free_ports((0, 0, 0))
     assert len(set(first)) == 3
-    assert tritonserver._free_ports(first) == first
+    assert tritonserver.free_ports(first) == first
 
 
 # --- installing ---------------------------------------------------------------------------------------

@@ -80,20 +80,19 @@ def _score(text: str) -> float:
 
 def _export(arguments: argparse.Namespace) -> int:
     from sightline.models.export.exporter import ExportOptions, export_network
-    from sightline.models.registry import detectors
-    from sightline.serving.model_configs import read_manifest
+    from sightline.serving import model_configs
 
     values = {key: value for key, value in vars(arguments).items() if key != "command"}
     options = ExportOptions(**values)
     version = export_network(options, _say)
-    manifest = read_manifest(options.repository, version)
+    manifest = model_configs.read_manifest(options.repository, version)
     print(
         f"yolo version {version} in {options.repository}: {manifest['model_version']}, "
         f"{manifest['network_height']}x{manifest['network_width']}, "
         f"{len(manifest['class_names'])} classes, head {manifest['head']}, GPU {manifest['precision']}"
     )
-    if detectors.is_managed(options.repository):
-        active = detectors.active(options.repository)
+    if model_configs.DETECTOR in model_configs.read_choices(options.repository):
+        active = model_configs.active(options.repository)
         print(f"version {active} goes on serving: `sightline model switch {version}` changes that")
     return 0
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.cli.parsers import add_command, needs_models
 from sightline.errors import AdminError
 from sightline.models.registry import audit_trail
-from sightline.models.registry.detectors import TRITON_URL
-from sightline.serving.model_configs import DETECTOR
+from sightline.serving.model_configs import DETECTOR, TRITON_URL
 
 if TYPE_CHECKING:
     from sightline.models.registry.operations import Versions

@@ -21,10 +21,7 @@ _REINSTALL = "remove the installation's folder, the next start makes it anew"
 # What the log says (first match wins), and what we say; {0} is what the first group matched.
 _CAUSES: tuple[tuple[str, str], ...] = (
     (r"triton_python_backend_stub is not found", f"the Python backend's stub is missing; {_REINSTALL}"),
-    (
-        r"unable to find backend library for backend 'python'",
-        f"the Python backend is missing; {_REINSTALL}",
-    ),
+    (r"unable to find backend library for backend 'python'", f"the Python backend is missing; {_REINSTALL}"),
     (
         r"unable to find backend library for backend '(\w+)'",
         "the configuration needs the backend {0!r}, which the embedded server has not; use the one named cpu",
@@ -76,24 +73,17 @@ def explain(log: str) -> str:
     """
     library = _LIBRARY.search(log)
     if library:
-        return _missing_library(library[1] or library[2])
+        name = str(library[1] or library[2])
+        if re.search(r"-[0-9a-f]{8}\.", name):  # the wheel's own libraries carry a hash in their names
+            return f"the library {name} is missing from the installation; {_REINSTALL}"
+        package = next((package for start, package in _PACKAGES.items() if name.startswith(start)), None)
+        advice = f"Debian: apt-get install {package}" if package else "install the package that carries it"
+        return f"the system library {name} is missing; {advice}"
     for pattern, text in _CAUSES:
         found = re.search(pattern, log)
         if found:
             return redact(text.format(*found.groups()))
-    return redact("; ".join(_complaints(log)) or "it said nothing")
-
-
-def _missing_library(name: str) -> str:
-    if re.search(r"-[0-9a-f]{8}\.", name):  # the wheel's own libraries carry a hash in their names
-        return f"the library {name} is missing from the installation; {_REINSTALL}"
-    package = next((package for start, package in _PACKAGES.items() if name.startswith(start)), None)
-    advice = f"Debian: apt-get install {package}" if package else "install the package that carries it"
-    return f"the system library {name} is missing; {advice}"
-
-
-def _complaints(log: str) -> list[str]:
-    """The last lines that Triton itself marks as errors, else the last lines."""
+    # The last lines that Triton itself marks as errors, else the last lines.
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"E\d{4} |error: ", line)] or lines
-    return [_STAMP.sub("", line)[:300] for line in errors[-2:]]
+    return redact("; ".join(_STAMP.sub("", line)[:300] for line in errors[-2:]) or "it said nothing")

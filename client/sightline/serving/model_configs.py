@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,11 +32,13 @@ CHOICES = "detectors.json"
 ENSEMBLE = "ensemble"
 #: What runs on the CPU has this in its line of instances.
 ON_CPU = "kind: KIND_CPU"
+TRITON_URL = "127.0.0.1:8001"  # gRPC of a Triton on this machine
 
 _SERVED = ".served"
 _KEYS = ("network_height", "network_width", "precision", "score_floor", "head", "model_version")
 _FILLED = re.compile(r"^.*# network: (?P<name>\w+)$", re.MULTILINE)
 _STEP = re.compile(rf'^(\s*)model_name: "({"|".join(STEPS)})"\n\s*model_version: -?\d+$', re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,32 @@ def served_name(config_name: str) -> str:
     return f"{config_name}{_SERVED}"
 
 
+def beside(version: int) -> str:
+    """The name under which a version serves by itself, beside the detectors."""
+    return f"{DETECTOR}-{version}"
+
+
 def versions(folder: Path) -> list[int]:
     """Numbers of the versions of ``yolo`` that hold a network, ascending."""
     return sorted(int(path.parent.name) for path in folder.glob("yolo/[0-9]*/manifest.json"))
 
 
+# -- which version each detector serves ------------------------------------------------------------------
+
+
+def check_name(name: str) -> str:
+    """A detector's name.
+
+    Raises:
+        RepositoryError: it is none that a detector can have.
+    """
+    if not _NAME.fullmatch(name) or name in STEPS:
+        raise RepositoryError(f"{name!r} cannot be a detector's name: letters, digits and _, none of {STEPS}")
+    return name
+
+
 def read_choices(folder: Path) -> dict[str, Choice]:
-    """What has been chosen, by the detector's name.
+    """What has been chosen, by the detector's name; a repository that has seen no switch has no choice.
 
     Raises:
         RepositoryError: the file cannot be read.
@@ -81,18 +103,54 @@ def serving(folder: Path) -> dict[str, Choice]:
     return ({DETECTOR: Choice(*newest)} if newest else {}) | read_choices(folder)
 
 
-def choose(folder: Path, choices: Mapping[str, Choice]) -> None:
-    """Keep what the detectors shall serve, and write what Triton reads.
+def active(folder: Path, name: str = DETECTOR) -> int | None:
+    """The version that serves when Triton loads this detector now; None when there is none."""
+    choice = serving(folder).get(name)
+    return choice.version if choice else None
+
+
+def detectors(folder: Path) -> list[str]:
+    """Every detector: ``detector``, and those that a switch has made."""
+    return [DETECTOR, *sorted(filter(_NAME.fullmatch, read_choices(folder).keys() - {DETECTOR}))]
+
+
+def users(folder: Path, version: int) -> list[str]:
+    """Detectors that serve this version."""
+    return [name for name in detectors(folder) if active(folder, name) == version]
+
+
+def choose(folder: Path, name: str, version: int, *, nice: int = 0) -> None:
+    """Make a detector serve this version from its next load on, with the steps that it needs.
+
+    Raises:
+        RepositoryError: the version is not there.
+    """
+    keep_choices(folder, read_choices(folder) | {name: Choice(version, nice)})
+
+
+def keep_choices(folder: Path, choices: Mapping[str, Choice]) -> None:
+    """Keep what all detectors shall serve, and write what Triton reads.
 
     Raises:
         RepositoryError: a version is not there.
     """
     for choice in choices.values():
         read_manifest(folder, choice.version)
-    replace(
-        folder / CHOICES, json.dumps({name: asdict(one) for name, one in choices.items()}, indent=2) + "\n"
-    )
+    chosen = {name: asdict(choice) for name, choice in choices.items()}
+    replace(folder / CHOICES, json.dumps(chosen, indent=2) + "\n")
     write(folder)
+
+
+def forget(folder: Path, name: str) -> None:
+    """Forget a detector and take its folder away; versions and weights stay."""
+    choices = read_choices(folder)
+    if choices.pop(name, None):
+        keep_choices(folder, choices)
+    if name != DETECTOR:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+# -- what Triton reads -----------------------------------------------------------------------------------
 
 
 def write(folder: Path, config_names: Iterable[str] = ()) -> None:
@@ -139,38 +197,28 @@ def filled(text: str, name: str, choice: Choice, manifest: Mapping[str, Any]) ->
 
     Parameters that stand in the text already stay as they are.
     """
-    version = choice.version
-    parameters = parameters_of(manifest)
+    version, tensors, parameters = choice.version, tensors_of(manifest), parameters_of(manifest)
     if choice.nice and ON_CPU in text:
         parameters["nice"] = str(choice.nice)
-    tensors = tensors_of(manifest)
-    text = _FILLED.sub(lambda line: _fill(line[0], tensors[line["name"]]), text)
+
+    def fill(match: re.Match[str]) -> str:
+        line = match[0]
+        for pattern in (r"dims: \[[^\]]*\]", r"data_type: \w+"):
+            new = re.search(pattern, tensors[match["name"]])
+            line = re.sub(pattern, new[0], line, count=1) if new else line
+        return line
+
+    text = _FILLED.sub(fill, text)
     text = re.sub(r'^name: ".*"$', f'name: "{name}"', text, count=1, flags=re.MULTILINE)
     text = _STEP.sub(rf'\1model_name: "\2-{version}"' + "\n" + rf"\1model_version: {version}", text)
     text = re.sub(r"^version_policy \{.*\}\n", "", text, flags=re.MULTILINE)
-    lines = [
-        text.rstrip(),
-        f"version_policy {{ specific {{ versions: [ {version} ] }} }}",
-        *(
-            f'parameters {{ key: "{key}" value {{ string_value: {_quoted(value)} }} }}'
-            for key, value in parameters.items()
-            if f'parameters {{ key: "{key}" ' not in text
-        ),
-    ]
+    lines = [text.rstrip(), f"version_policy {{ specific {{ versions: [ {version} ] }} }}"]
+    for key, value in parameters.items():
+        if f'parameters {{ key: "{key}" ' not in text:
+            # A JSON string is a protobuf text string too: both escape quotes and backslashes alike.
+            quoted = json.dumps(value, ensure_ascii=False)
+            lines.append(f'parameters {{ key: "{key}" value {{ string_value: {quoted} }} }}')
     return "\n".join([*lines, ""])
-
-
-def _quoted(text: str) -> str:
-    """A JSON string is a protobuf text string too: both escape quotes and backslashes alike."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _fill(line: str, fields: str) -> str:
-    for pattern in (r"dims: \[[^\]]*\]", r"data_type: \w+"):
-        new = re.search(pattern, fields)
-        if new:
-            line = re.sub(pattern, lambda _, new=new: new[0], line, count=1)
-    return line
 
 
 def read_manifest(folder: Path, version: int) -> dict[str, Any]:
@@ -182,9 +230,8 @@ def read_manifest(folder: Path, version: int) -> dict[str, Any]:
     path = folder / "yolo" / str(version) / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        height, width = int(manifest["network_height"]), int(manifest["network_width"])
-        rows, columns = (int(side) for side in manifest["output_shape"])
-        if min(height, width, rows, columns) < 1 or not manifest["class_names"]:
+        sides = manifest["network_height"], manifest["network_width"], *manifest["output_shape"]
+        if min(map(int, sides)) < 1 or len(sides) != 4 or not manifest["class_names"]:
             raise ValueError("a size or the list of classes is empty")
         parameters_of(manifest)
     except FileNotFoundError as error:

@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import sightline
@@ -81,9 +80,7 @@ class TritonServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -121,13 +118,22 @@ class TritonServer:
         if self._child is not None:
             raise ServerError("Triton is started already")
         self._check_repository()
-        self._write_configs()
         installation = Installation(install(on_progress))
-        extra = [install_rtx(on_progress)] if self._config_name == RTX else []
-        extra += self._packages
-        _remove_regions_of_the_dead()
-        self._ports = _free_ports(self._ports)
-        self._spawn(installation, extra)
+        packages = [Path(sightline.__file__).resolve().parents[1]]
+        packages += [install_rtx(on_progress)] if self._config_name == RTX else []
+        remove_regions_of_the_dead()
+        self._ports = free_ports(self._ports)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.log_path.open("ab") as log:
+                self._log_start = log.tell()
+                environment = installation.environment(*packages, *self._packages)
+                self._child = spawn(self._command(installation), log, environment=environment)
+        except OSError as error:
+            raise ServerError(
+                f"{installation.binary} cannot be run ({error.strerror}): "
+                f"remove {installation.folder}, it is then installed anew"
+            ) from error
         on_progress(f"starting on {self.model_repository}; log: {self.log_path}")
         try:
             self._wait_until_ready(on_progress, timeout_s)
@@ -140,8 +146,12 @@ class TritonServer:
     def check(self) -> None:
         """Raise a :class:`ServerError` if the server has ended by itself."""
         code = self._child.poll() if self._child else None
-        if code is not None:
-            raise ServerError(f"Triton ended with code {code}: {explain(self._log())}; log: {self.log_path}")
+        if code is None:
+            return
+        with self.log_path.open("rb") as file:
+            file.seek(self._log_start)
+            log = file.read(1 << 20).decode(errors="replace")
+        raise ServerError(f"Triton ended with code {code}: {explain(log)}; log: {self.log_path}")
 
     def stop(self) -> None:
         """End the server and its stubs and remove its shared memory; does nothing when it does not run."""
@@ -149,7 +159,8 @@ class TritonServer:
             return
         terminate(self._child, STOP_TIMEOUT_S)
         self._child = None
-        _remove_regions(self._region_prefix)
+        for region in _SHM.glob(f"{self._region_prefix}*"):
+            region.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End it at once with SIGKILL, as a crash would."""
@@ -166,50 +177,29 @@ class TritonServer:
         return f"{_SHM_NAME}{os.getpid()}-{self._ports[0]}-"
 
     def _check_repository(self) -> None:
-        paths = [
-            *self.model_repository.glob("*/config.pbtxt"),
-            *self.model_repository.glob("*/configs/*.pbtxt"),
-        ]
-        known = sorted({path.relative_to(self.model_repository).parts[0] for path in paths})
+        """Refuse what cannot be served; write what the server reads, when the repository is one of ours."""
+        folder = self.model_repository
+        paths = [*folder.glob("*/config.pbtxt"), *folder.glob("*/configs/*.pbtxt")]
+        known = sorted({path.relative_to(folder).parts[0] for path in paths})
         if not known:
-            raise ServerError(f"{self.model_repository} is no model repository: it holds no */config.pbtxt")
+            raise ServerError(f"{folder} is no model repository: it holds no */config.pbtxt")
         for model in self._models:
             if model not in known:
-                raise ServerError(f"{self.model_repository} has no model {model!r}, only {', '.join(known)}")
-            folder = self.model_repository / model
-            configured = folder / "configs" / f"{self._config_name}.pbtxt"
+                raise ServerError(f"{folder} has no model {model!r}, only {', '.join(known)}")
+            configured = folder / model / "configs" / f"{self._config_name}.pbtxt"
             python = configured.is_file() and 'backend: "python"' in configured.read_text()
-            if python and not any(folder.glob("[0-9]*/model.py")):
+            if python and not any(folder.glob(f"{model}/[0-9]*/model.py")):
                 # The server would wait for ever on a stub that cannot begin.
-                raise ServerError(f"{folder} has no <version>/model.py: restore it from the checkout")
-
-    def _write_configs(self) -> None:
-        """Write what the server reads, when the repository is one of ours."""
-        if not (self.model_repository / "yolo").is_dir():
+                raise ServerError(f"{folder / model} has no <version>/model.py: restore it from the checkout")
+        if not (folder / "yolo").is_dir():
             return
-        if not model_configs.versions(self.model_repository):
-            raise ServerError(
-                f"{self.model_repository} holds no network: put one there by `sightline model export`"
-            )
+        if not model_configs.versions(folder):
+            raise ServerError(f"{folder} holds no network: put one there by `sightline model export`")
         try:
-            model_configs.write(self.model_repository, [self._config_name])
+            model_configs.write(folder, [self._config_name])
         except (RepositoryError, OSError) as error:
             raise ServerError(f"the configurations cannot be written: {error}") from error
         self._served_name = model_configs.served_name(self._config_name)
-
-    def _spawn(self, installation: Installation, packages: Sequence[Path]) -> None:
-        package = Path(sightline.__file__).resolve().parent
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self.log_path.open("ab") as log:
-                self._log_start = log.tell()
-                environment = installation.environment(package.parent, *packages)
-                self._child = spawn(self._command(installation), log, environment=environment)
-        except OSError as error:
-            raise ServerError(
-                f"{installation.binary} cannot be run ({error.strerror}): "
-                f"remove {installation.folder}, it is then installed anew"
-            ) from error
 
     def _command(self, installation: Installation) -> list[str]:
         ports = zip(("grpc", "http", "metrics"), self._ports, strict=True)
@@ -244,55 +234,37 @@ class TritonServer:
                     self._child.wait(0.05)  # wakes up at once when it ends
 
     def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection(HOST, self._ports[1], timeout=2)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False  # not listening yet
-        finally:
-            connection.close()
-
-    def _log(self) -> str:
-        with self.log_path.open("rb") as file:
-            file.seek(self._log_start)
-            return file.read(1 << 20).decode(errors="replace")
+        with contextlib.closing(http.client.HTTPConnection(HOST, self._ports[1], timeout=2)) as connection:
+            try:
+                connection.request("GET", "/v2/health/ready")
+                return connection.getresponse().status == 200
+            except (OSError, http.client.HTTPException):
+                return False  # not listening yet
 
 
-def _free_ports(wanted: tuple[int, int, int]) -> tuple[int, int, int]:
+def free_ports(wanted: tuple[int, int, int]) -> tuple[int, int, int]:
     """Ports to listen on; 0 becomes a free one.
 
     Raises:
         ServerError: one is taken; the text names it.
     """
-    names = ("gRPC", "HTTP", "metrics")
+    listeners = [socket.socket() for _ in wanted]
     with contextlib.ExitStack() as held:  # all at once, so that no free one is given twice
-        first, second, third = (held.enter_context(_bound(*pair)) for pair in zip(names, wanted, strict=True))
-        return first.getsockname()[1], second.getsockname()[1], third.getsockname()[1]
+        for name, port, listener in zip(("gRPC", "HTTP", "metrics"), wanted, listeners, strict=True):
+            held.enter_context(listener).setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((HOST, port))
+            except OSError as error:
+                raise ServerError(
+                    f"port {port} for Triton's {name} is taken or not allowed ({error.strerror}): "
+                    "stop what listens there, or choose another (0 picks a free one)"
+                ) from error
+        first, second, third = (listener.getsockname()[1] for listener in listeners)
+        return first, second, third
 
 
-def _bound(name: str, port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        listener.close()
-        raise ServerError(
-            f"port {port} for Triton's {name} is taken or not allowed ({error.strerror}): "
-            "stop what listens there, or choose another (0 picks a free one)"
-        ) from error
-    return listener
-
-
-def _remove_regions(prefix: str) -> None:
-    """Remove the Python backend's shared memory of one server."""
-    for region in _SHM.glob(f"{prefix}*"):
-        region.unlink(missing_ok=True)
-
-
-def _remove_regions_of_the_dead() -> None:
-    """Remove what servers left behind whose owners were killed with them."""
+def remove_regions_of_the_dead() -> None:
+    """Remove the shared memory of servers whose owners were killed with them."""
     for region in _SHM.glob(f"{_SHM_NAME}*"):
         owner = region.name.removeprefix(_SHM_NAME).split("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():

@@ -8,7 +8,6 @@ from pathlib import Path
 from sightline.errors import RepositoryError
 from sightline.features.shadow.episode_comparison import ComparedEpisodes
 from sightline.features.shadow.promotion_rule import Decision, Verdict
-from sightline.models.registry import detectors
 from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving import model_configs
@@ -35,7 +34,7 @@ def apply(folder: Path, triton: TritonAdmin, compared: ComparedEpisodes, decisio
 def _same_version(folder: Path, model: str, full_name: str) -> int:
     """The number of the version that a detector serves, if it is the one that was compared."""
     beside = re.fullmatch(rf"{model_configs.DETECTOR}-(\d+)", model)
-    number = int(beside[1]) if beside else detectors.active(folder, model)
+    number = int(beside[1]) if beside else model_configs.active(folder, model)
     if number is None:
         raise RepositoryError(f"{model} is no detector of {folder}")
     serves = model_configs.read_manifest(folder, number)["model_version"]

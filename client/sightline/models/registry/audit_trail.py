@@ -31,25 +31,32 @@ class Refused(RepositoryError):
 
 def record(folder: Path, **values: Any) -> None:
     """Append one line: the time, who, and ``values``; it is on the disk when this returns."""
-    entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **_who(), **values}
-    line = json.dumps(entry, ensure_ascii=False) + "\n"
-    descriptor = os.open(folder / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's number without a name
+        user = str(os.getuid())
+    operator = os.environ.get("SIGHTLINE_OPERATOR")  # compose.yaml: who is behind the container's user
+    who = {"user": user, "host": socket.gethostname(), **({"operator": operator} if operator else {})}
+    entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **who, **values}
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    with (folder / FILE).open("a+b") as file:
+        if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
             line = f"\n{line}"  # the writer before us was cut off
-        os.write(descriptor, line.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """Every line, oldest first; one that was cut off is given as ``{"result": "unreadable", …}``."""
-    path = folder / FILE
-    if not path.is_file():
-        return []
-    return [_parsed(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line]
+    path, entries = folder / FILE, list[dict[str, Any]]()
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in filter(None, text.splitlines()):
+        try:
+            entries.append(dict(json.loads(line)))
+        except (TypeError, ValueError):
+            entries.append({"result": "unreadable", "reason": line[:200]})
+    return entries
 
 
 @contextmanager
@@ -61,7 +68,11 @@ def operation(folder: Path, action: str, **values: Any) -> Iterator[dict[str, An
     Raises:
         Refused: another operation runs on this repository.
     """
-    with _alone(folder):
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refused(f"another operation on {folder} is running; wait for its end") from error
         record(folder, action=action, **values, result="started")
         started, entry = time.monotonic(), dict(values)
         try:
@@ -73,30 +84,3 @@ def operation(folder: Path, action: str, **values: Any) -> Iterator[dict[str, An
             raise
         seconds = round(time.monotonic() - started, 3)
         record(folder, **({"action": action, "result": "ok", "seconds": seconds} | entry))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Refused(f"another operation on {folder} is running; wait for its end") from error
-        yield
-
-
-def _who() -> dict[str, str]:
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's number without a name
-        user = str(os.getuid())
-    operator = os.environ.get("SIGHTLINE_OPERATOR")  # compose.yaml: who is behind the container's user
-    return {"user": user, "host": socket.gethostname(), **({"operator": operator} if operator else {})}
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        entry = None
-    return entry if isinstance(entry, dict) else {"result": "unreadable", "reason": line[:200]}

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from sightline.errors import AdminError, RepositoryError
-from sightline.models.registry import audit_trail, detectors, repository, verify
+from sightline.models.registry import audit_trail, repository, verify
 from sightline.models.registry.audit_trail import Refused
-from sightline.models.registry.detectors import beside
 from sightline.models.registry.repository import RETIRED
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving import model_configs
-from sightline.serving.model_configs import DETECTOR, MODELS, STEPS
+from sightline.serving.model_configs import DETECTOR, MODELS, STEPS, beside
 
 LEAVE_TIMEOUT_S = 30.0  # what an old version may take to answer what it was asked
 
@@ -42,21 +42,37 @@ class Versions:
 
     def overview(self) -> list[dict[str, Any]]:
         """One dictionary a version, ascending; retired ones too."""
-        states = self._admin.states() if self._admin else {}
-        kept = [self._described(version, states) for version in model_configs.versions(self.folder)]
-        gone = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
-        return sorted([*kept, *gone], key=lambda item: item["version"])
+        states = self._states()
+        listed = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
+        for version in model_configs.versions(self.folder):
+            try:
+                manifest = model_configs.read_manifest(self.folder, version)
+            except RepositoryError as error:
+                listed.append({"version": version, "state": [f"broken: {error}"]})
+                continue
+            described = {
+                "version": version,
+                "model_version": manifest["model_version"],
+                "size": f"{manifest['network_height']}x{manifest['network_width']}",
+                "classes": len(manifest["class_names"]),
+                "precision": manifest["precision"],
+                "exported_at": manifest.get("exported_at", ""),
+                "measured_map": manifest.get("measured_map"),
+                "state": self._state(version, states),
+            }
+            listed.append(described)
+        return sorted(listed, key=lambda item: item["version"])
 
     def show(self, version: int) -> dict[str, Any]:
         """Manifest, state, and what the audit trail knows of a version."""
         manifest = model_configs.read_manifest(self.folder, version)
-        state = self._described(version, self._admin.states() if self._admin else {})["state"]
         history = [entry for entry in audit_trail.read(self.folder) if entry.get("version") == version]
+        state = self._state(version, self._states())
         return {"version": version, "state": state, **manifest, "history": history}
 
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version; recorded."""
-        with audit_trail.operation(self.folder, "verify", version=version, **self._why) as entry:
+        with self._operation("verify", version=version) as entry:
             problems = verify.problems(self.folder, version)
             if problems:
                 entry |= {"result": "failed", "problems": problems}
@@ -71,39 +87,37 @@ class Versions:
             version: which.
             nice: on the CPU, how much its process gives way to others: 19 for a shadow.
         """
-        with audit_trail.operation(self.folder, "load", version=version, **self._why) as entry:
+        with self._operation("load", version=version) as entry:
             entry["model_version"] = self._require_good(version)
             self._load_beside(version, nice=nice)
         return beside(version)
 
     def unload(self, version: int) -> None:
         """End serving a version beside the detectors; steps that a detector uses stay."""
-        with audit_trail.operation(self.folder, "unload", version=version, **self._why):
+        with self._operation("unload", version=version):
             self._unload_beside(version)
 
     def switch(self, version: int, name: str = DETECTOR) -> int | None:
         """Let a detector serve this version; gives the one that served before."""
-        detectors.check_name(name)
-        with audit_trail.operation(
-            self.folder, "switch", detector=name, version=version, **self._why
-        ) as entry:
+        model_configs.check_name(name)
+        with self._operation("switch", detector=name, version=version) as entry:
             return self._switch(name, version, entry)
 
     def rollback(self, name: str = DETECTOR) -> int:
         """Let a detector serve the version that it served before the present one; gives it."""
-        with audit_trail.operation(self.folder, "rollback", detector=name, **self._why) as entry:
+        with self._operation("rollback", detector=name) as entry:
             entry["version"] = version = self._before(name)
             self._switch(name, version, entry)
             return version
 
     def remove(self, name: str) -> None:
         """Unload a detector that a switch has made, and forget it; ``detector`` itself stays."""
-        with audit_trail.operation(self.folder, "remove", detector=detectors.check_name(name), **self._why):
-            if name == DETECTOR or name not in detectors.names(self.folder):
+        with self._operation("remove", detector=model_configs.check_name(name)):
+            if name == DETECTOR or name not in model_configs.detectors(self.folder):
                 raise Refused(f"{name!r} is not a detector that can be removed")
-            version = detectors.active(self.folder, name)
+            version = model_configs.active(self.folder, name)
             self._triton.unload(name)
-            detectors.remove(self.folder, name)
+            model_configs.forget(self.folder, name)
             if version is not None:
                 self._tidy(version)
 
@@ -116,23 +130,36 @@ class Versions:
             version: which; one that serves is refused.
             delete: delete its weights for good, all but the manifest.
         """
-        with audit_trail.operation(
-            self.folder, "retire", version=version, delete=delete, **self._why
-        ) as entry:
+        with self._operation("retire", version=version, delete=delete) as entry:
             entry["model_version"] = model_configs.read_manifest(self.folder, version)["model_version"]
-            used = detectors.users(self.folder, version)
-            if self._admin is not None:
-                states = self._admin.states()
-                ready = [name for name in detectors.names(self.folder) if version in states.get(name, {})]
-                used += [name for name in ready if states[name][version] == "READY"]
+            states, names = self._states(), model_configs.detectors(self.folder)
+            used = {name for name in names if states.get(name, {}).get(version) == "READY"}
+            used.update(model_configs.users(self.folder, version))
             if used:
-                raise Refused(f"version {version} serves ({', '.join(sorted(set(used)))}): switch first")
+                raise Refused(f"version {version} serves ({', '.join(sorted(used))}): switch first")
             self._unload_beside(version)
-            self._move(version, delete=delete)
+            for model in MODELS:
+                place = self.folder / model / str(version)
+                if place.is_dir():
+                    place.rename(place.with_name(f"{RETIRED}{version}"))
+            for name in names[1:]:
+                (self.folder / name / str(version)).unlink(missing_ok=True)  # links to what has moved
+            if delete:
+                self._delete(version)
+
+    def _delete(self, version: int) -> None:
+        """Delete all of a retired version but its manifest."""
+        yolo = self.folder / "yolo" / f"{RETIRED}{version}"
+        (yolo / "deleted").touch()
+        for path in yolo.iterdir():
+            if path.name not in {"manifest.json", "deleted"}:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for model in {*MODELS} - {"yolo"}:
+            shutil.rmtree(self.folder / model / f"{RETIRED}{version}", ignore_errors=True)
 
     def restore(self, version: int) -> None:
         """Take a retired version back."""
-        with audit_trail.operation(self.folder, "restore", version=version, **self._why):
+        with self._operation("restore", version=version):
             if version not in repository.retired(self.folder):
                 raise RepositoryError(f"version {version} has not been retired")
             if (self.folder / "yolo" / f"{RETIRED}{version}" / "deleted").exists():
@@ -151,6 +178,20 @@ class Versions:
             raise Refused("this needs the running Triton: leave --offline out")
         return self._admin
 
+    def _operation(self, action: str, **values: Any) -> AbstractContextManager[dict[str, Any]]:
+        return audit_trail.operation(self.folder, action, **values, **self._why)
+
+    def _states(self) -> dict[str, dict[int, str]]:
+        return self._admin.states() if self._admin else {}
+
+    def _state(self, version: int, states: dict[str, dict[int, str]]) -> list[str]:
+        """Which detectors are configured to serve a version, and which do."""
+        names = [*model_configs.detectors(self.folder), beside(version)]
+        return [
+            *(f"configured: {name}" for name in model_configs.users(self.folder, version)),
+            *(f"serves: {name}" for name in names if states.get(name, {}).get(version) == "READY"),
+        ]
+
     def _require_good(self, version: int) -> str:
         """The version's full name.
 
@@ -163,22 +204,34 @@ class Versions:
         return str(model_configs.read_manifest(self.folder, version)["model_version"])
 
     def _switch(self, name: str, version: int, entry: dict[str, Any]) -> int | None:
+        """Have a detector serve a version that has answered beside it, or put the old one back."""
         entry["model_version"] = self._require_good(version)
         ready = self._triton.ready(name)
-        entry["previous"] = previous = ready[-1] if ready else detectors.active(self.folder, name)
-        chosen = model_configs.read_choices(self.folder).get(name)
-        if ready == [version] and chosen and chosen.version == version:
+        entry["previous"] = previous = ready[-1] if ready else model_configs.active(self.folder, name)
+        saved = model_configs.read_choices(self.folder)
+        if ready == [version] and name in saved and saved[name].version == version:
             raise Refused(f"version {version} serves as {name} already")
         stood = version in self._triton.ready(beside(version))
         self._load_beside(version)
-        self._activate(name, version)
-        if not stood and not self._triton.is_ensemble(name, version):
+        saved = model_configs.read_choices(self.folder)
+        try:
+            model_configs.choose(self.folder, name, version)
+            self._triton.load(name)
+            self._probe(name, version)
+        except BaseException:
+            model_configs.keep_choices(self.folder, saved)
+            if name not in model_configs.serving(self.folder):
+                model_configs.forget(self.folder, name)
+            elif not self._triton.ready(name):
+                self._triton.load(name)
+            raise
+        if not stood and not self._triton.config(name, version).ensemble_scheduling.step:
             self._unload_beside(version)  # the detector has a copy of its own
         return previous
 
     def _load_beside(self, version: int, *, nice: int = 0) -> None:
         """Load a version under its own name and have it answer; when it cannot, nothing of it stays."""
-        detectors.write(self.folder, beside(version), version, nice=nice)
+        model_configs.choose(self.folder, beside(version), version, nice=nice)
         try:
             self._triton.load(beside(version))
             self._probe(beside(version), version)
@@ -189,21 +242,6 @@ class Versions:
                 raise AdminError(f"{error}; what was loaded of it stays: {left}") from error
             raise
 
-    def _activate(self, name: str, version: int) -> None:
-        """Have a detector serve a version that has answered beside it, or put the old one back."""
-        saved = model_configs.read_choices(self.folder)
-        detectors.write(self.folder, name, version)
-        try:
-            self._triton.load(name)
-            self._probe(name, version)
-        except BaseException:
-            model_configs.choose(self.folder, saved)
-            if name not in model_configs.serving(self.folder):
-                detectors.remove(self.folder, name)
-            elif not self._triton.ready(name):
-                self._triton.load(name)
-            raise
-
     def _probe(self, name: str, version: int) -> None:
         manifest = model_configs.read_manifest(self.folder, version)
         size = manifest["network_height"], manifest["network_width"]
@@ -212,35 +250,34 @@ class Versions:
             if time.monotonic() > deadline:
                 raise AdminError(f"{name} is answered by version {answered}, not by {version}")
             time.sleep(0.05)
-        said = self._triton.parameters(name, version).get("model_version")
+        said = self._triton.config(name, version).parameters["model_version"].string_value
         if said != manifest["model_version"]:
             raise AdminError(f"{name} calls itself {said!r}, the manifest {manifest['model_version']!r}")
 
     def _unload_beside(self, version: int) -> None:
         """Nothing serves under the version's own name any more; ends well when nothing did."""
-        if self._admin is not None and self._admin.states().get(beside(version)):
-            self._admin.unload(beside(version))
-        detectors.remove(self.folder, beside(version))
+        if self._states().get(beside(version)):
+            self._triton.unload(beside(version))
+        model_configs.forget(self.folder, beside(version))
         self._tidy(version)
 
     def _tidy(self, version: int) -> None:
-        """Take the version's steps away when no detector uses them."""
-        if detectors.users(self.folder, version) or (self.folder / beside(version)).exists():
+        """Take away the folders in which a version's steps serve when no detector uses them."""
+        if model_configs.users(self.folder, version) or (self.folder / beside(version)).exists():
             return
-        states = self._admin.states() if self._admin else {}
-        steps = [f"{step}-{version}" for step in STEPS]
-        loaded = [name for name in steps if "READY" in states.get(name, {}).values()]
+        names, steps = model_configs.detectors(self.folder), [f"{step}-{version}" for step in STEPS]
+        loaded = [name for name in steps if "READY" in self._states().get(name, {}).values()]
         # An ensemble that leaves answers first what it was asked.
         deadline = time.monotonic() + LEAVE_TIMEOUT_S
-        while loaded and self._leaving(version) and time.monotonic() < deadline:
+        while loaded and time.monotonic() < deadline:
+            states = self._states()
+            if not any(states.get(name, {}).get(version) == "UNLOADING" for name in names):
+                break
             time.sleep(0.05)
         for name in loaded:
             self._triton.unload(name)
-        detectors.remove_steps(self.folder, version)
-
-    def _leaving(self, version: int) -> bool:
-        states = self._triton.states()
-        return any(states.get(name, {}).get(version) == "UNLOADING" for name in detectors.names(self.folder))
+        for name in steps:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _before(self, name: str) -> int:
         """The version that served before the present one, by the audit trail."""
@@ -254,45 +291,9 @@ class Versions:
             elif entry["action"] == "rollback":
                 while stack and stack[-1] != entry["version"]:
                     stack.pop()
-        present, there = detectors.active(self.folder, name), model_configs.versions(self.folder)
+        present, there = model_configs.active(self.folder, name), model_configs.versions(self.folder)
         while stack and (stack[-1] == present or stack[-1] not in there):
             stack.pop()
         if not stack:
             raise Refused(f"no earlier version of {name} is known: name one with switch N")
         return stack[-1]
-
-    def _move(self, version: int, *, delete: bool) -> None:
-        for model in MODELS:
-            place = self.folder / model / str(version)
-            if place.is_dir():
-                place.rename(place.with_name(f"{RETIRED}{version}"))
-        for name in detectors.names(self.folder)[1:]:
-            (self.folder / name / str(version)).unlink(missing_ok=True)  # links to what has moved
-        if delete:
-            yolo = self.folder / "yolo" / f"{RETIRED}{version}"
-            (yolo / "deleted").touch()
-            for path in yolo.iterdir():
-                if path.name not in {"manifest.json", "deleted"}:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            for model in {*MODELS} - {"yolo"}:
-                shutil.rmtree(self.folder / model / f"{RETIRED}{version}", ignore_errors=True)
-
-    def _described(self, version: int, states: dict[str, dict[int, str]]) -> dict[str, Any]:
-        try:
-            manifest = model_configs.read_manifest(self.folder, version)
-        except RepositoryError as error:
-            return {"version": version, "state": [f"broken: {error}"]}
-        state = [f"configured: {name}" for name in detectors.users(self.folder, version)]
-        for name in [*detectors.names(self.folder), beside(version)]:
-            if states.get(name, {}).get(version) == "READY":
-                state.append(f"serves: {name}")
-        return {
-            "version": version,
-            "model_version": manifest["model_version"],
-            "size": f"{manifest['network_height']}x{manifest['network_width']}",
-            "classes": len(manifest["class_names"]),
-            "precision": manifest["precision"],
-            "exported_at": manifest.get("exported_at", ""),
-            "measured_map": manifest.get("measured_map"),
-            "state": state,
-        }

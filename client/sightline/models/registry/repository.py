@@ -78,19 +78,14 @@ def new_version(folder: Path, version: int) -> Iterator[dict[str, Path]]:
                 shutil.copyfile(program, drafts[step] / program.name)
         yield drafts
         for step, draft in drafts.items():
-            _put(draft, folder / step / str(version))
+            for path in draft.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            place, old = folder / step / str(version), draft.with_name(f"{draft.name}-old")
+            if place.exists():  # a version without a network
+                place.rename(old)
+            draft.rename(place)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         for draft in drafts.values():
             shutil.rmtree(draft, ignore_errors=True)
-
-
-def _put(draft: Path, place: Path) -> None:
-    """Rename a folder into place; what is there is a version without a network and is replaced."""
-    for path in draft.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    old = draft.with_name(f"{draft.name}-old")
-    if place.exists():
-        place.rename(old)
-    draft.rename(place)
-    shutil.rmtree(old, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -35,9 +34,7 @@ class TritonAdmin:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def load(self, name: str) -> None:
@@ -74,15 +71,10 @@ class TritonAdmin:
         """The versions of a model that answer now."""
         return sorted(version for version, state in self.states().get(name, {}).items() if state == "READY")
 
-    def parameters(self, name: str, version: int) -> dict[str, str]:
-        """The parameters of a loaded version."""
+    def config(self, name: str, version: int) -> Any:
+        """The configuration of a loaded version, a ``ModelConfig``."""
         answer = self._call(self._client.get_model_config, name, str(version), client_timeout=CALL_TIMEOUT_S)
-        return {key: value.string_value for key, value in answer.config.parameters.items()}
-
-    def is_ensemble(self, name: str, version: int) -> bool:
-        """Whether the steps of a loaded version are models of their own."""
-        answer = self._call(self._client.get_model_config, name, str(version), client_timeout=CALL_TIMEOUT_S)
-        return bool(answer.config.ensemble_scheduling.step)
+        return answer.config
 
     def probe(self, name: str, height: int, width: int, classes: int) -> int:
         """Have a grey picture detected, and check the answer against the contract; gives the version.
@@ -106,7 +98,15 @@ class TritonAdmin:
             raise AdminError(
                 f"{name} answers {json.dumps(answered)}, a detector answers {json.dumps(OUTPUTS)}"
             )
-        _check_boxes(name, {key: result.as_numpy(key)[0] for key in OUTPUTS}, classes)
+        count = int(result.as_numpy("num_dets")[0, 0])
+        boxes = [result.as_numpy(key)[0][:count] for key in ("det_boxes", "det_scores", "det_classes")]
+        xyxy, scores, class_ids = boxes
+        sizes = {len(values) for values in boxes}
+        if sizes != {count} or (xyxy.size and xyxy.shape[1] != 4):
+            raise AdminError(f"{name} says {count} boxes and gives {sorted(sizes)}")
+        good = np.isfinite(xyxy).all() and (scores >= 0).all() and (scores <= 1).all()
+        if not good or (class_ids < 0).any() or (class_ids >= classes).any():
+            raise AdminError(f"{name} gives boxes, scores or classes that are none ({classes} classes)")
         return int(response.model_version)
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
@@ -114,14 +114,3 @@ class TritonAdmin:
             return method(*arguments, **options)
         except InferenceServerException as error:
             raise AdminError(f"Triton at {self.url}: {str(error.message()).strip()}") from error
-
-
-def _check_boxes(name: str, answer: dict[str, Any], classes: int) -> None:
-    count = int(answer["num_dets"][0])
-    xyxy, scores, class_ids = (answer[key][:count] for key in ("det_boxes", "det_scores", "det_classes"))
-    sizes = {len(xyxy), len(scores), len(class_ids)}
-    if sizes != {count} or (xyxy.size and xyxy.shape[1] != 4):
-        raise AdminError(f"{name} says {count} boxes and gives {sorted(sizes)}")
-    good = np.isfinite(xyxy).all() and (scores >= 0).all() and (scores <= 1).all()
-    if not good or (class_ids < 0).any() or (class_ids >= classes).any():
-        raise AdminError(f"{name} gives boxes, scores or classes that are none ({classes} classes)")

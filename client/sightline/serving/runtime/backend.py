@@ -31,8 +31,11 @@ class Settings:
     def __init__(self, args: Mapping[str, str]) -> None:
         found = json.loads(args["model_config"]).get("parameters", {})
         self._values: dict[str, str] = {key: value["string_value"] for key, value in found.items()}
-        self.network = int(self._value("network_height")), int(self._value("network_width"))
-        self.score_floor = float(self._value("score_floor"))
+        for key in ("network_height", "network_width", "precision", "score_floor"):
+            if key not in self._values:
+                raise ValueError(f"parameter {key!r} is missing: run sightline model export")
+        self.network = int(self._values["network_height"]), int(self._values["network_width"])
+        self.score_floor = float(self._values["score_floor"])
 
     def engine(self, path: Path) -> CpuEngine:
         """Compile the network.
@@ -42,15 +45,10 @@ class Settings:
         """
         if not path.is_file():
             raise FileNotFoundError(f"no network at {path}: put one there with sightline model export")
-        streams, waiting = int(self._values.get("streams", "0")), int(self._values.get("waiting", WAITING))
-        precision = self._value("precision")
+        streams, waiting = int(self._values.get("streams", 0)), int(self._values.get("waiting", WAITING))
         os.nice(int(self._values.get("nice", "0")))  # the engine's threads are made by this one
+        precision = self._values["precision"]
         return CpuEngine(path, self.network, precision=precision, streams=streams, waiting=waiting)
-
-    def _value(self, key: str) -> str:
-        if key not in self._values:
-            raise ValueError(f"parameter {key!r} is missing: run sightline model export")
-        return self._values[key]
 
 
 def refuse(pb_utils: Any, error: Exception) -> Any:

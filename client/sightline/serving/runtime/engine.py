@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sightline.serving.runtime.numerics import F32, U8
 
@@ -55,6 +56,7 @@ class CpuEngine:
             ValueError: the precision is unknown, or the file is no network.
         """
         import openvino  # noqa: PLC0415 - not in the client's environment
+        from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: PLC0415
 
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
@@ -66,7 +68,20 @@ class CpuEngine:
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
         }
-        compiled = openvino.Core().compile_model(_with_i420_input(path, network), "CPU", options)
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise ValueError(f"cannot read the network {path}: {error}") from error
+        model.reshape([1, 3, *network])
+        chain = PrePostProcessor(model)  # gets a uint8 I420 input [1, 3/2·height, width, 1]
+        tensor = chain.input().tensor()
+        tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+        tensor.set_color_format(ColorFormat.I420_SINGLE_PLANE)
+        steps = chain.input().preprocess().convert_color(ColorFormat.RGB)
+        steps.convert_element_type(openvino.Type.f32).scale(255.0)
+        chain.input().model().set_layout(openvino.Layout("NCHW"))
+        compiled = core.compile_model(chain.build(), "CPU", options)
         self._queue: Any = openvino.AsyncInferQueue(compiled, threads + waiting)
         self._queue.set_callback(lambda request, collect: collect(request.get_output_tensor().data[0]))
 
@@ -84,73 +99,31 @@ class CpuEngine:
                 call; gives what is kept of it.
             done: called once, with what was kept of every picture, or with the first error.
         """
-        batch = _Batch(len(pictures), keep, done)
+        kept: list[Any] = [None] * len(pictures)
+        errors: list[Exception] = []
+        missing, lock = len(pictures), Lock()
+
+        def collect(index: int, head: F32 | Exception) -> None:
+            """Take a picture's head, on one of the engine's threads; the last one completes the request."""
+            nonlocal missing
+            try:
+                if isinstance(head, Exception):
+                    raise head
+                kept[index] = keep(index, head)
+            except Exception as error:  # noqa: BLE001 - told to whoever waits for the request
+                errors.append(error)
+            with lock:
+                missing -= 1
+                complete = missing == 0
+            if complete:
+                done(None if errors else kept, errors[0] if errors else None)
+
         for index, picture in enumerate(pictures):
             try:
-                self._queue.start_async([picture.reshape(self._shape)], batch.collector(index))
+                self._queue.start_async([picture.reshape(self._shape)], partial(collect, index))
             except Exception as error:  # noqa: BLE001 - told to whoever waits for the request
-                batch.finish(index, None, error)
+                collect(index, error)
 
     def wait(self) -> None:
         """Return when every request has been answered."""
         self._queue.wait_all()
-
-
-class _Batch(Generic[T]):
-    """What was kept of the pictures of one request; several of the engine's threads add to it."""
-
-    def __init__(
-        self,
-        count: int,
-        keep: Callable[[int, F32], T],
-        done: Callable[[list[T] | None, Exception | None], None],
-    ) -> None:
-        self._keep = keep
-        self._done = done
-        self._kept: list[Any] = [None] * count
-        self._missing = count
-        self._error: Exception | None = None
-        self._lock = Lock()
-
-    def collector(self, index: int) -> Callable[[F32], None]:
-        """What takes the head of one picture."""
-
-        def collect(head: F32) -> None:
-            try:
-                kept = self._keep(index, head)
-            except Exception as error:  # noqa: BLE001 - told to whoever waits for the request
-                self.finish(index, None, error)
-            else:
-                self.finish(index, kept, None)
-
-        return collect
-
-    def finish(self, index: int, kept: T | None, error: Exception | None) -> None:
-        """One picture is done; the last one completes the request."""
-        with self._lock:
-            self._kept[index] = kept
-            self._error = self._error or error
-            self._missing -= 1
-            complete = self._missing == 0
-        if complete:
-            self._done(None if self._error else self._kept, self._error)
-
-
-def _with_i420_input(path: Path, network: tuple[int, int]) -> Any:
-    """The model with a uint8 I420 input [1, 3/2·height, width, 1] in front of its float planes."""
-    import openvino  # noqa: PLC0415
-    from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: PLC0415
-
-    try:
-        model = openvino.Core().read_model(path)
-    except RuntimeError as error:
-        raise ValueError(f"cannot read the network {path}: {error}") from error
-    model.reshape([1, 3, *network])
-    chain = PrePostProcessor(model)
-    tensor = chain.input().tensor()
-    tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-    tensor.set_color_format(ColorFormat.I420_SINGLE_PLANE)
-    steps = chain.input().preprocess().convert_color(ColorFormat.RGB)
-    steps.convert_element_type(openvino.Type.f32).scale(255.0)
-    chain.input().model().set_layout(openvino.Layout("NCHW"))
-    return chain.build()

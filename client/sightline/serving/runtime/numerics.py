@@ -142,25 +142,18 @@ def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTION
     for start in range(0, len(xyxy), _NMS_BLOCK):
         block = slice(start, start + _NMS_BLOCK)
         same = class_ids[block, None] == class_ids[None, start:]
-        spare = ~(_overlaps(xyxy[block], xyxy[start:]) & same)
-        for row, keeps in enumerate(spare, start):
+        a, b = xyxy[block].T[:, :, None], xyxy[start:].T[:, None, :]
+        width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+        height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
+        union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+        for row, keeps in enumerate(~(same & (inter > NMS_IOU * union)), start):
             if alive[row]:
                 kept.append(row)
                 if len(kept) == limit:
                     return np.array(kept, np.intp)
                 alive[start:] &= keeps
     return np.array(kept, np.intp)
-
-
-def _overlaps(first: F32, second: F32) -> NDArray[np.bool_]:
-    """Bool [N, M]: the boxes float32 [N, 4] and [M, 4] overlap by more than :data:`NMS_IOU`."""
-    a, b = first.T[:, :, None], second.T[:, None, :]
-    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
-    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
-    inter = np.maximum(width, 0) * np.maximum(height, 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-    over: NDArray[np.bool_] = inter > NMS_IOU * union
-    return over
 
 
 def boxes_from_head(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,12 @@ class RtxEngine:
         if not path.is_file():
             raise FileNotFoundError(f"no engine at {path}: build it with sightline model rtx build")
         self._cuda = cuda or Cuda()  # first: without a driver TensorRT-RTX ends the whole process
-        trt = runtime or _import_runtime()
+        try:
+            trt = runtime or import_module("tensorrt_rtx_bindings")  # in the server's environment
+        except ImportError as error:
+            raise ValueError(
+                f"TensorRT-RTX is not installed here ({error}): serve with --config-name rtx"
+            ) from error
         # The engine lives in the context, the context in the runtime: all three are kept.
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -63,9 +69,13 @@ class RtxEngine:
         if INPUT not in names:
             raise ValueError(f"{path} has no input {INPUT!r}, only {', '.join(names)}")
         self._types = {name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names}
-        self._outputs = [name for name in names if name != INPUT]
         self._least, _, self._most = map(tuple, self._engine.get_tensor_profile_shape(INPUT, 0))
-        self._memory = self._take_memory()
+        self._context.set_input_shape(INPUT, self._most)
+        self._memory: dict[str, int] = {}  # of every tensor at the largest batch, known to the context
+        for name, kind in self._types.items():
+            shape = tuple(self._context.get_tensor_shape(name))
+            self._memory[name] = self._cuda.allocate(math.prod(shape) * kind.itemsize)
+            self._context.set_tensor_address(name, self._memory[name])
 
     def run(self, frames: U8 | DeviceFrames) -> dict[str, NDArray[Any]]:
         """The engine's outputs, in the host's memory.
@@ -78,36 +88,23 @@ class RtxEngine:
             RuntimeError: the engine failed.
         """
         shape = tuple(int(side) for side in frames.shape)
-        if not all(
-            low <= side <= high for low, side, high in zip(self._least, shape, self._most, strict=True)
-        ):
+        bounds = zip(self._least, shape, self._most, strict=True)
+        if not all(low <= side <= high for low, side, high in bounds):
             raise ValueError(f"frame {list(shape)} does not fit: the largest is {list(self._most)}")
-        if isinstance(frames, DeviceFrames):
-            source = frames.address
-        else:
+        if not isinstance(frames, DeviceFrames):
             frames = np.ascontiguousarray(frames)
-            source = frames.ctypes.data
+        source = frames.address if isinstance(frames, DeviceFrames) else frames.ctypes.data
         self._cuda.copy(self._memory[INPUT], source, math.prod(shape))
         self._context.set_input_shape(INPUT, shape)
         if not self._context.execute_async_v3(0):
             raise RuntimeError("the TensorRT-RTX engine failed; Triton's log says why")
         self._cuda.wait()
-        return {name: self._fetch(name) for name in self._outputs}
-
-    def _fetch(self, name: str) -> NDArray[Any]:
-        values = np.empty(tuple(self._context.get_tensor_shape(name)), self._types[name])
-        self._cuda.copy(values.ctypes.data, self._memory[name], values.nbytes)
-        return values
-
-    def _take_memory(self) -> dict[str, int]:
-        """Memory for every tensor at the largest batch, known to the context by its address."""
-        self._context.set_input_shape(INPUT, self._most)
-        memory = {}
-        for name, kind in self._types.items():
-            shape = tuple(self._context.get_tensor_shape(name))
-            memory[name] = self._cuda.allocate(math.prod(shape) * kind.itemsize)
-            self._context.set_tensor_address(name, memory[name])
-        return memory
+        outputs = {}
+        for name in self._types.keys() - {INPUT}:
+            values = np.empty(tuple(self._context.get_tensor_shape(name)), self._types[name])
+            self._cuda.copy(values.ctypes.data, self._memory[name], values.nbytes)
+            outputs[name] = values
+        return outputs
 
 
 class _Tensor(ctypes.Structure):
@@ -143,13 +140,3 @@ def from_dlpack(capsule: Any) -> DeviceFrames:
     if (tensor.bits, tensor.lanes) != (8, 1) or gaps:
         raise ValueError("frames must be uint8 without gaps between rows")
     return DeviceFrames(tensor.data + tensor.byte_offset, shape, capsule)
-
-
-def _import_runtime() -> Any:
-    try:
-        import tensorrt_rtx_bindings  # noqa: PLC0415  in the server's environment
-    except ImportError as error:
-        raise ValueError(
-            f"TensorRT-RTX is not installed here ({error}): serve with --config-name rtx"
-        ) from error
-    return tensorrt_rtx_bindings
