@@ -225,7 +225,7 @@ class Versions:
             elif not self._triton.ready(name):
                 self._triton.load(name)
             raise
-        if not stood and not self._triton.config(name, version).ensemble_scheduling.step:
+        if not stood and not self._triton.is_ensemble(name, version):
             self._unload_beside(version)  # the detector has a copy of its own
         return previous
 
@@ -243,16 +243,12 @@ class Versions:
             raise
 
     def _probe(self, name: str, version: int) -> None:
-        manifest = model_configs.read_manifest(self.folder, version)
-        size = manifest["network_height"], manifest["network_width"]
+        wanted = model_configs.read_manifest(self.folder, version)["model_version"]
         deadline = time.monotonic() + LEAVE_TIMEOUT_S
-        while (answered := self._triton.probe(name, *size, len(manifest["class_names"]))) != version:
+        while (answered := self._triton.probe(name)) != wanted:
             if time.monotonic() > deadline:
-                raise AdminError(f"{name} is answered by version {answered}, not by {version}")
+                raise AdminError(f"{name} is answered by {answered!r}, not by {wanted!r}")
             time.sleep(0.05)
-        said = self._triton.config(name, version).parameters["model_version"].string_value
-        if said != manifest["model_version"]:
-            raise AdminError(f"{name} calls itself {said!r}, the manifest {manifest['model_version']!r}")
 
     def _unload_beside(self, version: int) -> None:
         """Nothing serves under the version's own name any more; ends well when nothing did."""

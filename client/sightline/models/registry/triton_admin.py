@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any, Self
 
 import numpy as np
-from tritonclient.grpc import InferenceServerClient, InferInput
+from numpy.typing import NDArray
+from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from sightline.errors import AdminError
+from sightline.config import Transport, TritonOptions
+from sightline.entities import Box, ClockSource, Frame
+from sightline.errors import AdminError, DetectorError
+from sightline.inference.client import TritonConnection
 
+GREY = 114
 LOAD_TIMEOUT_S = 900.0  # a plan of hundreds of megabytes, or a compilation on a slow machine
 CALL_TIMEOUT_S = 10.0
-GREY = 114
-#: What every detector answers: data type, and length of the shape of one picture's answer.
-OUTPUTS = {
-    "num_dets": ("INT32", 1),
-    "det_boxes": ("FP32", 2),
-    "det_scores": ("FP32", 1),
-    "det_classes": ("INT32", 1),
-}
 
 
 class TritonAdmin:
@@ -71,46 +67,45 @@ class TritonAdmin:
         """The versions of a model that answer now."""
         return sorted(version for version, state in self.states().get(name, {}).items() if state == "READY")
 
-    def config(self, name: str, version: int) -> Any:
-        """The configuration of a loaded version, a ``ModelConfig``."""
+    def is_ensemble(self, name: str, version: int) -> bool:
+        """Whether the steps of a loaded version are models of their own."""
         answer = self._call(self._client.get_model_config, name, str(version), client_timeout=CALL_TIMEOUT_S)
-        return answer.config
+        return bool(answer.config.ensemble_scheduling.step)
 
-    def probe(self, name: str, height: int, width: int, classes: int) -> int:
-        """Have a grey picture detected, and check the answer against the contract; gives the version.
-
-        Args:
-            name: the model to ask, whichever version serves.
-            height: of the network, in pixels.
-            width: of the network, in pixels.
-            classes: number of class names.
+    def probe(self, name: str) -> str:
+        """Have a grey picture detected, as a camera's is, and check the boxes; gives the version's full name.
 
         Raises:
             AdminError: no answer, or not a detector's.
         """
-        frame = np.full((1, height * 3 // 2, width), GREY, np.uint8)
-        wanted = InferInput("frame", list(frame.shape), "UINT8")
-        wanted.set_data_from_numpy(frame)
-        result = self._call(self._client.infer, name, [wanted], client_timeout=CALL_TIMEOUT_S)
-        response = result.get_response()
-        answered = {item.name: (item.datatype, len(item.shape) - 1) for item in response.outputs}
-        if answered != OUTPUTS:
-            raise AdminError(
-                f"{name} answers {json.dumps(answered)}, a detector answers {json.dumps(OUTPUTS)}"
-            )
-        count = int(result.as_numpy("num_dets")[0, 0])
-        boxes = [result.as_numpy(key)[0][:count] for key in ("det_boxes", "det_scores", "det_classes")]
-        xyxy, scores, class_ids = boxes
-        sizes = {len(values) for values in boxes}
-        if sizes != {count} or (xyxy.size and xyxy.shape[1] != 4):
-            raise AdminError(f"{name} says {count} boxes and gives {sorted(sizes)}")
-        good = np.isfinite(xyxy).all() and (scores >= 0).all() and (scores <= 1).all()
-        if not good or (class_ids < 0).any() or (class_ids >= classes).any():
+        options = TritonOptions(url=self.url, model=name, transport=Transport.GRPC)
+        frame = Frame(_GreyPicture(), 0, 0.0, 0.0, ClockSource.ARRIVAL, 0.0)
+        try:
+            with TritonConnection(options, "probe") as connection:
+                detector = connection.model()
+                detector.connect()
+                boxes = detector.submit([frame])[0].result(CALL_TIMEOUT_S)
+        except (DetectorError, TimeoutError) as error:
+            raise AdminError(f"Triton at {self.url}: {error or 'no answer'}") from error
+        scores, class_ids, model = boxes.scores, boxes.class_ids, boxes.model
+        classes = len(model.class_names) if model else 0
+        good = np.isfinite(boxes.xyxy).all() and (scores >= 0).all() and (scores <= 1).all()
+        if model is None or not good or (class_ids < 0).any() or (class_ids >= classes).any():
             raise AdminError(f"{name} gives boxes, scores or classes that are none ({classes} classes)")
-        return int(response.model_version)
+        return model.version
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
             return method(*arguments, **options)
         except InferenceServerException as error:
             raise AdminError(f"Triton at {self.url}: {str(error.message()).strip()}") from error
+
+
+class _GreyPicture:
+    """A picture of nothing."""
+
+    width, height, scale_s = 640, 384, 0.0
+
+    def write_i420(self, out: NDArray[np.uint8], box: Box | None = None) -> None:
+        """Fill all of it."""
+        out[:] = GREY
