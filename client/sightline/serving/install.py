@@ -74,11 +74,7 @@ class Installation:
         return self.folder / "backends"
 
     def environment(self, *backend_paths: Path) -> dict[str, str]:
-        """The variables that the server runs with.
-
-        Args:
-            backend_paths: the folders from which the models import ``sightline`` and what else they need.
-        """
+        """The variables that the server runs with; its models import from ``backend_paths`` too."""
         libraries = [str(self.libraries)]
         own = sysconfig.get_config_var("LIBDIR")
         if own and list(Path(own).glob(f"libpython{_python()}.so*")):
@@ -96,13 +92,9 @@ class Installation:
 
 
 def install(on_progress: Say = print) -> Path:
-    """Install the server's environment unless it is there; safe while others do the same.
+    """Install the server's environment unless it is there, safe while others do the same; gives its folder.
 
-    Args:
-        on_progress: gets a line of text for each step that takes time.
-
-    Returns:
-        The environment's folder; its Python is ``bin/python``.
+    ``on_progress`` gets a line of text for each step that takes time.
 
     Raises:
         ServerError: this machine cannot run the wheel, or it could not be installed.
@@ -113,11 +105,7 @@ def install(on_progress: Say = print) -> Path:
 def install_rtx(on_progress: Say = print) -> Path:
     """Install what :mod:`rtx` imports (TensorRT-RTX, NVIDIA's licence) unless it is there.
 
-    Returns:
-        The folder of the packages, for the server's Python backend.
-
-    Raises:
-        ServerError: it could not be installed.
+    Gives the folder of the packages, for the server's Python backend; raises as :func:`install` does.
     """
     return Installation(_install("rtx", [], on_progress)).packages
 
@@ -141,13 +129,7 @@ def install_packages(
     """Make the environment ``name`` in the cache folder from a list of packages, unless it is there.
 
     It is made beside its place and renamed, so what is there is whole; a lock file keeps others waiting.
-
-    Args:
-        name: of its folder.
-        lock: what pip shall install.
-        on_progress: gets a line of text for each step that takes time.
-        options: of pip.
-        finish: gets the draft of the environment when the packages are in it.
+    ``options`` are pip's; ``finish`` gets the draft of the environment when the packages are in it.
 
     Raises:
         ServerError: it could not be installed; nothing is left behind.
@@ -214,11 +196,7 @@ def _finish(draft: Path) -> None:
 
 
 def pip(folder: Path, arguments: Sequence[str], on_progress: Say) -> None:
-    """Have an environment's pip install something.
-
-    Raises:
-        ServerError: it failed or took too long; the last lines of its output are in the text.
-    """
+    """Have an environment's pip install something; a ServerError has the last lines of its output."""
     program = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     _run([*program, "install", "--quiet", *arguments], on_progress)
 

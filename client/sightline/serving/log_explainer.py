@@ -66,11 +66,7 @@ _STAMP = re.compile(r"^[EWI]\d{4} [\d:.]+\s+\d+ \S+ |^error: ")
 
 
 def explain(log: str) -> str:
-    """What went wrong, and what to do about it.
-
-    Args:
-        log: what the server wrote until it ended.
-    """
+    """What went wrong, and what to do about it; ``log`` is what the server wrote until it ended."""
     library = _LIBRARY.search(log)
     if library:
         name = str(library[1] or library[2])

@@ -73,22 +73,14 @@ def versions(folder: Path) -> list[int]:
 
 
 def check_name(name: str) -> str:
-    """A detector's name.
-
-    Raises:
-        RepositoryError: it is none that a detector can have.
-    """
+    """A detector's name, or a RepositoryError when it is none that a detector can have."""
     if not _NAME.fullmatch(name) or name in STEPS:
         raise RepositoryError(f"{name!r} cannot be a detector's name: letters, digits and _, none of {STEPS}")
     return name
 
 
 def read_choices(folder: Path) -> dict[str, Choice]:
-    """What has been chosen, by the detector's name; a repository that has seen no switch has no choice.
-
-    Raises:
-        RepositoryError: the file cannot be read.
-    """
+    """What has been chosen, by the detector's name; nothing in a repository that has seen no switch."""
     path = folder / CHOICES
     try:
         chosen = json.loads(path.read_text()) if path.is_file() else {}
@@ -120,20 +112,12 @@ def users(folder: Path, version: int) -> list[str]:
 
 
 def choose(folder: Path, name: str, version: int, *, nice: int = 0) -> None:
-    """Make a detector serve this version from its next load on, with the steps that it needs.
-
-    Raises:
-        RepositoryError: the version is not there.
-    """
+    """Make a detector serve a version, which must be there, from its next load on, with its steps."""
     keep_choices(folder, read_choices(folder) | {name: Choice(version, nice)})
 
 
 def keep_choices(folder: Path, choices: Mapping[str, Choice]) -> None:
-    """Keep what all detectors shall serve, and write what Triton reads.
-
-    Raises:
-        RepositoryError: a version is not there.
-    """
+    """Keep what all detectors shall serve, versions that are there, and write what Triton reads."""
     for choice in choices.values():
         read_manifest(folder, choice.version)
     chosen = {name: asdict(choice) for name, choice in choices.items()}
@@ -156,9 +140,7 @@ def forget(folder: Path, name: str) -> None:
 def write(folder: Path, config_names: Iterable[str] = ()) -> None:
     """Write what Triton reads of every detector and its steps.
 
-    Args:
-        folder: the model repository.
-        config_names: names under which a server looks for configurations, besides those that are there.
+    ``config_names`` are names under which a server looks for configurations, besides those that are there.
 
     Raises:
         RepositoryError: a version is not there, or its manifest is none.
@@ -222,11 +204,7 @@ def filled(text: str, name: str, choice: Choice, manifest: Mapping[str, Any]) ->
 
 
 def read_manifest(folder: Path, version: int) -> dict[str, Any]:
-    """The manifest of one version of ``yolo``.
-
-    Raises:
-        RepositoryError: there is none, or it is no manifest.
-    """
+    """The manifest of a version of ``yolo``; a RepositoryError when there is none or it is no manifest."""
     path = folder / "yolo" / str(version) / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

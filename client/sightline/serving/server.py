@@ -100,11 +100,7 @@ class TritonServer:
 
     @property
     def pid(self) -> int:
-        """Process id of the server.
-
-        Raises:
-            ServerError: it does not run.
-        """
+        """Process id of the server, or a ServerError when it does not run."""
         if self._child is None:
             raise ServerError("Triton is not started")
         return self._child.pid
@@ -112,8 +108,7 @@ class TritonServer:
     def start(self, on_progress: Say = lambda _: None, timeout_s: float = READY_TIMEOUT_S) -> Self:
         """Install the server if need be, start it, and return when every model is ready.
 
-        Raises:
-            ServerError: it did not start; the text names cause and remedy, and nothing is left running.
+        Raises a ServerError that names cause and remedy when it did not start; then nothing is left running.
         """
         if self._child is not None:
             raise ServerError("Triton is started already")
@@ -243,11 +238,7 @@ class TritonServer:
 
 
 def free_ports(wanted: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Ports to listen on; 0 becomes a free one.
-
-    Raises:
-        ServerError: one is taken; the text names it.
-    """
+    """Ports to listen on, 0 becomes a free one; or a ServerError that names the one that is taken."""
     listeners = [socket.socket() for _ in wanted]
     with contextlib.ExitStack() as held:  # all at once, so that no free one is given twice
         for name, port, listener in zip(("gRPC", "HTTP", "metrics"), wanted, listeners, strict=True):

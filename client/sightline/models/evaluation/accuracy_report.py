@@ -126,12 +126,7 @@ def draw_lines(
 ) -> None:
     """Panels side by side, a line a run in each.
 
-    Args:
-        path: the PNG file.
-        x: of every line.
-        panels: label of the y axis → run → y.
-        x_label: of the x axis.
-        top: of the y axis; None: what the lines need.
+    ``panels`` is label of the y axis → run → y; ``top`` of the y axis is what the lines need when it is None.
     """
     figure, all_axes = _panels(len(panels))
     for axes, (y_label, lines) in zip(all_axes, panels.items(), strict=True):

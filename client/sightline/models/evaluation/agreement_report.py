@@ -34,9 +34,7 @@ _SPACING = 5  # frames between two pictures of the report: neighbours show the s
 def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, command: str) -> Path:
     """Watch the videos with both candidates and write the report; gives its path.
 
-    Raises:
-        ConfigError: the configuration is none.
-        EvaluationError: it has no such camera, or a file is no video.
+    Raises a ConfigError or an EvaluationError when the configuration, its camera or a video cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     site = AnalysisOptions("video", window_s=10)

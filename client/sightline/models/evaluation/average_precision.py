@@ -89,9 +89,7 @@ def box_ious(found: F64, truth: F64, crowd: Bools) -> F64:
 def average_precision(found: ClassMatches, weights: F64 | None = None) -> F64:
     """Average precision of one class at each IoU, float64 [10, draws]: the mean over 101 recalls.
 
-    Args:
-        found: its matches.
-        weights: how often each picture counts, float64 [draws, pictures]; None: once each, one draw.
+    ``weights``: how often each picture counts, float64 [draws, pictures]; None: once each, one draw.
     """
     weights = np.ones((1, len(found.truth))) if weights is None else weights
     result = np.zeros((len(IOUS), len(weights)))
@@ -162,14 +160,9 @@ def _at_least(scores: F64) -> F64:
 
 
 def mean_average_precisions(matches: Mapping[str, ClassMatches], weights: F64) -> dict[str, F64]:
-    """The mAP of a run on every draw.
+    """``map50_95`` and ``map50`` of a run on every draw of :func:`bootstrap_draws`, float64 [draws].
 
-    Args:
-        matches: of one run.
-        weights: what :func:`bootstrap_draws` gives, float64 [draws, pictures].
-
-    Returns:
-        ``map50_95`` and ``map50``, float64 [draws]; a class none of whose true boxes was drawn is left out.
+    A class none of whose true boxes was drawn is left out.
     """
     total, classes = np.zeros((len(IOUS), len(weights))), np.zeros(len(weights))
     for found in matches.values():

@@ -42,11 +42,7 @@ class CocoSet:
 
     @staticmethod
     def read(folder: Path) -> CocoSet:
-        """``annotations.json`` and ``images/`` in a folder.
-
-        Raises:
-            EvaluationError: they are not there, or are not COCO's.
-        """
+        """``annotations.json`` and ``images/`` in a folder; an EvaluationError when they are not COCO's."""
         path = folder / "annotations.json"
         try:
             found = json.loads(path.read_text())
@@ -72,13 +68,7 @@ class CocoSet:
 def frames_of(path: Path, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
     """Frames of a picture or a recorded file, with its own times.
 
-    Args:
-        path: the file.
-        fps: at most so many frames a second; None: all.
-        seconds: the first of the file alone; None: all.
-
-    Raises:
-        EvaluationError: it cannot be read.
+    At most ``fps`` a second, and of the first ``seconds`` alone. Raises an EvaluationError when it cannot be read.
     """
     scaler, due = VideoReformatter(), 0.0
     try:

@@ -68,10 +68,7 @@ def contenders(
 ) -> tuple[list[Contender], dict[str, str]]:
     """Everything that can be run, and label → why not for the rest.
 
-    Args:
-        files: model's name → precision → file.
-        precisions: of :data:`PRECISIONS`.
-        through: of :data:`THROUGH`.
+    ``files`` is model's name → precision → file; the others are of :data:`PRECISIONS` and :data:`THROUGH`.
     """
     wanted, refused = [], {}
     for name, by_precision in files.items():
@@ -102,8 +99,7 @@ def all_runs(
 ) -> Iterator[Run]:
     """Detect on every picture with each contender in turn, said as it is done.
 
-    Raises:
-        EvaluationError, NetworkUnusable, SightlineError: one cannot be run.
+    Raises a SightlineError when one cannot be run.
     """
     for contender in wanted:
         if contender.through == "engine":
@@ -200,8 +196,7 @@ def describe(
 ) -> dict[str, Any]:
     """Everything that the report says, JSON-able; the first run is what the others are compared with.
 
-    Raises:
-        EvaluationError: nothing was run.
+    Raises an EvaluationError when nothing was run.
     """
     if not runs:
         raise EvaluationError("nothing to run: " + "; ".join(f"{k}: {v}" for k, v in refused.items()))

@@ -28,17 +28,10 @@ from sightline.serving import model_configs
 def evaluate(
     source: Path, data: CocoSet, shape: tuple[int, int], transport: Transport, *, ensemble: bool = False
 ) -> dict[str, Any]:
-    """Serve the network and measure it.
+    """Serve a network (``.onnx`` or ``.pt``) and measure it.
 
-    Args:
-        source: ``.onnx`` or ``.pt``.
-        data: pictures and truth.
-        shape: height and width of the network.
-        transport: how pictures reach the server.
-        ensemble: serve the three steps as the ensemble that the GPU has, not in one process.
-
-    Returns:
-        mAP figures, and everything needed to repeat them.
+    Gives mAP figures, and everything needed to repeat them. With ``ensemble`` the three steps are served as
+    the ensemble that the GPU has, not in one process.
     """
     with comparison.serve(source, shape, transport, ensemble=ensemble) as (detector, info):
         started = time.perf_counter()

@@ -108,11 +108,8 @@ class BareEngine:
 def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     """An FP32 network that gives what the FP16 network gives when every result is rounded to FP16.
 
-    Args:
-        model: what :func:`halve.halve` makes: FP16 input, FP32 output.
-
-    Returns:
-        The same network with an FP32 input (rounded first) and FP32 weights that are FP16 numbers.
+    ``model`` is what :func:`halve.halve` makes. The input is FP32 and rounded first, FP32 weights are FP16
+    numbers.
 
     Raises:
         NetworkUnusable: an operator in FP16 is neither known to compute nor known to copy.

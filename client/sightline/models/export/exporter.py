@@ -48,9 +48,8 @@ class ExportOptions:
 def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
     """Put the network in place and return its version; ``say`` gets the progress of what takes minutes.
 
-    Raises:
-        NetworkUnusable: the source cannot be served (unknown head, fixed batch, no labels, …).
-        RepositoryError: the repository cannot take it.
+    Raises a NetworkUnusable when the source cannot be served (unknown head, fixed batch, no labels, …), a
+    RepositoryError when the repository cannot take it.
     """
     with tempfile.TemporaryDirectory(prefix="sightline-export-") as work:
         path = options.source

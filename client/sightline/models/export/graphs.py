@@ -222,17 +222,11 @@ def fused_graph(
 ) -> onnx.ModelProto:
     """The whole ``detector`` in one graph.
 
-    In: ``frame`` uint8 [batch, 3/2·height, width]. Out: ``num_dets``, ``det_boxes``, ``det_scores`` and
-    ``det_classes`` as :func:`postprocess_graph` has them.
-
-    Args:
-        model: what the plan of ``yolo`` is built from: ``images`` in ``network.precision`` to ``output0``.
-        network: its shape.
-        score_floor: boxes that score less are left out.
-        nms: see :data:`Nms`.
+    In: ``frame`` uint8 [batch, 3/2·height, width]. Out: what :func:`postprocess_graph` gives. ``model`` is
+    what the plan of ``yolo`` is built from: ``images`` in ``network.precision`` to ``output0``.
 
     Raises:
-        NetworkUnusable: the network is of an operator set that cannot be brought to the graphs' own.
+        NetworkUnusable: its operator set cannot be brought to the graphs' own.
     """
     return _join([preprocess_graph(network), model, postprocess_graph(network, score_floor, nms)])
 

@@ -28,8 +28,7 @@ KEEP_FLOAT = {"Resize": {1, 2}}
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network with FP16 input and FP32 output.
 
-    Args:
-        model: FP32, one input; its nodes in topological order, as ONNX demands.
+    The given one is FP32, has one input, and its nodes are in topological order, as ONNX demands.
 
     Raises:
         NetworkUnusable: a weight does not fit FP16, or nothing in the network can be halved.
@@ -123,11 +122,7 @@ def _put_casts(model: onnx.ModelProto, half: set[int], floats: set[str]) -> None
 
 
 def half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
-    """A weight in FP16, under another name.
-
-    Raises:
-        NetworkUnusable: FP16 cannot hold it.
-    """
+    """A weight in FP16 under another name, or a NetworkUnusable when FP16 cannot hold it."""
     values = numpy_helper.to_array(weight)
     largest = float(np.abs(values).max(initial=0))
     if largest > np.finfo(np.float16).max:

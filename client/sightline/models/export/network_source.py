@@ -48,11 +48,7 @@ class NetworkSource:
     quantisation: dict[str, Any] | None  # how it became INT8 or FP8; None: it is in floating point
 
     def spec(self, shape: tuple[int, int] | None, precision: str) -> NetworkSpec:
-        """The network as it is served at a height and width; None: what the file fixes, else 384x640.
-
-        Raises:
-            NetworkUnusable: see :func:`network_shape`.
-        """
+        """The network as it is served at a height and width that :func:`network_shape` finds."""
         height, width = network_shape(self.model, shape)
         rows, columns = 4 + len(self.class_names), anchor_count(height, width)
         if self.end_to_end:
@@ -63,8 +59,7 @@ class NetworkSource:
 def read_source(path: Path, labels: Path | None) -> NetworkSource:
     """Read an ONNX file, make its batch and sides dynamic by name, and tell its head.
 
-    Raises:
-        NetworkUnusable: it cannot be served.
+    Raises a NetworkUnusable when it cannot be served.
     """
     try:
         model = onnx.load(path)
@@ -141,8 +136,7 @@ def fixed_size(model: onnx.ModelProto) -> tuple[int, int] | None:
 def network_shape(model: onnx.ModelProto, wanted: tuple[int, int] | None) -> tuple[int, int]:
     """The height and width to serve: what was asked for, what the file fixes, else 384x640 for 16:9.
 
-    Raises:
-        NetworkUnusable: they disagree, or are not multiples of 32.
+    Raises a NetworkUnusable when they disagree, or are not multiples of 32.
     """
     fixed = fixed_size(model)
     if fixed and wanted and fixed != wanted:
@@ -184,10 +178,7 @@ def anchor_count(height: int, width: int) -> int:
 def tell_head(outputs: Sequence[tuple[str, tuple[int, ...]]], classes: int, size: tuple[int, int]) -> bool:
     """Whether the head of a network that was run once is an end-to-end one; else it is a raw one.
 
-    Args:
-        outputs: name and shape of each output for a batch of one.
-        classes: how many class names the model brings.
-        size: height and width of the input that gave these shapes.
+    ``outputs`` are name and shape of each for a batch of one and a picture of this height and width.
 
     Raises:
         NetworkUnusable: no known head has these shapes.

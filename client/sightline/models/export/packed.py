@@ -19,11 +19,7 @@ MIN_NUMBERS = 64  # of a weight; what has fewer (biases, constants) stays FP32
 
 
 def pack(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network with its weights as FP16.
-
-    Raises:
-        NetworkUnusable: a weight exceeds what FP16 holds.
-    """
+    """The network with its weights as FP16, or a NetworkUnusable when a weight exceeds what FP16 holds."""
     result, casts = copy.deepcopy(model), []
     for item in result.graph.initializer:
         if item.data_type == TensorProto.FLOAT and np.prod(item.dims) >= MIN_NUMBERS:

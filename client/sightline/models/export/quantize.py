@@ -68,9 +68,7 @@ def quantize_file(
 ) -> dict[str, Any]:
     """Write the quantised network; gives what was done, which is in the file's metadata, too.
 
-    Raises:
-        NetworkUnusable: there are no pictures, or nothing in the network can be quantised.
-        NetworkUnusable: the file is no network with a known head.
+    Raises a NetworkUnusable when there are no pictures, nothing to quantise, or no network with a known head.
     """
     read = network_source.read_source(source, None)
     if read.quantisation:
@@ -181,9 +179,8 @@ def _quantized(
 def _float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> onnx.ModelProto:
     """A symmetric INT8 network as FP8 (E4M3): the same places, ranges and scales' axes, other numbers.
 
-    Args:
-        model: operator set 19 or newer; weights are quantised, biases are not.
-        weights: FP32 weights, by the name of their quantised form.
+    Its operator set is 19 or newer; ``weights`` are its FP32 weights, by the name of their quantised form.
+    Biases are not quantised.
     """
     result = copy.deepcopy(model)
     constants = {item.name: item for item in result.graph.initializer}

@@ -47,13 +47,10 @@ class Job:
 def build(jobs: Mapping[K, Job], say: Say = lambda _: None) -> tuple[str, dict[K, dict[str, Any]]]:
     """Parse and build graphs; no GPU is needed.
 
-    Returns:
-        TensorRT-RTX's version, and for each job ``parsed``, ``errors`` (none when it was built), ``bytes``
-        and ``outputs``: name to type and shape.
+    Gives TensorRT-RTX's version, and for each job ``parsed``, ``errors`` (none when it was built), ``bytes``
+    and ``outputs``: name to type and shape.
 
-    Raises:
-        ServerError: TensorRT-RTX cannot be installed here.
-        RtxError: it ended without an answer.
+    Raises a ServerError when TensorRT-RTX cannot be installed here, an RtxError when it gave no answer.
     """
     python = install_rtx(say).parents[2] / "bin" / "python"
     with tempfile.TemporaryDirectory(prefix="sightline-rtx-") as folder:
@@ -81,13 +78,7 @@ def build(jobs: Mapping[K, Job], say: Say = lambda _: None) -> tuple[str, dict[K
 
 
 def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: float) -> dict[str, Job]:
-    """Every graph that a GPU is given for this network, by what the table calls it.
-
-    Args:
-        source: FP32, ``images`` to ``output0``.
-        network: its shape and precision.
-        score_floor: baked in.
-    """
+    """Every graph that a GPU is given for a network (FP32, ``images`` to ``output0``), named as in the table."""
     engine, ranges = exporter.engine_network(source, network), exporter.profiles(network)
     frame, head = ranges["preprocess"], ranges["postprocess"]
     post = graphs.postprocess_graph(network, score_floor)
@@ -156,13 +147,9 @@ def cells(answers: Sequence[Mapping[str, Any]]) -> list[str]:
 def build_version(
     folder: Path, version: int | None, capability: str | None = None, say: Say = lambda _: None
 ) -> Path:
-    """Build ``detector/N/rtx.engine``; gives its path.
+    """Build ``detector/N/rtx.engine`` of a version, or of the newest; gives its path.
 
-    Args:
-        folder: the model repository.
-        version: None: the newest.
-        capability: see :class:`Job`.
-        say: gets the progress of installing TensorRT-RTX.
+    ``capability`` as in :class:`Job`; ``say`` gets the progress of installing TensorRT-RTX.
 
     Raises:
         RtxError: the version was exported without --fused, or the graph is refused.

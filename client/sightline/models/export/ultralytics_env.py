@@ -55,9 +55,7 @@ def folder() -> Path:
 def interpreter(*, install: bool = False, say: Say = lambda _: None) -> Path:
     """The Python that can import Ultralytics: this one, ``$SIGHTLINE_ULTRALYTICS_PYTHON``, or our own.
 
-    Raises:
-        UltralyticsError: there is none, with the command that makes one.
-        ServerError: it could not be made.
+    Raises an UltralyticsError with the command that makes one, a ServerError when it could not be made.
     """
     named = os.environ.get("SIGHTLINE_ULTRALYTICS_PYTHON")
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ultralytics') is None)"
@@ -86,11 +84,7 @@ def environment() -> dict[str, str]:
 
 
 def make(say: Say = lambda _: None) -> None:
-    """Build the environment from ``data/ultralytics*.txt``; a ready one is left alone.
-
-    Raises:
-        ServerError: pip could not install something; its last lines are in the text.
-    """
+    """Build the environment from ``data/ultralytics*.txt``, unless it is there; may raise a ServerError."""
 
     def finish(draft: Path) -> None:
         pip(draft, ["--no-deps", "-r", str(REQUIREMENTS / "ultralytics-nodeps.txt")], say)
@@ -108,15 +102,10 @@ def make(say: Say = lambda _: None) -> None:
 def to_onnx(checkpoint: Path, work: Path, *, install: bool = False, say: Say = lambda _: None) -> Path:
     """Export a checkpoint to ONNX with dynamic batch, height and width.
 
-    Args:
-        checkpoint: a ``.pt`` file that is trusted: loading it runs its code.
-        work: an empty folder; Ultralytics writes its product beside the checkpoint, so it gets a copy here.
-        install: make the environment when it is missing.
-        say: gets the progress of making it.
+    It is trusted: loading it runs its code. Ultralytics writes its product beside it, so it is copied into
+    ``work``, an empty folder.
 
-    Raises:
-        UltralyticsError: there is no environment, or Ultralytics refused the checkpoint.
-        ServerError: the environment could not be made.
+    Raises an UltralyticsError when there is no environment or Ultralytics refuses the checkpoint.
     """
     python = interpreter(install=install, say=say)
     copy = work / checkpoint.name

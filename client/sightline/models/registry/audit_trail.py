@@ -63,10 +63,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
 def operation(folder: Path, action: str, **values: Any) -> Iterator[dict[str, Any]]:
     """Run one operation alone, and record its start and how it ended.
 
-    Yields a dictionary; what is put into it stands in the last line.
-
-    Raises:
-        Refused: another operation runs on this repository.
+    Yields a dictionary: what is put into it stands in the last line. Raises a :class:`Refused` when another
+    operation runs on this repository.
     """
     with (folder / _LOCK).open("w") as lock:
         try:

@@ -83,9 +83,7 @@ class Versions:
     def load(self, version: int, *, nice: int = 0) -> str:
         """Serve a version beside the detectors; returns its name there, ``detector-N``.
 
-        Args:
-            version: which.
-            nice: on the CPU, how much its process gives way to others: 19 for a shadow.
+        ``nice``: on the CPU, how much its process gives way to others: 19 for a shadow.
         """
         with self._operation("load", version=version) as entry:
             entry["model_version"] = self._require_good(version)
@@ -124,11 +122,9 @@ class Versions:
     # -- leaving -------------------------------------------------------------------------------------
 
     def retire(self, version: int, *, delete: bool = False) -> None:
-        """Put a version where Triton does not find it; its number is never given again.
+        """Put a version that does not serve where Triton does not find it; its number is never given again.
 
-        Args:
-            version: which; one that serves is refused.
-            delete: delete its weights for good, all but the manifest.
+        With ``delete`` its weights are deleted for good, all but the manifest.
         """
         with self._operation("retire", version=version, delete=delete) as entry:
             entry["model_version"] = model_configs.read_manifest(self.folder, version)["model_version"]
@@ -193,11 +189,7 @@ class Versions:
         ]
 
     def _require_good(self, version: int) -> str:
-        """The version's full name.
-
-        Raises:
-            Refused: something is wrong with it.
-        """
+        """The version's full name, or a :class:`Refused` with what is wrong with it."""
         problems = verify.problems(self.folder, version)
         if problems:
             raise Refused(f"version {version} is not good: {'; '.join(problems)}")

@@ -21,7 +21,10 @@ CALL_TIMEOUT_S = 10.0
 
 
 class TritonAdmin:
-    """One connection to Triton's gRPC; a context manager."""
+    """One connection to Triton's gRPC; a context manager.
+
+    All raise an AdminError when Triton is away or refuses, or a model does not answer as a detector does.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -34,19 +37,11 @@ class TritonAdmin:
         self._client.close()
 
     def load(self, name: str) -> None:
-        """Load a model as its configuration on disk says; what serves under the name goes on until then.
-
-        Raises:
-            AdminError: it cannot be loaded.
-        """
+        """Load a model as its configuration on disk says; what serves under the name goes on until then."""
         self._call(self._client.load_model, name, client_timeout=LOAD_TIMEOUT_S)
 
     def unload(self, name: str) -> None:
-        """Unload a model and wait until it has gone; its steps stay.
-
-        Raises:
-            AdminError: Triton refuses, or requests keep the model busy.
-        """
+        """Unload a model and wait until it has gone, unless requests keep it busy; its steps stay."""
         self._call(self._client.unload_model, name, client_timeout=CALL_TIMEOUT_S)
         deadline = time.monotonic() + 3 * CALL_TIMEOUT_S
         while any(state in {"READY", "UNLOADING"} for state in self.states().get(name, {}).values()):
@@ -73,11 +68,7 @@ class TritonAdmin:
         return bool(answer.config.ensemble_scheduling.step)
 
     def probe(self, name: str) -> str:
-        """Have a grey picture detected, as a camera's is, and check the boxes; gives the version's full name.
-
-        Raises:
-            AdminError: no answer, or not a detector's.
-        """
+        """Have a grey picture detected, as a camera's is, and check the boxes; gives the full name of its version."""
         options = TritonOptions(url=self.url, model=name, transport=Transport.GRPC)
         frame = Frame(_GreyPicture(), 0, 0.0, 0.0, ClockSource.ARRIVAL, 0.0)
         try:

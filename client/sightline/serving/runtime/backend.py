@@ -38,11 +38,7 @@ class Settings:
         self.score_floor = float(self._values["score_floor"])
 
     def engine(self, path: Path) -> CpuEngine:
-        """Compile the network.
-
-        Raises:
-            FileNotFoundError: there is none at ``path``.
-        """
+        """Compile the network at ``path``, or raise a FileNotFoundError when there is none."""
         if not path.is_file():
             raise FileNotFoundError(f"no network at {path}: put one there with sightline model export")
         streams, waiting = int(self._values.get("streams", 0)), int(self._values.get("waiting", WAITING))
@@ -64,11 +60,7 @@ def respond(pb_utils: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def pack_boxes(found: Sequence[Found]) -> dict[str, NDArray[Any]]:
-    """Boxes of several pictures as the four outputs of ``detector``.
-
-    Args:
-        found: for each picture what :func:`sightline.serving.runtime.numerics.boxes_from_head` gives.
-    """
+    """What ``numerics.boxes_from_head`` gives of several pictures, as the four outputs of ``detector``."""
     return {
         "num_dets": np.array([[len(scores)] for _, scores, _ in found], np.int32),
         "det_boxes": pad([xyxy for xyxy, _, _ in found], 0),

@@ -43,17 +43,16 @@ class CpuEngine:
         streams: int = 0,
         waiting: int = WAITING,
     ) -> None:
-        """Compile the network.
+        """Compile the network, an ONNX file with one input float32 [batch, 3, height, width], RGB in 0..1.
 
         Args:
-            path: ONNX file with one input float32 [batch, 3, height, width], RGB in 0..1.
+            path: the file.
             network: height and width to compile for.
             precision: a key of :data:`PRECISIONS`; what the arithmetic is done in.
             streams: pictures in flight, a thread each; 0: as many as there are cores.
             waiting: pictures beyond those, see :data:`WAITING`.
 
-        Raises:
-            ValueError: the precision is unknown, or the file is no network.
+        Raises a ValueError when the precision is unknown, or the file is no network.
         """
         import openvino  # noqa: PLC0415 - not in the client's environment
         from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: PLC0415

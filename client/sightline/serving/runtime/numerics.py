@@ -33,15 +33,7 @@ YUV_TO_RGB = np.array([[1.164, 0.0, 1.596], [1.164, -0.391, -0.813], [1.164, 2.0
 
 
 def check_frames(shape: tuple[int, ...], network: tuple[int, int]) -> None:
-    """Refuse pictures that are not of the network's size.
-
-    Args:
-        shape: of uint8 [batch, 3/2·height, width].
-        network: height and width of the network's input.
-
-    Raises:
-        ValueError: another shape is needed; the text says which.
-    """
+    """Refuse pictures, uint8 [batch, 3/2·height, width], that are not of the network's height and width."""
     wanted = network[0] // 2 * 3, network[1]
     if tuple(shape[1:]) != wanted:
         raise ValueError(
@@ -53,11 +45,8 @@ def check_frames(shape: tuple[int, ...], network: tuple[int, int]) -> None:
 def network_input(frame: U8) -> F32:
     """RGB planes in 0..1 as the network takes them: the reference that faster paths are held against.
 
-    Args:
-        frame: uint8 [3/2·height, width], I420, letterbox done.
-
-    Returns:
-        float32 [3, height, width]; each chroma sample covers 2x2 pixels.
+    In: I420 uint8 [3/2·height, width], letterbox done. Out: float32 [3, height, width]; each chroma sample
+    covers 2x2 pixels.
     """
     y, u, v = split_i420(frame)
     yuv = np.stack([y, *(plane.repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v))], axis=-1)
@@ -67,11 +56,7 @@ def network_input(frame: U8) -> F32:
 
 
 def is_end_to_end(head: F32) -> bool:
-    """Whether a head [rows, columns] is end-to-end: [boxes, 6]; else it is raw: [4 + classes, anchors].
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """Whether a head [rows, columns] is end-to-end: [boxes, 6]; it must else be raw: [4 + classes, anchors]."""
     if head.ndim == 2 and head.shape[1] == END_TO_END_COLUMNS:
         return True
     if head.ndim != 2 or head.shape[0] <= 4:
@@ -82,14 +67,9 @@ def is_end_to_end(head: F32) -> bool:
 def best_anchors(head: F32, score_floor: float, limit: int = MAX_CANDIDATES) -> F32:
     """A head without the anchors that cannot become boxes: what is worth handing on.
 
-    Args:
-        head: float32 [4 + classes, anchors] or [boxes, 6].
-        score_floor: anchors whose best class scores less are left out.
-        limit: at most so many are kept, best first.
-
-    Returns:
-        A head of the same kind with fewer anchors. Their number is a multiple of 32, so that requests
-        have equal shapes and can be batched; what fills it up scores 0.
+    Anchors whose best class scores less than the floor are left out, and all but the ``limit`` best. The
+    result is a head of the same kind; its number of anchors is a multiple of 32, so that requests have equal
+    shapes and can be batched; what fills it up scores 0.
     """
     if is_end_to_end(head):
         return head
@@ -127,15 +107,9 @@ def decode(head: F32, score_floor: float) -> tuple[F32, F32, NDArray[np.int32]]:
 
 
 def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTIONS) -> NDArray[np.intp]:
-    """Class-aware greedy NMS at :data:`NMS_IOU`.
+    """Class-aware greedy NMS at :data:`NMS_IOU` of boxes float32 [N, 4] and class ids int32 [N], best first.
 
-    Args:
-        xyxy: float32 [N, 4], best first.
-        class_ids: int32 [N].
-        limit: at most so many boxes are kept.
-
-    Returns:
-        Indices of the boxes that stay, best first.
+    Gives the indices of the boxes that stay, best first, at most ``limit``.
     """
     kept: list[int] = []
     alive = np.ones(len(xyxy), np.bool_)

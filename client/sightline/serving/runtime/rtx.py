@@ -36,12 +36,9 @@ class RtxEngine:
     """One engine on the first GPU, with memory for its largest batch. One thread calls it."""
 
     def __init__(self, path: Path, *, cuda: Cuda | None = None, runtime: Any = None) -> None:
-        """Load an engine and take its memory.
+        """Load an engine that ``sightline model rtx`` has built, and take its memory.
 
-        Args:
-            path: what ``sightline model rtx`` has built.
-            cuda: in place of the first GPU.
-            runtime: in place of ``tensorrt_rtx_bindings``.
+        ``cuda`` and ``runtime`` stand in for the first GPU and ``tensorrt_rtx_bindings``.
 
         Raises:
             FileNotFoundError: there is no engine at ``path``.
@@ -78,14 +75,9 @@ class RtxEngine:
             self._context.set_tensor_address(name, self._memory[name])
 
     def run(self, frames: U8 | DeviceFrames) -> dict[str, NDArray[Any]]:
-        """The engine's outputs, in the host's memory.
+        """The engine's outputs for I420 pictures uint8 [batch, rows, width], in the host's memory.
 
-        Args:
-            frames: uint8 [batch, rows, width], I420 pictures of one size.
-
-        Raises:
-            ValueError: the engine's profile does not take this shape.
-            RuntimeError: the engine failed.
+        Raises a ValueError when its profile does not take this shape, a RuntimeError when it failed.
         """
         shape = tuple(int(side) for side in frames.shape)
         bounds = zip(self._least, shape, self._most, strict=True)
@@ -127,8 +119,7 @@ class _Tensor(ctypes.Structure):
 def from_dlpack(capsule: Any) -> DeviceFrames:
     """The frames of a DLPack capsule, where they are: Triton hands tensors on a GPU over so.
 
-    Raises:
-        ValueError: it is no capsule that is still to be read, or its bytes have gaps.
+    Raises a ValueError when it is no capsule that is still to be read, or its bytes have gaps.
     """
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
