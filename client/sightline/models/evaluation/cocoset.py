@@ -68,7 +68,10 @@ class CocoSet:
 def frames_of(path: Path, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
     """Frames of a picture or a recorded file, with its own times.
 
-    At most ``fps`` a second, and of the first ``seconds`` alone. Raises an EvaluationError when it cannot be read.
+    At most ``fps`` a second, and of the first ``seconds`` alone.
+
+    Raises:
+        EvaluationError: it cannot be read.
     """
     scaler, due = VideoReformatter(), 0.0
     try:

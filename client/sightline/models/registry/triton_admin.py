@@ -68,7 +68,7 @@ class TritonAdmin:
         return bool(answer.config.ensemble_scheduling.step)
 
     def probe(self, name: str) -> str:
-        """Have a grey picture detected, as a camera's is, and check the boxes; gives the full name of its version."""
+        """Have a grey picture detected and check the boxes; gives the full name of the version that answers."""
         options = TritonOptions(url=self.url, model=name, transport=Transport.GRPC)
         frame = Frame(_GreyPicture(), 0, 0.0, 0.0, ClockSource.ARRIVAL, 0.0)
         try:

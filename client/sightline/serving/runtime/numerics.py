@@ -56,7 +56,7 @@ def network_input(frame: U8) -> F32:
 
 
 def is_end_to_end(head: F32) -> bool:
-    """Whether a head [rows, columns] is end-to-end: [boxes, 6]; it must else be raw: [4 + classes, anchors]."""
+    """Whether a head is end-to-end: [boxes, 6]; it must else be raw: [4 + classes, anchors]."""
     if head.ndim == 2 and head.shape[1] == END_TO_END_COLUMNS:
         return True
     if head.ndim != 2 or head.shape[0] <= 4:
