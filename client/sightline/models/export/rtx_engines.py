@@ -78,7 +78,7 @@ def build(jobs: Mapping[K, Job], say: Say = lambda _: None) -> tuple[str, dict[K
 
 
 def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: float) -> dict[str, Job]:
-    """Every graph that a GPU is given for a network (FP32, ``images`` to ``output0``), as the table has them."""
+    """Every graph that a GPU is given for a network (FP32, ``images`` to ``output0``), as in the table."""
     engine, ranges = exporter.engine_network(source, network), exporter.profiles(network)
     frame, head = ranges["preprocess"], ranges["postprocess"]
     post = graphs.postprocess_graph(network, score_floor)

@@ -68,7 +68,7 @@ class TritonAdmin:
         return bool(answer.config.ensemble_scheduling.step)
 
     def probe(self, name: str) -> str:
-        """Have a grey picture detected and check the boxes; gives the full name of the version that answers."""
+        """Have a grey picture detected and check the boxes; gives the answering version's full name."""
         options = TritonOptions(url=self.url, model=name, transport=Transport.GRPC)
         frame = Frame(_GreyPicture(), 0, 0.0, 0.0, ClockSource.ARRIVAL, 0.0)
         try:
