@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpu import cpu_reference, gpu_proof, proof_report
+from gpu import gpu_proof
 from sightline.base.cuda import has_gpu
 from sightline.entities import Detections
 from sightline.errors import ServerError
+from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.models.export import exporter
 from sightline.serving.server import TritonServer
 from support import toy
@@ -73,8 +74,9 @@ def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, 
     frames = np.random.default_rng(0).integers(16, 236, (3, 288, 320), np.uint8)
     halves = torch.from_numpy(frames)
     found = detector.run([halves[:1], halves[1:]])
-    reference = cpu_reference.on_cpu(models / "yolo" / "1" / "model.onnx", (192, 320), 0.0, list(frames))
-    for rows, boxes in zip(found, reference, strict=True):
+    session = open_session((models / "yolo" / "1" / "model.onnx").read_bytes())
+    engine = BareEngine(session, (192, 320), ())
+    for rows, boxes in zip(found, [engine.detect(frame, 0.0) for frame in frames], strict=True):
         assert rows[0, 4] == pytest.approx(boxes.scores[0], abs=1e-5 if precision == "fp32" else 5e-3)
 
 
@@ -89,14 +91,11 @@ def boxes(*found):
 
 def test_boxes_of_two_detectors_are_compared():
     first = boxes((0.1, 0.1, 0.3, 0.3, 0.9, 1), (0.5, 0.5, 0.7, 0.7, 0.8, 1), (0, 0, 1, 1, 0.2, 1))
-    same = cpu_reference.compare([first], [first])
-    assert str(same) == "0 of 2 differ, edges by 0, scores by 0"
+    assert gpu_proof.compare([first], [first]) == "0 of 2 differ, edges by 0, scores by 0"
     moved = boxes((0.11, 0.1, 0.3, 0.3, 0.85, 1), (0.5, 0.5, 0.7, 0.7, 0.8, 2))
-    found = cpu_reference.compare([first], [moved])
-    assert (found.boxes, found.missing) == (2, 2)  # one has another class: each lacks the other's
-    assert found.shift == pytest.approx(0.01, abs=1e-6)
-    assert found.score == pytest.approx(0.05, abs=1e-6)
-    assert cpu_reference.compare([first], [boxes()]).missing == 2
+    # One has another class: each lacks the other's.
+    assert gpu_proof.compare([first], [moved]) == "2 of 2 differ, edges by 0.01, scores by 0.05"
+    assert gpu_proof.compare([first], [boxes()]) == "2 of 2 differ, edges by 0, scores by 0"
 
 
 def rows(*figures):
@@ -105,12 +104,10 @@ def rows(*figures):
 
 @pytest.mark.parametrize(("fused", "default"), [(1100, "fused"), (1010, "ensemble"), (900, "ensemble")])
 def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
-    proof_report.write(tmp_path, ABOUT, rows(("ensemble fp16", "cuda", 1000), ("ensemble fp16", "grpc", 10)))
+    gpu_proof.write(tmp_path, ABOUT, rows(("ensemble fp16", "cuda", 1000), ("ensemble fp16", "grpc", 10)))
     assert "Default form" not in (tmp_path / "gpu.md").read_text()
-    proof_report.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", 5000)))
-    page = proof_report.write(
-        tmp_path, ABOUT, rows(("fused fp16", "cuda", fused))
-    ).read_text()  # measured again
+    gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", 5000)))
+    page = gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", fused))).read_text()  # measured again
     assert f"Default form: **{default}**; one plan reaches {fused / 1000:.3f}" in page
     assert page.count("| fused fp16 |") == 1
     assert page.count("| ensemble fp16 |") == 2
@@ -118,7 +115,7 @@ def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
 
 def test_the_whole_path_is_judged_against_the_bare_engine(tmp_path):
     found = rows(("a", "video to boxes", 96), ("b", "video to boxes", 90))
-    page = proof_report.write(
+    page = gpu_proof.write(
         tmp_path, ABOUT, [{**one, "of_bare": one["fps"] / 100} for one in found]
     ).read_text()
     assert "a: the whole path reaches 0.96 of the engine: enough." in page

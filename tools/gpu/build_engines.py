@@ -55,53 +55,38 @@ def build(
         BuildError: there is no network, no GPU, no trtexec, the GPU lacks the precision, or a plan failed.
     """
     if version is None:
-        version = newest(source)
-        for choice in model_configs.read_choices(
-            target
-        ).values():  # a new TensorRT or GPU needs new plans, too
-            if choice.version != version and (source / "yolo" / str(choice.version)).is_dir():
-                build(source, target, cache, choice.version, form=form)
+        versions = model_configs.versions(source)
+        if not versions:
+            raise BuildError(f"{source} holds no network: run `sightline model export` first")
+        version = versions[-1]
+        chosen = {choice.version for choice in model_configs.read_choices(target).values()}
+        for older in chosen & set(versions) - {version}:  # a new TensorRT or GPU needs new plans, too
+            build(source, target, cache, older, form=form)
     trtexec, machine = find_trtexec(), gpu()
     check_precision(source / "yolo" / str(version) / "manifest.json", machine)
     machine = f"{machine} tensorrt {tensorrt_version(trtexec)}"
-    tuned = tuned_configs(source, form)
-    one_plan = any(
-        'backend: "tensorrt"' in (source / place).read_text() for place in tuned if "detector" in place.parts
-    )
+    models = (*STEPS, "detector")
+    tuned = [Path(model, "configs", f"{form}.pbtxt") for model in models if form not in FORMS]
+    tuned = [place for place in tuned if (source / place).is_file()]
+    if form not in FORMS and not tuned:
+        raise BuildError(
+            f"there is no configs/{form}.pbtxt: tools/load/tune.py writes it; or take {' or '.join(FORMS)}"
+        )
+    texts = {place.parts[0]: (source / place).read_text() for place in tuned}
+    one_plan = 'backend: "tensorrt"' in texts.get("detector", "")
     steps = FORMS.get(form, FORMS["fused" if one_plan else "ensemble"])
     plans = {step: plan(source / step / str(version), cache, trtexec, machine) for step in steps}
     for step in steps:
         place_version(source / step / str(version), plans[step], target / step / str(version))
     (target / "detector" / str(version)).mkdir(parents=True, exist_ok=True)
-    configs = [Path(step, "config.pbtxt") for step in (*STEPS, "detector")]
-    for place in (*configs, *tuned, FUSED):
+    for place in (*(Path(model, "config.pbtxt") for model in models), *tuned, FUSED):
         if (source / place).is_file():
-            replace(source / place, target / place)
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            draft = (target / place).with_name(f".{place.name}.new")
+            shutil.copyfile(source / place, draft)
+            draft.replace(target / place)
     model_configs.write(target)  # after the versions: a configuration never names what is not there
     return version
-
-
-def tuned_configs(source: Path, form: str) -> list[Path]:
-    """The configurations that tools/load/tune.py wrote under this name; none for the forms always there.
-
-    Raises:
-        BuildError: the form is neither.
-    """
-    places = [Path(step, "configs", f"{form}.pbtxt") for step in (*STEPS, "detector")]
-    found = [] if form in FORMS else [place for place in places if (source / place).is_file()]
-    if form not in FORMS and not found:
-        raise BuildError(
-            f"there is no configs/{form}.pbtxt: tools/load/tune.py writes it; or take {' or '.join(FORMS)}"
-        )
-    return found
-
-
-def newest(source: Path) -> int:
-    """The highest version of ``yolo`` that holds a network."""
-    versions = model_configs.versions(source)
-    if not versions:
-        raise BuildError(f"{source} holds no network: run `sightline model export` first")
-    return versions[-1]
 
 
 def find_trtexec() -> str:
@@ -143,52 +128,54 @@ def check_precision(manifest: Path, machine: str) -> None:
 
 def tensorrt_version(trtexec: str) -> str:
     """TensorRT's version as trtexec prints it, for instance v101600."""
-    done = subprocess.run([trtexec, "--help"], check=False, capture_output=True, text=True, timeout=120)
-    found = re.search(r"\[TensorRT (v\d+)\]( \[b\d+\])?", done.stdout + done.stderr)
+    found = re.search(r"\[TensorRT (v\d+)\]( \[b\d+\])?", options_of(trtexec))
     if found is None:
         raise BuildError(f"{trtexec} does not say which TensorRT it is of")
     return found[0]
 
 
+def options_of(trtexec: str) -> str:
+    """What trtexec says of itself."""
+    done = subprocess.run([trtexec, "--help"], check=False, capture_output=True, text=True, timeout=120)
+    return done.stdout + done.stderr
+
+
 def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
-    """The plan of one step's version, from the cache or built now."""
+    """The plan of one step's version, from the cache or built now.
+
+    The precision is in the graph, so the network is strongly typed.
+    """
     network, profile = folder / "engine.onnx", folder / "engine.json"
+    step = folder.parent.name
     for path in (network, profile):
         if not path.is_file():
-            option = " with --fused" if folder.parent.name == "detector" else ""
+            option = " with --fused" if step == "detector" else ""
             raise BuildError(f"{path} is missing: export this version again{option}")
     digest = hashlib.sha256(machine.encode() + network.read_bytes() + profile.read_bytes()).hexdigest()
-    place = cache / f"{folder.parent.name}-{digest[:32]}.plan"
+    place = cache / f"{step}-{digest[:32]}.plan"
     if place.is_file():
-        print(f"{folder.parent.name}: plan for {machine} is in the cache", flush=True)
+        print(f"{step}: plan for {machine} is in the cache", flush=True)
         return place
-    print(f"{folder.parent.name}: building for {machine} (some minutes)", flush=True)
+    print(f"{step}: building for {machine} (some minutes)", flush=True)
     cache.mkdir(parents=True, exist_ok=True)
     draft = cache / f".{place.name}.{os.getpid()}"
     timings = cache / f"timings-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.cache"
+    command = [trtexec, f"--onnx={network}", f"--saveEngine={draft}", "--skipInference"]
+    command.append(f"--timingCacheFile={timings}")
+    if "--stronglyTyped" in options_of(trtexec):  # from TensorRT 11 on there is nothing else
+        command.append("--stronglyTyped")
+    shapes = json.loads(profile.read_text())
+    for number, option in enumerate(("minShapes", "optShapes", "maxShapes")):
+        sizes = (f"{name}:{'x'.join(map(str, three[number]))}" for name, three in shapes.items())
+        command.append(f"--{option}={','.join(sizes)}")
     try:
-        run_trtexec(trtexec, network, json.loads(profile.read_text()), draft, timings)
+        built = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+        if built.returncode or not draft.is_file() or not draft.stat().st_size:
+            raise BuildError(f"trtexec failed on {network}:\n{(built.stdout + built.stderr)[-3000:]}")
         draft.rename(place)
     finally:
         draft.unlink(missing_ok=True)
     return place
-
-
-def run_trtexec(
-    trtexec: str, network: Path, profile: dict[str, list[list[int]]], draft: Path, timings: Path
-) -> None:
-    """Build one plan; the precision is in the graph, so the network is strongly typed."""
-    command = [trtexec, f"--onnx={network}", f"--saveEngine={draft}", "--skipInference"]
-    command.append(f"--timingCacheFile={timings}")
-    done = subprocess.run([trtexec, "--help"], check=False, capture_output=True, text=True, timeout=120)
-    if "--stronglyTyped" in done.stdout + done.stderr:  # from TensorRT 11 on there is nothing else
-        command.append("--stronglyTyped")
-    for place, option in enumerate(("minShapes", "optShapes", "maxShapes")):
-        shapes = (f"{name}:{'x'.join(map(str, three[place]))}" for name, three in profile.items())
-        command.append(f"--{option}={','.join(shapes)}")
-    built = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
-    if built.returncode or not draft.is_file() or not draft.stat().st_size:
-        raise BuildError(f"trtexec failed on {network}:\n{(built.stdout + built.stderr)[-3000:]}")
 
 
 def place_version(source: Path, engine: Path, place: Path) -> None:
@@ -211,30 +198,18 @@ def place_version(source: Path, engine: Path, place: Path) -> None:
     shutil.rmtree(place.with_name(f".{place.name}-old"), ignore_errors=True)
 
 
-def replace(source: Path, target: Path) -> None:
-    """Copy a file in one piece."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.new")
-    shutil.copyfile(source, draft)
-    draft.replace(target)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, and say what was done."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="build_engines.py"
     )
-    parser.add_argument(
-        "--source", type=Path, required=True, help="model repository as sightline model export left it"
-    )
-    parser.add_argument("--target", type=Path, required=True, help="model repository that Triton serves")
-    parser.add_argument("--cache", type=Path, required=True, help="where plans are kept")
-    parser.add_argument("--version", type=int, help="version of yolo (default: the newest)")
-    parser.add_argument(
-        "--form",
-        default="ensemble",
-        help="ensemble; fused: the detector as one plan, too; or a configuration of tools/load/tune.py",
-    )
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help="model repository as sightline model export left it")
+    add("--target", type=Path, required=True, help="model repository that Triton serves")
+    add("--cache", type=Path, required=True, help="where plans are kept")
+    add("--version", type=int, help="version of yolo (default: the newest)")
+    what = "ensemble; fused: the detector as one plan, too; or a configuration of tools/load/tune.py"
+    add("--form", default="ensemble", help=what)
     given = parser.parse_args(arguments)
     try:
         version = build(given.source, given.target, given.cache, given.version, form=given.form)

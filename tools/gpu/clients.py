@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from sightline.base.cuda import Cuda
@@ -20,8 +21,9 @@ from sightline.base.letterbox import letterbox_i420, letterboxed
 from sightline.config import Camera, Transport, TritonOptions, parse_config
 from sightline.entities import U8, Box, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
-from sightline.inference.client import ServedDetector, TritonConnection
+from sightline.inference.client import TritonConnection
 from sightline.video.decoders import DecoderChoice
+from sightline.video.picture import YuvPicture
 from sightline.video.source import Source
 
 WARM_UP_S = 1.0
@@ -35,24 +37,29 @@ class Load:
     """What one client does.
 
     Attributes:
-        number: of the client; its slots are named after it.
         url: host:port of gRPC.
         transport: how pictures reach the server.
         on_gpu: ready pictures lie in the GPU's memory, as NVDEC leaves them.
         video: where pictures come from; None: they are noise.
-        decodes: the video is decoded and scaled, again and again; else some pictures are ready in memory.
         seconds: of measuring, after the warm-up.
         in_flight: requests in flight.
+        decodes: the video is decoded and scaled, again and again; else some pictures are ready in memory.
+        number: of the client; its slots are named after it.
     """
 
-    number: int
     url: str
     transport: str
     on_gpu: bool
     video: Path | None
-    decodes: bool
     seconds: float
     in_flight: int
+    decodes: bool = False
+    number: int = 0
+
+    def connect(self) -> TritonConnection:
+        """A connection to the server."""
+        options = {"url": self.url, "transport": Transport(self.transport), "in_flight": self.in_flight}
+        return TritonConnection(TritonOptions(**options, deadline_s=ANSWER_S), f"proof{self.number}")
 
 
 class ReadyPicture:
@@ -74,8 +81,7 @@ class ReadyOnGpu(ReadyPicture):
 
     def __init__(self, pixels: U8, cuda: Cuda) -> None:
         super().__init__(pixels)
-        self._cuda = cuda
-        self._address = cuda.allocate(pixels.nbytes)
+        self._cuda, self._address = cuda, cuda.allocate(pixels.nbytes)
         cuda.copy(self._address, pixels.ctypes.data, pixels.nbytes)
 
     def write_device(
@@ -94,43 +100,55 @@ def measure(load: Load, clients: int) -> dict[str, Any]:
     """
     loads = [replace(load, number=number) for number in range(clients)]
     with ProcessPoolExecutor(clients, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(run_client, loads))
-    problems = sorted({one["problem"] for one in found if "problem" in one})
+        results = list(pool.map(run_client, loads))
+    problems = sorted({one["problem"] for one in results if "problem" in one})
     if problems:
         return {"problem": "; ".join(problems)}
-    latencies_ms = np.concatenate([one["latencies_s"] for one in found]) * 1000
+    latencies_ms = np.concatenate([one["latencies_s"] for one in results]) * 1000
     if not len(latencies_ms):
         return {"problem": "no answer within the time"}
-    return {
-        "fps": round(sum(len(one["latencies_s"]) / one["seconds"] for one in found), 2),
-        "p50_ms": round(float(np.percentile(latencies_ms, 50)), 3),
-        "p99_ms": round(float(np.percentile(latencies_ms, 99)), 3),
-        "frames": len(latencies_ms),
-        "transport": found[0]["transport"],
-        "decoder": found[0]["decoder"],
-    }
+    p50, p99 = np.percentile(latencies_ms, (50, 99)).round(3).tolist()
+    figures = {"fps": round(len(latencies_ms) / load.seconds, 2), "p50_ms": p50, "p99_ms": p99}
+    used = {key: results[0][key] for key in ("transport", "decoder")}
+    return {**figures, "frames": len(latencies_ms), **used}
 
 
 def run_client(load: Load) -> dict[str, Any]:
-    """One client, in its own process."""
-    options = TritonOptions(
-        url=load.url, transport=Transport(load.transport), in_flight=load.in_flight, deadline_s=ANSWER_S
-    )
-    connection = TritonConnection(options, f"proof{load.number}")
+    """One client, in its own process: latencies of the answers after the warm-up."""
+    said = {"url": str(load.video), "stream": {"hardware_decoder": "auto"}}
+    camera = parse_config({"allow": {"files": True}, "cameras": {"proof": said}}).cameras["proof"]
+    decoder = DecoderChoice(camera)
+    connection = load.connect()
     detector = connection.model()
+    waiting: deque[tuple[float, Future[Any]]] = deque()
+    latencies_s: list[float] = []
     try:
         info = detector.connect()
-        frames = _Frames(load, (info.network_height, info.network_width))
-        latencies_s, seconds = _run(detector, iter(frames), load)
+        size = info.network_height, info.network_width
+        frames = decoded_frames(camera, decoder) if load.decodes else ready_frames(load, size)
+        begin = time.perf_counter() + min(WARM_UP_S, load.seconds)
+        end = begin + load.seconds
+        for frame in frames:
+            if (now := time.perf_counter()) >= end:
+                break
+            waiting.append((now, detector.submit([frame])[0]))
+            if len(waiting) >= load.in_flight:
+                sent, future = waiting.popleft()
+                future.result(ANSWER_S)
+                answered = time.perf_counter()
+                if begin <= answered < end:
+                    latencies_s.append(answered - sent)
+        for _, future in waiting:
+            future.result(ANSWER_S)
     except (DetectorError, SharedMemoryError, SourceError) as error:
         return {"problem": str(error)}
     finally:
         connection.close()
+    transport = str(detector.transport or load.transport)
     return {
         "latencies_s": latencies_s,
-        "seconds": seconds,
-        "transport": str(detector.transport or load.transport),
-        "decoder": frames.decoder,
+        "transport": transport,
+        "decoder": decoder.used if load.decodes else "",
     }
 
 
@@ -141,13 +159,10 @@ def answers(load: Load, count: int) -> list[Detections]:
         DetectorError: it does not answer.
         SharedMemoryError: the transport cannot be used.
     """
-    options = TritonOptions(
-        url=load.url, transport=Transport(load.transport), in_flight=1, deadline_s=ANSWER_S
-    )
-    with TritonConnection(options, "proof") as connection:
+    with load.connect() as connection:
         detector = connection.model()
         info = detector.connect()
-        frames = iter(_Frames(load, (info.network_height, info.network_width)))
+        frames = ready_frames(load, (info.network_height, info.network_width))
         return [detector.submit([next(frames)])[0].result(ANSWER_S) for _ in range(count)]
 
 
@@ -161,84 +176,35 @@ def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) 
     """
     if video is None:
         width, height = fit_size(1920, 1080, network[1], network[0])
-        rng = np.random.default_rng(seed)
-        noise = rng.integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8)
+        noise = np.random.default_rng(seed).integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8)
         return [letterbox_i420(picture, network)[0] for picture in noise]
-    pictures: list[U8] = []
-    source = Source(_camera(video, None), realtime=False)
-    source.open()
-    try:
-        for frame in source.frames():
-            if frame.index % PICTURE_STEP == seed % PICTURE_STEP:
-                pictures.append(letterboxed(frame.picture, network)[0])
-            if len(pictures) == PICTURES:
-                break
-    except SourceEnded:
-        pass
-    finally:
-        source.close()
+    scaler, first = av.video.reformatter.VideoReformatter(), seed % PICTURE_STEP
+    with av.open(str(video)) as container:
+        frames = itertools.islice(container.decode(video=0), first, PICTURES * PICTURE_STEP, PICTURE_STEP)
+        pictures = [letterboxed(YuvPicture(frame, scaler), network)[0] for frame in frames]
     if not pictures:
         raise SourceError(f"{video} has no pictures")
     return pictures
 
 
-def _camera(video: Path | None, hardware_decoder: str | None) -> Camera:
-    camera = {"url": str(video), "stream": {"hardware_decoder": hardware_decoder}}
-    return parse_config({"allow": {"files": True}, "cameras": {"proof": camera}}).cameras["proof"]
+def ready_frames(load: Load, network: tuple[int, int]) -> Iterator[Frame]:
+    """Frames of ready pictures, without end."""
+    pictures = ready_pictures(network, load.video, load.number)
+    cuda = Cuda() if load.on_gpu else None
+    ready = [ReadyOnGpu(one, cuda) if cuda else ReadyPicture(one) for one in pictures]
+    for index in itertools.count():
+        now = time.monotonic()
+        yield Frame(ready[index % len(ready)], index, now, time.time(), ClockSource.ARRIVAL, now)
 
 
-def _run(detector: ServedDetector, frames: Iterator[Frame], load: Load) -> tuple[list[float], float]:
-    """Latencies of the answers after the warm-up, and the seconds in which they came."""
-    waiting: deque[tuple[float, Future[Any]]] = deque()
-    latencies_s: list[float] = []
-    begin = time.perf_counter() + min(WARM_UP_S, load.seconds)
-    end = begin + load.seconds
-    for frame in frames:
-        now = time.perf_counter()
-        if now >= end:
-            break
-        waiting.append((now, detector.submit([frame])[0]))
-        if len(waiting) >= load.in_flight:
-            sent, future = waiting.popleft()
-            future.result(ANSWER_S)
-            answered = time.perf_counter()
-            if begin <= answered < end:
-                latencies_s.append(answered - sent)
-    for _, future in waiting:
-        future.result(ANSWER_S)
-    return latencies_s, load.seconds
-
-
-class _Frames:
-    """Frames without end: ready ones, or those of the video."""
-
-    def __init__(self, load: Load, network: tuple[int, int]) -> None:
-        self._load = load
-        self._network = network
-        self.decoder = ""
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self._decoded() if self._load.decodes else self._ready()
-
-    def _ready(self) -> Iterator[Frame]:
-        pictures = ready_pictures(self._network, self._load.video, self._load.number)
-        cuda = Cuda() if self._load.on_gpu else None
-        ready = [ReadyOnGpu(one, cuda) if cuda else ReadyPicture(one) for one in pictures]
-        for index in itertools.count():
-            now = time.monotonic()
-            yield Frame(ready[index % len(ready)], index, now, time.time(), ClockSource.ARRIVAL, now)
-
-    def _decoded(self) -> Iterator[Frame]:
-        camera = _camera(self._load.video, "auto")
-        decoder = DecoderChoice(camera)
-        while True:
-            source = Source(camera, realtime=False, decoder=decoder)
-            source.open()
-            try:
-                for frame in source.frames():
-                    self.decoder = decoder.used
-                    yield frame
-            except SourceEnded:
-                continue
-            finally:
-                source.close()
+def decoded_frames(camera: Camera, decoder: DecoderChoice) -> Iterator[Frame]:
+    """Frames of the video, again and again."""
+    while True:
+        source = Source(camera, realtime=False, decoder=decoder)
+        source.open()
+        try:
+            yield from source.frames()
+        except SourceEnded:
+            continue
+        finally:
+            source.close()

@@ -26,24 +26,29 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sightline.analysis.box_pairs import pair_boxes
+from sightline.base import machine
 from sightline.base.cuda import has_gpu
+from sightline.entities import Detections
 from sightline.errors import DetectorError, ServerError, SharedMemoryError, SourceError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from gpu import proof_report
 from gpu.clients import Load, answers, measure, ready_pictures
 
 TOOLS = Path(__file__).resolve().parents[1]
 TRANSPORTS = (("grpc", False), ("system", False), ("cuda", False), ("cuda", True))
 NO_GPU = "not measured: no NVIDIA driver here"
-
-
 KINDS = ("rtx", "torch", "stand-in")
-PRECISIONS = ("fp16", "fp32")
-BATCHES = (1, 8)  # of PyTorch alone; requests that wait are computed together
+#: The ensemble stays the default unless one plan is faster by more than runs differ by.
+MARGIN = 1.03
+ENOUGH = 0.95  # of the bare engine
+SURE = 0.25  # boxes that score as much must be found by both detectors
 
 Row = dict[str, Any]
 
@@ -57,7 +62,7 @@ class Case:
         repository: the models.
         config_name: of the server.
         packages: more folders from which the models import.
-        bare: measures the engine alone for so many seconds; rows of the report.
+        bare: measures the engine alone; rows of the report.
         finds: whether it has a network, so that boxes can be compared.
         needs_gpu: whether it can be served only where there is one.
         problem: why it cannot be served.
@@ -67,7 +72,7 @@ class Case:
     repository: Path
     config_name: str
     packages: tuple[Path, ...] = ()
-    bare: Callable[[float], list[Row]] | None = None
+    bare: Callable[[], list[Row]] = list
     finds: bool = True
     needs_gpu: bool = True
     problem: str = ""
@@ -78,16 +83,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     about = {
         "command": shlex.join(["python", "tools/gpu/gpu_proof.py", *(arguments or sys.argv[1:])]),
-        **proof_report.measured_on(),
+        "gpu": machine.gpu("name,driver_version") or "none",
+        "machine": machine.describe(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "dry_run": options.dry_run,
     }
     measured = False
     path = options.folder
     for rows in runs(options):  # each is written at once: what was measured stays, whatever comes
-        path = proof_report.write(options.folder, about, rows)
+        path = write(options.folder, about, rows)
         measured = measured or any("fps" in row for row in rows)
     print(path.read_text())
     return 0 if measured else 1
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="tools/gpu/gpu_proof.py",
+    )
+    add = parser.add_argument
+    add("network", type=Path, nargs="?", help="an .onnx as for sightline model export")
+    add("--url", help="host:port of gRPC of a server that runs")
+    add("--label", default="served", help="what runs there, for the report")
+    add("--bare-fps", type=float, help="what the engine alone reaches (trtexec --loadEngine)")
+    add("--video", type=Path, help="decoded by the clients, for the whole path; its pictures")
+    add("--only", type=_kinds, default=KINDS, help=f"some of {','.join(KINDS)} (default: all)")
+    add("--instances", type=int, default=2, help="of PyTorch's model (default: %(default)s)")
+    add("--shape", type=_shape, default=(384, 640), help="HxW (default: 384x640)")
+    add("--clients", type=int, default=4, help="processes (default: %(default)s)")
+    add("--in-flight", type=int, default=4, help="of each (default: %(default)s)")
+    add("--seconds", type=float, default=20.0, help="of each row (default: %(default)s)")
+    add("--folder", type=Path, default=Path("artifacts/gpu"), help="where reports go")
+    add("--dry-run", action="store_true", help="without a GPU: one client, a second a row")
+    options = parser.parse_args(arguments)
+    if bool(options.network) == bool(options.url):
+        parser.error("give a network, or --url of a server that runs")
+    if options.dry_run:
+        options.clients, options.in_flight, options.seconds = 1, 2, min(options.seconds, 1.0)
+    return options
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if not set(kinds) <= set(KINDS):
+        raise argparse.ArgumentTypeError(f"known are {', '.join(KINDS)}")
+    return kinds
+
+
+def _shape(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width)
 
 
 def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
@@ -95,45 +143,46 @@ def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
     if options.url:
         yield served(options, options.label, options.url, options.bare_fps)
         return
-    with tempfile.TemporaryDirectory(prefix="sightline-gpu-") as work:
-        for case in cases(options, Path(work)):
-            yield embedded(options, case)
-
-
-def cases(options: argparse.Namespace, work: Path) -> Iterator[Case]:
-    """What to serve here, one after the other."""
     from sightline.models.export import exporter
 
-    for precision in PRECISIONS:
-        folder = work / precision
-        exporter.export_network(
-            exporter.ExportOptions(
-                options.network, folder, shape=options.shape, precision=precision, fused=True
+    with tempfile.TemporaryDirectory(prefix="sightline-gpu-") as work:
+        for precision in ("fp16", "fp32"):
+            folder = Path(work) / precision
+            exporter.export_network(
+                exporter.ExportOptions(
+                    options.network, folder, shape=options.shape, precision=precision, fused=True
+                )
             )
-        )
-        if options.dry_run and precision == "fp16":
-            yield Case("CPU, dry run", folder, "cpu", needs_gpu=False)
-        if "rtx" in options.only:
-            yield rtx_case(folder, precision)
-        if "torch" in options.only:
-            yield torch_case(folder, precision, options)
-    if "stand-in" in options.only:
-        yield stand_in(work / "fp32", work / "stand-in")
+            if options.dry_run and precision == "fp16":
+                yield embedded(options, Case("CPU, dry run", folder, "cpu", needs_gpu=False))
+            if "rtx" in options.only:
+                yield embedded(options, rtx_case(folder, precision, options))
+            if "torch" in options.only:
+                yield embedded(options, torch_case(folder, precision, options))
+        if "stand-in" in options.only:
+            yield embedded(options, stand_in(folder, Path(work) / "stand-in"))
 
 
-def rtx_case(folder: Path, precision: str) -> Case:
+# --- what is served -----------------------------------------------------------------------------------
+
+
+def rtx_case(folder: Path, precision: str, options: argparse.Namespace) -> Case:
     """The engine is built here, with a GPU or without; a failure is told in the report."""
     from sightline.models.export import rtx_engines
+    from sightline.serving.install import install, install_rtx
 
+    label, engine = f"TensorRT-RTX, {precision}", folder / "detector" / "1" / "rtx.engine"
     try:
         engine = rtx_engines.build_version(folder, 1)
-        print(f"TensorRT-RTX, {precision}: {engine.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
+        print(f"{label}: {engine.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     except (rtx_engines.RtxError, ServerError) as error:
-        print(f"TensorRT-RTX, {precision}: {error}", file=sys.stderr)
-        engine = folder / "detector" / "1" / "rtx.engine"
-    return Case(
-        f"TensorRT-RTX, {precision}", folder, "rtx", bare=lambda seconds: [bare_rtx(folder, engine, seconds)]
-    )
+        print(f"{label}: {error}", file=sys.stderr)
+
+    def bare() -> list[Row]:
+        packages = {"SIGHTLINE_BACKEND_PATH": f"{TOOLS.parent / 'client'}:{install_rtx()}"}
+        return bare_engine(install() / "bin" / "python", ["rtx", engine, "cuda"], options, packages)
+
+    return Case(label, folder, "rtx", bare=bare)
 
 
 def torch_case(folder: Path, precision: str, options: argparse.Namespace) -> Case:
@@ -144,9 +193,9 @@ def torch_case(folder: Path, precision: str, options: argparse.Namespace) -> Cas
     from gpu import torchnet
 
     device = "cpu" if options.dry_run and not has_gpu() else "cuda"
-    version = folder / "detector" / "1"
+    network = folder / "detector" / "1" / "network.pt"
     try:
-        torchnet.save(folder / "yolo" / "1" / "engine.onnx", version / "network.pt")
+        torchnet.save(folder / "yolo" / "1" / "engine.onnx", network)
     except ValueError as error:
         return Case(label, folder, "torch", problem=str(error))
     parameter = f'parameters {{ key: "device" value {{ string_value: "{device}" }} }}'
@@ -156,7 +205,7 @@ def torch_case(folder: Path, precision: str, options: argparse.Namespace) -> Cas
         folder,
         "torch",
         (TOOLS, packages),
-        lambda seconds: bare_torch(folder, device, seconds),
+        lambda: bare_engine(Path(sys.executable), ["torch", network, device], options),
         needs_gpu=device != "cpu",
     )
 
@@ -169,8 +218,7 @@ def stand_in(source: Path, folder: Path) -> Case:
     packages = packages_of("cuda.bindings")
     name = "rtx" if packages is None else "stand-in"
     add_config(folder, name, "standin.py")
-    found = () if packages is None else (packages,)
-    return Case("stand-in without a network", folder, name, found, finds=False)
+    return Case("stand-in without a network", folder, name, (packages,) if packages else (), finds=False)
 
 
 def add_config(folder: Path, name: str, program: str, instances: int = 2, parameter: str = "") -> None:
@@ -185,12 +233,15 @@ def add_config(folder: Path, name: str, program: str, instances: int = 2, parame
 def packages_of(module: str) -> Path | None:
     """The folder from which this program imports a module; None: it is not installed."""
     try:
-        found = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         return None
-    if found is None or found.origin is None:
+    if spec is None or spec.origin is None:
         return None
-    return Path(found.origin).parents[module.count(".") + 1]
+    return Path(spec.origin).parents[module.count(".") + 1]
+
+
+# --- what is measured ---------------------------------------------------------------------------------
 
 
 def embedded(options: argparse.Namespace, case: Case) -> list[Row]:
@@ -200,7 +251,7 @@ def embedded(options: argparse.Namespace, case: Case) -> list[Row]:
     problem = case.problem or (NO_GPU if case.needs_gpu and not has_gpu() else "")
     if problem:
         return [{"case": case.label, "way": "all", "problem": problem}]
-    bare = case.bare(options.seconds) if case.bare else []
+    bare = case.bare()
     best = max((one["fps"] for one in bare if "fps" in one), default=None)
     try:
         with TritonServer(case.repository, config_name=case.config_name, packages=case.packages) as server:
@@ -211,145 +262,135 @@ def embedded(options: argparse.Namespace, case: Case) -> list[Row]:
     return [*({"case": case.label, **one} for one in bare), *rows]
 
 
-def agreement(options: argparse.Namespace, case: Case, url: str) -> list[Row]:
-    """For each transport, the boxes of some pictures against those of the CPU."""
-    from gpu.cpu_reference import compare, on_cpu
+def bare_engine(
+    python: Path, engine: list[Any], options: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> list[Row]:
+    """The engine alone, in a process of its own: rows of the report, or one with ``problem``."""
+    command = [python, TOOLS / "gpu" / "bare_engine.py", *engine, options.seconds, *options.shape]
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=variables)
+    if done.returncode:
+        problem = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+        return [{"way": "bare engine", "problem": problem}]
+    return list(json.loads(done.stdout.splitlines()[-1]))
 
-    manifest = manifest_of(case.repository)
+
+def ready_loads(options: argparse.Namespace, url: str) -> dict[str, Load]:
+    """Pictures that are ready, over every transport, by its name in the report."""
+    rest = options.video, options.seconds, options.in_flight
+    return {
+        f"{transport}, pictures ready on the {'GPU' if on_gpu else 'host'}": Load(
+            url, transport, on_gpu, *rest
+        )
+        for transport, on_gpu in TRANSPORTS
+    }
+
+
+def measurable(load: Load) -> bool:
+    """Whether this machine has what the transport needs."""
+    return load.transport != "cuda" or has_gpu()
+
+
+def agreement(options: argparse.Namespace, case: Case, url: str) -> list[Row]:
+    """For each transport, the boxes of some pictures against those of ONNX Runtime on the CPU."""
+    from sightline.models.evaluation.onnx_engine import BareEngine, open_session
+
+    version = case.repository / "yolo" / "1"
+    manifest = json.loads((version / "manifest.json").read_text())
     network = manifest["network_height"], manifest["network_width"]
+    engine = BareEngine(open_session((version / "model.onnx").read_bytes()), network, ())
     pictures = ready_pictures(network, options.video)
-    model = case.repository / "yolo" / "1" / "model.onnx"
-    reference = on_cpu(model, network, manifest["score_floor"], pictures)
+    reference = [engine.detect(picture, manifest["score_floor"]) for picture in pictures]
     rows = []
-    for transport, on_gpu in TRANSPORTS:
-        one = {"case": case.label, "way": f"boxes against the CPU's, {way_of(transport, on_gpu)}"}
-        if transport == "cuda" and not has_gpu():
-            rows.append({**one, "problem": NO_GPU})
-            continue
+    for way, load in ready_loads(options, url).items():
         try:
-            load = Load(0, url, transport, on_gpu, options.video, False, *shape_of(options))
-            found = answers(load, len(pictures))
+            found = answers(load, len(pictures)) if measurable(load) else None
+            outcome = {"problem": NO_GPU} if found is None else {"note": compare(reference, found)}
         except (DetectorError, SharedMemoryError, SourceError) as error:
-            rows.append({**one, "problem": str(error)})
-            continue
-        rows.append({**one, "note": str(compare(reference, found))})
+            outcome = {"problem": str(error)}
+        rows.append({"case": case.label, "way": f"boxes against the CPU's, {way}", **outcome})
     return rows
+
+
+def compare(reference: Sequence[Detections], other: Sequence[Detections]) -> str:
+    """How two detectors agree on the same pictures.
+
+    Of the sure boxes of the reference, all pictures together: how many have no partner among all of the
+    other's, or the other way round; and the largest differences between partners, of an edge in shares of the
+    picture and of a score.
+    """
+    boxes, differ, shift, score = 0, 0, 0.0, 0.0
+    for one, two in zip(reference, other, strict=True):
+        pairs = pair_boxes(one, two, ((), ()), SURE)
+        boxes += int(np.count_nonzero(one.scores >= SURE))
+        differ += len(pairs.live_only) + len(pairs.candidate_only) + pairs.renamed.size
+        rows, columns = pairs.same
+        shift = max(shift, float(np.abs(one.xyxy[rows] - two.xyxy[columns]).max(initial=0)))
+        score = max(score, float(np.abs(one.scores[rows] - two.scores[columns]).max(initial=0)))
+    return f"{differ} of {boxes} differ, edges by {shift:.2g}, scores by {score:.2g}"
 
 
 def served(options: argparse.Namespace, label: str, url: str, bare_fps: float | None) -> list[Row]:
     """One server over every transport, with pictures ready; then the whole path from the video."""
-    rows = []
-    for transport, on_gpu in TRANSPORTS:
-        load = Load(0, url, transport, on_gpu, options.video, False, *shape_of(options))
-        rows.append(row(options, label, way_of(transport, on_gpu), load))
+    loads = ready_loads(options, url)
     if options.video:
-        load = Load(0, url, "auto", False, options.video, True, *shape_of(options))
-        rows.append(row(options, label, "video to boxes", load))
-    for one in rows:
-        if bare_fps and "fps" in one:
-            one["of_bare"] = round(one["fps"] / bare_fps, 3)
+        whole = Load(url, "auto", False, options.video, options.seconds, options.in_flight, decodes=True)
+        loads["video to boxes"] = whole
+    rows = []
+    for way, load in loads.items():
+        figures = measure(load, options.clients) if measurable(load) else {"problem": NO_GPU}
+        row = {"case": label, "way": way, **figures}
+        print(f"{label}, {way}: {row.get('fps', row.get('problem'))}", file=sys.stderr)
+        if bare_fps and "fps" in row:
+            row["of_bare"] = round(row["fps"] / bare_fps, 3)
+        rows.append(row)
     return rows
 
 
-def row(options: argparse.Namespace, label: str, way: str, load: Load) -> Row:
-    """One line of the report."""
-    if load.transport == "cuda" and not has_gpu():
-        return {"case": label, "way": way, "problem": NO_GPU}
-    found = measure(load, options.clients)
-    print(f"{label}, {way}: {found.get('fps', found.get('problem'))}", file=sys.stderr)
-    return {"case": label, "way": way, **found}
+# --- the report ---------------------------------------------------------------------------------------
 
 
-def shape_of(options: argparse.Namespace) -> tuple[float, int]:
-    """How long, and how many requests in flight."""
-    return options.seconds, options.in_flight
+def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> Path:
+    """Add the rows to those of earlier runs; newer ones take the place of the same case and way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "gpu.json"
+    earlier = json.loads(path.read_text())["rows"] if path.is_file() else []
+    by_way = {(one["case"], one["way"]): one for one in earlier}
+    by_way |= {(one["case"], one["way"]): {**one, "about": dict(about)} for one in rows}
+    path.write_text(json.dumps({"rows": list(by_way.values())}, indent=2, ensure_ascii=False) + "\n")
+    page = folder / "gpu.md"
+    page.write_text(markdown(list(by_way.values())))
+    return page
 
 
-def way_of(transport: str, on_gpu: bool) -> str:
-    """A transport, for the report."""
-    return f"{transport}, pictures ready on the {'GPU' if on_gpu else 'host'}"
-
-
-def manifest_of(repository: Path) -> Row:
-    """What export wrote of version 1."""
-    manifest: Row = json.loads((repository / "yolo" / "1" / "manifest.json").read_text())
-    return manifest
-
-
-def bare_rtx(folder: Path, engine: Path, seconds: float) -> Row:
-    """The engine alone, in a process of its own."""
-    from sightline.serving.install import install, install_rtx
-
-    manifest = manifest_of(folder)
-    size = str(manifest["network_height"] * 3 // 2), str(manifest["network_width"])
-    python = install() / "bin" / "python"
-    environment = {"SIGHTLINE_BACKEND_PATH": f"{TOOLS.parent / 'client'}:{install_rtx()}"}
-    command = [str(python), str(TOOLS / "gpu" / "bare_rtx.py"), str(engine), *size, str(seconds)]
-    return {"way": "bare engine", **last_line(command, environment)}
-
-
-def bare_torch(folder: Path, device: str, seconds: float) -> list[Row]:
-    """The network on PyTorch alone, in a process of its own: batches of each size, one after the other."""
-    manifest = manifest_of(folder)
-    height, width = manifest["network_height"], manifest["network_width"]
-    numbers = map(str, (seconds, height, width, height * 3 // 2, width, *BATCHES))
-    program, network = TOOLS / "gpu" / "bare_torch.py", folder / "detector" / "1" / "network.pt"
-    answer = last_line([sys.executable, str(program), str(network), device, *numbers], {})
-    if "problem" in answer:
-        return [{"way": "bare engine", **answer}]
-    return [{"way": f"bare engine, batches of {batch}", **answer[str(batch)]} for batch in BATCHES]
-
-
-def last_line(command: Sequence[str], environment: Mapping[str, str]) -> Row:
-    """What a program says in its last line, as JSON; or ``problem``."""
-    variables = {**os.environ, **environment}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
-    if done.returncode:
-        return {"problem": (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]}
-    answer: Row = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="tools/gpu/gpu_proof.py",
+def markdown(rows: Sequence[Row]) -> str:
+    """What a person reads, and copies into docs/gpu.md."""
+    lines = ["| case | way | frames/s | p50 ms | p99 ms | of the bare engine |", "|---|---|---|---|---|---|"]
+    for one in rows:
+        figures = [one.get("note") or one.get("problem", "not measured"), "", "", ""]
+        if "fps" in one:
+            figures = [f"{one['fps']:.1f}", one["p50_ms"], one["p99_ms"], one.get("of_bare", "")]
+        lines.append(f"| {one['case']} | {one['way']} | {' | '.join(map(str, figures))} |")
+    abouts = {json.dumps(one["about"], sort_keys=True): one["about"] for one in rows}
+    for about in abouts.values():
+        dry = ", dry run: no figure of it counts" if about["dry_run"] else ""
+        lines.append(f"\n{about['date']}, GPU {about['gpu']}, {about['machine']}{dry}: `{about['command']}`")
+    # Sentences that follow from the rows; nothing is said of what was not measured.
+    lines.append("")
+    real = [one for one in rows if "fps" in one and not one["about"]["dry_run"]]
+    fused, ensemble = (
+        max((one["fps"] for one in real if form in one["case"]), default=0.0)
+        for form in ("fused", "ensemble")
     )
-    parser.add_argument("network", type=Path, nargs="?", help="an .onnx as for sightline model export")
-    parser.add_argument("--url", help="host:port of gRPC of a server that runs")
-    parser.add_argument("--label", default="served", help="what runs there, for the report")
-    parser.add_argument("--bare-fps", type=float, help="what the engine alone reaches (trtexec --loadEngine)")
-    parser.add_argument("--video", type=Path, help="decoded by the clients, for the whole path; its pictures")
-    parser.add_argument(
-        "--only", type=_kinds, default=KINDS, help=f"some of {','.join(KINDS)} (default: all)"
-    )
-    parser.add_argument("--instances", type=int, default=2, help="of PyTorch's model (default: %(default)s)")
-    parser.add_argument("--shape", type=_shape, default=(384, 640), help="HxW (default: 384x640)")
-    parser.add_argument("--clients", type=int, default=4, help="processes (default: %(default)s)")
-    parser.add_argument("--in-flight", type=int, default=4, help="of each (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each row (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=Path("artifacts/gpu"), help="where reports go")
-    parser.add_argument("--dry-run", action="store_true", help="without a GPU: one client, a second a row")
-    given = parser.parse_args(arguments)
-    if bool(given.network) == bool(given.url):
-        parser.error("give a network, or --url of a server that runs")
-    if given.dry_run:
-        given.clients, given.in_flight, given.seconds = 1, 2, min(given.seconds, 1.0)
-    return given
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    kinds = tuple(text.split(","))
-    if not set(kinds) <= set(KINDS):
-        raise argparse.ArgumentTypeError(f"known are {', '.join(KINDS)}")
-    return kinds
-
-
-def _shape(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)
+    if fused and ensemble:
+        ratio = fused / ensemble
+        default = "fused" if ratio > MARGIN else "ensemble"
+        lines.append(f"Default form: **{default}**; one plan reaches {ratio:.3f} of the ensemble's rate.")
+    for one in real:
+        if one["way"] == "video to boxes" and "of_bare" in one:
+            verdict = "enough" if one["of_bare"] >= ENOUGH else "too little"
+            lines.append(f"{one['case']}: the whole path reaches {one['of_bare']} of the engine: {verdict}.")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -31,16 +31,13 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, "frame")
         try:
-            frames = _where_it_is(tensor)
+            if tensor.is_cpu():
+                array = np.ascontiguousarray(tensor.as_numpy())
+                frames = DeviceFrames(array.ctypes.data, array.shape, array)
+            else:
+                frames = from_dlpack(tensor.to_dlpack())
             self.cuda.copy(self.memory, frames.address, math.prod(frames.shape))
         except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
             return refuse(pb_utils, error)
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
         return respond(pb_utils, pack_boxes([nothing] * frames.shape[0]))
-
-
-def _where_it_is(tensor: Any) -> DeviceFrames:
-    if not tensor.is_cpu():
-        return from_dlpack(tensor.to_dlpack())
-    array = np.ascontiguousarray(tensor.as_numpy())
-    return DeviceFrames(array.ctypes.data, array.shape, array)

@@ -4,6 +4,7 @@ Requests that Triton hands over together become one batch.
 """
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from gpu.torchnet import TorchDetector, as_frames
 from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.serving.runtime.numerics import F32, check_frames, suppress
+from sightline.serving.runtime.numerics import F32, suppress
 
 
 class TritonPythonModel:
@@ -29,30 +30,27 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request; pictures of one size are computed together."""
         answers: list[Any] = [None] * len(requests)
-        sizes: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = {}
+        sizes: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
         for place, request in enumerate(requests):
-            try:
-                frames = _where_it_is(pb_utils.get_input_tensor_by_name(request, "frame"))
-                sizes.setdefault(tuple(frames.shape[1:]), []).append((place, frames))
+            try:  # frames are uint8 [n, rows, width], without a copy
+                tensor = pb_utils.get_input_tensor_by_name(request, "frame")
+                on_host = tensor.is_cpu()
+                frames = as_frames(tensor.as_numpy()) if on_host else torch.from_dlpack(tensor.to_dlpack())
+                sizes[tuple(frames.shape[1:])].append((place, frames))
             except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
                 answers[place] = refuse(pb_utils, error)
-        for size, waiting in sizes.items():
+        for waiting in sizes.values():
             try:
-                found = self._boxes(size, [frames for _, frames in waiting])
+                rows = self.detector.run([frames for _, frames in waiting])
+                boxes = iter([self._boxes(one) for one in rows])
+                for place, frames in waiting:
+                    answers[place] = respond(pb_utils, pack_boxes([next(boxes) for _ in frames]))
             except Exception as error:  # noqa: BLE001 - told to whoever sent the frame
                 for place, _ in waiting:
                     answers[place] = refuse(pb_utils, error)
-                continue
-            for place, frames in waiting:
-                answers[place] = respond(pb_utils, pack_boxes(found[: len(frames)]))
-                del found[: len(frames)]
         return answers
 
-    def _boxes(self, size: tuple[int, ...], parts: list[torch.Tensor]) -> list[Found]:
-        check_frames((len(parts), *size), self.settings.network)
-        return [self._one(rows) for rows in self.detector.run(parts)]
-
-    def _one(self, rows: F32) -> Found:
+    def _boxes(self, rows: F32) -> Found:
         """Boxes of one picture from its candidates, float32 [candidates, 6]."""
         rows = rows[: np.count_nonzero(rows[:, 4] >= self.settings.score_floor)]
         class_ids = rows[:, 5].astype(np.int32)
@@ -60,11 +58,3 @@ class TritonPythonModel:
         height, width = self.settings.network
         xyxy: F32 = np.clip(rows[kept, :4] / np.array([width, height] * 2, np.float32), 0, 1)
         return xyxy, rows[kept, 4], class_ids[kept]
-
-
-def _where_it_is(tensor: Any) -> torch.Tensor:
-    """The frames of a request, uint8 [n, rows, width], without a copy."""
-    if tensor.is_cpu():
-        return as_frames(tensor.as_numpy())
-    frames: torch.Tensor = torch.from_dlpack(tensor.to_dlpack())
-    return frames

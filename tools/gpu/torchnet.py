@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,12 @@ from sightline.serving.runtime.numerics import (
 
 #: Inputs that are read as plain numbers: sizes, axes, bounds.
 NUMBERS = {
+    **dict.fromkeys(("Expand", "Gather", "Reshape", "Split", "Unsqueeze"), (1,)),
     "Clip": (1, 2),
     "ConstantOfShape": (0,),
-    "Expand": (1,),
-    "Gather": (1,),
     "Range": (0, 1, 2),
-    "Reshape": (1,),
     "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "Unsqueeze": (1,),
 }
 #: ONNX' numbers of the types that networks are written in.
 TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16}
@@ -66,83 +61,21 @@ def save(network: Path, path: Path) -> None:
         settings = {item.name: plain(helper.get_attribute_value(item)) for item in node.attribute}
         if node.op_type == "Constant":
             tensors[node.output[0]] = torch.as_tensor(next(iter(settings.values())))
-            continue
-        if node.op_type not in OPERATORS:
-            raise ValueError(
-                f"{network.name}: the operator {node.op_type} is not known to {Path(__file__).name}"
-            )
-        nodes.append((node.op_type, list(node.input), list(node.output), settings))
+        elif node.op_type in OPERATORS:
+            nodes.append((node.op_type, list(node.input), list(node.output), settings))
+        else:
+            known = Path(__file__).name
+            raise ValueError(f"{network.name}: the operator {node.op_type} is not known to {known}")
     kind = TYPES[graph.input[0].type.tensor_type.elem_type]
     names = graph.input[0].name, graph.output[0].name
     torch.save({"nodes": nodes, "tensors": tensors, "names": names, "input_type": kind}, path)
 
 
-class Network:
-    """A saved graph on a device."""
-
-    def __init__(self, path: Path, device: str) -> None:
-        found = torch.load(path, weights_only=True)
-        self._nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = found["nodes"]
-        self._input, self._output = found["names"]
-        self.input_type: torch.dtype = found["input_type"]
-        self._device = device
-        self._tensors: dict[str, Tensor] = found["tensors"]  # on the host
-        self._moved: dict[tuple[int, str], Tensor] = {}
-
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """RGB in 0..1 [batch, 3, height, width] to the network's output [batch, 4 + classes, anchors].
-
-        What follows from shapes and constants alone is computed on the host; a second pass with a batch of
-        the same size moves nothing to the device.
-        """
-        known = dict(self._tensors)
-        live = {self._input: pictures.contiguous(memory_format=torch.channels_last)}
-        for kind, inputs, outputs, settings in self._nodes:
-            moves = kind != "Shape" and any(name in live for name in inputs)
-            numbers = NUMBERS.get(kind, ())
-            arguments: list[Any] = []
-            for place, name in enumerate(inputs):
-                if not name:
-                    arguments.append(None)
-                elif place in numbers:
-                    arguments.append(known[name].tolist())
-                elif name in live:
-                    arguments.append(live[name])
-                else:
-                    arguments.append(self._move(len(pictures), name, known[name]) if moves else known[name])
-            result = OPERATORS[kind](*arguments, **settings)
-            into = live if moves else known
-            into.update(zip(outputs, result if isinstance(result, list | tuple) else [result], strict=True))
-        return live[self._output]
-
-    def _move(self, batch: int, name: str, value: Tensor) -> Tensor:
-        key = (0 if name in self._tensors else batch, name)
-        if key not in self._moved:
-            shaped = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-            self._moved[key] = shaped.to(self._device)
-        return self._moved[key]
-
-
-@dataclass(slots=True)
-class _Step:
-    """Everything for pictures of one size in batches of one size.
-
-    Attributes:
-        frames: uint8 [batch, rows, width] on the device, what is computed from.
-        compute: gives the candidates, float32 [batch, candidates, 6], on the device.
-        fetched: the same on the host.
-    """
-
-    frames: Tensor
-    compute: Callable[[], Tensor]
-    fetched: Tensor
-
-
 class TorchDetector:
-    """I420 pictures to candidates for the NMS. One thread calls it."""
+    """I420 pictures to candidates for the NMS, by a graph that :func:`save` wrote. One thread calls it."""
 
     def __init__(self, path: Path, network: tuple[int, int], device: str = "cuda") -> None:
-        """Load what :func:`save` wrote.
+        """Load the graph.
 
         Args:
             path: the saved network.
@@ -150,12 +83,18 @@ class TorchDetector:
             device: ``cuda``, or ``cpu`` for a dry run.
         """
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        self._network = Network(path, device)
-        self._size = network
-        self._device = device
+        graph = torch.load(path, weights_only=True)
+        self._nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = graph["nodes"]
+        self._input, self._output = graph["names"]
+        self._input_type: torch.dtype = graph["input_type"]
+        self._tensors: dict[str, Tensor] = graph["tensors"]  # on the host
+        self._moved: dict[tuple[int, str], Tensor] = {}
+        self._size, self._device = network, device
         self._offset = torch.from_numpy(YUV_OFFSET).to(device)[:, None, None]
         self._matrix = torch.from_numpy(YUV_TO_RGB).to(device)
-        self._steps: dict[tuple[int, ...], _Step] = {}
+        #: For pictures of one size in batches of one size: frames on the device, what computes candidates
+        #: from them there, and the candidates on the host.
+        self._steps: dict[tuple[int, ...], tuple[Tensor, Callable[[], Tensor], Tensor]] = {}
 
     @torch.no_grad()
     def run(self, parts: Sequence[Tensor]) -> F32:
@@ -174,29 +113,27 @@ class TorchDetector:
         shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
         if shape not in self._steps:
             self._steps[shape] = self._prepare(shape)
-        step = self._steps[shape]
-        begin = 0
-        for part in parts:
-            step.frames[begin : begin + len(part)].copy_(part, non_blocking=True)
-            begin += len(part)
-        step.fetched.copy_(step.compute(), non_blocking=True)
+        frames, compute, fetched = self._steps[shape]
+        for into, part in zip(frames.split([len(part) for part in parts]), parts, strict=True):
+            into.copy_(part, non_blocking=True)
+        fetched.copy_(compute(), non_blocking=True)
         if self._device != "cpu":
             torch.cuda.current_stream().synchronize()
-        found: F32 = step.fetched.numpy()
-        return found
+        rows: F32 = fetched.numpy()
+        return rows
 
-    def _prepare(self, shape: tuple[int, ...]) -> _Step:
+    def _prepare(self, shape: tuple[int, ...]) -> tuple[Tensor, Callable[[], Tensor], Tensor]:
         check_frames(shape, self._size)
         frames = torch.full(shape, 128, dtype=torch.uint8, device=self._device)
 
         def compute() -> Tensor:
-            return candidates(self._network(self._pictures(frames)))
+            return candidates(self._head(self._pictures(frames)))
 
         if self._device == "cpu":
-            return _Step(frames, compute, compute())
-        compute = recorded(compute)
-        like = compute()
-        return _Step(frames, compute, torch.empty(like.shape, dtype=like.dtype, pin_memory=True))
+            return frames, compute, compute()
+        replay = recorded(compute)
+        like = replay()
+        return frames, replay, torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     def _pictures(self, frames: Tensor) -> Tensor:
         """Uint8 I420 [batch, 3/2·height, width] as RGB in 0..1 [batch, 3, height, width]."""
@@ -207,7 +144,39 @@ class TorchDetector:
         chroma = chroma[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(batch, 2, height, width)
         yuv = torch.cat([luma, chroma], dim=1).to(torch.float32)
         rgb = torch.matmul(self._matrix, (yuv - self._offset).flatten(2)).view(yuv.shape)
-        return (rgb.clamp(0, 255) / 255).to(self._network.input_type)
+        return (rgb.clamp(0, 255) / 255).to(self._input_type)
+
+    def _head(self, pictures: Tensor) -> Tensor:
+        """RGB in 0..1 [batch, 3, height, width] to the network's output [batch, 4 + classes, anchors].
+
+        What follows from shapes and constants alone is computed on the host; a second pass with a batch of
+        the same size moves nothing to the device.
+        """
+        known = dict(self._tensors)
+        live = {self._input: pictures.contiguous(memory_format=torch.channels_last)}
+        for kind, inputs, outputs, settings in self._nodes:
+            moves = kind != "Shape" and any(name in live for name in inputs)
+            arguments: list[Any] = []
+            for place, name in enumerate(inputs):
+                if not name:
+                    arguments.append(None)
+                elif place in NUMBERS.get(kind, ()):
+                    arguments.append(known[name].tolist())
+                elif name in live:
+                    arguments.append(live[name])
+                else:
+                    arguments.append(self._move(len(pictures), name, known[name]) if moves else known[name])
+            result = OPERATORS[kind](*arguments, **settings)
+            into = live if moves else known
+            into.update(zip(outputs, result if isinstance(result, list | tuple) else [result], strict=True))
+        return live[self._output]
+
+    def _move(self, batch: int, name: str, value: Tensor) -> Tensor:
+        key = (0 if name in self._tensors else batch, name)
+        if key not in self._moved:
+            shaped = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            self._moved[key] = shaped.to(self._device)
+        return self._moved[key]
 
 
 def recorded(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -240,56 +209,27 @@ def candidates(head: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half, scores[..., None], chosen[..., None]], 2)
 
 
-def _conv(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    pads: Sequence[int] = (0, 0, 0, 0),
-    strides: Sequence[int] = (1, 1),
-    dilations: Sequence[int] = (1, 1),
-    group: int = 1,
-    **_: Any,
-) -> Tensor:
-    return functional.conv2d(x, weight, bias, tuple(strides), _even(pads), tuple(dilations), group)
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, **said: Any) -> Tensor:
+    strides, dilations = said.get("strides", (1, 1)), said.get("dilations", (1, 1))
+    return functional.conv2d(x, weight, bias, strides, _even(said), dilations, said.get("group", 1))
 
 
-def _max_pool(
-    x: Tensor,
-    *,
-    kernel_shape: Sequence[int],
-    pads: Sequence[int] = (0, 0, 0, 0),
-    strides: Sequence[int] = (1, 1),
-    **_: Any,
-) -> Tensor:
-    return functional.max_pool2d(x, tuple(kernel_shape), tuple(strides), _even(pads))
-
-
-def _even(pads: Sequence[int]) -> tuple[int, ...]:
-    half = len(pads) // 2
-    if list(pads[:half]) != list(pads[half:]):
+def _even(said: dict[str, Any]) -> list[int]:
+    pads = list(said.get("pads", (0, 0, 0, 0)))
+    if pads[:2] != pads[2:]:
         raise ValueError("padding that differs between two sides is not known here")
-    return tuple(pads[:half])
+    return pads[:2]
 
 
-def _resize(x: Tensor, _: Any, scales: list[float], sizes: Any = None, **settings: Any) -> Tensor:
-    if (
-        sizes
-        or settings.get("mode") != "nearest"
-        or settings["coordinate_transformation_mode"] != "asymmetric"
-    ):
+def _resize(x: Tensor, _: Any, scales: list[float], sizes: Any = None, **said: Any) -> Tensor:
+    if sizes or (said.get("mode"), said["coordinate_transformation_mode"]) != ("nearest", "asymmetric"):
         raise ValueError("only enlarging by the nearest pixel is known here")
     return functional.interpolate(x, scale_factor=scales[2:], mode="nearest")
 
 
-def _slice(
-    x: Tensor,
-    starts: list[int],
-    ends: list[int],
-    axes: list[int] | None = None,
-    steps: list[int] | None = None,
-) -> Tensor:
-    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+def _slice(x: Tensor, *bounds: list[int] | None) -> Tensor:
+    starts, ends, axes, steps = (*bounds, None, None)[:4]
+    for place, (start, end) in enumerate(zip(starts or [], ends or [], strict=True)):
         axis, step = axes[place] if axes else place, steps[place] if steps else 1
         if step < 0:  # only whole axes are turned round
             x = x.flip(axis)
@@ -322,7 +262,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Exp": torch.exp,
     "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape))),
     "Gather": _gather,
-    "MaxPool": _max_pool,
+    "MaxPool": lambda x, **said: functional.max_pool2d(
+        x, said["kernel_shape"], said.get("strides", (1, 1)), _even(said)
+    ),
     "Mul": torch.mul,
     "Range": torch.arange,
     "Relu": torch.relu,
