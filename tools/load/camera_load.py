@@ -13,7 +13,7 @@ from typing import Any
 import av
 
 from load.parts import cores, cpu_s, parts_of, pinned, pss_mb
-from load.servers import DETECTOR, Target, inference_count
+from load.servers import Target, inference_count
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess, frame_rate
@@ -60,13 +60,9 @@ def serve_cameras(
         def read() -> tuple[float, int, float, list[dict[str, Any]]]:
             triton.check()
             sightline.check()
-            begin_s, inferences, statuses = (
-                time.monotonic(),
-                inference_count(triton, DETECTOR),
-                sightline.statuses(),
-            )
+            now, inferences, statuses = time.monotonic(), inference_count(triton), sightline.statuses()
             records = sightline.metric("sightline_writer_written_records_total")
-            return begin_s, inferences, records, [statuses[name] for name in cameras]
+            return now, inferences, records, [statuses[name] for name in cameras]
 
         triton.check()
         sightline.wait_until_online()

@@ -163,7 +163,7 @@ def in_turns(
 
     def read() -> tuple[int, float]:
         used = cpu_s(parts_of(triton=triton.pid))
-        return inference_count(triton, DETECTOR), sum(cpu for _, cpu in used.values())
+        return inference_count(triton), sum(cpu for _, cpu in used.values())
 
     def turn(measure: Callable[[], dict[str, Any]], rate: str) -> Turn:
         frames, used = read()

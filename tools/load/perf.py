@@ -96,12 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__, "perf")
     add = parser.add_argument
     add("--input", type=Path, help="picture or video to take frames from (default: noise)")
-    add(
-        "--shared-memory",
-        type=parse_transports,
-        default="system",
-        help="none, system, cuda, or some with commas",
-    )
+    add("--shared-memory", type=parse_transports, default="system", help="none, system, cuda, or several")
     add("--concurrency", type=parse_concurrency, default=[], help="in flight, from:to[:step] or values (1:4)")
     add("--rate", type=parse_rates, default=[], help="requests a second, from:to[:step] or values")
     add("--distribution", choices=("constant", "poisson"), default="constant", help="of --rate")
@@ -134,24 +129,16 @@ def _between(text: str) -> tuple[float, float]:
 def measure(options: argparse.Namespace, program: Analyzer) -> tuple[list[Measured], Bracket | None]:
     """Every level by every transport, then the search for the highest rate by the first transport."""
 
-    def at(level: Level, transport: str, analyzer: Analyzer) -> Measured:
-        one = analyzer.at(level, transport)
-        print(f"perf: {one}", file=sys.stderr)
+    def at(level: Level, transport: str, analyzer: Analyzer = program) -> Measured:
+        print(f"perf: {(one := analyzer.at(level, transport))}", file=sys.stderr)
         return one
 
-    measured = [
-        at(level, transport, program) for transport in options.shared_memory for level in options.levels
-    ]
+    measured = [at(level, transport) for transport in options.shared_memory for level in options.levels]
     if not options.p99_ms:
         return measured, None
     searcher = replace(program, folder=options.folder / "search")
-    bracket = highest_rate(
-        lambda level: at(level, options.shared_memory[0], searcher),
-        options.p99_ms,
-        options.between,
-        options.precision,
-    )
-    return measured, bracket
+    first, bound = options.shared_memory[0], (options.p99_ms, options.between, options.precision)
+    return measured, highest_rate(lambda level: at(level, first, searcher), *bound)
 
 
 def write(

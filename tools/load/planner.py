@@ -30,39 +30,34 @@ class Known(NamedTuple):
 Inputs = Mapping[str, Known]
 
 #: Every input with what is assumed when nothing was measured or given.
-ASSUMED = {
-    "engine_core_ms": Known(
-        30.0, "core ms a frame", "docs/benchmarks.md: YOLOv8n 384x640 FP32 on one EPYC core"
+_ROWS = {
+    "engine_core_ms": (30.0, "core ms a frame", "docs/benchmarks.md: YOLOv8n 384x640 FP32 on one EPYC core"),
+    "decode_core_ms": (0.7, "core ms a decoded frame", "docs/benchmarks.md: 768x432 H.264"),
+    "decode_pixels": (768 * 432, "pixels", "docs/benchmarks.md: the video of decode_core_ms"),
+    "client_core_ms": (2.2, "core ms a detected frame, without decoding", "docs/benchmarks.md"),
+    "camera_mb": (8.3, "MB a camera", "docs/benchmarks.md: 533 MB for 64 cameras, supervisor included"),
+    "machine_mb": (4000.0, "MB a machine", "a round figure: system, supervisor, Triton with one network"),
+    "slot_mb": (1.5, "MB a camera in /dev/shm", "4 slots of 384x640 I420"),
+    "bits_pixel": (0.1, "bits a pixel of a stream", "a usual H.264 setting for moderate motion"),
+    "records_s": (7.0, "records a second and camera", "tools/bench/micro.py's batch: 350 for 50 cameras"),
+    "database_records_s": (9200.0, "records a second", "docs/database.md: Postgres, 350 in 38 ms"),
+    "classes": (2.0, "classes seen in a window", "a street camera: persons and cars"),
+    "window_s": (60.0, "seconds a window", "the default of config.yml"),
+    "row_bytes": (250.0, "bytes a row with its indexes", "a round figure for Postgres"),
+    "gpu_fps": (0.0, "frames/s a GPU under the bound", "not measured: give the rate of tools/load/perf.py"),
+    "nvdec_fps": (
+        600.0,
+        "1080p frames/s a decoder engine",
+        "a cautious round figure: see the card's NVDEC note",
     ),
-    "decode_core_ms": Known(0.7, "core ms a decoded frame", "docs/benchmarks.md: 768x432 H.264"),
-    "decode_pixels": Known(768 * 432, "pixels", "docs/benchmarks.md: the video of decode_core_ms"),
-    "client_core_ms": Known(2.2, "core ms a detected frame, without decoding", "docs/benchmarks.md"),
-    "camera_mb": Known(8.3, "MB a camera", "docs/benchmarks.md: 533 MB for 64 cameras, supervisor included"),
-    "machine_mb": Known(
-        4000.0, "MB a machine", "a round figure: system, supervisor, Triton with one network"
-    ),
-    "slot_mb": Known(1.5, "MB a camera in /dev/shm", "4 slots of 384x640 I420"),
-    "bits_pixel": Known(0.1, "bits a pixel of a stream", "a usual H.264 setting for moderate motion"),
-    "records_s": Known(
-        7.0, "records a second and camera", "tools/bench/micro.py's batch: 350 for 50 cameras"
-    ),
-    "database_records_s": Known(9200.0, "records a second", "docs/database.md: Postgres, 350 in 38 ms"),
-    "classes": Known(2.0, "classes seen in a window", "a street camera: persons and cars"),
-    "window_s": Known(60.0, "seconds a window", "the default of config.yml"),
-    "row_bytes": Known(250.0, "bytes a row with its indexes", "a round figure for Postgres"),
-    "gpu_fps": Known(
-        0.0, "frames/s a GPU under the bound", "not measured: give the rate of tools/load/perf.py"
-    ),
-    "nvdec_fps": Known(
-        600.0, "1080p frames/s a decoder engine", "a cautious round figure: see the card's NVDEC note"
-    ),
-    "nvdec_client_core_ms": Known(
-        1.5, "core ms a detected frame", "not measured: client_core_ms less scaling"
-    ),
-    "headroom": Known(
-        0.7, "share of a resource that may be used", "a usual margin for peaks and one failed machine"
+    "nvdec_client_core_ms": (1.5, "core ms a detected frame", "not measured: client_core_ms less scaling"),
+    "headroom": (
+        0.7,
+        "share of a resource that may be used",
+        "a usual margin for peaks and one failed machine",
     ),
 }
+ASSUMED = {name: Known(*row) for name, row in _ROWS.items()}
 
 
 @dataclass(frozen=True)

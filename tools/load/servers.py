@@ -89,7 +89,7 @@ def get_json(url: str) -> dict[str, Any]:
     return dict(json.loads(fetch(url)))
 
 
-def inference_count(server: Target, model: str) -> int:
+def inference_count(server: Target, model: str = DETECTOR) -> int:
     """How many pictures the server has answered, all versions of the model together."""
     stats = get_json(f"{server.http_url}/v2/models/{model}/stats")["model_stats"]
     return sum(int(item["inference_count"]) for item in stats)

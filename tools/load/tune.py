@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         texts = base_texts(options.model_repository, options.config_name)
         configs = configs_of(texts)
-        axes = axes_of(options.tried, texts, configs)
+        axes = axes_of(options.tried or (), texts, configs)
         if options.dry_run:
             print(plan(options, axes, configs))
             return 0
@@ -117,14 +117,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--name", help="configs/NAME.pbtxt to write (default: the GPU's name, else the cores)")
     add("--config-name", help="configs/NAME.pbtxt to begin with (default: cpu; with --url: gpu)")
     add("--model-repository", type=Path, default=ROOT / "model_repository")
-    add(
-        "--try",
-        dest="tried",
-        action="append",
-        metavar="MODEL.KEY=V,V",
-        default=[],
-        help="instead of the usual",
-    )
+    add("--try", dest="tried", action="append", metavar="MODEL.KEY=V,V", help="instead of the usual")
     add("--shared-memory", choices=TRANSPORTS, default="system")
     add("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
     add("--seconds", type=float, default=8.0, help="of a measurement, warm-up included")
@@ -140,10 +133,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.name = name = options.name or usual
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name) or name == options.config_name:
         parser.error(f"--name {name}: small letters, digits, . _ -, and not the one to begin with")
-    options.places = [
-        options.model_repository / model / f"configs/{name}.pbtxt" for model in (*STEPS, DETECTOR)
+    places = [
+        *(f"{model}/configs/{name}.pbtxt" for model in (*STEPS, DETECTOR)),
+        f"{DETECTOR}/configs/{name}.md",
     ]
-    options.places.append(options.model_repository / DETECTOR / f"configs/{name}.md")
+    options.places = [options.model_repository / place for place in places]
     return options
 
 
