@@ -5,10 +5,11 @@ A trial is a load request that carries the configuration to use.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from load.analyzer import Analyzer
 from load.measured import Level
-from load.servers import get_json
+from load.servers import DETECTOR, Target, get_json
 from load.settings import Value, Values, changed, expand, show
 from sightline.errors import ServerError
 
@@ -35,6 +36,10 @@ class Result(NamedTuple):
     throughput: float
     p99_ms: float
     problem: str = ""
+
+
+#: Configurations of models, and what measures settings of theirs.
+Trying = tuple[dict[str, dict[str, Any]], Callable[[Values], Result]]
 
 
 @dataclass
@@ -128,52 +133,48 @@ def table(trials: Sequence[Trial], bound_ms: float | None = None) -> list[str]:
     return lines
 
 
-class Trials:
-    """Applies settings to the models of ``detector`` and measures them; a context manager.
+@contextlib.contextmanager
+def trying(server: Target, analyzer: Analyzer, level: Level, transport: str) -> Iterator[Trying]:
+    """Apply settings to the models of ``detector`` and measure them; in the end serve the repository's again.
 
-    Attributes:
-        configs: model (``yolo``, also where it is served as ``yolo-3``) to its configuration as it was served
-            at first; an ensemble's steps come before ``detector`` itself.
+    Gives the configuration of each model (``yolo``, also where it is served as ``yolo-3``) as it was served
+    at first, an ensemble's steps before ``detector`` itself; and what measures settings. What the server
+    refuses is a result.
     """
 
-    def __init__(self, url: str, http: str, analyzer: Analyzer, level: Level, transport: str) -> None:
-        def config(served: str) -> dict[str, Any]:
-            return get_json(f"{http}/v2/models/{served}/config")
+    def config(served: str) -> dict[str, Any]:
+        return get_json(f"{server.http_url}/v2/models/{served}/config")
 
-        self._client = InferenceServerClient(url)
-        self._analyzer, self._level, self._transport = analyzer, level, transport
-        ensemble = config(analyzer.model).get("ensemble_scheduling", {})
-        steps = [step["model_name"] for step in ensemble.get("step", [])]
-        self._names = {re.sub(r"-\d+$", "", name): name for name in steps} | {analyzer.model: analyzer.model}
-        self.configs = {name: config(served) for name, served in self._names.items()}
-        self._applied: dict[str, dict[str, Value]] = {}
+    steps = config(DETECTOR).get("ensemble_scheduling", {}).get("step", [])
+    names = {re.sub(r"-\d+$", "", step["model_name"]): step["model_name"] for step in steps}
+    names[DETECTOR] = DETECTOR
+    configs = {name: config(served) for name, served in names.items()}
+    applied: dict[str, dict[str, Value]] = {}
+    client = InferenceServerClient(server.grpc_url)
 
-    def __enter__(self) -> Trials:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Serve what the repository says again."""
+    def measure(settings: Values) -> Result:
+        wanted = expand(settings, configs)
+        new = [name for name in configs if wanted[name] != applied.get(name, {})]
+        if new and len(configs) > 1 and DETECTOR not in new:
+            new.append(DETECTOR)  # the ensemble follows its steps
         try:
-            for name in self._applied:
-                self._client.load_model(self._names[name], client_timeout=LOAD_S)
+            for name in new:
+                changes = json.dumps(changed(configs[name], wanted[name]))
+                client.load_model(names[name], config=changes, client_timeout=LOAD_S)
+                applied[name] = wanted[name]
+        except InferenceServerException as error:
+            applied.update({name: {"unknown": 0} for name in configs})  # load everything next time
+            return Result(0.0, float("inf"), f"not loaded: {error.message()}")
+        one = analyzer.at(level, transport)
+        return Result(one.throughput, one.p99_ms, one.problem)
+
+    try:
+        yield configs, measure
+    finally:
+        try:
+            for name in applied:
+                client.load_model(names[name], client_timeout=LOAD_S)
         except InferenceServerException as error:
             raise ServerError(f"the server could not go back to its own settings: {error}") from error
         finally:
-            self._client.close()
-
-    def measure(self, settings: Values) -> Result:
-        """Apply and measure; what the server refuses is a result."""
-        wanted = expand(settings, self.configs)
-        new = [name for name in self.configs if wanted[name] != self._applied.get(name, {})]
-        if new and len(self.configs) > 1 and self._analyzer.model not in new:
-            new.append(self._analyzer.model)  # the ensemble follows its steps
-        try:
-            for name in new:
-                config = json.dumps(changed(self.configs[name], wanted[name]))
-                self._client.load_model(self._names[name], config=config, client_timeout=LOAD_S)
-                self._applied[name] = wanted[name]
-        except InferenceServerException as error:
-            self._applied = {name: {"unknown": 0} for name in self.configs}  # load everything next time
-            return Result(0.0, float("inf"), f"not loaded: {error.message()}")
-        one = self._analyzer.at(self._level, self._transport)
-        return Result(one.throughput, one.p99_ms, one.problem)
+            client.close()

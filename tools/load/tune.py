@@ -42,7 +42,7 @@ from load.settings import (
     rewritten,
     show,
 )
-from load.trials import Axes, Result, Trial, Trials, search, table
+from load.trials import Axes, Result, Trial, search, table, trying
 
 OVERHEAD_S = 6  # of a measurement: loading the model, the pilot run
 #: Values worth trying where the three steps are models of their own, one engine, or one process on the CPU.
@@ -222,26 +222,21 @@ def tune(options: argparse.Namespace, axes: Axes) -> tuple[dict[str, Value], lis
         served(options, options.model_repository) as server,
         tempfile.TemporaryDirectory(prefix="sightline-tune-") as folder,
     ):
-        url, http = server.grpc_url, server.http_url
-        analyzer = Analyzer(
-            url=url,
-            data=write_input(options.input, network_size(http, DETECTOR), Path(folder) / "input.json"),
-            folder=options.folder,
-            seconds=options.seconds,
-            requests=options.requests,
-        )
+        size = network_size(server.http_url, DETECTOR)
+        data = write_input(options.input, size, Path(folder) / "input.json")
+        count = {"seconds": options.seconds, "requests": options.requests}
+        analyzer = Analyzer(url=server.grpc_url, data=data, folder=options.folder, **count)
         level = Level("concurrency", options.concurrency)
-        with Trials(url, http, analyzer, level, options.shared_memory) as trials:
+        with trying(server, analyzer, level, options.shared_memory) as (configs, measure):
 
-            def measure(settings: Values) -> Result:
-                result = trials.measure(settings)
+            def measured(settings: Values) -> Result:
+                result = measure(settings)
                 outcome = result.problem or f"{result.throughput:.1f} frames/s, p99 {result.p99_ms:.0f} ms"
                 print(f"tune: {told(settings)}: {outcome}", file=sys.stderr, flush=True)
                 return result
 
-            start = current(axes, trials.configs)
             turns = {"rounds": options.rounds, "passes": options.passes}
-            return search(axes, start, measure, **turns, bound_ms=options.p99_ms)
+            return search(axes, current(axes, configs), measured, **turns, bound_ms=options.p99_ms)
 
 
 def told(settings: Values) -> str:
