@@ -289,7 +289,7 @@ def test_cameras_come_change_and_go_beside_others() -> None:
 
 
 def test_an_event_is_reported_at_once() -> None:
-    with Rig() as rig:
+    with Rig(report_every_s=1.0) as rig:
         appears = [float("inf")]
 
         def answer(item: Frame) -> Any:

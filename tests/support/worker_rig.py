@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from multiprocessing import Pipe
 from typing import Any
+from unittest import mock
 
 from sightline.base.stats import StageTimes
+from sightline.camera import worker
 from sightline.camera.messages import (
     AddCamera,
     CameraSpec,
@@ -113,7 +115,14 @@ def live(fps: float = 50.0, seconds: float = 120.0) -> Iterator[Frame]:
 class Rig:
     """A context manager; :meth:`add` brings cameras in, :meth:`latest` tells what was reported of them."""
 
-    def __init__(self, answer: Callable[[Frame], Any] = lambda _: boxes(PERSON), **triton: Any) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Frame], Any] = lambda _: boxes(PERSON),
+        report_every_s: float = 0.2,
+        **triton: Any,
+    ) -> None:
+        """Reports come more often than from a real worker, so that tests wait less for them."""
+        self._pace = mock.patch.object(worker, "REPORT_EVERY_S", report_every_s)
         self.triton = FakeConnection(answer)
         self.plays: dict[str, Any] = {}
         self.sources: dict[str, FakeSource] = {}
@@ -132,6 +141,7 @@ class Rig:
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> "Rig":
+        self._pace.start()
         self._thread.start()
         self._reader.start()
         return self
@@ -153,6 +163,7 @@ class Rig:
             with contextlib.suppress(OSError):  # the test has closed the pipe
                 self.send(Stop())
         self._thread.join(15)
+        self._pace.stop()
         assert not self._thread.is_alive()
         with socket.socket(fileno=os.dup(self._theirs.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)  # ends what waits at either end; closing alone would not
