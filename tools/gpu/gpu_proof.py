@@ -266,7 +266,7 @@ def bare_engine(
     python: Path, engine: list[Any], options: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> list[Row]:
     """The engine alone, in a process of its own: rows of the report, or one with ``problem``."""
-    command = [python, TOOLS / "gpu" / "bare_engine.py", *engine, options.seconds, *options.shape]
+    command = [python, TOOLS / "gpu" / "bare_gpu.py", *engine, options.seconds, *options.shape]
     variables = {**os.environ, **(environment or {})}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=variables)
     if done.returncode:

@@ -1,7 +1,7 @@
 """An engine alone, pictures of noise ready on the device: its rate, as JSON in the last line.
 
-python tools/gpu/bare_engine.py rtx detector/1/rtx.engine cuda 5 384 640
-python tools/gpu/bare_engine.py torch network.pt cuda 5 384 640
+python tools/gpu/bare_gpu.py rtx detector/1/rtx.engine cuda 5 384 640
+python tools/gpu/bare_gpu.py torch network.pt cuda 5 384 640
 """
 
 from __future__ import annotations
