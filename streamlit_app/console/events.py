@@ -19,8 +19,14 @@ from console.grid import cover_buckets, stack
 from console.session import Viewer, now
 from console.texts import safe
 from sightline.entities import EventKind
-from sightline.store.read.event_queries import has_events, read_crossings, read_events
-from sightline.store.read.queries import Span, read_cameras, read_watched
+from sightline.store.read.queries import (
+    Span,
+    has_events,
+    read_cameras,
+    read_crossings,
+    read_events,
+    read_watched,
+)
 from sightline.store.read.readonly import Database
 
 TABLE_ROWS = 1000

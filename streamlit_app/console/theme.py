@@ -31,7 +31,7 @@ ICONS = {
     DatabaseState.OLDER: "upgrade",
     DatabaseState.NEWER: "upgrade",
     DatabaseState.FOREIGN: "link_off",
-    DatabaseState.FOREIGN: "link_off",
+    DatabaseState.WRONG_FILE: "link_off",
     DatabaseState.LOCKED: "lock_clock",
     DatabaseState.UNREACHABLE: "cloud_off",
     DatabaseState.WRONG_URL: "link_off",

@@ -26,12 +26,13 @@ from sightline.features.drift.sampler import MAX_WAITING, FrameCandidate, FrameS
 from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
 from sightline.features.drift.sampling import FrameKind, Schedule, kind_of, place_in_reservoir
 from sightline.store.database import Store
-from sightline.store.read.drift_hours import read_hours
+from sightline.store.read.queries import read_hours
 from sightline.supervisor.http.prometheus import text_of_figures
 from sightline.video import blur, jpeg
 from sightline.video.picture import YuvPicture
 from support.fakes import GreyPicture, boxes, frame
 from support.observations import Watched
+from support.stored import write
 from support.waiting import until
 
 CLASSES = ("person", "car")
@@ -380,7 +381,7 @@ def test_hours_are_stored_once_and_replaced_by_newer_ones(database_url: str) -> 
 
     store = Store(database_url)
     for item in (checkpoint(10), checkpoint(20), checkpoint(5, "m-2")):
-        store.write([item])
+        write(store, [item])
     store.close()
     rows = read_hours(database_url)
     assert [(row.model_version, row.frames, row.figures) for row in rows] == [

@@ -24,6 +24,7 @@ from sightline.features.drift.labelled_accuracy import AccuracyRule, Labelled
 from sightline.features.drift.samples import LEDGER
 from sightline.serving.server import TritonServer
 from sightline.store.database import Store
+from support.stored import write
 from support.system import System
 from support.toy import BLUE, RED, Passage, write_clip
 
@@ -391,7 +392,7 @@ def test_the_command_reads_the_hours_of_the_database(
 ) -> None:
     store = Store(database_url)
     shifted = made_hours(7) + later(7, made_hours(1, luma=0.2))
-    store.write([Checkpoint("gate", tuple(shifted), {})])
+    write(store, [Checkpoint("gate", tuple(shifted), {})])
     store.close()
     metrics = tmp_path / "drift.prom"
     arguments = ["watch", "--database", database_url, "--metrics", str(metrics), "--history-days", "4000"]

@@ -18,6 +18,7 @@ from sightline.entities import Checkpoint, CountWindow, Event, EventKind
 from sightline.errors import SchemaError, StoreUnavailable
 from sightline.store.database import Store, migrations
 from sightline.store.dialects import parse_url
+from support.stored import write
 from support.waiting import until
 
 COUNTED = Checkpoint("gate", (CountWindow("gate", "person", 3, 60.0, 120.0),), {"step": 1})
@@ -76,7 +77,7 @@ def test_an_older_schema_is_migrated_with_its_rows(database_url: str, tmp_path: 
     )
     store = Store(database_url)
     assert store.resume_states() == {"gate": (0, {"step": 7})}
-    store.write([COUNTED])
+    write(store, [COUNTED])
     store.close()
     copies = list(tmp_path.glob("*.backup-0001-*"))
     if database_url.startswith("sqlite"):
@@ -100,7 +101,7 @@ def test_the_schema_before_events_is_migrated_with_its_counts(database_url: str)
     store = Store(database_url)
     assert store.resume_states() == {"gate": (12, {"step": 7})}
     event = Event("gate", EventKind.CROSSING, "line", 5, "person", 100.5, 100.7, "forward")
-    store.write([replace(COUNTED, rows=(*COUNTED.rows, event))])
+    write(store, [replace(COUNTED, rows=(*COUNTED.rows, event))])
     store.close()
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     with engine.connect() as connection:
@@ -112,7 +113,7 @@ def test_the_schema_before_events_is_migrated_with_its_counts(database_url: str)
 def test_opening_again_changes_nothing_and_makes_no_copy(database_url: str, tmp_path: Path) -> None:
     for _ in range(2):
         store = Store(database_url)
-        store.write([COUNTED])
+        write(store, [COUNTED])
         store.close()
     assert list(tmp_path.glob("*.backup-*")) == []
 
@@ -167,7 +168,7 @@ def test_two_programs_that_open_an_empty_database_together_both_succeed(
 
     def written(store: Store) -> bool:
         try:
-            store.write([COUNTED])
+            write(store, [COUNTED])
         except StoreUnavailable:
             return False  # whoever migrates holds the lock: the writer tries again, too
         return True

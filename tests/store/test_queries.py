@@ -17,12 +17,14 @@ from sightline.entities import CameraState, EventKind
 from sightline.errors import StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import parse_url
-from sightline.store.read.event_queries import has_events, read_crossings, read_events
 from sightline.store.read.queries import (
     DAY_S,
     Span,
+    has_events,
     read_cameras,
     read_counts,
+    read_crossings,
+    read_events,
     read_first_windows,
     read_latest_windows,
     read_watched,
@@ -250,7 +252,9 @@ def test_a_locked_file_recovers(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("these are notes, not a database " * 100)
-    assert Database(f"sqlite:///{path}").condition().state is DatabaseState.WRONG_URL
+    condition = Database(f"sqlite:///{path}").condition()
+    assert condition.state is DatabaseState.WRONG_FILE
+    assert condition.problem == "The file is not a SQLite database."
 
 
 @pytest.mark.parametrize("url", ["", "not a url", "mysql://root:hunter2@db/x", "sqlite://", "://hunter2@"])

@@ -29,6 +29,7 @@ from sightline.store.kinds import COUNT, RESUME, WINDOW, PendingRow, rows_of
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore
 from sightline.store.writer import Writer
+from support.stored import write
 from support.waiting import until
 
 MEGABYTE = 1_000_000
@@ -191,18 +192,18 @@ def test_postgres_stopped_and_started(postgres: Postgres, tmp_path: Path) -> Non
 
 def test_a_frozen_postgres_does_not_hold_the_writer(postgres: Postgres, tmp_path: Path) -> None:
     store = Store(postgres.new_database(), write_timeout_s=1.0)
-    store.write([checkpoint(counted(1))])
+    write(store, [checkpoint(counted(1))])
     server = psutil.Process(postgres.pid)
     family = [*server.children(recursive=True), server]
     for process in family:
         process.send_signal(signal.SIGSTOP)
     try:
         with pytest.raises(StoreUnavailable):
-            store.write([checkpoint(counted(2))])
+            write(store, [checkpoint(counted(2))])
     finally:
         for process in family:
             process.send_signal(signal.SIGCONT)
-    store.write([checkpoint(counted(3))])
+    write(store, [checkpoint(counted(3))])
     store.close()
 
 

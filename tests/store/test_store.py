@@ -22,6 +22,7 @@ from sightline.errors import StoreError, StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.kinds import UNWATCHED
+from support.stored import write
 
 TABLES = ("count_windows", "source_windows", "cameras")
 
@@ -61,9 +62,9 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def test_rows_are_written_and_replaced(store: Store, database_url: str) -> None:
-    store.write([checkpoint(counted(1), watched(0.25), step=1)])
+    write(store, [checkpoint(counted(1), watched(0.25), step=1)])
     [first] = read(database_url, "count_windows")
-    store.write([checkpoint(counted(2), watched(0.5), step=2)])
+    write(store, [checkpoint(counted(2), watched(0.5), step=2)])
     [second] = read(database_url, "count_windows")
     assert (first["count"], second["count"]) == (1, 2)
     assert first["id"] == second["id"]
@@ -75,23 +76,23 @@ def test_rows_are_written_and_replaced(store: Store, database_url: str) -> None:
 
 def test_a_retry_changes_nothing(store: Store, database_url: str) -> None:
     batch = [checkpoint(counted(3), counted(1, name="dog"), watched(1.0), a=[1, 2])]
-    store.write(batch)
+    write(store, batch)
     before = [read(database_url, table) for table in TABLES[:2]]
-    store.write(batch)
+    write(store, batch)
     assert [read(database_url, table) for table in TABLES[:2]] == before
 
 
 def test_the_last_of_one_batch_wins(store: Store, database_url: str) -> None:
-    store.write([checkpoint(counted(1), step=1), checkpoint(counted(5), step=2)])
+    write(store, [checkpoint(counted(1), step=1), checkpoint(counted(5), step=2)])
     assert list(counts_in(database_url).values()) == [5]
     assert store.resume_states()["gate"][1] == {"step": 2}
 
 
 def test_status_and_resume_state_do_not_touch_each_other(store: Store, database_url: str) -> None:
     status = CameraStatus("gate", CameraState.ONLINE, "", 1000.5, last_frame_time=1000.25, fps=9.5)
-    store.write([], [status])
-    store.write([checkpoint(counted(1), step=1)])
-    store.write([], [CameraStatus("gate", CameraState.OFFLINE, "refused", 1001.5)])
+    write(store, [], [status])
+    write(store, [checkpoint(counted(1), step=1)])
+    write(store, [], [CameraStatus("gate", CameraState.OFFLINE, "refused", 1001.5)])
     [row] = read(database_url, "cameras")
     assert (row["state"], row["message"], row["last_frame_time"]) == ("offline", "refused", None)
     assert store.resume_states()["gate"][1] == {"step": 1}
@@ -99,17 +100,17 @@ def test_status_and_resume_state_do_not_touch_each_other(store: Store, database_
 
 
 def test_unwatched_windows_fill_holes_only(store: Store, database_url: str) -> None:
-    store.write([checkpoint(watched(0.7))])
+    write(store, [checkpoint(watched(0.7))])
     unwatched = [watched(0.0, fps=0.0), watched(0.0, start=120.0, fps=0.0)]
     store.write_rows(UNWATCHED.pending(window, 0) for window in unwatched)
     assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.7, 0.0]
-    store.write([checkpoint(watched(0.4, start=120.0))])
+    write(store, [checkpoint(watched(0.4, start=120.0))])
     assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.7, 0.4]
 
 
 def test_times_are_utc_and_exact(store: Store, database_url: str) -> None:
     start = 1_767_225_600.0  # 2026-01-01T00:00:00Z
-    store.write([checkpoint(counted(1, start=start))])
+    write(store, [checkpoint(counted(1, start=start))])
     [row] = read(database_url, "count_windows")
     found = row["window_start"]
     text = found if isinstance(found, str) else found.astimezone(tz=None).timestamp()
@@ -118,13 +119,13 @@ def test_times_are_utc_and_exact(store: Store, database_url: str) -> None:
 
 def test_one_bad_row_does_not_hold_up_the_others(store: Store, database_url: str) -> None:
     bad = counted(2**70, source="bad")
-    store.write([checkpoint(counted(1)), checkpoint(bad, source="bad"), checkpoint(counted(2, start=120.0))])
+    write(store, [checkpoint(counted(1)), checkpoint(bad, source="bad"), checkpoint(counted(2, start=120.0))])
     assert sorted(counts_in(database_url).values()) == [1, 2]
     assert store.rejected_rows == 1
 
 
 def test_a_long_class_name_is_cut_to_the_column(store: Store, database_url: str) -> None:
-    store.write([checkpoint(counted(1, name="x" * 300))])
+    write(store, [checkpoint(counted(1, name="x" * 300))])
     [row] = read(database_url, "count_windows")
     assert len(row["item_class"]) == 100
 
@@ -175,9 +176,9 @@ def with_events(*events: Event) -> Checkpoint:
 
 
 def test_an_event_is_written_once_and_never_changed(store: Store, database_url: str) -> None:
-    store.write([with_events(crossing(), crossing(1, time=200.0))])
+    write(store, [with_events(crossing(), crossing(1, time=200.0))])
     before = read(database_url, "events")
-    store.write([with_events(replace(crossing(), item_class="car"), crossing(1, time=300.0))])
+    write(store, [with_events(replace(crossing(), item_class="car"), crossing(1, time=300.0))])
     assert read(database_url, "events") == before
     first = min(before, key=lambda row: str(row["event_time"]))
     assert (first["source"], first["kind"], first["place"]) == ("gate", "crossing", "far pavement")
@@ -192,5 +193,5 @@ def test_events_of_different_tracks_places_and_lives_are_different_rows(
 ) -> None:
     again = crossing(first_time=5000.0, time=5001.0)  # ids began again: the camera's state was lost
     other = replace(crossing(), kind=EventKind.ENTER)
-    store.write([with_events(crossing(), crossing(track_id=8), again, other)])
+    write(store, [with_events(crossing(), crossing(track_id=8), again, other)])
     assert len(read(database_url, "events")) == 4

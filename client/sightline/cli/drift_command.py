@@ -160,7 +160,7 @@ def _period_line(camera: str, period: Mapping[str, Any]) -> str:
 def _watch(arguments: argparse.Namespace) -> int:
     from sightline.features.drift import hour_comparison
     from sightline.features.drift.drift_figures import hour_figures
-    from sightline.store.read.drift_hours import read_hours
+    from sightline.store.read.queries import read_hours
 
     url = arguments.database or load_config(arguments.config).options.database.url.get_secret_value()
     rule = hour_comparison.HourRule(baseline_days=arguments.baseline_days, recent_h=arguments.hours)

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -17,12 +17,10 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from sightline.base.redact import redact
-from sightline.entities import CameraStatus, Checkpoint
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
-from sightline.store.dialects import make_engine, shut_socket
-from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, RowKind, merge, pending_row, rows_of
+from sightline.store.dialects import make_engine, shut_socket, text_of
+from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, RowKind, merge
 from sightline.store.tables import OutboxRow, table_of
 
 log = logging.getLogger(__name__)
@@ -30,7 +28,6 @@ log = logging.getLogger(__name__)
 WRITE_TIMEOUT_S = 15.0  # a Postgres that says nothing for this long is taken for gone
 MAX_OUTBOX_AGE_S = 7 * 86_400.0
 MAX_OUTBOX_ROWS = 100_000  # for each sink
-_BACKUP_STAMP = "%Y%m%dT%H%M%SZ"
 _OUTBOX = table_of(OutboxRow)
 _REFUSALS = (DataError, IntegrityError, StatementError, ValueError, TypeError, OverflowError)
 
@@ -55,15 +52,10 @@ class Store:
         self.dropped_outbox_rows = 0  # too old, or too many for a sink that takes none
         self._write_timeout_s = write_timeout_s
         self._engine = make_engine(url, write_timeout_s)
-        self._file = Path(self._engine.url.database or "") if self._is_sqlite else None
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        self._file = Path(self._engine.url.database or "") if is_sqlite else None
         self._file_id: tuple[int, int] | None = None
         self._known_sequences: dict[str, int] | None = None  # as found when opened; None: not open
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._engine.dialect.name == "sqlite"
-
-    # -- life -----------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Connect and bring the schema up to date; does nothing when that has been done.
@@ -93,33 +85,22 @@ class Store:
 
     def _identity(self) -> tuple[int, int] | None:
         """Of the SQLite file: once it is deleted or replaced, what is written goes nowhere."""
-        if self._file is None:
-            return None
-        try:
-            stat = self._file.stat()
-        except OSError:
-            return None
-        return (stat.st_dev, stat.st_ino)
+        if self._file is not None:
+            with suppress(OSError):
+                stat = self._file.stat()
+                return (stat.st_dev, stat.st_ino)
+        return None
 
     def _back_up(self, revision: str) -> None:
         if self._file is None:
             return  # Postgres migrates in one transaction: all or nothing
-        stamp = datetime.now(UTC).strftime(_BACKUP_STAMP)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         copy = self._file.with_name(f"{self._file.name}.backup-{revision}-{stamp}")
         with closing(sqlite3.connect(self._file)) as old, closing(sqlite3.connect(copy)) as new:
             old.backup(new)
         log.info("database: revision %s is migrated; its copy is %s", revision, copy)
 
     # -- writing --------------------------------------------------------------------------------------
-
-    def write(self, checkpoints: Sequence[Checkpoint], statuses: Sequence[CameraStatus] = ()) -> None:
-        """Upsert rows, resume states and statuses in one transaction; later ones win."""
-        self.open()
-        sequence = 1 + max((self._known_sequences or {}).values(), default=0)
-        self.write_rows(
-            [row for checkpoint in checkpoints for row in rows_of(checkpoint, sequence)]
-            + [pending_row(status, sequence) for status in statuses]
-        )
 
     def write_rows(self, rows: Iterable[PendingRow]) -> None:
         """Write rows in one transaction.
@@ -156,40 +137,34 @@ class Store:
                 self._write_or_split(rows[middle:])
                 return
             self.rejected_rows += 1
-            refused = rows[0]
-            log.warning(
-                "database: a %s row of %s is refused: %s", refused.kind.name, refused.source, text_of(error)
-            )
+            kind, source = rows[0].kind.name, rows[0].source
+            log.warning("database: a %s row of %s is refused: %s", kind, source, text_of(error))
 
     def forget_delivered(self, delivered: Sequence[Delivered]) -> None:
         """Delete rows of the outbox."""
-        self.open()
         outbox = _OUTBOX.c
         query = sa.delete(_OUTBOX).where(
             outbox.sink == sa.bindparam("of_sink"),
             outbox.key == sa.bindparam("of_key"),
             outbox.sequence <= sa.bindparam("up_to"),
         )
+        self.open()
+        values = [dict(zip(("of_sink", "of_key", "up_to"), item, strict=True)) for item in delivered]
         with self._errors_wrapped(), self._transaction() as connection:
-            connection.execute(
-                query,
-                [{"of_sink": item.sink, "of_key": item.key, "up_to": item.sequence} for item in delivered],
-            )
+            connection.execute(query, values)
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
         """Drop and count rows older than a week, and the oldest ones of a sink that has too many."""
-        self.open()
         outbox = _OUTBOX.c
         oldest = datetime.now(UTC) - timedelta(seconds=MAX_OUTBOX_AGE_S)
+        queries = [sa.delete(_OUTBOX).where(outbox.created_at < oldest)]
+        for sink in sinks:
+            newest = sa.select(outbox.sequence).where(outbox.sink == sink).order_by(outbox.sequence.desc())
+            first = newest.offset(MAX_OUTBOX_ROWS - 1).limit(1).scalar_subquery()
+            queries.append(sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.sequence < first))
+        self.open()
         with self._errors_wrapped(), self._transaction() as connection:
-            dropped = connection.execute(sa.delete(_OUTBOX).where(outbox.created_at < oldest)).rowcount
-            for sink in sinks:
-                newest = (
-                    sa.select(outbox.sequence).where(outbox.sink == sink).order_by(outbox.sequence.desc())
-                )
-                first = newest.offset(MAX_OUTBOX_ROWS - 1).limit(1).scalar_subquery()
-                query = sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.sequence < first)
-                dropped += connection.execute(query).rowcount
+            dropped = sum(connection.execute(query).rowcount for query in queries)
         if dropped:
             log.error("outbox: %d rows that no sink has taken are dropped", dropped)
             self.dropped_outbox_rows += dropped
@@ -198,9 +173,9 @@ class Store:
 
     def resume_states(self) -> dict[str, tuple[int, dict[str, Any]]]:
         """By source: the newest checkpoint's sequence and its resume state."""
-        self.open()
         camera = RESUME.table.c
         query = sa.select(camera.source, camera.sequence, camera.resume)
+        self.open()
         with self._errors_wrapped(), self._transaction() as connection:
             return {source: (sequence, resume) for source, sequence, resume in connection.execute(query)}
 
@@ -210,7 +185,7 @@ class Store:
     def _transaction(self) -> Iterator[Connection]:
         """One transaction that cannot hang: a silent server's socket is shut after the time-out."""
         with self._engine.begin() as connection:
-            if self._is_sqlite:
+            if self._file is not None:
                 yield connection
                 return
             alarm = threading.Timer(self._write_timeout_s, shut_socket, [connection])
@@ -244,21 +219,19 @@ def _upsert(
     Returns:
         The rows of which the outbox must know: those with sinks that were not there before, or were replaced.
     """
-    now = datetime.now(UTC)
     insert = _insert_into(connection, kind.table)
-    replaced = () if stale else kind.replaced_columns
     unique = kind.unique_columns
-    if replaced:
-        values = {name: insert.excluded[name] for name in replaced}
-        insert = insert.on_conflict_do_update(index_elements=unique, set_=values)
-    else:
+    if stale or not kind.replaced_columns:
         insert = insert.on_conflict_do_nothing(index_elements=unique)
-    columns = [kind.columns(row, now) for row in rows]
+    else:
+        values = {name: insert.excluded[name] for name in kind.replaced_columns}
+        insert = insert.on_conflict_do_update(index_elements=unique, set_=values)
+    columns = [kind.columns(row, datetime.now(UTC)) for row in rows]
     if not any(row.sinks for row in rows):
         connection.execute(insert, columns)
         return []
     returned = connection.execute(insert.returning(*(kind.table.c[name] for name in unique)), columns)
-    written = {tuple(found) for found in returned}
+    written = {tuple(key) for key in returned}
     keys = (tuple(values[name] for name in unique) for values in columns)
     return [row for row, key in zip(rows, keys, strict=True) if key in written]
 
@@ -285,13 +258,4 @@ def _put_into_outbox(connection: Connection, rows: Sequence[PendingRow]) -> None
 
 
 def _insert_into(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
-
-
-def text_of(error: BaseException) -> str:
-    """One line that says what went wrong, without statement, values or credentials."""
-    cause = getattr(error, "orig", None) or error
-    lines = str(cause).strip().splitlines() or [""]
-    return redact(f"{type(cause).__name__}: {lines[0]}")
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.ground_truth import Happening
-from sightline.store.read.event_queries import read_events
-from sightline.store.read.queries import Span, read_counts, read_watched
+from sightline.store.read.queries import Span, read_counts, read_events, read_watched
 from sightline.store.read.readonly import Database
 
 

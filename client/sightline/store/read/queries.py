@@ -1,28 +1,36 @@
-"""What the console reads: statuses, counts, and how much of the time was watched.
+"""What the console and reports read: statuses, counts, events, and how much of the time was watched.
 
-Every query is bounded by a :class:`Span` on the indexed ``window_start`` and summed into buckets by the
-database, so what comes back grows with the buckets and never with the windows behind them. Times are UTC
-epoch seconds. A connection comes from :meth:`sightline.store.read.readonly.Database.reading`.
+Every query is bounded by cameras and by time, on the columns that the tables' indexes are made of. Windows
+and crossings are summed into the buckets of a :class:`Span` by the database, so what comes back grows with
+the buckets and never with the rows behind them. Times are UTC epoch seconds. A connection comes from
+:meth:`sightline.store.read.readonly.Database.reading`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, func, select
-from sqlmodel import col
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, and_, case, cast, func, select
 
 from sightline.config.groups import SOURCE
-from sightline.entities import CameraState, CameraStatus, SourceWindow
-from sightline.store.tables import CameraRow, CountWindowRow, SourceWindowRow
+from sightline.entities import CameraState, CameraStatus, DriftWindow, EventKind, SourceWindow
+from sightline.errors import StoreUnavailable
+from sightline.store import tables
+from sightline.store.read.readonly import Database, DatabaseState
 
 DAY_S = 86_400
 #: A camera whose heartbeat is older than this is not believed, whatever its row says.
 STALE_AFTER_S = 10.0
 _REST = {field.name for field in fields(CameraStatus)} - {"source", "state", "message", "status_time"}
+_CAMERAS = tables.table_of(tables.CameraRow).c
+_COUNTS = tables.table_of(tables.CountWindowRow).c
+_WINDOWS = tables.table_of(tables.SourceWindowRow).c
+_EVENTS = tables.table_of(tables.EventRow).c
+_HOURS = tables.table_of(tables.DriftWindowRow).c
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +67,38 @@ class Span:
         """The buckets that touch [start, end)."""
         if end <= start:
             raise ValueError("a span must end after it starts")
-        edges = _day_edges(start, end, zone) if step_s == DAY_S else _even_edges(start, end, step_s, zone)
+        edges: list[float] = []
+        if step_s == DAY_S:
+            day = datetime.fromtimestamp(start, zone).date()
+            while not edges or edges[-1] < end:
+                edges.append(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+                day += timedelta(days=1)
+        else:
+            shift = _offset_s(start, zone) % step_s
+            first, last = (int(start) + shift) // step_s, -((-int(end) - shift) // step_s)
+            edges += (float(number * step_s - shift) for number in range(first, max(last, first + 1) + 1))
         return Span(edges[0], edges[-1], step_s, zone, tuple(edges))
+
+    def key(self, connection: Connection, column: Any) -> ColumnElement[Any]:
+        """The number of a time's bucket: of a day since 1970 in the zone, or of a step since a round time."""
+        epoch = _epoch(connection, column)
+        if self.step_s != DAY_S:
+            return (epoch + _offset_s(self.start, self.zone) % self.step_s) // self.step_s
+        changes: list[
+            tuple[ColumnElement[bool], int]
+        ] = []  # until when an offset holds: summer time changes it
+        offset = _offset_s(self.start, self.zone)
+        for time in range(int(self.start), int(self.end) + 1, 1800):
+            if (now := _offset_s(time, self.zone)) != offset:
+                changes.append((epoch < time, offset))
+                offset = now
+        return (epoch + (case(*changes, else_=offset) if changes else offset)) // DAY_S
 
     def bucket_of(self, key: int) -> float:
         """The beginning of the bucket that the database numbered ``key``."""
         if self.step_s == DAY_S:
-            midnight = datetime.fromtimestamp(key * DAY_S, UTC).replace(tzinfo=self.zone)
-            return midnight.timestamp()
-        return float(key * self.step_s - _shift(self.start, self.step_s, self.zone))
+            return datetime.fromtimestamp(key * DAY_S, UTC).replace(tzinfo=self.zone).timestamp()
+        return float(key * self.step_s - _offset_s(self.start, self.zone) % self.step_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +122,52 @@ class Watched:
     longest_window_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class CrossingSum:
+    """How often a line was crossed one way in one bucket."""
+
+    source: str
+    place: str
+    direction: str  # forward or backward
+    bucket: float
+    count: int
+
+
+# -- cameras and windows ----------------------------------------------------------------------------------
+
+
 def read_cameras(connection: Connection) -> list[StoredStatus]:
     """Every camera's last status, by name; the canary is left out: it is not a real camera."""
-    row = CameraRow
-    chosen = (row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
-    query = select(*(col(item) for item in chosen)).where(col(row.source) != SOURCE)
-    return [_stored_status(*item) for item in connection.execute(query.order_by(col(row.source)))]
+    row = _CAMERAS
+    query = select(row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
+    statuses = []
+    for item in connection.execute(query.where(row.source != SOURCE).order_by(row.source)):
+        rest = item.status or {}
+        values = {key: value for key, value in rest.items() if key in _REST and value is not None}
+        values["last_frame_time"] = item.last_frame_time and item.last_frame_time.timestamp()
+        state, message, time = item.state, item.message, item.heartbeat.timestamp()
+        if state not in list(CameraState):  # a newer writer's word: shown as it is, and treated as trouble
+            state, message = CameraState.OFFLINE, message or f"state {state!r} is not known here"
+        status = CameraStatus(item.source, CameraState(state), message, status_time=time, **values)
+        statuses.append(StoredStatus(status, time))
+    return statuses
 
 
 def read_latest_windows(connection: Connection, sources: Iterable[str]) -> dict[str, SourceWindow]:
     """The newest source window of each camera (the open one, while it is watched)."""
-    row, latest = SourceWindowRow, {}
+    query = select(*_WINDOWS).order_by(_WINDOWS.window_start.desc()).limit(1)
+    latest = {}
     for source in sources:  # one step down the primary key for each: no scan
-        query = select(row).where(col(row.source) == source).order_by(col(row.window_start).desc())
-        if (newest := connection.execute(query.limit(1)).first()) is not None:
-            values = newest._asdict()
-            times = {name: values[name].timestamp() for name in ("window_start", "window_end")}
-            latest[source] = SourceWindow(**{**values, **times})
+        if (newest := connection.execute(query.where(_WINDOWS.source == source)).first()) is not None:
+            latest[source] = SourceWindow(**_with_epochs(newest))
     return latest
 
 
 def read_first_windows(connection: Connection, sources: Iterable[str]) -> dict[str, float]:
     """When each camera's first window began."""
-    row, first = SourceWindowRow, {}
-    for source in sources:
-        start = connection.scalar(select(func.min(col(row.window_start))).where(col(row.source) == source))
-        if start is not None:
-            first[source] = start.timestamp()
-    return first
+    query = select(func.min(_WINDOWS.window_start))
+    starts = {source: connection.scalar(query.where(_WINDOWS.source == source)) for source in sources}
+    return {source: start.timestamp() for source, start in starts.items() if start is not None}
 
 
 def read_counts(
@@ -129,34 +178,23 @@ def read_counts(
     A track that was seen in two windows counts in both, so a sum over windows is not a number of
     distinct tracks.
     """
-    row = CountWindowRow
-    key = bucket_key(connection, col(row.window_start), span).label("bucket")
-    groups = [col(row.source)] * by_source + [col(row.item_class)] * by_class
-    query = select(key, *groups, func.sum(col(row.count))).where(*_within(row, span, sources))
-    sums = []
-    for bucket, *names, count in connection.execute(query.group_by(key, *groups)):
-        source = names[0] if by_source else ""
-        item_class = names[-1] if by_class else ""
-        sums.append(CountSum(source, item_class, span.bucket_of(bucket), int(count)))
-    return sums
+    groups = [_COUNTS.source] * by_source + [_COUNTS.item_class] * by_class
+    rows = _sums(connection, span, sources, _COUNTS.window_start, groups, func.sum(_COUNTS.count))
+    return [
+        CountSum(names[0] if by_source else "", names[-1] if by_class else "", bucket, int(total))
+        for bucket, *names, total in rows
+    ]
 
 
 def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> list[Watched]:
     """Seconds watched by each camera in each bucket; no row means that nothing was watched."""
-    row = SourceWindowRow
-    key = bucket_key(connection, col(row.window_start), span).label("bucket")
-    length = _epoch(connection, col(row.window_end)) - _epoch(connection, col(row.window_start))
-    query = select(
-        key,
-        col(row.source),
-        func.sum(col(row.coverage) * length),
-        func.sum(col(row.dropped_frames)),
-        func.max(length),
-    )
-    query = query.where(*_within(row, span, sources)).group_by(key, col(row.source))
+    row = _WINDOWS
+    length = _epoch(connection, row.window_end) - _epoch(connection, row.window_start)
+    sums = (func.sum(row.coverage * length), func.sum(row.dropped_frames), func.max(length))
+    rows = _sums(connection, span, sources, row.window_start, [row.source], *sums)
     return [
-        Watched(source, span.bucket_of(bucket), float(watched), int(dropped), float(longest))
-        for bucket, source, watched, dropped, longest in connection.execute(query)
+        Watched(source, bucket, float(watched), int(dropped), float(longest))
+        for bucket, source, watched, dropped, longest in rows
     ]
 
 
@@ -168,43 +206,104 @@ def read_window_rows(
     A watched window without counts is a row with an empty class and count 0; one of which nothing was
     watched has count None: it is not a zero.
     """
-    counts, watched = CountWindowRow, SourceWindowRow
-    same = (
-        (col(counts.source) == col(watched.source))
-        & (col(counts.window_start) == col(watched.window_start))
-        & (col(counts.window_end) == col(watched.window_end))
-    )
-    query = (
-        select(
-            col(counts.id),
-            col(watched.source),
-            col(counts.item_class),
-            col(counts.count),
-            col(watched.window_start),
-            col(watched.window_end),
-            col(counts.created_at),
-            col(watched.coverage),
-        )
-        .select_from(watched)
-        .join(counts, same, isouter=True)
-    )
-    query = query.where(*_within(watched, span, sources))
-    query = query.order_by(
-        col(watched.window_start).desc(), col(watched.source).desc(), col(counts.item_class).desc()
-    )
-    rows = [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
-    for row in rows:
-        if row["count"] is None and row["coverage"] > 0:
-            row["count"] = 0
-        row["item_class"] = row["item_class"] or ""
+    count, row = _COUNTS, _WINDOWS
+    same = [count[name] == row[name] for name in ("source", "window_start", "window_end")]
+    order = (row.window_start.desc(), row.source.desc(), count.item_class.desc())
+    columns = (count.id, row.source, count.item_class, count.count, row.window_start, row.window_end)
+    query = select(*columns, count.created_at, row.coverage).order_by(*order).limit(limit)
+    query = query.join_from(row.source.table, count.source.table, and_(*same), isouter=True)
+    query = query.where(*_within(row.window_start, (span.start, span.end), sources))
+    rows = [dict(item) for item in connection.execute(query).mappings()]
+    for item in rows:
+        if item["count"] is None and item["coverage"] > 0:
+            item["count"] = 0
+        item["item_class"] = item["item_class"] or ""
     return rows[::-1]
 
 
-def _within(
-    row: type[CountWindowRow | SourceWindowRow], span: Span, sources: Sequence[str]
-) -> tuple[ColumnElement[bool], ...]:
-    start, end = (datetime.fromtimestamp(edge, UTC) for edge in (span.start, span.end))
-    return (col(row.window_start) >= start, col(row.window_start) < end, col(row.source).in_(sources))
+# -- events and hours of the drift watch -------------------------------------------------------------------
+
+
+def read_events(
+    connection: Connection,
+    between: tuple[float, float],
+    sources: Sequence[str],
+    *,
+    kinds: Sequence[EventKind] = (),
+    limit: int | None,
+) -> list[dict[str, Any]]:
+    """The newest ``limit`` events of ``sources`` in [start, end), newest first, columns as in the database.
+
+    Args:
+        connection: to read with.
+        between: start and end.
+        sources: cameras; none gives nothing.
+        kinds: kinds wanted; empty for all.
+        limit: most rows to return; None for all.
+    """
+    query = select(*_EVENTS).where(*_within(_EVENTS.event_time, between, sources))
+    if kinds:
+        query = query.where(_EVENTS.kind.in_([kind.value for kind in kinds]))
+    query = query.order_by(_EVENTS.event_time.desc(), _EVENTS.id).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def read_crossings(connection: Connection, span: Span, sources: Sequence[str]) -> list[CrossingSum]:
+    """Crossings by camera, line and direction, summed in each bucket; a bucket without one has no row."""
+    names = [_EVENTS.source, _EVENTS.place, _EVENTS.direction]
+    is_crossing = _EVENTS.kind == EventKind.CROSSING.value
+    rows = _sums(connection, span, sources, _EVENTS.event_time, names, func.count().filter(is_crossing))
+    return [
+        CrossingSum(source, place, direction or "", bucket, int(total))
+        for bucket, source, place, direction, total in rows
+        if total
+    ]
+
+
+def has_events(connection: Connection, sources: Sequence[str]) -> bool:
+    """Whether any of ``sources`` has ever made an event."""
+    query = select(_EVENTS.id).where(_EVENTS.source.in_(sources)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
+    """Hours of the drift watch that began at ``since`` or later, by camera, oldest first.
+
+    Raises:
+        StoreUnavailable: the database cannot be read; the text says why.
+    """
+    query = select(*_HOURS).where(_HOURS.window_start >= datetime.fromtimestamp(since, UTC))
+    query = query.order_by(_HOURS.source, _HOURS.window_start, _HOURS.model_version)
+    database = Database(url)
+    condition = database.condition()
+    if condition.state is not DatabaseState.READY:
+        raise StoreUnavailable(f"{condition.problem} {condition.detail}".strip())
+    with closing(database), database.reading() as connection:
+        return [DriftWindow(**_with_epochs(row)) for row in connection.execute(query)]
+
+
+# -- parts of the queries ----------------------------------------------------------------------------------
+
+
+def _sums(
+    connection: Connection, span: Span, sources: Sequence[str], time: Any, groups: Sequence[Any], *sums: Any
+) -> Iterator[tuple[Any, ...]]:
+    """By bucket of the column ``time`` and by ``groups``: the bucket's beginning, the groups, the sums."""
+    key = span.key(connection, time).label("bucket")
+    query = select(key, *groups, *sums).where(*_within(time, (span.start, span.end), sources))
+    for bucket, *values in connection.execute(query.group_by(key, *groups)):
+        yield (span.bucket_of(bucket), *values)
+
+
+def _within(time: Any, between: tuple[float, float], sources: Sequence[str]) -> list[ColumnElement[bool]]:
+    start, end = (datetime.fromtimestamp(edge, UTC) for edge in between)
+    return [time >= start, time < end, time.table.c.source.in_(sources)]
+
+
+def _with_epochs(row: Row[Any]) -> dict[str, Any]:
+    """A row's columns, times in epoch seconds."""
+    items = row._asdict().items()
+    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in items}
 
 
 def _epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
@@ -214,70 +313,7 @@ def _epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
     return cast(func.extract("epoch", column), BigInteger)
 
 
-def bucket_key(connection: Connection, column: Any, span: Span) -> ColumnElement[Any]:
-    """The bucket's number: of a day since 1970 in the zone, or of a step since a round time."""
-    epoch = _epoch(connection, column)
-    if span.step_s != DAY_S:
-        return (epoch + _shift(span.start, span.step_s, span.zone)) // span.step_s
-    offsets = _offsets(span)
-    last = offsets[-1][1]
-    changes = [(epoch < until, offset) for until, offset in offsets[:-1]]
-    return (epoch + (case(*changes, else_=last) if changes else last)) // DAY_S
-
-
 def _offset_s(time: float, zone: tzinfo) -> int:
+    """By how much local times in ``zone`` are ahead of UTC."""
     offset = datetime.fromtimestamp(time, zone).utcoffset()
     return round(offset.total_seconds()) if offset else 0
-
-
-def _shift(time: float, step_s: int, zone: tzinfo) -> int:
-    """Seconds by which round times in ``zone`` are ahead of round times in UTC."""
-    return _offset_s(time, zone) % step_s
-
-
-def _offsets(span: Span) -> list[tuple[float, int]]:
-    """UTC offsets of the span's zone, each with the time until which it holds (summer time changes them)."""
-    offsets: list[tuple[float, int]] = []
-    for index in range(int((span.end - span.start) // 1800) + 1):
-        time = span.start + index * 1800
-        offset = _offset_s(time, span.zone)
-        if offsets and offsets[-1][1] == offset:
-            offsets.pop()
-        offsets.append((time + 1800, offset))
-    return offsets
-
-
-def _even_edges(start: float, end: float, step_s: int, zone: tzinfo) -> list[float]:
-    shift = _shift(start, step_s, zone)
-    first = (int(start) + shift) // step_s
-    last = -((-int(end) - shift) // step_s)
-    return [float(number * step_s - shift) for number in range(first, max(last, first + 1) + 1)]
-
-
-def _day_edges(start: float, end: float, zone: tzinfo) -> list[float]:
-    day = datetime.fromtimestamp(start, zone).date()
-    edges: list[float] = []
-    while not edges or edges[-1] < end:
-        edges.append(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
-        day += timedelta(days=1)
-    return edges
-
-
-def _stored_status(
-    source: str,
-    state: str,
-    message: str,
-    heartbeat: datetime,
-    last_frame_time: datetime | None,
-    rest: Mapping[str, Any] | None,
-) -> StoredStatus:
-    values = {key: value for key, value in (rest or {}).items() if key in _REST and value is not None}
-    values["last_frame_time"] = last_frame_time.timestamp() if last_frame_time else None
-    try:
-        known = CameraState(state)
-    except ValueError:  # a newer writer's word: shown as it is, and treated as trouble
-        known, message = CameraState.OFFLINE, message or f"state {state!r} is not known here"
-    time = heartbeat.timestamp()
-    return StoredStatus(
-        CameraStatus(source=source, state=known, message=message, status_time=time, **values), time
-    )

@@ -11,18 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, event, inspect
-from sqlalchemy.engine import URL, Engine
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from sightline.base.redact import redact
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store import migrations
-from sightline.store.dialects import parse_url, postgres_engine
+from sightline.store.dialects import parse_url, postgres_engine, sqlite_engine, text_of
 
 
 class DatabaseState(StrEnum):
@@ -37,16 +34,70 @@ class DatabaseState(StrEnum):
     LOCKED = "locked"
     UNREACHABLE = "unreachable"
     WRONG_URL = "wrong_url"
+    WRONG_FILE = "wrong_file"
+
+
+#: The problem, in one short line, and what to do about it, in one sentence.
+_TEXTS = {
+    DatabaseState.READY: ("", ""),
+    DatabaseState.MISSING: (
+        "The database {name} is not there yet.",
+        "Start Sightline with “sightline run”; this page fills as soon as the first camera reports.",
+    ),
+    DatabaseState.EMPTY: (
+        "The database has no tables yet.",
+        "Start Sightline with “sightline run”; it makes them.",
+    ),
+    DatabaseState.OLDER: (
+        "The database is from an older Sightline.",
+        "Start this version's “sightline run”: it migrates the database, after a copy of a SQLite file.",
+    ),
+    DatabaseState.NEWER: (
+        "The database was written by a newer Sightline.",
+        "Upgrade the console to the version that writes this database.",
+    ),
+    DatabaseState.FOREIGN: (
+        "The database holds tables of another program.",
+        "Give Sightline an empty database of its own, and this console its URL.",
+    ),
+    DatabaseState.LOCKED: (
+        "The database is locked by another program.",
+        "Nothing is lost, Sightline keeps results on disk meanwhile; end the program that holds the lock if "
+        "this lasts longer than a minute.",
+    ),
+    DatabaseState.UNREACHABLE: (
+        "The database cannot be read.",
+        "Check that its server runs, that this console may read it, and its address and password.",
+    ),
+    DatabaseState.WRONG_URL: (
+        "The database URL cannot be used.",
+        "Set SIGHTLINE_DATABASE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME and start the "
+        "console again.",
+    ),
+    DatabaseState.WRONG_FILE: (
+        "The file is not a SQLite database.",
+        "Point SIGHTLINE_DATABASE_URL at the file that “sightline run” writes.",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is found, why, and what to do about it; free of credentials."""
+    """What is found, and what the library said; free of credentials."""
 
     state: DatabaseState
-    problem: str = ""  # one short line; empty when ready
-    remedy: str = ""  # one sentence
-    detail: str = ""  # what the library said
+    detail: str = ""
+    name: str = ""  # of the file
+
+    @property
+    def problem(self) -> str:
+        """One short line; empty when ready."""
+        return _TEXTS[self.state][0].format(name=self.name)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, in one sentence."""
+        return _TEXTS[self.state][1]
 
 
 class Database:
@@ -69,11 +120,20 @@ class Database:
             parsed = parse_url(url.strip())
             if parsed.get_backend_name() == "sqlite":
                 self._path = Path(str(parsed.database)).absolute()
-                self._engine = _open_sqlite(self._path, timeout_s)
+                file = f"file:{quote(str(self._path))}"
+                uri = URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"})
+                self._engine = sqlite_engine(uri, timeout_s, "query_only=ON", poolclass=sa.NullPool)
                 self.label = f"SQLite · {self._path.name}"
-            else:
-                self._engine = _open_postgres(parsed, timeout_s)
-                self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
+                return
+            read_only = "-c default_transaction_read_only=on"
+            connect_args = {
+                "connect_timeout": max(2, round(timeout_s)),  # libpq takes less than 2 as 2
+                "options": f"{read_only} -c statement_timeout={int(timeout_s * 10_000)}",
+                "application_name": "sightline-console",
+            }
+            pool = {"pool_size": 2, "max_overflow": 4, "pool_pre_ping": True, "pool_recycle": 300}
+            self._engine = postgres_engine(parsed, connect_args, **pool)
+            self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
         except StoreError as error:
             self._wrong = str(error)
 
@@ -85,50 +145,30 @@ class Database:
     def condition(self) -> Condition:
         """What is found now. Cheap: looks at the file and the schema, reads no rows."""
         if self._wrong:
-            return Condition(
-                DatabaseState.WRONG_URL,
-                "The database URL cannot be used.",
-                "Set SIGHTLINE_DATABASE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME and "
-                "start the console again.",
-                self._wrong,
-            )
+            return Condition(DatabaseState.WRONG_URL, self._wrong)
         if self._path is not None and not self._path.is_file():
-            return Condition(
-                DatabaseState.MISSING,
-                f"The database {self._path.name} is not there yet.",
-                "Start Sightline with “sightline run”; this page fills as soon as the first camera reports.",
-                str(self._path),
-            )
+            return Condition(DatabaseState.MISSING, str(self._path), self._path.name)
         try:
             with self.reading() as connection:
-                return _schema_condition(connection)
+                revision = migrations.revision(connection)
+                names = [] if revision else sorted(sa.inspect(connection).get_table_names())
         except StoreUnavailable as error:
             return self.condition_of(error)
+        if revision is None:
+            state = DatabaseState.FOREIGN if names else DatabaseState.EMPTY
+            return Condition(state, f"tables: {', '.join(names[:5])}" if names else "")
+        if revision == migrations.head():
+            return Condition(DatabaseState.READY)
+        state = DatabaseState.OLDER if revision in migrations.known() else DatabaseState.NEWER
+        return Condition(state, f"schema revision {revision}; this program reads {migrations.head()}")
 
     def condition_of(self, error: StoreUnavailable) -> Condition:
         """What an error of :meth:`reading` means."""
         detail = str(error)
         if "locked" in detail or "busy" in detail:
-            return Condition(
-                DatabaseState.LOCKED,
-                "The database is locked by another program.",
-                "Nothing is lost, Sightline keeps results on disk meanwhile; end the program that holds the "
-                "lock if this lasts longer than a minute.",
-                detail,
-            )
-        if "not a database" in detail:
-            return Condition(
-                DatabaseState.WRONG_URL,
-                "The file is not a SQLite database.",
-                "Point SIGHTLINE_DATABASE_URL at the file that “sightline run” writes.",
-                detail,
-            )
-        return Condition(
-            DatabaseState.UNREACHABLE,
-            "The database cannot be read.",
-            "Check that its server runs, that this console may read it, and its address and password.",
-            detail,
-        )
+            return Condition(DatabaseState.LOCKED, detail)
+        wrong = "not a database" in detail
+        return Condition(DatabaseState.WRONG_FILE if wrong else DatabaseState.UNREACHABLE, detail)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -143,75 +183,4 @@ class Database:
             with self._engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreUnavailable(_first_line(error)) from error
-
-
-def _open_sqlite(path: Path, timeout_s: float) -> Engine:
-    uri = f"file:{quote(str(path))}"
-    engine = create_engine(
-        URL.create("sqlite", database=uri, query={"mode": "ro", "uri": "true"}),
-        connect_args={"timeout": timeout_s},
-        poolclass=NullPool,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _forbid_writes(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA query_only=ON")
-
-    return engine
-
-
-def _open_postgres(url: URL, timeout_s: float) -> Engine:
-    statement_ms = int(timeout_s * 10_000)
-    return postgres_engine(
-        url,
-        {
-            "connect_timeout": max(2, round(timeout_s)),  # libpq takes less than 2 as 2
-            "options": f"-c default_transaction_read_only=on -c statement_timeout={statement_ms}",
-            "application_name": "sightline-console",
-        },
-        pool_size=2,
-        max_overflow=4,
-        pool_pre_ping=True,
-        pool_recycle=300,
-    )
-
-
-def _schema_condition(connection: Connection) -> Condition:
-    revision = migrations.revision(connection)
-    head = migrations.head()
-    detail = f"schema revision {revision}; this program reads {head}"
-    if revision == head:
-        return Condition(DatabaseState.READY)
-    if revision in migrations.known():
-        return Condition(
-            DatabaseState.OLDER,
-            "The database is from an older Sightline.",
-            "Start this version's “sightline run”: it migrates the database, after a copy of a SQLite file.",
-            detail,
-        )
-    if revision is not None:
-        return Condition(
-            DatabaseState.NEWER,
-            "The database was written by a newer Sightline.",
-            "Upgrade the console to the version that writes this database.",
-            detail,
-        )
-    if tables := sorted(inspect(connection).get_table_names()):
-        return Condition(
-            DatabaseState.FOREIGN,
-            "The database holds tables of another program.",
-            "Give Sightline an empty database of its own, and this console its URL.",
-            f"tables: {', '.join(tables[:5])}",
-        )
-    return Condition(
-        DatabaseState.EMPTY,
-        "The database has no tables yet.",
-        "Start Sightline with “sightline run”; it makes them.",
-    )
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    """The driver's own words, without the statement and without credentials."""
-    text = str(getattr(error, "orig", None) or error)
-    return redact(text.strip().splitlines()[0] if text.strip() else type(error).__name__)[:300]
+            raise StoreUnavailable(text_of(error)) from error
