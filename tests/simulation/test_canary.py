@@ -30,7 +30,7 @@ def looped(seconds: int, length_s: int) -> list[TrackedFrame]:
 def test_whole_passes_are_judged_and_nothing_else() -> None:
     frames = [*looped(37, 10), frame(1037.5, None)]  # joined at second 3; now at second 9
     found = finished(frames)
-    assert [(one.start_time, one.end_time) for one in found] == [(1007, 1016), (1017, 1026)]
+    assert [(lap[0].capture_time, lap[-1].capture_time) for lap in found] == [(1007, 1016), (1017, 1026)]
     assert finished(looped(12, 10)) == []
 
 

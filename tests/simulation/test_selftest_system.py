@@ -11,7 +11,7 @@ from sightline.base.processes import terminate
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.runner import RunSettings, gather
+from sightline.simulation.selftest.runner import gather
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, SimulatedCamera
 from support.waiting import until
 
@@ -40,10 +40,9 @@ def test_the_scoreboard_passes_and_collapses_against_another_scenes_truth(tmp_pa
     assert board["failed"] == []
     # The same evidence, judged by what another scene's truth says: had the pipeline any other way to know
     # than the pictures, this would not fall.
-    setting = RunSettings(tmp_path / "run", "", tmp_path / "videos")
     own = ground_truth.load(PART.truth(tmp_path / "videos"))
     other = ground_truth.work_out(SceneSpec("street", 2, camera=PART.spec.camera), PART.length_s)
-    evidence = gather(PART, setting)
+    evidence = gather(PART, tmp_path / "run", f"sqlite:///{tmp_path / 'run' / 'sightline.db'}")
     right = judge([(PART.name, own, evidence)]).figures
     wrong = judge([(PART.name, other, evidence)]).figures
     for name in ("crossing_recall", "idf1", "map50"):

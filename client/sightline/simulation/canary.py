@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from sightline.config import LoadedConfig, canary_camera
 from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.simulation.rtsp_server import free_port
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
-from sightline.simulation.selftest.canary_judge import camera_of_options
+from sightline.simulation.selftest.simulated_cameras import camera_of_options
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +64,17 @@ class Canary:
 
     def newest(self) -> Mapping[str, Any] | None:
         """The newest judgement; None before the first pass is over."""
-        try:
-            judgement: dict[str, Any] = json.loads((self._folder / "canary.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+        path = self._folder / "canary.json"
+        judgement: dict[str, Any] | None = json.loads(path.read_bytes()) if path.is_file() else None
         return judgement
 
     def _keep_running(self) -> None:
         backoff = Backoff(1.0, 60.0)
+        words = [str(self._folder), str(self._port), self._options.model_dump_json()]
+        command = [sys.executable, "-m", "sightline.simulation.selftest.canary_judge", *words]
         while not self._stop.is_set():
-            child = self._spawn()
+            with (self._folder / "canary.log").open("ab") as output:
+                child = spawn(command, output, first_line=self._database_url)
             while child.poll() is None and not self._stop.wait(0.5):
                 pass
             if self._stop.is_set():
@@ -83,9 +83,3 @@ class Canary:
             delay_s = backoff.next_delay_s()
             log.error("the canary ended with %s; next try in %.0f s", child.returncode, delay_s)
             self._stop.wait(delay_s)
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        words = [str(self._folder), str(self._port), self._options.model_dump_json()]
-        command = [sys.executable, "-m", "sightline.simulation.selftest.canary_judge", *words]
-        with (self._folder / "canary.log").open("ab") as output:
-            return spawn(command, output, first_line=self._database_url)

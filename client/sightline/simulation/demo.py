@@ -14,10 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sightline.base.jobs import make_all
 from sightline.base.processes import spawn, terminate
@@ -29,7 +29,7 @@ from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.stack import SightlineProcess, fetch
+from sightline.simulation.stack import SightlineProcess, check_running, fetch
 
 #: Where videos and networks are looked for when none is named.
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "../shared"))
@@ -46,8 +46,7 @@ SIMULATED = {
 LOOP_S = 88.0  # two turns of the street's traffic light: the loop's seam falls in the same phase
 
 
-@dataclass(frozen=True, slots=True)
-class Show:
+class Show(NamedTuple):
     """What a demo shows.
 
     Attributes:
@@ -85,25 +84,26 @@ def run_demo(arguments: argparse.Namespace) -> int:
         sightline.log_path.unlink(missing_ok=True)
         stack.enter_context(sightline)
         say("console: starting")
-        log = stack.enter_context((folder / "console.log").open("wb"))
+        console_log = folder / "console.log"
         command = [sys.executable, "-m", "sightline", "console", "--port", str(arguments.port)]
         environment = {**os.environ, "SIGHTLINE_DATABASE_URL": sightline.database_url}
-        console = spawn(command, log, environment=environment)
+        console = spawn(command, stack.enter_context(console_log.open("wb")), environment=environment)
         stack.callback(terminate, console, 12.0)
-
-        def check() -> None:
+        url, deadline_s = f"http://127.0.0.1:{arguments.port}", time.monotonic() + READY_S
+        ready = False
+        while not stop.wait(0.3):
             triton.check()
             sightline.check()
-            if console.poll() is not None:
-                tail = "\n".join((folder / "console.log").read_text(errors="replace").splitlines()[-10:])
-                raise ServerError(f"the console has ended with {console.returncode}:\n{tail}")
-
-        url = f"http://127.0.0.1:{arguments.port}"
-        wait_until_ready(f"{url}/_stcore/health", check, stop)
-        if not stop.is_set():
-            say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
-        while not stop.wait(0.5):
-            check()
+            check_running(console, "the console", console_log)
+            if not ready:
+                try:
+                    fetch(f"{url}/_stcore/health")
+                except ServerError:
+                    if time.monotonic() > deadline_s:
+                        raise
+                    continue
+                ready = True
+                say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
         say("stopping")
     return 0
 
@@ -118,11 +118,9 @@ def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Ev
         videos, model = find_inputs(arguments.video, arguments.model)
         names = {f"camera-{i + 1}": videos[i % len(videos)] for i in range(arguments.cameras)}
         return Show(names, {}, model, CLASSES)
-    model = arguments.model or bundled_model()
     specs = simulated(arguments.cameras)
     coding = Coding(fps=arguments.fps, gop=max(1, round(2 * arguments.fps)))
-    videos_folder = folder / "videos"
-    streams = {name: cache_path(spec, coding, LOOP_S, videos_folder) for name, spec in specs.items()}
+    streams = {name: cache_path(spec, coding, LOOP_S, folder / "videos") for name, spec in specs.items()}
     jobs = {path: render_command(specs[name], coding, LOOP_S, path) for name, path in streams.items()}
     missing = sum(not path.is_file() for path in jobs)
     if missing:
@@ -130,7 +128,7 @@ def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Ev
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
     places = {name: {"detect": DETECT, "rules": camera_places(spec)} for name, spec in specs.items()}
-    return Show(streams, places, model, None)
+    return Show(streams, places, arguments.model or bundled_model(), None)
 
 
 def simulated(count: int) -> dict[str, SceneSpec]:
@@ -193,21 +191,3 @@ def prepare_model(model: Path, folder: Path) -> Path:
         raise ServerError(f"{model.name} could not be exported:\n{done.stderr or done.stdout}")
     stamp.write_text(made_from)
     return repository
-
-
-def wait_until_ready(url: str, check: Callable[[], None], stop: threading.Event) -> None:
-    """Wait until the console answers, or ``stop`` is set; ``check`` raises if a process has ended.
-
-    Raises:
-        ServerError: the console does not answer in time.
-    """
-    deadline_s = time.monotonic() + READY_S
-    while not stop.wait(0.3):
-        check()
-        try:
-            fetch(url)
-        except ServerError:
-            if time.monotonic() > deadline_s:
-                raise
-        else:
-            return

@@ -46,8 +46,7 @@ def _encode(video: Path, fps: float, path: Path) -> None:
         output.codec_context.time_base = stream.time_base or Fraction(1, 90_000)
         output.codec_context.gop_size = max(1, round(2 * fps))
         for frame in source.decode(stream):
-            if frame.time is None or not gate.passes(frame.time):
-                continue
-            frame.pict_type = 0
-            sink.mux(output.encode(frame))
+            if frame.time is not None and gate.passes(frame.time):
+                frame.pict_type = 0
+                sink.mux(output.encode(frame))
         sink.mux(output.encode(None))

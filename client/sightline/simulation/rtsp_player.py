@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,7 @@ from av.container import InputContainer
 LINGER_S = 0.5  # what was sent last still has to pass through the server
 
 
-@dataclass(slots=True)
-class _Pace:
-    """Waits until the moment that a media time stands for."""
-
-    start_s: float = field(default_factory=time.monotonic)
-
-    def wait(self, media_s: float) -> None:
-        """Return at ``media_s`` seconds after the start; at once when that has passed."""
-        delay = self.start_s + media_s - time.monotonic()
-        if delay > 0:
-            time.sleep(delay)  # this program has nothing to stop for but its own death
-
-
-def feed(path: str, url: str, *, once: bool, began: Path | None = None, lead_s: float = 0.0) -> None:
+def feed(path: str, url: str, *, once: bool, began: Path | None, lead_s: float) -> None:
     """Send ``path`` to ``url`` until the server goes away, or, with ``once``, to the file's end.
 
     The first frame is due ``lead_s`` after the line is open; ``began`` gets its UTC epoch second.
@@ -52,9 +38,9 @@ def feed(path: str, url: str, *, once: bool, began: Path | None = None, lead_s: 
         start_s, start_time = time.monotonic() + lead_s, time.time() + lead_s
         if began is not None:
             began.write_text(f"{start_time:.6f}\n", encoding="ascii")
-        pace = _Pace(start_s)
         for packet, media_s in _looped(source, streams, once=once):
-            pace.wait(media_s)
+            # This program has nothing to stop for but its own death.
+            time.sleep(max(0.0, start_s + media_s - time.monotonic()))
             packet.stream = outputs[packet.stream.index]
             sink.mux(packet)
         time.sleep(LINGER_S)
@@ -74,8 +60,7 @@ def _looped(source: InputContainer, streams: list[Any], *, once: bool) -> Iterat
                 continue
             base = packet.time_base
             dts_s = float(packet.dts * base)
-            if first_s is None:
-                first_s = dts_s
+            first_s = dts_s if first_s is None else first_s
             end_s = max(end_s, dts_s - first_s + float((packet.duration or 0) * base))
             shift = round((offset_s - first_s) / base)
             packet.dts += shift
@@ -95,9 +80,7 @@ def main() -> int:
     parser.add_argument("video", help="file to play")
     parser.add_argument("url", help="where to, as the RTSP server asks")
     parser.add_argument("--once", action="store_true", help="play it once, then end the server that asked")
-    parser.add_argument(
-        "--began", type=Path, help="file that gets the UTC second at which its first frame was due"
-    )
+    parser.add_argument("--began", type=Path, help="gets the UTC second at which its first frame was due")
     parser.add_argument("--lead", type=float, default=0.0, help="seconds to wait before the first frame")
     args = parser.parse_args()
     av.logging.set_level(av.logging.ERROR)

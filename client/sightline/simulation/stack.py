@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,7 @@ class SightlineProcess:
         database_url: str | None = None,
         arguments: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Write the configuration.
 
@@ -47,6 +48,7 @@ class SightlineProcess:
             database_url: in place of the SQLite file in the folder.
             arguments: more arguments of ``sightline run``.
             options: more sections of the configuration.
+            environment: of the process, in place of ours.
         """
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ class SightlineProcess:
         self.config = self.folder / "config.yml"
         self.log_path = self.folder / "sightline.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._arguments = arguments
+        self._arguments, self._environment = arguments, environment
         self.write_config(cameras)
 
     def write_config(self, cameras: Mapping[str, Mapping[str, Any]]) -> None:
@@ -82,7 +84,7 @@ class SightlineProcess:
         """Start the process; call it from the main thread."""
         command = [sys.executable, "-m", "sightline", "run", "-c", str(self.config), *self._arguments]
         with self.log_path.open("ab") as log:
-            self.process = spawn(command, log)
+            self.process = spawn(command, log, environment=self._environment)
 
     def stop(self) -> None:
         """End the process, if it still runs."""
@@ -101,10 +103,8 @@ class SightlineProcess:
         Raises:
             ServerError: it has ended; the end of its log is in the text.
         """
-        if self.process is None or (code := self.process.poll()) is None:
-            return
-        tail = "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
-        raise ServerError(f"sightline run has ended with {code}; the end of {self.log_path}:\n{tail}")
+        if self.process is not None:
+            check_running(self.process, "sightline run", self.log_path)
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Each camera's live status by its name.
@@ -152,6 +152,18 @@ class SightlineProcess:
             except ServerError:
                 continue  # it is starting
             waiting = {name for name in waiting if not statuses.get(name, {}).get("frames_total")}
+
+
+def check_running(process: subprocess.Popen[bytes], name: str, log: Path) -> None:
+    """Raise ``ServerError`` with the end of its log if a process has ended."""
+    if (code := process.poll()) is not None:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+        raise ServerError(f"{name} has ended with {code}; the end of {log}:\n{tail}")
+
+
+def progress(program: str) -> Callable[[str], None]:
+    """Says a line of a program's progress on standard error: standard output is for results."""
+    return lambda text: print(f"{program}: {text}", file=sys.stderr, flush=True)
 
 
 def fetch(url: str) -> str:

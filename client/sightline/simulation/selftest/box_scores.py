@@ -64,17 +64,15 @@ def overlap(sample: TruthSample, boxes: F32) -> F32:
 
 def moments(samples: Sequence[TruthSample], frames: Sequence[TrackedFrame]) -> list[IdentitySample]:
     """Tracks that were confirmed at some time, beside the actors that could be seen."""
-    confirmed = {number for f in frames for number in f.ids[f.confirmed].tolist()}
-    return [_moment(sample, frame, confirmed) for sample, frame in pairs(samples, frames)]
-
-
-def _moment(sample: TruthSample, frame: TrackedFrame, confirmed: set[int]) -> IdentitySample:
-    is_confirmed = np.array([number in confirmed for number in frame.ids.tolist()], bool)
-    ids, boxes = frame.ids[is_confirmed], frame.track_xyxy[is_confirmed]
-    ignored = sample.ignored | np.isin(sample.kinds, _SHAPELESS)
-    alike = overlap(sample, boxes)
-    judged = ~_stands_for(alike, ignored)
-    return IdentitySample(sample.ids[~ignored], ids[judged], alike[~ignored][:, judged])
+    confirmed = np.unique(np.concatenate([f.ids[f.confirmed] for f in frames] or [np.zeros(0, np.int64)]))
+    result = []
+    for sample, frame in pairs(samples, frames):
+        shown = np.isin(frame.ids, confirmed)
+        ids, alike = frame.ids[shown], overlap(sample, frame.track_xyxy[shown])
+        ignored = sample.ignored | np.isin(sample.kinds, _SHAPELESS)
+        judged = ~_stands_for(alike, ignored)
+        result.append(IdentitySample(sample.ids[~ignored], ids[judged], alike[~ignored][:, judged]))
+    return result
 
 
 def _stands_for(alike: F32, ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -99,12 +97,18 @@ class Precision:
 
 
 def precision(cameras: Iterable[Iterable[tuple[TruthSample, TrackedFrame]]]) -> Precision | None:
-    """Average over the classes that were there; None when none was."""
+    """Average over the classes that were there; None when none was.
+
+    A box on an ignored actor of any class is neither right nor wrong.
+    """
     pictures: defaultdict[str, list[ClassInPicture]] = defaultdict(list)
-    for pairs in cameras:
-        for sample, frame in pairs:
-            for number in {*sample.kinds[~sample.ignored].tolist(), *_known_numbers(frame)}:
-                pictures[CLASSES[number]].append(_picture(CLASSES[number], sample, frame))
+    for sample, frame in (pair for pairs in cameras for pair in pairs):
+        names = [frame.class_names[i] if 0 <= i < len(frame.class_names) else "" for i in frame.class_ids]
+        for name in {*(CLASSES[i] for i in sample.kinds[~sample.ignored]), *names} & set(CLASSES):
+            mine = np.flatnonzero(np.array(names) == name)
+            actors = sample.ignored | (sample.kinds == CLASSES.index(name))
+            overlaps = overlap(sample, frame.xyxy[mine])[actors].T
+            pictures[name].append((frame.scores[mine], overlaps, sample.ignored[actors]))
     matches = {name: match_class(parts) for name, parts in sorted(pictures.items())}
     figures = {name: average_precision(each)[:, 0] for name, each in matches.items() if each.truth.any()}
     if not figures:
@@ -112,20 +116,6 @@ def precision(cameras: Iterable[Iterable[tuple[TruthSample, TrackedFrame]]]) -> 
     levels = np.mean(list(figures.values()), axis=0)
     ap50 = {name: float(each[0]) for name, each in figures.items()}
     return Precision(float(levels[0]), float(levels.mean()), ap50)
-
-
-def _known_numbers(frame: TrackedFrame) -> set[int]:
-    names = {frame.class_names[i] for i in set(frame.class_ids.tolist()) if 0 <= i < len(frame.class_names)}
-    return {CLASSES.index(name) for name in names if name in CLASSES}
-
-
-def _picture(name: str, sample: TruthSample, frame: TrackedFrame) -> ClassInPicture:
-    """One class of one sample; a box on an ignored actor of any class is neither right nor wrong."""
-    number = frame.class_names.index(name) if name in frame.class_names else -1
-    mine = np.flatnonzero(frame.class_ids == number)
-    actors = sample.ignored | (sample.kinds == CLASSES.index(name))
-    overlaps = overlap(sample, frame.xyxy[mine])[actors].T
-    return frame.scores[mine], overlaps, sample.ignored[actors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +152,12 @@ def identity(cameras: Sequence[Sequence[IdentitySample]]) -> Identity | None:
 
 def trackeval_sequence(moments: Sequence[IdentitySample]) -> dict[str, Any]:
     """A sequence in TrackEval's form: ids are numbered from 0."""
-    true_ids, true_count = _numbered([m.true_ids for m in moments])
-    track_ids, track_count = _numbered([m.track_ids for m in moments])
-    return {
+    sequence: dict[str, Any] = {
         "num_timesteps": len(moments),
-        "gt_ids": true_ids,
-        "tracker_ids": track_ids,
-        "num_gt_ids": true_count,
-        "num_tracker_ids": track_count,
-        "num_gt_dets": sum(map(len, true_ids)),
-        "num_tracker_dets": sum(map(len, track_ids)),
         "similarity_scores": [m.alike.astype(np.float64) for m in moments],
     }
-
-
-def _numbered(ids: Sequence[Any]) -> tuple[list[Any], int]:
-    every = np.unique(np.concatenate(ids))
-    return [np.searchsorted(every, one) for one in ids], len(every)
+    for word, each in (("gt", [m.true_ids for m in moments]), ("tracker", [m.track_ids for m in moments])):
+        known = np.unique(np.concatenate(each))
+        sequence[f"{word}_ids"] = [np.searchsorted(known, ids) for ids in each]
+        sequence[f"num_{word}_ids"], sequence[f"num_{word}_dets"] = len(known), sum(map(len, each))
+    return sequence

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,124 +19,84 @@ from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.errors import SightlineError
 from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame
-from sightline.simulation.rtsp_server import RtspServer
-from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.rtsp_server import RtspServer, player
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence, claimed_events
 from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.ground_truth import GroundTruth
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
+from sightline.simulation.selftest.simulated_cameras import Interrupted, camera_of_options, prepare
+from sightline.simulation.stack import progress
 from sightline.store.read.readonly import Database
 
+EVERY_S = 5.0
+SETTLE_S = 8.0  # after a lap, until its last events are rows
 #: The scene's clock went back by more than this: a new lap.
 BACK_S = 1.0
+#: The newest laps are judged together: the figures roll.
+LAPS = 5
+#: Figures of count windows, which laps do not divide.
+LEFT_OUT = ("count_error", "coverage")
+Lap = tuple[TrackedFrame, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Lap:
-    """The frames of a lap that is over."""
-
-    frames: tuple[TrackedFrame, ...]
-
-    @property
-    def start_time(self) -> float:
-        """Capture time of its first frame."""
-        return self.frames[0].capture_time
-
-    @property
-    def end_time(self) -> float:
-        """Capture time of its last frame."""
-        return self.frames[-1].capture_time
+say = progress("canary")
 
 
 def finished(frames: Sequence[TrackedFrame]) -> list[Lap]:
     """Every whole lap, oldest first: not the first, which may have begun in its middle, nor the last."""
-    read = [frame for frame in frames if frame.scene_s is not None]
-    starts = [i for i in range(1, len(read)) if _scene(read[i]) < _scene(read[i - 1]) - BACK_S]
-    return [Lap(tuple(read[a:b])) for a, b in pairwise(starts)]
+    read = [(frame, frame.scene_s) for frame in frames if frame.scene_s is not None]
+    starts = [i for i, (before, now) in enumerate(pairwise(read), 1) if now[1] < before[1] - BACK_S]
+    return [tuple(frame for frame, _ in read[a:b]) for a, b in pairwise(starts)]
 
 
 def evidence_of(
     lap: Lap, events: Sequence[ClaimedEvent], began_time: float | None, length_s: float, fps: float
 ) -> Evidence:
     """What a lap left behind; ``began_time`` is when the player began with its first lap."""
-    begun = began_time
-    if begun is not None:
-        first = lap.frames[0]
-        begun += round((first.capture_time - _scene(first) - begun) / length_s) * length_s
-    mine = tuple(e for e in events if lap.start_time <= e.event_time <= lap.end_time)
-    return Evidence(lap.frames, mine, {}, len(lap.frames) / fps, 0, begun, fps)
-
-
-def _scene(frame: TrackedFrame) -> float:
-    return frame.scene_s if frame.scene_s is not None else 0.0
-
-
-EVERY_S = 5.0
-SETTLE_S = 8.0  # after a lap, until its last events are rows
-#: The newest laps are judged together: the figures roll.
-LAPS = 5
-#: Figures of count windows, which laps do not divide.
-LEFT_OUT = ("count_error", "coverage")
-
-
-def camera_of_options(options: CanaryOptions) -> SimulatedCamera:
-    """The scene that the options name."""
-    viewpoint = BEST_CAMERA[options.scene]
-    spec = SceneSpec(options.scene, options.seed, options.light, options.weather, viewpoint)
-    return SimulatedCamera(spec, options.fps, options.length_s)
+    start_time, end_time = lap[0].capture_time, lap[-1].capture_time
+    if began_time is not None:
+        behind_s = start_time - (lap[0].scene_s or 0.0) - began_time
+        began_time += round(behind_s / length_s) * length_s
+    mine = tuple(event for event in events if start_time <= event.event_time <= end_time)
+    return Evidence(lap, mine, {}, len(lap) / fps, 0, began_time, fps)
 
 
 def serve(folder: Path, port: int, database: Database, options: CanaryOptions, stop: threading.Event) -> None:
     """Serve the scene in a loop and judge its laps until ``stop`` is set."""
     if not identity_is_measured():
         say(f"without IDF1 and HOTA: {TRACKEVAL_MISSING}")
-    camera = camera_of_options(options)
-    prepare([camera], folder / "videos", say, stop=stop, processes=1)
-    truth = ground_truth.load(camera.truth(folder / "videos"))
-    began = folder / "began"
-    feed = [sys.executable, "-m", "sightline.simulation.rtsp_player", "--began", str(began)]
-    video = str(camera.video(folder / "videos").resolve())
-    judged_time = 0.0
-    with RtspServer({SOURCE: [*feed, video, "{output}"]}, port=port) as server:
+    camera, videos = camera_of_options(options), folder / "videos"
+    prepare([camera], videos, say, stop=stop, processes=1)
+    truth = ground_truth.load(camera.truth(videos))
+    judged_time, draft = 0.0, folder / "canary.json.part"
+    feed = player(camera.video(videos), "--began", str(folder / "began"))
+    with RtspServer({SOURCE: feed}, port=port) as server:
         while not stop.wait(EVERY_S):
             if not server.running:
                 raise SightlineError("the canary's RTSP server has ended")
             record = judge_laps(folder, database, truth, options)
             if record is not None and record["judged_time"] > judged_time:
                 judged_time = record["judged_time"]
-                write(folder, record)
+                draft.write_text(json.dumps(record), encoding="utf-8")
+                draft.replace(folder / "canary.json")  # in one step: the supervisor reads it
 
 
 def judge_laps(
     folder: Path, database: Database, truth: GroundTruth, options: CanaryOptions
 ) -> dict[str, Any] | None:
     """The figures of the newest laps, and when the newest ended; None while no lap is over."""
-    frames = list(track_log.read(folder / "tracks", SOURCE))
-    laps = [lap for lap in finished(frames) if lap.end_time < time.time() - SETTLE_S][-LAPS:]
+    now = time.time()
+    laps = finished(list(track_log.read(folder / "tracks", SOURCE)))
+    laps = [lap for lap in laps if lap[-1].capture_time < now - SETTLE_S][-LAPS:]
     if not laps:
         return None
-    events = claimed_events(database, SOURCE, laps[0].start_time)
+    events = claimed_events(database, SOURCE, laps[0][0].capture_time)
     began = folder / "began"
     began_time = float(began.read_text()) if began.is_file() else None
     each = [evidence_of(lap, events, began_time, truth.length_s, options.fps) for lap in laps]
     scoreboard = judge([(f"lap {i}", truth, lap) for i, lap in enumerate(each)])
     figures = {name: value for name, value in scoreboard.figures.items() if name not in LEFT_OUT}
-    return {"figures": figures, "passes": len(laps), "judged_time": laps[-1].end_time}
-
-
-def write(folder: Path, record: dict[str, Any]) -> None:
-    """Put a judgement where the supervisor reads it, in one step."""
-    draft = folder / "canary.json.part"
-    draft.write_text(json.dumps(record), encoding="utf-8")
-    draft.replace(folder / "canary.json")
-
-
-def say(text: str) -> None:
-    """A line of the canary's log."""
-    sys.stderr.write(f"canary: {text}\n")
-    sys.stderr.flush()
+    return {"figures": figures, "passes": len(laps), "judged_time": laps[-1][-1].capture_time}
 
 
 def main(words: list[str]) -> int:

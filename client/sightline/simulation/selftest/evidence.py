@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.ground_truth import Happening
@@ -52,95 +51,63 @@ class Evidence:
     fps: float
 
 
-class SceneClock:
-    """From capture time to the scene's time, by the time codes that were read."""
+def scene_clock(frames: Sequence[TrackedFrame]) -> Callable[[float], float] | None:
+    """The scene's time at a capture time, by the time codes that were read; None where none was.
 
-    def __init__(self, frames: Sequence[TrackedFrame]) -> None:
-        known = [(f.capture_time, f.scene_s) for f in frames if f.scene_s is not None]
-        self._capture: NDArray[np.float64] = np.array([c for c, _ in known])
-        self._scene: NDArray[np.float64] = np.array([s for _, s in known])
-
-    def __len__(self) -> int:
-        return len(self._scene)
-
-    def scene_s(self, capture_time: float) -> float:
-        """The scene's time at a capture time; beyond the frames, with the nearest one's offset."""
-        i = int(np.searchsorted(self._capture, capture_time))
-        if i == 0 or i == len(self._capture):
-            nearest = min(i, len(self._capture) - 1)
-            return float(self._scene[nearest] + capture_time - self._capture[nearest])
-        before, after = self._capture[i - 1], self._capture[i]
-        share = (capture_time - before) / max(after - before, 1e-9)
-        return float(self._scene[i - 1] + (self._scene[i] - self._scene[i - 1]) * share)
+    Beyond the frames the nearest one's offset holds.
+    """
+    known = [(frame.capture_time, frame.scene_s) for frame in frames if frame.scene_s is not None]
+    if not known:
+        return None
+    capture, scene = np.array(known).T
+    first = capture[0]  # from which times are counted: epoch seconds would cost digits
+    offsets = scene - (capture - first)
+    return lambda time: float(time - first + np.interp(time - first, capture - first, offsets))
 
 
 def claims(evidence: Evidence) -> list[Happening]:
     """Crossings, entries and exits among the events, on the scene's clock."""
-    clock = SceneClock(evidence.frames)
-    if not len(clock):
+    scene_s = scene_clock(evidence.frames)
+    if scene_s is None:
         return []
-    return [
-        Happening(
-            clock.scene_s(event.event_time),
-            event.place,
-            event.direction or event.kind,
-            event.item_class,
-            event.track_id,
-            hidden=event.unseen and event.kind != "crossing",
-        )
-        for event in evidence.events
-        if event.kind in ("crossing", "enter", "leave")
-    ]
+    happenings = []
+    for e in evidence.events:
+        if e.kind in ("crossing", "enter", "leave"):
+            what, unseen = e.direction or e.kind, e.unseen and e.kind != "crossing"
+            time_s = scene_s(e.event_time)
+            happenings.append(Happening(time_s, e.place, what, e.item_class, e.track_id, unseen))
+    return happenings
 
 
 def latencies_s(evidence: Evidence) -> tuple[list[float], list[float]]:
     """Seconds from the moment a picture was due to be taken to its tracks, and to the rows of its events."""
-    tracked = [
-        f.tracked_time - due
-        for f in evidence.frames
-        if (due := _due_time(f, evidence.began_time)) is not None
-    ]
-    clock = SceneClock(evidence.frames)
-    offsets = [
-        f.scene_s - due
-        for f in evidence.frames
-        if f.scene_s is not None and (due := _due_time(f, evidence.began_time)) is not None
-    ]
-    if not offsets:
+
+    def due_time(frame: TrackedFrame) -> float | None:
+        if frame.due_time is not None or evidence.began_time is None or frame.scene_s is None:
+            return frame.due_time
+        return evidence.began_time + frame.scene_s
+
+    dues = [(frame, due) for frame in evidence.frames if (due := due_time(frame)) is not None]
+    tracked = [frame.tracked_time - due for frame, due in dues]
+    offsets = [frame.scene_s - due for frame, due in dues if frame.scene_s is not None]
+    scene_s = scene_clock(evidence.frames)
+    if scene_s is None or not offsets:
         return tracked, []
     offset = float(np.median(offsets))  # of the scene's clock against UTC
-    return tracked, [
-        event.created_at - (clock.scene_s(event.event_time) - offset) for event in evidence.events
-    ]
-
-
-def _due_time(frame: TrackedFrame, began_time: float | None) -> float | None:
-    if frame.due_time is not None:
-        return frame.due_time
-    if began_time is None or frame.scene_s is None:
-        return None
-    return began_time + frame.scene_s
+    return tracked, [e.created_at - (scene_s(e.event_time) - offset) for e in evidence.events]
 
 
 _EVER = Span.over(0.0, 4e9, 4_000_000_000)  # one bucket, until 2096
+_COLUMNS = tuple(field.name for field in fields(ClaimedEvent))
 
 
 def claimed_events(database: Database, camera: str, since: float = 0.0) -> list[ClaimedEvent]:
     """Every event of a camera from ``since`` (UTC epoch seconds) on, by time."""
     with database.reading() as connection:
         rows = read_events(connection, (since, _EVER.end), [camera], limit=None)
+    times = ("event_time", "created_at")
     return [
-        ClaimedEvent(
-            kind=row["kind"],
-            place=row["place"],
-            direction=row["direction"],
-            item_class=row["item_class"],
-            track_id=row["track_id"],
-            event_time=row["event_time"].timestamp(),
-            created_at=row["created_at"].timestamp(),
-            value=row["value"],
-            unseen=row["unseen"],
-        )
+        ClaimedEvent(**{n: row[n].timestamp() if n in times else row[n] for n in _COLUMNS})
         for row in reversed(rows)
     ]
 

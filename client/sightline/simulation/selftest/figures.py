@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -56,35 +56,55 @@ class CameraFigures:
     crossings_any: dict[str, Matched]
     visits: dict[str, Matched]
     counts: dict[str, Count]
-    occupancy_errors: tuple[float, ...]
-    dwell_errors_s: tuple[float, ...]
-    tracked_s: tuple[float, ...]
-    row_s: tuple[float, ...]
+    occupancy_errors: Sequence[float]
+    dwell_errors_s: Sequence[float]
+    tracked_s: Sequence[float]
+    row_s: Sequence[float]
     frames: int
     due_frames: int
     dropped_frames: int
     coverage: float
+
+    def record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "crossings": {name: m.record() for name, m in self.crossings.items()},
+            "crossings_any_class": {name: m.record() for name, m in self.crossings_any.items()},
+            "zones": {name: m.record() for name, m in self.visits.items()},
+            "counts": {name: asdict(count) | {"error": count.error} for name, count in self.counts.items()},
+            "occupancy_mae": _mean_abs(self.occupancy_errors),
+            "dwell_error_s": _mean_abs(self.dwell_errors_s),
+            "frames": self.frames,
+            "due_frames": self.due_frames,
+            "dropped_frames": self.dropped_frames,
+            "coverage": round(self.coverage, 4),
+        }
 
 
 def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFigures:
     """One camera's own figures."""
     span_s = LEAD_S, truth.length_s - TAIL_S
     claimed = claims(evidence)
+
+    def by_place(names: Iterable[str], whats: Sequence[str], *, by_class: bool = True) -> dict[str, Matched]:
+        def at(place: str, happenings: Iterable[Happening]) -> list[Happening]:
+            return [h for h in happenings if h.place == place and h.what in whats]
+
+        return {p: match(at(p, truth.happenings), at(p, claimed), span_s, by_class=by_class) for p in names}
+
     lines = [line.name for line in truth.places.lines]
-    zones = [zone.name for zone in truth.places.zones]
-    crossings = _by_place(truth, claimed, (lines, CROSSINGS), span_s, by_class=True)
-    visits = _by_place(truth, claimed, (zones, VISITS), span_s, by_class=True)
+    visits = by_place([zone.name for zone in truth.places.zones], VISITS)
     tracked_s, row_s = latencies_s(evidence)
     return CameraFigures(
         name=name,
-        crossings=crossings,
-        crossings_any=_by_place(truth, claimed, (lines, CROSSINGS), span_s, by_class=False),
+        crossings=by_place(lines, CROSSINGS),
+        crossings_any=by_place(lines, CROSSINGS, by_class=False),
         visits=visits,
-        counts=count_errors(truth, evidence.counts),
-        occupancy_errors=tuple(_occupancy_errors(truth, claimed, span_s)),
-        dwell_errors_s=tuple(_dwell_errors(visits)),
-        tracked_s=tuple(tracked_s),
-        row_s=tuple(row_s),
+        counts=_counts(truth, evidence.counts),
+        occupancy_errors=_occupancy_errors(truth, claimed, span_s),
+        dwell_errors_s=_dwell_errors(visits),
+        tracked_s=tracked_s,
+        row_s=row_s,
         frames=len(evidence.frames),
         due_frames=round(truth.length_s * evidence.fps),
         dropped_frames=evidence.dropped_frames,
@@ -92,38 +112,14 @@ def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFig
     )
 
 
-def _by_place(
-    truth: GroundTruth,
-    claimed: Sequence[Happening],
-    which: tuple[Sequence[str], tuple[str, str]],
-    span_s: tuple[float, float],
-    *,
-    by_class: bool,
-) -> dict[str, Matched]:
-    names, whats = which
-
-    def at(name: str, happenings: Sequence[Happening]) -> list[Happening]:
-        return [h for h in happenings if h.place == name and h.what in whats]
-
-    return {
-        name: match(at(name, truth.happenings), at(name, claimed), span_s, by_class=by_class)
-        for name in names
-    }
-
-
-def count_errors(truth: GroundTruth, counted: dict[str, int]) -> dict[str, Count]:
-    """Counts of ``count_windows`` against the actors that could be seen, by class."""
-    seen: defaultdict[int, int] = defaultdict(int)  # samples in which each actor is seen
-    kind_of: dict[int, int] = {}
-    for sample in truth.samples:
-        for number, kind, ignored in zip(sample.ids, sample.kinds, sample.ignored, strict=True):
-            kind_of[int(number)] = int(kind)
-            seen[int(number)] += not ignored
-    must = [kind_of[i] for i, samples in seen.items() if samples >= MUST_S * SAMPLES_FPS]
-    may = list(kind_of.values())
-    counts = {
-        name: Count(counted.get(name, 0), must.count(i), may.count(i)) for i, name in enumerate(CLASSES)
-    }
+def _counts(truth: GroundTruth, counted: Mapping[str, int]) -> dict[str, Count]:
+    """Counts of ``count_windows`` beside the actors that could be seen, by class."""
+    rows = [row for s in truth.samples for row in zip(s.ids, s.kinds, s.ignored, strict=True)]
+    kind_of = {number: kind for number, kind, _ in rows}
+    seen = Counter(number for number, _, ignored in rows if not ignored)  # samples that show each actor
+    may = Counter(kind_of.values())
+    must = Counter(kind_of[i] for i, samples in seen.items() if samples >= MUST_S * SAMPLES_FPS)
+    counts = {name: Count(counted.get(name, 0), must[i], may[i]) for i, name in enumerate(CLASSES)}
     return {name: count for name, count in counts.items() if count.counted or count.may}
 
 
@@ -142,7 +138,7 @@ def _occupancy_errors(
     return errors
 
 
-def _dwell_errors(visits: dict[str, Matched]) -> list[float]:
+def _dwell_errors(visits: Mapping[str, Matched]) -> list[float]:
     """For visits whose entry and exit were both found, and by one track: how much longer it claims."""
     errors = []
     for matched in visits.values():
@@ -178,7 +174,7 @@ class Scoreboard:
             "figures": self.figures,
             "unjudged": list(self.unjudged),
             "ap50": self.ap50,
-            "cameras": {camera.name: camera_record(camera) for camera in self.cameras},
+            "cameras": {camera.name: camera.record() for camera in self.cameras},
             "not_measured": {
                 "speed_error": "no speed in Sightline yet",
                 "plates": "no plates in Sightline yet",
@@ -191,9 +187,9 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
     each = tuple(judge_camera(*camera) for camera in cameras)
     identities = identity([moments(truth.samples, evidence.frames) for _, truth, evidence in cameras])
     boxes = precision([list(pairs(truth.samples, evidence.frames)) for _, truth, evidence in cameras])
-    crossings = _sum(c.crossings for c in each)
-    any_class = _sum(c.crossings_any for c in each)
-    visits = _sum(c.visits for c in each)
+    crossings = sum((m for c in each for m in c.crossings.values()), Matched())
+    any_class = sum((m for c in each for m in c.crossings_any.values()), Matched())
+    visits = sum((m for c in each for m in c.visits.values()), Matched())
     counts = [count for c in each for count in c.counts.values()]
     must, errors = sum(count.must for count in counts), sum(abs(count.error) for count in counts)
     stays = sum(_complete_visits(m) for c in each for m in c.visits.values())
@@ -208,10 +204,10 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
         "crossing_precision": (crossings.precision, crossings.true),
         "crossing_recall": (crossings.recall, crossings.true),
         "crossing_bias": (crossings.bias, crossings.true),
-        "crossing_wrong": (float(len(crossings.missed) + len(crossings.extra)), crossings.true),
+        "crossing_wrong": (crossings.wrong, crossings.true),
         "crossing_any_class_precision": (any_class.precision, any_class.true),
         "crossing_any_class_recall": (any_class.recall, any_class.true),
-        "crossing_any_class_wrong": (float(len(any_class.missed) + len(any_class.extra)), any_class.true),
+        "crossing_any_class_wrong": (any_class.wrong, any_class.true),
         "count_error": (errors / must if must else None, errors),
         "zone_precision": (visits.precision, visits.true),
         "zone_recall": (visits.recall, visits.true),
@@ -242,10 +238,6 @@ def _complete_visits(matched: Matched) -> int:
     return len({t.who for t in true if t.what == "enter"} & {t.who for t in true if t.what == "leave"})
 
 
-def _sum(by_place: Iterable[Mapping[str, Matched]]) -> Matched:
-    return sum((matched for places in by_place for matched in places.values()), Matched())
-
-
 def _mean_abs(values: Iterable[float]) -> float | None:
     sizes = [abs(value) for value in values]
     return float(np.mean(sizes)) if sizes else None
@@ -253,36 +245,3 @@ def _mean_abs(values: Iterable[float]) -> float | None:
 
 def _quantile(values: Sequence[float], share: float) -> float | None:
     return float(np.quantile(values, share)) if values else None
-
-
-def camera_record(camera: CameraFigures) -> dict[str, Any]:
-    """One camera, ready for JSON."""
-    return {
-        "crossings": {name: _matched_record(m) for name, m in camera.crossings.items()},
-        "crossings_any_class": {name: _matched_record(m) for name, m in camera.crossings_any.items()},
-        "zones": {name: _matched_record(m) for name, m in camera.visits.items()},
-        "counts": {
-            name: {"counted": c.counted, "must": c.must, "may": c.may, "error": c.error}
-            for name, c in camera.counts.items()
-        },
-        "occupancy_mae": _mean_abs(camera.occupancy_errors),
-        "dwell_error_s": _mean_abs(camera.dwell_errors_s),
-        "frames": camera.frames,
-        "due_frames": camera.due_frames,
-        "dropped_frames": camera.dropped_frames,
-        "coverage": round(camera.coverage, 4),
-    }
-
-
-def _matched_record(matched: Matched) -> dict[str, Any]:
-    def told(happenings: Sequence[Happening]) -> list[str]:
-        return [f"{h.time_s:.1f} s {h.item_class} {h.what}" for h in happenings]
-
-    return {
-        "true": matched.true,
-        "claimed": matched.claimed,
-        "right": len(matched.pairs),
-        "missed": told(matched.missed),
-        "extra": told(matched.extra),
-        "hidden": len(matched.hidden),
-    }

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,6 @@ MIN_LONG_PX, MIN_SHORT_PX = 14.0, 6.0  # sides of a box in a picture 640 wide
 #: A happening counts if its actor could be seen in at least half of the samples within this time of it.
 SEEN_WITHIN_S = 1.0
 VERSION = 3  # of the file: raise it when truth or its judgement changes
-
-What = Literal["forward", "backward", "enter", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +73,14 @@ class TruthSample:
     xy: NDArray[np.float32]
 
     @property
+    def standing(self) -> NDArray[np.bool_]:
+        """Bool [N]: the actors that stand in the picture, hidden ones too."""
+        return np.asarray(((self.foot_xy >= 0) & (self.foot_xy <= 1)).all(axis=1))
+
+    @property
     def watched(self) -> NDArray[np.bool_]:
         """Bool [N]: the actors that can be seen and stand in the picture."""
-        standing = np.logical_and(self.foot_xy >= 0, self.foot_xy <= 1).all(axis=1)
-        return np.logical_and(standing, ~self.ignored)
+        return self.standing & ~self.ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,47 +101,41 @@ class GroundTruth:
         """The number of actors, hidden ones too, of the zone's kinds that stand in it and in the picture."""
         place = next(z for z in self.places.zones if z.name == zone)
         counted = np.isin(sample.kinds, [CLASSES.index(kind) for kind in place.kinds])
-        standing = ((sample.foot_xy >= 0) & (sample.foot_xy <= 1)).all(axis=1)
-        return sum(inside(place.points, float(x), float(y)) for x, y in sample.xy[counted & standing])
+        return sum(inside(place.points, float(x), float(y)) for x, y in sample.xy[counted & sample.standing])
 
 
 def work_out(spec: SceneSpec, length_s: float) -> GroundTruth:
     """The truth of a scene; takes some seconds a minute."""
     samples = tuple(_sample(frame, spec) for frame in scene_truth.frames(spec, SAMPLES_FPS, length_s))
-    run = scene_truth.run(spec, length_s)
-    places = places_of(spec.scene)
-    kinds = {line.name: line.kinds for line in places.lines}
-    in_zone = {zone.name: zone.kinds for zone in places.zones}
-    happenings = [
-        Happening(c.time_s, c.line, c.direction, c.kind, c.id)
-        for c in run.crossings
-        if c.kind in kinds[c.line]
+    run, places = scene_truth.run(spec, length_s), places_of(spec.scene)
+    moves = [(c.time_s, c.line, c.direction, c.kind, c.id) for c in run.crossings]
+    visits = [
+        (time_s, v.zone, what, v.kind, v.id)
+        for v in run.visits
+        for what, time_s in (("enter", v.enter_s), ("leave", v.leave_s))
+        if time_s is not None
     ]
-    for visit in run.visits:
-        if visit.kind in in_zone[visit.zone]:
-            happenings.append(Happening(visit.enter_s, visit.zone, "enter", visit.kind, visit.id))
-            if visit.leave_s is not None:
-                happenings.append(Happening(visit.leave_s, visit.zone, "leave", visit.kind, visit.id))
+    happenings = []
+    for known, those in ((places.lines, moves), (places.zones, visits)):
+        kinds = {place.name: place.kinds for place in known}
+        happenings += [Happening(*values) for values in those if values[3] in kinds[values[1]]]
     happenings.sort(key=lambda happening: happening.time_s)
-    return GroundTruth(
-        spec, length_s, tuple(_judged(happening, samples) for happening in happenings), samples
-    )
+    return GroundTruth(spec, length_s, tuple(_judged(one, samples) for one in happenings), samples)
 
 
 def _sample(frame: FrameTruth, spec: SceneSpec) -> TruthSample:
     size = np.array([spec.width, spec.height], np.float32)
     sides = (frame.visible_xyxy[:, 2:] - frame.visible_xyxy[:, :2]) * (640 / spec.width)
-    kinds = np.array([CLASSES.index(kind) for kind in frame.kinds], np.int64)
     small = (sides.max(axis=1, initial=0) < MIN_LONG_PX) | (sides.min(axis=1, initial=1e9) < MIN_SHORT_PX)
     return TruthSample(
-        frame.time_s,
-        frame.ids,
-        kinds,
-        f32(frame.full_xyxy / np.tile(size, 2)),
-        f32(frame.visible_xyxy / np.tile(size, 2)),
-        small | (frame.occlusion > MAX_HIDDEN),
-        f32(frame.foot_xy / size),
-        frame.position[:, :2],
+        time_s=frame.time_s,
+        ids=frame.ids,
+        kinds=np.array([CLASSES.index(kind) for kind in frame.kinds], np.int64),
+        full_xyxy=f32(frame.full_xyxy / np.tile(size, 2)),
+        visible_xyxy=f32(frame.visible_xyxy / np.tile(size, 2)),
+        ignored=small | (frame.occlusion > MAX_HIDDEN),
+        foot_xy=f32(frame.foot_xy / size),
+        xy=frame.position[:, :2],
     )
 
 
@@ -148,32 +144,26 @@ def _judged(happening: Happening, samples: Sequence[TruthSample]) -> Happening:
     first = max(0, int(np.ceil((happening.time_s - SEEN_WITHIN_S) * SAMPLES_FPS)))
     near = samples[first : int((happening.time_s + SEEN_WITHIN_S) * SAMPLES_FPS) + 1]
     seen = sum(bool(sample.watched[sample.ids == happening.who].any()) for sample in near)
-    hidden = not near or seen * 2 < len(near)
-    return replace(happening, hidden=hidden)
+    return replace(happening, hidden=not near or seen * 2 < len(near))
 
 
-# -- the file ----------------------------------------------------------------------------------------
+_COLUMNS = tuple(field.name for field in fields(TruthSample) if field.name != "time_s")
 
 
 def save(truth: GroundTruth, path: Path) -> None:
     """Write it; :func:`load` gives the same back."""
-    names = [field.name for field in fields(TruthSample) if field.name != "time_s"]
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(sample, name) for sample in truth.samples]) for name in names
-    }
-    about = {
-        "version": VERSION,
-        "spec": asdict(truth.spec),
-        "length_s": truth.length_s,
-        "happenings": [asdict(happening) for happening in truth.happenings],
+    happenings = [asdict(happening) for happening in truth.happenings]
+    about = {"version": VERSION, "spec": asdict(truth.spec), "length_s": truth.length_s}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(sample, name) for sample in truth.samples]) for name in _COLUMNS
     }
     temporary = path.with_name(path.name + ".part.npz")
     np.savez_compressed(
         temporary,
-        about=np.array(json.dumps(about)),
+        about=np.array(json.dumps(about | {"happenings": happenings})),
         times=np.array([sample.time_s for sample in truth.samples]),
         counts=np.array([len(sample.ids) for sample in truth.samples]),
-        **joined,
+        **columns,
     )
     temporary.replace(path)
 
@@ -182,23 +172,12 @@ def load(path: Path) -> GroundTruth:
     """Read what :func:`save` wrote."""
     with np.load(path) as file:
         about: dict[str, Any] = json.loads(str(file["about"]))
-        ends = np.concatenate([[0], np.cumsum(file["counts"])])
-        names = [field.name for field in fields(TruthSample) if field.name != "time_s"]
-        columns = {name: file[name] for name in names}
-        samples = tuple(
-            TruthSample(float(time_s), **{name: column[a:b] for name, column in columns.items()})
-            for time_s, a, b in zip(file["times"], ends[:-1], ends[1:], strict=True)
-        )
+        times, ends = file["times"].tolist(), np.cumsum(file["counts"])[:-1]
+        columns = (np.split(file[name], ends) for name in _COLUMNS)
+        samples = tuple(TruthSample(*values) for values in zip(times, *columns, strict=True))
     happenings = tuple(Happening(**item) for item in about["happenings"])
     return GroundTruth(SceneSpec(**about["spec"]), about["length_s"], happenings, samples)
 
 
-def main(words: list[str]) -> int:
-    """Work out one scene's truth: OUT LENGTH SPEC-AS-JSON."""
-    path, length_s, spec = Path(words[0]), float(words[1]), SceneSpec(**json.loads(words[2]))
-    save(work_out(spec, length_s), path)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    save(work_out(SceneSpec(**json.loads(sys.argv[3])), float(sys.argv[2])), Path(sys.argv[1]))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sightline.base.signals import stop_on_signals
@@ -20,7 +20,7 @@ from sightline.errors import ServerError
 from sightline.features import track_log
 from sightline.serving.server import TritonServer
 from sightline.simulation import demo
-from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.rtsp_server import RtspServer, player
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.selftest import ground_truth
@@ -29,142 +29,17 @@ from sightline.simulation.selftest.evidence import Evidence, claimed_events, tot
 from sightline.simulation.selftest.figures import Scoreboard, judge
 from sightline.simulation.selftest.ground_truth import GroundTruth
 from sightline.simulation.selftest.score_table import failures, table, thresholds
-from sightline.simulation.selftest.simulated_cameras import (
-    BEST_CAMERA,
-    Interrupted,
-    Say,
-    SimulatedCamera,
-    prepare,
-)
-from sightline.simulation.stack import SightlineProcess
+from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
+from sightline.simulation.stack import SightlineProcess, progress
 from sightline.store.read.readonly import Database
 
 #: From a player's start to its first frame, so that its client is ready for it.
 LEAD_S = 2.0
 START_S = 180.0  # long enough for an overloaded machine
 DAY_S = 86_400  # one window for the whole run: a track is counted once
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """Where the cameras are played and what they write goes.
-
-    Attributes:
-        folder: configuration, database, logs and kept tracks.
-        triton_url: host:port of gRPC.
-        videos: the folder of the videos.
-        database_url: an empty database; None for SQLite in the folder.
-    """
-
-    folder: Path
-    triton_url: str
-    videos: Path
-    database_url: str | None = None
-
-    @property
-    def database(self) -> str:
-        """The database's URL."""
-        return self.database_url or f"sqlite:///{self.folder.resolve() / 'sightline.db'}"
-
-
-def run(
-    cameras: Sequence[SimulatedCamera], settings: RunSettings, say: Say, stop: threading.Event
-) -> dict[str, Evidence]:
-    """Play every camera once, all at the same time; the evidence by camera.
-
-    Raises:
-        ServerError: a process of the path did not start, or ended.
-        Interrupted: ``stop`` was set.
-    """
-    options = {
-        "count": {"window_s": DAY_S},
-        "track_log": {"folder": str(settings.folder.resolve() / "tracks"), "time_code": True},
-        "detect": DETECT,
-    }
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        servers = {camera.name: stack.enter_context(_server(camera, settings)) for camera in cameras}
-        entries = {
-            camera.name: {"url": servers[camera.name].url(camera.name), "rules": camera_places(camera.spec)}
-            for camera in cameras
-        }
-        sightline = SightlineProcess(
-            settings.folder,
-            entries,
-            triton={"url": settings.triton_url},
-            database_url=settings.database_url,
-            options=options,
-        )
-        stack.enter_context(sightline)
-        _watch(cameras, servers, settings, say, sightline.check, stop)
-    return {camera.name: gather(camera, settings) for camera in cameras}
-
-
-def _server(camera: SimulatedCamera, settings: RunSettings) -> RtspServer:
-    """A camera that plays its video once, from its first client's connection on, and then ends."""
-    began = _began_path(camera, settings)
-    began.unlink(missing_ok=True)
-    options = ["--once", "--began", str(began), "--lead", str(LEAD_S)]
-    command = [sys.executable, "-m", "sightline.simulation.rtsp_player", *options]
-    return RtspServer({camera.name: [*command, str(camera.video(settings.videos).resolve()), "{output}"]})
-
-
-def _began_path(camera: SimulatedCamera, settings: RunSettings) -> Path:
-    return settings.folder.resolve() / f"{camera.name}.began"
-
-
-def _watch(
-    cameras: Sequence[SimulatedCamera],
-    servers: Mapping[str, RtspServer],
-    settings: RunSettings,
-    say: Say,
-    check: Callable[[], None],
-    stop: threading.Event,
-) -> None:
-    """Wait until every camera has played to its end."""
-    length_s = max(camera.length_s for camera in cameras)
-    began_s = said_s = time.monotonic()
-    while any(server.running for server in servers.values()):
-        if stop.wait(0.2):
-            raise Interrupted
-        check()
-        started = [camera for camera in cameras if _began_path(camera, settings).is_file()]
-        now = time.monotonic()
-        if len(started) < len(cameras) and now - began_s > START_S:
-            waiting = {camera.name for camera in cameras} - {camera.name for camera in started}
-            raise ServerError(
-                f"no client has opened {', '.join(sorted(waiting))}; see {settings.folder}/sightline.log"
-            )
-        if now - began_s > START_S + length_s + 60:
-            raise ServerError(f"a camera did not end within {length_s + 60:.0f} s of its start")
-        if now - said_s > 10:
-            said_s = now
-            gone = f"{now - began_s:.0f} of about {length_s + 6:.0f} s"
-            say(f"{len(started)} of {len(cameras)} cameras play; {gone}")
-
-
-def gather(camera: SimulatedCamera, settings: RunSettings) -> Evidence:
-    """Everything that a run wrote about one camera."""
-    database = Database(settings.database)
-    try:
-        events = claimed_events(database, camera.name)
-        counts = total_counts(database, camera.name)
-        watched_s, dropped = total_watched(database, camera.name)
-    finally:
-        database.close()
-    began = _began_path(camera, settings)
-    return Evidence(
-        frames=tuple(track_log.read(settings.folder / "tracks", camera.name)),
-        events=tuple(events),
-        counts=counts,
-        watched_s=watched_s,
-        dropped_frames=dropped,
-        began_time=float(began.read_text()) if began.is_file() else None,
-        fps=camera.fps,
-    )
-
-
 EXIT_BELOW, EXIT_INTERRUPTED = 3, 130
+
+say = progress("selftest")
 
 
 def run_selftest(arguments: argparse.Namespace) -> int:
@@ -196,7 +71,13 @@ def run_selftest(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, stop: threading.Event) -> Scoreboard:
     folder: Path = arguments.folder.resolve()
-    cameras = cameras_of(arguments)
+    cameras = []
+    for scene in SCENES if arguments.scene == "all" else (arguments.scene,):
+        viewpoint = BEST_CAMERA[scene] if arguments.camera is None else arguments.camera
+        for seed in arguments.seeds:
+            conditions = arguments.light, arguments.weather, viewpoint
+            spec = SceneSpec(scene, seed, *conditions, people=arguments.people)
+            cameras.append(SimulatedCamera(spec, arguments.fps, arguments.length))
     prepare(cameras, folder / "videos", say, stop=stop)
     if arguments.triton_url:
         return judge(run_and_collect(cameras, folder, arguments.triton_url, arguments.database_url, stop))
@@ -213,44 +94,94 @@ def run_and_collect(
     database_url: str | None,
     stop: threading.Event,
 ) -> list[tuple[str, GroundTruth, Evidence]]:
-    """Play prepared cameras through a running Triton; name, truth and evidence of each."""
-    remove_run(folder / "run")
-    settings = RunSettings(folder / "run", triton_url, folder / "videos", database_url)
+    """Play prepared cameras once, all at the same time, through a running Triton.
+
+    Args:
+        cameras: whose videos and truths are there.
+        folder: holds them, in ``videos``. Its folder ``run`` is emptied, for the rows of an earlier run must
+            not be counted, and gets configuration, database, logs and kept tracks.
+        triton_url: host:port of gRPC.
+        database_url: an empty database; None for SQLite in the folder.
+        stop: ends it.
+
+    Returns:
+        Name, truth and evidence of each.
+
+    Raises:
+        ServerError: a process of the path did not start, or ended.
+        Interrupted: ``stop`` was set.
+    """
+    run, videos = folder.resolve() / "run", folder / "videos"
+    if run.is_dir():
+        shutil.rmtree(run)
+    run.mkdir(parents=True)
     say(f"playing {len(cameras)} cameras: {', '.join(camera.name for camera in cameras)}")
-    evidence = run(cameras, settings, say, stop)
+    options = {
+        "count": {"window_s": DAY_S},
+        "track_log": {"folder": str(run / "tracks"), "time_code": True},
+        "detect": DETECT,
+    }
+    with contextlib.ExitStack() as stack:
+        servers, entries = [], {}
+        for camera in cameras:  # each plays its video once, from its first client's connection on, and ends
+            began = run / f"{camera.name}.began"
+            feed = player(camera.video(videos), "--once", "--began", str(began), "--lead", str(LEAD_S))
+            servers.append(stack.enter_context(RtspServer({camera.name: feed})))
+            entries[camera.name] = {"url": servers[-1].url(camera.name), "rules": camera_places(camera.spec)}
+        sightline = SightlineProcess(
+            run, entries, triton={"url": triton_url}, database_url=database_url, options=options
+        )
+        stack.enter_context(sightline)
+        _watch(cameras, servers, run, sightline.check, stop)
     say("judging")
     return [
-        (camera.name, ground_truth.load(camera.truth(settings.videos)), evidence[camera.name])
+        (camera.name, ground_truth.load(camera.truth(videos)), gather(camera, run, sightline.database_url))
         for camera in cameras
     ]
 
 
-def remove_run(folder: Path) -> None:
-    """Delete what an earlier run wrote: its rows must not be counted."""
-    for path in (
-        *folder.glob("*.db*"),
-        *folder.glob("*.log"),
-        *folder.glob("*.began"),
-        *(folder / "tracks").glob("*.jsonl"),
-    ):
-        path.unlink()
+def _watch(
+    cameras: Sequence[SimulatedCamera],
+    servers: Sequence[RtspServer],
+    run: Path,
+    check: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Wait until every camera has played to its end."""
+    length_s = max(camera.length_s for camera in cameras)
+    began_s = said_s = time.monotonic()
+    while any(server.running for server in servers):
+        if stop.wait(0.2):
+            raise Interrupted
+        check()
+        waiting = [camera.name for camera in cameras if not (run / f"{camera.name}.began").is_file()]
+        now = time.monotonic()
+        if waiting and now - began_s > START_S:
+            raise ServerError(f"no client has opened {', '.join(sorted(waiting))}; see {run}/sightline.log")
+        if now - began_s > START_S + length_s + 60:
+            raise ServerError(f"a camera did not end within {length_s + 60:.0f} s of its start")
+        if now - said_s > 10:
+            said_s = now
+            gone = f"{now - began_s:.0f} of about {length_s + 6:.0f} s"
+            say(f"{len(cameras) - len(waiting)} of {len(cameras)} cameras play; {gone}")
 
 
-def cameras_of(arguments: argparse.Namespace) -> list[SimulatedCamera]:
-    """The cameras that the options name."""
-    scenes = SCENES if arguments.scene == "all" else (arguments.scene,)
-    cameras = []
-    for scene in scenes:
-        viewpoint = BEST_CAMERA[scene] if arguments.camera is None else arguments.camera
-        for seed in arguments.seeds:
-            spec = SceneSpec(
-                scene, seed, arguments.light, arguments.weather, viewpoint, people=arguments.people
-            )
-            cameras.append(SimulatedCamera(spec, arguments.fps, arguments.length))
-    return cameras
-
-
-def say(text: str) -> None:
-    """One line of progress, apart from the scoreboard on standard output."""
-    sys.stderr.write(f"selftest: {text}\n")
-    sys.stderr.flush()
+def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
+    """Everything that a run wrote about one camera."""
+    database = Database(database_url)
+    try:
+        events = claimed_events(database, camera.name)
+        counts = total_counts(database, camera.name)
+        watched_s, dropped = total_watched(database, camera.name)
+    finally:
+        database.close()
+    began = run / f"{camera.name}.began"
+    return Evidence(
+        frames=tuple(track_log.read(run / "tracks", camera.name)),
+        events=tuple(events),
+        counts=counts,
+        watched_s=watched_s,
+        dropped_frames=dropped,
+        began_time=float(began.read_text()) if began.is_file() else None,
+        fps=camera.fps,
+    )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
-from sightline.simulation.selftest.figures import CameraFigures, Scoreboard
+from sightline.simulation.selftest.figures import Scoreboard
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(NamedTuple):
     """A bound that a figure has to keep."""
 
     bound: float
@@ -99,18 +97,13 @@ def table(scoreboard: Scoreboard, bounds: Mapping[str, Threshold]) -> str:
     if scoreboard.ap50:
         each = "  ".join(f"{name} {value:.2f}" for name, value in scoreboard.ap50.items())
         lines.append(f"  {'average precision at IoU 0.5':48} {each}")
-    lines.append("")
-    return "\n".join([*lines, *_cameras(scoreboard.cameras)])
-
-
-def _cameras(cameras: Sequence[CameraFigures]) -> list[str]:
     heads = f"{'true':>5} {'claimed':>7} {'right':>6} {'missed':>6} {'extra':>6} {'hidden':>6}"
-    lines = [f"  {'camera':26} {'place':14} {heads}"]
-    for camera in cameras:
+    lines += ["", f"  {'camera':26} {'place':14} {heads}"]
+    for camera in scoreboard.cameras:
         places = [*camera.crossings.items(), *((f"zone {n}", m) for n, m in camera.visits.items())]
         for name, m in places:
             numbers = f"{m.true:5} {m.claimed:7} {len(m.pairs):6} {len(m.missed):6} {len(m.extra):6}"
             lines.append(f"  {camera.name:26.26} {name:14.14} {numbers} {len(m.hidden):6}")
         counts = ", ".join(f"{name} {c.counted} ({c.must} to {c.may})" for name, c in camera.counts.items())
         lines.append(f"  {camera.name:26.26} counted (right from, to): {counts}")
-    return lines
+    return "\n".join(lines)

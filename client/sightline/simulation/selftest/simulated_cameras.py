@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sightline.base.jobs import make_all
+from sightline.config.canary_options import CanaryOptions
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.spec import SceneName, SceneSpec
 from sightline.simulation.selftest import ground_truth
@@ -49,6 +50,13 @@ class SimulatedCamera:
         """Where its truth is kept; the same for every frame rate and codec."""
         spec = "-".join(str(value) for value in asdict(self.spec).values())
         return folder / f"truth-{ground_truth.VERSION}-{spec}-{self.length_s:g}.npz"
+
+
+def camera_of_options(options: CanaryOptions) -> SimulatedCamera:
+    """The scene that the canary's options name."""
+    viewpoint = BEST_CAMERA[options.scene]
+    spec = SceneSpec(options.scene, options.seed, options.light, options.weather, viewpoint)
+    return SimulatedCamera(spec, options.fps, options.length_s)
 
 
 class Interrupted(Exception):
