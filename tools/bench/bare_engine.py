@@ -8,9 +8,9 @@ served network gets. The engine is the served one, with the same threads and str
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,7 @@ from sightline.serving.runtime.engine import CpuEngine
 
 def main() -> None:
     """Print one JSON line with frames and seconds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--seconds", type=float, default=15.0)

@@ -12,11 +12,11 @@ takes saved detections of real videos (npz: frame, xyxy, scores, class_ids, time
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 import warnings
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -49,6 +49,7 @@ SCENES = tuple(
 )
 TrackedBoxes = tuple[np.ndarray, np.ndarray]  # ids [N], xyxy [N, 4] of one frame
 Update = Callable[[Detections, float], TrackedBoxes]
+Maker = Callable[[int], Update]  # from frames a second
 
 
 class Quality(NamedTuple):
@@ -72,20 +73,20 @@ def ours(options: TrackerOptions | None = None) -> Update:
     return update
 
 
-def library(fps: float, *, timed: bool, size: tuple[int, int] = (1280, 720), **options: Any) -> Update:
+def library(fps: float, *, timed: bool) -> Update:
     """The library's ByteTrack, with our thresholds; ``timed`` gives it timestamps instead of a frame rate."""
     import supervision
     from trackers import ByteTrackTracker
 
-    defaults: dict[str, Any] = {
-        "lost_track_buffer": 90,  # of 1/30 s: 3 s
-        "track_activation_threshold": 0.25,
-        "high_conf_det_threshold": 0.25,
-        "minimum_iou_threshold": 0.2,
-        "minimum_consecutive_frames": 1,
-    }
-    tracker = ByteTrackTracker(frame_rate=30.0 if timed else fps, **{**defaults, **options})
-    scale = np.array([*size, *size], np.float32)
+    tracker = ByteTrackTracker(
+        frame_rate=30.0 if timed else fps,
+        lost_track_buffer=90,  # of 1/30 s: 3 s
+        track_activation_threshold=0.25,
+        high_conf_det_threshold=0.25,
+        minimum_iou_threshold=0.2,
+        minimum_consecutive_frames=1,
+    )
+    scale = np.array([1280, 720, 1280, 720], np.float32)
 
     def update(detections: Detections, now: float) -> TrackedBoxes:
         boxes = supervision.Detections(
@@ -98,14 +99,12 @@ def library(fps: float, *, timed: bool, size: tuple[int, int] = (1280, 720), **o
     return update
 
 
-# -- quality -------------------------------------------------------------------------------------
-
-
 def follow(update: Update, samples: Sequence[TrackerSample]) -> list[TrackedBoxes]:
     """Run a tracker over samples and keep the tracks that lasted."""
     frames = [update(sample.detections, 1e9 + sample.time) for sample in samples]
     lasting = _lasting([ids for ids, _ in frames], samples)
-    return [(ids[kept], xyxy[kept]) for ids, xyxy in frames for kept in [np.isin(ids, lasting)]]
+    kept = [np.isin(ids, lasting) for ids, _ in frames]
+    return [(ids[rows], xyxy[rows]) for (ids, xyxy), rows in zip(frames, kept, strict=True)]
 
 
 def _lasting(ids: Iterable[np.ndarray], samples: Iterable[TrackerSample]) -> list[int]:
@@ -131,18 +130,13 @@ def judge(scenes: Sequence[tuple[Sequence[TrackerSample], Sequence[TrackedBoxes]
     from trackeval.metrics import CLEAR
 
     clear = CLEAR({"PRINT_CONFIG": False})
-    return Quality(
-        scores.idf1,
-        scores.hota,
-        sum(int(clear.eval_sequence(trackeval_sequence(sequence))["IDSW"]) for sequence in sequences),
-        sum(len(np.unique(np.concatenate([ids for ids, _ in tracked]))) for _, tracked in scenes),
-        sum(len(_lasting([sample.true_ids for sample in samples], samples)) for samples, _ in scenes),
-    )
+    switches = sum(int(clear.eval_sequence(trackeval_sequence(each))["IDSW"]) for each in sequences)
+    tracks = sum(len({one for ids, _ in tracked for one in ids.tolist()}) for _, tracked in scenes)
+    objects = sum(len(_lasting([one.true_ids for one in samples], samples)) for samples, _ in scenes)
+    return Quality(scores.idf1, scores.hota, switches, tracks, objects)
 
 
-def quality_table(
-    count: int, length_s: float, makers: dict[str, Callable[[int], Update]]
-) -> list[dict[str, Any]]:
+def quality_table(count: int, length_s: float, makers: dict[str, Maker]) -> list[dict[str, Any]]:
     """A row for each tracker and frame rate, over the first ``count`` scenes."""
     rows: list[dict[str, Any]] = []
     detectors = [ImperfectDetector(spec, length_s) for spec in SCENES[:count]]
@@ -152,9 +146,6 @@ def quality_table(
             quality = judge([(samples, follow(make(fps), samples)) for samples in scenes])
             rows.append({"tracker": name, "fps": fps, **quality._asdict()})
     return rows
-
-
-# -- speed ---------------------------------------------------------------------------------------
 
 
 def speed(make: Callable[[], Update], objects: int, frames: int = 300) -> float:
@@ -174,9 +165,6 @@ def speed(make: Callable[[], Update], objects: int, frames: int = 300) -> float:
         update(detections, 1e9 + frame / 10)
         spent.append(time.perf_counter() - begun)
     return float(np.median(spent[30:])) * 1e3
-
-
-# -- real detections -----------------------------------------------------------------------------
 
 
 def load_detections(path: Path) -> list[tuple[float, Detections]]:
@@ -201,15 +189,13 @@ def count_confirmed(frames: Sequence[tuple[float, Detections]], options: Tracker
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=len(SCENES), help="simulated scenes; 0: speed only")
     parser.add_argument("--length", type=float, default=60.0, help="seconds of each (default: %(default)g)")
     parser.add_argument("--detections", type=Path, help="folder of saved detections (npz) to count")
     parser.add_argument("--json", type=Path, help="keep the figures here")
     arguments = parser.parse_args()
-    makers: dict[str, Callable[[int], Update]] = {"sightline": lambda _: ours()}
+    makers: dict[str, Maker] = {"sightline": lambda _: ours()}
     result: dict[str, Any] = {"numpy": np.__version__}
     try:
         result["trackers"] = version("trackers")
@@ -220,10 +206,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     result["quality"] = quality_table(arguments.scenes, arguments.length, makers)
     print(f"{'tracker':16} {'fps':>3} {'IDF1':>6} {'HOTA':>6} {'switches':>8} {'tracks':>7} {'objects':>7}")
+    form = "{tracker:16} {fps:3} {idf1:6.3f} {hota:6.3f} {switches:8} {tracks:7} {objects:7}"
     for row in result["quality"]:
-        print(
-            "{tracker:16} {fps:3} {idf1:6.3f} {hota:6.3f} {switches:8} {tracks:7} {objects:7}".format(**row)
-        )
+        print(form.format(**row))
     result["speed_ms"] = {
         name: {n: round(speed(partial(make, 10), n), 3) for n in (10, 40, 100)}
         for name, make in makers.items()

@@ -15,7 +15,6 @@ and the ratios are taken within a round; the table gives their medians and their
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -23,8 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,26 +45,19 @@ PICTURES = 64
 WARM_UP_S = 2.0
 
 
-@dataclass(frozen=True)
-class BenchmarkSetup:
-    """What is measured, and where it lies."""
-
-    video: Path
-    repository: Path
-    model: Path  # the ONNX that is served
-    checkpoint: Path | None
-    network: tuple[int, int]  # height, width
-    seconds: float
-    in_flight: int
-    work: Path
-
-
 def main() -> None:
     """Measure, print the table, keep the JSON."""
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(prefix="sightline-bench-") as work:
         setup = prepare(arguments, Path(work))
-        rounds = [measure(setup, number) for number in range(arguments.rounds)]
+        rounds = []
+        for number in range(arguments.rounds):
+            one = {"engine": bare_engine(setup), "pipeline": pipeline(setup, number)}
+            if setup.checkpoint is not None:
+                one["ultralytics"] = ultralytics(setup)
+            rates = ", ".join(f"{name} {value['fps']:.1f}" for name, value in one.items())
+            print(f"round {number + 1}: {rates} frames/s", flush=True)
+            rounds.append(one)
     report = summarise(rounds, setup)
     print(table(report))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +65,9 @@ def main() -> None:
     print(f"\nkept in {arguments.json}")
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments() -> Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, default=SHARED / "videos/one-by-one-person-detection.mp4")
     parser.add_argument("--model", type=Path, default=SHARED / "models/yolov8n.onnx", help="network to serve")
     parser.add_argument("--checkpoint", type=Path, help="the same weights as .pt, for Ultralytics")
@@ -96,44 +86,24 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def prepare(arguments: argparse.Namespace, work: Path) -> BenchmarkSetup:
-    """Export the network into a repository of the benchmark's own."""
+def prepare(arguments: Namespace, work: Path) -> Namespace:
+    """Export the network into a repository of the benchmark's own; the options, with where things lie.
+
+    ``model`` is now the ONNX that is served, ``network`` its height and width.
+    """
     repository = work / "model_repository"
-    export = [
-        sys.executable,
-        *("-m", "sightline", "model", "export"),
-        str(arguments.model),
-        "--aspect",
-        arguments.aspect,
-    ]
-    subprocess.run([*export, "--repository", str(repository)], check=True)
+    words = ["-m", "sightline", "model", "export", str(arguments.model), "--aspect", arguments.aspect]
+    subprocess.run([sys.executable, *words, "--repository", str(repository)], check=True)
     manifest = json.loads((repository / "yolo/1/manifest.json").read_text())
     if arguments.checkpoint is not None and not ultralytics_env.folder().is_dir():
         print("ultralytics is left out: make its environment with `make ultralytics`")
         arguments.checkpoint = None
-    return BenchmarkSetup(
-        video=arguments.video.resolve(),
-        repository=repository,
-        model=repository / "yolo/1/model.onnx",
-        checkpoint=arguments.checkpoint,
-        network=(manifest["network_height"], manifest["network_width"]),
-        seconds=arguments.seconds,
-        in_flight=arguments.in_flight,
-        work=work,
-    )
+    arguments.video, arguments.model = arguments.video.resolve(), repository / "yolo/1/model.onnx"
+    network = manifest["network_height"], manifest["network_width"]
+    return Namespace(**vars(arguments), repository=repository, network=network, work=work)
 
 
-def measure(setup: BenchmarkSetup, number: int) -> dict[str, dict[str, Any]]:
-    """One round: all three, one after the other."""
-    found = {"engine": bare_engine(setup), "pipeline": pipeline(setup, number)}
-    if setup.checkpoint is not None:
-        found["ultralytics"] = ultralytics(setup)
-    rates = ", ".join(f"{name} {value['fps']:.1f}" for name, value in found.items())
-    print(f"round {number + 1}: {rates} frames/s", flush=True)
-    return found
-
-
-def bare_engine(setup: BenchmarkSetup) -> dict[str, Any]:
+def bare_engine(setup: Namespace) -> dict[str, Any]:
     """The engine alone, in the server's environment."""
     pictures = setup.work / "pictures.npy"
     if not pictures.exists():
@@ -143,7 +113,7 @@ def bare_engine(setup: BenchmarkSetup) -> dict[str, Any]:
     return run_json([*command, "--seconds", str(setup.seconds)], {"PYTHONPATH": str(ROOT / "client")})
 
 
-def network_pictures(setup: BenchmarkSetup) -> np.ndarray:
+def network_pictures(setup: Namespace) -> np.ndarray:
     """The first pictures of the video as the network gets them: uint8 [count, 3/2·height, width]."""
     found = []
     with av.open(str(setup.video)) as container:
@@ -155,7 +125,7 @@ def network_pictures(setup: BenchmarkSetup) -> np.ndarray:
     return np.stack(found)
 
 
-def pipeline(setup: BenchmarkSetup, number: int) -> dict[str, Any]:
+def pipeline(setup: Namespace, number: int) -> dict[str, Any]:
     """``sightline run`` on the file, without drops, from decoder to SQLite; rates by the worker's clock."""
     folder = setup.work / f"round-{number}"
     with (
@@ -187,7 +157,7 @@ def pipeline(setup: BenchmarkSetup, number: int) -> dict[str, Any]:
     }
 
 
-def ultralytics(setup: BenchmarkSetup) -> dict[str, Any]:
+def ultralytics(setup: Namespace) -> dict[str, Any]:
     """The rival's loop, in its own environment."""
     weights = shutil.copy(str(setup.checkpoint), setup.work)
     python, loop = ultralytics_env.folder() / "bin/python", ROOT / "tools/bench/ultralytics_loop.py"
@@ -197,16 +167,15 @@ def ultralytics(setup: BenchmarkSetup) -> dict[str, Any]:
 
 def run_json(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """The JSON that a program prints as its last line."""
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    full = {**os.environ, **environment}
+    done = subprocess.run(command, env=full, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def summarise(rounds: list[dict[str, dict[str, Any]]], setup: BenchmarkSetup) -> dict[str, Any]:
+def summarise(rounds: list[dict[str, dict[str, Any]]], setup: Namespace) -> dict[str, Any]:
     """Medians of rates and of the ratios within each round."""
     names = list(rounds[0])
     ratios = {

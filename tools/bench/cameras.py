@@ -12,14 +12,11 @@ and its workers: PSS (shared pages divided among those who share them) and proce
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,12 +27,14 @@ import numpy as np
 import psutil
 
 from sightline.base import machine
-from sightline.base.processes import spawn, terminate
+from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
-from sightline.simulation.rtsp_server import RtspServer, free_port
+from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.stack import SightlineProcess
 
 WIDTH, HEIGHT, FPS = 640, 360, 5
 CLIP_S = 20
+ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 240.0
 SETTLE_S = 5.0
 KEYS = ("pss_mb_per_camera", "core_ms_per_frame", "ready_s")
@@ -87,9 +86,7 @@ class TritonPythonModel:
 
 def main() -> None:
     """Measure, print the table, keep the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", default="1,4,16,64", help="how many, in turn (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--checkout", type=Path, help="another checkout, measured in alternation: before")
@@ -98,6 +95,9 @@ def main() -> None:
     arguments = parser.parse_args()
     counts = [int(count) for count in arguments.cameras.split(",")]
     own = {} if arguments.cameras_per_worker is None else {"cameras_per_worker": arguments.cameras_per_worker}
+    which: dict[str, tuple[Path, dict[str, Any]]] = {"now": (ROOT, own)}
+    if arguments.checkout is not None:
+        which = {"before": (arguments.checkout.resolve(), {}), **which}
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="sightline-cameras-") as name:
         folder = Path(name)
@@ -105,12 +105,17 @@ def main() -> None:
             RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
             TritonServer(write_model(folder / "repository"), log_path=folder / "triton.log") as triton,
         ):
-            world = {"url": rtsp.url("camera"), "triton": triton.grpc_url, "seconds": arguments.seconds}
             for count in counts:
-                if arguments.checkout is not None:
-                    before = measure(folder, count, arguments.checkout.resolve(), {}, world)
-                    runs.append({"which": "before", **before})
-                runs.append({"which": "now", **measure(folder, count, None, own, world)})
+                cameras = {f"camera-{i + 1}": {"url": rtsp.url("camera")} for i in range(count)}
+                for word, (checkout, options) in which.items():
+                    sightline = SightlineProcess(
+                        Path(tempfile.mkdtemp(dir=folder)),
+                        cameras,
+                        triton={"url": triton.grpc_url},
+                        options=options,
+                        environment={**os.environ, "PYTHONPATH": str(checkout / "client")},
+                    )
+                    runs.append({"which": word, "cameras": count, **measure(sightline, arguments.seconds)})
                 print(json.dumps(runs[-1]), flush=True)
     report: dict[str, Any] = {"machine": machine.describe(), **figures(runs, "now"), "runs": runs}
     if arguments.checkout is not None:
@@ -156,70 +161,34 @@ def write_model(repository: Path) -> Path:
     return repository
 
 
-def measure(
-    folder: Path, count: int, checkout: Path | None, options: dict[str, Any], world: dict[str, Any]
-) -> dict[str, Any]:
-    """Run ``count`` cameras and say what they cost."""
-    run = Path(tempfile.mkdtemp(dir=folder))
-    port = free_port()
-    config = {
-        "triton": {"url": world["triton"]},
-        "database": {"url": f"sqlite:///{run / 'sightline.db'}", "spool_path": str(run / "spool.db")},
-        "http": {"port": port},
-        "cameras": {f"camera-{i + 1}": {"url": world["url"]} for i in range(count)},
-        **options,
-    }
-    (run / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    environment = dict(os.environ)
-    if checkout is not None:
-        environment["PYTHONPATH"] = str(checkout / "client")
-    started = time.monotonic()
-    with (run / "log").open("wb") as log:
-        command = [sys.executable, "-m", "sightline", "run", "-c", str(run / "config.yml")]
-        child = spawn(command, log, environment=environment, folder=run)
-    try:
-        ready_s = wait_until_ready(f"http://127.0.0.1:{port}/status", count, started)
-        if ready_s is None:
-            return {"cameras": count, "ready_s": None}
+def measure(sightline: SightlineProcess, seconds: float) -> dict[str, Any]:
+    """Run the cameras and say what they cost; ``ready_s`` alone, None, when not all of them came."""
+
+    def spent() -> tuple[float, int, float]:
+        """Now, frames of all cameras, and processor time of all processes, so far."""
+        frames = sum(status["frames_total"] for status in sightline.statuses().values())
+        return time.monotonic(), frames, sum(sum(one.cpu_times()[:2]) for one in family(sightline.pid))
+
+    started_s = time.monotonic()
+    with sightline:
+        try:
+            sightline.wait_until_online(timeout_s=READY_TIMEOUT_S)
+        except ServerError as error:
+            print(error)
+            return {"ready_s": None}
+        ready_s = round(time.monotonic() - started_s, 2)
         time.sleep(SETTLE_S)
-        begin, frames, cpu_s = time.monotonic(), tracked(port), processor_s(child.pid)
-        time.sleep(world["seconds"])
-        took_s = time.monotonic() - begin
-        frames, cpu_s = tracked(port) - frames, processor_s(child.pid) - cpu_s
+        before = spent()
+        time.sleep(seconds)
+        took_s, frames, cpu_s = (now - then for now, then in zip(spent(), before, strict=True))
+        processes = family(sightline.pid)
         return {
-            "cameras": count,
             "ready_s": ready_s,
-            "pss_mb": sum(process.memory_full_info().pss for process in family(child.pid)) / 1e6,
-            "processes": len(family(child.pid)),
+            "pss_mb": sum(process.memory_full_info().pss for process in processes) / 1e6,
+            "processes": len(processes),
             "fps": frames / took_s,
             "core_ms_per_frame": 1e3 * cpu_s / max(frames, 1),
         }
-    finally:
-        terminate(child, 15.0)
-
-
-def wait_until_ready(url: str, count: int, started: float) -> float | None:
-    """Seconds until every camera has tracked a frame."""
-    while time.monotonic() - started < READY_TIMEOUT_S:
-        if sum(item["frames_total"] > 0 for item in statuses(url)) == count:
-            return round(time.monotonic() - started, 2)
-        time.sleep(0.2)
-    return None
-
-
-def tracked(port: int) -> int:
-    """Frames of all cameras so far, waiting for a status that is there."""
-    return sum(item["frames_total"] for item in statuses(f"http://127.0.0.1:{port}/status"))
-
-
-def statuses(url: str) -> list[dict[str, Any]]:
-    """The newest status of every camera; none while nothing answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            cameras: list[dict[str, Any]] = json.load(answer)["cameras"]
-            return cameras
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return []
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -228,32 +197,23 @@ def family(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def processor_s(pid: int) -> float:
-    """Processor time of the program and of everything that it has started, seconds."""
-    return sum(sum(process.cpu_times()[:2]) for process in family(pid))
-
-
 def figures(runs: list[dict[str, Any]], which: str) -> dict[str, dict[str, float | None]]:
     """The three figures, by number of cameras."""
-    own = [run for run in runs if run["which"] == which]
-    first = next((run for run in own if run["cameras"] == 1 and "pss_mb" in run), None)
-    found: dict[str, dict[str, float | None]] = {key: {} for key in KEYS}
-    for run in own:
-        count = str(run["cameras"])
-        found["ready_s"][count] = run["ready_s"]
-        found["core_ms_per_frame"][count] = run.get("core_ms_per_frame")
-        pss = run.get("pss_mb")
-        if pss is not None and run["cameras"] > 1:
-            pss = (pss - first["pss_mb"]) / (run["cameras"] - 1) if first else None
-        found["pss_mb_per_camera"][count] = pss
-    return found
+    own = {run["cameras"]: run for run in runs if run["which"] == which}
+    result: dict[str, dict[str, float | None]] = {key: {} for key in KEYS}
+    for count, run in own.items():
+        pss, first = run.get("pss_mb"), own.get(1, {}).get("pss_mb")
+        if pss is not None and count > 1:
+            pss = (pss - first) / (count - 1) if first is not None else None
+        for key, value in zip(KEYS, (pss, run.get("core_ms_per_frame"), run["ready_s"]), strict=True):
+            result[key][str(count)] = value
+    return result
 
 
 def table(report: dict[str, Any], counts: list[int]) -> str:
     """What a person reads."""
     lines = [report["machine"], f"{'':28}" + "".join(f"{count:>10}" for count in counts)]
-    for which in ("before", "now"):
-        values = report.get("before") if which == "before" else report
+    for which, values in (("before", report.get("before")), ("now", report)):
         for key in KEYS if values else ():
             cells = [values[key].get(str(count)) for count in counts] if values else []
             row = "".join(f"{cell:10.2f}" if cell is not None else f"{'-':>10}" for cell in cells)

@@ -57,9 +57,8 @@ class ImperfectDetector:
         self._random = np.random.default_rng([spec.seed, 60])
         self._frames = list(truth.frames(spec, TICKS, length_s))
         self._scale = np.array([spec.width, spec.height] * 2, np.float64)
-        self._row = {
-            one: row for row, one in enumerate(sorted({i for f in self._frames for i in f.ids.tolist()}))
-        }
+        known = sorted({one for frame in self._frames for one in frame.ids.tolist()})
+        self._row = {one: row for row, one in enumerate(known)}
         shape = (len(self._row), len(self._frames))
         self._wander = self._wandering(shape, 0.3) * self._faults.score_wander
         self._tremble = np.stack([self._wandering(shape, 0.05) for _ in range(4)], -1) * self._faults.tremble
@@ -68,7 +67,14 @@ class ImperfectDetector:
 
     def samples(self, fps: int) -> list[TrackerSample]:
         """What it sees at ``fps``, a divisor of :data:`TICKS`."""
-        return [self._sample(tick) for tick in range(0, len(self._frames), TICKS // fps)]
+        samples = []
+        for tick in range(0, len(self._frames), TICKS // fps):
+            frame = self._frames[tick]
+            full = frame.full_xyxy / self._scale
+            there = (frame.occlusion <= MAX_HIDDEN) & (full[:, 3] - full[:, 1] > MIN_HEIGHT)
+            true = frame.ids[there], full[there].astype(np.float32)
+            samples.append(TrackerSample(frame.time_s, *true, self._detect(frame, tick)))
+        return samples
 
     def _wandering(self, shape: tuple[int, int], memory_s: float) -> F64:
         """Noise of spread 1 that remembers for ``memory_s``."""
@@ -89,13 +95,6 @@ class ImperfectDetector:
             boxes.append((start, start + random.exponential(0.15), box, 0.1 + random.exponential(0.12), kind))
         return boxes
 
-    def _sample(self, tick: int) -> TrackerSample:
-        frame = self._frames[tick]
-        full = frame.full_xyxy / self._scale
-        there = (frame.occlusion <= MAX_HIDDEN) & (full[:, 3] - full[:, 1] > MIN_HEIGHT)
-        detections = self._detect(frame, tick)
-        return TrackerSample(frame.time_s, frame.ids[there], full[there].astype(np.float32), detections)
-
     def _detect(self, frame: FrameTruth, tick: int) -> Detections:
         rows = [self._row[one] for one in frame.ids.tolist()]
         hidden = frame.occlusion[:, None] > 0.3
@@ -104,26 +103,21 @@ class ImperfectDetector:
         scores = np.clip(self._faults.score * np.sqrt(shown) + self._wander[rows, tick], 0, 0.99)
         scores[shown < 0.1] = 0
         xyxy = xyxy + np.tile(xyxy[:, 2:] - xyxy[:, :2], 2) * self._tremble[rows, tick]
-        kinds = [
-            FLICKER.get(kind, kind) if self._mistaken[row, tick] else kind
-            for row, kind in zip(rows, frame.kinds, strict=True)
-        ]
+        mistaken = zip(frame.kinds, self._mistaken[rows, tick], strict=True)
+        kinds = [FLICKER.get(kind, kind) if wrong else kind for kind, wrong in mistaken]
         classes = np.array([CLASSES.index(kind) for kind in kinds], np.int32)
         for first, last, box, score, kind in self._false:
             if first <= frame.time_s < last:
                 xyxy, scores = np.vstack([xyxy, box]), np.append(scores, score)
                 classes = np.append(classes, np.int32(kind))
         found = Detections(xyxy.clip(0, 1).astype(np.float32), scores.astype(np.float32), classes)
-        return _suppress(found.take(np.flatnonzero(scores >= SCORE_FLOOR)))
-
-
-def _suppress(detections: Detections) -> Detections:
-    """Class-aware non-maximum suppression, as the detector does it."""
-    detections = detections.take(np.argsort(-detections.scores, kind="stable"))
-    same = detections.class_ids[:, None] == detections.class_ids[None]
-    overlapping = (iou_matrix(detections.xyxy, detections.xyxy) > NMS_IOU) & same
-    kept: list[int] = []
-    for row in range(len(detections)):
-        if not overlapping[row, kept].any():
-            kept.append(row)
-    return detections.take(np.array(kept, np.intp))
+        found = found.take(np.flatnonzero(scores >= SCORE_FLOOR))
+        # Class-aware non-maximum suppression, as the detector does it.
+        found = found.take(np.argsort(-found.scores, kind="stable"))
+        same = found.class_ids[:, None] == found.class_ids[None]
+        overlapping = (iou_matrix(found.xyxy, found.xyxy) > NMS_IOU) & same
+        kept: list[int] = []
+        for row in range(len(found)):
+            if not overlapping[row, kept].any():
+                kept.append(row)
+        return found.take(np.array(kept, np.intp))

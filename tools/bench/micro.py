@@ -11,13 +11,13 @@ into the spool.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -53,51 +53,40 @@ FPS = 10
 BEGIN = 1.7e9
 CLASSES = ClassTable([(0, "person"), (1, "car")])
 WIDTH, HEIGHT = 0.04, 0.12  # of a walker
+T = TypeVar("T")
 
 
-def timed(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Milliseconds of it."""
-    began = clock()
-    work()
-    return (clock() - began) * 1e3
-
-
-def summary(times_ms: Sequence[float]) -> str:
-    """Mean and percentiles in a line."""
+def timed(work: Callable[[T], object], items: Iterable[T], clock: Callable[[], float]) -> str:
+    """What ``work`` costs on each item: mean and percentiles in a line. Making the items costs nothing."""
+    times_ms = []
+    for item in items:
+        began = clock()
+        work(item)
+        times_ms.append((clock() - began) * 1e3)
     p50, p99 = np.percentile(times_ms, [50, 99])
     return f"mean {np.mean(times_ms):.3f} ms, p50 {p50:.3f}, p99 {p99:.3f}"
 
 
-# -- rules -----------------------------------------------------------------------------------------------
-
-
-def rules(arguments: argparse.Namespace) -> None:
+def rules(arguments: Namespace) -> None:
     """Invented walks past lines, and as many zones of five corners."""
     count = arguments.places
-    lines = {
-        f"l{i}": Line(points=((0.1, 0.8 * i / count + 0.1), (0.9, 0.8 * i / count + 0.15)))
-        for i in range(count)
-    }
     corners = ((0.05, 0.1), (0.3, 0.1), (0.35, 0.5), (0.2, 0.9), (0.05, 0.5))
-    zones = {
-        f"z{i}": Zone(
-            points=tuple((x + 0.6 * i / count, y) for x, y in corners), loiter_s=3.0, max_occupancy=2
-        )
-        for i in range(count)
-    }
+    lines, zones = {}, {}
+    for i in range(count):
+        share = i / count
+        lines[f"l{i}"] = Line(points=((0.1, 0.8 * share + 0.1), (0.9, 0.8 * share + 0.15)))
+        points = tuple((x + 0.6 * share, y) for x, y in corners)
+        zones[f"z{i}"] = Zone(points=points, loiter_s=3.0, max_occupancy=2)
     observer = Rules(AnalysisOptions("bench", lines=lines, zones=zones), CLASSES)
-    walkers, timebase = Walkers(arguments.tracks), Timebase(max_gap_s=10.0)
-    times_ms, kinds = [], Counter[str]()
-    for number in range(arguments.frames):
-        now = BEGIN + number / FPS
-        moment = timebase.advance(now)
-        seen = Observation(frame_at(now), Detections.empty(), walkers.step(number), CLASSES, moment)
-        began = time.thread_time()
-        events = observer.observe(seen)
-        times_ms.append((time.thread_time() - began) * 1e3)
-        kinds.update(event.kind.value for event in events)
+    walkers, timebase, events = Walkers(arguments.tracks), Timebase(max_gap_s=10.0), list[object]()
+    times = ((number, BEGIN + number / FPS) for number in range(arguments.frames))
+    seen = (
+        Observation(frame_at(t), Detections.empty(), walkers.step(n), CLASSES, timebase.advance(t))
+        for n, t in times
+    )
+    told = timed(lambda item: events.extend(observer.observe(item)), seen, time.thread_time)
     state = len(json.dumps(observer.snapshot()))
-    print(f"{kinds.total() / arguments.frames:.2f} events a frame: {summary(times_ms)}; state {state} bytes")
+    print(f"{len(events) / arguments.frames:.2f} events a frame: {told}; state {state} bytes")
 
 
 class Walkers:
@@ -130,10 +119,7 @@ class Walkers:
         )
 
 
-# -- drift -----------------------------------------------------------------------------------------------
-
-
-def drift(arguments: argparse.Namespace) -> None:
+def drift(arguments: Namespace) -> None:
     """The drift watch, a frame of the main thread at 10 frames a second; a kept picture of its own thread."""
     width, height = (int(side) for side in arguments.size.split("x"))
     random = np.random.default_rng(1)
@@ -148,49 +134,38 @@ def drift(arguments: argparse.Namespace) -> None:
             camera = {"url": "rtsp://x/1", "drift": {"consent": consent, "folder": folder}}
             watch = watch_of(parse_config({"cameras": {"gate": camera}}).cameras["gate"])
             assert watch is not None
-            times_ms, timebase = [], Timebase(max_gap_s=10.0)
-            for number in range(arguments.frames):
-                now = BEGIN + number / FPS
-                frame = Frame(picture, number, number / FPS, now, ClockSource.PTS, 0.0)
-                seen = Observation(frame, detections, Tracks.empty(), CLASSES, timebase.advance(now))
-                began = time.thread_time()
-                watch.observe(seen)
-                times_ms.append((time.thread_time() - began) * 1e3)
+            timebase = Timebase(max_gap_s=10.0)
+            frames = (
+                Frame(picture, number, number / FPS, BEGIN + number / FPS, ClockSource.PTS, 0.0)
+                for number in range(arguments.frames)
+            )
+            seen = (
+                Observation(frame, detections, Tracks.empty(), CLASSES, timebase.advance(frame.capture_time))
+                for frame in frames
+            )
+            print(f"{name}: {timed(watch.observe, seen, time.thread_time)}")
             watch.close()
-        print(f"{name}: {summary(times_ms)}")
     options, scaler = parse_config({}).options.drift, VideoReformatter()
     names = [CLASSES.name(number) for number in detections.class_ids.tolist()]
 
-    def keep() -> None:
+    def keep(_: int) -> None:
         copy = picture.copy_full_range(scaler)
         for area in blur.areas(options.blur, detections.xyxy, names):
             blur.cover(copy, area)
         jpeg.encode(copy)
 
-    print(f"a kept picture: {summary([timed(keep, time.process_time) for _ in range(5)])}")
+    print(f"a kept picture: {timed(keep, range(5), time.process_time)}")
 
 
-# -- store -----------------------------------------------------------------------------------------------
-
-
-def store(arguments: argparse.Namespace) -> None:
+def store(arguments: Namespace) -> None:
     """Batches into a new SQLite file, other databases, and the spool."""
     with tempfile.TemporaryDirectory() as folder:
-        for url in [f"sqlite:///{folder}/bench.db", *(arguments.url or [])]:
-            database = Store(url)
-            print(f"{url.split(':', 1)[0]:12} {_batches(database.write_rows, arguments)}")
-            database.close()
-        spool = Spool(Path(folder) / "spool.db", 256_000_000)
-        print(f"{'spool':12} {_batches(spool.put, arguments)}")
-        spool.close()
-
-
-def _batches(write: Callable[[list[PendingRow]], None], arguments: argparse.Namespace) -> str:
-    times_ms = []
-    for second in range(arguments.seconds):
-        rows = batch_of(arguments.cameras, second)
-        times_ms.append(timed(lambda rows=rows: write(rows), time.perf_counter))  # type: ignore[misc]
-    return summary(times_ms)
+        for url in [f"sqlite:///{folder}/bench.db", *(arguments.url or []), "spool"]:
+            place = Spool(Path(folder) / "spool.db", 256_000_000) if url == "spool" else Store(url)
+            write = place.put if isinstance(place, Spool) else place.write_rows
+            batches = (batch_of(arguments.cameras, second) for second in range(arguments.seconds))
+            print(f"{url.split(':', 1)[0]:12} {timed(write, batches, time.perf_counter)}")
+            place.close()
 
 
 def batch_of(cameras: int, second: int) -> list[PendingRow]:
@@ -209,9 +184,7 @@ def batch_of(cameras: int, second: int) -> list[PendingRow]:
 
 def main() -> None:
     """Measure one part and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True, metavar="PART")
     for measure, values in (
         (rules, {"tracks": 40, "places": 4, "frames": 3000}),

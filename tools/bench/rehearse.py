@@ -11,15 +11,14 @@ seconds. Choose by other seeds than those that the scoreboard tells (1 to 10).
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import pickle
 import sys
 import threading
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.score_table import table
 from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, SimulatedCamera, prepare
+from sightline.simulation.stack import progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from training.generate import CLASSES as DETECTOR_CLASSES
@@ -53,45 +53,29 @@ Frames = list[tuple[float, Detections]]  # scene time and boxes
 
 
 def play(
-    part: SimulatedCamera, frames: Frames, names: Sequence[str], detect: Mapping[str, float]
+    camera: SimulatedCamera, frames: Frames, names: Sequence[str], detect: Mapping[str, float]
 ) -> Evidence:
     """The analysis over a scene's boxes: what the whole path would leave behind."""
-    camera: dict[str, Any] = {"url": "rtsp://scene/1", "detect": detect, "rules": camera_places(part.spec)}
-    scene = parse_config({"cameras": {"scene": camera}}).cameras["scene"]
-    analysis, kept = CameraAnalysis(analysis_options(scene)), list[TrackedFrame]()
+    raw: dict[str, Any] = {"url": "rtsp://scene/1", "detect": detect, "rules": camera_places(camera.spec)}
+    options = analysis_options(parse_config({"cameras": {"scene": raw}}).cameras["scene"])
+    analysis, kept = CameraAnalysis(options), list[TrackedFrame]()
     analysis.use_model(ModelInfo("", "", tuple(names), 0, 0, "", 0.0))
     kinds: dict[int, str] = {}  # of tracks that were confirmed some time, as it was last
     for time_s, found in frames:
         now = START + time_s
-        tracks = analysis.observe(frame_at(now), found).tracks
-        times = now, time_s, now, time_s, now
-        boxes = found.xyxy, found.scores, found.class_ids
-        kept.append(
-            TrackedFrame(
-                *times, tuple(names), *boxes, tracks.ids, tracks.xyxy, tracks.class_ids, tracks.confirmed
-            )
-        )
-        sure = tracks.confirmed
-        kinds |= {int(i): names[c] for i, c in zip(tracks.ids[sure], tracks.class_ids[sure], strict=True)}
-    claimed = [
-        ClaimedEvent(
-            str(e.kind),
-            e.place,
-            e.direction,
-            e.item_class,
-            e.track_id,
-            e.event_time,
-            e.confirmed_time,
-            e.value,
-            e.unseen,
-        )
-        for e in analysis.take_results()
-        if isinstance(e, Event)
-    ]
-    return Evidence(tuple(kept), tuple(claimed), Counter(kinds.values()), part.length_s, 0, START, part.fps)
-
-
-# -- boxes -------------------------------------------------------------------------------------------
+        seen = analysis.observe(frame_at(now), found).tracks
+        boxes = found.xyxy, found.scores, found.class_ids, seen.ids, seen.xyxy, seen.class_ids
+        kept.append(TrackedFrame(now, time_s, now, time_s, now, tuple(names), *boxes, seen.confirmed))
+        sure = seen.confirmed
+        kinds |= {int(i): names[c] for i, c in zip(seen.ids[sure], seen.class_ids[sure], strict=True)}
+    events = [event for event in analysis.take_results() if isinstance(event, Event)]
+    names_of = [field.name for field in fields(ClaimedEvent) if field.name != "created_at"]
+    claimed = tuple(
+        ClaimedEvent(created_at=e.confirmed_time, **{name: getattr(e, name) for name in names_of})
+        for e in events
+    )
+    counts = Counter(kinds.values())
+    return Evidence(tuple(kept), claimed, counts, camera.length_s, 0, START, camera.fps)
 
 
 def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) -> Detections:
@@ -110,96 +94,71 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     return Detections(xyxy[kept].astype(np.float32), scores[kept].astype(np.float32), kinds[kept])
 
 
-def true_boxes(part: SimulatedCamera) -> Frames:
+def true_boxes(camera: SimulatedCamera) -> Frames:
     """Truth's own boxes, as :func:`boxes_of` has them."""
-    random = np.random.default_rng(part.spec.seed)
-    frames = truth.frames(part.spec, part.fps, part.length_s)
-    return [(frame.time_s, boxes_of(frame, part.spec, random)) for frame in frames]
+    random = np.random.default_rng(camera.spec.seed)
+    frames = truth.frames(camera.spec, camera.fps, camera.length_s)
+    return [(frame.time_s, boxes_of(frame, camera.spec, random)) for frame in frames]
 
 
-def found_boxes(part: SimulatedCamera, network: Path, video: Path) -> Frames:
+def found_boxes(camera: SimulatedCamera, network: bytes, video: Path) -> Frames:
     """What a network finds in the video, through the server's numerics."""
-    engine, found = BareEngine(open_session(network.read_bytes()), NETWORK, ()), Frames()
+    engine, found = BareEngine(open_session(network), NETWORK, ()), Frames()
     with av.open(str(video)) as source:
         for i, frame in enumerate(source.decode(video=0)):
             picture = frame.to_ndarray(format="yuv420p").astype(np.uint8, copy=False)
-            found.append((i / part.fps, engine.detect(picture, SCORE_FLOOR)))
+            found.append((i / camera.fps, engine.detect(picture, SCORE_FLOOR)))
     return found
 
 
-def kept(path: Path, make: Callable[[], Frames]) -> Frames:
-    """What ``make`` gave the first time."""
+def kept_boxes(camera: SimulatedCamera, network: bytes | None, folder: Path) -> Frames:
+    """The boxes of a scene, made the first time and then read."""
+    video = camera.video(folder)
+    word = "true" if network is None else hashlib.sha256(network).hexdigest()[:12]
+    path = video.with_suffix(f".{word}.boxes")
     if not path.is_file():
+        frames = true_boxes(camera) if network is None else found_boxes(camera, network, video)
         draft = path.with_name(path.name + ".part")
-        draft.write_bytes(pickle.dumps(make()))
+        draft.write_bytes(pickle.dumps(frames))
         draft.replace(path)
     found: Frames = pickle.loads(path.read_bytes())
     return found
 
 
-# -- what came out -----------------------------------------------------------------------------------
-
-
-def report(
-    parts: Sequence[SimulatedCamera], all_boxes: Sequence[Frames], step: int, arguments: argparse.Namespace
-) -> None:
-    """Play every ``step``-th frame of all scenes and tell what came out."""
-    names = DETECTOR_CLASSES if arguments.model else CLASSES
-    tuned = DETECT if arguments.model else {}
-    cameras = []
-    for full, frames in zip(parts, all_boxes, strict=True):
-        part = replace(full, fps=full.fps / step)
-        cameras.append(
-            (
-                part.name,
-                ground_truth.load(part.truth(arguments.folder)),
-                play(part, frames[::step], names, tuned),
-            )
-        )
-    board = judge(cameras)
-    for camera in board.cameras:
-        for place, found in camera.crossings.items():
-            for word, wrong in (("missed", found.missed), ("extra", found.extra)):
-                for h in wrong:
-                    print(
-                        f"  {camera.name}: {word} {place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
-                    )
-    print(table(board, {}))
-
-
 def main() -> None:
-    """Measure and print."""
+    """Play every scene at every frame rate, and tell what came out."""
     arguments = parse()
     folder: Path = arguments.folder
-    rate = max(arguments.fps)
-    camera = BEST_CAMERA[arguments.scene]
+    rate, viewpoint = max(arguments.fps), BEST_CAMERA[arguments.scene]
     specs = [
-        SceneSpec(arguments.scene, seed, arguments.light, arguments.weather, camera)
+        SceneSpec(arguments.scene, seed, arguments.light, arguments.weather, viewpoint)
         for seed in arguments.seeds
     ]
-    parts = [SimulatedCamera(spec, rate, arguments.length) for spec in specs]
+    cameras = [SimulatedCamera(spec, rate, arguments.length) for spec in specs]
     folder.mkdir(parents=True, exist_ok=True)
-    prepare(parts, folder, lambda text: print(text, file=sys.stderr), stop=threading.Event())
-    all_boxes = []
-    for part in parts:
-        video = part.video(folder)
-        if arguments.model:
-            network = hashlib.sha256(arguments.model.read_bytes()).hexdigest()[:12]
-            boxes = kept(
-                video.with_suffix(f".{network}.boxes"), partial(found_boxes, part, arguments.model, video)
-            )
-        else:
-            boxes = kept(video.with_suffix(".true.boxes"), partial(true_boxes, part))
-        all_boxes.append(boxes)
-    for fps in arguments.fps:
-        report(parts, all_boxes, round(rate / fps), arguments)
+    prepare(cameras, folder, progress("rehearse"), stop=threading.Event())
+    network = arguments.model.read_bytes() if arguments.model else None
+    names, detect = (DETECTOR_CLASSES, DETECT) if arguments.model else (CLASSES, {})
+    all_boxes = [kept_boxes(camera, network, folder) for camera in cameras]
+    for step in (round(rate / fps) for fps in arguments.fps):
+        played = []
+        for full, frames in zip(cameras, all_boxes, strict=True):
+            camera = replace(full, fps=rate / step)
+            evidence = play(camera, frames[::step], names, detect)
+            played.append((camera.name, ground_truth.load(camera.truth(folder)), evidence))
+        board = judge(played)
+        for judged in board.cameras:
+            for place, matched in judged.crossings.items():
+                for word, wrong in (("missed", matched.missed), ("extra", matched.extra)):
+                    for h in wrong:
+                        what = f"{place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
+                        print(f"  {judged.name}: {word} {what}")
+        print(table(board, {}))
 
 
-def parse() -> argparse.Namespace:
+def parse() -> Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--scene", choices=SCENES, default="street")
     parser.add_argument("--light", choices=LIGHTS, default="day")
     parser.add_argument("--weather", choices=WEATHERS, default="clear")

@@ -11,10 +11,10 @@ are drawn over blocks of time that hold frames of both kinds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -35,7 +35,7 @@ from sightline.serving.server import TritonServer
 from sightline.simulation.stack import SightlineProcess
 
 CAMERA = "bench"
-LIVE, CANDIDATE, NICE = 1, 2, 19
+LIVE, CANDIDATE = 1, 2
 SHARE = 0.5
 SETTLE_S = 5.0
 DRAWS = 2000
@@ -45,9 +45,7 @@ MEASURES = {"mean": None, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--network", type=Path, required=True, help="ONNX to serve live")
     parser.add_argument("--candidate", type=Path, help="ONNX of the shadow; default: the same once more")
@@ -55,9 +53,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, help="frames a second; default: all of the video")
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--interval", type=float, default=2.0, help="seconds (default: %(default)g)")
-    parser.add_argument(
-        "--nice", type=int, default=NICE, help="of the shadow's process (default: %(default)s)"
-    )
+    parser.add_argument("--nice", type=int, default=19, help="of the shadow's process (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=Path("artifacts/shadow.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sightline-shadow-") as name:
@@ -77,12 +73,13 @@ def main() -> None:
         "live_dropped": status["dropped_total"],
         **summarise(frames, arguments.interval),
     }
+    text = json.dumps(report, indent=2)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(report, indent=2))
-    print(json.dumps(report, indent=2))
+    arguments.json.write_text(text)
+    print(text)
 
 
-def play(arguments: argparse.Namespace, url: str, folder: Path) -> tuple[list[TrackedFrame], dict[str, Any]]:
+def play(arguments: Namespace, url: str, folder: Path) -> tuple[list[TrackedFrame], dict[str, Any]]:
     """The frames of the video that were tracked once everything had settled, and the camera's last status."""
     camera = {"url": str(arguments.video.resolve())}
     shadow = {"model": f"detector-{CANDIDATE}", "share": SHARE, "episode_s": arguments.interval}
@@ -99,9 +96,8 @@ def play(arguments: argparse.Namespace, url: str, folder: Path) -> tuple[list[Tr
         time.sleep(arguments.seconds)
         sightline.check()
         status = sightline.statuses()[CAMERA]
-    return [
-        frame for frame in track_log.read(folder / "tracks", CAMERA) if frame.capture_time >= began
-    ], status
+    frames = track_log.read(folder / "tracks", CAMERA)
+    return [frame for frame in frames if frame.capture_time >= began], status
 
 
 def summarise(frames: Sequence[TrackedFrame], interval_s: float) -> dict[str, Any]:
@@ -121,12 +117,9 @@ def summarise(frames: Sequence[TrackedFrame], interval_s: float) -> dict[str, An
         for _ in range(DRAWS)
     ]
 
-    def latencies(rows: Any, quantile: float | None) -> tuple[float, float]:
+    def latencies(rows: Any, quantile: float | None) -> list[float]:
         parts = (seconds[rows][~shadowed[rows]], seconds[rows][shadowed[rows]])
-        without, with_ = (
-            float(part.mean() if quantile is None else np.quantile(part, quantile)) * 1e3 for part in parts
-        )
-        return without, with_
+        return [float(p.mean() if quantile is None else np.quantile(p, quantile)) * 1e3 for p in parts]
 
     report: dict[str, Any] = {
         "frames_without_and_with": [int((~shadowed).sum()), int(shadowed.sum())],

@@ -8,11 +8,11 @@ The parts are the demo's, without the console: embedded Triton, RTSP server, ``s
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,7 @@ EVERY_S = 10.0
 
 def main() -> None:
     """Run, measure, print the table, keep the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, action="append")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--cameras", type=int, default=4)
@@ -46,12 +44,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sightline-soak-") as name:
         folder = Path(name)
         repository = demo.prepare_model(model, folder)
-        with TritonServer(repository, log_path=folder / "triton.log") as triton, RtspServer(names) as rtsp:
-            cameras = {name: {"url": rtsp.url(name)} for name in names}
-            options = {"stream": {"fps": arguments.fps}, "count": {"classes": demo.CLASSES}}
-            with SightlineProcess(
-                folder, cameras, triton={"url": triton.grpc_url}, options=options
-            ) as sightline:
+        options = {"stream": {"fps": arguments.fps}, "count": {"classes": demo.CLASSES}}
+        with TritonServer(repository, log_path=folder / "triton.log") as server, RtspServer(names) as rtsp:
+            cameras, triton = {name: {"url": rtsp.url(name)} for name in names}, {"url": server.grpc_url}
+            with SightlineProcess(folder, cameras, triton=triton, options=options) as sightline:
                 samples = watch(sightline, arguments.minutes * 60)
     report = summarise(samples, arguments.fps)
     print(table(report))
@@ -114,9 +110,8 @@ def table(report: dict[str, Any]) -> str:
     """What a person reads."""
     lines = [f"{report['seconds']:.0f} s at {report['fps']:g} frames/s a camera"]
     for name, camera in report["cameras"].items():
-        share, p50, p99 = (
-            camera[key] or 0.0 for key in ("dropped_share", "latency_p50_ms", "latency_p99_ms")
-        )
+        keys = ("dropped_share", "latency_p50_ms", "latency_p99_ms")
+        share, p50, p99 = (camera[key] or 0.0 for key in keys)
         due = f"due {camera['due']:6}  dropped {camera['dropped']:4} ({share:.2%})"
         lines.append(f"  {name:24} {due}  p50 {p50:.0f} ms  p99 {p99:.0f} ms")
     for name, process in report["processes"].items():

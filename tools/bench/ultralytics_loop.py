@@ -6,18 +6,16 @@ frames and seconds of the steady part: the first second, which loads and warms u
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from ultralytics import YOLO
 
 
 def main() -> None:
     """Track until the seconds are over or the video ends."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("video")
     parser.add_argument("--seconds", type=float, default=15.0)
