@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sightline.base.jobs import make_all
-from sightline.config.canary_options import CanaryOptions
+from sightline.config.groups import CanaryOptions
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.spec import SceneName, SceneSpec
 from sightline.simulation.selftest import ground_truth
