@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -20,11 +20,20 @@ from sightline.config import Camera, parse_config
 from sightline.config.groups import Blurred, DetectOptions, DriftOptions
 from sightline.entities import Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
-from sightline.features.drift import DriftWatch, image_stats, watch_of
+from sightline.features.drift import DriftWatch, hourly_stats, make
 from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
 from sightline.features.drift.sampler import MAX_WAITING, FrameCandidate, FrameSampler
-from sightline.features.drift.samples import LEDGER, Samples, read_samples, sweep_folder
-from sightline.features.drift.sampling import FrameKind, Schedule, kind_of, place_in_reservoir
+from sightline.features.drift.samples import (
+    LEDGER,
+    FrameKind,
+    Samples,
+    Schedule,
+    kind_of,
+    place_in_reservoir,
+    read_samples,
+    sweep_folder,
+)
+from sightline.features.feature import FeatureContext
 from sightline.store.database import Store
 from sightline.store.read.queries import read_hours
 from sightline.supervisor.http.prometheus import text_of_figures
@@ -43,6 +52,14 @@ HOUR = float(int(datetime.now(UTC).timestamp()) // WINDOW_S * WINDOW_S)  # young
 def camera(folder: Path, **drift: Any) -> Camera:
     options = {"folder": str(folder), "every_s": 1, **drift}
     return parse_config({"cameras": {"gate": {"url": "rtsp://x/1", "drift": options}}}).cameras["gate"]
+
+
+def watch_of(camera: Camera) -> DriftWatch | None:
+    return make(FeatureContext(camera, None, "detector", False, lambda: False, candidate=no_candidate))
+
+
+def no_candidate(model: str) -> NoReturn:
+    raise AssertionError(f"drift asks for {model}")
 
 
 def noise(width: int = 320, height: int = 192) -> YuvPicture:
@@ -285,7 +302,7 @@ def test_a_disk_that_takes_nothing_is_said_once_and_counted(
     sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path / "drift"))
     for index in range(2):
         sampler.offer(FrameCandidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
-        until(sampler._queue.empty)
+        until(lambda: sampler.waiting == 0)
     sampler.close()
     assert sampler.kept == 0
     assert sampler.lost == 3  # opening, and two pictures
@@ -329,7 +346,7 @@ def test_numbers_go_on_after_a_restart() -> None:
             halves.append(HourlyStats("gate", 0.25, json.loads(json.dumps(halves[0].snapshot()))))
         for stats in (halves[-1], whole):
             stats.observe(boxes(PERSON, score=0.05 * index), CLASSES, HOUR + index, "m")
-            stats.observe_image(image_stats.measure_luma(np.full((20, 30), 10 * index, np.uint8)))
+            stats.observe_image(hourly_stats.measure_luma(np.full((20, 30), 10 * index, np.uint8)))
     assert halves[-1].open_window == whole.open_window
     with pytest.raises(ValueError, match="not usable"):
         HourlyStats("gate", 0.25, {"hour": 3})
@@ -341,7 +358,7 @@ def test_blur_and_darkness_show_in_the_look_of_a_picture() -> None:
     soft = np.cumsum(np.cumsum(sharp.astype(float), 0), 1)
     soft = (soft[8:, 8:] - soft[:-8, 8:] - soft[8:, :-8] + soft[:-8, :-8]) / 64
     seen, blurred, dark = (
-        image_stats.measure_luma(item.astype(np.uint8)) for item in (sharp, soft, sharp / 4)
+        hourly_stats.measure_luma(item.astype(np.uint8)) for item in (sharp, soft, sharp / 4)
     )
     assert blurred.sharpness < seen.sharpness / 2
     assert (seen.light, dark.light) == ("bright", "dark")

@@ -18,10 +18,11 @@ from sightline.cli.drift_command import ALARM
 from sightline.cli.main import main
 from sightline.entities import Checkpoint, DriftWindow
 from sightline.errors import LabelError
-from sightline.features.drift import hour_comparison, label_export, label_import, labelled_accuracy
+from sightline.features.drift import hour_comparison, labelled_accuracy, labels
 from sightline.features.drift.hourly_stats import BOXES_FROM, SCORE_BINS, SHARPNESS_FROM
 from sightline.features.drift.labelled_accuracy import AccuracyRule, Labelled
 from sightline.features.drift.samples import LEDGER
+from sightline.features.kept_files import stamp
 from sightline.serving.server import TritonServer
 from sightline.store.database import Store
 from support.stored import write
@@ -37,8 +38,6 @@ CLASSES = ["person", "car"]
 
 def keep(folder: Path, camera: str, time: float, boxes: Sequence[Box], stratum: str = "plain-dim") -> None:
     """A sample as a worker writes it, its picture a few bytes."""
-    from sightline.features.drift.samples import _stamp
-
     place = folder / camera
     place.mkdir(parents=True, exist_ok=True)
     (place / LEDGER).write_text("{}")
@@ -57,7 +56,7 @@ def keep(folder: Path, camera: str, time: float, boxes: Sequence[Box], stratum: 
         "scores": [score for _, score, _ in boxes],
         "xyxy": [box for _, _, box in boxes],
     }
-    stem = f"{_stamp(time)}Z-{stratum}"
+    stem = f"{stamp(time)}Z-{stratum}"
     (place / f"{stem}.jpg").write_bytes(picture)
     (place / f"{stem}.json").write_text(json.dumps(found))
 
@@ -65,7 +64,7 @@ def keep(folder: Path, camera: str, time: float, boxes: Sequence[Box], stratum: 
 def corrected(archive: Path, change: Any = None) -> dict[str, Any]:
     """The labels of an export, as a labeller gives them back."""
     with zipfile.ZipFile(archive) as file:
-        coco = json.loads(file.read(label_export.IN_ZIP))
+        coco = json.loads(file.read(labels.IN_ZIP))
     if change:
         change(coco)
     return coco
@@ -77,8 +76,8 @@ def exported(tmp_path: Path) -> tuple[Path, Path]:
     for index in range(3):
         boxes = [("person", 0.9, [0.1, 0.2, 0.3, 0.8]), ("car", 0.15, [0.5, 0.5, 0.9, 0.9])]
         keep(tmp_path / "drift", "gate", MONDAY + index, boxes)
-    chosen = label_export.find(tmp_path / "drift", (), ALL_TIME)
-    return label_export.export(chosen, tmp_path / "week", None, 0.25)
+    chosen = labels.find(tmp_path / "drift", (), ALL_TIME)
+    return labels.export(chosen, tmp_path / "week", None, 0.25)
 
 
 # -- out and back -------------------------------------------------------------------------------------
@@ -97,8 +96,8 @@ def test_an_export_is_a_coco_set_with_the_detectors_boxes_marked(exported: tuple
     assert len(coco["annotations"]) == 3  # the weak boxes are not shown
     with zipfile.ZipFile(archive) as file:
         names = {f"images/{item['file_name']}" for item in coco["images"]}
-        assert set(file.namelist()) == names | {label_export.IN_ZIP}
-        (file_path := archive.with_suffix(".coco.json")).write_bytes(file.read(label_export.IN_ZIP))
+        assert set(file.namelist()) == names | {labels.IN_ZIP}
+        (file_path := archive.with_suffix(".coco.json")).write_bytes(file.read(labels.IN_ZIP))
     assert archive.stat().st_mode & 0o777 == 0o600
     from faster_coco_eval import COCO
 
@@ -119,7 +118,7 @@ def test_labels_come_back_with_what_the_live_detector_had_found(
 
     back = tmp_path / "back.json"
     back.write_text(json.dumps(corrected(archive, change)))
-    counts = label_import.read_back(back, manifest, tmp_path / "set")
+    counts = labels.read_back(back, manifest, tmp_path / "set")
     assert counts == {"pictures": 3, "boxes": 2, "unchanged": 1}
     read = Labelled.read([tmp_path / "set"], tmp_path / "work")
     assert len(read.rows) == 6  # weak ones too: they belong to the figures
@@ -181,7 +180,7 @@ def test_labels_that_do_not_fit_are_refused_by_name(
     back = tmp_path / "back.json"
     back.write_text(json.dumps(corrected(archive, change)))
     with pytest.raises(LabelError, match=said):
-        label_import.read_back(back, manifest, tmp_path / "set")
+        labels.read_back(back, manifest, tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
@@ -189,25 +188,25 @@ def test_pictures_that_come_back_must_be_those_that_were_sent(
     exported: tuple[Path, Path], tmp_path: Path
 ) -> None:
     archive, manifest = exported
-    assert label_import.read_back(archive, manifest, tmp_path / "as sent")["pictures"] == 3
+    assert labels.read_back(archive, manifest, tmp_path / "as sent")["pictures"] == 3
     tampered = tmp_path / "tampered.zip"
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(tampered, "w") as new:
         for name in old.namelist():
             new.writestr(name, old.read(name) + (b"!" if name.endswith(".jpg") else b""))
     with pytest.raises(LabelError, match="is not the picture that was sent"):
-        label_import.read_back(tampered, manifest, tmp_path / "set")
+        labels.read_back(tampered, manifest, tmp_path / "set")
 
 
 def test_strata_are_exported_in_turn(tmp_path: Path) -> None:
     for index in range(20):
         keep(tmp_path, "gate", MONDAY + index, [], "plain-dim" if index < 18 else "weak-dark")
     keep(tmp_path, "yard", MONDAY, [], "none-dim")
-    chosen = label_export.choose(label_export.find(tmp_path, (), ALL_TIME), 6)
+    chosen = labels.choose(labels.find(tmp_path, (), ALL_TIME), 6)
     strata = [(item.record["camera"], item.sample.stratum) for item in chosen]
     assert strata.count(("yard", "none-dim")) == 1
     assert strata.count(("gate", "weak-dark")) == 2
     assert len(chosen) == 6
-    assert chosen == label_export.choose(label_export.find(tmp_path, (), ALL_TIME), 6)
+    assert chosen == labels.choose(labels.find(tmp_path, (), ALL_TIME), 6)
 
 
 # -- accuracy -----------------------------------------------------------------------------------------
@@ -424,7 +423,7 @@ def seen_by_eye(picture: np.ndarray) -> list[tuple[str, list[int]]]:
 
 def label_by_eye(folder: Path, span: tuple[float, float], name: Path) -> Path:
     """Export a stretch, label it as a person would, and import it."""
-    archive, manifest = label_export.export(label_export.find(folder, (), span), name, None, 0.25)
+    archive, manifest = labels.export(labels.find(folder, (), span), name, None, 0.25)
     coco = corrected(archive)
     coco["annotations"] = []
     with zipfile.ZipFile(archive) as file:
@@ -439,7 +438,7 @@ def label_by_eye(folder: Path, span: tuple[float, float], name: Path) -> Path:
                 )
     back = name.with_suffix(".corrected.json")
     back.write_text(json.dumps(coco))
-    label_import.read_back(back, manifest, name.with_suffix(".set"))
+    labels.read_back(back, manifest, name.with_suffix(".set"))
     return name.with_suffix(".set")
 
 
@@ -472,7 +471,7 @@ def test_a_planted_fall_is_found_from_the_camera_to_the_exit_status(
         frames[row["source"]] += row["frames"]
     assert frames == {"gate": 600, "yard": 600}
 
-    start = min(item.sample.time for item in label_export.find(tmp_path / "drift", (), ALL_TIME))
+    start = min(item.sample.time for item in labels.find(tmp_path / "drift", (), ALL_TIME))
     spans = [(start + 40 * third, start + 40 * third + 38) for third in range(3)]
     first, second, third = (
         label_by_eye(tmp_path / "drift", span, tmp_path / f"third{place}") for place, span in enumerate(spans)

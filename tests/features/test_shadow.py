@@ -4,9 +4,11 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,15 +22,13 @@ from sightline.config.groups import DriftOptions, RulesOptions, ShadowOptions
 from sightline.config.zones import Line
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
-from sightline.features.shadow import Shadow, arms, episode, promotion_rule
-from sightline.features.shadow.episode_comparison import (
-    ComparedEpisode,
-    ComparedEpisodes,
-)
-from sightline.features.shadow.episode_sampling import BLOCK, EpisodeSampler
+from sightline.features.kept_files import stamp, trim
+from sightline.features.shadow import episode, promotion_rule
+from sightline.features.shadow.episode import BLOCK, EpisodeSampler
+from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, outcomes
 from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, Verdict
-from sightline.features.shadow.recorder import trim
-from sightline.features.shadow.shadow_observer import AWAY, BUSY, WAITING
+from sightline.features.shadow.recorder import Recorder
+from sightline.features.shadow.shadow_observer import AWAY, BUSY, WAITING, Shadow
 from sightline.models.export import exporter
 from sightline.models.registry import audit_trail
 from sightline.models.registry.operations import Versions
@@ -41,7 +41,7 @@ from support.observations import Watched
 from support.system import System
 from support.waiting import until
 
-START = 1_700_000_000.0  # a multiple of 10
+START = time.time() // 3600 * 3600.0  # young enough to be kept
 NAMES = ("person", "car")
 LIVE = ModelInfo("detector", "live-1", NAMES, 192, 320, "fp32", 0.1)
 NEW = replace(LIVE, name="detector-2", version="new-2")
@@ -99,6 +99,12 @@ def camera(folder: Path, **options: object) -> Camera:
     return Camera(name="door", url="rtsp://there/1", shadow=ShadowOptions(**values))
 
 
+def shadow_of(camera: Camera, candidate: FakeCandidate, live_model: str = "", **how: Any) -> Shadow:
+    options = camera.shadow
+    recorder = Recorder(camera.name, options, camera.drift, camera.shaping_options(), live_model)
+    return Shadow(camera.name, options, candidate, recorder, **how)
+
+
 def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
     seen = Watched(NAMES)
     for index in range(first, first + count):
@@ -112,7 +118,7 @@ def episodes(folder: Path) -> list[tuple[episode.EpisodeHead, list[episode.Paire
 
 def test_both_see_the_same_frames_and_an_interval_is_a_file(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(1, NEW))
-    shadow = Shadow(camera(tmp_path), candidate, live_model="detector", lossless=True)
+    shadow = shadow_of(camera(tmp_path), candidate, live_model="detector", lossless=True)
     play(shadow, 200)
     shadow.close()
     assert candidate.closed
@@ -127,7 +133,7 @@ def test_both_see_the_same_frames_and_an_interval_is_a_file(tmp_path: Path) -> N
 
 def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW), hold=True)
-    shadow = Shadow(camera(tmp_path), candidate)
+    shadow = shadow_of(camera(tmp_path), candidate)
     until(lambda: shadow.connected)
     play(shadow, 100)  # returns, though nothing is answered
     assert shadow.mirrored <= WAITING + 1
@@ -152,13 +158,13 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
 
 def test_nothing_is_mirrored_while_a_live_frame_waits_or_the_candidate_is_away(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW))
-    shadow = Shadow(camera(tmp_path / "busy"), candidate, busy=lambda: True)
+    shadow = shadow_of(camera(tmp_path / "busy"), candidate, busy=lambda: True)
     until(lambda: shadow.connected)
     play(shadow, 50)
     shadow.close()
     assert candidate.frames == []
     candidate.away = True
-    shadow = Shadow(camera(tmp_path / "away"), candidate)
+    shadow = shadow_of(camera(tmp_path / "away"), candidate)
     play(shadow, 50)
     shadow.close()
     assert candidate.frames == []
@@ -169,7 +175,7 @@ def test_nothing_is_mirrored_while_a_live_frame_waits_or_the_candidate_is_away(t
 def test_a_candidate_that_goes_away_is_connected_to_again(tmp_path: Path) -> None:
     answers = iter([found(0, NEW), DetectorUnavailable("gone")])
     candidate = FakeCandidate(lambda frame: next(answers, found(0, NEW)))
-    shadow = Shadow(camera(tmp_path), candidate)
+    shadow = shadow_of(camera(tmp_path), candidate)
     until(lambda: shadow.connected)
     play(shadow, 1)
     until(shadow._queue.empty)
@@ -184,7 +190,7 @@ def test_a_candidate_that_goes_away_is_connected_to_again(tmp_path: Path) -> Non
 def test_a_stretch_in_which_the_version_changes_is_void(tmp_path: Path) -> None:
     later = replace(NEW, version="new-3")
     candidate = FakeCandidate(lambda frame: found(0, NEW if frame.index < 50 else later))
-    shadow = Shadow(camera(tmp_path), candidate, lossless=True)
+    shadow = shadow_of(camera(tmp_path), candidate, lossless=True)
     play(shadow, 100)
     shadow.close()
     ((head, _),) = episodes(tmp_path)
@@ -194,7 +200,7 @@ def test_a_stretch_in_which_the_version_changes_is_void(tmp_path: Path) -> None:
 def test_an_episode_during_which_the_options_change_is_void_and_the_next_has_the_new_ones(
     tmp_path: Path,
 ) -> None:
-    shadow = Shadow(camera(tmp_path), FakeCandidate(lambda frame: found(0, NEW)), lossless=True)
+    shadow = shadow_of(camera(tmp_path), FakeCandidate(lambda frame: found(0, NEW)), lossless=True)
     play(shadow, 50)
     line = Line(points=((0.4, 0.1), (0.4, 0.9)))
     shadow.update(camera(tmp_path).model_copy(update={"rules": RulesOptions(lines={"gate": line})}))
@@ -209,7 +215,7 @@ def test_an_episode_during_which_the_options_change_is_void_and_the_next_has_the
 def test_pictures_are_kept_by_consent_alone_and_few(tmp_path: Path, consent: bool) -> None:
     candidate = FakeCandidate(lambda frame: found(1, NEW))
     watched = camera(tmp_path).model_copy(update={"drift": DriftOptions(consent=consent)})
-    shadow = Shadow(watched, candidate, lossless=True)
+    shadow = shadow_of(watched, candidate, lossless=True)
     play(shadow, 100)
     shadow.close()
     pictures = sorted(tmp_path.glob("door/*.jpg"))
@@ -221,15 +227,18 @@ def test_pictures_are_kept_by_consent_alone_and_few(tmp_path: Path, consent: boo
         assert stat.S_IMODE(pictures[0].parent.stat().st_mode) == 0o700
         assert [picture["time"] for picture in head.pictures] == [START, START + 2], "not twice the same"
         assert head.pictures[0]["what"] == "person 0.90 is car 0.90"
-        Shadow(camera(tmp_path), candidate).close()  # consent is withdrawn
+        shadow_of(camera(tmp_path), candidate).close()  # consent is withdrawn
         assert not list(tmp_path.glob("door/*.jpg"))
 
 
 def test_the_folder_has_a_bound(tmp_path: Path) -> None:
-    for number in range(10):
-        (tmp_path / f"2026010{number}.jsonl.gz").write_bytes(b"x" * 100)
-    trim(tmp_path, 350, 1e9)
-    assert sorted(path.name[7] for path in tmp_path.iterdir()) == ["7", "8", "9"]
+    times = [time.time() - 3600 * hours for hours in range(10)]
+    for age in times:
+        (tmp_path / f"{stamp(age)}.jsonl.gz").write_bytes(b"x" * 60)
+        (tmp_path / f"{stamp(age)}-1.jpg").write_bytes(b"x" * 40)
+    assert trim(tmp_path, 0.3, 350) == (2, 5)
+    assert {path.name[:19] for path in tmp_path.iterdir()} == {stamp(age) for age in times[:3]}
+    assert len(list(tmp_path.iterdir())) == 6, "an episode and its pictures go together"
 
 
 def test_a_file_that_is_no_episode_is_named(tmp_path: Path) -> None:
@@ -267,12 +276,12 @@ def test_each_model_has_its_own_tracker_rules_and_windows() -> None:
         "door", START, 6, 60, {}, "", "detector", "live-1", "detector-2", "new-2", NAMES, NAMES, 1.0,
         door.shaping_options(),
     )  # fmt: skip
-    live, new = arms.outcomes(head, pairs)
+    live, new = outcomes(head, pairs)
     assert {name: count for (_, name), count in live.counts.items()} == {"person": 1}
     assert {name: count for (_, name), count in new.counts.items()} == {"car": 1}
     assert [event.item_class for event in live.events] == ["person"]
     assert [replace(event, item_class="person") for event in new.events] == list(live.events)
-    same, again = arms.outcomes(head, [replace(pair, candidate=pair.live) for pair in pairs])
+    same, again = outcomes(head, [replace(pair, candidate=pair.live) for pair in pairs])
     assert same == again == live, "both arms begin equal"
     tallies, differing = pair_events(live.events, new.events, 2.0)
     assert {key[-1]: (t.live, t.candidate, t.both) for key, t in tallies.items()} == {

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench import shadow_bench
-from sightline.features.shadow.episode_sampling import EpisodeSampler
+from sightline.features.shadow.episode import EpisodeSampler
 
 
 def frames(seconds):

@@ -42,7 +42,7 @@ from sightline.entities import (
     SourceWindow,
     Tracks,
 )
-from sightline.features.drift import watch_of
+from sightline.features.drift import DriftWatch
 from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool
@@ -132,8 +132,8 @@ def drift(arguments: Namespace) -> None:
     for name, consent in (("signals", False), ("signals and samples", True)):
         with tempfile.TemporaryDirectory(prefix="sightline-drift-") as folder:
             camera = {"url": "rtsp://x/1", "drift": {"consent": consent, "folder": folder}}
-            watch = watch_of(parse_config({"cameras": {"gate": camera}}).cameras["gate"])
-            assert watch is not None
+            gate = parse_config({"cameras": {"gate": camera}}).cameras["gate"]
+            watch = DriftWatch("gate", gate.drift, gate.detect.min_score)
             timebase = Timebase(max_gap_s=10.0)
             frames = (
                 Frame(picture, number, number / FPS, BEGIN + number / FPS, ClockSource.PTS, 0.0)

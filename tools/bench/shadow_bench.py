@@ -25,7 +25,7 @@ import numpy as np
 
 from sightline.base import machine
 from sightline.features import track_log
-from sightline.features.shadow.episode_sampling import EpisodeSampler
+from sightline.features.shadow.episode import EpisodeSampler
 from sightline.features.track_log import TrackedFrame
 from sightline.models.export.exporter import ExportOptions, export_network
 from sightline.models.export.input_shapes import parse_aspect

@@ -82,9 +82,9 @@ def _day(text: str) -> float:
 
 
 def _samples(arguments: argparse.Namespace) -> int:
-    from sightline.features.drift import label_export
+    from sightline.features.drift import labels
 
-    kept = label_export.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
+    kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
     counts = Counter((item.record["camera"], item.sample.stratum) for item in kept)
     for (camera, stratum), count in sorted(counts.items()):
         print(f"{camera:30} {stratum:20} {count:6}")
@@ -94,18 +94,18 @@ def _samples(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from sightline.features.drift import label_export
+    from sightline.features.drift import labels
 
-    kept = label_export.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
-    chosen = label_export.choose(kept, arguments.max, arguments.seed)
+    kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
+    chosen = labels.choose(kept, arguments.max, arguments.seed)
     min_score = float("inf") if arguments.without_predictions else arguments.min_score
-    archive, manifest = label_export.export(chosen, arguments.name, arguments.classes, min_score)
+    archive, manifest = labels.export(chosen, arguments.name, arguments.classes, min_score)
     print(f"{len(chosen)} of {len(kept)} pictures in {archive}; keep {manifest} for the import")
     return 0
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from sightline.features.drift.label_import import read_back
+    from sightline.features.drift.labels import read_back
 
     counts = read_back(arguments.corrected, arguments.sent, arguments.set, partial=arguments.partial)
     print(f"{arguments.set}: {counts['pictures']} pictures, {counts['boxes']} boxes")
@@ -116,7 +116,6 @@ def _import(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from sightline.features.drift import labelled_accuracy as accuracy
-    from sightline.features.drift.drift_figures import accuracy_figures
 
     rule = accuracy.AccuracyRule(
         arguments.figure, arguments.fall, arguments.min_pictures, arguments.min_boxes
@@ -142,7 +141,7 @@ def _report(arguments: argparse.Namespace) -> int:
         difference = f"{change['difference']:+.3f} against the baseline"
         interval = f"{change['low']:+.3f} to {change['high']:+.3f}"
         alarms.append(f"{camera}: {change['figure']} is {difference} (95 %: {interval})")
-    return _ended(report, arguments, accuracy_figures(report), alarms)
+    return _ended(report, arguments, accuracy.figures(report), alarms)
 
 
 def _period_line(camera: str, period: Mapping[str, Any]) -> str:
@@ -159,7 +158,6 @@ def _period_line(camera: str, period: Mapping[str, Any]) -> str:
 
 def _watch(arguments: argparse.Namespace) -> int:
     from sightline.features.drift import hour_comparison
-    from sightline.features.drift.drift_figures import hour_figures
     from sightline.store.read.queries import read_hours
 
     url = arguments.database or load_config(arguments.config).options.database.url.get_secret_value()
@@ -172,7 +170,7 @@ def _watch(arguments: argparse.Namespace) -> int:
             distance = f"{judged['distance']:.3f} (threshold {judged['threshold']:.3f})"
             print(f"{camera:30} {signal:10} {judged['verdict']:10} {hours}, {distance}")
     alarms = [f"{alarm} no longer looks like its first days: label a sample" for alarm in report["alarms"]]
-    return _ended(report, arguments, hour_figures(report), alarms)
+    return _ended(report, arguments, hour_comparison.figures(report), alarms)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:

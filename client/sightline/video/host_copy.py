@@ -21,8 +21,13 @@ class HostCopy:
 
     def copy_full_range(self, _scaler: VideoReformatter) -> U8:
         """Uint8 [3/2·height, width], I420, BT.601, 0..255."""
-        height = len(self._limited) * 2 // 3
-        return np.concatenate([_LUMA[self._limited[:height]], _CHROMA[self._limited[height:]]])
+        return full_range(self._limited)
+
+
+def full_range(i420: U8) -> U8:
+    """A picture of limited range, uint8 [3/2·height, width], as JPEG wants it: 0..255."""
+    luma = len(i420) * 2 // 3
+    return np.concatenate([_LUMA[i420[:luma]], _CHROMA[i420[luma:]]])
 
 
 def small_luma(picture: Picture) -> U8:

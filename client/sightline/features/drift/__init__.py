@@ -3,12 +3,6 @@
 ``docs/drift.md`` says how they are used; ``sightline drift`` reads them.
 """
 
-from sightline.features.drift.drift_watch import DriftWatch, watch_of
-from sightline.features.feature import FeatureContext
+from sightline.features.drift.drift_watch import DriftWatch, make
 
-__all__ = ["DriftWatch", "make", "watch_of"]
-
-
-def make(context: FeatureContext) -> DriftWatch | None:
-    """What a camera's ``drift`` asks for."""
-    return watch_of(context.camera, context.state)
+__all__ = ["DriftWatch", "make"]

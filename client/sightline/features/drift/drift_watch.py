@@ -9,12 +9,12 @@ from typing import Any
 
 from sightline.analysis.observer import Observation, Observer
 from sightline.config import Camera
-from sightline.entities import Detections, DriftWindow, Figure, Frame
-from sightline.features.drift.hourly_stats import HourlyStats
-from sightline.features.drift.image_stats import ImageStats, measure_frame
+from sightline.config.groups import DriftOptions
+from sightline.entities import DriftWindow, Figure
+from sightline.features.drift.hourly_stats import HourlyStats, ImageStats, measure_frame
 from sightline.features.drift.sampler import FrameCandidate, FrameSampler
-from sightline.features.drift.samples import Samples
-from sightline.features.drift.sampling import Schedule, kind_of
+from sightline.features.drift.samples import Samples, Schedule, kind_of
+from sightline.features.feature import FeatureContext
 from sightline.video.host_copy import HostCopy
 from sightline.video.picture import YuvPicture
 
@@ -36,19 +36,25 @@ class DriftWatch(Observer):
     """Measures every tracked frame. The worker's main thread owns it.
 
     Args:
-        camera: its ``drift`` says what is allowed.
+        camera: its name.
+        options: what is allowed.
+        min_score: least score of a box that starts a track.
         state: what :meth:`snapshot` gave, to go on in the same hour.
     """
 
     name = "drift"
 
-    def __init__(self, camera: Camera, state: Mapping[str, Any] | None = None) -> None:
-        options = camera.drift
-        self._min_score = camera.detect.min_score
+    def __init__(
+        self, camera: str, options: DriftOptions, min_score: float, state: Mapping[str, Any] | None = None
+    ) -> None:
         self._signals = options.signals
-        self._stats = _make_stats(camera, state)
-        self._schedule = Schedule(camera.name, options.every_s, options.seed)
-        self._sampler = FrameSampler(camera.name, options) if options.consent else None
+        try:
+            self._stats = HourlyStats(camera, min_score, state)
+        except ValueError as error:
+            log.warning("camera %s: the hour's numbers begin anew: %s", camera, error)
+            self._stats = HourlyStats(camera, min_score)
+        self._schedule = Schedule(camera, options.every_s, options.seed)
+        self._sampler = FrameSampler(camera, options) if options.consent else None
         self._measured_time = -MEASURE_EVERY_S
         self._image: ImageStats | None = None
         self._next_row_s = 0.0
@@ -62,30 +68,32 @@ class DriftWatch(Observer):
             self._image = measure_frame(frame)
             self._stats.observe_image(self._image)
         if self._sampler is not None and self._schedule.is_due(frame.capture_time):
-            self._offer(self._sampler, frame, detections, names)
+            kind = kind_of(detections, self._stats.min_score)
+            if self._schedule.take(kind):
+                stratum = f"{kind}-{self._image.light if self._image else 'unknown'}"
+                picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
+                self._sampler.offer(FrameCandidate(picture, frame.capture_time, stratum, detections, names))
         return ()
 
     def update(self, options: Camera) -> None:
         """Another ``detect.min_score`` holds from the next frame on; other options start the camera anew."""
-        self._min_score = self._stats.min_score = options.detect.min_score
+        self._stats.min_score = options.detect.min_score
 
     def tick(self, now: float, silent: bool) -> tuple[DriftWindow, ...]:
         """Hours that have ended, and about once a minute the open one."""
-        if not self._signals:
-            return ()
-        closed = self._stats.take_closed()
+        if self._sampler is not None:
+            self._sampler.tick()
         if time.monotonic() < self._next_row_s:
-            return closed
+            return self._stats.take_closed() if self._signals else ()
         self._next_row_s = time.monotonic() + ROW_EVERY_S
-        return closed + self._open_hour()
+        return self.end(now)
 
     def end(self, time: float) -> tuple[DriftWindow, ...]:
         """Hours that have ended, and the open one as far as it is."""
-        return self._stats.take_closed() + self._open_hour() if self._signals else ()
-
-    def _open_hour(self) -> tuple[DriftWindow, ...]:
+        if not self._signals:
+            return ()
         window = self._stats.open_window
-        return () if window is None or not window.frames else (window,)
+        return (*self._stats.take_closed(), *([window] if window else ()))
 
     def snapshot(self) -> dict[str, Any]:
         """What a successor goes on from; JSON-able."""
@@ -94,8 +102,7 @@ class DriftWatch(Observer):
     def figures(self) -> list[Figure]:
         """The open hour so far, and what became of chosen frames."""
         values: dict[str, float] = {}
-        window = self._stats.open_window if self._signals else None
-        if window is not None and window.frames:
+        if self._signals and (window := self._stats.open_window):
             sums, pictures = window.figures, max(window.pictures, 1)
             values = {
                 "drift_boxes_per_frame": window.boxes / window.frames,
@@ -113,36 +120,18 @@ class DriftWatch(Observer):
         if self._sampler is not None:
             self._sampler.close()
 
-    def _offer(
-        self, sampler: FrameSampler, frame: Frame, detections: Detections, class_names: tuple[str, ...]
-    ) -> None:
-        kind = kind_of(detections, self._min_score)
-        if not self._schedule.take(kind):
-            return
-        light = self._image.light if self._image else "unknown"
-        stratum = f"{kind}-{light}"
-        picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
-        sampler.offer(FrameCandidate(picture, frame.capture_time, stratum, detections, class_names))
 
-
-def watch_of(camera: Camera, state: Mapping[str, Any] | None = None) -> DriftWatch | None:
-    """What the camera's ``drift`` asks for; None when it asks for nothing.
+def make(context: FeatureContext) -> DriftWatch | None:
+    """What a camera's ``drift`` asks for; None when it asks for nothing.
 
     Without consent nothing of a picture is written, and pictures from a time with consent are deleted.
     """
-    if not camera.drift.consent:
+    camera, options = context.camera, context.camera.drift
+    if not options.consent:
         try:
-            Samples(camera.name, camera.drift).delete_all()
+            Samples(camera.name, options).delete_all()
         except OSError as error:
             log.error("camera %s: sampled pictures cannot be deleted: %s", camera.name, error)
-    if not camera.drift.consent and not camera.drift.signals:
+    if not options.consent and not options.signals:
         return None
-    return DriftWatch(camera, state)
-
-
-def _make_stats(camera: Camera, state: Mapping[str, Any] | None) -> HourlyStats:
-    try:
-        return HourlyStats(camera.name, camera.detect.min_score, state)
-    except ValueError as error:
-        log.warning("camera %s: the hour's numbers begin anew: %s", camera.name, error)
-        return HourlyStats(camera.name, camera.detect.min_score)
+    return DriftWatch(camera.name, options, camera.detect.min_score, context.state)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.entities import DriftWindow
+from sightline.entities import DriftWindow, Figure
 
 HOUR_S, DAY_S = 3600, 86_400
 SIGNALS = ("scores", "per_frame", "classes", "luma", "sharpness")
@@ -48,6 +48,12 @@ class HourRule:
     recent_h: int = 24
     min_hours: int = 3
 
+    def __str__(self) -> str:
+        return (
+            f"shifted: of the newest {self.recent_h} hours at least {self.min_hours} lie further from the "
+            f"baseline than {self.min_distance:g} and {self.times:g} times what its own hours differ by"
+        )
+
 
 def watch(hours: Sequence[DriftWindow], rule: HourRule) -> dict[str, Any]:
     """Every camera's signals as JSON; ``alarms`` names camera and signal of those that have shifted."""
@@ -61,7 +67,19 @@ def watch(hours: Sequence[DriftWindow], rule: HourRule) -> dict[str, Any]:
         for signal, item in report["signals"].items()
         if item["verdict"] == "shifted"
     ]
-    return {"rule": _rule(rule), "cameras": cameras, "alarms": alarms}
+    return {"rule": {"text": str(rule), **asdict(rule)}, "cameras": cameras, "alarms": alarms}
+
+
+def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
+    """What :func:`watch` found, for monitoring: each camera's signals."""
+    for camera, item in report["cameras"].items():
+        for signal, judged in item["signals"].items():
+            for name, value, text in (
+                ("distance", judged["distance"], "Jensen-Shannon distance of the hour that stands out most."),
+                ("threshold", judged["threshold"], "The threshold that this hour is compared with."),
+                ("signal_alarm", judged["verdict"] == "shifted", "1 when a signal has shifted."),
+            ):
+                yield Figure(f"drift_{name}", float(value), {"camera": camera, "signal": signal}, text)
 
 
 def watch_camera(hours: Sequence[DriftWindow], rule: HourRule) -> dict[str, Any]:
@@ -98,9 +116,9 @@ def judge(
         compared += 1
         out += apart > threshold
         worst = max(worst, (apart, threshold), key=lambda pair: pair[0] - pair[1])
-    shifted = "shifted" if out >= rule.min_hours else "ok"
+    verdict = "collecting" if not compared else "shifted" if out >= rule.min_hours else "ok"
     return {
-        "verdict": shifted if compared else "collecting",
+        "verdict": verdict,
         "hours_compared": compared,
         "hours_out": out,
         "distance": round(worst[0], 4),
@@ -110,22 +128,17 @@ def judge(
 
 def enough(signal: str, hour: DriftWindow) -> bool:
     """Whether an hour holds enough to compare."""
-    counted = {
-        "scores": hour.boxes + int(hour.figures["weak"]),
-        "per_frame": hour.frames,
-        "classes": hour.boxes,
-    }
+    scored = hour.boxes + int(hour.figures["weak"])
+    counted = {"scores": scored, "per_frame": hour.frames, "classes": hour.boxes}
     return counted.get(signal, hour.pictures) >= MIN_COUNTS[signal]
 
 
 def distance(signal: str, hour: DriftWindow, others: Sequence[DriftWindow]) -> float:
     """Jensen-Shannon distance between an hour and the mean of others, each hour with the same weight."""
-    whole = [hour, *others]
+    table = [item.figures[signal] for item in (hour, *others)]
     if signal == "classes":
-        names = sorted({name for item in whole for name in item.figures["classes"]})
-        table = [[item.figures["classes"].get(name, 0) for name in names] for item in whole]
-    else:
-        table = [item.figures[signal] for item in whole]
+        names = sorted({name for counts in table for name in counts})
+        table = [[counts.get(name, 0) for name in names] for counts in table]
     shares = np.array(table, np.float64)
     shares /= shares.sum(axis=1, keepdims=True)
     return jensen_shannon(shares[0], shares[1:].mean(axis=0))
@@ -145,14 +158,6 @@ def _near(one: DriftWindow, other: DriftWindow, max_h: int) -> bool:
     """Whether the hours of the day are close, around midnight too."""
     apart = abs(one.window_start - other.window_start) % DAY_S
     return min(apart, DAY_S - apart) <= max_h * HOUR_S
-
-
-def _rule(rule: HourRule) -> Mapping[str, Any]:
-    text = (
-        f"shifted: of the newest {rule.recent_h} hours at least {rule.min_hours} lie further from the "
-        f"baseline than {rule.min_distance:g} and {rule.times:g} times what its own hours differ by"
-    )
-    return {"text": text, **{name: getattr(rule, name) for name in HourRule.__slots__}}
 
 
 def minute(time: float) -> str:

@@ -6,14 +6,18 @@ import math
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sightline.entities import Detections, DriftWindow
-from sightline.features.drift.image_stats import LUMA_BINS, ImageStats
+from sightline.entities import U8, Detections, DriftWindow, Frame
+from sightline.video.host_copy import small_luma
+from sightline.video.picture import YuvPicture
 
 WINDOW_S = 3600
+LUMA_BINS = 16
 SCORE_BINS = 20
 #: First value of each bin but the first: 0 | 1 | 2 | 3 | 4 | 5, 6 | 7 to 9 | …
 BOXES_FROM = (1, 2, 3, 4, 5, 7, 10, 15, 25, 50)
@@ -21,7 +25,49 @@ SHARPNESS_FROM = tuple(0.01 * 2 ** (place / 2) for place in range(13))  # 0.01 t
 #: More class names than this are counted as one.
 MAX_CLASSES = 100
 OTHER_CLASSES = "(others)"
+DARK, DIM = 60.0, 95.0  # mean luma (limited range, 16 is black and 235 white) below which it is so
+_POINTS = 4096  # of a picture that are measured
 _MAX_CLOSED = 48  # hours that wait for a checkpoint; checkpoints are made every second
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStats:
+    """A picture in a few numbers: its light and its sharpness. No person can be recognised in them.
+
+    Attributes:
+        luma: float64 [16], share of its points in each sixteenth of 0..255.
+        mean: mean luma, 0..255.
+        sharpness: mean step between neighbours in a row, divided by the spread of luma; falls with blur.
+    """
+
+    luma: NDArray[np.float64]
+    mean: float
+    sharpness: float
+
+    @property
+    def light(self) -> str:
+        """``dark``, ``dim`` or ``bright``."""
+        if self.mean < DARK:
+            return "dark"
+        return "dim" if self.mean < DIM else "bright"
+
+
+def measure_frame(frame: Frame) -> ImageStats:
+    """Measure a frame. Called by the thread that may scale its picture."""
+    picture = frame.picture
+    luma = picture.luma() if isinstance(picture, YuvPicture) else None
+    return measure_luma(small_luma(picture) if luma is None else luma)
+
+
+def measure_luma(luma: U8) -> ImageStats:
+    """Measure a luma plane, uint8 [height, width], by about 4096 of its points."""
+    height, width = luma.shape
+    step = max(1, int((height * width / _POINTS) ** 0.5))
+    points = luma[::step, : width - 1 : step].astype(np.int16)
+    neighbours = luma[::step, 1::step].astype(np.int16)[:, : points.shape[1]]
+    steps = float(np.abs(neighbours - points[:, : neighbours.shape[1]]).mean())
+    counted = np.bincount(points.reshape(-1) >> 4, minlength=LUMA_BINS) / points.size
+    return ImageStats(counted, float(points.mean()), steps / (float(points.std()) + 1.0))
 
 
 class HourlyStats:
@@ -40,32 +86,55 @@ class HourlyStats:
         self._source = source
         self.min_score = min_score
         self._closed: deque[DriftWindow] = deque(maxlen=_MAX_CLOSED)
-        self._reset(-1, "")
+        self._begin(-1, "")
         if state:
             self._resume(state)
 
+    def _begin(self, hour: int, version: str) -> None:
+        self._hour, self._model_version = hour, version
+        self._frames = self._boxes = self._pictures = self._weak = 0
+        self._luma_sum = self._sharpness_sum = 0.0
+        self._classes: Counter[str] = Counter()
+        self._scores, self._luma = np.zeros(SCORE_BINS, np.int64), np.zeros(LUMA_BINS, np.float64)
+        self._per_frame, self._sharpness = [0] * (len(BOXES_FROM) + 1), [0] * (len(SHARPNESS_FROM) + 1)
+
     @property
     def open_window(self) -> DriftWindow | None:
-        """The hour so far; None before the first frame."""
-        if self._hour < 0:
+        """The hour so far; None before its first frame."""
+        if not self._frames:
             return None
+        classes = dict(self._classes.most_common(MAX_CLASSES))
+        if rest := sum(self._classes.values()) - sum(classes.values()):
+            classes[OTHER_CLASSES] = classes.get(OTHER_CLASSES, 0) + rest
         start = float(self._hour * WINDOW_S)
         return DriftWindow(
-            self._source,
-            start,
-            start + WINDOW_S,
-            self._model_version,
-            self._frames,
-            self._boxes,
-            self._pictures,
-            self._figures(),
+            source=self._source,
+            window_start=start,
+            window_end=start + WINDOW_S,
+            model_version=self._model_version,
+            frames=self._frames,
+            boxes=self._boxes,
+            pictures=self._pictures,
+            figures={
+                "min_score": self.min_score,
+                "weak": self._weak,
+                "scores": self._scores.tolist(),
+                "per_frame": list(self._per_frame),
+                "classes": classes,
+                "luma": [round(share, 4) for share in self._luma.tolist()],
+                "luma_sum": round(self._luma_sum, 3),
+                "sharpness": list(self._sharpness),
+                "sharpness_sum": round(self._sharpness_sum, 5),
+            },
         )
 
     def observe(self, detections: Detections, class_names: Sequence[str], time: float, version: str) -> None:
         """Count one frame; ``time`` is its capture time, class ids are places in ``class_names``."""
         hour = max(int(time // WINDOW_S), self._hour)  # a late frame counts in the hour that is open
         if (hour, version) != (self._hour, self._model_version):
-            self._close(hour, version)
+            if (window := self.open_window) is not None:
+                self._closed.append(window)
+            self._begin(hour, version)
         scores = detections.scores
         seen = scores >= self.min_score
         boxes = int(np.count_nonzero(seen))
@@ -76,7 +145,11 @@ class HourlyStats:
         if len(scores):
             places = np.minimum(scores * SCORE_BINS, SCORE_BINS - 1).astype(np.int64)
             self._scores += np.bincount(places, minlength=SCORE_BINS)
-            self._classes.update(_names(detections.class_ids[seen].tolist(), class_names))
+            known = len(class_names)
+            self._classes.update(
+                class_names[number] if 0 <= number < known else OTHER_CLASSES
+                for number in detections.class_ids[seen].tolist()
+            )
 
     def observe_image(self, image: ImageStats) -> None:
         """Count the picture of the frame observed last."""
@@ -97,79 +170,29 @@ class HourlyStats:
         window = self.open_window
         if window is None:
             return {}
-        return {
-            "hour": self._hour,
-            "model_version": window.model_version,
-            "frames": window.frames,
-            "boxes": window.boxes,
-            "pictures": window.pictures,
-            "figures": dict(window.figures),
-        }
-
-    def _figures(self) -> dict[str, Any]:
-        return {
-            "min_score": self.min_score,
-            "weak": self._weak,
-            "scores": self._scores.tolist(),
-            "per_frame": list(self._per_frame),
-            "classes": _bounded(self._classes),
-            "luma": [round(float(share), 4) for share in self._luma],
-            "luma_sum": round(self._luma_sum, 3),
-            "sharpness": list(self._sharpness),
-            "sharpness_sum": round(self._sharpness_sum, 5),
-        }
-
-    def _close(self, hour: int, version: str) -> None:
-        window = self.open_window
-        if window is not None and window.frames:
-            self._closed.append(window)
-        self._reset(hour, version)
-
-    def _reset(self, hour: int, version: str) -> None:
-        self._hour, self._model_version = hour, version
-        self._frames = self._boxes = self._pictures = self._weak = 0
-        self._per_frame = [0] * (len(BOXES_FROM) + 1)
-        self._scores = np.zeros(SCORE_BINS, np.int64)
-        self._classes: Counter[str] = Counter()
-        self._luma = np.zeros(LUMA_BINS, np.float64)
-        self._sharpness = [0] * (len(SHARPNESS_FROM) + 1)
-        self._luma_sum = self._sharpness_sum = 0.0
+        names = ("model_version", "frames", "boxes", "pictures", "figures")
+        return {"hour": self._hour, **{name: getattr(window, name) for name in names}}
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
-            values = state["figures"]
-            if values["min_score"] != self.min_score:
+            figures = state["figures"]
+            if figures["min_score"] != self.min_score:
                 return  # another rule counts now: what was counted before does not fit
-            scores, luma = np.array(values["scores"], np.int64), np.array(values["luma"], np.float64)
-            per_frame = [int(count) for count in values["per_frame"]]
-            sharpness = [int(count) for count in values["sharpness"]]
-            shapes = (len(scores), len(luma), len(per_frame), len(sharpness))
+            histograms = [figures[name] for name in ("scores", "luma", "per_frame", "sharpness")]
+            shapes = tuple(len(histogram) for histogram in histograms)
             if shapes != (SCORE_BINS, LUMA_BINS, len(self._per_frame), len(self._sharpness)):
                 raise ValueError(f"bins {shapes}")
-            sums = (float(values["luma_sum"]), float(values["sharpness_sum"]))
+            sums = float(figures["luma_sum"]), float(figures["sharpness_sum"])
             if not math.isfinite(sum(sums)):
                 raise ValueError("sums are not finite")
-            hour, version = int(state["hour"]), str(state["model_version"])
-            numbers = (int(state["frames"]), int(state["boxes"]), int(state["pictures"]), int(values["weak"]))
-            classes = Counter({str(name): int(count) for name, count in values["classes"].items()})
+            counts = [int(n) for n in (*(state[k] for k in ("frames", "boxes", "pictures")), figures["weak"])]
+            scores, luma = np.array(histograms[0], np.int64), np.array(histograms[1], np.float64)
+            per_frame, sharpness = ([int(count) for count in histogram] for histogram in histograms[2:])
+            classes = Counter({str(name): int(count) for name, count in figures["classes"].items()})
+            self._hour, self._model_version = int(state["hour"]), str(state["model_version"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"the drift stats's saved state is not usable: {error!r}") from error
-        self._hour, self._model_version = hour, version
-        self._frames, self._boxes, self._pictures, self._weak = numbers
-        self._scores, self._luma, self._per_frame, self._sharpness = scores, luma, per_frame, sharpness
+        self._frames, self._boxes, self._pictures, self._weak = counts
         self._luma_sum, self._sharpness_sum = sums
-        self._classes = classes
-
-
-def _names(class_ids: Sequence[int], class_names: Sequence[str]) -> list[str]:
-    known = len(class_names)
-    return [class_names[number] if 0 <= number < known else OTHER_CLASSES for number in class_ids]
-
-
-def _bounded(classes: Counter[str]) -> dict[str, int]:
-    """The most frequent classes by name; the rest is one."""
-    named = dict(classes.most_common(MAX_CLASSES))
-    rest = sum(classes.values()) - sum(named.values())
-    if rest:
-        named[OTHER_CLASSES] = named.get(OTHER_CLASSES, 0) + rest
-    return named
+        self._scores, self._luma, self._classes = scores, luma, classes
+        self._per_frame, self._sharpness = per_frame, sharpness

@@ -10,16 +10,17 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.entities import Figure
 from sightline.errors import EvaluationError, LabelError
 from sightline.features.drift.hour_comparison import DAY_S, minute
-from sightline.features.drift.label_export import boxes_of
+from sightline.features.drift.labels import boxes_of
 from sightline.models.evaluation import cocoset
 from sightline.models.evaluation.average_precision import (
     BootstrapInterval,
@@ -29,7 +30,6 @@ from sightline.models.evaluation.average_precision import (
 )
 from sightline.models.evaluation.cocoset import CocoSet
 
-FALL = 0.03  # three points
 ALL = "(all)"
 
 
@@ -45,14 +45,23 @@ class AccuracyRule:
     """
 
     figure: str = "map50"
-    fall: float = FALL
+    fall: float = 0.03
     min_pictures: int = 30
     min_boxes: int = 10
+
+    def __str__(self) -> str:
+        return (
+            f"fallen: {self.figure} is {self.fall:g} or more below the baseline and the 95 % interval of the "
+            "difference lies below 0; unsure: the interval reaches 0, label more"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled samples of any number of sets as one: pictures, truth, and the live detector's boxes."""
+    """Labelled samples of any number of sets as one: pictures, truth, and the live detector's boxes.
+
+    ``rows`` are the boxes as :func:`sightline.models.evaluation.cocoset.to_rows` has them.
+    """
 
     data: CocoSet
     rows: tuple[Sequence[float], ...]
@@ -64,25 +73,49 @@ class Labelled:
         Raises:
             LabelError: a folder is no labelled set, or a picture stands in two.
         """
-        names: list[str] = []
-        merged: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
-        predictions: dict[int, Mapping[str, Any]] = {}
+        categories: dict[str, int] = {}  # ids of pictures and categories are given anew
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        predictions: dict[str, Any] = {}
         for folder in folders:
-            _add(folder, merged, names, predictions)
-        files = Counter(image["file_name"] for image in merged["images"])
+            try:
+                coco = json.loads((folder / "annotations.json").read_text())
+                found = json.loads((folder / "predictions.json").read_text())
+                names = {item["id"]: item["name"] for item in coco["categories"]}
+                for name in names.values():
+                    categories.setdefault(name, len(categories) + 1)
+                numbers = {}
+                for number, image in enumerate(coco["images"], start=len(images) + 1):
+                    numbers[image["id"]] = number
+                    float(image["capture_time"])
+                    images.append({**image, "id": number})
+                    predictions[image["file_name"]] = found[image["file_name"]]
+                for number, item in enumerate(coco["annotations"], start=len(annotations) + 1):
+                    ids = {"id": number, "image_id": numbers[item["image_id"]]}
+                    annotations.append({**item, **ids, "category_id": categories[names[item["category_id"]]]})
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                raise LabelError(
+                    f"{folder} is no labelled set ({error!r}); `sightline drift import` makes one"
+                ) from error
+        files = Counter(image["file_name"] for image in images)
         if twice := [name for name, count in files.items() if count > 1]:
             raise LabelError(f"{twice[0]} stands in two sets; give each picture once")
-        merged["categories"] = [{"id": place, "name": name} for place, name in enumerate(names, start=1)]
         work.mkdir(parents=True, exist_ok=True)
+        named = [{"id": number, "name": name} for name, number in categories.items()]
+        merged = {"images": images, "annotations": annotations, "categories": named}
         (work / "annotations.json").write_text(json.dumps(merged))
-        data = CocoSet.read(work)
-        rows = [row for image in data.images for row in _rows(image, predictions[image["id"]], data)]
-        return Labelled(data, tuple(rows))
+        rows = [
+            [image["id"], *box, float(score), categories[name]]
+            for image in images
+            for name, score, box in boxes_of({**image, "predictions": predictions[image["file_name"]]})
+            if name in categories
+        ]
+        return Labelled(CocoSet.read(work), tuple(rows))
 
     def part(self, images: Sequence[Mapping[str, Any]]) -> Labelled:
         """Only these pictures."""
         chosen = {image["id"] for image in images}
-        data = CocoSet(self.data.folder, self.data.annotations, tuple(images), self.data.category_ids)
+        data = replace(self.data, images=tuple(images))
         return Labelled(data, tuple(row for row in self.rows if row[0] in chosen))
 
     def by_camera(self) -> dict[str, Labelled]:
@@ -101,43 +134,54 @@ class Labelled:
         return [(start, self.part(images)) for start, images in sorted(periods.items())]
 
 
-def report(
-    labelled: Labelled, baseline: Labelled | Mapping[str, float] | None, days: float, rule: AccuracyRule
-) -> dict[str, Any]:
+Baseline = Labelled | Mapping[str, float] | None  # labelled sets; or fixed figures by name; or nothing
+
+
+def report(labelled: Labelled, baseline: Baseline, days: float, rule: AccuracyRule) -> dict[str, Any]:
     """Accuracy of every camera and period as JSON; ``alarms`` names cameras whose newest period has fallen.
 
     Args:
         labelled: what is judged.
-        baseline: a labelled set of its own; or fixed figures by name; or None: a camera's first period.
+        baseline: None: a camera's first period.
         days: length of a period.
         rule: what counts as a fall.
     """
-    cameras = {}
+    cameras, alarms = {}, []
     base_by_camera = baseline.by_camera() if isinstance(baseline, Labelled) else {}
     for camera, part in labelled.by_camera().items():
         periods = part.by_period(days)
-        if baseline is None:
-            base: Labelled | Mapping[str, float] | None = periods[0][1]
-        elif isinstance(baseline, Labelled):
-            base = base_by_camera.get(camera)
-        else:
-            base = baseline
-        first = 1 if baseline is None else 0
         entries = [_described(start, period, days) for start, period in periods]
-        for entry, (_, period) in list(zip(entries, periods, strict=True))[first:]:
+        base = base_by_camera.get(camera) if isinstance(baseline, Labelled) else baseline
+        about: Any = base
+        if baseline is None:
+            base, about = periods[0][1], "its first period"
+        elif isinstance(base, Labelled):
+            about = {"pictures": len(base.data.images), **cocoset.score(base.rows, base.data)}
+        for entry, (_, period) in [*zip(entries, periods, strict=True)][1 if baseline is None else 0 :]:
             entry["against_baseline"] = compare(base, period, rule)
-        cameras[camera] = {"baseline": _baseline(base, baseline), "periods": entries}
-    alarms = [name for name, item in cameras.items() if verdict(item) == "fallen"]
-    return {"rule": _rule(rule), "days": days, "cameras": cameras, "alarms": alarms}
+        if entries[-1].get("against_baseline", {}).get("verdict") == "fallen":
+            alarms.append(camera)
+        cameras[camera] = {"baseline": about, "periods": entries}
+    return {"rule": {"text": str(rule), **asdict(rule)}, "days": days, "cameras": cameras, "alarms": alarms}
 
 
-def verdict(camera: Mapping[str, Any]) -> str:
-    """Of a camera's newest period: ``ok``, ``fallen``, ``unsure``, ``too few``, or ``baseline``."""
-    newest = camera["periods"][-1]
-    return str(newest["against_baseline"]["verdict"]) if "against_baseline" in newest else "baseline"
+def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
+    """What :func:`report` found, for monitoring: each camera's newest period."""
+    for camera, item in report["cameras"].items():
+        newest, labels = item["periods"][-1], {"camera": camera}
+        for name, figure, text in (
+            ("map50_95", "map50_95", "mAP at IoU 0.5 to 0.95 of the newest labelled period."),
+            ("map50", "map50", "mAP at IoU 0.5 of the newest labelled period."),
+            ("labelled_pictures", "pictures", "Pictures of the newest labelled period."),
+        ):
+            yield Figure(f"drift_{name}", float(newest[figure]), labels, text)
+        if (fall := newest.get("against_baseline", {}).get("difference")) is not None:
+            yield Figure("drift_fall", -fall, labels, "How far the newest period lies below the baseline.")
+        alarm = float(camera in report["alarms"])
+        yield Figure("drift_accuracy_alarm", alarm, labels, "1 when accuracy has fallen.")
 
 
-def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: AccuracyRule) -> dict[str, Any]:
+def compare(base: Baseline, now: Labelled, rule: AccuracyRule) -> dict[str, Any]:
     """``now`` minus ``base`` over the classes that both have enough true boxes of, with a 95 % interval.
 
     The pictures are different ones, so both sides are redrawn independently of each other. A fixed baseline
@@ -145,26 +189,29 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ac
     """
     if base is None:
         return {"verdict": "too few", "why": "this camera has no baseline"}
-    matches = cocoset.match(now.rows, now.data)
-    classes = {name for name, found in matches.items() if found.truth.sum() >= rule.min_boxes}
-    pictures = [len(now.data.images)]
-    draws = bootstrap_draws(len(now.data.images), seed=2)
-    if isinstance(base, Labelled):
-        base_matches = cocoset.match(base.rows, base.data)
-        classes &= {name for name, found in base_matches.items() if found.truth.sum() >= rule.min_boxes}
-        pictures.append(len(base.data.images))
-        before = _precisions(base_matches, classes, bootstrap_draws(len(base.data.images), seed=1), rule)
-    else:
-        before = np.full(len(draws), base[rule.figure])
-    if min(pictures) < rule.min_pictures or not classes:
-        enough = f"{len(classes)} classes with {rule.min_boxes} true boxes on both sides"
-        why = f"{min(pictures)} pictures, {enough}"
+    sides = [cocoset.match(side.rows, side.data) for side in (now, base) if isinstance(side, Labelled)]
+    pictures = min(len(side.data.images) for side in (now, base) if isinstance(side, Labelled))
+    classes = set.intersection(
+        *({name for name, found in side.items() if found.truth.sum() >= rule.min_boxes} for side in sides)
+    )
+    if pictures < rule.min_pictures or not classes:
+        why = f"{pictures} pictures, {len(classes)} classes with {rule.min_boxes} true boxes on both sides"
         return {"verdict": "too few", "why": why}
-    moved = BootstrapInterval.of(before, _precisions(matches, classes, draws, rule))
-    fell = moved.value <= -rule.fall
+
+    def precisions(matches: Mapping[str, ClassMatches], images: int, seed: int) -> NDArray[np.float64]:
+        chosen = {name: found for name, found in matches.items() if name in classes}
+        return mean_average_precisions(chosen, bootstrap_draws(images, seed=seed))[rule.figure]
+
+    after = precisions(sides[0], len(now.data.images), seed=2)
+    if isinstance(base, Labelled):
+        before = precisions(sides[1], len(base.data.images), seed=1)
+    else:
+        before = np.full(len(after), base[rule.figure])
+    moved = BootstrapInterval.of(before, after)
     half = (moved.high - moved.low) / 2
+    fell = moved.value <= -rule.fall
     return {
-        "verdict": ("fallen" if moved.high < 0 else "unsure") if fell else "ok",
+        "verdict": "ok" if not fell else "fallen" if moved.high < 0 else "unsure",
         "figure": rule.figure,
         "classes": sorted(classes),
         "difference": round(moved.value, 4),
@@ -172,23 +219,15 @@ def compare(base: Labelled | Mapping[str, float] | None, now: Labelled, rule: Ac
         "high": round(moved.high, 4),
         # The interval narrows with the square root of the pictures: with this many on each side, half of it
         # is as large as the fall.
-        "pictures_to_tell": math.ceil(min(pictures) * (half / rule.fall) ** 2),
+        "pictures_to_tell": math.ceil(pictures * (half / rule.fall) ** 2),
     }
 
 
-def _precisions(
-    matches: Mapping[str, ClassMatches],
-    classes: set[str],
-    draws: NDArray[np.float64],
-    rule: AccuracyRule,
-) -> NDArray[np.float64]:
-    chosen = {name: found for name, found in matches.items() if name in classes}
-    return mean_average_precisions(chosen, draws)[rule.figure]
-
-
 def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:
+    """A period and its figures; 0 where there is nothing to find: the verdict says that it is too few."""
     images = part.data.images
     truth = sum(int(found.truth.sum()) for found in cocoset.match((), part.data).values())
+    nothing = dict.fromkeys(("map50_95", "map50", "map75"), 0.0)
     return {
         "from": minute(start),
         "to": minute(start + days * DAY_S),
@@ -197,73 +236,8 @@ def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:
         "detections": len(part.rows),
         "model_versions": sorted({str(image["model_version"]) for image in images}),
         "strata": dict(sorted(Counter(str(image["stratum"]) for image in images).items())),
-        **_figures(part, truth),
+        **(cocoset.score(part.rows, part.data) if truth else nothing),
     }
-
-
-def _figures(part: Labelled, truth: int) -> dict[str, float]:
-    """COCO's figures; 0 where there is nothing to find: the verdict says that it is too few."""
-    names = ("map50_95", "map50", "map75")
-    return cocoset.score(part.rows, part.data) if truth else dict.fromkeys(names, 0.0)
-
-
-def _baseline(
-    base: Labelled | Mapping[str, float] | None, wanted: Labelled | Mapping[str, float] | None
-) -> Any:
-    if wanted is None:
-        return "its first period"
-    if isinstance(base, Labelled):
-        return {"pictures": len(base.data.images), **cocoset.score(base.rows, base.data)}
-    return dict(base) if base else None
-
-
-def _rule(rule: AccuracyRule) -> dict[str, Any]:
-    text = (
-        f"fallen: {rule.figure} is {rule.fall:g} or more below the baseline and the 95 % interval of the "
-        "difference lies below 0; unsure: the interval reaches 0, label more"
-    )
-    return {
-        "text": text,
-        **{key: getattr(rule, key) for key in ("figure", "fall", "min_pictures", "min_boxes")},
-    }
-
-
-def _add(
-    folder: Path,
-    merged: dict[str, list[Any]],
-    names: list[str],
-    predictions: dict[int, Mapping[str, Any]],
-) -> None:
-    """Add one set; ids of pictures and categories are given anew."""
-    try:
-        coco = json.loads((folder / "annotations.json").read_text())
-        found = json.loads((folder / "predictions.json").read_text())
-        places = {}
-        for item in coco["categories"]:
-            if item["name"] not in names:
-                names.append(item["name"])
-            places[item["id"]] = names.index(item["name"]) + 1
-        numbers = {}
-        for image in coco["images"]:
-            number = numbers[image["id"]] = len(merged["images"]) + 1
-            float(image["capture_time"])
-            merged["images"].append({**image, "id": number})
-            predictions[number] = found[image["file_name"]]
-        for item in coco["annotations"]:
-            ids = {"id": len(merged["annotations"]) + 1, "image_id": numbers[item["image_id"]]}
-            merged["annotations"].append({**item, **ids, "category_id": places[item["category_id"]]})
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise LabelError(
-            f"{folder} is no labelled set ({error!r}); `sightline drift import` makes one"
-        ) from error
-
-
-def _rows(image: Mapping[str, Any], found: Mapping[str, Any], data: CocoSet) -> Iterator[list[float]]:
-    """The live boxes as rows of :func:`sightline.models.evaluation.cocoset.to_rows`."""
-    for name, score, box in boxes_of({**image, "predictions": found}):
-        category = data.category_ids.get(name)
-        if category is not None:
-            yield [image["id"], *box, float(score), category]
 
 
 def read_measured_map(manifest: Path) -> dict[str, float]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import queue
-import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from sightline.base.logs import WarnOnce
+from sightline.base.side_threads import SideThreads
 from sightline.config.groups import DriftOptions
 from sightline.entities import Detections
 from sightline.features.drift.samples import Samples
@@ -52,95 +53,81 @@ class FrameSampler:
         self._options = options
         self._samples = Samples(source, options)
         self._copier = jpeg.PictureCopier()
-        self._queue: queue.Queue[FrameCandidate | None] = queue.Queue(MAX_WAITING)
-        self._said = ""
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
-        self._thread.start()
+        self._warnings = WarnOnce(log)
+        self._thread = SideThreads("drift", 1)
+        self._at_work: list[Future[None]] = []
+        self._next_sweep_s = time.monotonic() + SWEEP_EVERY_S
+        self._submit(self._samples.open)
 
     def offer(self, candidate: FrameCandidate) -> None:
         """Hand a frame over; never waits."""
-        try:
-            self._queue.put_nowait(candidate)
-        except queue.Full:
+        if self.waiting > MAX_WAITING:
             self.lost += 1
+        else:
+            self._submit(lambda: self._take(candidate))
+
+    @property
+    def waiting(self) -> int:
+        """What the thread has not done yet, with what it does now.
+
+        Raises:
+            Exception: that ended something that it did, and is none of the disk's or of a picture's.
+        """
+        for done in [future for future in self._at_work if future.done()]:
+            self._at_work.remove(done)
+            done.result()
+        return len(self._at_work)
+
+    def tick(self) -> None:
+        """Time passes: delete old pictures every now and then."""
+        if time.monotonic() >= self._next_sweep_s:
+            self._next_sweep_s = time.monotonic() + SWEEP_EVERY_S
+            self._submit(self._samples.sweep)
 
     def close(self) -> None:
         """Write what waits, for at most :data:`CLOSE_S`; then the process may end."""
-        self._stopping.set()
-        self._thread.join(CLOSE_S)
+        wait(self._at_work, CLOSE_S)
 
-    def _run(self) -> None:
-        self._guarded(self._samples.open)
-        next_sweep_s = time.monotonic() + SWEEP_EVERY_S
-        while True:
+    def _submit(self, what: Callable[[], None]) -> None:
+        def guarded() -> None:
             try:
-                candidate = self._queue.get(timeout=0.2)
-            except queue.Empty:
-                if self._stopping.is_set():
-                    return
-                candidate = None
-            if candidate is not None:
-                self._guarded(lambda chosen=candidate: self._take(chosen))
-            if time.monotonic() >= next_sweep_s:
-                next_sweep_s = time.monotonic() + SWEEP_EVERY_S
-                self._guarded(self._samples.sweep)
+                what()
+            except (OSError, ValueError) as error:
+                self.lost += 1
+                problem = getattr(error, "strerror", None) or error
+                self._warnings.warn_once(f"camera {self._source}: pictures cannot be kept: {problem}")
 
-    def _guarded(self, what: Any) -> None:
-        """Do it; say once why it cannot be done."""
-        try:
-            what()
-        except (OSError, ValueError) as error:
-            self.lost += 1
-            self._say(f"pictures cannot be kept: {getattr(error, 'strerror', None) or error}")
+        self._at_work.append(self._thread.submit(guarded))
 
     def _take(self, chosen: FrameCandidate) -> None:
-        problem = blur.why_not(self._options.blur, chosen.class_names)
-        if problem:
+        if problem := blur.why_not(self._options.blur, chosen.class_names):
             self.refused += 1
-            self._say(f"no pictures are kept: {problem}")
+            self._warnings.warn_once(f"camera {self._source}: no pictures are kept: {problem}")
             return
         place = self._samples.place(chosen.captured, chosen.stratum)
         if place is None:
             return
+        detections, known = chosen.detections, chosen.class_names
+        model = detections.model
+        names = [known[i] if 0 <= i < len(known) else "" for i in detections.class_ids.tolist()]
         picture = self._copier.copy(chosen.picture)
-        names = _names(chosen)
-        for area in blur.areas(self._options.blur, chosen.detections.xyxy, names):
+        for area in blur.areas(self._options.blur, detections.xyxy, names):
             blur.cover(picture, area)
         encoded = jpeg.encode(picture)
-        found = self._described(chosen, names, encoded, (picture.shape[1], picture.shape[0] * 2 // 3))
-        self._samples.keep(chosen.captured, chosen.stratum, place, encoded, found)
-        self.kept += 1
-
-    def _described(
-        self, chosen: FrameCandidate, names: list[str], encoded: bytes, size: tuple[int, int]
-    ) -> dict[str, Any]:
-        detections, model = chosen.detections, chosen.detections.model
-        return {
+        found = {
             "camera": self._source,
             "capture_time": round(chosen.captured, 3),
             "stratum": chosen.stratum,
-            "width": size[0],
-            "height": size[1],
+            "width": picture.shape[1],
+            "height": picture.shape[0] * 2 // 3,
             "sha256": hashlib.sha256(encoded).hexdigest(),
             "blurred": [str(item) for item in self._options.blur],
             "model": model.name if model else "",
             "model_version": model.version if model else "",
-            "class_names": list(model.class_names if model else chosen.class_names),
+            "class_names": list(model.class_names if model else known),
             "classes": names,
             "scores": np.round(detections.scores.astype(np.float64), 4).tolist(),
             "xyxy": np.round(detections.xyxy.astype(np.float64), 5).tolist(),
         }
-
-    def _say(self, text: str) -> None:
-        if text != self._said:
-            log.warning("camera %s: %s", self._source, text)
-            self._said = text
-
-
-def _names(chosen: FrameCandidate) -> list[str]:
-    known = len(chosen.class_names)
-    return [
-        chosen.class_names[number] if 0 <= number < known else ""
-        for number in chosen.detections.class_ids.tolist()
-    ]
+        self._samples.keep(chosen.captured, chosen.stratum, place, encoded, found)
+        self.kept += 1

@@ -1,31 +1,102 @@
-"""A camera's kept pictures on disk: each a JPEG and what the detector found in it, bounded in days and bytes.
+"""The sample of a camera's frames: which are offered, which stay, and how they are kept.
 
-``FOLDER/CAMERA/20261121T093015.250Z-weak-dark.jpg`` and ``….json`` beside it. ``ledger.json`` remembers how
-many frames each stratum of the day has offered, and for how long pictures may stay.
+By kind, by light, by day and by a seed. Nothing here is random: a hash of the seed, the camera and the place
+in the schedule decides, so the same frames give the same sample.
+
+``FOLDER/CAMERA/20261121T093015.250Z-weak-dark.jpg`` and ``….json`` beside it: a JPEG and what the detector
+found in it. ``ledger.json`` remembers how many frames each stratum of the day has offered, and for how long
+pictures may stay.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-import os
+import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sightline.config.groups import DriftOptions
-from sightline.features.drift.sampling import place_in_reservoir
+from sightline.entities import Detections
+from sightline.features.kept_files import captured_time, make_private_folder, stamp, trim, write_private
 
 log = logging.getLogger(__name__)
 
+CROWD = 8  # boxes with at least the least score of a track
 LEDGER = "ledger.json"
-DAY_S = 86_400
-_STEM = re.compile(r"(\d{8}T\d{6}\.\d{3})Z-([a-z]+-[a-z]+)")
-_STAMP = "%Y%m%dT%H%M%S.%f"
+_STRATUM = re.compile(r"Z-([a-z]+-[a-z]+)\.")
+
+
+class FrameKind(StrEnum):
+    """What a frame shows, as the detector sees it; where several fit, the first of these."""
+
+    CROWDED = "crowded"
+    WEAK = "weak"  # a box below the least score of a track: the detector was not sure
+    PLAIN = "plain"
+    NONE = "none"  # no boxes at all
+
+
+def kind_of(detections: Detections, min_score: float) -> FrameKind:
+    """The kind of a frame."""
+    seen = int(np.count_nonzero(detections.scores >= min_score))
+    if seen >= CROWD:
+        return FrameKind.CROWDED
+    if seen < len(detections):
+        return FrameKind.WEAK
+    return FrameKind.PLAIN if seen else FrameKind.NONE
+
+
+class Schedule:
+    """In every stretch of ``every_s``, from a moment in it that the seed chooses, each kind is due once."""
+
+    def __init__(self, source: str, every_s: float, seed: int) -> None:
+        self._source = source
+        self._every_s = every_s
+        self._seed = seed
+        self._stretch = -1
+        self._from = math.inf
+        self._offered: set[FrameKind] = set()
+
+    def is_due(self, time: float) -> bool:
+        """Whether a frame of this capture time may be wanted: cheap, asked for every frame."""
+        stretch = int(time // self._every_s)
+        if stretch > self._stretch:
+            share = number_of(self._seed, self._source, stretch) / 2**64
+            self._stretch, self._from = stretch, (stretch + 0.8 * share) * self._every_s
+            self._offered.clear()
+        return time >= self._from and len(self._offered) < len(FrameKind)
+
+    def take(self, kind: FrameKind) -> bool:
+        """Whether this kind has not been offered yet in this stretch; it has been, from now on."""
+        if kind in self._offered:
+            return False
+        self._offered.add(kind)
+        return True
+
+
+def place_in_reservoir(seed: int, stratum: str, offered: int, size: int) -> int | None:
+    """Where the ``offered``-th frame (1, 2, …) of a stratum goes in a reservoir of ``size``; None: nowhere.
+
+    Reservoir sampling: in the end every offered frame has had the same chance to stay.
+    """
+    if offered <= size:
+        return offered - 1
+    place = number_of(seed, stratum, offered) % offered
+    return place if place < size else None
+
+
+def number_of(*parts: object) -> int:
+    """A number of 64 bits that is the same for the same parts."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +131,14 @@ class Samples:
 
     def open(self) -> None:
         """Make the folder, readable by its owner alone, and delete what may not stay."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        self._ledger = _read_ledger(self._folder)
-        self._ledger["retention_days"] = self._options.retention_days
+        make_private_folder(self._folder)
+        self._ledger = {**_read_ledger(self._folder), "retention_days": self._options.retention_days}
         self._write_ledger()
         self.sweep()
 
     def place(self, captured: float, stratum: str) -> int | None:
         """Count one offered frame; its place among the kept ones of day and stratum, None: it is not kept."""
-        day = _day(captured)
+        day = datetime.fromtimestamp(captured, UTC).strftime("%Y-%m-%d")
         if self._ledger.get("day") != day:
             self._ledger.update(day=day, strata={})
         counted = self._ledger["strata"].setdefault(stratum, {"offered": 0, "kept": []})
@@ -81,40 +150,23 @@ class Samples:
             self._write_ledger()
         return place
 
-    def keep(self, captured: float, stratum: str, place: int, jpeg: bytes, found: Mapping[str, Any]) -> Path:
+    def keep(self, captured: float, stratum: str, place: int, jpeg: bytes, found: Mapping[str, Any]) -> None:
         """Write a picture and what was found in it, in the place of the one that stood there."""
-        stem = f"{_stamp(captured)}Z-{stratum}"
-        path = self._folder / f"{stem}.jpg"
-        write_private(path, jpeg)
-        write_private(path.with_suffix(".json"), (json.dumps(found, separators=(",", ":")) + "\n").encode())
+        stem = f"{stamp(captured)}Z-{stratum}"
+        write_private(self._folder / f"{stem}.jpg", jpeg)
+        text = json.dumps(found, separators=(",", ":")) + "\n"
+        write_private(self._folder / f"{stem}.json", text.encode())
         kept = self._ledger["strata"][stratum]["kept"]
-        if place < len(kept):
-            if kept[place] != stem:
-                _delete(self._folder / f"{kept[place]}.jpg")
-            kept[place] = stem
-        else:
-            kept.append(stem)
+        for replaced in kept[place : place + 1]:
+            for suffix in (".jpg", ".json") if replaced != stem else ():
+                (self._folder / f"{replaced}{suffix}").unlink(missing_ok=True)
+        kept[place : place + 1] = [stem]
         self._write_ledger()
         self.sweep()
-        return path
 
     def sweep(self) -> None:
         """Delete what is too old, of every camera in the folder, and what is too much of this one."""
-        for folder in _cameras(self._options.folder):
-            sweep_old(folder, self._ledger if folder == self._folder else _read_ledger(folder))
-        samples = list(read_samples(self._folder))
-        over, deleted = sum(sample.size_bytes for sample in samples) - self._options.max_bytes, 0
-        for sample in samples:
-            if over <= 0:
-                break
-            _delete(sample.path)
-            over -= sample.size_bytes
-            deleted += 1
-        if deleted:
-            most = self._options.max_bytes
-            log.info(
-                "camera %s: %d sampled pictures deleted: more than %d bytes", self._source, deleted, most
-            )
+        sweep_folder(self._options.folder, self._source, self._options.max_bytes)
 
     def delete_all(self) -> None:
         """Consent was withdrawn, or never given: nothing stays."""
@@ -135,42 +187,31 @@ class Samples:
 def read_samples(folder: Path) -> Iterator[Sample]:
     """The whole samples of one camera's folder, oldest first."""
     for path in sorted(folder.glob("*.jpg")):
-        captured, stratum = _parsed(path)
-        beside = path.with_suffix(".json")
-        if captured is not None and beside.is_file():
-            yield Sample(path, captured, stratum, path.stat().st_size + beside.stat().st_size)
+        captured, stratum, beside = captured_time(path), _STRATUM.search(path.name), path.with_suffix(".json")
+        if captured is not None and stratum is not None and beside.is_file():
+            yield Sample(path, captured, stratum[1], path.stat().st_size + beside.stat().st_size)
 
 
-def sweep_folder(folder: Path) -> int:
-    """Delete what is too old of every camera in a folder; how many pictures that were."""
-    return sum(sweep_old(camera, _read_ledger(camera)) for camera in _cameras(folder))
+def camera_folders(folder: Path) -> list[Path]:
+    """The folders of cameras in ``drift.folder``."""
+    return [path.parent for path in sorted(folder.glob(f"*/{LEDGER}"))]
 
 
-def sweep_old(folder: Path, ledger: Mapping[str, Any]) -> int:
-    """Delete what is older than the camera's own bound; how many pictures that were.
+def sweep_folder(folder: Path, camera: str = "", max_bytes: float = math.inf) -> int:
+    """Delete what is too old of every camera and what is too much of ``camera``; how many pictures that were.
 
     What a crash left half-written goes with it.
     """
-    days = ledger.get("retention_days")
-    if not isinstance(days, int | float):
-        return 0
-    oldest, deleted = time.time() - days * DAY_S, 0
-    for path in folder.iterdir():
-        if path.name == LEDGER or path.suffix not in {".jpg", ".json", ".new"}:
-            continue
-        captured, _ = _parsed(path)
-        stale = path.stat().st_mtime < time.time() - DAY_S and path.suffix != ".json"
-        orphan = stale and (path.suffix == ".new" or not path.with_suffix(".json").exists())
-        if orphan or (captured is not None and captured < oldest):
-            path.unlink(missing_ok=True)
-            deleted += path.suffix == ".jpg"
-    if deleted:
-        log.info("camera %s: %d sampled pictures deleted: older than %g days", folder.name, deleted, days)
+    deleted = 0
+    for place in camera_folders(folder):
+        days = _read_ledger(place).get("retention_days")
+        if isinstance(days, int | float):
+            old, over = trim(place, days, max_bytes if place.name == camera else math.inf)
+            for number, why in ((old, f"older than {days:g} days"), (over, f"more than {max_bytes} bytes")):
+                if number:
+                    log.info("camera %s: %d sampled pictures deleted: %s", place.name, number, why)
+                    deleted += number
     return deleted
-
-
-def _cameras(folder: Path) -> list[Path]:
-    return [path.parent for path in sorted(folder.glob(f"*/{LEDGER}"))]
 
 
 def _read_ledger(folder: Path) -> dict[str, Any]:
@@ -180,32 +221,3 @@ def _read_ledger(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _parsed(path: Path) -> tuple[float | None, str]:
-    match = _STEM.match(path.name)
-    if match is None:
-        return None, ""
-    return datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp(), match[2]
-
-
-def _stamp(captured: float) -> str:
-    return datetime.fromtimestamp(captured, UTC).strftime(_STAMP)[:-3]
-
-
-def _day(captured: float) -> str:
-    return datetime.fromtimestamp(captured, UTC).strftime("%Y-%m-%d")
-
-
-def _delete(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """In one piece, readable by its owner alone."""
-    draft = path.with_name(f"{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    draft.replace(path)

@@ -1,4 +1,4 @@
-"""An episode: what two models found on the very same frames of one interval, as a file.
+"""An episode: what two models found on the very same frames of one interval, as a file; and which intervals.
 
 ``CAMERA/START.jsonl.gz``: first a line that says what it is (:class:`EpisodeHead`), then one line a frame,
 the boxes of both. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000. Pictures of the
@@ -10,17 +10,49 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sightline.entities import Detections
 from sightline.errors import ShadowError
 from sightline.features.box_columns import from_columns, to_columns
+from sightline.features.kept_files import write_private
 
 SUFFIX = ".jsonl.gz"
 _FORMAT = 1
+BLOCK = 100  # intervals; of each block a fixed number is chosen, so the budget holds in every block
+
+
+class EpisodeSampler:
+    """Cuts UTC into intervals and chooses whole ones, since a tracker needs frame after frame.
+
+    Every process that has the same seed chooses the same ones for a camera, so nothing has to be remembered.
+
+    Args:
+        camera: its name; other cameras are mirrored at other times.
+        share: 0..1 of the intervals, in steps of 1/:data:`BLOCK`.
+        episode_s: length of an interval.
+        seed: another seed chooses others.
+    """
+
+    def __init__(self, camera: str, *, share: float, episode_s: float, seed: int = 0) -> None:
+        self._key = (seed, zlib.crc32(camera.encode()))
+        self._chosen_each = round(share * BLOCK)
+        self._episode_s = episode_s
+        self._block: tuple[int, frozenset[int]] = (-1, frozenset())
+
+    def interval_no(self, capture_time: float) -> int | None:
+        """The number of the interval that a moment (epoch seconds) lies in; None when it is not chosen."""
+        number = int(capture_time // self._episode_s)
+        block, place = divmod(number, BLOCK)
+        if self._block[0] != block:
+            order = np.random.default_rng([*self._key, block]).permutation(BLOCK)
+            self._block = (block, frozenset(order[: self._chosen_each].tolist()))
+        return number if place in self._block[1] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +99,16 @@ class PairedFrame:
     live: Detections
     candidate: Detections
 
-
-def encode_pair(pair: PairedFrame) -> str:
-    """One frame as a line."""
-    return json.dumps(
-        [round(pair.capture_time, 4), to_columns(pair.live), to_columns(pair.candidate)],
-        separators=(",", ":"),
-    )
+    def encode(self) -> str:
+        """Its line."""
+        columns = [round(self.capture_time, 4), to_columns(self.live), to_columns(self.candidate)]
+        return json.dumps(columns, separators=(",", ":"))
 
 
-def write(path: Path, head: EpisodeHead, lines: Sequence[str]) -> int:
-    """Write a whole episode; gives its size in bytes."""
+def write(path: Path, head: EpisodeHead, lines: Sequence[str]) -> None:
+    """Write a whole episode."""
     first = json.dumps({"shadow": _FORMAT, **asdict(head)}, ensure_ascii=False)
-    data = gzip.compress("\n".join([first, *lines, ""]).encode(), 6)
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_bytes(data)
-    draft.replace(path)
-    return len(data)
+    write_private(path, gzip.compress("\n".join([first, *lines, ""]).encode(), 6))
 
 
 def read_head(path: Path) -> EpisodeHead:
@@ -92,7 +117,7 @@ def read_head(path: Path) -> EpisodeHead:
     Raises:
         ShadowError: the file is not one of ours.
     """
-    return _head(path, next(_lines(path), ""))
+    return _read(path)[0]
 
 
 def read(path: Path) -> tuple[EpisodeHead, list[PairedFrame]]:
@@ -101,32 +126,27 @@ def read(path: Path) -> tuple[EpisodeHead, list[PairedFrame]]:
     Raises:
         ShadowError: the file is not one of ours.
     """
-    lines = _lines(path)
-    head = _head(path, next(lines, ""))
+    head, lines = _read(path)
     try:
-        return head, [_pair(json.loads(line)) for line in lines]
-    except (ValueError, TypeError, IndexError) as error:
+        return head, [
+            PairedFrame(float(time), from_columns(live), from_columns(candidate))
+            for time, live, candidate in map(json.loads, lines)
+        ]
+    except (ValueError, TypeError) as error:
         raise ShadowError(f"{path}: {error!r}") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _read(path: Path) -> tuple[EpisodeHead, list[str]]:
     try:
-        return iter(gzip.decompress(path.read_bytes()).decode().splitlines())
+        first, *lines = gzip.decompress(path.read_bytes()).decode().splitlines() or [""]
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ShadowError(f"{path} cannot be read: {error}") from error
-
-
-def _head(path: Path, line: str) -> EpisodeHead:
     try:
-        record = json.loads(line)
+        record = json.loads(first)
         if record.pop("shadow") != _FORMAT:
             raise ShadowError(f"{path} was written by another version of Sightline")
         for key in ("live_classes", "candidate_classes", "pictures"):
             record[key] = tuple(record[key])
-        return EpisodeHead(**record)
+        return EpisodeHead(**record), lines
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShadowError(f"{path} is no episode: {error!r}") from error
-
-
-def _pair(record: list[Any]) -> PairedFrame:
-    return PairedFrame(float(record[0]), from_columns(record[1]), from_columns(record[2]))

@@ -1,26 +1,50 @@
-"""The episodes of a folder, each through both models' trackers, rules and windows."""
+"""The episodes of a folder, each through both models' trackers, rules and windows, which begin anew.
+
+What differs then is the models' doing alone: same frames, same times, same lines and zones.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from sightline.analysis.box_pairs import pair_boxes
+from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.event_pairs import PairCounts, pair_events
-from sightline.entities import Event, EventKind
+from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.tracking.tracker_options import TrackerOptions
+from sightline.config.zones import Line, Zone
+from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import ShadowError
-from sightline.features.shadow import arms, episode
+from sightline.features.shadow import episode
 
 TOGETHER_S = 2.0  # events of two models closer than this, and equal in all else, are one event
 MIN_FOR_PROCESSES = 20  # episodes; fewer are compared in this process
+SCORE_BINS = 10  # of 0..1
 
 CameraEventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one model would have reported of an episode.
+
+    Attributes:
+        counts: by window start (epoch seconds) and class: what would stand in ``count_windows``.
+        events: what its rules saw, by time.
+        scores: int, boxes by tenth of their score, 0..1.
+    """
+
+    counts: Mapping[tuple[float, str], int]
+    events: tuple[Event, ...]
+    scores: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -81,48 +105,55 @@ def collect(folder: Path, model: str | None = None, camera: str | None = None) -
     newest = max(known or list(heads.values()), key=lambda head: head.start)
     pair = (newest.candidate_version, newest.live_version)
     mine = {p: h for p, h in heads.items() if (h.candidate_version, h.live_version) in {pair, ("", "")}}
+    good = [path for path, head in mine.items() if not head.void]
+    if len(good) < MIN_FOR_PROCESSES:
+        episodes = [compared(path) for path in good]
+    else:
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+            episodes = list(pool.map(compared, good, chunksize=4))
     return ComparedEpisodes(
         model=newest.candidate_model,
         version=newest.candidate_version,
         live_model=newest.live_model,
         live_version=newest.live_version,
-        good=_compare_all([path for path, head in mine.items() if not head.void]),
+        good=episodes,
         void=[head for head in mine.values() if head.void],
         others=len(heads) - len(mine),
     )
 
 
-def _compare_all(paths: Sequence[Path]) -> list[ComparedEpisode]:
-    if len(paths) < MIN_FOR_PROCESSES:
-        return [compared(path) for path in paths]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
-        return list(pool.map(compared, paths, chunksize=4))
-
-
 def compared(path: Path) -> ComparedEpisode:
-    """One episode through both arms."""
+    """One episode through both models' analyses."""
     head, pairs = episode.read(path)
-    live, candidate = arms.outcomes(head, pairs)
-    windows = _counts(live.counts, candidate.counts)
+    live, candidate = outcomes(head, pairs)
+    mine, theirs = Counter(live.counts), Counter(candidate.counts)
+    windows = {
+        key: PairCounts(mine[key], theirs[key], min(mine[key], theirs[key])) for key in {*mine, *theirs}
+    }
     classes: defaultdict[str, PairCounts] = defaultdict(PairCounts)
     for (_, name), counts in windows.items():
         classes[name] += counts
     by_key, alone = pair_events(live.events, candidate.events, TOGETHER_S)
-    events = {(head.camera, *key): counts for key, counts in by_key.items()}
-    differing = [("candidate" if side else "live", event) for side, event in alone]
     names = (head.live_classes, head.candidate_classes)
     min_score = float(head.options["min_score"])
     frames = [pair_boxes(pair.live, pair.candidate, names, min_score) for pair in pairs]
     both = sum(item.same.shape[1] for item in frames)
-    renamed = sum(item.renamed.shape[1] for item in frames)
-    boxes = PairCounts(
-        both + renamed + sum(len(item.live_only) for item in frames),
-        both + renamed + sum(len(item.candidate_only) for item in frames),
-        both,
+    shared = both + sum(item.renamed.shape[1] for item in frames)
+    return ComparedEpisode(
+        path=path,
+        head=head,
+        classes=dict(classes),
+        windows=windows,
+        events={(head.camera, *key): counts for key, counts in by_key.items()},
+        differing=[("candidate" if side else "live", event) for side, event in alone],
+        boxes=PairCounts(
+            shared + sum(len(item.live_only) for item in frames),
+            shared + sum(len(item.candidate_only) for item in frames),
+            both,
+        ),
+        iou=float(sum(item.iou.sum() for item in frames)),
+        scores=(live.scores, candidate.scores),
     )
-    iou = float(sum(item.iou.sum() for item in frames))
-    scores = (live.scores, candidate.scores)
-    return ComparedEpisode(path, head, dict(classes), windows, events, differing, boxes, iou, scores)
 
 
 def is_crossing(key: CameraEventKey) -> bool:
@@ -130,6 +161,51 @@ def is_crossing(key: CameraEventKey) -> bool:
     return key[1] == EventKind.CROSSING
 
 
-def _counts(live: Any, candidate: Any) -> dict[Any, PairCounts]:
-    mine, theirs = Counter(live), Counter(candidate)
-    return {key: PairCounts(mine[key], theirs[key], min(mine[key], theirs[key])) for key in {*mine, *theirs}}
+def outcomes(head: episode.EpisodeHead, pairs: Sequence[episode.PairedFrame]) -> tuple[Outcome, Outcome]:
+    """What the live model and the candidate would have reported.
+
+    Raises:
+        ShadowError: the episode's options are not those of a camera.
+    """
+    options = head.options
+    try:
+        analysis_options = AnalysisOptions(
+            camera=head.camera,
+            tracker=TrackerOptions(
+                min_score=float(options["min_score"]),
+                # An episode that was kept before there was this option has none.
+                dedupe_iou=float(options.get("second_box_overlap", TrackerOptions().dedupe_iou)),
+                confirm_s=float(options["confirm_s"]),
+                max_lost_s=float(options["lost_s"]),
+            ),
+            max_gap_s=float(options["blind_s"]),
+            window_s=int(options["window_s"]),
+            classes=options["classes"],
+            lines={name: Line.model_validate(value) for name, value in options["lines"].items()},
+            zones={name: Zone.model_validate(value) for name, value in options["zones"].items()},
+        )
+        live, candidate = CameraAnalysis(analysis_options), CameraAnalysis(analysis_options)
+        live.use_model(ModelInfo("", head.live_version, head.live_classes, 0, 0, "", 0.0))
+        candidate.use_model(ModelInfo("", head.candidate_version, head.candidate_classes, 0, 0, "", 0.0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ShadowError(f"camera {head.camera!r}, options of an episode: {error!r}") from error
+    return (
+        _run(live, ((pair.capture_time, pair.live) for pair in pairs)),
+        _run(candidate, ((pair.capture_time, pair.candidate) for pair in pairs)),
+    )
+
+
+def _run(analysis: CameraAnalysis, frames: Iterable[tuple[float, Detections]]) -> Outcome:
+    """Take every frame, by time. An episode is cut out of a stream: visits stay open at its end."""
+    scores = np.zeros(SCORE_BINS, np.int64)
+    for capture_time, detections in frames:
+        analysis.observe(frame_at(capture_time), detections)
+        bins = np.clip(detections.scores * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
+        scores += np.bincount(bins, minlength=SCORE_BINS)
+    events = [result for result in analysis.take_results() if isinstance(result, Event)]
+    rows, _ = analysis.rows()
+    return Outcome(
+        {(row.window_start, row.item_class): row.count for row in rows if row.count},
+        tuple(sorted(events, key=lambda event: (event.event_time, event.place, event.kind))),
+        tuple(scores.tolist()),
+    )

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 from sightline.analysis.box_pairs import BoxPairs, pair_boxes
 from sightline.analysis.classes import class_name
-from sightline.config import Camera
-from sightline.config.groups import DAY_S
+from sightline.base.logs import WarnOnce
+from sightline.config.groups import DriftOptions, ShadowOptions
 from sightline.entities import U8, Detections
-from sightline.features.drift.samples import write_private
+from sightline.features.kept_files import make_private_folder, stamp, trim, write_private
 from sightline.features.shadow import difference_pictures
-from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, encode_pair, write
+from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, write
 from sightline.video import blur
+from sightline.video.host_copy import full_range
 from sightline.video.jpeg import encode
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 MIN_LENGTH = 0.5  # share of an episode's length; a shorter interval says nothing
 MIN_WEIGHT = 0.25  # differences of weaker boxes make no picture
 APART_S = 2.0  # pictures nearer in time show the same thing
-#: What shapes boxes into counts and events: both arms are run with it.
+#: What shapes boxes into counts and events: both models' analyses are run with it.
 SHAPING = (
     "min_score", "second_box_overlap", "confirm_s", "lost_s", "blind_s", "window_s", "classes", "lines",
     "zones", "fps",
@@ -45,54 +45,73 @@ class Answer:
 class _Interval:
     """What has been collected of one interval."""
 
-    interval_no: int
+    number: int
     lines: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     void: str = ""
-    versions: tuple[str, str] | None = None  # of the live model and the candidate
+    versions: tuple[str, str] = ("", "")  # of the live model and the candidate
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
     infer_s: float = 0.0
-    best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(
-        default_factory=list
-    )  # largest difference first
+    #: Largest difference first.
+    best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """From its first frame to its last."""
+        return self.times[-1] - self.times[0] if self.times else 0.0
 
 
 class Recorder:
-    """One camera's episodes. Belongs to the shadow's thread."""
+    """One camera's episodes. Belongs to the shadow's thread.
 
-    def __init__(self, camera: Camera, live_model: str) -> None:
-        """Prepare.
+    Args:
+        camera: its name.
+        options: of the shadow.
+        drift: says whether its pictures may be kept, and what is blurred in them.
+        shaping: :meth:`sightline.config.Camera.shaping_options`.
+        live_model: the served model that the camera's boxes come from.
+    """
 
-        Args:
-            camera: whose frames.
-            live_model: the served model that the camera's boxes come from.
-        """
-        self._camera = self._changed = camera
-        self._options = camera.shadow
+    def __init__(
+        self,
+        camera: str,
+        options: ShadowOptions,
+        drift: DriftOptions,
+        shaping: Mapping[str, Any],
+        live_model: str = "",
+    ) -> None:
+        self._camera = camera
+        self._options = options
+        self._drift = drift
+        self._shaping = self._newest_shaping = shaping
         self._live_model = live_model
-        self._folder = camera.shadow.folder / camera.name
+        self._folder = options.folder / camera
         self._interval: _Interval | None = None
-        self._cannot_write = False
-        if not camera.drift.consent:  # or not any more
+        self._warnings = WarnOnce(log)
+        if not drift.consent:  # or not any more
             for path in self._folder.glob("*.jpg"):
                 path.unlink(missing_ok=True)
 
-    def update(self, camera: Camera) -> None:
+    def update(self, shaping: Mapping[str, Any]) -> None:
         """Other options of the same camera; any thread. An episode is of one set of options or void."""
-        self._changed = camera
+        self._newest_shaping = shaping
 
-    def begin(self, interval_no: int | None) -> None:
-        """The frames of this interval come now (None: of none); what was collected of another is written."""
-        if self._interval is not None and self._interval.interval_no != interval_no:
-            self._finish(self._interval)
-            self._interval = None
-        if interval_no is not None:
-            self._at(interval_no)
+    def begin(self, interval_no: int) -> _Interval:
+        """The interval whose frames come now; what was collected of another is written."""
+        if self._interval is not None and self._interval.number != interval_no:
+            self.finish()
+        shaping = self._newest_shaping
+        if self._interval is None:
+            self._interval = _Interval(interval_no)
+        elif shaping != self._shaping:
+            self._interval.void = "the camera's options changed before its end"
+        self._shaping = shaping
+        return self._interval
 
     def drop(self, interval_no: int, why: str, count: int = 1) -> None:
         """Frames of an interval that could not be compared."""
-        self._at(interval_no).dropped[why] += count
+        self.begin(interval_no).dropped[why] += count
 
     def add(
         self, interval_no: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
@@ -106,129 +125,84 @@ class Recorder:
             infer_s: what the candidate took.
             i420: the picture as the candidate got it, uint8 [3/2·height, width].
         """
-        interval, (live, candidate) = self._at(interval_no), answers
+        interval, (live, candidate) = self.begin(interval_no), answers
         versions = live.version, candidate.version
-        if interval.versions is None:
-            interval.versions = versions
-        elif versions != interval.versions:
+        if interval.times and versions != interval.versions:
             interval.void = "another version served before its end"
+        else:
+            interval.versions = versions
         interval.names = live.names, candidate.names
         interval.times.append(capture_time)
         interval.infer_s += infer_s
         pair = PairedFrame(capture_time, live.detections, candidate.detections)
-        interval.lines.append(encode_pair(pair))
-        difference = pair_boxes(pair.live, pair.candidate, interval.names, self._camera.detect.min_score)
-        self._remember(interval, pair, difference, i420)
+        interval.lines.append(pair.encode())
+        # No pictures without consent, nor where nobody can say what is to be blurred.
+        if self._options.pictures and self._drift.consent and not blur.why_not(self._drift.blur, live.names):
+            self._remember(interval, pair, i420)
 
-    def _at(self, interval_no: int) -> _Interval:
-        if self._changed is not self._camera:
-            before, self._camera = self._camera, self._changed
-            if self._interval is not None and before.shaping_options() != self._camera.shaping_options():
-                self._interval.void = "the camera's options changed before its end"
-        if self._interval is None or self._interval.interval_no != interval_no:
-            self.begin(None)
-            self._interval = _Interval(interval_no)
-        return self._interval
-
-    def _remember(self, interval: _Interval, pair: PairedFrame, difference: BoxPairs, i420: U8) -> None:
-        most = self._max_pictures(interval.names[0])
-        if not most or difference.weight < MIN_WEIGHT:
-            return
+    def _remember(self, interval: _Interval, pair: PairedFrame, i420: U8) -> None:
+        """Keep the picture if what differs in it is among the largest differences."""
+        difference = pair_boxes(pair.live, pair.candidate, interval.names, self._shaping["min_score"])
         near = [item for item in interval.best if pair.capture_time - item[1].capture_time < APART_S]
-        if near and max(item[0] for item in near) >= difference.weight:
-            return  # the same thing once more
+        if difference.weight < MIN_WEIGHT or any(item[0] >= difference.weight for item in near):
+            return  # nothing to see, or the same thing once more
         kept = [item for item in interval.best if not any(item is other for other in near)]
         kept.append((difference.weight, pair, difference, i420))
-        interval.best = sorted(kept, key=lambda item: -item[0])[:most]
+        interval.best = sorted(kept, key=lambda item: -item[0])[: self._options.pictures]
 
-    def _max_pictures(self, live_names: tuple[str, ...]) -> int:
-        """None without consent, nor where nobody can say what is to be blurred."""
-        drift = self._camera.drift
-        allowed = drift.consent and not blur.why_not(drift.blur, live_names)
-        return self._options.pictures if allowed else 0
-
-    def _finish(self, interval: _Interval) -> None:
-        try:
-            self._write(interval, self._why_void(interval))
-        except OSError as error:
-            if not self._cannot_write:
-                log.warning("%s: episodes cannot be kept: %s", self._folder, error.strerror)
-            self._cannot_write = True
-        else:
-            self._cannot_write = False
-
-    def _why_void(self, interval: _Interval) -> str:
+    def finish(self) -> None:
+        """Write what was collected."""
+        interval, self._interval = self._interval, None
+        if interval is None:
+            return
         dropped, frames = sum(interval.dropped.values()), len(interval.times)
-        if interval.void:
-            return interval.void
-        if dropped > self._options.most_dropped * (dropped + frames):
+        void = interval.void
+        if not void and dropped > self._options.most_dropped * (dropped + frames):
             reason = interval.dropped.most_common(1)[0][0]
-            return f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
-        if _seconds(interval) < MIN_LENGTH * self._options.episode_s:
-            return f"only {_seconds(interval):.1f} s were seen"
-        return ""
+            void = f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
+        if not void and interval.seconds < MIN_LENGTH * self._options.episode_s:
+            void = f"only {interval.seconds:.1f} s were seen"
+        try:
+            self._write(interval, void)
+        except OSError as error:
+            self._warnings.warn_once(f"{self._folder}: episodes cannot be kept: {error.strerror}")
 
     def _write(self, interval: _Interval, void: str) -> None:
-        start = interval.times[0] if interval.times else interval.interval_no * self._options.episode_s
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        stem = datetime.fromtimestamp(start, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        live_version, candidate_version = interval.versions or ("", "")
-        shaping = self._camera.shaping_options()
+        start = interval.times[0] if interval.times else interval.number * self._options.episode_s
+        make_private_folder(self._folder)
         head = EpisodeHead(
-            camera=self._camera.name,
+            camera=self._camera,
             start=round(start, 3),
-            seconds=round(_seconds(interval), 3),
+            seconds=round(interval.seconds, 3),
             frames=len(interval.times),
             dropped=dict(interval.dropped),
             void=void,
             live_model=self._live_model,
-            live_version=live_version,
+            live_version=interval.versions[0],
             candidate_model=self._options.model or "",
-            candidate_version=candidate_version,
+            candidate_version=interval.versions[1],
             live_classes=interval.names[0],
             candidate_classes=interval.names[1],
             infer_s=round(interval.infer_s, 4),
-            options={key: shaping[key] for key in SHAPING},
-            pictures=() if void else self._write_pictures(stem, interval),
+            options={key: self._shaping[key] for key in SHAPING},
+            pictures=() if void else self._write_pictures(stamp(start), interval),
         )
-        write(self._folder / f"{stem}{SUFFIX}", head, [] if void else interval.lines)
-        trim(self._folder, self._options.max_bytes, self._options.retention_days * DAY_S)
+        write(self._folder / f"{stamp(start)}{SUFFIX}", head, [] if void else interval.lines)
+        trim(self._folder, self._options.retention_days, self._options.max_bytes)
 
     def _write_pictures(self, stem: str, interval: _Interval) -> tuple[dict[str, object], ...]:
+        """Of the largest differences, covered as ``drift.blur`` says wherever either model saw something."""
         kept = []
         for number, (weight, pair, difference, i420) in enumerate(interval.best, start=1):
+            hidden = i420.copy()
+            for found, known in zip((pair.live, pair.candidate), interval.names, strict=True):
+                called = [class_name(known, class_id) for class_id in found.class_ids.tolist()]
+                for area in blur.areas(self._drift.blur, found.xyxy, called):
+                    blur.cover(hidden, area)
             name = f"{stem}-{number}.jpg"
-            hidden = self._blurred(i420, pair, interval.names)
             joined = difference_pictures.side_by_side(hidden, pair.live, pair.candidate, difference)
-            write_private(self._folder / name, encode(difference_pictures.full_range(joined)))
+            write_private(self._folder / name, encode(full_range(joined)))
             what = difference_pictures.describe(pair.live, pair.candidate, difference, interval.names)
-            kept.append(
-                {"file": name, "time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
-            )
+            about = {"time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
+            kept.append({"file": name, **about})
         return tuple(kept)
-
-    def _blurred(self, i420: U8, pair: PairedFrame, names: tuple[tuple[str, ...], tuple[str, ...]]) -> U8:
-        """A copy in which is covered what ``drift.blur`` asks for, wherever either model saw it."""
-        hidden = i420.copy()
-        for found, known in zip((pair.live, pair.candidate), names, strict=True):
-            called = [class_name(known, number) for number in found.class_ids.tolist()]
-            for area in blur.areas(self._camera.drift.blur, found.xyxy, called):
-                blur.cover(hidden, area)
-        return hidden
-
-
-def _seconds(interval: _Interval) -> float:
-    return interval.times[-1] - interval.times[0] if interval.times else 0.0
-
-
-def trim(folder: Path, max_bytes: int, max_age_s: float) -> None:
-    """Delete what is too old, then the oldest until the folder holds ``max_bytes`` at most."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())  # names begin with the time
-    found = {path: path.stat() for path in files}
-    total = sum(stat.st_size for stat in found.values())
-    too_old = time.time() - max_age_s
-    for path, stat in found.items():
-        if total > max_bytes or stat.st_mtime < too_old:
-            path.unlink(missing_ok=True)
-            total -= stat.st_size

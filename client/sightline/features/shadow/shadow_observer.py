@@ -21,12 +21,15 @@ from sightline.analysis.observer import Observation, Observer
 from sightline.base.backoff import Backoff
 from sightline.base.geometry import fit_size
 from sightline.base.letterbox import planes_in, split_i420
+from sightline.base.logs import WarnOnce
 from sightline.config import Camera
-from sightline.entities import U8, Box, Detections, Figure, Frame, ModelInfo
-from sightline.errors import DetectorError, DetectorTimeout, DetectorUnavailable
+from sightline.config.groups import ShadowOptions
+from sightline.entities import U8, Box, Figure, Frame, ModelInfo
+from sightline.errors import DetectorError, DetectorUnavailable
 from sightline.features.feature import Candidate
-from sightline.features.shadow.episode_sampling import EpisodeSampler
+from sightline.features.shadow.episode import EpisodeSampler
 from sightline.features.shadow.recorder import Answer, Recorder
+from sightline.video.host_copy import written
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +45,11 @@ LATE = "the candidate did not answer in time"
 
 
 class ScaledPicture:
-    """A picture that has been scaled already."""
+    """A picture that has been scaled already: uint8 [3/2·height, width]."""
 
     scale_s = 0.0
 
     def __init__(self, i420: U8) -> None:
-        """Keep uint8 [3/2·height, width]."""
         self.i420 = i420
         self.width, self.height = i420.shape[1], i420.shape[0] * 2 // 3
 
@@ -66,9 +68,7 @@ class _Item:
     """What the live path hands over."""
 
     lost: Mapping[tuple[int, str], int]  # frames not handed over since the last time, by interval and reason
-    interval_no: int | None = None  # None: the interval is over
-    frame: Frame | None = None
-    live: Answer | None = None
+    mirrored: tuple[int, Frame, Answer] | None = None  # interval, frame, live; None: the interval is over
 
 
 class Shadow(Observer):
@@ -76,37 +76,36 @@ class Shadow(Observer):
 
     The main thread calls :meth:`observe` and :meth:`close`; a thread of its own owns the candidate's
     connection, the comparison and the files. A bounded queue is between them.
+
+    Args:
+        camera: its name.
+        options: how many of its frames.
+        candidate: what looks at them.
+        recorder: keeps what both found.
+        lossless: recorded files: wait for the candidate, so that no frame is left out.
+        busy: whether a live frame waits; then nothing is mirrored.
     """
 
     name = "shadow"
 
     def __init__(
         self,
-        camera: Camera,
+        camera: str,
+        options: ShadowOptions,
         candidate: Candidate,
+        recorder: Recorder,
         *,
-        live_model: str = "",
         lossless: bool = False,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Start.
-
-        Args:
-            camera: whose frames; its ``shadow`` says how many.
-            candidate: what looks at them.
-            live_model: the served model that the camera's boxes come from.
-            lossless: recorded files: wait for the candidate, so that no frame is left out.
-            busy: whether a live frame waits; then nothing is mirrored.
-        """
-        options = camera.shadow
         self._camera = camera
         self._candidate = candidate
+        self._recorder = recorder
         self._lossless = lossless
         self._busy = busy
         self._sampler = EpisodeSampler(
-            camera.name, share=options.share, episode_s=options.episode_s, seed=options.seed
+            camera, share=options.share, episode_s=options.episode_s, seed=options.seed
         )
-        self._recorder = Recorder(camera, live_model)
         self._queue: queue.Queue[_Item | None] = queue.Queue(WAITING)
         self._lost: Counter[tuple[int, str]] = Counter()
         self._open = False  # an interval has begun and its end has not been handed over
@@ -114,7 +113,7 @@ class Shadow(Observer):
         self._tried = threading.Event()  # to connect
         self._backoff = Backoff(1.0, 30.0)
         self._next_connect_s = 0.0
-        self._problem = ""
+        self._warnings = WarnOnce(log)
         self.mirrored = 0  # frames handed over
         self.dropped = 0  # frames of chosen intervals that were not
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
@@ -127,25 +126,25 @@ class Shadow(Observer):
         frame = seen.frame
         interval_no = self._sampler.interval_no(frame.capture_time)
         if interval_no is None:
-            if self._open and self._offer(_Item(self._lost)):
-                self._open, self._lost = False, Counter()
+            self._open = self._open and not self._offer(None)
             return ()
         self._open = True
-        why = self._why_not()
-        if not why:
+        if not (why := self._why_not()) and (info := self._info):
+            width, height = fit_size(
+                frame.picture.width, frame.picture.height, info.network_width, info.network_height
+            )
+            scaled = ScaledPicture(written(frame.picture, width, height))
             live = Answer(seen.detections, seen.classes.names, seen.model_version)
-            if self._offer(_Item(self._lost, interval_no, self._copy(frame), live)):
-                self._lost = Counter()
+            if self._offer((interval_no, replace(frame, picture=scaled), live)):
                 self.mirrored += 1
                 return ()
-            why = SLOW
-        self._lost[interval_no, why] += 1
+        self._lost[interval_no, why or SLOW] += 1
         self.dropped += 1
         return ()
 
     def update(self, options: Camera) -> None:
         """Other thresholds, lines and zones hold from the next frame on."""
-        self._recorder.update(options)
+        self._recorder.update(options.shaping_options())
 
     @property
     def connected(self) -> bool:
@@ -154,10 +153,10 @@ class Shadow(Observer):
 
     def figures(self) -> tuple[Figure, ...]:
         """Frames of chosen intervals, by what became of them."""
-        fates = {"mirrored": self.mirrored, "dropped": self.dropped}
         text = "Frames of the intervals chosen for a shadow model: mirrored to it, or dropped."
-        return tuple(
-            Figure("shadow_frames_total", count, {"fate": fate}, text) for fate, count in fates.items()
+        return (
+            Figure("shadow_frames_total", self.mirrored, {"fate": "mirrored"}, text),
+            Figure("shadow_frames_total", self.dropped, {"fate": "dropped"}, text),
         )
 
     def close(self) -> None:
@@ -167,116 +166,96 @@ class Shadow(Observer):
             self._queue.put(None, timeout=end_s - time.monotonic())
         self._thread.join(max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():
-            log.warning("camera %s: the shadow does not end; its last episode is lost", self._camera.name)
+            log.warning("camera %s: the shadow does not end; its last episode is lost", self._camera)
 
     def _why_not(self) -> str:
+        """Why a frame cannot be mirrored now; empty when it can."""
         if self._lossless:
             self._tried.wait(CONNECT_S)
-            return "" if self._info else AWAY
         if self._info is None:
             return AWAY
-        if self._busy():
-            return BUSY
-        return SLOW if self._queue.full() else ""
+        if self._lossless:
+            return ""
+        return BUSY if self._busy() else SLOW if self._queue.full() else ""
 
-    def _copy(self, frame: Frame) -> Frame:
-        """The frame with a picture of its own, of the size that the candidate takes."""
-        picture, info = frame.picture, self._info
-        size = (info.network_width, info.network_height) if info else (picture.width, picture.height)
-        width, height = fit_size(picture.width, picture.height, *size)
-        i420 = np.empty((height * 3 // 2, width), np.uint8)
-        picture.write_i420(i420)
-        return replace(frame, picture=ScaledPicture(i420))
-
-    def _offer(self, item: _Item) -> bool:
+    def _offer(self, mirrored: tuple[int, Frame, Answer] | None) -> bool:
+        """Hand a frame over, or that an interval is over; False: there is no room for it."""
         try:
-            self._queue.put(item, block=self._lossless, timeout=CONNECT_S)
+            self._queue.put(_Item(self._lost, mirrored), block=self._lossless, timeout=CONNECT_S)
         except queue.Full:
             return False
+        self._lost = Counter()
         return True
 
     # -- the shadow's thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self._work()
+            while self._work():
+                pass
         except Exception:
-            log.exception("camera %s: the shadow has failed; the camera goes on", self._camera.name)
+            log.exception("camera %s: the shadow has failed; the camera goes on", self._camera)
         finally:
             self._info = None
             self._tried.set()
             self._candidate.close()
 
-    def _work(self) -> None:
-        while True:
+    def _work(self) -> bool:
+        """Take one item of the queue, or wait a second for it; False: it was the last."""
+        if self._info is None and time.monotonic() >= self._next_connect_s:
             self._connect()
-            try:
-                item = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            for (interval_no, why), count in (item.lost if item else self._lost).items():
-                self._recorder.drop(interval_no, why, count)
-            self._recorder.begin(item.interval_no if item else None)
-            if item is None:
-                return
-            if item.frame is not None and item.live is not None and item.interval_no is not None:
-                self._compare(item.live, item.frame, item.interval_no)
+        try:
+            item = self._queue.get(timeout=1.0)
+        except queue.Empty:
+            return True
+        for (interval_no, why), count in (item.lost if item else self._lost).items():
+            self._recorder.drop(interval_no, why, count)
+        if item is None or item.mirrored is None:
+            self._recorder.finish()
+        else:
+            self._compare(*item.mirrored)
+        return item is not None
 
     def _connect(self) -> None:
-        if self._info is not None or time.monotonic() < self._next_connect_s:
-            return
         try:
             self._info = self._candidate.connect()
         except DetectorError as error:
             self._lose(str(error))
         else:
             self._backoff.good()
-            self._problem = ""
-            log.info("camera %s: %s is its shadow", self._camera.name, self._info.version)
+            log.info("camera %s: %s is its shadow", self._camera, self._info.version)
         self._tried.set()
 
     def _lose(self, problem: str) -> None:
         self._info = None
         self._next_connect_s = time.monotonic() + self._backoff.next_delay_s()
-        if problem != self._problem:  # once
-            self._problem = problem
-            log.warning("camera %s: no shadow: %s", self._camera.name, problem)
+        self._warnings.warn_once(f"camera {self._camera}: no shadow: {problem}")
 
-    def _compare(self, live: Answer, frame: Frame, interval_no: int) -> None:
+    def _compare(self, interval_no: int, frame: Frame, live: Answer) -> None:
+        self._recorder.begin(interval_no)
         if self._info is None:  # lost since the frame was handed over
             self._recorder.drop(interval_no, AWAY)
             return
         started = time.perf_counter()
         try:
-            found = self._ask(frame)
-        except DetectorError as error:
-            self._recorder.drop(interval_no, AWAY if isinstance(error, DetectorUnavailable) else str(error))
-            return
-        infer_s = time.perf_counter() - started
-        if not live.version or found.model is None:
-            self._recorder.drop(interval_no, "its version is unknown")
-            return
-        assert isinstance(frame.picture, ScaledPicture)  # noqa: S101  made in _copy
-        if found.model is not self._info:
-            self._info = found.model  # another version of the candidate; pictures get its size
-        candidate = Answer(found, found.model.class_names, found.model.version)
-        self._recorder.add(interval_no, frame.capture_time, (live, candidate), infer_s, frame.picture.i420)
-
-    def _ask(self, frame: Frame) -> Detections:
-        """What the candidate finds.
-
-        Raises:
-            DetectorError: nothing.
-        """
-        try:
             [future] = self._candidate.submit([frame])
-            return future.result(DEADLINE_S)
+            found = future.result(DEADLINE_S)
         except DetectorUnavailable as error:
             self._lose(str(error))
-            raise
-        except TimeoutError as error:
+            self._recorder.drop(interval_no, AWAY)
+        except TimeoutError:
             future.cancel()  # its slot stays taken until the server has let go of it
             self._lose(LATE)
-            raise DetectorTimeout(LATE) from error
-        except ValueError as error:
-            raise DetectorError("another version of the candidate serves, of another size") from error
+            self._recorder.drop(interval_no, LATE)
+        except (DetectorError, ValueError) as error:
+            size = "another version of the candidate serves, of another size"
+            self._recorder.drop(interval_no, str(error) if isinstance(error, DetectorError) else size)
+        else:
+            if not live.version or found.model is None:
+                self._recorder.drop(interval_no, "its version is unknown")
+                return
+            infer_s = time.perf_counter() - started
+            assert isinstance(frame.picture, ScaledPicture)  # noqa: S101  made in observe
+            self._info = found.model  # perhaps another version of the candidate; pictures get its size
+            answers = live, Answer(found, found.model.class_names, found.model.version)
+            self._recorder.add(interval_no, frame.capture_time, answers, infer_s, frame.picture.i420)

@@ -1,0 +1,334 @@
+"""Sampled pictures to labellers and back, as COCO with the detector's own boxes.
+
+What comes back is checked against what was sent, and kept as a labelled set without pictures: a folder with
+``annotations.json`` (COCO; its images say camera, capture time, stratum and model version) and
+``predictions.json`` (what the live detector had found in the same pictures).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.errors import LabelError
+from sightline.features.drift.samples import Sample, camera_folders, number_of, read_samples
+from sightline.features.kept_files import write_private
+
+IN_ZIP = "annotations/instances_default.json"  # where CVAT's "COCO 1.0" has it
+WHAT = (
+    'Boxes with "predicted": true were made by the detector, with its score. Correct them: remove wrong '
+    "ones, draw missing ones, move loose ones. Every object of these categories counts."
+)
+#: Time, stratum and hash at the end of a name that was sent; labelling programs put things before it.
+_KEY = re.compile(r"(\d{8}T\d{6}\.\d{3}Z-[a-z]+-[a-z]+_[0-9a-f]{16})\.jpg$")
+_BEYOND_PX = 2.0  # labellers draw a little over the edge
+_MAX_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPicture:
+    """One picture to label, and the boxes that the live detector found in it."""
+
+    sample: Sample
+    record: Mapping[str, Any]
+
+    @property
+    def file_name(self) -> str:
+        """Its name for the labellers; the hash at its end identifies it when it comes back."""
+        return f"{self.record['camera']}_{self.sample.path.stem}_{self.record['sha256'][:16]}.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """One box that came back: its picture's key, class, (left, top, width, height) in pixels."""
+
+    key: str
+    name: str
+    box: list[float]
+    crowd: bool
+
+
+def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[LabelPicture]:
+    """Every sample of the cameras (none named: all) whose capture time lies in ``span``, oldest first.
+
+    Raises:
+        LabelError: a sample cannot be read.
+    """
+    places = [place for place in camera_folders(folder) if not cameras or place.name in cameras]
+    chosen = []
+    for sample in [sample for place in places for sample in read_samples(place)]:
+        if span[0] <= sample.time < span[1]:
+            path = sample.path.with_suffix(".json")
+            try:
+                chosen.append(LabelPicture(sample, dict(json.loads(path.read_text()))))
+            except (OSError, ValueError) as error:
+                raise LabelError(f"{path} cannot be read: {error}") from error
+    return sorted(chosen, key=lambda item: (item.sample.time, item.sample.path))
+
+
+def choose(pictures: Sequence[LabelPicture], count: int, seed: int = 0) -> list[LabelPicture]:
+    """At most ``count``, from every camera and stratum in turn; the same seed chooses the same ones."""
+    strata: dict[tuple[str, str], list[LabelPicture]] = defaultdict(list)
+    for item in sorted(pictures, key=lambda item: number_of(seed, item.file_name)):
+        strata[item.record["camera"], item.sample.stratum].append(item)
+    taken: list[LabelPicture] = []
+    while len(taken) < count and any(strata.values()):
+        taken += [items.pop() for _, items in sorted(strata.items()) if items]
+    return sorted(taken[:count], key=lambda item: item.file_name)
+
+
+def boxes_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float, list[float]]]:
+    """The detector's boxes: class, score, and left, top, width, height in pixels."""
+    width, height = record["width"], record["height"]
+    columns = [record["predictions"][key] for key in ("classes", "scores", "xyxy")]
+    for name, score, (left, top, right, bottom) in zip(*columns, strict=True):
+        yield name, score, [left * width, top * height, (right - left) * width, (bottom - top) * height]
+
+
+def export(
+    chosen: Sequence[LabelPicture], target: Path, classes: Sequence[str] | None, min_score: float
+) -> tuple[Path, Path]:
+    """Write ``TARGET.zip`` for the labellers and ``TARGET.json``, what the import checks against.
+
+    Args:
+        chosen: the pictures.
+        target: without suffix.
+        classes: to label; None: every class of the models.
+        min_score: weaker boxes are not shown to the labellers.
+
+    Raises:
+        LabelError: nothing to export, or a class that no model has.
+    """
+    if not chosen:
+        raise LabelError("no sampled pictures: has a camera consent (drift.consent), and is --folder right?")
+    known = list(dict.fromkeys(name for item in chosen for name in item.record["class_names"]))
+    if strangers := sorted(set(classes or ()) - set(known)):
+        raise LabelError(f"no model has a class {', '.join(strangers)}; they have: {', '.join(known)}")
+    names = list(classes or known)
+    about = ("sha256", "width", "height", "camera", "capture_time", "stratum", "model_version", "blurred")
+    records = [
+        {
+            "file_name": item.file_name,
+            **{key: item.record[key] for key in about},
+            "predictions": {key: item.record[key] for key in ("classes", "scores", "xyxy")},
+        }
+        for item in chosen
+    ]
+    shown = [
+        (
+            number,
+            name,
+            [round(side, 2) for side in box],
+            {"segmentation": [], "score": score, "predicted": True},
+        )
+        for number, record in enumerate(records, start=1)
+        for name, score, box in boxes_of(record)
+        if score >= min_score and name in names
+    ]
+    images = [
+        {"id": number, **{key: record[key] for key in ("file_name", "width", "height")}}
+        for number, record in enumerate(records, start=1)
+    ]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    manifest, archive = (target.with_name(f"{target.name}{suffix}") for suffix in (".json", ".zip"))
+    write_private(manifest, (json.dumps({"categories": names, "images": records}, indent=1) + "\n").encode())
+    archive.unlink(missing_ok=True)
+    archive.touch(mode=0o600)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(IN_ZIP, json.dumps({"info": {"description": WHAT}, **_coco(names, images, shown)}))
+        for item in chosen:
+            file.write(item.sample.path, f"images/{item.file_name}")
+    return archive, manifest
+
+
+def _coco(
+    names: Sequence[str],
+    images: Sequence[Mapping[str, Any]],
+    boxes: Sequence[tuple[int, str, list[float], Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """A COCO file; ``boxes`` are id of the image, class, left, top, width, height, and what else is known."""
+    annotations = [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": names.index(name) + 1,
+            "bbox": box,
+            "area": round(box[2] * box[3], 2),
+            "iscrowd": 0,
+            **more,
+        }
+        for number, (image_id, name, box, more) in enumerate(boxes, start=1)
+    ]
+    categories = [{"id": place, "name": name} for place, name in enumerate(names, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = False) -> dict[str, int]:
+    """Check corrected labels and keep them.
+
+    Args:
+        corrected: a COCO file, or a zip with one in it; pictures in the zip must be those that were sent.
+        manifest: ``NAME.json`` of the export.
+        target: folder of the new set; must not be there.
+        partial: pictures may be missing; they are left out of the set.
+
+    Returns:
+        Counts of pictures, boxes, and boxes that were left exactly as the detector made them.
+
+    Raises:
+        LabelError: every problem found (the first ten), each with what it is about.
+    """
+    if target.exists():
+        raise LabelError(f"{target} is there already; give the set another name")
+    sent = _json(manifest.read_bytes(), manifest)
+    by_key = {_key(record["file_name"]): record for record in sent["images"]}
+    coco, pictures = _open(corrected)
+    problems = [
+        f"{name}: is not the picture that was sent"
+        for name, digest in pictures.items()
+        if by_key.get(_key(name), {}).get("sha256") != digest
+    ]
+    images = _images(coco, by_key, problems)
+    missing = sorted(record["file_name"] for key, record in by_key.items() if key not in images.values())
+    if missing and not partial:
+        problems.append(
+            f"{len(missing)} pictures have not come back (--partial leaves them out): {missing[0]}"
+        )
+    labels = _labels(coco, images, by_key, sent["categories"], problems)
+    if problems:
+        more = f"\n  and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
+        raise LabelError(f"{corrected}:\n  " + "\n  ".join(problems[:_MAX_SHOWN]) + more)
+    if not images:
+        raise LabelError(f"{corrected}: no pictures in it")
+    return _write(target, sent["categories"], {key: by_key[key] for key in images.values()}, labels)
+
+
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The COCO file, and SHA-256 by name of the pictures that came with it."""
+    pictures = {}
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                names = [name for name in file.namelist() if name.endswith(".json")]
+                if len(names) != 1:
+                    raise LabelError(f"{path}: one .json is wanted in the zip, found {len(names)}")
+                text = file.read(names[0])
+                for name in file.namelist():
+                    if name.lower().endswith((".jpg", ".jpeg", ".png")):
+                        pictures[name] = hashlib.sha256(file.read(name)).hexdigest()
+        else:
+            text = path.read_bytes()
+    except OSError as error:
+        raise LabelError(f"{path} cannot be read: {error.strerror}") from error
+    coco = _json(text, path)
+    for key in ("images", "annotations", "categories"):
+        items = coco.get(key)
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise LabelError(f"{path} is no COCO file: it has no list of {key}")
+    return coco, pictures
+
+
+def _json(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise LabelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise LabelError(f"{path} is not a JSON object")
+    return found
+
+
+def _images(
+    coco: Mapping[str, Any], by_key: Mapping[str, Mapping[str, Any]], problems: list[str]
+) -> dict[Any, str]:
+    """The file's image id → the key of the picture that was sent."""
+    found: dict[Any, str] = {}
+    for image in coco["images"]:
+        name, number = str(image.get("file_name")), image.get("id")
+        key, size = _key(name), (image.get("width"), image.get("height"))
+        sent = by_key.get(key)
+        if sent is None:
+            problems.append(f"{name}: was not in this export (its hash is not)")
+        elif size != (sent["width"], sent["height"]):
+            problems.append(f"{name}: is {size[0]}x{size[1]}, was sent as {sent['width']}x{sent['height']}")
+        elif key in found.values():
+            problems.append(f"{name}: stands in the file twice")
+        elif number in found:
+            problems.append(f"{name}: its id {number} is another picture's too")
+        else:
+            found[number] = key
+    return found
+
+
+def _labels(
+    coco: Mapping[str, Any],
+    images: Mapping[Any, str],
+    by_key: Mapping[str, Mapping[str, Any]],
+    known: Sequence[str],
+    problems: list[str],
+) -> list[_Label]:
+    names = {item.get("id"): str(item.get("name")) for item in coco["categories"]}
+    for stranger in sorted(set(names.values()) - set(known)):
+        problems.append(f"category {stranger!r} was not in this export; it had: {', '.join(known)}")
+    labels = []
+    for item in coco["annotations"]:
+        key, name = images.get(item.get("image_id")), names.get(item.get("category_id"))
+        if key is None or name is None:
+            problems.append(f"annotation {item.get('id')}: its image or its category is not in the file")
+        elif problem := _box_problem(item.get("bbox"), by_key[key]):
+            problems.append(f"annotation {item.get('id')} of {by_key[key]['file_name']}: {problem}")
+        else:
+            labels.append(_Label(key, name, [*map(float, item["bbox"])], bool(item.get("iscrowd"))))
+    return labels
+
+
+def _box_problem(box: Any, sent: Mapping[str, Any]) -> str:
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        return "a box is [left, top, width, height]"
+    left, top, width, height = box
+    if not all(math.isfinite(side) for side in box) or width <= 0 or height <= 0:
+        return f"the box {box} has no area"
+    inside = left >= -_BEYOND_PX and top >= -_BEYOND_PX
+    inside &= left + width <= sent["width"] + _BEYOND_PX and top + height <= sent["height"] + _BEYOND_PX
+    return "" if inside else f"the box {box} lies outside of the picture"
+
+
+def _write(
+    target: Path,
+    names: Sequence[str],
+    records: Mapping[str, Mapping[str, Any]],
+    labels: Sequence[_Label],
+) -> dict[str, int]:
+    numbers = {key: number for number, key in enumerate(records, start=1)}
+    images = [
+        {"id": numbers[key], **{name: value for name, value in record.items() if name != "predictions"}}
+        for key, record in records.items()
+    ]
+    boxes = [(numbers[each.key], each.name, each.box, {"iscrowd": int(each.crowd)}) for each in labels]
+    predictions = {record["file_name"]: record["predictions"] for record in records.values()}
+    draft = target.with_name(f".{target.name}.new")
+    draft.mkdir(parents=True)
+    (draft / "annotations.json").write_text(json.dumps(_coco(names, images, boxes)) + "\n")
+    (draft / "predictions.json").write_text(json.dumps(predictions) + "\n")
+    draft.rename(target)
+    # Labels that are the detector's own boxes to a tenth of a pixel: all of them says nobody looked.
+    own = {
+        (key, name, *(round(side, 1) for side in box))
+        for key, record in records.items()
+        for name, _, box in boxes_of(record)
+    }
+    unchanged = sum((each.key, each.name, *(round(side, 1) for side in each.box)) in own for each in labels)
+    return {"pictures": len(images), "boxes": len(labels), "unchanged": unchanged}
+
+
+def _key(file_name: str) -> str:
+    match = _KEY.search(file_name)
+    return match[1] if match else ""

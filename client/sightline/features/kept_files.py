@@ -1,0 +1,75 @@
+"""Files that stay for a while: for their owner's eyes, named by their time, bounded in days and bytes."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+DAY_S = 86_400
+_STAMP = "%Y%m%dT%H%M%S.%f"
+
+
+def stamp(captured: float) -> str:
+    """Epoch seconds as the beginning of a file's name, in UTC, such as ``20261121T093015.250``."""
+    return datetime.fromtimestamp(captured, UTC).strftime(_STAMP)[:-3]
+
+
+def captured_time(path: Path) -> float | None:
+    """The epoch seconds that a file's name begins with; None: it is another file."""
+    try:
+        return datetime.strptime(path.name[:19], _STAMP).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make the folder where it is not there, and let nobody but its owner in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """In one piece, readable by its owner alone."""
+    draft = path.with_name(f"{path.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    draft.replace(path)
+
+
+def trim(folder: Path, max_days: float, max_bytes: float = math.inf) -> tuple[int, int]:
+    """Delete what is too old, then the oldest until ``max_bytes`` are left; files of one time go together.
+
+    What a crash left half-written (a draft, or a picture alone) goes after a day.
+
+    Returns:
+        How many pictures were too old, and how many too much.
+    """
+    now, too_old, too_much = time.time(), 0, 0
+    by_time: dict[float, list[Path]] = defaultdict(list)
+    for path in folder.iterdir():
+        if (captured := captured_time(path)) is not None:
+            by_time[captured].append(path)
+    kept: list[list[tuple[Path, int]]] = []  # oldest first
+    for captured, paths in sorted(by_time.items()):
+        alone = all(path.suffix in {".jpg", ".new"} for path in paths)
+        kept.append([])
+        for path in paths:
+            stat = path.stat()
+            stale = (alone or path.suffix == ".new") and stat.st_mtime < now - DAY_S
+            if stale or captured < now - max_days * DAY_S:
+                path.unlink(missing_ok=True)
+                too_old += path.suffix == ".jpg"
+            else:
+                kept[-1].append((path, stat.st_size))
+    over = sum(size for files in kept for _, size in files) - max_bytes
+    for files in kept:
+        for path, size in files if over > 0 else ():
+            path.unlink(missing_ok=True)
+            too_much += path.suffix == ".jpg"
+            over -= size
+    return too_old, too_much
