@@ -23,7 +23,6 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,31 +46,22 @@ PINNED = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
 Say = Callable[[str], object]
 
 
-@dataclass(frozen=True, slots=True)
 class Installation:
-    """Where the parts of an installed server are."""
+    """Where the parts of an installed server are.
 
-    folder: Path
+    Attributes:
+        packages: the environment's packages.
+        binary: the server program.
+        libraries: the shared libraries that the wheel brings.
+        backends: what ``--backend-directory`` takes.
+    """
 
-    @property
-    def packages(self) -> Path:
-        """The environment's packages."""
-        return self.folder / "lib" / f"python{_python()}" / "site-packages"
-
-    @property
-    def binary(self) -> Path:
-        """The server program."""
-        return self.packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-
-    @property
-    def libraries(self) -> Path:
-        """The shared libraries that the wheel brings."""
-        return self.packages / "nvidia_pytriton.libs"
-
-    @property
-    def backends(self) -> Path:
-        """What ``--backend-directory`` takes."""
-        return self.folder / "backends"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.packages = folder / "lib" / f"python{_python()}" / "site-packages"
+        self.binary = self.packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+        self.libraries = self.packages / "nvidia_pytriton.libs"
+        self.backends = folder / "backends"
 
     def environment(self, *backend_paths: Path) -> dict[str, str]:
         """The variables that the server runs with; its models import from ``backend_paths`` too."""
@@ -169,19 +159,17 @@ def install_packages(
 
 def check_platform() -> None:
     """Raise a :class:`ServerError` when the wheel's binaries cannot run here."""
-    remedy = "run a Triton container elsewhere and name it in config.yml (triton.url)"
+    remedy, why = "run a Triton container elsewhere and name it in config.yml (triton.url)", ""
     if sys.platform != "linux" or platform.machine() not in {"x86_64", "AMD64"}:
         found = f"{platform.system()} on {platform.machine()}"
-        raise ServerError(f"the embedded Triton runs on Linux on x86_64 only, this is {found}: {remedy}")
-    if platform.libc_ver()[0] != "glibc":
-        raise ServerError(
-            f"the embedded Triton needs glibc 2.34 or newer, this system has another C library: {remedy}"
-        )
-    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        why = f"runs on Linux on x86_64 only, this is {found}: "
+    elif platform.libc_ver()[0] != "glibc":
+        why = "needs glibc 2.34 or newer, this system has another C library: "
+    elif not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         known = " to ".join(".".join(map(str, version)) for version in PYTHONS)
-        raise ServerError(
-            f"the embedded Triton does not work with Python {_python()}: use a Python of {known}, or {remedy}"
-        )
+        why = f"does not work with Python {_python()}: use a Python of {known}, or "
+    if why:
+        raise ServerError(f"the embedded Triton {why}{remedy}")
 
 
 def _finish(draft: Path) -> None:

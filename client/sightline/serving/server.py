@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -35,68 +36,53 @@ _SHM = Path("/dev/shm")  # noqa: S108 - where Linux has shared memory
 _SHM_NAME = "sightline-triton-"
 
 
+@dataclass(eq=False)
 class TritonServer:
     """One server process and its stubs; usable as a context manager.
 
     One thread calls it. The server dies with the thread that started it.
+
+    Attributes:
+        model_repository: folder with ``detector`` and its steps.
+        config_name: ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``.
+        models: models to load; others can be loaded later.
+        grpc_port: 0 picks a free one, which is kept over restarts; so for the next two.
+        http_port: health and everything that gRPC has, over HTTP.
+        metrics_port: metrics in Prometheus' format.
+        log_path: the server's output is appended here; a file in the cache folder when not given.
+        shared_memory: False refuses every registration of shared memory.
+        packages: more folders from which the models import what they need; the server's own come first.
+        grpc_url: host:port of gRPC, as clients take it; like the next two known once it has started.
+        http_url: http://host:port of HTTP.
+        metrics_url: the URL of the metrics.
     """
 
-    def __init__(  # noqa: PLR0913 - each is given by name
-        self,
-        model_repository: Path,
-        *,
-        config_name: str = "cpu",
-        models: Sequence[str] = ("detector",),
-        grpc_port: int = 0,
-        http_port: int = 0,
-        metrics_port: int = 0,
-        log_path: Path | None = None,
-        shared_memory: bool = True,
-        packages: Sequence[Path] = (),
-    ) -> None:
-        """Nothing is started yet.
+    model_repository: Path
+    _: KW_ONLY
+    config_name: str = "cpu"
+    models: Sequence[str] = ("detector",)
+    grpc_port: int = 0
+    http_port: int = 0
+    metrics_port: int = 0
+    log_path: Path | None = None
+    shared_memory: bool = True
+    packages: Sequence[Path] = ()
+    grpc_url: str = field(default="", init=False)
+    http_url: str = field(default="", init=False)
+    metrics_url: str = field(default="", init=False)
+    _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _served_name: str = field(default="", init=False)
+    _log_start: int = field(default=0, init=False)
 
-        Args:
-            model_repository: folder with ``detector`` and its steps.
-            config_name: ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``.
-            models: models to load; others can be loaded later.
-            grpc_port: 0 picks a free one, which is kept over restarts; so for the next two.
-            http_port: health and everything that gRPC has, over HTTP.
-            metrics_port: metrics in Prometheus' format.
-            log_path: the server's output is appended here; a file in the cache folder when not given.
-            shared_memory: False refuses every registration of shared memory.
-            packages: more folders from which the models import what they need; the server's own come first.
-        """
-        self.model_repository = model_repository.resolve()
-        self.log_path = log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
-        self._config_name = self._served_name = config_name
-        self._models = tuple(models)
-        self._ports = (grpc_port, http_port, metrics_port)
-        self._shared_memory = shared_memory
-        self._packages = tuple(packages)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._log_start = 0
+    def __post_init__(self) -> None:
+        self.model_repository = self.model_repository.resolve()
+        self._log = self.log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    @property
-    def grpc_url(self) -> str:
-        """host:port of gRPC, as clients take it."""
-        return f"{HOST}:{self._ports[0]}"
-
-    @property
-    def http_url(self) -> str:
-        """http://host:port of HTTP."""
-        return f"http://{HOST}:{self._ports[1]}"
-
-    @property
-    def metrics_url(self) -> str:
-        """The URL of the metrics in Prometheus' format."""
-        return f"http://{HOST}:{self._ports[2]}/metrics"
 
     @property
     def pid(self) -> int:
@@ -115,21 +101,24 @@ class TritonServer:
         self._check_repository()
         installation = Installation(install(on_progress))
         packages = [Path(sightline.__file__).resolve().parents[1]]
-        packages += [install_rtx(on_progress)] if self._config_name == RTX else []
+        packages += [install_rtx(on_progress)] if self.config_name == RTX else []
         remove_regions_of_the_dead()
-        self._ports = free_ports(self._ports)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        ports = free_ports((self.grpc_port, self.http_port, self.metrics_port))
+        self.grpc_port, self.http_port, self.metrics_port = ports
+        self.grpc_url, self.http_url = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
+        self.metrics_url = f"http://{HOST}:{ports[2]}/metrics"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self.log_path.open("ab") as log:
+            with self._log.open("ab") as log:
                 self._log_start = log.tell()
-                environment = installation.environment(*packages, *self._packages)
+                environment = installation.environment(*packages, *self.packages)
                 self._child = spawn(self._command(installation), log, environment=environment)
         except OSError as error:
             raise ServerError(
                 f"{installation.binary} cannot be run ({error.strerror}): "
                 f"remove {installation.folder}, it is then installed anew"
             ) from error
-        on_progress(f"starting on {self.model_repository}; log: {self.log_path}")
+        on_progress(f"starting on {self.model_repository}; log: {self._log}")
         try:
             self._wait_until_ready(on_progress, timeout_s)
         except BaseException:
@@ -143,10 +132,10 @@ class TritonServer:
         code = self._child.poll() if self._child else None
         if code is None:
             return
-        with self.log_path.open("rb") as file:
+        with self._log.open("rb") as file:
             file.seek(self._log_start)
             log = file.read(1 << 20).decode(errors="replace")
-        raise ServerError(f"Triton ended with code {code}: {explain(log)}; log: {self.log_path}")
+        raise ServerError(f"Triton ended with code {code}: {explain(log)}; log: {self._log}")
 
     def stop(self) -> None:
         """End the server and its stubs and remove its shared memory; does nothing when it does not run."""
@@ -169,19 +158,19 @@ class TritonServer:
 
     @property
     def _region_prefix(self) -> str:
-        return f"{_SHM_NAME}{os.getpid()}-{self._ports[0]}-"
+        return f"{_SHM_NAME}{os.getpid()}-{self.grpc_port}-"
 
     def _check_repository(self) -> None:
         """Refuse what cannot be served; write what the server reads, when the repository is one of ours."""
-        folder = self.model_repository
+        folder, self._served_name = self.model_repository, self.config_name
         paths = [*folder.glob("*/config.pbtxt"), *folder.glob("*/configs/*.pbtxt")]
         known = sorted({path.relative_to(folder).parts[0] for path in paths})
         if not known:
             raise ServerError(f"{folder} is no model repository: it holds no */config.pbtxt")
-        for model in self._models:
+        for model in self.models:
             if model not in known:
                 raise ServerError(f"{folder} has no model {model!r}, only {', '.join(known)}")
-            configured = folder / model / "configs" / f"{self._config_name}.pbtxt"
+            configured = folder / model / "configs" / f"{self.config_name}.pbtxt"
             python = configured.is_file() and 'backend: "python"' in configured.read_text()
             if python and not any(folder.glob(f"{model}/[0-9]*/model.py")):
                 # The server would wait for ever on a stub that cannot begin.
@@ -191,15 +180,17 @@ class TritonServer:
         if not model_configs.versions(folder):
             raise ServerError(f"{folder} holds no network: put one there by `sightline model export`")
         try:
-            model_configs.write(folder, [self._config_name])
+            model_configs.write(folder, [self.config_name])
         except (RepositoryError, OSError) as error:
             raise ServerError(f"the configurations cannot be written: {error}") from error
-        self._served_name = model_configs.served_name(self._config_name)
+        self._served_name = model_configs.served_name(self.config_name)
 
     def _command(self, installation: Installation) -> list[str]:
-        ports = zip(("grpc", "http", "metrics"), self._ports, strict=True)
-        options = [f"--{name}-{what}" for name, port in ports for what in (f"address={HOST}", f"port={port}")]
-        if not self._shared_memory:
+        ports = {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
+        options = [
+            f"--{name}-{what}" for name, n in ports.items() for what in (f"address={HOST}", f"port={n}")
+        ]
+        if not self.shared_memory:
             options.append("--grpc-restricted-protocol=shared-memory:sightline-refused=1")
         return [
             str(installation.binary),
@@ -207,7 +198,7 @@ class TritonServer:
             f"--backend-directory={installation.backends}",
             f"--model-config-name={self._served_name}",
             "--model-control-mode=explicit",
-            *(f"--load-model={model}" for model in self._models),
+            *(f"--load-model={model}" for model in self.models),
             f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",
             f"--exit-timeout-secs={_DRAIN_S}",
             "--allow-gpu-metrics=false",
@@ -220,7 +211,7 @@ class TritonServer:
             self.check()
             now = time.monotonic()
             if now - started > timeout_s:
-                raise ServerError(f"Triton was not ready within {timeout_s:.0f} s; log: {self.log_path}")
+                raise ServerError(f"Triton was not ready within {timeout_s:.0f} s; log: {self._log}")
             if now - said > 5:
                 said = now
                 on_progress(f"loading the models ({now - started:.0f} s)")
@@ -229,7 +220,7 @@ class TritonServer:
                     self._child.wait(0.05)  # wakes up at once when it ends
 
     def _is_ready(self) -> bool:
-        with contextlib.closing(http.client.HTTPConnection(HOST, self._ports[1], timeout=2)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.http_port, timeout=2)) as connection:
             try:
                 connection.request("GET", "/v2/health/ready")
                 return connection.getresponse().status == 200

@@ -50,17 +50,18 @@ class Versions:
             except RepositoryError as error:
                 listed.append({"version": version, "state": [f"broken: {error}"]})
                 continue
-            described = {
-                "version": version,
-                "model_version": manifest["model_version"],
-                "size": f"{manifest['network_height']}x{manifest['network_width']}",
-                "classes": len(manifest["class_names"]),
-                "precision": manifest["precision"],
-                "exported_at": manifest.get("exported_at", ""),
-                "measured_map": manifest.get("measured_map"),
-                "state": self._state(version, states),
-            }
-            listed.append(described)
+            listed.append(
+                {
+                    "version": version,
+                    "model_version": manifest["model_version"],
+                    "size": f"{manifest['network_height']}x{manifest['network_width']}",
+                    "classes": len(manifest["class_names"]),
+                    "precision": manifest["precision"],
+                    "exported_at": manifest.get("exported_at", ""),
+                    "measured_map": manifest.get("measured_map"),
+                    "state": self._state(version, states),
+                }
+            )
         return sorted(listed, key=lambda item: item["version"])
 
     def show(self, version: int) -> dict[str, Any]:
@@ -134,10 +135,7 @@ class Versions:
             if used:
                 raise Refused(f"version {version} serves ({', '.join(sorted(used))}): switch first")
             self._unload_beside(version)
-            for model in MODELS:
-                place = self.folder / model / str(version)
-                if place.is_dir():
-                    place.rename(place.with_name(f"{RETIRED}{version}"))
+            self._rename(str(version), f"{RETIRED}{version}")
             for name in names[1:]:
                 (self.folder / name / str(version)).unlink(missing_ok=True)  # links to what has moved
             if delete:
@@ -160,10 +158,7 @@ class Versions:
                 raise RepositoryError(f"version {version} has not been retired")
             if (self.folder / "yolo" / f"{RETIRED}{version}" / "deleted").exists():
                 raise RepositoryError(f"the weights of version {version} have been deleted")
-            for model in MODELS:
-                place = self.folder / model / f"{RETIRED}{version}"
-                if place.is_dir():
-                    place.rename(self.folder / model / str(version))
+            self._rename(f"{RETIRED}{version}", str(version))
             model_configs.write(self.folder)  # it may be the newest
 
     # -- how -----------------------------------------------------------------------------------------
@@ -173,6 +168,12 @@ class Versions:
         if self._admin is None:
             raise Refused("this needs the running Triton: leave --offline out")
         return self._admin
+
+    def _rename(self, name: str, new: str) -> None:
+        """Rename the folders of a version."""
+        for model in MODELS:
+            if (self.folder / model / name).is_dir():
+                (self.folder / model / name).rename(self.folder / model / new)
 
     def _operation(self, action: str, **values: Any) -> AbstractContextManager[dict[str, Any]]:
         return audit_trail.operation(self.folder, action, **values, **self._why)

@@ -19,29 +19,32 @@ def problems(folder: Path, version: int) -> list[str]:
         manifest = model_configs.read_manifest(folder, version)
     except RepositoryError as error:
         return [str(error)]
-    faults = [*_files(folder, version, manifest), *_classes(manifest), *_detector(folder, version)]
+    faults = [*_files(folder, version, manifest.get("files_sha256")), *_classes(manifest)]
     return faults or list(_network(folder / "yolo" / str(version) / "model.onnx", manifest))
 
 
-def _files(folder: Path, version: int, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Files that are missing or are not what the manifest says."""
-    hashes = manifest.get("files_sha256")
+def _files(folder: Path, version: int, hashes: Mapping[str, str] | None) -> Iterator[str]:
+    """Files that are missing or are not what the manifest says, and what Triton needs to load the version."""
+    on_gpu = (folder / "yolo" / str(version) / "model.plan").is_file()  # a GPU's repository holds plans alone
     if not hashes:
         yield "the manifest holds no hashes: export the network again"
-        return
-    for name, expected in hashes.items():
+    for name, expected in (hashes or {}).items():
         step, file = name.split("/", 1)
-        place = folder / step / str(version)
-        if not (place / file).is_file():
-            if not (folder / "yolo" / str(version) / "model.plan").is_file():  # a GPU's holds plans alone
-                yield f"{step}/{version}/{file} is missing"
-        elif sha256(place / file) != expected:
+        path = folder / step / str(version) / file
+        if path.is_file() and sha256(path) != expected:
             yield f"{step}/{version}/{file} is not the file that was exported: its hash differs"
-    for step in model_configs.MODELS:
-        plan = folder / step / str(version) / "model.plan"
-        said = plan.with_name("model.plan.sha256")
-        if plan.is_file() and said.is_file() and sha256(plan) != said.read_text().strip():
-            yield f"{step}/{version}/model.plan is not the plan that was built: its hash differs"
+        elif not path.is_file() and not on_gpu:
+            yield f"{step}/{version}/{file} is missing"
+    for model in model_configs.MODELS:
+        place, cpu = folder / model / str(version), folder / model / "configs" / "cpu.pbtxt"
+        plan, said = place / "model.plan", place / "model.plan.sha256"
+        python = cpu.is_file() and 'backend: "python"' in cpu.read_text()
+        if hashes and plan.is_file() and said.is_file() and sha256(plan) != said.read_text().strip():
+            yield f"{model}/{version}/model.plan is not the plan that was built: its hash differs"
+        if not place.is_dir():
+            yield f"{model}/{version} is missing"
+        elif python and not on_gpu and not (place / "model.py").is_file():
+            yield f"{model}/{version}/model.py is missing: copy it from {model}/1"
 
 
 def _classes(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -57,19 +60,6 @@ def _classes(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield f"head {head!r} is unknown"
 
 
-def _detector(folder: Path, version: int) -> Iterator[str]:
-    """Folders and programs without which Triton cannot load the version."""
-    for model in model_configs.MODELS:
-        place = folder / model / str(version)
-        cpu = folder / model / "configs" / "cpu.pbtxt"
-        if not place.is_dir():
-            yield f"{model}/{version} is missing"
-        elif cpu.is_file() and 'backend: "python"' in cpu.read_text():
-            plan = (folder / "yolo" / str(version) / "model.plan").is_file()
-            if not plan and not (place / "model.py").is_file():
-                yield f"{model}/{version}/model.py is missing: copy it from {model}/1"
-
-
 def _network(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     """Run the network once at its own size; plans can only be loaded by Triton."""
     if not path.is_file():
@@ -79,11 +69,11 @@ def _network(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     from sightline.models.export import network_source
 
     size = int(manifest["network_height"]), int(manifest["network_width"])
+    expected = [("output0", (1, *manifest["output_shape"]))]
     try:
         outputs = network_source.run_once(onnx.load(path), size)
     except Exception as error:  # noqa: BLE001 - onnx and its runtime raise errors of their own
         yield f"{path.name} cannot be run at {size[0]}x{size[1]}: {error}"
-        return
-    expected = [("output0", (1, *manifest["output_shape"]))]
-    if outputs != expected:
-        yield f"{path.name} gives {outputs}, the manifest says {expected}"
+    else:
+        if outputs != expected:
+            yield f"{path.name} gives {outputs}, the manifest says {expected}"
