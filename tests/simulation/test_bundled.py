@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from sightline.errors import NetworkUnusable
-from sightline.models.export import exporter, network_source, packed
+from sightline.models.export import exporter, halve, network_source
 from sightline.simulation.scenes.spec import SceneSpec
 from support.networks import raw_network, session
 from training import dataset, generate, heldout
@@ -43,7 +43,7 @@ def test_it_is_exported_as_any_network_and_its_head_is_known(tmp_path):
     source = network_source.read_source(NETWORK, None)
     assert source.class_names == generate.CLASSES
     assert source.licence == "Apache-2.0"
-    assert (source.head.name, source.head.classes) == ("anchors", len(generate.CLASSES))
+    assert (source.end_to_end, len(source.class_names)) == (False, len(generate.CLASSES))
     version = exporter.export_network(exporter.ExportOptions(NETWORK, tmp_path / "repository"))
     manifest = json.loads((tmp_path / f"repository/yolo/{version}/manifest.json").read_text())
     assert (manifest["network_height"], manifest["network_width"]) == (384, 640)
@@ -77,8 +77,8 @@ def test_seeds_of_training_are_never_those_of_the_evaluation():
 
 def test_packed_weights_are_half_as_large_and_compute_the_same(tmp_path):
     model = raw_network()
-    small = packed.pack(model)
-    back = packed.unpack(small)
+    small = halve.pack(model)
+    back = halve.unpack(small)
     picture = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     heads = [
         session(each).run(None, {model.graph.input[0].name: picture})[0] for each in (model, small, back)
@@ -94,7 +94,7 @@ def test_weights_that_fp16_cannot_hold_are_refused():
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + np.float32(1e6), weight.name))
     with pytest.raises(NetworkUnusable, match=weight.name):
-        packed.pack(model)
+        halve.pack(model)
 
 
 def shared_out(scores, points, *batch):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from sightline.models.export import packed
+from sightline.models.export import halve
 from training.generate import CLASSES
 from training.network import DetectorNetwork, Exported
 
@@ -66,7 +66,7 @@ def main() -> None:
     first, last = states[0], states[-1]
     detector = DetectorNetwork(len(CLASSES))
     detector.load_state_dict(mean(first["average"], last["average"], given.share))
-    model = packed.pack(network_of(detector))
+    model = halve.pack(network_of(detector))
     onnx.checker.check_model(model)
     onnx.save(model, given.network)
     print(f"{given.network}: step {last['step']}, {given.network.stat().st_size} bytes")

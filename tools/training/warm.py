@@ -16,7 +16,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from sightline.models.export import packed
+from sightline.models.export import halve
 from training.network import DetectorNetwork
 
 Weights = tuple[Tensor, Tensor]  # of one convolution: kernel and bias
@@ -54,7 +54,7 @@ def load(model: DetectorNetwork, path: Path, pictures: Tensor) -> None:
 
 def convolutions(path: Path) -> list[Weights]:
     """Kernel and bias of every convolution of a file, as they are computed."""
-    graph = packed.unpack(onnx.load(path)).graph
+    graph = halve.unpack(onnx.load(path)).graph
     values = {item.name: numpy_helper.to_array(item).astype(np.float32) for item in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
     return [

@@ -19,46 +19,38 @@ _EXPORT = "put a network there: sightline model export MODEL.onnx"
 _REINSTALL = "remove the installation's folder, the next start makes it anew"
 
 # What the log says (first match wins), and what we say; {0} is what the first group matched.
-_CAUSES: tuple[tuple[str, str], ...] = (
-    (r"triton_python_backend_stub is not found", f"the Python backend's stub is missing; {_REINSTALL}"),
-    (r"unable to find backend library for backend 'python'", f"the Python backend is missing; {_REINSTALL}"),
-    (
-        r"unable to find backend library for backend '(\w+)'",
-        "the configuration needs the backend {0!r}, which the embedded server has not; use the one named cpu",
+_CAUSES: dict[str, str] = {
+    r"triton_python_backend_stub is not found": f"the Python backend's stub is missing; {_REINSTALL}",
+    r"unable to find backend library for backend 'python'": f"the Python backend is missing; {_REINSTALL}",
+    r"unable to find backend library for backend '(\w+)'": (
+        "the configuration needs the backend {0!r}, which the embedded server has not; use the one named cpu"
     ),
-    (r"no network at ([^:\s]+)", f"there is no network at {{0}}; {_EXPORT}"),
-    (
-        r"no engine at ([^:\s]+)",
-        "there is no TensorRT-RTX engine at {0}; build it: sightline model rtx build",
+    r"no network at ([^:\s]+)": f"there is no network at {{0}}; {_EXPORT}",
+    r"no engine at ([^:\s]+)": (
+        "there is no TensorRT-RTX engine at {0}; build it: sightline model rtx build"
     ),
-    (r"cannot read the network ([^:\s]+)", f"{{0}} is not an ONNX network that can be read; {_EXPORT}"),
-    (r"parameter '(\w+)' is missing", f"a configuration lacks the parameter {{0!r}}; {_EXPORT}"),
-    (r"precision '(\w*)' is not one of", f"the CPU cannot run precision {{0!r}}; {_EXPORT}"),
-    (
-        r"ModuleNotFoundError: No module named '([\w.]+)'",
-        f"the server's environment has no module {{0!r}}; {_REINSTALL}",
+    r"cannot read the network ([^:\s]+)": f"{{0}} is not an ONNX network that can be read; {_EXPORT}",
+    r"parameter '(\w+)' is missing": f"a configuration lacks the parameter {{0!r}}; {_EXPORT}",
+    r"precision '(\w*)' is not one of": f"the CPU cannot run precision {{0!r}}; {_EXPORT}",
+    r"ModuleNotFoundError: No module named '([\w.]+)'": (
+        f"the server's environment has no module {{0!r}}; {_REINSTALL}"
     ),
-    (
-        r"(\w+Error: [^\"\n]*\((?:model\.py|[\w./-]+\.py), line \d+\))",
-        "a Python model cannot be read: {0}; restore it from the checkout",
+    r"(\w+Error: [^\"\n]*\((?:model\.py|[\w./-]+\.py), line \d+\))": (
+        "a Python model cannot be read: {0}; restore it from the checkout"
     ),
-    (
-        r"Error parsing text-format inference\.ModelConfig: (\S+:.*)",
-        "a model's configuration cannot be read, at line:column {0}; restore it from the checkout",
+    r"Error parsing text-format inference\.ModelConfig: (\S+:.*)": (
+        "a model's configuration cannot be read, at line:column {0}; restore it from the checkout"
     ),
-    (
-        r"Failed to (?:increase|resize|initialize|open|create)[^\n]*shared memory|No space left on device",
-        "the folder /dev/shm is full or too small; the server needs some MB there (docker: --shm-size=256m)",
+    r"Failed to (?:increase|resize|initialize|open|create)[^\n]*shared memory|No space left on device": (
+        "the folder /dev/shm is full or too small; the server needs some MB there (docker: --shm-size=256m)"
     ),
-    (
-        r"interprocess::lock_exception",  # a harmless line on CUDA stands before it
-        "a lock in shared memory was waited for in vain, as on a machine that is too busy; start it again",
+    r"interprocess::lock_exception": (  # a harmless line on CUDA stands before it
+        "a lock in shared memory was waited for in vain, as on a machine that is too busy; start it again"
     ),
-    (
-        r"failed to start \w+ [Ss]ervice|[Aa]ddress already in use",
-        "a port was taken while the server started; start again or choose other ports",
+    r"failed to start \w+ [Ss]ervice|[Aa]ddress already in use": (
+        "a port was taken while the server started; start again or choose other ports"
     ),
-)
+}
 _LIBRARY = re.compile(
     r"error while loading shared libraries: ([^:\s]+)|(lib\S+?\.so[\w.]*): cannot open shared"
 )
@@ -75,7 +67,7 @@ def explain(log: str) -> str:
         package = next((package for start, package in _PACKAGES.items() if name.startswith(start)), None)
         advice = f"Debian: apt-get install {package}" if package else "install the package that carries it"
         return f"the system library {name} is missing; {advice}"
-    for pattern, text in _CAUSES:
+    for pattern, text in _CAUSES.items():
         found = re.search(pattern, log)
         if found:
             return redact(text.format(*found.groups()))

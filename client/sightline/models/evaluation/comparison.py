@@ -54,13 +54,37 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one contender detected, and what it cost."""
+    """What one contender detected, rows of :func:`cocoset.to_rows`, and what the report says of it."""
 
-    contender: Contender
-    what: str
+    described: dict[str, Any]
     rows: tuple[Sequence[float], ...]
-    ms: float  # a picture, median
-    network: tuple[int, int]
+
+    @staticmethod
+    def of(
+        contender: Contender,
+        what: str,
+        rows: tuple[Sequence[float], ...],
+        times_ms: Sequence[float],
+        network: tuple[int, int],
+    ) -> Run:
+        """Its size is that of the file that the precision needs, 0 for a running server's."""
+        path, size = contender.path, 0
+        if path.is_file():
+            halved = contender.precision == "fp16"
+            size = halve.halve(onnx.load(path)).ByteSize() if halved else path.stat().st_size
+        described = {
+            "label": contender.label,
+            "model": path.name,
+            "model_sha256": sha256(path) if path.is_file() else None,
+            "precision": contender.precision,
+            "through": contender.through,
+            "what": what,
+            "network": list(network),
+            "detections": len(rows),
+            "bytes": size,
+            "ms": float(np.median(times_ms)),  # a picture
+        }
+        return Run(described, rows)
 
 
 def contenders(
@@ -105,7 +129,7 @@ def all_runs(
         if contender.through == "engine":
             engine = onnx_engine.BareEngine.load(contender.path, contender.precision, shape)
             rows, what = tuple(engine.detect_all(data)), onnx_engine.WHAT_IS_RUN[contender.precision]
-            run = Run(contender, what, rows, float(np.median(engine.times_ms)), engine.network)
+            run = Run.of(contender, what, rows, engine.times_ms, engine.network)
         else:
             whole = contender.through == "ensemble"
             steps = "three steps as an ensemble" if whole else "one process"
@@ -113,7 +137,7 @@ def all_runs(
             what = f"real Triton, OpenVINO,{' the quantised graph,' if quantised else ''} {steps}"
             with serve(contender.path, shape, transport, ensemble=whole) as client:
                 run = _through_server(*client, contender, what, data)
-        say(f"{contender.label}: {len(run.rows)} boxes, {run.ms:.1f} ms a picture")
+        say(f"{contender.label}: {len(run.rows)} boxes, {run.described['ms']:.1f} ms a picture")
         yield run
 
 
@@ -136,7 +160,7 @@ def _through_server(
         waited.append((time.perf_counter() - started) * 1000)
     network = info.network_height, info.network_width
     what = f"{what}, {detector.transport} transport"
-    return Run(contender, what, rows, float(np.median(waited)), network)
+    return Run.of(contender, what, rows, waited, network)
 
 
 @contextlib.contextmanager
@@ -204,8 +228,8 @@ def describe(
     described, resampled = [], {}
     for run in runs:
         matches = cocoset.match(run.rows, data)
-        resampled[run.contender.label] = average_precision.mean_average_precisions(matches, weights)
-        described.append(_describe_run(run) | average_precision.measure(matches))
+        resampled[run.described["label"]] = average_precision.mean_average_precisions(matches, weights)
+        described.append(run.described | average_precision.measure(matches))
     (base, first), *others = resampled.items()
     return {
         "data": data.annotations.parent.name,
@@ -223,24 +247,4 @@ def describe(
             for label, other in others
         },
         "not_run": dict(refused),
-    }
-
-
-def _describe_run(run: Run) -> dict[str, Any]:
-    """What was run; its size is that of the file that the precision needs, 0 for a running server's."""
-    path, size = run.contender.path, 0
-    if path.is_file():
-        halved = run.contender.precision == "fp16"
-        size = halve.halve(onnx.load(path)).ByteSize() if halved else path.stat().st_size
-    return {
-        "label": run.contender.label,
-        "model": path.name,
-        "model_sha256": sha256(path) if path.is_file() else None,
-        "precision": run.contender.precision,
-        "through": run.contender.through,
-        "what": run.what,
-        "network": list(run.network),
-        "detections": len(run.rows),
-        "bytes": size,
-        "ms": run.ms,
     }

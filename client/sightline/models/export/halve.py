@@ -3,6 +3,9 @@
 FP16 is what comes before a weighted layer: the backbone, the neck and the head's convolutions, where nearly
 all the time goes. What comes after the last of them (box distribution to pixels, anchors, scores) stays in
 FP32, since FP16 resolves only half a pixel at 640. Casts stand at the borders; shapes are never touched.
+
+A network may also be packed: it computes in FP32, its large weights are FP16 with a Cast behind each,
+half the size of the file. Export unpacks it, since TensorRT wants weights, not Casts of weights.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ LEAVES_DATA = {"Shape", "Size", "ArgMax", "NonZero"}
 FP16_SCALES = 19
 #: Inputs (by place) of data operators that stay float32 by the operator's own definition.
 KEEP_FLOAT = {"Resize": {1, 2}}
+MIN_NUMBERS = 64  # of a weight that is packed; what has fewer (biases, constants) stays FP32
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -101,7 +105,7 @@ def _put_casts(model: onnx.ModelProto, half: set[int], floats: set[str]) -> None
         if (name, wants_half) not in names:
             names[name, wants_half] = other = f"{name}_{'fp16' if wants_half else 'fp32'}"
             if name in weights:
-                graph.initializer.append(half_weight(weights[name], other))
+                graph.initializer.append(_half_weight(weights[name], other))
             else:
                 to = TensorProto.FLOAT16 if wants_half else TensorProto.FLOAT
                 nodes.append(helper.make_node("Cast", [name], [other], name=f"cast_{other}", to=to))
@@ -121,10 +125,43 @@ def _put_casts(model: onnx.ModelProto, half: set[int], floats: set[str]) -> None
     graph.initializer.extend(kept)
 
 
-def half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
-    """A weight in FP16 under another name, or a NetworkUnusable when FP16 cannot hold it."""
+def _half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    """A weight in FP16, under another name."""
     values = numpy_helper.to_array(weight)
     largest = float(np.abs(values).max(initial=0))
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise NetworkUnusable(f"weight {weight.name!r} reaches {largest:g}, more than FP16 holds")
     return numpy_helper.from_array(values.astype(np.float16), name)
+
+
+def pack(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with its weights as FP16, or a NetworkUnusable when a weight exceeds what FP16 holds."""
+    result, casts = copy.deepcopy(model), []
+    for item in result.graph.initializer:
+        if item.data_type == TensorProto.FLOAT and np.prod(item.dims) >= MIN_NUMBERS:
+            name = item.name
+            item.CopyFrom(_half_weight(item, f"{name}_fp16"))
+            node = helper.make_node("Cast", [item.name], [name], name=f"unpack_{name}", to=TensorProto.FLOAT)
+            casts.append(node)
+    set_nodes(result.graph, [*casts, *result.graph.node])
+    return result
+
+
+def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with FP32 weights; one without packed weights comes back as it is."""
+    result = copy.deepcopy(model)
+    weights = {item.name: item for item in result.graph.initializer}
+    readers = [name for node in result.graph.node for name in node.input]
+    kept = []
+    for node in result.graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Cast" else None
+        to_float = any(a.name == "to" and a.i == TensorProto.FLOAT for a in node.attribute)
+        if weight is None or weight.data_type != TensorProto.FLOAT16 or not to_float:
+            kept.append(node)
+            continue
+        values = numpy_helper.to_array(weight).astype(np.float32)
+        result.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        if readers.count(weight.name) == 1:
+            result.graph.initializer.remove(weight)
+    set_nodes(result.graph, kept)
+    return result

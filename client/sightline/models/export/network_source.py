@@ -18,7 +18,7 @@ import onnxruntime
 from onnx import TensorProto
 
 from sightline.errors import NetworkUnusable
-from sightline.models.export import packed
+from sightline.models.export import halve
 from sightline.models.export.graphs import NetworkSpec
 from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
 
@@ -66,7 +66,7 @@ def read_source(path: Path, labels: Path | None) -> NetworkSource:
         onnx.checker.check_model(model)
     except Exception as error:  # onnx raises protobuf's own errors
         raise NetworkUnusable(f"{path.name} is no ONNX network: {error}") from error
-    model = packed.unpack(model)
+    model = halve.unpack(model)
     metadata = {item.key: item.value for item in model.metadata_props}
     _check_input(model)
     lines = labels.read_text().splitlines() if labels else ()

@@ -38,8 +38,6 @@ class Versions:
         self._admin = admin
         self._why = {"why": why} if why else {}
 
-    # -- looking -------------------------------------------------------------------------------------
-
     def overview(self) -> list[dict[str, Any]]:
         """One dictionary a version, ascending; retired ones too."""
         states = self._states()
@@ -78,8 +76,6 @@ class Versions:
             if problems:
                 entry |= {"result": "failed", "problems": problems}
         return problems
-
-    # -- serving -------------------------------------------------------------------------------------
 
     def load(self, version: int, *, nice: int = 0) -> str:
         """Serve a version beside the detectors; returns its name there, ``detector-N``.
@@ -120,8 +116,6 @@ class Versions:
             if version is not None:
                 self._tidy(version)
 
-    # -- leaving -------------------------------------------------------------------------------------
-
     def retire(self, version: int, *, delete: bool = False) -> None:
         """Put a version that does not serve where Triton does not find it; its number is never given again.
 
@@ -160,8 +154,6 @@ class Versions:
                 raise RepositoryError(f"the weights of version {version} have been deleted")
             self._rename(f"{RETIRED}{version}", str(version))
             model_configs.write(self.folder)  # it may be the newest
-
-    # -- how -----------------------------------------------------------------------------------------
 
     @property
     def _triton(self) -> TritonAdmin:
