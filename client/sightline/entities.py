@@ -148,14 +148,9 @@ class Tracks:
     @staticmethod
     def empty() -> Tracks:
         """No tracks at all."""
-        return Tracks(
-            np.zeros(0, np.int64),
-            np.zeros((0, 4), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.int32),
-            np.zeros(0, np.float64),
-            np.zeros(0, np.bool_),
-        )
+        none = Detections.empty()
+        ids, times, flags = np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_)
+        return Tracks(ids, none.xyxy, none.scores, none.class_ids, times, flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +339,6 @@ def check_detections(detections: Detections) -> Detections:
     )
     for name, array, shape, dtype in wanted:
         if array.shape != shape or array.dtype != dtype:
-            found = f"{array.dtype} {list(array.shape)}"
-            raise ValueError(f"{name} must be {np.dtype(dtype)} {list(shape)}, found {found}")
+            problem = f"found {array.dtype} {list(array.shape)}"
+            raise ValueError(f"{name} must be {np.dtype(dtype)} {list(shape)}, {problem}")
     return detections

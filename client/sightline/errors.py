@@ -48,49 +48,39 @@ class ConfigError(SightlineError):
     The text names the camera (when the key belongs to one), the key, and what to do.
     """
 
-    def __init__(self, key: str, problem: str, *, camera: str | None = None) -> None:
-        self.key = key
-        self.problem = problem
-        self.camera = camera
-        where = f"camera {camera!r}, key {key!r}" if camera else f"key {key!r}"
-        super().__init__(f"{where}: {problem}")
+    def __init__(self, key: str, problem: str, camera: str | None = None) -> None:
+        super().__init__(key, problem, camera)  # what it is made from again across a process boundary
+        self.key, self.problem, self.camera = key, problem, camera
+
+    def __str__(self) -> str:
+        where = f"camera {self.camera!r}, key {self.key!r}" if self.camera else f"key {self.key!r}"
+        return f"{where}: {self.problem}"
 
     @property
     def problems(self) -> tuple[ConfigError, ...]:
         """Every mistake that this error stands for."""
         return (self,)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep the keyword argument when the error crosses a process boundary."""
-        return (_rebuild_config_error, (self.key, self.problem, self.camera))
-
 
 class ConfigErrors(ConfigError):
     """Several values are wrong; the text has a line for each."""
 
     def __init__(self, problems: Sequence[ConfigError]) -> None:
-        self._problems = tuple(problems)
-        first = problems[0]
-        super().__init__(first.key, first.problem, camera=first.camera)
-        self.args = ("\n".join(str(problem) for problem in problems),)
+        super().__init__(problems[0].key, problems[0].problem, problems[0].camera)
+        self.args = (tuple(problems),)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
 
     @property
     def problems(self) -> tuple[ConfigError, ...]:
         """Every mistake that this error stands for."""
-        return self._problems
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep every problem when the error crosses a process boundary."""
-        return (ConfigErrors, (self.problems,))
+        return tuple(self.args[0])
 
     @staticmethod
     def of(problems: Sequence[ConfigError]) -> ConfigError:
         """The only problem as it is, or all of them as one error."""
         return problems[0] if len(problems) == 1 else ConfigErrors(problems)
-
-
-def _rebuild_config_error(key: str, problem: str, camera: str | None) -> ConfigError:
-    return ConfigError(key, problem, camera=camera)
 
 
 class SourceError(SightlineError):

@@ -40,18 +40,17 @@ class DevicePicture(Picture, Protocol):
 
 
 class Cuda:
-    """One GPU; a thread that calls it makes that GPU its current one."""
+    """One GPU, made the current one of the thread that makes this.
+
+    Args:
+        device: its number.
+        runtime: in place of ``cuda.bindings.runtime``.
+
+    Raises:
+        SharedMemoryError: no CUDA library, no driver or no such GPU; from any method, with call and error.
+    """
 
     def __init__(self, device: int = 0, runtime: Any = None) -> None:
-        """Make the GPU the calling thread's.
-
-        Args:
-            device: its number.
-            runtime: in place of ``cuda.bindings.runtime``.
-
-        Raises:
-            SharedMemoryError: no CUDA library, no driver or no such GPU.
-        """
         self.device = device
         self._runtime = runtime or _import_runtime()
         self._call("cudaSetDevice", device)
@@ -80,21 +79,16 @@ class Cuda:
         self._call("cudaStreamSynchronize", _STREAM)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """One call of the runtime; its value, if it gives one.
-
-        Raises:
-            SharedMemoryError: the runtime reports an error; the text names call and error.
-        """
+        """One call of the runtime; its value, if it gives one."""
         try:
             error, *values = getattr(self._runtime, name)(*arguments)
         except (RuntimeError, OSError) as problem:  # a library that is missing shows at the first call
             raise SharedMemoryError(f"CUDA cannot be used: {problem}") from problem
         if int(error):
-            _, text = self._runtime.cudaGetErrorString(error)
-            lacking = (
-                "no NVIDIA driver, or one that is too old: " if int(error) == _INSUFFICIENT_DRIVER else ""
-            )
-            raise SharedMemoryError(f"{name} on GPU {self.device}: {lacking}{text.decode(errors='replace')}")
+            text = self._runtime.cudaGetErrorString(error)[1].decode(errors="replace")
+            if int(error) == _INSUFFICIENT_DRIVER:
+                text = f"no NVIDIA driver, or one that is too old: {text}"
+            raise SharedMemoryError(f"{name} on GPU {self.device}: {text}")
         return values[0] if values else None
 
 

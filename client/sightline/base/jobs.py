@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from sightline.base.processes import spawn, terminate
 from sightline.errors import ServerError
@@ -36,43 +35,26 @@ def make_all(
         return True
     for folder in {log.parent, *(path.parent for path in missing)}:
         folder.mkdir(parents=True, exist_ok=True)
+    waiting, running = list(missing.items()), dict[Path, subprocess.Popen[bytes]]()
+    started_s = said_s = time.monotonic()
     with log.open("ab") as output:
-        return _Batch(missing, output, at_once or os.cpu_count() or 1).run(say, stop)
-
-
-class _Batch:
-    """One thread."""
-
-    def __init__(self, jobs: Mapping[Path, Sequence[str]], log: IO[bytes], at_once: int) -> None:
-        self._waiting = list(jobs.items())
-        self._count = len(jobs)
-        self._running: dict[Path, subprocess.Popen[bytes]] = {}
-        self._log = log
-        self._at_once = at_once
-
-    def run(self, say: Callable[[str], None], stop: threading.Event) -> bool:
-        started_s = said_s = time.monotonic()
         try:
-            while self._waiting or self._running:
-                while self._waiting and len(self._running) < self._at_once:
-                    path, command = self._waiting.pop(0)
-                    self._running[path] = spawn(command, self._log)
+            while waiting or running:
+                while waiting and len(running) < (at_once or os.cpu_count() or 1):
+                    path, command = waiting.pop(0)
+                    running[path] = spawn(command, output)
                 if stop.wait(0.05):
                     return False
-                self._take_finished()
+                for path in [path for path, child in running.items() if child.poll() is not None]:
+                    if running.pop(path).returncode or not path.is_file():
+                        tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+                        raise ServerError(f"{path.name} could not be made: {' / '.join(tail)}")
                 now = time.monotonic()
                 if now - said_s > SAY_EVERY_S:
                     said_s = now
-                    done = self._count - len(self._waiting) - len(self._running)
-                    say(f"{done} of {self._count} made ({now - started_s:.0f} s)")
+                    made = len(missing) - len(waiting) - len(running)
+                    say(f"{made} of {len(missing)} made ({now - started_s:.0f} s)")
         finally:
-            for child in self._running.values():
+            for child in running.values():
                 terminate(child, 5.0)
-        return True
-
-    def _take_finished(self) -> None:
-        for path in [path for path, child in self._running.items() if child.poll() is not None]:
-            child = self._running.pop(path)
-            if child.returncode or not path.is_file():
-                tail = Path(self._log.name).read_text(errors="replace").strip().splitlines()[-3:]
-                raise ServerError(f"{path.name} could not be made: {' / '.join(tail)}")
+    return True

@@ -33,25 +33,15 @@ def picture_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def fit_box(width: int, height: int, network: tuple[int, int]) -> Box:
-    """Where a picture of any size lies in the network's input once it has been scaled to fit.
-
-    Args:
-        width: of the picture as decoded.
-        height: likewise.
-        network: height and width of the network's input.
-    """
+    """Where a picture of any size lies in an input of ``network`` (height, width) once scaled to fit."""
     width, height = fit_size(width, height, network[1], network[0])
     return place_box((height, width), network)
 
 
 def place_box(size: tuple[int, int], network: tuple[int, int]) -> Box:
-    """Where a picture that has been scaled already lies in the network's input: centred.
+    """Where a picture of ``size`` (height, width) lies in an input of ``network`` (height, width): centred.
 
     Left and top are even, since a chroma sample covers 2x2 pixels; an odd half margin is rounded down.
-
-    Args:
-        size: height and width of the picture.
-        network: height and width of the network's input.
 
     Raises:
         ValueError: the picture is larger than the network's input.

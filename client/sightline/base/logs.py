@@ -7,8 +7,6 @@ import time
 
 from sightline.base.redact import redact
 
-_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-
 
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -18,7 +16,7 @@ class _RedactingFormatter(logging.Formatter):
 def setup_logging(level: str) -> None:
     """Log to standard error at ``level`` (debug, info, warning or error)."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_RedactingFormatter(_FORMAT))
+    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -49,4 +47,4 @@ class WarnOnce:
             self._held_back.clear()
         self._logged[text] = now
         more = self._held_back.pop(text, 0)
-        self._log.warning("%s (and %d times before)" if more else "%s", *([text, more] if more else [text]))
+        self._log.warning("%s%s", text, f" (and {more} times before)" if more else "")

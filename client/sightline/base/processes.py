@@ -47,21 +47,14 @@ def spawn(
 def terminate(child: subprocess.Popen[bytes], timeout_s: float) -> None:
     """Ask the child to end, wait, then kill whatever of its group is left; returns when it has ended."""
     if child.poll() is None:
-        _signal_group(child.pid, signal.SIGCONT)  # a stopped process hears nothing else
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(child.pid, signal.SIGCONT)  # a stopped process hears nothing else
         child.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-    _signal_group(child.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return  # all of it has ended
 
 
 def _die_with_parent() -> None:

@@ -57,6 +57,5 @@ class SideThreads:
                     future.set_result(call())
             except BaseException as error:  # noqa: BLE001  the caller raises it
                 future.set_exception(error)
-            finally:
-                with self._lock:
-                    self._open_calls -= 1
+            with self._lock:
+                self._open_calls -= 1

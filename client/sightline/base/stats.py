@@ -32,17 +32,15 @@ class HistogramSnapshot:
 
     def quantile_s(self, share: float) -> float | None:
         """The value in seconds that ``share`` (0..1) of the observations do not exceed; None without any."""
-        wanted = math.ceil(share * self.count)
-        if self.count == 0:
-            return None
+        wanted = max(math.ceil(share * self.count), 1)
         seen = 0
         for index, count in enumerate(self.counts):
-            if count and seen + count >= max(wanted, 1):
+            if count and seen + count >= wanted:
                 upper = BOUNDS_S[min(index, len(BOUNDS_S) - 1)]
                 lower = BOUNDS_S[index - 1] if index else 0.0
-                return lower + (upper - lower) * (max(wanted, 1) - seen) / count
+                return lower + (upper - lower) * (wanted - seen) / count
             seen += count
-        raise AssertionError("unreachable: the counts add up to count")
+        return None
 
 
 class Histogram:
@@ -83,22 +81,16 @@ class StageTimes:
 
     def recent_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50 and p99 in milliseconds over the last ``recent`` calls, of the stages with values."""
-        now = self.snapshots()
-        then = self._past[0]
+        now, then = self.snapshots(), self._past[0]
         self._past.append(now)
-        return {
-            stage: summary
-            for stage, snapshot in now.items()
-            if (summary := _summary_ms(snapshot.since(then[stage])))
-        }
-
-
-def _summary_ms(recent: HistogramSnapshot) -> dict[str, float]:
-    p50, p99 = recent.quantile_s(0.5), recent.quantile_s(0.99)
-    if p50 is None or p99 is None:
-        return {}
-    mean = recent.total_s / recent.count
-    return {"mean": round(mean * 1e3, 3), "p50": round(p50 * 1e3, 3), "p99": round(p99 * 1e3, 3)}
+        summaries = {}
+        for stage, snapshot in now.items():
+            recent = snapshot.since(then[stage])
+            p50, p99 = recent.quantile_s(0.5), recent.quantile_s(0.99)
+            if p50 is not None and p99 is not None:
+                values_s = {"mean": recent.total_s / recent.count, "p50": p50, "p99": p99}
+                summaries[stage] = {name: round(value * 1e3, 3) for name, value in values_s.items()}
+        return summaries
 
 
 class RateMeter:
