@@ -36,7 +36,7 @@ def main() -> None:
         return
     # Called here and not by chosen.run(), the page keeps the state of these widgets when another is chosen.
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.html(theme.title(chosen.title))
+        st.html(f'<h1 class="sl-title"><span>Sightline</span> {chosen.title}</h1>')
         viewer = choose_viewer(database)
     theme.live(shows[chosen.title], viewer)
 

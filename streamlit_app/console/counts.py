@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import ranges, theme
+from console import theme
 from console.charts import LEFT_PX, count_chart, coverage_chart
-from console.csv_rows import CountFilter, csv_of, rows_of
-from console.filters import choose_range
-from console.grid import cover_buckets, stack
-from console.session import Viewer, now
-from console.texts import duration, number, safe, step_name
+from console.grid import Stack, cover_buckets, default_step, stack, steps_for
+from console.session import Viewer, choose_range, now
+from console.texts import CSV_ROWS, csv_bytes, duration, number, safe, step_name
 from sightline.store.read.queries import (
     CountSum,
     Span,
@@ -24,17 +25,31 @@ from sightline.store.read.queries import (
     read_counts,
     read_latest_windows,
     read_watched,
+    read_window_rows,
 )
 from sightline.store.read.readonly import Database
 
+CSV_COLUMNS = ("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "coverage")
 MAX_PANELS = 12
-TABLE_ROWS = 1000
 LONG_S = 2 * 86_400
 MAX_WINDOWS = 4_000_000  # about ten seconds of SQLite
 SUM_NOTE = (
     "Figures are sums of window counts. A window counts the distinct tracks it saw; a track seen in two "
     "windows counts in both, so a sum over windows is not a number of distinct tracks."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CountFilter:
+    """The filters of the page Counts."""
+
+    span: Span
+    window_s: int
+    sources: tuple[str, ...]
+    classes: tuple[str, ...]  # empty: all
+    by_camera: bool
+    panels: bool
+    table: bool
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
@@ -66,11 +81,11 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | No
     """The filters; None, with a warning, if they cannot be shown. Stable keys: a refresh resets nothing."""
     first = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     chosen_range = choose_range(viewer, first, "counts")
-    if isinstance(chosen_range, str):
-        st.warning(chosen_range, icon=":material/date_range:")
+    if chosen_range is None:
         return None
-    steps = ranges.steps_for(chosen_range.length_s, window_s)
-    step_s = _choose_step(first, steps, window_s, chosen_range.length_s)
+    start, end = chosen_range
+    length_s = round(end - start)
+    step_s = _choose_step(first, window_s, length_s)
     sources = first.multiselect("Cameras", names, key="counts_cameras", placeholder="all cameras", width=230)
     known = st.session_state.setdefault("counts_known_classes", [])
     classes = first.multiselect("Classes", known, key="counts_classes", placeholder="all classes", width=190)
@@ -80,7 +95,7 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | No
     shape = first.segmented_control(
         "Show", ["Together", "Each camera", "Table"], default="Together", key="counts_shape", required=True
     )
-    windows = chosen_range.length_s / window_s * len(sources or names)
+    windows = length_s / window_s * len(sources or names)
     if windows > MAX_WINDOWS:
         st.warning(
             f"This range holds {number(windows)} windows, too many to sum while you wait: choose fewer "
@@ -89,7 +104,7 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | No
         )
         return None
     return CountFilter(
-        span=ranges.span_of(chosen_range, step_s, viewer.zone, now()),
+        span=Span.over(start, end, step_s, viewer.zone),
         window_s=window_s,
         sources=tuple(sources or names),
         classes=tuple(classes),
@@ -99,21 +114,16 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | No
     )
 
 
-def _choose_step(
-    row: st.delta_generator.DeltaGenerator, steps: list[int], window_s: int, length_s: float
-) -> int:
+def _choose_step(row: st.delta_generator.DeltaGenerator, window_s: int, length_s: float) -> int:
+    steps = steps_for(length_s, window_s)
     names = {step: f"window ({step_name(step)})" if step == window_s else step_name(step) for step in steps}
-    automatic = ranges.default_step(length_s, steps)
-    options = [0, *steps]
-    if st.session_state.get("counts_step", 0) not in options:
+    automatic = default_step(length_s, steps)
+    names[0] = f"auto: {names[automatic]}"
+    if st.session_state.get("counts_step", 0) not in names:
         st.session_state["counts_step"] = 0
+    help_text = "Not finer than the stored windows."
     step = row.selectbox(
-        "Resolution",
-        options,
-        key="counts_step",
-        format_func=lambda step: names[step] if step else f"auto: {names[automatic]}",
-        width=170,
-        help="Not finer than the stored windows.",
+        "Resolution", [0, *steps], key="counts_step", format_func=names.__getitem__, width=170, help=help_text
     )
     return step or automatic
 
@@ -145,73 +155,97 @@ def _read_long(
 
 
 def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
-    panels = chosen.sources[:MAX_PANELS] if chosen.panels else ()
+    span, zone = chosen.span, viewer.zone
     known = st.session_state["counts_known_classes"]  # classes that can be chosen; the list only grows
     st.session_state["counts_known_classes"] = sorted({*known, *(row.item_class for row in counts)})
     counts = [row for row in counts if not chosen.classes or row.item_class in chosen.classes]
-    totals, series = stack(_named(counts, chosen))
+    totals, series = _stacked(counts, chosen)
     colours = theme.colours([name for name, _ in totals])
-    everything = cover_buckets(chosen.span, watched, chosen.sources, now())
+    everything = cover_buckets(span, watched, chosen.sources, now())
     st.html(theme.legend(totals, colours, everything))
     if not chosen.panels:
-        span = chosen.span
-        chart = count_chart(everything, series, colours, span, viewer.zone, height=330, left_px=LEFT_PX)
+        chart = count_chart(everything, series, colours, span, zone, height=330, left_px=LEFT_PX)
         st.altair_chart(chart, key="counts_chart", alt="Counts over time")
         st.html(theme.heading("Watched"))
-        covers = {name: cover_buckets(chosen.span, watched, [name], now()) for name in chosen.sources}
-        coverage = coverage_chart(covers, span, viewer.zone)
+        covers = {name: cover_buckets(span, watched, [name], now()) for name in chosen.sources}
+        coverage = coverage_chart(covers, span, zone)
         st.altair_chart(coverage, key="counts_coverage", alt="What each camera watched")
-    for name in panels:
-        own = [row for row in counts if row.source == name]
-        _, series = stack(_named(own, chosen))
-        buckets = cover_buckets(chosen.span, watched, [name], now())
-        total = number(sum(row.count for row in own))
-        st.html(theme.heading(safe(name), total))
-        chart = count_chart(buckets, series, colours, chosen.span, viewer.zone, height=120)
+    for name in chosen.sources[:MAX_PANELS] if chosen.panels else ():
+        totals, series = _stacked([row for row in counts if row.source == name], chosen)
+        buckets = cover_buckets(span, watched, [name], now())
+        st.html(theme.heading(safe(name), number(sum(total for _, total in totals))))
+        chart = count_chart(buckets, series, colours, span, zone, height=120)
         st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
-    hidden = len(chosen.sources) - len(panels)
-    if chosen.panels and hidden:
+    hidden = len(chosen.sources) - MAX_PANELS
+    if chosen.panels and hidden > 0:
         st.caption(f"{hidden} more cameras are not drawn; choose up to {MAX_PANELS} under Cameras.")
-    st.html(f'<div class="sl-caption">{SUM_NOTE}</div>')
+    st.html(theme.caption(SUM_NOTE))
 
 
-def _named(counts: Sequence[CountSum], chosen: CountFilter) -> list[tuple[str, float, int]]:
-    return [(row.source if chosen.by_camera else row.item_class, row.bucket, row.count) for row in counts]
+def _stacked(counts: Sequence[CountSum], chosen: CountFilter) -> Stack:
+    by_camera = chosen.by_camera
+    return stack((row.source if by_camera else row.item_class, row.bucket, row.count) for row in counts)
 
 
 def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, watched: list[Watched]) -> None:
-    rows = rows_of(connection, chosen, watched, TABLE_ROWS + 1)
-    frame = pd.DataFrame(rows[-TABLE_ROWS:][::-1])
-    if frame.empty:
+    rows = rows_of(connection, chosen, watched, theme.TABLE_ROWS + 1)
+    if not rows:
         theme.state("Nothing is stored for this range.", "Choose a longer range.", icon="search_off")
         return
+    frame = pd.DataFrame(rows[-theme.TABLE_ROWS :][::-1])
     for key in ("window_start", "window_end"):
         frame[key] = [viewer.clock(value.timestamp(), "%Y-%m-%d %H:%M:%S") for value in frame[key]]
-    shown = ["window_start", "window_end", "source", "item_class", "count", "coverage"]
+    columns: dict[str, Any] = {
+        "window_start": "Start",
+        "window_end": "End",
+        "source": "Camera",
+        "item_class": "Class",
+        "count": st.column_config.NumberColumn("Count", help=SUM_NOTE),
+        "coverage": st.column_config.ProgressColumn(
+            "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched."
+        ),
+    }
+    shown = frame[list(columns)]
     st.dataframe(
-        frame[shown],
-        key="counts_table",
-        hide_index=True,
-        height=520,
-        placeholder="unknown",
-        column_config={
-            "window_start": "Start",
-            "window_end": "End",
-            "source": "Camera",
-            "item_class": "Class",
-            "count": st.column_config.NumberColumn("Count", help=SUM_NOTE),
-            "coverage": st.column_config.ProgressColumn(
-                "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched."
-            ),
-        },
+        shown, key="counts_table", hide_index=True, height=520, placeholder="unknown", column_config=columns
     )
-    note = f"The newest {TABLE_ROWS} rows; the CSV has all. " if len(rows) > TABLE_ROWS else ""
+    note = f"The newest {theme.TABLE_ROWS} rows; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
     note += f"Times in {safe(viewer.zone.key)}; unknown: not watched. {SUM_NOTE}"
-    start = datetime.fromtimestamp(chosen.span.start, UTC)
-    theme.table_foot(
-        note,
-        lambda: csv_of(viewer.database, chosen),
-        f"sightline-counts-{start:%Y%m%dT%H%MZ}.csv",
-        key="download_csv",
-        columns="as in the database, and coverage",
-    )
+    csv = partial(csv_of, viewer.database, chosen)
+    theme.table_foot("counts", note, csv, chosen.span, columns="as in the database, and coverage")
+
+
+def csv_of(database: Database, chosen: CountFilter) -> bytes:
+    """The chosen rows as CSV, with the columns of the database and ``coverage``."""
+    with database.reading() as connection:
+        watched = read_watched(connection, chosen.span, chosen.sources)
+        rows = rows_of(connection, chosen, watched, CSV_ROWS)
+    return csv_bytes(rows, [name for name in CSV_COLUMNS if not rows or name in rows[0]])
+
+
+def rows_of(
+    connection: Connection, chosen: CountFilter, watched: list[Watched], limit: int
+) -> list[dict[str, Any]]:
+    """Stored windows at their own resolution, sums at a coarser one."""
+    if chosen.span.step_s <= chosen.window_s:
+        rows = read_window_rows(connection, chosen.span, chosen.sources, limit)
+        return [row for row in rows if not chosen.classes or row["item_class"] in {*chosen.classes, ""}]
+    sums: dict[tuple[float, str], list[tuple[str, int | None]]] = {}
+    for row in read_counts(connection, chosen.span, chosen.sources, by_source=True, by_class=True):
+        if not chosen.classes or row.item_class in chosen.classes:
+            sums.setdefault((row.bucket, row.source), []).append((row.item_class, row.count))
+    rows = [
+        {
+            "source": name,
+            "item_class": item_class,
+            "count": count,
+            "window_start": datetime.fromtimestamp(bucket.start, UTC),
+            "window_end": datetime.fromtimestamp(bucket.end, UTC),
+            "coverage": round(bucket.coverage, 4),
+        }
+        for name in chosen.sources
+        for bucket in cover_buckets(chosen.span, watched, [name], now())
+        if bucket.expected_s > 0
+        for item_class, count in sums.get((bucket.start, name)) or [("", 0 if bucket.watched_s else None)]
+    ]
+    return sorted(rows, key=lambda row: (row["window_start"], row["source"], row["item_class"]))[-limit:]

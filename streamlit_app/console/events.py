@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import ranges, theme
+from console import theme
 from console.charts import LEFT_PX, count_chart
-from console.csv_rows import CSV_ROWS, csv_bytes
-from console.filters import choose_range
-from console.grid import cover_buckets, stack
-from console.session import Viewer, now
-from console.texts import safe
+from console.grid import cover_buckets, default_step, stack, steps_for
+from console.session import Viewer, choose_range, now
+from console.texts import CSV_ROWS, csv_bytes, safe
 from sightline.entities import EventKind
 from sightline.store.read.queries import (
     Span,
@@ -29,7 +27,6 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 
-TABLE_ROWS = 1000
 MIN_STEP_S = 60
 CSV_COLUMNS = (
     *("id", "source", "kind", "place", "item_class", "track_id", "event_time", "direction", "value"),
@@ -67,15 +64,14 @@ def show(viewer: Viewer, connection: Connection) -> None:
 def _choose(viewer: Viewer, names: list[str]) -> EventFilter | None:
     row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     period = choose_range(viewer, row, "events")
-    if isinstance(period, str):
-        st.warning(period, icon=":material/date_range:")
+    if period is None:
         return None
     sources = row.multiselect("Cameras", names, key="events_cameras", placeholder="all cameras", width=230)
-    kinds = row.multiselect(
-        "Kinds", [kind.value for kind in EventKind], key="events_kinds", placeholder="all kinds", width=230
-    )
-    step_s = ranges.default_step(period.length_s, ranges.steps_for(period.length_s, MIN_STEP_S))
-    span = ranges.span_of(period, step_s, viewer.zone, now())
+    known = [kind.value for kind in EventKind]
+    kinds = row.multiselect("Kinds", known, key="events_kinds", placeholder="all kinds", width=230)
+    start, end = period
+    step_s = default_step(round(end - start), steps_for(round(end - start), MIN_STEP_S))
+    span = Span.over(start, end, step_s, viewer.zone)
     return EventFilter(span, tuple(sources or names), tuple(EventKind(kind) for kind in kinds))
 
 
@@ -99,26 +95,19 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
 
 
 def _show_table(viewer: Viewer, connection: Connection, chosen: EventFilter) -> None:
-    between = chosen.span.start, chosen.span.end
-    rows = read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=TABLE_ROWS + 1)
+    rows = _read(connection, chosen, theme.TABLE_ROWS + 1)
     st.html(theme.heading("Newest events"))
     if not rows:
         remedy = "Choose a longer range, or more kinds."
         theme.state("Nothing happened in this range.", remedy, icon="search_off")
         return
-    frame = pd.DataFrame([_cells(viewer, row) for row in rows[:TABLE_ROWS]])
+    frame = pd.DataFrame([_cells(viewer, row) for row in rows[: theme.TABLE_ROWS]])
     st.dataframe(frame, key="events_table", hide_index=True, height=440, placeholder="")
-    note = f"The newest {TABLE_ROWS} events; the CSV has all. " if len(rows) > TABLE_ROWS else ""
+    note = f"The newest {theme.TABLE_ROWS} events; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
     note += f"Times in {safe(viewer.zone.key)}. Unseen: the crossing itself was not seen; "
     note += "the track began or ended there."
-    start = datetime.fromtimestamp(chosen.span.start, UTC)
-    theme.table_foot(
-        note,
-        lambda: csv_of(viewer.database, chosen),
-        f"sightline-events-{start:%Y%m%dT%H%MZ}.csv",
-        key="download_events_csv",
-        columns="as in the database",
-    )
+    csv = partial(csv_of, viewer.database, chosen)
+    theme.table_foot("events", note, csv, chosen.span, columns="as in the database")
 
 
 def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,9 +127,12 @@ def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _read(connection: Connection, chosen: EventFilter, limit: int) -> list[dict[str, Any]]:
+    between = chosen.span.start, chosen.span.end
+    return read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=limit)
+
+
 def csv_of(database: Database, chosen: EventFilter) -> bytes:
     """The chosen events as CSV, newest first, with the columns of the database."""
     with database.reading() as connection:
-        between = chosen.span.start, chosen.span.end
-        rows = read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=CSV_ROWS)
-    return csv_bytes(rows, CSV_COLUMNS)
+        return csv_bytes(_read(connection, chosen, CSV_ROWS), CSV_COLUMNS)

@@ -1,18 +1,27 @@
-"""Which buckets were watched: the difference between a zero and a gap. Pure; no Streamlit here."""
+"""Ranges, their buckets, and which of these were watched: a gap is not a zero. Pure; no Streamlit here."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from datetime import time as clock_time
 from enum import StrEnum
 from itertools import groupby, pairwise
+from zoneinfo import ZoneInfo
 
-from sightline.store.read.queries import Span, Watched
+from sightline.store.read.queries import DAY_S, Span, Watched
 
 #: The writer commits once a second; an open bucket that lacks no more than this is fully watched.
 WRITE_LAG_S = 5.0
 FULL = 0.995
+RANGES_S = {"15 min": 900, "1 h": 3600, "6 h": 6 * 3600, "24 h": DAY_S}
+CUSTOM = "Custom"
+STEPS_S = (300, 900, 3600, DAY_S)
+MAX_BUCKETS = 1500
+READABLE_BUCKETS = 120
+MAX_RANGE_S = 400 * DAY_S
 
 
 class Cover(StrEnum):
@@ -51,20 +60,19 @@ def cover_buckets(span: Span, watched: Iterable[Watched], sources: Sequence[str]
             seconds[row.bucket] += row.watched_s
     buckets = []
     for start, end in pairwise(span.edges):
+        watched_s = seconds[start]
         expected_s = max(0.0, min(end, now) - start) * len(sources)
         lag_s = WRITE_LAG_S * len(sources) if end > now - WRITE_LAG_S else 0.0
-        cover = _cover(seconds[start], expected_s, lag_s)
-        watched_s = min(seconds[start], expected_s)
-        buckets.append(Bucket(start, max(start, min(end, now)), watched_s, expected_s, cover))
+        if expected_s <= 0 or (watched_s <= 0 and expected_s <= lag_s):
+            cover = Cover.FUTURE
+        elif watched_s <= 0:
+            cover = Cover.NOT
+        else:
+            cover = Cover.WATCHED if watched_s + lag_s >= FULL * expected_s else Cover.PARTLY
+        buckets.append(
+            Bucket(start, max(start, min(end, now)), min(watched_s, expected_s), expected_s, cover)
+        )
     return buckets
-
-
-def _cover(watched_s: float, expected_s: float, lag_s: float) -> Cover:
-    if expected_s <= 0:
-        return Cover.FUTURE
-    if watched_s <= 0:
-        return Cover.NOT if expected_s > lag_s else Cover.FUTURE
-    return Cover.WATCHED if watched_s + lag_s >= FULL * expected_s else Cover.PARTLY
 
 
 def runs(buckets: Iterable[Bucket]) -> list[tuple[float, float, Cover]]:
@@ -81,14 +89,14 @@ def uncovered_s(buckets: Iterable[Bucket]) -> float:
     return sum(bucket.expected_s - bucket.watched_s for bucket in buckets if bucket.cover is not Cover.FUTURE)
 
 
-def stack(
-    rows: Iterable[tuple[str, float, int]],
-) -> tuple[list[tuple[str, int]], dict[float, Counter[str]]]:
+#: (series, total), and bucket -> series -> count.
+Stack = tuple[list[tuple[str, int]], dict[float, Counter[str]]]
+
+
+def stack(rows: Iterable[tuple[str, float, int]]) -> Stack:
     """Counts, each with its series and its bucket, as a stacked chart needs them.
 
-    Returns:
-        (series, total), the largest first, since the first ones get a colour of their own; and
-        bucket -> series -> count.
+    The series with the largest total comes first, since the first ones get a colour of their own.
     """
     totals: Counter[str] = Counter()
     series: dict[float, Counter[str]] = {}
@@ -96,3 +104,30 @@ def stack(
         totals[name] += count
         series.setdefault(bucket, Counter())[name] += count
     return sorted(totals.items(), key=lambda item: (-item[1], item[0])), series
+
+
+def custom_range(
+    first: date, first_time: clock_time, last: date, last_time: clock_time, zone: ZoneInfo
+) -> tuple[float, float] | str:
+    """Start and end, epoch seconds, or a sentence that says why the range cannot be shown."""
+    start = datetime.combine(first, first_time, zone).timestamp()
+    end = datetime.combine(last, last_time, zone).timestamp()
+    if end <= start:
+        return "The range must end after it starts."
+    if end - start > MAX_RANGE_S:
+        return f"The range may be {MAX_RANGE_S // DAY_S} days long at most."
+    return start, end
+
+
+def steps_for(length_s: float, window_s: int) -> list[int]:
+    """Bucket lengths not finer than the stored windows and not giving too many buckets; at least one."""
+    steps = [window_s, *(step for step in STEPS_S if step > window_s and step % window_s == 0)]
+    usable = [
+        step for step in steps if length_s / step <= MAX_BUCKETS and (step <= length_s or step == window_s)
+    ]
+    return usable or [steps[-1]]
+
+
+def default_step(length_s: float, steps: list[int]) -> int:
+    """The finest step that still reads well."""
+    return next((step for step in steps if length_s / step <= READABLE_BUCKETS), steps[-1])

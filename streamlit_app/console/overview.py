@@ -10,15 +10,14 @@ from datetime import datetime
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import ranges, theme
+from console import theme
 from console.charts import count_chart
-from console.grid import Bucket, Cover, cover_buckets, runs, stack
+from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack, steps_for
 from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read.queries import (
     DAY_S,
-    CountSum,
     Span,
     StoredStatus,
     read_cameras,
@@ -44,6 +43,20 @@ STATES = {
     CameraState.STOPPED: ("stopped", "idle", "The camera was stopped."),
 }
 _TONE_ORDER = {"bad": 0, "warn": 1, "good": 2, "idle": 3}
+#: The class of each column's cells, by heading.
+COLUMNS = {
+    "Camera": "name",
+    "State": "wide",
+    "fps": "num",
+    "Latency <small>p50 / p99</small>": "num",
+    "Coverage": "",
+    "Drops": "num",
+    "Last frame": "num",
+    "Today": "num",
+    "Last hour": "long",
+    "Model": "long",
+    "Via": "",
+}
 TOTALS_TTL_S = 10
 HOUR_S = 3600
 SUMS = "sum of window counts"
@@ -53,7 +66,7 @@ SUMS = "sum of window counts"
 class CameraRowView:
     """One camera as the table shows it."""
 
-    report: StoredStatus
+    status: CameraStatus
     word: str
     tone: str
     message: str
@@ -75,18 +88,8 @@ class Today:
     camera_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hour:
-    """The last hour in buckets."""
-
-    span: Span
-    counts: list[CountSum]
-    buckets: list[Bucket]  # all cameras together
-    covers: dict[str, list[Bucket]]  # camera -> its own
-
-
 def show(viewer: Viewer, connection: Connection) -> None:
-    """Tiles, then the table."""
+    """Tiles, the table of cameras, and the last hour."""
     reports = read_cameras(connection)
     if not reports:
         remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
@@ -98,28 +101,27 @@ def show(viewer: Viewer, connection: Connection) -> None:
     midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
     st.html(theme.tiles(_tiles(rows, today)))
-    hour = _last_hour(connection, sources, latest)
-    st.html(_table(rows, today, hour, viewer))
-    _show_hour(hour, sources, viewer)
-
-
-def _last_hour(connection: Connection, sources: Sequence[str], latest: Mapping[str, SourceWindow]) -> Hour:
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
-    step_s = ranges.default_step(HOUR_S, ranges.steps_for(HOUR_S, max(60, round(window_s))))
+    step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     span = Span.over(now() - HOUR_S, now(), step_s)
     counts = read_counts(connection, span, sources, by_source=True, by_class=True)
     watched = read_watched(connection, span, sources)
-    covers = {name: cover_buckets(span, watched, [name], now()) for name in sources}
-    return Hour(span, counts, cover_buckets(span, watched, sources, now()), covers)
-
-
-def _show_hour(hour: Hour, sources: Sequence[str], viewer: Viewer) -> None:
-    totals, series = stack((row.item_class, row.bucket, row.count) for row in hour.counts)
+    _, by_source = stack((row.source, row.bucket, row.count) for row in counts)
+    body = []
+    for row in rows:
+        name = row.status.source
+        sums = {bucket: series[name] for bucket, series in by_source.items() if name in series}
+        spark = _spark(cover_buckets(span, watched, [name], now()), sums, span)
+        tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
+        body.append((tone, _cells(row, today.by_source[name], spark, now(), viewer)))
+    st.html(theme.table(COLUMNS, body))
+    totals, series = stack((row.item_class, row.bucket, row.count) for row in counts)
     colours = theme.colours([name for name, _ in totals])
+    buckets = cover_buckets(span, watched, sources, now())
     which = "all cameras" if len(sources) > 1 else safe(sources[0])
-    st.html(theme.heading("Last hour", f"{which}, per {step_name(hour.span.step_s)}"))
-    st.html(theme.legend(totals, colours, hour.buckets))
-    chart = count_chart(hour.buckets, series, colours, hour.span, viewer.zone, height=210)
+    st.html(theme.heading("Last hour", f"{which}, per {step_name(step_s)}"))
+    st.html(theme.legend(totals, colours, buckets))
+    chart = count_chart(buckets, series, colours, span, viewer.zone, height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
 
 
@@ -127,25 +129,24 @@ def camera_rows(
     reports: list[StoredStatus], latest: dict[str, SourceWindow], at: float
 ) -> list[CameraRowView]:
     """Every camera with its word and tone, trouble first, then by name."""
-    rows = [_row_view(report, latest.get(report.status.source), at) for report in reports]
-    return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.report.status.source))
+    rows = []
+    for report in reports:
+        status = report.status
+        word, tone, sentence = STATES[status.state]
+        message = status.message or sentence
+        if report.is_stale(at) and tone != "idle":
+            word, tone = "no heartbeat", "bad"
+            message = f"Nothing heard for {age(at - report.heartbeat)}; is “sightline run” running?"
+        coverage = _open_coverage(report.heartbeat, latest.get(status.source))
+        rows.append(CameraRowView(status, word, tone, message, coverage))
+    return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.status.source))
 
 
-def _row_view(report: StoredStatus, window: SourceWindow | None, at: float) -> CameraRowView:
-    status = report.status
-    word, tone, sentence = STATES[status.state]
-    message = status.message or sentence
-    if report.is_stale(at) and tone != "idle":
-        word, tone = "no heartbeat", "bad"
-        message = f"Nothing heard for {age(at - report.heartbeat)}; is “sightline run” running?"
-    return CameraRowView(report, word, tone, message, _open_coverage(report, window))
-
-
-def _open_coverage(report: StoredStatus, window: SourceWindow | None) -> float | None:
+def _open_coverage(heartbeat: float, window: SourceWindow | None) -> float | None:
     """The share that was watched of the part of the open window that has passed."""
-    if window is None or not window.window_start <= report.heartbeat < window.window_end:
+    if window is None or not window.window_start <= heartbeat < window.window_end:
         return None
-    passed = max(1.0, report.heartbeat - window.window_start)
+    passed = max(1.0, heartbeat - window.window_start)
     watched = window.coverage * (window.window_end - window.window_start)
     return 1.0 if watched + 2.0 >= passed else watched / passed  # rows are written once a second
 
@@ -173,7 +174,7 @@ def _tiles(rows: list[CameraRowView], today: Today) -> list[tuple[str, str, str,
     online = sum(row.is_live for row in rows)
     trouble = sum(row.tone == "bad" for row in rows)
     top = today.by_class.most_common()
-    latency = max((row.report.status.latency_p99_ms or 0 for row in rows if row.is_live), default=0)
+    latency = max((row.status.latency_p99_ms or 0 for row in rows if row.is_live), default=0)
     note = f"{trouble} in trouble" if trouble else "all well" if online == len(rows) else ""
     share = today.uncovered_s / today.camera_s if today.camera_s else 0.0
     small = today.uncovered_s < 5 * len(rows)  # what is not written yet
@@ -196,81 +197,53 @@ def _tiles(rows: list[CameraRowView], today: Today) -> list[tuple[str, str, str,
     ]
 
 
-def _table(rows: list[CameraRowView], today: Today, hour: Hour, viewer: Viewer) -> str:
-    heads = ["Camera", "State", "fps", "Latency p50 / p99", "Coverage", "Drops", "Last frame"]
-    heads += ["Today", "Last hour", "Model", "Via"]
-    right = {"fps", "Latency p50 / p99", "Drops", "Last frame", "Today"}
-    head = "".join(f'<th class="{"num" if name in right else ""}">{name}</th>' for name in heads)
-    sums: dict[str, Counter[float]] = {}
-    for row in hour.counts:
-        sums.setdefault(row.source, Counter())[row.bucket] += row.count
-    body = []
-    for shown in rows:
-        name = shown.report.status.source
-        spark = _spark(hour.covers[name], sums.get(name, Counter()), hour.span)
-        body.append(_row(shown, today.by_source[name], spark, now(), viewer))
-    return theme.table(head, "".join(body))
-
-
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:
     """A small picture of a camera's last hour; gaps are hatched there too."""
     share = 100 / (span.end - span.start)  # percent of the width, a second
     highest = max(counts.values(), default=0) or 1
     kinds = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
     marks = [
-        _spark_mark(kinds[cover], (start - span.start) * share, (end - start) * share)
+        f'<i class="{kinds[cover]}" style="left:{(start - span.start) * share:.2f}%;'
+        f'width:{(end - start) * share:.2f}%"></i>'
         for start, end, cover in runs(buckets)
         if cover in kinds
     ]
-    for start, count in counts.items():
-        left, width = (start - span.start) * share, span.step_s * share * 0.84
-        marks.append(_spark_mark("bar", left, width, 92 * count / highest))
+    marks += [
+        f'<i class="bar" style="left:{(start - span.start) * share:.2f}%;'
+        f'width:{span.step_s * share * 0.84:.2f}%;height:{92 * count / highest:.0f}%"></i>'
+        for start, count in counts.items()
+    ]
     return f'<span class="sl-spark">{"".join(marks)}</span>'
 
 
-def _spark_mark(kind: str, left: float, width: float, height: float | None = None) -> str:
-    tall = f";height:{height:.0f}%" if height is not None else ""
-    return f'<i class="{kind}" style="left:{left:.2f}%;width:{width:.2f}%{tall}"></i>'
-
-
-def _row(row: CameraRowView, today: int, spark: str, at: float, viewer: Viewer) -> str:
-    status = row.report.status
-    dim = "" if row.is_live else " idle"
-    message = (
-        "" if row.is_live and not status.message else f'<span class="sl-message">{safe(row.message)}</span>'
-    )
-    frame = status.last_frame_time
-    exact = viewer.clock(frame, "%Y-%m-%d %H:%M:%S") if frame else ""
+def _cells(
+    row: CameraRowView, today: int, spark: str, at: float, viewer: Viewer
+) -> list[str | tuple[str, str]]:
+    """The cells of :data:`COLUMNS`."""
+    status, frame = row.status, row.status.last_frame_time
+    unknown = f'<span class="idle">{DASH}</span>'
+    state = f'<span class="sl-state-word {row.tone}"><span class="sl-dot"></span>{row.word}</span>'
+    if status.message or not row.is_live:
+        state += f'<span class="sl-message">{safe(row.message)}</span>'
     latency = f"{milliseconds(status.latency_p50_ms)} / {milliseconds(status.latency_p99_ms)} ms"
-    word = f'<span class="sl-state-word {row.tone}"><span class="sl-dot"></span>{row.word}</span>'
-    ago = f"{age(at - frame)} ago" if frame else "none yet"
-    cells = (
-        f'<td class="name">{safe(status.source)}</td>',
-        f'<td class="wide">{word}{message}</td>',
-        f'<td class="num{dim}" data-h="fps">{f"{status.fps:.1f}" if row.is_live else DASH}</td>',
-        f'<td class="num{dim}" data-h="latency">{latency if row.is_live else DASH}</td>',
-        f'<td data-h="coverage">{_coverage_bar(row)}</td>',
-        f'<td class="num" data-h="drops"><span>{drops(status)}</span></td>',
-        f'<td class="num" data-h="last frame" title="{exact}">{ago}</td>',
-        f'<td class="num" data-h="today">{number(today)}</td>',
-        f'<td class="long" data-h="last hour">{spark}</td>',
-        f'<td class="long" data-h="model"><small>{safe(status.model_version) or DASH}</small></td>',
-        f'<td data-h="via" title="{_via(status)}"><small>{safe(status.transport) or DASH}</small></td>',
-    )
-    tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
-    return f'<tr class="{tone}">{"".join(cells)}</tr>'
-
-
-def _via(status: CameraStatus) -> str:
-    """How pictures reach the detector, and why not in a faster way."""
+    coverage = unknown
+    if row.coverage is not None and row.word != "no heartbeat":
+        tone = "" if row.coverage >= 0.95 else "warn" if row.coverage >= 0.5 else "bad"
+        bar = f'<span class="sl-bar {tone}"><i style="width:{round(row.coverage * 100)}%"></i></span>'
+        coverage = f"<span>{bar}{percent(row.coverage)}</span>"
+    exact = viewer.clock(frame, "%Y-%m-%d %H:%M:%S") if frame else ""
     decoder = f"decoder {status.decoder}" if status.decoder else ""
-    return safe("; ".join(filter(None, (decoder, status.transport_message))))
-
-
-def _coverage_bar(row: CameraRowView) -> str:
-    if row.coverage is None or row.word == "no heartbeat":
-        return f'<span class="idle">{DASH}</span>'
-    tone = "" if row.coverage >= 0.95 else "warn" if row.coverage >= 0.5 else "bad"
-    width = round(row.coverage * 100)
-    bar = f'<span class="sl-bar {tone}"><i style="width:{width}%"></i></span>'
-    return f"<span>{bar}{percent(row.coverage)}</span>"
+    how = safe("; ".join(filter(None, (decoder, status.transport_message))))  # and why not in a faster way
+    return [
+        safe(status.source),
+        state,
+        f"{status.fps:.1f}" if row.is_live else unknown,
+        latency if row.is_live else unknown,
+        coverage,
+        f"<span>{drops(status)}</span>",
+        (f"{age(at - frame)} ago" if frame else "none yet", f'title="{exact}"'),
+        number(today),
+        spark,
+        f"<small>{safe(status.model_version) or DASH}</small>",
+        (f"<small>{safe(status.transport) or DASH}</small>", f'title="{how}"'),
+    ]

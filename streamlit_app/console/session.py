@@ -1,4 +1,4 @@
-"""The database, the time zone and the refresh interval: what every page needs."""
+"""The database, the time zone, the refresh interval and the range: what every page needs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import streamlit as st
 
+from console import grid
 from sightline.config import load_config
 from sightline.errors import ConfigError
 from sightline.store.read.readonly import Database
@@ -70,13 +72,22 @@ def find_database() -> Database | ConfigError:
         return error
 
 
+@st.cache_data(show_spinner=False)
+def _all_zones() -> list[str]:
+    return sorted(available_timezones() - {"localtime"})
+
+
 def choose_viewer(database: Database) -> Viewer:
     """The small menu with the time zone and the refresh interval."""
-    zones, default = _zones()
+    own = st.context.timezone or "UTC"
+    try:
+        ZoneInfo(own)
+    except (ZoneInfoNotFoundError, ValueError):
+        own = "UTC"
+    zones = list(dict.fromkeys(["UTC", own, *_all_zones()]))
     with st.popover("View", icon=":material/tune:", width="content"):
-        zone = st.selectbox(
-            "Time zone", zones, index=zones.index(default), key="zone", help="Times are stored in UTC."
-        )
+        index, text = zones.index(own), "Times are stored in UTC."
+        zone = st.selectbox("Time zone", zones, index=index, key="zone", help=text)
         refresh = st.segmented_control(
             "Refresh", list(REFRESH_S), default="3 s", key="refresh", required=True
         )
@@ -84,17 +95,22 @@ def choose_viewer(database: Database) -> Viewer:
     return Viewer(database, ZoneInfo(zone), REFRESH_S[refresh])
 
 
-@st.cache_data(show_spinner=False)
-def _all_zones() -> list[str]:
-    return sorted(available_timezones() - {"UTC", "localtime"})
-
-
-def _zones() -> tuple[list[str], str]:
-    """The time zones to choose from, and the browser's own."""
-    name = st.context.timezone or "UTC"
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        name = "UTC"
-    first = list(dict.fromkeys(["UTC", name]))
-    return first + [zone for zone in _all_zones() if zone not in first], name
+def choose_range(
+    viewer: Viewer, row: st.delta_generator.DeltaGenerator, page: str
+) -> tuple[float, float] | None:
+    """Start and end, epoch seconds; None, with a warning, if they cannot be shown."""
+    names = [*grid.RANGES_S, grid.CUSTOM]
+    name = row.segmented_control("Range", names, default="1 h", key=f"{page}_range", required=True)
+    if name != grid.CUSTOM:
+        return now() - grid.RANGES_S[name], now()
+    today = datetime.fromtimestamp(now(), viewer.zone).date()
+    line = st.container(horizontal=True, gap="small")
+    first = line.date_input("From", today - timedelta(days=1), key=f"{page}_from_day", width=150)
+    first_time = line.time_input("at", clock_time(0, 0), key=f"{page}_from_time", width=110)
+    last = line.date_input("To", today, key=f"{page}_to_day", width=150)
+    last_time = line.time_input("at", clock_time(23, 59), key=f"{page}_to_time", width=110)
+    chosen = grid.custom_range(first, first_time, last, last_time, viewer.zone)
+    if isinstance(chosen, str):
+        st.warning(chosen, icon=":material/date_range:")
+        return None
+    return chosen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
@@ -12,6 +13,7 @@ from console.grid import Bucket, uncovered_s
 from console.session import Viewer, now
 from console.texts import number, percent, safe
 from sightline.errors import StoreUnavailable
+from sightline.store.read.queries import Span
 from sightline.store.read.readonly import DatabaseState
 
 STYLE = f"<style>{(Path(__file__).parent / 'style.css').read_text(encoding='utf-8')}</style>"
@@ -36,6 +38,8 @@ ICONS = {
     DatabaseState.UNREACHABLE: "cloud_off",
     DatabaseState.WRONG_URL: "link_off",
 }
+TABLE_ROWS = 1000
+Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
 
 
@@ -51,6 +55,7 @@ def keep_choices() -> None:
 
 def live(show: Show, viewer: Viewer) -> None:
     """Show a page and refresh it in place; while the database is away, say why instead."""
+    rhythm = f"every {viewer.refresh_s:.0f} s" if viewer.refresh_s else "refresh is off"
 
     @st.fragment(run_every=viewer.refresh_s)
     def page() -> None:
@@ -62,12 +67,11 @@ def live(show: Show, viewer: Viewer) -> None:
             except StoreUnavailable as error:
                 condition = viewer.database.condition_of(error)
         if condition.state is not DatabaseState.READY:
-            every = (
-                f"Looking again every {viewer.refresh_s:.0f} s." if viewer.refresh_s else "Refresh is off."
-            )
+            note = f"Looking again {rhythm}." if viewer.refresh_s else "Refresh is off."
             icon = ICONS.get(condition.state, "info")
-            state(condition.problem, condition.remedy, icon=icon, detail=condition.detail, note=every)
-        st.html(footer(viewer))
+            state(condition.problem, condition.remedy, icon=icon, detail=condition.detail, note=note)
+        updated = f"Updated {viewer.clock(now())} · {rhythm} · times in {safe(viewer.zone.key)}"
+        st.html(f'<div class="sl-foot">{updated} · {safe(viewer.database.label)}</div>')
 
     page()
 
@@ -94,21 +98,12 @@ def heading(text: str, small: str = "") -> str:
     return f'<h2 class="sl-h">{text} <small class="idle">{small}</small></h2>'
 
 
-def title(text: str) -> str:
-    """The page's heading."""
-    return f'<h1 class="sl-title"><span>Sightline</span> {safe(text)}</h1>'
+def caption(text: str) -> str:
+    """A note in small letters; HTML."""
+    return f'<div class="sl-caption">{text}</div>'
 
 
-def footer(viewer: Viewer) -> str:
-    """When the page was read, how often it is, and the zone of its times."""
-    rhythm = f"every {viewer.refresh_s:.0f} s" if viewer.refresh_s else "refresh is off"
-    return (
-        f'<div class="sl-foot">Updated {viewer.clock(now())} · {rhythm} · times in {safe(viewer.zone.key)} · '
-        f"{safe(viewer.database.label)}</div>"
-    )
-
-
-def tiles(items: Sequence[tuple[str, str, str, str]]) -> str:
+def tiles(items: Iterable[tuple[str, str, str, str]]) -> str:
     """A row of figures: label, value (HTML), note (HTML), tone ('' or 'bad' or 'warn' or 'good')."""
     parts = (
         f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
@@ -123,56 +118,82 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[i] if i < len(PALETTE) else OTHER for i, name in enumerate(names)}
 
 
-def table(head: str, body: str) -> str:
-    """A dense table that turns into cards on a narrow screen; both arguments are HTML."""
+def table(heads: Mapping[str, str], rows: Iterable[Row]) -> str:
+    """A dense table that turns into cards on a narrow screen; everything is HTML.
+
+    Args:
+        heads: the class of each column's cells, by heading. On a card a cell is labelled with its heading,
+            but for what is small in it; a first column ``name`` and one ``wide`` need no label.
+        rows: each row's class and cells; a cell may be a pair, with attributes of its own.
+    """
+    head = "".join(
+        f'<th class="{"num" if "num" in kind else ""}">{name}</th>' for name, kind in heads.items()
+    )
+    labels = [
+        "" if kind in {"name", "wide"} else f' data-h="{name.partition(" <")[0].lower()}"'
+        for name, kind in heads.items()
+    ]
+    body = []
+    for row_class, row in rows:
+        cells = (
+            f'<td {more} class="{kind}"{label}>{html}</td>'
+            for (html, more), kind, label in zip(
+                (cell if isinstance(cell, tuple) else (cell, "") for cell in row),
+                heads.values(),
+                labels,
+                strict=True,
+            )
+        )
+        body.append(f'<tr class="{row_class}">{"".join(cells)}</tr>')
     return (
         '<div class="sl-wrap"><table class="sl cards">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def table_foot(note: str, csv: Callable[[], bytes], file_name: str, *, key: str, columns: str) -> None:
-    """The line under a table of rows: a note at the left, all rows as CSV at the right.
+def table_foot(page: str, note: str, csv: Callable[[], bytes], span: Span, *, columns: str) -> None:
+    """The line under a table of rows: a note (HTML) at the left, all rows as CSV at the right.
 
     Args:
+        page: names the file and the button's key.
         note: HTML.
         csv: makes the file's content when the button is pressed.
-        file_name: the name that the browser saves it under.
-        key: the button's key.
+        span: of the rows.
         columns: the columns of the CSV, for the button's help.
     """
     line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
-    line.html(f'<div class="sl-caption">{note}</div>')
+    line.html(caption(note))
     line.download_button(
         "CSV",
         data=csv,
-        file_name=file_name,
+        file_name=f"sightline-{page}-{datetime.fromtimestamp(span.start, UTC):%Y%m%dT%H%MZ}.csv",
         mime="text/csv",
         icon=":material/download:",
         on_click="ignore",
-        key=key,
+        key=f"download_{page}",
         help=f"UTC, columns {columns}.",
     )
 
 
+def swatches(items: Iterable[tuple[str, str]], more: str = "") -> str:
+    """A legend: colours with their texts (HTML), and more HTML."""
+    parts = (f'<span><i style="background:{colour}"></i>{text}</span>' for colour, text in items)
+    return f'<div class="sl-legend">{"".join(parts)}{more}</div>'
+
+
 def legend(totals: Sequence[tuple[str, int]], colours: dict[str, str], buckets: Sequence[Bucket]) -> str:
     """Series with their totals, and what hatching, tint and baseline mean."""
-    expected = sum(bucket.expected_s for bucket in buckets)
-    gap = uncovered_s(buckets)
     shown = [
-        f'<span><i style="background:{colours[name]}"></i>{safe(name)} <b>{number(total)}</b></span>'
-        for name, total in totals[: len(PALETTE)]
+        (colours[name], f"{safe(name)} <b>{number(total)}</b>") for name, total in totals[: len(PALETTE)]
     ]
-    rest = totals[len(PALETTE) :]
-    if rest:
-        total = number(sum(count for _, count in rest))
-        shown.append(f'<span><i style="background:{OTHER}"></i>{len(rest)} more <b>{total}</b></span>')
-    if not totals:
-        shown.append('<span class="idle">nothing was counted in this range</span>')
-    share = percent(gap / expected) if expected else "0 %"
+    if rest := totals[len(PALETTE) :]:
+        shown.append((OTHER, f"{len(rest)} more <b>{number(sum(count for _, count in rest))}</b>"))
+    expected_s = sum(bucket.expected_s for bucket in buckets)
+    share = percent(uncovered_s(buckets) / expected_s) if expected_s else "0 %"
+    nothing = "" if totals else '<span class="idle">nothing was counted in this range</span>'
     marks = (
         '<span class="gap"><i class="sl-hatch"></i>not watched</span>'
         '<span><i class="sl-part"></i>partly watched</span><span><i class="sl-zero"></i>zero</span>'
         f'<span class="idle">{share} of all cameras\' time not watched</span>'
     )
-    return f'<div class="sl-legend">{"".join(shown)}{marks}</div>'
+    return swatches(shown, nothing + marks)

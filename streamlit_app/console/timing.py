@@ -26,6 +26,13 @@ FIGURES = ("mean", "p50", "p99")
 #: ``infer``, and the whole way.
 APART = {"receive", "total", *SERVER_STAGES}
 MAX_BARS = 12
+FRAME_HEADS = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
+STAGES_NOTE = (
+    "“infer” is the whole request, there and back; Triton's own share of it is a mean that the server "
+    "reports. “queue wait” is the time between arrival and the detector's turn. Stages overlap between "
+    "frames, so their sum may exceed the time between two frames. “wait for packet” is idle time until the "
+    "camera sends the next packet, and no part of the sum."
+)
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
@@ -49,32 +56,25 @@ def _show_stages(live: Sequence[CameraStatus]) -> None:
     stages = stage_order(live)
     parts = work_stages(stages)
     colours = theme.colours(sorted(parts, key=lambda part: part != "infer"))
-
-    def work_ms(status: CameraStatus) -> float:
-        return sum(_value(status, part, "mean") or 0.0 for part in parts)
-
-    slowest = sorted(live, key=work_ms, reverse=True)[:MAX_BARS]
+    work_ms = {status.source: sum(_value(status, part, "mean") or 0.0 for part in parts) for status in live}
+    slowest = sorted(live, key=lambda status: work_ms[status.source], reverse=True)[:MAX_BARS]
     which = f"the {MAX_BARS} slowest of {len(live)} cameras" if len(live) > MAX_BARS else "all live cameras"
     st.html(theme.heading("Mean time of a frame in each stage", f"ms, {which}"))
-    st.html(_legend(parts, colours))
+    st.html(theme.swatches((colours[part], safe(NAMES.get(part, part))) for part in parts))
     st.altair_chart(_stacked(slowest, parts, colours), key="timing_chart", alt="Mean stage times by camera")
     line = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
     line.html(theme.heading("Stage times", "ms, over the last seconds"))
     figure = line.segmented_control(
-        "Figure",
-        FIGURES,
-        default="p99",
-        key="timing_figure",
-        required=True,
-        label_visibility="collapsed",
+        "Figure", FIGURES, default="p99", key="timing_figure", required=True, label_visibility="collapsed"
     )
-    st.html(_stage_table(live, stages, figure))
-    st.html(
-        '<div class="sl-caption">“infer” is the whole request, there and back; Triton\'s own share of it is '
-        "a mean that the server reports. “queue wait” is the time between arrival and the detector's turn. "
-        "Stages overlap between frames, so their sum may exceed the time between two frames. "
-        "“wait for packet” is idle time until the camera sends the next packet, and no part of the sum.</div>"
-    )
+    rows: list[theme.Row] = []
+    for status in live:
+        whole = sum(_value(status, stage, figure) or 0 for stage in parts)
+        cells = (_stage_cell(status, stage, figure, whole) for stage in stages)
+        rows.append(("", [safe(status.source), *cells]))
+    heads = {safe(NAMES.get(stage, stage)): "num heat" for stage in stages}
+    st.html(theme.table({"Camera": "name", **heads}, rows))
+    st.html(theme.caption(STAGES_NOTE))
 
 
 def stage_order(statuses: Sequence[CameraStatus]) -> list[str]:
@@ -126,43 +126,20 @@ def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Ma
     return chart
 
 
-def _legend(parts: Sequence[str], colours: Mapping[str, str]) -> str:
-    items = (
-        f'<span><i style="background:{colours[part]}"></i>{safe(NAMES.get(part, part))}</span>'
-        for part in parts
-    )
-    return f'<div class="sl-legend">{"".join(items)}</div>'
-
-
-def _stage_table(live: Sequence[CameraStatus], stages: Sequence[str], figure: str) -> str:
-    head = "<th>Camera</th>" + "".join(
-        f'<th class="num">{safe(NAMES.get(stage, stage))}</th>' for stage in stages
-    )
-    rows = []
-    parts = work_stages(stages)
-    for status in live:
-        whole = sum(_value(status, stage, figure) or 0 for stage in parts)
-        cells = "".join(_stage_cell(status, stage, figure, whole) for stage in stages)
-        rows.append(f'<tr><td class="name">{safe(status.source)}</td>{cells}</tr>')
-    return theme.table(head, "".join(rows))
-
-
-def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> str:
+def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> tuple[str, str]:
+    """A figure, tinted by its share of the whole: where this camera's time goes."""
     value = _value(status, stage, "mean" if stage in SERVER_STAGES else figure)
-    heated = value and whole and stage not in APART  # where this camera's time goes
-    share = round(38 * value / whole) if value and heated else 0
-    label = safe(NAMES.get(stage, stage))
-    tint = f' style="background:color-mix(in srgb, var(--sl-warn) {share}%, transparent)"' if share else ""
-    return f'<td class="num heat" data-h="{label}"{tint}>{milliseconds(value)}</td>'
+    share = round(38 * value / whole) if value and whole and stage not in APART else 0
+    tint = f'style="background:color-mix(in srgb, var(--sl-warn) {share}%, transparent)"' if share else ""
+    return milliseconds(value), tint
 
 
 def _frames_table(reports: Sequence[StoredStatus], at: float) -> str:
-    heads = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
-    head = "<th>Camera</th>" + "".join(f'<th class="num">{name}</th>' for name in heads)
     rows = []
     for report in reports:
         status, stale = report.status, report.is_stale(at)
         cells = (
+            safe(status.source),
             DASH if stale else f"{status.fps:.1f}",
             DASH if stale else number(status.queue_depth),
             number(status.frames_total),
@@ -172,11 +149,5 @@ def _frames_table(reports: Sequence[StoredStatus], at: float) -> str:
             number(status.reconnects_total),
             f"<small>{safe(status.clock_source) or DASH}</small>",
         )
-        body = "".join(
-            f'<td class="num" data-h="{name.lower()}">{cell}</td>'
-            for name, cell in zip(heads, cells, strict=True)
-        )
-        rows.append(
-            f'<tr class="{"idle" if stale else ""}"><td class="name">{safe(status.source)}</td>{body}</tr>'
-        )
-    return theme.table(head, "".join(rows))
+        rows.append(("idle" if stale else "", cells))
+    return theme.table({"Camera": "name", **dict.fromkeys(FRAME_HEADS, "num")}, rows)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from pydantic.fields import FieldInfo
 
-from sightline.config import Camera, Config, json_schema, load_config, parse_config, secrets
+from sightline.config import Camera, Config, json_schema, load_config, parse_config, yaml_text
 from sightline.config.option_group import OptionGroup, effect_of
 from sightline.errors import ConfigError, ConfigErrors
 
@@ -150,7 +150,7 @@ def test_a_bad_global_value_stops(raw: dict[str, object]) -> None:
 
 
 def test_secrets_come_from_environment_or_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(secrets, "SECRETS_FOLDER", tmp_path)
+    monkeypatch.setattr(yaml_text, "SECRETS_FOLDER", tmp_path)
     monkeypatch.setenv("SIGHTLINE_USER", "admin")
     (tmp_path / "sightline_door_password").write_text("p@ss/w:rd\n")
     url = "rtsp://{SIGHTLINE_USER}:{SIGHTLINE_DOOR_PASSWORD}@h/"
@@ -163,7 +163,7 @@ def test_secrets_come_from_environment_or_files(monkeypatch: pytest.MonkeyPatch,
 def test_a_secret_that_cannot_be_read_is_told_and_line_ends_are_no_part_of_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(secrets, "SECRETS_FOLDER", tmp_path)
+    monkeypatch.setattr(yaml_text, "SECRETS_FOLDER", tmp_path)
     monkeypatch.setenv("SIGHTLINE_GOOD", "hunter2\r\n")
     (tmp_path / "SIGHTLINE_BAD").write_bytes(b"\xff\xfe")
     loaded = parse_config(

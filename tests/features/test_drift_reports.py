@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from sightline.cli.drift_command import ALARM
+from sightline.cli.feature_commands import ALARM
 from sightline.cli.main import main
 from sightline.entities import Checkpoint, DriftWindow
 from sightline.errors import LabelError

@@ -1,4 +1,4 @@
-"""``sightline run``, ``check``, ``status``, ``schema`` and ``console``: a configuration at work."""
+"""``sightline run``, ``check``, ``status``, ``schema``, ``console`` and ``triton``: what runs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 
 from sightline.base.redact import redact
 from sightline.base.resources import resource
-from sightline.base.signals import on_signals
-from sightline.cli.parsers import add_command, add_config_option, require_cameras
+from sightline.base.signals import on_signals, stop_on_signals
+from sightline.cli.parsers import add_command, add_config_option, add_group, require_cameras
 from sightline.config import json_schema, load_config
 from sightline.errors import ConfigError, SightlineError
 
@@ -61,6 +61,18 @@ def add_to(commands: Any) -> None:
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
+    parts = add_group(commands, "triton", "the embedded Triton server")
+    text = "Install the server wheel once, into an environment of its own."
+    add_command(parts, "install", _install, "install the server into its own environment", text)
+    text = "Serve a model repository with the real tritonserver, on loopback only."
+    serve = add_command(parts, "serve", _serve, "serve a model repository on this machine", text)
+    add, folder = serve.add_argument, Path("model_repository")
+    add("--model-repository", type=Path, default=folder, help="default: %(default)s")
+    add("--config-name", default="cpu", help="configs/NAME.pbtxt to use (default: %(default)s)")
+    add("--model", action="append", help="model to load; repeatable (default: detector)")
+    for service, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
+        add(f"--{service}-port", type=int, default=port, help="0 picks a free one (default: %(default)s)")
+    add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -183,3 +195,33 @@ def _console(arguments: argparse.Namespace) -> int:
     if arguments.config is not None:
         flags += ["--", "--config", str(arguments.config)]
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606  no shell is wanted
+
+
+def _install(_: argparse.Namespace) -> int:
+    from sightline.serving.server import install
+
+    print(f"the server is installed in {install(on_progress=print)}")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from sightline.serving.server import TritonServer
+
+    stop = stop_on_signals()
+    server = TritonServer(
+        arguments.model_repository,
+        config_name=arguments.config_name,
+        models=tuple(arguments.model or ["detector"]),
+        grpc_port=arguments.grpc_port,
+        http_port=arguments.http_port,
+        metrics_port=arguments.metrics_port,
+        log_path=arguments.log_file,
+    )
+    server.start(on_progress=print)
+    try:
+        print(f"ready: grpc {server.grpc_url}, http {server.http_url}, metrics {server.metrics_url}")
+        while not stop.wait(0.5):
+            server.check()
+    finally:
+        server.stop()
+    return 0

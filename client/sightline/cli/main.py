@@ -8,20 +8,13 @@ from collections.abc import Sequence
 
 import sightline
 from sightline.base.redact import redact
-from sightline.cli import (
-    drift_command,
-    live_commands,
-    model_commands,
-    shadow_command,
-    simulation_commands,
-    triton_command,
-)
+from sightline.cli import feature_commands, live_commands, model_commands, simulation_commands
 from sightline.cli.parsers import Command
 from sightline.errors import SightlineError
 
 #: In the order of ``--help``. Each module has ``add_to(commands)``, which adds its parsers and sets each
 #: parser's default ``command`` to a function of the parsed arguments that returns the exit status.
-COMMANDS = (live_commands, model_commands, triton_command, drift_command, shadow_command, simulation_commands)
+COMMANDS = (live_commands, model_commands, feature_commands, simulation_commands)
 EXIT_PROBLEM = 1
 
 

@@ -23,13 +23,8 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command, and return its parser.
 
-    Args:
-        commands: the parser's subcommands.
-        name: what is typed.
-        command: what runs.
-        text: the command's line in the list of commands, and its description where there is no other.
-        description: stands above the options.
-        options: of :class:`argparse.ArgumentParser`.
+    ``text`` is its line in the list of commands, and its description where there is no other; ``options`` are
+    those of :class:`argparse.ArgumentParser`.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=description or f"{text[0].upper()}{text[1:]}.", **options

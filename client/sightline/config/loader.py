@@ -19,8 +19,7 @@ from pydantic import BaseModel, ValidationError
 from sightline.config.camera import NEW_KEYS, Camera, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
 from sightline.config.option_group import OptionGroup
-from sightline.config.secrets import fill
-from sightline.config.yaml_text import parse_yaml
+from sightline.config.yaml_text import fill_secrets, parse_yaml
 from sightline.errors import ConfigError, ConfigErrors
 
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -155,7 +154,7 @@ class _Level:
             self.add("url", "the camera must be a map with at least a url")
             return
         filled = {key: value for key, value in written.items() if value is not None or key in _NULLABLE}
-        filled = fill(filled, "", self.add)
+        filled = fill_secrets(filled, "", self.add)
         self.raw = {key: value for key, value in filled.items() if key not in NEW_KEYS}
         for old in [key for key in filled if key in NEW_KEYS]:
             self._regroup(old, filled[old])

@@ -29,7 +29,7 @@ def _option(effect: Effect, default: Any, description: str, **bounds: Any) -> An
     return Field(default, description=description, json_schema_extra={"effect": effect.value}, **bounds)
 
 
-#: Each option of a group is one of these.
+#: Each option is one of these: applied at once, with the camera opened anew, or with the program restarted.
 hot, reopens, restarts = (partial(_option, effect) for effect in Effect)
 
 
