@@ -227,7 +227,7 @@ def test_one_command_compares_every_precision_in_every_way(deep, fp8, pictures, 
     (tmp_path / "set" / "annotations.json").write_text(json.dumps(found))
     command = [str(deep), "--data", str(tmp_path / "set"), "--report", str(tmp_path / "report")]
     command += ["--shape", "192x320", "--calibrate", str(folder)]
-    options = check(build_parser(), build_parser().parse_args(["model", "evaluate", *command, "--all"]))
+    options = check(build_parser().parse_args(["model", "evaluate", *command, "--all"]))
     wanted, refused = comparison.contenders(
         {"deep": dict.fromkeys(comparison.PRECISIONS)}, options.precision, options.through
     )

@@ -47,7 +47,7 @@ def _add_drift(commands: Any) -> None:
     outputs.add_argument("--metrics", type=Path, help="Prometheus text file (node exporter's collector)")
 
     def add_part(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> Any:
-        return add_command(parts, name, needs_models(command), text, parents=parents)
+        return add_command(parts, name, needs_models(command), text, *parents)
 
     add_part("samples", _samples, "list the pictures that are kept", folder, period)
     text = "write pictures and the detector's boxes for labellers, as COCO"
@@ -223,10 +223,10 @@ def _add_shadow(commands: Any) -> None:
     for field in fields(PromotionRule):
         option = f"--{field.name.replace('_', '-')}"
         add(option, type=type(field.default), default=field.default, metavar="N")
-    report = add_command(parts, "report", _judge, "what differs, in operators' units", parents=[common])
+    report = add_command(parts, "report", _judge, "what differs, in operators' units", common)
     report.set_defaults(decide=False, apply=False)
     text = "promote, reject or wait, by the rule: exit status 0, 3 or 4"
-    judge = add_command(parts, "decide", needs_models(_judge), text, parents=[common, served_options()])
+    judge = add_command(parts, "decide", needs_models(_judge), text, common, served_options())
     judge.set_defaults(decide=True)
     judge.add_argument("--apply", action="store_true", help="switch to it, or retire it")
 

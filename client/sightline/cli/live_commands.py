@@ -30,43 +30,21 @@ def add_to(commands: Any) -> None:
     run = add_command(commands, "run", _run, "watch the cameras of a config.yml")
     text = "play recorded files once, as fast as they can be processed and without drops, then exit"
     run.add_argument("--until-end", action="store_true", help=text)
-    check = add_command(
-        commands,
-        "check",
-        _check,
-        "list every mistake in a config.yml, without running it",
-        "List every mistake in a config.yml, with its place and its cure, without running it.",
-    )
+    check = add_command(commands, "check", _check, "list every mistake in a config.yml, without running it")
     status = add_command(commands, "status", _status, "show what a running sightline does")
     status.add_argument("--json", action="store_true", help="the whole status as JSON")
     for parser in (run, check, status):
         add_config_option(parser)
-    schema = add_command(
-        commands,
-        "schema",
-        _schema,
-        "print the JSON Schema of config.yml",
-        "Print the JSON Schema of config.yml, for editors; or the sample configuration, in which every key "
-        "is explained.",
-    )
+    schema = add_command(commands, "schema", _schema, "print the JSON Schema of config.yml")
     schema.add_argument("--example", action="store_true", help="print the sample configuration instead")
-    add = add_command(
-        commands,
-        "console",
-        _console,
-        "serve the operators' console",
-        "Serve the operators' console. Its database is that of SIGHTLINE_DATABASE_URL, else that of the "
-        "configuration.",
-    ).add_argument
+    add = add_command(commands, "console", _console, "serve the operators' console").add_argument
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
     parts = add_group(commands, "triton", "the embedded Triton server")
-    text = "Install the server wheel once, into an environment of its own."
-    add_command(parts, "install", _install, "install the server into its own environment", text)
-    text = "Serve a model repository with the real tritonserver, on loopback only."
-    serve = add_command(parts, "serve", _serve, "serve a model repository on this machine", text)
-    add, folder = serve.add_argument, Path("model_repository")
+    add_command(parts, "install", _install, "install the server into its own environment")
+    add = add_command(parts, "serve", _serve, "serve a model repository on this machine").add_argument
+    folder = Path("model_repository")
     add("--model-repository", type=Path, default=folder, help="default: %(default)s")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to use (default: %(default)s)")
     add("--model", action="append", help="model to load; repeatable (default: detector)")
@@ -134,6 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    """List every mistake in a config.yml, with its place and its cure, without running it."""
     try:
         config = load_config(arguments.config)
         require_cameras(config)
@@ -179,6 +158,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON Schema of config.yml, for editors; or the sample, in which every key is explained."""
     if arguments.example:
         print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
     else:
@@ -187,6 +167,10 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 
 def _console(arguments: argparse.Namespace) -> int:
+    """Serve the operators' console.
+
+    Its database is that of SIGHTLINE_DATABASE_URL, else that of the configuration.
+    """
     if find_spec("streamlit") is None:
         raise SightlineError("the console needs Streamlit: pip install 'sightline[console]'")
     app = str(resource("streamlit_app/app.py"))
@@ -198,6 +182,7 @@ def _console(arguments: argparse.Namespace) -> int:
 
 
 def _install(_: argparse.Namespace) -> int:
+    """Install the server wheel once, into an environment of its own."""
     from sightline.serving.server import install
 
     print(f"the server is installed in {install(on_progress=print)}")
@@ -205,6 +190,7 @@ def _install(_: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    """Serve a model repository with the real tritonserver, on loopback only."""
     from sightline.serving.server import TritonServer
 
     stop = stop_on_signals()

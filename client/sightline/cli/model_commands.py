@@ -32,30 +32,13 @@ def add_to(commands: Any) -> None:
     folder.add_argument(
         "--repository", type=Path, default=Path("model_repository"), help="default: %(default)s"
     )
-    _add_export(parts, folder)
-    _add_quantize(parts)
-    _add_rtx(parts, folder)
-    version_commands.add_to(parts)
-    _add_evaluate(parts, folder)
-
-
-def _add_export(parts: Any, folder: argparse.ArgumentParser) -> None:
-    parser = add_command(
-        parts,
-        "export",
-        needs_models(_export),
-        "a network becomes the next version",
-        "Put a network into a model repository as its next version. A .pt is turned into ONNX by Ultralytics "
-        "(AGPL-3.0) in an environment of its own. It is a pickle: loading it runs its code, so export only "
-        "checkpoints that you trust.",
-        parents=[folder],
-    )
-    shape = parser.add_mutually_exclusive_group()
+    export = add_command(parts, "export", needs_models(_export), "a network becomes the next version", folder)
+    shape = export.add_mutually_exclusive_group()
     shape.add_argument(
         "--aspect", dest="shape", type=parse_aspect, metavar="W:H", help="of the cameras (default 16:9)"
     )
     shape.add_argument("--shape", type=parse_shape, metavar="HxW", help="network shape, multiples of 32")
-    add = parser.add_argument
+    add = export.add_argument
     add("source", type=Path, help="checkpoint (.pt) or network (.onnx)")
     add("--version", type=int, help="default: the number after the newest")
     text = "of the GPU's plan, but for what is INT8 or FP8"
@@ -65,6 +48,30 @@ def _add_export(parts: Any, folder: argparse.ArgumentParser) -> None:
     add("--nms", choices=["plugin", "onnx"], default="plugin", help="NMS layer of the GPU graph")
     add("--fused", action="store_true", help="the whole detector as one graph, too (GPU)")
     add("--install", action="store_true", help="make the Ultralytics environment if need be")
+    text = "an FP32 network becomes an INT8 or FP8 one"
+    add = add_command(parts, "quantize", needs_models(_quantize), text).add_argument
+    add("source", type=Path, help="FP32 network (.onnx)")
+    add("target", type=Path, help="where the quantised network shall be (.onnx)")
+    add("--precision", choices=["int8", "fp8"], default="int8", help="default: %(default)s")
+    add("--calibrate", type=Path, nargs="+", required=True, help="pictures, videos, or folders of pictures")
+    add("--shape", type=parse_shape, default=SHAPE, metavar="HxW", help="default: 384x640")
+    add("--pictures", type=int, default=64, help="how many (default: %(default)s)")
+    add("--first", type=int, default=0, help="layers at the input that stay in floating point")
+    add("--last", type=int, default=0, help="layers before the output that do")
+    text = "TensorRT-RTX engines, built ahead of time on a machine with or without a GPU"
+    commands = add_group(parts, "rtx", text)
+    text = "an engine of a version that was exported with --fused"
+    build = add_command(commands, "build", needs_models(_rtx_build), text, folder)
+    build.add_argument("--version", type=int, help="default: the newest")
+    text = "for cards of this compute capability alone (default: one engine for all from 8.0 on)"
+    build.add_argument("--capability", choices=CAPABILITIES, help=text)
+    text = "what TensorRT-RTX makes of every graph of a network"
+    table = add_command(commands, "table", needs_models(_rtx_table), text)
+    table.add_argument("network", type=Path, help="an .onnx as for `sightline model export`")
+    table.add_argument("--labels", type=Path, help="class names, one a line")
+    table.add_argument("--shape", type=parse_shape, default=SHAPE, help="HxW (default: 384x640)")
+    version_commands.add_to(parts)
+    _add_evaluate(parts, folder)
 
 
 def _say(text: str) -> None:
@@ -79,6 +86,11 @@ def _score(text: str) -> float:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    """Put a network into a model repository as its next version.
+
+    A .pt is turned into ONNX by Ultralytics (AGPL-3.0) in an environment of its own. It is a pickle: loading
+    it runs its code, so export only checkpoints that you trust.
+    """
     from sightline.models.export.exporter import ExportOptions, export_network
     from sightline.serving import model_configs
 
@@ -97,26 +109,11 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_quantize(parts: Any) -> None:
-    add = add_command(
-        parts,
-        "quantize",
-        needs_models(_quantize),
-        "an FP32 network becomes an INT8 or FP8 one",
-        "Turn an FP32 network into an INT8 or FP8 one by calibration pictures; `sightline model export` "
-        "takes the result.",
-    ).add_argument
-    add("source", type=Path, help="FP32 network (.onnx)")
-    add("target", type=Path, help="where the quantised network shall be (.onnx)")
-    add("--precision", choices=["int8", "fp8"], default="int8", help="default: %(default)s")
-    add("--calibrate", type=Path, nargs="+", required=True, help="pictures, videos, or folders of pictures")
-    add("--shape", type=parse_shape, default=SHAPE, metavar="HxW", help="default: 384x640")
-    add("--pictures", type=int, default=64, help="how many (default: %(default)s)")
-    add("--first", type=int, default=0, help="layers at the input that stay in floating point")
-    add("--last", type=int, default=0, help="layers before the output that do")
-
-
 def _quantize(arguments: argparse.Namespace) -> int:
+    """Turn an FP32 network into an INT8 or FP8 one by calibration pictures.
+
+    `sightline model export` takes the result.
+    """
     from sightline.models.export.quantize import QuantizeOptions, quantize_file
 
     names = ("shape", "pictures", "first", "last", "precision")
@@ -125,21 +122,6 @@ def _quantize(arguments: argparse.Namespace) -> int:
     kept = done["kept_in_floating_point"]
     print(f"{arguments.target}: {done['pictures']} pictures, {kept} convolutions not in it")
     return 0
-
-
-def _add_rtx(parts: Any, folder: argparse.ArgumentParser) -> None:
-    text = "TensorRT-RTX engines, built ahead of time on a machine with or without a GPU"
-    commands = add_group(parts, "rtx", text)
-    text = "an engine of a version that was exported with --fused"
-    build = add_command(commands, "build", needs_models(_rtx_build), text, parents=[folder])
-    build.add_argument("--version", type=int, help="default: the newest")
-    text = "for cards of this compute capability alone (default: one engine for all from 8.0 on)"
-    build.add_argument("--capability", choices=CAPABILITIES, help=text)
-    text = "what TensorRT-RTX makes of every graph of a network"
-    table = add_command(commands, "table", needs_models(_rtx_table), text)
-    table.add_argument("network", type=Path, help="an .onnx as for `sightline model export`")
-    table.add_argument("--labels", type=Path, help="class names, one a line")
-    table.add_argument("--shape", type=parse_shape, default=SHAPE, help="HxW (default: 384x640)")
 
 
 def _rtx_build(arguments: argparse.Namespace) -> int:
@@ -160,16 +142,9 @@ def _rtx_table(arguments: argparse.Namespace) -> int:
 
 
 def _add_evaluate(parts: Any, folder: argparse.ArgumentParser) -> None:
-    parser = add_command(
-        parts,
-        "evaluate",
-        needs_models(lambda arguments: _evaluate(parser, arguments)),
-        "accuracy on a COCO-format set, or agreement on videos without labels",
-        "Without --report: one figure, measured through everything that serves a network. Every picture is "
-        "decoded, scaled and sent as a camera's frame is, to a real Triton with a temporary repository, so "
-        "that the served one is not touched. With --report: comparisons; see docs/evaluation.md.",
-        parents=[folder],
-    )
+    text = "accuracy on a COCO-format set, or agreement on videos without labels"
+    parser = add_command(parts, "evaluate", needs_models(_evaluate), text, folder)
+    parser.set_defaults(fail=parser.error)
     add = parser.add_argument
     add("models", type=Path, nargs="*", help=".onnx or .pt; else --repository and --version")
     add("--version", type=int, help="version of yolo to evaluate (default: the newest)")
@@ -208,34 +183,40 @@ def _words(known: Sequence[str]) -> Callable[[str], list[str]]:
     return words
 
 
-def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
+def check(arguments: argparse.Namespace) -> argparse.Namespace:
     """Fill in what follows from other options; options that contradict each other end the program."""
     from sightline.serving.model_configs import versions
 
     if bool(arguments.data) == bool(arguments.video):
-        parser.error("give --data DIR (a labelled set) or --video FILE (a site's own, with --report)")
+        arguments.fail("give --data DIR (a labelled set) or --video FILE (a site's own, with --report)")
     if arguments.video and arguments.report is None:
-        parser.error("--video needs --report DIR")
+        arguments.fail("--video needs --report DIR")
     if not arguments.models and not arguments.url:
         arguments.version = arguments.version or max(versions(arguments.repository), default=None)
         if arguments.version is None:
-            parser.error(f"give a model: {arguments.repository} holds no network")
+            arguments.fail(f"give a model: {arguments.repository} holds no network")
         if arguments.report is not None:
             arguments.models = [arguments.repository / "yolo" / str(arguments.version) / "model.onnx"]
     elif arguments.record:
-        parser.error("--record needs --repository and --version, not a model file")
+        arguments.fail("--record needs --repository and --version, not a model file")
     if arguments.all:
         arguments.precision, arguments.through = PRECISIONS, THROUGH
     arguments.shape = arguments.shape or (SHAPE if arguments.video else DATA_SHAPE)
     if arguments.report is None and (len(arguments.models) > 1 or arguments.url):
-        parser.error("several models or a server are compared: give --report DIR")
+        arguments.fail("several models or a server are compared: give --report DIR")
     return arguments
 
 
-def _evaluate(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """Measure the accuracy of a network, or compare networks.
+
+    Without --report: one figure, measured through everything that serves a network. Every picture is decoded,
+    scaled and sent as a camera's frame is, to a real Triton with a temporary repository, so that the served
+    one is not touched. With --report: comparisons; see docs/evaluation.md.
+    """
     from sightline.models.evaluation import evaluate
 
-    check(parser, arguments)
+    check(arguments)
     command = shlex.join(["sightline", *sys.argv[1:]])
     if arguments.video:
         print(evaluate.report_agreement(arguments, command))

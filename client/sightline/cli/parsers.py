@@ -19,15 +19,14 @@ MODELS = frozenset({"cv2", "matplotlib", "onnx", "onnxruntime"})
 
 
 def add_command(
-    commands: Any, name: str, command: Command, text: str, description: str = "", **options: Any
+    commands: Any, name: str, command: Command, text: str, *parents: argparse.ArgumentParser
 ) -> argparse.ArgumentParser:
-    """Add a command, and return its parser.
+    """Add a command with the options of its ``parents``, and return its parser.
 
-    ``text`` is its line in the list of commands, and its description where there is no other; ``options`` are
-    those of :class:`argparse.ArgumentParser`.
+    ``text`` is its line in the list of commands; its description is ``command``'s docstring, or that line.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=description or f"{text[0].upper()}{text[1:]}.", **options
+        name, help=text, description=command.__doc__ or f"{text[0].upper()}{text[1:]}.", parents=parents
     )
     parser.set_defaults(command=command)
     return parser

@@ -17,14 +17,8 @@ _CHECK_EVERY_S = 0.5
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser's subcommands."""
-    add = add_command(
-        commands,
-        "demo",
-        _demo,
-        "four cameras, Triton, an RTSP server and the console, by one command",
-        "Start an embedded Triton, an RTSP server with four looped cameras, the clients and the console. "
-        "Ctrl-C stops everything.",
-    ).add_argument
+    text = "four cameras, Triton, an RTSP server and the console, by one command"
+    add = add_command(commands, "demo", _demo, text).add_argument
     add("--video", type=Path, action="append", help="video to loop as a camera; repeatable")
     add("--model", type=Path, help="network to serve: an .onnx file, or an Ultralytics .pt")
     add("--cameras", type=int, default=4, help="how many cameras (default: %(default)s)")
@@ -32,26 +26,15 @@ def add_to(commands: Any) -> None:
     add("--port", type=int, default=8501, help="the console's port (default: %(default)s)")
     text = "where the demo keeps its database, model and logs (default: %(default)s)"
     add("--folder", type=Path, default=Path(".sightline/demo"), help=text)
-    add = add_command(
-        commands,
-        "simulate",
-        _simulate,
-        "video files as looping RTSP cameras on this machine",
-        "Serve video files as looping RTSP cameras on this machine, and print their URLs. Ctrl-C stops them.",
-    ).add_argument
+    text = "video files as looping RTSP cameras on this machine"
+    add = add_command(commands, "simulate", _simulate, text).add_argument
     add("video", nargs="+", type=Path, help="video file")
     add("--fps", type=float, help="serve copies with this frame rate")
     add("--copies", type=int, help="number of cameras; the files take turns")
     add("--port", type=int, default=8554, help="TCP port; 0 picks a free one")
     add("--once", action="store_true", help="play once, from the first client on, then end")
-    add = add_command(
-        commands,
-        "selftest",
-        _selftest,
-        "how right the whole path is: a scoreboard against a scene whose truth is known",
-        "Play a simulated scene through RTSP, decoder, Triton, tracker, rules and database, and score what "
-        "comes out against the truth. Exit status 3: a threshold was missed.",
-    ).add_argument
+    text = "how right the whole path is: a scoreboard against a scene whose truth is known"
+    add = add_command(commands, "selftest", _selftest, text).add_argument
     add("--scene", choices=[*SCENES, "all"], default="street", help="default: %(default)s")
     text = "one camera for each, all at once (default: 1)"
     add("--seeds", type=int, nargs="+", default=[1], metavar="N", help=text)
@@ -73,18 +56,31 @@ def add_to(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    """Start an embedded Triton, an RTSP server with four looped cameras, the clients and the console.
+
+    Ctrl-C stops everything.
+    """
     from sightline.simulation.demo import run_demo
 
     return run_demo(arguments)
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
+    """Play a simulated scene, and score what comes out against the truth.
+
+    It is played through RTSP, decoder, Triton, tracker, rules and database. Exit status 3: a threshold was
+    missed.
+    """
     from sightline.simulation.selftest.runner import run_selftest
 
     return run_selftest(arguments)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
+    """Serve video files as looping RTSP cameras on this machine, and print their URLs.
+
+    Ctrl-C stops them.
+    """
     from sightline.simulation.recoded import copy_at_fps
     from sightline.simulation.rtsp_server import RtspServer
 

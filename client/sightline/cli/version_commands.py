@@ -31,7 +31,7 @@ def add_to(parts: Any) -> None:
     common.add_argument("--json", action="store_true", help="print JSON")
 
     def add(name: str, text: str, *arguments: str, looks: bool = False) -> argparse.ArgumentParser:
-        parser = add_command(parts, name, needs_models(_run), text, parents=[common])
+        parser = add_command(parts, name, needs_models(_run), text, common)
         parser.set_defaults(operation=name)
         if not looks:
             parser.add_argument("--why", default="", help="a sentence for the audit trail")

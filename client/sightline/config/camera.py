@@ -14,6 +14,8 @@ from sightline.config.option_group import Effect, OptionGroup, reopens
 
 #: Groups whose options shape what is counted.
 SHAPING = ("stream", "detect", "track", "count", "rules")
+HTTP = ("http", "https")
+SCHEMES = ("rtsp", "rtsps", *HTTP)
 _RENAMED = {
     "second_box_overlap": ("detect", "dedupe_iou"),
     "lost_s": ("track", "max_lost_s"),
@@ -84,20 +86,15 @@ def url_problem(url: str, allow: AllowOptions) -> str:
         _ = parts.port  # raises on a port that is no number
     except ValueError:
         return "is not a URL (is a special character unescaped?)"
-    problem = ""
     if scheme in {"", "file"}:
-        if not allow.files:
-            problem = "files are not allowed; set allow.files: true to allow them"
-    elif "{" in url or "}" in url:
-        problem = "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"
-    elif ":" in parts.netloc and "@" not in parts.netloc and "@" in url:
-        problem = (
-            "has an '@' behind its host; in a password write / as %2F, ? as %3F, # as %23; else @ as %40"
-        )
-    elif scheme not in {"rtsp", "rtsps", "http", "https"}:
-        problem = f"scheme {scheme!r} is not one of rtsp, rtsps, http, https, file"
-    elif scheme in {"http", "https"} and not allow.http:
-        problem = f"{scheme} is not allowed; set allow.http: true to allow it"
-    elif not host:
-        problem = f"names no host after {scheme}://"
-    return problem
+        return "" if allow.files else "files are not allowed; set allow.files: true to allow them"
+    late_at = ":" in parts.netloc and "@" not in parts.netloc and "@" in url
+    at_cure = "in a password write / as %2F, ? as %3F, # as %23; else @ as %40"
+    problems = (
+        ("{" in url or "}" in url, "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"),
+        (late_at, f"has an '@' behind its host; {at_cure}"),
+        (scheme not in SCHEMES, f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}, file"),
+        (scheme in HTTP and not allow.http, f"{scheme} is not allowed; set allow.http: true to allow it"),
+        (not host, f"names no host after {scheme}://"),
+    )
+    return next((text for wrong, text in problems if wrong), "")
