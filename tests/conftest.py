@@ -20,6 +20,20 @@ from sightline.serving.server import TritonServer
 from sightline.store.dialects import parse_url
 
 _numbers = itertools.count(1)
+#: What looks at the machine as a whole, for instance for shared memory that nobody owns: one at a time.
+_WHOLE_MACHINE = ("tests/system/", "tests/inference/", "tests/models/test_versions.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With pytest-xdist a file's tests share a process, and all that look at the whole machine share one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeMachineTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "machine" if nodeid.startswith(_WHOLE_MACHINE) else super()._split_scope(nodeid)
+
+    return WholeMachineTogether(config, log)
 
 
 class Postgres:
