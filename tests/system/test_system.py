@@ -13,7 +13,7 @@ import pytest
 
 from sightline.entities import STAGES
 from sightline.serving.server import TritonServer
-from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.rtsp_server import RtspServer, free_port
 from support.gst import gst_camera
 from support.system import System, leftovers
 from support.toy import BLUE, Passage, write_clip
@@ -111,9 +111,7 @@ def test_a_recorded_file_loses_no_frame(tmp_path: Path, toy_triton: TritonServer
 def test_triton_is_awaited_and_its_restart_is_survived(
     tmp_path: Path, toy_repository: Path, standing: RtspServer
 ) -> None:
-    server = TritonServer(toy_repository, log_path=tmp_path / "triton.log")
-    server.start()
-    server.stop()  # its ports are known now
+    server = TritonServer(toy_repository, grpc_port=free_port(), log_path=tmp_path / "triton.log")
     with System(
         tmp_path,
         {"door": {"url": standing.url("standing")}},
