@@ -134,7 +134,7 @@ def test_both_see_the_same_frames_and_an_interval_is_a_file(tmp_path: Path) -> N
 def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW), hold=True)
     shadow = shadow_of(camera(tmp_path), candidate)
-    until(lambda: shadow.connected)
+    until(lambda: shadow._info)
     play(shadow, 100)  # returns, though nothing is answered
     assert shadow.mirrored <= WAITING + 1
     assert shadow.mirrored + shadow.dropped == 100
@@ -159,7 +159,7 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
 def test_nothing_is_mirrored_while_a_live_frame_waits_or_the_candidate_is_away(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW))
     shadow = shadow_of(camera(tmp_path / "busy"), candidate, busy=lambda: True)
-    until(lambda: shadow.connected)
+    until(lambda: shadow._info)
     play(shadow, 50)
     shadow.close()
     assert candidate.frames == []
@@ -176,12 +176,12 @@ def test_a_candidate_that_goes_away_is_connected_to_again(tmp_path: Path) -> Non
     answers = iter([found(0, NEW), DetectorUnavailable("gone")])
     candidate = FakeCandidate(lambda frame: next(answers, found(0, NEW)))
     shadow = shadow_of(camera(tmp_path), candidate)
-    until(lambda: shadow.connected)
+    until(lambda: shadow._info)
     play(shadow, 1)
     until(shadow._queue.empty)
     play(shadow, 1, first=1)
-    until(lambda: not shadow.connected)
-    until(lambda: shadow.connected)
+    until(lambda: shadow._info is None)
+    until(lambda: shadow._info)
     shadow.close()
     ((head, _),) = episodes(tmp_path)
     assert (head.frames, head.dropped) == (1, {AWAY: 1})

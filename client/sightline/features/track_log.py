@@ -7,6 +7,7 @@ begins. Boxes are :mod:`columns of whole numbers <sightline.features.box_columns
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -19,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.analysis.observer import Observation, Observer
-from sightline.entities import F32, I32, I64, Detections, Figure, Frame, Tracks
+from sightline.entities import F32, I32, I64, Figure
 from sightline.errors import TrackLogError
 from sightline.features.box_columns import from_columns, to_columns
 from sightline.features.feature import FeatureContext
 from sightline.video import timecode
 from sightline.video.picture import YuvPicture
-from sightline.video.timecode import TimeCode
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,21 @@ class TrackLog(Observer):
 
     def observe(self, seen: Observation) -> tuple[()]:
         """Keep one frame."""
-        line = _line(seen.frame, self._read_code(seen.frame), seen.detections, seen.tracks)
+        frame, tracks, tracked = seen.frame, seen.tracks, round(time.time(), 4)
+        record: dict[str, Any] = {
+            "time": round(frame.capture_time, 4),
+            "media": round(frame.media_s, 4),
+            "tracked": tracked,
+        }
+        luma = frame.picture.luma() if self._time_code and isinstance(frame.picture, YuvPicture) else None
+        if luma is not None and (code := timecode.read(luma)) is not None:
+            record["scene_ms"] = code.scene_ms
+            if code.utc_ms:
+                record["due"] = _due_time(code.utc_ms, tracked)
+        record["boxes"] = to_columns(seen.detections)
+        record["tracks"] = [tracks.ids.tolist(), *to_columns(tracks), tracks.confirmed.astype(int).tolist()]
         try:
-            self._write(line, seen.classes.names)
+            self._write(json.dumps(record, separators=(",", ":")) + "\n", seen.classes.names)
         except OSError as error:
             if not self.lost_frames:
                 log.warning("%s: tracks cannot be kept: %s", self._path, error.strerror)
@@ -106,17 +118,16 @@ class TrackLog(Observer):
             self._file.close()
             self._file = None
 
-    def _read_code(self, frame: Frame) -> TimeCode | None:
-        if not self._time_code or not isinstance(frame.picture, YuvPicture):
-            return None
-        luma = frame.picture.luma()
-        return None if luma is None else timecode.read(luma)
-
     def _write(self, line: str, class_names: tuple[str, ...]) -> None:
+        """Go on with the file that is there, or begin a new one when it is full."""
         if self._file is None or self._bytes >= self._max_bytes:
-            self._open()
-        if self._file is None:
-            return
+            self.close()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists() and self._path.stat().st_size >= self._max_bytes:
+                self._path.replace(self._old)
+            self._file = self._path.open("a", encoding="ascii")
+            self._bytes = self._path.stat().st_size
+            self._names = None
         if class_names != self._names:
             self._names = class_names
             line = json.dumps({"classes": class_names}) + "\n" + line
@@ -125,16 +136,6 @@ class TrackLog(Observer):
         if time.monotonic() - self._flushed_s > FLUSH_S:
             self._file.flush()
             self._flushed_s = time.monotonic()
-
-    def _open(self) -> None:
-        """Go on with the file that is there, or begin a new one when it is full."""
-        self.close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size >= self._max_bytes:
-            self._path.replace(self._old)
-        self._file = self._path.open("a", encoding="ascii")
-        self._bytes = self._path.stat().st_size
-        self._names = None
 
 
 def make(context: FeatureContext) -> TrackLog | None:
@@ -157,59 +158,30 @@ def read(folder: Path, source: str) -> Iterator[TrackedFrame]:
         TrackLogError: a line is not one of ours.
     """
     for path in reversed(paths(folder, source)):
-        if path.is_file():
-            yield from _read_file(path)
-
-
-def _read_file(path: Path) -> Iterator[TrackedFrame]:
-    names: tuple[str, ...] = ()
-    with path.open(encoding="ascii") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith("\n"):
-                return
-            try:
-                record = json.loads(line)
-                if "classes" in record:
-                    names = tuple(record["classes"])
-                else:
-                    yield _frame(record, names)
-            except (ValueError, KeyError, TypeError, IndexError) as error:
-                raise TrackLogError(f"{path}, line {number}: {error!r}") from error
-
-
-def _line(frame: Frame, code: TimeCode | None, detections: Detections, tracks: Tracks) -> str:
-    record: dict[str, Any] = {
-        "time": round(frame.capture_time, 4),
-        "media": round(frame.media_s, 4),
-        "tracked": round(time.time(), 4),
-    }
-    if code is not None:
-        record["scene_ms"] = code.scene_ms
-        if code.utc_ms:
-            record["due"] = _due_time(code.utc_ms, record["tracked"])
-    record["boxes"] = to_columns(detections)
-    confirmed = tracks.confirmed.astype(int).tolist()
-    record["tracks"] = [tracks.ids.tolist(), *to_columns(tracks), confirmed]
-    return json.dumps(record, separators=(",", ":")) + "\n"
-
-
-def _due_time(utc_ms: int, now: float) -> float:
-    """The epoch second near ``now`` whose milliseconds modulo 2^32 are ``utc_ms``."""
-    now_ms = round(now * 1000)  # rounded once: half a millisecond must not be lost on the way
-    late_ms = (now_ms - utc_ms + timecode.WRAP_MS // 2) % timecode.WRAP_MS - timecode.WRAP_MS // 2
-    return (now_ms - late_ms) / 1000
+        names: tuple[str, ...] = ()
+        with path.open(encoding="ascii") if path.is_file() else contextlib.nullcontext(()) as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith("\n"):
+                    break
+                try:
+                    record = json.loads(line)
+                    if "classes" in record:
+                        names = tuple(record["classes"])
+                    else:
+                        yield _frame(record, names)
+                except (ValueError, KeyError, TypeError, IndexError) as error:
+                    raise TrackLogError(f"{path}, line {number}: {error!r}") from error
 
 
 def _frame(record: dict[str, Any], names: tuple[str, ...]) -> TrackedFrame:
     boxes = from_columns(record["boxes"])
     ids, *columns, confirmed = record["tracks"]
     tracks = from_columns(columns)
-    scene_ms = record.get("scene_ms")
     return TrackedFrame(
         capture_time=record["time"],
         media_s=record["media"],
         tracked_time=record["tracked"],
-        scene_s=None if scene_ms is None else scene_ms / 1000,
+        scene_s=record["scene_ms"] / 1000 if "scene_ms" in record else None,
         due_time=record.get("due"),
         class_names=names,
         xyxy=boxes.xyxy,
@@ -220,3 +192,10 @@ def _frame(record: dict[str, Any], names: tuple[str, ...]) -> TrackedFrame:
         track_class_ids=tracks.class_ids,
         confirmed=np.array(confirmed, bool),
     )
+
+
+def _due_time(utc_ms: int, now: float) -> float:
+    """The epoch second near ``now`` whose milliseconds modulo 2^32 are ``utc_ms``."""
+    now_ms = round(now * 1000)  # rounded once: half a millisecond must not be lost on the way
+    late_ms = (now_ms - utc_ms + timecode.WRAP_MS // 2) % timecode.WRAP_MS - timecode.WRAP_MS // 2
+    return (now_ms - late_ms) / 1000

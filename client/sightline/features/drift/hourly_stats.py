@@ -92,11 +92,15 @@ class HourlyStats:
 
     def _begin(self, hour: int, version: str) -> None:
         self._hour, self._model_version = hour, version
-        self._frames = self._boxes = self._pictures = self._weak = 0
-        self._luma_sum = self._sharpness_sum = 0.0
+        self._frames = self._boxes = self._pictures = 0
+        self._sums = {"weak": 0, "luma_sum": 0.0, "sharpness_sum": 0.0}
         self._classes: Counter[str] = Counter()
-        self._scores, self._luma = np.zeros(SCORE_BINS, np.int64), np.zeros(LUMA_BINS, np.float64)
-        self._per_frame, self._sharpness = [0] * (len(BOXES_FROM) + 1), [0] * (len(SHARPNESS_FROM) + 1)
+        self._histograms: dict[str, NDArray[Any]] = {
+            "scores": np.zeros(SCORE_BINS, np.int64),
+            "per_frame": np.zeros(len(BOXES_FROM) + 1, np.int64),
+            "luma": np.zeros(LUMA_BINS, np.float64),
+            "sharpness": np.zeros(len(SHARPNESS_FROM) + 1, np.int64),
+        }
 
     @property
     def open_window(self) -> DriftWindow | None:
@@ -117,14 +121,9 @@ class HourlyStats:
             pictures=self._pictures,
             figures={
                 "min_score": self.min_score,
-                "weak": self._weak,
-                "scores": self._scores.tolist(),
-                "per_frame": list(self._per_frame),
                 "classes": classes,
-                "luma": [round(share, 4) for share in self._luma.tolist()],
-                "luma_sum": round(self._luma_sum, 3),
-                "sharpness": list(self._sharpness),
-                "sharpness_sum": round(self._sharpness_sum, 5),
+                **{name: round(value, 5) for name, value in self._sums.items()},
+                **{name: np.round(counts, 4).tolist() for name, counts in self._histograms.items()},
             },
         )
 
@@ -140,11 +139,11 @@ class HourlyStats:
         boxes = int(np.count_nonzero(seen))
         self._frames += 1
         self._boxes += boxes
-        self._weak += len(scores) - boxes
-        self._per_frame[bisect_right(BOXES_FROM, boxes)] += 1
+        self._sums["weak"] += len(scores) - boxes
+        self._histograms["per_frame"][bisect_right(BOXES_FROM, boxes)] += 1
         if len(scores):
             places = np.minimum(scores * SCORE_BINS, SCORE_BINS - 1).astype(np.int64)
-            self._scores += np.bincount(places, minlength=SCORE_BINS)
+            self._histograms["scores"] += np.bincount(places, minlength=SCORE_BINS)
             known = len(class_names)
             self._classes.update(
                 class_names[number] if 0 <= number < known else OTHER_CLASSES
@@ -154,10 +153,10 @@ class HourlyStats:
     def observe_image(self, image: ImageStats) -> None:
         """Count the picture of the frame observed last."""
         self._pictures += 1
-        self._luma += image.luma
-        self._sharpness[bisect_right(SHARPNESS_FROM, image.sharpness)] += 1
-        self._luma_sum += image.mean
-        self._sharpness_sum += image.sharpness
+        self._histograms["luma"] += image.luma
+        self._histograms["sharpness"][bisect_right(SHARPNESS_FROM, image.sharpness)] += 1
+        self._sums["luma_sum"] += image.mean
+        self._sums["sharpness_sum"] += image.sharpness
 
     def take_closed(self) -> tuple[DriftWindow, ...]:
         """Hours that ended since the last call."""
@@ -178,21 +177,16 @@ class HourlyStats:
             figures = state["figures"]
             if figures["min_score"] != self.min_score:
                 return  # another rule counts now: what was counted before does not fit
-            histograms = [figures[name] for name in ("scores", "luma", "per_frame", "sharpness")]
-            shapes = tuple(len(histogram) for histogram in histograms)
-            if shapes != (SCORE_BINS, LUMA_BINS, len(self._per_frame), len(self._sharpness)):
-                raise ValueError(f"bins {shapes}")
-            sums = float(figures["luma_sum"]), float(figures["sharpness_sum"])
-            if not math.isfinite(sum(sums)):
+            histograms = {n: np.array(figures[n], zeros.dtype) for n, zeros in self._histograms.items()}
+            if any(counts.shape != self._histograms[name].shape for name, counts in histograms.items()):
+                raise ValueError(f"bins {[counts.shape for counts in histograms.values()]}")
+            sums = {name: type(zero)(figures[name]) for name, zero in self._sums.items()}
+            if not math.isfinite(sum(sums.values())):
                 raise ValueError("sums are not finite")
-            counts = [int(n) for n in (*(state[k] for k in ("frames", "boxes", "pictures")), figures["weak"])]
-            scores, luma = np.array(histograms[0], np.int64), np.array(histograms[1], np.float64)
-            per_frame, sharpness = ([int(count) for count in histogram] for histogram in histograms[2:])
             classes = Counter({str(name): int(count) for name, count in figures["classes"].items()})
+            frames, boxes, pictures = (int(state[name]) for name in ("frames", "boxes", "pictures"))
             self._hour, self._model_version = int(state["hour"]), str(state["model_version"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"the drift stats's saved state is not usable: {error!r}") from error
-        self._frames, self._boxes, self._pictures, self._weak = counts
-        self._luma_sum, self._sharpness_sum = sums
-        self._scores, self._luma, self._classes = scores, luma, classes
-        self._per_frame, self._sharpness = per_frame, sharpness
+        self._frames, self._boxes, self._pictures = frames, boxes, pictures
+        self._sums, self._classes, self._histograms = sums, classes, histograms

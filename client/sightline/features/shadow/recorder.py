@@ -116,14 +116,9 @@ class Recorder:
     def add(
         self, interval_no: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
     ) -> None:
-        """One frame that both models answered.
+        """One frame that both models answered, live first.
 
-        Args:
-            interval_no: of its interval.
-            capture_time: UTC epoch seconds.
-            answers: of the live model and of the candidate.
-            infer_s: what the candidate took.
-            i420: the picture as the candidate got it, uint8 [3/2·height, width].
+        ``infer_s`` is what the candidate took; ``i420``, uint8 [3/2·height, width], the picture that it got.
         """
         interval, (live, candidate) = self.begin(interval_no), answers
         versions = live.version, candidate.version

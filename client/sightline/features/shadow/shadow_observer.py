@@ -146,11 +146,6 @@ class Shadow(Observer):
         """Other thresholds, lines and zones hold from the next frame on."""
         self._recorder.update(options.shaping_options())
 
-    @property
-    def connected(self) -> bool:
-        """Whether the candidate is there."""
-        return self._info is not None
-
     def figures(self) -> tuple[Figure, ...]:
         """Frames of chosen intervals, by what became of them."""
         text = "Frames of the intervals chosen for a shadow model: mirrored to it, or dropped."
@@ -203,7 +198,14 @@ class Shadow(Observer):
     def _work(self) -> bool:
         """Take one item of the queue, or wait a second for it; False: it was the last."""
         if self._info is None and time.monotonic() >= self._next_connect_s:
-            self._connect()
+            try:
+                self._info = self._candidate.connect()
+            except DetectorError as error:
+                self._lose(str(error))
+            else:
+                self._backoff.good()
+                log.info("camera %s: %s is its shadow", self._camera, self._info.version)
+            self._tried.set()
         try:
             item = self._queue.get(timeout=1.0)
         except queue.Empty:
@@ -215,16 +217,6 @@ class Shadow(Observer):
         else:
             self._compare(*item.mirrored)
         return item is not None
-
-    def _connect(self) -> None:
-        try:
-            self._info = self._candidate.connect()
-        except DetectorError as error:
-            self._lose(str(error))
-        else:
-            self._backoff.good()
-            log.info("camera %s: %s is its shadow", self._camera, self._info.version)
-        self._tried.set()
 
     def _lose(self, problem: str) -> None:
         self._info = None

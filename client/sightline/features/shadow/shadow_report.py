@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -21,17 +21,11 @@ MAX_PICTURES = 20
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows under a title."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[Row]
+Table = tuple[tuple[str, ...], list[Row]]  # columns, rows
 
 
-def tables(compared: ComparedEpisodes, decision: Decision) -> list[Table]:
-    """What operators ask for first."""
+def tables(compared: ComparedEpisodes, decision: Decision) -> dict[str, Table]:
+    """What operators ask for first, by title."""
     good = compared.good
     checks = [
         (c.name, c.live, c.candidate, f"{c.value:.1%}", f"{c.low:.1%}", f"{c.high:.1%}", c.bound, c.state)
@@ -54,33 +48,31 @@ def tables(compared: ComparedEpisodes, decision: Decision) -> list[Table]:
         for side, event in item.differing
     )
     counted = ("live", "candidate", "agree")
-    return [
-        Table("Checks", ("check", "live", "candidate", "value", "from", "to", "bound", "state"), [*checks]),
-        Table("Windows that differ", ("camera", "window", "class", *counted), [*windows[:MAX_ROWS]]),
-        Table(
-            "Events",
+    return {
+        "Checks": (("check", "live", "candidate", "value", "from", "to", "bound", "state"), [*checks]),
+        "Windows that differ": (("camera", "window", "class", *counted), [*windows[:MAX_ROWS]]),
+        "Events": (
             ("camera", "kind", "place", "direction", "class", *counted),
             [(*key, counts.live, counts.candidate, counts.both) for key, counts in sorted(events.items())],
         ),
-        Table(
-            "Events that only one saw",
+        "Events that only one saw": (
             ("time", "camera", "kind", "place", "class", "by"),
             [*differing[-MAX_ROWS:]],
         ),
-        Table("Boxes", ("what", "live", "candidate"), _boxes(good)),
-        Table("Episodes", ("what", "number"), _budget(compared)),
-    ]
+        "Boxes": (("what", "live", "candidate"), _boxes(good)),
+        "Episodes": (("what", "number"), _budget(compared)),
+    }
 
 
 def as_text(compared: ComparedEpisodes, decision: Decision) -> str:
     """For a terminal."""
     parts = [_headline(compared, decision), *(f"  {reason}" for reason in decision.reasons)]
-    for table in tables(compared, decision):
-        rows = [[str(cell) for cell in row] for row in (table.columns, *table.rows)]
-        widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        if table.rows:
-            parts += ["", table.title]
-            parts += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    for title, (columns, rows) in tables(compared, decision).items():
+        cells = [[str(cell) for cell in row] for row in (columns, *rows)]
+        widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+        if rows:
+            parts += ["", title]
+            parts += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
     if shots := pictures(compared.good):
         parts += ["", "Pictures (live left, candidate right; red differs)"]
         parts += [f"  {path}: {what}" for path, what in shots]
@@ -96,10 +88,9 @@ def as_html(compared: ComparedEpisodes, decision: Decision) -> str:
         f"<h1>{escape(_headline(compared, decision))}</h1>",
         "<ul>" + "".join(f"<li>{escape(reason)}" for reason in decision.reasons) + "</ul>",
     ]
-    for table in tables(compared, decision):
-        rows = [table.columns, *table.rows]
-        cells = ["".join(f"<td>{escape(str(cell))}" for cell in row) for row in rows]
-        parts.append(f"<h2>{table.title}</h2><table>" + "".join(f"<tr>{row}" for row in cells) + "</table>")
+    for title, (columns, rows) in tables(compared, decision).items():
+        cells = ["".join(f"<td>{escape(str(cell))}" for cell in row) for row in (columns, *rows)]
+        parts.append(f"<h2>{title}</h2><table>" + "".join(f"<tr>{row}" for row in cells) + "</table>")
     parts.append("<h2>Pictures</h2><p>Live at the left, candidate at the right; what differs is red.")
     for path, what in pictures(compared.good):
         data = base64.b64encode(path.read_bytes()).decode()
@@ -114,8 +105,8 @@ def as_json(compared: ComparedEpisodes, decision: Decision) -> dict[str, Any]:
         "live": {"model": compared.live_model, "version": compared.live_version},
         **asdict(decision),
         "tables": {
-            table.title: [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-            for table in tables(compared, decision)
+            title: [dict(zip(columns, row, strict=True)) for row in rows]
+            for title, (columns, rows) in tables(compared, decision).items()
         },
         "pictures": [{"file": str(path), "what": what} for path, what in pictures(compared.good)],
     }
