@@ -1,7 +1,5 @@
 """One thing to wait for, rung by many threads."""
 
-from __future__ import annotations
-
 import threading
 
 

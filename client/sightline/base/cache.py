@@ -1,7 +1,5 @@
 """The one folder for what can be made or fetched again: the embedded Triton, go2rtc, copies of videos."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

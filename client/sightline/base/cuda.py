@@ -4,8 +4,6 @@ One seam: the runtime is a module whose functions answer ``(error, value, …)``
 "device" memory in the host's.
 """
 
-from __future__ import annotations
-
 import ctypes
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable

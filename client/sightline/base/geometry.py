@@ -1,7 +1,5 @@
 """Boxes and picture sizes, as plain functions of arrays."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sightline.entities import F32

@@ -1,7 +1,5 @@
 """Programs that each make one file, a few at a time."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import threading

@@ -4,8 +4,6 @@ The client writes every picture in this form, so that all requests have one shap
 the tests do the same by the same functions.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One format for every process, and no credentials in any line."""
 
-from __future__ import annotations
-
 import logging
 import time
 

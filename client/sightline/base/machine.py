@@ -1,7 +1,5 @@
 """What a figure was measured on, for the reports of all tools."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """Programs that we start: each in its own session, dead when we are, stopped with all their children."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -1,7 +1,5 @@
 """Credentials out of every text that people or programs may read."""
 
-from __future__ import annotations
-
 import re
 
 _USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s'\"]*@")

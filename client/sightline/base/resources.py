@@ -3,8 +3,6 @@
 In a checkout they are where people work on them; a wheel carries them in ``sightline/_bundle``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sightline.errors import SightlineError

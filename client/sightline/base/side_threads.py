@@ -1,7 +1,5 @@
 """Calls that may take long in C, in a few threads of their own."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future

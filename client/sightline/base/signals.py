@@ -5,8 +5,6 @@ very lock that the handler's work needs: ``Event.set()`` in a handler hangs for 
 just entering ``Event.wait()``. So handlers only put the signal's number into a queue, which is made for that.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Boxes as columns of whole numbers, as the track log and the episodes of a shadow keep them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

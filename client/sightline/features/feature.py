@@ -1,7 +1,5 @@
 """What a feature is: an observer of frames with I/O, made from a camera's options."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """Files that stay for a while: for their owner's eyes, named by their time, bounded in days and bytes."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -5,8 +5,6 @@ a file has half of its bound it becomes ``NAME.old.jsonl``, in the place of the 
 begins. Boxes are :mod:`columns of whole numbers <sightline.features.box_columns>`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """What one camera's worker does about drift: numbers of every frame, and by consent a few pictures a day."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ the baseline's hours at the same time of day, by their Jensen-Shannon distance: 
 threshold follows from how much the baseline's own hours differ from each other.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Numbers of one camera's hour: boxes of a frame, scores, classes, light, sharpness. No picture, no place."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections import Counter, deque

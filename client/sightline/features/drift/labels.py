@@ -5,8 +5,6 @@ What comes back is checked against what was sent, and kept as a labelled set wit
 ``predictions.json`` (what the live detector had found in the same pictures).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

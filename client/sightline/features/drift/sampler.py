@@ -1,7 +1,5 @@
 """Chosen frames on their way to the disk, in a thread of their own: the live path never waits for them."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import time

@@ -8,8 +8,6 @@ found in it. ``ledger.json`` remembers how many frames each stratum of the day h
 pictures may stay.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -3,8 +3,6 @@
 Boxes that differ are thick and red, the others thin and green. The report names them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

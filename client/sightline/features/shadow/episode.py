@@ -5,8 +5,6 @@ the boxes of both. Boxes are whole numbers of 1/10000 of the picture, scores of 
 largest differences lie beside it. An episode is whole or is not there.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import zlib

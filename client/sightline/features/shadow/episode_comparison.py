@@ -3,8 +3,6 @@
 What differs then is the models' doing alone: same frames, same times, same lines and zones.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What follows from a decision: the candidate serves, or is retired."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Episodes are what is sampled, so they are what is drawn again (paired bootstrap)
 independent evidence. The confidence is divided by the number of checks, so many classes make no false alarm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Collects one episode after the other, and keeps each in a folder with a bound."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping

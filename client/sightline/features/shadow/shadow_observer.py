@@ -4,8 +4,6 @@ The live path comes first. It hands a frame over after its tracks are known, if 
 and never waits; everything else happens in a thread of the shadow's own. ``docs/shadow.md`` has the meaning.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import queue

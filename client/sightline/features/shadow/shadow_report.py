@@ -1,7 +1,5 @@
 """The report: tables for a terminal, the same with pictures as one HTML file, and all of it as JSON."""
 
-from __future__ import annotations
-
 import base64
 from collections import Counter, defaultdict
 from collections.abc import Sequence
