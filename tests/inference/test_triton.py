@@ -165,7 +165,8 @@ def test_a_dead_server_is_noticed_and_its_successor_used(toy_repository: Path, t
         detector = make(server.grpc_url, owner="dead")
         detector.connect()
         detect(detector, Block())
-        server.kill()
+        os.kill(server.pid, signal.SIGKILL)
+        server.stop()
         with pytest.raises(DetectorUnavailable):
             detect(detector, Block())
         with pytest.raises(DetectorUnavailable):

@@ -515,8 +515,7 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     assert seen == [manifest["model_version"] for manifest in names.values()]
     assert (pipeline.dropped, pipeline.mailbox.dropped) == (0, 0)
     assert (detector.info.network_height, detector.info.network_width) == SIZE
-    pipeline.step(detector)
-    assert len(segments()) == 1, "slots of earlier versions are given back"
+    until(lambda: pipeline.step(detector) or len(segments()) == 1)  # slots of earlier versions are given back
     counts, sources = pipeline.analysis.rows()
     assert sources[-1].model_version == seen[-1]
     assert sum(row.count for row in counts) <= 2

@@ -101,12 +101,14 @@ def test_it_runs_survives_a_kill_on_its_ports_and_leaves_nothing(repository, tmp
         os.kill(pid, signal.SIGKILL)  # a crash, unseen by us
         until(lambda: why_it_ended(server))
         assert "ended with code -9" in why_it_ended(server)
-        server.restart()
+        server.stop()
+        server.start()
         server.check()
         assert (server.grpc_url, server.pid != pid) == (url, True)
         with InferenceServerClient(url) as client:
             assert client.is_model_ready("detector")
-        server.kill()
+        os.kill(server.pid, signal.SIGKILL)
+        server.stop()
         server.start()
         family += [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     finally:

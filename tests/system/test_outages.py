@@ -60,7 +60,8 @@ def test_counting_resumes_after_everything_has_failed_once(
         began = time.time()
 
         started = time.time()
-        triton.kill()
+        os.kill(triton.pid, signal.SIGKILL)
+        triton.stop()
         system.until_state("door", "no_detector")
         time.sleep(OUTAGE_S)
         outages["triton"] = (started, time.time())

@@ -3,6 +3,7 @@
 The network is the toy one, the clips are synthesised: every count is known.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from itertools import pairwise
@@ -128,7 +129,8 @@ def test_triton_is_awaited_and_its_restart_is_survived(
             assert system.get("/readyz")[0] == 200
             system.until_frames("door", 20)
             assert system.counts("door") == {"person": 1}
-            server.kill()
+            os.kill(server.pid, signal.SIGKILL)
+            server.stop()
             system.until_state("door", "no_detector")
             server.start()
             system.until_state("door", "online")

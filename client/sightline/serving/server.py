@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -52,7 +51,7 @@ class TritonServer:
         log_path: the server's output is appended here; a file in the cache folder when not given.
         shared_memory: False refuses every registration of shared memory.
         packages: more folders from which the models import what they need; the server's own come first.
-        grpc_url: host:port of gRPC, as clients take it; like the next two known once it has started.
+        grpc_url: host:port of gRPC, as clients take it; like the next two known once the port is.
         http_url: http://host:port of HTTP.
         metrics_url: the URL of the metrics.
     """
@@ -76,7 +75,13 @@ class TritonServer:
 
     def __post_init__(self) -> None:
         self.model_repository = self.model_repository.resolve()
+        self._use_ports(self.grpc_port, self.http_port, self.metrics_port)
         self._log = self.log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
+
+    def _use_ports(self, grpc: int, http: int, metrics: int) -> None:
+        self.grpc_port, self.http_port, self.metrics_port = grpc, http, metrics
+        self.grpc_url, self.http_url = f"{HOST}:{grpc}", f"http://{HOST}:{http}"
+        self.metrics_url = f"http://{HOST}:{metrics}/metrics"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -103,10 +108,7 @@ class TritonServer:
         packages = [Path(sightline.__file__).resolve().parents[1]]
         packages += [install_rtx(on_progress)] if self.config_name == RTX else []
         remove_regions_of_the_dead()
-        ports = free_ports((self.grpc_port, self.http_port, self.metrics_port))
-        self.grpc_port, self.http_port, self.metrics_port = ports
-        self.grpc_url, self.http_url = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
-        self.metrics_url = f"http://{HOST}:{ports[2]}/metrics"
+        self._use_ports(*free_ports((self.grpc_port, self.http_port, self.metrics_port)))
         self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._log.open("ab") as log:
@@ -146,16 +148,6 @@ class TritonServer:
         for region in _SHM.glob(f"{self._region_prefix}*"):
             region.unlink(missing_ok=True)
 
-    def kill(self) -> None:
-        """End it at once with SIGKILL, as a crash would."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.stop()
-
-    def restart(self, on_progress: Say = lambda _: None) -> Self:
-        """Stop and start again on the same ports."""
-        self.stop()
-        return self.start(on_progress)
-
     @property
     def _region_prefix(self) -> str:
         return f"{_SHM_NAME}{os.getpid()}-{self.grpc_port}-"
@@ -187,9 +179,8 @@ class TritonServer:
 
     def _command(self, installation: Installation) -> list[str]:
         ports = {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
-        options = [
-            f"--{name}-{what}" for name, n in ports.items() for what in (f"address={HOST}", f"port={n}")
-        ]
+        options = [f"--{name}-port={port}" for name, port in ports.items()]
+        options += [f"--{name}-address={HOST}" for name in ports]
         if not self.shared_memory:
             options.append("--grpc-restricted-protocol=shared-memory:sightline-refused=1")
         return [

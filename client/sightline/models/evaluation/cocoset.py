@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from sightline.base.geometry import fit_size
 from sightline.entities import ClockSource, Detections, Frame
 from sightline.errors import EvaluationError
-from sightline.models.evaluation.average_precision import (
-    ClassInPicture,
-    ClassMatches,
-    box_ious,
-    match_class,
-    measure,
-)
+from sightline.models.evaluation import average_precision
+from sightline.models.evaluation.average_precision import ClassInPicture, ClassMatches, box_ious
 from sightline.video.picture import YuvPicture
 
 SCORE_FLOOR = 0.001
@@ -116,10 +111,7 @@ def to_rows(
 def match(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, ClassMatches]:
     """Match detections (what :func:`to_rows` gives) to truth, for every class that has true boxes."""
     place = {image["id"]: index for index, image in enumerate(data.images)}
-    truth, found = (
-        defaultdict[tuple[int, int], list[Any]](list),
-        defaultdict[tuple[int, int], list[Any]](list),
-    )
+    truth, found = defaultdict[Any, list[Any]](list), defaultdict[Any, list[Any]](list)
     for item in json.loads(data.annotations.read_text())["annotations"]:
         if item["image_id"] in place:
             box = [*item["bbox"], bool(item.get("iscrowd"))]
@@ -137,7 +129,7 @@ def match(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, ClassMatc
 
     counted = {category for (category, _), boxes in truth.items() if not all(box[4] for box in boxes)}
     return {
-        name: match_class(pictures(category))
+        name: average_precision.match_class(pictures(category))
         for name, category in data.category_ids.items()
         if category in counted
     }
@@ -145,5 +137,5 @@ def match(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, ClassMatc
 
 def score(rows: Sequence[Sequence[float]], data: CocoSet) -> dict[str, float]:
     """mAP50-95, mAP50 and mAP75, rounded for a report."""
-    figures = measure(match(rows, data))
+    figures = average_precision.measure(match(rows, data))
     return {name: round(figures[name], 4) for name in ("map50_95", "map50", "map75")}

@@ -26,9 +26,8 @@ from typing import Any
 import av
 import numpy as np
 import onnx
-import onnx.version_converter
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, version_converter
 
 from sightline.base.letterbox import letterbox_i420
 from sightline.entities import Frame
@@ -169,7 +168,7 @@ def _quantized(
     del quantised.opset_import[:]
     quantised.opset_import.extend(imports)
     if graphs.opset_of(quantised) < halve.FP16_SCALES:
-        quantised = onnx.version_converter.convert_version(quantised, halve.FP16_SCALES)
+        quantised = version_converter.convert_version(quantised, halve.FP16_SCALES)
     if options.precision == "fp8":
         weights = {item.name + TENSOR_NAME_QUANT_SUFFIX: item for item in prepared.graph.initializer}
         quantised = _float8(quantised, weights)

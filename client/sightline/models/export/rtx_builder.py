@@ -1,6 +1,6 @@
 """Parses and builds ONNX graphs by TensorRT-RTX, ahead of time and without a GPU; run in its own environment.
 
-Reads a JSON list of {"onnx": path, "shapes": {input: [least, usual, most]}, "engine": path or null,
+Reads a JSON list of {"model": path, "shapes": {input: [least, usual, most]}, "engine": path or null,
 "capability": compute capability of the only GPU to build for, or null} from stdin; prints {"version",
 "built"}: {"parsed", "errors", "bytes", "outputs": {name: [type, sides…]}} of each.
 """
@@ -34,7 +34,7 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     builder = trt.Builder(log)
     network = builder.create_network(0)  # strongly typed: there is nothing else
     parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(job["onnx"]):
+    if not parser.parse_from_file(job["model"]):
         return {"parsed": False, "errors": [parser.get_error(at).desc() for at in range(parser.num_errors)]}
     config, shapes = builder.create_builder_config(), builder.create_optimization_profile()
     for name, three in job["shapes"].items():

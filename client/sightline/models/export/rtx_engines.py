@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,15 +56,15 @@ def build(jobs: Mapping[K, Job], say: Say = lambda _: None) -> tuple[str, dict[K
     with tempfile.TemporaryDirectory(prefix="sightline-rtx-") as folder:
         asked = []
         for number, job in enumerate(jobs.values()):
-            path = job.model if isinstance(job.model, Path) else Path(folder) / f"{number}.onnx"
-            if not isinstance(job.model, Path):
+            path = Path(folder) / f"{number}.onnx"
+            if isinstance(job.model, Path):
+                path = job.model
+            else:
                 onnx.save(job.model, path)
-            engine = str(job.engine) if job.engine else None
-            asked.append({"onnx": str(path), "shapes": dict(job.shapes), "engine": engine})
-            asked[-1]["capability"] = job.capability
+            asked.append(asdict(replace(job, model=path)))
         done = subprocess.run(
             [python, BUILDER],
-            input=json.dumps(asked),
+            input=json.dumps(asked, default=str),
             capture_output=True,
             text=True,
             check=False,

@@ -48,18 +48,11 @@ class Versions:
             except RepositoryError as error:
                 listed.append({"version": version, "state": [f"broken: {error}"]})
                 continue
-            listed.append(
-                {
-                    "version": version,
-                    "model_version": manifest["model_version"],
-                    "size": f"{manifest['network_height']}x{manifest['network_width']}",
-                    "classes": len(manifest["class_names"]),
-                    "precision": manifest["precision"],
-                    "exported_at": manifest.get("exported_at", ""),
-                    "measured_map": manifest.get("measured_map"),
-                    "state": self._state(version, states),
-                }
-            )
+            size = f"{manifest['network_height']}x{manifest['network_width']}"
+            keys = ("model_version", "precision", "exported_at", "measured_map")
+            described = {"version": version, "size": size, "classes": len(manifest["class_names"])}
+            described |= {key: manifest.get(key) for key in keys}
+            listed.append(described | {"state": self._state(version, states)})
         return sorted(listed, key=lambda item: item["version"])
 
     def show(self, version: int) -> dict[str, Any]:

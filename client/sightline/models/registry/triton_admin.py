@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any, Self
 
+import av
 import numpy as np
-from numpy.typing import NDArray
+from av.video.reformatter import VideoReformatter
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from sightline.config import Transport, TritonOptions
-from sightline.entities import Box, ClockSource, Frame
+from sightline.entities import ClockSource, Frame
 from sightline.errors import AdminError, DetectorError
 from sightline.inference.client import TritonConnection
+from sightline.video.picture import YuvPicture
 
 GREY = 114
 LOAD_TIMEOUT_S = 900.0  # a plan of hundreds of megabytes, or a compilation on a slow machine
@@ -70,7 +72,8 @@ class TritonAdmin:
     def probe(self, name: str) -> str:
         """Have a grey picture detected and check the boxes; gives the answering version's full name."""
         options = TritonOptions(url=self.url, model=name, transport=Transport.GRPC)
-        frame = Frame(_GreyPicture(), 0, 0.0, 0.0, ClockSource.ARRIVAL, 0.0)
+        grey = av.VideoFrame.from_ndarray(np.full((96, 64), GREY, np.uint8), "yuv420p")
+        frame = Frame(YuvPicture(grey, VideoReformatter()), 0, 0.0, 0.0, ClockSource.ARRIVAL, 0.0)
         try:
             with TritonConnection(options, "probe") as connection:
                 detector = connection.model()
@@ -90,13 +93,3 @@ class TritonAdmin:
             return method(*arguments, **options)
         except InferenceServerException as error:
             raise AdminError(f"Triton at {self.url}: {str(error.message()).strip()}") from error
-
-
-class _GreyPicture:
-    """A picture of nothing."""
-
-    width, height, scale_s = 640, 384, 0.0
-
-    def write_i420(self, out: NDArray[np.uint8], box: Box | None = None) -> None:
-        """Fill all of it."""
-        out[:] = GREY
