@@ -139,14 +139,14 @@ def draw_lines(
     figure.savefig(path, dpi=110)
 
 
-def draw_counts(path: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Counts by class, a bar a model; ``counts`` is model → class → count."""
-    names = sorted({name for found in counts.values() for name in found})
+def draw_counts(path: Path, labels: Sequence[str], totals: Mapping[str, Sequence[int]]) -> None:
+    """Counts by class, a bar a model; ``totals`` is class → the count of each model."""
     figure, (axes,) = _panels(1)
-    places, width = np.arange(len(names)), 0.8 / max(len(counts), 1)
-    for place, (label, found) in enumerate(counts.items()):
-        axes.bar(places + place * width, [found.get(name, 0) for name in names], width, label=label)
-    axes.set_xticks(places + 0.4 - width / 2, names, rotation=60, ha="right", fontsize=8)
+    places, width = np.arange(len(totals)), 0.8 / len(labels)
+    for place, label in enumerate(labels):
+        counts = [counted[place] for counted in totals.values()]
+        axes.bar(places + place * width, counts, width, label=label)
+    axes.set_xticks(places + 0.4 - width / 2, list(totals), rotation=60, ha="right", fontsize=8)
     axes.set_ylabel("tracks counted")
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)

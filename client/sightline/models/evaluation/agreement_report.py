@@ -64,13 +64,8 @@ def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, 
         "videos": [_watch_both(folder, engines, video, site, options) for video in options.video],
     }
     for video in agreement["videos"]:
-        counts = [
-            {name: both[side] for name, both in video["counts"]["totals"].items()}
-            for side, _ in enumerate(pair)
-        ]
-        accuracy_report.draw_counts(
-            folder / f"{video['stem']}-counts.png", dict(zip(labels, counts, strict=True))
-        )
+        path = folder / f"{video['stem']}-counts.png"
+        accuracy_report.draw_counts(path, labels, video["counts"]["totals"])
     return accuracy_report.save(folder, agreement, list(_lines(agreement, labels)))
 
 

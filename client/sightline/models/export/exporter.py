@@ -59,46 +59,18 @@ def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
     network = source.spec(options.shape, options.precision)
     repository.prepare_repository(options.repository)
     version = options.version or repository.next_version(options.repository)
-    manifest = _describe(options, source, network, version)
     with repository.new_version(options.repository, version) as folders:
-        _write_version(folders, source, network, manifest, options)
+        _write_version(folders, source, network, options, version)
     model_configs.write(options.repository)
     return version
-
-
-def _describe(
-    options: ExportOptions, source: network_source.NetworkSource, network: graphs.NetworkSpec, version: int
-) -> dict[str, object]:
-    """The manifest, without the hashes of what is still to be written."""
-    digest = sha256(options.source)
-    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", options.source.stem)
-    return {
-        "model_version": f"{stem}-{version}-{digest[:12]}",
-        "source_file": options.source.name,
-        "source_sha256": digest,
-        "licence": source.licence,
-        "licence_note": "The licence of the weights binds whoever serves them.",
-        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "class_names": list(source.class_names),
-        "head": network_source.HEADS[source.end_to_end],
-        "output_shape": [network.rows, network.columns],
-        "network_height": network.height,
-        "network_width": network.width,
-        "precision": source.quantisation["precision"] if source.quantisation else network.precision,
-        "floating_point": network.precision,  # of the rest, and of the pictures between the steps
-        "quantisation": source.quantisation,
-        "score_floor": options.score_floor,
-        "opset": graphs.opset_of(source.model),
-        "measured_map": None,  # `sightline model evaluate --record` fills it
-    }
 
 
 def _write_version(
     folders: dict[str, Path],
     source: network_source.NetworkSource,
     network: graphs.NetworkSpec,
-    manifest: dict[str, object],
     options: ExportOptions,
+    version: int,
 ) -> None:
     """Write everything of one version into the drafts; the manifest comes last."""
     engine, floor = engine_network(source.model, network), options.score_floor
@@ -123,7 +95,28 @@ def _write_version(
         hashes[name] = sha256(folders[step] / file)
     for step, ranges in shapes.items():
         (folders[step] / "engine.json").write_text(json.dumps(ranges, indent=2) + "\n")
-    text = json.dumps(manifest | {"files_sha256": hashes}, indent=2, ensure_ascii=False)
+    stem, digest = re.sub(r"[^A-Za-z0-9_.-]", "_", options.source.stem), sha256(options.source)
+    manifest = {
+        "model_version": f"{stem}-{version}-{digest[:12]}",
+        "source_file": options.source.name,
+        "source_sha256": digest,
+        "licence": source.licence,
+        "licence_note": "The licence of the weights binds whoever serves them.",
+        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "class_names": list(source.class_names),
+        "head": network_source.HEADS[source.end_to_end],
+        "output_shape": [network.rows, network.columns],
+        "network_height": network.height,
+        "network_width": network.width,
+        "precision": source.quantisation["precision"] if source.quantisation else network.precision,
+        "floating_point": network.precision,  # of the rest, and of the pictures between the steps
+        "quantisation": source.quantisation,
+        "score_floor": floor,
+        "opset": graphs.opset_of(source.model),
+        "measured_map": None,  # `sightline model evaluate --record` fills it
+        "files_sha256": hashes,
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (folders["yolo"] / "manifest.json").write_text(text + "\n")
 
 

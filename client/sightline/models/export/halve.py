@@ -46,7 +46,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     if not half:
         raise NetworkUnusable("the network has no weighted layer that could be FP16")
     result = copy.deepcopy(model)
-    _put_casts(result, half, _float_tensors(model))
+    _put_casts(result, half)
     result.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     return result
 
@@ -82,17 +82,12 @@ def is_weighted(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     return weight is None or node.op_type != "Conv" or weight.dims[0] > 1 or weight.dims[1] > 16
 
 
-def _float_tensors(model: onnx.ModelProto) -> set[str]:
-    """Names of all float32 tensors, by ONNX' own type inference."""
+def _put_casts(model: onnx.ModelProto, half: set[int]) -> None:
+    """Put casts where FP16 and FP32 meet, and convert weights that only FP16 nodes read."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     values = [*inferred.input, *inferred.output, *inferred.value_info]
     types = {item.name: item.type.tensor_type.elem_type for item in values}
     types |= {item.name: item.data_type for item in inferred.initializer}
-    return {name for name, element in types.items() if element == TensorProto.FLOAT}
-
-
-def _put_casts(model: onnx.ModelProto, half: set[int], floats: set[str]) -> None:
-    """Put casts where FP16 and FP32 meet, and convert weights that only FP16 nodes read."""
     graph, nodes, names = model.graph, list[onnx.NodeProto](), dict[tuple[str, bool], str]()
     weights = {item.name: item for item in graph.initializer}
     made_by_half = {name for index in half for name in graph.node[index].output} | {graph.input[0].name}
@@ -100,7 +95,7 @@ def _put_casts(model: onnx.ModelProto, half: set[int], floats: set[str]) -> None
         raise NetworkUnusable("the network ends in a weighted layer: its head is not known here")
 
     def typed(name: str, wants_half: bool) -> str:
-        if name not in floats or (name in made_by_half) == wants_half:
+        if types.get(name) != TensorProto.FLOAT or (name in made_by_half) == wants_half:
             return name
         if (name, wants_half) not in names:
             names[name, wants_half] = other = f"{name}_{'fp16' if wants_half else 'fp32'}"

@@ -126,17 +126,13 @@ class Versions:
             for name in names[1:]:
                 (self.folder / name / str(version)).unlink(missing_ok=True)  # links to what has moved
             if delete:
-                self._delete(version)
-
-    def _delete(self, version: int) -> None:
-        """Delete all of a retired version but its manifest."""
-        yolo = self.folder / "yolo" / f"{RETIRED}{version}"
-        (yolo / "deleted").touch()
-        for path in yolo.iterdir():
-            if path.name not in {"manifest.json", "deleted"}:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for model in {*MODELS} - {"yolo"}:
-            shutil.rmtree(self.folder / model / f"{RETIRED}{version}", ignore_errors=True)
+                yolo = self.folder / "yolo" / f"{RETIRED}{version}"
+                (yolo / "deleted").touch()
+                for path in yolo.iterdir():
+                    if path.name not in {"manifest.json", "deleted"}:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                for model in {*MODELS} - {"yolo"}:
+                    shutil.rmtree(self.folder / model / f"{RETIRED}{version}", ignore_errors=True)
 
     def restore(self, version: int) -> None:
         """Take a retired version back."""
