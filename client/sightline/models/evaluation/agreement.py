@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,12 @@ class BoxAgreement:
         pairs = pair_boxes(one, other, names, sure)
         alone = 0.0
         for side, detections in enumerate((one, other)):
-            both = set(pairs.same[side].tolist())
-            for row in np.flatnonzero(detections.scores >= sure).tolist():
-                name = names[side][detections.class_ids[row]]
-                self.boxes[side][name] += 1
-                self.found[side][name] += row in both
-                alone += 0.0 if row in both else float(detections.scores[row])
+            rows = np.flatnonzero(detections.scores >= sure)
+            both = np.isin(rows, pairs.same[side])
+            classes = [names[side][number] for number in detections.class_ids[rows]]
+            self.boxes[side].update(classes)
+            self.found[side].update(compress(classes, both))
+            alone += float(detections.scores[rows[~both]].sum())
         self.missing.append(alone)
         self.shifts += (other.scores[pairs.same[1]] - one.scores[pairs.same[0]]).tolist()
         self.overlaps += pairs.iou.tolist()

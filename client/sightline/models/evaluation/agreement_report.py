@@ -15,14 +15,7 @@ from sightline.base import machine
 from sightline.config import load_config
 from sightline.entities import Detections, Frame
 from sightline.errors import EvaluationError
-from sightline.models.evaluation import accuracy_report
-from sightline.models.evaluation.agreement import (
-    SAME_EVENT_S,
-    BoxAgreement,
-    Watcher,
-    compare_counts,
-    compare_events,
-)
+from sightline.models.evaluation import accuracy_report, agreement
 from sightline.models.evaluation.cocoset import frames_of
 from sightline.models.evaluation.comparison import Contender
 from sightline.models.evaluation.onnx_engine import WHAT_IS_RUN, BareEngine
@@ -45,7 +38,7 @@ def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, 
         site = analysis_options(camera)
     engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
     labels = [each.label for each in pair]
-    agreement: dict[str, Any] = {
+    report: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine.describe(),
         "command": command,
@@ -63,10 +56,10 @@ def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, 
         "min_score": site.tracker.min_score,
         "videos": [_watch_both(folder, engines, video, site, options) for video in options.video],
     }
-    for video in agreement["videos"]:
+    for video in report["videos"]:
         path = folder / f"{video['stem']}-counts.png"
         accuracy_report.draw_counts(path, labels, video["counts"]["totals"])
-    return accuracy_report.save(folder, agreement, list(_lines(agreement, labels)))
+    return accuracy_report.save(folder, report, list(_lines(report, labels)))
 
 
 def _watch_both(
@@ -77,14 +70,14 @@ def _watch_both(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """One video through both, frame by frame; the frames that differ most are decoded again and drawn."""
-    watchers = [Watcher(engine, site) for engine in engines]
+    watchers = [agreement.Watcher(engine, site) for engine in engines]
     names, sure = [engine.class_names for engine in engines], site.tracker.min_score
-    boxes, frames = BoxAgreement(), list[int]()
+    boxes, frames = agreement.BoxAgreement(), list[int]()
     for frame in frames_of(video, options.fps, options.seconds):
         one, other = (watcher.see(frame) for watcher in watchers)
         boxes.add(one, other, names, sure)
         frames.append(frame.index)
-    counts = compare_counts(watchers[0].finish(), watchers[1].finish())
+    counts = agreement.compare_counts(watchers[0].finish(), watchers[1].finish())
     worst = {frames[place]: place for place in _worst_frames(boxes.missing, options.pictures)}
     pictures = {index: f"{video.stem}-{index:06d}.jpg" for index in worst}
     for frame in frames_of(video) if worst else ():
@@ -100,7 +93,7 @@ def _watch_both(
         "frames": len(frames),
         "boxes": boxes.describe(),
         "counts": counts,
-        "events": compare_events(watchers[0].events, watchers[1].events),
+        "events": agreement.compare_events(watchers[0].events, watchers[1].events),
         "pictures": [*pictures.values()],
     }
 
@@ -136,25 +129,25 @@ def _draw_frame(
     cv2.imwrite(str(path), canvas)
 
 
-def _lines(agreement: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
+def _lines(report: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
     """The report."""
     yield f"# Agreement of {labels[0]} and {labels[1]}"
     yield ""
-    yield f"{agreement['date']}, {agreement['machine']}. Command: `{agreement['command']}`"
+    yield f"{report['date']}, {report['machine']}. Command: `{report['command']}`"
     yield ""
     yield (
         "Nothing is labelled here: neither candidate is the truth. A box counts from score "
-        f"{agreement['min_score']} on; the other has it when it gives a box of that class there "
+        f"{report['min_score']} on; the other has it when it gives a box of that class there "
         "(IoU 0.5) with any score that is served."
     )
     yield ""
-    for each in agreement["candidates"]:
+    for each in report["candidates"]:
         sides = "x".join(map(str, each["network"]))
         yield f"- **{each['label']}**: {each['model']}, {sides}; {each['what']}."
-    for video in agreement["videos"]:
+    for video in report["videos"]:
         yield from ["", f"## {video['video']}: {video['frames']} frames", ""]
-        yield from _box_and_count_lines(video, labels, agreement["window_s"])
-        if agreement["places"]:
+        yield from _box_and_count_lines(video, labels, report["window_s"])
+        if report["places"]:
             yield from _event_lines(video["events"], labels)
         if video["pictures"]:
             yield from ["Where they differ most (first: thick, orange; second: thin, blue):", ""]
@@ -187,7 +180,7 @@ def _box_and_count_lines(video: Mapping[str, Any], labels: Sequence[str], window
 def _event_lines(events: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
     """Events by place, kind, direction and class, and every one that one side has alone."""
     rows = [[each["what"], *map(str, each["events"]), str(each["both"])] for each in events["kinds"]]
-    head = ["events (place, kind, direction, class)", *labels, f"both, within {SAME_EVENT_S:g} s"]
+    head = ["events (place, kind, direction, class)", *labels, f"both, within {agreement.SAME_EVENT_S:g} s"]
     yield from accuracy_report.table(head, rows)
     for each in events["alone"]:
         yield f"- {each['event_time']:.1f} s: {each['what']}, {labels[each['candidate']]} alone"

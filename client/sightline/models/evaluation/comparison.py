@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sightline.models.evaluation import average_precision, cocoset, onnx_engine
 from sightline.models.evaluation.cocoset import CocoSet
 from sightline.models.export import exporter, halve, network_source
 from sightline.models.registry.repository import sha256
+from sightline.serving.install import Say
 from sightline.serving.server import TritonServer
 
 PRECISIONS = ("fp32", "fp16", *network_source.QUANTISED)
@@ -34,6 +35,9 @@ NOT_SERVED = (
 DEADLINE_S = 60.0
 IN_FLIGHT = 2
 TIMED = 32  # pictures whose waiting time is measured
+
+Client = tuple[ServedDetector, ModelInfo]
+Size = tuple[int, int]  # height and width of a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Run:
         what: str,
         rows: tuple[Sequence[float], ...],
         times_ms: Sequence[float],
-        network: tuple[int, int],
+        network: Size,
     ) -> Run:
         """Its size is that of the file that the precision needs, 0 for a running server's."""
         path, size = contender.path, 0
@@ -115,11 +119,7 @@ def files_of(path: Path) -> dict[str, Path]:
 
 
 def all_runs(
-    wanted: Sequence[Contender],
-    data: CocoSet,
-    shape: tuple[int, int],
-    transport: Transport,
-    say: Callable[[str], None] = lambda _: None,
+    wanted: Sequence[Contender], data: CocoSet, shape: Size, transport: Transport, say: Say = lambda _: None
 ) -> Iterator[Run]:
     """Detect on every picture with each contender in turn, said as it is done.
 
@@ -136,37 +136,34 @@ def all_runs(
             quantised = contender.precision in network_source.QUANTISED
             what = f"real Triton, OpenVINO,{' the quantised graph,' if quantised else ''} {steps}"
             with serve(contender.path, shape, transport, ensemble=whole) as client:
-                run = _through_server(*client, contender, what, data)
+                run = _through_server(client, contender, what, data)
         say(f"{contender.label}: {len(run.rows)} boxes, {run.described['ms']:.1f} ms a picture")
         yield run
 
 
 def run_url(label: str, url: str, model: str, data: CocoSet, transport: Transport) -> Run:
     """Detect on every picture by a server that runs already, say one with a GPU."""
-    with connected(url, transport, model) as (detector, info):
+    with connected(url, transport, model) as client:
+        info = client[1]
         contender = Contender(label, Path(info.version), info.precision, "served")
         what = f"the running server's {model}, version {info.version}, score floor {info.score_floor}"
-        return _through_server(detector, info, contender, what, data)
+        return _through_server(client, contender, what, data)
 
 
-def _through_server(
-    detector: ServedDetector, info: ModelInfo, contender: Contender, what: str, data: CocoSet
-) -> Run:
+def _through_server(client: Client, contender: Contender, what: str, data: CocoSet) -> Run:
     """Its time is what a client waits for each of the first pictures when nothing else is asked for."""
+    detector, info = client
     rows, waited = tuple(detect_all(detector, data, info.class_names)), []
     for _, (_, frame) in zip(range(TIMED), data.frames(), strict=False):
         started = time.perf_counter()
         detector.submit([frame])[0].result(DEADLINE_S)
         waited.append((time.perf_counter() - started) * 1000)
-    network = info.network_height, info.network_width
     what = f"{what}, {detector.transport} transport"
-    return Run.of(contender, what, rows, waited, network)
+    return Run.of(contender, what, rows, waited, (info.network_height, info.network_width))
 
 
 @contextlib.contextmanager
-def serve(
-    source: Path, shape: tuple[int, int], transport: Transport, *, ensemble: bool
-) -> Iterator[tuple[ServedDetector, ModelInfo]]:
+def serve(source: Path, shape: Size, transport: Transport, *, ensemble: bool) -> Iterator[Client]:
     """A client of a real Triton that serves ``source`` alone, from a temporary repository; what it serves.
 
     With ``ensemble``, ``detector`` is the ensemble of ``config.pbtxt`` on the CPU too.
@@ -190,9 +187,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def connected(
-    url: str, transport: Transport, model: str = "detector"
-) -> Iterator[tuple[ServedDetector, ModelInfo]]:
+def connected(url: str, transport: Transport, model: str = "detector") -> Iterator[Client]:
     """A client of the server at ``url``, and what it serves."""
     options = TritonOptions(
         url=url, model=model, transport=transport, deadline_s=DEADLINE_S, in_flight=IN_FLIGHT

@@ -12,7 +12,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from sightline.models.evaluation.cocoset import CocoSet, score
 from sightline.models.export import network_source, quantize
 from sightline.models.registry.repository import sha256
 from sightline.serving import model_configs
+from sightline.serving.install import Say
 
 
 def evaluate(
@@ -73,9 +73,7 @@ def one_figure(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def report_comparison(
-    options: argparse.Namespace, command: str, say: Callable[[str], None] = lambda _: None
-) -> Path:
+def report_comparison(options: argparse.Namespace, command: str, say: Say = lambda _: None) -> Path:
     """Run every contender on the set and write the report; returns its path."""
     data, transport = CocoSet.read(options.data), Transport(options.transport)
     with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import ModelProto, TensorProto, helper, numpy_helper, version_converter
 
 from sightline.errors import NetworkUnusable
 from sightline.serving.runtime import numerics
@@ -40,7 +40,7 @@ class NetworkSpec:
     precision: str = "fp16"
 
 
-def opset_of(model: onnx.ModelProto) -> int:
+def opset_of(model: ModelProto) -> int:
     """The version of ONNX's own operator set."""
     return next(int(item.version) for item in model.opset_import if item.domain in {"", "ai.onnx"})
 
@@ -77,13 +77,13 @@ class _Graph:
     def slice(self, data: str, axis: int, start: int, end: int) -> str:
         return self.add("Slice", data, *(self.constant([at]) for at in (start, end, axis)))
 
-    def model(self, name: str, given: onnx.ValueInfoProto, *made: onnx.ValueInfoProto) -> onnx.ModelProto:
+    def model(self, name: str, given: onnx.ValueInfoProto, *made: onnx.ValueInfoProto) -> ModelProto:
         graph = helper.make_graph(self.nodes, name, [given], list(made), self.constants)
         plugin = any(node.domain == PLUGIN_DOMAIN for node in self.nodes)
         return _model(graph, {"": OPSET} | ({PLUGIN_DOMAIN: 1} if plugin else {}))
 
 
-def _model(graph: onnx.GraphProto, domains: dict[str, int]) -> onnx.ModelProto:
+def _model(graph: onnx.GraphProto, domains: dict[str, int]) -> ModelProto:
     opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="sightline")
 
@@ -92,7 +92,7 @@ def _value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, element, ["batch", *shape])
 
 
-def preprocess_graph(network: NetworkSpec) -> onnx.ModelProto:
+def preprocess_graph(network: NetworkSpec) -> ModelProto:
     """I420 of the network's size to the network's input.
 
     In: ``frame`` uint8 [batch, 3/2·H, W].
@@ -115,7 +115,7 @@ def preprocess_graph(network: NetworkSpec) -> onnx.ModelProto:
     return g.model("preprocess", frames, _value("images", element, 3, height, width))
 
 
-def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plugin") -> onnx.ModelProto:
+def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plugin") -> ModelProto:
     """The network's output to boxes.
 
     In: ``output0`` float32 [batch, 4 + classes, anchors] or [batch, boxes, 6].
@@ -141,7 +141,7 @@ def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plug
     )
 
 
-def candidates_graph(network: NetworkSpec) -> onnx.ModelProto:
+def candidates_graph(network: NetworkSpec) -> ModelProto:
     """What :func:`best_anchors` keeps, whatever it scores: where there is no NMS layer.
 
     In: ``output0`` float32 [batch, 4 + classes, anchors]. Out: ``best`` float32 [batch, 4 + classes, N], the
@@ -218,8 +218,8 @@ def _best(g: _Graph, scores: str, limit: int) -> str:
 
 
 def fused_graph(
-    model: onnx.ModelProto, network: NetworkSpec, score_floor: float, nms: Nms = "plugin"
-) -> onnx.ModelProto:
+    model: ModelProto, network: NetworkSpec, score_floor: float, nms: Nms = "plugin"
+) -> ModelProto:
     """The whole ``detector`` in one graph.
 
     In: ``frame`` uint8 [batch, 3/2·height, width]. Out: what :func:`postprocess_graph` gives. ``model`` is
@@ -231,7 +231,7 @@ def fused_graph(
     return _join([preprocess_graph(network), model, postprocess_graph(network, score_floor, nms)])
 
 
-def headless_graph(model: onnx.ModelProto, network: NetworkSpec, score_floor: float) -> onnx.ModelProto:
+def headless_graph(model: ModelProto, network: NetworkSpec, score_floor: float) -> ModelProto:
     """The ``detector`` without its NMS, for TensorRT-RTX, which has none.
 
     In: ``frame``. Out, for a raw head: ``best`` (see :func:`candidates_graph`), which
@@ -242,7 +242,7 @@ def headless_graph(model: onnx.ModelProto, network: NetworkSpec, score_floor: fl
     return _join([preprocess_graph(network), model, candidates_graph(network)])
 
 
-def _join(parts: list[onnx.ModelProto]) -> onnx.ModelProto:
+def _join(parts: list[ModelProto]) -> ModelProto:
     """One graph of several: a tensor's name is the same where one part ends and another begins.
 
     The graphs' own operators mean the same in every later set; only the network may be older.

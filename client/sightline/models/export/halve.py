@@ -39,9 +39,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     opset = opset_of(model)
     if opset < FP16_SCALES and any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise NetworkUnusable(
-            f"INT8 or FP8 beside FP16 needs operator set {FP16_SCALES}, this network has {opset}"
-        )
+        raise NetworkUnusable(f"INT8 or FP8 beside FP16 needs operator set {FP16_SCALES}, this has {opset}")
     half = _half_nodes(model.graph)
     if not half:
         raise NetworkUnusable("the network has no weighted layer that could be FP16")

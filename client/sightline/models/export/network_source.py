@@ -75,13 +75,9 @@ def read_source(path: Path, labels: Path | None) -> NetworkSource:
         if names.count(name) > 1:
             raise NetworkUnusable(f"two classes are called {name!r}: counts would mix them; give --labels")
         if len(name) > 100 or not name.isprintable():
-            raise NetworkUnusable(
-                f"class name {name[:100]!r} must be printable and at most 100 characters long"
-            )
+            raise NetworkUnusable(f"class name {name[:100]!r} must be printable and at most 100 characters")
     if not names:
-        raise NetworkUnusable(
-            f"{path.name} brings no class names: give them by --labels FILE, one name a line"
-        )
+        raise NetworkUnusable(f"{path.name} brings no class names: give them by --labels FILE, one a line")
     size = fixed_size(model) or PROBE
     outputs = run_once(model, size)
     try:
@@ -104,9 +100,7 @@ def _names_of(metadata: dict[str, str]) -> list[str]:
         names = ast.literal_eval(metadata.get("names", "()"))
         return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [*map(str, names)]
     except (SyntaxError, ValueError, TypeError) as error:
-        raise NetworkUnusable(
-            f"the metadata's class names cannot be read ({error}): give --labels"
-        ) from error
+        raise NetworkUnusable(f"metadata's class names cannot be read ({error}): give --labels") from error
 
 
 def _check_input(model: onnx.ModelProto) -> None:
@@ -140,9 +134,7 @@ def network_shape(model: onnx.ModelProto, wanted: tuple[int, int] | None) -> tup
     """
     fixed = fixed_size(model)
     if fixed and wanted and fixed != wanted:
-        raise NetworkUnusable(
-            f"the file is fixed at {fixed[0]}x{fixed[1]}: leave the shape out, or give the .pt"
-        )
+        raise NetworkUnusable(f"it is fixed at {fixed[0]}x{fixed[1]}: leave the shape out, or give the .pt")
     height, width = wanted or fixed or shape_for_aspect(16, 9)
     if any(side % MULTIPLE or not MULTIPLE <= side <= MAX_SIDE for side in (height, width)):
         raise NetworkUnusable(
