@@ -37,8 +37,8 @@ from sightline.features.feature import FeatureContext
 from sightline.store.database import Store
 from sightline.store.read.queries import read_hours
 from sightline.supervisor.http.prometheus import text_of_figures
-from sightline.video import blur, jpeg
-from sightline.video.picture import YuvPicture
+from sightline.video import blur
+from sightline.video.picture import YuvPicture, encode_jpeg
 from support.fakes import GreyPicture, boxes, frame
 from support.observations import Watched
 from support.stored import write
@@ -214,7 +214,7 @@ def test_a_kept_picture_has_the_colours_of_the_frame() -> None:
     pixels = np.zeros((64, 96, 3), np.uint8)
     pixels[:] = (200, 40, 90)
     original = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
-    encoded = jpeg.encode(YuvPicture(original, VideoReformatter()).copy_full_range(VideoReformatter()))
+    encoded = encode_jpeg(YuvPicture(original, VideoReformatter()).copy_full_range(VideoReformatter()))
     with av.open(io.BytesIO(encoded)) as container:
         back = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert np.abs(back.astype(int) - pixels).max() <= 4

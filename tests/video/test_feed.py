@@ -12,17 +12,22 @@ import pytest
 
 from sightline.base.side_threads import SideThreads
 from sightline.base.stats import StageTimes
+from sightline.config import Camera
 from sightline.entities import STAGES, CameraState, Frame
 from sightline.errors import SourceError, SourceUnauthorized, SourceUnreachable
 from sightline.video import feed as feed_module
 from sightline.video import open_gate
+from sightline.video.container import check_name
 from sightline.video.feed import Feed
 from sightline.video.mailbox import Mailbox
-from sightline.video.names import check_name
 from sightline.video.open_gate import OpenGate
 from support.fake_source import FakeSource
 from support.fakes import frame
 from support.waiting import until
+
+
+def _camera(url: str, open_timeout_s: float) -> Camera:
+    return Camera(name="cam", url=url, stream={"open_timeout_s": open_timeout_s})
 
 
 def feed_of(source, **parts) -> Feed:
@@ -172,18 +177,18 @@ def test_a_dead_name_server_is_the_reason_and_not_a_hang(monkeypatch: pytest.Mon
     for _ in range(4):  # more than there are threads
         started = time.monotonic()
         with pytest.raises(SourceUnreachable, match=r"no name server has answered for 'cam\.lan'"):
-            check_name("rtsp://user:pw@cam.lan/x", 0.1, threads)
+            check_name(_camera("rtsp://user:pw@cam.lan/x", 0.1), threads)
         assert time.monotonic() - started < 5
     release.set()
 
 
 def test_a_name_that_does_not_exist_is_named_without_the_password() -> None:
     with pytest.raises(SourceError, match=r"'no-such\.invalid' does not resolve") as caught:
-        check_name("rtsp://user:pw@no-such.invalid/x", 30)
+        check_name(_camera("rtsp://user:pw@no-such.invalid/x", 30))
     assert "pw" not in str(caught.value)
 
 
 def test_an_address_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("resolved"))
     for url in ("rtsp://10.0.0.1:554/x", "rtsp://[fe80::1%25eth0]/x", "rtsp://[::1]:554/x"):
-        check_name(url, 1)
+        check_name(_camera(url, 1))

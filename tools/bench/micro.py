@@ -46,8 +46,8 @@ from sightline.features.drift import DriftWatch
 from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool
-from sightline.video import blur, jpeg
-from sightline.video.picture import YuvPicture
+from sightline.video import blur
+from sightline.video.picture import YuvPicture, encode_jpeg
 
 FPS = 10
 BEGIN = 1.7e9
@@ -152,7 +152,7 @@ def drift(arguments: Namespace) -> None:
         copy = picture.copy_full_range(scaler)
         for area in blur.areas(options.blur, detections.xyxy, names):
             blur.cover(copy, area)
-        jpeg.encode(copy)
+        encode_jpeg(copy)
 
     print(f"a kept picture: {timed(keep, range(5), time.process_time)}")
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Protocol
 
 from sightline.base.backoff import Backoff
 from sightline.base.bell import Bell
@@ -16,40 +15,12 @@ from sightline.base.side_threads import SideThreads
 from sightline.base.stats import StageTimes
 from sightline.entities import Detections, Frame, ModelInfo
 from sightline.errors import DetectorError
-from sightline.inference.detector import Detector
+from sightline.inference.client import ServedDetector, TritonConnection
 
 log = logging.getLogger(__name__)
 
 SERVER_TIMES_EVERY_S = 5.0
 LOWEST_PRIORITY = 2  # of the two levels of Triton's queues
-
-
-class ConnectedDetector(Detector, Protocol):
-    """A detector that has to be connected to: :class:`sightline.inference.client.ServedDetector`."""
-
-    @property
-    def transport(self) -> str:
-        """How pictures reach the server."""
-
-    @property
-    def transport_message(self) -> str:
-        """Why not by a better way."""
-
-    def connect(self) -> ModelInfo:
-        """Connect, also again.
-
-        Raises:
-            DetectorError: not now.
-        """
-
-    def resize(self, slots: int) -> None:
-        """Room for so many pictures."""
-
-    def server_times_ms(self) -> dict[str, dict[str, float]]:
-        """What Triton says of its queue and its work."""
-
-    def close(self) -> None:
-        """Let go."""
 
 
 class DetectorLink:
@@ -92,7 +63,7 @@ class DetectorLink:
         self._reading: Future[dict[str, dict[str, float]]] | None = None
         self._next_times_s = 0.0
 
-    def resize(self, cameras: int) -> ConnectedDetector:
+    def resize(self, cameras: int) -> ServedDetector:
         """Make room for so many cameras.
 
         Each may always have one frame in flight, and all together a few more: more than the engine works
@@ -149,25 +120,15 @@ class DetectorLink:
             self._reading = self._threads.submit(self.detector.server_times_ms)
 
 
-class ServedConnection(Protocol):
-    """A connection to a server: :class:`sightline.inference.client.TritonConnection`."""
-
-    def model(self, name: str, *, slots: int | None = None, priority: int | None = None) -> ConnectedDetector:
-        """A served model; the same one for the same name."""
-
-    def close(self) -> None:
-        """End."""
-
-
 class ServedModels:
     """The models that this process uses, each with the slots that its users together need. Any thread."""
 
-    def __init__(self, connection: ServedConnection) -> None:
+    def __init__(self, connection: TritonConnection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self._users: dict[str, dict[object, int]] = {}  # by model: slots of each user
 
-    def hold(self, name: str, user: object, slots: int, priority: int | None = None) -> ConnectedDetector:
+    def hold(self, name: str, user: object, slots: int, priority: int | None = None) -> ServedDetector:
         """The model, with room for ``slots`` pictures of ``user``; call again when that number changes."""
         with self._lock:
             users = self._users.setdefault(name, {})

@@ -1,19 +1,22 @@
-"""One camera at work in a worker."""
+"""One camera at work in a worker: made from its options, and what is told of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
+from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import analysis_options
-from sightline.base.stats import RateMeter
-from sightline.camera.detector_link import DetectorLink
-from sightline.camera.messages import Report, Retry
+from sightline.base.bell import Bell
+from sightline.base.stats import RateMeter, StageTimes
+from sightline.camera.detector_link import CandidateDetector, DetectorLink, ServedModels
+from sightline.camera.messages import CameraSpec, Report, Retry
 from sightline.camera.pipeline import Pipeline
-from sightline.config import Camera
+from sightline.config import Camera, TritonOptions
 from sightline.entities import (
+    STAGES,
     CameraState,
     CameraStatus,
     Checkpoint,
@@ -21,8 +24,24 @@ from sightline.entities import (
     Figure,
     SourceWindow,
 )
+from sightline.features import FEATURES, FeatureContext
+from sightline.video.clock import UtcClock
+from sightline.video.container import check_name
 from sightline.video.decoders import DecoderChoice
-from sightline.video.feed import Feed, FrameSource
+from sightline.video.feed import Feed
+from sightline.video.mailbox import Mailbox
+from sightline.video.open_gate import OpenGate
+from sightline.video.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """What the cameras of a worker share."""
+
+    triton: TritonOptions
+    models: ServedModels
+    gate: OpenGate
+    bell: Bell
 
 
 class RunningCamera:
@@ -30,19 +49,56 @@ class RunningCamera:
 
     def __init__(
         self,
-        camera: Camera,
-        feed: Feed,
-        pipeline: Pipeline,
+        spec: CameraSpec,
+        parts: SharedParts,
         link: DetectorLink,
-        decoder: DecoderChoice,
-        source_of: Callable[[Camera], FrameSource],
+        make_source: Callable[..., Source] = Source,
     ) -> None:
-        self.camera = camera
-        self.feed = feed
-        self.pipeline = pipeline
+        """Make everything; ``feed.start()`` starts it.
+
+        Args:
+            spec: its options, and what it goes on from.
+            parts: what it shares with its neighbours.
+            link: the model that looks at its frames.
+            make_source: as :class:`Source` is made.
+        """
+        self.camera = camera = spec.camera
         self.link = link
-        self._decoder = decoder
-        self._source_of = source_of
+        stages, mailbox = StageTimes(STAGES), Mailbox(parts.bell, lossless=spec.until_end)
+        analysis = CameraAnalysis(analysis_options(camera), state=spec.resume)
+        if link.info is not None:
+            analysis.use_model(link.info)
+        self.pipeline = Pipeline(
+            mailbox,
+            analysis,
+            stages,
+            parts.bell,
+            in_flight=parts.triton.in_flight,
+            deadline_s=parts.triton.deadline_s,
+        )
+        self._decoder = DecoderChoice(camera)
+        self._source_of = partial(
+            make_source, clock=UtcClock(), decoder=self._decoder, realtime=not spec.until_end
+        )
+        self.feed = Feed(
+            camera.name,
+            partial(self._source_of, camera),
+            mailbox,
+            stages,
+            prepare=partial(check_name, camera),
+            until_end=spec.until_end,
+            gate=parts.gate,
+        )
+        for feature in FEATURES:
+            context = FeatureContext(
+                camera=camera,
+                state=spec.resume.get(feature.name),
+                live_model=camera.detect.model or parts.triton.model,
+                lossless=spec.until_end,
+                is_busy=lambda: len(mailbox) > 0,
+                candidate=partial(CandidateDetector, parts.models),
+            )
+            self.pipeline.add_feature(feature.name, partial(feature.make, context))
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._newest: SourceWindow | None = None
@@ -62,7 +118,7 @@ class RunningCamera:
             checkpoint,
             self.pipeline.stages.snapshots(),
             tuple(self._figures(restarts)),
-            self._retry(),
+            self.retry,
             last,
         )
 
@@ -83,7 +139,9 @@ class RunningCamera:
     def _dropped(self) -> int:
         return self.pipeline.mailbox.dropped + self.pipeline.dropped
 
-    def _retry(self) -> Retry:
+    @property
+    def retry(self) -> Retry:
+        """Where its back-off stands."""
         return Retry(self.feed.failures, self.feed.wait_s)
 
     def _figures(self, restarts: int) -> Iterator[Figure]:
@@ -105,10 +163,13 @@ class RunningCamera:
         stages = pipeline.stages.recent_ms()
         total = stages.get("total", {})
         newest, model = self._newest, pipeline.analysis.model
+        switched_off = "; ".join(
+            f"{name} is switched off: {error}" for name, error in pipeline.failed.items()
+        )
         return CameraStatus(
             source=self.camera.name,
             state=state,
-            message=message or pipeline.last_error or _switched_off(pipeline.failed),
+            message=message or pipeline.last_error or switched_off,
             detector_message=link.problem,
             status_time=now,
             last_frame_time=pipeline.last_frame_time,
@@ -129,7 +190,3 @@ class RunningCamera:
             model_version=model.version if model else "",
             stages_ms=stages | link.server_times,
         )
-
-
-def _switched_off(failed: Mapping[str, str]) -> str:
-    return "; ".join(f"{name} is switched off: {error}" for name, error in failed.items())

@@ -22,15 +22,13 @@ from sightline.base.backoff import Backoff
 from sightline.base.bell import Bell
 from sightline.base.logs import setup_logging
 from sightline.base.side_threads import SideThreads
-from sightline.camera.builder import SharedParts, build_camera
-from sightline.camera.detector_link import DetectorLink, ServedConnection, ServedModels
+from sightline.camera.detector_link import DetectorLink, ServedModels
 from sightline.camera.messages import (
     EXIT_HANGING,
     AddCamera,
     CameraSpec,
     Message,
     Report,
-    Retry,
     Stop,
     UpdateCamera,
     UpdateWorker,
@@ -38,12 +36,12 @@ from sightline.camera.messages import (
 )
 from sightline.camera.pipeline import Pipeline
 from sightline.camera.reporter import REPORT_EVERY_S, Reporter
-from sightline.camera.running_camera import RunningCamera
+from sightline.camera.running_camera import RunningCamera, SharedParts
 from sightline.config import TritonOptions
 from sightline.entities import CameraState, CameraStatus, Frame
 from sightline.errors import DetectorUnavailable
 from sightline.inference.client import TritonConnection
-from sightline.video.feed import Feed, FrameSource
+from sightline.video.feed import Feed
 from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
 
@@ -95,8 +93,8 @@ class Worker:
         spec: WorkerSpec,
         connection: Connection,
         *,
-        connect: Callable[[TritonOptions, str], ServedConnection] = TritonConnection,
-        make_source: Callable[..., FrameSource] = Source,
+        connect: Callable[[TritonOptions, str], TritonConnection] = TritonConnection,
+        make_source: Callable[..., Source] = Source,
         end_process: Callable[[int], object] = os._exit,
     ) -> None:
         """Prepare; no camera is there yet.
@@ -357,7 +355,7 @@ class Worker:
         camera = place.spec.camera
         try:
             link = self._link(camera.detect.model or self._spec.triton.model)
-            place.running = build_camera(place.spec, self._parts, link, self._make_source)
+            place.running = RunningCamera(place.spec, self._parts, link, self._make_source)
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)
             return
@@ -375,7 +373,7 @@ class Worker:
         latest = self._reporter.latest(place.name)
         retry = place.spec.retry
         if place.running is not None:
-            retry = Retry(place.running.feed.failures, place.running.feed.wait_s)
+            retry = place.running.retry
             self._dismiss(place.running)
             self._threads.submit(place.running.pipeline.close)
             self._cameras[place.running.link].remove(place.running)

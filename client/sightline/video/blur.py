@@ -14,24 +14,10 @@ from sightline.config.groups import Blurred
 from sightline.entities import F32, U8
 
 #: Class names, in small letters, that are taken for persons and for vehicles.
-PERSONS = frozenset(
-    {"person", "people", "pedestrian", "human", "man", "woman", "child", "worker", "rider", "cyclist"}
-)
-VEHICLES = frozenset(
-    {
-        "car",
-        "truck",
-        "bus",
-        "van",
-        "motorcycle",
-        "motorbike",
-        "lorry",
-        "vehicle",
-        "trailer",
-        "taxi",
-        "forklift",
-    }
-)
+PERSONS = frozenset({"person", "people", "pedestrian", "human", "man", "woman", "child", "worker"})
+PERSONS |= {"rider", "cyclist"}
+VEHICLES = frozenset({"car", "truck", "bus", "van", "motorcycle", "motorbike", "lorry", "vehicle", "trailer"})
+VEHICLES |= {"taxi", "forklift"}
 FACE_SHARE, PLATE_SHARE = 0.4, 0.65  # of the box's height
 MARGIN = 0.1  # of the box's sides, on every side
 CELLS = 5  # along the longer side of what is covered: too few to recognise anybody

@@ -5,7 +5,10 @@ What a camera may make FFmpeg do is bounded here: protocols, formats, probing, t
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ipaddress
+import socket
 import ssl
 import struct
 import time
@@ -21,6 +24,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from sightline.base.redact import redact
+from sightline.base.side_threads import SideThreads
 from sightline.config import Camera
 from sightline.config.groups import RtspTransport
 from sightline.errors import (
@@ -47,6 +51,9 @@ _PROTOCOLS = {
     "https": "https,tls,tcp",
     "file": "file",
 }
+#: A resolver that waits for dead servers keeps its thread for 20 s; cameras that come later wait for a
+# thread.
+_RESOLVERS = SideThreads("names", 8)
 #: Text in a stream may be any bytes. PyAV 19 takes them as they are and has no such argument.
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _UNAUTHORIZED = (av.HTTPUnauthorizedError, av.HTTPForbiddenError)
@@ -58,6 +65,27 @@ _UNREACHABLE = (av.HTTPClientError, av.HTTPServerError, av.EOFError, OSError)
 def is_file(url: str) -> bool:
     """Whether ``url`` is a path or a ``file://`` URL."""
     return _scheme(url) == "file"
+
+
+def check_name(camera: Camera, threads: SideThreads = _RESOLVERS) -> None:
+    """Resolve the host's name beforehand: no time-out reaches FFmpeg while it waits for a name server.
+
+    Raises:
+        SourceUnreachable: it does not resolve, or not within the camera's ``open_timeout_s``.
+    """
+    host, timeout_s = urlsplit(camera.source_url).hostname, camera.stream.open_timeout_s
+    if not host or is_file(camera.source_url):
+        return
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host.partition("%")[0])
+        return
+    try:
+        threads.run(lambda: socket.getaddrinfo(host, None), timeout_s)
+    except TimeoutError:
+        raise SourceUnreachable(f"no name server has answered for {host!r} within {timeout_s:g} s") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceUnreachable(f"the host's name {host!r} does not resolve ({reason})") from error
 
 
 def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputContainer:

@@ -6,21 +6,16 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 from sightline.base.backoff import Backoff
 from sightline.base.stats import StageTimes
-from sightline.entities import CameraState, Frame
-from sightline.errors import (
-    SourceEnded,
-    SourceError,
-    SourceNotFound,
-    SourceUnauthorized,
-    SourceUnusable,
-)
+from sightline.entities import CameraState
+from sightline.errors import SourceEnded, SourceError, SourceNotFound, SourceUnauthorized, SourceUnusable
 from sightline.video.mailbox import Mailbox
 from sightline.video.open_gate import OpenGate
+from sightline.video.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -33,35 +28,6 @@ _STATES: dict[type[SourceError], CameraState] = {
     SourceNotFound: CameraState.NOT_FOUND,
     SourceUnusable: CameraState.UNUSABLE,
 }
-
-
-class FrameSource(Protocol):
-    """One opening of a camera: :class:`sightline.video.source.Source`."""
-
-    packets: int
-    decode_errors: int
-    gate_skipped: int
-    stray_frames: int
-    receive_s: float
-
-    @property
-    def overdue(self) -> tuple[str, float] | None:
-        """What FFmpeg is at, and for how many seconds beyond its own time-out."""
-
-    def open(self) -> None:
-        """Connect."""
-
-    def frames(self) -> Iterator[Frame]:
-        """Frames until it fails."""
-
-    def change_fps(self, fps: float | None) -> None:
-        """Let another rate pass."""
-
-    def abort(self) -> None:
-        """Make :meth:`frames` end soon."""
-
-    def close(self) -> None:
-        """Let go of the stream."""
 
 
 class FeedCounters(NamedTuple):
@@ -84,7 +50,7 @@ class Feed:
     def __init__(
         self,
         name: str,
-        make_source: Callable[[], FrameSource],
+        make_source: Callable[[], Source],
         mailbox: Mailbox,
         stages: StageTimes,
         *,
@@ -112,7 +78,7 @@ class Feed:
         self._gate = gate or OpenGate(None, 1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"decode-{name}", daemon=True)
-        self._source: FrameSource | None = None
+        self._source: Source | None = None
         self._backoff = Backoff(1.0, 60.0)
         self._closed_counters = FeedCounters()
         self._logged = ""
@@ -138,7 +104,7 @@ class Feed:
         self.retry_at_s = time.monotonic() + wait_s
         self._thread.start()
 
-    def update(self, make_source: Callable[[], FrameSource], fps: float | None) -> None:
+    def update(self, make_source: Callable[[], Source], fps: float | None) -> None:
         """Open other sources from the next try on, and let another rate pass at once."""
         self._make_source = make_source
         if source := self._source:
@@ -187,7 +153,7 @@ class Feed:
         try:
             if self.retry_at_s > time.monotonic():
                 self._set(CameraState.OFFLINE, "waits for its next try")
-                self._wait()
+                self._stop.wait(self.wait_s)
             while not self._stop.is_set():
                 error = self._run_source()
                 if isinstance(error, SourceEnded) and self._until_end:
@@ -217,7 +183,7 @@ class Feed:
             self._closed_counters, self._source = self.counters, None
         return None
 
-    def _hand_on(self, source: FrameSource) -> None:
+    def _hand_on(self, source: Source) -> None:
         for frame in source.frames():
             if self._stop.is_set():
                 return
@@ -240,10 +206,7 @@ class Feed:
             self._logged = str(error)
             log.warning("camera %s: %s; next try in %.0f s", self._name, error, delay_s)
         self._set(state, str(error))
-        self._wait()
-
-    def _wait(self) -> None:
-        self._stop.wait(max(0.0, self.retry_at_s - time.monotonic()))
+        self._stop.wait(self.wait_s)
 
     def _set(self, state: CameraState, message: str) -> None:
         self.state, self.message = state, message

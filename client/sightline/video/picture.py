@@ -1,16 +1,24 @@
-"""A decoded picture that scales itself straight into memory which somebody else owns."""
+"""Pictures: a decoded one that scales itself straight into memory which somebody else owns, copies, JPEG."""
 
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 
 import numpy as np
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from sightline.base.letterbox import planes_in, split_i420
-from sightline.entities import U8, Box
+from sightline.entities import U8, Box, Picture
 
+_VALUES = np.arange(256)
+_LUMA = np.clip(np.rint((_VALUES - 16) * (255 / 219)), 0, 255).astype(np.uint8)
+_CHROMA = np.clip(np.rint((_VALUES - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8)
+SMALL_PX = 128  # width of what is made to look at
+JPEG_QUALITY = "3"  # of 1 (best) to 31
 _FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"})
 
 
@@ -124,3 +132,73 @@ def _copy_planes(frame: VideoFrame, planes: tuple[U8, U8, U8]) -> None:
         # Lines of a plane may be padded; the last one need not be there in full length.
         lines = np.frombuffer(memoryview(plane), np.uint8, rows * plane.line_size)
         out[:] = lines.reshape(rows, plane.line_size)[:, :columns]
+
+
+class HostCopy:
+    """A picture in the host's memory. Made by the thread that owns the picture; any may read it."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._limited = written(picture, picture.width // 2 * 2, picture.height // 2 * 2)
+
+    def copy_full_range(self, _scaler: VideoReformatter) -> U8:
+        """Uint8 [3/2·height, width], I420, BT.601, 0..255."""
+        return full_range(self._limited)
+
+
+def full_range(i420: U8) -> U8:
+    """A picture of limited range, uint8 [3/2·height, width], as JPEG wants it: 0..255."""
+    luma = len(i420) * 2 // 3
+    return np.concatenate([_LUMA[i420[:luma]], _CHROMA[i420[luma:]]])
+
+
+def small_luma(picture: Picture) -> U8:
+    """The luma of a picture, scaled to a width of 128: uint8 [height, 128]."""
+    height = max(2, round(picture.height * SMALL_PX / picture.width / 2) * 2)
+    return written(picture, SMALL_PX, height)[:height]
+
+
+def written(picture: Picture, width: int, height: int) -> U8:
+    """The picture at another size (both sides even), uint8 [3/2·height, width], limited range."""
+    out = np.empty((height * 3 // 2, width), np.uint8)
+    picture.write_i420(out)
+    return out
+
+
+class PictureCopier:
+    """Copies pictures for files. Each thread has one of its own."""
+
+    def __init__(self) -> None:
+        self._scaler = VideoReformatter()
+
+    def copy(self, picture: YuvPicture | HostCopy) -> U8:
+        """Uint8 [3/2·height, width], I420, BT.601, 0..255.
+
+        Raises:
+            ValueError: FFmpeg cannot convert it.
+        """
+        try:
+            return picture.copy_full_range(self._scaler)
+        except FFmpegError as error:
+            raise ValueError(f"the picture cannot be converted: {error}") from error
+
+
+def encode_jpeg(picture: U8) -> bytes:
+    """The file's bytes of uint8 [3/2·height, width], full range; they hold the picture and nothing else.
+
+    Raises:
+        ValueError: FFmpeg cannot encode it.
+    """
+    frame = VideoFrame.from_ndarray(picture, format="yuv420p")
+    frame.color_range = ColorRange.JPEG
+    frame.pts = 0
+    codec = VideoCodecContext.create("mjpeg", "w")
+    codec.width, codec.height, codec.pix_fmt = frame.width, frame.height, "yuv420p"
+    codec.color_range = ColorRange.JPEG
+    codec.time_base = Fraction(1, 25)
+    codec.thread_count = 1
+    codec.options = {"qmin": JPEG_QUALITY, "qmax": JPEG_QUALITY}
+    try:
+        packets = [*codec.encode(frame), *codec.encode(None)]
+    except FFmpegError as error:
+        raise ValueError(f"the picture cannot be encoded: {error}") from error
+    return b"".join(bytes(packet) for packet in packets)

@@ -21,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from sightline.config import Camera
-from sightline.entities import ClockSource, Frame
+from sightline.entities import Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
 from sightline.video import container as demux
 from sightline.video.clock import CaptureClock, FpsGate, PtsStep, Timeline, UtcClock
@@ -85,9 +85,8 @@ class Source:
         self._size = (0, 0)
         self._index = 0
         self._play_start_s: float | None = None
-        self._call: tuple[str, float] | None = (
-            None  # what FFmpeg does for us now, and until when at the latest
-        )
+        #: What FFmpeg does for us now, and until when at the latest.
+        self._call: tuple[str, float] | None = None
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
         self._warned_s = 0.0
         self._unlogged_errors = 0
@@ -165,25 +164,29 @@ class Source:
         """Packets of the video as they come; ends at the end of the stream."""
         if self._container is None or self._stream is None:
             raise SourceUnusable("the source is not open")
+        stall_s = self._camera.stream.stall_timeout_s
         started_s = self._picture_s = time.monotonic()
         packets = self._container.demux(self._stream)
         while not self._aborted.is_set():
-            self._call = ("reading", started_s + self._camera.stream.stall_timeout_s)
+            self._call = ("reading", started_s + stall_s)
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                raise demux.read_error(error, self._camera.stream.stall_timeout_s) from error
+                raise demux.read_error(error, stall_s) from error
             finally:
                 self._call = None
             if packet is None:
                 return
-            self.receive_s = time.monotonic() - started_s
-            if not self._recorded and self.receive_s >= self._camera.stream.stall_timeout_s:
+            now = time.monotonic()
+            self.receive_s = now - started_s
+            if not self._recorded and self.receive_s >= stall_s:
                 # FFmpeg timed out, and gives what its parser still held before it says so.
                 raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
             if packet.size:
                 self.packets += 1
-                self._check_pictures_come()
+                patience_s = STALLS_WITHOUT_PICTURE * stall_s
+                if not self._recorded and now - self._picture_s > patience_s:  # a change of codec, perhaps
+                    raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
             yield packet
             started_s = time.monotonic()
 
@@ -218,19 +221,27 @@ class Source:
         if step is PtsStep.STRAY:
             self.stray_frames += 1
             return None
-        self._check_picture(frame)
+        if (size := (frame.width, frame.height)) != self._size:
+            demux.check_size(*size)
+            self._size = size
         if step is PtsStep.JUMP:
-            self._restart_time()
+            self._clock.restart()
+            self._gate.restart()
+            self._play_start_s = None
         if media_s is None:
             media_s = arrival.received_s
         if not self._gate.passes(media_s):
             self.gate_skipped += 1
             return None
-        return self._make_frame(frame, media_s, arrival)
-
-    def _make_frame(self, frame: VideoFrame, media_s: float, arrival: _Arrival) -> Frame:
         self._pace(media_s)
-        capture_time, clock_source = self._stamp(frame.pts is not None, media_s, arrival)
+        if self._recorded:
+            capture_time, clock_source = self._clock.stamp_recorded(media_s)
+        elif frame.pts is None:
+            capture_time, clock_source = self._clock.stamp_arrival(arrival.received_s)
+        else:
+            capture_time, clock_source = self._clock.stamp_live(
+                media_s, arrival.received_s, arrival.camera_time
+            )
         self._index += 1
         return Frame(
             picture=self._decoder.picture(frame, self._scaler),
@@ -242,32 +253,17 @@ class Source:
             decode_s=self.decode_s,
         )
 
-    def _stamp(self, timed: bool, media_s: float, arrival: _Arrival) -> tuple[float, ClockSource]:
-        if self._recorded:
-            return self._clock.stamp_recorded(media_s)
-        if not timed:
-            return self._clock.stamp_arrival(arrival.received_s)
-        return self._clock.stamp_live(media_s, arrival.received_s, arrival.camera_time)
-
     def _is_sound(self, frame: VideoFrame) -> bool:
         """Whether no damage shows in the frame: neither its own nor that of a frame it was made from."""
         if frame.is_corrupt:
             self._count_damage()
             return False
-        if self._await_key_since_s is None:
-            self._picture_s = time.monotonic()
-            return True
-        if not frame.key_frame and time.monotonic() - self._await_key_since_s < AWAIT_KEY_S:
+        now, since_s = time.monotonic(), self._await_key_since_s
+        if since_s is not None and not frame.key_frame and now - since_s < AWAIT_KEY_S:
             return False
         self._await_key_since_s = None
-        self._picture_s = time.monotonic()
+        self._picture_s = now
         return True
-
-    def _check_pictures_come(self) -> None:
-        """A stream whose packets give no pictures any more, after a codec change perhaps, is reopened."""
-        patience_s = STALLS_WITHOUT_PICTURE * self._camera.stream.stall_timeout_s
-        if not self._recorded and time.monotonic() - self._picture_s > patience_s:
-            raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
 
     def _count_damage(self) -> None:
         self.decode_errors += 1
@@ -281,18 +277,6 @@ class Source:
         if self._unlogged_errors and (at_once or now - self._warned_s >= WARN_EVERY_S):
             log.warning("camera %s: %d damaged packets", self._camera.name, self._unlogged_errors)
             self._warned_s, self._unlogged_errors = now, 0
-
-    def _check_picture(self, frame: VideoFrame) -> None:
-        size = (frame.width, frame.height)
-        if size == self._size:
-            return
-        demux.check_size(*size)
-        self._size = size
-
-    def _restart_time(self) -> None:
-        self._clock.restart()
-        self._gate.restart()
-        self._play_start_s = None
 
     def _pace(self, media_s: float) -> None:
         """Hold a file's frame back until it is due."""

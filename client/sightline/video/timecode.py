@@ -7,6 +7,7 @@ so that it fills whole blocks of the usual codecs; wider pictures have larger ce
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,10 @@ def cell_px(width: int) -> int:
 
 def draw(picture: U8, code: TimeCode) -> None:
     """Write the code into a picture, uint8 [h, w] or [h, w, 3], in place; times are taken modulo 2^32."""
-    cells = np.where(np.array(_bits(code)).reshape(ROWS, COLUMNS) > 0, WHITE, BLACK).astype(np.uint8)
+    body = struct.pack(">II", code.scene_ms % WRAP_MS, code.utc_ms % WRAP_MS)
+    bits = np.unpackbits(np.frombuffer(bytes([MARK, *body, _crc8(body)]), np.uint8))
     side = cell_px(picture.shape[1])
+    cells = np.where(bits.reshape(ROWS, COLUMNS), WHITE, BLACK).astype(np.uint8)
     block = np.kron(cells, np.ones((side, side), np.uint8))
     h, w = block.shape
     corner = picture[picture.shape[0] - h :, :w]
@@ -58,36 +61,17 @@ def read(picture: NDArray[np.uint8]) -> TimeCode | None:
     corner = grey[grey.shape[0] - h :, :w].astype(np.float32).reshape(ROWS, side, COLUMNS, side)
     edge = side // 4  # a cell's rim takes colour from its neighbours
     means = corner[:, edge : side - edge, :, edge : side - edge].mean(axis=(1, 3)).ravel()
-    bits = (means > (means.min() + means.max()) / 2).astype(int).tolist()
-    return _code(bits)
-
-
-def _bits(code: TimeCode) -> list[int]:
-    body = _to_bits(code.scene_ms % WRAP_MS, 32) + _to_bits(code.utc_ms % WRAP_MS, 32)
-    return _to_bits(MARK, 8) + body + _to_bits(_crc8(body), 8)
-
-
-def _code(bits: list[int]) -> TimeCode | None:
-    body = bits[8:72]
-    if _number(bits[:8]) != MARK or _number(bits[72:]) != _crc8(body):
+    mark, *body, check = np.packbits(means > (means.min() + means.max()) / 2).tobytes()
+    if mark != MARK or check != _crc8(bytes(body)):
         return None
-    return TimeCode(_number(body[:32]), _number(body[32:]))
+    return TimeCode(*struct.unpack(">II", bytes(body)))
 
 
-def _to_bits(value: int, count: int) -> list[int]:
-    return [(value >> (count - 1 - i)) & 1 for i in range(count)]
-
-
-def _number(bits: list[int]) -> int:
-    return int("".join(map(str, bits)), 2)
-
-
-def _crc8(bits: list[int]) -> int:
+def _crc8(body: bytes) -> int:
     """CRC-8 (polynomial x^8 + x^2 + x + 1), started at 0xFF."""
     value = 0xFF
-    for bit in bits:
-        top = (value >> 7) ^ bit
-        value = (value << 1) & 0xFF
-        if top:
-            value ^= 0x07
+    for byte in body:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1) & 0xFF ^ (0x07 if value & 0x80 else 0)
     return value

@@ -13,8 +13,7 @@ from sightline.features.drift.hourly_stats import HourlyStats, ImageStats, measu
 from sightline.features.drift.sampler import FrameCandidate, FrameSampler
 from sightline.features.drift.samples import Samples, Schedule, kind_of
 from sightline.features.feature import FeatureContext
-from sightline.video.host_copy import HostCopy
-from sightline.video.picture import YuvPicture
+from sightline.video.picture import HostCopy, YuvPicture
 
 log = logging.getLogger(__name__)
 

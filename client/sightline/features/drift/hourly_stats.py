@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.entities import U8, Detections, DriftWindow, Frame
-from sightline.video.host_copy import small_luma
-from sightline.video.picture import YuvPicture
+from sightline.video.picture import YuvPicture, small_luma
 
 WINDOW_S = 3600
 LUMA_BINS = 16

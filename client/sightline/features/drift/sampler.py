@@ -14,9 +14,8 @@ from sightline.base.side_threads import SideThreads
 from sightline.config.groups import DriftOptions
 from sightline.entities import Detections
 from sightline.features.drift.samples import Samples
-from sightline.video import blur, jpeg
-from sightline.video.host_copy import HostCopy
-from sightline.video.picture import YuvPicture
+from sightline.video import blur
+from sightline.video.picture import HostCopy, PictureCopier, YuvPicture, encode_jpeg
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class FrameSampler:
         self._source = source
         self._options = options
         self._samples = Samples(source, options)
-        self._copier = jpeg.PictureCopier()
+        self._copier = PictureCopier()
         self._warnings = WarnOnce(log)
         self._thread = SideThreads("drift", 1)
         self._at_work: list[Future[None]] = []
@@ -111,7 +110,7 @@ class FrameSampler:
         picture = self._copier.copy(chosen.picture)
         for area in blur.areas(self._options.blur, detections.xyxy, names):
             blur.cover(picture, area)
-        encoded = jpeg.encode(picture)
+        encoded = encode_jpeg(picture)
         found = {
             "camera": self._source,
             "capture_time": round(chosen.captured, 3),

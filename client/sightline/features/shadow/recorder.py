@@ -15,8 +15,7 @@ from sightline.features.kept_files import make_private_folder, stamp, trim, writ
 from sightline.features.shadow import difference_pictures
 from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, write
 from sightline.video import blur
-from sightline.video.host_copy import full_range
-from sightline.video.jpeg import encode
+from sightline.video.picture import encode_jpeg, full_range
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +193,7 @@ class Recorder:
                     blur.cover(hidden, area)
             name = f"{stem}-{number}.jpg"
             joined = difference_pictures.side_by_side(hidden, pair.live, pair.candidate, difference)
-            write_private(self._folder / name, encode(full_range(joined)))
+            write_private(self._folder / name, encode_jpeg(full_range(joined)))
             what = difference_pictures.describe(pair.live, pair.candidate, difference, interval.names)
             about = {"time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
             kept.append({"file": name, **about})

@@ -27,7 +27,7 @@ from sightline.errors import DetectorError, DetectorUnavailable
 from sightline.features.feature import Candidate
 from sightline.features.shadow.episode import EpisodeSampler
 from sightline.features.shadow.recorder import Answer, Recorder
-from sightline.video.host_copy import written
+from sightline.video.picture import written
 
 log = logging.getLogger(__name__)
 
