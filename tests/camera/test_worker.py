@@ -13,7 +13,7 @@ import pytest
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.observer import Observation, Observer
-from sightline.camera import builder
+from sightline.camera import running_camera
 from sightline.camera.messages import (
     EXIT_HANGING,
     AddCamera,
@@ -156,7 +156,7 @@ def test_a_feature_that_fails_is_switched_off_and_shown_and_the_camera_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = Broken()
-    monkeypatch.setattr(builder, "FEATURES", (Feature("broken", lambda _: broken),))
+    monkeypatch.setattr(running_camera, "FEATURES", (Feature("broken", lambda _: broken),))
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 50)
@@ -192,7 +192,7 @@ def test_a_feature_that_cannot_be_made_is_shown_and_the_camera_goes_on(
     def make(context: FeatureContext) -> Observer:
         raise RuntimeError(f"no room beside {context.live_model}")
 
-    monkeypatch.setattr(builder, "FEATURES", (Feature("watchful", make),))
+    monkeypatch.setattr(running_camera, "FEATURES", (Feature("watchful", make),))
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 20)
@@ -203,7 +203,7 @@ def test_features_are_told_of_a_hot_change_and_one_that_cannot_use_it_is_switche
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watchful = Watchful()
-    monkeypatch.setattr(builder, "FEATURES", (Feature("watchful", lambda _: watchful),))
+    monkeypatch.setattr(running_camera, "FEATURES", (Feature("watchful", lambda _: watchful),))
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 20)

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from examples import frame_counter
-from sightline.camera import builder
+from sightline.camera import running_camera
 from sightline.camera.messages import Report
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraStatus
@@ -43,7 +43,7 @@ class Shown:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "FEATURES", (*FEATURES, Feature("frame_counter", frame_counter.make)))
+    monkeypatch.setattr(running_camera, "FEATURES", (*FEATURES, Feature("frame_counter", frame_counter.make)))
 
 
 def counted(rig: Rig) -> float:

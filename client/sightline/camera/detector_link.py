@@ -13,6 +13,7 @@ from sightline.base.backoff import Backoff
 from sightline.base.bell import Bell
 from sightline.base.side_threads import SideThreads
 from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import Pipeline
 from sightline.entities import Detections, Frame, ModelInfo
 from sightline.errors import DetectorError
 from sightline.inference.client import ServedDetector, TritonConnection
@@ -28,6 +29,7 @@ class DetectorLink:
 
     Attributes:
         detector: the model.
+        pipelines: the cameras that use it; they are served in turn.
         capacity: frames that may be in flight.
         problem: why there are no detections; empty while connected.
         server_times: queue and compute time as Triton reports them, read every few seconds.
@@ -49,6 +51,7 @@ class DetectorLink:
         self._name = name
         self._models = models
         self._in_flight = in_flight
+        self.pipelines: list[Pipeline] = []
         self.capacity = 0
         self.detector = self.resize(1)
         self.problem = "not connected yet"
@@ -97,6 +100,43 @@ class DetectorLink:
         self.problem = ""
         log.info("%s: %s %s over %s", self._owner, self.info.name, self.info.version, self.detector.transport)
         return True
+
+    def serve(self, turn: int) -> None:
+        """Send what is due now, in as few requests as keep the detector busy; connect when there is need."""
+        if not self.tick():
+            return
+        sent = 0
+        while sent < self.capacity and (due := self._due(turn)):  # then results are analysed
+            sent += len(due)
+            futures = self.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
+            for (pipeline, frame), future in zip(due, futures, strict=True):
+                pipeline.sent(frame, future)
+
+    def _due(self, turn: int) -> list[tuple[Pipeline, Frame]]:
+        """Frames of the next request, within the limits of each camera and of the model.
+
+        They are a third of what may be in flight at most: an answer comes when all frames of its request
+        are done, and the detector goes on with the others meanwhile.
+        """
+        due: list[tuple[Pipeline, Frame]] = []
+        if not any(len(pipeline.mailbox) for pipeline in self.pipelines):
+            return due
+        room = self.capacity - sum(pipeline.busy for pipeline in self.pipelines)
+        room = min(room, max(1, self.capacity // 3))
+        first = turn % len(self.pipelines)
+        for taken in range(room):
+            before = len(due)
+            for pipeline in self.pipelines[first:] + self.pipelines[:first]:
+                if len(due) >= room:
+                    return due
+                if pipeline.analysis.model is None and self.info is not None:
+                    pipeline.analysis.use_model(self.info)
+                frame = pipeline.next_frame(taken)
+                if frame is not None:
+                    due.append((pipeline, frame))
+            if len(due) == before:
+                break
+        return due
 
     def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes]) -> list[Future[Detections]]:
         """Send frames of several cameras together."""

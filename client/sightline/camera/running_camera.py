@@ -110,6 +110,12 @@ class RunningCamera:
         self.pipeline.analysis.update(analysis_options(camera))
         self.pipeline.update_features(camera)
 
+    def finish(self) -> None:
+        """Analyse the frames whose detections have come."""
+        gone = self.pipeline.finish(lambda frame: self.link.submit([frame], [self.pipeline.stages])[0])
+        if gone is not None:
+            self.link.lose(gone)
+
     def report(self, now: float, *, last: bool = False, restarts: int = 0) -> Report:
         """Everything about the camera, with the rows since the last report."""
         checkpoint = self._checkpoint()

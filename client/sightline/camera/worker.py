@@ -28,18 +28,17 @@ from sightline.camera.messages import (
     AddCamera,
     CameraSpec,
     Message,
+    RemoveCamera,
     Report,
     Stop,
     UpdateCamera,
     UpdateWorker,
     WorkerSpec,
 )
-from sightline.camera.pipeline import Pipeline
 from sightline.camera.reporter import REPORT_EVERY_S, Reporter
 from sightline.camera.running_camera import RunningCamera, SharedParts
-from sightline.config import TritonOptions
-from sightline.entities import CameraState, CameraStatus, Frame
-from sightline.errors import DetectorUnavailable
+from sightline.config import Camera, TritonOptions
+from sightline.entities import CameraState, CameraStatus
 from sightline.inference.client import TritonConnection
 from sightline.video.feed import Feed
 from sightline.video.open_gate import OpenGate
@@ -117,7 +116,6 @@ class Worker:
         gate = OpenGate(spec.gate_folder, spec.open_limit)
         self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell)
         self._links: dict[str, DetectorLink] = {}
-        self._cameras: dict[DetectorLink, list[RunningCamera]] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[tuple[str, Feed]] = []  # of cameras that ended; they may still wait in FFmpeg
         self._reporter = Reporter(connection)
@@ -161,17 +159,18 @@ class Worker:
     def _take_messages(self) -> None:
         while not self._inbox.empty():
             message = self._inbox.get()
-            if isinstance(message, AddCamera):
-                self._add(message.spec)
-            elif isinstance(message, Stop):
-                self._begin_stop()
-            elif isinstance(message, UpdateCamera):
-                self._update(message)
-            elif isinstance(message, UpdateWorker):
-                logging.getLogger().setLevel(message.log_level.upper())
-                self._parts.gate.resize(message.open_limit)
-            elif message.name in self._places:
-                self._begin_leaving(self._places[message.name])
+            match message:
+                case AddCamera(spec):
+                    self._add(spec)
+                case Stop():
+                    self._begin_stop()
+                case UpdateCamera(camera):
+                    self._update(camera)
+                case UpdateWorker(open_limit, log_level):
+                    logging.getLogger().setLevel(log_level.upper())
+                    self._parts.gate.resize(open_limit)
+                case RemoveCamera(name) if name in self._places:
+                    self._begin_leaving(self._places[name])
 
     def _add(self, spec: CameraSpec) -> None:
         """A camera that is still here is replaced: its successor starts when its decode thread has ended."""
@@ -181,14 +180,14 @@ class Worker:
             self._threads.submit(old.running.pipeline.close)
         self._places[spec.camera.name] = _Place(spec)
 
-    def _update(self, message: UpdateCamera) -> None:
-        place = self._places.get(message.camera.name)
+    def _update(self, camera: Camera) -> None:
+        place = self._places.get(camera.name)
         if place is None:
             return
-        place.spec = CameraSpec(message.camera, place.spec.resume, place.spec.until_end, place.spec.retry)
+        place.spec = replace(place.spec, camera=camera)
         if place.running is not None:
             try:
-                place.running.update(message.camera)
+                place.running.update(camera)
             except Exception as error:  # noqa: BLE001  its own fault alone
                 self._restart(place, error)
             else:
@@ -208,63 +207,17 @@ class Worker:
         """First the detectors get work, then results are analysed. Cameras are served in turn."""
         self._turn += 1
         for link in self._links.values():
-            if link.tick():
-                self._send(link)
+            link.serve(self._turn)
         for place in self._places.values():
             running = place.running
             if running is None or not (running.pipeline.is_waiting or running.pipeline.has_event):
                 continue
             try:
-                self._finish(running)
+                running.finish()
                 if running.pipeline.has_event and time.monotonic() >= self._reporter.event_due_s(place.name):
                     self._reporter.send_event(running)
             except Exception as error:  # noqa: BLE001  a fault in this camera's chain: the others do not notice
                 self._restart(place, error)
-
-    def _send(self, link: DetectorLink) -> None:
-        """Send what is due now, in as few requests as keep the detector busy."""
-        sent = 0
-        while sent < link.capacity and (due := self._due(link)):  # then results are analysed
-            sent += len(due)
-            futures = link.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
-            for (pipeline, frame), future in zip(due, futures, strict=True):
-                pipeline.sent(frame, future)
-
-    def _due(self, link: DetectorLink) -> list[tuple[Pipeline, Frame]]:
-        """Frames of the next request, within the limits of each camera and of the model.
-
-        They are a third of what may be in flight at most: an answer comes when all frames of its request
-        are done, and the detector goes on with the others meanwhile.
-        """
-        cameras = self._cameras[link]
-        due: list[tuple[Pipeline, Frame]] = []
-        if not any(len(camera.pipeline.mailbox) for camera in cameras):
-            return due
-        room = link.capacity - sum(camera.pipeline.busy for camera in cameras)
-        room = min(room, max(1, link.capacity // 3))
-        first = self._turn % len(cameras)
-        for turn in range(room):
-            before = len(due)
-            for camera in cameras[first:] + cameras[:first]:
-                if len(due) >= room:
-                    return due
-                pipeline = camera.pipeline
-                if pipeline.analysis.model is None and link.info is not None:
-                    pipeline.analysis.use_model(link.info)
-                frame = pipeline.next_frame(turn)
-                if frame is not None:
-                    due.append((pipeline, frame))
-            if len(due) == before:
-                break
-        return due
-
-    def _finish(self, running: RunningCamera) -> None:
-        link, pipeline = running.link, running.pipeline
-        gone: DetectorUnavailable | None = pipeline.finish(
-            lambda frame: link.submit([frame], [pipeline.stages])[0]
-        )
-        if gone is not None:
-            link.lose(gone)
 
     def _wait_s(self) -> float:
         """Until something is due that rings no bell."""
@@ -376,11 +329,11 @@ class Worker:
             retry = place.running.retry
             self._dismiss(place.running)
             self._threads.submit(place.running.pipeline.close)
-            self._cameras[place.running.link].remove(place.running)
+            place.running.link.pipelines.remove(place.running.pipeline)
             place.running = None
         checkpoint = latest.checkpoint if latest else None
         resume = checkpoint.resume if checkpoint else place.spec.resume
-        place.spec = CameraSpec(place.spec.camera, resume, place.spec.until_end, retry)
+        place.spec = replace(place.spec, resume=resume, retry=retry)
         self._reporter.send([self._report_waiting(place, self._reporter.now())])
 
     def _dismiss(self, running: RunningCamera) -> None:
@@ -432,19 +385,18 @@ class Worker:
             self._links[model] = DetectorLink(
                 spec.name, model, self._parts.models, self._threads, self._bell, spec.triton.in_flight
             )
-            self._cameras[self._links[model]] = []
         return self._links[model]
 
     def _share_links(self) -> None:
         """Cameras have come or gone: give each model the room that its cameras need."""
         running = [place.running for place in self._places.values() if place.running]
         for name, link in list(self._links.items()):
-            self._cameras[link] = [camera for camera in running if camera.link is link]
-            if self._cameras[link]:
-                link.resize(len(self._cameras[link]))
+            link.pipelines = [camera.pipeline for camera in running if camera.link is link]
+            if link.pipelines:
+                link.resize(len(link.pipelines))
             else:
                 self._threads.submit(link.close)
-                del self._links[name], self._cameras[link]
+                del self._links[name]
 
     def _end(self) -> None:
         """Everything has been reported, or its time is over."""
