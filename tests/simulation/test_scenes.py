@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sightline.simulation.scenes.raster import fragments, resolve
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.scenes.street import StreetWorld
+from sightline.simulation.scenes.visibility import fragments, resolve
 from sightline.simulation.scenes.world import STEP_S
 
 

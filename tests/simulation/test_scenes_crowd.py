@@ -7,8 +7,7 @@ import pytest
 
 from sightline.simulation.scenes.scene import world_of
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
-from sightline.simulation.scenes.walkers import ASIDE_M, BODY_M, Walker, walk
-from sightline.simulation.scenes.world import STEP_S, Actor
+from sightline.simulation.scenes.world import ASIDE_M, BODY_M, STEP_S, Actor, Walker, walk
 
 
 def walker(number: int, *path: tuple[float, float, bool], pace: float = 1.4) -> Walker:

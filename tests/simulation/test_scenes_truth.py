@@ -12,9 +12,8 @@ from sightline.simulation.scenes import formats, truth
 from sightline.simulation.scenes.mesh import box
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, SceneLine, SceneZone, places_of
-from sightline.simulation.scenes.spec import SCENES, SceneSpec
+from sightline.simulation.scenes.spec import SCENES, SceneSpec, camera_of
 from sightline.simulation.scenes.truth import TruthRecorder, inside, meeting
-from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.scenes.visibility import TruthObserver
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Snapshot
 

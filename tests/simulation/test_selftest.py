@@ -13,8 +13,7 @@ from sightline.errors import ServerError
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.scene_places import anchor, camera_places, cut, places_of
-from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.spec import SceneSpec, camera_of
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
 from sightline.simulation.selftest.event_matching import match

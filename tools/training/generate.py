@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.simulation.scenes.scene import LabelledPicture, painter, samples, still_of, world_of
-from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec
-from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec, camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import Snapshot
 from sightline.video import timecode

@@ -9,8 +9,7 @@ from typing import Any
 from sightline.base.signals import stop_on_signals
 from sightline.cli.parsers import add_command
 from sightline.errors import ServerError
-from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, above_zero
-from sightline.simulation.scenes.viewpoints import NUMBERS
+from sightline.simulation.scenes.spec import LIGHTS, NUMBERS, SCENES, WEATHERS, above_zero
 
 _CHECK_EVERY_S = 0.5
 

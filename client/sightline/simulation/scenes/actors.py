@@ -1,4 +1,4 @@
-"""The mesh of each actor, and its pose in the world at a time."""
+"""The mesh of each actor, and its pose in the world at a time; flames and smoke are puffs that rise."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes import fire, people, riders, vehicles
-from sightline.simulation.scenes.arrays import F32, I64, f32, palette, pitch, turn
-from sightline.simulation.scenes.mesh import Mesh
-from sightline.simulation.scenes.viewpoints import PinholeCamera
+from sightline.simulation.scenes import people, riders, vehicles
+from sightline.simulation.scenes.arrays import F32, I64, f32, palette, pitch, turn, xyz
+from sightline.simulation.scenes.factory import BURNING_TOP_M
+from sightline.simulation.scenes.mesh import Mesh, mesh, ring
+from sightline.simulation.scenes.spec import PinholeCamera
 from sightline.simulation.scenes.world import Actor, ActorState, Snapshot
 
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
@@ -22,16 +23,7 @@ _KEPT = 256  # meshes, of the actors seen last
 PAINTS = palette(
     "e1e3e4 c8ccd0 969ba0 565a60 222428 16171a 8c1216 183478 345c96 58141c 264a3a c4b08c be5c1e 3c424e"
 )
-CLOTHES = palette(
-    "282c38 464a52 78282c 2e5278 c4beb2 dcdcde 405c42 966e42 5a3c5a 1e1e21 be963c aa5660 3c7882 6e747c"
-)
-TROUSERS = palette("242c42 1c1d21 46423c 605c54 2e3a58 36302c")
-SKINS = palette("ecc4a8 deb292 be8c68 8c6044 5c3e2e")
-HAIRS = palette("1e1814 3c2a1c 6e4c2c aa8854 787470 141416")
-SHOES = palette("1e1c1b dcdcda 6e4628")
-HELMETS = palette("f0be14 ebebeb 1e5abe dc4614")
 FORKLIFTS = palette("ec8214 e8be1e c82c24")
-VESTS = palette("cdeb1e ff640a")
 _WAYS = f32([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z])
 
 
@@ -73,7 +65,7 @@ class Cast:
     """Makes figures; keeps the meshes of those seen last. One thread.
 
     Args:
-        slant: see :func:`~sightline.simulation.scenes.light.slant_of`; None when no shadow is drawn.
+        slant: see :class:`~sightline.simulation.scenes.light.Light`; None when no shadow is drawn.
         beam_m: how far lamps shine ahead.
     """
 
@@ -140,8 +132,7 @@ class Cast:
 
 
 def _body(mesh: Mesh) -> Body:
-    order = np.argsort(mesh.bone, kind="stable")
-    mesh = Mesh(*(getattr(mesh, name)[order] for name in Mesh.__slots__))
+    mesh = mesh[np.argsort(mesh.bone, kind="stable")]
     # The different corners, first come first.
     flat, bone = mesh.corners.reshape(-1, 3), np.repeat(mesh.bone, 3)
     order = np.lexsort((flat[:, 2], flat[:, 1], flat[:, 0], bone))
@@ -163,47 +154,21 @@ def _body(mesh: Mesh) -> Body:
 
 
 def _cloud(actor: Actor, state: ActorState, time_s: float) -> PosedActor:
-    mesh = fire.outline(fire.puffs(actor, state, time_s))
-    points, outline = mesh.corners.reshape(-1, 3), f32(mesh.corners[:1, :1])
-    body = Body(mesh, [], [], points, np.arange(len(points)).reshape(-1, 3), outline)
+    solid = outline_of(puffs(actor, state, time_s))
+    points, outline = solid.corners.reshape(-1, 3), f32(solid.corners[:1, :1])
+    body = Body(solid, [], [], points, np.arange(len(points)).reshape(-1, 3), outline)
     return PosedActor(actor, state, body, points, f32(np.eye(3)[None]), outline)
-
-
-def look_of(actor: Actor) -> people.Appearance:
-    """How a person is built and dressed, from the actor's seed and attributes."""
-    random = np.random.default_rng([actor.seed, 1])
-
-    def pick(colours: list[F32]) -> F32:
-        return colours[int(random.integers(len(colours)))]
-
-    worker = "helmet" in actor.attributes or actor.kind == "forklift"
-    height = actor.size[2] if actor.kind == "person" else float(random.uniform(1.62, 1.88))
-    return people.Appearance(
-        height=height,
-        build=float(random.uniform(0.88, 1.2)),
-        skin=pick(SKINS),
-        hair=pick(HAIRS),
-        top=pick(CLOTHES[:4] + CLOTHES[9:10] if worker else CLOTHES),
-        bottom=pick(TROUSERS),
-        shoes=pick(SHOES),
-        coat=not worker and random.random() < 0.22,
-        sleeves=worker or random.random() < 0.75,
-        long_hair=bool(random.random() < 0.35),
-        bag=pick(CLOTHES) if not worker and random.random() < 0.3 else None,
-        helmet=pick(HELMETS) if actor.attributes.get("helmet", actor.kind == "forklift") else None,
-        vest=pick(VESTS) if actor.attributes.get("vest", actor.kind == "forklift") else None,
-    )
 
 
 def _build(actor: Actor, k: int) -> Mesh:
     if actor.kind == "person":
-        return people.person(look_of(actor), k)
+        return people.person(people.Appearance(actor), k)
     if actor.kind in riders.CYCLES:
         cycle = riders.bicycle if actor.kind == "bicycle" else riders.motorcycle
-        return cycle(look_of(actor), PAINTS[actor.seed % len(PAINTS)], k)
+        return cycle(people.Appearance(actor), PAINTS[actor.seed % len(PAINTS)], k)
     if actor.kind == "forklift":
         loaded = bool(actor.attributes.get("loaded"))
-        return riders.forklift(look_of(actor), FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
+        return riders.forklift(people.Appearance(actor), FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
     random = np.random.default_rng([actor.seed, 2])
     paint, other = (PAINTS[int(random.integers(len(PAINTS)))] for _ in range(2))
     if actor.kind == "truck":
@@ -220,7 +185,7 @@ def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
         height = actor.size[2]
         return people.bones(people.walking(state.travel, state.speed, height), height)
     if actor.kind in riders.CYCLES:
-        rider = people.bones(riders.riding(actor.kind, state.travel), look_of(actor).height)
+        rider = people.bones(riders.riding(actor.kind, state.travel), people.Appearance(actor).height)
         machine = riders.cycle_bones(actor.kind, state.travel)
         seat = f32([-0.22 if actor.kind == "bicycle" else -0.28, 0, 0])
         return np.concatenate([rider[0], machine[0]]), np.concatenate([rider[1] + seat, machine[1]])
@@ -230,3 +195,51 @@ def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
         rotations.append(spin)
         offsets.append(f32(centre - spin @ centre))
     return f32(rotations), f32(offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Puffs:
+    """N round puffs: centres float32 [N, 3], radii [N] in metres, age [N] (0..1) and strength [N] (0..1)."""
+
+    centres: F32
+    radii: F32
+    age: F32
+    strength: F32
+
+
+def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
+    """The puffs of a fire or of its smoke, at a time."""
+    flame = actor.kind == "fire"
+    count, life_s = (46, 0.75) if flame else (44, 4.2)
+    slots = np.arange(count)
+    turns = time_s / life_s + slots / count
+    born = np.floor(turns).astype(np.int64)
+    age = turns - born
+    # Three numbers 0..1 for each puff, from its number and its birth: float32 [3, N].
+    base = slots * 7919.0 + (born % 9973) * 104.729 + actor.seed % 1009
+    factors = (0.129898, 0.078233, 0.053717)
+    noise = f32([np.modf(np.abs(np.sin(base * factor)) * 43758.5453)[0] for factor in factors])
+    spread, wider = (0.55 if flame else 0.4) * state.strength, 1 - 0.6 * age if flame else 1 + 1.6 * age
+    x = (noise[0] - 0.5) * 2 * spread * wider
+    y = (noise[1] - 0.5) * 1.4 * spread * wider
+    sway = np.sin(age * 5 + noise[2] * 6.3) * (0.10 if flame else 0.25 * age)
+    rise = (1.25 if flame else 3.4) * state.strength * age * (0.6 + 0.6 * noise[2])
+    z = BURNING_TOP_M - (0.25 if flame else -0.25) + rise
+    radii = (0.26 - 0.17 * age if flame else 0.22 + 0.62 * age) * (0.5 + 0.5 * state.strength)
+    centres = np.stack([state.x + x + sway + (0.0 if flame else 0.5 * age), state.y + y, z], axis=1)
+    strength = state.strength * np.sin(np.pi * np.clip(age * 0.9 + 0.1, 0, 1))
+    return Puffs(f32(centres), f32(radii * np.ones(count)), f32(age), f32(strength))
+
+
+def outline_of(cloud: Puffs) -> Mesh:
+    """The puffs that can be seen as round solids, for boxes: octagons that face along -x, and along y."""
+    visible = cloud.strength > 0.25
+    centres, radii = cloud.centres[visible][:, None], cloud.radii[visible] * np.float32(0.75)
+    c, s = ring(8).T
+    faces = []
+    for rim in (xyz(c, 0, s), xyz(0, c, s)):
+        points = centres + rim * radii[:, None, None]
+        middle = np.broadcast_to(centres, points.shape)
+        faces.append(np.stack([middle, points, np.roll(points, -1, axis=1)], axis=2).reshape(-1, 3, 3))
+    corners = f32(np.concatenate(faces))
+    return mesh(corners, f32(np.broadcast_to(f32([-1, 0.01, 0.01]), corners.shape)), f32([0.5, 0.5, 0.5]))

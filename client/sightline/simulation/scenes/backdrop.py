@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, U8, f32, unit
-from sightline.simulation.scenes.light import GroundLight, Light, Local, lamp_light, shade
+from sightline.simulation.scenes.light import GroundLight, Light, lamp_light, shade
 from sightline.simulation.scenes.mesh import Mesh, Panel, Stage, join
-from sightline.simulation.scenes.raster import DEPTH_UNITS, NOTHING, U64, fragments, planes, resolve
-from sightline.simulation.scenes.viewpoints import NEAR_M, PinholeCamera
+from sightline.simulation.scenes.spec import NEAR_M, PinholeCamera
+from sightline.simulation.scenes.visibility import DEPTH_UNITS, NOTHING, U64, fragments, interpolated, resolve
 
 
-@dataclass(frozen=True, slots=True)
 class Backdrop:
     """The still picture, in parts that the moving light needs apart; all at the picture's size but ``keys``.
 
@@ -24,57 +21,45 @@ class Backdrop:
         sunlit: float32 [h, w, 3], the sun's part of it: what a shadow takes away.
         glow: float32 [h, w, 3], light of their own: lamps, sky, lit windows; haze.
         ground: float32 [h, w], 1 where the ground is seen.
-        keys: uint64, flat, the depth keys at the inner size (see :mod:`sightline.simulation.scenes.raster`).
+        keys: uint64, flat, the depth keys at the inner size (see :mod:`.visibility`).
     """
 
-    albedo: F32
-    light: F32
-    sunlit: F32
-    glow: F32
-    ground: F32
-    keys: U64
-
-
-def bake(stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, inner: int) -> Backdrop:
-    """Draw the stage for a camera; ``inner`` is the inner picture's scale."""
-    canvas = _Canvas(stage, light, camera.scaled(inner))
-    canvas.draw_ground(grid)
-    for panel in stage.panels:
-        canvas.draw_panel(panel)
-    if stage.meshes:
-        canvas.draw_meshes(join(*stage.meshes))
-    canvas.draw_haze()
-
-    def small(picture: F32) -> F32:
-        return f32(cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA))
-
-    albedo = small(canvas.albedo)
-    over = np.maximum(albedo, 1e-4)
-    lit, sunlit = small(canvas.albedo * canvas.light), small(canvas.albedo * canvas.sunlit)
-    glow, ground = small(canvas.glow), small(canvas.ground)
-    return Backdrop(albedo, f32(lit / over), f32(sunlit / over), glow, ground, canvas.keys())
-
-
-class _Canvas:
-    """The parts of a :class:`Backdrop` at the inner size, while they are drawn."""
-
-    def __init__(self, stage: Stage, light: Light, camera: PinholeCamera) -> None:
-        self._stage, self._light, self._camera = stage, light, camera
-        h, w = camera.height, camera.width
+    def __init__(
+        self, stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, inner: int
+    ) -> None:
+        """Draw the stage for a camera; ``inner`` is the inner picture's scale."""
+        self._stage, self._light, self._camera = stage, light, camera.scaled(inner)
+        h, w = self._camera.height, self._camera.width
         self.albedo, self.light, self.sunlit, self.glow = np.zeros((4, h, w, 3), np.float32)
         self.ground = np.zeros((h, w), np.float32)
-        self.inverse = np.full((h, w), 1e-4, np.float32)  # 1 / depth
+        self._inverse = np.full((h, w), 1e-4, np.float32)  # 1 / depth
         if stage.sky:
-            up = np.clip(unit(camera.rays(_pixels(0, h, 0, w)))[..., 2:] * 2.2, 0, 1) ** 0.6
+            up = np.clip(unit(self._camera.rays(_pixels(0, h, 0, w)))[..., 2:] * 2.2, 0, 1) ** 0.6
             self.glow += (light.haze * (1 - up) + light.sky * 1.1 * up).astype(np.float32)
+        self._draw_ground(grid)
+        for panel in stage.panels:
+            self._draw_panel(panel)
+        if stage.meshes:
+            self._draw_meshes(join(*stage.meshes))
+        clear = np.exp(-(1 / np.maximum(self._inverse, 1e-4)) * light.haze_per_m)[..., None].astype(
+            np.float32
+        )
+        clear[self._inverse <= 2e-4] = 1
+        lit, sunlit = self.albedo * (self.light * clear), self.albedo * (self.sunlit * clear)
+        glow = self.glow * clear + light.haze * (1 - clear)
+        self.albedo, lit, sunlit, self.glow, self.ground = (
+            f32(cv2.resize(f32(part), (camera.width, camera.height), interpolation=cv2.INTER_AREA))
+            for part in (self.albedo, lit, sunlit, glow, self.ground)
+        )
+        over = np.maximum(self.albedo, 1e-4)
+        self.light, self.sunlit, self.keys = f32(lit / over), f32(sunlit / over), self._keys()
 
-    def keys(self) -> U64:
+    def _keys(self) -> U64:
         """Depth keys of a picture in which everything drawn stands already, flat."""
-        return (self.inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64) << np.uint64(
-            32
-        ) | NOTHING
+        depth = (self._inverse.ravel().astype(np.float64) * DEPTH_UNITS).astype(np.uint64)
+        return depth << np.uint64(32) | NOTHING
 
-    def draw_ground(self, grid: GroundLight) -> None:
+    def _draw_ground(self, grid: GroundLight) -> None:
         stage, light, camera = self._stage, self._light, self._camera
         xy = camera.ground(_pixels(0, camera.height, 0, camera.width))
         x, y = xy[..., 0], xy[..., 1]
@@ -84,16 +69,16 @@ class _Canvas:
         depth = f32((np.nan_to_num(xy, nan=1e4) - camera.position[:2]) @ camera.rotation[2, :2])
         depth = f32(depth - camera.position[2] * camera.rotation[2, 2])
         colour = _sampled(stage.ground, u, v, depth / camera.focal_px * scale)
-        sun, lamps = grid.sample(grid.sun, x, y), grid.sample(grid.lamps, x, y)
+        sun, lamps = grid.sample(x, y)
         direct = sun[..., None] * (light.sun_colour * light.sun[2])
         self.albedo[seen] = colour[seen]
         self.sunlit[seen] = direct[seen]
         self.light[seen] = (direct + light.sky + lamps)[seen]
         self.glow[seen] = 0
         self.ground[seen] = 1
-        self.inverse[seen] = 1 / np.maximum(depth[seen], NEAR_M)
+        self._inverse[seen] = 1 / np.maximum(depth[seen], NEAR_M)
 
-    def draw_panel(self, panel: Panel) -> None:
+    def _draw_panel(self, panel: Panel) -> None:
         light, camera = self._light, self._camera
         normal = unit(np.cross(panel.along, panel.up))
         if float(normal @ (camera.position - panel.corner)) <= 0:
@@ -117,7 +102,7 @@ class _Canvas:
         s, t = (at @ way / (way @ way) for way in (panel.along, panel.up))
         area = np.s_[y0:y1, x0:x1]
         seen = (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1) & (depth > NEAR_M)
-        seen &= 1 / np.maximum(depth, NEAR_M) > self.inverse[area]
+        seen &= 1 / np.maximum(depth, NEAR_M) > self._inverse[area]
         h, w = panel.texture.shape[:2]
         u, v = f32(s * w - 0.5), f32((1 - t) * h - 0.5)
         spread = f32(depth / camera.focal_px * w / np.linalg.norm(panel.along))
@@ -134,40 +119,28 @@ class _Canvas:
         if panel.glow is not None and light.lamps > 0:
             shine = cv2.remap(panel.glow, u, v, cv2.INTER_LINEAR)[..., None] / 255.0 * f32([1.0, 0.75, 0.42])
             self.glow[area][seen] = (shine * (0.2 + 1.3 * colour) * light.lamps * 0.8)[seen]
-        self.inverse[area][seen] = 1 / depth[seen]
+        self._inverse[area][seen] = 1 / depth[seen]
 
-    def draw_meshes(self, things: Mesh) -> None:
+    def _draw_meshes(self, things: Mesh) -> None:
         light, camera = self._light, self._camera
         q = camera.project(things.corners)
         a, b = q[:, 1, :2] - q[:, 0, :2], q[:, 2, :2] - q[:, 0, :2]
         facing = (q[..., 2] > NEAR_M).all(axis=1) & (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] < 0)
-        q, corners, normals, albedo = (
-            q[facing],
-            things.corners[facing],
-            things.normals[facing],
-            things.albedo[facing],
-        )
-        emission = albedo * (things.surface[facing] > 0)[:, None] * light.lamps * 6
-        lamps = (
-            lamp_light(f32(corners.mean(axis=1)), f32(normals.mean(axis=1)), self._stage.lamps) * light.lamps
-        )
-        local = Local(np.ones(len(q), np.float32), f32(normals[:, 0]), lamps, f32(emission))
-        colour = shade(corners, normals, albedo, things.gloss[facing], camera.position, light, local)
-        won = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), self.keys())
+        q, things = q[facing], things[facing]
+        emission = f32(things.albedo * (things.surface > 0)[:, None] * light.lamps * 6)
+        centres, normals = f32(things.corners.mean(axis=1)), f32(things.normals.mean(axis=1))
+        lamps = lamp_light(centres, normals, self._stage.lamps) * light.lamps
+        sun = np.ones(len(q), np.float32)
+        colour = shade(things, camera.position, light, sun, things.normals[:, 0], lamps, emission)
+        won = resolve(fragments(q[..., :2], f32(1 / q[..., 2]), camera.width, camera.height), self._keys())
         x, y = f32(won.pixel % camera.width + 0.5), f32(won.pixel // camera.width + 0.5)
         for array in (self.albedo, self.light, self.sunlit):
             array.reshape(-1, 3)[won.pixel] = 0
-        self.glow.reshape(-1, 3)[won.pixel] = np.clip(planes(q[..., :2], colour).at(won.triangle, x, y), 0, 8)
+        self.glow.reshape(-1, 3)[won.pixel] = np.clip(
+            interpolated(q[..., :2], colour, won.triangle, x, y), 0, 8
+        )
         self.ground.ravel()[won.pixel] = 0
-        self.inverse.ravel()[won.pixel] = (won.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
-
-    def draw_haze(self) -> None:
-        distance = 1 / np.maximum(self.inverse, 1e-4)
-        clear = np.exp(-distance * self._light.haze_per_m)[..., None].astype(np.float32)
-        clear[self.inverse <= 2e-4] = 1
-        self.light *= clear
-        self.sunlit *= clear
-        self.glow[...] = self.glow * clear + self._light.haze * (1 - clear)
+        self._inverse.ravel()[won.pixel] = (won.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
 
 
 def _pixels(y0: int, y1: int, x0: int, x1: int) -> F32:

@@ -12,10 +12,30 @@ from collections.abc import Iterable
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear, palette
-from sightline.simulation.scenes.mesh import SIGN, Lamp, Mesh, Stage, Vector, ball, bar, box, join, limb, wall
+from sightline.simulation.scenes.mesh import (
+    Lamp,
+    Mesh,
+    Stage,
+    Surface,
+    Vector,
+    ball,
+    bar,
+    box,
+    join,
+    limb,
+    wall,
+)
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.walkers import Stop, Walker, person_actor, walk
-from sightline.simulation.scenes.world import Actor, ActorState, Placed, World
+from sightline.simulation.scenes.world import (
+    Actor,
+    ActorState,
+    Placed,
+    Stop,
+    Walker,
+    World,
+    person_actor,
+    walk,
+)
 
 HALL_X, HALL_Y = (-2.0, 28.0), (-9.0, 9.0)
 BURNING = (19.2, -5.6)  # the machine that catches fire
@@ -148,7 +168,9 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
         stage.stand(join(load(x, y, 0.0), *more))
     for x in np.arange(2.0, HALL_X[1], 6.0).tolist():
         for y in (-4.5, 4.5):
-            stage.meshes.append(box([2.4, 0.3, 0.12], [x, y, 7.4], linear(240, 244, 250), surface=SIGN))
+            stage.meshes.append(
+                box([2.4, 0.3, 0.12], [x, y, 7.4], linear(240, 244, 250), surface=Surface.SIGN)
+            )
             stage.lamps.append(Lamp((x, y, 7.4), (9.0, 9.2, 9.0)))
 
 
@@ -163,7 +185,7 @@ def _machine(random: np.random.Generator, x: float, y: float) -> Mesh:
         box([w * 0.92, 1.2, h * 0.5], [x, y, h * 0.78], paint, 0.25),
         box([w * 0.5, 0.03, h * 0.3], [x - w * 0.12, front - face * 0.11, h * 0.78], pane, 0.9),
         box([0.34, 0.12, 0.42], [x + w * 0.36, front, h * 0.75], _DARK),
-        box([0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], screen, surface=SIGN),
+        box([0.24, 0.02, 0.16], [x + w * 0.36, front + face * 0.07, h * 0.8], screen, surface=Surface.SIGN),
         box([w * 1.02, 1.44, 0.08], [x, y, 0.06], _DARK),
         box([w, 0.02, 0.12], [x, front, h * 0.5], _YELLOW),
         bar((x + w * 0.4, y, h), (x + w * 0.4, y, h + 0.5), 0.03, _DARK),

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sightline.simulation.scenes.scene_places import in_picture, places_of
-from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.spec import SceneSpec, camera_of
 from sightline.simulation.scenes.truth import RunTruth
-from sightline.simulation.scenes.viewpoints import camera_of
 from sightline.simulation.scenes.visibility import FrameTruth
 
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from sightline.simulation.scenes.actors import puffs
 from sightline.simulation.scenes.arrays import F32, U8, f32
-from sightline.simulation.scenes.fire import puffs
 from sightline.simulation.scenes.light import Light
-from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.viewpoints import PinholeCamera
+from sightline.simulation.scenes.spec import PinholeCamera, SceneSpec
 from sightline.simulation.scenes.world import Snapshot
 
 _MARGIN = 128

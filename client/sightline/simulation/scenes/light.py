@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 
 from sightline.simulation.scenes.actors import PosedActor
-from sightline.simulation.scenes.arrays import F32, F64, U8, f32, unit
-from sightline.simulation.scenes.mesh import Lamp, Stage
-from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.arrays import F32, U8, f32, unit
+from sightline.simulation.scenes.mesh import Lamp, Mesh, Stage
+from sightline.simulation.scenes.spec import PinholeCamera, SceneSpec
 from sightline.simulation.scenes.street import SIGNAL_HEADS
-from sightline.simulation.scenes.viewpoints import PinholeCamera
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,16 @@ class Light:
     bounce: F32
     haze: F32
 
+    @property
+    def slant(self) -> F32:
+        """How far (x and y, metres) from under it a point 1 m up throws its shadow, backwards."""
+        return f32(self.sun[:2] / max(float(self.sun[2]), 0.12))
+
+    @property
+    def beam_m(self) -> float:
+        """How far head lamps shine ahead; 0 by day."""
+        return 16.0 if self.lamps >= 0.5 else 0.0
+
 
 def light_of(spec: SceneSpec) -> Light:
     """The light of a scene; the sun of a clear day stands elsewhere for each seed."""
@@ -69,40 +78,31 @@ def light_of(spec: SceneSpec) -> Light:
     return Light(unit([0.3, -0.4, 0.9]), 0.005 if rain else 0.003, 1.0, 2.4, 5.5, 6.0, *colours)
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
-    """Light that depends on the place: for each triangle, [N, ...].
+def shade(
+    made: Mesh, eye: F32, light: Light, sun: F32, lamp_direction: F32, lamp_colour: F32, emission: F32
+) -> F32:
+    """Light that reaches the camera from every corner: [N, 3, 3].
 
-    Attributes:
-        sun: [N] share of the sun that reaches it.
-        lamp_direction, lamp_colour: [N, 3] the lamps around, as one.
-        emission: [N, 3] light of its own.
+    ``sun`` [N] is the share of the sun that reaches each triangle; ``lamp_direction`` and ``lamp_colour``
+    [N, 3] are the lamps around, as one; ``emission`` [N, 3] is light of its own.
     """
-
-    sun: F32
-    lamp_direction: F32
-    lamp_colour: F32
-    emission: F32
-
-
-def shade(corners: F32, normals: F32, albedo: F32, gloss: F32, eye: F32, light: Light, local: Local) -> F32:
-    """Light that reaches the camera from every corner: [N, 3, 3]."""
+    corners, normals = made.corners, made.normals
     up = normals[..., 2:]
-    direct = np.maximum(normals @ light.sun, 0)[..., None] * local.sun[:, None, None] * light.sun_colour
+    direct = np.maximum(normals @ light.sun, 0)[..., None] * sun[:, None, None] * light.sun_colour
     near_ground = np.clip(0.5 + corners[..., 2:] * 0.7, 0.5, 1.0)
     ambient = ((0.5 + 0.5 * up) * light.sky + (0.5 - 0.5 * up) * light.bounce) * near_ground
-    facing = np.sum(normals * local.lamp_direction[:, None], axis=-1, keepdims=True)
-    lamps = np.clip(facing * 0.6 + 0.4, 0, 1) * local.lamp_colour[:, None]
-    colour = albedo[:, None] * (direct + ambient + lamps) + local.emission[:, None]
-    shiny = np.flatnonzero(gloss > 0.02)
-    view, normals, shine = unit(corners[shiny] - eye), normals[shiny], gloss[shiny][:, None, None]
+    facing = np.sum(normals * lamp_direction[:, None], axis=-1, keepdims=True)
+    lamps = np.clip(facing * 0.6 + 0.4, 0, 1) * lamp_colour[:, None]
+    colour = made.albedo[:, None] * (direct + ambient + lamps) + emission[:, None]
+    shiny = np.flatnonzero(made.gloss > 0.02)
+    view, normals, shine = unit(corners[shiny] - eye), normals[shiny], made.gloss[shiny][:, None, None]
     against = np.sum(view * normals, axis=-1, keepdims=True)
     mirror = view - 2 * against * normals
     fresnel = 0.05 + 0.95 * (1 - np.clip(-against, 0, 1)) ** 5
     height = np.clip(mirror[..., 2:] * 2.5 + 0.15, 0, 1)
     seen = height * (light.sky * 1.1) + (1 - height) * light.bounce * 0.5
     spot = np.clip(mirror @ light.sun, 0, 1)[..., None] ** 70
-    spot = spot * local.sun[shiny][:, None, None] * light.sun_colour * 1.5
+    spot = spot * sun[shiny][:, None, None] * light.sun_colour * 1.5
     colour[shiny] += f32(shine * (fresnel * seen + 0.25 * shine * spot))
     return f32(colour)
 
@@ -129,11 +129,12 @@ class GroundLight:
             points = np.stack([gx + self.x[0], gy + self.y[0], np.zeros_like(gx)], axis=-1)
             self.lamps = f32(lamp_light(f32(points), f32([0, 0, 1]), stage.lamps) * light.lamps)
 
-    def sample(self, grid: F32, x: F32, y: F32) -> F32:
-        """Nearest values of a grid at ground points; the edge's outside."""
-        i = np.clip(np.nan_to_num((y - self.y[0]) / _CELL_M), 0, grid.shape[0] - 1).astype(np.int64)
-        j = np.clip(np.nan_to_num((x - self.x[0]) / _CELL_M), 0, grid.shape[1] - 1).astype(np.int64)
-        return f32(grid[i, j])
+    def sample(self, x: F32, y: F32) -> tuple[F32, F32]:
+        """The share of the sun, and the light of lamps, at the cells of ground points; the edge's outside."""
+        h, w = self.sun.shape
+        i = np.clip(np.nan_to_num((y - self.y[0]) / _CELL_M), 0, h - 1).astype(np.int64)
+        j = np.clip(np.nan_to_num((x - self.x[0]) / _CELL_M), 0, w - 1).astype(np.int64)
+        return f32(self.sun[i, j]), f32(self.lamps[i, j])
 
 
 def lamp_light(points: F32, normals: F32, lamps: Sequence[Lamp]) -> F32:
@@ -152,14 +153,13 @@ _SHIFT = 3  # sub-pixel bits of the polygons
 
 
 def shadow_masks(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> tuple[U8, U8]:
-    """Where sun and where sky is taken from the ground, uint8 [h, w] both; the shares say how much."""
+    """Where sun and where sky is taken from the ground, uint8 [h, w] both."""
     sun = np.zeros((camera.height, camera.width), np.uint8)
     sky = np.zeros_like(sun)
-    slant = slant_of(light)
     for figure in figures:
         # Each moving part throws the shadow of its convex hull: nearly its true shadow.
         flat = figure.outline.copy()
-        flat[..., :2] -= flat[..., 2:] * slant
+        flat[..., :2] -= flat[..., 2:] * light.slant
         flat[..., 2] = 0
         _fill(sun, camera.project(f32(flat)))
         low = figure.outline[figure.outline[..., 2] < 0.3]  # close to the ground
@@ -169,21 +169,6 @@ def shadow_masks(figures: list[PosedActor], camera: PinholeCamera, light: Light)
     gone = cv2.GaussianBlur(sun, (0, 0), (0.4 + 0.3 * light.softness) * scale)
     near = cv2.GaussianBlur(sky, (0, 0), 2.2 * scale)
     return np.asarray(gone, np.uint8), np.asarray(near, np.uint8)
-
-
-def slant_of(light: Light) -> F32:
-    """How far (x and y, metres) from under it the shadow of a point 1 m over the ground falls, backwards."""
-    return f32(light.sun[:2] / max(float(light.sun[2]), 0.12))
-
-
-def sun_share(mask: U8) -> F32:
-    """How much of the sun (0..1) the values of the first mask take away."""
-    return f32(mask.astype(np.float32) / 255)
-
-
-def sky_share(mask: U8) -> F32:
-    """How much of the sky (0..1) the values of the second mask take away."""
-    return f32(np.sqrt(mask.astype(np.float32) / 255) * 0.75)
 
 
 def _fill(mask: U8, parts: F32) -> None:
@@ -197,9 +182,7 @@ def _fill(mask: U8, parts: F32) -> None:
 
 
 _DRIVEN = ("car", "van", "truck", "bus", "motorcycle", "forklift", "bicycle")
-BEAM_M = (16.0, 7.0)  # length and width of a beam
-LAMPS_ON = 0.5  # from here on head lamps throw beams
-_BEAM_COLOUR = f32([1.15, 1.05, 0.85])
+_BEAM_WIDTH_M, _BEAM_COLOUR = 7.0, f32([1.15, 1.05, 0.85])
 _CELLS = 64
 _SIGNALS = {
     "red": (0.28, (3.5, 0.12, 0.08)),
@@ -211,39 +194,35 @@ _SIGNALS = {
 
 def beams(figures: list[PosedActor], camera: PinholeCamera, light: Light) -> F32 | None:
     """Light [h, w, 3] that head lamps throw on the ground; None by day."""
-    if light.lamps < LAMPS_ON:
+    if not light.beam_m:
         return None
-    total = np.zeros((camera.height, camera.width), np.float32)
+    h, w = camera.height, camera.width
+    total = np.zeros((h, w), np.float32)
     t, s = np.meshgrid(np.linspace(-1, 1, _CELLS), np.linspace(0.001, 1, _CELLS), indexing="ij")
     spread = 0.22 + 0.7 * s  # a beam from above, its first column at the lamps: float32 [cells, cells]
     shape = f32(np.exp(-((t / spread) ** 2) * 2.5) * np.clip(s * 6, 0, 1) * (1 - s) ** 1.4 * 1.1)
-    to_picture = camera.ground_homography()
+    corners = np.array([[0, _CELLS, _CELLS, 0], [0, 0, _CELLS, _CELLS], [1, 1, 1, 1.0]])
+    long, wide = light.beam_m / _CELLS, _BEAM_WIDTH_M / _CELLS
     for figure in figures:
-        if figure.actor.kind in _DRIVEN:
-            power = 0.3 if figure.actor.kind == "bicycle" else 1.0
-            state, reach = figure.state, figure.actor.size[0] / 2
-            cos, sin = np.cos(state.heading), np.sin(state.heading)
-            # From the beam's cells to the ground, before the figure's nose.
-            cell = np.array(
-                [[BEAM_M[0] / _CELLS, 0, reach], [0, BEAM_M[1] / _CELLS, -BEAM_M[1] / 2], [0, 0, 1]]
-            )
-            placed = np.array([[cos, -sin, state.x], [sin, cos, state.y], [0, 0, 1]]) @ cell
-            _throw(total, f32(shape * np.float32(power)), to_picture @ placed)
+        if figure.actor.kind not in _DRIVEN:
+            continue
+        # From the beam's cells to the ground before the figure's nose, and on to the picture.
+        cell = np.array([[long, 0, figure.actor.size[0] / 2], [0, wide, -_BEAM_WIDTH_M / 2], [0, 0, 1]])
+        state = figure.state
+        cos, sin = np.cos(state.heading), np.sin(state.heading)
+        way = np.array([[cos, -sin, state.x], [sin, cos, state.y], [0, 0, 1]]) @ cell
+        way = camera.ground_homography() @ way
+        ends = way @ corners
+        if (ends[2] < 1.0).any():
+            continue  # behind the camera, or under it
+        x, y = ends[0] / ends[2], ends[1] / ends[2]
+        left, right = max(0, int(x.min())), min(w, int(x.max()) + 2)
+        top, bottom = max(0, int(y.min())), min(h, int(y.max()) + 2)
+        if right - left >= 2 and bottom - top >= 2:
+            beam = f32(shape * np.float32(0.3 if figure.actor.kind == "bicycle" else 1.0))
+            moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ way
+            total[top:bottom, left:right] += cv2.warpPerspective(beam, moved, (right - left, bottom - top))
     return f32(total[..., None] * (_BEAM_COLOUR * np.float32(light.lamps)))
-
-
-def _throw(total: F32, shape: F32, way: F64) -> None:
-    """Add a beam, in cells, to a picture; ``way`` takes the one to the other."""
-    h, w = total.shape
-    ends = way @ np.array([[0, _CELLS, _CELLS, 0], [0, 0, _CELLS, _CELLS], [1, 1, 1, 1.0]])
-    if (ends[2] < 1.0).any():
-        return  # behind the camera, or under it
-    x, y = ends[0] / ends[2], ends[1] / ends[2]
-    left, right = max(0, int(x.min())), min(w, int(x.max()) + 2)
-    top, bottom = max(0, int(y.min())), min(h, int(y.max()) + 2)
-    if right - left >= 2 and bottom - top >= 2:
-        moved = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ way
-        total[top:bottom, left:right] += cv2.warpPerspective(shape, moved, (right - left, bottom - top))
 
 
 def draw_signal(picture: F32, signal: str, camera: PinholeCamera) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,13 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes.arrays import F32, U8, cross, f32, unit, xyz
 
 I8 = NDArray[np.int8]
-PAINT, HEAD_LAMP, TAIL_LAMP, PLATE, BRAKE_LAMP, SIGN = range(6)  # what a surface is, beyond its colour
 Vector = Sequence[float]
+
+
+class Surface(IntEnum):
+    """What a surface is, beyond its colour."""
+
+    PAINT, HEAD_LAMP, TAIL_LAMP, PLATE, BRAKE_LAMP, SIGN = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,8 @@ class Mesh:
         albedo: float32 [N, 3], linear colour 0..1.
         gloss: float32 [N], 0 (cloth) .. 1 (glass): how much of the sky it mirrors.
         bone: int8 [N], the moving part that the triangle belongs to; 0 is the body.
-        surface: int8 [N], :data:`PAINT`, :data:`HEAD_LAMP`, :data:`TAIL_LAMP`, :data:`PLATE`, …
-        uv: float32 [N, 3, 2], place in the plate's picture (0..1) for :data:`PLATE`.
+        surface: int8 [N], of :class:`Surface`.
+        uv: float32 [N, 3, 2], place in the plate's picture (0..1) for a plate.
     """
 
     corners: F32
@@ -43,6 +49,9 @@ class Mesh:
 
     def __len__(self) -> int:
         return len(self.corners)
+
+    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Mesh:
+        return Mesh(*(getattr(self, name)[chosen] for name in Mesh.__slots__))
 
     def moved(self, offset: Vector) -> Mesh:
         """Shifted."""
@@ -76,7 +85,7 @@ def join(*meshes: Mesh) -> Mesh:
     return Mesh(*(np.concatenate([getattr(m, name) for m in meshes]) for name in Mesh.__slots__))
 
 
-def quads(p: F32, albedo: F32, gloss: float = 0.0, surface: int = PAINT) -> Mesh:
+def quads(p: F32, albedo: F32, gloss: float = 0.0, surface: Surface = Surface.PAINT) -> Mesh:
     """Flat rectangles: corners [N, 4, 3] counter-clockwise seen from the front, first the lower left."""
     normals = unit(cross(p[:, 1] - p[:, 0], p[:, 3] - p[:, 0]))
     halves = p[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3)
@@ -97,7 +106,9 @@ def wall(corner: Vector, along: Vector, up: Vector) -> Mesh:
     return quads(f32(pieces), f32([0.5, 0.5, 0.5]))
 
 
-def box(size: Vector, centre: Vector, albedo: F32, gloss: float = 0.0, surface: int = PAINT) -> Mesh:
+def box(
+    size: Vector, centre: Vector, albedo: F32, gloss: float = 0.0, surface: Surface = Surface.PAINT
+) -> Mesh:
     """An upright box with flat faces."""
     return quads(f32(_FACES * (f32(size) / 2) + f32(centre)), albedo, gloss, surface)
 

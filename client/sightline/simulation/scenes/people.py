@@ -10,29 +10,46 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, pitch, roll
+from sightline.simulation.scenes.arrays import F32, f32, palette, pitch, roll
 from sightline.simulation.scenes.mesh import Mesh, ball, box, join, limb, patches
+from sightline.simulation.scenes.world import Actor
 
 BONES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Appearance:
-    """How a person is built and dressed; colours are linear float32 [3]."""
+CLOTHES = palette(
+    "282c38 464a52 78282c 2e5278 c4beb2 dcdcde 405c42 966e42 5a3c5a 1e1e21 be963c aa5660 3c7882 6e747c"
+)
+TROUSERS = palette("242c42 1c1d21 46423c 605c54 2e3a58 36302c")
+SKINS = palette("ecc4a8 deb292 be8c68 8c6044 5c3e2e")
+HAIRS = palette("1e1814 3c2a1c 6e4c2c aa8854 787470 141416")
+SHOES = palette("1e1c1b dcdcda 6e4628")
+HELMETS = palette("f0be14 ebebeb 1e5abe dc4614")
+VESTS = palette("cdeb1e ff640a")
 
-    height: float
-    build: float
-    skin: F32
-    hair: F32
-    top: F32
-    bottom: F32
-    shoes: F32
-    coat: bool = False  # the top reaches to the knees
-    sleeves: bool = True
-    long_hair: bool = False
-    bag: F32 | None = None  # a backpack
-    helmet: F32 | None = None
-    vest: F32 | None = None
+
+class Appearance:
+    """How a person is built and dressed, from an actor's seed and attributes; colours are linear."""
+
+    def __init__(self, actor: Actor) -> None:
+        random = np.random.default_rng([actor.seed, 1])
+
+        def pick(colours: list[F32]) -> F32:
+            return colours[int(random.integers(len(colours)))]
+
+        drives = actor.kind == "forklift"
+        worker = drives or "helmet" in actor.attributes
+        self.height = actor.size[2] if actor.kind == "person" else float(random.uniform(1.62, 1.88))
+        self.build = float(random.uniform(0.88, 1.2))
+        self.skin, self.hair = pick(SKINS), pick(HAIRS)
+        self.top = pick(CLOTHES[:4] + CLOTHES[9:10] if worker else CLOTHES)
+        self.bottom, self.shoes = pick(TROUSERS), pick(SHOES)
+        self.coat = not worker and random.random() < 0.22  # the top reaches to the knees
+        self.sleeves = worker or random.random() < 0.75
+        self.long_hair = random.random() < 0.35
+        self.backpack = pick(CLOTHES) if not worker and random.random() < 0.3 else None
+        self.helmet = pick(HELMETS) if actor.attributes.get("helmet", drives) else None
+        self.vest = pick(VESTS) if actor.attributes.get("vest", drives) else None
 
 
 def person(look: Appearance, k: int = 10) -> Mesh:
@@ -66,8 +83,8 @@ def _torso(look: Appearance, k: int) -> list[Mesh]:
         z = patches(vest, round_)[0][:, 2] / h
         stripes = ((z > 0.56) & (z < 0.592)) | ((z > 0.695) & (z < 0.727))
         parts.append(vest.painted(stripes, f32([0.75, 0.76, 0.78]), 0.3))
-    if look.bag is not None:
-        parts.append(ball([-0.105 * h, 0, 0.70 * h], [0.055 * h, 0.085 * h, 0.12 * h], k, look.bag))
+    if look.backpack is not None:
+        parts.append(ball([-0.105 * h, 0, 0.70 * h], [0.055 * h, 0.085 * h, 0.12 * h], k, look.backpack))
     return parts
 
 

@@ -12,20 +12,7 @@ import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32, linear, pitch, xyz
 from sightline.simulation.scenes.factory import load
-from sightline.simulation.scenes.mesh import (
-    HEAD_LAMP,
-    PLATE,
-    TAIL_LAMP,
-    Mesh,
-    ball,
-    bar,
-    box,
-    join,
-    loft,
-    quads,
-    ring,
-    wheel,
-)
+from sightline.simulation.scenes.mesh import Mesh, Surface, ball, bar, box, join, loft, quads, ring, wheel
 from sightline.simulation.scenes.people import Appearance, Pose, bones, person
 from sightline.simulation.scenes.vehicles import AXLES, LAMP
 
@@ -50,8 +37,8 @@ def bicycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
         bar((0.33, 0, 0.98), (front, 0, radius), 0.016, _STEEL),
         bar((0.34, -0.27, 1.02), (0.34, 0.27, 1.02), 0.014, _BLACK),
         box([0.26, 0.13, 0.06], [-0.22, 0, 0.95], _BLACK),
-        box([0.05, 0.06, 0.06], [0.4, 0, 0.92], f32([0.7, 0.7, 0.7]), surface=HEAD_LAMP),
-        box([0.04, 0.06, 0.05], [-0.62, 0, 0.70], _RED, surface=TAIL_LAMP),
+        box([0.05, 0.06, 0.06], [0.4, 0, 0.92], f32([0.7, 0.7, 0.7]), surface=Surface.HEAD_LAMP),
+        box([0.04, 0.06, 0.05], [-0.62, 0, 0.70], _RED, surface=Surface.TAIL_LAMP),
     )
     cranks = join(
         bar((0, 0.1, 0), (0, 0.1, -0.17), 0.014, _STEEL),
@@ -84,9 +71,9 @@ def motorcycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
         bar((0.42, 0.1, 1.0), (front, 0.1, radius), 0.03, _STEEL),
         bar((0.36, -0.36, 1.06), (0.36, 0.36, 1.06), 0.02, _BLACK),
         bar((0.0, -0.17, 0.33), (-0.8, -0.2, 0.42), 0.05, _STEEL),
-        box([0.06, 0.18, 0.14], [0.66, 0, 0.92], LAMP, surface=HEAD_LAMP),
-        box([0.05, 0.16, 0.07], [-0.83, 0, 0.82], _RED, surface=TAIL_LAMP),
-        quads(f32([plate]), f32([0.8, 0.8, 0.78]), surface=PLATE),
+        box([0.06, 0.18, 0.14], [0.66, 0, 0.92], LAMP, surface=Surface.HEAD_LAMP),
+        box([0.05, 0.16, 0.07], [-0.83, 0, 0.82], _RED, surface=Surface.TAIL_LAMP),
+        quads(f32([plate]), f32([0.8, 0.8, 0.78]), surface=Surface.PLATE),
     )
     tyre = wheel(radius, 0.13, k + 6, f32([0.12, 0.12, 0.13]))
     shell = ball([0.01 * look.height, 0, 0.06 * look.height], [0.15, 0.125, 0.16], k + 2, paint, 0.6)
@@ -131,8 +118,8 @@ def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh
             bar((-0.85, side, 1.0), (-0.75, side, 2.12), 0.04, _DARK),
             box([0.12, 0.1, 2.1], [0.82, side * 0.8, 1.15], _DARK),
             box([1.15, 0.12, 0.05], [1.45, side * 0.62, 0.12], linear(70, 72, 74), 0.3),
-            box([0.06, 0.14, 0.14], [0.56, side * 0.8, 1.3], LAMP, surface=HEAD_LAMP),
-            box([0.05, 0.12, 0.1], [-1.29, side * 0.8, 0.9], _RED, surface=TAIL_LAMP),
+            box([0.06, 0.14, 0.14], [0.56, side * 0.8, 1.3], LAMP, surface=Surface.HEAD_LAMP),
+            box([0.05, 0.12, 0.1], [-1.29, side * 0.8, 0.9], _RED, surface=Surface.TAIL_LAMP),
         ]
     parts += [box([0.08, 0.85, 0.1], [0.82, 0, z], _DARK) for z in (0.5, 1.2, 2.15)]
     if loaded:

@@ -12,8 +12,7 @@ from sightline.errors import ServerError
 from sightline.simulation.scenes import factory, shop, street
 from sightline.simulation.scenes.arrays import U8
 from sightline.simulation.scenes.mesh import Mesh, Stage
-from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.spec import SceneSpec, camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import Snapshot, World
 

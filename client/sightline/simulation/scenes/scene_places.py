@@ -14,9 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32
-from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.spec import PinholeCamera, SceneSpec, camera_of
 from sightline.simulation.scenes.street import KERB_Y, SPEED_LIMIT, STOP_X, ZEBRA_X
-from sightline.simulation.scenes.viewpoints import PinholeCamera, camera_of
 
 Point = tuple[float, float]
 Size = tuple[float, float, float]  # length, width, height in metres

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear, palette
-from sightline.simulation.scenes.mesh import SIGN, Lamp, Mesh, Stage, ball, bar, box, join, limb, wall
+from sightline.simulation.scenes.mesh import Lamp, Mesh, Stage, Surface, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.walkers import Stop, Walker, person_actor, walk
-from sightline.simulation.scenes.world import Placed, World
+from sightline.simulation.scenes.world import Placed, Stop, Walker, World, person_actor, walk
 
 FRONT_X, DOOR_Y = 7.6, 1.6
 _BEHIND_X, _STREET_Y = -2.5, 9.0
@@ -112,7 +111,9 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
     stage.stand(_plant(random, 7.0, -2.7))
     for x in (1.5, 4.0, 6.4):
         for y in (-2.4, 0.0, 2.4):
-            stage.meshes.append(box([0.9, 0.25, 0.06], [x, y, 3.55], linear(250, 248, 240), surface=SIGN))
+            stage.meshes.append(
+                box([0.9, 0.25, 0.06], [x, y, 3.55], linear(250, 248, 240), surface=Surface.SIGN)
+            )
             stage.lamps.append(Lamp((x, y, 3.5), (2.4, 2.2, 1.9)))
     stage.meshes += [bar((13.0, y, 0), (13.0, y, 4.5), 0.06, _FRAME) for y in (-6.0, 6.0)]
 

@@ -14,10 +14,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear
-from sightline.simulation.scenes.mesh import SIGN, Lamp, Mesh, Stage, ball, bar, box, join, mesh
+from sightline.simulation.scenes.mesh import Lamp, Mesh, Stage, Surface, ball, bar, box, join, mesh
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.walkers import Walker, person_actor, walk
-from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Placed, World
+from sightline.simulation.scenes.world import (
+    STEP_S,
+    Actor,
+    ActorState,
+    Placed,
+    Walker,
+    World,
+    person_actor,
+    walk,
+)
 
 LANES = ((-1.75, 1.0), (-5.1, 1.0), (1.75, -1.0), (5.1, -1.0), (-7.55, 1.0), (7.55, -1.0))  # y, direction
 CYCLE_LANE_Y = 7.0  # further out are the cycle lanes
@@ -263,7 +271,7 @@ def _street_lamp(stage: Stage, x: float, side: float) -> None:
         bar((x, y, 0), (x, y, top), 0.075, _METAL),
         bar((x, y, top), (x, arm, top + 0.25), 0.05, _METAL),
         box([0.25, 0.7, 0.1], [x, arm, top + 0.25], _METAL),
-        box([0.2, 0.6, 0.05], [x, arm, top + 0.18], f32([1.0, 0.72, 0.4]), surface=SIGN),
+        box([0.2, 0.6, 0.05], [x, arm, top + 0.18], f32([1.0, 0.72, 0.4]), surface=Surface.SIGN),
     ]
     stage.lamps.append(Lamp((x, arm, top), (38.0, 25.0, 13.0)))
     stage.post(x, y, 0.07, top)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, Point, SceneLine, SceneZone, places_of
-from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.viewpoints import camera_of
+from sightline.simulation.scenes.spec import SceneSpec, camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Placed, Snapshot
 

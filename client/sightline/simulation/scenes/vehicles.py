@@ -11,21 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32, xyz
-from sightline.simulation.scenes.mesh import (
-    BRAKE_LAMP,
-    HEAD_LAMP,
-    PLATE,
-    SIGN,
-    TAIL_LAMP,
-    Mesh,
-    box,
-    join,
-    loft,
-    patches,
-    quads,
-    ring,
-    wheel,
-)
+from sightline.simulation.scenes.mesh import Mesh, Surface, box, join, loft, patches, quads, ring, wheel
 
 GLASS = f32([0.012, 0.016, 0.02])
 DARK = f32([0.015, 0.015, 0.016])
@@ -141,8 +127,8 @@ def _front(shape: Shape) -> Mesh:
     return join(
         box([0.05, w * 0.5, 0.14], [x - 0.02, 0, 0.43], DARK, 0.1),
         box([0.06, w * 0.42, 0.10], [x - 0.03, 0, nose - 0.13], DARK, 0.3),
-        box([0.16, w * 0.17, 0.12], [x - 0.13, -w * 0.335, nose - 0.1], LAMP, 0.9, HEAD_LAMP),
-        box([0.16, w * 0.17, 0.12], [x - 0.13, w * 0.335, nose - 0.1], LAMP, 0.9, HEAD_LAMP),
+        box([0.16, w * 0.17, 0.12], [x - 0.13, -w * 0.335, nose - 0.1], LAMP, 0.9, Surface.HEAD_LAMP),
+        box([0.16, w * 0.17, 0.12], [x - 0.13, w * 0.335, nose - 0.1], LAMP, 0.9, Surface.HEAD_LAMP),
         plate(x + 0.02, 0.52, 1.0),
     )
 
@@ -152,9 +138,9 @@ def _rear(shape: Shape) -> Mesh:
     stop = [x + 0.12 + shape.cabin[0] * shape.length, 0, shape.height * 0.7]
     return join(
         box([0.05, w * 0.8, 0.1], [x + 0.03, 0, 0.36], DARK, 0.05),
-        box([0.12, w * 0.13, 0.17], [x + 0.07, -w * 0.36, top], RED, 0.6, TAIL_LAMP),
-        box([0.12, w * 0.13, 0.17], [x + 0.07, w * 0.36, top], RED, 0.6, TAIL_LAMP),
-        box([0.05, 0.3, 0.03], stop, RED, 0.3, BRAKE_LAMP),
+        box([0.12, w * 0.13, 0.17], [x + 0.07, -w * 0.36, top], RED, 0.6, Surface.TAIL_LAMP),
+        box([0.12, w * 0.13, 0.17], [x + 0.07, w * 0.36, top], RED, 0.6, Surface.TAIL_LAMP),
+        box([0.05, 0.3, 0.03], stop, RED, 0.3, Surface.BRAKE_LAMP),
         plate(x - 0.02, 0.66, -1.0),
     )
 
@@ -180,7 +166,7 @@ def plate(x: float, z: float, facing: float) -> Mesh:
     """
     y, tall = facing * 0.60 / 2, 0.15 / 2
     corners = [[x, -y, z - tall], [x, y, z - tall], [x, y, z + tall], [x, -y, z + tall]]
-    return quads(f32([corners]), f32([0.8, 0.8, 0.78]), 0.05, PLATE)
+    return quads(f32([corners]), f32([0.8, 0.8, 0.78]), 0.05, Surface.PLATE)
 
 
 def truck(paint: F32, cargo: F32, k: int = 20) -> Mesh:
@@ -203,8 +189,8 @@ def truck(paint: F32, cargo: F32, k: int = 20) -> Mesh:
         *(box([2.2, 0.06, 0.4], [0.3, side * 1.15, 0.75], f32([0.1, 0.1, 0.1])) for side in (-1, 1)),
     ]
     for side in (-1.0, 1.0):
-        parts.append(box([0.1, 0.4, 0.18], [4.12, side * 0.85, 0.8], LAMP, 0.9, HEAD_LAMP))
-        parts.append(box([0.08, 0.35, 0.15], [-4.2, side * 0.95, 0.85], RED, 0.5, TAIL_LAMP))
+        parts.append(box([0.1, 0.4, 0.18], [4.12, side * 0.85, 0.8], LAMP, 0.9, Surface.HEAD_LAMP))
+        parts.append(box([0.08, 0.35, 0.15], [-4.2, side * 0.95, 0.85], RED, 0.5, Surface.TAIL_LAMP))
         parts.append(box([0.12, 0.22, 0.45], [4.0, side * 1.36, 2.0], DARK, 0.3))
     parts += (
         box([0.08, 1.4, 0.4], [4.12, 0, 1.15], DARK, 0.1),
@@ -235,12 +221,12 @@ def bus(paint: F32, stripe: F32, k: int = 20) -> Mesh:
     parts += [
         box([0.03, width * 0.86, 1.5], [5.76, 0, 1.85], GLASS, 1.0),
         box([0.04, 1.7, 0.28], [5.77, 0, 2.8], f32([0.02, 0.012, 0.0])),
-        box([0.05, 1.4, 0.15], [5.78, 0, 2.8], f32([0.9, 0.45, 0.05]), surface=SIGN),
+        box([0.05, 1.4, 0.15], [5.78, 0, 2.8], f32([0.9, 0.45, 0.05]), surface=Surface.SIGN),
         box([0.03, width * 0.8, 0.9], [-5.76, 0, 2.2], GLASS, 1.0),
         box([2.6, 1.6, 0.18], [-2.0, 0, 3.16], f32(paint * 0.85), 0.2),
     ]
     for side in (-1.0, 1.0):
-        parts.append(box([0.06, 0.35, 0.18], [5.75, side * 0.92, 0.75], LAMP, 0.9, HEAD_LAMP))
-        parts.append(box([0.06, 0.2, 0.4], [-5.75, side * 1.05, 1.2], RED, 0.5, TAIL_LAMP))
+        parts.append(box([0.06, 0.35, 0.18], [5.75, side * 0.92, 0.75], LAMP, 0.9, Surface.HEAD_LAMP))
+        parts.append(box([0.06, 0.2, 0.4], [-5.75, side * 1.05, 1.2], RED, 0.5, Surface.TAIL_LAMP))
         parts.append(box([0.15, 0.12, 0.4], [5.75, side * 1.38, 2.3], DARK, 0.3))
     return join(*parts, plate(5.8, 0.5, 1.0), plate(-5.8, 0.75, -1.0), wheels("bus", width, k))

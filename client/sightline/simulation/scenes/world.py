@@ -3,14 +3,21 @@
 A world is stepped ``STEP_S`` at a time whatever the frame rate; between two steps everything moves in a
 straight line. So the world at one time is the same for every frame rate, and a speed is exactly the
 distance between two steps over their time.
+
+People on foot step aside before they meet, queue, and are never in one place. Steering in the spirit of
+Reynolds' *unaligned collision avoidance* and of the social force model (Helbing and Molnár 1995), as plain
+rules: oncoming people are passed on the side that already has room, slower ones ahead are followed, and two
+bodies that touch all the same push each other off.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 STEP_S = 0.05
 Value = str | bool | float | int
@@ -125,3 +132,133 @@ class World(ABC):
                 )
                 bodies.append((actor, state))
         return Snapshot(time_s, tuple(bodies), self._before.signal)
+
+
+REACHED_M, HELD_S = 1.5, 1.0  # a walker held up this near to a stop for this long takes it as reached
+Stop = tuple[float, float, bool]  # x, y, and whether to wait there until one may go
+
+
+@dataclass(slots=True)
+class Walker:
+    """A person who walks a path of stops, waits where told to and turns smoothly."""
+
+    actor: Actor
+    path: Sequence[Stop]
+    pace: float
+    waits_s: dict[int, float] = field(default_factory=dict)  # stop -> seconds to stand there
+    x: float = 0.0
+    y: float = 0.0
+    heading: float = 0.0
+    speed: float = 0.0
+    travel: float = 0.0
+    aside: float = 0.0  # m/s to the left of its way, to make room
+    _goal: int = 1
+    _there: bool = False  # has come to the stop, and stands there
+    _held_s: float = 0.0  # how long its way has been blocked
+
+    def __post_init__(self) -> None:
+        self.x, self.y, _ = self.path[0]
+        self.heading = math.atan2(self.path[1][1] - self.y, self.path[1][0] - self.x)
+
+    @property
+    def arrived(self) -> bool:
+        """At the end of the path."""
+        return self._goal >= len(self.path)
+
+    def move(self, *, may_go: bool = True, room: float = 9.0, aside: float = 0.0) -> None:
+        """One step.
+
+        Args:
+            may_go: walkers that wait at a stop may go on.
+            room: the free way ahead, metres.
+            aside: how fast to step to the left as well, m/s.
+        """
+        if self.arrived:
+            return
+        x, y, waits = self.path[self._goal]
+        held, rest = waits and not may_go, self.waits_s.get(self._goal, 0.0)
+        left = math.hypot(x - self.x, y - self.y)
+        self._there |= left < max(0.05, self.pace * STEP_S) or (left < REACHED_M and self._held_s > HELD_S)
+        if self._there:
+            if rest > 0:
+                self.waits_s[self._goal] = rest - STEP_S
+            if held or rest > 0:
+                self.speed = 0.0
+            else:
+                self._goal, self._there, self._held_s = self._goal + 1, False, 0.0
+            return
+        wish = self.pace * min(1.0, max(0.0, room / 0.8))
+        if held or rest > 0:  # stops there
+            wish = min(wish, 0.25 + left * 1.2)
+        self.speed += max(-2.5 * STEP_S, min(2.0 * STEP_S, wish - self.speed))
+        stride = min(self.speed * STEP_S, left)
+        self._held_s = 0.0 if self.speed > 0.2 else self._held_s + STEP_S
+        self.aside = aside
+        self.shift((x - self.x) / left * stride, (y - self.y) / left * stride)
+        self.shift(-math.sin(self.heading) * aside * STEP_S, math.cos(self.heading) * aside * STEP_S)
+        self.travel += stride
+        off = math.remainder(math.atan2(y - self.y, x - self.x) - self.heading, 2 * math.pi)
+        self.heading += max(-4.0 * STEP_S, min(4.0 * STEP_S, off))
+
+    def shift(self, dx: float, dy: float) -> None:
+        """Move by (dx, dy) metres."""
+        self.x += dx
+        self.y += dy
+
+    def state(self) -> ActorState:
+        """As the world sees it."""
+        return ActorState(self.x, self.y, self.heading, self.speed, self.travel)
+
+
+def person_actor(number: int, random: np.random.Generator, **attributes: Value) -> Actor:
+    """A new person: a height, a seed for the looks, and other attributes."""
+    height = float(np.clip(random.normal(1.73, 0.08), 1.52, 1.95))
+    return Actor(number, "person", "person", (0.35, 0.5, height), int(random.integers(1 << 31)), attributes)
+
+
+BODY_M = 0.6  # from middle to middle, two people are never nearer; shoulders are half a metre wide
+ASIDE_M = 0.8  # from middle to middle, the room wanted when passing
+LOOK_M = 3.0  # people further away than this are ignored
+LOOK_S = 2.0  # as are those who will not be met within this time
+STEP_ASIDE = 0.7  # m/s, at most
+_EASE = STEP_S / 0.25  # people change their step within a quarter of a second
+_TURNS = 3  # of pushing off: being pushed may bring a third one near
+
+
+def walk(people: Sequence[Walker], *, may_go: bool = True) -> None:
+    """Move all by one step; with ``may_go`` those that wait may go on."""
+    plans = [_plan(one, people) for one in people]
+    for one, (room, aside) in zip(people, plans, strict=True):
+        one.move(may_go=may_go, room=room, aside=one.aside + (aside - one.aside) * _EASE)
+    for _ in range(_TURNS):
+        for i, one in enumerate(people):
+            for other in people[i + 1 :]:
+                dx, dy = other.x - one.x, other.y - one.y
+                if abs(dx) >= BODY_M or abs(dy) >= BODY_M or (apart := math.hypot(dx, dy)) >= BODY_M:
+                    continue
+                if apart < 1e-6:  # from one place: any way will do, but always the same
+                    dx, dy, apart = 1e-6, 0.0, 1e-6
+                push = (BODY_M - apart) / 2 / apart
+                one.shift(-dx * push, -dy * push)
+                other.shift(dx * push, dy * push)
+
+
+def _plan(one: Walker, people: Sequence[Walker]) -> tuple[float, float]:
+    """Free metres ahead, and how fast to step to the left (m/s, below zero to the right)."""
+    room, aside = 9.0, 0.0
+    c, s = math.cos(one.heading), math.sin(one.heading)
+    for other in people:
+        dx, dy = other.x - one.x, other.y - one.y
+        if other is one or abs(dx) >= LOOK_M or abs(dy) >= LOOK_M:
+            continue
+        ahead, left = dx * c + dy * s, -dx * s + dy * c
+        closing = one.pace - other.speed * math.cos(other.heading - one.heading)
+        if ahead <= 0 or closing <= 0:
+            continue
+        if abs(left) < BODY_M * 0.8:
+            room = min(room, ahead - BODY_M)
+        if ahead < closing * LOOK_S + BODY_M and abs(left) < ASIDE_M:
+            # Two people meeting head on both keep to the right.
+            way = -1.0 if left > -0.02 else 1.0
+            aside += way * (ASIDE_M - abs(left)) / max(ahead / closing, 0.5)
+    return room, max(-STEP_ASIDE, min(STEP_ASIDE, aside))
