@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import av.logging
@@ -62,19 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-T = TypeVar("T", SceneSpec, Coding)
-
-
-def _chosen(kind: type[T], args: argparse.Namespace) -> T:
-    """The scene, or its coding, that the options name."""
-    return kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
-
-
 def main(words: list[str] | None = None) -> int:
     """Run one command; 1 when it failed."""
     args = build_parser().parse_args(words)
     av.logging.set_level(av.logging.ERROR)
-    spec = _chosen(SceneSpec, args)
+    spec = SceneSpec(**{f.name: getattr(args, f.name) for f in fields(SceneSpec)})
+    coding = Coding(**{f.name: getattr(args, f.name) for f in fields(Coding) if hasattr(args, f.name)})
     try:
         if args.command == "truth":
             frames = truth.frames(spec, args.fps, args.length)
@@ -83,11 +76,11 @@ def main(words: list[str] | None = None) -> int:
             import cv2  # noqa: PLC0415  truth needs no OpenCV
 
             cv2.setNumThreads(1)  # there is a program for each core: see sightline.base.jobs
-            render(spec, _chosen(Coding, args), args.length, args.out)
+            render(spec, coding, args.length, args.out)
         else:
             stop = stop_on_signals()
             with suppress(av.error.OSError, av.error.EOFError):  # the server hung up: no client is left
-                stream(spec, _chosen(Coding, args), args.url, stop.wait, args.start)
+                stream(spec, coding, args.url, stop.wait, args.start)
     except (SightlineError, av.error.FFmpegError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error  # a URL may hold a password
         sys.stderr.write(f"error: {type(error).__name__}: {redact(str(reason))}\n")

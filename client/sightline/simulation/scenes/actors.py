@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes import people, riders, vehicles
+from sightline.simulation.scenes import people, vehicles
 from sightline.simulation.scenes.arrays import F32, I64, f32, palette, pitch, turn, xyz
 from sightline.simulation.scenes.factory import BURNING_TOP_M
 from sightline.simulation.scenes.mesh import Mesh, mesh, ring
@@ -153,22 +153,15 @@ def _body(mesh: Mesh) -> Body:
     return Body(mesh, bones.tolist(), starts, points, triangles.reshape(-1, 3), f32(outline))
 
 
-def _cloud(actor: Actor, state: ActorState, time_s: float) -> PosedActor:
-    solid = outline_of(puffs(actor, state, time_s))
-    points, outline = solid.corners.reshape(-1, 3), f32(solid.corners[:1, :1])
-    body = Body(solid, [], [], points, np.arange(len(points)).reshape(-1, 3), outline)
-    return PosedActor(actor, state, body, points, f32(np.eye(3)[None]), outline)
-
-
 def _build(actor: Actor, k: int) -> Mesh:
     if actor.kind == "person":
         return people.person(people.Appearance(actor), k)
-    if actor.kind in riders.CYCLES:
-        cycle = riders.bicycle if actor.kind == "bicycle" else riders.motorcycle
+    if actor.kind in people.CYCLES:
+        cycle = people.bicycle if actor.kind == "bicycle" else people.motorcycle
         return cycle(people.Appearance(actor), PAINTS[actor.seed % len(PAINTS)], k)
     if actor.kind == "forklift":
         loaded = bool(actor.attributes.get("loaded"))
-        return riders.forklift(people.Appearance(actor), FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
+        return people.forklift(people.Appearance(actor), FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
     random = np.random.default_rng([actor.seed, 2])
     paint, other = (PAINTS[int(random.integers(len(PAINTS)))] for _ in range(2))
     if actor.kind == "truck":
@@ -184,9 +177,9 @@ def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
     if actor.kind == "person":
         height = actor.size[2]
         return people.bones(people.walking(state.travel, state.speed, height), height)
-    if actor.kind in riders.CYCLES:
-        rider = people.bones(riders.riding(actor.kind, state.travel), people.Appearance(actor).height)
-        machine = riders.cycle_bones(actor.kind, state.travel)
+    if actor.kind in people.CYCLES:
+        rider = people.bones(people.riding(actor.kind, state.travel), people.Appearance(actor).height)
+        machine = people.cycle_bones(actor.kind, state.travel)
         seat = f32([-0.22 if actor.kind == "bicycle" else -0.28, 0, 0])
         return np.concatenate([rider[0], machine[0]]), np.concatenate([rider[1] + seat, machine[1]])
     rotations, offsets = [np.eye(3, dtype=np.float32)], [np.zeros(3, np.float32)]
@@ -197,18 +190,8 @@ def _bones(actor: Actor, state: ActorState) -> tuple[F32, F32]:
     return f32(rotations), f32(offsets)
 
 
-@dataclass(frozen=True, slots=True)
-class Puffs:
-    """N round puffs: centres float32 [N, 3], radii [N] in metres, age [N] (0..1) and strength [N] (0..1)."""
-
-    centres: F32
-    radii: F32
-    age: F32
-    strength: F32
-
-
-def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
-    """The puffs of a fire or of its smoke, at a time."""
+def puffs(actor: Actor, state: ActorState, time_s: float) -> tuple[F32, F32, F32, F32]:
+    """The N puffs of a fire or its smoke: centres [N, 3] and radii in metres, ages and strengths (0..1)."""
     flame = actor.kind == "fire"
     count, life_s = (46, 0.75) if flame else (44, 4.2)
     slots = np.arange(count)
@@ -228,18 +211,22 @@ def puffs(actor: Actor, state: ActorState, time_s: float) -> Puffs:
     radii = (0.26 - 0.17 * age if flame else 0.22 + 0.62 * age) * (0.5 + 0.5 * state.strength)
     centres = np.stack([state.x + x + sway + (0.0 if flame else 0.5 * age), state.y + y, z], axis=1)
     strength = state.strength * np.sin(np.pi * np.clip(age * 0.9 + 0.1, 0, 1))
-    return Puffs(f32(centres), f32(radii * np.ones(count)), f32(age), f32(strength))
+    return f32(centres), f32(radii * np.ones(count)), f32(age), f32(strength)
 
 
-def outline_of(cloud: Puffs) -> Mesh:
+def _cloud(actor: Actor, state: ActorState, time_s: float) -> PosedActor:
     """The puffs that can be seen as round solids, for boxes: octagons that face along -x, and along y."""
-    visible = cloud.strength > 0.25
-    centres, radii = cloud.centres[visible][:, None], cloud.radii[visible] * np.float32(0.75)
+    centres, radii, _, strength = puffs(actor, state, time_s)
+    visible = strength > 0.25
+    centres, radii = centres[visible][:, None], radii[visible][:, None, None] * np.float32(0.75)
     c, s = ring(8).T
     faces = []
     for rim in (xyz(c, 0, s), xyz(0, c, s)):
-        points = centres + rim * radii[:, None, None]
+        points = centres + rim * radii
         middle = np.broadcast_to(centres, points.shape)
         faces.append(np.stack([middle, points, np.roll(points, -1, axis=1)], axis=2).reshape(-1, 3, 3))
     corners = f32(np.concatenate(faces))
-    return mesh(corners, f32(np.broadcast_to(f32([-1, 0.01, 0.01]), corners.shape)), f32([0.5, 0.5, 0.5]))
+    solid = mesh(corners, f32(np.broadcast_to(f32([-1, 0.01, 0.01]), corners.shape)), f32([0.5, 0.5, 0.5]))
+    points, outline = solid.corners.reshape(-1, 3), solid.corners[:1, :1]
+    body = Body(solid, [], [], points, np.arange(len(points)).reshape(-1, 3), outline)
+    return PosedActor(actor, state, body, points, f32(np.eye(3)[None]), outline)

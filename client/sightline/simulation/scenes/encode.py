@@ -95,9 +95,7 @@ def stream(
 
 def _open_stream(sink: av.container.OutputContainer, spec: SceneSpec, coding: Coding) -> VideoStream:
     rate = Fraction(coding.fps).limit_denominator(1001)
-    video = cast(
-        VideoStream, sink.add_stream({"h264": "libx264", "h265": "libx265"}[coding.codec], rate=rate)
-    )
+    video = cast(VideoStream, sink.add_stream(f"libx{coding.codec[1:]}", rate=rate))
     video.width, video.height, video.pix_fmt = spec.width, spec.height, "yuv420p"
     video.bit_rate = coding.bitrate
     video.codec_context.time_base = Fraction(1, _CLOCK)

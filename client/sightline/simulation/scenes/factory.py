@@ -12,30 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear, palette
-from sightline.simulation.scenes.mesh import (
-    Lamp,
-    Mesh,
-    Stage,
-    Surface,
-    Vector,
-    ball,
-    bar,
-    box,
-    join,
-    limb,
-    wall,
-)
+from sightline.simulation.scenes.mesh import Mesh, Stage, Surface, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.world import (
-    Actor,
-    ActorState,
-    Placed,
-    Stop,
-    Walker,
-    World,
-    person_actor,
-    walk,
-)
+from sightline.simulation.scenes.world import Actor, ActorState, Placed, Stop, Walker, World, walk
 
 HALL_X, HALL_Y = (-2.0, 28.0), (-9.0, 9.0)
 BURNING = (19.2, -5.6)  # the machine that catches fire
@@ -113,7 +92,7 @@ class FactoryWorld(World):
     def _worker(self) -> Walker:
         random = self._random
         helmet, vest = bool(random.random() > 0.14), bool(random.random() > 0.12)
-        actor = person_actor(self.next_id(), random, helmet=helmet, vest=vest)
+        actor = self.person(random, helmet=helmet, vest=vest)
         start, end = (_DOORS[int(i)] for i in random.integers(0, len(_DOORS), 2))
         stops: list[Stop] = [(*start, False)]
         waits: dict[int, float] = {}
@@ -141,8 +120,8 @@ class FactoryWorld(World):
 
 _GREYS = palette("969ea2 babebc 606c76")
 _COLOURS = palette("1c5480 246e54 aa7828 788084")
-_YELLOW, _DARK, _WOOD = linear(236, 186, 20), linear(40, 42, 44), linear(168, 128, 84)
-_CARTON, _ORANGE = linear(176, 138, 96), linear(236, 110, 24)
+_YELLOW, _DARK, _WOOD = palette("ecba14 282a2c a88054")
+_CARTON, _ORANGE, _TUBE = palette("b08a60 ec6e18 f0f4fa")
 
 
 def place_things(spec: SceneSpec, stage: Stage) -> None:
@@ -168,10 +147,8 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
         stage.stand(join(load(x, y, 0.0), *more))
     for x in np.arange(2.0, HALL_X[1], 6.0).tolist():
         for y in (-4.5, 4.5):
-            stage.meshes.append(
-                box([2.4, 0.3, 0.12], [x, y, 7.4], linear(240, 244, 250), surface=Surface.SIGN)
-            )
-            stage.lamps.append(Lamp((x, y, 7.4), (9.0, 9.2, 9.0)))
+            stage.meshes.append(box([2.4, 0.3, 0.12], [x, y, 7.4], _TUBE, surface=Surface.SIGN))
+            stage.lamps.append(((x, y, 7.4), (9.0, 9.2, 9.0)))
 
 
 def _machine(random: np.random.Generator, x: float, y: float) -> Mesh:
@@ -207,7 +184,7 @@ def _press(x: float, y: float) -> Mesh:
 
 
 def _robot(x: float, y: float) -> Mesh:
-    elbow: Vector = (x - 0.6, y - 0.3, 2.1)
+    elbow = (x - 0.6, y - 0.3, 2.1)
     return join(
         box([1.2, 1.2, 0.3], [x, y, 0.15], _DARK),
         limb([(0.3, 0.34, 0.34, 0), (0.9, 0.26, 0.26, 0)], 12, _ORANGE).moved([x, y, 0]),

@@ -140,12 +140,12 @@ class GroundLight:
 def lamp_light(points: F32, normals: F32, lamps: Sequence[Lamp]) -> F32:
     """Light [..., 3] that falls from lamps on points [..., 3] with normals."""
     total = np.zeros((*points.shape[:-1], 3), np.float32)
-    for lamp in lamps:
-        to = f32(lamp.position) - points
+    for position, colour in lamps:
+        to = f32(position) - points
         square = np.sum(to * to, axis=-1)
         facing = np.maximum(np.sum(to * normals, axis=-1), 0) / np.sqrt(square)
         down = np.clip(to[..., 2] / np.sqrt(square), 0, 1)  # street lamps shine downwards
-        total += (facing * down / (square + 4.0))[..., None] * f32(lamp.colour)
+        total += (facing * down / (square + 4.0))[..., None] * f32(colour)
     return total
 
 

@@ -217,14 +217,7 @@ class Panel:
     glow: U8 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lamp:
-    """A lamp at a point: colour is its light at 1 m, straight on."""
-
-    position: tuple[float, float, float]
-    colour: tuple[float, float, float]
-
-
+Lamp = tuple[Vector, Vector]  # where it hangs, and its colour: its light at 1 m, straight on
 Extent = tuple[float, float]
 
 

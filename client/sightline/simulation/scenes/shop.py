@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from sightline.simulation.scenes.arrays import f32, linear, palette
-from sightline.simulation.scenes.mesh import Lamp, Mesh, Stage, Surface, ball, bar, box, join, limb, wall
+from sightline.simulation.scenes.mesh import Mesh, Stage, Surface, ball, bar, box, join, limb, wall
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.world import Placed, Stop, Walker, World, person_actor, walk
+from sightline.simulation.scenes.world import Placed, Stop, Walker, World, walk
 
 FRONT_X, DOOR_Y = 7.6, 1.6
 _BEHIND_X, _STREET_Y = -2.5, 9.0
@@ -42,8 +42,11 @@ class ShopWorld(World):
             if len(self._people) < self._most:
                 self._people += self._group()
         if time_s >= self._next_passing_s:
-            self._next_passing_s = time_s + float(self._passing.exponential(self._passing_gap_s))
-            self._people.append(self._passer())
+            random = self._passing
+            self._next_passing_s = time_s + float(random.exponential(self._passing_gap_s))
+            y, x = _STREET_Y * float(random.choice([-1.0, 1.0])), float(random.uniform(9.6, 12.4))
+            actor, pace = self.person(random), float(np.clip(random.normal(1.4, 0.15), 1, 1.8))
+            self._people.append(Walker(actor, [(x, -y, False), (x, y, False)], pace))
         walk(self._people)
         self._people = [p for p in self._people if not p.arrived]
         return ((p.actor, p.state()) for p in self._people), ""
@@ -71,19 +74,12 @@ class ShopWorld(World):
                 (_BEHIND_X - back, depth_y + aside, False),
             ]
             waits = {3 if inward else 2: lingers} if lingers else {}
-            actor = person_actor(self.next_id(), random)
+            actor = self.person(random)
             group.append(Walker(actor, path if inward else path[::-1], speed, waits))
         return group
 
-    def _passer(self) -> Walker:
-        random = self._passing
-        way, x = float(random.choice([-1.0, 1.0])), float(random.uniform(9.6, 12.4))
-        path = [(x, -way * _STREET_Y, False), (x, way * _STREET_Y, False)]
-        actor = person_actor(self.next_id(), random)
-        return Walker(actor, path, float(np.clip(random.normal(1.4, 0.15), 1, 1.8)))
 
-
-_FRAME, _WHITE, _WOOD = palette("3a3e42 e2e2de b08a62")
+_FRAME, _WHITE, _WOOD, _TUBE = palette("3a3e42 e2e2de b08a62 faf8f0")
 _GOODS = palette("be282c e2aa28 286eaa 468c50 e6e2d6 824682 e27832 3c424a")
 
 
@@ -111,10 +107,8 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
     stage.stand(_plant(random, 7.0, -2.7))
     for x in (1.5, 4.0, 6.4):
         for y in (-2.4, 0.0, 2.4):
-            stage.meshes.append(
-                box([0.9, 0.25, 0.06], [x, y, 3.55], linear(250, 248, 240), surface=Surface.SIGN)
-            )
-            stage.lamps.append(Lamp((x, y, 3.5), (2.4, 2.2, 1.9)))
+            stage.meshes.append(box([0.9, 0.25, 0.06], [x, y, 3.55], _TUBE, surface=Surface.SIGN))
+            stage.lamps.append(((x, y, 3.5), (2.4, 2.2, 1.9)))
     stage.meshes += [bar((13.0, y, 0), (13.0, y, 4.5), 0.06, _FRAME) for y in (-6.0, 6.0)]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from sightline.simulation.scenes import textures
 from sightline.simulation.scenes.arrays import F32, U8, f32
 from sightline.simulation.scenes.factory import HALL_X, HALL_Y
-from sightline.simulation.scenes.lens import WET_ALBEDO
 from sightline.simulation.scenes.mesh import Panel, Stage
 from sightline.simulation.scenes.scene import THINGS
 from sightline.simulation.scenes.shop import FRONT_X
@@ -17,6 +16,7 @@ from sightline.simulation.scenes.street import KERB_Y, STOP_X, WALL_Y, ZEBRA_X
 
 X, Y = (-14.0, 118.0), (-13.4, 13.4)  # of the street
 PX_M = 28  # of the street's texture
+WET_ALBEDO = 0.62  # of the dry ground's
 _LINE = (214.0, 212.0, 204.0)
 
 
@@ -37,27 +37,21 @@ def street_stage(spec: SceneSpec) -> Stage:
             width = float(random.uniform(9, 17))
             height = float(random.uniform(9, 17) if side > 0 else random.uniform(7.5, 11))
             y = side * (WALL_Y + 0.1 + random.uniform(0, 0.15))
-            _house(stage, random, (x, y), (width, height), side)
+            front, glow = textures.facade(random, width, height, 26)
+            up, depth = f32([0, 0, height]), f32([0, side * 9.0, 0])
+            left, right = f32([x, y, 0]), f32([x + width, y, 0])
+            corner, along = (right, f32([-width, 0, 0])) if side < 0 else (left, f32([width, 0, 0]))
+            stage.panels.append(Panel(corner, along, up, front, glow))  # along x up points to the road
+            plain = textures.plain(random, 64, 64, (150, 140, 128), 5, 6)
+            for base in (left, right):
+                stage.panels.append(Panel(base, depth, up, plain))
+                stage.panels.append(Panel(f32(base + depth), f32(-depth), up, plain))
+            stage.shade((x, x + width), (y, y + side * 9.0), height)
             x += width
     for y in (-24.0, -10.0, 3.0, 15.0):  # the street bends away at its end: houses close the view
         front, glow = textures.facade(random, 13.0, 14.0, 12)
         stage.panels.append(Panel(f32([117.5, y + 13, 0]), f32([0, -13, 0]), f32([0, 0, 14]), front, glow))
     return stage
-
-
-def _house(
-    stage: Stage, random: np.random.Generator, at: tuple[float, float], size: tuple[float, float], side: float
-) -> None:
-    (x, y), (width, height) = at, size
-    front, glow = textures.facade(random, width, height, 26)
-    up, depth = f32([0, 0, height]), f32([0, side * 9.0, 0])
-    left, right = f32([x, y, 0]), f32([x + width, y, 0])
-    corner, along = (right, f32([-width, 0, 0])) if side < 0 else (left, f32([width, 0, 0]))
-    stage.panels.append(Panel(corner, along, up, front, glow))  # its normal, along x up, points to the road
-    plain = textures.plain(random, 64, 64, (150, 140, 128), 5, 6)
-    for base in (left, right):
-        stage.panels += [Panel(base, depth, up, plain), Panel(f32(base + depth), f32(-depth), up, plain)]
-    stage.shade((x, x + width), (y, y + side * 9.0), height)
 
 
 def _ground(random: np.random.Generator, *, wet: bool) -> U8:
@@ -135,18 +129,23 @@ _PAINT = (226.0, 178.0, 30.0)
 
 def factory_stage(spec: SceneSpec) -> Stage:
     """The hall, empty."""
-    random = spec.random("stage")
+    random, px = spec.random("stage"), _SHEET_PX_M
     stage = Stage((HALL_X[0] - 1, HALL_X[1]), HALL_Y, _hall_floor(random), sky=False)
     x0, x1, y0, y1 = *stage.x, *HALL_Y
     wall, end = (_sheet(random, round(long), 8) for long in (x1 - x0, y1 - y0))
+    bottom, top, left, right = end.shape[0], end.shape[0] - 4 * px, round(7.1 * px), round(10.9 * px)
+    gated = end.astype(np.float32)  # its gate is open
+    gated[top:, left:right] = textures.mottled(random, 4 * px, right - left, (34, 36, 40), 1, 1)
+    cv2.rectangle(gated, (left, top), (right, bottom), (210.0, 170.0, 30.0), 4)
     length, across, up = f32([x1 - x0, 0, 0]), f32([0, y0 - y1, 0]), f32([0, 0, 8.0])
-    stage.panels += [
-        Panel(f32([x0, y1, 0]), length, up, wall),
-        Panel(f32([x1, y0, 0]), -length, up, wall),
-        Panel(f32([x1, y1, 0]), across, up, _gate(end, random)),
-        Panel(f32([x0, y1, 8.0]), across, length, _ceiling(random)),
-        Panel(f32([x0, y0, 8.0]), length, f32([0, y1 - y0, 0]), _ceiling(random)),
-    ]
+    stage.panels.append(Panel(f32([x0, y1, 0]), length, up, wall))
+    stage.panels.append(Panel(f32([x1, y0, 0]), -length, up, wall))
+    stage.panels.append(Panel(f32([x1, y1, 0]), across, up, textures.finished(gated)))
+    for y, ways in ((y1, (across, length)), (y0, (length, f32([0, y1 - y0, 0])))):  # the ceiling
+        ceiling = textures.mottled(random, 256, 256, (96, 100, 104), 2, 2)
+        ceiling[::32, :] = 130
+        ceiling[:, ::42] = 62
+        stage.panels.append(Panel(f32([x0, y, 8.0]), *ways, textures.finished(ceiling)))
     return stage
 
 
@@ -187,22 +186,6 @@ def _sheet(random: np.random.Generator, width: int, height: int) -> U8:
     picture *= ribs[None, :, None].astype(np.float32)
     picture[-round(1.2 * px) :] *= f32([0.75, 0.78, 0.82])
     picture[2 * px : 3 * px] = picture[2 * px : 3 * px] * 0.4 + 140  # a band of roof light
-    return textures.finished(picture)
-
-
-def _gate(wall: U8, random: np.random.Generator) -> U8:
-    """A wall with an open gate."""
-    picture, px = wall.astype(np.float32), _SHEET_PX_M
-    bottom, top, left, right = wall.shape[0], wall.shape[0] - 4 * px, round(7.1 * px), round(10.9 * px)
-    picture[top:, left:right] = textures.mottled(random, 4 * px, right - left, (34, 36, 40), 1, 1)
-    cv2.rectangle(picture, (left, top), (right, bottom), (210.0, 170.0, 30.0), 4)
-    return textures.finished(picture)
-
-
-def _ceiling(random: np.random.Generator) -> U8:
-    picture = textures.mottled(random, 256, 256, (96, 100, 104), 2, 2)
-    picture[::32, :] = 130
-    picture[:, ::42] = 62
     return textures.finished(picture)
 
 

@@ -13,19 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import f32, linear
-from sightline.simulation.scenes.mesh import Lamp, Mesh, Stage, Surface, ball, bar, box, join, mesh
+from sightline.simulation.scenes.arrays import f32, linear, palette
+from sightline.simulation.scenes.mesh import Stage, Surface, ball, bar, box, join, mesh
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.simulation.scenes.world import (
-    STEP_S,
-    Actor,
-    ActorState,
-    Placed,
-    Walker,
-    World,
-    person_actor,
-    walk,
-)
+from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Placed, Walker, World, walk
 
 LANES = ((-1.75, 1.0), (-5.1, 1.0), (1.75, -1.0), (5.1, -1.0), (-7.55, 1.0), (7.55, -1.0))  # y, direction
 CYCLE_LANE_Y = 7.0  # further out are the cycle lanes
@@ -120,10 +111,11 @@ class Lane:
         variant = "bicycle" if cycles else str(random.choice(_MOTORS, p=_SHARES / _SHARES.sum()))
         kind, size, _, mean = KINDS[variant]
         wanted = float(np.clip(random.normal(mean, 0.15 * mean), 0.6 * mean, 1.45 * mean))
-        attributes = {} if cycles else {"plate": _plate(random)}
+        parts = () if cycles else ((_LETTERS, 2), (_DIGITS, 3), (_LETTERS, 1))
+        plate = "".join(letter for kinds, n in parts for letter in random.choice(kinds, n))
         speed = min(wanted, self.drivers[-1].speed + 2.0) if self.drivers else wanted
         y = self.y + float(random.normal(0, 0.15))
-        actor = Actor(number, kind, variant, size, seed, attributes)
+        actor = Actor(number, kind, variant, size, seed, {"plate": plate} if plate else {})
         runs_red = bool(random.random() < 0.3)
         self.drivers.append(Driver(actor, y, ROAD[self.direction][0], speed, wanted, runs_red))
 
@@ -133,12 +125,6 @@ class Lane:
         for d in self.drivers:
             x = d.along * self.direction
             yield d.actor, ActorState(x, d.y, heading, d.speed, d.travel, d.braking)
-
-
-def _plate(random: np.random.Generator) -> str:
-    return "".join(
-        c for kind, n in ((_LETTERS, 2), (_DIGITS, 3), (_LETTERS, 1)) for c in random.choice(kind, n)
-    )
 
 
 def signal_at(time_s: float) -> str:
@@ -185,7 +171,7 @@ class StreetWorld(World):
 
     def _walker(self) -> Walker:
         random = self._random
-        actor = person_actor(self.next_id(), random)
+        actor = self.person(random)
         side, way = random.choice([-1.0, 1.0], 2)
         y = side * random.uniform(9.6, 12.4)
         start, end = (-25.0, 70.0) if way > 0 else (70.0, -25.0)
@@ -204,7 +190,7 @@ class StreetWorld(World):
 SIGNAL_HEADS = [
     (STOP_X[way] + 0.9 * way, side * 8.95, 2.7, -way) for way, side in ((1, -1), (-1, 1), (1, 1), (-1, -1))
 ]
-_METAL, _STEEL, _WOOD = linear(74, 80, 82), linear(130, 134, 136), linear(120, 84, 52)
+_METAL, _STEEL, _WOOD = palette("4a5052 828688 785434")
 
 
 def place_things(spec: SceneSpec, stage: Stage) -> None:
@@ -214,8 +200,18 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
         for side in (-1.0, 1.0):
             if not (side < 0 and x < 22):  # not before the camera
                 _tree(stage, random, x + random.uniform(-1.5, 1.5), side * 9.3)
-    for i, x in enumerate(np.arange(-6.0, 118.0, 19.0)):
-        _street_lamp(stage, float(x + 3.5), -1.0 if i % 2 and x > 15 else 1.0)
+    for i, x in enumerate(np.arange(-2.5, 121.5, 19.0).tolist()):  # street lamps
+        side, top = -1.0 if i % 2 and x > 18.5 else 1.0, 7.2
+        y, arm = side * 8.95, side * 8.95 - side * 1.9
+        stage.meshes += [
+            bar((x, y, 0), (x, y, top), 0.075, _METAL),
+            bar((x, y, top), (x, arm, top + 0.25), 0.05, _METAL),
+            box([0.25, 0.7, 0.1], [x, arm, top + 0.25], _METAL),
+            box([0.2, 0.6, 0.05], [x, arm, top + 0.18], f32([1.0, 0.72, 0.4]), surface=Surface.SIGN),
+        ]
+        stage.lamps.append(((x, arm, top), (38.0, 25.0, 13.0)))
+        stage.post(x, y, 0.07, top)
+        stage.casters.append(f32([[x + a, b, top + 0.2] for a in (-0.07, 0.07) for b in (y, arm)]))
     for x, y, z, _ in SIGNAL_HEADS:
         post = bar((x, y, 0), (x, y, z + 0.5), 0.06, _METAL)
         stage.meshes += [post, box([0.22, 0.3, 0.9], [x, y, z], f32([0.02, 0.02, 0.02]))]
@@ -239,40 +235,21 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
 
 
 def _tree(stage: Stage, random: np.random.Generator, x: float, y: float) -> None:
-    height, trunk = float(random.uniform(4.6, 6.4)), linear(82, 66, 52)
+    """A trunk, and a crown of some hundred tufts of leaves in a ball, lighter outside and on top."""
+    height, trunk, radius, n = float(random.uniform(4.6, 6.4)), linear(82, 66, 52), 1.9, 2600
     stage.meshes.append(bar((x, y, 0), (x, y, height - 1.2), 0.13, trunk))
     stage.meshes.append(bar((x, y, height - 1.6), (x + 0.5, y + 0.4, height - 0.4), 0.07, trunk))
-    stage.meshes.append(_crown(random, (x, y, height), 1.9))
-    stage.post(x, y, 0.1, height)
-    for _ in range(70):
-        tuft = random.normal(0, 0.95, 3) * [1, 1, 0.8] + [x, y, height]
-        stage.casters.append(f32(tuft + random.normal(0, 0.22, (6, 3))))
-
-
-def _crown(random: np.random.Generator, centre: tuple[float, float, float], radius: float) -> Mesh:
-    """Some hundred tufts of leaves in a ball, lighter outside and on top."""
-    n = 2600
     way = random.standard_normal((n, 3))
     way /= np.linalg.norm(way, axis=1, keepdims=True)
-    lumps = 1 + 0.18 * np.sin(way[:, 0] * 4 + centre[0]) * np.cos(way[:, 1] * 5 + centre[1])
+    lumps = 1 + 0.18 * np.sin(way[:, 0] * 4 + x) * np.cos(way[:, 1] * 5 + y)
     far = radius * lumps * random.uniform(0.35, 1.0, n) ** 0.5
-    middle = way * far[:, None] * [1, 1, 0.85] + centre
+    middle = way * far[:, None] * [1, 1, 0.85] + (x, y, height)
     corners = middle[:, None] + random.normal(0, 0.105, (n, 3, 3))
     tone = (0.45 + 0.75 * far / radius * (0.6 + 0.4 * way[:, 2])) * random.uniform(0.7, 1.25, n)
     normals = np.repeat((way + np.array([0, 0, 0.35]))[:, None], 3, axis=1)
     front = mesh(f32(corners), f32(normals), f32(linear(74, 98, 44) * tone[:, None]))
-    return join(front, replace(front, corners=f32(front.corners[:, ::-1])))
-
-
-def _street_lamp(stage: Stage, x: float, side: float) -> None:
-    y, top = side * 8.95, 7.2
-    arm = y - side * 1.9
-    stage.meshes += [
-        bar((x, y, 0), (x, y, top), 0.075, _METAL),
-        bar((x, y, top), (x, arm, top + 0.25), 0.05, _METAL),
-        box([0.25, 0.7, 0.1], [x, arm, top + 0.25], _METAL),
-        box([0.2, 0.6, 0.05], [x, arm, top + 0.18], f32([1.0, 0.72, 0.4]), surface=Surface.SIGN),
-    ]
-    stage.lamps.append(Lamp((x, arm, top), (38.0, 25.0, 13.0)))
-    stage.post(x, y, 0.07, top)
-    stage.casters.append(f32([[x + a, b, top + 0.2] for a in (-0.07, 0.07) for b in (y, arm)]))
+    stage.meshes.append(join(front, replace(front, corners=f32(front.corners[:, ::-1]))))
+    stage.post(x, y, 0.1, height)
+    for _ in range(70):
+        tuft = random.normal(0, 0.95, 3) * [1, 1, 0.8] + [x, y, height]
+        stage.casters.append(f32(tuft + random.normal(0, 0.22, (6, 3))))

@@ -66,9 +66,7 @@ def car(variant: str, paint: F32, k: int = 20) -> Mesh:
     """A sedan, hatchback, SUV or van. ``k`` is the number of corners of round things."""
     shape = SHAPES[variant]
     body, cabin = _body(shape, paint, k), _cabin(shape, paint, variant == "van", max(16, k + 8))
-    return join(
-        body, cabin, _front(shape), _rear(shape), _sides(shape, paint), wheels(variant, shape.width, k)
-    )
+    return join(body, cabin, *_details(shape, paint), wheels(variant, shape.width, k))
 
 
 def wheels(variant: str, width: float, k: int) -> Mesh:
@@ -122,41 +120,30 @@ def _cabin(shape: Shape, paint: F32, closed: bool, k: int) -> Mesh:
     return cabin.painted(pane, GLASS, 1.0)
 
 
-def _front(shape: Shape) -> Mesh:
-    x, w, nose = shape.length / 2 + 0.005, shape.width, float(np.interp(0.985, *shape.belt))
-    return join(
-        box([0.05, w * 0.5, 0.14], [x - 0.02, 0, 0.43], DARK, 0.1),
-        box([0.06, w * 0.42, 0.10], [x - 0.03, 0, nose - 0.13], DARK, 0.3),
-        box([0.16, w * 0.17, 0.12], [x - 0.13, -w * 0.335, nose - 0.1], LAMP, 0.9, Surface.HEAD_LAMP),
-        box([0.16, w * 0.17, 0.12], [x - 0.13, w * 0.335, nose - 0.1], LAMP, 0.9, Surface.HEAD_LAMP),
-        plate(x + 0.02, 0.52, 1.0),
-    )
-
-
-def _rear(shape: Shape) -> Mesh:
-    x, w, top = -shape.length / 2 - 0.005, shape.width, shape.belt[1][1] - 0.15
-    stop = [x + 0.12 + shape.cabin[0] * shape.length, 0, shape.height * 0.7]
-    return join(
-        box([0.05, w * 0.8, 0.1], [x + 0.03, 0, 0.36], DARK, 0.05),
-        box([0.12, w * 0.13, 0.17], [x + 0.07, -w * 0.36, top], RED, 0.6, Surface.TAIL_LAMP),
-        box([0.12, w * 0.13, 0.17], [x + 0.07, w * 0.36, top], RED, 0.6, Surface.TAIL_LAMP),
+def _details(shape: Shape, paint: F32) -> list[Mesh]:
+    """Bumpers, lamps and plates, and on both sides the gaps of doors, handles and mirrors."""
+    w, nose, tail = shape.width, shape.length / 2 + 0.005, -shape.length / 2 - 0.005
+    bonnet, boot = float(np.interp(0.985, *shape.belt)), shape.belt[1][1] - 0.15
+    stop = [tail + 0.12 + shape.cabin[0] * shape.length, 0, shape.height * 0.7]
+    front, head, rear = bonnet - 0.1, [0.16, w * 0.17, 0.12], [0.12, w * 0.13, 0.17]
+    parts = [
+        box([0.05, w * 0.5, 0.14], [nose - 0.02, 0, 0.43], DARK, 0.1),
+        box([0.06, w * 0.42, 0.10], [nose - 0.03, 0, bonnet - 0.13], DARK, 0.3),
+        *(box(head, [nose - 0.13, s * w * 0.335, front], LAMP, 0.9, Surface.HEAD_LAMP) for s in (-1, 1)),
+        plate(nose + 0.02, 0.52, 1.0),
+        box([0.05, w * 0.8, 0.1], [tail + 0.03, 0, 0.36], DARK, 0.05),
+        *(box(rear, [tail + 0.07, s * w * 0.36, boot], RED, 0.6, Surface.TAIL_LAMP) for s in (-1, 1)),
         box([0.05, 0.3, 0.03], stop, RED, 0.3, Surface.BRAKE_LAMP),
-        plate(x - 0.02, 0.66, -1.0),
-    )
-
-
-def _sides(shape: Shape, paint: F32) -> Mesh:
-    """Gaps of the doors, handles and mirrors."""
-    parts, low, high = [], 0.38, max(shape.belt[1]) - 0.1
+        plate(tail - 0.02, 0.66, -1.0),
+    ]
+    low, high = 0.38, max(shape.belt[1]) - 0.1
+    tall, middle, mirror = high - low, (low + high) / 2, (shape.cabin[1] - 0.5) * shape.length - 0.25
+    gaps, handles = ([(f - 0.5) * shape.length for f in part] for part in ((0.36, 0.50, 0.68), (0.46, 0.62)))
     for y in (-shape.width / 2, shape.width / 2):
-        gaps, handles = (
-            [(f - 0.5) * shape.length for f in part] for part in ((0.36, 0.50, 0.68), (0.46, 0.62))
-        )
-        tall, middle, mirror = high - low, (low + high) / 2, (shape.cabin[1] - 0.5) * shape.length - 0.25
         parts += [box([0.018, 0.012, tall], [x, y * 0.985, middle], f32(paint * 0.2)) for x in gaps]
         parts += [box([0.16, 0.03, 0.03], [x, y, high - 0.1], f32(paint * 0.5), 0.5) for x in handles]
         parts.append(box([0.1, 0.2, 0.13], [mirror, y * 1.07, high + 0.12], paint, 0.4))
-    return join(*parts)
+    return parts
 
 
 def plate(x: float, z: float, facing: float) -> Mesh:

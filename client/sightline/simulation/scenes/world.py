@@ -97,6 +97,11 @@ class World(ABC):
         self._last_id += 1
         return self._last_id
 
+    def person(self, random: np.random.Generator, **attributes: Value) -> Actor:
+        """A new person: a height, a seed for the looks, and other attributes."""
+        size = 0.35, 0.5, float(np.clip(random.normal(1.73, 0.08), 1.52, 1.95))
+        return Actor(self.next_id(), "person", "person", size, int(random.integers(1 << 31)), attributes)
+
     def step(self) -> tuple[Snapshot, Snapshot]:
         """Go one step on; the world before and after it."""
         self._step += 1
@@ -111,10 +116,9 @@ class World(ABC):
         Raises:
             ValueError: the time is before the step that the world has left behind.
         """
-        if time_s < self._before.time_s - 1e-9:
-            raise ValueError(
-                f"the world is at {self._before.time_s:.3f} s and cannot go back to {time_s:.3f} s"
-            )
+        now_s = self._before.time_s
+        if time_s < now_s - 1e-9:
+            raise ValueError(f"the world is at {now_s:.3f} s and cannot go back to {time_s:.3f} s")
         while self._after.time_s <= time_s + 1e-9:
             self.step()
         share = min(max((time_s - self._before.time_s) / STEP_S, 0.0), 1.0)
@@ -208,12 +212,6 @@ class Walker:
     def state(self) -> ActorState:
         """As the world sees it."""
         return ActorState(self.x, self.y, self.heading, self.speed, self.travel)
-
-
-def person_actor(number: int, random: np.random.Generator, **attributes: Value) -> Actor:
-    """A new person: a height, a seed for the looks, and other attributes."""
-    height = float(np.clip(random.normal(1.73, 0.08), 1.52, 1.95))
-    return Actor(number, "person", "person", (0.35, 0.5, height), int(random.integers(1 << 31)), attributes)
 
 
 BODY_M = 0.6  # from middle to middle, two people are never nearer; shoulders are half a metre wide
