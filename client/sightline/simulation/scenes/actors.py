@@ -161,7 +161,7 @@ def _build(actor: Actor, k: int) -> Mesh:
         return cycle(people.Appearance(actor), PAINTS[actor.seed % len(PAINTS)], k)
     if actor.kind == "forklift":
         loaded = bool(actor.attributes.get("loaded"))
-        return people.forklift(people.Appearance(actor), FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
+        return vehicles.forklift(people.Appearance(actor), FORKLIFTS[actor.seed % 3], loaded=loaded, k=k + 2)
     random = np.random.default_rng([actor.seed, 2])
     paint, other = (PAINTS[int(random.integers(len(PAINTS)))] for _ in range(2))
     if actor.kind == "truck":

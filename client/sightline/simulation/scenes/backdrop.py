@@ -25,10 +25,10 @@ class Backdrop:
     """
 
     def __init__(
-        self, stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, inner: int
+        self, stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, zoom: int
     ) -> None:
-        """Draw the stage for a camera; ``inner`` is the inner picture's scale."""
-        self._stage, self._light, self._camera = stage, light, camera.scaled(inner)
+        """Draw the stage for a camera; ``zoom`` is the inner picture's scale."""
+        self._stage, self._light, self._camera = stage, light, camera.scaled(zoom)
         h, w = self._camera.height, self._camera.width
         self.albedo, self.light, self.sunlit, self.glow = np.zeros((4, h, w, 3), np.float32)
         self.ground = np.zeros((h, w), np.float32)
@@ -41,9 +41,8 @@ class Backdrop:
             self._draw_panel(panel)
         if stage.meshes:
             self._draw_meshes(join(*stage.meshes))
-        clear = np.exp(-(1 / np.maximum(self._inverse, 1e-4)) * light.haze_per_m)[..., None].astype(
-            np.float32
-        )
+        distance = 1 / np.maximum(self._inverse, 1e-4)
+        clear = np.exp(-distance * light.haze_per_m)[..., None].astype(np.float32)
         clear[self._inverse <= 2e-4] = 1
         lit, sunlit = self.albedo * (self.light * clear), self.albedo * (self.sunlit * clear)
         glow = self.glow * clear + light.haze * (1 - clear)
@@ -80,12 +79,11 @@ class Backdrop:
 
     def _draw_panel(self, panel: Panel) -> None:
         light, camera = self._light, self._camera
-        normal = unit(np.cross(panel.along, panel.up))
-        if float(normal @ (camera.position - panel.corner)) <= 0:
+        corner, along, up = panel.corner, panel.along, panel.up
+        normal = unit(np.cross(along, up))
+        if float(normal @ (camera.position - corner)) <= 0:
             return  # seen from behind
-        q = camera.project(
-            f32([panel.corner + a * panel.along + b * panel.up for a in (0, 1) for b in (0, 1)])
-        )
+        q = camera.project(f32([corner + a * along + b * up for a in (0, 1) for b in (0, 1)]))
         x0, y0, x1, y1 = 0, 0, camera.width, camera.height
         if (q[:, 2] > NEAR_M).all():
             x0, y0 = (int(np.clip(np.floor(q[:, i].min()), 0, size)) for i, size in ((0, x1), (1, y1)))
@@ -97,21 +95,19 @@ class Backdrop:
         ray = camera.rays(_pixels(y0, y1, x0, x1))
         slant = ray @ normal
         slant = np.where(np.abs(slant) < 1e-6, -1e-6, slant)
-        depth = f32(float(normal @ (panel.corner - camera.position)) / slant)
-        at = camera.position + ray * depth[..., None] - panel.corner
-        s, t = (at @ way / (way @ way) for way in (panel.along, panel.up))
+        depth = f32(float(normal @ (corner - camera.position)) / slant)
+        at = camera.position + ray * depth[..., None] - corner
+        s, t = (at @ way / (way @ way) for way in (along, up))
         area = np.s_[y0:y1, x0:x1]
         seen = (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1) & (depth > NEAR_M)
         seen &= 1 / np.maximum(depth, NEAR_M) > self._inverse[area]
         h, w = panel.texture.shape[:2]
         u, v = f32(s * w - 0.5), f32((1 - t) * h - 0.5)
-        spread = f32(depth / camera.focal_px * w / np.linalg.norm(panel.along))
+        spread = f32(depth / camera.focal_px * w / np.linalg.norm(along))
         colour = _sampled(panel.texture, u, v, np.where(seen, spread, 0))
-        lamps = (
-            lamp_light(f32(at + panel.corner), normal, self._stage.lamps if light.lamps else []) * light.lamps
-        )
+        lamps = lamp_light(f32(at + corner), normal, self._stage.lamps if light.lamps else []) * light.lamps
         ambient = light.sky * (0.55 + 0.45 * normal[2]) + light.bounce * 0.5 * (1 - abs(normal[2]))
-        foot = np.clip(0.65 + (at[..., 2] + panel.corner[2]) * 0.25, 0.65, 1.0)[..., None]
+        foot = np.clip(0.65 + (at[..., 2] + corner[2]) * 0.25, 0.65, 1.0)[..., None]
         direct = light.sun_colour * max(0.0, float(normal @ light.sun))
         self.albedo[area][seen] = colour[seen]
         self.light[area][seen] = ((ambient + direct) * foot + lamps)[seen]
@@ -136,9 +132,8 @@ class Backdrop:
         x, y = f32(won.pixel % camera.width + 0.5), f32(won.pixel // camera.width + 0.5)
         for array in (self.albedo, self.light, self.sunlit):
             array.reshape(-1, 3)[won.pixel] = 0
-        self.glow.reshape(-1, 3)[won.pixel] = np.clip(
-            interpolated(q[..., :2], colour, won.triangle, x, y), 0, 8
-        )
+        rgb = np.clip(interpolated(q[..., :2], colour, won.triangle, x, y), 0, 8)
+        self.glow.reshape(-1, 3)[won.pixel] = rgb
         self.ground.ravel()[won.pixel] = 0
         self._inverse.ravel()[won.pixel] = (won.key >> np.uint64(32)).astype(np.float64) / DEPTH_UNITS
 

@@ -78,22 +78,20 @@ def light_of(spec: SceneSpec) -> Light:
     return Light(unit([0.3, -0.4, 0.9]), 0.005 if rain else 0.003, 1.0, 2.4, 5.5, 6.0, *colours)
 
 
-def shade(
-    made: Mesh, eye: F32, light: Light, sun: F32, lamp_direction: F32, lamp_colour: F32, emission: F32
-) -> F32:
+def shade(made: Mesh, eye: F32, light: Light, sun: F32, way: F32, lamps: F32, emission: F32) -> F32:
     """Light that reaches the camera from every corner: [N, 3, 3].
 
-    ``sun`` [N] is the share of the sun that reaches each triangle; ``lamp_direction`` and ``lamp_colour``
-    [N, 3] are the lamps around, as one; ``emission`` [N, 3] is light of its own.
+    ``sun`` [N] is the share of the sun that reaches each triangle; ``way`` and ``lamps`` [N, 3] are the
+    direction and the light of the lamps around, as one; ``emission`` [N, 3] is light of its own.
     """
     corners, normals = made.corners, made.normals
     up = normals[..., 2:]
     direct = np.maximum(normals @ light.sun, 0)[..., None] * sun[:, None, None] * light.sun_colour
     near_ground = np.clip(0.5 + corners[..., 2:] * 0.7, 0.5, 1.0)
     ambient = ((0.5 + 0.5 * up) * light.sky + (0.5 - 0.5 * up) * light.bounce) * near_ground
-    facing = np.sum(normals * lamp_direction[:, None], axis=-1, keepdims=True)
-    lamps = np.clip(facing * 0.6 + 0.4, 0, 1) * lamp_colour[:, None]
-    colour = made.albedo[:, None] * (direct + ambient + lamps) + emission[:, None]
+    facing = np.sum(normals * way[:, None], axis=-1, keepdims=True)
+    lit = np.clip(facing * 0.6 + 0.4, 0, 1) * lamps[:, None]
+    colour = made.albedo[:, None] * (direct + ambient + lit) + emission[:, None]
     shiny = np.flatnonzero(made.gloss > 0.02)
     view, normals, shine = unit(corners[shiny] - eye), normals[shiny], made.gloss[shiny][:, None, None]
     against = np.sum(view * normals, axis=-1, keepdims=True)

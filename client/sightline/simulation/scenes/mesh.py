@@ -100,17 +100,14 @@ def wall(corner: Vector, along: Vector, up: Vector) -> Mesh:
     n, m = (max(1, round(float(np.linalg.norm(v)))) for v in (a, u))
     pieces = [
         [c + a * (s / n) + u * (t / m) for s, t in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))]
-        for i in range(n)
-        for j in range(m)
+        for i, j in np.ndindex(n, m)
     ]
     return quads(f32(pieces), f32([0.5, 0.5, 0.5]))
 
 
-def box(
-    size: Vector, centre: Vector, albedo: F32, gloss: float = 0.0, surface: Surface = Surface.PAINT
-) -> Mesh:
-    """An upright box with flat faces."""
-    return quads(f32(_FACES * (f32(size) / 2) + f32(centre)), albedo, gloss, surface)
+def box(size: Vector, at: Vector, albedo: F32, gloss: float = 0.0, surface: Surface = Surface.PAINT) -> Mesh:
+    """An upright box with flat faces; ``at`` is its middle."""
+    return quads(f32(_FACES * (f32(size) / 2) + f32(at)), albedo, gloss, surface)
 
 
 def _face(axis: int, sign: float) -> list[NDArray[np.float64]]:

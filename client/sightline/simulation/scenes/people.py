@@ -1,19 +1,17 @@
-"""People as meshes of limbs, the way they walk, stand and ride, and what they ride: cycles and forklifts.
+"""People as meshes of limbs, the way they walk, stand and ride, and the cycles they ride.
 
 Bones: 0 body, 1 head, 2/3 upper arms, 4/5 forearms, 6/7 thighs, 8/9 shins, 10/11 feet (left, right). A limb's
 mesh hangs from its joint along -z; the origin of the body is on the ground between the feet. Of a cycle the
-rider's bones come first, then bone 12 is the frame, 13 and 14 the front and rear wheel, 15 the cranks. A
-forklift's driver is a part of its body, bone 0; its wheels are bones 1 and 2.
+rider's bones come first, then bone 12 is the frame, 13 and 14 the front and rear wheel, 15 the cranks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, linear, palette, pitch, roll, xyz
-from sightline.simulation.scenes.factory import load
+from sightline.simulation.scenes.arrays import F32, f32, palette, pitch, roll, xyz
 from sightline.simulation.scenes.mesh import (
     Mesh,
     Surface,
@@ -28,10 +26,10 @@ from sightline.simulation.scenes.mesh import (
     ring,
     wheel,
 )
-from sightline.simulation.scenes.vehicles import AXLES, LAMP
 from sightline.simulation.scenes.world import Actor
 
 BONES = 12
+LAMP = f32([0.75, 0.76, 0.78])
 CLOTHES = palette(
     "282c38 464a52 78282c 2e5278 c4beb2 dcdcde 405c42 966e42 5a3c5a 1e1e21 be963c aa5660 3c7882 6e747c"
 )
@@ -97,7 +95,7 @@ def _torso(look: Appearance, k: int) -> list[Mesh]:
         vest = limb(cut * h * stout + [0, 0.012, 0.012, 0], round_, look.vest)
         z = patches(vest, round_)[0][:, 2] / h
         stripes = ((z > 0.56) & (z < 0.592)) | ((z > 0.695) & (z < 0.727))
-        parts.append(vest.painted(stripes, f32([0.75, 0.76, 0.78]), 0.3))
+        parts.append(vest.painted(stripes, LAMP, 0.3))
     if look.backpack is not None:
         parts.append(ball([-0.105 * h, 0, 0.70 * h], [0.055 * h, 0.085 * h, 0.12 * h], k, look.backpack))
     return parts
@@ -108,17 +106,13 @@ def _head(look: Appearance, k: int) -> Mesh:
     skull = ball([0.008 * h, 0, 0.055 * h], [r * 1.08, r * 0.88, r * 1.28], k + 2, look.skin, 0.03)
     c, _ = patches(skull, k + 2)
     scalp = (c[:, 2] > 0.085 * h) | ((c[:, 0] < -0.002 * h) & (c[:, 2] > 0.035 * h))
-    parts = [
-        skull.painted(scalp, look.hair, 0.08),
-        ball([0.010 * h + r, 0, 0.052 * h], [0.012 * h, 0.009 * h, 0.014 * h], 6, look.skin),
-    ]
+    nose = ball([0.010 * h + r, 0, 0.052 * h], [0.012 * h, 0.009 * h, 0.014 * h], 6, look.skin)
+    parts = [skull.painted(scalp, look.hair, 0.08), nose]
     if look.long_hair:
         parts.append(ball([-0.03 * h, 0, 0.035 * h], [r * 0.6, r * 0.95, r * 1.5], k, look.hair, 0.08))
     if look.helmet is not None:
-        parts.append(
-            ball([0.004 * h, 0, 0.095 * h], [r * 1.32, r * 1.15, r * 1.05], k + 4, look.helmet, 0.25)
-        )
-        parts.append(box([r * 1.1, r * 1.7, 0.012], [r * 1.2, 0, 0.095 * h], look.helmet, 0.25))
+        shell = ball([0.004 * h, 0, 0.095 * h], [r * 1.32, r * 1.15, r * 1.05], k + 4, look.helmet, 0.25)
+        parts += [shell, box([r * 1.1, r * 1.7, 0.012], [r * 1.2, 0, 0.095 * h], look.helmet, 0.25)]
     return join(*parts)
 
 
@@ -196,7 +190,6 @@ CYCLES = {"bicycle": (0.52, -0.52, 0.34), "motorcycle": (0.72, -0.70, 0.31)}  # 
 _BLACK = f32([0.02, 0.02, 0.022])
 _STEEL = f32([0.4, 0.41, 0.43])
 _RED = f32([0.4, 0.02, 0.02])
-_DARK = linear(34, 35, 37)
 
 
 def bicycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
@@ -221,9 +214,8 @@ def bicycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
         bar((0, -0.1, 0), (0, 0.1, 0), 0.05, _STEEL),
     )
     x, z = ring(k + 6).T
-    r, y = f32([(radius * 0.93, -0.018), (radius, 0.0), (radius * 0.93, 0.018), (radius * 0.92, 0.0)]).T[
-        ..., None
-    ]
+    rim = (radius * 0.93, -0.018), (radius, 0.0), (radius * 0.93, 0.018), (radius * 0.92, 0.0)
+    r, y = f32(rim).T[..., None]
     tyre = xyz(x * r, y, z * r)
     ends = [(radius * 0.94 * np.cos(a), 0, radius * 0.94 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
     spokes = [bar((0, 0, 0), end, 0.006, _STEEL) for end in ends]
@@ -272,40 +264,3 @@ def cycle_bones(kind: str, travel_m: float) -> tuple[F32, F32]:
     spin = pitch(-travel_m / radius)
     rotations = np.stack([np.eye(3), spin, spin, pitch(-travel_m * 1.7)])
     return f32(rotations), f32(((0, 0, 0), (front, 0, radius), (rear, 0, radius), (-0.05, 0, 0.30)))
-
-
-def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:
-    """A forklift, 3.2 m with its forks, and its driver, who sits stiffly at the wheel."""
-    y, z = ring(k, 5.0).T
-    x, wide, tall = f32([(-1.3, 0.45, 0.36), (-1.22, 0.55, 0.46), (-0.6, 0.56, 0.48), (-0.5, 0.55, 0.3),
-                         (0.5, 0.52, 0.26)]).T[..., None]  # fmt: skip
-    parts = [
-        loft(xyz(x, y * wide, 0.62 + z * tall), paint, 0.3),
-        box([0.6, 0.8, 0.12], [-0.25, 0, 0.98], _DARK),
-        box([0.12, 0.7, 0.5], [-0.55, 0, 1.2], _DARK),
-        box([0.1, 0.9, 0.5], [0.5, 0, 1.0], paint, 0.3),
-        box([1.3, 1.0, 0.06], [-0.2, 0, 2.12], _DARK),
-        bar((0.35, 0.0, 1.15), (0.2, 0.0, 1.42), 0.03, _DARK),
-    ]
-    for side in (-0.46, 0.46):
-        parts += [
-            bar((0.5, side, 1.1), (0.25, side, 2.12), 0.04, _DARK),
-            bar((-0.85, side, 1.0), (-0.75, side, 2.12), 0.04, _DARK),
-            box([0.12, 0.1, 2.1], [0.82, side * 0.8, 1.15], _DARK),
-            box([1.15, 0.12, 0.05], [1.45, side * 0.62, 0.12], linear(70, 72, 74), 0.3),
-            box([0.06, 0.14, 0.14], [0.56, side * 0.8, 1.3], LAMP, surface=Surface.HEAD_LAMP),
-            box([0.05, 0.12, 0.1], [-1.29, side * 0.8, 0.9], _RED, surface=Surface.TAIL_LAMP),
-        ]
-    parts += [box([0.08, 0.85, 0.1], [0.82, 0, z], _DARK) for z in (0.5, 1.2, 2.15)]
-    if loaded:
-        parts.append(load(1.5, 0.0, 0.15))
-    for bone, (axle, radius) in enumerate(AXLES["forklift"], start=1):
-        tyre = wheel(radius, 0.2, k, linear(220, 214, 200))
-        parts += [tyre.moved([axle, side, radius]).on_bone(bone) for side in (-0.5, 0.5)]
-    seated = Pose(thigh=(1.3, 1.3), knee=(1.2, 1.2), shoulder=(0.7, 0.7), elbow=(0.6, 0.6), seat=1.12)
-    rotations, offsets = bones(seated, look.height)
-    driver = person(look, k)
-    turned = np.swapaxes(rotations, 1, 2)[driver.bone]
-    corners = np.matmul(driver.corners, turned) + offsets[driver.bone][:, None] + f32([-0.3, 0, 0])
-    driver = replace(driver, corners=f32(corners), normals=f32(np.matmul(driver.normals, turned)))
-    return join(*parts, driver.on_bone(0))

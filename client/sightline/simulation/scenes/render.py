@@ -138,10 +138,8 @@ class Renderer:
         power[((surface == Surface.TAIL_LAMP) | (surface == Surface.BRAKE_LAMP)) & braking] = 3.5
         power[surface == Surface.SIGN] = 1.0
         up, lamps = np.broadcast_to(f32([0, 0, 1]), (len(owner), 3)), lamps * np.float32(1.2)
-        emission = f32(made.albedo * power[:, None])
-        shaded = lighting.shade(
-            made, self.camera.position, self.light, sun[owner], up, lamps[owner], emission
-        )
+        eye, emission = self.camera.position, f32(made.albedo * power[:, None])
+        shaded = lighting.shade(made, eye, self.light, sun[owner], up, lamps[owner], emission)
         clear = np.exp(-self.light.haze_per_m / f32(1 / depth))[..., None]
         return f32(shaded * clear + self.light.haze * (1 - clear))
 
@@ -264,10 +262,8 @@ class Sprites:
             noise = f32(cv2.resize(noise, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC))
             self._shapes.append(f32(np.clip(round_ * (0.75 + 0.55 * noise), 0, 1) * round_**0.5))
 
-    def draw(
-        self, picture: F32, depth_m: F32, snapshot: Snapshot, camera: PinholeCamera, light: Light
-    ) -> None:
-        """Add smoke and flames to linear light [h, w, 3], in place; ``depth_m`` is what stands there."""
+    def draw(self, picture: F32, depth: F32, snapshot: Snapshot, camera: PinholeCamera, light: Light) -> None:
+        """Add smoke and flames to linear light [h, w, 3], in place, before what stands at ``depth``."""
         h, w = picture.shape[:2]
         for actor, state in snapshot.bodies:  # smoke comes before its fire
             if actor.kind not in ("smoke", "fire"):
@@ -283,7 +279,7 @@ class Sprites:
                     continue
                 mask = cv2.resize(self._shapes[i % 6], (side, side), interpolation=cv2.INTER_LINEAR)
                 area = np.s_[top:bottom, left:right]
-                mask = mask[top - y0 : bottom - y0, left - x0 : right - x0] * (depth_m[area] > q[i, 2])
+                mask = mask[top - y0 : bottom - y0, left - x0 : right - x0] * (depth[area] > q[i, 2])
                 age, strength = float(ages[i]), float(strengths[i])
                 mask, under = f32(mask)[..., None], picture[area]
                 if actor.kind == "fire":

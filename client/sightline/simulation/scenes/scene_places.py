@@ -144,10 +144,8 @@ def camera_places(spec: SceneSpec) -> dict[str, Any]:
 
 def anchor(point: Point, size: Size, camera: PinholeCamera) -> F32:
     """Picture x and y (pixels) of the bottom centre of the box of what stands there, its length along x."""
-    (x, y), (long, wide, tall) = point, size
-    corners = [
-        [x + long / 2 * a, y + wide / 2 * b, tall * c] for a in (-1, 1) for b in (-1, 1) for c in (0, 1)
-    ]
+    (x, y), (lx, ly, lz) = point, size
+    corners = [[x + lx / 2 * a, y + ly / 2 * b, lz * c] for a in (-1, 1) for b in (-1, 1) for c in (0, 1)]
     q = camera.project(f32(corners))
     return f32([(q[:, 0].min() + q[:, 0].max()) / 2, q[:, 1].max()])
 

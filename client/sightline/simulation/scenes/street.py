@@ -187,9 +187,7 @@ class StreetWorld(World):
 
 
 #: x, y, z and facing (-1: towards traffic that runs along +x) of the drivers' traffic lights.
-SIGNAL_HEADS = [
-    (STOP_X[way] + 0.9 * way, side * 8.95, 2.7, -way) for way, side in ((1, -1), (-1, 1), (1, 1), (-1, -1))
-]
+SIGNAL_HEADS = [(STOP_X[d] + 0.9 * d, s * 8.95, 2.7, -d) for d, s in ((1, -1), (-1, 1), (1, 1), (-1, -1))]
 _METAL, _STEEL, _WOOD = palette("4a5052 828688 785434")
 
 
@@ -223,10 +221,8 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
             stage.post(x, y, 0.05, 0.9)
     for x in (24.5, 50.0):  # a bench and a bin
         y, bin_x = 12.2, x + random.uniform(2, 3)
-        seat, back = (
-            box([1.8, 0.5, 0.06], [x, y, 0.45], _WOOD),
-            box([1.8, 0.06, 0.4], [x, y + 0.25, 0.75], _WOOD),
-        )
+        seat = box([1.8, 0.5, 0.06], [x, y, 0.45], _WOOD)
+        back = box([1.8, 0.06, 0.4], [x, y + 0.25, 0.75], _WOOD)
         legs = [box([0.06, 0.45, 0.45], [x + dx, y, 0.22], _STEEL) for dx in (-0.7, 0.7)]
         stage.meshes.append(join(seat, back, *legs))
         stage.meshes.append(bar((bin_x, y, 0), (bin_x, y, 0.95), 0.25, linear(40, 66, 52)))

@@ -100,11 +100,10 @@ def frames(spec: SceneSpec, fps: float, length_s: float) -> Iterator[FrameTruth]
 def run(spec: SceneSpec, length_s: float) -> RunTruth:
     """What happens in the scene."""
     recorder, world = TruthRecorder(places_of(spec.scene)), world_of(spec)
-    while True:
-        before, after = world.step()
-        if before.time_s >= length_s - 1e-9:
-            break
+    before, after = world.step()
+    while before.time_s < length_s - 1e-9:
         recorder.step(before, after)
+        before, after = world.step()
     actors = tuple(recorder.actors[number] for number in sorted(recorder.actors))
     crossings = tuple(sorted(recorder.crossings, key=lambda c: (c.time_s, c.id)))
     return RunTruth(spec, length_s, actors, crossings, tuple(recorder.visits), tuple(recorder.violations))
@@ -156,7 +155,14 @@ class TruthRecorder:
                 self._visit(zone, (actor, now), was, before.time_s)
             if self._places.speed_limit is not None and actor.kind in VEHICLES:
                 speed = math.hypot(now.x - was.x, now.y - was.y) / STEP_S
-                self._watch_speed(actor, speed, self._places.speed_limit, before.time_s)
+                open_one = self._speeding.get(actor.id)
+                if speed > self._places.speed_limit:
+                    if open_one is None:
+                        open_one = self._violate(before.time_s, "speeding", actor, speed)
+                        self._speeding[actor.id] = open_one
+                    open_one.value = max(float(open_one.value), speed)
+                elif open_one is not None:
+                    self._speeding.pop(actor.id).end_s = before.time_s
         here = {actor.id for actor, _ in after.bodies}
         for key in [key for key in self._open if key[1] not in here]:
             self._open.pop(key).leave_s = before.time_s
@@ -165,30 +171,23 @@ class TruthRecorder:
 
     def _cross(self, actor: Actor, was: ActorState, now: ActorState, before: Snapshot) -> None:
         p, q = (was.x, was.y), (now.x, now.y)
+        who, speed = (actor.id, actor.kind), math.dist(p, q) / STEP_S
         for line in self._places.lines:
             if (met := meeting(line, p, q)) is not None:
-                share, forward = met
+                share, way = met[0], "forward" if met[1] else "backward"
                 at = p[0] + (q[0] - p[0]) * share, p[1] + (q[1] - p[1]) * share
-                time_s, direction = before.time_s + share * STEP_S, "forward" if forward else "backward"
-                speed = math.dist(p, q) / STEP_S
-                self.crossings.append(
-                    Crossing(time_s, line.name, actor.id, actor.kind, direction, speed, *at)
-                )
+                time_s = before.time_s + share * STEP_S
+                self.crossings.append(Crossing(time_s, line.name, *who, way, speed, *at))
         if before.signal in ("red", "walk") and actor.kind in VEHICLES:
-            reach = actor.size[0] / 2  # its nose counts, not its middle
-            nose = [
-                (s.x + reach * math.cos(s.heading), s.y + reach * math.sin(s.heading)) for s in (was, now)
-            ]
+            half = actor.size[0] / 2  # its nose counts, not its middle
+            p, q = ((s.x + half * math.cos(s.heading), s.y + half * math.sin(s.heading)) for s in (was, now))
             for line in self._places.stop_lines:
-                met = meeting(line, nose[0], nose[1])
-                if met is not None and met[1]:
+                if (met := meeting(line, p, q)) is not None and met[1]:
                     time_s = before.time_s + met[0] * STEP_S
-                    self._violate(time_s, "red light", actor, line.name, time_s)
+                    self._violate(time_s, "red light", actor, line.name).end_s = time_s
 
-    def _violate(
-        self, time_s: float, rule: str, actor: Actor, value: float | str, end_s: float | None = None
-    ) -> Violation:
-        self.violations.append(Violation(time_s, rule, actor.id, actor.kind, value, end_s))
+    def _violate(self, time_s: float, rule: str, actor: Actor, value: float | str) -> Violation:
+        self.violations.append(Violation(time_s, rule, actor.id, actor.kind, value))
         return self.violations[-1]
 
     def _visit(self, zone: SceneZone, placed: Placed, was: ActorState, time_s: float) -> None:
@@ -212,15 +211,6 @@ class TruthRecorder:
             due = visit.enter_s + zone.loiter_s
             if time_s < due <= time_s + STEP_S:
                 self._violate(due, "loitering", actor, zone.name)
-
-    def _watch_speed(self, actor: Actor, speed: float, limit: float, time_s: float) -> None:
-        open_one = self._speeding.get(actor.id)
-        if speed > limit:
-            if open_one is None:
-                open_one = self._speeding[actor.id] = self._violate(time_s, "speeding", actor, speed)
-            open_one.value = max(float(open_one.value), speed)
-        elif open_one is not None:
-            self._speeding.pop(actor.id).end_s = time_s
 
 
 def _moment(zone: SceneZone, was: ActorState, now: ActorState, time_s: float) -> float:

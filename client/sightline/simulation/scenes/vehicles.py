@@ -1,4 +1,4 @@
-"""Cars, vans, trucks and buses as meshes: body, glass, wheels that turn, lamps, plates.
+"""Cars, vans, trucks, buses and forklifts as meshes: body, glass, wheels that turn, lamps, plates.
 
 The origin is on the ground under the vehicle's middle; x points forward. Bone 0 is the body, bone i + 1 the
 wheels of axle i (turning about the axle).
@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, xyz
-from sightline.simulation.scenes.mesh import Mesh, Surface, box, join, loft, patches, quads, ring, wheel
+from sightline.simulation.scenes.arrays import F32, f32, linear, xyz
+from sightline.simulation.scenes.factory import load
+from sightline.simulation.scenes.mesh import Mesh, Surface, bar, box, join, loft, patches, quads, ring, wheel
+from sightline.simulation.scenes.people import LAMP, Appearance, Pose, bones, person
 
 GLASS = f32([0.012, 0.016, 0.02])
 DARK = f32([0.015, 0.015, 0.016])
-LAMP = f32([0.75, 0.76, 0.78])
 RED = f32([0.35, 0.012, 0.01])
 
 
@@ -101,13 +102,11 @@ def _cabin(shape: Shape, paint: F32, closed: bool, k: int) -> Mesh:
     belt = max(shape.belt[1]) - 0.06
     level = np.array([0, 0.25, 0.5, 0.78, 0.9, 0.97, 1.0])[:, None]
     lean = np.array([0, 0.27, 0.54, 0.84, 0.93, 0.99, 1.04])[:, None]
-    widths = (
-        [0.98, 0.98, 0.975, 0.96, 0.94, 0.88, 0.75] if closed else [0.93, 0.9, 0.865, 0.82, 0.79, 0.72, 0.6]
-    )
+    w = [0.98, 0.98, 0.975, 0.96, 0.94, 0.88, 0.75] if closed else [0.93, 0.9, 0.865, 0.82, 0.79, 0.72, 0.6]
     rounded = np.where(level >= 0.97, 0.06, 0)
     a, b = back + (roof_back - back) * lean + rounded, front + (roof_front - front) * lean - rounded
     x, y = ring(k, 7.0).T
-    y = y * (np.array(widths)[:, None] * shape.width / 2)
+    y = y * (np.array(w)[:, None] * shape.width / 2)
     cabin = loft(xyz((a + b) / 2 + x * (b - a) / 2, y, belt + level * (shape.height - belt)), paint, 0.5)
     c, n = patches(cabin, k)
     height = (c[:, 2] - belt) / (shape.height - belt)
@@ -179,21 +178,16 @@ def truck(paint: F32, cargo: F32, k: int = 20) -> Mesh:
         parts.append(box([0.1, 0.4, 0.18], [4.12, side * 0.85, 0.8], LAMP, 0.9, Surface.HEAD_LAMP))
         parts.append(box([0.08, 0.35, 0.15], [-4.2, side * 0.95, 0.85], RED, 0.5, Surface.TAIL_LAMP))
         parts.append(box([0.12, 0.22, 0.45], [4.0, side * 1.36, 2.0], DARK, 0.3))
-    parts += (
-        box([0.08, 1.4, 0.4], [4.12, 0, 1.15], DARK, 0.1),
-        plate(4.18, 0.62, 1.0),
-        plate(-4.25, 0.62, -1.0),
-    )
-    return join(*parts, wheels("truck", width, k))
+    grille = box([0.08, 1.4, 0.4], [4.12, 0, 1.15], DARK, 0.1)
+    return join(*parts, grille, plate(4.18, 0.62, 1.0), plate(-4.25, 0.62, -1.0), wheels("truck", width, k))
 
 
 def bus(paint: F32, stripe: F32, k: int = 20) -> Mesh:
     """A city bus, 11.5 m: panes between pillars, two doors on the right, a lit sign, two axles."""
     length, width, height = 11.5, 2.5, 3.1
     y, z = ring(k, 7.0).T
-    x, sy, sz = f32([(-5.75, 0.93, 0.95), (-5.68, 1, 1), (0, 1, 1), (5.62, 1, 1), (5.75, 0.94, 0.96)]).T[
-        ..., None
-    ]
+    sections = (-5.75, 0.93, 0.95), (-5.68, 1, 1), (0, 1, 1), (5.62, 1, 1), (5.75, 0.94, 0.96)
+    x, sy, sz = f32(sections).T[..., None]
     hull = xyz(x, y * width / 2 * sy, 0.3 + (height - 0.3) * (0.5 + z / 2 * sz))
     parts = [loft(hull, paint, 0.4)]
     for side in (-1.0, 1.0):
@@ -217,3 +211,43 @@ def bus(paint: F32, stripe: F32, k: int = 20) -> Mesh:
         parts.append(box([0.06, 0.2, 0.4], [-5.75, side * 1.05, 1.2], RED, 0.5, Surface.TAIL_LAMP))
         parts.append(box([0.15, 0.12, 0.4], [5.75, side * 1.38, 2.3], DARK, 0.3))
     return join(*parts, plate(5.8, 0.5, 1.0), plate(-5.8, 0.75, -1.0), wheels("bus", width, k))
+
+
+_FRAME, _TAIL = linear(34, 35, 37), f32([0.4, 0.02, 0.02])
+
+
+def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:
+    """A forklift, 3.2 m with its forks, and its driver, who sits stiffly at the wheel."""
+    y, z = ring(k, 5.0).T
+    x, wide, tall = f32([(-1.3, 0.45, 0.36), (-1.22, 0.55, 0.46), (-0.6, 0.56, 0.48), (-0.5, 0.55, 0.3),
+                         (0.5, 0.52, 0.26)]).T[..., None]  # fmt: skip
+    parts = [
+        loft(xyz(x, y * wide, 0.62 + z * tall), paint, 0.3),
+        box([0.6, 0.8, 0.12], [-0.25, 0, 0.98], _FRAME),
+        box([0.12, 0.7, 0.5], [-0.55, 0, 1.2], _FRAME),
+        box([0.1, 0.9, 0.5], [0.5, 0, 1.0], paint, 0.3),
+        box([1.3, 1.0, 0.06], [-0.2, 0, 2.12], _FRAME),
+        bar((0.35, 0.0, 1.15), (0.2, 0.0, 1.42), 0.03, _FRAME),
+    ]
+    for side in (-0.46, 0.46):
+        parts += [
+            bar((0.5, side, 1.1), (0.25, side, 2.12), 0.04, _FRAME),
+            bar((-0.85, side, 1.0), (-0.75, side, 2.12), 0.04, _FRAME),
+            box([0.12, 0.1, 2.1], [0.82, side * 0.8, 1.15], _FRAME),
+            box([1.15, 0.12, 0.05], [1.45, side * 0.62, 0.12], linear(70, 72, 74), 0.3),
+            box([0.06, 0.14, 0.14], [0.56, side * 0.8, 1.3], LAMP, surface=Surface.HEAD_LAMP),
+            box([0.05, 0.12, 0.1], [-1.29, side * 0.8, 0.9], _TAIL, surface=Surface.TAIL_LAMP),
+        ]
+    parts += [box([0.08, 0.85, 0.1], [0.82, 0, z], _FRAME) for z in (0.5, 1.2, 2.15)]
+    if loaded:
+        parts.append(load(1.5, 0.0, 0.15))
+    for bone, (axle, radius) in enumerate(AXLES["forklift"], start=1):
+        tyre = wheel(radius, 0.2, k, linear(220, 214, 200))
+        parts += [tyre.moved([axle, side, radius]).on_bone(bone) for side in (-0.5, 0.5)]
+    seated = Pose(thigh=(1.3, 1.3), knee=(1.2, 1.2), shoulder=(0.7, 0.7), elbow=(0.6, 0.6), seat=1.12)
+    rotations, offsets = bones(seated, look.height)
+    driver = person(look, k)
+    turned = np.swapaxes(rotations, 1, 2)[driver.bone]
+    corners = np.matmul(driver.corners, turned) + offsets[driver.bone][:, None] + f32([-0.3, 0, 0])
+    driver = replace(driver, corners=f32(corners), normals=f32(np.matmul(driver.normals, turned)))
+    return join(*parts, driver.on_bone(0))

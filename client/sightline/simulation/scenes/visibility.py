@@ -107,9 +107,6 @@ def resolve(candidates: Fragments, keys: U64) -> Fragments:
     return Fragments(candidates.pixel[won], candidates.triangle[won], candidates.key[won])
 
 
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1, pixels
-
-
 @dataclass(frozen=True, slots=True)
 class FrameTruth:
     """What is true of one picture. N actors with at least one pixel in it, by ascending id.
@@ -161,7 +158,7 @@ class TruthObserver:
     def look(self, snapshot: Snapshot) -> FrameTruth:
         """The truth of one picture."""
         projected = self._projected(self._cast.figures(snapshot, self.camera))
-        seen: list[tuple[PosedActor, tuple[Box, Box, float, float]]] = []
+        seen, sights = [], []
         if projected:
             corners = np.concatenate([q for _, q, _ in projected])
             size = self.camera.width, self.camera.height
@@ -175,17 +172,18 @@ class TruthObserver:
             for (figure, _, box), part in zip(projected, parts, strict=True):
                 pixel = drawn.pixel[part]
                 if len(pixel):
-                    seen.append((figure, self._sight(box, pixel, drawn.key[part] >= keys[pixel])))
-        states = [figure.state for figure, _ in seen]
+                    seen.append(figure)
+                    sights.append(self._sight(box, pixel, drawn.key[part] >= keys[pixel]))
+        columns, states = f32(sights).reshape(-1, 10), [figure.state for figure in seen]
         ground = f32([[s.x, s.y, 0.0] for s in states]).reshape(-1, 3)
         return FrameTruth(
             time_s=snapshot.time_s,
-            ids=np.array([figure.actor.id for figure, _ in seen], np.int64),
-            kinds=tuple(figure.actor.kind for figure, _ in seen),
-            full_xyxy=f32([full for _, (full, _, _, _) in seen]).reshape(-1, 4),
-            visible_xyxy=f32([visible for _, (_, visible, _, _) in seen]).reshape(-1, 4),
-            occlusion=f32([occlusion for _, (_, _, occlusion, _) in seen]),
-            truncation=f32([truncation for _, (_, _, _, truncation) in seen]),
+            ids=np.array([figure.actor.id for figure in seen], np.int64),
+            kinds=tuple(figure.actor.kind for figure in seen),
+            full_xyxy=columns[:, :4],
+            visible_xyxy=columns[:, 4:8],
+            occlusion=columns[:, 8],
+            truncation=columns[:, 9],
             foot_xy=f32(self.camera.project(ground)[:, :2]),
             position=ground,
             heading=f32([s.heading for s in states]),
@@ -211,7 +209,7 @@ class TruthObserver:
                     projected.append((figure, points[triangles], box))
         return projected
 
-    def _sight(self, box: F32, pixel: I64, won: NDArray[np.bool_]) -> tuple[Box, Box, float, float]:
+    def _sight(self, box: F32, pixel: I64, won: NDArray[np.bool_]) -> list[float]:
         """Full box, visible box, occlusion and truncation of a figure that has ``won`` some of its pixels."""
         width, height = self.camera.width, self.camera.height
         x0, y0, x1, y1 = box
@@ -227,11 +225,11 @@ class TruthObserver:
         area, inside = float((x1 - x0) * (y1 - y0)), (full[2] - full[0]) * (full[3] - full[1])
         truncation = float(np.clip(1.0 - inside / max(area, 1e-6), 0.0, 1.0))
         occlusion = 1.0 - np.count_nonzero(shown) / np.count_nonzero(whole)
-        return full, _bounds(shown, left, top), occlusion, truncation
+        return [*full, *_bounds(shown, left, top), occlusion, truncation]
 
 
-def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> Box:
-    """The box of the pixels that are taken, of a part of the picture; zeros when there are none."""
+def _bounds(taken: NDArray[np.bool_], left: int, top: int) -> tuple[float, float, float, float]:
+    """The box (x0, y0, x1, y1) of the pixels taken, of a part of the picture; zeros when there are none."""
     y, x = (np.flatnonzero(taken.any(axis=axis)) for axis in (1, 0))
     if not len(y):
         return 0.0, 0.0, 0.0, 0.0
