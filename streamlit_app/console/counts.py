@@ -17,16 +17,8 @@ from console.charts import LEFT_PX, count_chart, coverage_chart
 from console.grid import Stack, cover_buckets, default_step, stack, steps_for
 from console.session import Viewer, choose_range, now
 from console.texts import CSV_ROWS, csv_bytes, duration, number, safe, step_name
-from sightline.store.read.queries import (
-    CountSum,
-    Span,
-    Watched,
-    read_cameras,
-    read_counts,
-    read_latest_windows,
-    read_watched,
-    read_window_rows,
-)
+from sightline.store.read import queries
+from sightline.store.read.queries import CountSum, Span, Watched
 from sightline.store.read.readonly import Database
 
 CSV_COLUMNS = ("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "coverage")
@@ -54,12 +46,12 @@ class CountFilter:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, then charts or table."""
-    names = [report.status.source for report in read_cameras(connection)]
+    names = [report.status.source for report in queries.read_cameras(connection)]
     if not names:
         remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
         theme.no_camera(remedy, "videocam_off")
         return
-    windows = read_latest_windows(connection, names)
+    windows = queries.read_latest_windows(connection, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]
     chosen = _choose(viewer, names, max(lengths, default=60))
     if chosen is None:
@@ -136,8 +128,8 @@ def _read(
     by_source = chosen.panels or chosen.by_camera
     if span.end - span.start <= LONG_S:
         return (
-            read_watched(connection, span, chosen.sources),
-            read_counts(connection, span, chosen.sources, by_source=by_source, by_class=True),
+            queries.read_watched(connection, span, chosen.sources),
+            queries.read_counts(connection, span, chosen.sources, by_source=by_source, by_class=True),
         )
     slot = int(now() // 60) if span.end > now() - 60 else 0
     key = f"{id(database)} {span.start} {span.end} {span.step_s} {span.zone} {slot}"
@@ -150,8 +142,8 @@ def _read_long(
 ) -> tuple[list[Watched], list[CountSum]]:
     del key  # stands for the arguments that are not hashed
     with _database.reading() as connection:
-        counts = read_counts(connection, _span, sources, by_source=by_source, by_class=True)
-        return read_watched(connection, _span, sources), counts
+        counts = queries.read_counts(connection, _span, sources, by_source=by_source, by_class=True)
+        return queries.read_watched(connection, _span, sources), counts
 
 
 def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
@@ -218,7 +210,7 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, wat
 def csv_of(database: Database, chosen: CountFilter) -> bytes:
     """The chosen rows as CSV, with the columns of the database and ``coverage``."""
     with database.reading() as connection:
-        watched = read_watched(connection, chosen.span, chosen.sources)
+        watched = queries.read_watched(connection, chosen.span, chosen.sources)
         rows = rows_of(connection, chosen, watched, CSV_ROWS)
     return csv_bytes(rows, [name for name in CSV_COLUMNS if not rows or name in rows[0]])
 
@@ -228,10 +220,10 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Stored windows at their own resolution, sums at a coarser one."""
     if chosen.span.step_s <= chosen.window_s:
-        rows = read_window_rows(connection, chosen.span, chosen.sources, limit)
+        rows = queries.read_window_rows(connection, chosen.span, chosen.sources, limit)
         return [row for row in rows if not chosen.classes or row["item_class"] in {*chosen.classes, ""}]
     sums: dict[tuple[float, str], list[tuple[str, int | None]]] = {}
-    for row in read_counts(connection, chosen.span, chosen.sources, by_source=True, by_class=True):
+    for row in queries.read_counts(connection, chosen.span, chosen.sources, by_source=True, by_class=True):
         if not chosen.classes or row.item_class in chosen.classes:
             sums.setdefault((row.bucket, row.source), []).append((row.item_class, row.count))
     rows = [

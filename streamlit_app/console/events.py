@@ -17,14 +17,8 @@ from console.grid import cover_buckets, default_step, stack, steps_for
 from console.session import Viewer, choose_range, now
 from console.texts import CSV_ROWS, csv_bytes, safe
 from sightline.entities import EventKind
-from sightline.store.read.queries import (
-    Span,
-    has_events,
-    read_cameras,
-    read_crossings,
-    read_events,
-    read_watched,
-)
+from sightline.store.read import queries
+from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 
 MIN_STEP_S = 60
@@ -45,8 +39,8 @@ class EventFilter:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, crossings, table."""
-    names = [report.status.source for report in read_cameras(connection)]
-    if not has_events(connection, names):
+    names = [report.status.source for report in queries.read_cameras(connection)]
+    if not queries.has_events(connection, names):
         theme.state(
             "No camera has made an event yet.",
             "Give a camera lines or zones in config.yml, as docs/rules.md says; crossings, visits and "
@@ -79,14 +73,14 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
     """Crossings by line and direction over time."""
     if chosen.kinds and EventKind.CROSSING not in chosen.kinds:
         return
-    crossings = read_crossings(connection, chosen.span, chosen.sources)
+    crossings = queries.read_crossings(connection, chosen.span, chosen.sources)
     if not crossings:
         return
     totals, series = stack(
         (f"{row.source} · {row.place} · {row.direction}", row.bucket, row.count) for row in crossings
     )
     colours = theme.colours([name for name, _ in totals])
-    watched = read_watched(connection, chosen.span, chosen.sources)
+    watched = queries.read_watched(connection, chosen.span, chosen.sources)
     buckets = cover_buckets(chosen.span, watched, chosen.sources, now())
     st.html(theme.heading("Crossings"))
     st.html(theme.legend(totals, colours, buckets))
@@ -129,7 +123,7 @@ def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(connection: Connection, chosen: EventFilter, limit: int) -> list[dict[str, Any]]:
     between = chosen.span.start, chosen.span.end
-    return read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=limit)
+    return queries.read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=limit)
 
 
 def csv_of(database: Database, chosen: EventFilter) -> bytes:

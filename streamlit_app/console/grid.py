@@ -122,9 +122,7 @@ def custom_range(
 def steps_for(length_s: float, window_s: int) -> list[int]:
     """Bucket lengths not finer than the stored windows and not giving too many buckets; at least one."""
     steps = [window_s, *(step for step in STEPS_S if step > window_s and step % window_s == 0)]
-    usable = [
-        step for step in steps if length_s / step <= MAX_BUCKETS and (step <= length_s or step == window_s)
-    ]
+    usable = [s for s in steps if length_s / s <= MAX_BUCKETS and (s <= length_s or s == window_s)]
     return usable or [steps[-1]]
 
 

@@ -16,16 +16,8 @@ from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack
 from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
-from sightline.store.read.queries import (
-    DAY_S,
-    Span,
-    StoredStatus,
-    read_cameras,
-    read_counts,
-    read_first_windows,
-    read_latest_windows,
-    read_watched,
-)
+from sightline.store.read import queries
+from sightline.store.read.queries import DAY_S, Span, StoredStatus
 from sightline.store.read.readonly import Database
 
 #: Each state's word, its tone, and a sentence for when the status has none.
@@ -90,13 +82,13 @@ class Today:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Tiles, the table of cameras, and the last hour."""
-    reports = read_cameras(connection)
+    reports = queries.read_cameras(connection)
     if not reports:
         remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
         theme.no_camera(remedy, "videocam_off")
         return
     sources = [report.status.source for report in reports]
-    latest = read_latest_windows(connection, sources)
+    latest = queries.read_latest_windows(connection, sources)
     rows = camera_rows(reports, latest, now())
     midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
@@ -104,8 +96,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     span = Span.over(now() - HOUR_S, now(), step_s)
-    counts = read_counts(connection, span, sources, by_source=True, by_class=True)
-    watched = read_watched(connection, span, sources)
+    counts = queries.read_counts(connection, span, sources, by_source=True, by_class=True)
+    watched = queries.read_watched(connection, span, sources)
     _, by_source = stack((row.source, row.bucket, row.count) for row in counts)
     body = []
     for row in rows:
@@ -158,9 +150,9 @@ def _today(database: Database, zone: str, midnight: float, sources: tuple[str, .
     at = now()
     span = replace(Span.over(midnight, at, DAY_S), start=midnight, end=at)
     with database.reading() as connection:
-        counts = read_counts(connection, span, sources, by_source=True, by_class=True)
-        watched = read_watched(connection, span, sources)
-        first = read_first_windows(connection, sources)
+        counts = queries.read_counts(connection, span, sources, by_source=True, by_class=True)
+        watched = queries.read_watched(connection, span, sources)
+        first = queries.read_first_windows(connection, sources)
     by_class, by_source = Counter[str](), Counter[str]()
     for row in counts:
         by_class[row.item_class] += row.count

@@ -88,9 +88,7 @@ def choose_viewer(database: Database) -> Viewer:
     with st.popover("View", icon=":material/tune:", width="content"):
         index, text = zones.index(own), "Times are stored in UTC."
         zone = st.selectbox("Time zone", zones, index=index, key="zone", help=text)
-        refresh = st.segmented_control(
-            "Refresh", list(REFRESH_S), default="3 s", key="refresh", required=True
-        )
+        refresh = st.segmented_control("Refresh", [*REFRESH_S], default="3 s", key="refresh", required=True)
         st.caption(database.label)
     return Viewer(database, ZoneInfo(zone), REFRESH_S[refresh])
 

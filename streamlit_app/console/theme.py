@@ -104,7 +104,7 @@ def caption(text: str) -> str:
 
 
 def tiles(items: Iterable[tuple[str, str, str, str]]) -> str:
-    """A row of figures: label, value (HTML), note (HTML), tone ('' or 'bad' or 'warn' or 'good')."""
+    """A row of figures: label, value (HTML), note (HTML), tone ('' or 'bad' or 'warn')."""
     parts = (
         f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
         f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
@@ -126,9 +126,7 @@ def table(heads: Mapping[str, str], rows: Iterable[Row]) -> str:
             but for what is small in it; a first column ``name`` and one ``wide`` need no label.
         rows: each row's class and cells; a cell may be a pair, with attributes of its own.
     """
-    head = "".join(
-        f'<th class="{"num" if "num" in kind else ""}">{name}</th>' for name, kind in heads.items()
-    )
+    head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in heads.items())
     labels = [
         "" if kind in {"name", "wide"} else f' data-h="{name.partition(" <")[0].lower()}"'
         for name, kind in heads.items()
@@ -183,9 +181,7 @@ def swatches(items: Iterable[tuple[str, str]], more: str = "") -> str:
 
 def legend(totals: Sequence[tuple[str, int]], colours: dict[str, str], buckets: Sequence[Bucket]) -> str:
     """Series with their totals, and what hatching, tint and baseline mean."""
-    shown = [
-        (colours[name], f"{safe(name)} <b>{number(total)}</b>") for name, total in totals[: len(PALETTE)]
-    ]
+    shown = [(colours[name], f"{safe(name)} <b>{number(n)}</b>") for name, n in totals[: len(PALETTE)]]
     if rest := totals[len(PALETTE) :]:
         shown.append((OTHER, f"{len(rest)} more <b>{number(sum(count for _, count in rest))}</b>"))
     expected_s = sum(bucket.expected_s for bucket in buckets)

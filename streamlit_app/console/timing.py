@@ -13,7 +13,8 @@ from console import theme
 from console.session import Viewer, now
 from console.texts import DASH, drops, milliseconds, number, safe
 from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
-from sightline.store.read.queries import StoredStatus, read_cameras
+from sightline.store.read import queries
+from sightline.store.read.queries import StoredStatus
 
 NAMES = {
     "receive": "wait for packet",
@@ -37,7 +38,7 @@ STAGES_NOTE = (
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """The stacked means of the slowest cameras, then every figure."""
-    reports = read_cameras(connection)
+    reports = queries.read_cameras(connection)
     if not reports:
         theme.no_camera("Start “sightline run”; stage times appear with the first frames.", "speed")
         return

@@ -400,7 +400,7 @@ def test_a_long_range_is_read_once(
     app.date_input(key="counts_from_day").set_value(day - timedelta(days=9))
     app.date_input(key="counts_to_day").set_value(day + timedelta(days=1)).run()
     assert "person <b>60" in html(app)
-    monkeypatch.setattr(counts, "read_watched", None)  # would fail if it were called again
+    monkeypatch.setattr(counts.queries, "read_watched", None)  # would fail if it were called again
     assert "person <b>60" in html(app.run())
     app.date_input(key="counts_from_day").set_value(day - timedelta(days=300))
     monkeypatch.setattr(counts, "MAX_WINDOWS", 1000)

@@ -39,7 +39,7 @@ def _add_drift(commands: Any) -> None:
     text = "is the detector still as good as it was: samples to label, accuracy, numbers without labels"
     parts = add_group(commands, "drift", text)
     folder, period, outputs = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-    folder.add_argument("--folder", type=Path, default=Path("drift"), help="drift.folder of the config")
+    folder.add_argument("--folder", type=Path, default="drift", help="drift.folder of the config")
     period.add_argument("--camera", nargs="+", default=[], help="default: all")
     period.add_argument("--since", type=_day, default=0.0, metavar="DAY", help="of capture, UTC: 2026-11-20")
     period.add_argument("--until", type=_day, default=float("inf"), metavar="DAY")
@@ -78,13 +78,8 @@ def _add_drift(commands: Any) -> None:
     add = add_config_option(add_part("watch", _watch, text, outputs)).add_argument
     add("--database", help="URL, in place of the config's")
     add("--baseline-days", type=float, default=7, help="of a camera with a version (default: %(default)g)")
-    add(
-        "--baseline-from",
-        type=_day,
-        default=0.0,
-        metavar="DAY",
-        help="where they begin (default: at the first)",
-    )
+    text = "where they begin (default: at the first)"
+    add("--baseline-from", type=_day, default=0.0, metavar="DAY", help=text)
     add("--hours", type=int, default=24, help="newest hours to examine (default: %(default)s)")
     add("--history-days", type=float, default=400, help="how far back rows are read (default: %(default)g)")
     add_part("sweep", _sweep, "delete pictures that are too old; running workers do so by themselves", folder)
@@ -215,7 +210,7 @@ def _add_shadow(commands: Any) -> None:
     parts = add_group(commands, "shadow", text)
     common = argparse.ArgumentParser(add_help=False)
     add = common.add_argument
-    add("--folder", type=Path, default=Path("shadow"), help="shadow.folder of config.yml")
+    add("--folder", type=Path, default="shadow", help="shadow.folder of config.yml")
     add("--model", help="the candidate, as detector-2, when there are several")
     add("--camera", help="one camera's episodes only")
     add("--html", type=Path, metavar="FILE", help="write the report with its pictures")

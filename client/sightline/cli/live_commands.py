@@ -44,8 +44,7 @@ def add_to(commands: Any) -> None:
     parts = add_group(commands, "triton", "the embedded Triton server")
     add_command(parts, "install", _install, "install the server into its own environment")
     add = add_command(parts, "serve", _serve, "serve a model repository on this machine").add_argument
-    folder = Path("model_repository")
-    add("--model-repository", type=Path, default=folder, help="default: %(default)s")
+    add("--model-repository", type=Path, default="model_repository", help="default: %(default)s")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to use (default: %(default)s)")
     add("--model", action="append", help="model to load; repeatable (default: detector)")
     for service, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):

@@ -29,9 +29,7 @@ def add_to(commands: Any) -> None:
     text = "networks: export, quantize, evaluate, and the versions that Triton serves"
     parts = add_group(commands, "model", text)
     folder = argparse.ArgumentParser(add_help=False)
-    folder.add_argument(
-        "--repository", type=Path, default=Path("model_repository"), help="default: %(default)s"
-    )
+    folder.add_argument("--repository", type=Path, default="model_repository", help="default: %(default)s")
     export = add_command(parts, "export", needs_models(_export), "a network becomes the next version", folder)
     shape = export.add_mutually_exclusive_group()
     shape.add_argument(

@@ -41,7 +41,7 @@ def add_group(commands: Any, name: str, text: str) -> Any:
 def add_config_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add ``-c FILE``, and return the parser."""
     parser.add_argument(
-        "-c", "--config", type=Path, default=Path("config.yml"), metavar="FILE", help="default: %(default)s"
+        "-c", "--config", type=Path, default="config.yml", metavar="FILE", help="default: %(default)s"
     )
     return parser
 

@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
     add("--fps", type=float, default=5.0, help="frames a second a camera (default: %(default)s)")
     add("--port", type=int, default=8501, help="the console's port (default: %(default)s)")
     text = "where the demo keeps its database, model and logs (default: %(default)s)"
-    add("--folder", type=Path, default=Path(".sightline/demo"), help=text)
+    add("--folder", type=Path, default=".sightline/demo", help=text)
     text = "video files as looping RTSP cameras on this machine"
     add = add_command(commands, "simulate", _simulate, text).add_argument
     add("video", nargs="+", type=Path, help="video file")
@@ -51,7 +51,7 @@ def add_to(commands: Any) -> None:
     add("--require", action="append", default=[], metavar="FIGURE=BOUND", help=text)
     add("--json", type=Path, metavar="FILE", help="write the scoreboard there too")
     text = "keeps videos, truth, and the last run's database and logs (default: %(default)s)"
-    add("--folder", type=Path, default=Path(".sightline/selftest"), help=text)
+    add("--folder", type=Path, default=".sightline/selftest", help=text)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,9 @@ def add_to(parts: Any) -> None:
     add("unload", "end serving a version beside the detectors", "version")
     switch = add("switch", "let a detector serve this version", "version")
     rollback = add("rollback", "let a detector serve the version that it served before")
+    text = "default: %(default)s; switch makes new ones"
     for parser in (switch, rollback):
-        parser.add_argument(
-            "--detector", default=DETECTOR, help="default: %(default)s; switch makes new ones"
-        )
+        parser.add_argument("--detector", default=DETECTOR, help=text)
     add("remove", "unload and forget a detector that a switch made", "detector")
     add("retire", "take a version out of service for good", "version").add_argument(
         "--delete", action="store_true", help="delete its weights; the manifest stays"
@@ -66,7 +66,7 @@ def add_to(parts: Any) -> None:
 def served_options() -> argparse.ArgumentParser:
     """A parent parser: the model repository, and the Triton that serves it."""
     parent = argparse.ArgumentParser(add_help=False)
-    folder = Path(os.environ.get("SIGHTLINE_MODEL_REPOSITORY", "model_repository"))
+    folder = os.environ.get("SIGHTLINE_MODEL_REPOSITORY", "model_repository")
     parent.add_argument("--repository", type=Path, default=folder, help="default: %(default)s")
     url = os.environ.get("SIGHTLINE_TRITON_URL", TRITON_URL)
     parent.add_argument("--url", default=url, help="Triton's gRPC (default: %(default)s)")
@@ -78,12 +78,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from sightline.models.registry.triton_admin import TritonAdmin
 
     why = getattr(arguments, "why", "")
+    admin = nullcontext() if arguments.offline else TritonAdmin(arguments.url)
     try:
-        if arguments.offline:
-            done, text = _operate(Versions(arguments.repository, None, why), arguments)
-        else:
-            with TritonAdmin(arguments.url) as admin:
-                done, text = _operate(Versions(arguments.repository, admin, why), arguments)
+        with admin as triton:
+            done, text = _operate(Versions(arguments.repository, triton, why), arguments)
     except AdminError as error:
         if hasattr(arguments, "why"):
             raise

@@ -2,14 +2,7 @@
 
 from sightline.config.camera import Camera
 from sightline.config.groups import Config, Transport, TritonOptions
-from sightline.config.loader import (
-    LoadedConfig,
-    canary_camera,
-    json_schema,
-    load_config,
-    parse_config,
-    parse_text,
-)
+from sightline.config.loader import LoadedConfig, canary_camera, json_schema, load_config, parse_config
 
 __all__ = [
     "Camera",
@@ -21,5 +14,4 @@ __all__ = [
     "json_schema",
     "load_config",
     "parse_config",
-    "parse_text",
 ]

@@ -18,20 +18,13 @@ DAY_S = 86_400
 SOURCE = "sightline-canary"
 
 
-class RtspTransport(StrEnum):
-    """How RTP travels."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-
 class StreamOptions(OptionGroup):
     """``stream``: how a camera's pictures are fetched and decoded."""
 
     fps: float | None = hot(
         None, "Frames a second to analyse, gated on media time; null takes every frame.", gt=0, le=120
     )
-    rtsp_transport: RtspTransport = reopens(RtspTransport.TCP, "How RTP travels: tcp or udp.")
+    rtsp_transport: Literal["tcp", "udp"] = reopens("tcp", "How RTP travels: tcp or udp.")
     verify_tls: bool = reopens(True, "rtsps and https: check the server's certificate.")
     tls_ca_file: Path | None = reopens(None, "rtsps: certificate authorities to trust (PEM).")
     open_timeout_s: float = reopens(10.0, "Give up opening a stream after this long.", gt=0, le=60)

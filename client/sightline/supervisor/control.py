@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.redact import redact
-from sightline.config import Config, LoadedConfig, load_config, parse_text
+from sightline.config import Config, LoadedConfig, load_config
 from sightline.config.changes import Change, camera_changes, program_changes
+from sightline.config.loader import parse_text
 from sightline.config.option_group import Effect
 from sightline.errors import ConfigError, ConfigErrors, SightlineError
 

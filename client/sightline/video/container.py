@@ -26,7 +26,6 @@ from av.video.stream import VideoStream
 from sightline.base.redact import redact
 from sightline.base.side_threads import SideThreads
 from sightline.config import Camera
-from sightline.config.groups import RtspTransport
 from sightline.errors import (
     SourceEnded,
     SourceError,
@@ -220,8 +219,7 @@ def _options(camera: Camera) -> dict[str, str]:
     if scheme in {"rtsp", "rtsps"}:
         # Frame rates are not guessed from the first frames: time comes from PTS, and joining is faster.
         options |= {"allowed_media_types": "video", "fpsprobesize": "0"}
-        transport = RtspTransport.TCP if scheme == "rtsps" else camera.stream.rtsp_transport
-        options["rtsp_transport"] = transport.value
+        options["rtsp_transport"] = "tcp" if scheme == "rtsps" else camera.stream.rtsp_transport
     else:
         options["format_whitelist"] = _FILE_FORMATS if scheme == "file" else _HTTP_FORMATS
     if scheme in {"rtsps", "https"}:
