@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -20,7 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import make_engine, shut_socket, text_of
-from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, RowKind, merge
+from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, ResumeStates, RowKind, merge
 from sightline.store.tables import OutboxRow, table_of
 
 log = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ class Store:
 
     # -- reading --------------------------------------------------------------------------------------
 
-    def resume_states(self) -> dict[str, tuple[int, dict[str, Any]]]:
+    def resume_states(self) -> ResumeStates:
         """By source: the newest checkpoint's sequence and its resume state."""
         camera = RESUME.table.c
         query = sa.select(camera.source, camera.sequence, camera.resume)

@@ -28,6 +28,8 @@ _NAMESPACE = uuid.UUID("6e2b0c52-6a0e-4f7e-9c3e-7a2d3a1f4c11")
 _SEPARATOR = "\x1f"
 _WRITTEN_ONCE = {"id", "created_at"}
 Columns = dict[str, Any]
+#: By source, the sequence of its newest checkpoint and what its worker resumes from.
+ResumeStates = dict[str, tuple[int, dict[str, Any]]]
 
 
 class MergeRule(StrEnum):

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
-from sqlmodel import col
 
 from sightline.errors import StoreUnavailable
 from sightline.store.kinds import Delivered
 from sightline.store.read.readonly import Database
 from sightline.store.spool import Spool
-from sightline.store.tables import OutboxRow
+from sightline.store.tables import OutboxRow, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +141,8 @@ class Outbox:
     def _read_database(self, sink: str, limit: int) -> list[OutboxMessage]:
         if self._is_away():
             return []
-        row = OutboxRow
-        chosen = (row.kind, row.source, row.key, row.sequence, row.body)
-        query = select(*(col(column) for column in chosen)).where(col(row.sink) == sink)
-        query = query.order_by(col(row.sequence), col(row.key)).limit(limit)
+        row = table_of(OutboxRow).c
+        query = select(row.kind, row.source, row.key, row.sequence, row.body).where(row.sink == sink)
+        query = query.order_by(row.sequence, row.key).limit(limit)
         with self._database.reading() as connection:
-            return [OutboxMessage(*found) for found in connection.execute(query)]
+            return [OutboxMessage(*message) for message in connection.execute(query)]

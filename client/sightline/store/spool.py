@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import KINDS, Delivered, MergeRule, PendingRow
+from sightline.store.kinds import KINDS, Delivered, MergeRule, PendingRow, ResumeStates
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 2  # 1 had no outbox; it is upgraded by adding the table
 _DROP_AT_ONCE = 500
 _MEBIBYTE = 1 << 20
+_MAX_SEQUENCE = 2**63 - 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, source TEXT NOT NULL, sequence INTEGER NOT NULL,
@@ -47,8 +48,7 @@ _OLDEST = """
 SELECT kind, source, key, sequence, window_start, body,
     (SELECT json_group_array(sink) FROM outbox WHERE outbox.key = records.key)
 FROM records WHERE sequence > ?1 AND sequence <= coalesce(
-    (SELECT sequence FROM records WHERE sequence > ?1 ORDER BY sequence LIMIT 1 OFFSET ?2),
-    9223372036854775807
+    (SELECT sequence FROM records WHERE sequence > ?1 ORDER BY sequence LIMIT 1 OFFSET ?2), ?3
 ) ORDER BY sequence
 """
 _OUTBOX = """
@@ -57,17 +57,16 @@ WHERE sink = ? ORDER BY sequence, key LIMIT ?
 """
 _PUT_ABSENT = _PUT_NEW + "NOTHING"
 _PUT = _PUT_NEW + "UPDATE SET kind = excluded.kind, sequence = excluded.sequence, body = excluded.body"
-_PUT_STATE = """
-INSERT INTO states (source, sequence, body) VALUES (?, ?, ?)
+_INTO_STATES = "INSERT INTO states (source, sequence, body) "
+_IF_NEWER = """
 ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, body = excluded.body
 WHERE excluded.sequence >= states.sequence
 """
-_DELIVERED_STATES = """
-INSERT INTO states (source, sequence, body)
+_KEPT_STATES = "SELECT source, sequence, body FROM states"
+_SPOOLED_STATES = """
 SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind = 'resume' AND sequence <= ?
-ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, body = excluded.body
-WHERE excluded.sequence >= states.sequence
 """
+_ALL_STATES = _KEPT_STATES + " UNION ALL " + _SPOOLED_STATES + "ORDER BY sequence"
 
 
 class Spool:
@@ -97,11 +96,8 @@ class Spool:
         with self._transaction(durable=True) as connection:
             for row in rows:
                 put = _PUT_ABSENT if row.kind.rule is MergeRule.FIRST_WINS else _PUT
-                body = json.dumps(dict(row.values))
-                changed = connection.execute(
-                    put, (row.key, row.kind.name, row.source, row.sequence, row.time, now, body)
-                ).rowcount
-                if changed:
+                head = (row.key, row.kind.name, row.source, row.sequence, row.time, now)
+                if connection.execute(put, (*head, json.dumps(dict(row.values)))).rowcount:
                     sinks = ((sink, row.key) for sink in row.sinks)
                     connection.executemany("INSERT OR IGNORE INTO outbox (sink, key) VALUES (?, ?)", sinks)
             self._make_room(connection)
@@ -110,7 +106,7 @@ class Spool:
         """Remember resume states that the database already has, for a start while it is away."""
         with self._transaction() as connection:
             states = ((row.source, row.sequence, json.dumps(row.values["resume"])) for row in rows)
-            connection.executemany(_PUT_STATE, states)
+            connection.executemany(_INTO_STATES + "VALUES (?, ?, ?)" + _IF_NEWER, states)
 
     def oldest(self, limit: int, after: int) -> list[PendingRow]:
         """About ``limit`` rows above sequence ``after``, in the order in which they must be replayed.
@@ -118,7 +114,7 @@ class Spool:
         Checkpoints are not torn: a source's resume state never comes before a row that is older.
         """
         with self._transaction() as connection:
-            return [_pending(row) for row in connection.execute(_OLDEST, (after, limit))]
+            return [_pending(row) for row in connection.execute(_OLDEST, (after, limit, _MAX_SEQUENCE))]
 
     def outbox(self, sink: str, limit: int) -> list[PendingRow]:
         """The oldest ``limit`` rows that a sink has still to be given."""
@@ -137,7 +133,7 @@ class Spool:
     def remove_up_to(self, sequence: int) -> None:
         """Forget rows that the database has now, but remember their resume states."""
         with self._transaction() as connection:
-            connection.execute(_DELIVERED_STATES, (sequence,))
+            connection.execute(_INTO_STATES + _SPOOLED_STATES + _IF_NEWER, (sequence,))
             connection.execute("DELETE FROM records WHERE sequence <= ?", (sequence,))
         self._shrink()
 
@@ -148,18 +144,11 @@ class Spool:
             count, since = connection.execute(query, (after,)).fetchone()
             return int(count), since
 
-    def states(self) -> dict[str, tuple[int, dict[str, Any]]]:
+    def states(self) -> ResumeStates:
         """By source: sequence and resume state of its newest checkpoint, spooled or already stored."""
         with self._transaction() as connection:
-            kept = connection.execute("SELECT source, sequence, body FROM states").fetchall()
-            waiting = connection.execute(
-                "SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind = 'resume'"
-            ).fetchall()
-        newest: dict[str, tuple[int, dict[str, Any]]] = {}
-        for source, sequence, body in [*kept, *waiting]:
-            if sequence >= newest.get(source, (0, {}))[0]:
-                newest[source] = (sequence, json.loads(body))
-        return newest
+            states = connection.execute(_ALL_STATES, (_MAX_SEQUENCE,))
+            return {source: (sequence, json.loads(body)) for source, sequence, body in states}
 
     def close(self) -> None:
         """Close the file for good; later uses raise :class:`StoreUnavailable`."""
@@ -179,17 +168,16 @@ class Spool:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
-            except (sqlite3.Error, OSError) as error:
+            except BaseException as error:
                 self._disconnect()  # rolls back
-                raise StoreUnavailable(f"spool {self.path}: {error}") from error
-            except BaseException:
-                self._disconnect()
+                if isinstance(error, sqlite3.Error | OSError):
+                    raise StoreUnavailable(f"spool {self.path}: {error}") from error
                 raise
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -211,13 +199,10 @@ class Spool:
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Exclusive: two programs on one spool would each replay the other's rows.
-            for pragma in (
-                "auto_vacuum = INCREMENTAL",
-                "locking_mode = EXCLUSIVE",
-                "journal_mode = WAL",
-                "foreign_keys = ON",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA foreign_keys = ON")
             written = connection.execute("PRAGMA user_version").fetchone()[0]
             if written > _FORMAT:
                 raise sqlite3.OperationalError(f"its format is {written}, this program knows {_FORMAT}")

@@ -11,11 +11,11 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store.database import Store
-from sightline.store.kinds import RESUME, Delivered, PendingRow
+from sightline.store.kinds import RESUME, Delivered, PendingRow, ResumeStates
 from sightline.store.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -23,55 +23,47 @@ log = logging.getLogger(__name__)
 REPLAY_ROWS = 2000  # rows a transaction while the spool is replayed
 
 
+@dataclass(eq=False)
 class SpooledStore:
-    """Database and spool together. Not thread-safe; the plain attributes may be read from anywhere.
+    """Database and spool together. Not thread-safe; the plain attributes may be read from anywhere."""
 
-    Args:
-        store: the database.
-        spool: what keeps rows while it is away.
-        retry_s: first and longest wait before the database is tried again, seconds; jittered.
-    """
-
-    def __init__(self, store: Store, spool: Spool, retry_s: tuple[float, float]) -> None:
-        self.waiting = 0  # rows in the spool
-        self.waiting_since: float | None = None  # UTC epoch seconds
-        self.store_error = ""  # without credentials; empty when all is well
-        self.spool_error = ""
-        self.refused = False  # the database's schema is not ours
-        self.written = 0
-        self.failures = 0
-        self.last_success_time: float | None = None
-        self.write_s = 0.0  # what the last batch took in the database
-        self._store = store
-        self._spool = spool
-        self._retry_s = retry_s
-        self._delay_s = 0.0
-        self._next_try_s = 0.0  # monotonic
-        self._replayed = -1  # spooled rows up to this sequence are in the database
+    store: Store
+    spool: Spool  # keeps rows while the database is away
+    retry_s: tuple[float, float]  # first and longest wait before the database is tried again; jittered
+    waiting: int = 0  # rows in the spool
+    waiting_since: float | None = None  # UTC epoch seconds
+    store_error: str = ""  # without credentials; empty when all is well
+    spool_error: str = ""
+    refused: bool = False  # the database's schema is not ours
+    written: int = 0
+    failures: int = 0
+    last_success_time: float | None = None
+    write_s: float = 0.0  # what the last batch took in the database
+    _delay_s: float = 0.0
+    _next_try_s: float = 0.0  # monotonic
+    _replayed: int = -1  # spooled rows up to this sequence are in the database
 
     @property
     def is_replaying(self) -> bool:
         """Rows wait in the spool and the database takes them."""
         return self.waiting > 0 and not self.store_error
 
-    def open(self) -> dict[str, tuple[int, dict[str, Any]]]:
+    def open(self) -> ResumeStates:
         """By source, sequence and resume state of the newest checkpoint that spool or database know.
 
         Raises:
             SchemaError: the database is not one this program can use.
         """
-        newest: dict[str, tuple[int, dict[str, Any]]] = {}
-        spooled: dict[str, tuple[int, dict[str, Any]]] = {}
+        newest: ResumeStates = {}
         try:
-            newest = self._store.resume_states()
+            newest = self.store.resume_states()
         except StoreUnavailable as error:
             self._store_failed(error)
         with self._spool_errors_noted():
-            spooled = self._spool.states()
+            for source, state in self.spool.states().items():
+                if state[0] >= newest.get(source, (0, {}))[0]:
+                    newest[source] = state
             self._count_waiting()
-        for source, (sequence, resume) in spooled.items():
-            if sequence >= newest.get(source, (0, {}))[0]:
-                newest[source] = (sequence, resume)
         return newest
 
     def deliver(self, batch: Sequence[PendingRow]) -> bool:
@@ -88,18 +80,16 @@ class SpooledStore:
         if not batch:
             return True
         if self._is_due() and self._to_store(batch):
-            with self._spool_errors_noted():
-                self._spool.remember_resume([row for row in batch if row.kind is RESUME])
-                self._spool_works()
+            with self._spool_errors_noted(works=True):
+                self.spool.remember_resume([row for row in batch if row.kind is RESUME])
             return True
         return self.to_spool(batch)
 
     def to_spool(self, batch: Sequence[PendingRow]) -> bool:
         """Put a batch into the spool; False when it cannot be written."""
-        with self._spool_errors_noted():
-            self._spool.put(batch)
+        with self._spool_errors_noted(works=True):
+            self.spool.put(batch)
             self._count_waiting()
-            self._spool_works()
             return True
         return False
 
@@ -111,15 +101,15 @@ class SpooledStore:
         """
         spooled: set[Delivered] = set()
         with self._spool_errors_noted():
-            spooled = self._spool.forget_delivered(delivered)
+            spooled = self.spool.forget_delivered(delivered)
         stored = [item for item in delivered if item not in spooled]
-        if not stored or self._try(lambda: self._store.forget_delivered(stored)):
+        if not stored or self._try(lambda: self.store.forget_delivered(stored)):
             return delivered
         return list(spooled)
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
         """Drop what no sink has taken, as :meth:`Store.trim_outbox` says; later when the database is away."""
-        self._try(lambda: self._store.trim_outbox(sinks))
+        self._try(lambda: self.store.trim_outbox(sinks))
 
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""
@@ -127,21 +117,20 @@ class SpooledStore:
 
     def _replay(self) -> None:
         with self._spool_errors_noted():
-            rows = self._spool.oldest(REPLAY_ROWS, self._replayed)
-            if rows:
+            if rows := self.spool.oldest(REPLAY_ROWS, self._replayed):
                 if not self._to_store(rows):
                     return
                 self._replayed = rows[-1].sequence
                 self.waiting = max(0, self.waiting - len(rows))
             # When this fails (disk full) the rows are skipped all the same, here by their sequence and
             # after a restart by the store, which lets older rows fill holes only.
-            self._spool.remove_up_to(self._replayed)
+            self.spool.remove_up_to(self._replayed)
             self._count_waiting()
         if not self.waiting:
             log.info("database: everything spooled has been written")
 
     def _count_waiting(self) -> None:
-        self.waiting, self.waiting_since = self._spool.waiting(self._replayed)
+        self.waiting, self.waiting_since = self.spool.waiting(self._replayed)
 
     def _is_due(self) -> bool:
         return time.monotonic() >= self._next_try_s
@@ -149,7 +138,7 @@ class SpooledStore:
     def _to_store(self, batch: Sequence[PendingRow]) -> bool:
         started_s = time.monotonic()
         try:
-            self._store.write_rows(batch)
+            self.store.write_rows(batch)
         except StoreError as error:
             self._store_failed(error)
             return False
@@ -157,8 +146,7 @@ class SpooledStore:
             log.info("database: back after %d failed attempts", self.failures)
         self.store_error, self.refused, self._delay_s = "", False, 0.0
         self.written += len(batch)
-        self.last_success_time = time.time()
-        self.write_s = time.monotonic() - started_s
+        self.last_success_time, self.write_s = time.time(), time.monotonic() - started_s
         return True
 
     def _try(self, work: Callable[[], None]) -> bool:
@@ -173,7 +161,7 @@ class SpooledStore:
         return True
 
     def _store_failed(self, error: StoreError) -> None:
-        first, longest = self._retry_s
+        first, longest = self.retry_s
         self.refused = isinstance(error, SchemaError)
         self._delay_s = longest if self.refused else min(longest, self._delay_s * 2 or first)
         self._next_try_s = time.monotonic() + self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311
@@ -183,16 +171,18 @@ class SpooledStore:
         self.store_error = str(error)
 
     @contextmanager
-    def _spool_errors_noted(self) -> Iterator[None]:
-        """Work on the spool; what fails is noted, and the rest of the block is left out."""
+    def _spool_errors_noted(self, *, works: bool = False) -> Iterator[None]:
+        """Work on the spool; what fails is noted, and the rest of the block is left out.
+
+        After a block that ``works`` the spool is believed to be well again.
+        """
         try:
             yield
         except StoreUnavailable as error:
             if not self.spool_error:
                 log.error("spool: cannot be used, results are kept in memory: %s", error)
             self.spool_error = str(error)
-
-    def _spool_works(self) -> None:
-        if self.spool_error:
+            return
+        if works and self.spool_error:
             log.info("spool: works again")
-        self.spool_error = ""
+            self.spool_error = ""

@@ -82,15 +82,10 @@ class Writer:
     ) -> None:
         self._store = Store(store_url)
         self._spool = Spool(spool_path, max_bytes)
-        self._spooled_store = SpooledStore(self._store, self._spool, retry_s)
+        self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
-        self.outbox = Outbox(
-            store_url,
-            self._spool,
-            sinks,
-            is_away=lambda: bool(self._spooled_store.store_error),
-            wake_writer=self._wake.set,
-        )
+        away, wake = (lambda: bool(store.store_error)), self._wake.set
+        self.outbox = Outbox(store_url, self._spool, sinks, is_away=away, wake_writer=wake)
         self._next_trim_s = 0.0  # monotonic
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
@@ -137,8 +132,16 @@ class Writer:
             pending = len(self._pending) + len(self._in_hand)
             dropped = self._dropped + self._spool.dropped_rows
             since = [t for t in (self._pending_since, store.waiting_since) if t is not None]
+        if self._closed or not self._thread.is_alive():
+            state = "stopped"
+        elif store.refused:
+            state = "refused"
+        elif store.store_error and store.spool_error:
+            state = "memory"
+        else:
+            state = "spooling" if store.store_error or store.waiting else "ok"
         return WriterHealth(
-            state=self._state(),
+            state=state,
             alarm=bool(store.spool_error) or store.refused,
             pending_records=pending,
             spooled_records=store.waiting,
@@ -175,22 +178,13 @@ class Writer:
         self._spool.close()
         self.outbox.close()
 
-    def _state(self) -> str:
-        if self._closed or not self._thread.is_alive():
-            return "stopped"
-        store = self._spooled_store
-        if store.refused:
-            return "refused"
-        if store.store_error and store.spool_error:
-            return "memory"
-        return "spooling" if store.store_error or store.waiting else "ok"
-
     def _take(self, make: Callable[[int], Iterable[PendingRow]]) -> None:
         with self._lock:
             self._sequence = max(self._sequence + 1, time.time_ns() // 1000)
-            rows = list(make(self._sequence))
-            if self.outbox.sinks:
-                rows = [replace(row, sinks=self.outbox.sinks) if row.kind.outbox else row for row in rows]
+            rows = [
+                replace(row, sinks=self.outbox.sinks) if row.kind.outbox else row
+                for row in make(self._sequence)
+            ]
             merge(self._pending, rows)
             self._pending_since = self._pending_since or time.time()
             self._bound_pending()
@@ -202,9 +196,9 @@ class Writer:
         over = len(self._pending) - self._max_pending
         if over <= 0:
             return
-        windows = sorted(self._pending.values(), key=lambda row: row.time)
         # A tenth at once, so that this is not done for every row that comes.
-        for row in windows[: over + self._max_pending // 10]:
+        oldest = sorted(self._pending.values(), key=lambda row: row.time)[: over + self._max_pending // 10]
+        for row in oldest:
             if row.time != math.inf:
                 del self._pending[row.key]
                 self._dropped += 1
@@ -233,7 +227,11 @@ class Writer:
             taken = self._spooled_store.deliver(batch)
             if taken and any(row.sinks for row in batch):
                 self.outbox.notify()
-            self._clean_outbox()
+            if delivered := self.outbox.delivered():
+                self.outbox.forget(self._spooled_store.forget_delivered(delivered))
+            if self.outbox.sinks and time.monotonic() >= self._next_trim_s:
+                self._next_trim_s = time.monotonic() + TRIM_EVERY_S
+                self._spooled_store.trim_outbox(self.outbox.sinks)
         except Exception as error:
             log.exception("writer: a batch failed; it is tried again")
             self._crash = redact(error)
@@ -245,10 +243,3 @@ class Writer:
             elif not self._pending:
                 self._pending_since = None
             self._in_hand = {}
-
-    def _clean_outbox(self) -> None:
-        if delivered := self.outbox.delivered():
-            self.outbox.forget(self._spooled_store.forget_delivered(delivered))
-        if self.outbox.sinks and time.monotonic() >= self._next_trim_s:
-            self._next_trim_s = time.monotonic() + TRIM_EVERY_S
-            self._spooled_store.trim_outbox(self.outbox.sinks)
