@@ -219,7 +219,7 @@ def _upsert(
         The rows of which the outbox must know: those with sinks that were not there before, or were replaced.
     """
     insert = _insert_into(connection, kind.table)
-    unique = kind.unique_columns
+    unique = kind.unique or kind.key
     if stale or not kind.replaced_columns:
         insert = insert.on_conflict_do_nothing(index_elements=unique)
     else:

@@ -26,7 +26,6 @@ from sightline.store.tables import UtcDateTime
 #: Fixed for ever: primary keys are derived from it, so that a retry makes the same row.
 _NAMESPACE = uuid.UUID("6e2b0c52-6a0e-4f7e-9c3e-7a2d3a1f4c11")
 _SEPARATOR = "\x1f"
-_WRITTEN_ONCE = {"id", "created_at"}
 Columns = dict[str, Any]
 #: By source, the sequence of its newest checkpoint and what its worker resumes from.
 ResumeStates = dict[str, tuple[int, dict[str, Any]]]
@@ -78,17 +77,11 @@ class RowKind:
         return tables.table_of(self.model)
 
     @property
-    def unique_columns(self) -> tuple[str, ...]:
-        """Columns by which a statement notices that the row is already there."""
-        return self.unique or self.key
-
-    @property
     def replaced_columns(self) -> tuple[str, ...]:
         """Columns that a newer row replaces; none when the first one stays."""
-        if self.rule is MergeRule.FIRST_WINS:
-            return ()
-        kept = _WRITTEN_ONCE | set(self.unique_columns)
-        return self.replaced or tuple(name for name in self.table.columns.keys() if name not in kept)  # noqa: SIM118
+        kept = {*(self.unique or self.key), "id", "created_at"}
+        others = tuple(name for name in self.table.columns.keys() if name not in kept)  # noqa: SIM118
+        return () if self.rule is MergeRule.FIRST_WINS else self.replaced or others
 
     def pending(self, entity: Any, sequence: int) -> PendingRow:
         """The entity as a row on its way to the database."""

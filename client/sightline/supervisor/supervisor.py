@@ -119,8 +119,8 @@ class Supervisor:
         statuses = []
         for name, item in list(self._cameras.items()):
             report = self._hub.report_of(name)
-            starting = _plain_status(name, CameraState.STARTING, item.message)
-            statuses.append(report.status if report else starting)
+            status = report.status if report else _plain_status(name, CameraState.STARTING, item.message)
+            statuses.append(status)
         wrong = self._misconfigured.items()
         return statuses + [_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong]
 
@@ -132,10 +132,6 @@ class Supervisor:
     def restarts(self) -> dict[str, int]:
         """How often each camera had to be started again with its worker. Any thread may call it."""
         return {name: max(item.restarts, 0) for name, item in list(self._cameras.items())}
-
-    def pids(self) -> dict[str, int]:
-        """Process ids of the workers that run. Any thread may call it."""
-        return self._workers.pids()
 
     def _use(self, config: LoadedConfig, steps: Mapping[str, CameraStep], reasons: Mapping[str, str]) -> None:
         """Carry out a plan; cameras that it does not name are not touched."""

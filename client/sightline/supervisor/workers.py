@@ -146,10 +146,6 @@ class Workers:
             if worker.handle is not None:
                 worker.handle.send(message)
 
-    def pids(self) -> dict[str, int]:
-        """Process ids by worker."""
-        return {worker.name: worker.handle.pid for worker in list(self._workers) if worker.handle}
-
     def tick(self) -> None:
         """Start, watch and end what is due; a few times a second."""
         for worker in list(self._workers):

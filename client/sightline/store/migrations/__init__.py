@@ -34,11 +34,21 @@ def migrate(connection: Connection, before_change: Callable[[str], None]) -> Non
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    old = check_known(connection)
+    old = revision(connection)
     if old == head():
         return
     if old is not None:
+        if old not in known():
+            raise SchemaError(
+                f"the database has schema revision {old}, this program knows up to {head()}: "
+                "it was written by a newer Sightline; upgrade this program or give another database"
+            )
         before_change(old)
+    elif tables := sorted(sa.inspect(connection).get_table_names()):
+        raise SchemaError(
+            f"the database holds tables that Sightline did not make ({', '.join(tables[:5])}) and no "
+            "recorded revision; give Sightline an empty database of its own"
+        )
     try:
         command.upgrade(_config(connection), "head")
     except DBAPIError as error:
@@ -46,27 +56,6 @@ def migrate(connection: Connection, before_change: Callable[[str], None]) -> Non
             raise  # away or full: that passes
         problem = redact(str(error.orig).strip().splitlines()[0])
         raise SchemaError(f"the database cannot be migrated from {old} to {head()}: {problem}") from error
-
-
-def check_known(connection: Connection) -> str | None:
-    """The database's revision; None when the database is empty.
-
-    Raises:
-        SchemaError: the revision is not one this program knows, or the tables are not Sightline's.
-    """
-    recorded = revision(connection)
-    if recorded is None:
-        if tables := sorted(sa.inspect(connection).get_table_names()):
-            raise SchemaError(
-                f"the database holds tables that Sightline did not make ({', '.join(tables[:5])}) and no "
-                "recorded revision; give Sightline an empty database of its own"
-            )
-    elif recorded not in known():
-        raise SchemaError(
-            f"the database has schema revision {recorded}, this program knows up to {head()}: "
-            "it was written by a newer Sightline; upgrade this program or give another database"
-        )
-    return recorded
 
 
 def revision(connection: Connection) -> str | None:
