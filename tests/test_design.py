@@ -21,7 +21,7 @@ from sightline.store.dialects import parse_url
 from sightline.store.kinds import KINDS, RowKind
 from sightline.store.tables import UtcDateTime, table_of
 from sightline.store.writer import Writer
-from sightline.supervisor.sinks.runners import make_runner
+from sightline.supervisor.sinks import make_runner
 from support.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent

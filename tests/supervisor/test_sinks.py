@@ -21,8 +21,7 @@ from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, Eve
 from sightline.store.outbox import OutboxMessage
 from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
-from sightline.supervisor.sinks import SINKS, Sink, durable_names, make_sinks
-from sightline.supervisor.sinks.runners import DurableRunner
+from sightline.supervisor.sinks import SINKS, DurableRunner, Sink, durable_names, make_sinks
 from support.waiting import until
 
 OPTIONS = parse_config({"cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}}}).options
@@ -206,7 +205,7 @@ def test_a_failing_sink_is_tried_again_shown_and_holds_up_no_other(folder: Path)
 def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.supervisor.sinks.runners.SLOW_S", 0.05)
+    monkeypatch.setattr("sightline.supervisor.sinks.SLOW_S", 0.05)
     hanging = Recorder()
     hanging.go.clear()
     started = time.monotonic()
@@ -252,7 +251,7 @@ def test_the_hub_keeps_the_newest_report_and_resume_state_of_each_camera(folder:
         frames = {name: item.status.frames_total for name, item in hub.reports().items()}
         assert frames == {"gate": 3, "yard": 2}
         hub.set_status(CameraStatus("gate", CameraState.OFFLINE, "worker ended", 200.0))
-        newest = hub.report_of("gate")
+        newest = hub.reports().get("gate")
         assert newest is not None
         assert newest.status.message == "worker ended"
         hub.forget("gate")

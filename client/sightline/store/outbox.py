@@ -9,7 +9,7 @@ sink was given from the spool does not mean that it has everything older.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ class OutboxMessage:
 
     Attributes:
         kind: name of its kind of row, as ``event``.
-        source: the camera.
         key: the same whenever this result comes again.
         sequence: of the checkpoint that it came with: microseconds since 1970, rising.
         values: JSON-able fields of the entity.
@@ -69,14 +68,13 @@ class Outbox:
         self._spool = spool
         self._is_away = is_away
         self._wake_writer = wake_writer
-        self._lock = threading.Lock()  # guards the two below
-        self._delivered: dict[tuple[str, str], int] = {}  # by sink and key, not committed yet: the sequence
         self._listeners: list[Callable[[], None]] = []
+        self._lock = threading.Lock()  # guards the one below
+        self._delivered: dict[tuple[str, str], int] = {}  # by sink and key, not committed yet: the sequence
 
     def listen(self, on_rows: Callable[[], None]) -> None:
         """Call ``on_rows`` from the writer's thread whenever rows have been committed; it must not block."""
-        with self._lock:
-            self._listeners.append(on_rows)
+        self._listeners.append(on_rows)
 
     def read(self, sink: str, limit: int) -> list[OutboxMessage]:
         """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.
@@ -129,20 +127,18 @@ class Outbox:
 
     def notify(self) -> None:
         """Rows have been committed."""
-        with self._lock:
-            listeners = list(self._listeners)
-        for on_rows in listeners:
+        for on_rows in list(self._listeners):
             on_rows()
 
-    def _read_spool(self, sink: str, limit: int) -> list[OutboxMessage]:
-        rows = self._spool.outbox(sink, limit)
-        return [OutboxMessage(row.kind.name, row.source, row.key, row.sequence, row.values) for row in rows]
+    def _read_spool(self, sink: str, limit: int) -> Iterator[OutboxMessage]:
+        for row in self._spool.outbox(sink, limit):
+            yield OutboxMessage(row.kind.name, row.source, row.key, row.sequence, row.values)
 
-    def _read_database(self, sink: str, limit: int) -> list[OutboxMessage]:
+    def _read_database(self, sink: str, limit: int) -> Iterator[OutboxMessage]:
         if self._is_away():
-            return []
+            return
         row = table_of(OutboxRow).c
         query = select(row.kind, row.source, row.key, row.sequence, row.body).where(row.sink == sink)
         query = query.order_by(row.sequence, row.key).limit(limit)
         with self._database.reading() as connection:
-            return [OutboxMessage(*message) for message in connection.execute(query)]
+            yield from (OutboxMessage(*message) for message in connection.execute(query))

@@ -130,8 +130,7 @@ class Control:
     def reload(self, by: str) -> None:
         """Read the file again and apply what changed; a file that cannot be used changes nothing.
 
-        Args:
-            by: who asked, for the log and the status.
+        ``by`` says who asked, for the log and the status.
         """
         with self._lock:
             try:
@@ -144,11 +143,7 @@ class Control:
                 raise
 
     def write(self, text: str, by: str) -> Plan:
-        """Check a new text, replace the file by it, and apply what changed.
-
-        Args:
-            text: the whole file.
-            by: who asked, for the log and the status.
+        """Check a new text of the whole file, replace the file by it, and apply what changed.
 
         Raises:
             ConfigError: the text has a mistake, in whatever camera, or the file cannot be written.

@@ -11,8 +11,7 @@ from typing import Any
 from sightline.camera.messages import Report
 from sightline.entities import CameraStatus, SourceWindow
 from sightline.store.writer import Writer
-from sightline.supervisor.sinks import Sink, SinkHealth
-from sightline.supervisor.sinks.runners import LossyRunner, make_runner
+from sightline.supervisor.sinks import LossyRunner, Sink, SinkHealth, make_runner
 
 
 class Hub:
@@ -52,8 +51,7 @@ class Hub:
     def set_status(self, status: CameraStatus) -> None:
         """Take the supervisor's own word on a camera: down, stopped, misconfigured."""
         with self._lock:
-            report = self._reports.get(status.source)
-            if report is not None:
+            if (report := self._reports.get(status.source)) is not None:
                 self._reports[status.source] = replace(report, status=status)
         self._writer.put_status(status)
 
@@ -72,14 +70,9 @@ class Hub:
             return self._resume.get(camera, {})
 
     def reports(self) -> dict[str, Report]:
-        """The newest report of every camera that has sent one, without its rows."""
+        """The newest report of every camera that has sent one, without its rows; a copy."""
         with self._lock:
             return dict(self._reports)
-
-    def report_of(self, camera: str) -> Report | None:
-        """The newest report of a camera, without its rows."""
-        with self._lock:
-            return self._reports.get(camera)
 
     def sinks(self) -> list[SinkHealth]:
         """How each sink does."""

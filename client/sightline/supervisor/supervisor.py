@@ -92,7 +92,11 @@ class Supervisor:
                 if self._stop.wait(TICK_S):
                     return
         finally:
-            self._stop_all()
+            self._stop_workers()
+            remove_abandoned()  # of workers that had to be killed
+            for item in self._cameras.values():
+                if not item.ended:
+                    self._show_stopped(item, CameraState.STOPPED, "")
 
     def tick(self) -> None:
         """One round of :meth:`run`."""
@@ -116,13 +120,16 @@ class Supervisor:
 
     def statuses(self) -> list[CameraStatus]:
         """The newest status of every camera, misconfigured ones included. Any thread may call it."""
-        statuses = []
-        for name, item in list(self._cameras.items()):
-            report = self._hub.report_of(name)
-            status = report.status if report else _plain_status(name, CameraState.STARTING, item.message)
-            statuses.append(status)
+        shown = {
+            name: _plain_status(name, CameraState.STARTING, item.message)
+            for name, item in list(self._cameras.items())
+        }
+        shown |= {name: report.status for name, report in self._hub.reports().items() if name in shown}
         wrong = self._misconfigured.items()
-        return statuses + [_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong]
+        return [
+            *shown.values(),
+            *(_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong),
+        ]
 
     def reports(self) -> dict[str, Report]:
         """The newest report of every camera that has sent one. Any thread may call it."""
@@ -207,9 +214,11 @@ class Supervisor:
 
     def _show_down(self, item: HostedCamera) -> None:
         log.error("camera %s: %s", item.name, item.message)
-        if (report := self._hub.report_of(item.name)) is not None:
-            down = replace(report.status, state=CameraState.OFFLINE, message=item.message, fps=0.0)
-            self._hub.set_status(down)
+        self._show_stopped(item, CameraState.OFFLINE, item.message)
+
+    def _show_stopped(self, item: HostedCamera, state: CameraState, message: str) -> None:
+        if (report := self._hub.reports().get(item.name)) is not None:
+            self._hub.set_status(replace(report.status, state=state, message=message, fps=0.0))
 
     def _stop_workers(self) -> None:
         """Every camera reports a last time; those that are still wanted are placed anew."""
@@ -218,13 +227,6 @@ class Supervisor:
             item.left = True
         for item in self._cameras.values():
             item.placed = item.running = False
-
-    def _stop_all(self) -> None:
-        self._stop_workers()
-        remove_abandoned()  # of workers that had to be killed
-        for item in self._cameras.values():
-            if (report := self._hub.report_of(item.name)) is not None and not item.ended:
-                self._hub.set_status(replace(report.status, state=CameraState.STOPPED, message="", fps=0.0))
 
 
 def gate_folder() -> Path:

@@ -232,14 +232,9 @@ def read_events(
     kinds: Sequence[EventKind] = (),
     limit: int | None,
 ) -> list[dict[str, Any]]:
-    """The newest ``limit`` events of ``sources`` in [start, end), newest first, columns as in the database.
+    """The newest ``limit`` (None: all) events of ``sources`` in [start, end), newest first.
 
-    Args:
-        connection: to read with.
-        between: start and end.
-        sources: cameras; none gives nothing.
-        kinds: kinds wanted; empty for all.
-        limit: most rows to return; None for all.
+    Columns are as in the database; no ``kinds`` stand for all of them, no sources for no camera.
     """
     query = select(*_EVENTS).where(*_within(_EVENTS.event_time, between, sources))
     if kinds:

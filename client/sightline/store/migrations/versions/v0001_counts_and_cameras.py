@@ -11,6 +11,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Make the first tables."""
+    key = ("source", "item_class", "window_start", "window_end")
     op.create_table(
         "count_windows",
         sa.Column("id", sa.Uuid(), primary_key=True),
@@ -20,13 +21,7 @@ def upgrade() -> None:
         sa.Column("window_start", UtcDateTime(), nullable=False),
         sa.Column("window_end", UtcDateTime(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.UniqueConstraint(
-            "source",
-            "item_class",
-            "window_start",
-            "window_end",
-            name="uq_count_windows_source_item_class_window",
-        ),
+        sa.UniqueConstraint(*key, name="uq_count_windows_source_item_class_window"),
     )
     op.create_index("ix_count_windows_window_start", "count_windows", ["window_start"])
     op.create_table(
