@@ -9,8 +9,6 @@
 lock gets another folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

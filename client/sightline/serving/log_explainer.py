@@ -1,7 +1,5 @@
 """Why a Triton did not start: its log lines turned into a cause and a remedy."""
 
-from __future__ import annotations
-
 import re
 import sys
 

@@ -11,8 +11,6 @@ them, so none goes stale.
 Python's standard library alone: ``build_engines.py`` runs it in Triton's container.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 It listens on loopback only: this server is of 2024 and has known holes. Production is the container.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import os

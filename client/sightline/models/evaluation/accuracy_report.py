@@ -1,7 +1,5 @@
 """A report on disk: ``report.md``, ``report.json``, and the plots beside them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ network has it when it gives a box of the same class there (IoU 0.5) with any sc
 that moves from 0.26 to 0.24 is a shift of scores and no missing box.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field

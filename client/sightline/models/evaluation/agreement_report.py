@@ -1,7 +1,5 @@
 """Two candidates over a site's own videos: the report of how far they agree, and where they least do."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,11 +5,9 @@ matches that it comes from, and those are what curves and resampling need. A tes
 faster-coco-eval's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,12 +183,12 @@ class BootstrapInterval:
     low: float
     high: float
 
-    @staticmethod
-    def of(one: F64, other: F64) -> BootstrapInterval:
+    @classmethod
+    def of(cls, one: F64, other: F64) -> Self:
         """``other`` minus ``one``, figures of both on the same draws; the first is of the set itself."""
         moved = other - one
         low, high = np.quantile(moved[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return BootstrapInterval(float(moved[0]), float(low), float(high))
+        return cls(float(moved[0]), float(low), float(high))
 
 
 def bootstrap_draws(pictures: int, draws: int = DRAWS, seed: int = 0) -> F64:

@@ -1,14 +1,12 @@
 """Pictures and true boxes in COCO's format, boxes in COCO's terms, and both matched and measured."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -35,14 +33,14 @@ class CocoSet:
     images: tuple[Mapping[str, Any], ...]
     category_ids: Mapping[str, int]  # by class name
 
-    @staticmethod
-    def read(folder: Path) -> CocoSet:
+    @classmethod
+    def read(cls, folder: Path) -> Self:
         """``annotations.json`` and ``images/`` in a folder; an EvaluationError when they are not COCO's."""
         path = folder / "annotations.json"
         try:
             found = json.loads(path.read_text())
             categories = {item["name"]: int(item["id"]) for item in found["categories"]}
-            return CocoSet(folder / "images", path, tuple(found["images"]), categories)
+            return cls(folder / "images", path, tuple(found["images"]), categories)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise EvaluationError(f"{path} is no COCO set: {error}") from error
 

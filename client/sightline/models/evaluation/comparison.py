@@ -1,7 +1,5 @@
 """Several runs of networks over one labelled set, and what differs between them."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import tempfile
@@ -10,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -63,14 +61,15 @@ class Run:
     described: dict[str, Any]
     rows: tuple[Sequence[float], ...]
 
-    @staticmethod
+    @classmethod
     def of(
+        cls,
         contender: Contender,
         what: str,
         rows: tuple[Sequence[float], ...],
         times_ms: Sequence[float],
         network: Size,
-    ) -> Run:
+    ) -> Self:
         """Its size is that of the file that the precision needs, 0 for a running server's."""
         path, size = contender.path, 0
         if path.is_file():
@@ -88,7 +87,7 @@ class Run:
             "bytes": size,
             "ms": float(np.median(times_ms)),  # a picture
         }
-        return Run(described, rows)
+        return cls(described, rows)
 
 
 def contenders(

@@ -6,8 +6,6 @@ Triton, boxes back. The network is exported into a temporary repository at the a
 of 0.001, so the served one is not touched.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import tempfile

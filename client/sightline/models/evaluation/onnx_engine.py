@@ -6,13 +6,12 @@ the rounding is written into an FP32 graph. Products are summed in FP32, as tens
 rounded once; a sigmoid and a product after it are rounded each by itself, where a plan would fuse them.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnx
@@ -62,8 +61,8 @@ class BareEngine:
     class_names: tuple[str, ...]
     times_ms: list[float] = field(default_factory=list)
 
-    @staticmethod
-    def load(path: Path, precision: str, shape: tuple[int, int], labels: Path | None = None) -> BareEngine:
+    @classmethod
+    def load(cls, path: Path, precision: str, shape: tuple[int, int], labels: Path | None = None) -> Self:
         """Read a file as ``fp32``, ``fp16`` (emulated), or as what it is quantised to.
 
         Raises:
@@ -83,7 +82,7 @@ class BareEngine:
                 model = emulate(halve.halve(model))
             except NetworkUnusable as error:
                 raise EvaluationError(f"{path.name} in FP16: {error}") from error
-        return BareEngine(open_session(model.SerializeToString()), network, source.class_names)
+        return cls(open_session(model.SerializeToString()), network, source.class_names)
 
     def detect(self, sent: numerics.U8, score_floor: float = SCORE_FLOOR) -> Detections:
         """Boxes of one I420 picture [3/2·height, width] that fits the network."""

@@ -4,8 +4,6 @@ An ``.onnx`` needs nothing but the ``onnx`` package. A ``.pt`` is turned into ON
 in an environment of its own. A ``.pt`` is a pickle: loading it runs its code.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -6,8 +6,6 @@ them anew for every version of the network. They can also be joined with the net
 nothing is copied between the steps: ``build_engines.py --form fused`` makes a plan of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -8,8 +8,6 @@ A network may also be packed: it computes in FP32, its large weights are FP16 wi
 half the size of the file. Export unpacks it, since TensorRT wants weights, not Casts of weights.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

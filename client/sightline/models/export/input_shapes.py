@@ -1,7 +1,5 @@
 """Sizes of a network's input, height before width, as people write them."""
 
-from __future__ import annotations
-
 import argparse
 
 LONG_SIDE = 640

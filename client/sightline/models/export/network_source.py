@@ -3,8 +3,6 @@
 Which detection head it has is told by its outputs' shapes alone; what is not known is refused.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ stays in floating point, and so do the first and last layers that --first and --
 of a camera's frame: decoded by PyAV, scaled to fit, I420, letterboxed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import hashlib

@@ -5,8 +5,6 @@ Reads a JSON list of {"model": path, "shapes": {input: [least, usual, most]}, "e
 "built"}: {"parsed", "errors", "bytes", "outputs": {name: [type, sides…]}} of each.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

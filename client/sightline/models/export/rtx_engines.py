@@ -4,8 +4,6 @@ An engine needs a version that was exported with --fused; `sightline triton serv
 serves it on an RTX card. TensorRT-RTX (NVIDIA's licence) is installed once, into the cache folder.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import os

@@ -6,8 +6,6 @@ The package never imports Ultralytics; programs are started in the environment, 
 that nothing is downloaded or installed unasked.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

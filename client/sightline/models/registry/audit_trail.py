@@ -4,8 +4,6 @@ Before an operation a line with ``result`` "started" is written, after it one wi
 was touched) or "failed" (what served goes on). A line that only started tells of a crash.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -4,8 +4,6 @@ One rule: a version is verified, loaded beside the one that serves and asked for
 whatever fails, the old one goes on.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Writing in a Triton model repository: whole versions at once."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

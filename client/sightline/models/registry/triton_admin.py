@@ -1,7 +1,5 @@
 """A running Triton and its models: load, unload, what is ready, whether one answers as it should."""
 
-from __future__ import annotations
-
 import time
 from typing import Any, Self
 

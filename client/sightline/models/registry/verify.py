@@ -1,7 +1,5 @@
 """What is wrong with a version of ``yolo``, found without a server."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

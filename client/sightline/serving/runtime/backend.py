@@ -3,8 +3,6 @@
 ``pb_utils`` exists only there, so it is handed in.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

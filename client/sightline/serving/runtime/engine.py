@@ -4,8 +4,6 @@ OpenVINO is in the server's own environment, not in the client's: it is imported
 Colour conversion and scaling to 0..1 are part of the compiled graph, so pictures go in as uint8 I420.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -6,8 +6,6 @@ Plain numpy: Triton's Python backends import it, the export tool's graphs and th
 given what it cannot use.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -5,8 +5,6 @@ Runs inside Triton's Python backend, where ``tensorrt_rtx_bindings`` and ``cuda.
 for every card from Ampere on, by ``sightline model rtx``, and fitted to the card when it is loaded.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 from dataclasses import dataclass
