@@ -14,22 +14,22 @@ def test_a_percentile_is_within_one_bucket_of_the_exact_one(values: list[float],
     for value in values:
         histogram.observe(value)
     exact = float(np.quantile(values, share, method="inverted_cdf"))
-    found = histogram.snapshot().quantile_s(share)
+    found = histogram.quantile_s(share)
     assert found is not None
     assert exact / 1.2 <= found <= exact * 1.2
 
 
 def test_nothing_observed_has_no_percentile() -> None:
-    assert Histogram().snapshot().quantile_s(0.5) is None
+    assert Histogram().quantile_s(0.5) is None
 
 
 def test_durations_outside_the_bounds_are_counted_at_the_ends() -> None:
     histogram = Histogram()
     histogram.observe(-1.0)
     histogram.observe(1e6)
-    assert histogram.snapshot().counts[0] == 1
-    assert histogram.snapshot().counts[-1] == 1
-    assert histogram.snapshot().quantile_s(1.0) == pytest.approx(BOUNDS_S[-1])
+    assert histogram.counts[0] == 1
+    assert histogram.counts[-1] == 1
+    assert histogram.quantile_s(1.0) == pytest.approx(BOUNDS_S[-1])
 
 
 def test_recent_times_forget_what_is_older() -> None:

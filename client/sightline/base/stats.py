@@ -7,28 +7,41 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: Upper bounds in seconds, 0.05 ms to 60 s; neighbours differ by 19 %, which bounds a percentile's error.
 BOUNDS_S: tuple[float, ...] = tuple(5e-5 * 2 ** (i / 4) for i in range(82))
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramSnapshot:
-    """Counts so far: one per bound of :data:`BOUNDS_S` and one for everything above."""
+@dataclass(slots=True)
+class Histogram:
+    """Cumulative counts of durations: one per bound of :data:`BOUNDS_S` and one for everything above.
 
-    counts: tuple[int, ...]
-    total_s: float
+    One thread observes; others may copy it.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    total_s: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration; negative ones (a clock stepped) count as zero."""
+        seconds = max(seconds, 0.0)
+        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def copy(self) -> Histogram:
+        """The counts so far."""
+        return Histogram(self.counts.copy(), self.total_s)
 
     @property
     def count(self) -> int:
         """How many values were observed."""
         return sum(self.counts)
 
-    def since(self, earlier: HistogramSnapshot) -> HistogramSnapshot:
+    def since(self, earlier: Histogram) -> Histogram:
         """Only what was observed after ``earlier``."""
-        counts = tuple(now - then for now, then in zip(self.counts, earlier.counts, strict=True))
-        return HistogramSnapshot(counts, self.total_s - earlier.total_s)
+        counts = [now - then for now, then in zip(self.counts, earlier.counts, strict=True)]
+        return Histogram(counts, self.total_s - earlier.total_s)
 
     def quantile_s(self, share: float) -> float | None:
         """The value in seconds that ``share`` (0..1) of the observations do not exceed; None without any."""
@@ -43,24 +56,6 @@ class HistogramSnapshot:
         return None
 
 
-class Histogram:
-    """Cumulative counts of durations. One thread writes; others may take snapshots."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BOUNDS_S) + 1)
-        self._total_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one duration; negative ones (a clock stepped) count as zero."""
-        seconds = max(seconds, 0.0)
-        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
-        self._total_s += seconds
-
-    def snapshot(self) -> HistogramSnapshot:
-        """The counts so far."""
-        return HistogramSnapshot(tuple(self._counts), self._total_s)
-
-
 class StageTimes:
     """A histogram for each named stage, and percentiles over the last seconds.
 
@@ -69,15 +64,15 @@ class StageTimes:
 
     def __init__(self, stages: Sequence[str], *, recent: int = 10) -> None:
         self._histograms = {stage: Histogram() for stage in stages}
-        self._past: deque[Mapping[str, HistogramSnapshot]] = deque([self.snapshots()], maxlen=recent + 1)
+        self._past: deque[Mapping[str, Histogram]] = deque([self.snapshots()], maxlen=recent + 1)
 
     def observe(self, stage: str, seconds: float) -> None:
         """Count one duration of ``stage``."""
         self._histograms[stage].observe(seconds)
 
-    def snapshots(self) -> dict[str, HistogramSnapshot]:
+    def snapshots(self) -> dict[str, Histogram]:
         """Everything since the start, by stage."""
-        return {stage: histogram.snapshot() for stage, histogram in self._histograms.items()}
+        return {stage: histogram.copy() for stage, histogram in self._histograms.items()}
 
     def recent_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50 and p99 in milliseconds over the last ``recent`` calls, of the stages with values."""

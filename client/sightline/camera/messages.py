@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sightline.base.stats import HistogramSnapshot
+from sightline.base.stats import Histogram
 from sightline.config import Camera, TritonOptions
 from sightline.entities import CameraStatus, Checkpoint, Figure
 
@@ -93,7 +93,7 @@ class Report:
 
     status: CameraStatus
     checkpoint: Checkpoint | None
-    histograms: Mapping[str, HistogramSnapshot]
+    histograms: Mapping[str, Histogram]
     figures: tuple[Figure, ...] = ()  # of the camera and its observers
     retry: Retry = Retry()
     last: bool = False  # the camera has left the worker

@@ -30,13 +30,15 @@ _KEY = re.compile(r"(\d{8}T\d{6}\.\d{3}Z-[a-z]+-[a-z]+_[0-9a-f]{16})\.jpg$")
 _BEYOND_PX = 2.0  # labellers draw a little over the edge
 _MAX_SHOWN = 10
 
+Record = Mapping[str, Any]  # of a picture, as it was sent
+
 
 @dataclass(frozen=True, slots=True)
 class LabelPicture:
     """One picture to label, and the boxes that the live detector found in it."""
 
     sample: Sample
-    record: Mapping[str, Any]
+    record: Record
 
     @property
     def file_name(self) -> str:
@@ -44,14 +46,7 @@ class LabelPicture:
         return f"{self.record['camera']}_{self.sample.path.stem}_{self.record['sha256'][:16]}.jpg"
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """One box that came back: its picture's key, class, (left, top, width, height) in pixels."""
-
-    key: str
-    name: str
-    box: list[float]
-    crowd: bool
+Label = tuple[str, str, list[float], bool]  # file name, class, (left, top, width, height) in pixels, a crowd
 
 
 def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[LabelPicture]:
@@ -83,7 +78,7 @@ def choose(pictures: Sequence[LabelPicture], count: int, seed: int = 0) -> list[
     return sorted(taken[:count], key=lambda item: item.file_name)
 
 
-def boxes_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float, list[float]]]:
+def boxes_of(record: Record) -> Iterator[tuple[str, float, list[float]]]:
     """The detector's boxes: class, score, and left, top, width, height in pixels."""
     width, height = record["width"], record["height"]
     columns = [record["predictions"][key] for key in ("classes", "scores", "xyxy")]
@@ -195,18 +190,19 @@ def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = 
         if by_key.get(_key(name), {}).get("sha256") != digest
     ]
     images = _images(coco, by_key, problems)
-    missing = sorted(record["file_name"] for key, record in by_key.items() if key not in images.values())
+    back = {record["file_name"] for record in images.values()}
+    missing = sorted({record["file_name"] for record in sent["images"]} - back)
     if missing and not partial:
         problems.append(
             f"{len(missing)} pictures have not come back (--partial leaves them out): {missing[0]}"
         )
-    labels = _labels(coco, images, by_key, sent["categories"], problems)
+    labels = _labels(coco, images, sent["categories"], problems)
     if problems:
         more = f"\n  and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
         raise LabelError(f"{corrected}:\n  " + "\n  ".join(problems[:_MAX_SHOWN]) + more)
     if not images:
         raise LabelError(f"{corrected}: no pictures in it")
-    return _write(target, sent["categories"], {key: by_key[key] for key in images.values()}, labels)
+    return _write(target, sent["categories"], list(images.values()), labels)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -244,51 +240,47 @@ def _json(text: bytes, path: Path) -> dict[str, Any]:
     return found
 
 
-def _images(
-    coco: Mapping[str, Any], by_key: Mapping[str, Mapping[str, Any]], problems: list[str]
-) -> dict[Any, str]:
-    """The file's image id → the key of the picture that was sent."""
-    found: dict[Any, str] = {}
+def _images(coco: Mapping[str, Any], by_key: Mapping[str, Record], problems: list[str]) -> dict[Any, Record]:
+    """The file's image id → what was sent."""
+    images: dict[Any, Record] = {}
     for image in coco["images"]:
         name, number = str(image.get("file_name")), image.get("id")
-        key, size = _key(name), (image.get("width"), image.get("height"))
-        sent = by_key.get(key)
+        width, height, sent = image.get("width"), image.get("height"), by_key.get(_key(name))
         if sent is None:
             problems.append(f"{name}: was not in this export (its hash is not)")
-        elif size != (sent["width"], sent["height"]):
-            problems.append(f"{name}: is {size[0]}x{size[1]}, was sent as {sent['width']}x{sent['height']}")
-        elif key in found.values():
+        elif (width, height) != (sent["width"], sent["height"]):
+            problems.append(f"{name}: is {width}x{height}, was sent as {sent['width']}x{sent['height']}")
+        elif any(sent is other for other in images.values()):
             problems.append(f"{name}: stands in the file twice")
-        elif number in found:
+        elif number in images:
             problems.append(f"{name}: its id {number} is another picture's too")
         else:
-            found[number] = key
-    return found
+            images[number] = sent
+    return images
 
 
 def _labels(
     coco: Mapping[str, Any],
-    images: Mapping[Any, str],
-    by_key: Mapping[str, Mapping[str, Any]],
+    images: Mapping[Any, Mapping[str, Any]],
     known: Sequence[str],
     problems: list[str],
-) -> list[_Label]:
+) -> list[Label]:
     names = {item.get("id"): str(item.get("name")) for item in coco["categories"]}
     for stranger in sorted(set(names.values()) - set(known)):
         problems.append(f"category {stranger!r} was not in this export; it had: {', '.join(known)}")
     labels = []
     for item in coco["annotations"]:
-        key, name = images.get(item.get("image_id")), names.get(item.get("category_id"))
-        if key is None or name is None:
+        sent, name = images.get(item.get("image_id")), names.get(item.get("category_id"))
+        if sent is None or name is None:
             problems.append(f"annotation {item.get('id')}: its image or its category is not in the file")
-        elif problem := _box_problem(item.get("bbox"), by_key[key]):
-            problems.append(f"annotation {item.get('id')} of {by_key[key]['file_name']}: {problem}")
+        elif problem := _box_problem(item.get("bbox"), sent):
+            problems.append(f"annotation {item.get('id')} of {sent['file_name']}: {problem}")
         else:
-            labels.append(_Label(key, name, [*map(float, item["bbox"])], bool(item.get("iscrowd"))))
+            labels.append((sent["file_name"], name, [*map(float, item["bbox"])], bool(item.get("iscrowd"))))
     return labels
 
 
-def _box_problem(box: Any, sent: Mapping[str, Any]) -> str:
+def _box_problem(box: Any, sent: Record) -> str:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
         return "a box is [left, top, width, height]"
     left, top, width, height = box
@@ -300,18 +292,15 @@ def _box_problem(box: Any, sent: Mapping[str, Any]) -> str:
 
 
 def _write(
-    target: Path,
-    names: Sequence[str],
-    records: Mapping[str, Mapping[str, Any]],
-    labels: Sequence[_Label],
+    target: Path, names: Sequence[str], records: Sequence[Record], labels: Sequence[Label]
 ) -> dict[str, int]:
-    numbers = {key: number for number, key in enumerate(records, start=1)}
+    numbers = {record["file_name"]: number for number, record in enumerate(records, start=1)}
+    predictions = {record["file_name"]: record["predictions"] for record in records}
     images = [
-        {"id": numbers[key], **{name: value for name, value in record.items() if name != "predictions"}}
-        for key, record in records.items()
+        {"id": number, **{key: value for key, value in record.items() if key != "predictions"}}
+        for number, record in enumerate(records, start=1)
     ]
-    boxes = [(numbers[each.key], each.name, each.box, {"iscrowd": int(each.crowd)}) for each in labels]
-    predictions = {record["file_name"]: record["predictions"] for record in records.values()}
+    boxes = [(numbers[file], name, box, {"iscrowd": int(crowd)}) for file, name, box, crowd in labels]
     draft = target.with_name(f".{target.name}.new")
     draft.mkdir(parents=True)
     (draft / "annotations.json").write_text(json.dumps(_coco(names, images, boxes)) + "\n")
@@ -319,11 +308,11 @@ def _write(
     draft.rename(target)
     # Labels that are the detector's own boxes to a tenth of a pixel: all of them says nobody looked.
     own = {
-        (key, name, *(round(side, 1) for side in box))
-        for key, record in records.items()
+        (record["file_name"], name, *(round(side, 1) for side in box))
+        for record in records
         for name, _, box in boxes_of(record)
     }
-    unchanged = sum((each.key, each.name, *(round(side, 1) for side in each.box)) in own for each in labels)
+    unchanged = sum((file, name, *(round(side, 1) for side in box)) in own for file, name, box, _ in labels)
     return {"pictures": len(images), "boxes": len(labels), "unchanged": unchanged}
 
 
