@@ -25,7 +25,7 @@ from sightline.errors import (
     DetectorUnavailable,
 )
 from sightline.video.mailbox import Mailbox
-from support.fakes import FakeDetector, GreyPicture, boxes, frame
+from support.fakes import FakeDetector, GreyPicture, boxes, frame, step
 from support.waiting import until
 
 PERSON = (0.4, 0.2, 0.5, 0.8)
@@ -58,16 +58,16 @@ def play(pipeline: Pipeline, detector: FakeDetector, frames: list[Frame]) -> Non
         pipeline.mailbox.put(item)
     pipeline.mailbox.shutdown()
     while not pipeline.ended:
-        pipeline.step(detector)
+        step(pipeline, detector)
 
 
 def test_a_server_that_never_answers_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     pipeline = make_pipeline(deadline_s=0.0)
     for index in range(50):
         pipeline.mailbox.put(frame(index, START + index / 10))
-        pipeline.step(FakeDetector(lambda _: boxes(), hold=index % 5 > 0))  # now and then one is answered
+        step(pipeline, FakeDetector(lambda _: boxes(), hold=index % 5 > 0))  # now and then one is answered
         time.sleep(0.001)
-        pipeline.step(FakeDetector(lambda _: boxes()))
+        step(pipeline, FakeDetector(lambda _: boxes()))
     assert pipeline.dropped > 20
     late = [r for r in caplog.records if "no detections within the deadline" in r.getMessage()]
     assert len(late) == 1
@@ -85,13 +85,13 @@ def test_results_are_tracked_in_the_order_of_the_frames() -> None:
     detector = FakeDetector(lambda _: boxes(PERSON), hold=True)
     pipeline.mailbox.put(frame(0, START))
     pipeline.mailbox.put(frame(1, START + 0.1))
-    pipeline.step(detector)
-    pipeline.step(detector)
+    step(pipeline, detector)
+    step(pipeline, detector)
     detector.release(1)
-    pipeline.step(detector)
+    step(pipeline, detector)
     assert pipeline.frames == 0
     detector.release(0)
-    pipeline.step(detector)
+    step(pipeline, detector)
     assert pipeline.frames == 2
     assert pipeline.last_frame_time == START + 0.1
 
@@ -101,7 +101,7 @@ def test_no_more_than_the_limit_is_in_flight() -> None:
     detector = FakeDetector(lambda _: boxes(), hold=True)
     for i in range(5):
         pipeline.mailbox.put(frame(i, START + i))
-        pipeline.step(detector)
+        step(pipeline, detector)
     assert len(detector.frames) == 2
 
 
@@ -129,10 +129,10 @@ def test_a_lost_detector_is_told_with_everything_in_flight_counted() -> None:
     detector = FakeDetector(lambda _: DetectorUnavailable("gone"), hold=True)
     for i in range(2):
         pipeline.mailbox.put(frame(i, START + i))
-        pipeline.step(detector)
+        step(pipeline, detector)
     detector.release()
     detector.release()
-    assert isinstance(pipeline.step(detector), DetectorUnavailable)
+    assert isinstance(step(pipeline, detector), DetectorUnavailable)
     assert pipeline.dropped == 2
     play(pipeline, FakeDetector(lambda _: boxes(PERSON)), [frame(i, START + i / 10) for i in range(10)])
     assert pipeline.frames == 10
@@ -142,9 +142,9 @@ def test_a_late_answer_is_not_waited_for_and_not_used() -> None:
     pipeline = make_pipeline(deadline_s=0.05)
     detector = FakeDetector(lambda _: boxes(PERSON), hold=True)
     pipeline.mailbox.put(frame(0, START))
-    until(lambda: pipeline.step(detector) or pipeline.dropped == 1)
+    until(lambda: step(pipeline, detector) or pipeline.dropped == 1)
     detector.release()
-    pipeline.step(detector)
+    step(pipeline, detector)
     assert (pipeline.frames, pipeline.dropped) == (0, 1)
 
 

@@ -39,7 +39,7 @@ from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.video.mailbox import Mailbox
 from support import toy
-from support.fakes import frame
+from support.fakes import frame, step
 from support.system import System, leftovers
 from support.waiting import until
 
@@ -503,19 +503,21 @@ def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
                 pipeline.mailbox.put(frame(index, 1_700_000_040 + index / 1000, picture))
                 index += 1
             bell.wait(1.0)
-            pipeline.step(detector)
+            step(pipeline, detector)
             time.sleep(0.01)  # the server needs a core for what it loads
             model = pipeline.analysis.model
             assert model is not None
             if not seen or seen[-1] != model.version:
                 seen.append(model.version)
         switching.result()
-    until(lambda: pipeline.step(detector) or pipeline.frames + pipeline.dropped == index)
+    until(lambda: step(pipeline, detector) or pipeline.frames + pipeline.dropped == index)
     names = {version: model_configs.read_manifest(folder, version) for version in (2, small, 1)}
     assert seen == [manifest["model_version"] for manifest in names.values()]
     assert (pipeline.dropped, pipeline.mailbox.dropped) == (0, 0)
     assert (detector.info.network_height, detector.info.network_width) == SIZE
-    until(lambda: pipeline.step(detector) or len(segments()) == 1)  # slots of earlier versions are given back
+    until(
+        lambda: step(pipeline, detector) or len(segments()) == 1
+    )  # slots of earlier versions are given back
     counts, sources = pipeline.analysis.rows()
     assert sources[-1].model_version == seen[-1]
     assert sum(row.count for row in counts) <= 2

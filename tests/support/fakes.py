@@ -8,7 +8,10 @@ import numpy as np
 
 from sightline.base.letterbox import planes_in
 from sightline.base.stats import StageTimes
+from sightline.camera.pipeline import Pipeline
 from sightline.entities import U8, Box, ClockSource, Detections, Frame
+from sightline.errors import DetectorUnavailable
+from sightline.inference.detector import Detector
 
 
 class GreyPicture:
@@ -75,3 +78,14 @@ def frame(index: int, time: float, picture: GreyPicture | None = None) -> Frame:
         clock_source=ClockSource.PTS,
         received_s=0.0,
     )
+
+
+def step(pipeline: Pipeline, detector: Detector) -> DetectorUnavailable | None:
+    """What a worker does for each of its cameras: send what is due, and analyse what has come."""
+
+    def submit(item: Frame) -> Future[Detections]:
+        return detector.submit([item], [pipeline.stages])[0]
+
+    while (item := pipeline.next_frame()) is not None:
+        pipeline.sent(item, submit(item))
+    return pipeline.finish(submit)

@@ -22,7 +22,6 @@ from sightline.base.logs import WarnOnce
 from sightline.base.stats import StageTimes
 from sightline.entities import Detections, Event, Figure, Frame, Result
 from sightline.errors import DetectorError, DetectorOutdated, DetectorTimeout, DetectorUnavailable
-from sightline.inference.detector import Detector
 from sightline.video.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
@@ -156,16 +155,6 @@ class Pipeline:
             else:
                 self._analyse(item.frame, detections)
         return gone
-
-    def step(self, detector: Detector) -> DetectorUnavailable | None:
-        """Send what is due and analyse what has come, for a camera that has its detector to itself."""
-
-        def submit(frame: Frame) -> Future[Detections]:
-            return detector.submit([frame], [self.stages])[0]
-
-        while (frame := self.next_frame()) is not None:
-            self.sent(frame, submit(frame))
-        return self.finish(submit)
 
     def abandon(self) -> None:
         """Give up what is in flight: the camera ends."""
