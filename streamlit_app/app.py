@@ -8,7 +8,7 @@ from __future__ import annotations
 import streamlit as st
 
 from console import counts, events, overview, theme, timing
-from console.session import choose_viewer, find_database
+from console.session import choose_viewer, database_url, open_database
 from sightline.errors import ConfigError
 
 PAGES = (
@@ -30,9 +30,10 @@ def main() -> None:
     ]
     chosen = st.navigation(pages, position="top")
     st.html(theme.STYLE)
-    database = find_database()
-    if isinstance(database, ConfigError):
-        theme.state("The configuration cannot be used.", f"Correct it and reload this page: {database}.")
+    try:
+        database = open_database(database_url())
+    except ConfigError as error:
+        theme.state("The configuration cannot be used.", f"Correct it and reload this page: {error}.")
         return
     # Called here and not by chosen.run(), the page keeps the state of these widgets when another is chosen.
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):

@@ -49,7 +49,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     names = [report.status.source for report in queries.read_cameras(connection)]
     if not names:
         remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
-        theme.no_camera(remedy, "videocam_off")
+        theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
         return
     windows = queries.read_latest_windows(connection, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]

@@ -85,14 +85,14 @@ def show(viewer: Viewer, connection: Connection) -> None:
     reports = queries.read_cameras(connection)
     if not reports:
         remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
-        theme.no_camera(remedy, "videocam_off")
+        theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
         return
     sources = [report.status.source for report in reports]
     latest = queries.read_latest_windows(connection, sources)
     rows = camera_rows(reports, latest, now())
     midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
-    st.html(theme.tiles(_tiles(rows, today)))
+    st.html(_tiles(rows, today))
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     span = Span.over(now() - HOUR_S, now(), step_s)
@@ -162,7 +162,8 @@ def _today(database: Database, zone: str, midnight: float, sources: tuple[str, .
     return Today(by_class, by_source, uncovered, expected)
 
 
-def _tiles(rows: list[CameraRowView], today: Today) -> list[tuple[str, str, str, str]]:
+def _tiles(rows: list[CameraRowView], today: Today) -> str:
+    """A row of figures."""
     online = sum(row.is_live for row in rows)
     trouble = sum(row.tone == "bad" for row in rows)
     top = today.by_class.most_common()
@@ -170,7 +171,7 @@ def _tiles(rows: list[CameraRowView], today: Today) -> list[tuple[str, str, str,
     note = f"{trouble} in trouble" if trouble else "all well" if online == len(rows) else ""
     share = today.uncovered_s / today.camera_s if today.camera_s else 0.0
     small = today.uncovered_s < 5 * len(rows)  # what is not written yet
-    items = [
+    items = [  # label, value (HTML), note (HTML), tone
         ("Cameras online", f"{online} <small>of {len(rows)}</small>", note, "bad" if trouble else ""),
         *((f"{name.capitalize()} today", number(count), SUMS, "") for name, count in top[:3]),
     ]
@@ -182,11 +183,16 @@ def _tiles(rows: list[CameraRowView], today: Today) -> list[tuple[str, str, str,
     gap = "0 s" if small else duration(today.uncovered_s)
     gap_note = f"{percent(0.0 if small else share)} of all cameras' time"
     slowest = f"{milliseconds(latency or None)} <small>ms</small>"
-    return [
-        *items,
+    items += [
         ("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""),
         ("Slowest p99 latency", slowest, "capture to tracked", ""),
     ]
+    parts = (
+        f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
+        f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
+        for label, value, note, tone in items
+    )
+    return f'<div class="sl-tiles">{"".join(parts)}</div>'
 
 
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:

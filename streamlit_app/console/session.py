@@ -16,7 +16,6 @@ import streamlit as st
 
 from console import grid
 from sightline.config import load_config
-from sightline.errors import ConfigError
 from sightline.store.read.readonly import Database
 
 URL_VARIABLE = "SIGHTLINE_DATABASE_URL"
@@ -62,14 +61,6 @@ def database_url() -> str:
 def open_database(url: str) -> Database:
     """One engine for all viewers."""
     return Database(url)
-
-
-def find_database() -> Database | ConfigError:
-    """The database to show, or what is wrong with the configuration that should name it."""
-    try:
-        return open_database(database_url())
-    except ConfigError as error:
-        return error
 
 
 @st.cache_data(show_spinner=False)

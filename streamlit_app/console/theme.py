@@ -39,6 +39,7 @@ ICONS = {
     DatabaseState.WRONG_URL: "link_off",
 }
 TABLE_ROWS = 1000
+NO_CAMERA = "No camera has reported yet."
 Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
 
@@ -88,11 +89,6 @@ def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", no
     st.html("".join(parts))
 
 
-def no_camera(remedy: str, icon: str) -> None:
-    """The page before the first camera has reported."""
-    state("No camera has reported yet.", remedy, icon=icon)
-
-
 def heading(text: str, small: str = "") -> str:
     """A section's heading; both arguments are HTML."""
     return f'<h2 class="sl-h">{text} <small class="idle">{small}</small></h2>'
@@ -101,16 +97,6 @@ def heading(text: str, small: str = "") -> str:
 def caption(text: str) -> str:
     """A note in small letters; HTML."""
     return f'<div class="sl-caption">{text}</div>'
-
-
-def tiles(items: Iterable[tuple[str, str, str, str]]) -> str:
-    """A row of figures: label, value (HTML), note (HTML), tone ('' or 'bad' or 'warn')."""
-    parts = (
-        f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
-        f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
-        for label, value, note, tone in items
-    )
-    return f'<div class="sl-tiles">{"".join(parts)}</div>'
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:

@@ -36,11 +36,13 @@ STAGES_NOTE = (
 )
 
 
-def show(viewer: Viewer, connection: Connection) -> None:
+def show(_: Viewer, connection: Connection) -> None:
     """The stacked means of the slowest cameras, then every figure."""
     reports = queries.read_cameras(connection)
     if not reports:
-        theme.no_camera("Start “sightline run”; stage times appear with the first frames.", "speed")
+        theme.state(
+            theme.NO_CAMERA, "Start “sightline run”; stage times appear with the first frames.", icon="speed"
+        )
         return
     at = now()
     live = [report.status for report in reports if not report.is_stale(at) and report.status.stages_ms]
@@ -50,7 +52,6 @@ def show(viewer: Viewer, connection: Connection) -> None:
         st.info("No camera is delivering frames now, so there are no stage times.", icon=":material/speed:")
     st.html(theme.heading("Frames"))
     st.html(_frames_table(reports, at))
-    del viewer
 
 
 def _show_stages(live: Sequence[CameraStatus]) -> None:

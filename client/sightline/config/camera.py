@@ -58,15 +58,13 @@ class Camera(CameraOptions):
         their old keys here, and a later one is left out while it has its default.
         """
         old_keys = {place: old for old, place in NEW_KEYS.items()}
-        shaping = {}
+        shaping: dict[str, Any] = {}
         for group in SHAPING:
             options: OptionGroup = getattr(self, group)
-            defaults = type(options)().model_dump(mode="json")
             for key, value in options.model_dump(mode="json").items():
-                old = old_keys.get((group, key))
-                if old is not None:
-                    shaping[old] = value
-                elif value != defaults[key]:
+                if (group, key) in old_keys:
+                    shaping[old_keys[group, key]] = value
+                elif getattr(options, key) != type(options).model_fields[key].default:
                     shaping[f"{group}.{key}"] = value
         return shaping
 

@@ -70,11 +70,7 @@ def load_config(path: Path) -> LoadedConfig:
 
 
 def parse_text(text: str, name: str = "config.yml") -> LoadedConfig:
-    """Check the text of a configuration; ``name`` stands in errors.
-
-    Raises:
-        ConfigError: see :func:`load_config`.
-    """
+    """Check the text of a configuration, as :func:`load_config`; ``name`` stands in errors."""
     return parse_config(parse_yaml(text, name))
 
 
