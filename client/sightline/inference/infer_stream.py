@@ -67,7 +67,17 @@ class InferStream:
     def _read(self) -> None:
         try:
             for answer in self._call:
-                self._dispatch(answer)
+                with self._lock:
+                    # Some refusals carry no id; answers come in the order of requests, so it is the oldest.
+                    key = answer.infer_response.id or next(iter(self._waiting), "")
+                    callback = self._waiting.pop(key, None)
+                if callback is None:
+                    if self.broken is None:
+                        log.warning("an answer to no request in flight (id %r)", key)
+                elif answer.error_message:
+                    callback(None, error_of(answer.error_message))
+                else:
+                    callback(answer.infer_response, None)
             error = DetectorUnavailable("Triton ended the stream")
         except grpc.RpcError as problem:
             error = DetectorUnavailable(problem.details() or "the connection was lost")
@@ -79,19 +89,6 @@ class InferStream:
             waiting, self._waiting = self._waiting, {}
         for callback in waiting.values():
             callback(None, error)
-
-    def _dispatch(self, answer: pb.ModelStreamInferResponse) -> None:
-        with self._lock:
-            # Some refusals carry no id; answers come in the order of requests, so it is the oldest.
-            key = answer.infer_response.id or next(iter(self._waiting), "")
-            callback = self._waiting.pop(key, None)
-        if callback is None:
-            if self.broken is None:
-                log.warning("an answer to no request in flight (id %r)", key)
-        elif answer.error_message:
-            callback(None, error_of(answer.error_message))
-        else:
-            callback(answer.infer_response, None)
 
 
 def error_of(details: str) -> DetectorError:

@@ -57,7 +57,7 @@ class Ring:
         self._free = bytearray(b"\1" * slots)
         self._boxes: list[Box | None] = [None] * slots  # what lies in the border's middle, host memory
         self._device_boxes: list[Box | None] = [None] * slots  # the same on the GPU
-        self._requests: dict[tuple[range, int], tuple[str, bytes]] = {}
+        self._requests: dict[range, tuple[str, bytes]] = {}
         self._settled_s = math.inf  # when memory that the server reads in place may be freed
 
     def acquire(self, count: int, longest: int) -> list[range]:
@@ -111,28 +111,22 @@ class Ring:
         return box
 
     def request(self, run: range, priority: int) -> tuple[str, bytes]:
-        """The id and the serialized ModelInferRequest for the pictures in a run of slots.
+        """The id and the serialized ModelInferRequest for the pictures in a run of written slots.
 
         Args:
-            run: written slots.
-            priority: in the model's queue; 0: its default.
+            run: the slots.
+            priority: in the model's queue, always the same; 0: its default.
         """
-        key = (run, priority)
-        built = self._requests.get(key)
-        if built is None:
-            built = self._build(run, priority)
-            if not isinstance(self.segment, HostSegment):  # else the pictures are in it
-                self._requests[key] = built
-        return built
-
-    def _build(self, run: range, priority: int) -> tuple[str, bytes]:
+        if run in self._requests:
+            return self._requests[run]
+        in_request = isinstance(self.segment, HostSegment)
         request = pb.ModelInferRequest(
             model_name=self._model, id=f"{self.segment.name}/{run.start}+{len(run)}"
         )
         if priority:
             request.parameters["priority"].uint64_param = priority
         tensor = request.inputs.add(name=INPUT, datatype="UINT8", shape=[len(run), *self._shape])
-        if isinstance(self.segment, HostSegment):
+        if in_request:
             request.raw_input_contents.append(b"".join(self.segment.view(slot).tobytes() for slot in run))
         else:
             size = math.prod(self._shape)
@@ -141,7 +135,10 @@ class Ring:
             tensor.parameters["shared_memory_byte_size"].int64_param = len(run) * size
         for name in OUTPUTS:
             request.outputs.add(name=name)
-        return request.id, request.SerializeToString()
+        built = request.id, request.SerializeToString()
+        if not in_request:
+            self._requests[run] = built
+        return built
 
     def give_up(self, call: Call) -> bool:
         """Unregister and free as far as that is safe now; True once nothing is left.

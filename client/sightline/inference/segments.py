@@ -15,7 +15,7 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
@@ -28,24 +28,36 @@ from sightline.inference.leftovers import PREFIX, SHM_FOLDER, is_abandoned, segm
 
 log = logging.getLogger(__name__)
 
-
 Call = Callable[[str, Any], Any]  # method of Triton's gRPC service and request -> answer
 
 _generations = itertools.count(1)
 
 
-class Segment(Protocol):
-    """Slots in some memory that Triton can read."""
+class Segment:
+    """Slots in some memory that Triton can read.
 
-    name: str  # the region's name at the server
-    read_in_place: bool  # the server reads this very memory: not freed before it has let go of it
-    registered: bool
+    Attributes:
+        name: the region's name at the server.
+        registered: the server has been told of it.
+        read_in_place: the server reads this very memory: not freed before it has let go of it.
+    """
+
+    read_in_place = False
+    _kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
+
+    def __init__(self, name: str, memory: U8) -> None:
+        """Slots in ``memory``, uint8 [slots, 3/2·height, width] on the host."""
+        self.name = name
+        self.registered = False
+        self._memory = memory
 
     def view(self, slot: int) -> U8:
         """A slot as uint8 [3/2·height, width], writable, in host memory."""
+        view: U8 = self._memory[slot]
+        return view
 
     def flush(self, slot: int) -> None:
-        """Make what was written visible to the server (a copy to the GPU for CUDA; nothing else)."""
+        """Make what was written visible to the server; nothing to do unless that takes a copy."""
 
     def register(self, call: Call) -> None:
         """Tell the server of the region.
@@ -54,6 +66,15 @@ class Segment(Protocol):
             DetectorMismatch: the server refuses it (another host, or shared memory switched off).
             DetectorUnavailable: the server is away.
         """
+        if self._kind:
+            make = getattr(pb, f"{self._kind}SharedMemoryRegisterRequest")
+            request = make(name=self.name, byte_size=self._memory.nbytes, **self._whereabouts())
+            call(f"{self._kind}SharedMemoryRegister", request)
+            self.registered = True
+
+    def _whereabouts(self) -> dict[str, Any]:
+        """By what the server finds the memory."""
+        return {}
 
     def unregister(self, call: Call) -> None:
         """Take the region back, by its name: without one the server drops every client's regions.
@@ -61,42 +82,25 @@ class Segment(Protocol):
         Raises:
             DetectorError: the server is away or refuses.
         """
+        _unregister(self._kind, self.name, call)
+        self.registered = False
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory; views of it may outlive the segment, and keep it as long."""
+        del self._memory
 
 
-class HostSegment:
+class HostSegment(Segment):
     """Plain memory for pictures that travel inside the request."""
 
-    read_in_place = registered = False
-
     def __init__(self, name: str, slots: int, shape: tuple[int, int]) -> None:
-        self.name = name
-        self._memory = np.empty((slots, *shape), np.uint8)
-
-    def view(self, slot: int) -> U8:
-        """A slot as uint8 [3/2·height, width]."""
-        view: U8 = self._memory[slot]
-        return view
-
-    def flush(self, slot: int) -> None:
-        """Nothing to do: the request carries a copy."""
-
-    def register(self, call: Call) -> None:
-        """Nothing to do."""
-
-    def unregister(self, call: Call) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing to do: Python frees it."""
+        super().__init__(name, np.empty((slots, *shape), np.uint8))
 
 
-class SystemSegment:
-    """POSIX shared memory."""
+class SystemSegment(Segment):
+    """POSIX shared memory: the server maps the same pages, which live until the last process unmaps them."""
 
-    read_in_place = False  # its pages live until the last process has unmapped them
+    _kind = "System"
 
     def __init__(self, name: str, slots: int, shape: tuple[int, int], *, folder: Path = SHM_FOLDER) -> None:
         """Make the segment and reserve its pages.
@@ -104,54 +108,34 @@ class SystemSegment:
         Raises:
             SharedMemoryError: there is no room; the text says how much is needed and how much is free.
         """
-        self.name = name
-        self.registered = False
-        self._size = slots * shape[0] * shape[1]
-        self._path, self._file = _lock_file(folder, name)
+        size = slots * shape[0] * shape[1]
+        self._lock = _FileLock(folder, name)
         try:
             # Reserving now turns a folder that is too small into an error here, not a bus error later.
-            os.posix_fallocate(self._file, 0, self._size)
-            memory = mmap.mmap(self._file, self._size)
+            os.posix_fallocate(self._lock.file, 0, size)
+            memory = mmap.mmap(self._lock.file, size)
         except OSError as error:
-            _remove_file(self._path, self._file)
-            raise SharedMemoryError(_no_room(folder, self._size, error)) from error
-        # Views of it may outlive the segment; the mapping goes with the last of them.
-        self._memory = np.frombuffer(memory, np.uint8).reshape(slots, *shape)
+            self._lock.remove()
+            raise SharedMemoryError(_no_room(folder, size, error)) from error
+        super().__init__(name, np.frombuffer(memory, np.uint8).reshape(slots, *shape))
 
-    def view(self, slot: int) -> U8:
-        """A slot as uint8 [3/2·height, width]."""
-        view: U8 = self._memory[slot]
-        return view
-
-    def flush(self, slot: int) -> None:
-        """Nothing to do: the server maps the same pages."""
-
-    def register(self, call: Call) -> None:
-        """Tell the server of the region."""
-        request = pb.SystemSharedMemoryRegisterRequest(
-            name=self.name, key=f"/{self.name}", offset=0, byte_size=self._size
-        )
-        call("SystemSharedMemoryRegister", request)
-        self.registered = True
-
-    def unregister(self, call: Call) -> None:
-        """Take the region back."""
-        call("SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest(name=self.name))
-        self.registered = False
+    def _whereabouts(self) -> dict[str, Any]:
+        return {"key": f"/{self.name}", "offset": 0}
 
     def close(self) -> None:
         """Remove the segment's name and let go of its memory."""
-        _remove_file(self._path, self._file)
-        del self._memory
+        self._lock.remove()
+        super().close()
 
 
-class CudaSegment:
+class CudaSegment(Segment):
     """CUDA shared memory: pictures of the host are copied there once, pictures on the GPU stay on it.
 
     Its file is empty: only its lock counts.
     """
 
     read_in_place = True  # the server has opened the allocation itself
+    _kind = "Cuda"
 
     def __init__(
         self, name: str, slots: int, shape: tuple[int, int], *, device: int = 0, folder: Path = SHM_FOLDER
@@ -161,26 +145,17 @@ class CudaSegment:
         Raises:
             SharedMemoryError: no CUDA library, no GPU, or no memory on it.
         """
+        super().__init__(name, np.empty((slots, *shape), np.uint8))
         self._cuda = Cuda(device)
-        self.name = name
-        self.registered = False
-        self.shape = shape
         self.device = device
-        self._slots = slots
         self._slot_bytes = shape[0] * shape[1]
-        self._staging = np.empty((slots, *shape), np.uint8)
         self._address = self._cuda.allocate(slots * self._slot_bytes)
         try:
             self._raw_handle = self._cuda.handle(self._address)  # by which the server opens it
-            self._path, self._file = _lock_file(folder, name)
+            self._lock = _FileLock(folder, name)
         except SharedMemoryError:
             self._cuda.free(self._address)
             raise
-
-    def view(self, slot: int) -> U8:
-        """A slot as uint8 [3/2·height, width] in host memory; :meth:`flush` takes it to the GPU."""
-        view: U8 = self._staging[slot]
-        return view
 
     def address(self, slot: int) -> int:
         """Where a slot begins in the GPU's memory."""
@@ -188,28 +163,16 @@ class CudaSegment:
 
     def flush(self, slot: int) -> None:
         """Copy the slot to the GPU; returns when it is there."""
-        self._cuda.copy(self.address(slot), self._staging[slot].ctypes.data, self._slot_bytes)
+        self._cuda.copy(self.address(slot), self._memory[slot].ctypes.data, self._slot_bytes)
 
-    def register(self, call: Call) -> None:
-        """Tell the server of the region."""
-        request = pb.CudaSharedMemoryRegisterRequest(
-            name=self.name,
-            raw_handle=self._raw_handle,
-            device_id=self.device,
-            byte_size=self._slots * self._slot_bytes,
-        )
-        call("CudaSharedMemoryRegister", request)
-        self.registered = True
-
-    def unregister(self, call: Call) -> None:
-        """Take the region back."""
-        call("CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterRequest(name=self.name))
-        self.registered = False
+    def _whereabouts(self) -> dict[str, Any]:
+        return {"raw_handle": self._raw_handle, "device_id": self.device}
 
     def close(self) -> None:
         """Free the GPU memory; the server must have closed it, and no request read it."""
         self._cuda.free(self._address)
-        _remove_file(self._path, self._file)
+        self._lock.remove()
+        super().close()
 
 
 _SEGMENTS = {Transport.CUDA: CudaSegment, Transport.SYSTEM: SystemSegment, Transport.GRPC: HostSegment}
@@ -253,26 +216,29 @@ def reclaim_regions(call: Call, folder: Path = SHM_FOLDER) -> None:
         regions = call(f"{kind}SharedMemoryStatus", getattr(pb, f"{kind}SharedMemoryStatusRequest")()).regions
         for name in regions:
             if name.startswith(PREFIX) and is_abandoned(name, folder):
-                request = getattr(pb, f"{kind}SharedMemoryUnregisterRequest")(name=name)
-                call(f"{kind}SharedMemoryUnregister", request)
+                _unregister(kind, name, call)
                 log.info("reclaimed region %s, whose owner is gone", name)
 
 
-def _lock_file(folder: Path, name: str) -> tuple[Path, int]:
-    """Make a segment's file and lock it until its owner closes it or dies."""
-    path, unlocked = folder / name, folder / f".{name}"
-    try:
-        file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        unlocked.rename(path)  # never seen without its lock
-    except OSError as error:
-        raise SharedMemoryError(f"cannot make {path}: {error.strerror}") from error
-    return path, file
+def _unregister(kind: str, name: str, call: Call) -> None:
+    call(f"{kind}SharedMemoryUnregister", getattr(pb, f"{kind}SharedMemoryUnregisterRequest")(name=name))
 
 
-def _remove_file(path: Path, file: int) -> None:
-    path.unlink(missing_ok=True)
-    os.close(file)
+class _FileLock:
+    """A segment's file, locked until its owner removes it or dies."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path, unlocked = folder / name, folder / f".{name}"
+        try:
+            self.file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            unlocked.rename(self._path)  # never seen without its lock
+        except OSError as error:
+            raise SharedMemoryError(f"cannot make {self._path}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self.file)
 
 
 def _no_room(folder: Path, size: int, error: OSError) -> str:

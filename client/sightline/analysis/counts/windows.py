@@ -2,7 +2,7 @@
 
 Rules, in short (``docs/database.md`` has the long form):
 
-- A window is [k·window_s, (k+1)·window_s) in UTC epoch seconds. It stays open for :func:`grace_s` after its
+- A window is [k·window_s, (k+1)·window_s) in UTC epoch seconds. It stays open for a while after its
   end, for late frames and for tracks that are confirmed late; after that its rows never change.
 - Every sighting is remembered, confirmed or not, so a track that is confirmed later counts in each open
   window that saw it. A track's class is looked up when rows are made: when the vote changes, counts move.
@@ -39,12 +39,6 @@ MAX_CLOSED_RANGES = 16  # of each length of window
 MAX_OPEN = 64  # windows open at once, besides those that the grace asks for
 STATE_VERSION = 2
 _CLOCKS = {clock.value: rank for rank, clock in enumerate(ClockSource)}  # higher is worse
-
-
-def grace_s(options: AnalysisOptions) -> float:
-    """How long a window stays open after its end: until what it saw can be confirmed by any clock."""
-    asked_s = options.tracker.confirm_s + options.max_clock_skew_s + GRACE_SLACK_S
-    return min(max(asked_s, MIN_GRACE_S), MAX_GRACE_S)
 
 
 @dataclass(slots=True)
@@ -115,7 +109,9 @@ class WindowCounter(Observer):
         """Other options hold from the next frame on. A class that is given up keeps the counts it has."""
         self._options = options
         self._window_s = options.window_s
-        self._grace_s = grace_s(options)
+        # How long a window stays open after its end: until what it saw can be confirmed by any clock.
+        asked_s = options.tracker.confirm_s + options.max_clock_skew_s + GRACE_SLACK_S
+        self._grace_s = min(max(asked_s, MIN_GRACE_S), MAX_GRACE_S)
 
     # -- what happens ---------------------------------------------------------------------------------
 
@@ -157,8 +153,8 @@ class WindowCounter(Observer):
     def end(self, time: float) -> tuple[()]:
         """The stream has ended for good (a recorded file): close every window."""
         self._credit_last_frame()
-        for key in sorted(self._windows):
-            self._close(self._windows[key])
+        for _, window in sorted(self._windows.items()):
+            self._close(window)
         return ()
 
     # -- what comes out -------------------------------------------------------------------------------
@@ -172,11 +168,14 @@ class WindowCounter(Observer):
             dropped_total: frames dropped since this object was made; what is new in it is charged to the
                 window that is open now.
         """
-        self._count_drops(dropped_total)
+        if dropped_total > self._dropped_total and math.isfinite(self._clock):
+            if window := self._window_at(self._clock):
+                window.dropped += dropped_total - self._dropped_total
+            self._dropped_total = dropped_total
         self._settle()
         rows, self._finals = self._finals, []
-        for key in sorted(self._windows):
-            rows += self._rows_of(self._windows[key], every=False)
+        for _, window in sorted(self._windows.items()):
+            rows += self._rows_of(window, every=False)
         counts = tuple(row for row in rows if isinstance(row, CountWindow))
         return counts, tuple(row for row in rows if isinstance(row, SourceWindow))
 
@@ -201,8 +200,8 @@ class WindowCounter(Observer):
         return {
             "version": STATE_VERSION,
             "last": self._last,
-            "covered_until": _finite(self._covered_until),
-            "clock": _finite(self._clock),
+            "covered_until": self._covered_until if math.isfinite(self._covered_until) else None,
+            "clock": self._clock if math.isfinite(self._clock) else None,
             "closed": [[length, *pair] for length, ranges in self._closed.items() for pair in ranges],
             "tracks": {
                 str(track_id): [track.item_class, track.confirmed, self._watched_s - track.seen_s]
@@ -219,24 +218,19 @@ class WindowCounter(Observer):
             state = _upgraded(state) if state["version"] == 1 else state
             if state["version"] != STATE_VERSION:
                 raise ValueError(f"counts of version {STATE_VERSION} are needed, not {state['version']!r}")
-            last, until, clock = state["last"], state["covered_until"], state["clock"]
-            windows = [
-                _Window(**{name: copy(values[name]) for name in _SAVED}, ids=set(values["ids"]))
-                for values in state["windows"]
-            ]
-            tracks = {
-                int(track_id): _Track(item_class, confirmed, -unseen_s)
-                for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items()
-            }
+            for values in state["windows"]:
+                window = _Window(**{name: copy(values[name]) for name in _SAVED}, ids=set(values["ids"]))
+                self._windows[window.start, window.end - window.start] = window
+            for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items():
+                self._tracks[int(track_id)] = _Track(item_class, confirmed, -unseen_s)
             for length, start, end in state["closed"]:
                 self._closed.setdefault(length, []).append([start, end])
+            last, until, clock = state["last"], state["covered_until"], state["clock"]
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a state of counts: {error!r}") from error
         self._last = None if last is None else (last[0], last[1])
         self._covered_until = -math.inf if until is None else until
         self._clock = -math.inf if clock is None else clock
-        self._windows = {(window.start, window.end - window.start): window for window in windows}
-        self._tracks = tracks
 
     # -- windows --------------------------------------------------------------------------------------
 
@@ -258,47 +252,34 @@ class WindowCounter(Observer):
             for start in range(self._key(self._clock)[0], self._key(now)[0], self._window_s):
                 self._window_at(start)
         self._clock = now
-        self._close_due()
-
-    def _close_due(self) -> None:
         limit = MAX_OPEN + math.ceil(self._grace_s / self._window_s)
-        for key in sorted(self._windows):
-            window = self._windows[key]
-            over = window.end + self._grace_s <= self._clock
+        for _, window in sorted(self._windows.items()):
+            over = window.end + self._grace_s <= now
             # Opened by a clock that had jumped ahead and came back; nothing was seen in it.
-            astray = not window.frames and window.start > self._clock + self._window_s + self._grace_s
+            astray = not window.frames and window.start > now + self._window_s + self._grace_s
             if over or astray or len(self._windows) > limit:
                 self._close(window)
 
     def _close(self, window: _Window) -> None:
         self._finals += self._rows_of(window, every=True)
         del self._windows[window.start, window.end - window.start]
-        if window.frames:
-            self._remember_closed(window.start, window.end)
         alive: set[int] = set().union(*(other.ids for other in self._windows.values()))
         for track_id in window.ids - alive:
             del self._tracks[track_id]
-
-    def _remember_closed(self, start: int, end: int) -> None:
-        """Add a range; neighbours are joined, and so are the two oldest when there are too many."""
-        ranges = sorted([*self._closed.get(end - start, ()), [start, end]])
-        joined = [ranges[0]]
-        for low, high in ranges[1:]:
+        if not window.frames:
+            return
+        # Remember the range; neighbours are joined, and so are the two oldest when there are too many.
+        length = window.end - window.start
+        first, *others = sorted([*self._closed.get(length, ()), [window.start, window.end]])
+        joined = [first]
+        for low, high in others:
             if low <= joined[-1][1]:
                 joined[-1][1] = max(joined[-1][1], high)
             else:
                 joined.append([low, high])
         if len(joined) > MAX_CLOSED_RANGES:
             joined[:2] = [[joined[0][0], joined[1][1]]]
-        self._closed[end - start] = joined
-
-    def _count_drops(self, total: int) -> None:
-        if total <= self._dropped_total or not math.isfinite(self._clock):
-            return
-        window = self._window_at(self._clock)
-        if window is not None:
-            window.dropped += total - self._dropped_total
-        self._dropped_total = total
+        self._closed[length] = joined
 
     # -- tracks ---------------------------------------------------------------------------------------
 
@@ -322,9 +303,10 @@ class WindowCounter(Observer):
     def _settle(self) -> None:
         """Turn ended tracks into numbers."""
         limit = self._watched_s - SETTLE_S
-        ended = [track_id for track_id, track in self._tracks.items() if track.seen_s < limit]
-        for track_id in ended:
-            track = self._tracks.pop(track_id)
+        for track_id, track in [*self._tracks.items()]:
+            if track.seen_s >= limit:
+                continue
+            del self._tracks[track_id]
             for window in self._windows.values():
                 if track_id in window.ids:
                     window.ids.remove(track_id)
@@ -365,19 +347,12 @@ class WindowCounter(Observer):
             if every or window.written.get(item_class) != count:
                 rows.append(CountWindow(self._options.camera, item_class, count, start, end))
                 window.written[item_class] = count
-        source_row = self._source_row(window)
-        if every or source_row != window.source_row:
-            rows.append(source_row)
-            window.source_row = source_row
-        return rows
-
-    def _source_row(self, window: _Window) -> SourceWindow:
         length = window.end - window.start
         watched_s = min(window.watched_s, float(length))
-        return SourceWindow(
+        source_row = SourceWindow(
             source=self._options.camera,
-            window_start=float(window.start),
-            window_end=float(window.end),
+            window_start=start,
+            window_end=end,
             coverage=round(watched_s / length, 6),  # sums of floats end a hair beside 1
             effective_fps=round(window.frames / watched_s, 3) if watched_s > 0 else 0.0,
             dropped_frames=window.dropped,
@@ -385,16 +360,16 @@ class WindowCounter(Observer):
             model_version=window.model_version,
             config_hash=self._options.config_hash,
         )
+        if every or source_row != window.source_row:
+            rows.append(source_row)
+            window.source_row = source_row
+        return rows
 
 
 #: What of a window goes into a state; its ids besides.
 _SAVED = (
     "start", "end", "watched_s", "frames", "dropped", "clock_source", "model_version", "settled", "written",
 )  # fmt: skip
-
-
-def _finite(time: float) -> float | None:
-    return time if math.isfinite(time) else None
 
 
 def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
