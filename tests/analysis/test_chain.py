@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from sightline.analysis.chain import SKIPPED_IDS, CameraAnalysis, frame_at
-from sightline.analysis.options import AnalysisOptions, analysis_options
-from sightline.analysis.tracking.tracker_options import TrackerOptions
+from sightline.analysis.options import AnalysisOptions, TrackerOptions, analysis_options
 from sightline.config import parse_config
 from sightline.config.zones import Line, Zone
 from sightline.entities import CountWindow, Detections, Event, ModelInfo, Result, SourceWindow

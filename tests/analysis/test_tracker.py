@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import bench_tracker as bench
+from sightline.analysis.options import TrackerOptions
 from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.kalman import MotionModel
 from sightline.analysis.tracking.tracker import Tracker
-from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections, Tracks, check_detections
 from sightline.simulation.scenes.spec import SceneSpec

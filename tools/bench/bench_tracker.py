@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sightline.analysis.options import TrackerOptions
 from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.tracker import Tracker
-from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
 from sightline.simulation.scenes.spec import SceneName, SceneSpec

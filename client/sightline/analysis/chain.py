@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from sightline.analysis.classes import ClassTable, renumber
@@ -54,33 +55,27 @@ class CameraAnalysis:
 
         Args:
             options: how to analyse.
-            state: what :meth:`snapshot` gave, also of an earlier release. A part of it that cannot be used is
-                logged, and begins anew.
+            state: of :meth:`snapshot`, also of an earlier release. A part that cannot be used is logged, and
+                begins anew.
         """
         self.options = options
         self.model: ModelInfo | None = None
         self.classes = ClassTable((state or {}).get("classes", ()))
         self._lookup = self.classes.lookup(())
         state = _upgraded(state or {})
-        restore = self._restore
-        self._timebase = restore(
-            "watched time", lambda saved: Timebase(options.max_gap_s, saved), state.get("timebase")
-        )
-        self._tracker = restore(
-            "tracks",
-            lambda saved: Tracker(options.tracker, state=saved, first_id=_next_id(state)),
-            state.get("tracker"),
-        )
-        self._rules = restore(
-            "visits and crossings",
-            lambda saved: Rules(options, self.classes, state=saved),
-            state.get("rules"),
-        )
-        self._windows = restore(
-            "counts",
-            lambda saved: WindowCounter(options, self.classes, state=saved),
-            state.get("windows"),
-        )
+
+        def restore(what: str, key: str, make: Callable[..., T]) -> T:
+            try:
+                return make(state=state.get(key))
+            except ValueError as error:
+                log.warning("camera %s: %s begin anew: %s", options.camera, what, error)
+                return make()
+
+        tracker = partial(Tracker, options.tracker, first_id=_next_id(state))
+        self._timebase = restore("watched time", "timebase", partial(Timebase, options.max_gap_s))
+        self._tracker = restore("tracks", "tracker", tracker)
+        self._rules = restore("visits and crossings", "rules", partial(Rules, options, self.classes))
+        self._windows = restore("counts", "windows", partial(WindowCounter, options, self.classes))
         self._results: list[Result] = []  # since they were taken
         self._size: tuple[int, int] | None = None
         self._last_tick: float | None = None
@@ -192,13 +187,6 @@ class CameraAnalysis:
     def figures(self) -> list[Figure]:
         """Numbers about the analysis."""
         return [*self._rules.figures(), *self._windows.figures()]
-
-    def _restore(self, what: str, make: Callable[[Any], T], saved: Any) -> T:
-        try:
-            return make(saved)
-        except ValueError as error:
-            log.warning("camera %s: %s begin anew: %s", self.options.camera, what, error)
-            return make(None)
 
 
 def frame_at(capture_time: float, clock_source: ClockSource = ClockSource.PTS) -> Frame:

@@ -189,9 +189,19 @@ class Rules(Observer):
             states["confirmed"] |= fresh
             for row in np.flatnonzero(fresh).tolist():
                 self._release(states[row])
-        self._settle_certain(states, distances)
-        if self._loiters:
-            self._loiter(states)
+        pending = states["pending"]
+        if pending.any():
+            lasting = memory.time - states["clear_since"] >= SETTLE_S - EPSILON_S
+            certain = (pending != 0) & ((distances >= CLEAR) | lasting) & self._may_settle(states)
+            for row, index in pairs(certain):
+                self._settle(states[row], index)
+        if self._loiters and (due := states["inside"] & ~states["loitered"]).any():
+            due &= (states["pending"] == 0) & states["confirmed"][:, None]
+            due &= memory.time - states["entered"] >= self._loiter_s - EPSILON_S
+            for row, index in pairs(due):
+                track = states[row]
+                track["pending_xy"][index], track["unseen"][index] = track["xy"], False
+                self._emit_loiter(track, index)
         if not every:
             memory.states[rows] = states
 
@@ -239,28 +249,6 @@ class Rules(Observer):
         track["pending"][waits] += 1
         track["pending_time"][waits] = track["entered"][waits]
         track["inside"][waits] = False
-
-    def _settle_certain(self, states: States, distances: F64) -> None:
-        """Make events of the crossings that are certain; ``distances`` [N, P] in boxes."""
-        pending = states["pending"]
-        if not pending.any():
-            return
-        lasting = self._memory.time - states["clear_since"] >= SETTLE_S - EPSILON_S
-        certain = (pending != 0) & ((distances >= CLEAR) | lasting) & self._may_settle(states)
-        for row, index in pairs(certain):
-            self._settle(states[row], index)
-
-    def _loiter(self, states: States) -> None:
-        """Make events of visits that have become long enough, while they last."""
-        lasts = states["inside"] & ~states["loitered"]
-        if not lasts.any():
-            return
-        due = lasts & (states["pending"] == 0) & states["confirmed"][:, None]
-        due &= self._memory.time - states["entered"] >= self._loiter_s - EPSILON_S
-        for row, index in pairs(due):
-            track = states[row]
-            track["pending_xy"][index], track["unseen"][index] = track["xy"], False
-            self._emit_loiter(track, index)
 
     # -- ends ------------------------------------------------------------------------------------
 

@@ -47,21 +47,18 @@ class Occupancy:
 
     def observe(self, present: NDArray[np.int64], time: float) -> list[Event]:
         """A frame of capture time ``time``: ``present`` [zones] confirmed tracks are inside."""
-        return [event for name, zone in self._zones.items() for event in self._see(name, zone, present, time)]
-
-    def _see(self, name: str, zone: _ZoneState, present: NDArray[np.int64], time: float) -> list[Event]:
-        count, changed = int(present[zone.index]), zone.changed
-        zone.changed = None
-        if (count > zone.max_occupancy) == zone.above:
-            zone.since = None
-            return []
-        if zone.since is None:
-            zone.since, zone.begun = time, time if changed is None else changed
-        if time - zone.since < HOLD_S - EPSILON_S:
-            return []
-        zone.above, zone.since = not zone.above, None
-        return [
-            Event(
+        events: list[Event] = []
+        for name, zone in self._zones.items():
+            count, changed, zone.changed = int(present[zone.index]), zone.changed, None
+            if (count > zone.max_occupancy) == zone.above:
+                zone.since = None
+                continue
+            if zone.since is None:
+                zone.since, zone.begun = time, time if changed is None else changed
+            if time - zone.since < HOLD_S - EPSILON_S:
+                continue
+            zone.above, zone.since = not zone.above, None
+            event = Event(
                 source=self._source,
                 kind=EventKind.OCCUPANCY,
                 place=name,
@@ -73,7 +70,8 @@ class Occupancy:
                 value=float(count),
                 first_time=zone.begun,
             )
-        ]
+            events.append(event)
+        return events
 
     def snapshot(self) -> dict[str, Any]:
         """JSON-able state by zone."""

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.options import TrackerOptions
 from sightline.analysis.tracking.assignment import Index, assign
 from sightline.analysis.tracking.kalman import F64, BoxFilter, from_xyxy
-from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.entities import F32, Detections
 
 Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detections, same length

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.options import TrackerOptions
 from sightline.analysis.timebase import Moment
 from sightline.analysis.tracking.assignment import Index
 from sightline.analysis.tracking.association import match, startable, unique_boxes
 from sightline.analysis.tracking.kalman import BoxFilter, from_xyxy, to_xyxy
-from sightline.analysis.tracking.tracker_options import TrackerOptions
 from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, I32, Detections, Tracks
 

@@ -16,8 +16,7 @@ import numpy as np
 from sightline.analysis.box_pairs import pair_boxes
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.event_pairs import PairCounts, pair_events
-from sightline.analysis.options import AnalysisOptions
-from sightline.analysis.tracking.tracker_options import TrackerOptions
+from sightline.analysis.options import AnalysisOptions, TrackerOptions
 from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import ShadowError
