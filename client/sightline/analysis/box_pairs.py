@@ -44,18 +44,12 @@ class BoxPairs:
 
 
 def pair_boxes(
-    live: Detections,
-    candidate: Detections,
-    names: Sequence[Sequence[str]],
-    min_score: float,
+    live: Detections, candidate: Detections, names: Sequence[Sequence[str]], min_score: float
 ) -> BoxPairs:
-    """Pair the boxes of two models, by overlap, so that the sum of all overlaps is largest.
+    """Pair the boxes of two models on one picture, so that the sum of all overlaps is largest.
 
-    Args:
-        live: boxes of one picture.
-        candidate: boxes of the same picture.
-        names: class names of both, live first; ids without a name are their own.
-        min_score: weaker boxes are left out, unless the other model is sure of the same object.
+    ``names`` are the class names of both, live first; ids without a name are their own. Boxes with less than
+    ``min_score`` are left out, unless the other model is sure of the same object.
     """
     alike = iou_matrix(live.xyxy, candidate.xyxy)
     mine = np.array([class_name(names[0], number) for number in live.class_ids.tolist()], dtype=object)

@@ -51,12 +51,9 @@ class CameraAnalysis:
     """
 
     def __init__(self, options: AnalysisOptions, *, state: Mapping[str, Any] | None = None) -> None:
-        """Begin, or go on.
+        """Begin, or go on from a :meth:`snapshot`, also of an earlier release.
 
-        Args:
-            options: how to analyse.
-            state: of :meth:`snapshot`, also of an earlier release. A part that cannot be used is logged, and
-                begins anew.
+        A part of it that cannot be used is logged, and begins anew.
         """
         self.options = options
         self.model: ModelInfo | None = None
@@ -98,16 +95,13 @@ class CameraAnalysis:
     def observe(
         self, frame: Frame, detections: Detections, lap: Callable[[str], None] = lambda _: None
     ) -> Observation:
-        """Analyse one frame.
+        """Analyse the camera's next frame; what the observers with I/O get to see.
 
         Args:
-            frame: the next one of the camera.
+            frame: the picture and its times.
             detections: every box of the detector; class ids are those of ``detections.model``, or of
                 :attr:`model` where that is None.
             lap: called with "track", "rules" and "windows" when that part is done.
-
-        Returns:
-            What the observers with I/O get to see.
         """
         self._silent_s = 0.0
         size = (frame.picture.width, frame.picture.height)
@@ -136,11 +130,7 @@ class CameraAnalysis:
     def tick(self, now: float) -> bool:
         """Tell the wall clock at least once a second (live streams): what a silent stream left open ends.
 
-        Args:
-            now: UTC epoch seconds.
-
-        Returns:
-            Whether the stream is silent.
+        Takes UTC epoch seconds and says whether the stream is silent.
         """
         passed_s = 0.0 if self._last_tick is None else now - self._last_tick
         self._last_tick = now
@@ -151,11 +141,7 @@ class CameraAnalysis:
         return silent
 
     def end(self, time: float) -> None:
-        """The stream has ended for good (a recorded file): end every visit, close every window.
-
-        Args:
-            time: capture time of the last frame.
-        """
+        """The stream has ended for good with a frame of that capture time: end visits, close windows."""
         self._results += self._rules.end(time)
         self._windows.end(time)
 

@@ -26,15 +26,9 @@ class PairCounts:
 def pair_events(
     live: Iterable[Event], candidate: Iterable[Event], within_s: float
 ) -> tuple[dict[EventKey, PairCounts], list[tuple[int, Event]]]:
-    """Pair equal events that are close in time.
+    """Pair equal events of two models whose times differ by at most ``within_s``.
 
-    Args:
-        live: events of one model.
-        candidate: of the other.
-        within_s: by how much the times of one event may differ.
-
-    Returns:
-        Counts of both by what an event is, and the events of one model only with its side, 0 or 1.
+    Counts of both by what an event is, and the events of one model only with its side, 0 or 1.
     """
     grouped: defaultdict[EventKey, tuple[list[Event], list[Event]]] = defaultdict(lambda: ([], []))
     for side, events in enumerate((live, candidate)):

@@ -55,12 +55,8 @@ class Moment:
 class Timebase:
     """Turns one camera's capture times into moments. Belongs to one thread.
 
-    Args:
-        max_gap_s: a longer gap makes a moment blind.
-        state: what :meth:`snapshot` gave, to go on after a restart.
-
-    Raises:
-        ValueError: ``state`` is not such a state.
+    A gap longer than ``max_gap_s`` makes a moment blind. ``state`` is what :meth:`snapshot` gave, to go on
+    after a restart; ValueError when it is not.
     """
 
     def __init__(self, max_gap_s: float, state: Mapping[str, Any] | None = None) -> None:

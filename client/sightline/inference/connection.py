@@ -49,9 +49,7 @@ class TritonChannel:
     def __init__(self, options: TritonOptions, owner: str) -> None:
         """Nothing is connected before :meth:`open`.
 
-        Args:
-            options: where the server is and how pictures reach it.
-            owner: names the memory shared with the server and the log's lines: the worker, a tool.
+        The owner (the worker, a tool) names the memory shared with the server and the log's lines.
         """
         self.options = options
         self.owner = owner
@@ -77,12 +75,7 @@ class TritonChannel:
             self._channel = self._stub = self._stream = None
 
     def call(self, method: str, request: Any) -> Any:
-        """One unary call.
-
-        Raises:
-            DetectorUnavailable: the server is away.
-            DetectorMismatch: it refuses.
-        """
+        """One unary call; DetectorUnavailable when the server is away, DetectorMismatch when it refuses."""
         stub = self._stub
         if stub is None:
             raise DetectorUnavailable("not connected to Triton")

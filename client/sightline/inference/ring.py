@@ -33,20 +33,10 @@ class Ring:
     def __init__(
         self, kind: Transport, owner: str, slots: int, info: ModelInfo, call: Call, stream: InferStream
     ) -> None:
-        """Make the slots and register them.
+        """Make the slots that a model reads and register them, in an owner's name.
 
-        Args:
-            kind: where their memory is.
-            owner: in whose name; see :func:`sightline.inference.segments.segment_prefix`.
-            slots: how many.
-            info: the model that reads them.
-            call: reaches the server.
-            stream: what requests will travel on; the ring lasts no longer than it.
-
-        Raises:
-            SharedMemoryError: the memory cannot be had here.
-            DetectorMismatch: the server refuses it.
-            DetectorUnavailable: the server is away.
+        Requests will travel on ``stream``; the ring lasts no longer than it. Errors are those of
+        :func:`sightline.inference.segments.open_segment`.
         """
         self.network = info.network_height, info.network_width
         self.slots = slots
@@ -61,12 +51,7 @@ class Ring:
         self._settled_s = math.inf  # when memory that the server reads in place may be freed
 
     def acquire(self, count: int, longest: int) -> list[range]:
-        """Free slots as runs of neighbours; fewer than ``count`` when more are not free.
-
-        Args:
-            count: slots wanted.
-            longest: slots of one run.
-        """
+        """Take up to ``count`` free slots, as runs of at most ``longest`` neighbours."""
         runs = []
         while count > 0:
             length = min(count, longest)
@@ -91,8 +76,7 @@ class Ring:
     def write(self, slot: int, picture: Picture) -> Box:
         """Scale a picture into an acquired slot, on grey: on the GPU when both are there, else on the host.
 
-        Returns:
-            Where in the network's input it lies.
+        Where in the network's input it lies is returned.
         """
         box = fit_box(picture.width, picture.height, self.network)
         segment = self.segment
@@ -113,9 +97,7 @@ class Ring:
     def request(self, run: range, priority: int) -> tuple[str, bytes]:
         """The id and the serialized ModelInferRequest for the pictures in a run of written slots.
 
-        Args:
-            run: the slots.
-            priority: in the model's queue, always the same; 0: its default.
+        The priority in the model's queue (0: its default) is the same each time.
         """
         if run in self._requests:
             return self._requests[run]

@@ -46,10 +46,9 @@ class Segment:
     _kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
 
     def __init__(self, name: str, memory: U8) -> None:
-        """Slots in ``memory``, uint8 [slots, 3/2·height, width] on the host."""
         self.name = name
         self.registered = False
-        self._memory = memory
+        self._memory = memory  # [slots, 3/2·height, width] on the host
 
     def view(self, slot: int) -> U8:
         """A slot as uint8 [3/2·height, width], writable, in host memory."""
@@ -77,11 +76,7 @@ class Segment:
         return {}
 
     def unregister(self, call: Call) -> None:
-        """Take the region back, by its name: without one the server drops every client's regions.
-
-        Raises:
-            DetectorError: the server is away or refuses.
-        """
+        """Take the region back, by its name: without one the server drops every client's regions."""
         _unregister(self._kind, self.name, call)
         self.registered = False
 
@@ -103,11 +98,7 @@ class SystemSegment(Segment):
     _kind = "System"
 
     def __init__(self, name: str, slots: int, shape: tuple[int, int], *, folder: Path = SHM_FOLDER) -> None:
-        """Make the segment and reserve its pages.
-
-        Raises:
-            SharedMemoryError: there is no room; the text says how much is needed and how much is free.
-        """
+        """Reserve its pages; SharedMemoryError says how much room is needed and how much is free."""
         size = slots * shape[0] * shape[1]
         self._lock = _FileLock(folder, name)
         try:
@@ -140,11 +131,7 @@ class CudaSegment(Segment):
     def __init__(
         self, name: str, slots: int, shape: tuple[int, int], *, device: int = 0, folder: Path = SHM_FOLDER
     ) -> None:
-        """Allocate on the GPU.
-
-        Raises:
-            SharedMemoryError: no CUDA library, no GPU, or no memory on it.
-        """
+        """Allocate on the GPU; SharedMemoryError without CUDA library, GPU, or memory on it."""
         super().__init__(name, np.empty((slots, *shape), np.uint8))
         self._cuda = Cuda(device)
         self.device = device
@@ -169,7 +156,7 @@ class CudaSegment(Segment):
         return {"raw_handle": self._raw_handle, "device_id": self.device}
 
     def close(self) -> None:
-        """Free the GPU memory; the server must have closed it, and no request read it."""
+        """Free the memory on the GPU too; the server must have closed it, and no request read it."""
         self._cuda.free(self._address)
         self._lock.remove()
         super().close()
@@ -179,19 +166,11 @@ _SEGMENTS = {Transport.CUDA: CudaSegment, Transport.SYSTEM: SystemSegment, Trans
 
 
 def open_segment(kind: Transport, owner: str, slots: int, shape: tuple[int, int], call: Call) -> Segment:
-    """Make a segment under a name that no other segment ever has, and register it.
-
-    Args:
-        kind: where its memory is.
-        owner: see :func:`segment_prefix`.
-        slots: how many.
-        shape: of a slot: rows (3/2·height) and width.
-        call: reaches the server.
+    """Make a segment for slots of 3/2·height rows and so wide, under a name of its own, and register it.
 
     Raises:
         SharedMemoryError: the memory cannot be had here.
-        DetectorMismatch: the server refuses it (another host, or shared memory switched off).
-        DetectorUnavailable: the server is away.
+        DetectorMismatch, DetectorUnavailable: see :meth:`Segment.register`.
     """
     name = f"{segment_prefix(owner)}{os.getpid()}-{next(_generations)}"
     segment: Segment = _SEGMENTS[kind](name, slots, shape)
@@ -204,13 +183,10 @@ def open_segment(kind: Transport, owner: str, slots: int, shape: tuple[int, int]
 
 
 def reclaim_regions(call: Call, folder: Path = SHM_FOLDER) -> None:
-    """Unregister the regions that crashed owners left at the server.
+    """Unregister the regions that crashed owners left at the server; DetectorError when it is away.
 
     Call it only when the server shares this machine's ``folder``: else a region whose file is not here may
     belong to a live client elsewhere.
-
-    Raises:
-        DetectorError: the server is away.
     """
     for kind in ("System", "Cuda"):
         regions = call(f"{kind}SharedMemoryStatus", getattr(pb, f"{kind}SharedMemoryStatusRequest")()).regions

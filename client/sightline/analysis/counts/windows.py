@@ -73,8 +73,6 @@ class WindowCounter(Observer):
     Its rows come out of :meth:`rows`, when they are asked for: they change with every frame.
 
     Args:
-        options: which windows, and which classes.
-        classes: what the class ids of the tracks mean.
         state: what :meth:`snapshot` gave, to go on after a restart.
 
     Attributes:
@@ -116,10 +114,7 @@ class WindowCounter(Observer):
     # -- what happens ---------------------------------------------------------------------------------
 
     def observe(self, seen: Observation) -> tuple[()]:
-        """Take in one frame, also when it shows no track.
-
-        A capture time before the newest one is taken too, while its window is open.
-        """
+        """Take in one frame, also one from before the newest while its window is open."""
         moment, frame = seen.moment, seen.frame
         self._watched_s, self.model_version = moment.watched_s, seen.model_version
         self._credit(*moment.covered)
@@ -138,10 +133,7 @@ class WindowCounter(Observer):
         return ()
 
     def tick(self, now: float, silent: bool) -> tuple[()]:
-        """A silent stream's windows close with what they have.
-
-        While frames come, they drive the clock: a wall clock that steps cannot close their windows.
-        """
+        """A silent stream's windows close with what they have; while frames come, they drive the clock."""
         if not silent:
             return ()
         if self._last is not None and now - self._last[0] > max(MIN_HOLE_S, GAP_STEPS * self._last[1]):

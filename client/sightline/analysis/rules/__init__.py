@@ -45,12 +45,9 @@ class Rules(Observer):
     def __init__(
         self, options: AnalysisOptions, classes: ClassTable, *, state: Mapping[str, Any] | None = None
     ) -> None:
-        """Begin, or go on from a :meth:`snapshot`.
+        """Begin, or go on from a :meth:`snapshot`; a place that has changed since then begins anew.
 
-        Args:
-            options: lines, zones, and when a track ends.
-            classes: what the class ids of the tracks mean; new names may be added to it.
-            state: where to go on; a place that has changed since then begins anew.
+        New names may be added to ``classes`` later.
 
         Raises:
             ValueError: ``state`` is not a snapshot that this version understands.
@@ -97,11 +94,7 @@ class Rules(Observer):
         self._allowed_by_class = np.zeros((0, 0), bool)
 
     def observe(self, seen: Observation) -> list[Event]:
-        """Take in one frame, also when it shows no track.
-
-        Returns:
-            The events that have become certain, in no order of time.
-        """
+        """Take in one frame, also when it shows no track; its events are in no order of time."""
         tracks, moment, memory = seen.tracks, seen.moment, self._memory
         memory.time, self._watched_s = moment.capture_time, moment.watched_s
         if not self._names:
@@ -124,11 +117,7 @@ class Rules(Observer):
         return events
 
     def end(self, time: float) -> list[Event]:
-        """End every track: the stream has ended, or its picture has another size.
-
-        Args:
-            time: capture time, epoch seconds.
-        """
+        """End every track: the stream has ended, or its picture has another size."""
         self._memory.time = time
         self._end_tracks(np.ones(len(self._memory.states), bool))
         return self._drain()

@@ -110,11 +110,9 @@ class TrackMemory:
                 self.retired.setdefault(int(track["id"]), {})[key] = number
 
     def dump(self, watched_s: float, points: Points) -> dict[str, Any]:
-        """JSON-able. Of a track's places only those that it has had to do with.
+        """JSON-able; of a track's places (the columns of :attr:`states`) those it has had to do with.
 
-        Args:
-            watched_s: watched time of the newest frame.
-            points: of the places, which are the columns of :attr:`states`.
+        Watched time is that of the newest frame.
         """
         keys, states = list(points), self.states
         columns = {

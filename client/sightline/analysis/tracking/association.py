@@ -18,12 +18,8 @@ Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detecti
 def unique_boxes(detections: Detections, iou: F32, options: TrackerOptions) -> NDArray[np.bool_] | None:
     """Which boxes are no second one of another; None: all. The network's NMS knows one class at a time.
 
-    A box that is left out hides no other.
-
-    Args:
-        detections: M boxes.
-        iou: float32 [M, M], their overlaps; that of a box with itself becomes 0.
-        options: the limits.
+    A box that is left out hides no other. ``iou`` [M, M] are the overlaps of the M boxes; those with
+    themselves are set to 0.
     """
     iou.flat[:: len(iou) + 1] = 0
     if not iou.size or iou.max() < min(options.dedupe_iou, options.dedupe_other_iou):
@@ -40,14 +36,10 @@ def unique_boxes(detections: Detections, iou: F32, options: TrackerOptions) -> N
 def match(
     motion: BoxFilter, detections: Detections, iou: F32, class_cost: F32, options: TrackerOptions
 ) -> Pairs:
-    """Pairs of tracks and detections, each at most once.
+    """Pairs of N tracks, predicted to the time of the frame, and M boxes, each at most once.
 
-    Args:
-        motion: N tracks, predicted to the time of the frame.
-        detections: M boxes.
-        iou: float32 [N, M], how much they overlap.
-        class_cost: float32 [N, M], what it costs a track to take a box of that class.
-        options: the limits.
+    ``iou`` [N, M] says how much they overlap, ``class_cost`` [N, M] what it costs a track to take a box of
+    that class.
     """
     high = detections.scores >= options.min_score
     cost = 1 - iou + class_cost
@@ -78,11 +70,7 @@ def match(
 def startable(matched: Index, detections: Detections, iou: F32, options: TrackerOptions) -> Index:
     """High boxes that are left over, best first, without those that are a second box of the same object.
 
-    Args:
-        matched: rows of detections that have a track.
-        detections: M boxes.
-        iou: float32 [M, M], their overlaps.
-        options: the limits.
+    ``matched`` boxes have a track; ``iou`` [M, M] are the overlaps of all boxes.
     """
     free = detections.scores >= options.min_score
     free[matched] = False

@@ -110,12 +110,7 @@ class BoxFilter:
         self._error_var = self._noise_var * ((1 + alike) / (1 - alike))
 
     def update(self, which: NDArray[np.intp], boxes: F64) -> None:
-        """Correct boxes by what was detected.
-
-        Args:
-            which: int [M], the boxes, ascending.
-            boxes: float64 [4, M], centre x, centre y, width, height.
-        """
+        """Correct ``which`` boxes (int [M], ascending) by what was detected: float64 [4, M], as ``mean``."""
         every = len(which) == len(self)
         state = self._state if every else self._state[:, :, which]
         mean, _, mean_var, cross_var, velocity_var = state
@@ -150,9 +145,8 @@ class BoxFilter:
 def _step(dt: float, memory_s: float) -> tuple[float, ...]:
     """What ``dt`` seconds do to an axis whose velocity persists for ``memory_s``.
 
-    Returns:
-        How far a velocity of 1 carries; how much of it is left; what a wandering velocity of spread 1 adds
-        to the variance of the position, to the covariance, and to the variance of the velocity.
+    How far a velocity of 1 carries; how much of it is left; what a wandering velocity of spread 1 adds to
+    the variance of the position, to the covariance, and to the variance of the velocity.
     """
     left, gone = math.exp(-dt / memory_s), -math.expm1(-dt / memory_s)
     path = memory_s * gone

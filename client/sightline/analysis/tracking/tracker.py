@@ -59,12 +59,7 @@ class Tracker:
     def __init__(
         self, options: TrackerOptions, *, state: Mapping[str, Any] | None = None, first_id: int = 1
     ) -> None:
-        """Begin, or go on from a :meth:`snapshot`.
-
-        Args:
-            options: how to track.
-            state: where to go on.
-            first_id: ids begin here, or where the snapshot says, whichever is higher.
+        """Begin, or go on from a :meth:`snapshot`; ids from ``first_id`` or where it says, if that is higher.
 
         Raises:
             ValueError: ``state`` is not a snapshot that this version understands.
@@ -81,14 +76,9 @@ class Tracker:
             self._restore(state)
 
     def update(self, detections: Detections, moment: Moment) -> Tracks:
-        """Track one frame.
+        """The tracks that have a box in this frame, by ascending id.
 
-        Args:
-            detections: every box of the detector, low ones too.
-            moment: its place in time.
-
-        Returns:
-            The tracks that have a box in this frame, by ascending id.
+        Takes every box of the detector, low ones too.
         """
         options = self.options
         enough = detections.scores >= options.low_score
