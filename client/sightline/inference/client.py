@@ -164,7 +164,14 @@ class ServedDetector:
                 self._send(request, frames[begin:end])
                 begin = end
             if begin < len(frames):
-                _fail(futures[begin:], self._no_slot(ring))
+                # Late, or hanging? A hanging server's slots are lost; a new connection brings new ones.
+                waited_s = time.monotonic() - self._sent_s
+                late: DetectorError = DetectorTimeout("every slot waits for an answer of Triton")
+                if waited_s > HANGING_S:
+                    url = self._connection.options.url
+                    late = DetectorUnavailable(f"Triton at {url} has not answered for {waited_s:.0f} s")
+                    ring.stream.close(str(late))
+                _fail(futures[begin:], late)
         return futures
 
     def resize(self, slots: int) -> None:
@@ -232,15 +239,6 @@ class ServedDetector:
         if self._ring is not None:
             self._connection.retire(self._ring)
             self._ring = None
-
-    def _no_slot(self, ring: Ring) -> DetectorError:
-        """Late, or hanging? The slots of a server that hangs are lost; a new connection brings new ones."""
-        waited_s = time.monotonic() - self._sent_s
-        if waited_s <= HANGING_S:
-            return DetectorTimeout("every slot waits for an answer of Triton")
-        why = f"Triton at {self._connection.options.url} has not answered for {waited_s:.0f} s"
-        ring.stream.close(why)
-        return DetectorUnavailable(why)
 
     def _send(self, request: _Request, frames: Sequence[Frame]) -> None:
         """Write frames into the slots and send them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -58,16 +59,16 @@ class TritonChannel:
         self._stub: Any = None
         self._stream: InferStream | None = None
         self._retired: list[Ring] = []
-        self._next_sweep_s = 0.0
+        self._swept_s = -math.inf
         self._warned: set[str] = set()
 
     def close(self) -> None:
         """Unregister all memory by name, close the channel, and free the memory."""
         with self._lock:
-            self._sweep()
+            self.sweep(0)
             if self._stream is not None:
                 self._stream.close()
-            self._sweep()  # what a request still reads is given up now
+            self.sweep(0)  # what a request still reads is given up now
             if self._retired:
                 log.warning("%s: GPU memory that the server may still read is not freed", self.owner)
             if self._channel is not None:
@@ -108,7 +109,7 @@ class TritonChannel:
             if not self.call("ModelReady", pb.ModelReadyRequest(name=model)).ready:
                 raise DetectorUnavailable(f"Triton at {self.options.url}: {model!r} is not ready")
             stream = self._stream = self._stream or InferStream(self._channel)
-            self._sweep()
+            self.sweep(0)
             return stream
 
     def open_ring(
@@ -145,21 +146,19 @@ class TritonChannel:
         """Give a ring's memory back as soon as no request reads it."""
         with self._lock:
             self._retired.append(ring)
-            self._sweep()
+            self.sweep(0)
 
-    def sweep(self) -> None:
-        """Give back what retired rings still hold, at most once a second; no cost when there are none."""
-        if self._retired and time.monotonic() >= self._next_sweep_s:
-            with self._lock:
-                self._sweep()
-
-    def _sweep(self) -> None:
-        self._next_sweep_s = time.monotonic() + SWEEP_EVERY_S
-        for ring in list(self._retired):
-            try:
-                done = ring.give_up(self.call)
-            except DetectorError as error:
-                log.info("%s: region not unregistered: %s", self.owner, error)
-                done = not ring.segment.read_in_place
-            if done:
-                self._retired.remove(ring)
+    def sweep(self, every_s: float = SWEEP_EVERY_S) -> None:
+        """Give back what retired rings still hold, if that is due; no cost when there are none."""
+        if not self._retired or time.monotonic() < self._swept_s + every_s:
+            return
+        with self._lock:
+            self._swept_s = time.monotonic()
+            for ring in list(self._retired):
+                try:
+                    done = ring.give_up(self.call)
+                except DetectorError as error:
+                    log.info("%s: region not unregistered: %s", self.owner, error)
+                    done = not ring.segment.read_in_place
+                if done:
+                    self._retired.remove(ring)

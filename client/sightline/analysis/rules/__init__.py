@@ -23,6 +23,7 @@ from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules.occupancy import Occupancy
 from sightline.analysis.rules.shapes import Shapes
 from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory, blank, pairs, unmoved
+from sightline.config.zones import Line, Zone
 from sightline.entities import Event, EventKind, Tracks
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
@@ -82,8 +83,8 @@ class Rules(Observer):
         self._options = options
         self._names = [*lines, *zones]
         self._first_zone = len(lines)
-        places = [*lines.values(), *zones.values()]
-        self._shapes = Shapes(list(lines.values()), list(zones.values()))
+        places: list[Line | Zone] = [*lines.values(), *zones.values()]
+        self._shapes = Shapes(places, len(lines))
         self._points = {f"line:{name}": line.points for name, line in lines.items()}
         self._points |= {f"zone:{name}": zone.points for name, zone in zones.items()}
         self._loiter_s = np.array([getattr(place, "loiter_s", None) or math.inf for place in places])
@@ -293,16 +294,7 @@ class Rules(Observer):
         time = float(track["entered"][index]) + loiter_s
         self._emit(track, index, EventKind.LOITER, time, value=loiter_s)
 
-    def _emit(
-        self,
-        track: np.void,
-        index: int,
-        kind: EventKind,
-        time: float,
-        *,
-        direction: str | None = None,
-        value: float | None = None,
-    ) -> None:
+    def _emit(self, track: np.void, index: int, kind: EventKind, time: float, **details: Any) -> None:
         track_id, (x, y) = int(track["id"]), track["pending_xy"][index].tolist()
         event = Event(
             source=self._options.camera,
@@ -312,13 +304,12 @@ class Rules(Observer):
             item_class=self._classes.name(int(track["class_id"])),
             event_time=time,
             confirmed_time=self._memory.time,
-            direction=direction,
-            value=value,
             x=x,
             y=y,
             unseen=bool(track["unseen"][index]),
             first_time=float(track["first_time"]),
             ordinal=int(track["ordinal"][index]),
+            **details,
         )
         track["ordinal"][index] += 1
         if index >= self._first_zone:

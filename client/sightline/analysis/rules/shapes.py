@@ -20,16 +20,17 @@ TOLERANCE = 1e-9  # a path through a corner meets at least one of its two pieces
 class Shapes:
     """Lines and zones as arrays of their pieces. Immutable."""
 
-    def __init__(self, lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+    def __init__(self, places: Sequence[Line | Zone], lines: int) -> None:
+        """Of the ``places``, so many ``lines`` come first."""
         pieces: list[tuple[Point, Point]] = []
         starts: list[int] = []
-        for place in (*lines, *zones):
+        for place in places:
             starts.append(len(pieces))
             ends = place.points[1:] + (place.points[:1] if isinstance(place, Zone) else ())
             pieces += zip(place.points, ends, strict=False)
         self._starts = np.array(starts, np.intp)
-        self._zone_starts = self._starts[len(lines) :]
-        self._first = int(self._zone_starts[0]) if zones else len(pieces)  # piece of a zone
+        self._zone_starts = self._starts[lines:]
+        self._first = int(self._zone_starts[0]) if len(self._zone_starts) else len(pieces)  # piece of a zone
         # [2, 1, S]: where each piece begins and how it goes on.
         self._from, ends_at = np.array(pieces, np.float64).reshape(-1, 2, 2).transpose(1, 2, 0)[:, :, None]
         self._along = ends_at - self._from

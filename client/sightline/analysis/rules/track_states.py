@@ -174,28 +174,25 @@ class TrackMemory:
         try:
             memory = TrackMemory(blank(len(state["tracks"]), len(points)), float(state["time"] or 0.0))
             memory.retired = {int(i): dict(numbers) for i, numbers in state.get("retired", {}).items()}
-            memory._load(state, points)
+            keys, columns = list(points), unmoved(state, points)
+            for states, track in zip(memory.states, state["tracks"], strict=True):
+                for name in ("id", "first_time", "time", "xy", "size", "class_id", "confirmed"):
+                    states[name] = track[name]
+                states["seen_s"] = -track["unseen_s"]
+                numbers = memory.retired.pop(track["id"], {})
+                numbers |= {key: saved["events"] for key, saved in track["places"].items()}
+                memory._resume_numbers(states, numbers, keys)
+                for key in track["places"].keys() & columns.keys():
+                    _load_place(states, columns[key], track["places"][key])
+            for track_id, events in state["held"].items():
+                memory.pending[int(track_id)] = [
+                    (columns[key], Event(**{**event, "kind": EventKind(event["kind"])}))
+                    for key, event in events
+                    if key in columns
+                ]
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not a state of rules: {error!r}") from error
         return memory
-
-    def _load(self, state: Mapping[str, Any], points: Points) -> None:
-        keys, columns = list(points), unmoved(state, points)
-        for states, track in zip(self.states, state["tracks"], strict=True):
-            for name in ("id", "first_time", "time", "xy", "size", "class_id", "confirmed"):
-                states[name] = track[name]
-            states["seen_s"] = -track["unseen_s"]
-            numbers = self.retired.pop(track["id"], {})
-            numbers |= {key: saved["events"] for key, saved in track["places"].items()}
-            self._resume_numbers(states, numbers, keys)
-            for key in track["places"].keys() & columns.keys():
-                _load_place(states, columns[key], track["places"][key])
-        for track_id, events in state["held"].items():
-            self.pending[int(track_id)] = [
-                (columns[key], Event(**{**event, "kind": EventKind(event["kind"])}))
-                for key, event in events
-                if key in columns
-            ]
 
 
 def unmoved(state: Mapping[str, Any], points: Points) -> dict[str, int]:
