@@ -100,12 +100,12 @@ def test_weights_that_fp16_cannot_hold_are_refused():
 def shared_out(scores, points, *batch):
     """The assignment when each cell's box is a square around it, and each says every class alike."""
     torch = pytest.importorskip("torch", reason="torch is only for training: tools/training/requirements.in")
-    from training import assign
+    from training import loss
 
     boxes = np.stack([boxes_around(points)] * len(batch))
-    targets = assign.targets_of([objects(*rows) for rows in batch])
+    targets = loss.targets_of([objects(*rows) for rows in batch])
     said = np.full((len(batch), len(points), 2), scores, np.float32)
-    given = assign.assign(torch.from_numpy(boxes), torch.from_numpy(said), torch.from_numpy(points), targets)
+    given = loss.assign(torch.from_numpy(boxes), torch.from_numpy(said), torch.from_numpy(points), targets)
     return given.object_index.numpy(), given.strength.numpy(), given.counted.numpy()
 
 
@@ -193,14 +193,14 @@ def test_what_is_hidden_or_tiny_is_ignored():
 
 def test_the_network_learns_what_it_is_shown():
     torch = pytest.importorskip("torch", reason="torch is only for training: tools/training/requirements.in")
-    from training import assign, loss, network
+    from training import loss, network
 
     torch.manual_seed(0)
-    model = network.Detector(2)
+    model = network.DetectorNetwork(2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     picture = torch.zeros(1, 3, 64, 96)
     picture[..., 16:48, 20:60] = 1.0
-    wanted = assign.targets_of([objects((20, 16, 60, 48, 1, 0))])
+    wanted = loss.targets_of([objects((20, 16, 60, 48, 1, 0))])
     told = []
     for _ in range(60):
         value, _ = loss.loss_of(model(picture), wanted)
@@ -213,11 +213,11 @@ def test_the_network_learns_what_it_is_shown():
 
 def test_training_goes_on_from_the_published_file():
     torch = pytest.importorskip("torch", reason="torch is only for training: tools/training/requirements.in")
-    from training import network, warm
+    from training import network, to_onnx
 
     pictures = np.random.default_rng(0).random((2, 3, 64, 96), np.float32)
-    model = network.Detector(len(generate.CLASSES))
-    warm.load(model, NETWORK, torch.from_numpy(pictures))
+    model = network.DetectorNetwork(len(generate.CLASSES))
+    to_onnx.load(model, NETWORK, torch.from_numpy(pictures))
     with torch.no_grad():
         again = network.Exported(model.eval())(torch.from_numpy(pictures)).numpy()
     (heads,) = session(onnx.load(NETWORK)).run(None, {"images": pictures})

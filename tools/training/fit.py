@@ -9,29 +9,25 @@ alone, so a run that was stopped and resumed learns the same as one that was not
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from training import warm
-from training.assign import Targets, targets_of
+from training import to_onnx
 from training.dataset import NETWORK, Pictures, crop_example
 from training.generate import CLASSES
-from training.loss import loss_of
+from training.loss import Targets, loss_of, targets_of
 from training.network import DetectorNetwork
 
 CROP = (256, 320)
@@ -45,39 +41,17 @@ BATCH = {"cpu": 6, "cuda": 144}
 Batch = tuple[Tensor, Targets]  # uint8 [batch, height, width, 3], and what is in them
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asks for."""
-
-    data: Path
-    run: Path
-    steps: int
-    batch: int
-    rate: float
-    seed: int
-    processes: int
-    whole_share: float
-    start_from: Path | None
-    device: str
-
-    @property
-    def learning(self) -> int:
-        """How many processes learn; on a GPU the others are those that prepare pictures."""
-        return self.processes if self.device == "cpu" else 1
-
-
-def rate_at(step: int, options: Options) -> float:
+def rate_at(step: int, options: Namespace) -> float:
     """The learning rate: up during the warm-up, then down a half cosine to a fiftieth."""
-    if step < WARM_UP_STEPS:
-        return options.rate * (step + 1) / WARM_UP_STEPS
     share = (step - WARM_UP_STEPS) / max(options.steps - WARM_UP_STEPS, 1)
-    return options.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
+    falling = 0.02 + 0.98 * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+    return float(options.rate * ((step + 1) / WARM_UP_STEPS if step < WARM_UP_STEPS else falling))
 
 
 class Batches(Dataset[Batch]):
     """What the steps see, by number: crops, and whole pictures at the end."""
 
-    def __init__(self, pictures: Pictures, options: Options, rank: int) -> None:
+    def __init__(self, pictures: Pictures, options: Namespace, rank: int) -> None:
         self._pictures, self._options, self._rank = pictures, options, rank
         self._shares = pictures.shares()
 
@@ -94,27 +68,12 @@ class Batches(Dataset[Batch]):
         return images, targets_of([example.objects for example in examples])
 
 
-def batches(pictures: Pictures, options: Options, rank: int, start: int) -> Iterable[Batch]:
-    """From step ``start`` on; on a GPU other processes prepare them."""
-    helpers = 0 if options.device == "cpu" else options.processes
-    loader: Iterable[Batch] = DataLoader(
-        Batches(pictures, options, rank),
-        batch_size=None,
-        sampler=range(start, options.steps),
-        num_workers=helpers,
-        prefetch_factor=4 if helpers else None,
-        worker_init_fn=_one_thread,
-        pin_memory=helpers > 0,
-    )
-    return loader
-
-
 def _one_thread(_: int = 0) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
 
-def fit(rank: int, options: Options) -> None:
+def fit(rank: int, options: Namespace) -> None:
     """What one process does."""
     _one_thread()
     torch.manual_seed(options.seed)
@@ -125,15 +84,26 @@ def fit(rank: int, options: Options) -> None:
     torch.backends.cudnn.benchmark = True  # there are only two sizes
     model = DetectorNetwork(len(CLASSES)).to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model).eval()
-    optimizer = torch.optim.AdamW(_groups(model), lr=options.rate, betas=(0.9, 0.99))
+    decay, plain = ([p for p in model.parameters() if (p.ndim > 1) == kernel] for kernel in (True, False))
+    # Only weights of convolutions decay.
+    groups = [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.99))
     pictures = Pictures(options.data)
-    step = resume(options, model, average, optimizer)
-    if step == 0 and options.start_from is not None:
-        start(options.start_from, options, model, average, pictures)
+    step = resume(options, model, average, optimizer, pictures)
     began, parts = time.monotonic(), dict[str, Tensor]()
     if rank == 0:
         print(f"{len(pictures)} pictures, from step {step}", flush=True)
-    for images, targets in batches(pictures, options, rank, step):
+    helpers = 0 if options.device == "cpu" else options.processes  # that prepare what the GPU learns from
+    loader = DataLoader(
+        Batches(pictures, options, rank),
+        batch_size=None,
+        sampler=range(step, options.steps),
+        num_workers=helpers,
+        prefetch_factor=4 if helpers else None,
+        worker_init_fn=_one_thread,
+        pin_memory=helpers > 0,
+    )
+    for images, targets in loader:
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, options)
         shown = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
@@ -173,15 +143,6 @@ def train_step(
     return parts
 
 
-def _groups(model: nn.Module) -> list[dict[str, object]]:
-    """Only weights of convolutions decay."""
-    decay = [p for p in model.parameters() if p.ndim > 1]
-    return [
-        {"params": decay, "weight_decay": 0.02},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def follow(average: nn.Module, model: nn.Module, step: int) -> None:
     """Move the average of the weights, which is what is exported, towards the model."""
     share = 1 / min(EMA_STEPS, 1 + step / 4)
@@ -192,7 +153,7 @@ def follow(average: nn.Module, model: nn.Module, step: int) -> None:
 
 
 def save(
-    options: Options, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
+    options: Namespace, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
 ) -> None:
     """The checkpoint, in one piece."""
     draft = options.run / ".checkpoint.pt"
@@ -201,63 +162,53 @@ def save(
     draft.replace(options.run / "checkpoint.pt")
 
 
-def resume(options: Options, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Take up the run's checkpoint; the step to go on with."""
-    place = options.run / "checkpoint.pt"
+def resume(
+    options: Namespace,
+    model: DetectorNetwork,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pictures: Pictures,
+) -> int:
+    """Take up the run's checkpoint, or begin with what another run has learnt; the step to go on with.
+
+    Of another run that is its checkpoint's average, or the ONNX file made of it.
+    """
+    place, path = options.run / "checkpoint.pt", options.start_from
     if place.is_file():
         state = torch.load(place, weights_only=True, map_location=options.device)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for name, what in (("model", model), ("average", average), ("optimizer", optimizer)):
+            what.load_state_dict(state[name])
         return int(state["step"])
-    return 0
-
-
-def start(
-    path: Path, options: Options, model: DetectorNetwork, average: nn.Module, pictures: Pictures
-) -> None:
-    """Begin with what another run has learnt: its checkpoint's average, or the ONNX file made of it."""
-    if path.suffix == ".onnx":
+    if path is not None and path.suffix == ".onnx":
         random = np.random.default_rng(options.seed)
         numbers = random.choice(len(pictures), SETTLING_PICTURES)
-        seen: NDArray[np.uint8] = np.stack(
-            [crop_example(pictures, int(n), CROP, random).picture for n in numbers]
-        )
+        seen = np.stack([crop_example(pictures, int(n), CROP, random).picture for n in numbers])
         shown = torch.from_numpy(seen).to(options.device).permute(0, 3, 1, 2).float().div_(255)
-        warm.load(model, path, shown)
-    else:
-        state = torch.load(path, weights_only=True, map_location=options.device)
-        model.load_state_dict(state["average"])
+        to_onnx.load(model, path, shown)
+    elif path is not None:
+        model.load_state_dict(torch.load(path, weights_only=True, map_location=options.device)["average"])
     average.load_state_dict(model.state_dict())
+    return 0
 
 
 def main() -> None:
     """Train."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=27000)
-    parser.add_argument(
-        "--batch",
-        type=int,
-        help="crops of each process that learns (default 6, on a GPU 144); of whole pictures a third",
-    )
+    of_batch = "crops of each process that learns (default 6, on a GPU 144); of whole pictures a third"
+    parser.add_argument("--batch", type=int, help=of_batch)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument(
-        "--whole-share", type=float, default=0.46, help="last part of the steps: whole pictures"
-    )
-    parser.add_argument(
-        "--start-from", type=Path, help="checkpoint or ONNX file of another run to start from"
-    )
+    parser.add_argument("--whole-share", type=float, default=0.46, help="last part: whole pictures")
+    parser.add_argument("--start-from", type=Path, help="checkpoint or ONNX file of another run")
     parser.add_argument("--device", choices=sorted(BATCH), help="default: the GPU, if there is one")
-    given = parser.parse_args()
-    given.device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    given.batch = given.batch or BATCH[given.device]
-    options = Options(**vars(given))
+    options = parser.parse_args()
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options.batch = options.batch or BATCH[options.device]
+    options.learning = options.processes if options.device == "cpu" else 1  # processes that learn
     options.run.mkdir(parents=True, exist_ok=True)
     (options.run / "processes").unlink(missing_ok=True)
     multiprocessing.spawn(fit, (options,), options.learning)

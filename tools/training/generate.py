@@ -11,10 +11,10 @@ construction, see :data:`SEEDS`: the demo and the self-test use seeds below thos
 
 from __future__ import annotations
 
-import argparse
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -49,15 +49,11 @@ SEEDS = {
     "door": 7000,
 }
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
-TRAIN = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
-#: The set ``rare``: streets, when the most of what is rare is near the camera; kinds by how much they count.
-RARE = (60, 24, 6.5)
-RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
-#: The sets ``mast``, ``high`` and ``roof``, every second camera as in ``rare``: place of the street, cameras.
-ABOVE = {"mast": (3, 60), "high": (4, 60), "roof": (5, 120)}
-ABOVE_PICTURES = (24, 3.9)
-#: The set ``door``: the shop from over its door, with so many times as many people in turn.
-DOOR, DOOR_PEOPLE = (60, 24, 3.7), (1.0, 1.0, 2.0, 3.0)
+TRAIN: dict[SceneName, tuple[int, int, float]] = {
+    "street": (176, 24, 3.1),
+    "factory": (64, 28, 3.3),
+    "shop": (60, 24, 3.7),
+}
 #: The set ``crowd``, two to four times as many people: streets from above, and shops.
 CROWD: dict[SceneName, tuple[int, int, float]] = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
 #: As of training, and how many cameras see a clear day and how many each of the other conditions.
@@ -69,6 +65,8 @@ HELDOUT_ABOVE: dict[tuple[SceneName, int], int] = {
     ("street", 5): 980,
     ("shop", 3): 990,
 }
+#: Kinds that are rare, by how much they count.
+RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
 #: Of the training pictures, how many went through a codec, and its quality (x264's crf).
 CODED_SHARE, CRF = 0.6, (20, 36)
@@ -92,90 +90,80 @@ class Shot:
         return f"{s.scene}-{s.seed}-{s.light}-{s.weather}-{s.camera}"
 
 
+def _shots(
+    first_seed: int,
+    places: Iterable[SceneSpec],
+    count: int,
+    gap_s: float,
+    random: np.random.Generator | None = None,
+    *,
+    rare: int = 0,
+) -> list[Shot]:
+    """Cameras with a seed each, in every light and weather; every ``rare``-th waits for what is rare."""
+    random, shots = random or np.random.default_rng(first_seed), []
+    for i, place in enumerate(places):
+        light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
+        weather = WEATHERS[int(random.random() < RAIN_SHARE)]
+        start_s = float(random.uniform(0, 5))
+        spec = replace(place, seed=first_seed + i, light=light, weather=weather)
+        shots.append(Shot(spec, count, gap_s, start_s, rare > 0 and i % rare == rare - 1))
+    return shots
+
+
 def training_plan() -> list[Shot]:
     """Cameras to learn from, mixed, so that the first few hundred pictures are a fair sample already."""
-    random = np.random.default_rng(SEEDS["train"])
-    shots = []
-    for scene in SCENES:
-        cameras, count, gap_s = TRAIN[scene]
-        specs = _specs(SEEDS["train"], [SceneSpec(scene, camera=i % 3) for i in range(cameras)])
-        shots += _shots(specs, count, gap_s, random)
+    first = SEEDS["train"]
+    random, shots = np.random.default_rng(first), list[Shot]()
+    for scene, (cameras, count, gap_s) in TRAIN.items():
+        places = [SceneSpec(scene, camera=i % 3) for i in range(cameras)]
+        shots += _shots(first, places, count, gap_s, random)
     return [shots[int(i)] for i in random.permutation(len(shots))]
-
-
-def rare_plan() -> list[Shot]:
-    """Streets to learn what is rare from; drawn into the folder of the training set, beside it."""
-    cameras, count, gap_s = RARE
-    specs = _specs(SEEDS["rare"], [SceneSpec("street", camera=i % 3) for i in range(cameras)])
-    return _shots(specs, count, gap_s, np.random.default_rng(SEEDS["rare"]), rare=1)
-
-
-def above_plan(name: str) -> list[Shot]:
-    """Streets from one of the places of :data:`ABOVE`, into the same folder."""
-    place, cameras = ABOVE[name]
-    specs = _specs(SEEDS[name], [SceneSpec("street", camera=place)] * cameras)
-    return _shots(specs, *ABOVE_PICTURES, np.random.default_rng(SEEDS[name]), rare=2)
 
 
 def crowd_plan() -> list[Shot]:
     """Many people: how much of another each hides is what there is to learn."""
     shots: list[Shot] = []
     for scene, (cameras, count, gap_s) in CROWD.items():
-        first = 3 if scene == "street" else 0
-        kinds = [SceneSpec(scene, camera=first + i % 3, people=2.0 + i % 5 / 2) for i in range(cameras)]
-        random = np.random.default_rng([SEEDS["crowd"], len(shots)])
-        shots += _shots(_specs(SEEDS["crowd"] + len(shots), kinds), count, gap_s, random)
-    return shots
-
-
-def door_plan() -> list[Shot]:
-    """Shops from over the door, quiet and crowded."""
-    cameras, count, gap_s = DOOR
-    people = [DOOR_PEOPLE[i % len(DOOR_PEOPLE)] for i in range(cameras)]
-    specs = _specs(SEEDS["door"], [SceneSpec("shop", camera=3, people=p) for p in people])
-    return _shots(specs, count, gap_s, np.random.default_rng(SEEDS["door"]))
-
-
-def _specs(first_seed: int, places: Sequence[SceneSpec]) -> list[SceneSpec]:
-    """The same with a seed each."""
-    return [replace(place, seed=first_seed + i) for i, place in enumerate(places)]
-
-
-def _shots(
-    specs: Sequence[SceneSpec], count: int, gap_s: float, random: np.random.Generator, *, rare: int = 0
-) -> list[Shot]:
-    """Cameras in every light and weather; every ``rare``-th waits for what is rare."""
-    shots = []
-    for i, place in enumerate(specs):
-        light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
-        weather = WEATHERS[int(random.random() < RAIN_SHARE)]
-        start_s = float(random.uniform(0, 5))
-        spec = replace(place, light=light, weather=weather)
-        shots.append(Shot(spec, count, gap_s, start_s, rare > 0 and i % rare == rare - 1))
+        lowest, first = 3 if scene == "street" else 0, SEEDS["crowd"]
+        places = [SceneSpec(scene, camera=lowest + i % 3, people=2.0 + i % 5 / 2) for i in range(cameras)]
+        random = np.random.default_rng([first, len(shots)])
+        shots += _shots(first + len(shots), places, count, gap_s, random)
     return shots
 
 
 def heldout_plan() -> list[Shot]:
     """Cameras to be judged by: every light and weather of every scene, seeds that were never learnt from."""
-    shots = []
+    shots, conditions = [], list(product(LIGHTS, WEATHERS))
     for scene in SCENES:
         plain, each, count, gap_s = HELDOUT[scene]
-        conditions = [(light, weather) for light in LIGHTS for weather in WEATHERS]
         cameras = [conditions[0]] * plain + [kind for kind in conditions[1:] for _ in range(each)]
-        for i, (light, weather) in enumerate(cameras):
-            spec = SceneSpec(scene, SEEDS["heldout"] + i, light, weather, camera=i % 3)
-            shots.append(Shot(spec, count, gap_s, 1.5))
+        for i, kind in enumerate(cameras):
+            shots.append(Shot(SceneSpec(scene, SEEDS["heldout"] + i, *kind, camera=i % 3), count, gap_s, 1.5))
     for (scene, camera), first in HELDOUT_ABOVE.items():
-        for i, (light, weather) in enumerate(product(LIGHTS, WEATHERS)):
-            spec = SceneSpec(scene, first + i, light, weather, camera=camera)
-            shots.append(Shot(spec, *HELDOUT[scene][2:], 1.5))
+        for i, kind in enumerate(conditions):
+            shots.append(Shot(SceneSpec(scene, first + i, *kind, camera=camera), *HELDOUT[scene][2:], 1.5))
     return shots
+
+
+def _street(name: str, camera: int | None, cameras: int, gap_s: float, rare: int) -> list[Shot]:
+    places = [SceneSpec("street", camera=i % 3 if camera is None else camera) for i in range(cameras)]
+    return _shots(SEEDS[name], places, 24, gap_s, rare=rare)
+
+
+def door_plan() -> list[Shot]:
+    """Shops from over the door, quiet and crowded."""
+    places = [SceneSpec("shop", camera=3, people=(1.0, 1.0, 2.0, 3.0)[i % 4]) for i in range(60)]
+    return _shots(SEEDS["door"], places, 24, 3.7)
 
 
 PLANS: dict[str, Callable[[], list[Shot]]] = {
     "train": training_plan,
-    "rare": rare_plan,
-    **{name: partial(above_plan, name) for name in ABOVE},
+    # The most of what is rare near the camera.
+    "rare": partial(_street, "rare", None, 60, 6.5, 1),
+    # From above, every second camera as in ``rare``.
+    "mast": partial(_street, "mast", 3, 60, 3.9, 2),
+    "high": partial(_street, "high", 4, 60, 3.9, 2),
+    "roof": partial(_street, "roof", 5, 120, 3.9, 2),
     "crowd": crowd_plan,
     "door": door_plan,
     "heldout": heldout_plan,
@@ -252,9 +240,7 @@ def draw(shot: Shot, folder: Path) -> str:
 
 def main() -> None:
     """Draw a whole set with a process for each core."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--set", nargs="+", choices=sorted(PLANS), default=sorted(set(PLANS) - {"heldout"}))
     parser.add_argument("--cameras", type=int, help="only the first so many of each set")
@@ -264,9 +250,8 @@ def main() -> None:
     for name in given.set:
         folder = given.out / ("heldout" if name == "heldout" else "train")
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = PLANS[name]()[: given.cameras]
-        places += [folder] * len(wanted)
-        shots += wanted
+        shots += PLANS[name]()[: given.cameras]
+        places += [folder] * (len(shots) - len(places))
     with ProcessPoolExecutor(given.processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         for done, name in enumerate(pool.map(draw, shots, places), 1):
             print(f"{done}/{len(shots)} {name}", flush=True)

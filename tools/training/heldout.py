@@ -10,11 +10,11 @@ missed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.base.geometry import iou_matrix
+from sightline.entities import Detections
 from sightline.models.evaluation.average_precision import (
     ClassInPicture,
     average_precision,
@@ -39,41 +40,35 @@ SCORE_FLOOR = 0.001
 #: What the demo counts; fire and smoke are told apart from them in the table.
 COUNTED = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift")
 SURE = 0.3  # a score from which on a box is taken for an object, when recall and edges are told
-F32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Boxes of one picture: xyxy float32 [N, 4] in network pixels, scores [N], class ids [N]."""
-
-    xyxy: F32
-    scores: F32
-    class_ids: NDArray[np.int32]
-
-
-def detect(network: Path, pictures: Pictures) -> Iterator[Found]:
-    """Boxes of every picture."""
+def detect(network: Path, pictures: Pictures) -> Iterator[Detections]:
+    """Boxes of every picture, in network pixels."""
     engine = BareEngine(open_session(network.read_bytes()), NETWORK, CLASSES)
+    size = np.array([NETWORK[1], NETWORK[0]] * 2, np.float32)
     for number in range(len(pictures)):
         boxes = engine.detect(pictures.frame(number)[0], SCORE_FLOOR)
-        size = np.array([NETWORK[1], NETWORK[0]] * 2, np.float32)
-        yield Found(boxes.xyxy * size, boxes.scores, boxes.class_ids)
+        yield replace(boxes, xyxy=boxes.xyxy * size)
 
 
-def precisions(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) -> dict[str, Any]:
+def precisions(pictures: Pictures, found: Sequence[Detections], numbers: Sequence[int]) -> dict[str, Any]:
     """COCO's average precision: by class at IoU 0.5, and means over the counted classes that occur.
 
     What is ignored is a crowd.
     """
 
+    def ltwh(xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
+
     def of_class(class_id: int) -> Iterator[ClassInPicture]:
         for number in numbers:
             _, rows = pictures.frame(number)
-            true = rows[:, CLASS] == class_id
-            mine = found[number].class_ids == class_id
-            crowd = ignored(rows)[true]
-            overlaps = box_ious(_ltwh(found[number].xyxy[mine]), _ltwh(rows[:, FULL][true]), crowd)
-            yield found[number].scores[mine], overlaps, crowd
+            true, mine = (
+                rows[rows[:, CLASS] == class_id],
+                found[number].take(found[number].class_ids == class_id),
+            )
+            crowd = ignored(true)
+            yield mine.scores, box_ious(ltwh(mine.xyxy), ltwh(true[:, FULL]), crowd), crowd
 
     matches = {name: match_class(of_class(class_id)) for class_id, name in enumerate(CLASSES)}
     levels = {name: average_precision(each)[:, 0] for name, each in matches.items() if each.truth.any()}
@@ -82,25 +77,20 @@ def precisions(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int
     return {"by_class": by_class, "map50": float(counted[0]), "map50_95": float(counted.mean())}
 
 
-def _ltwh(xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
-
-
-def edges(pictures: Pictures, found: Sequence[Found], numbers: Sequence[int]) -> dict[str, float]:
+def edges(pictures: Pictures, found: Sequence[Detections], numbers: Sequence[int]) -> dict[str, float]:
     """For counting: recall, false boxes a picture, error of the bottom edge."""
     clear, hidden, spare, errors = list[bool](), list[bool](), 0, list[float]()
     for number in numbers:
         _, rows = pictures.frame(number)
-        sure = found[number].scores >= SURE
-        xyxy, class_ids = found[number].xyxy[sure], found[number].class_ids[sure]
-        overlap = iou_matrix(rows[:, FULL], xyxy) * (rows[:, CLASS, None] == class_ids[None])
+        sure = found[number].take(found[number].scores >= SURE)
+        overlap = iou_matrix(rows[:, FULL], sure.xyxy) * (rows[:, CLASS, None] == sure.class_ids[None])
         spare += int((overlap.max(axis=0, initial=0) < 0.5).sum())
         for i in np.flatnonzero(~ignored(rows)):
-            best = int(overlap[i].argmax()) if len(xyxy) else -1
+            best = int(overlap[i].argmax()) if len(sure) else -1
             hit = best >= 0 and bool(overlap[i, best] >= 0.5)
             (hidden if rows[i, OCCLUSION] > 0.3 else clear).append(hit)
             if hit:
-                errors.append(abs(float(xyxy[best, 3] - rows[i, FULL][3])))
+                errors.append(abs(float(sure.xyxy[best, 3] - rows[i, FULL][3])))
     return {
         "recall_clear": float(np.mean(clear) if clear else np.nan),
         "recall_partly_hidden": float(np.mean(hidden) if hidden else np.nan),
@@ -147,9 +137,7 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Evaluate and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("network", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--json", type=Path, help="keep the figures in this file")

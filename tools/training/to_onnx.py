@@ -1,4 +1,4 @@
-"""A training run's averaged weights as the ONNX file that comes with Sightline.
+"""A training run's averaged weights as the ONNX file that comes with Sightline, and back.
 
     python tools/training/to_onnx.py RUN/checkpoint.pt models/sightline.onnx
     python tools/training/to_onnx.py BEFORE/checkpoint.pt RUN/checkpoint.pt models/sightline.onnx --share 0.85
@@ -6,19 +6,21 @@
 Of two runs, the second begun where the first ended, the mean of both sets of weights, so much of it the last
 one's: what a network has learnt anew without all that it forgot over it (the paper WiSE-FT).
 Normalisation is folded into the convolutions; weights are FP16 with Casts behind them, arithmetic is FP32.
+Where no checkpoint is left, training goes on from the published file's weights (:func:`load`).
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 import warnings
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import onnx
 import torch
-from torch import Tensor
+from onnx.numpy_helper import to_array
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from sightline.models.export import halve
@@ -53,11 +55,58 @@ def mean(first: dict[str, Tensor], last: dict[str, Tensor], share: float) -> dic
     }
 
 
+def load(model: DetectorNetwork, path: Path, pictures: Tensor) -> None:
+    """Give the model the weights of an ONNX file that this program wrote.
+
+    In the file every normalisation is folded into its convolution. Here each gets one again that changes
+    nothing: it takes out mean and spread of what it sees on some pictures, and puts both back as what it
+    learns.
+
+    Args:
+        model: of the same shape as the file's network.
+        path: of the file.
+        pictures: float32 [batch, 3, height, width], some dozens of training pictures.
+
+    Raises:
+        ValueError: the file's network is another one.
+    """
+    graph = halve.unpack(onnx.load(path)).graph
+    values = {item.name: torch.tensor(to_array(item), dtype=torch.float32) for item in graph.initializer}
+    nodes = [[values[name] for name in node.input[1:3]] for node in graph.node if node.op_type == "Conv"]
+    left = iter(nodes)  # kernel and bias of each convolution, as they are computed
+    bias = torch.zeros(0)
+    another = ValueError(f"{path} holds another network than tools/training/network.py describes")
+
+    def settle(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        nonlocal bias
+        if isinstance(module, nn.Conv2d):
+            kernel, bias = next(left, (torch.zeros(0), bias))
+            if kernel.shape != module.weight.shape:
+                raise another
+            module.weight.copy_(kernel)
+            if module.bias is not None:
+                module.bias.copy_(bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
+            module.running_mean.copy_(mean)
+            module.running_var.copy_(variance)
+            module.weight.copy_(torch.sqrt(variance + module.eps))
+            module.bias.copy_(bias.to(mean.device) + mean)
+
+    hooks = [module.register_forward_pre_hook(settle) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()(pictures)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if next(left, None) is not None:
+        raise another
+
+
 def main() -> None:
     """Export."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, nargs="+", help="one or two")
     parser.add_argument("network", type=Path)
     parser.add_argument("--share", type=float, default=1.0, help="of the last checkpoint in the mean")
