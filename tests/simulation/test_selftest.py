@@ -16,8 +16,7 @@ from sightline.simulation.scenes.scene_places import anchor, camera_places, cut,
 from sightline.simulation.scenes.spec import SceneSpec, camera_of
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
-from sightline.simulation.selftest.event_matching import match
-from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
+from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence, match
 from sightline.simulation.selftest.figures import Count, judge
 from sightline.simulation.selftest.ground_truth import GroundTruth, Happening, TruthSample
 from sightline.simulation.selftest.runner import run_selftest

@@ -15,6 +15,7 @@ and the ratios are taken within a round; the table gives their medians and their
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,54 +108,41 @@ def prepare(arguments: Namespace, work: Path) -> Namespace:
 def bare_engine(setup: Namespace) -> dict[str, Any]:
     """The engine alone, in the server's environment."""
     pictures = setup.work / "pictures.npy"
-    if not pictures.exists():
-        np.save(pictures, network_pictures(setup))
+    if (
+        not pictures.exists()
+    ):  # the first ones of the video as the network gets them: [count, 3/2·height, width]
+        with av.open(str(setup.video)) as container:
+            scaler = av.video.reformatter.VideoReformatter()
+            frames = islice(container.decode(video=0), PICTURES)
+            shown = [letterboxed(YuvPicture(frame, scaler), setup.network)[0] for frame in frames]
+        np.save(pictures, np.stack(shown))
     python = install(on_progress=print) / "bin" / "python"
     command = [str(python), str(ROOT / "tools/bench/bare_engine.py"), str(setup.model), str(pictures)]
     return run_json([*command, "--seconds", str(setup.seconds)], {"PYTHONPATH": str(ROOT / "client")})
 
 
-def network_pictures(setup: Namespace) -> np.ndarray:
-    """The first pictures of the video as the network gets them: uint8 [count, 3/2·height, width]."""
-    found = []
-    with av.open(str(setup.video)) as container:
-        scaler = av.video.reformatter.VideoReformatter()
-        for frame in container.decode(video=0):
-            found.append(letterboxed(YuvPicture(frame, scaler), setup.network)[0])
-            if len(found) == PICTURES:
-                break
-    return np.stack(found)
-
-
 def pipeline(setup: Namespace, number: int) -> dict[str, Any]:
     """``sightline run`` on the file, without drops, from decoder to SQLite; rates by the worker's clock."""
-    folder = setup.work / f"round-{number}"
-    with (
-        TritonServer(setup.repository, log_path=setup.work / "triton.log") as triton,
-        SightlineProcess(
-            folder,
-            {"bench": {"url": str(setup.video)}},
-            triton={"url": triton.grpc_url, "in_flight": setup.in_flight},
-            arguments=["--until-end"],
-            options={"allow": {"files": True}},
-        ) as sightline,
-    ):
-        sightline.wait_until_online()
-        time.sleep(WARM_UP_S)
-        first = last = sightline.statuses()["bench"]
-        while last["status_time"] - first["status_time"] < setup.seconds:
-            time.sleep(0.5)
-            try:
-                last = sightline.statuses()["bench"]
-            except ServerError:  # the video has ended
-                break
+    cameras, options = {"bench": {"url": str(setup.video)}}, {"allow": {"files": True}}
+    with TritonServer(setup.repository, log_path=setup.work / "triton.log") as server:
+        triton = {"url": server.grpc_url, "in_flight": setup.in_flight}
+        sightline = SightlineProcess(
+            setup.work / f"round-{number}", cameras, triton=triton, options=options, arguments=["--until-end"]
+        )
+        with sightline:
+            sightline.wait_until_online()
+            time.sleep(WARM_UP_S)
+            first = last = sightline.statuses()["bench"]
+            with contextlib.suppress(ServerError):  # the video has ended
+                while last["status_time"] - first["status_time"] < setup.seconds:
+                    time.sleep(0.5)
+                    last = sightline.statuses()["bench"]
     return {
         "frames": last["frames_total"] - first["frames_total"],
         "seconds": last["status_time"] - first["status_time"],
         "fps": frame_rate(first, last),
         "dropped": last["dropped_total"],
-        "transport": last["transport"],
-        "stages_ms": last["stages_ms"],
+        **{key: last[key] for key in ("transport", "stages_ms")},
     }
 
 

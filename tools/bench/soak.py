@@ -90,8 +90,7 @@ def summarise(samples: list[dict[str, Any]], fps: float) -> dict[str, Any]:
             "tracked": tracked,
             "dropped": dropped,
             "dropped_share": dropped / (tracked + dropped) if tracked + dropped else None,
-            "latency_p50_ms": end["latency_p50_ms"],
-            "latency_p99_ms": end["latency_p99_ms"],
+            **{key: end[key] for key in ("latency_p50_ms", "latency_p99_ms")},
             "reconnects": reconnects,
         }
     processes = {}

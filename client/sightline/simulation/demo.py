@@ -14,10 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sightline.base.jobs import make_all
 from sightline.base.processes import spawn, terminate
@@ -46,22 +46,6 @@ SIMULATED = {
 LOOP_S = 88.0  # two turns of the street's traffic light: the loop's seam falls in the same phase
 
 
-class Show(NamedTuple):
-    """What a demo shows.
-
-    Attributes:
-        streams: videos to loop, by camera.
-        places: keys of each camera's configuration besides its URL.
-        model: the network.
-        classes: what is counted; None: every class of the network.
-    """
-
-    streams: Mapping[str, Path]
-    places: Mapping[str, Mapping[str, Any]]
-    model: Path
-    classes: Sequence[str] | None
-
-
 def run_demo(arguments: argparse.Namespace) -> int:
     """Start everything, print the console's URL, wait for Ctrl-C, stop everything."""
     stop = stop_on_signals()
@@ -72,14 +56,15 @@ def run_demo(arguments: argparse.Namespace) -> int:
         show = prepare_show(arguments, folder, stop)
         if show is None:
             return 0
-        triton = TritonServer(prepare_model(show.model, folder), log_path=folder / "triton.log")
+        cameras, model, classes = show
+        triton = TritonServer(prepare_model(model, folder), log_path=folder / "triton.log")
         triton.start(on_progress=lambda text: say(f"Triton: {text}"))
         stack.callback(triton.stop)
-        say(f"cameras: serving {', '.join(show.streams)} over RTSP")
-        rtsp = stack.enter_context(RtspServer(show.streams))
+        say(f"cameras: serving {', '.join(cameras)} over RTSP")
+        rtsp = stack.enter_context(RtspServer({name: keys["url"] for name, keys in cameras.items()}))
         say("sightline: starting")
-        cameras = {name: {"url": rtsp.url(name), **show.places.get(name, {})} for name in show.streams}
-        options = {"stream": {"fps": arguments.fps}, "count": {"classes": show.classes, "window_s": 10}}
+        cameras = {name: {**keys, "url": rtsp.url(name)} for name, keys in cameras.items()}
+        options = {"stream": {"fps": arguments.fps}, "count": {"classes": classes, "window_s": 10}}
         sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
         sightline.log_path.unlink(missing_ok=True)
         stack.enter_context(sightline)
@@ -108,37 +93,38 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def prepare_show(arguments: argparse.Namespace, folder: Path, stop: threading.Event) -> Show | None:
+def prepare_show(
+    arguments: argparse.Namespace, folder: Path, stop: threading.Event
+) -> tuple[dict[str, dict[str, Any]], Path, list[str] | None] | None:
     """Simulated cameras and the bundled detector unless the options name others; None if stopped meanwhile.
+
+    Returns:
+        Each camera's keys by its name, with the video to loop as ``url``; the network; and the classes that
+        are counted, None for every class of the network.
 
     Raises:
         ServerError: something is missing, or could not be made.
     """
     if arguments.video:
         videos, model = find_inputs(arguments.video, arguments.model)
-        names = {f"camera-{i + 1}": videos[i % len(videos)] for i in range(arguments.cameras)}
-        return Show(names, {}, model, CLASSES)
-    specs = simulated(arguments.cameras)
+        files = (videos[i % len(videos)] for i in range(arguments.cameras))
+        return {f"camera-{i}": {"url": path} for i, path in enumerate(files, 1)}, model, CLASSES
     coding = Coding(fps=arguments.fps, gop=max(1, round(2 * arguments.fps)))
-    streams = {name: cache_path(spec, coding, LOOP_S, folder / "videos") for name, spec in specs.items()}
-    jobs = {path: render_command(specs[name], coding, LOOP_S, path) for name, path in streams.items()}
+    cameras, jobs = {}, {}
+    for i in range(arguments.cameras):  # the same again, with other seeds, when more are asked for
+        again, which = divmod(i, len(SIMULATED))
+        name, spec = list(SIMULATED.items())[which]
+        spec = replace(spec, seed=spec.seed + 10 * again)
+        path = cache_path(spec, coding, LOOP_S, folder / "videos")
+        jobs[path] = render_command(spec, coding, LOOP_S, path)
+        keys = {"url": path, "detect": DETECT, "rules": camera_places(spec)}
+        cameras[f"{name}-{again + 1}" if again else name] = keys
     missing = sum(not path.is_file() for path in jobs)
     if missing:
         say(f"cameras: drawing {missing} of {len(jobs)} scenes, {LOOP_S:g} s each (once, a minute or two)")
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
-    places = {name: {"detect": DETECT, "rules": camera_places(spec)} for name, spec in specs.items()}
-    return Show(streams, places, arguments.model or bundled_model(), None)
-
-
-def simulated(count: int) -> dict[str, SceneSpec]:
-    """The first ``count`` simulated cameras: those of :data:`SIMULATED`, then the same with other seeds."""
-    specs = {}
-    for i in range(count):
-        again, which = divmod(i, len(SIMULATED))
-        name, spec = list(SIMULATED.items())[which]
-        specs[f"{name}-{again + 1}" if again else name] = replace(spec, seed=spec.seed + 10 * again)
-    return specs
+    return cameras, arguments.model or bundled_model(), None
 
 
 def say(text: str) -> None:
@@ -183,10 +169,9 @@ def prepare_model(model: Path, folder: Path) -> Path:
         return repository
     say(f"model: exporting {model.name}")
     shutil.rmtree(repository, ignore_errors=True)
-    command = [sys.executable, "-m", "sightline", "model", "export", str(model), "--aspect", "16:9"]
-    done = subprocess.run(
-        [*command, "--repository", str(repository)], capture_output=True, text=True, check=False
-    )
+    words = ["model", "export", str(model), "--aspect", "16:9", "--repository", str(repository)]
+    command = [sys.executable, "-m", "sightline", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServerError(f"{model.name} could not be exported:\n{done.stderr or done.stdout}")
     stamp.write_text(made_from)

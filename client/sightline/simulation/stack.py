@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,52 +50,40 @@ class SightlineProcess:
             options: more sections of the configuration.
             environment: of the process, in place of ours.
         """
-        self.folder = folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.database_url = database_url or f"sqlite:///{self.folder / 'sightline.db'}"
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.database_url = database_url or f"sqlite:///{folder / 'sightline.db'}"
+        self.log_path = folder / "sightline.log"
         http = {"port": free_port(), **(options or {}).get("http", {})}
         self.url = f"http://127.0.0.1:{http['port']}"
-        self.options: dict[str, Any] = {
+        config = {
             "triton": dict(triton),
-            "database": {"url": self.database_url, "spool_path": str(self.folder / "spool.db")},
+            "database": {"url": self.database_url, "spool_path": str(folder / "spool.db")},
             **(options or {}),
             "http": http,
+            "cameras": {name: dict(camera) for name, camera in cameras.items()},
         }
-        self.cameras = tuple(cameras)
-        self.config = self.folder / "config.yml"
-        self.log_path = self.folder / "sightline.log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._arguments, self._environment = arguments, environment
-        self.write_config(cameras)
-
-    def write_config(self, cameras: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the cameras in the file; a process that runs takes it over at SIGHUP."""
-        config = {**self.options, "cameras": {name: dict(camera) for name, camera in cameras.items()}}
-        self.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        path = folder / "config.yml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self._command = [sys.executable, "-m", "sightline", "run", "-c", str(path), *arguments]
+        self._cameras, self._environment = tuple(cameras), environment
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        """Start the process; call it from the main thread."""
+        with self.log_path.open("ab") as log:
+            self._process = spawn(self._command, log, environment=self._environment)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start the process; call it from the main thread."""
-        command = [sys.executable, "-m", "sightline", "run", "-c", str(self.config), *self._arguments]
-        with self.log_path.open("ab") as log:
-            self.process = spawn(command, log, environment=self._environment)
-
-    def stop(self) -> None:
-        """End the process, if it still runs."""
-        if self.process is not None:
-            terminate(self.process, STOP_S)
-            self.process = None
+        if self._process is not None:
+            terminate(self._process, STOP_S)
+            self._process = None
 
     @property
     def pid(self) -> int:
         """The supervisor's process; 0 while it does not run."""
-        return self.process.pid if self.process is not None else 0
+        return self._process.pid if self._process is not None else 0
 
     def check(self) -> None:
         """See that it still runs.
@@ -103,8 +91,8 @@ class SightlineProcess:
         Raises:
             ServerError: it has ended; the end of its log is in the text.
         """
-        if self.process is not None:
-            check_running(self.process, "sightline run", self.log_path)
+        if self._process is not None:
+            check_running(self._process, "sightline run", self.log_path)
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Each camera's live status by its name.
@@ -126,32 +114,22 @@ class SightlineProcess:
                 return float(line.removeprefix(f"{name} "))
         raise ServerError(f"{self.url}/metrics has no {name}")
 
-    def wait_until_online(
-        self,
-        names: Iterable[str] | None = None,
-        *,
-        timeout_s: float = ONLINE_S,
-        stop: threading.Event | None = None,
-    ) -> None:
-        """Wait until a frame of every camera has been tracked, or ``stop`` is set.
+    def wait_until_online(self, timeout_s: float = ONLINE_S) -> None:
+        """Wait until a frame of every camera has been tracked.
 
         Raises:
             ServerError: the process has ended, or the time is over.
         """
-        waiting = set(self.cameras if names is None else names)
-        deadline_s = time.monotonic() + timeout_s
-        stop = stop or threading.Event()
-        while waiting and not stop.wait(0.2):
+        waiting, deadline_s = set(self._cameras), time.monotonic() + timeout_s
+        while waiting:
             self.check()
             if time.monotonic() > deadline_s:
-                raise ServerError(
-                    f"no frames within {timeout_s:g} s from {', '.join(sorted(waiting))}; see {self.log_path}"
-                )
-            try:
+                late = ", ".join(sorted(waiting))
+                raise ServerError(f"no frames within {timeout_s:g} s from {late}; see {self.log_path}")
+            time.sleep(0.2)
+            with contextlib.suppress(ServerError):  # it is starting
                 statuses = self.statuses()
-            except ServerError:
-                continue  # it is starting
-            waiting = {name for name in waiting if not statuses.get(name, {}).get("frames_total")}
+                waiting = {name for name in waiting if not statuses.get(name, {}).get("frames_total")}
 
 
 def check_running(process: subprocess.Popen[bytes], name: str, log: Path) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
-from sightline.simulation.selftest.event_matching import Matched, match
-from sightline.simulation.selftest.evidence import Evidence, claims, latencies_s
+from sightline.simulation.selftest.evidence import Evidence, Matched, claims, latencies_s, match
 from sightline.simulation.selftest.ground_truth import SAMPLES_FPS, GroundTruth, Happening
 
 #: The first and last seconds are played but not judged: tracks begin, and events become certain.
