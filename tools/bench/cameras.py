@@ -101,9 +101,13 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="sightline-cameras-") as name:
         folder = Path(name)
+        version = folder / "repository" / "detector" / "1"
+        version.mkdir(parents=True)
+        (version / "model.py").write_text(MODEL)
+        (version.parent / "config.pbtxt").write_text(CONFIG)
         with (
             RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
-            TritonServer(write_model(folder / "repository"), log_path=folder / "triton.log") as triton,
+            TritonServer(folder / "repository", log_path=folder / "triton.log") as triton,
         ):
             for count in counts:
                 cameras = {f"camera-{i + 1}": {"url": rtsp.url("camera")} for i in range(count)}
@@ -150,15 +154,6 @@ def write_clip(path: Path) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-def write_model(repository: Path) -> Path:
-    """A detector that costs nothing."""
-    version = repository / "detector" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL)
-    (version.parent / "config.pbtxt").write_text(CONFIG)
-    return repository
 
 
 def measure(sightline: SightlineProcess, seconds: float) -> dict[str, Any]:

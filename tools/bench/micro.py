@@ -11,11 +11,13 @@ into the spool.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +37,6 @@ from sightline.entities import (
     CameraState,
     CameraStatus,
     Checkpoint,
-    ClockSource,
     CountWindow,
     Detections,
     Frame,
@@ -78,45 +79,42 @@ def rules(arguments: Namespace) -> None:
         points = tuple((x + 0.6 * share, y) for x, y in corners)
         zones[f"z{i}"] = Zone(points=points, loiter_s=3.0, max_occupancy=2)
     observer = Rules(AnalysisOptions("bench", lines=lines, zones=zones), CLASSES)
-    walkers, timebase, events = Walkers(arguments.tracks), Timebase(max_gap_s=10.0), list[object]()
-    times = ((number, BEGIN + number / FPS) for number in range(arguments.frames))
-    seen = (
-        Observation(frame_at(t), Detections.empty(), walkers.step(n), CLASSES, timebase.advance(t))
-        for n, t in times
-    )
+    tracks, events = walkers(arguments.tracks), list[object]()
+    seen = observations(arguments.frames, lambda now: (frame_at(now), Detections.empty(), next(tracks)))
     told = timed(lambda item: events.extend(observer.observe(item)), seen, time.thread_time)
     state = len(json.dumps(observer.snapshot()))
     print(f"{len(events) / arguments.frames:.2f} events a frame: {told}; state {state} bytes")
 
 
-class Walkers:
+def observations(
+    count: int, look: Callable[[float], tuple[Frame, Detections, Tracks]]
+) -> Iterator[Observation]:
+    """What is seen in ``count`` frames, from :data:`BEGIN` on."""
+    timebase = Timebase(max_gap_s=10.0)
+    for number in range(count):
+        now = BEGIN + number / FPS
+        yield Observation(*look(now), CLASSES, timebase.advance(now))
+
+
+def walkers(count: int) -> Iterator[Tracks]:
     """Objects that walk, bounce off the edges, and are replaced by new ones every two seconds."""
-
-    def __init__(self, count: int) -> None:
-        self._random = np.random.default_rng(0)
-        self._ids = np.arange(1, count + 1)
-        self._feet = self._random.uniform(0.1, 0.9, (count, 2))
-        self._speeds = self._random.normal(0, 0.03, (count, 2))
-        self._first = np.full(count, BEGIN)
-
-    def step(self, number: int) -> Tracks:
-        """The tracks of the next frame."""
-        count = len(self._ids)
+    random = np.random.default_rng(0)
+    ids, first = np.arange(1, count + 1), np.full(count, BEGIN)
+    feet, speeds = random.uniform(0.1, 0.9, (count, 2)), random.normal(0, 0.03, (count, 2))
+    for number in itertools.count():
         if number % (2 * FPS) == 0:  # a new identity; the rows are in order of age
-            one = self._random.integers(count)
+            one = random.integers(count)
             order = np.append(np.delete(np.arange(count), one), one)
-            self._feet, self._speeds, self._first = self._feet[order], self._speeds[order], self._first[order]
-            self._ids = np.append(self._ids[order][:-1], self._ids.max() + 1)
-            self._first[-1] = BEGIN + number / FPS
-        self._feet = self._feet + self._speeds / FPS
-        self._speeds[(self._feet < 0.05) | (self._feet > 0.95)] *= -1
-        self._feet = np.clip(self._feet, 0.05, 0.95)
-        x, y = (self._feet + self._random.normal(0, 0.001, self._feet.shape)).T
+            feet, speeds, first = feet[order], speeds[order], first[order]
+            ids = np.append(ids[order][:-1], ids.max() + 1)
+            first[-1] = BEGIN + number / FPS
+        feet = feet + speeds / FPS
+        speeds[(feet < 0.05) | (feet > 0.95)] *= -1
+        feet = np.clip(feet, 0.05, 0.95)
+        x, y = (feet + random.normal(0, 0.001, feet.shape)).T
         boxes = np.stack([x - WIDTH / 2, y - HEIGHT, x + WIDTH / 2, y], axis=1).astype(np.float32)
-        scores, confirmed = np.ones(count, np.float32), np.ones(count, bool)
-        return Tracks(
-            self._ids.astype(np.int64), boxes, scores, np.zeros(count, np.int32), self._first, confirmed
-        )
+        scores, classes = np.ones(count, np.float32), np.zeros(count, np.int32)
+        yield Tracks(ids, boxes, scores, classes, first, np.ones(count, bool))
 
 
 def drift(arguments: Namespace) -> None:
@@ -134,14 +132,9 @@ def drift(arguments: Namespace) -> None:
             camera = {"url": "rtsp://x/1", "drift": {"consent": consent, "folder": folder}}
             gate = parse_config({"cameras": {"gate": camera}}).cameras["gate"]
             watch = DriftWatch("gate", gate.drift, gate.detect.min_score)
-            timebase = Timebase(max_gap_s=10.0)
-            frames = (
-                Frame(picture, number, number / FPS, BEGIN + number / FPS, ClockSource.PTS, 0.0)
-                for number in range(arguments.frames)
-            )
-            seen = (
-                Observation(frame, detections, Tracks.empty(), CLASSES, timebase.advance(frame.capture_time))
-                for frame in frames
+            seen = observations(
+                arguments.frames,
+                lambda now: (replace(frame_at(now), picture=picture), detections, Tracks.empty()),
             )
             print(f"{name}: {timed(watch.observe, seen, time.thread_time)}")
             watch.close()

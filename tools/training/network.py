@@ -128,25 +128,20 @@ class DetectorNetwork(nn.Module):
         return [head(level) for head, level in zip(self.heads, (fine, middle, coarse), strict=True)]
 
 
-def centres(levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Centre of every cell in pixels, float32 [anchors, 2], and its stride, float32 [anchors, 1]."""
-    points, strides = [], []
+def decode(levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes xyxy in pixels [batch, cells, 4], logits [batch, cells, classes], and of every cell its centre.
+
+    Centres are in pixels, float32 [cells, 2]; the last are the cells' strides, float32 [cells, 1].
+    """
+    grids, sizes = [], []
     for (boxes, _), stride in zip(levels, STRIDES, strict=True):
         height, width = boxes.shape[2], boxes.shape[3]
-        x, y = (
-            (torch.arange(side, dtype=torch.float32, device=boxes.device) + 0.5) * stride
-            for side in (width, height)
-        )
-        points.append(
-            torch.stack([x.expand(height, width), y[:, None].expand(height, width)], 2).reshape(-1, 2)
-        )
-        strides.append(torch.full_like(points[-1][:, :1], stride))
-    return torch.cat(points), torch.cat(strides)
-
-
-def decode(levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Boxes xyxy in pixels [batch, anchors, 4], logits [batch, anchors, classes], centres and strides."""
-    points, strides = centres(levels)
+        cells = (torch.arange(side, dtype=torch.float32, device=boxes.device) for side in (width, height))
+        x, y = ((cell + 0.5) * stride for cell in cells)
+        grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], 2)
+        grids.append(grid.reshape(-1, 2))
+        sizes.append(torch.full_like(grids[-1][:, :1], stride))
+    points, strides = torch.cat(grids), torch.cat(sizes)
     values = torch.cat([boxes.flatten(2) for boxes, _ in levels], 2).transpose(1, 2).float()
     logits = torch.cat([classes.flatten(2) for _, classes in levels], 2).transpose(1, 2).float()
     reach = values.clamp(-4.0, LARGEST_LOG).exp() * strides

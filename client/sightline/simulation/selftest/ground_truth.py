@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -119,8 +118,13 @@ def work_out(spec: SceneSpec, length_s: float) -> GroundTruth:
     for known, those in ((places.lines, moves), (places.zones, visits)):
         kinds = {place.name: place.kinds for place in known}
         happenings += [Happening(*values) for values in those if values[3] in kinds[values[1]]]
-    happenings.sort(key=lambda happening: happening.time_s)
-    return GroundTruth(spec, length_s, tuple(_judged(one, samples) for one in happenings), samples)
+    judged = []
+    for one in sorted(happenings, key=lambda happening: happening.time_s):
+        first = max(0, int(np.ceil((one.time_s - SEEN_WITHIN_S) * SAMPLES_FPS)))
+        near = samples[first : int((one.time_s + SEEN_WITHIN_S) * SAMPLES_FPS) + 1]
+        seen = sum(bool(sample.watched[sample.ids == one.who].any()) for sample in near)
+        judged.append(replace(one, hidden=not near or seen * 2 < len(near)))
+    return GroundTruth(spec, length_s, tuple(judged), samples)
 
 
 def _sample(frame: FrameTruth, spec: SceneSpec) -> TruthSample:
@@ -137,14 +141,6 @@ def _sample(frame: FrameTruth, spec: SceneSpec) -> TruthSample:
         foot_xy=f32(frame.foot_xy / size),
         xy=frame.position[:, :2],
     )
-
-
-def _judged(happening: Happening, samples: Sequence[TruthSample]) -> Happening:
-    """The same happening, with ``hidden`` set from the samples near it."""
-    first = max(0, int(np.ceil((happening.time_s - SEEN_WITHIN_S) * SAMPLES_FPS)))
-    near = samples[first : int((happening.time_s + SEEN_WITHIN_S) * SAMPLES_FPS) + 1]
-    seen = sum(bool(sample.watched[sample.ids == happening.who].any()) for sample in near)
-    return replace(happening, hidden=not near or seen * 2 < len(near))
 
 
 _COLUMNS = tuple(field.name for field in fields(TruthSample) if field.name != "time_s")
