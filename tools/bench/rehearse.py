@@ -39,8 +39,8 @@ from sightline.simulation.scenes.visibility import FrameTruth
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
 from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.ground_truth import BEST_CAMERA, SimulatedCamera, prepare
 from sightline.simulation.selftest.score_table import table
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, SimulatedCamera, prepare
 from sightline.simulation.stack import progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are

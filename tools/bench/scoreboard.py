@@ -29,8 +29,8 @@ from sightline.simulation import demo
 from sightline.simulation.scenes import spec
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
 from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.ground_truth import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.simulation.selftest.runner import run_and_collect
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.simulation.stack import progress
 
 SETS = ("rates", "weather", "crowds", "long")

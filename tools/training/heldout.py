@@ -23,12 +23,7 @@ from numpy.typing import NDArray
 
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
-from sightline.models.evaluation.average_precision import (
-    ClassInPicture,
-    average_precision,
-    box_ious,
-    match_class,
-)
+from sightline.models.evaluation import average_precision as coco
 from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.simulation.scenes.spec import LIGHTS, WEATHERS
 
@@ -60,18 +55,16 @@ def precisions(pictures: Pictures, found: Sequence[Detections], numbers: Sequenc
     def ltwh(xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
 
-    def of_class(class_id: int) -> Iterator[ClassInPicture]:
+    def of_class(class_id: int) -> Iterator[coco.ClassInPicture]:
         for number in numbers:
             _, rows = pictures.frame(number)
-            true, mine = (
-                rows[rows[:, CLASS] == class_id],
-                found[number].take(found[number].class_ids == class_id),
-            )
+            true = rows[rows[:, CLASS] == class_id]
+            mine = found[number].take(found[number].class_ids == class_id)
             crowd = ignored(true)
-            yield mine.scores, box_ious(ltwh(mine.xyxy), ltwh(true[:, FULL]), crowd), crowd
+            yield mine.scores, coco.box_ious(ltwh(mine.xyxy), ltwh(true[:, FULL]), crowd), crowd
 
-    matches = {name: match_class(of_class(class_id)) for class_id, name in enumerate(CLASSES)}
-    levels = {name: average_precision(each)[:, 0] for name, each in matches.items() if each.truth.any()}
+    matches = {name: coco.match_class(of_class(class_id)) for class_id, name in enumerate(CLASSES)}
+    levels = {name: coco.average_precision(each)[:, 0] for name, each in matches.items() if each.truth.any()}
     counted = np.mean([each for name, each in levels.items() if name in COUNTED] or [np.zeros(10)], axis=0)
     by_class = {name: float(each[0]) for name, each in levels.items()}
     return {"by_class": by_class, "map50": float(counted[0]), "map50_95": float(counted.mean())}

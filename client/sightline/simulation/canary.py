@@ -21,7 +21,7 @@ from sightline.config import LoadedConfig, canary_camera
 from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.simulation.rtsp_server import free_port
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
-from sightline.simulation.selftest.simulated_cameras import camera_of_options
+from sightline.simulation.selftest.ground_truth import camera_of_options
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,7 @@ from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence, claimed_events
 from sightline.simulation.selftest.figures import judge
-from sightline.simulation.selftest.ground_truth import GroundTruth
-from sightline.simulation.selftest.simulated_cameras import Interrupted, camera_of_options, prepare
+from sightline.simulation.selftest.ground_truth import GroundTruth, Interrupted, camera_of_options, prepare
 from sightline.simulation.stack import progress
 from sightline.store.read.readonly import Database
 

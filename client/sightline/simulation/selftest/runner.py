@@ -27,9 +27,14 @@ from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.evidence import Evidence, claimed_events, total_counts, total_watched
 from sightline.simulation.selftest.figures import Scoreboard, judge
-from sightline.simulation.selftest.ground_truth import GroundTruth
+from sightline.simulation.selftest.ground_truth import (
+    BEST_CAMERA,
+    GroundTruth,
+    Interrupted,
+    SimulatedCamera,
+    prepare,
+)
 from sightline.simulation.selftest.score_table import failures, table, thresholds
-from sightline.simulation.selftest.simulated_cameras import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.simulation.stack import SightlineProcess, progress
 from sightline.store.read.readonly import Database
 
