@@ -10,11 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import platform
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -161,29 +159,6 @@ class RtspServer:
             else:
                 return
 
-    def pause(self) -> None:
-        """Freeze the server and its players (SIGSTOP): the connection stays, nothing comes."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused server go on."""
-        self._signal(signal.SIGCONT)
-
-    def restart(self) -> None:
-        """Stop and start on the same port."""
-        self.stop()
-        self.start()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the server to end by itself (``loop=False``); whether it has."""
-        if self._process is None:
-            return True
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
     def stop(self) -> None:
         """End the server and its players, and wait for them; nothing happens when it does not run."""
         process, self._process = self._process, None
@@ -217,10 +192,6 @@ class RtspServer:
                     return
             time.sleep(0.02)
         raise ServerError(f"the RTSP server did not listen on port {port} within {START_TIMEOUT_S:g} s")
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self.running:
-            os.killpg(self._process.pid, number)
 
 
 def _exec_source(what: Path | Sequence[str], *, loop: bool) -> str:

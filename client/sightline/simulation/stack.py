@@ -141,7 +141,11 @@ def check_running(process: subprocess.Popen[bytes], name: str, log: Path) -> Non
 
 def progress(program: str) -> Callable[[str], None]:
     """Says a line of a program's progress on standard error: standard output is for results."""
-    return lambda text: print(f"{program}: {text}", file=sys.stderr, flush=True)
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{program}: {text}\n")
+
+    return say
 
 
 def fetch(url: str) -> str:
