@@ -16,6 +16,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,7 +90,8 @@ def fit(rank: int, options: Namespace) -> None:
     groups = [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.99))
     pictures = Pictures(options.data)
-    step = resume(options, model, average, optimizer, pictures)
+    learner = {"model": model, "average": average, "optimizer": optimizer}
+    step = resume(options, learner, pictures)
     began, parts = time.monotonic(), dict[str, Tensor]()
     if rank == 0:
         print(f"{len(pictures)} pictures, from step {step}", flush=True)
@@ -117,7 +119,9 @@ def fit(rank: int, options: Namespace) -> None:
             began = time.monotonic()
             print(f"step {step}/{options.steps} {seconds:.3f} s {text}", flush=True)
         if rank == 0 and (step % SAVE_EVERY == 0 or step == options.steps):
-            save(options, model, average, optimizer, step)
+            draft = options.run / ".checkpoint.pt"
+            torch.save({name: part.state_dict() for name, part in learner.items()} | {"step": step}, draft)
+            draft.replace(options.run / "checkpoint.pt")  # in one piece
     if options.learning > 1:
         distributed.destroy_process_group()
 
@@ -152,23 +156,7 @@ def follow(average: nn.Module, model: nn.Module, step: int) -> None:
         torch._foreach_lerp_(list(kept), list(now), share)
 
 
-def save(
-    options: Namespace, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    """The checkpoint, in one piece."""
-    draft = options.run / ".checkpoint.pt"
-    state = {"model": model.state_dict(), "average": average.state_dict(), "step": step}
-    torch.save(state | {"optimizer": optimizer.state_dict()}, draft)
-    draft.replace(options.run / "checkpoint.pt")
-
-
-def resume(
-    options: Namespace,
-    model: DetectorNetwork,
-    average: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pictures: Pictures,
-) -> int:
+def resume(options: Namespace, learner: dict[str, Any], pictures: Pictures) -> int:
     """Take up the run's checkpoint, or begin with what another run has learnt; the step to go on with.
 
     Of another run that is its checkpoint's average, or the ONNX file made of it.
@@ -176,18 +164,19 @@ def resume(
     place, path = options.run / "checkpoint.pt", options.start_from
     if place.is_file():
         state = torch.load(place, weights_only=True, map_location=options.device)
-        for name, what in (("model", model), ("average", average), ("optimizer", optimizer)):
-            what.load_state_dict(state[name])
+        for name, part in learner.items():
+            part.load_state_dict(state[name])
         return int(state["step"])
     if path is not None and path.suffix == ".onnx":
         random = np.random.default_rng(options.seed)
         numbers = random.choice(len(pictures), SETTLING_PICTURES)
         seen = np.stack([crop_example(pictures, int(n), CROP, random).picture for n in numbers])
         shown = torch.from_numpy(seen).to(options.device).permute(0, 3, 1, 2).float().div_(255)
-        to_onnx.load(model, path, shown)
+        to_onnx.load(learner["model"], path, shown)
     elif path is not None:
-        model.load_state_dict(torch.load(path, weights_only=True, map_location=options.device)["average"])
-    average.load_state_dict(model.state_dict())
+        state = torch.load(path, weights_only=True, map_location=options.device)
+        learner["model"].load_state_dict(state["average"])
+    learner["average"].load_state_dict(learner["model"].state_dict())
     return 0
 
 
