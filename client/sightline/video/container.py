@@ -223,15 +223,7 @@ def _options(camera: Camera) -> dict[str, str]:
     else:
         options["format_whitelist"] = _FILE_FORMATS if scheme == "file" else _HTTP_FORMATS
     if scheme in {"rtsps", "https"}:
-        options |= _tls_options(camera)
-    return options
-
-
-def _tls_options(camera: Camera) -> dict[str, str]:
-    authorities = (
-        str(camera.stream.tls_ca_file) if camera.stream.tls_ca_file else ssl.get_default_verify_paths().cafile
-    )
-    options = {"tls_verify": "1" if camera.stream.verify_tls else "0"}
-    if authorities:
-        options["ca_file"] = authorities
+        authorities = camera.stream.tls_ca_file or ssl.get_default_verify_paths().cafile
+        options["tls_verify"] = "1" if camera.stream.verify_tls else "0"
+        options |= {"ca_file": str(authorities)} if authorities else {}
     return options

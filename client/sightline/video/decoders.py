@@ -20,7 +20,7 @@ from sightline.base.cuda import has_gpu
 from sightline.config import Camera
 from sightline.entities import Picture
 from sightline.errors import SharedMemoryError
-from sightline.video.device_picture import FORMATS, Arrays, CudaPicture, CupyArrays, DeviceScaler
+from sightline.video.device_picture import FORMATS, CudaPicture, CupyArrays, DeviceScaler
 from sightline.video.picture import YuvPicture
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class DecoderChoice:
         used: the decoder at work, and after a colon why it is not the one asked for; for the status.
     """
 
-    def __init__(self, camera: Camera, *, make_arrays: Callable[[], Arrays] = CupyArrays) -> None:
+    def __init__(self, camera: Camera, *, make_arrays: Callable[[], CupyArrays] = CupyArrays) -> None:
         self._camera = camera
         self._make_arrays = make_arrays
         self._device: DeviceScaler | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -26,27 +26,15 @@ FORMATS = frozenset({"nv12", "p010le", "p016le"})
 _MOST_SIZES = 16  # matrices kept: a camera has two lengths in luma and two in chroma
 
 
-class Arrays(Protocol):
-    """An array module, and how its arrays meet memory that others own."""
-
-    module: Any  # numpy, or what is called like it
-    real: Any  # the type to compute in
-
-    def plane(self, plane: Any) -> Any:
-        """A plane of a frame, by DLPack, as an array in the same memory."""
-
-    def at(self, address: int, byte_size: int, device: int) -> Any:
-        """Memory that somebody else owns as uint8 [byte_size]."""
-
-    def to_host(self, array: Any) -> U8:
-        """A copy in the host's memory."""
-
-    def wait(self) -> None:
-        """Return when everything asked for is done."""
-
-
 class CupyArrays:
-    """Arrays on a GPU; all work is on its default stream, where FFmpeg's decoder is, too."""
+    """An array module, and how its arrays meet memory that others own; in the tests numpy stands in for CuPy.
+
+    All work is on the GPU's default stream, where FFmpeg's decoder is, too.
+
+    Attributes:
+        module: numpy, or what is called like it.
+        real: the type to compute in.
+    """
 
     def __init__(self) -> None:
         """Import CuPy and try it.
@@ -61,11 +49,11 @@ class CupyArrays:
             (probe @ probe).get()  # finds the compiler and the library of matrix products, or fails here
         except Exception as error:  # CuPy raises many types: no library, no driver, no compiler
             raise SharedMemoryError(f"CuPy cannot be used: {error}") from error
-        self.module = cupy
-        self.real = cupy.float16  # tensor cores; sums are kept in float32, so a grey level stays one
+        self.module: Any = cupy
+        self.real: Any = cupy.float16  # tensor cores; sums are kept in float32, so a grey level stays one
 
     def plane(self, plane: Any) -> Any:
-        """A plane of a frame as an array in the same memory."""
+        """A plane of a frame, by DLPack, as an array in the same memory."""
         return self.module.from_dlpack(_OnDefaultStream(plane))
 
     def at(self, address: int, byte_size: int, device: int) -> Any:
@@ -100,7 +88,7 @@ class _OnDefaultStream:
 class DeviceScaler:
     """Scales the planes of a source's pictures; keeps the matrices of the last sizes. Main thread only."""
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: CupyArrays) -> None:
         self.arrays = arrays
         self._weights: OrderedDict[tuple[int, int], Any] = OrderedDict()
 
