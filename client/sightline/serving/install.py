@@ -82,10 +82,8 @@ class Installation:
 def install(on_progress: Say = print) -> Path:
     """Install the server's environment unless it is there, safe while others do the same; gives its folder.
 
-    ``on_progress`` gets a line of text for each step that takes time.
-
-    Raises:
-        ServerError: this machine cannot run the wheel, or it could not be installed.
+    ``on_progress`` gets a line of text for each step that takes time. Raises a ServerError when this machine
+    cannot run the wheel, or it could not be installed.
     """
     return _install("triton", [_LAYOUT], on_progress, finish=_finish)
 
@@ -119,8 +117,7 @@ def install_packages(
     It is made beside its place and renamed, so what is there is whole; a lock file keeps others waiting.
     ``options`` are pip's; ``finish`` gets the draft of the environment when the packages are in it.
 
-    Raises:
-        ServerError: it could not be installed; nothing is left behind.
+    Raises a ServerError when it could not be installed; nothing is left behind.
     """
     folder = cache_folder() / name
     if folder.is_dir():

@@ -67,9 +67,6 @@ def versions(folder: Path) -> list[int]:
     return sorted(int(path.parent.name) for path in folder.glob("yolo/[0-9]*/manifest.json"))
 
 
-# -- which version each detector serves ------------------------------------------------------------------
-
-
 def check_name(name: str) -> str:
     """A detector's name, or a RepositoryError when it is none that a detector can have."""
     if not _NAME.fullmatch(name) or name in STEPS:
@@ -132,16 +129,12 @@ def forget(folder: Path, name: str) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-# -- what Triton reads -----------------------------------------------------------------------------------
-
-
 def write(folder: Path, config_names: Iterable[str] = ()) -> None:
     """Write what Triton reads of every detector and its steps.
 
     ``config_names`` are names under which a server looks for configurations, besides those that are there.
 
-    Raises:
-        RepositoryError: a version is not there, or its manifest is none.
+    Raises a RepositoryError when a version is not there, or its manifest is none.
     """
     names = {ENSEMBLE, *config_names}
     names |= {path.stem.removesuffix(_SERVED) for path in folder.glob("*/configs/*.pbtxt")}

@@ -59,12 +59,9 @@ class CocoSet:
 
 
 def frames_of(path: Path, fps: float | None = None, seconds: float | None = None) -> Iterator[Frame]:
-    """Frames of a picture or a recorded file, with its own times.
+    """Frames of a picture or a recorded file, with its own times; or an EvaluationError.
 
     At most ``fps`` a second, and of the first ``seconds`` alone.
-
-    Raises:
-        EvaluationError: it cannot be read.
     """
     scaler, due = VideoReformatter(), 0.0
     try:

@@ -110,8 +110,7 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     ``model`` is what :func:`halve.halve` makes. The input is FP32 and rounded first, FP32 weights are FP16
     numbers.
 
-    Raises:
-        NetworkUnusable: an operator in FP16 is neither known to compute nor known to copy.
+    Raises a NetworkUnusable when an operator in FP16 is neither known to compute nor known to copy.
     """
     inferred = onnx.shape_inference.infer_shapes(model).graph
     values = [*inferred.input, *inferred.output, *inferred.value_info]

@@ -223,8 +223,7 @@ def fused_graph(
     In: ``frame`` uint8 [batch, 3/2·height, width]. Out: what :func:`postprocess_graph` gives. ``model`` is
     what the plan of ``yolo`` is built from: ``images`` in ``network.precision`` to ``output0``.
 
-    Raises:
-        NetworkUnusable: its operator set cannot be brought to the graphs' own.
+    Raises a NetworkUnusable when its operator set cannot be brought to the graphs' own.
     """
     return _join([preprocess_graph(network), model, postprocess_graph(network, score_floor, nms)])
 

@@ -32,8 +32,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 
     The given one is FP32, has one input, and its nodes are in topological order, as ONNX demands.
 
-    Raises:
-        NetworkUnusable: a weight does not fit FP16, or nothing in the network can be halved.
+    Raises a NetworkUnusable when a weight does not fit FP16, or nothing in the network can be halved.
     """
     opset = opset_of(model)
     if opset < FP16_SCALES and any(node.op_type == "QuantizeLinear" for node in model.graph.node):

@@ -170,8 +170,7 @@ def tell_head(outputs: Sequence[tuple[str, tuple[int, ...]]], classes: int, size
 
     ``outputs`` are name and shape of each for a batch of one and a picture of this height and width.
 
-    Raises:
-        NetworkUnusable: no known head has these shapes.
+    Raises a NetworkUnusable when no known head has these shapes.
     """
     found = ", ".join(f"{name} {list(shape)}" for name, shape in outputs)
     found = f"found {found} for an input of {size[0]}x{size[1]} and {classes} class names"

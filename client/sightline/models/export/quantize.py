@@ -220,9 +220,7 @@ def _kept(graph: onnx.GraphProto, options: QuantizeOptions) -> set[str]:
 
 def _fits_fp8(weight: onnx.TensorProto | None) -> bool:
     """Whether TensorRT has FP8 convolutions with weights of this shape."""
-    if weight is None:
-        return False
-    outputs, inputs, *kernel = weight.dims
+    outputs, inputs, *kernel = weight.dims if weight is not None else (0, 0)
     enough = min(outputs, inputs) >= FP8_CHANNELS and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
     return bool(enough and math.prod(kernel) <= FP8_KERNEL)
 

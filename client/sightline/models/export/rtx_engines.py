@@ -149,8 +149,7 @@ def build_version(
 
     ``capability`` as in :class:`Job`; ``say`` gets the progress of installing TensorRT-RTX.
 
-    Raises:
-        RtxError: the version was exported without --fused, or the graph is refused.
+    Raises an RtxError when the version was exported without --fused, or the graph is refused.
     """
     place = folder / "detector" / str(version or max(model_configs.versions(folder), default=0))
     if not (place / "rtx.onnx").is_file():

@@ -25,13 +25,11 @@ def prepare_repository(folder: Path) -> None:
     for model in MODELS:
         if (folder / model / "config.pbtxt").is_file():
             continue
-        for source in sorted((skeleton / model).rglob("*")):
-            place = source.relative_to(skeleton)
-            program = place.parts[1] == "1" and source.suffix == ".py"
-            edited = source.suffix == ".pbtxt" and not source.match("*.served.pbtxt")
-            if source.is_file() and (edited or program):
-                (folder / place.parent).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, folder / place)
+        for source in [*skeleton.glob(f"{model}/**/*.pbtxt"), *skeleton.glob(f"{model}/1/**/*.py")]:
+            if not source.match("*.served.pbtxt"):
+                target = folder / source.relative_to(skeleton)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
     (folder / "detector" / "1").mkdir(parents=True, exist_ok=True)  # an ensemble has an empty version
 
 
@@ -60,8 +58,7 @@ def new_version(folder: Path, version: int) -> Iterator[dict[str, Path]]:
     half-written can be loaded. ``yolo`` comes late, ``detector`` (whose CPU form runs the network of its own
     version) last. When the block raises, nothing stays.
 
-    Raises:
-        RepositoryError: this version holds a network already; versions are never overwritten.
+    Raises a RepositoryError when this version holds a network already; versions are never overwritten.
     """
     if version < 1:
         raise RepositoryError(f"a version is a whole number from 1 on, not {version}")
