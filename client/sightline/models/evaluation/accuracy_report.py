@@ -1,7 +1,7 @@
 """A report on disk: ``report.md``, ``report.json``, and the plots beside them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,18 @@ def write(folder: Path, comparison: Mapping[str, Any], command: str) -> Path:
     confidence = curves(precision="precision", recall="recall", F1="f1")
     draw_lines(folder / "confidence.png", CONFIDENCES, confidence, "confidence")
     draw_lines(folder / "precision-recall.png", RECALLS, curves(precision="precision_at_recall"), "recall")
-    lines = [
+    blocks = [
         f"# Accuracy on {comparison['data']}",
-        "",
         f"{comparison['images']} pictures, {comparison['date']}, {machine.describe()}. Command: `{command}`",
-        "",
         *_tables(comparison),
         "## What was run",
-        "",
         *(
             f"- **{run['label']}**: {run['model']}, {'x'.join(map(str, run['network']))}; {run['what']}."
             for run in runs
         ),
         *(f"- **{label}** was not run: {why}." for label, why in comparison["not_run"].items()),
     ]
-    return save(folder, {**comparison, "command": command, "machine": machine.describe()}, lines)
+    return save(folder, {**comparison, "command": command, "machine": machine.describe()}, blocks)
 
 
 def _tables(comparison: Mapping[str, Any]) -> list[str]:
@@ -72,42 +69,36 @@ def _tables(comparison: Mapping[str, Any]) -> list[str]:
     figures = ["mAP50-95", "mAP50", "mAP75", "best F1 (at confidence)", "MB", "ms a picture"]
     compared = [
         "## Differences",
-        "",
-        *table([f"against {comparison['compared_with']}", "mAP50-95", "mAP50"], against),
+        table([f"against {comparison['compared_with']}", "mAP50-95", "mAP50"], against),
         f"In brackets the middle 95 % of {comparison['draws']} paired bootstrap draws over the pictures; "
         "an interval that holds 0 says that this set cannot tell the two apart.",
-        "",
     ]
     return [
-        *table(["", *figures], main),
+        table(["", *figures], main),
         *(compared if differences else ()),
         "## Curves",
-        "",
         "![mAP at each IoU](map-by-iou.png)",
         "![precision, recall and F1 against confidence, IoU 0.5, all classes together](confidence.png)",
         "![precision against recall, IoU 0.5, mean of the classes](precision-recall.png)",
-        "",
-        *table(["mAP at IoU", *(f"{iou:.2f}" for iou in IOUS)], by_iou),
+        table(["mAP at IoU", *(f"{iou:.2f}" for iou in IOUS)], by_iou),
         "## Classes",
-        "",
-        *table(["AP50-95 of a class", *labels], by_class),
+        table(["AP50-95 of a class", *labels], by_class),
         f"The {len(shown)} classes of {len(names)} that differ most; all are in `report.json`.",
-        "",
     ]
 
 
-def save(folder: Path, comparison: Mapping[str, Any], lines: Sequence[str]) -> Path:
-    """Write ``report.json`` and ``report.md``; gives the latter's path."""
+def save(folder: Path, comparison: Mapping[str, Any], blocks: Iterable[str]) -> Path:
+    """Write ``report.json`` and, with an empty line between the blocks, ``report.md``; gives its path."""
     (folder / "report.json").write_text(json.dumps(comparison, indent=1) + "\n")
     path = folder / "report.md"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n\n".join(blocks) + "\n")
     return path
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table and an empty line; the columns after the first are numbers."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the columns after the first are numbers."""
     ruler = f"|---|{'---:|' * (len(head) - 1)}"
-    return [f"| {' | '.join(head)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return "\n".join([f"| {' | '.join(head)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _panels(count: int) -> tuple[Any, Sequence[Any]]:

@@ -57,7 +57,7 @@ def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, 
     for video in report["videos"]:
         path = folder / f"{video['stem']}-counts.png"
         accuracy_report.draw_counts(path, labels, video["counts"]["totals"])
-    return accuracy_report.save(folder, report, list(_lines(report, labels)))
+    return accuracy_report.save(folder, report, _blocks(report, labels))
 
 
 def _watch_both(
@@ -127,32 +127,29 @@ def _draw_frame(
     cv2.imwrite(str(path), canvas)
 
 
-def _lines(report: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
+def _blocks(report: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
     """The report."""
     yield f"# Agreement of {labels[0]} and {labels[1]}"
-    yield ""
     yield f"{report['date']}, {report['machine']}. Command: `{report['command']}`"
-    yield ""
     yield (
         "Nothing is labelled here: neither candidate is the truth. A box counts from score "
         f"{report['min_score']} on; the other has it when it gives a box of that class there "
         "(IoU 0.5) with any score that is served."
     )
-    yield ""
     for each in report["candidates"]:
         sides = "x".join(map(str, each["network"]))
         yield f"- **{each['label']}**: {each['model']}, {sides}; {each['what']}."
     for video in report["videos"]:
-        yield from ["", f"## {video['video']}: {video['frames']} frames", ""]
-        yield from _box_and_count_lines(video, labels, report["window_s"])
+        yield f"## {video['video']}: {video['frames']} frames"
+        yield from _box_and_count_blocks(video, labels, report["window_s"])
         if report["places"]:
-            yield from _event_lines(video["events"], labels)
+            yield from _event_blocks(video["events"], labels)
         if video["pictures"]:
-            yield from ["Where they differ most (first: thick, orange; second: thin, blue):", ""]
+            yield "Where they differ most (first: thick, orange; second: thin, blue):"
             yield from (f"![{name}]({name})" for name in video["pictures"])
 
 
-def _box_and_count_lines(video: Mapping[str, Any], labels: Sequence[str], window_s: int) -> Iterator[str]:
+def _box_and_count_blocks(video: Mapping[str, Any], labels: Sequence[str], window_s: int) -> Iterator[str]:
     """Boxes of each and how many of them the other has; counts by class, and how many windows differ."""
     boxes, counts = video["boxes"], video["counts"]
     shift, differing = boxes["score_shift"], counts["differing"]
@@ -160,27 +157,24 @@ def _box_and_count_lines(video: Mapping[str, Any], labels: Sequence[str], window
         [label, str(total), f"{share:.4f}"]
         for label, total, share in zip(labels, boxes["boxes"], boxes["found_by_the_other"], strict=True)
     ]
-    yield from accuracy_report.table(["", "boxes", "share that the other has"], rows)
+    yield accuracy_report.table(["", "boxes", "share that the other has"], rows)
     yield (
         f"Boxes that both have: mean IoU {boxes['mean_iou']:.4f}; score of {labels[1]} minus {labels[0]}: "
         f"mean {shift['mean']:+.4f}, 5 % below {shift['p5']:+.4f}, 5 % above {shift['p95']:+.4f}."
     )
-    yield ""
     rows = [
         [name, *map(str, both), str(sum(item["item_class"] == name for item in differing))]
         for name, both in counts["totals"].items()
     ]
     head = [f"tracks counted, windows of {window_s} s", *labels, "windows that differ"]
-    yield from accuracy_report.table(head, rows)
-    yield from [f"{counts['windows']} windows. ![counts by class]({video['stem']}-counts.png)", ""]
+    yield accuracy_report.table(head, rows)
+    yield f"{counts['windows']} windows. ![counts by class]({video['stem']}-counts.png)"
 
 
-def _event_lines(events: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
+def _event_blocks(events: Mapping[str, Any], labels: Sequence[str]) -> Iterator[str]:
     """Events by place, kind, direction and class, and every one that one side has alone."""
     rows = [[each["what"], *map(str, each["events"]), str(each["both"])] for each in events["kinds"]]
     head = ["events (place, kind, direction, class)", *labels, f"both, within {agreement.SAME_EVENT_S:g} s"]
-    yield from accuracy_report.table(head, rows)
+    yield accuracy_report.table(head, rows)
     for each in events["alone"]:
         yield f"- {each['event_time']:.1f} s: {each['what']}, {labels[each['candidate']]} alone"
-    if events["alone"]:
-        yield ""
