@@ -43,8 +43,8 @@ class CpuEngine:
     ) -> None:
         """Compile an ONNX file with one input float32 [batch, 3, height, width], RGB in 0..1, for a size.
 
-        ``precision``, a key of :data:`PRECISIONS`, is what the arithmetic is done in; ``streams`` are pictures
-        in flight, a thread each (0: as many as there are cores); ``waiting`` come on top, see :data:`WAITING`.
+        ``precision``, of :data:`PRECISIONS`, is what the arithmetic is done in; ``streams`` are pictures in
+        flight, a thread each, 0: as many as there are cores; ``waiting`` come on top, see :data:`WAITING`.
 
         Raises a ValueError when the precision is unknown, or the file is no network.
         """
