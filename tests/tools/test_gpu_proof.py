@@ -54,9 +54,9 @@ def test_the_dry_run_goes_through_every_step_and_invents_no_figure(tmp_path, cap
 def test_the_stand_in_says_that_it_needs_a_gpu(tmp_path):
     network = toy.write_network(tmp_path / "toy.onnx")
     exporter.export_network(exporter.ExportOptions(network, tmp_path / "models", shape=(192, 320)))
-    case = gpu_proof.stand_in(tmp_path / "models", tmp_path / "stand-in")
+    name, packages = gpu_proof.stand_in(tmp_path / "models", tmp_path / "stand-in")
     log = tmp_path / "triton.log"
-    server = TritonServer(case.repository, config_name=case.config_name, packages=case.packages, log_path=log)
+    server = TritonServer(tmp_path / "stand-in", config_name=name, packages=packages, log_path=log)
     with pytest.raises(ServerError, match="no NVIDIA driver"):
         server.start()
 

@@ -24,8 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,31 +50,6 @@ ENOUGH = 0.95  # of the bare engine
 SURE = 0.25  # boxes that score as much must be found by both detectors
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Something to serve by the embedded server.
-
-    Attributes:
-        label: for the report.
-        repository: the models.
-        config_name: of the server.
-        packages: more folders from which the models import.
-        bare: measures the engine alone; rows of the report.
-        finds: whether it has a network, so that boxes can be compared.
-        needs_gpu: whether it can be served only where there is one.
-        problem: why it cannot be served.
-    """
-
-    label: str
-    repository: Path
-    config_name: str
-    packages: tuple[Path, ...] = ()
-    bare: Callable[[], list[Row]] = list
-    finds: bool = True
-    needs_gpu: bool = True
-    problem: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,78 +121,85 @@ def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
 
     with tempfile.TemporaryDirectory(prefix="sightline-gpu-") as work:
         for precision in ("fp16", "fp32"):
-            folder = Path(work) / precision
-            exporter.export_network(
-                exporter.ExportOptions(
-                    options.network, folder, shape=options.shape, precision=precision, fused=True
-                )
+            folder, shape = Path(work) / precision, options.shape
+            export = exporter.ExportOptions(
+                options.network, folder, shape=shape, precision=precision, fused=True
             )
+            exporter.export_network(export)
             if options.dry_run and precision == "fp16":
-                yield embedded(options, Case("CPU, dry run", folder, "cpu", needs_gpu=False))
+                yield embedded(options, "CPU, dry run", folder, "cpu")
             if "rtx" in options.only:
-                yield embedded(options, rtx_case(folder, precision, options))
+                yield rtx(options, f"TensorRT-RTX, {precision}", folder)
             if "torch" in options.only:
-                yield embedded(options, torch_case(folder, precision, options))
+                yield pytorch(options, f"PyTorch, {precision}", folder)
         if "stand-in" in options.only:
-            yield embedded(options, stand_in(folder, Path(work) / "stand-in"))
+            name, packages = stand_in(folder, Path(work) / "stand-in")
+            label = "stand-in without a network"
+            yield (
+                embedded(options, label, Path(work) / "stand-in", name, packages)
+                if has_gpu()
+                else away(label)
+            )
 
 
-# --- what is served -----------------------------------------------------------------------------------
+def away(label: str, problem: str = NO_GPU) -> list[Row]:
+    """What the report has of a case that cannot be served."""
+    return [{"case": label, "way": "all", "problem": problem}]
 
 
-def rtx_case(folder: Path, precision: str, options: argparse.Namespace) -> Case:
+def rtx(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
     """The engine is built here, with a GPU or without; a failure is told in the report."""
     from sightline.models.export import rtx_engines
     from sightline.serving.install import install, install_rtx
 
-    label, engine = f"TensorRT-RTX, {precision}", folder / "detector" / "1" / "rtx.engine"
+    engine = folder / "detector" / "1" / "rtx.engine"
     try:
         engine = rtx_engines.build_version(folder, 1)
         print(f"{label}: {engine.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     except (rtx_engines.RtxError, ServerError) as error:
         print(f"{label}: {error}", file=sys.stderr)
+    if not has_gpu():
+        return away(label)
+    packages = {"SIGHTLINE_BACKEND_PATH": f"{TOOLS.parent / 'client'}:{install_rtx()}"}
+    bare = bare_engine(install() / "bin" / "python", ["rtx", engine, "cuda"], options, packages)
+    return embedded(options, label, folder, "rtx", bare=bare)
 
-    def bare() -> list[Row]:
-        packages = {"SIGHTLINE_BACKEND_PATH": f"{TOOLS.parent / 'client'}:{install_rtx()}"}
-        return bare_engine(install() / "bin" / "python", ["rtx", engine, "cuda"], options, packages)
 
-    return Case(label, folder, "rtx", bare=bare)
-
-
-def torch_case(folder: Path, precision: str, options: argparse.Namespace) -> Case:
+def pytorch(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
     """The network on PyTorch, from this program's own environment."""
-    label, packages = f"PyTorch, {precision}", packages_of("torch")
+    packages = packages_of("torch")
     if packages is None:
-        return Case(label, folder, "torch", problem="not measured: PyTorch is not installed here")
+        return away(label, "not measured: PyTorch is not installed here")
     from gpu import torchnet
 
-    device = "cpu" if options.dry_run and not has_gpu() else "cuda"
     network = folder / "detector" / "1" / "network.pt"
     try:
         torchnet.save(folder / "yolo" / "1" / "engine.onnx", network)
     except ValueError as error:
-        return Case(label, folder, "torch", problem=str(error))
+        return away(label, str(error))
+    device = "cpu" if options.dry_run and not has_gpu() else "cuda"
+    if device == "cuda" and not has_gpu():
+        return away(label)
     parameter = f'parameters {{ key: "device" value {{ string_value: "{device}" }} }}'
     add_config(folder, "torch", "torchmodel.py", options.instances, parameter)
-    return Case(
-        f"{label}, on the CPU" if device == "cpu" else label,
-        folder,
-        "torch",
-        (TOOLS, packages),
-        lambda: bare_engine(Path(sys.executable), ["torch", network, device], options),
-        needs_gpu=device != "cpu",
-    )
+    bare = bare_engine(Path(sys.executable), ["torch", network, device], options)
+    label += ", on the CPU" if device == "cpu" else ""
+    return embedded(options, label, folder, "torch", (TOOLS, packages), bare)
 
 
-def stand_in(source: Path, folder: Path) -> Case:
-    """The repository with a detector that has no network; CUDA is called by what is installed here."""
+def stand_in(source: Path, folder: Path) -> tuple[str, tuple[Path, ...]]:
+    """A repository with a detector that has no network; CUDA is called by what is installed here.
+
+    Returns:
+        Name of its configuration, and more folders from which it imports.
+    """
     shutil.copytree(source / "detector", folder / "detector")
     (folder / "yolo" / "1").mkdir(parents=True)
     shutil.copy(source / "yolo" / "1" / "manifest.json", folder / "yolo" / "1")
     packages = packages_of("cuda.bindings")
     name = "rtx" if packages is None else "stand-in"
     add_config(folder, name, "standin.py")
-    return Case("stand-in without a network", folder, name, (packages,) if packages else (), finds=False)
+    return name, (packages,) if packages else ()
 
 
 def add_config(folder: Path, name: str, program: str, instances: int = 2, parameter: str = "") -> None:
@@ -244,22 +225,39 @@ def packages_of(module: str) -> Path | None:
 # --- what is measured ---------------------------------------------------------------------------------
 
 
-def embedded(options: argparse.Namespace, case: Case) -> list[Row]:
-    """Serve a case and measure it over every transport."""
+def embedded(
+    options: argparse.Namespace,
+    label: str,
+    repository: Path,
+    config_name: str,
+    packages: tuple[Path, ...] = (),
+    bare: Sequence[Row] = (),
+) -> list[Row]:
+    """Serve a repository by the embedded server and measure it over every transport.
+
+    Args:
+        options: of the command line.
+        label: of the case, for the report.
+        repository: the models.
+        config_name: of the server.
+        packages: more folders from which the models import.
+        bare: rows of the engine alone.
+    """
     from sightline.serving.server import TritonServer
 
-    problem = case.problem or (NO_GPU if case.needs_gpu and not has_gpu() else "")
-    if problem:
-        return [{"case": case.label, "way": "all", "problem": problem}]
-    bare = case.bare()
     best = max((one["fps"] for one in bare if "fps" in one), default=None)
     try:
-        with TritonServer(case.repository, config_name=case.config_name, packages=case.packages) as server:
-            rows = agreement(options, case, server.grpc_url) if case.finds and options.video else []
-            rows += served(options, case.label, server.grpc_url, best)
+        with TritonServer(repository, config_name=config_name, packages=packages) as server:
+            has_network = (repository / "yolo" / "1" / "model.onnx").is_file()
+            rows = (
+                agreement(options, label, repository, server.grpc_url)
+                if has_network and options.video
+                else []
+            )
+            rows += served(options, label, server.grpc_url, best)
     except ServerError as error:
-        rows = [{"case": case.label, "way": "all", "problem": str(error)}]
-    return [*({"case": case.label, **one} for one in bare), *rows]
+        rows = away(label, str(error))
+    return [*({"case": label, **one} for one in bare), *rows]
 
 
 def bare_engine(
@@ -291,11 +289,11 @@ def measurable(load: Load) -> bool:
     return load.transport != "cuda" or has_gpu()
 
 
-def agreement(options: argparse.Namespace, case: Case, url: str) -> list[Row]:
+def agreement(options: argparse.Namespace, label: str, repository: Path, url: str) -> list[Row]:
     """For each transport, the boxes of some pictures against those of ONNX Runtime on the CPU."""
     from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 
-    version = case.repository / "yolo" / "1"
+    version = repository / "yolo" / "1"
     manifest = json.loads((version / "manifest.json").read_text())
     network = manifest["network_height"], manifest["network_width"]
     engine = BareEngine(open_session((version / "model.onnx").read_bytes()), network, ())
@@ -308,7 +306,7 @@ def agreement(options: argparse.Namespace, case: Case, url: str) -> list[Row]:
             outcome = {"problem": NO_GPU} if found is None else {"note": compare(reference, found)}
         except (DetectorError, SharedMemoryError, SourceError) as error:
             outcome = {"problem": str(error)}
-        rows.append({"case": case.label, "way": f"boxes against the CPU's, {way}", **outcome})
+        rows.append({"case": label, "way": f"boxes against the CPU's, {way}", **outcome})
     return rows
 
 
