@@ -46,8 +46,9 @@ class BoundedProtocol(H11Protocol):
         """Take a new connection, at the cost of another one when there are too many."""
         super().connection_made(transport)
         self.timer = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
-        if len(self.connections) > MAX_CONNECTIONS:
-            others = (other for other in self.connections if isinstance(other, BoundedProtocol))
+        others = [other for other in self.connections if isinstance(other, BoundedProtocol)]
+        others = [other for other in others if not other.transport.is_closing()]
+        if len(others) > MAX_CONNECTIONS:
             idle = (other for other in others if other.cycle is None or other.cycle.response_complete)
             min(idle, key=lambda other: other.timer.when(), default=self).transport.abort()
 
