@@ -1,6 +1,6 @@
 """What travels through Sightline: the words of the design as frozen, slotted values.
 
-Arrays are struct-of-arrays; each docstring gives shape, dtype and frame of reference. They are checked
+Arrays are struct-of-arrays; each field says shape, dtype and frame of reference. They are checked
 where they enter (:func:`check_detections`), never in the hot loop. Times named ``*_time`` are seconds
 since the Unix epoch, UTC, as float64; times named ``*_s`` are seconds on the clock that the docstring
 names.
@@ -95,19 +95,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Boxes of one frame, as the detector gave them.
+    """Boxes of one frame, as the detector gave them."""
 
-    Attributes:
-        xyxy: float32 [N, 4], left, top, right, bottom in 0..1 of the picture.
-        scores: float32 [N], 0..1, descending not guaranteed.
-        class_ids: int32 [N], index into the model's class names.
-        model: the version that made the boxes, when it is known.
-    """
-
-    xyxy: F32
-    scores: F32
-    class_ids: I32
-    model: ModelInfo | None = None
+    xyxy: F32  # float32 [N, 4], left, top, right, bottom in 0..1 of the picture
+    scores: F32  # float32 [N], 0..1, descending not guaranteed
+    class_ids: I32  # int32 [N], index into the model's class names
+    model: ModelInfo | None = None  # the version that made the boxes, when it is known
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -124,23 +117,14 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """The tracks seen in one frame (matched to a box of this frame).
+    """The tracks seen in one frame (matched to a box of this frame)."""
 
-    Attributes:
-        ids: int64 [N], unique within the camera for ever.
-        xyxy: float32 [N, 4] in 0..1 of the picture; the filtered position.
-        scores: float32 [N], score of the matched box.
-        class_ids: int32 [N], the track's class by vote so far (may change while the track is young).
-        first_times: float64 [N], capture time of the track's first box.
-        confirmed: bool [N], the track has lasted long enough to count.
-    """
-
-    ids: I64
-    xyxy: F32
-    scores: F32
-    class_ids: I32
-    first_times: NDArray[np.float64]
-    confirmed: NDArray[np.bool_]
+    ids: I64  # int64 [N], unique within the camera for ever
+    xyxy: F32  # float32 [N, 4] in 0..1 of the picture; the filtered position
+    scores: F32  # float32 [N], score of the matched box
+    class_ids: I32  # int32 [N], the track's class by vote so far (may change while the track is young)
+    first_times: NDArray[np.float64]  # float64 [N], capture time of the track's first box
+    confirmed: NDArray[np.bool_]  # bool [N], the track has lasted long enough to count
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -185,40 +169,29 @@ class Event:
 
     An event never changes once it has been made. ``source``, ``kind``, ``place``, ``track_id``,
     ``first_time`` and ``ordinal`` name it, so that a retry or a replay makes the same row.
-
-    Attributes:
-        source: the camera.
-        kind: what happened.
-        place: the line's or the zone's name.
-        track_id: whose; 0 for occupancy.
-        item_class: the track's class when the event was made; empty for occupancy.
-        event_time: when it happened, between two frames where it fell between them.
-        direction: crossing: forward (from the right to the left of the line, seen from its first point on)
-            or backward. Occupancy: above, or below again. Else None.
-        value: leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Else None.
-        x, y: the anchor at that moment, shares of the picture; None for occupancy.
-        confirmed_time: capture time of the frame after which the event was certain; never before event_time
-            while the camera's clock goes on.
-        unseen: the passage itself was not seen: the track began in the zone (enter), was lost in it (leave),
-            or passed while it was out of sight for more than a second.
-        first_time: capture time of the track's first box; event_time for occupancy.
-        ordinal: 0, 1, 2, … of this track at this place.
     """
 
-    source: str
+    source: str  # the camera
     kind: EventKind
-    place: str
-    track_id: int
-    item_class: str
-    event_time: float
+    place: str  # the line's or the zone's name
+    track_id: int  # whose; 0 for occupancy
+    item_class: str  # the track's class when the event was made; empty for occupancy
+    event_time: float  # when it happened, between two frames where it fell between them
+    # Capture time of the frame after which the event was certain; never before event_time while the camera's
+    # clock goes on.
     confirmed_time: float
+    # Crossing: forward (from the right to the left of the line, seen from its first point on) or backward.
+    # Occupancy: above, or below again. Else None.
     direction: str | None = None
+    # Leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Else None.
     value: float | None = None
-    x: float | None = None
+    x: float | None = None  # the anchor at that moment, shares of the picture; None for occupancy
     y: float | None = None
+    # The passage itself was not seen: the track began in the zone (enter), was lost in it (leave), or passed
+    # while it was out of sight for more than a second.
     unseen: bool = False
-    first_time: float = 0.0
-    ordinal: int = 0
+    first_time: float = 0.0  # capture time of the track's first box; event_time for occupancy
+    ordinal: int = 0  # 0, 1, 2, … of this track at this place
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,18 +250,14 @@ class ResumeState:
 class Figure:
     """A number about an observer's work, for ``/metrics``, ``/status`` and the console, which know no names.
 
-    Attributes:
-        name: snake_case, with its unit; begins with the observer's name. ``/metrics`` puts ``sightline_``
-            before it. A name that ends in ``_total`` only grows, from 0 when the observer starts.
-        value: as it is now.
-        labels: what it is a figure of, beside the camera; the same names wherever the figure has this name.
-        help: one sentence.
+    ``name`` is in snake_case, with its unit, and begins with the observer's; ``/metrics`` puts ``sightline_``
+    before it. One that ends in ``_total`` only grows, from 0 when the observer starts.
     """
 
     name: str
     value: float
-    labels: Mapping[str, str] = field(default_factory=dict)
-    help: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)  # what of, beside the camera; the same for a name
+    help: str = ""  # one sentence
 
 
 #: The stages of a frame that are timed, in order. ``receive`` is the idle wait for the camera's next packet.

@@ -22,6 +22,7 @@ from sightline.entities import Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, hourly_stats, make
 from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
+from sightline.features.drift.labels import Sample, find
 from sightline.features.drift.sampler import MAX_WAITING, FrameCandidate, FrameSampler
 from sightline.features.drift.samples import (
     LEDGER,
@@ -30,7 +31,6 @@ from sightline.features.drift.samples import (
     Schedule,
     kind_of,
     place_in_reservoir,
-    read_samples,
     sweep_folder,
 )
 from sightline.features.feature import FeatureContext
@@ -56,6 +56,10 @@ def camera(folder: Path, **drift: Any) -> Camera:
 
 def watch_of(camera: Camera) -> DriftWatch | None:
     return make(FeatureContext(camera, None, "detector", False, lambda: False, candidate=no_candidate))
+
+
+def kept_samples(folder: Path, camera: str) -> list[Sample]:
+    return find(folder, (camera,), (0.0, float("inf")))
 
 
 def no_candidate(model: str) -> NoReturn:
@@ -200,7 +204,7 @@ def test_whole_persons_can_be_covered_also_at_the_edge_and_found_weakly(tmp_path
     edge = (0.8, 0.5, 1.0, 1.0)
     sampler.offer(FrameCandidate(noise(), HOUR, "weak-dim", boxes(edge, score=0.11), CLASSES))
     sampler.close()
-    [sample] = read_samples(tmp_path / "gate")
+    [sample] = kept_samples(tmp_path, "gate")
     with av.open(str(sample.path)) as container:
         decoded = next(container.decode(video=0)).to_ndarray(format="yuv420p")
     assert spread(decoded, edge) < 15
@@ -225,7 +229,7 @@ def test_a_picture_that_lies_elsewhere_is_looked_at_and_kept_too(tmp_path: Path)
     assert watch is not None
     watch.observe(Watched(CLASSES)(frame(0, HOUR + 0.99, GreyPicture(level=235)), None, boxes(PERSON)))
     watch.close()
-    [sample] = read_samples(tmp_path / "gate")
+    [sample] = kept_samples(tmp_path, "gate")
     with av.open(str(sample.path)) as container:
         assert abs(int(next(container.decode(video=0)).to_ndarray(format="gray").max()) - 255) <= 2
     assert sample.stratum == "plain-bright"
@@ -249,7 +253,7 @@ def test_a_stratum_keeps_so_many_of_a_day_also_after_a_restart(tmp_path: Path) -
             place = samples.place(time, "weak-dark")
             if place is not None:
                 samples.keep(time, "weak-dark", place, b"x", {})
-        assert len(list(read_samples(tmp_path / "gate"))) == 3
+        assert len(kept_samples(tmp_path, "gate")) == 3
     ledger = json.loads((tmp_path / "gate" / LEDGER).read_text())
     assert ledger["strata"]["weak-dark"]["offered"] == 200
 
@@ -261,13 +265,13 @@ def test_old_pictures_are_deleted_at_the_start_of_any_camera(
     gone.open()
     put(gone, HOUR, 0)
     put(gone, HOUR - 60, 1)
-    [old, _] = read_samples(tmp_path / "gone")
+    [old, _] = kept_samples(tmp_path, "gone")
     aged = old.path.with_name("20200101T000000.000Z-plain-dim.jpg")
     old.path.rename(aged)
     old.path.with_suffix(".json").rename(aged.with_suffix(".json"))
     caplog.set_level("INFO")
     Samples("other", DriftOptions(folder=tmp_path, retention_days=30)).open()
-    assert len(list(read_samples(tmp_path / "gone"))) == 1
+    assert len(kept_samples(tmp_path, "gone")) == 1
     assert not aged.exists()
     assert "1 sampled pictures deleted: older than 1 days" in caplog.text
     assert sweep_folder(tmp_path) == 0
@@ -279,7 +283,7 @@ def test_more_bytes_than_allowed_drop_the_oldest(tmp_path: Path, caplog: pytest.
     samples.open()
     for place in range(8):
         put(samples, HOUR + place, place, size=2000)
-    kept = list(read_samples(tmp_path / "gate"))
+    kept = kept_samples(tmp_path, "gate")
     assert [sample.time for sample in kept] == [HOUR + place for place in (4, 5, 6, 7)]
     assert "more than 10000 bytes" in caplog.text
 

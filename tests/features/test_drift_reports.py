@@ -202,7 +202,7 @@ def test_strata_are_exported_in_turn(tmp_path: Path) -> None:
         keep(tmp_path, "gate", MONDAY + index, [], "plain-dim" if index < 18 else "weak-dark")
     keep(tmp_path, "yard", MONDAY, [], "none-dim")
     chosen = labels.choose(labels.find(tmp_path, (), ALL_TIME), 6)
-    strata = [(item.record["camera"], item.sample.stratum) for item in chosen]
+    strata = [(item.record["camera"], item.stratum) for item in chosen]
     assert strata.count(("yard", "none-dim")) == 1
     assert strata.count(("gate", "weak-dark")) == 2
     assert len(chosen) == 6
@@ -471,7 +471,7 @@ def test_a_planted_fall_is_found_from_the_camera_to_the_exit_status(
         frames[row["source"]] += row["frames"]
     assert frames == {"gate": 600, "yard": 600}
 
-    start = min(item.sample.time for item in labels.find(tmp_path / "drift", (), ALL_TIME))
+    start = min(item.time for item in labels.find(tmp_path / "drift", (), ALL_TIME))
     spans = [(start + 40 * third, start + 40 * third + 38) for third in range(3)]
     first, second, third = (
         label_by_eye(tmp_path / "drift", span, tmp_path / f"third{place}") for place, span in enumerate(spans)

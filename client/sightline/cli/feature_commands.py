@@ -93,10 +93,10 @@ def _samples(arguments: argparse.Namespace) -> int:
     from sightline.features.drift import labels
 
     kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
-    counts = Counter((item.record["camera"], item.sample.stratum) for item in kept)
+    counts = Counter((item.record["camera"], item.stratum) for item in kept)
     for (camera, stratum), count in sorted(counts.items()):
         print(f"{camera:30} {stratum:20} {count:6}")
-    size = sum(item.sample.size_bytes for item in kept)
+    size = sum(item.size_bytes for item in kept)
     print(f"{len(kept)} pictures, {size / 1e6:.1f} MB")
     return 0
 

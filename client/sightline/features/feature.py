@@ -26,33 +26,19 @@ class Candidate(Detector, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeatureContext:
-    """What a feature is made from.
+    """What a feature is made from."""
 
-    Attributes:
-        camera: its options.
-        state: what the feature's ``snapshot`` gave last; None for nothing.
-        live_model: the served model that the camera's boxes come from.
-        lossless: a recorded file: waiting is better than leaving a frame out.
-        is_busy: whether a live frame waits to be detected.
-        candidate: connects to another served model.
-    """
-
-    camera: Camera
-    state: Mapping[str, Any] | None
-    live_model: str
-    lossless: bool
-    is_busy: Callable[[], bool]
-    candidate: Callable[[str], Candidate]
+    camera: Camera  # its options
+    state: Mapping[str, Any] | None  # what the feature's ``snapshot`` gave last; None for nothing
+    live_model: str  # the served model that the camera's boxes come from
+    lossless: bool  # a recorded file: waiting is better than leaving a frame out
+    is_busy: Callable[[], bool]  # whether a live frame waits to be detected
+    candidate: Callable[[str], Candidate]  # connects to another served model
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One line of the list of features.
+    """One line of the list of features."""
 
-    Attributes:
-        name: also the key of its part of a camera's resume state.
-        make: an observer at work; None when the camera's options do not ask for it.
-    """
-
-    name: str
-    make: Callable[[FeatureContext], Observer | None]
+    name: str  # also the key of its part of a camera's resume state
+    make: Callable[[FeatureContext], Observer | None]  # None when the camera's options do not ask for it

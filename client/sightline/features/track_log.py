@@ -32,31 +32,21 @@ FLUSH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """One frame as it was kept; class ids are places in ``class_names``.
+    """One frame as it was kept; class ids are places in ``class_names``."""
 
-    Attributes:
-        capture_time: UTC epoch seconds.
-        media_s: PTS in seconds on the stream's own clock.
-        tracked_time: UTC epoch seconds at which its tracks were known.
-        scene_s: the scene's time that stood in the picture; None where none was read.
-        due_time: UTC epoch seconds at which the picture was to be taken, when it was drawn live; else None.
-        xyxy: float32 [N, 4] in 0..1, scores: float32 [N], class_ids: int32 [N]; every box of the detector.
-        ids: int64 [M], track_xyxy: float32 [M, 4], track_class_ids: int32 [M], confirmed: bool [M].
-    """
-
-    capture_time: float
-    media_s: float
-    tracked_time: float
-    scene_s: float | None
-    due_time: float | None
+    capture_time: float  # UTC epoch seconds
+    media_s: float  # PTS in seconds on the stream's own clock
+    tracked_time: float  # UTC epoch seconds at which its tracks were known
+    scene_s: float | None  # the scene's time that stood in the picture; None where none was read
+    due_time: float | None  # UTC epoch seconds: it was to be taken then, when it was drawn live; else None
     class_names: tuple[str, ...]
-    xyxy: F32
-    scores: F32
-    class_ids: I32
-    ids: I64
-    track_xyxy: F32
-    track_class_ids: I32
-    confirmed: NDArray[np.bool_]
+    xyxy: F32  # [N, 4] in 0..1, every box of the detector
+    scores: F32  # [N]
+    class_ids: I32  # [N]
+    ids: I64  # [M], every track with a box in it
+    track_xyxy: F32  # [M, 4] in 0..1
+    track_class_ids: I32  # [M]
+    confirmed: NDArray[np.bool_]  # [M]
 
 
 class TrackLog(Observer):

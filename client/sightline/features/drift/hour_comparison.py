@@ -26,25 +26,15 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class HourRule:
-    """When a signal has shifted.
+    """When a signal has shifted."""
 
-    Attributes:
-        baseline_days: a camera's first days with a version of the model are its baseline.
-        near_h: hours of the day at most this far apart are compared.
-        min_days: days of the baseline that must hold such an hour.
-        min_distance: smaller distances never stand out.
-        times: an hour stands out at this many times the baseline's own largest distance.
-        recent_h: how many of the newest hours are examined.
-        min_hours: how many of them must stand out.
-    """
-
-    baseline_days: float = 7.0
-    near_h: int = 1
-    min_days: int = 3
-    min_distance: float = 0.1
-    times: float = 1.5
-    recent_h: int = 24
-    min_hours: int = 3
+    baseline_days: float = 7.0  # a camera's first days with a version of the model are its baseline
+    near_h: int = 1  # hours of the day at most this far apart are compared
+    min_days: int = 3  # days of the baseline that must hold such an hour
+    min_distance: float = 0.1  # smaller distances never stand out
+    times: float = 1.5  # an hour stands out at this many times the baseline's own largest distance
+    recent_h: int = 24  # how many of the newest hours are examined
+    min_hours: int = 3  # how many of them must stand out
 
     def __str__(self) -> str:
         return (

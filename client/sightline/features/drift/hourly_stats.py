@@ -29,17 +29,11 @@ _MAX_CLOSED = 48  # hours that wait for a checkpoint; checkpoints are made every
 
 @dataclass(frozen=True, slots=True)
 class ImageStats:
-    """A picture in a few numbers: its light and its sharpness. No person can be recognised in them.
+    """A picture in a few numbers: its light and its sharpness. No person can be recognised in them."""
 
-    Attributes:
-        luma: float64 [16], share of its points in each sixteenth of 0..255.
-        mean: mean luma, 0..255.
-        sharpness: mean step between neighbours in a row, divided by the spread of luma; falls with blur.
-    """
-
-    luma: NDArray[np.float64]
-    mean: float
-    sharpness: float
+    luma: NDArray[np.float64]  # float64 [16], share of its points in each sixteenth of 0..255
+    mean: float  # mean luma, 0..255
+    sharpness: float  # mean step between neighbours in a row, divided by the spread of luma; falls with blur
 
     @property
     def light(self) -> str:

@@ -35,19 +35,12 @@ ALL = "(all)"
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRule:
-    """When accuracy has fallen.
+    """When accuracy has fallen."""
 
-    Attributes:
-        figure: ``map50`` or ``map50_95``.
-        fall: the smallest fall that counts; 0.03 is three points.
-        min_pictures: with fewer, on either side, there is no verdict.
-        min_boxes: only classes with this many true boxes on both sides are compared.
-    """
-
-    figure: str = "map50"
-    fall: float = 0.03
-    min_pictures: int = 30
-    min_boxes: int = 10
+    figure: str = "map50"  # ``map50`` or ``map50_95``
+    fall: float = 0.03  # the smallest fall that counts; 0.03 is three points
+    min_pictures: int = 30  # with fewer, on either side, there is no verdict
+    min_boxes: int = 10  # only classes with this many true boxes on both sides are compared
 
     def __str__(self) -> str:
         return (

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import LabelError
-from sightline.features.drift.samples import Sample, camera_folders, number_of, read_samples
-from sightline.features.kept_files import write_private
+from sightline.features.drift.samples import camera_folders, number_of
+from sightline.features.kept_files import captured_time, write_private
 
 IN_ZIP = "annotations/instances_default.json"  # where CVAT's "COCO 1.0" has it
 WHAT = (
@@ -27,6 +27,7 @@ WHAT = (
 )
 #: Time, stratum and hash at the end of a name that was sent; labelling programs put things before it.
 _KEY = re.compile(r"(\d{8}T\d{6}\.\d{3}Z-[a-z]+-[a-z]+_[0-9a-f]{16})\.jpg$")
+_STRATUM = re.compile(r"Z-([a-z]+-[a-z]+)\.")
 _BEYOND_PX = 2.0  # labellers draw a little over the edge
 _MAX_SHOWN = 10
 
@@ -34,45 +35,50 @@ Record = Mapping[str, Any]  # of a picture, as it was sent
 
 
 @dataclass(frozen=True, slots=True)
-class LabelPicture:
-    """One picture to label, and the boxes that the live detector found in it."""
+class Sample:
+    """One kept picture, and the boxes that the live detector found in it."""
 
-    sample: Sample
-    record: Record
+    path: Path  # of the JPEG; the JSON is beside it
+    time: float  # capture time, UTC epoch seconds
+    stratum: str  # kind and light, such as ``weak-dark``
+    size_bytes: int  # of both files
+    record: Record  # the JSON
 
     @property
     def file_name(self) -> str:
         """Its name for the labellers; the hash at its end identifies it when it comes back."""
-        return f"{self.record['camera']}_{self.sample.path.stem}_{self.record['sha256'][:16]}.jpg"
+        return f"{self.record['camera']}_{self.path.stem}_{self.record['sha256'][:16]}.jpg"
 
 
 Label = tuple[str, str, list[float], bool]  # file name, class, (left, top, width, height) in pixels, a crowd
 
 
-def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[LabelPicture]:
-    """Every sample of the cameras (none named: all) whose capture time lies in ``span``, oldest first.
+def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[Sample]:
+    """Every whole sample of the cameras (none named: all) whose capture time lies in ``span``, oldest first.
 
     Raises:
         LabelError: a sample cannot be read.
     """
+    samples = []
     places = [place for place in camera_folders(folder) if not cameras or place.name in cameras]
-    chosen = []
-    for sample in [sample for place in places for sample in read_samples(place)]:
-        if span[0] <= sample.time < span[1]:
-            path = sample.path.with_suffix(".json")
-            try:
-                chosen.append(LabelPicture(sample, dict(json.loads(path.read_text()))))
-            except (OSError, ValueError) as error:
-                raise LabelError(f"{path} cannot be read: {error}") from error
-    return sorted(chosen, key=lambda item: (item.sample.time, item.sample.path))
+    for path in [path for place in places for path in place.glob("*.jpg")]:
+        captured, stratum, beside = captured_time(path), _STRATUM.search(path.name), path.with_suffix(".json")
+        if captured is None or stratum is None or not beside.is_file() or not span[0] <= captured < span[1]:
+            continue
+        try:
+            size = path.stat().st_size + beside.stat().st_size
+            samples.append(Sample(path, captured, stratum[1], size, dict(json.loads(beside.read_text()))))
+        except (OSError, ValueError) as error:
+            raise LabelError(f"{beside} cannot be read: {error}") from error
+    return sorted(samples, key=lambda sample: (sample.time, sample.path))
 
 
-def choose(pictures: Sequence[LabelPicture], count: int, seed: int = 0) -> list[LabelPicture]:
+def choose(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
     """At most ``count``, from every camera and stratum in turn; the same seed chooses the same ones."""
-    strata: dict[tuple[str, str], list[LabelPicture]] = defaultdict(list)
-    for item in sorted(pictures, key=lambda item: number_of(seed, item.file_name)):
-        strata[item.record["camera"], item.sample.stratum].append(item)
-    taken: list[LabelPicture] = []
+    strata: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for item in sorted(samples, key=lambda item: number_of(seed, item.file_name)):
+        strata[item.record["camera"], item.stratum].append(item)
+    taken: list[Sample] = []
     while len(taken) < count and any(strata.values()):
         taken += [items.pop() for _, items in sorted(strata.items()) if items]
     return sorted(taken[:count], key=lambda item: item.file_name)
@@ -87,7 +93,7 @@ def boxes_of(record: Record) -> Iterator[tuple[str, float, list[float]]]:
 
 
 def export(
-    chosen: Sequence[LabelPicture], target: Path, classes: Sequence[str] | None, min_score: float
+    chosen: Sequence[Sample], target: Path, classes: Sequence[str] | None, min_score: float
 ) -> tuple[Path, Path]:
     """Write ``TARGET.zip`` for the labellers and ``TARGET.json``, what the import checks against.
 
@@ -138,7 +144,7 @@ def export(
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr(IN_ZIP, json.dumps({"info": {"description": WHAT}, **_coco(names, images, shown)}))
         for item in chosen:
-            file.write(item.sample.path, f"images/{item.file_name}")
+            file.write(item.path, f"images/{item.file_name}")
     return archive, manifest
 
 

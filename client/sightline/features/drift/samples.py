@@ -12,9 +12,7 @@ import hashlib
 import json
 import logging
 import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -24,13 +22,12 @@ import numpy as np
 
 from sightline.config.groups import DriftOptions
 from sightline.entities import Detections
-from sightline.features.kept_files import captured_time, make_private_folder, stamp, trim, write_private
+from sightline.features.kept_files import make_private_folder, stamp, trim, write_private
 
 log = logging.getLogger(__name__)
 
 CROWD = 8  # boxes with at least the least score of a track
 LEDGER = "ledger.json"
-_STRATUM = re.compile(r"Z-([a-z]+-[a-z]+)\.")
 
 
 class FrameKind(StrEnum):
@@ -95,23 +92,6 @@ def number_of(*parts: object) -> int:
     """A number of 64 bits that is the same for the same parts."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One kept picture.
-
-    Attributes:
-        path: of the JPEG; the JSON is beside it.
-        time: capture time, UTC epoch seconds.
-        stratum: kind and light, such as ``weak-dark``.
-        size_bytes: of both files.
-    """
-
-    path: Path
-    time: float
-    stratum: str
-    size_bytes: int
 
 
 class Samples:
@@ -180,14 +160,6 @@ class Samples:
 
     def _write_ledger(self) -> None:
         write_private(self._folder / LEDGER, (json.dumps(self._ledger) + "\n").encode())
-
-
-def read_samples(folder: Path) -> Iterator[Sample]:
-    """The whole samples of one camera's folder, oldest first."""
-    for path in sorted(folder.glob("*.jpg")):
-        captured, stratum, beside = captured_time(path), _STRATUM.search(path.name), path.with_suffix(".json")
-        if captured is not None and stratum is not None and beside.is_file():
-            yield Sample(path, captured, stratum[1], path.stat().st_size + beside.stat().st_size)
 
 
 def camera_folders(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,38 +55,23 @@ class EpisodeSampler:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeHead:
-    """What an episode is.
+    """What an episode is."""
 
-    Attributes:
-        camera: whose frames.
-        start: capture time of the first frame, epoch seconds.
-        seconds: from its first to its last frame.
-        frames: frames that both models answered; all of them are in the file, unless it is void.
-        dropped: frames of the interval that were not compared, by reason.
-        void: why the episode says nothing; empty when it does.
-        live_model, live_version: what serves.
-        candidate_model, candidate_version: what might.
-        live_classes, candidate_classes: names of the class numbers in the file.
-        infer_s: seconds that the candidate took for all frames together, from request to answer.
-        options: how the camera is watched: from :meth:`sightline.config.Camera.shaping_options`.
-        pictures: of the largest differences: ``file``, ``time`` and ``what``.
-    """
-
-    camera: str
-    start: float
-    seconds: float
-    frames: int
-    dropped: Mapping[str, int]
-    void: str
-    live_model: str
+    camera: str  # whose frames
+    start: float  # capture time of the first frame, epoch seconds
+    seconds: float  # from its first to its last frame
+    frames: int  # frames that both models answered; all of them are in the file, unless it is void
+    dropped: Mapping[str, int]  # frames of the interval that were not compared, by reason
+    void: str  # why the episode says nothing; empty when it does
+    live_model: str  # what serves
     live_version: str
-    candidate_model: str
+    candidate_model: str  # what might
     candidate_version: str
-    live_classes: tuple[str, ...]
+    live_classes: tuple[str, ...]  # names of the class numbers in the file
     candidate_classes: tuple[str, ...]
-    infer_s: float
-    options: Mapping[str, Any]
-    pictures: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    infer_s: float  # seconds that the candidate took for all frames together, from request to answer
+    options: Mapping[str, Any]  # how the camera is watched: of ``Camera.shaping_options``
+    pictures: Sequence[Mapping[str, Any]] = ()  # of the largest differences: ``file``, ``time``, ``what``
 
 
 @dataclass(frozen=True, slots=True)

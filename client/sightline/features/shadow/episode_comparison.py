@@ -31,44 +31,26 @@ CameraEventKey = tuple[str, str, str, str, str]  # camera, kind, place, directio
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one model would have reported of an episode.
+    """What one model would have reported of an episode."""
 
-    Attributes:
-        counts: by window start (epoch seconds) and class: what would stand in ``count_windows``.
-        events: what its rules saw, by time.
-        scores: int, boxes by tenth of their score, 0..1.
-    """
-
-    counts: Mapping[tuple[float, str], int]
-    events: tuple[Event, ...]
-    scores: tuple[int, ...]
+    counts: Mapping[tuple[float, str], int]  # by window start and class, as in ``count_windows``
+    events: tuple[Event, ...]  # what its rules saw, by time
+    scores: tuple[int, ...]  # int, boxes by tenth of their score, 0..1
 
 
 @dataclass(frozen=True)
 class ComparedEpisode:
-    """One episode that says something.
+    """One episode that says something."""
 
-    Attributes:
-        path: its file.
-        head: what it is.
-        classes: distinct objects by class; ``both`` is what agrees window by window.
-        windows: by window start and class, what would stand in the rows.
-        events: by :data:`CameraEventKey`.
-        differing: events that only one of both saw: ``live`` or ``candidate``, and the event.
-        boxes: boxes that start tracks; ``both``: same class, overlap of a half or more.
-        iou: overlaps of those that agree, added.
-        scores: boxes by tenth of their score, live and candidate.
-    """
-
-    path: Path
-    head: episode.EpisodeHead
-    classes: dict[str, PairCounts]
-    windows: dict[tuple[float, str], PairCounts]
-    events: dict[CameraEventKey, PairCounts]
-    differing: list[tuple[str, Event]]
-    boxes: PairCounts
-    iou: float
-    scores: tuple[tuple[int, ...], tuple[int, ...]]
+    path: Path  # its file
+    head: episode.EpisodeHead  # what it is
+    classes: dict[str, PairCounts]  # distinct objects by class; ``both`` is what agrees window by window
+    windows: dict[tuple[float, str], PairCounts]  # by window start and class, what would stand in the rows
+    events: dict[CameraEventKey, PairCounts]  # by :data:`CameraEventKey`
+    differing: list[tuple[str, Event]]  # what only one of both saw: ``live`` or ``candidate``, and the event
+    boxes: PairCounts  # boxes that start tracks; ``both``: same class, overlap of a half or more
+    iou: float  # overlaps of those that agree, added
+    scores: tuple[tuple[int, ...], tuple[int, ...]]  # boxes by tenth of their score, live and candidate
 
 
 @dataclass(frozen=True)

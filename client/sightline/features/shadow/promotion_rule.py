@@ -38,25 +38,15 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True)
 class PromotionRule:
-    """The bounds.
+    """The bounds."""
 
-    Attributes:
-        episodes: fewer are not enough to promote.
-        objects: counted by the live model; fewer are not enough to promote.
-        reject_episodes: fewer are not enough to reject.
-        min_count: objects of a class, or events, by either model, below which they are not judged.
-        counts_within: largest relative difference of a class's count.
-        agreement: smallest share of windows' counts, of crossings and of zone events on which both agree.
-        confidence: that no check is judged wrongly, all together.
-    """
-
-    episodes: int = 50
-    objects: int = 200
-    reject_episodes: int = 10
-    min_count: int = 20
-    counts_within: float = 0.1
-    agreement: float = 0.85
-    confidence: float = 0.95
+    episodes: int = 50  # fewer are not enough to promote
+    objects: int = 200  # counted by the live model; fewer are not enough to promote
+    reject_episodes: int = 10  # fewer are not enough to reject
+    min_count: int = 20  # objects of a class, or events, by either model, below which they are not judged
+    counts_within: float = 0.1  # largest relative difference of a class's count
+    agreement: float = 0.85  # least share of windows' counts, crossings and zone events on which both agree
+    confidence: float = 0.95  # that no check is judged wrongly, all together
 
 
 @dataclass(frozen=True)
