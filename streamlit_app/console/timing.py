@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -99,32 +100,18 @@ def _value(status: CameraStatus, stage: str, figure: str) -> float | None:
 
 def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Mapping[str, str]) -> alt.Chart:
     rows = [
-        {
-            "camera": status.source,
-            "stage": NAMES.get(part, part),
-            "order": order,
-            "ms": _value(status, part, "mean") or 0.0,
-            "colour": colours[part],
-        }
+        (status.source, NAMES.get(part, part), order, _value(status, part, "mean") or 0.0, colours[part])
         for status in statuses
         for order, part in enumerate(parts)
     ]
-    chart: alt.Chart = (
-        alt.Chart(pd.DataFrame(rows))
-        .mark_bar(height={"band": 0.72})
-        .encode(
-            x=alt.X("ms:Q", axis=alt.Axis(title=None, tickCount=6, labelPadding=6), stack="zero"),
-            y=alt.Y(
-                "camera:N",
-                sort=[status.source for status in statuses],
-                axis=alt.Axis(title=None, ticks=False, domain=False, labelLimit=120),
-            ),
-            color=alt.Color("colour:N", scale=None),
-            order="order:Q",
-            tooltip=["camera:N", "stage:N", alt.Tooltip("ms:Q", format=".2f")],
-        )
-        .properties(height=26 * len(statuses) + 40)
-    )
+    names = [status.source for status in statuses]
+    x = alt.X("ms:Q", axis=alt.Axis(title=None, tickCount=6, labelPadding=6), stack="zero")
+    y_axis = alt.Axis(title=None, ticks=False, domain=False, labelLimit=120)
+    y, colour = alt.Y("camera:N", sort=names, axis=y_axis), alt.Color("colour:N", scale=None)
+    tooltip: list[Any] = ["camera:N", "stage:N", alt.Tooltip("ms:Q", format=".2f")]
+    frame = pd.DataFrame(rows, columns=["camera", "stage", "order", "ms", "colour"])
+    bars = alt.Chart(frame, height=26 * len(names) + 40).mark_bar(height={"band": 0.72})
+    chart: alt.Chart = bars.encode(x, y, colour, order="order:Q", tooltip=tooltip)
     return chart
 
 

@@ -89,7 +89,7 @@ def _day(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
 
 
-def _samples(arguments: argparse.Namespace) -> int:
+def _samples(arguments: argparse.Namespace) -> None:
     from sightline.features.drift import labels
 
     kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
@@ -98,10 +98,9 @@ def _samples(arguments: argparse.Namespace) -> int:
         print(f"{camera:30} {stratum:20} {count:6}")
     size = sum(item.size_bytes for item in kept)
     print(f"{len(kept)} pictures, {size / 1e6:.1f} MB")
-    return 0
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> None:
     from sightline.features.drift import labels
 
     kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
@@ -109,17 +108,15 @@ def _export(arguments: argparse.Namespace) -> int:
     min_score = float("inf") if arguments.without_predictions else arguments.min_score
     archive, manifest = labels.export(chosen, arguments.name, arguments.classes, min_score)
     print(f"{len(chosen)} of {len(kept)} pictures in {archive}; keep {manifest} for the import")
-    return 0
 
 
-def _import(arguments: argparse.Namespace) -> int:
+def _import(arguments: argparse.Namespace) -> None:
     from sightline.features.drift.labels import read_back
 
     counts = read_back(arguments.corrected, arguments.sent, arguments.set, partial=arguments.partial)
     print(f"{arguments.set}: {counts['pictures']} pictures, {counts['boxes']} boxes")
     if counts["boxes"] and counts["unchanged"] == counts["boxes"]:
         print("every box is the detector's own: were they corrected at all?", file=sys.stderr)
-    return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -181,11 +178,10 @@ def _watch(arguments: argparse.Namespace) -> int:
     return _ended(report, arguments, hour_comparison.figures(report), alarms)
 
 
-def _sweep(arguments: argparse.Namespace) -> int:
+def _sweep(arguments: argparse.Namespace) -> None:
     from sightline.features.drift.samples import sweep_folder
 
     print(f"{sweep_folder(arguments.folder)} pictures deleted")
-    return 0
 
 
 def _ended(

@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> None:
     from sightline.base.logs import setup_logging
     from sightline.simulation.canary import Canary
     from sightline.store.writer import Writer
@@ -107,7 +107,6 @@ def _run(arguments: argparse.Namespace) -> int:
             canary.stop()
         hub.close()
         writer.close(timeout_s=2.0)
-    return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -156,13 +155,12 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _schema(arguments: argparse.Namespace) -> int:
+def _schema(arguments: argparse.Namespace) -> None:
     """Print the JSON Schema of config.yml, for editors; or the sample, in which every key is explained."""
     if arguments.example:
         print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
     else:
         print(json.dumps(json_schema(), indent=2))
-    return 0
 
 
 def _console(arguments: argparse.Namespace) -> int:
@@ -180,15 +178,14 @@ def _console(arguments: argparse.Namespace) -> int:
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606  no shell is wanted
 
 
-def _install(_: argparse.Namespace) -> int:
+def _install(_: argparse.Namespace) -> None:
     """Install the server wheel once, into an environment of its own."""
     from sightline.serving.server import install
 
     print(f"the server is installed in {install(on_progress=print)}")
-    return 0
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _serve(arguments: argparse.Namespace) -> None:
     """Serve a model repository with the real tritonserver, on loopback only."""
     from sightline.serving.server import TritonServer
 
@@ -209,4 +206,3 @@ def _serve(arguments: argparse.Namespace) -> int:
             server.check()
     finally:
         server.stop()
-    return 0

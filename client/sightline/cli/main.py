@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     command: Command = arguments.command
     try:
-        return command(arguments)
+        return command(arguments) or 0
     except SightlineError as error:
         print(f"sightline: {redact(error)}", file=sys.stderr)
         return EXIT_PROBLEM

@@ -83,7 +83,7 @@ def _score(text: str) -> float:
     return value
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> None:
     """Put a network into a model repository as its next version.
 
     A .pt is turned into ONNX by Ultralytics (AGPL-3.0) in an environment of its own. It is a pickle: loading
@@ -104,10 +104,9 @@ def _export(arguments: argparse.Namespace) -> int:
     if model_configs.DETECTOR in model_configs.read_choices(options.repository):
         active = model_configs.active(options.repository)
         print(f"version {active} goes on serving: `sightline model switch {version}` changes that")
-    return 0
 
 
-def _quantize(arguments: argparse.Namespace) -> int:
+def _quantize(arguments: argparse.Namespace) -> None:
     """Turn an FP32 network into an INT8 or FP8 one by calibration pictures.
 
     `sightline model export` takes the result.
@@ -119,24 +118,21 @@ def _quantize(arguments: argparse.Namespace) -> int:
     done = quantize_file(arguments.source, arguments.target, arguments.calibrate, options)
     kept = done["kept_in_floating_point"]
     print(f"{arguments.target}: {done['pictures']} pictures, {kept} convolutions not in it")
-    return 0
 
 
-def _rtx_build(arguments: argparse.Namespace) -> int:
+def _rtx_build(arguments: argparse.Namespace) -> None:
     from sightline.models.export.rtx_engines import build_version, cards
 
     engine = build_version(arguments.repository, arguments.version, arguments.capability, _say)
     which = cards(arguments.repository, engine, arguments.capability)
     print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB, for {which}")
-    return 0
 
 
-def _rtx_table(arguments: argparse.Namespace) -> int:
+def _rtx_table(arguments: argparse.Namespace) -> None:
     from sightline.models.export.network_source import read_source
     from sightline.models.export.rtx_engines import table
 
     print(table(read_source(arguments.network, arguments.labels), arguments.shape, _say))
-    return 0
 
 
 def _add_evaluate(parts: Any, folder: argparse.ArgumentParser) -> None:
@@ -205,7 +201,7 @@ def check(arguments: argparse.Namespace) -> argparse.Namespace:
     return arguments
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def _evaluate(arguments: argparse.Namespace) -> None:
     """Measure the accuracy of a network, or compare networks.
 
     Without --report: one figure, measured through everything that serves a network. Every picture is decoded,
@@ -226,4 +222,3 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(text + "\n")
-    return 0

@@ -11,8 +11,8 @@ from typing import Any
 from sightline.config import LoadedConfig
 from sightline.errors import ConfigError, ModelError
 
-#: Takes the parsed arguments, returns the exit status.
-Command = Callable[[argparse.Namespace], int]
+#: Takes the parsed arguments, returns the exit status; None is 0.
+Command = Callable[[argparse.Namespace], int | None]
 
 #: What the extra ``models`` brings, by the name under which it is imported.
 MODELS = frozenset({"cv2", "matplotlib", "onnx", "onnxruntime"})
@@ -56,7 +56,7 @@ def needs_models(command: Command) -> Command:
     """The command; a missing package of the extra, or a file that cannot be read, becomes a ModelError."""
 
     @functools.wraps(command)
-    def run(arguments: argparse.Namespace) -> int:
+    def run(arguments: argparse.Namespace) -> int | None:
         try:
             return command(arguments)
         except ModuleNotFoundError as error:

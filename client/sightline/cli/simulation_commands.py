@@ -75,7 +75,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
     return run_selftest(arguments)
 
 
-def _simulate(arguments: argparse.Namespace) -> int:
+def _simulate(arguments: argparse.Namespace) -> None:
     """Serve video files as looping RTSP cameras on this machine, and print their URLs.
 
     Ctrl-C stops them.
@@ -94,4 +94,3 @@ def _simulate(arguments: argparse.Namespace) -> int:
                 pass
     except OSError as error:
         raise ServerError(str(error)) from error
-    return 0
