@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from load import plan as command
-from load.planner import (
+from load.plan import (
     ASSUMED,
     Cameras,
     Known,
