@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.simulation.scenes import people, vehicles
-from sightline.simulation.scenes.arrays import F32, I64, f32, palette, pitch, turn, xyz
+from sightline.simulation.scenes.arrays import F32, I64, f32, palette, pitch, xyz
 from sightline.simulation.scenes.factory import BURNING_TOP_M
 from sightline.simulation.scenes.mesh import Mesh, mesh, ring
 from sightline.simulation.scenes.spec import PinholeCamera
@@ -117,7 +117,8 @@ class Cast:
             if len(self._bodies) > _KEPT:
                 self._bodies.popitem(last=False)
         self._bodies.move_to_end(key)
-        body, heading = self._bodies[key], turn(state.heading)
+        body, c, s = self._bodies[key], np.cos(state.heading), np.sin(state.heading)
+        heading = f32([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         rotations, offsets = _bones(actor, state)
         rotations = f32(heading @ rotations)
         offsets = f32(offsets @ heading.T + f32([state.x, state.y, 0]))

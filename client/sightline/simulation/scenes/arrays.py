@@ -37,12 +37,6 @@ def cross(a: F32, b: F32) -> F32:
     return products
 
 
-def turn(heading: float) -> F32:
-    """Rotation [3, 3] about the upright axis: +x turns towards +y."""
-    c, s = np.cos(heading), np.sin(heading)
-    return f32([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-
-
 def pitch(angle: float) -> F32:
     """Rotation [3, 3] about the y axis that swings a limb hanging along -z forward (+x) for angle > 0."""
     c, s = np.cos(angle), np.sin(angle)

@@ -131,8 +131,28 @@ def place_things(spec: SceneSpec, stage: Stage) -> None:
     stage.walls.append(wall([x1, y0, 0], [0, y1 - y0, 0], [0, 0, 4.0]))
     for x, y in STATIONS:
         stage.stand(_machine(random, x, y + float(np.sign(y)) * 2.2))
-    stage.stand(_press(*BURNING))
-    stage.stand(_robot(15.9, 6.0))
+    (x, y), red = BURNING, linear(150, 60, 34)
+    press = [
+        box([2.2, 1.7, 0.9], [x, y, 0.45], linear(118, 124, 126), 0.1),
+        box([0.45, 1.5, 1.6], [x - 0.85, y, 1.2], red, 0.2),
+        box([0.45, 1.5, 1.6], [x + 0.85, y, 1.2], red, 0.2),
+        box([2.3, 1.5, 0.5], [x, y, 2.1], red, 0.2),
+        bar((x, y, 1.3), (x, y, 1.9), 0.14, linear(190, 192, 194)),
+        box([0.9, 0.9, 0.2], [x, y, 1.25], _DARK),
+    ]
+    x, y = 15.9, 6.0
+    elbow = (x - 0.6, y - 0.3, 2.1)
+    robot = [
+        box([1.2, 1.2, 0.3], [x, y, 0.15], _DARK),
+        limb([(0.3, 0.34, 0.34, 0), (0.9, 0.26, 0.26, 0)], 12, _ORANGE).moved([x, y, 0]),
+        bar((x, y, 0.9), elbow, 0.17, _ORANGE),
+        ball(elbow, [0.24, 0.24, 0.24], 10, _DARK),
+        bar(elbow, (x - 0.2, y - 1.4, 1.6), 0.12, _ORANGE),
+        box([0.2, 0.2, 0.35], [x - 0.2, y - 1.4, 1.4], _DARK),
+        box([1.6, 0.9, 0.8], [x + 0.2, y - 1.7, 0.4], _GREYS[0]),
+    ]
+    stage.stand(join(*press))
+    stage.stand(join(*robot))
     for x in (13.5, 18.0):  # the fences of the forbidden zone
         parts = [bar((x, y, 0), (x, y, 1.1), 0.035, _YELLOW) for y in np.linspace(3.0, 7.6, 5)]
         parts += [bar((x, 3.0, z), (x, 7.6, z), 0.03, _YELLOW) for z in (0.5, 1.05)]
@@ -168,31 +188,6 @@ def _machine(random: np.random.Generator, x: float, y: float) -> Mesh:
         bar((x + w * 0.4, y, h), (x + w * 0.4, y, h + 0.5), 0.03, _DARK),
         ball([x + w * 0.4, y, h + 0.55], [0.06, 0.06, 0.09], 8, f32([0.05, 0.6, 0.1])),
         *(box([0.05, 0.02, h * 0.35], [x - w * 0.4 + i * 0.14, front, h * 0.25], _DARK) for i in range(4)),
-    )
-
-
-def _press(x: float, y: float) -> Mesh:
-    red = linear(150, 60, 34)
-    return join(
-        box([2.2, 1.7, 0.9], [x, y, 0.45], linear(118, 124, 126), 0.1),
-        box([0.45, 1.5, 1.6], [x - 0.85, y, 1.2], red, 0.2),
-        box([0.45, 1.5, 1.6], [x + 0.85, y, 1.2], red, 0.2),
-        box([2.3, 1.5, 0.5], [x, y, 2.1], red, 0.2),
-        bar((x, y, 1.3), (x, y, 1.9), 0.14, linear(190, 192, 194)),
-        box([0.9, 0.9, 0.2], [x, y, 1.25], _DARK),
-    )
-
-
-def _robot(x: float, y: float) -> Mesh:
-    elbow = (x - 0.6, y - 0.3, 2.1)
-    return join(
-        box([1.2, 1.2, 0.3], [x, y, 0.15], _DARK),
-        limb([(0.3, 0.34, 0.34, 0), (0.9, 0.26, 0.26, 0)], 12, _ORANGE).moved([x, y, 0]),
-        bar((x, y, 0.9), elbow, 0.17, _ORANGE),
-        ball(elbow, [0.24, 0.24, 0.24], 10, _DARK),
-        bar(elbow, (x - 0.2, y - 1.4, 1.6), 0.12, _ORANGE),
-        box([0.2, 0.2, 0.35], [x - 0.2, y - 1.4, 1.4], _DARK),
-        box([1.6, 0.9, 0.8], [x + 0.2, y - 1.7, 0.4], _GREYS[0]),
     )
 
 

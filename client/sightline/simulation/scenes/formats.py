@@ -20,10 +20,14 @@ _COLUMNS = ("ids", "full_xyxy", "visible_xyxy", "occlusion", "truncation", "foot
 
 def write_truth(folder: Path, result: RunTruth, frames: Iterable[FrameTruth], fps: float) -> list[Path]:
     """Write everything into a folder: run.json, frames.jsonl, coco.json, mot/."""
-    rows = list(frames)
+    rows, lines = list(frames), []
+    for i, frame in enumerate(rows):  # arrays become lists of the same names
+        columns = {name: getattr(frame, name).tolist() for name in _COLUMNS}
+        record = {"frame": i, "time_s": frame.time_s, "kinds": frame.kinds, **columns}
+        lines.append(_text(record, separators=(",", ":")))
     texts = {
         "run.json": _text(run_record(result, fps), indent=1),
-        "frames.jsonl": "".join(_text(frame_record(i, f), separators=(",", ":")) for i, f in enumerate(rows)),
+        "frames.jsonl": "".join(lines),
         "coco.json": _text(coco(result.spec, rows), indent=1),
         **{f"mot/{name}": text for name, text in mot(result.spec, rows, fps).items()},
     }
@@ -61,12 +65,6 @@ def run_record(result: RunTruth, fps: float) -> dict[str, Any]:
         "occupancy": result.occupancy(),
         "violations": [asdict(v) for v in result.violations],
     }
-
-
-def frame_record(index: int, frame: FrameTruth) -> dict[str, Any]:
-    """One frame, ready for JSON: arrays become lists of the same names."""
-    columns = {name: getattr(frame, name).tolist() for name in _COLUMNS}
-    return {"frame": index, "time_s": frame.time_s, "kinds": frame.kinds, **columns}
 
 
 def mot(spec: SceneSpec, rows: list[FrameTruth], fps: float) -> dict[str, str]:

@@ -25,7 +25,8 @@ ROAD = {1.0: (-45.0, 116.0), -1.0: (-116.0, 45.0)}  # where traffic appears and 
 ZEBRA_X = (17.0, 21.0)
 STOP_X = {1.0: 15.2, -1.0: 22.8}
 SPEED_LIMIT = 50 / 3.6
-CYCLE_S, GREEN_S, AMBER_S, WALK_FROM_S, WALK_S = 44.0, 20.0, 3.0, 24.5, 5.5
+CYCLE_S, AMBER_UNTIL_S = 44.0, 23.0  # of the traffic light
+SIGNALS = (("green", 20.0), ("amber", AMBER_UNTIL_S), ("red", 24.5), ("walk", 30.0))  # until when; then red
 KINDS = {  # length, width, height; share of the traffic; mean wanted speed in m/s
     "sedan": ("car", (4.6, 1.82, 1.45), 0.28, 12.6),
     "hatchback": ("car", (4.0, 1.76, 1.48), 0.26, 12.4),
@@ -72,7 +73,7 @@ class Driver:
             return False
         if signal == "amber":
             return to_line > self.speed**2 / 5.0
-        late = time_s % CYCLE_S < GREEN_S + AMBER_S + 1.2
+        late = time_s % CYCLE_S < AMBER_UNTIL_S + 1.2
         return not (self.runs_red and late and self.speed > 6)
 
 
@@ -119,22 +120,17 @@ class Lane:
         runs_red = bool(random.random() < 0.3)
         self.drivers.append(Driver(actor, y, ROAD[self.direction][0], speed, wanted, runs_red))
 
-    def states(self) -> Iterable[Placed]:
+    def states(self) -> list[Placed]:
         """The drivers as the world sees them."""
-        heading = 0.0 if self.direction > 0 else math.pi
-        for d in self.drivers:
-            x = d.along * self.direction
-            yield d.actor, ActorState(x, d.y, heading, d.speed, d.travel, d.braking)
+        way, heading = self.direction, 0.0 if self.direction > 0 else math.pi
+        states = [ActorState(d.along * way, d.y, heading, d.speed, d.travel, d.braking) for d in self.drivers]
+        return [(driver.actor, state) for driver, state in zip(self.drivers, states, strict=True)]
 
 
 def signal_at(time_s: float) -> str:
     """The traffic light: green, amber or red for drivers, walk for people."""
     phase = time_s % CYCLE_S
-    if phase < GREEN_S:
-        return "green"
-    if phase < GREEN_S + AMBER_S:
-        return "amber"
-    return "walk" if WALK_FROM_S <= phase < WALK_FROM_S + WALK_S else "red"
+    return next((signal for signal, until_s in SIGNALS if phase < until_s), "red")
 
 
 class StreetWorld(World):

@@ -146,10 +146,8 @@ def _details(shape: Shape, paint: F32) -> list[Mesh]:
 
 
 def plate(x: float, z: float, facing: float) -> Mesh:
-    """A number plate at ``x``, facing forward (1) or back (-1).
-
-    0.60 x 0.15 m: wider than the real 0.52 x 0.11, so that fewer pixels can read it.
-    """
+    """A number plate at ``x``, facing forward (1) or back (-1)."""
+    # Wider and taller than the real 0.52 x 0.11 m, so that fewer pixels can read it.
     y, tall = facing * 0.60 / 2, 0.15 / 2
     corners = [[x, -y, z - tall], [x, y, z - tall], [x, y, z + tall], [x, -y, z + tall]]
     return quads(f32([corners]), f32([0.8, 0.8, 0.78]), 0.05, Surface.PLATE)

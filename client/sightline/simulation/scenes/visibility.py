@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,7 @@ NOTHING = np.uint64(0xFFFFFFFF)  # no triangle: what stands in the picture alrea
 _MIN_AREA = 0.02  # of a pixel, twice: thinner triangles have no stable slopes
 
 
-@dataclass(frozen=True, slots=True)
-class Fragments:
+class Fragments(NamedTuple):
     """Pixels of triangles: flat pixel numbers, triangle numbers, and depth keys, all [M]."""
 
     pixel: I64
@@ -104,7 +104,7 @@ def resolve(candidates: Fragments, keys: U64) -> Fragments:
     """The fragments nearer than everything else; ``keys`` (flat picture) is brought up to date in place."""
     np.maximum.at(keys, candidates.pixel, candidates.key)
     won = keys[candidates.pixel] == candidates.key
-    return Fragments(candidates.pixel[won], candidates.triangle[won], candidates.key[won])
+    return Fragments(*(part[won] for part in candidates))
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,16 +125,11 @@ class World(ABC):
         later, bodies = {actor.id: state for actor, state in self._after.bodies}, []
         for actor, a in self._before.bodies:
             if (b := later.get(actor.id)) is not None:
-                state = replace(
-                    a,
-                    x=a.x + (b.x - a.x) * share,
-                    y=a.y + (b.y - a.y) * share,
-                    heading=a.heading + math.remainder(b.heading - a.heading, 2 * math.pi) * share,
-                    speed=math.hypot(b.x - a.x, b.y - a.y) / STEP_S,
-                    travel=a.travel + (b.travel - a.travel) * share,
-                    strength=a.strength + (b.strength - a.strength) * share,
-                )
-                bodies.append((actor, state))
+                names = ("x", "y", "travel", "strength")
+                moved = {n: getattr(a, n) + (getattr(b, n) - getattr(a, n)) * share for n in names}
+                heading = a.heading + math.remainder(b.heading - a.heading, 2 * math.pi) * share
+                speed = math.hypot(b.x - a.x, b.y - a.y) / STEP_S
+                bodies.append((actor, replace(a, **moved, heading=heading, speed=speed)))
         return Snapshot(time_s, tuple(bodies), self._before.signal)
 
 
