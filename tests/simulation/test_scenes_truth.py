@@ -13,7 +13,7 @@ from sightline.simulation.scenes.mesh import box
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, SceneLine, SceneZone, places_of
 from sightline.simulation.scenes.spec import SCENES, SceneSpec, camera_of
-from sightline.simulation.scenes.truth import TruthRecorder, inside, meeting
+from sightline.simulation.scenes.truth import RunTruth, inside, meeting
 from sightline.simulation.scenes.visibility import TruthObserver
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Snapshot
 
@@ -52,7 +52,7 @@ def test_a_crossing_is_where_the_foot_point_changes_sides(scene: str) -> None:
 
 def test_visits_begin_and_end_at_the_edge_and_their_dwell_adds_up() -> None:
     zone = SceneZone("room", ((1.0, -1.0), (4.0, -1.0), (4.0, 1.0), (1.0, 1.0)))
-    book = TruthRecorder(Places((), (zone,)))
+    book = RunTruth(SceneSpec(), 10.0, Places((), (zone,)))
     actor = Actor(1, "person", "person", (0.3, 0.5, 1.7), 1, {})
     for i in range(200):  # walks along x at 1 m/s, from 0
         pair = [Snapshot(k * STEP_S, ((actor, ActorState(k * STEP_S, 0.0, 0.0)),)) for k in (i, i + 1)]

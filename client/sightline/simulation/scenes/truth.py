@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, Point, SceneLine, SceneZone, places_of
@@ -62,34 +63,6 @@ class Violation:
     end_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunTruth:
-    """Everything that happened from time 0 to ``length_s``."""
-
-    spec: SceneSpec
-    length_s: float
-    actors: tuple[Actor, ...]
-    crossings: tuple[Crossing, ...]
-    visits: tuple[Visit, ...]
-    violations: tuple[Violation, ...]
-
-    def occupancy(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
-        """For each zone and class: (second, how many from then on), at every change."""
-        moves: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
-        for visit in self.visits:
-            moves[visit.zone, visit.kind].append((visit.enter_s, 1))
-            if visit.leave_s is not None:
-                moves[visit.zone, visit.kind].append((visit.leave_s, -1))
-        series: dict[str, dict[str, list[tuple[float, int]]]] = defaultdict(dict)
-        for (zone, kind), changes in sorted(moves.items()):
-            count, steps = 0, []
-            for time_s, change in sorted(changes):
-                count += change
-                steps.append((time_s, count))
-            series[zone][kind] = steps
-        return dict(series)
-
-
 def frames(spec: SceneSpec, fps: float, length_s: float) -> Iterator[FrameTruth]:
     """The truth of every frame: frame i is at i / fps seconds."""
     observer, world = TruthObserver(camera_of(spec), still_of(spec)), world_of(spec)
@@ -99,14 +72,13 @@ def frames(spec: SceneSpec, fps: float, length_s: float) -> Iterator[FrameTruth]
 
 def run(spec: SceneSpec, length_s: float) -> RunTruth:
     """What happens in the scene."""
-    recorder, world = TruthRecorder(places_of(spec.scene)), world_of(spec)
+    result, world = RunTruth(spec, length_s, places_of(spec.scene)), world_of(spec)
     before, after = world.step()
     while before.time_s < length_s - 1e-9:
-        recorder.step(before, after)
+        result.step(before, after)
         before, after = world.step()
-    actors = tuple(recorder.actors[number] for number in sorted(recorder.actors))
-    crossings = tuple(sorted(recorder.crossings, key=lambda c: (c.time_s, c.id)))
-    return RunTruth(spec, length_s, actors, crossings, tuple(recorder.visits), tuple(recorder.violations))
+    result.crossings.sort(key=lambda c: (c.time_s, c.id))
+    return result
 
 
 def meeting(line: SceneLine, p: Point, q: Point) -> tuple[float, bool] | None:
@@ -130,17 +102,35 @@ def inside(points: Sequence[Point], x: float, y: float) -> bool:
     return odd
 
 
-class TruthRecorder:
-    """Records crossings, visits and violations step by step, from time 0 on. One thread."""
+class RunTruth:
+    """Everything that happened from time 0 to ``length_s``, recorded step by step. One thread."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, spec: SceneSpec, length_s: float, places: Places) -> None:
+        self.spec, self.length_s, self._places = spec, length_s, places
         self.crossings: list[Crossing] = []
         self.visits: list[Visit] = []
         self.violations: list[Violation] = []
-        self.actors: dict[int, Actor] = {}
+        self._actors: dict[int, Actor] = {}
         self._open: dict[tuple[str, int], Visit] = {}
         self._speeding: dict[int, Violation] = {}
+
+    @property
+    def actors(self) -> list[Actor]:
+        """All who were there, by ascending id."""
+        return [actor for _, actor in sorted(self._actors.items())]
+
+    def occupancy(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
+        """For each zone and class: (second, how many from then on), at every change."""
+        moves: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+        for visit in self.visits:
+            moves[visit.zone, visit.kind].append((visit.enter_s, 1))
+            if visit.leave_s is not None:
+                moves[visit.zone, visit.kind].append((visit.leave_s, -1))
+        series: dict[str, dict[str, list[tuple[float, int]]]] = defaultdict(dict)
+        for (zone, kind), changes in sorted(moves.items()):
+            times, steps = zip(*sorted(changes), strict=True)
+            series[zone][kind] = list(zip(times, accumulate(steps), strict=True))
+        return dict(series)
 
     def step(self, before: Snapshot, after: Snapshot) -> None:
         """Take in one step of the world."""
@@ -148,7 +138,7 @@ class TruthRecorder:
             return
         earlier = {actor.id: state for actor, state in before.bodies}
         for actor, now in after.bodies:
-            self.actors.setdefault(actor.id, actor)
+            self._actors.setdefault(actor.id, actor)
             was = earlier.get(actor.id, now)
             self._cross(actor, was, now, before)
             for zone in self._places.zones:
