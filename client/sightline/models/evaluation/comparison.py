@@ -35,6 +35,7 @@ IN_FLIGHT = 2
 TIMED = 32  # pictures whose waiting time is measured
 
 Client = tuple[ServedDetector, ModelInfo]
+Rows = tuple[Sequence[float], ...]  # of :func:`cocoset.to_rows`
 Size = tuple[int, int]  # height and width of a network
 
 
@@ -56,20 +57,13 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one contender detected, rows of :func:`cocoset.to_rows`, and what the report says of it."""
+    """What one contender detected, and what the report says of it."""
 
     described: dict[str, Any]
-    rows: tuple[Sequence[float], ...]
+    rows: Rows
 
     @classmethod
-    def of(
-        cls,
-        contender: Contender,
-        what: str,
-        rows: tuple[Sequence[float], ...],
-        times_ms: Sequence[float],
-        network: Size,
-    ) -> Self:
+    def of(cls, contender: Contender, what: str, rows: Rows, each_ms: Sequence[float], network: Size) -> Self:
         """Its size is that of the file that the precision needs, 0 for a running server's."""
         path, size = contender.path, 0
         if path.is_file():
@@ -85,7 +79,7 @@ class Run:
             "network": list(network),
             "detections": len(rows),
             "bytes": size,
-            "ms": float(np.median(times_ms)),  # a picture
+            "ms": float(np.median(each_ms)),  # a picture
         }
         return cls(described, rows)
 

@@ -38,7 +38,6 @@ class Versions:
 
     def overview(self) -> list[dict[str, Any]]:
         """One dictionary a version, ascending; retired ones too."""
-        states = self._states()
         listed = [{"version": version, "state": ["retired"]} for version in repository.retired(self.folder)]
         for version in model_configs.versions(self.folder):
             try:
@@ -50,15 +49,14 @@ class Versions:
             keys = ("model_version", "precision", "exported_at", "measured_map")
             described = {"version": version, "size": size, "classes": len(manifest["class_names"])}
             described |= {key: manifest.get(key) for key in keys}
-            listed.append(described | {"state": self._state(version, states)})
+            listed.append(described | {"state": self._state(version)})
         return sorted(listed, key=lambda item: item["version"])
 
     def show(self, version: int) -> dict[str, Any]:
         """Manifest, state, and what the audit trail knows of a version."""
         manifest = model_configs.read_manifest(self.folder, version)
         history = [entry for entry in audit_trail.read(self.folder) if entry.get("version") == version]
-        state = self._state(version, self._states())
-        return {"version": version, "state": state, **manifest, "history": history}
+        return {"version": version, "state": self._state(version), **manifest, "history": history}
 
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version; recorded."""
@@ -114,8 +112,8 @@ class Versions:
         """
         with self._operation("retire", version=version, delete=delete) as entry:
             entry["model_version"] = model_configs.read_manifest(self.folder, version)["model_version"]
-            states, names = self._states(), model_configs.detectors(self.folder)
-            used = {name for name in names if states.get(name, {}).get(version) == "READY"}
+            names = model_configs.detectors(self.folder)
+            used = {*names}.intersection(self._models(version, "READY"))
             used.update(model_configs.users(self.folder, version))
             if used:
                 raise Refused(f"version {version} serves ({', '.join(sorted(used))}): switch first")
@@ -157,15 +155,17 @@ class Versions:
     def _operation(self, action: str, **values: Any) -> AbstractContextManager[dict[str, Any]]:
         return audit_trail.operation(self.folder, action, **values, **self._why)
 
-    def _states(self) -> dict[str, dict[int, str]]:
-        return self._admin.states() if self._admin else {}
+    def _models(self, version: int, state: str) -> list[str]:
+        """Names of the models whose version is in this state in Triton."""
+        states = self._admin.states() if self._admin else {}
+        return [name for name, by_version in states.items() if by_version.get(version) == state]
 
-    def _state(self, version: int, states: dict[str, dict[int, str]]) -> list[str]:
+    def _state(self, version: int) -> list[str]:
         """Which detectors are configured to serve a version, and which do."""
-        names = [*model_configs.detectors(self.folder), beside(version)]
+        ready, names = self._models(version, "READY"), model_configs.detectors(self.folder)
         return [
             *(f"configured: {name}" for name in model_configs.users(self.folder, version)),
-            *(f"serves: {name}" for name in names if states.get(name, {}).get(version) == "READY"),
+            *(f"serves: {name}" for name in [*names, beside(version)] if name in ready),
         ]
 
     def _require_good(self, version: int) -> str:
@@ -224,8 +224,8 @@ class Versions:
 
     def _unload_beside(self, version: int) -> None:
         """Nothing serves under the version's own name any more; ends well when nothing did."""
-        if self._states().get(beside(version)):
-            self._triton.unload(beside(version))
+        if self._admin is not None and self._admin.states().get(beside(version)):
+            self._admin.unload(beside(version))
         model_configs.forget(self.folder, beside(version))
         self._tidy(version)
 
@@ -234,12 +234,11 @@ class Versions:
         if model_configs.users(self.folder, version) or (self.folder / beside(version)).exists():
             return
         names, steps = model_configs.detectors(self.folder), [f"{step}-{version}" for step in STEPS]
-        loaded = [name for name in steps if "READY" in self._states().get(name, {}).values()]
+        loaded = {*steps}.intersection(self._models(version, "READY"))
         # An ensemble that leaves answers first what it was asked.
         deadline = time.monotonic() + LEAVE_TIMEOUT_S
-        while loaded and time.monotonic() < deadline:
-            states = self._states()
-            if not any(states.get(name, {}).get(version) == "UNLOADING" for name in names):
+        while loaded and {*names}.intersection(self._models(version, "UNLOADING")):
+            if time.monotonic() > deadline:
                 break
             time.sleep(0.05)
         for name in loaded:

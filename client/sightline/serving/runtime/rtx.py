@@ -7,6 +7,7 @@ for every card from Ampere on, by ``sightline model rtx``, and fitted to the car
 
 import ctypes
 import math
+import struct
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from sightline.base.cuda import Cuda
 from sightline.serving.runtime.numerics import U8
 
 INPUT = "frame"
+_HEAD = "P8xixBHPPQ"  # data, (device,) sides, (kind,) bits, lanes, shape, strides, offset in bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +92,11 @@ class RtxEngine:
             raise RuntimeError("the TensorRT-RTX engine failed; Triton's log says why")
         self._cuda.wait()
         outputs = {}
-        for name in self._types.keys() - {INPUT}:
-            values = np.empty(tuple(self._context.get_tensor_shape(name)), self._types[name])
-            self._cuda.copy(values.ctypes.data, self._memory[name], values.nbytes)
-            outputs[name] = values
+        for name, kind in self._types.items():
+            if name != INPUT:
+                outputs[name] = np.empty(tuple(self._context.get_tensor_shape(name)), kind)
+                self._cuda.copy(outputs[name].ctypes.data, self._memory[name], outputs[name].nbytes)
         return outputs
-
-
-class _Tensor(ctypes.Structure):
-    """The head of a DLPack tensor, as its specification lays it out."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
 
 
 def from_dlpack(capsule: Any) -> DeviceFrames:
@@ -121,11 +106,14 @@ def from_dlpack(capsule: Any) -> DeviceFrames:
     """
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
-    shape = tuple(tensor.shape[: tensor.ndim])
-    steps = tuple(math.prod(shape[place + 1 :]) for place in range(tensor.ndim))
-    strides = tensor.strides[: tensor.ndim] if tensor.strides else steps
+    # The head of the tensor, as DLPack's specification lays it out.
+    head = ctypes.string_at(pointer(capsule, b"dltensor"), struct.calcsize(_HEAD))
+    data, sides, bits, lanes, shape_at, strides_at, offset = struct.unpack(_HEAD, head)
+    integers = ctypes.c_int64 * sides
+    shape = tuple(integers.from_address(shape_at))
+    steps = tuple(math.prod(shape[place + 1 :]) for place in range(sides))
+    strides = tuple(integers.from_address(strides_at)) if strides_at else steps
     gaps = any(side > 1 and stride != step for side, stride, step in zip(shape, strides, steps, strict=True))
-    if (tensor.bits, tensor.lanes) != (8, 1) or gaps:
+    if (bits, lanes) != (8, 1) or gaps:
         raise ValueError("frames must be uint8 without gaps between rows")
-    return DeviceFrames(tensor.data + tensor.byte_offset, shape, capsule)
+    return DeviceFrames(data + offset, shape, capsule)
