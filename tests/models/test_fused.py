@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2
 
 from sightline.base.letterbox import letterbox_i420
 from sightline.models.export import exporter, graphs, network_source
-from sightline.models.registry import verify
+from sightline.models.registry import repository
 from sightline.serving import model_configs
 from sightline.serving.runtime import numerics
 from support import toy
@@ -125,9 +125,9 @@ def test_export_writes_both_forms_of_the_one_graph_and_the_version_is_sound(netw
     assert json.loads((folder / "engine.json").read_text())["frame"][2] == [8, 288, 320]
     kinds = {node.op_type for node in onnx.load(folder / "engine.onnx").graph.node}
     assert "EfficientNMS_TRT" in kinds
-    assert verify.problems(tmp_path / "models", 1) == []
+    assert repository.problems(tmp_path / "models", 1) == []
     (folder / "rtx.onnx").write_bytes(b"another")
-    assert "detector/1/rtx.onnx is not the file" in verify.problems(tmp_path / "models", 1)[0]
+    assert "detector/1/rtx.onnx is not the file" in repository.problems(tmp_path / "models", 1)[0]
 
 
 def config_of(path):

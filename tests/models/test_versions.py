@@ -30,7 +30,7 @@ from sightline.errors import RepositoryError, ServerError
 from sightline.inference.client import TritonConnection
 from sightline.inference.leftovers import segment_prefix
 from sightline.models.export import exporter
-from sightline.models.registry import audit_trail, verify
+from sightline.models.registry import audit_trail
 from sightline.models.registry import repository as model_repository
 from sightline.models.registry.operations import Refused, Versions
 from sightline.models.registry.triton_admin import AdminError, TritonAdmin
@@ -99,8 +99,8 @@ def folder(two_versions: Path, tmp_path: Path) -> Path:
 
 
 def test_a_version_as_exported_is_good(two_versions: Path) -> None:
-    assert verify.problems(two_versions, 1) == []
-    assert verify.problems(two_versions, 2) == []
+    assert model_repository.problems(two_versions, 1) == []
+    assert model_repository.problems(two_versions, 2) == []
 
 
 def spoil_hash(folder: Path) -> None:
@@ -157,7 +157,7 @@ BAD = {
 @pytest.mark.parametrize(("spoil", "text"), BAD.items(), ids=lambda item: getattr(item, "__name__", None))
 def test_what_is_wrong_with_a_version_is_said(folder: Path, spoil, text: str) -> None:
     spoil(folder)
-    assert text in "; ".join(verify.problems(folder, 2))
+    assert text in "; ".join(model_repository.problems(folder, 2))
     assert main(["model", "verify", "2", "--repository", str(folder), "--offline"]) == 1
     assert audit_trail.read(folder)[-1]["result"] == "failed"
     assert main(["model", "list", "--repository", str(folder), "--offline"]) == 0
@@ -228,7 +228,7 @@ def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> N
     assert make_version(folder) == 3
     Versions(folder, None).restore(2)
     assert model_configs.versions(folder) == [1, 2, 3]
-    assert verify.problems(folder, 2) == []
+    assert model_repository.problems(folder, 2) == []
     Versions(folder, None).retire(3, delete=True)
     assert not list(folder.glob("*/.retired-3/*.onnx"))
     with pytest.raises(RepositoryError, match="deleted"):
@@ -249,7 +249,7 @@ def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
     monkeypatch.setattr(build_engines, "plan", plan)
     target = tmp_path / "models"
     assert [build_engines.build(folder, target, tmp_path, version) for version in (1, 2)] == [1, 2]
-    assert verify.problems(target, 2) == []
+    assert model_repository.problems(target, 2) == []
     model_configs.choose(target, "detector", 1)
     names = {path.name for path in (target / "detector/configs").iterdir()}
     assert names == {"fused.pbtxt", "fused.served.pbtxt", "ensemble.served.pbtxt"}
@@ -260,7 +260,7 @@ def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
     build_engines.build(folder, target, tmp_path)
     assert model_configs.active(target) == 1
     (target / "yolo/2/model.plan").write_bytes(b"another")
-    assert verify.problems(target, 2) == [
+    assert model_repository.problems(target, 2) == [
         "yolo/2/model.plan is not the plan that was built: its hash differs"
     ]
 

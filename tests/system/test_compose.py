@@ -20,7 +20,7 @@ from gpu import build_engines
 from sightline.cli import build_parser
 from sightline.config import load_config
 from sightline.models.export import exporter
-from sightline.models.registry import verify
+from sightline.models.registry import repository
 from support.networks import raw_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -344,9 +344,9 @@ def test_the_detector_as_one_plan_stands_beside_the_steps(tmp_path, fake_gpu):
     assert "--maxShapes=frame:8x576x640" in whole
     fused = build_engines.FUSED
     assert (target / fused).read_bytes() == (source / fused).read_bytes()
-    assert verify.problems(target, 2) == []
+    assert repository.problems(target, 2) == []
     (target / "detector/2/model.plan").write_text("another")
-    assert verify.problems(target, 2) == [
+    assert repository.problems(target, 2) == [
         "detector/2/model.plan is not the plan that was built: its hash differs"
     ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.serving.runtime.engine import CpuEngine
+from sightline.serving.runtime.backend import CpuEngine
 
 
 def main() -> None:

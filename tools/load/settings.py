@@ -16,7 +16,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from sightline.serving.runtime.engine import WAITING
+from sightline.serving.runtime.backend import WAITING
 
 Value = int | tuple[int, ...]
 Values = Mapping[str, Value]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import AdminError, RepositoryError
-from sightline.models.registry import audit_trail, repository, verify
+from sightline.models.registry import audit_trail, repository
 from sightline.models.registry.audit_trail import Refused
 from sightline.models.registry.repository import RETIRED
 from sightline.models.registry.triton_admin import TritonAdmin
@@ -61,7 +61,7 @@ class Versions:
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version; recorded."""
         with self._operation("verify", version=version) as entry:
-            problems = verify.problems(self.folder, version)
+            problems = repository.problems(self.folder, version)
             if problems:
                 entry |= {"result": "failed", "problems": problems}
         return problems
@@ -170,7 +170,7 @@ class Versions:
 
     def _require_good(self, version: int) -> str:
         """The version's full name, or a :class:`Refused` with what is wrong with it."""
-        problems = verify.problems(self.folder, version)
+        problems = repository.problems(self.folder, version)
         if problems:
             raise Refused(f"version {version} is not good: {'; '.join(problems)}")
         return str(model_configs.read_manifest(self.folder, version)["model_version"])
