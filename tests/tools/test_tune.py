@@ -8,8 +8,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 from load import tune
+from load.measured import Level, Measured
 from load.settings import changed, expand, parse_config, read, rewritten
-from load.trials import MARGIN, Result, search, table
+from load.trials import MARGIN, search, table
 from sightline.models.registry import repository
 from sightline.serving import model_configs
 from sightline.serving.server import TritonServer
@@ -30,6 +31,12 @@ MANIFEST = {
 A, B = "yolo.instances", "yolo.delay_us"
 
 
+def result(throughput, p99_ms, problem=""):
+    times = None if problem else {"p99": p99_ms}
+    level = Level("concurrency", 2)
+    return Measured(level, "system", throughput=throughput, percentiles_ms=times, problem=problem)
+
+
 # --- the search ---------------------------------------------------------------------------------------
 
 
@@ -40,7 +47,7 @@ def hill(best):
     def measure(settings):
         asked.append(dict(settings))
         distance = sum(abs(settings[key] - value) for key, value in best.items())
-        return Result(100 / (1 + distance), 10.0)
+        return result(100 / (1 + distance), 10.0)
 
     return measure, asked
 
@@ -56,15 +63,15 @@ def test_the_best_of_each_setting_is_kept_and_a_pass_without_change_is_the_last(
 
 def test_a_little_better_is_no_reason_to_change():
     rates = {1: 100.0, 2: 100.0 * (1 + MARGIN / 2)}
-    best, _ = search({A: (2,)}, {A: 1}, lambda s: Result(rates[s[A]], 1.0))
+    best, _ = search({A: (2,)}, {A: 1}, lambda s: result(rates[s[A]], 1.0))
     assert best == {A: 1}
 
 
 def test_what_does_not_run_or_is_too_slow_is_never_kept():
     def measure(settings):
         if settings[A] == 2:
-            return Result(0.0, float("inf"), "not loaded: no memory")
-        return Result(100.0 * settings[A], 500.0 if settings[A] == 3 else 20.0)
+            return result(0.0, float("inf"), "not loaded: no memory")
+        return result(100.0 * settings[A], 500.0 if settings[A] == 3 else 20.0)
 
     best, trials = search({A: (1, 2, 3, 4)}, {A: 1}, measure, bound_ms=100)
     assert best == {A: 4}
@@ -80,7 +87,7 @@ def test_the_turns_are_taken_side_by_side_and_the_median_counts():
 
     def measure(settings):
         asked.append(settings[A])
-        return Result(answers[settings[A]].pop(0), 1.0)
+        return result(answers[settings[A]].pop(0), 1.0)
 
     best, _ = search({A: (2,)}, {A: 1}, measure, rounds=3)
     assert asked == [1, 2] * 3

@@ -84,7 +84,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--label", default="served", help="what runs there, for the report")
     add("--bare-fps", type=float, help="what the engine alone reaches (trtexec --loadEngine)")
     add("--video", type=Path, help="decoded by the clients, for the whole path; its pictures")
-    add("--only", type=_kinds, default=KINDS, help=f"some of {','.join(KINDS)} (default: all)")
+    kinds = ",".join(KINDS)
+    add("--only", type=lambda text: text.split(","), default=kinds, help=f"some of {kinds} (default: all)")
     add("--instances", type=int, default=2, help="of PyTorch's model (default: %(default)s)")
     add("--shape", type=_shape, default=(384, 640), help="HxW (default: 384x640)")
     add("--clients", type=int, default=4, help="processes (default: %(default)s)")
@@ -95,16 +96,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if bool(options.network) == bool(options.url):
         parser.error("give a network, or --url of a server that runs")
+    if not set(options.only) <= set(KINDS):
+        parser.error(f"--only: known are {', '.join(KINDS)}")
     if options.dry_run:
         options.clients, options.in_flight, options.seconds = 1, 2, min(options.seconds, 1.0)
     return options
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    kinds = tuple(text.split(","))
-    if not set(kinds) <= set(KINDS):
-        raise argparse.ArgumentTypeError(f"known are {', '.join(KINDS)}")
-    return kinds
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -238,12 +239,6 @@ def _slice(x: Tensor, *bounds: list[int] | None) -> Tensor:
     return x
 
 
-def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
-    for axis in sorted(axes):
-        x = x.unsqueeze(axis)
-    return x
-
-
 def _gather(x: Tensor, index: int | list[int], *, axis: int = 0) -> Tensor:
     if isinstance(index, int):
         return x.select(axis, index)
@@ -279,7 +274,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     ),
     "Sub": torch.sub,
     "Transpose": lambda x, *, perm: x.permute(perm),
-    "Unsqueeze": _unsqueeze,
+    "Unsqueeze": lambda x, axes: reduce(torch.unsqueeze, sorted(axes), x),
     "Where": torch.where,
 }
 

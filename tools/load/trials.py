@@ -11,13 +11,13 @@ import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from load.analyzer import Analyzer
-from load.measured import Level
+from load.measured import Level, Measured
 from load.servers import DETECTOR, Target, get_json
 from load.settings import Value, Values, changed, expand, show
 from sightline.errors import ServerError
@@ -30,16 +30,8 @@ MARGIN = 0.03
 Axes = Mapping[str, Sequence[Value]]
 
 
-class Result(NamedTuple):
-    """One measurement of a trial: answers a second and the 99th percentile; a problem when it did not run."""
-
-    throughput: float
-    p99_ms: float
-    problem: str = ""
-
-
 #: Configurations of models, and what measures settings of theirs.
-Trying = tuple[dict[str, dict[str, Any]], Callable[[Values], Result]]
+Trying = tuple[dict[str, dict[str, Any]], Callable[[Values], Measured]]
 
 
 @dataclass
@@ -53,7 +45,7 @@ class Trial:
     setting: str
     value: Value
     note: str = ""
-    results: list[Result] = field(default_factory=list)
+    results: list[Measured] = field(default_factory=list)
 
     @property
     def problem(self) -> str:
@@ -74,7 +66,7 @@ class Trial:
 def search(
     axes: Axes,
     start: Values,
-    measure: Callable[[Values], Result],
+    measure: Callable[[Values], Measured],
     *,
     rounds: int = 2,
     passes: int = 1,
@@ -152,7 +144,7 @@ def trying(server: Target, analyzer: Analyzer, level: Level, transport: str) -> 
     applied: dict[str, dict[str, Value]] = {}
     client = InferenceServerClient(server.grpc_url)
 
-    def measure(settings: Values) -> Result:
+    def measure(settings: Values) -> Measured:
         wanted = expand(settings, configs)
         new = [name for name in configs if wanted[name] != applied.get(name, {})]
         if new and len(configs) > 1 and DETECTOR not in new:
@@ -164,9 +156,8 @@ def trying(server: Target, analyzer: Analyzer, level: Level, transport: str) -> 
                 applied[name] = wanted[name]
         except InferenceServerException as error:
             applied.update({name: {"unknown": 0} for name in configs})  # load everything next time
-            return Result(0.0, float("inf"), f"not loaded: {error.message()}")
-        one = analyzer.at(level, transport)
-        return Result(one.throughput, one.p99_ms, one.problem)
+            return Measured(level, transport, problem=f"not loaded: {error.message()}")
+        return analyzer.at(level, transport)
 
     try:
         yield configs, measure

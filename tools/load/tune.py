@@ -28,7 +28,7 @@ from sightline.serving.model_configs import STEPS, replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load.analyzer import TRANSPORTS, Analyzer, check_transports
-from load.measured import Level
+from load.measured import Level, Measured
 from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, served, write_input
 from load.settings import (
     KEYS,
@@ -42,7 +42,7 @@ from load.settings import (
     rewritten,
     show,
 )
-from load.trials import Axes, Result, Trial, search, table, trying
+from load.trials import Axes, Trial, search, table, trying
 
 OVERHEAD_S = 6  # of a measurement: loading the model, the pilot run
 #: Values worth trying where the three steps are models of their own, one engine, or one process on the CPU.
@@ -229,7 +229,7 @@ def tune(options: argparse.Namespace, axes: Axes) -> tuple[dict[str, Value], lis
         level = Level("concurrency", options.concurrency)
         with trying(server, analyzer, level, options.shared_memory) as (configs, measure):
 
-            def measured(settings: Values) -> Result:
+            def measured(settings: Values) -> Measured:
                 result = measure(settings)
                 outcome = result.problem or f"{result.throughput:.1f} frames/s, p99 {result.p99_ms:.0f} ms"
                 print(f"tune: {told(settings)}: {outcome}", file=sys.stderr, flush=True)
