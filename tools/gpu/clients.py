@@ -28,8 +28,6 @@ from sightline.video.source import Source
 
 WARM_UP_S = 1.0
 ANSWER_S = 30.0
-PICTURES = 8
-PICTURE_STEP = 10  # frames of the video from one picture to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,21 +164,25 @@ def answers(load: Load, count: int) -> list[Detections]:
         return [detector.submit([next(frames)])[0].result(ANSWER_S) for _ in range(count)]
 
 
-def ready_pictures(network: tuple[int, int], video: Path | None, seed: int = 0) -> list[U8]:
+def ready_pictures(
+    network: tuple[int, int], video: Path | None, seed: int = 0, *, count: int = 8, step: int = 10
+) -> list[U8]:
     """I420 pictures uint8 [3/2·height, width] of a network's size, grey around them: of a video, else noise.
 
     Args:
         network: height and width of its input.
         video: pictures are taken from it at equal distances.
         seed: of the noise, and the place of the first picture.
+        count: pictures at most.
+        step: frames of the video from one picture to the next.
     """
     if video is None:
         width, height = fit_size(1920, 1080, network[1], network[0])
-        noise = np.random.default_rng(seed).integers(16, 236, (PICTURES, height * 3 // 2, width), np.uint8)
+        noise = np.random.default_rng(seed).integers(16, 236, (count, height * 3 // 2, width), np.uint8)
         return [letterbox_i420(picture, network)[0] for picture in noise]
-    scaler, first = av.video.reformatter.VideoReformatter(), seed % PICTURE_STEP
+    scaler = av.video.reformatter.VideoReformatter()
     with av.open(str(video)) as container:
-        frames = itertools.islice(container.decode(video=0), first, PICTURES * PICTURE_STEP, PICTURE_STEP)
+        frames = itertools.islice(container.decode(video=0), seed % step, count * step, step)
         pictures = [letterboxed(YuvPicture(frame, scaler), network)[0] for frame in frames]
     if not pictures:
         raise SourceError(f"{video} has no pictures")

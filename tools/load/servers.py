@@ -11,20 +11,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-
+from gpu.clients import ready_pictures
 from load.parts import Cpus, pinned
 from sightline.base import machine
-from sightline.base.letterbox import letterboxed
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.stack import fetch
-from sightline.video.picture import YuvPicture
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = "detector"
@@ -120,17 +115,10 @@ def write_input(source: Path | None, size: tuple[int, int], path: Path) -> Path:
         path: where to write them.
     """
     width, height = size
-    if source is None:
-        noise = np.random.default_rng(0)
-        pictures = list(noise.integers(0, 256, (PICTURES, height * 3 // 2, width), np.uint8))
-    else:
-        scaler = av.video.reformatter.VideoReformatter()
-        with av.open(str(source)) as container:
-            frames = islice(container.decode(video=0), 0, _SPAN, _SPAN // PICTURES)
-            pictures = [letterboxed(YuvPicture(frame, scaler), (height, width))[0] for frame in frames]
+    pictures = ready_pictures((height, width), source, count=PICTURES, step=_SPAN // PICTURES)
     data = [
         {"frame": {"b64": base64.b64encode(picture.tobytes()).decode(), "shape": list(picture.shape)}}
-        for picture in pictures[:PICTURES]
+        for picture in pictures
     ]
     path.write_text(json.dumps({"data": data}))
     return path
