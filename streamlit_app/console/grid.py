@@ -60,8 +60,8 @@ def cover_buckets(span: Span, watched: Iterable[Watched], sources: Sequence[str]
             seconds[row.bucket] += row.watched_s
     buckets = []
     for start, end in pairwise(span.edges):
-        watched_s = seconds[start]
-        expected_s = max(0.0, min(end, now) - start) * len(sources)
+        watched_s, until = seconds[start], max(start, min(end, now))
+        expected_s = (until - start) * len(sources)
         lag_s = WRITE_LAG_S * len(sources) if end > now - WRITE_LAG_S else 0.0
         if expected_s <= 0 or (watched_s <= 0 and expected_s <= lag_s):
             cover = Cover.FUTURE
@@ -69,9 +69,7 @@ def cover_buckets(span: Span, watched: Iterable[Watched], sources: Sequence[str]
             cover = Cover.NOT
         else:
             cover = Cover.WATCHED if watched_s + lag_s >= FULL * expected_s else Cover.PARTLY
-        buckets.append(
-            Bucket(start, max(start, min(end, now)), min(watched_s, expected_s), expected_s, cover)
-        )
+        buckets.append(Bucket(start, until, min(watched_s, expected_s), expected_s, cover))
     return buckets
 
 

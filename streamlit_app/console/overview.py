@@ -200,17 +200,14 @@ def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -
     share = 100 / (span.end - span.start)  # percent of the width, a second
     highest = max(counts.values(), default=0) or 1
     kinds = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
-    marks = [
-        f'<i class="{kinds[cover]}" style="left:{(start - span.start) * share:.2f}%;'
-        f'width:{(end - start) * share:.2f}%"></i>'
-        for start, end, cover in runs(buckets)
-        if cover in kinds
-    ]
-    marks += [
-        f'<i class="bar" style="left:{(start - span.start) * share:.2f}%;'
-        f'width:{span.step_s * share * 0.84:.2f}%;height:{92 * count / highest:.0f}%"></i>'
-        for start, count in counts.items()
-    ]
+
+    def mark(kind: str, start: float, length_s: float, more: str = "") -> str:
+        left, width = (start - span.start) * share, length_s * share
+        return f'<i class="{kind}" style="left:{left:.2f}%;width:{width:.2f}%{more}"></i>'
+
+    marks = [mark(kinds[cover], start, end - start) for start, end, cover in runs(buckets) if cover in kinds]
+    for start, count in counts.items():
+        marks.append(mark("bar", start, span.step_s * 0.84, f";height:{92 * count / highest:.0f}%"))
     return f'<span class="sl-spark">{"".join(marks)}</span>'
 
 

@@ -119,16 +119,11 @@ def table(heads: Mapping[str, str], rows: Iterable[Row]) -> str:
     ]
     body = []
     for row_class, row in rows:
-        cells = (
-            f'<td {more} class="{kind}"{label}>{html}</td>'
-            for (html, more), kind, label in zip(
-                (cell if isinstance(cell, tuple) else (cell, "") for cell in row),
-                heads.values(),
-                labels,
-                strict=True,
-            )
-        )
-        body.append(f'<tr class="{row_class}">{"".join(cells)}</tr>')
+        body.append(f'<tr class="{row_class}">')
+        for cell, kind, label in zip(row, heads.values(), labels, strict=True):
+            html, more = cell if isinstance(cell, tuple) else (cell, "")
+            body.append(f'<td {more} class="{kind}"{label}>{html}</td>')
+        body.append("</tr>")
     return (
         '<div class="sl-wrap"><table class="sl cards">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
