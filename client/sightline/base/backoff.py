@@ -6,28 +6,18 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Doubling delays with jitter that start over once things have gone well for a while.
-
-    Args:
-        first_s: the first delay.
-        max_s: the longest.
-        reset_after_s: seconds of success after which delays start over.
-        failures: how often it has failed already: a successor goes on where its predecessor was.
-        clock: monotonic seconds.
-    """
+    """Doubling delays with jitter that start over once things have gone well for a while."""
 
     def __init__(
         self,
         first_s: float,
         max_s: float,
         *,
-        reset_after_s: float = 300.0,
-        failures: int = 0,
+        reset_after_s: float = 300.0,  # of success, after which delays start over
+        failures: int = 0,  # so far: a successor goes on where its predecessor was
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._first_s = first_s
-        self._max_s = max_s
-        self._reset_after_s = reset_after_s
+        self._first_s, self._max_s, self._reset_after_s = first_s, max_s, reset_after_s
         self._clock = clock
         self._good_since: float | None = None
         self.failures = failures

@@ -25,15 +25,9 @@ class DevicePicture(Picture, Protocol):
     ) -> None:
         """Scale into a part of the uint8 I420 picture [rows, width] at an address of the GPU's memory.
 
-        Returns when it is there.
-
-        Args:
-            address: of rows · width bytes.
-            rows: 3/2·height, both even as for :meth:`Picture.write_i420`.
-            width: in pixels.
-            device: number of the GPU that the address is on.
-            box: the part that the picture fills.
-            border: make everything around it grey.
+        Returns when it is there. ``rows`` is 3/2·height, even sides as for :meth:`Picture.write_i420`;
+        ``device`` the number of the GPU; ``box`` the part that the picture fills; with ``border``
+        everything around it becomes grey.
         """
 
 

@@ -55,8 +55,7 @@ def place_box(size: tuple[int, int], network: tuple[int, int]) -> Box:
 def split_i420(frame: Any) -> tuple[Any, Any, Any]:
     """The Y [h, w], U and V [h/2, w/2] planes of a contiguous I420 picture, as views.
 
-    Args:
-        frame: uint8 [3/2·height, width], of numpy or of a module that is called like it.
+    ``frame`` is uint8 [3/2·height, width], of numpy or of a module that is called like it.
     """
     height, width = picture_size(frame.shape)
     flat = frame.reshape(-1)
@@ -88,11 +87,7 @@ def fill_border(frame: Any, box: Box) -> None:
 
 
 def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, Box]:
-    """Put a picture that fits in the middle of the network's input, on grey.
-
-    Args:
-        frame: uint8 [3/2·height, width], I420.
-        network: height and width of the network's input, both even.
+    """Put an I420 picture that fits in the middle of an input of ``network`` (height, width), on grey.
 
     Returns:
         uint8 [3/2·network height, network width], I420 (``frame`` itself when it fills the input), and
@@ -113,11 +108,7 @@ def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, Box]:
 
 
 def letterboxed(picture: Picture, network: tuple[int, int]) -> tuple[U8, Box]:
-    """A picture of any size as the network takes it.
-
-    Returns:
-        uint8 [3/2·network height, network width], I420, and where the picture lies in it.
-    """
+    """A picture of any size as the network takes it: as of :func:`letterbox_i420`."""
     frame = np.empty((network[0] // 2 * 3, network[1]), np.uint8)
     box = fit_box(picture.width, picture.height, network)
     fill_border(frame, box)
@@ -126,13 +117,7 @@ def letterboxed(picture: Picture, network: tuple[int, int]) -> tuple[U8, Box]:
 
 
 def undo_letterbox(xyxy: F32, box: Box, network: tuple[int, int]) -> F32:
-    """Boxes in 0..1 of the network's input as boxes in 0..1 of the picture, clipped to it.
-
-    Args:
-        xyxy: float32 [N, 4].
-        box: where the picture lies.
-        network: height and width of the network's input.
-    """
+    """Boxes [N, 4] in 0..1 of the network's input as boxes in 0..1 of the picture in ``box``, clipped."""
     scale, offset = _undoing(box, network)
     inside: F32 = xyxy * scale
     inside -= offset

@@ -19,11 +19,7 @@ def to_columns(boxes: Detections | Tracks) -> list[list[int]]:
 
 
 def from_columns(columns: list[Any]) -> Detections:
-    """What :func:`to_columns` gave.
-
-    Raises:
-        ValueError, TypeError: it is something else.
-    """
+    """What :func:`to_columns` gave; ValueError or TypeError: it is something else."""
     xyxy, scores, class_ids = columns
     return Detections(
         (np.array(xyxy, np.float32) / np.float32(BOX)).reshape(-1, 4),

@@ -14,11 +14,7 @@ class Candidate(Detector, Protocol):
     """A detector of the feature's own, behind all live frames."""
 
     def connect(self) -> ModelInfo:
-        """Connect, also again.
-
-        Raises:
-            DetectorError: not now.
-        """
+        """Connect, also again; :class:`~sightline.errors.DetectorError`: not now."""
 
     def close(self) -> None:
         """End."""

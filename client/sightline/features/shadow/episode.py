@@ -94,22 +94,9 @@ def write(path: Path, head: EpisodeHead, lines: Sequence[str]) -> None:
     write_private(path, gzip.compress("\n".join([first, *lines, ""]).encode(), 6))
 
 
-def read_head(path: Path) -> EpisodeHead:
-    """What an episode is.
-
-    Raises:
-        ShadowError: the file is not one of ours.
-    """
-    return _read(path)[0]
-
-
 def read(path: Path) -> tuple[EpisodeHead, list[PairedFrame]]:
-    """An episode with its frames.
-
-    Raises:
-        ShadowError: the file is not one of ours.
-    """
-    head, lines = _read(path)
+    """An episode with its frames; :class:`ShadowError`: the file is not one of ours."""
+    head, lines = read_lines(path)
     try:
         return head, [
             PairedFrame(float(time), from_columns(live), from_columns(candidate))
@@ -119,7 +106,8 @@ def read(path: Path) -> tuple[EpisodeHead, list[PairedFrame]]:
         raise ShadowError(f"{path}: {error!r}") from error
 
 
-def _read(path: Path) -> tuple[EpisodeHead, list[str]]:
+def read_lines(path: Path) -> tuple[EpisodeHead, list[str]]:
+    """An episode with the lines of its frames; :class:`ShadowError`: the file is not one of ours."""
     try:
         first, *lines = gzip.decompress(path.read_bytes()).decode().splitlines() or [""]
     except (OSError, EOFError, ValueError, zlib.error) as error:

@@ -73,7 +73,7 @@ def collect(folder: Path, model: str | None = None, camera: str | None = None) -
         ShadowError: there is none, there are several candidates, or a file is not one of ours.
     """
     paths = sorted(folder.glob(f"{camera or '*'}/*{episode.SUFFIX}"), key=lambda path: (path.name, path))
-    heads = {path: episode.read_head(path) for path in paths}
+    heads = {path: episode.read_lines(path)[0] for path in paths}
     heads = {path: head for path, head in heads.items() if model in {None, head.candidate_model}}
     if not heads:
         raise ShadowError(f"{folder} holds no episode" + (f" of {model}" if model else ""))

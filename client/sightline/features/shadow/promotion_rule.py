@@ -86,14 +86,9 @@ def decide(compared: ComparedEpisodes, rule: PromotionRule) -> Decision:
     objects = sum(counts.live for item in compared.good for counts in item.classes.values())
     checks = checks_of(compared.good, rule)
     broken = [str(check) for check in checks if check.state is CheckState.BROKEN]
-    lacking = [
-        f"{number} of {least} {what}"
-        for number, least, what in (
-            (episodes, rule.episodes, "episodes"),
-            (objects, rule.objects, "objects"),
-        )
-        if number < least
-    ]
+    lacking = [f"{episodes} of {rule.episodes} episodes"] if episodes < rule.episodes else []
+    if objects < rule.objects:
+        lacking.append(f"{objects} of {rule.objects} objects")
     if len(compared.void) > episodes:
         lacking.append(f"{len(compared.void)} episodes are void: there is no room for a shadow")
     lacking += [str(check) for check in checks if check.state is CheckState.OPEN]

@@ -60,23 +60,15 @@ class _Interval:
 
 
 class Recorder:
-    """One camera's episodes. Belongs to the shadow's thread.
-
-    Args:
-        camera: its name.
-        options: of the shadow.
-        drift: says whether its pictures may be kept, and what is blurred in them.
-        shaping: :meth:`sightline.config.Camera.shaping_options`.
-        live_model: the served model that the camera's boxes come from.
-    """
+    """One camera's episodes. Belongs to the shadow's thread."""
 
     def __init__(
         self,
-        camera: str,
+        camera: str,  # its name
         options: ShadowOptions,
-        drift: DriftOptions,
-        shaping: Mapping[str, Any],
-        live_model: str = "",
+        drift: DriftOptions,  # whether its pictures may be kept, and what is blurred in them
+        shaping: Mapping[str, Any],  # of Camera.shaping_options
+        live_model: str = "",  # the served model that the camera's boxes come from
     ) -> None:
         self._camera = camera
         self._options = options

@@ -74,27 +74,19 @@ class Shadow(Observer):
 
     The main thread calls :meth:`observe` and :meth:`close`; a thread of its own owns the candidate's
     connection, the comparison and the files. A bounded queue is between them.
-
-    Args:
-        camera: its name.
-        options: how many of its frames.
-        candidate: what looks at them.
-        recorder: keeps what both found.
-        lossless: recorded files: wait for the candidate, so that no frame is left out.
-        busy: whether a live frame waits; then nothing is mirrored.
     """
 
     name = "shadow"
 
     def __init__(
         self,
-        camera: str,
+        camera: str,  # its name
         options: ShadowOptions,
         candidate: Candidate,
-        recorder: Recorder,
+        recorder: Recorder,  # keeps what both found
         *,
-        lossless: bool = False,
-        busy: Callable[[], bool] = lambda: False,
+        lossless: bool = False,  # recorded files: wait for the candidate, so that no frame is left out
+        busy: Callable[[], bool] = lambda: False,  # a live frame waits: nothing is mirrored
     ) -> None:
         self._camera = camera
         self._candidate = candidate
