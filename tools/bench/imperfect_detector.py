@@ -25,18 +25,11 @@ SCORE_FLOOR = 0.1
 NMS_IOU = 0.7
 MAX_HIDDEN = 0.8  # objects hidden more than this are not in the truth
 MIN_HEIGHT = 0.03  # of the picture; smaller objects are not in it either
+SCORE, SCORE_WANDER = 0.72, 0.15  # of an object in full view: mean, and how far it wanders
+TREMBLE = 0.03  # of the box's own sides
+FALSE_BOXES_A_SECOND = 1.0
 FLICKER = {"car": "truck", "truck": "car", "van": "car", "bus": "truck"}
 F64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorFaults:
-    """How bad the detector is."""
-
-    score: float = 0.72  # mean score of an object in full view
-    score_wander: float = 0.15
-    tremble: float = 0.03  # of the box's own sides
-    false_boxes_a_second: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +45,15 @@ class TrackerSample:
 class ImperfectDetector:
     """A detector that has watched one scene; the same for the same arguments."""
 
-    def __init__(self, spec: SceneSpec, length_s: float = 60.0, faults: DetectorFaults | None = None) -> None:
-        self._faults = faults or DetectorFaults()
+    def __init__(self, spec: SceneSpec, length_s: float = 60.0) -> None:
         self._random = np.random.default_rng([spec.seed, 60])
         self._frames = list(truth.frames(spec, TICKS, length_s))
         self._scale = np.array([spec.width, spec.height] * 2, np.float64)
         known = sorted({one for frame in self._frames for one in frame.ids.tolist()})
         self._row = {one: row for row, one in enumerate(known)}
         shape = (len(self._row), len(self._frames))
-        self._wander = self._wandering(shape, 0.3) * self._faults.score_wander
-        self._tremble = np.stack([self._wandering(shape, 0.05) for _ in range(4)], -1) * self._faults.tremble
+        self._wander = self._wandering(shape, 0.3) * SCORE_WANDER
+        self._tremble = np.stack([self._wandering(shape, 0.05) for _ in range(4)], -1) * TREMBLE
         self._mistaken = self._wandering(shape, 0.3) > 0.8  # about a fifth of the time
         self._false = self._false_boxes(length_s)
 
@@ -87,7 +79,7 @@ class ImperfectDetector:
     def _false_boxes(self, length_s: float) -> list[tuple[float, float, F64, float, int]]:
         """First and last second, xyxy, score and class of each."""
         random, boxes = self._random, []
-        for _ in range(random.poisson(self._faults.false_boxes_a_second * length_s)):
+        for _ in range(random.poisson(FALSE_BOXES_A_SECOND * length_s)):
             start, height = random.uniform(0, length_s), random.uniform(0.05, 0.3)
             left, top = random.uniform(0, 0.9), random.uniform(0.2, 0.7)
             box = np.array([left, top, left + height * 0.45, top + height]).clip(0, 1)
@@ -100,7 +92,7 @@ class ImperfectDetector:
         hidden = frame.occlusion[:, None] > 0.3
         xyxy = np.where(hidden, frame.visible_xyxy, frame.full_xyxy) / self._scale
         shown = np.clip((1 - frame.occlusion) * (1 - frame.truncation), 0, 1)
-        scores = np.clip(self._faults.score * np.sqrt(shown) + self._wander[rows, tick], 0, 0.99)
+        scores = np.clip(SCORE * np.sqrt(shown) + self._wander[rows, tick], 0, 0.99)
         scores[shown < 0.1] = 0
         xyxy = xyxy + np.tile(xyxy[:, 2:] - xyxy[:, :2], 2) * self._tremble[rows, tick]
         mistaken = zip(frame.kinds, self._mistaken[rows, tick], strict=True)

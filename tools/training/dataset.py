@@ -6,9 +6,8 @@ neither right nor wrong, in training and in evaluation alike (:func:`ignored`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,8 +28,7 @@ SCALES = (-0.7, 0.4)  # logarithms of the smallest and the largest
 PICTURE, CLASS, FULL, OCCLUSION = 0, 1, slice(2, 6), 10  # columns of the boxes
 
 
-@dataclass(frozen=True, slots=True)
-class Objects:
+class Objects(NamedTuple):
     """What is in one picture.
 
     Attributes:
@@ -43,8 +41,7 @@ class Objects:
     ignored: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """RGB uint8 [height, width, 3] and what is in it."""
 
     picture: U8
@@ -180,4 +177,4 @@ def mirrored(picture: U8, objects: Objects) -> Example:
     """Left and right exchanged."""
     boxes = objects.xyxy.copy()
     boxes[:, [0, 2]] = picture.shape[1] - objects.xyxy[:, [2, 0]]
-    return Example(np.ascontiguousarray(picture[:, ::-1]), Objects(boxes, objects.class_ids, objects.ignored))
+    return Example(np.ascontiguousarray(picture[:, ::-1]), objects._replace(xyxy=boxes))
