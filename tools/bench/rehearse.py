@@ -15,7 +15,7 @@ import hashlib
 import pickle
 import sys
 import threading
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -127,7 +127,16 @@ def kept_boxes(camera: SimulatedCamera, network: bytes | None, folder: Path) -> 
 
 def main() -> None:
     """Play every scene at every frame rate, and tell what came out."""
-    arguments = parse()
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--scene", choices=SCENES, default="street")
+    parser.add_argument("--light", choices=LIGHTS, default="day")
+    parser.add_argument("--weather", choices=WEATHERS, default="clear")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11])
+    parser.add_argument("--fps", type=float, nargs="+", default=[5.0, 10.0])
+    parser.add_argument("--length", type=float, default=120.0, help="seconds")
+    parser.add_argument("--model", type=Path, help="an ONNX file with the bundled detector's classes")
+    parser.add_argument("--folder", type=Path, default=Path("artifacts/rehearsal"))
+    arguments = parser.parse_args()
     folder: Path = arguments.folder
     rate, viewpoint = max(arguments.fps), BEST_CAMERA[arguments.scene]
     specs = [
@@ -154,20 +163,6 @@ def main() -> None:
                         what = f"{place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
                         print(f"  {judged.name}: {word} {what}")
         print(table(board, {}))
-
-
-def parse() -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("--scene", choices=SCENES, default="street")
-    parser.add_argument("--light", choices=LIGHTS, default="day")
-    parser.add_argument("--weather", choices=WEATHERS, default="clear")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[11])
-    parser.add_argument("--fps", type=float, nargs="+", default=[5.0, 10.0])
-    parser.add_argument("--length", type=float, default=120.0, help="seconds")
-    parser.add_argument("--model", type=Path, help="an ONNX file with the bundled detector's classes")
-    parser.add_argument("--folder", type=Path, default=Path("artifacts/rehearsal"))
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -231,7 +231,19 @@ def _long_table(chosen: Mapping[Cell, dict[str, Any]]) -> list[str]:
 
 def main() -> int:
     """Run what is missing, then write the page."""
-    arguments = parse()
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--only", choices=SETS, action="append", help="a part; repeatable (default: all)")
+    add("--seeds", type=int, default=2, help="of each short cell (default: %(default)s)")
+    add("--length", type=float, default=60.0, help="seconds of each short cell (default: %(default)s)")
+    add("--long-seeds", type=int, default=10, help="default: %(default)s")
+    add("--long-length", type=float, default=600.0, help="seconds (default: %(default)s)")
+    add("--load", type=float, default=30.0, help="frames/s of all cameras at a time (default: %(default)s)")
+    add("--model", type=Path, help="default: the bundled detector")
+    add("--folder", type=Path, default=Path("artifacts/scoreboard"))
+    add("--drop-videos", action="store_true", help="remove each video once it has been played")
+    add("--write", type=Path, metavar="PAGE", help="run nothing; write the page")
+    arguments = parser.parse_args()
     if arguments.write:
         arguments.write.write_text(page(arguments))
         return 0
@@ -245,23 +257,6 @@ def main() -> int:
         return 1
     print(page(arguments))
     return 0
-
-
-def parse() -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--only", choices=SETS, action="append", help="a part; repeatable (default: all)")
-    add("--seeds", type=int, default=2, help="of each short cell (default: %(default)s)")
-    add("--length", type=float, default=60.0, help="seconds of each short cell (default: %(default)s)")
-    add("--long-seeds", type=int, default=10, help="default: %(default)s")
-    add("--long-length", type=float, default=600.0, help="seconds (default: %(default)s)")
-    add("--load", type=float, default=30.0, help="frames/s of all cameras at a time (default: %(default)s)")
-    add("--model", type=Path, help="default: the bundled detector")
-    add("--folder", type=Path, default=Path("artifacts/scoreboard"))
-    add("--drop-videos", action="store_true", help="remove each video once it has been played")
-    add("--write", type=Path, metavar="PAGE", help="run nothing; write the page")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

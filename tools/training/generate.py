@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from sightline.simulation.scenes.scene import LabelledPicture, painter, samples, still_of, world_of
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneName, SceneSpec, camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
-from sightline.simulation.scenes.world import Snapshot
 from sightline.video import timecode
 from sightline.video.timecode import TimeCode
 
@@ -174,17 +173,14 @@ def rare_samples(shot: Shot) -> Iterator[LabelledPicture]:
     """Pictures at the moments that show the most of what is rare."""
     world = world_of(shot.spec)
     moments = [shot.start_s + i * 0.5 for i in range(round(shot.count * shot.gap_s * 2))]
-    values = np.array([worth(world.at(moment)) for moment in moments])
+    # How much that is rare stands 4 to 40 m along the road.
+    bodies = ([actor.kind for actor, at in world.at(moment).bodies if 4 < at.x < 40] for moment in moments)
+    values = np.array([sum(RARE_KINDS.get(kind, 0.0) for kind in kinds) for kinds in bodies])
     paint, observer = painter(shot.spec), TruthObserver(camera_of(shot.spec), still_of(shot.spec))
     world = world_of(shot.spec)
     for part in np.array_split(np.arange(len(moments)), shot.count):
         snapshot = world.at(moments[int(part[values[part].argmax()])])
         yield LabelledPicture(paint(snapshot), observer.look(snapshot))
-
-
-def worth(snapshot: Snapshot) -> float:
-    """How much that is rare stands 4 to 40 m along the road."""
-    return sum(RARE_KINDS.get(actor.kind, 0.0) for actor, state in snapshot.bodies if 4 < state.x < 40)
 
 
 def boxes_of(truth: FrameTruth, index: int) -> NDArray[np.float32]:

@@ -37,15 +37,6 @@ COUNTED = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "for
 SURE = 0.3  # a score from which on a box is taken for an object, when recall and edges are told
 
 
-def detect(network: Path, pictures: Pictures) -> Iterator[Detections]:
-    """Boxes of every picture, in network pixels."""
-    engine = BareEngine(open_session(network.read_bytes()), NETWORK, CLASSES)
-    size = np.array([NETWORK[1], NETWORK[0]] * 2, np.float32)
-    for number in range(len(pictures)):
-        boxes = engine.detect(pictures.frame(number)[0], SCORE_FLOOR)
-        yield replace(boxes, xyxy=boxes.xyxy * size)
-
-
 def precisions(pictures: Pictures, found: Sequence[Detections], numbers: Sequence[int]) -> dict[str, Any]:
     """COCO's average precision: by class at IoU 0.5, and means over the counted classes that occur.
 
@@ -105,8 +96,12 @@ def groups(pictures: Pictures) -> dict[str, list[int]]:
 
 def evaluate(network: Path, folder: Path) -> dict[str, Any]:
     """Every figure of every group."""
-    pictures = Pictures(folder)
-    found = list(detect(network, pictures))
+    pictures, found = Pictures(folder), []
+    engine = BareEngine(open_session(network.read_bytes()), NETWORK, CLASSES)
+    size = np.array([NETWORK[1], NETWORK[0]] * 2, np.float32)
+    for number in range(len(pictures)):
+        boxes = engine.detect(pictures.frame(number)[0], SCORE_FLOOR)
+        found.append(replace(boxes, xyxy=boxes.xyxy * size))  # in network pixels
     return {
         name: {"pictures": len(n), **precisions(pictures, found, n), **edges(pictures, found, n)}
         for name, n in groups(pictures).items()

@@ -47,14 +47,6 @@ def network_of(detector: DetectorNetwork) -> onnx.ModelProto:
     return model
 
 
-def mean(first: dict[str, Tensor], last: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """``share`` of the last one's weights and the rest of the first one's."""
-    return {
-        name: kept * (1 - share) + last[name] * share if kept.is_floating_point() else kept
-        for name, kept in first.items()
-    }
-
-
 def load(model: DetectorNetwork, path: Path, pictures: Tensor) -> None:
     """Give the model the weights of an ONNX file that this program wrote.
 
@@ -114,7 +106,13 @@ def main() -> None:
     states = [torch.load(path, weights_only=True) for path in given.checkpoint]
     first, last = states[0], states[-1]
     detector = DetectorNetwork(len(CLASSES))
-    detector.load_state_dict(mean(first["average"], last["average"], given.share))
+    pairs = ((name, kept, last["average"][name]) for name, kept in first["average"].items())
+    detector.load_state_dict(
+        {
+            name: a * (1 - given.share) + b * given.share if a.is_floating_point() else a
+            for name, a, b in pairs
+        }
+    )
     model = halve.pack(network_of(detector))
     onnx.checker.check_model(model)
     onnx.save(model, given.network)

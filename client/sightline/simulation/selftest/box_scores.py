@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.analysis.tracking.assignment import assign
 from sightline.base.geometry import iou_matrix
@@ -70,21 +69,13 @@ def moments(samples: Sequence[TruthSample], frames: Sequence[TrackedFrame]) -> l
         shown = np.isin(frame.ids, confirmed)
         ids, alike = frame.ids[shown], overlap(sample, frame.track_xyxy[shown])
         ignored = sample.ignored | np.isin(sample.kinds, _SHAPELESS)
-        judged = ~_stands_for(alike, ignored)
+        judged = np.ones(len(ids), bool)  # not the boxes that belong to actors that are ignored
+        if alike.size:
+            rows, columns = assign(1 - alike, 1 - ALIKE)
+            judged &= ~(alike[ignored] >= ALIKE).any(axis=0)
+            judged[columns] = ~ignored[rows]
         result.append(IdentitySample(sample.ids[~ignored], ids[judged], alike[~ignored][:, judged]))
     return result
-
-
-def _stands_for(alike: F32, ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which boxes [M] belong to actors that are ignored."""
-    ignored_boxes = np.zeros(alike.shape[1], bool)
-    if alike.size:
-        rows, columns = assign(1 - alike, 1 - ALIKE)
-        ignored_boxes[columns[ignored[rows]]] = True
-        free = np.ones(alike.shape[1], bool)
-        free[columns] = False
-        ignored_boxes |= free & (alike[ignored] >= ALIKE).any(axis=0)
-    return ignored_boxes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ python -m sightline.simulation.selftest.canary_judge FOLDER PORT OPTIONS-AS-JSON
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -101,16 +102,13 @@ def judge_laps(
 def main(words: list[str]) -> int:
     """Run until a signal; 1 after a failure, and the supervisor starts another."""
     folder, options = Path(words[0]), CanaryOptions.model_validate_json(words[2])
-    database = Database(sys.stdin.readline().strip())  # it may hold a password: not an argument
-    try:
-        serve(folder, int(words[1]), database, options, stop_on_signals())
-    except Interrupted:
-        return 0
-    except SightlineError as error:
-        say(str(error))
-        return 1
-    finally:
-        database.close()
+    url = sys.stdin.readline().strip()  # it may hold a password: not an argument
+    with contextlib.closing(Database(url)) as database, contextlib.suppress(Interrupted):
+        try:
+            serve(folder, int(words[1]), database, options, stop_on_signals())
+        except SightlineError as error:
+            say(str(error))
+            return 1
     return 0
 
 

@@ -173,13 +173,10 @@ def _watch(
 
 def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
     """Everything that a run wrote about one camera."""
-    database = Database(database_url)
-    try:
+    with contextlib.closing(Database(database_url)) as database:
         events = claimed_events(database, camera.name)
         counts = total_counts(database, camera.name)
         watched_s, dropped = total_watched(database, camera.name)
-    finally:
-        database.close()
     began = run / f"{camera.name}.began"
     return Evidence(
         frames=tuple(track_log.read(run / "tracks", camera.name)),
