@@ -24,7 +24,6 @@ from sightline.simulation.scenes.encode import Coding, cache_path, render_comman
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.scene_places import Places, places_of
 from sightline.simulation.scenes.spec import SceneName, SceneSpec
-from sightline.simulation.scenes.truth import inside
 from sightline.simulation.scenes.visibility import FrameTruth
 
 #: The camera of each scene that sees its lines best: the roof, and the one over the door.
@@ -102,12 +101,6 @@ class GroundTruth:
     def places(self) -> Places:
         """The scene's lines and zones."""
         return places_of(self.spec.scene)
-
-    def occupancy(self, zone: str, sample: TruthSample) -> int:
-        """The number of actors, hidden ones too, of the zone's kinds that stand in it and in the picture."""
-        place = next(z for z in self.places.zones if z.name == zone)
-        counted = np.isin(sample.kinds, [CLASSES.index(kind) for kind in place.kinds])
-        return sum(inside(place.points, float(x), float(y)) for x, y in sample.xy[counted & sample.standing])
 
 
 def work_out(spec: SceneSpec, length_s: float) -> GroundTruth:
