@@ -56,12 +56,10 @@ def interpreter(*, install: bool = False, say: Say = lambda _: None) -> Path:
     Raises an UltralyticsError with the command that makes one, a ServerError when it could not be made.
     """
     named = os.environ.get("SIGHTLINE_ULTRALYTICS_PYTHON")
+    env = environment()
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ultralytics') is None)"
     for python in [Path(named)] if named else [Path(sys.executable), folder() / "bin" / "python"]:
-        if (
-            python.is_file()
-            and not subprocess.run([python, "-c", code], check=False, env=environment()).returncode
-        ):
+        if python.is_file() and not subprocess.run([python, "-c", code], check=False, env=env).returncode:
             return python
     if install and not named:
         make(say)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.serving.runtime.numerics import F32, U8
+from sightline.serving.runtime.numerics import F32, U8, Found
 
 #: What a manifest calls a precision, in OpenVINO's words.
 PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
@@ -23,7 +23,6 @@ PRECISIONS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 #: Pictures beyond those in work, so that a stream that ends one begins the next without being asked.
 WAITING = 2
 
-Found = tuple[F32, F32, NDArray[np.int32]]
 T = TypeVar("T")
 
 

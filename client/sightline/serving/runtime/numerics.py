@@ -13,6 +13,7 @@ from sightline.base.letterbox import split_i420
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+Found = tuple[F32, F32, NDArray[np.int32]]  # boxes xyxy [N, 4], scores [N], class ids [N]
 
 #: Two boxes of one class that overlap more than this are one object.
 NMS_IOU = 0.7
@@ -82,7 +83,7 @@ def best_anchors(head: F32, score_floor: float, limit: int = MAX_CANDIDATES) -> 
     return kept
 
 
-def decode(head: F32, score_floor: float) -> tuple[F32, F32, NDArray[np.int32]]:
+def decode(head: F32, score_floor: float) -> Found:
     """Boxes of a head, best first, overlaps still in it.
 
     Each anchor stands for its best class alone, so one object does not come out as two classes.
@@ -128,9 +129,7 @@ def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTION
     return np.array(kept, np.intp)
 
 
-def boxes_from_head(
-    head: F32, network: tuple[int, int], score_floor: float
-) -> tuple[F32, F32, NDArray[np.int32]]:
+def boxes_from_head(head: F32, network: tuple[int, int], score_floor: float) -> Found:
     """Everything after the network.
 
     Args:
