@@ -13,8 +13,8 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from gpu.torchnet import TorchDetector, as_frames
-from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.serving.runtime.numerics import F32, suppress
+from sightline.serving.runtime.backend import Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import F32, Found, suppress
 
 
 class TritonPythonModel:

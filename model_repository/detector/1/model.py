@@ -8,8 +8,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from sightline.serving.runtime.backend import Found, Settings, pack_boxes, refuse, respond
-from sightline.serving.runtime.numerics import F32, boxes_from_head, check_frames
+from sightline.serving.runtime.backend import Settings, pack_boxes, refuse, respond
+from sightline.serving.runtime.numerics import F32, Found, boxes_from_head, check_frames
 
 
 class TritonPythonModel:
