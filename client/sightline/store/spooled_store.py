@@ -103,13 +103,14 @@ class SpooledStore:
         with self._spool_errors_noted():
             spooled = self.spool.forget_delivered(delivered)
         stored = [item for item in delivered if item not in spooled]
-        if not stored or self._try(lambda: self.store.forget_delivered(stored)):
+        if not stored or (not self.store_error and self._try(lambda: self.store.forget_delivered(stored))):
             return delivered
         return list(spooled)
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
         """Drop what no sink has taken, as :meth:`Store.trim_outbox` says; later when the database is away."""
-        self._try(lambda: self.store.trim_outbox(sinks))
+        if not self.store_error:
+            self._try(lambda: self.store.trim_outbox(sinks))
 
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""
@@ -137,10 +138,7 @@ class SpooledStore:
 
     def _to_store(self, batch: Sequence[PendingRow]) -> bool:
         started_s = time.monotonic()
-        try:
-            self.store.write_rows(batch)
-        except StoreError as error:
-            self._store_failed(error)
+        if not self._try(lambda: self.store.write_rows(batch)):
             return False
         if self.store_error:
             log.info("database: back after %d failed attempts", self.failures)
@@ -150,9 +148,7 @@ class SpooledStore:
         return True
 
     def _try(self, work: Callable[[], None]) -> bool:
-        """Do something in the database unless it is known to be away; whether it was done."""
-        if self.store_error:
-            return False
+        """Do something in the database; whether it was done."""
         try:
             work()
         except StoreError as error:

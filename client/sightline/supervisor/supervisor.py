@@ -19,15 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sightline.base.backoff import Backoff
-from sightline.camera.messages import (
-    CameraSpec,
-    Report,
-    Retry,
-    UpdateCamera,
-    UpdateWorker,
-    WorkerReport,
-    WorkerSpec,
-)
+from sightline.camera import messages
 from sightline.config import LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.inference.leftovers import remove_abandoned
@@ -131,7 +123,7 @@ class Supervisor:
             *(_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong),
         ]
 
-    def reports(self) -> dict[str, Report]:
+    def reports(self) -> dict[str, messages.Report]:
         """The newest report of every camera that has sent one. Any thread may call it."""
         reports = self._hub.reports()
         return {name: reports[name] for name in list(self._cameras) if name in reports}
@@ -146,13 +138,13 @@ class Supervisor:
             self._stop_workers()  # each worker's connection is another one now
         before, now = self._config.options, config.options
         if (before.open_limit, before.log_level) != (now.open_limit, now.log_level):
-            self._workers.broadcast(UpdateWorker(now.open_limit, now.log_level))
+            self._workers.broadcast(messages.UpdateWorker(now.open_limit, now.log_level))
         self._config = config
         for name, step in steps.items():
             item = self._cameras.get(name)
             if item is not None and step is CameraStep.UPDATE:
                 item.camera = config.cameras[name]
-                self._workers.tell(item, UpdateCamera(item.camera))
+                self._workers.tell(item, messages.UpdateCamera(item.camera))
             elif item is not None:
                 self._workers.remove(item)
                 item.message = reasons.get(name, "").removeprefix("stops: ")
@@ -184,14 +176,14 @@ class Supervisor:
 
     def _start_worker(self, name: str, on_report: OnReport) -> WorkerProcess:
         options = self._config.options
-        spec = WorkerSpec(name, options.triton, self._gate, options.open_limit, options.log_level)
+        spec = messages.WorkerSpec(name, options.triton, self._gate, options.open_limit, options.log_level)
         return self._start_process(spec, on_report)
 
-    def _camera_spec(self, item: HostedCamera) -> CameraSpec:
-        retry = Retry(item.retry.failures, max(0.0, item.retry_at_s - self._clock()))
-        return CameraSpec(item.camera, self._hub.resume_of(item.name), self._until_end, retry)
+    def _camera_spec(self, item: HostedCamera) -> messages.CameraSpec:
+        retry = messages.Retry(item.retry.failures, max(0.0, item.retry_at_s - self._clock()))
+        return messages.CameraSpec(item.camera, self._hub.resume_of(item.name), self._until_end, retry)
 
-    def _take_reports(self, message: WorkerReport) -> None:
+    def _take_reports(self, message: messages.WorkerReport) -> None:
         """Runs in the workers' reader threads."""
         for report in message.reports:
             self._hub.take(report)

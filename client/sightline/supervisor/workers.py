@@ -9,17 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from sightline.base.backoff import Backoff
-from sightline.camera.messages import (
-    EXIT_HANGING,
-    AddCamera,
-    CameraSpec,
-    Message,
-    RemoveCamera,
-    Retry,
-    Stop,
-    WorkerReport,
-    WorkerSpec,
-)
+from sightline.camera import messages
 from sightline.config import Camera
 from sightline.supervisor.fork_server import OnReport, WorkerProcess
 
@@ -34,7 +24,7 @@ STOP_S = 7.0
 #: A worker that died so often for no known reason is divided, until its culprit is alone.
 DEATHS_TO_DIVIDE = 3
 
-StartWorker = Callable[[WorkerSpec, OnReport], WorkerProcess]
+StartWorker = Callable[[messages.WorkerSpec, OnReport], WorkerProcess]
 
 
 @dataclass(eq=False)
@@ -46,7 +36,7 @@ class HostedCamera:
 
     camera: Camera
     backoff: Backoff
-    retry: Retry = field(default_factory=Retry)
+    retry: messages.Retry = field(default_factory=messages.Retry)
     retry_at_s: float = 0.0
     placed: bool = False  # it has a worker
     left: bool = False  # its worker has closed it and sent the last report
@@ -94,7 +84,7 @@ class Workers:
     def __init__(
         self,
         start_worker: Callable[[str, OnReport], WorkerProcess],
-        camera_spec: Callable[[HostedCamera], CameraSpec],
+        camera_spec: Callable[[HostedCamera], messages.CameraSpec],
         on_report: OnReport,
         on_down: Callable[[HostedCamera], None],
         *,
@@ -129,10 +119,10 @@ class Workers:
     def remove(self, item: HostedCamera) -> None:
         """Close a camera; ``item.left`` says when that is done."""
         item.leaving = True
-        if not self.tell(item, RemoveCamera(item.name)):
+        if not self.tell(item, messages.RemoveCamera(item.name)):
             item.left = True
 
-    def tell(self, item: HostedCamera, message: Message) -> bool:
+    def tell(self, item: HostedCamera, message: messages.Message) -> bool:
         """Send a message to the worker in which the camera runs; False when it runs in none."""
         for worker in self._workers:
             if worker.cameras.get(item.name) is item and worker.handle is not None and item.running:
@@ -140,7 +130,7 @@ class Workers:
                 return True
         return False
 
-    def broadcast(self, message: Message) -> None:
+    def broadcast(self, message: messages.Message) -> None:
         """Tell every worker."""
         for worker in self._workers:
             if worker.handle is not None:
@@ -164,7 +154,7 @@ class Workers:
         deadline_s = self._clock() + STOP_S
         handles = [worker.handle for worker in self._workers if worker.handle]
         for handle in handles:
-            handle.send(Stop())
+            handle.send(messages.Stop())
         for handle in handles:
             handle.finish(deadline_s - self._clock())
         self._workers.clear()
@@ -182,7 +172,7 @@ class Workers:
             return
         worker.hanging = set()
 
-        def take(report: WorkerReport) -> None:
+        def take(report: messages.WorkerReport) -> None:
             worker.hanging.update(report.hanging)
             self._on_report(report)
 
@@ -200,7 +190,7 @@ class Workers:
             if not item.running and not item.leaving and item.start_at_s <= now:
                 item.running, item.left, item.message = True, False, ""
                 item.restarts += 1
-                handle.send(AddCamera(self._camera_spec(item)))
+                handle.send(messages.AddCamera(self._camera_spec(item)))
 
     def _drop_left(self, worker: _Worker) -> None:
         for item in [item for item in worker.cameras.values() if item.left]:
@@ -211,7 +201,7 @@ class Workers:
         """Notice the end or the silence of a worker."""
         now, code, heard_s = self._clock(), handle.exit_code, handle.heard_s
         if worker.stop_by_s is None and not worker.cameras:  # no camera is left for it
-            handle.send(Stop())
+            handle.send(messages.Stop())
             worker.stop_by_s = now + STOP_S
         if worker.stop_by_s is not None and (code is not None or now >= worker.stop_by_s):
             handle.finish(0.0)
@@ -249,7 +239,7 @@ class Workers:
             self._go_down([item], f"its decoder hung in C; {again}")
             if not item.left:
                 self.add(item)
-        if hung and code == EXIT_HANGING:
+        if hung and code == messages.EXIT_HANGING:
             self._go_down(worker.cameras.values(), f"{worker.name} ended, since {hung[0].name} hung")
             return  # the others are not to blame: at once
         self._retry(worker, why, died=had_run)
