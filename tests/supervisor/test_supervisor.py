@@ -20,8 +20,8 @@ from sightline.config import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
 from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub
-from sightline.supervisor.supervisor import Supervisor, gate_folder
-from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE
+from sightline.supervisor.supervisor import Supervisor
+from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE, gate_folder
 from support.fake_workers import FakeClock, FakeHandle, FakeWorkers
 
 

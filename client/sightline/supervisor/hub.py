@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from sightline.camera.messages import Report
-from sightline.entities import CameraStatus, SourceWindow
+from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks import LossyRunner, Sink, SinkHealth, make_runner
 
@@ -54,6 +54,11 @@ class Hub:
             if (report := self._reports.get(status.source)) is not None:
                 self._reports[status.source] = replace(report, status=status)
         self._writer.put_status(status)
+
+    def set_state(self, camera: str, state: CameraState, message: str = "") -> None:
+        """Show that a camera runs no more, beside what else it has reported last; nothing if it never has."""
+        if (report := self.reports().get(camera)) is not None:
+            self.set_status(replace(report.status, state=state, message=message, fps=0.0))
 
     def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
         """Take windows during which no worker ran; they never replace a row."""

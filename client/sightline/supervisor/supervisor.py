@@ -6,17 +6,11 @@ each worker hands its reports on. Watching uses the monotonic clock alone.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import stat
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
 
 from sightline.base.backoff import Backoff
 from sightline.camera import messages
@@ -24,7 +18,6 @@ from sightline.config import LoadedConfig
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.control import CameraStep, Plan
-from sightline.supervisor.fork_server import OnReport, WorkerProcess
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.workers import HostedCamera, StartWorker, Workers
 
@@ -62,12 +55,7 @@ class Supervisor:
         self._cameras: dict[str, HostedCamera] = {}
         self._leaving: list[HostedCamera] = []  # removed or about to start anew
         self._misconfigured: Mapping[str, str] = {}
-        self._gate = gate_folder()
-        self._start_process = start_worker
-        self._workers = Workers(
-            self._start_worker, self._camera_spec, self._take_reports, self._show_down, clock=clock
-        )
-        self._workers.cameras_per_worker = config.options.cameras_per_worker
+        self._workers = Workers(config.options, hub, start_worker, until_end=until_end, clock=clock)
         self.beat_s = clock()
 
     def run(self) -> None:
@@ -88,7 +76,7 @@ class Supervisor:
             remove_abandoned()  # of workers that had to be killed
             for item in self._cameras.values():
                 if not item.ended:
-                    self._show_stopped(item, CameraState.STOPPED, "")
+                    self._hub.set_state(item.name, CameraState.STOPPED)
 
     def tick(self) -> None:
         """One round of :meth:`run`."""
@@ -139,7 +127,7 @@ class Supervisor:
         before, now = self._config.options, config.options
         if (before.open_limit, before.log_level) != (now.open_limit, now.log_level):
             self._workers.broadcast(messages.UpdateWorker(now.open_limit, now.log_level))
-        self._config = config
+        self._config, self._workers.options = config, now
         for name, step in steps.items():
             item = self._cameras.get(name)
             if item is not None and step is CameraStep.UPDATE:
@@ -174,27 +162,6 @@ class Supervisor:
             if not item.placed and name not in leaving:
                 self._workers.add(item)
 
-    def _start_worker(self, name: str, on_report: OnReport) -> WorkerProcess:
-        options = self._config.options
-        spec = messages.WorkerSpec(name, options.triton, self._gate, options.open_limit, options.log_level)
-        return self._start_process(spec, on_report)
-
-    def _camera_spec(self, item: HostedCamera) -> messages.CameraSpec:
-        retry = messages.Retry(item.retry.failures, max(0.0, item.retry_at_s - self._clock()))
-        return messages.CameraSpec(item.camera, self._hub.resume_of(item.name), self._until_end, retry)
-
-    def _take_reports(self, message: messages.WorkerReport) -> None:
-        """Runs in the workers' reader threads."""
-        for report in message.reports:
-            self._hub.take(report)
-            name = report.status.source
-            old = next((item for item in self._leaving if item.name == name), None)
-            if (item := old or self._cameras.get(name)) is not None:
-                item.retry = report.retry
-                item.retry_at_s = self._clock() + report.retry.wait_s
-                item.ended |= report.last and report.status.state is CameraState.ENDED
-                item.left = report.last
-
     def _mark_unwatched(self, item: HostedCamera) -> None:
         """Write coverage 0 for windows that ended without a worker; a row that is there stays."""
         camera, window_s = item.camera, item.camera.count.window_s
@@ -204,14 +171,6 @@ class Supervisor:
             window = SourceWindow(camera.name, end - window_s, end, 0.0, 0.0, 0, "", "", camera.config_hash)
             self._hub.mark_unwatched([window])
 
-    def _show_down(self, item: HostedCamera) -> None:
-        log.error("camera %s: %s", item.name, item.message)
-        self._show_stopped(item, CameraState.OFFLINE, item.message)
-
-    def _show_stopped(self, item: HostedCamera, state: CameraState, message: str) -> None:
-        if (report := self._hub.reports().get(item.name)) is not None:
-            self._hub.set_status(replace(report.status, state=state, message=message, fps=0.0))
-
     def _stop_workers(self) -> None:
         """Every camera reports a last time; those that are still wanted are placed anew."""
         self._workers.stop()
@@ -219,21 +178,6 @@ class Supervisor:
             item.left = True
         for item in self._cameras.values():
             item.placed = item.running = False
-
-
-def gate_folder() -> Path:
-    """The folder of the open gate: one for each user, so that a killed program leaves none behind.
-
-    Raises:
-        OSError: there is none to be had.
-    """
-    folder = Path(tempfile.gettempdir()) / f"sightline-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-        return folder
-    return Path(tempfile.mkdtemp(prefix="sightline-"))  # another user has taken the name
 
 
 def _plain_status(name: str, state: CameraState, message: str) -> CameraStatus:

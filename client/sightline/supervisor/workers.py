@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 from sightline.base.backoff import Backoff
 from sightline.camera import messages
-from sightline.config import Camera
+from sightline.config import Camera, Config
+from sightline.entities import CameraState
 from sightline.supervisor.fork_server import OnReport, WorkerProcess
+from sightline.supervisor.hub import Hub
 
 log = logging.getLogger(__name__)
 
@@ -74,30 +81,31 @@ class Workers:
     """Places cameras into workers and keeps those running. Belongs to the main thread; nothing runs at first.
 
     Args:
-        start_worker: makes one process of this name; an OSError is retried.
-        camera_spec: what a camera is started with now.
-        on_report: takes what workers report.
-        on_down: called when a camera's worker has died; the camera's ``message`` says why.
+        options: the program's; those of a worker's start may be replaced later.
+        hub: takes what workers report, and knows what cameras resume from.
+        start_worker: makes one process; an OSError is retried.
+        until_end: recorded files are played once, without drops.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        start_worker: Callable[[str, OnReport], WorkerProcess],
-        camera_spec: Callable[[HostedCamera], messages.CameraSpec],
-        on_report: OnReport,
-        on_down: Callable[[HostedCamera], None],
+        options: Config,
+        hub: Hub,
+        start_worker: StartWorker,
         *,
+        until_end: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.options = options
+        self._cameras_per_worker = options.cameras_per_worker
+        self._hub = hub
         self._start_worker = start_worker
-        self._camera_spec = camera_spec
-        self._on_report = on_report
-        self._on_down = on_down
+        self._until_end = until_end
         self._clock = clock
+        self._gate = gate_folder()
         self._workers: list[_Worker] = []
         self._numbers = count(1)
-        self.cameras_per_worker = 1
 
     def add(self, item: HostedCamera) -> None:
         """Give a camera a place; it starts with the next :meth:`tick`.
@@ -110,7 +118,7 @@ class Workers:
             worker
             for worker in self._workers
             if worker.stop_by_s is None
-            and len(worker.cameras) < self.cameras_per_worker
+            and len(worker.cameras) < self._cameras_per_worker
             and not any(other.alone for other in (item, *worker.cameras.values()))
         ]
         worker = max(with_room, key=lambda worker: len(worker.cameras), default=None) or self._new_worker()
@@ -171,18 +179,28 @@ class Workers:
         if not due or now < worker.start_at_s or starting >= STARTS_AT_ONCE:
             return
         worker.hanging = set()
-
-        def take(report: messages.WorkerReport) -> None:
-            worker.hanging.update(report.hanging)
-            self._on_report(report)
-
+        options = self.options
+        spec = messages.WorkerSpec(
+            worker.name, options.triton, self._gate, options.open_limit, options.log_level
+        )
         try:
-            worker.handle = self._start_worker(worker.name, take)
+            worker.handle = self._start_worker(spec, lambda report: self._take(worker, report))
         except OSError as error:
             self._retry(worker, f"could not be started ({error.strerror or error})", died=False)
             return
         worker.asked_s, worker.stop_by_s = now, None
         self._add_due(worker, worker.handle)
+
+    def _take(self, worker: _Worker, message: messages.WorkerReport) -> None:
+        """Runs in the worker's reader thread."""
+        worker.hanging.update(message.hanging)
+        for report in message.reports:
+            self._hub.take(report)
+            if (item := worker.cameras.get(report.status.source)) is not None:
+                item.retry = report.retry
+                item.retry_at_s = self._clock() + report.retry.wait_s
+                item.ended |= report.last and report.status.state is CameraState.ENDED
+                item.left = report.last
 
     def _add_due(self, worker: _Worker, handle: WorkerProcess) -> None:
         now = self._clock()
@@ -190,7 +208,10 @@ class Workers:
             if not item.running and not item.leaving and item.start_at_s <= now:
                 item.running, item.left, item.message = True, False, ""
                 item.restarts += 1
-                handle.send(messages.AddCamera(self._camera_spec(item)))
+                retry = messages.Retry(item.retry.failures, max(0.0, item.retry_at_s - now))
+                resume = self._hub.resume_of(item.name)
+                spec = messages.CameraSpec(item.camera, resume, self._until_end, retry)
+                handle.send(messages.AddCamera(spec))
 
     def _drop_left(self, worker: _Worker) -> None:
         for item in [item for item in worker.cameras.values() if item.left]:
@@ -268,4 +289,20 @@ class Workers:
         for item in list(items):
             item.left |= item.leaving
             item.running, item.message = False, why
-            self._on_down(item)
+            log.error("camera %s: %s", item.name, why)
+            self._hub.set_state(item.name, CameraState.OFFLINE, why)
+
+
+def gate_folder() -> Path:
+    """The folder of the open gate: one for each user, so that a killed program leaves none behind.
+
+    Raises:
+        OSError: there is none to be had.
+    """
+    folder = Path(tempfile.gettempdir()) / f"sightline-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+        return folder
+    return Path(tempfile.mkdtemp(prefix="sightline-"))  # another user has taken the name
