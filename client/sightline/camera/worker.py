@@ -33,19 +33,22 @@ from sightline.camera.messages import (
     Stop,
     UpdateCamera,
     UpdateWorker,
+    WorkerReport,
     WorkerSpec,
 )
-from sightline.camera.reporter import REPORT_EVERY_S, Reporter
 from sightline.camera.running_camera import RunningCamera, SharedParts
 from sightline.config import Camera, TritonOptions
 from sightline.entities import CameraState, CameraStatus
 from sightline.inference.client import TritonConnection
+from sightline.video.clock import UtcClock
 from sightline.video.feed import Feed
 from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
 
 log = logging.getLogger(__name__)
 
+REPORT_EVERY_S = 1.0
+EVENT_EVERY_S = 0.2  # of one camera
 STEP_S = 0.25  # longest wait: features tick, and reports are on time
 #: A decode thread ends with its next packet; one that waits for a silent camera is left behind after so long.
 FEED_STOP_S = 3.0
@@ -78,10 +81,17 @@ class _Place:
         self.leaving_s: float | None = None  # since when, on the monotonic clock
         self.last: Report | None = None  # made, and sent when the features have ended
         self.closing: Future[None] | None = None
+        self.latest: Report | None = None  # what was sent last
+        self.event_due_s = 0.0  # when the next checkpoint of an event may go, on the monotonic clock
 
     @property
     def name(self) -> str:
         return self.spec.camera.name
+
+    def note(self, report: Report) -> Report:
+        """Remember a report that is about to be sent."""
+        self.latest, self.event_due_s = report, time.monotonic() + EVENT_EVERY_S
+        return report
 
 
 class Worker:
@@ -118,7 +128,7 @@ class Worker:
         self._links: dict[str, DetectorLink] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[tuple[str, Feed]] = []  # of cameras that ended; they may still wait in FFmpeg
-        self._reporter = Reporter(connection)
+        self._clock = UtcClock()
         self._stop_by_s: float | None = None
         self._turn = 0
 
@@ -214,8 +224,8 @@ class Worker:
                 continue
             try:
                 running.finish()
-                if running.pipeline.has_event and time.monotonic() >= self._reporter.event_due_s(place.name):
-                    self._reporter.send_event(running)
+                if running.pipeline.has_event and time.monotonic() >= place.event_due_s:
+                    self._report_event(place, running)
             except Exception as error:  # noqa: BLE001  a fault in this camera's chain: the others do not notice
                 self._restart(place, error)
 
@@ -232,7 +242,7 @@ class Worker:
 
     def _tick(self) -> None:
         """Time passes, also for cameras without frames."""
-        now = self._reporter.now()
+        now = self._clock.now()
         for place in self._places.values():
             if place.running is None or place.spec.until_end or place.leaving_s is not None:
                 continue
@@ -246,18 +256,30 @@ class Worker:
         self._old_feeds = [(name, feed) for name, feed in self._old_feeds if not feed.stopped]
         for link in self._links.values():
             link.read_server_times()
-        now = self._reporter.now()
+        now = self._clock.now()
         reports = []
         for place in self._places.values():
             if place.last is None and (report := self._report(place, now)) is not None:
-                reports.append(self._reporter.note(report))
+                reports.append(place.note(report))
         hanging = self._hanging()
-        self._reporter.send(reports, hanging)
+        self._send(reports, hanging)
         if hanging:
             log.error("%s: ends, since cameras hang: %s", self._spec.name, ", ".join(hanging))
             self._end_process(EXIT_HANGING)
-        if self._reporter.gone:
+
+    def _send(self, reports: list[Report], hanging: tuple[str, ...] = ()) -> None:
+        try:
+            self._connection.send(WorkerReport(tuple(reports), hanging))
+        except OSError:  # the supervisor has closed the pipe
             self._begin_stop()
+
+    def _report_event(self, place: _Place, running: RunningCamera) -> None:
+        """Send a checkpoint of one camera now: its event and its resume state are committed together."""
+        if place.latest is not None and place.latest.checkpoint is not None:
+            report = running.event_report(place.latest)
+        else:  # it has just been started
+            report = running.report(self._clock.now())
+        self._send([place.note(report)])
 
     def _report(self, place: _Place, now: float) -> Report | None:
         running = place.running
@@ -274,7 +296,7 @@ class Worker:
             return None
 
     def _report_waiting(self, place: _Place, now: float) -> Report:
-        latest = self._reporter.latest(place.name)
+        latest = place.latest
         state = CameraState.OFFLINE if place.problem else CameraState.STARTING
         status = CameraStatus(place.name, state, place.problem, now)
         return Report(status, None, latest.histograms if latest else {}, retry=place.spec.retry)
@@ -323,7 +345,7 @@ class Worker:
         place.restarts += 1
         place.problem = f"a fault of ours: {error!r}; starts again in {delay_s:.1f} s"
         log.error("camera %s: %s", place.name, place.problem, exc_info=error)
-        latest = self._reporter.latest(place.name)
+        latest = place.latest
         retry = place.spec.retry
         if place.running is not None:
             retry = place.running.retry
@@ -334,7 +356,7 @@ class Worker:
         checkpoint = latest.checkpoint if latest else None
         resume = checkpoint.resume if checkpoint else place.spec.resume
         place.spec = replace(place.spec, resume=resume, retry=retry)
-        self._reporter.send([self._report_waiting(place, self._reporter.now())])
+        self._send([self._report_waiting(place, self._clock.now())])
 
     def _dismiss(self, running: RunningCamera) -> None:
         running.feed.ask_to_stop()
@@ -363,7 +385,7 @@ class Worker:
     def _last_report(self, place: _Place, running: RunningCamera) -> Report | None:
         try:
             running.pipeline.end_features()
-            report = running.report(self._reporter.now(), last=True, restarts=place.restarts)
+            report = running.report(self._clock.now(), last=True, restarts=place.restarts)
         except Exception:
             log.exception("camera %s: its last report cannot be made", place.name)
             return None
@@ -372,10 +394,9 @@ class Worker:
         return replace(report, status=replace(report.status, state=CameraState.STOPPED, message="", fps=0.0))
 
     def _say_goodbye(self, place: _Place) -> None:
-        now = self._reporter.now()
+        now = self._clock.now()
         status = CameraStatus(place.name, CameraState.STOPPED, place.problem, now)
-        self._reporter.send([place.last or Report(status, None, {}, last=True)])
-        self._reporter.forget(place.name)
+        self._send([place.last or Report(status, None, {}, last=True)])
         del self._places[place.name]
         self._share_links()
 
