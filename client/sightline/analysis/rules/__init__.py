@@ -171,7 +171,7 @@ class Rules(Observer):
             memory.add(new, list(self._points))
             rows, _ = memory.rows_of(tracks.ids)
         every = len(rows) == len(memory.states) and bool((rows[1:] > rows[:-1]).all())
-        states = memory.states if every else memory.states[rows]
+        states = memory.states if every else memory.states.take(rows)
         distances = self._move(states, anchors, sizes)
         states["class_id"] = tracks.class_ids
         fresh = tracks.confirmed & ~states["confirmed"]
@@ -193,7 +193,7 @@ class Rules(Observer):
                 track["pending_xy"][index], track["unseen"][index] = track["xy"], False
                 self._emit_loiter(track, index)
         if not every:
-            memory.states[rows] = states
+            np.put(memory.states, rows, states)
 
     def _move(self, states: States, anchors: F64, sizes: F64) -> F64:
         """Record crossings since the sightings before; how far tracks are from each place now, [N, P]."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.config.zones import Line, Point, Zone
+from sightline.config.zones import Line, Zone
 
 F64 = NDArray[np.float64]
 TOLERANCE = 1e-9  # a path through a corner meets at least one of its two pieces
@@ -22,21 +22,20 @@ class Shapes:
 
     def __init__(self, places: Sequence[Line | Zone], lines: int) -> None:
         """Of the ``places``, so many ``lines`` come first."""
-        pieces: list[tuple[Point, Point]] = []
+        pieces: list[tuple[float, float, float, float]] = []
         starts: list[int] = []
         for place in places:
             starts.append(len(pieces))
             ends = place.points[1:] + (place.points[:1] if isinstance(place, Zone) else ())
-            pieces += zip(place.points, ends, strict=False)
+            pieces += [(*a, *b) for a, b in zip(place.points, ends, strict=False)]
+        table = np.array(pieces, np.float64).reshape(-1, 4)
+        self.lines = lines  # columns below are lines, the others zones
+        self.count = len(starts)
         self._starts = np.array(starts, np.intp)
-        self._zone_starts = self._starts[lines:]
-        self._first = int(self._zone_starts[0]) if len(self._zone_starts) else len(pieces)  # piece of a zone
-        # [2, 1, S]: where each piece begins and how it goes on.
-        self._from, ends_at = np.array(pieces, np.float64).reshape(-1, 2, 2).transpose(1, 2, 0)[:, :, None]
-        self._along = ends_at - self._from
-        self._length_sq = (self._along**2).sum(axis=0)
-        self._y, self._end_y = self._from[1, :, self._first :], ends_at[1, :, self._first :]
-        self._downward = self._along[1, :, self._first :] > 0
+        self._ax, self._ay, self._bx, self._by = table.T
+        self._dx, self._dy = self._bx - self._ax, self._by - self._ay
+        self._square = self._dx**2 + self._dy**2
+        self._downward = self._dy > 0
 
     def crossings(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64, NDArray[np.bool_]]:
         """Which places the ways from ``p`` to ``q`` cross, and which zones they end in.
@@ -46,22 +45,17 @@ class Shapes:
             or crossed back again; for zones meaningless. float64 [N, P]: the fraction of the way (0..1) up to
             the last crossing of the place; -1 where there is none. bool [N, zones]: ``q`` lies in it.
         """
-        # Signed areas [2N, S]: positive to the left of the piece, as a viewer of the picture sees it.
-        (x, y), (dx, dy) = np.concatenate([p, q]).T[:, :, None] - self._from, self._along
-        x *= dy
-        y *= dx
-        x -= y
-        before, after = x[: len(p)], x[len(p) :]
+        before, after = self._sides(p), self._sides(q)
         left = after >= 0
         changed = (before >= 0) != left
         inside = self._inside(q, ~left)
         if not changed.any():
-            none = np.zeros((len(p), len(self._starts)))
+            none = np.zeros((len(p), self.count))
             return none.astype(np.int8), none - 1, inside
         fraction = before / np.where(changed, before - after, 1.0)
-        x = p[:, :1] + (q[:, :1] - p[:, :1]) * fraction - self._from[0]
-        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * fraction - self._from[1]
-        along = (x * dx + y * dy) / self._length_sq
+        x = p[:, :1] + (q[:, :1] - p[:, :1]) * fraction - self._ax
+        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * fraction - self._ay
+        along = (x * self._dx + y * self._dy) / self._square
         met = changed & (along >= -TOLERANCE) & (along <= 1 + TOLERANCE)
         directions = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
         fractions = np.maximum.reduceat(np.where(met, fraction, -1.0), self._starts, axis=1)
@@ -69,12 +63,12 @@ class Shapes:
 
     def _inside(self, points: F64, right: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether points lie in zones (an odd number of edges to the right), given the side of each piece."""
-        if not len(self._zone_starts):
+        if self.lines == self.count:
             return np.zeros((len(points), 0), bool)
-        y = points[:, 1:]
-        edges = (self._y > y) != (self._end_y > y)
-        edges &= right[:, self._first :] == self._downward
-        odd: NDArray[np.bool_] = np.logical_xor.reduceat(edges, self._zone_starts - self._first, axis=1)
+        y, first = points[:, 1:], int(self._starts[self.lines])
+        edges = (self._ay[first:] > y) != (self._by[first:] > y)
+        edges &= right[:, first:] == self._downward[first:]
+        odd: NDArray[np.bool_] = np.logical_xor.reduceat(edges, self._starts[self.lines :] - first, axis=1)
         return odd
 
     def distances(self, points: F64, sizes: F64) -> F64:
@@ -84,11 +78,16 @@ class Shapes:
             points: where.
             sizes: float64 [N, 2], width and height of each track's box, the units of x and y.
         """
-        scale = (1 / sizes.T)[:, :, None]
-        piece, away = self._along * scale, (points.T[:, :, None] - self._from) * scale
-        (x, y), (x_sq, y_sq) = away * piece, piece * piece
-        along = np.minimum(np.maximum((x + y) / (x_sq + y_sq), 0), 1)
-        away -= along * piece
-        away *= away
-        nearest: F64 = np.sqrt(np.minimum.reduceat(away[0] + away[1], self._starts, axis=1))
+        across, down = 1 / sizes[:, :1], 1 / sizes[:, 1:]
+        dx, dy = self._dx * across, self._dy * down
+        x, y = (points[:, :1] - self._ax) * across, (points[:, 1:] - self._ay) * down
+        along = np.minimum(np.maximum((x * dx + y * dy) / (dx * dx + dy * dy), 0), 1)
+        x -= along * dx
+        y -= along * dy
+        nearest: F64 = np.sqrt(np.minimum.reduceat(x * x + y * y, self._starts, axis=1))
         return nearest
+
+    def _sides(self, points: F64) -> F64:
+        """Signed areas [N, S]: positive to the left of the piece, as a viewer of the picture sees it."""
+        sides: F64 = (points[:, :1] - self._ax) * self._dy - (points[:, 1:] - self._ay) * self._dx
+        return sides

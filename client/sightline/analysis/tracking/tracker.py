@@ -167,7 +167,7 @@ class Tracker:
     def _tracks(self, rows: Index, scores: F32) -> Tracks:
         if not len(rows):
             return Tracks.empty()
-        table, xyxy = self._table[rows], to_xyxy(self._filter.mean[:, rows])
+        table, xyxy = self._table.take(rows), to_xyxy(self._filter.mean[:, rows])
         class_ids = np.array([*self._column_of], np.int32)
         return Tracks(
             ids=table["id"],
