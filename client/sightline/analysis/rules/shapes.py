@@ -28,14 +28,15 @@ class Shapes:
             starts.append(len(pieces))
             ends = place.points[1:] + (place.points[:1] if isinstance(place, Zone) else ())
             pieces += [(*a, *b) for a, b in zip(place.points, ends, strict=False)]
-        table = np.array(pieces, np.float64).reshape(-1, 4)
+        table = np.array(pieces, np.float64).reshape(-1, 4).T.copy()
         self.lines = lines  # columns below are lines, the others zones
         self.count = len(starts)
         self._starts = np.array(starts, np.intp)
-        self._ax, self._ay, self._bx, self._by = table.T
-        self._dx, self._dy = self._bx - self._ax, self._by - self._ay
-        self._square = self._dx**2 + self._dy**2
-        self._downward = self._dy > 0
+        # [2, 1, S]: where each piece begins, and the way to its end.
+        self._from, self._way = table[:2, None], (table[2:] - table[:2])[:, None]
+        self._square = self._way[0, 0] ** 2 + self._way[1, 0] ** 2
+        self._y, self._end_y = table[1], table[3]
+        self._downward = self._way[1, 0] > 0
 
     def crossings(self, p: F64, q: F64) -> tuple[NDArray[np.int8], F64, NDArray[np.bool_]]:
         """Which places the ways from ``p`` to ``q`` cross, and which zones they end in.
@@ -45,7 +46,13 @@ class Shapes:
             or crossed back again; for zones meaningless. float64 [N, P]: the fraction of the way (0..1) up to
             the last crossing of the place; -1 where there is none. bool [N, zones]: ``q`` lies in it.
         """
-        before, after = self._sides(p), self._sides(q)
+        # Signed areas [2N, S]: positive to the left of the piece, as a viewer of the picture sees it.
+        sides, y = _contiguous(np.concatenate([p, q])) - self._from
+        dx, dy = self._way
+        sides *= dy
+        y *= dx
+        sides -= y
+        before, after = sides[: len(p)], sides[len(p) :]
         left = after >= 0
         changed = (before >= 0) != left
         inside = self._inside(q, ~left)
@@ -53,9 +60,9 @@ class Shapes:
             none = np.zeros((len(p), self.count))
             return none.astype(np.int8), none - 1, inside
         fraction = before / np.where(changed, before - after, 1.0)
-        x = p[:, :1] + (q[:, :1] - p[:, :1]) * fraction - self._ax
-        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * fraction - self._ay
-        along = (x * self._dx + y * self._dy) / self._square
+        x = p[:, :1] + (q[:, :1] - p[:, :1]) * fraction - self._from[0]
+        y = p[:, 1:] + (q[:, 1:] - p[:, 1:]) * fraction - self._from[1]
+        along = (x * dx + y * dy) / self._square
         met = changed & (along >= -TOLERANCE) & (along <= 1 + TOLERANCE)
         directions = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
         fractions = np.maximum.reduceat(np.where(met, fraction, -1.0), self._starts, axis=1)
@@ -66,7 +73,7 @@ class Shapes:
         if self.lines == self.count:
             return np.zeros((len(points), 0), bool)
         y, first = points[:, 1:], int(self._starts[self.lines])
-        edges = (self._ay[first:] > y) != (self._by[first:] > y)
+        edges = (self._y[first:] > y) != (self._end_y[first:] > y)
         edges &= right[:, first:] == self._downward[first:]
         odd: NDArray[np.bool_] = np.logical_xor.reduceat(edges, self._starts[self.lines :] - first, axis=1)
         return odd
@@ -78,16 +85,23 @@ class Shapes:
             points: where.
             sizes: float64 [N, 2], width and height of each track's box, the units of x and y.
         """
-        across, down = 1 / sizes[:, :1], 1 / sizes[:, 1:]
-        dx, dy = self._dx * across, self._dy * down
-        x, y = (points[:, :1] - self._ax) * across, (points[:, 1:] - self._ay) * down
-        along = np.minimum(np.maximum((x * dx + y * dy) / (dx * dx + dy * dy), 0), 1)
-        x -= along * dx
-        y -= along * dy
-        nearest: F64 = np.sqrt(np.minimum.reduceat(x * x + y * y, self._starts, axis=1))
+        scale = _contiguous(1 / sizes)
+        way, away = self._way * scale, _contiguous(points) - self._from
+        away *= scale
+        along, y = away * way
+        along += y
+        square, y = way * way
+        square += y
+        along /= square
+        np.maximum(along, 0, out=along)
+        np.minimum(along, 1, out=along)
+        way *= along
+        away -= way
+        away *= away
+        nearest: F64 = np.sqrt(np.minimum.reduceat(away[0] + away[1], self._starts, axis=1))
         return nearest
 
-    def _sides(self, points: F64) -> F64:
-        """Signed areas [N, S]: positive to the left of the piece, as a viewer of the picture sees it."""
-        sides: F64 = (points[:, :1] - self._ax) * self._dy - (points[:, 1:] - self._ay) * self._dx
-        return sides
+
+def _contiguous(points: F64) -> F64:
+    """Points [N, 2] as [2, N, 1], laid out so that NumPy's innermost loops run over pieces."""
+    return np.ascontiguousarray(points.T)[:, :, None]
