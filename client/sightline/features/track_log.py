@@ -50,13 +50,9 @@ class TrackedFrame:
 
 
 class TrackLog(Observer):
-    """Keeps frames. The worker's main thread owns it.
+    """Keeps frames of the camera ``source``. The worker's main thread owns it.
 
-    Args:
-        folder: made when it is not there.
-        source: the camera's name; names the files.
-        max_bytes: bound of both files together.
-        time_code: read the simulated cameras' time code from the pictures.
+    ``max_bytes`` bounds both files together; ``time_code``: read the simulated cameras' from the pictures.
     """
 
     name = "track_log"

@@ -30,13 +30,9 @@ HELP = {
 
 
 class DriftWatch(Observer):
-    """Measures every tracked frame. The worker's main thread owns it.
+    """Measures every tracked frame of a camera. The worker's main thread owns it.
 
-    Args:
-        camera: its name.
-        options: what is allowed.
-        min_score: least score of a box that starts a track.
-        state: what :meth:`snapshot` gave, to go on in the same hour.
+    Boxes from ``min_score`` on start tracks; ``state`` is what :meth:`snapshot` gave, to go on in that hour.
     """
 
     name = "drift"

@@ -64,10 +64,8 @@ def measure_luma(luma: U8) -> ImageStats:
 class HourlyStats:
     """Counts frames into the hour of their capture time. The worker's main thread owns it.
 
-    Args:
-        source: the camera.
-        min_score: boxes from this score on are counted as seen; weaker ones only in the scores.
-        state: what :meth:`snapshot` gave, to go on in the same hour.
+    Boxes from ``min_score`` on are counted as seen; weaker ones only in the scores. ``state`` is what
+    :meth:`snapshot` gave, to go on in the same hour.
 
     Raises:
         ValueError: the state is not one of ours.

@@ -133,11 +133,7 @@ Baseline = Labelled | Mapping[str, float] | None  # labelled sets; or fixed figu
 def report(labelled: Labelled, baseline: Baseline, days: float, rule: AccuracyRule) -> dict[str, Any]:
     """Accuracy of every camera and period as JSON; ``alarms`` names cameras whose newest period has fallen.
 
-    Args:
-        labelled: what is judged.
-        baseline: None: a camera's first period.
-        days: length of a period.
-        rule: what counts as a fall.
+    Without a baseline it is each camera's first period of so many days.
     """
     cameras, alarms = {}, []
     base_by_camera = baseline.by_camera() if isinstance(baseline, Labelled) else {}

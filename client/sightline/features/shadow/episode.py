@@ -28,13 +28,8 @@ BLOCK = 100  # intervals; of each block a fixed number is chosen, so the budget 
 class EpisodeSampler:
     """Cuts UTC into intervals and chooses whole ones, since a tracker needs frame after frame.
 
-    Every process that has the same seed chooses the same ones for a camera, so nothing has to be remembered.
-
-    Args:
-        camera: its name; other cameras are mirrored at other times.
-        share: 0..1 of the intervals, in steps of 1/:data:`BLOCK`.
-        episode_s: length of an interval.
-        seed: another seed chooses others.
+    Every process that has the same seed chooses the same ones for a camera, so nothing has to be remembered;
+    another seed chooses others, and so does another camera. ``share`` is kept in steps of 1/:data:`BLOCK`.
     """
 
     def __init__(self, camera: str, *, share: float, episode_s: float, seed: int = 0) -> None:

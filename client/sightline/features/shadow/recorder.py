@@ -201,17 +201,7 @@ class Recorder:
 
 
 def side_by_side(i420: U8, live: Detections, candidate: Detections, difference: BoxPairs) -> U8:
-    """Both views of one picture.
-
-    Args:
-        i420: uint8 [3/2·height, width].
-        live: its boxes by the live model.
-        candidate: its boxes by the candidate.
-        difference: of the two.
-
-    Returns:
-        uint8 [3/2·height, 2·width], I420.
-    """
+    """A picture, uint8 [3/2·height, width] in I420, with the boxes of either model: [3/2·height, 2·width]."""
     mine = np.concatenate([difference.renamed[0], difference.live_only])
     theirs = np.concatenate([difference.renamed[1], difference.candidate_only])
     views = []
