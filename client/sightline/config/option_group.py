@@ -1,12 +1,14 @@
-"""What every group of options shares: unknown keys are refused, values never change, effects are declared."""
+"""What every group of options shares: unknown keys are refused, effects are declared, changes are told."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 
@@ -18,10 +20,53 @@ class Effect(StrEnum):
     PROGRAM = "program"  # the program has to be restarted
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One option that differs.
+
+    Attributes:
+        key: its dotted path, as ``track.confirm_s`` or ``rules.zones.yard``.
+        effect: what applying it takes.
+        detail: old and new value where they are short and no secret; else what happened to it.
+        camera: whose option; "" for one of the whole program.
+    """
+
+    key: str
+    effect: Effect
+    detail: str
+    camera: str = ""
+
+    def __str__(self) -> str:
+        where = f"camera {self.camera!r}, " if self.camera else ""
+        return f"{where}{self.key} {self.detail}"
+
+
 class OptionGroup(BaseModel):
     """Base of every group of options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def changes_to(
+        self, new: Self, *, prefix: str = "", camera: str = "", left_out: Collection[str] = ()
+    ) -> Iterator[Change]:
+        """What differs between this state of a group and another, option by option, but for ``left_out``."""
+        for name, field in type(new).model_fields.items():
+            before, after = getattr(self, name), getattr(new, name)
+            if name in left_out or before == after:
+                continue
+            key = prefix + name
+            effect = effect_of(field) or Effect.CAMERA  # a group that appears or disappears as a whole
+            if isinstance(before, dict) and isinstance(after, dict):  # lines and zones, by name
+                for item in sorted(before.keys() | after.keys()):
+                    if before.get(item) != after.get(item):
+                        what = "removed" if item not in after else "changed" if item in before else "added"
+                        yield Change(f"{key}.{item}", effect, what, camera)
+            elif isinstance(before, OptionGroup) and isinstance(after, OptionGroup):
+                yield from before.changes_to(after, prefix=f"{key}.", camera=camera)
+            elif isinstance(before, SecretStr) or isinstance(after, SecretStr):
+                yield Change(key, effect, "changed", camera)
+            else:
+                yield Change(key, effect, f"{_text(before)} → {_text(after)}", camera)
 
 
 def _option(effect: Effect, default: Any, description: str, **bounds: Any) -> Any:
@@ -37,3 +82,9 @@ def effect_of(field: FieldInfo) -> Effect | None:
     """What an option declares; None for a group of options."""
     extra = field.json_schema_extra
     return Effect(str(extra["effect"])) if isinstance(extra, dict) and "effect" in extra else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

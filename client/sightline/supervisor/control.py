@@ -16,9 +16,9 @@ from typing import Any
 
 from sightline.base.redact import redact
 from sightline.config import Config, LoadedConfig, load_config
-from sightline.config.changes import Change, camera_changes, program_changes
+from sightline.config.groups import CameraOptions
 from sightline.config.loader import parse_text
-from sightline.config.option_group import Effect
+from sightline.config.option_group import Change, Effect
 from sightline.errors import ConfigError, ConfigErrors, SightlineError
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,9 @@ class Plan:
 def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
     """The way from ``old`` to ``new`` for a program that was started with ``started``."""
     changes = [
-        change for change in program_changes(old.options, new.options) if change.effect is not Effect.PROGRAM
+        change
+        for change in old.options.changes_to(new.options, left_out=CameraOptions.model_fields)
+        if change.effect is not Effect.PROGRAM
     ]
     reconnect_all = any(change.effect is Effect.CAMERA for change in changes)
     before, after = (
@@ -86,14 +88,16 @@ def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
         elif name not in before:
             steps[name], reasons[name] = CameraStep.START, "starts"
         else:
-            own = camera_changes(before[name], after[name])
+            own = tuple(before[name].changes_to(after[name], camera=name))
             changes += own
             if reconnect_all or any(change.effect is not Effect.HOT for change in own):
                 steps[name] = CameraStep.RESTART
             elif own:
                 steps[name] = CameraStep.UPDATE
     needs_restart = tuple(
-        change for change in program_changes(started, new.options) if change.effect is Effect.PROGRAM
+        change
+        for change in started.changes_to(new.options, left_out=CameraOptions.model_fields)
+        if change.effect is Effect.PROGRAM
     )
     return Plan(new, steps, tuple(changes), reasons, needs_restart)
 
