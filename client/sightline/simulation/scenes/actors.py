@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -71,7 +71,7 @@ class Cast:
 
     def __init__(self, slant: F32 | None = None, beam_m: float = 0.0) -> None:
         self._slant, self._beam_m = slant, beam_m
-        self._bodies: OrderedDict[tuple[int, int], Body] = OrderedDict()
+        self._body = lru_cache(_KEPT)(_body_of)
 
     def figures(self, snapshot: Snapshot, camera: PinholeCamera) -> list[PosedActor]:
         """The actors that may be seen, or whose shadow or lamps may, each as fine as the picture needs."""
@@ -111,13 +111,7 @@ class Cast:
         return np.asarray(~np.any([side.all(axis=1) for side in beyond], axis=0), np.bool_)
 
     def _figure(self, actor: Actor, state: ActorState, k: int) -> PosedActor:
-        key = actor.id, k
-        if key not in self._bodies:
-            self._bodies[key] = _body(_build(actor, k))
-            if len(self._bodies) > _KEPT:
-                self._bodies.popitem(last=False)
-        self._bodies.move_to_end(key)
-        body, c, s = self._bodies[key], np.cos(state.heading), np.sin(state.heading)
+        body, c, s = self._body(actor, k), np.cos(state.heading), np.sin(state.heading)
         heading = f32([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         rotations, offsets = _bones(actor, state)
         rotations = f32(heading @ rotations)
@@ -132,7 +126,8 @@ class Cast:
         return PosedActor(actor, state, body, points, rotations, outline)
 
 
-def _body(mesh: Mesh) -> Body:
+def _body_of(actor: Actor, k: int) -> Body:
+    mesh = _build(actor, k)
     mesh = mesh[np.argsort(mesh.bone, kind="stable")]
     # The different corners, first come first.
     flat, bone = mesh.corners.reshape(-1, 3), np.repeat(mesh.bone, 3)

@@ -14,7 +14,7 @@ from sightline.simulation.scenes.backdrop import Backdrop
 from sightline.simulation.scenes.light import Light
 from sightline.simulation.scenes.mesh import Mesh, Stage, Surface, join
 from sightline.simulation.scenes.spec import NEAR_M, PinholeCamera, SceneSpec
-from sightline.simulation.scenes.textures import plate_picture
+from sightline.simulation.scenes.textures import plate_light
 from sightline.simulation.scenes.visibility import DEPTH_UNITS, fragments, interpolated, resolve
 from sightline.simulation.scenes.world import Snapshot
 
@@ -34,7 +34,6 @@ class Renderer:
         self._still = f32(self._backdrop.albedo * self._backdrop.light + self._backdrop.glow)
         self._keys = self._backdrop.keys.copy()
         self._lens = Lens(spec, self.light, self._backdrop.ground)
-        self._plates: dict[int, F32] = {}
         self._sprites = Sprites(spec.random("sprites"))
         self._touched = np.zeros(0, np.int64)
 
@@ -143,15 +142,12 @@ class Renderer:
         clear = np.exp(-self.light.haze_per_m / f32(1 / depth))[..., None]
         return f32(shaded * clear + self.light.haze * (1 - clear))
 
-    def _plate_values(self, figures: list[PosedActor], owner: I64, uv: F32) -> F32:
+    @staticmethod
+    def _plate_values(figures: list[PosedActor], owner: I64, uv: F32) -> F32:
         """How much of its light each place of a plate gives back, [M, 3]."""
         values = np.ones((len(owner), 3), np.float32)
         for i in np.unique(owner):
-            actor, mine = figures[i].actor, owner == i
-            if actor.id not in self._plates:
-                picture = plate_picture(str(actor.attributes.get("plate", "")))
-                self._plates[actor.id] = f32((picture / 255.0) ** 2.2)
-            texture = self._plates[actor.id]
+            texture, mine = plate_light(str(figures[i].actor.attributes.get("plate", ""))), owner == i
             size = f32(texture.shape[1::-1])
             column, row = np.clip(uv[mine] * size, 0, size - 1).astype(np.int64).T
             values[mine] = texture[row, column]

@@ -18,6 +18,7 @@ from sightline.simulation.scenes.people import LAMP, Appearance, Pose, bones, pe
 GLASS = f32([0.012, 0.016, 0.02])
 DARK = f32([0.015, 0.015, 0.016])
 RED = f32([0.35, 0.012, 0.01])
+_FRAME, _TAIL = linear(34, 35, 37), f32([0.4, 0.02, 0.02])  # of a forklift
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,6 @@ def bus(paint: F32, stripe: F32, k: int = 20) -> Mesh:
         parts.append(box([0.06, 0.2, 0.4], [-5.75, side * 1.05, 1.2], RED, 0.5, Surface.TAIL_LAMP))
         parts.append(box([0.15, 0.12, 0.4], [5.75, side * 1.38, 2.3], DARK, 0.3))
     return join(*parts, plate(5.8, 0.5, 1.0), plate(-5.8, 0.75, -1.0), wheels("bus", width, k))
-
-
-_FRAME, _TAIL = linear(34, 35, 37), f32([0.4, 0.02, 0.02])
 
 
 def forklift(look: Appearance, paint: F32, *, loaded: bool, k: int = 12) -> Mesh:

@@ -23,9 +23,9 @@ STEP_S = 0.05
 Value = str | bool | float | int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Actor:
-    """A person or thing that is counted.
+    """A person or thing that is counted; equal only to itself.
 
     Attributes:
         id: from 1, in order of appearance.
