@@ -154,63 +154,18 @@ class Renderer:
         return values
 
 
-_MARGIN = 128
-
-
-class Rain:
-    """The streaks of one scene; where they are at a time follows from the time."""
-
-    def __init__(self, random: np.random.Generator, size: tuple[int, int], light: Light, ground: F32) -> None:
-        h, w = size
-        scale = w / 640
-        self._layers = []
-        for length, share, gain in ((26, 0.0016, 0.9), (13, 0.004, 0.45)):
-            drops = (random.random((h + _MARGIN, w + _MARGIN)) < share / scale).astype(np.float32)
-            side = max(3, round(length * scale) | 1)
-            kernel = np.zeros((side, side), np.float32)
-            middle, lean = side // 2, side // 9
-            cv2.line(kernel, (middle - lean, 0), (middle + lean, side - 1), 1.0, 1, cv2.LINE_AA)
-            streaks = cv2.filter2D(drops, -1, kernel / kernel.sum() * side * 0.5)
-            layer = f32(cv2.GaussianBlur(streaks, (0, 0), 0.5 * scale) * gain)
-            self._layers.append(f32(layer[..., None] * f32(light.haze * 0.16 + 0.01)))
-        puddles = cv2.GaussianBlur(f32(random.standard_normal((h, w))), (0, 0), 22 * scale) * 22 * scale * 1.6
-        wet = f32(ground * np.clip(0.24 + 0.1 * puddles, 0.06, 0.5))
-        self._wet = np.repeat(wet[..., None], 3, axis=2)
-        self._reach = max(9, round(44 * scale))
-
-    def mirror(self, picture: F32) -> F32:
-        """The wet ground shows, smeared downwards, what is above it in the picture."""
-        reach, smeared, edge = self._reach, picture, cv2.BORDER_REPLICATE
-        for _ in range(2):  # twice: the smear fades instead of ending
-            smeared = f32(cv2.boxFilter(smeared, -1, (5, reach), anchor=(2, reach - 1), borderType=edge))
-        smeared *= 1.35
-        np.minimum(smeared, 3.0, out=smeared)
-        smeared -= picture
-        smeared *= self._wet
-        smeared += picture
-        return smeared
-
-    def fall(self, picture: F32, random: np.random.Generator) -> None:
-        """Add the streaks of one moment, in place."""
-        h, w = picture.shape[:2]
-        for layer in self._layers:
-            dy, dx = random.integers(0, _MARGIN, 2)
-            picture += layer[dy : dy + h, dx : dx + w]
-
-
-_NOISE_MARGIN = 64
+_MARGIN, _NOISE_MARGIN = 128, 64
 _CURVE_TOP = 4.0
 
 
 class Lens:
-    """Turns linear light into an 8-bit picture. The noise of a time is always the same."""
+    """Turns linear light into an 8-bit picture. The rain and the noise of a time are always the same."""
 
     def __init__(self, spec: SceneSpec, light: Light, ground: F32) -> None:
-        self._spec, self._light = spec, light
+        self._spec, self._light, self._streaks = spec, light, list[F32]()
         h, w = spec.height, spec.width
-        self._rain: Rain | None = None
         if spec.weather == "rain" and spec.scene == "street":
-            self._rain = Rain(spec.random("rain"), (h, w), light, ground)
+            self._let_it_rain(ground)
         gy, gx = np.mgrid[0:h, 0:w].astype(np.float32)
         square = ((gx - w / 2) ** 2 + (gy - h / 2) ** 2) / (w / 2) ** 2
         gain = f32((1 - 0.26 * square) * light.exposure)
@@ -223,12 +178,43 @@ class Lens:
         curve = np.clip(levels * (1 + levels / 9.0) / (1 + levels), 0, 1) * 1.06
         self._curve = f32(np.clip(curve, 0, 1) ** (1 / 2.2) * 255)
 
+    def _let_it_rain(self, ground: F32) -> None:
+        random, (h, w) = self._spec.random("rain"), ground.shape
+        scale = w / 640
+        for length, share, gain in ((26, 0.0016, 0.9), (13, 0.004, 0.45)):
+            drops = (random.random((h + _MARGIN, w + _MARGIN)) < share / scale).astype(np.float32)
+            side = max(3, round(length * scale) | 1)
+            kernel = np.zeros((side, side), np.float32)
+            middle, lean = side // 2, side // 9
+            cv2.line(kernel, (middle - lean, 0), (middle + lean, side - 1), 1.0, 1, cv2.LINE_AA)
+            streaks = cv2.filter2D(drops, -1, kernel / kernel.sum() * side * 0.5)
+            layer = f32(cv2.GaussianBlur(streaks, (0, 0), 0.5 * scale) * gain)
+            self._streaks.append(f32(layer[..., None] * f32(self._light.haze * 0.16 + 0.01)))
+        puddles = cv2.GaussianBlur(f32(random.standard_normal((h, w))), (0, 0), 22 * scale) * 22 * scale * 1.6
+        wet = f32(ground * np.clip(0.24 + 0.1 * puddles, 0.06, 0.5))
+        self._wet, self._reach = np.repeat(wet[..., None], 3, axis=2), max(9, round(44 * scale))
+
+    def _rained(self, picture: F32, stamp: np.random.Generator) -> F32:
+        """The wet ground shows, smeared downwards, what is above it in the picture; before it drops fall."""
+        smeared, edge, (h, w) = picture, cv2.BORDER_REPLICATE, picture.shape[:2]
+        size, anchor = (5, self._reach), (2, self._reach - 1)
+        for _ in range(2):  # twice: the smear fades instead of ending
+            smeared = f32(cv2.boxFilter(smeared, -1, size, anchor=anchor, borderType=edge))
+        smeared *= 1.35
+        np.minimum(smeared, 3.0, out=smeared)
+        smeared -= picture
+        smeared *= self._wet
+        smeared += picture
+        for layer in self._streaks:
+            dy, dx = stamp.integers(0, _MARGIN, 2)
+            smeared += layer[dy : dy + h, dx : dx + w]
+        return smeared
+
     def expose(self, light: F32, time_s: float) -> U8:
         """The picture, uint8 sRGB [h, w, 3], of linear light [h, w, 3]."""
         stamp = np.random.default_rng([self._spec.seed, round(time_s * 1000) + (1 << 20)])
-        if self._rain is not None:
-            light = self._rain.mirror(light)
-            self._rain.fall(light, stamp)
+        if self._streaks:
+            light = self._rained(light, stamp)
         seen = f32(light * self._gain)
         if self._light.lamps > 0.3:  # glare
             bright = cv2.resize(seen, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
