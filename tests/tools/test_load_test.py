@@ -9,7 +9,7 @@ import pytest
 from load import load_test
 from load.camera_load import kept_up, stream_size
 from load.load_test import Turn, compare, summary, verdict
-from load.parts import parse_cpus, parts_of, pinned
+from load.servers import parse_cpus, parts_of, pinned
 from support import toy
 
 

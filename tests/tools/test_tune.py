@@ -9,8 +9,7 @@ from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 from load import tune
 from load.measured import Level, Measured
-from load.settings import changed, expand, parse_config, read, rewritten
-from load.trials import MARGIN, search, table
+from load.settings import MARGIN, changed, expand, parse_config, read, rewritten, search, table
 from sightline.models.registry import repository
 from sightline.serving import model_configs
 from sightline.serving.server import TritonServer

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.parts import parts_of
+from load.servers import parts_of
 from sightline.serving.server import TritonServer
 from sightline.simulation import demo
 from sightline.simulation.rtsp_server import RtspServer

@@ -21,8 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from load.measured import Level, Measured, measure
-from load.parts import Cpus
-from load.servers import DETECTOR
+from load.servers import DETECTOR, Cpus
 from sightline.base.cuda import has_gpu
 from sightline.errors import ServerError
 from sightline.serving.install import Installation, install, install_packages

@@ -12,8 +12,7 @@ from typing import Any
 
 import av
 
-from load.parts import cores, cpu_s, parts_of, pinned, pss_mb
-from load.servers import Target, inference_count
+from load.servers import Target, cores, cpu_s, inference_count, parts_of, pinned, pss_mb
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess, frame_rate

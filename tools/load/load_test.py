@@ -28,15 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other 
 from load.analyzer import Analyzer
 from load.camera_load import serve_cameras
 from load.measured import Level, parse_concurrency, parse_rates
-from load.parts import cpu_s, parse_cpus, parts_of
 from load.servers import (
     DETECTOR,
     ROOT,
     Target,
     about_run,
+    cpu_s,
     inference_count,
     make_parser,
     network_size,
+    parse_cpus,
+    parts_of,
     served,
     write_input,
 )

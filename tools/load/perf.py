@@ -39,8 +39,7 @@ from load.measured import (
     parse_concurrency,
     parse_rates,
 )
-from load.parts import parse_cpus
-from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, served, write_input
+from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, parse_cpus, served, write_input
 
 LEGEND = (
     "Times are milliseconds as the client sees them; `in the queue` is the server's own mean.",

@@ -33,6 +33,8 @@ from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, s
 from load.settings import (
     KEYS,
     PARAMETERS,
+    Axes,
+    Trial,
     Value,
     Values,
     current,
@@ -40,9 +42,11 @@ from load.settings import (
     parse_config,
     parse_value,
     rewritten,
+    search,
     show,
+    table,
+    trying,
 )
-from load.trials import Axes, Trial, search, table, trying
 
 OVERHEAD_S = 6  # of a measurement: loading the model, the pilot run
 #: Values worth trying where the three steps are models of their own, one engine, or one process on the CPU.
