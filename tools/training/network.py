@@ -28,20 +28,8 @@ class Conv(nn.Sequential):
         )
 
 
-class Residual(nn.Module):
-    """Two 3x3 convolutions beside a straight way."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(Conv(width, width), Conv(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of the same shape."""
-        return x + self.layers(x)
-
-
 class Cross(nn.Module):
-    """A cross-stage block: half of the channels go through residuals, all are mixed at the end.
+    """A cross-stage block: half of the channels go through residual pairs, all are mixed at the end.
 
     Where the number of channels does not change, nothing stands before the halves.
     """
@@ -50,14 +38,15 @@ class Cross(nn.Module):
         super().__init__()
         self.half = outputs // 2
         self.enter = Conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        self.deep = nn.ModuleList(Residual(self.half) for _ in range(depth))
+        pairs = (nn.Sequential(Conv(self.half, self.half), Conv(self.half, self.half)) for _ in range(depth))
+        self.deep = nn.ModuleList(pairs)
         self.leave = Conv(outputs + depth * self.half, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, outputs, height, width] from [batch, inputs, height, width]."""
         kept = list(self.enter(x).split(self.half, 1))
         for block in self.deep:
-            kept.append(block(kept[-1]))
+            kept.append(kept[-1] + block(kept[-1]))
         return self.leave(torch.cat(kept, 1))
 
 
