@@ -10,8 +10,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,12 +61,7 @@ class ScaledPicture:
             np.copyto(part, plane)
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """What the live path hands over."""
-
-    lost: Mapping[tuple[int, str], int]  # frames not handed over since the last time, by interval and reason
-    mirrored: tuple[int, Frame, Answer] | None = None  # interval, frame, live; None: the interval is over
+Mirrored = tuple[int, Frame, Answer]  # the interval's number, a frame, and what the live model found in it
 
 
 class Shadow(Observer):
@@ -96,8 +91,10 @@ class Shadow(Observer):
         self._sampler = EpisodeSampler(
             camera, share=options.share, episode_s=options.episode_s, seed=options.seed
         )
-        self._queue: queue.Queue[_Item | None] = queue.Queue(WAITING)
-        self._lost: Counter[tuple[int, str]] = Counter()
+        self._lost: Counter[tuple[int, str]] = Counter()  # not handed over yet, by interval and reason
+        #: With each frame what was lost before it. No frame: the interval is over; None: the camera ends.
+        self._queue: queue.Queue[tuple[Counter[tuple[int, str]], Mirrored | None] | None]
+        self._queue = queue.Queue(WAITING)
         self._open = False  # an interval has begun and its end has not been handed over
         self._info: ModelInfo | None = None  # None: not connected; the thread sets it
         self._tried = threading.Event()  # to connect
@@ -163,10 +160,10 @@ class Shadow(Observer):
             return ""
         return BUSY if self._busy() else SLOW if self._queue.full() else ""
 
-    def _offer(self, mirrored: tuple[int, Frame, Answer] | None) -> bool:
+    def _offer(self, mirrored: Mirrored | None) -> bool:
         """Hand a frame over, or that an interval is over; False: there is no room for it."""
         try:
-            self._queue.put(_Item(self._lost, mirrored), block=self._lossless, timeout=CONNECT_S)
+            self._queue.put((self._lost, mirrored), block=self._lossless, timeout=CONNECT_S)
         except queue.Full:
             return False
         self._lost = Counter()
@@ -200,12 +197,13 @@ class Shadow(Observer):
             item = self._queue.get(timeout=1.0)
         except queue.Empty:
             return True
-        for (interval_no, why), count in (item.lost if item else self._lost).items():
+        lost, mirrored = item or (self._lost, None)
+        for (interval_no, why), count in lost.items():
             self._recorder.drop(interval_no, why, count)
-        if item is None or item.mirrored is None:
+        if mirrored is None:
             self._recorder.finish()
         else:
-            self._compare(*item.mirrored)
+            self._compare(*mirrored)
         return item is not None
 
     def _lose(self, problem: str) -> None:
