@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ from sqlmodel import Field, SQLModel
 from test_spool import is_idle, locked, make_writer
 from test_store import read
 
-from sightline.entities import Checkpoint
+from sightline.entities import Checkpoint, CountWindow, Event, EventKind
 from sightline.store.dialects import parse_url
-from sightline.store.kinds import KINDS, RowKind
+from sightline.store.kinds import KINDS, RowKind, pending_row
 from sightline.store.tables import UtcDateTime, table_of
 from support.waiting import until
 
@@ -90,3 +90,23 @@ def test_a_new_kind_is_written_replaced_spooled_and_handed_on(
     until(lambda: not writer.outbox.delivered())
     assert [message.values["score"] for message in writer.outbox.read("alerts", 10)] == [1.0]
     writer.close()
+
+
+CROSSED = Event(
+    "gate", EventKind.CROSSING, "far", 7, "person", 100.25, 100.75, first_time=99.123456, ordinal=2
+)
+
+
+@pytest.mark.parametrize(
+    ("entity", "key"),
+    [
+        (CountWindow("gate", "person", 3, 60.0, 120.0), "a09ba066-6f4e-5659-9cb2-49c814c24eb0"),
+        (CountWindow("g" * 300, "pers", 3, 60, 120), "c6a17deb-a9aa-5063-8ab3-7e1dc31595ef"),
+        (CROSSED, "4aa823df-da5a-543c-9bb7-993e5838ece6"),
+    ],
+)
+def test_primary_keys_are_those_of_the_rows_that_earlier_versions_wrote(
+    entity: CountWindow | Event, key: str
+) -> None:
+    row = pending_row(entity, 42)
+    assert str(row.kind.columns(row, datetime.now(UTC))["id"]) == key
