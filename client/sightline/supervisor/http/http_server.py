@@ -95,14 +95,9 @@ class HttpServer:
         self._canary = canary
         self._config_state = config
         self._sinks = sinks
-        self._app = Starlette(
-            routes=[
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/status", self._status),
-                Route("/metrics", self._metrics),
-            ]
-        )
+        pages = {"/healthz": self._healthz, "/readyz": self._readyz}
+        pages |= {"/status": self._status, "/metrics": self._metrics}
+        self._app = Starlette(routes=[Route(path, handler) for path, handler in pages.items()])
         self._options = options
         self._listen(options)
 
