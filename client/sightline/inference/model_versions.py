@@ -14,7 +14,7 @@ from sightline.errors import DetectorError, DetectorMismatch, DetectorOutdated
 from sightline.inference.segments import Call
 
 MAX_KNOWN = 8  # versions remembered
-_CHECK_EVERY_S = 1.0
+_CHECK_EVERY_S = 0.1
 
 
 class ModelVersions:
