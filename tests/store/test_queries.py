@@ -168,6 +168,11 @@ def test_round_hours_in_a_half_hour_zone() -> None:
     assert span.bucket_of(int((span.start + 1800) // 3600)) == span.start
 
 
+def test_a_bucket_that_has_just_begun_is_in_the_span() -> None:
+    assert Span.over(T0, T0 + 60.01, 60).edges == (T0, T0 + 60, T0 + 120)
+    assert Span.over(T0, T0 + 60, 60).edges == (T0, T0 + 60)
+
+
 def test_an_empty_span_is_refused() -> None:
     with pytest.raises(ValueError, match="end after"):
         Span.over(T0, T0, 60)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import ceil
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, and_, case, cast, func, select
@@ -75,7 +76,7 @@ class Span:
                 day += timedelta(days=1)
         else:
             shift = _offset_s(start, zone) % step_s
-            first, last = (int(start) + shift) // step_s, -((-int(end) - shift) // step_s)
+            first, last = (int(start) + shift) // step_s, -((-ceil(end) - shift) // step_s)
             edges += (float(number * step_s - shift) for number in range(first, max(last, first + 1) + 1))
         return Span(edges[0], edges[-1], step_s, zone, tuple(edges))
 
