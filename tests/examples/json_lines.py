@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sightline.config import Config
-from sightline.store.outbox import OutboxMessage
+from sightline.store.kinds import PendingRow
 
 
 class JsonLines:
@@ -19,11 +19,11 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def deliver(self, messages: Sequence[OutboxMessage]) -> None:
-        """Append the messages."""
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Append the rows."""
         with self._path.open("a") as file:
-            for message in messages:
-                file.write(json.dumps({"key": message.key, **message.values}) + "\n")
+            for row in rows:
+                file.write(json.dumps({"key": row.key, **row.values}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

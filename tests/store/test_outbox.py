@@ -58,7 +58,7 @@ def test_each_sink_is_given_each_event_once_and_in_order(database_url: str, tmp_
     put(writer, 0, 1, 2)
     until(lambda: ordinals(writer) == [0, 1, 2])
     [message, *_] = writer.outbox.read("broker", 1)
-    assert (message.kind, message.source, message.values["place"]) == ("event", "gate", "far pavement")
+    assert (message.kind, message.source, message.values["place"]) == (EVENT, "gate", "far pavement")
     assert take(writer, limit=2) == [0, 1]
     assert ordinals(writer) == [2]
     put(writer, 1, 3)  # made again after a restart of the worker, say

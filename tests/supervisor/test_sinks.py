@@ -18,7 +18,7 @@ from examples import json_lines
 from sightline.camera.messages import Report
 from sightline.config import parse_config
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, EventKind
-from sightline.store.outbox import OutboxMessage
+from sightline.store.kinds import PendingRow
 from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import SINKS, DurableRunner, Sink, durable_names, make_sinks
@@ -47,11 +47,11 @@ class Recorder:
         self.go.set()
         self.closed = False
 
-    def deliver(self, messages: Sequence[OutboxMessage]) -> None:
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
         self.go.wait()
         if self.problem:
             raise OSError(self.problem)
-        self.tracks += [message.values["track_id"] for message in messages]
+        self.tracks += [row.values["track_id"] for row in rows]
 
     def close(self) -> None:
         self.closed = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -65,17 +65,8 @@ class Store:
             StoreUnavailable: the database is locked, full or away: try again later.
             SchemaError: the schema is newer than this program, or the tables are not Sightline's.
         """
-        if self._known_sequences is not None and self._identity() == self._file_id:
-            return
-        self.close()
-        with self._errors_wrapped():
-            if self._file is not None:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._transaction() as connection:
-                migrations.migrate(connection, self._back_up)
-                cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)
-                self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
-            self._file_id = self._identity()
+        with self._opened():
+            pass
 
     def close(self) -> None:
         """Disconnect; :meth:`open` may be called again."""
@@ -110,13 +101,11 @@ class Store:
         """
         newest: dict[str, PendingRow] = {}
         merge(newest, rows)
-        self.open()
-        with self._errors_wrapped():
-            self._write_or_split(list(newest.values()))
+        with self._opened() as known:
+            self._write_or_split(list(newest.values()), known)
 
-    def _write_or_split(self, rows: Sequence[PendingRow]) -> None:
+    def _write_or_split(self, rows: Sequence[PendingRow], known: Mapping[str, int]) -> None:
         """Write all; when the database refuses a value, halve until the bad row is alone."""
-        known = self._known_sequences or {}
 
         def statement_of(row: PendingRow) -> tuple[str, bool]:
             """Kind, and whether the row is older than what the database may hold."""
@@ -132,8 +121,8 @@ class Store:
                 raise  # the database is away, not the value wrong
             if len(rows) > 1:
                 middle = len(rows) // 2
-                self._write_or_split(rows[:middle])
-                self._write_or_split(rows[middle:])
+                self._write_or_split(rows[:middle], known)
+                self._write_or_split(rows[middle:], known)
                 return
             self.rejected_rows += 1
             kind, source = rows[0].kind.name, rows[0].source
@@ -147,9 +136,8 @@ class Store:
             outbox.key == sa.bindparam("of_key"),
             outbox.sequence <= sa.bindparam("up_to"),
         )
-        self.open()
         values = [dict(zip(("of_sink", "of_key", "up_to"), item, strict=True)) for item in delivered]
-        with self._errors_wrapped(), self._transaction() as connection:
+        with self._opened(), self._transaction() as connection:
             connection.execute(query, values)
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
@@ -161,8 +149,7 @@ class Store:
             newest = sa.select(outbox.sequence).where(outbox.sink == sink).order_by(outbox.sequence.desc())
             first = newest.offset(MAX_OUTBOX_ROWS - 1).limit(1).scalar_subquery()
             queries.append(sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.sequence < first))
-        self.open()
-        with self._errors_wrapped(), self._transaction() as connection:
+        with self._opened(), self._transaction() as connection:
             dropped = sum(connection.execute(query).rowcount for query in queries)
         if dropped:
             log.error("outbox: %d rows that no sink has taken are dropped", dropped)
@@ -174,11 +161,10 @@ class Store:
         """By source: the newest checkpoint's sequence and its resume state."""
         camera = RESUME.table.c
         query = sa.select(camera.source, camera.sequence, camera.resume)
-        self.open()
-        with self._errors_wrapped(), self._transaction() as connection:
+        with self._opened(), self._transaction() as connection:
             return {source: (sequence, resume) for source, sequence, resume in connection.execute(query)}
 
-    # -- errors ---------------------------------------------------------------------------------------
+    # -- connecting -----------------------------------------------------------------------------------
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -196,10 +182,22 @@ class Store:
                 alarm.cancel()
 
     @contextmanager
-    def _errors_wrapped(self) -> Iterator[None]:
-        """The library's errors in ours; after one, the next use connects anew."""
+    def _opened(self) -> Iterator[Mapping[str, int]]:
+        """The newest sequence of each camera when the database was opened.
+
+        The library's errors become ours; after one, the next use connects anew.
+        """
         try:
-            yield
+            if self._known_sequences is None or self._identity() != self._file_id:
+                self.close()
+                if self._file is not None:
+                    self._file.parent.mkdir(parents=True, exist_ok=True)
+                with self._transaction() as connection:
+                    migrations.migrate(connection, self._back_up)
+                    cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)
+                    self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
+                self._file_id = self._identity()
+            yield self._known_sequences
         except StoreError:
             self.close()
             raise
@@ -236,24 +234,20 @@ def _upsert(
 
 
 def _put_into_outbox(connection: Connection, rows: Sequence[PendingRow]) -> None:
+    names = ("sink", "key", "sequence", "kind", "source", "body", "created_at")
     now = datetime.now(UTC)
     entries = [
-        {
-            "sink": sink,
-            "key": row.key,
-            "sequence": row.sequence,
-            "kind": row.kind.name,
-            "source": row.source,
-            "body": dict(row.values),
-            "created_at": now,
-        }
+        (sink, row.key, row.sequence, row.kind.name, row.source, dict(row.values), now)
         for row in rows
         for sink in row.sinks
     ]
     if entries:
         insert = _insert_into(connection, _OUTBOX)
         newer = {name: insert.excluded[name] for name in ("sequence", "body")}
-        connection.execute(insert.on_conflict_do_update(index_elements=("sink", "key"), set_=newer), entries)
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=("sink", "key"), set_=newer),
+            [dict(zip(names, entry, strict=True)) for entry in entries],
+        )
 
 
 def _insert_into(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import String, Table
@@ -31,13 +30,6 @@ Columns = dict[str, Any]
 ResumeStates = dict[str, tuple[int, dict[str, Any]]]
 
 
-class MergeRule(StrEnum):
-    """What a row does where one of its key is already: in memory, in the spool, and in the database."""
-
-    NEWEST_WINS = "newest wins"
-    FIRST_WINS = "first wins"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RowKind:
     """How the rows of one entity are keyed, merged and stored.
@@ -50,7 +42,7 @@ class RowKind:
             the checkpoint, and ``id`` is made from ``id_prefix`` and the key: the same at every retry.
         key: the entity's fields that identify a row.
         unique: columns of the table's unique key, when these are not the same.
-        rule: which of two rows of one key stays.
+        first_wins: of two rows of one key the first stays, in memory, spool and database; else the newest.
         replaced: columns that a newer row replaces; all but the key, ``id`` and ``created_at`` unless given.
         derived: other columns, from the fields' values.
         time: the field by which the oldest rows are dropped when there is no room; None: never dropped.
@@ -63,7 +55,7 @@ class RowKind:
     model: type[SQLModel]
     key: tuple[str, ...]
     unique: tuple[str, ...] = ()
-    rule: MergeRule = MergeRule.NEWEST_WINS
+    first_wins: bool = False
     replaced: tuple[str, ...] = ()
     derived: Mapping[str, Callable[[Columns], Any]] = field(default_factory=dict)
     time: str | None = "window_start"
@@ -81,14 +73,13 @@ class RowKind:
         """Columns that a newer row replaces; none when the first one stays."""
         kept = {*(self.unique or self.key), "id", "created_at"}
         others = tuple(name for name in self.table.columns.keys() if name not in kept)  # noqa: SIM118
-        return () if self.rule is MergeRule.FIRST_WINS else self.replaced or others
+        return () if self.first_wins else self.replaced or others
 
     def pending(self, entity: Any, sequence: int) -> PendingRow:
         """The entity as a row on its way to the database."""
         values = asdict(entity)
         key = _SEPARATOR.join(map(str, (self.key_prefix or self.name, *map(values.get, self.key))))
-        time = math.inf if self.time is None else values[self.time]
-        return PendingRow(self, entity.source, key, sequence, time, values)
+        return PendingRow(self, entity.source, key, sequence, values)
 
     def columns(self, row: PendingRow, now: datetime) -> Columns:
         """The row as its table's columns; ``now`` is the time of writing."""
@@ -111,15 +102,19 @@ class RowKind:
 
 @dataclass(frozen=True, slots=True)
 class PendingRow:
-    """One row on its way to the database."""
+    """One row on its way to the database, or to a durable sink."""
 
     kind: RowKind
     source: str
-    key: str
-    sequence: int  # of the checkpoint it came with; rising
-    time: float  # UTC epoch seconds; the oldest are dropped first; infinite: never dropped
+    key: str  # the same whenever this result comes again
+    sequence: int  # of the checkpoint it came with: microseconds since 1970, rising
     values: Mapping[str, Any]  # JSON-able fields of the entity
     sinks: tuple[str, ...] = ()  # durable sinks that have still to be given it
+
+    @property
+    def time(self) -> float:
+        """UTC epoch seconds; the oldest are dropped first. Infinite: never dropped."""
+        return math.inf if self.kind.time is None else float(self.values[self.kind.time])
 
 
 class Delivered(NamedTuple):
@@ -130,12 +125,6 @@ class Delivered(NamedTuple):
     sequence: int
 
 
-def _rest_of_status(fields: Columns) -> dict[str, Any]:
-    """What has no column of its own goes into the column ``status``."""
-    own = {"created_at", "sequence", "source", "state", "message", "status_time", "last_frame_time"}
-    return {name: value for name, value in fields.items() if name not in own}
-
-
 COUNT = RowKind(name="count", entity=entities.CountWindow, model=tables.CountWindowRow, key=tables.COUNT_KEY)
 WINDOW = RowKind(
     name="window",
@@ -144,7 +133,7 @@ WINDOW = RowKind(
     key=("source", "window_start", "window_end"),
 )
 #: A window during which no worker ran: it never replaces one that was watched.
-UNWATCHED = replace(WINDOW, name="unwatched", key_prefix="window", rule=MergeRule.FIRST_WINS)
+UNWATCHED = replace(WINDOW, name="unwatched", key_prefix="window", first_wins=True)
 #: Its first box keeps tracks apart whose ids began again, since a camera's saved state was lost.
 EVENT = RowKind(
     name="event",
@@ -153,7 +142,7 @@ EVENT = RowKind(
     key=("source", "kind", "place", "track_id", "first_time", "ordinal"),
     unique=("id",),
     id_prefix=("event",),
-    rule=MergeRule.FIRST_WINS,
+    first_wins=True,
     time="event_time",
     outbox=True,
 )
@@ -163,6 +152,8 @@ DRIFT = RowKind(
     model=tables.DriftWindowRow,
     key=("source", "window_start", "model_version"),
 )
+#: What has columns of its own; the rest of a status goes into the column ``status``.
+_OWN_COLUMNS = {"created_at", "sequence", "source", "state", "message", "status_time", "last_frame_time"}
 #: Shares its table with the status; whichever comes first leaves the other's columns at their defaults.
 RESUME = RowKind(
     name="resume",
@@ -180,7 +171,7 @@ STATUS = RowKind(
     replaced=("state", "message", "heartbeat", "last_frame_time", "status"),
     derived={
         "heartbeat": lambda row: datetime.fromtimestamp(row["status_time"], UTC),
-        "status": _rest_of_status,
+        "status": lambda row: {name: value for name, value in row.items() if name not in _OWN_COLUMNS},
         "sequence": lambda _: 0,
     },
     time=None,
@@ -205,7 +196,6 @@ def rows_of(checkpoint: Checkpoint, sequence: int) -> Iterator[PendingRow]:
 def merge(into: MutableMapping[str, PendingRow], rows: Iterable[PendingRow]) -> None:
     """Merge rows into those of earlier ones; a row that replaces another moves to the end of the order."""
     for row in rows:
-        if row.kind.rule is MergeRule.FIRST_WINS and row.key in into:
-            continue
-        into.pop(row.key, None)
-        into[row.key] = row
+        if not (row.kind.first_wins and row.key in into):
+            into.pop(row.key, None)
+            into[row.key] = row

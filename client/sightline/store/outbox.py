@@ -9,35 +9,15 @@ sink was given from the spool does not mean that it has everything older.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import select
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import Delivered
+from sightline.store.kinds import KINDS, Delivered, PendingRow
 from sightline.store.read.readonly import Database
 from sightline.store.spool import Spool
 from sightline.store.tables import OutboxRow, table_of
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxMessage:
-    """One result on its way to a sink.
-
-    Attributes:
-        kind: name of its kind of row, as ``event``.
-        key: the same whenever this result comes again.
-        sequence: of the checkpoint that it came with: microseconds since 1970, rising.
-        values: JSON-able fields of the entity.
-    """
-
-    kind: str
-    source: str
-    key: str
-    sequence: int
-    values: Mapping[str, Any]
 
 
 class Outbox:
@@ -76,7 +56,7 @@ class Outbox:
         """Call ``on_rows`` from the writer's thread whenever rows have been committed; it must not block."""
         self._listeners.append(on_rows)
 
-    def read(self, sink: str, limit: int) -> list[OutboxMessage]:
+    def read(self, sink: str, limit: int) -> list[PendingRow]:
         """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.
 
         Spool and database are each read when they can be; a row on its way from one to the other is in both
@@ -87,24 +67,24 @@ class Outbox:
         """
         with self._lock:
             done = {key: sequence for (name, key), sequence in self._delivered.items() if name == sink}
-        messages: dict[str, OutboxMessage] = {}
+        rows: dict[str, PendingRow] = {}
         problem: StoreUnavailable | None = None
-        for read in (self._read_spool, self._read_database):  # in this order: rows move the same way
+        for read in (self._spool.outbox, self._read_database):  # in this order: rows move the same way
             try:
-                for message in read(sink, limit + len(done)):
-                    if message.key not in messages or message.sequence > messages[message.key].sequence:
-                        messages[message.key] = message
+                for row in read(sink, limit + len(done)):
+                    if row.key not in rows or row.sequence > rows[row.key].sequence:
+                        rows[row.key] = row
             except StoreUnavailable as error:
                 problem = error
-        waiting = [message for key, message in messages.items() if message.sequence > done.get(key, -1)]
+        waiting = [row for key, row in rows.items() if row.sequence > done.get(key, -1)]
         if problem is not None and not waiting:
             raise problem
-        return sorted(waiting, key=lambda message: (message.sequence, message.key))[:limit]
+        return sorted(waiting, key=lambda row: (row.sequence, row.key))[:limit]
 
-    def acknowledge(self, sink: str, messages: Iterable[OutboxMessage]) -> None:
+    def acknowledge(self, sink: str, rows: Iterable[PendingRow]) -> None:
         """Remember that a sink has these; they never come again, unless the program is killed at once."""
         with self._lock:
-            self._delivered |= {(sink, message.key): message.sequence for message in messages}
+            self._delivered |= {(sink, row.key): row.sequence for row in rows}
         self._wake_writer()
 
     def close(self) -> None:
@@ -130,15 +110,11 @@ class Outbox:
         for on_rows in list(self._listeners):
             on_rows()
 
-    def _read_spool(self, sink: str, limit: int) -> Iterator[OutboxMessage]:
-        for row in self._spool.outbox(sink, limit):
-            yield OutboxMessage(row.kind.name, row.source, row.key, row.sequence, row.values)
-
-    def _read_database(self, sink: str, limit: int) -> Iterator[OutboxMessage]:
+    def _read_database(self, sink: str, limit: int) -> list[PendingRow]:
         if self._is_away():
-            return
+            return []
         row = table_of(OutboxRow).c
         query = select(row.kind, row.source, row.key, row.sequence, row.body).where(row.sink == sink)
         query = query.order_by(row.sequence, row.key).limit(limit)
         with self._database.reading() as connection:
-            yield from (OutboxMessage(*message) for message in connection.execute(query))
+            return [PendingRow(KINDS[kind], *values) for kind, *values in connection.execute(query)]

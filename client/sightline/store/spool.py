@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import KINDS, Delivered, MergeRule, PendingRow, ResumeStates
+from sightline.store.kinds import KINDS, Delivered, PendingRow, ResumeStates
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ _PUT_NEW = """
 INSERT INTO records (key, kind, source, sequence, window_start, spooled_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO """
 _OLDEST = """
-SELECT kind, source, key, sequence, window_start, body,
+SELECT kind, source, key, sequence, body,
     (SELECT json_group_array(sink) FROM outbox WHERE outbox.key = records.key)
 FROM records WHERE sequence > ?1 AND sequence <= coalesce(
     (SELECT sequence FROM records WHERE sequence > ?1 ORDER BY sequence LIMIT 1 OFFSET ?2), ?3
 ) ORDER BY sequence
 """
 _OUTBOX = """
-SELECT kind, source, key, sequence, window_start, body, json_array(sink) FROM outbox JOIN records USING (key)
+SELECT kind, source, key, sequence, body, json_array(sink) FROM outbox JOIN records USING (key)
 WHERE sink = ? ORDER BY sequence, key LIMIT ?
 """
 _PUT_ABSENT = _PUT_NEW + "NOTHING"
@@ -95,7 +95,7 @@ class Spool:
         now = time.time()
         with self._transaction(durable=True) as connection:
             for row in rows:
-                put = _PUT_ABSENT if row.kind.rule is MergeRule.FIRST_WINS else _PUT
+                put = _PUT_ABSENT if row.kind.first_wins else _PUT
                 head = (row.key, row.kind.name, row.source, row.sequence, row.time, now)
                 if connection.execute(put, (*head, json.dumps(dict(row.values)))).rowcount:
                     sinks = ((sink, row.key) for sink in row.sinks)
@@ -245,5 +245,5 @@ def _bytes_of(connection: sqlite3.Connection, pages: str) -> int:
 
 
 def _pending(row: tuple[Any, ...]) -> PendingRow:
-    name, source, key, sequence, time, body, sinks = row
-    return PendingRow(KINDS[name], source, key, sequence, time, json.loads(body), tuple(json.loads(sinks)))
+    name, source, key, sequence, body, sinks = row
+    return PendingRow(KINDS[name], source, key, sequence, json.loads(body), tuple(json.loads(sinks)))

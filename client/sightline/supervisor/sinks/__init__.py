@@ -19,7 +19,8 @@ from sightline.base.backoff import Backoff
 from sightline.base.redact import redact
 from sightline.camera.messages import Report
 from sightline.config import Config
-from sightline.store.outbox import Outbox, OutboxMessage
+from sightline.store.kinds import PendingRow
+from sightline.store.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class DurableSink(Protocol):
 
     name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
 
-    def deliver(self, messages: Sequence[OutboxMessage]) -> None:
-        """Hand the messages on; return once they are safe there.
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Hand the rows on; return once they are safe there.
 
         Whatever it raises, all of them come again after a back-off. After a crash some may come a second
         time, with the same ``key``.
@@ -202,11 +203,11 @@ class DurableRunner(SinkRunner):
         return 0.0
 
     def _deliver_batch(self) -> int:
-        messages = self._outbox.read(self._sink.name, BATCH)
-        if messages:
-            self._durable.deliver(messages)
-            self._outbox.acknowledge(self._sink.name, messages)
-        return len(messages)
+        rows = self._outbox.read(self._sink.name, BATCH)
+        if rows:
+            self._durable.deliver(rows)
+            self._outbox.acknowledge(self._sink.name, rows)
+        return len(rows)
 
 
 class LossyRunner(SinkRunner):
