@@ -14,8 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from sightline.analysis.box_pairs import pair_boxes
-from sightline.analysis.event_pairs import PairCounts, pair_events
+from sightline.analysis.pairing import PairCounts, pair_boxes, pair_events
 from sightline.cli.main import main
 from sightline.config import Camera
 from sightline.config.groups import DriftOptions, RulesOptions, ShadowOptions

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from sightline.analysis.box_pairs import pair_boxes
+from sightline.analysis.pairing import pair_boxes
 from sightline.cli import main
 from sightline.entities import CountWindow, Detections, Event, EventKind
 from sightline.models.evaluation.agreement import BoxAgreement, compare_counts, compare_events

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.analysis.box_pairs import pair_boxes
+from sightline.analysis.pairing import pair_boxes
 from sightline.base import machine
 from sightline.base.cuda import has_gpu
 from sightline.entities import Detections

@@ -4,8 +4,6 @@ Live cameras, shadow arms, rehearsals and evaluations all run this chain, so wha
 is the same. It does no I/O and reads no clock.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial

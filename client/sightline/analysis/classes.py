@@ -1,7 +1,5 @@
 """Class names under numbers that stay: versions of a network may number their classes differently."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

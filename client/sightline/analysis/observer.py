@@ -1,7 +1,5 @@
 """The observation of one frame, the same for every observer, and what an observer is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

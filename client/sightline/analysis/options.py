@@ -1,7 +1,5 @@
 """What shapes one camera's boxes into tracks, events and counts, as plain values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -11,8 +11,6 @@ also exceeds :data:`MIN_HOLE_S` is a *hole* in what was watched, because a few d
 that people passed unseen.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Triton's own protocol is used directly: requests are built once for each run of 
 answer says when the server has let go of the slots.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -41,7 +39,7 @@ class TritonConnection(TritonChannel):
         super().__init__(options, owner)
         self._detectors: dict[str, ServedDetector] = {}
 
-    def __enter__(self) -> TritonConnection:
+    def __enter__(self) -> "TritonConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,7 +47,7 @@ class TritonConnection(TritonChannel):
 
     def model(
         self, name: str = "", *, slots: int | None = None, priority: int | None = None
-    ) -> ServedDetector:
+    ) -> "ServedDetector":
         """A served detector; the same one for the same name, so that all cameras share its slots.
 
         Args:
@@ -66,7 +64,7 @@ class TritonConnection(TritonChannel):
                 self._detectors[name] = ServedDetector(self, name, slots, priority)
             return self._detectors[name]
 
-    def forget(self, detector: ServedDetector) -> None:
+    def forget(self, detector: "ServedDetector") -> None:
         """Its user has closed it: the next :meth:`model` of its name is another one."""
         with self._lock:
             if self._detectors.get(detector.name) is detector:

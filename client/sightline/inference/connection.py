@@ -1,7 +1,5 @@
 """The way to one Triton server: a channel, a stream on it, and the memory that the server still reads."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

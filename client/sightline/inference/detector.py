@@ -1,7 +1,5 @@
 """The one seam of the pipeline: something that turns frames into detections."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol

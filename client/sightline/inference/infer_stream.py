@@ -1,7 +1,5 @@
 """Requests and answers over one gRPC stream: half the processor time of a call for each request."""
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

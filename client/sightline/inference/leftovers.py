@@ -4,8 +4,6 @@ The owner of a segment holds a lock on its file for as long as it lives, so that
 crashed owner's leftovers from a live neighbour's segment, across containers too.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Which versions of a model answer, and what each says of itself."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

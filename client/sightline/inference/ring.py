@@ -4,8 +4,6 @@ Slots have no gaps between them, so neighbouring ones travel as one request. A s
 never written to: it is free again when the server has answered.
 """
 
-from __future__ import annotations
-
 import math
 import time
 

@@ -6,8 +6,6 @@ lock on a file of that name for as long as it lives, so that any process can tel
 leftovers from a live neighbour's segment, across containers too.
 """
 
-from __future__ import annotations
-
 import fcntl
 import itertools
 import logging

@@ -15,8 +15,6 @@ Rules, in short (``docs/database.md`` has the long form):
   rows are told apart by start and end, so none replaces another's.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ event, while its time stays that of the crossing itself, interpolated between tw
 are in units of the object's own box, all times in seconds, so the frame rate does not matter.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Occupancy: how many are in a zone at once, and when that becomes too many."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ N tracks, P places (lines first, then zones), S straight pieces of them all. Poi
 of the picture, x to the right and y down.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,9 +1,7 @@
 """What the rules know of each track at each place, as one array and as a successor's JSON."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -57,7 +55,7 @@ def blank(count: int, places: int) -> States:
     return states
 
 
-def pairs(table: NDArray[Any]) -> zip[tuple[int, int]]:
+def pairs(table: NDArray[Any]) -> Iterable[tuple[int, int]]:
     """Row and column of every entry of ``table`` [N, P] that is not 0."""
     rows, columns = np.nonzero(table)
     return zip(rows.tolist(), columns.tolist(), strict=True)
@@ -160,7 +158,7 @@ class TrackMemory:
         }
 
     @staticmethod
-    def load(state: Mapping[str, Any], points: Points) -> TrackMemory:
+    def load(state: Mapping[str, Any], points: Points) -> "TrackMemory":
         """What :meth:`dump` wrote, for the places of today: those that differ begin anew.
 
         The number of each track's events at a place goes on even so.

@@ -4,8 +4,6 @@ Shortest augmenting paths with dual prices (Jonker and Volgenant, without their 
 reduction transfer). scipy's solver is as exact, but its import costs each worker some 45 MB.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Which box belongs to which track: three rounds of assignment, and what may start a new track."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

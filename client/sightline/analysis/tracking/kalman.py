@@ -11,8 +11,6 @@ that one set of numbers serves a person far away and a lorry near by. What moves
 change its speed more: an object that comes near at an even speed grows and speeds up in the picture.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ Time in here is *watched* time (:mod:`sightline.analysis.timebase`): not having 
 that an object has left.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

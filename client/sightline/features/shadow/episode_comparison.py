@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.analysis.box_pairs import pair_boxes
 from sightline.analysis.chain import CameraAnalysis, frame_at
-from sightline.analysis.event_pairs import PairCounts, pair_events
 from sightline.analysis.options import AnalysisOptions, TrackerOptions
+from sightline.analysis.pairing import PairCounts, pair_boxes, pair_events
 from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import ShadowError

@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.analysis.event_pairs import PairCounts
+from sightline.analysis.pairing import PairCounts
 from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, is_crossing
 from sightline.models.evaluation.average_precision import bootstrap_draws
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sightline.analysis.box_pairs import BoxPairs, pair_boxes
 from sightline.analysis.classes import class_name
+from sightline.analysis.pairing import BoxPairs, pair_boxes
 from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.config.groups import DriftOptions, ShadowOptions

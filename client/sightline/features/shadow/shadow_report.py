@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sightline.analysis.event_pairs import PairCounts
+from sightline.analysis.pairing import PairCounts
 from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes
 from sightline.features.shadow.promotion_rule import Decision
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sightline.analysis.box_pairs import pair_boxes
 from sightline.analysis.chain import CameraAnalysis, frame_at
-from sightline.analysis.event_pairs import pair_events
 from sightline.analysis.options import AnalysisOptions
+from sightline.analysis.pairing import pair_boxes, pair_events
 from sightline.entities import CountWindow, Detections, Event, Frame, ModelInfo
 from sightline.models.evaluation.cocoset import scaled_i420
 from sightline.models.evaluation.onnx_engine import BareEngine

@@ -1,25 +1,23 @@
-"""Which boxes of two models on one picture are of the same object, and how the others differ.
+"""Which boxes and which events of two models over the same frames are the same, and how the others differ.
 
 For shadows, for two networks on a video without labels, and for one network by two engines.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.analysis.classes import class_name
-from sightline.analysis.tracking.assignment import assign
+from sightline.analysis.tracking.assignment import Index, assign
 from sightline.base.geometry import iou_matrix
-from sightline.entities import F32, Detections
+from sightline.entities import F32, Detections, Event
 
 MIN_IOU = 0.5  # boxes that overlap less are not of the same object
 OTHER_CLASS = 0.25  # what a pair of two classes costs, so that a pair of one class is preferred
 
-Index = NDArray[np.intp]
+EventKey = tuple[str, str, str, str]  # kind, place, direction, class
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +70,42 @@ def pair_boxes(
         candidate_only=candidate_only,
         weight=float(weight),
     )
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Something counted in both: how often by each, and how often both agreed."""
+
+    live: int = 0
+    candidate: int = 0
+    both: int = 0
+
+    def __add__(self, other: "PairCounts") -> "PairCounts":
+        return PairCounts(self.live + other.live, self.candidate + other.candidate, self.both + other.both)
+
+
+def pair_events(
+    live: Iterable[Event], candidate: Iterable[Event], within_s: float
+) -> tuple[dict[EventKey, PairCounts], list[tuple[int, Event]]]:
+    """Pair equal events of two models whose times differ by at most ``within_s``.
+
+    Counts of both by what an event is, and the events of one model only with its side, 0 or 1.
+    """
+    grouped: defaultdict[EventKey, tuple[list[Event], list[Event]]] = defaultdict(lambda: ([], []))
+    for side, events in enumerate((live, candidate)):
+        for event in events:
+            key = str(event.kind), event.place, event.direction or "", event.item_class
+            grouped[key][side].append(event)
+    counts: dict[EventKey, PairCounts] = {}
+    differing: list[tuple[int, Event]] = []
+    for key, (mine, theirs) in grouped.items():
+        left = list(theirs)
+        for event in mine:
+            near = [other for other in left if abs(other.event_time - event.event_time) <= within_s]
+            if near:
+                left.remove(min(near, key=lambda other: abs(other.event_time - event.event_time)))
+            else:
+                differing.append((0, event))
+        differing += [(1, event) for event in left]
+        counts[key] = PairCounts(len(mine), len(theirs), len(theirs) - len(left))
+    return counts, differing
