@@ -107,7 +107,7 @@ def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
     gpu_proof.write(tmp_path, ABOUT, rows(("ensemble fp16", "cuda", 1000), ("ensemble fp16", "grpc", 10)))
     assert "Default form" not in (tmp_path / "gpu.md").read_text()
     gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", 5000)))
-    page = gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", fused))).read_text()  # measured again
+    page = gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", fused)))  # measured again
     assert f"Default form: **{default}**; one plan reaches {fused / 1000:.3f}" in page
     assert page.count("| fused fp16 |") == 1
     assert page.count("| ensemble fp16 |") == 2
@@ -115,8 +115,6 @@ def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
 
 def test_the_whole_path_is_judged_against_the_bare_engine(tmp_path):
     found = rows(("a", "video to boxes", 96), ("b", "video to boxes", 90))
-    page = gpu_proof.write(
-        tmp_path, ABOUT, [{**one, "of_bare": one["fps"] / 100} for one in found]
-    ).read_text()
+    page = gpu_proof.write(tmp_path, ABOUT, [{**one, "of_bare": one["fps"] / 100} for one in found])
     assert "a: the whole path reaches 0.96 of the engine: enough." in page
     assert "b: the whole path reaches 0.9 of the engine: too little." in page

@@ -8,7 +8,8 @@ from argparse import ArgumentTypeError
 import pytest
 
 from load import analyzer, perf
-from load.measured import Level, Measured, highest_rate, measure, parse_concurrency, parse_rates
+from load.analyzer import Level, Measured, measure, parse_concurrency, parse_rates
+from load.perf import highest_rate
 from support import toy
 
 SECOND = 10**9
@@ -50,7 +51,7 @@ def test_an_unsteady_level_is_told_with_what_was_measured():
     assert not found.stable
     assert found.spread > 1.25
     assert found.throughput > 0
-    text = perf.as_markdown({"command": "x"}, [found], None)
+    text = "\n".join(perf.table([found]))
     assert "**unstable" in text
     assert f"{found.throughput:.1f}" in text
 
@@ -166,9 +167,9 @@ def test_the_report_is_kept_in_four_forms(tmp_path):
         Measured(Level("rate", 900), "system", problem="refused by the server: Exceeds maximum queue size")
     ]
     at, _ = server(61.0)
-    path = perf.write(tmp_path, {"date": "today"}, found, highest_rate(at, 100.0, (5, 200)))
-    assert "refused by the server" in path.read_text()
-    assert "held p99 <= 100 ms" in path.read_text()
+    page = perf.write(tmp_path, {"date": "today"}, found, highest_rate(at, 100.0, (5, 200)))
+    assert "refused by the server" in page
+    assert "held p99 <= 100 ms" in page
     whole = json.loads((tmp_path / "report.json").read_text())
     assert whole["measured"][1]["level"] == {"kind": "rate", "value": 20}
     assert whole["bracket"]["holds"] <= 61 < whole["bracket"]["fails"]
@@ -179,9 +180,9 @@ def test_the_report_is_kept_in_four_forms(tmp_path):
 
 
 def test_a_chart_holds_every_finite_point():
-    lines = {"one": [(0, 1), (2, float("inf")), (3, 4)], "two": []}
-    root = ET.fromstring(perf.line_chart("a < b", "x", "y", lines))
-    (line,) = root.findall(".//{*}g[@id='one']")
+    lines = {"a < b": [(0, 1), (2, float("inf")), (3, 4)], "two": []}
+    root = ET.fromstring(perf.line_chart(lines))
+    (line,) = root.findall(".//{*}g[@id='a < b']")
     assert len(line.findall(".//{*}use")) == 2  # a marker each
 
 

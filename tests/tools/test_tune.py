@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 from load import tune
-from load.measured import Level, Measured
+from load.analyzer import Level, Measured
 from load.settings import MARGIN, changed, expand, parse_config, read, rewritten, search, table
 from sightline.models.registry import repository
 from sightline.serving import model_configs

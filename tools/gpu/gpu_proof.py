@@ -19,13 +19,12 @@ import argparse
 import importlib.util
 import json
 import os
-import shlex
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from sightline.errors import DetectorError, ServerError, SharedMemoryError, Sour
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from gpu.clients import Load, answers, measure, ready_pictures
+from load.reports import about_run, markdown_table
 
 TOOLS = Path(__file__).resolve().parents[1]
 TRANSPORTS = (("grpc", False), ("system", False), ("cuda", False), ("cuda", True))
@@ -55,19 +55,13 @@ Row = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the report; 0 when something was measured."""
     options = parse(arguments)
-    about = {
-        "command": shlex.join(["python", "tools/gpu/gpu_proof.py", *(arguments or sys.argv[1:])]),
-        "gpu": machine.gpu("name,driver_version") or "none",
-        "machine": machine.describe(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "dry_run": options.dry_run,
-    }
-    measured = False
-    path = options.folder
+    gpu = machine.gpu("name,driver_version") or "none"
+    about = {**about_run("gpu/gpu_proof.py", arguments), "gpu": gpu, "dry_run": options.dry_run}
+    measured, page = False, ""
     for rows in runs(options):  # each is written at once: what was measured stays, whatever comes
-        path = write(options.folder, about, rows)
+        page = write(options.folder, about, rows)
         measured = measured or any("fps" in row for row in rows)
-    print(path.read_text())
+    print(page)
     return 0 if measured else 1
 
 
@@ -87,13 +81,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     kinds = ",".join(KINDS)
     add("--only", type=lambda text: text.split(","), default=kinds, help=f"some of {kinds} (default: all)")
     add("--instances", type=int, default=2, help="of PyTorch's model (default: %(default)s)")
-    add("--shape", type=_shape, default=(384, 640), help="HxW (default: 384x640)")
+    add("--shape", default="384x640", help="HxW (default: %(default)s)")
     add("--clients", type=int, default=4, help="processes (default: %(default)s)")
     add("--in-flight", type=int, default=4, help="of each (default: %(default)s)")
     add("--seconds", type=float, default=20.0, help="of each row (default: %(default)s)")
     add("--folder", type=Path, default=Path("artifacts/gpu"), help="where reports go")
     add("--dry-run", action="store_true", help="without a GPU: one client, a second a row")
     options = parser.parse_args(arguments)
+    if not (shape := re.fullmatch(r"(\d+)x(\d+)", options.shape)):
+        parser.error("--shape: give HxW, such as 384x640")
+    options.shape = int(shape[1]), int(shape[2])
     if bool(options.network) == bool(options.url):
         parser.error("give a network, or --url of a server that runs")
     if not set(options.only) <= set(KINDS):
@@ -101,11 +98,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.dry_run:
         options.clients, options.in_flight, options.seconds = 1, 2, min(options.seconds, 1.0)
     return options
-
-
-def _shape(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    return int(height), int(width)
 
 
 def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
@@ -117,11 +109,9 @@ def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
 
     with tempfile.TemporaryDirectory(prefix="sightline-gpu-") as work:
         for precision in ("fp16", "fp32"):
-            folder, shape = Path(work) / precision, options.shape
-            export = exporter.ExportOptions(
-                options.network, folder, shape=shape, precision=precision, fused=True
-            )
-            exporter.export_network(export)
+            folder = Path(work) / precision
+            how = {"shape": options.shape, "precision": precision, "fused": True}
+            exporter.export_network(exporter.ExportOptions(options.network, folder, **how))
             if options.dry_run and precision == "fp16":
                 yield embedded(options, "CPU, dry run", folder, "cpu")
             if "rtx" in options.only:
@@ -129,13 +119,9 @@ def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
             if "torch" in options.only:
                 yield pytorch(options, f"PyTorch, {precision}", folder)
         if "stand-in" in options.only:
-            name, packages = stand_in(folder, Path(work) / "stand-in")
-            label = "stand-in without a network"
-            yield (
-                embedded(options, label, Path(work) / "stand-in", name, packages)
-                if has_gpu()
-                else away(label)
-            )
+            label, place = "stand-in without a network", Path(work) / "stand-in"
+            name, packages = stand_in(folder, place)
+            yield embedded(options, label, place, name, packages) if has_gpu() else away(label)
 
 
 def away(label: str, problem: str = NO_GPU) -> list[Row]:
@@ -186,8 +172,7 @@ def pytorch(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
 def stand_in(source: Path, folder: Path) -> tuple[str, tuple[Path, ...]]:
     """A repository with a detector that has no network; CUDA is called by what is installed here.
 
-    Returns:
-        Name of its configuration, and more folders from which it imports.
+    Gives the name of its configuration, and more folders from which it imports.
     """
     shutil.copytree(source / "detector", folder / "detector")
     (folder / "yolo" / "1").mkdir(parents=True)
@@ -231,25 +216,17 @@ def embedded(
 ) -> list[Row]:
     """Serve a repository by the embedded server and measure it over every transport.
 
-    Args:
-        options: of the command line.
-        label: of the case, for the report.
-        repository: the models.
-        config_name: of the server.
-        packages: more folders from which the models import.
-        bare: rows of the engine alone.
+    ``label`` is the case in the report, ``packages`` are more folders from which the models import, ``bare``
+    rows of the engine alone.
     """
     from sightline.serving.server import TritonServer
 
     best = max((one["fps"] for one in bare if "fps" in one), default=None)
     try:
         with TritonServer(repository, config_name=config_name, packages=packages) as server:
-            has_network = (repository / "yolo" / "1" / "model.onnx").is_file()
-            rows = (
-                agreement(options, label, repository, server.grpc_url)
-                if has_network and options.video
-                else []
-            )
+            rows: list[Row] = []
+            if options.video and (repository / "yolo" / "1" / "model.onnx").is_file():
+                rows = agreement(options, label, repository, server.grpc_url)
             rows += served(options, label, server.grpc_url, best)
     except ServerError as error:
         rows = away(label, str(error))
@@ -272,12 +249,9 @@ def bare_engine(
 def ready_loads(options: argparse.Namespace, url: str) -> dict[str, Load]:
     """Pictures that are ready, over every transport, by its name in the report."""
     rest = options.video, options.seconds, options.in_flight
-    return {
-        f"{transport}, pictures ready on the {'GPU' if on_gpu else 'host'}": Load(
-            url, transport, on_gpu, *rest
-        )
-        for transport, on_gpu in TRANSPORTS
-    }
+    loads = [Load(url, transport, on_gpu, *rest) for transport, on_gpu in TRANSPORTS]
+    names = {False: "ready on the host", True: "ready on the GPU"}
+    return {f"{load.transport}, pictures {names[load.on_gpu]}": load for load in loads}
 
 
 def measurable(load: Load) -> bool:
@@ -344,27 +318,29 @@ def served(options: argparse.Namespace, label: str, url: str, bare_fps: float | 
 # --- the report ---------------------------------------------------------------------------------------
 
 
-def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> Path:
-    """Add the rows to those of earlier runs; newer ones take the place of the same case and way."""
+def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Add rows to those of earlier runs, in place of those of the same case and way; gives the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "gpu.json"
     earlier = json.loads(path.read_text())["rows"] if path.is_file() else []
     by_way = {(one["case"], one["way"]): one for one in earlier}
     by_way |= {(one["case"], one["way"]): {**one, "about": dict(about)} for one in rows}
     path.write_text(json.dumps({"rows": list(by_way.values())}, indent=2, ensure_ascii=False) + "\n")
-    page = folder / "gpu.md"
-    page.write_text(markdown(list(by_way.values())))
+    page = markdown(list(by_way.values()))
+    (folder / "gpu.md").write_text(page)
     return page
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """What a person reads, and copies into docs/gpu.md."""
-    lines = ["| case | way | frames/s | p50 ms | p99 ms | of the bare engine |", "|---|---|---|---|---|---|"]
+    cells = []
     for one in rows:
         figures = [one.get("note") or one.get("problem", "not measured"), "", "", ""]
         if "fps" in one:
             figures = [f"{one['fps']:.1f}", one["p50_ms"], one["p99_ms"], one.get("of_bare", "")]
-        lines.append(f"| {one['case']} | {one['way']} | {' | '.join(map(str, figures))} |")
+        cells.append([one["case"], one["way"], *figures])
+    head = ["case", "way", "frames/s", "p50 ms", "p99 ms", "of the bare engine"]
+    lines = markdown_table(head, cells)
     abouts = {json.dumps(one["about"], sort_keys=True): one["about"] for one in rows}
     for about in abouts.values():
         dry = ", dry run: no figure of it counts" if about["dry_run"] else ""
@@ -372,12 +348,9 @@ def markdown(rows: Sequence[Row]) -> str:
     # Sentences that follow from the rows; nothing is said of what was not measured.
     lines.append("")
     real = [one for one in rows if "fps" in one and not one["about"]["dry_run"]]
-    fused, ensemble = (
-        max((one["fps"] for one in real if form in one["case"]), default=0.0)
-        for form in ("fused", "ensemble")
-    )
+    fused, ensemble = ([one["fps"] for one in real if form in one["case"]] for form in ("fused", "ensemble"))
     if fused and ensemble:
-        ratio = fused / ensemble
+        ratio = max(fused) / max(ensemble)
         default = "fused" if ratio > MARGIN else "ensemble"
         lines.append(f"Default form: **{default}**; one plan reaches {ratio:.3f} of the ensemble's rate.")
     for one in real:

@@ -1,12 +1,14 @@
-"""The real perf_analyzer: fetched once, run at one level at a time, its raw times kept.
+"""The real perf_analyzer: fetched once, run at one level at a time, and what its raw times say.
 
 One run sends a number of requests that is known beforehand, so it always ends; whether the level was steady
-is found afterwards (:mod:`load.measured`). perf_analyzer's own search for stability throws away what it
-has measured when it gives up, which on a busy machine is normal.
+is found afterwards. perf_analyzer's own search for stability throws away what it has measured when it gives
+up, which on a busy machine is normal. Its own rate counts whole seconds: 60 requests at 20 a second come out
+as 15. So the rate is taken from the times of the requests, which it keeps on demand.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import json
@@ -15,17 +17,25 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from argparse import ArgumentTypeError
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from load.measured import Level, Measured, measure
-from load.servers import DETECTOR, Cpus
+import numpy as np
+
+from load.servers import DETECTOR, Cpus, Target, network_size, write_input
 from sightline.base.cuda import has_gpu
 from sightline.errors import ServerError
 from sightline.serving.install import Installation, install, install_packages
+from sightline.simulation.stack import progress
 
+#: This share of the requests, at the beginning, is the warm-up; the rest is cut into windows of equal length.
+WARM_UP = 0.2
+WINDOWS = 5
+PERCENTILES = (50, 90, 95, 99)
+MAX_LEVELS = 200  # of a sweep
 OUTPUT_BYTES = 1 << 16  # more than the boxes of one picture take
 DEADLINE_S = 600
 MIN_REQUESTS = 50  # so that a window has ten, and one late answer does not make all of it
@@ -33,6 +43,135 @@ MIN_REQUESTS = 50  # so that a window has ten, and one late answer does not make
 #: outputs. When that happens to be no number, its JSON writer gives up and the file breaks off: once more.
 ATTEMPTS = 4
 TRANSPORTS = ("none", "system", "cuda")
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is asked of the server: so many requests in flight, or so many a second."""
+
+    kind: str  # "concurrency" or "rate"
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.value:g} in flight" if self.kind == "concurrency" else f"{self.value:g} a second"
+
+
+def parse_concurrency(text: str) -> list[Level]:
+    """The levels of a sweep of requests in flight, as :func:`parse_rates`; whole numbers."""
+    levels = parse_rates(text)
+    if any(level.value % 1 for level in levels):
+        raise ArgumentTypeError(f"{text!r}: requests in flight are whole numbers")
+    return [Level("concurrency", level.value) for level in levels]
+
+
+def parse_rates(text: str) -> list[Level]:
+    """The levels of a sweep of rates, ascending, from ``from:to[:step]`` or values with commas.
+
+    Raises:
+        ArgumentTypeError: it is neither, or too many.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in (parts if len(parts) > 1 else text.split(","))]
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is neither from:to[:step] nor values with commas") from error
+    values = sorted(set(numbers))
+    if len(parts) > 1:
+        first, last, step = (*numbers, 1.0)[:3]
+        if len(numbers) > 3 or step <= 0 or last < first or (last - first) / step > MAX_LEVELS:
+            raise ArgumentTypeError(f"{text!r} is no from:to[:step] of at most {MAX_LEVELS} levels")
+        values = [first + index * step for index in range(int((last - first) / step + 1e-9) + 1)]
+    if values[0] <= 0 or len(values) > MAX_LEVELS:
+        raise ArgumentTypeError(f"{text!r}: levels are above 0, and at most {MAX_LEVELS}")
+    return [Level("rate", value) for value in values]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One level as it was measured. Times in milliseconds; ``throughput`` in answers a second.
+
+    Attributes:
+        requests: answers that were counted, after the warm-up.
+        stable: whether rate and mean latency of the windows stayed within the allowed spread.
+        spread: largest ÷ smallest of the windows, the worse of rate and mean latency; 1 is steady.
+        windows: rate and mean latency of each window.
+        server: mean times inside the server, as it counts them (``queue``, ``compute``).
+        problem: why nothing was measured; empty when something was.
+    """
+
+    level: Level
+    transport: str
+    requests: int = 0
+    seconds: float = 0.0
+    throughput: float = 0.0
+    mean_ms: float = 0.0
+    percentiles_ms: Mapping[str, float] | None = None
+    stable: bool = False
+    spread: float = 0.0
+    windows: tuple[tuple[float, float], ...] = ()
+    server: Mapping[str, float] | None = None
+    problem: str = ""
+
+    @property
+    def p99_ms(self) -> float:
+        """The 99th percentile; infinite when nothing was measured."""
+        return self.percentiles_ms["p99"] if self.percentiles_ms else float("inf")
+
+    def __str__(self) -> str:
+        steady = "" if self.stable else f", unstable ({self.spread:.2f})"
+        figures = f"{self.throughput:.1f} frames/s, p99 {self.p99_ms:.1f} ms{steady}"
+        return f"{self.transport}, {self.level}: {self.problem or figures}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report's JSON, which has no infinity."""
+        windows = [[rate, mean if math.isfinite(mean) else None] for rate, mean in self.windows]
+        spread = self.spread if math.isfinite(self.spread) else None
+        return {**asdict(self), "spread": spread, "windows": windows}
+
+
+def measure(
+    requests: Sequence[tuple[int, int]], level: Level, transport: str, allowed_spread: float
+) -> Measured:
+    """Rate and percentiles of one level.
+
+    Counted is what was answered between the end of the warm-up and the moment the last request was sent: from
+    then on the load is no longer the one that was asked for. A window without any answer has rate 0 and an
+    infinite latency.
+
+    Args:
+        requests: when each request was sent and answered, in nanoseconds.
+        level: what was asked.
+        transport: how the pictures went.
+        allowed_spread: the windows' largest ÷ smallest up to which they count as stable.
+
+    Raises:
+        ValueError: too few requests to say anything.
+    """
+    times = np.array(sorted(requests), np.int64)
+    if len(times) < 2 * WINDOWS:
+        raise ValueError(f"{len(times)} requests are too few: {2 * WINDOWS} are needed")
+    begin, end = int(times[int(len(times) * WARM_UP), 0]), int(times[-1, 0])
+    counted = times[(times[:, 1] > begin) & (times[:, 1] <= end)]
+    if end <= begin or len(counted) < WINDOWS:
+        raise ValueError(f"{len(counted)} requests were answered while the load lasted: too few")
+    latency_ms, seconds = (counted[:, 1] - counted[:, 0]) / 1e6, (end - begin) / 1e9
+    window = np.ceil((counted[:, 1] - begin) / (end - begin) * WINDOWS).astype(int) - 1
+    answers, sums_ms = (np.bincount(window, weights, WINDOWS) for weights in (None, latency_ms))
+    means_ms = np.divide(sums_ms, answers, out=np.full(WINDOWS, np.inf), where=answers > 0)
+    rates = answers * WINDOWS / seconds
+    spread = max(float(each.max() / each.min()) for each in (rates, means_ms)) if answers.all() else math.inf
+    return Measured(
+        level=level,
+        transport=transport,
+        requests=len(counted),
+        seconds=round(seconds, 3),
+        throughput=round(len(counted) / seconds, 3),
+        mean_ms=round(float(latency_ms.mean()), 3),
+        percentiles_ms={f"p{p}": round(float(np.percentile(latency_ms, p)), 3) for p in PERCENTILES},
+        stable=spread <= allowed_spread,
+        spread=round(spread, 3),
+        windows=tuple(zip(rates.round(2).tolist(), means_ms.round(2).tolist(), strict=True)),
+    )
 
 
 @dataclass(frozen=True)
@@ -84,8 +223,8 @@ class Analyzer:
         self.folder.mkdir(parents=True, exist_ok=True)
         report = self.folder / f"{self.model}-{transport}-{level.kind}-{level.value:g}.csv"
         raw = report.with_suffix(".json")
-        pinned = [] if self.cpus is None else ["taskset", "-c", ",".join(map(str, sorted(self.cpus)))]
-        command = [*pinned, str(program), "-f", str(report), "--profile-export-file", str(raw)]
+        command = [] if self.cpus is None else ["taskset", "-c", ",".join(map(str, sorted(self.cpus)))]
+        command += [str(program), "-f", str(report), "--profile-export-file", str(raw)]
         command += ["-m", self.model, "-i", "grpc", "-u", self.url, "--input-data", str(self.data)]
         command += ["--shared-memory", transport, "--request-count", str(count), "--percentile", "99"]
         if transport != "none":
@@ -93,13 +232,9 @@ class Analyzer:
         if level.kind == "concurrency":
             command += ["--async", "--concurrency-range", f"{level.value:g}"]
         else:
-            command += [
-                "--request-rate-range",
-                f"{level.value:g}",
-                "--request-distribution",
-                self.distribution,
-            ]
             command += ["--sync", "--max-threads", str(self.max_in_flight)]
+            command += ["--request-rate-range", f"{level.value:g}"]
+            command += ["--request-distribution", self.distribution]
         for _ in range(ATTEMPTS):
             for stale in (raw, report):
                 stale.unlink(missing_ok=True)
@@ -119,7 +254,11 @@ class Analyzer:
             if (times := read_times(raw)) is not None:
                 raw.unlink()  # 200 bytes a request; what it says is kept
                 one = measure(times, level, transport, self.allowed_spread)
-                return replace(one, server=read_server_times(report))
+                with report.open() as file:  # mean microseconds in the server's queue and at work
+                    (row,) = csv.DictReader(file)
+                work_us = float(row["Server Compute Input"]) + float(row["Server Compute Infer"])
+                inside = {"queue": float(row["Server Queue"]) / 1e3, "compute": work_us / 1e3}
+                return replace(one, server={name: round(ms, 3) for name, ms in inside.items()})
         raise ServerError(f"perf_analyzer kept no times at {level}, {ATTEMPTS} times")
 
 
@@ -132,28 +271,25 @@ def read_times(path: Path) -> list[tuple[int, int]] | None:
         (experiment,) = json.loads(path.read_text())["experiments"]
     except (OSError, json.JSONDecodeError):
         return None
-    return [
-        (request["timestamp"], request["response_timestamps"][-1])
-        for request in experiment["requests"]
-        if request["response_timestamps"]
-    ]
+    answered = (one for one in experiment["requests"] if one["response_timestamps"])
+    return [(one["timestamp"], one["response_timestamps"][-1]) for one in answered]
 
 
-def read_server_times(path: Path) -> dict[str, float]:
-    """Mean milliseconds in the server's queue and at work, from perf_analyzer's CSV in microseconds."""
-    with path.open() as file:
-        (row,) = csv.DictReader(file)
-    compute_us = float(row["Server Compute Input"]) + float(row["Server Compute Infer"])
-    return {"queue": round(float(row["Server Queue"]) / 1e3, 3), "compute": round(compute_us / 1e3, 3)}
+def prepare(
+    options: argparse.Namespace, server: Target, source: Path | None, data: Path, **more: Any
+) -> tuple[Analyzer, str]:
+    """perf_analyzer with pictures of the size that the server takes, and that size as ``640x384``.
 
-
-def check_transports(*transports: str) -> None:
-    """Raise a :class:`ServerError` when this machine cannot measure a transport."""
-    if "cuda" in transports and not has_gpu():
-        raise ServerError(
-            "CUDA shared memory needs an NVIDIA GPU and its driver on this machine, and there is none; "
-            "leave `cuda` out of --shared-memory"
-        )
+    Args:
+        options: ``folder``, ``seconds``, ``client_cpus``.
+        server: where the model is served.
+        source: picture or video to take pictures from; None: noise.
+        data: the file that is written for perf_analyzer.
+        more: of :class:`Analyzer`.
+    """
+    size = network_size(server.http_url, more.get("model", DETECTOR))
+    given = {"folder": options.folder, "seconds": options.seconds, "cpus": options.client_cpus, **more}
+    return Analyzer(server.grpc_url, write_input(source, size, data), **given), "{}x{}".format(*size)
 
 
 def parse_transports(text: str) -> tuple[str, ...]:
@@ -168,6 +304,15 @@ def parse_transports(text: str) -> tuple[str, ...]:
     return parts
 
 
+def check_transports(*transports: str) -> None:
+    """Raise a :class:`ServerError` when this machine cannot measure a transport."""
+    if "cuda" in transports and not has_gpu():
+        raise ServerError(
+            "CUDA shared memory needs an NVIDIA GPU and its driver on this machine, and there is none; "
+            "leave `cuda` out of --shared-memory"
+        )
+
+
 def perf_analyzer() -> tuple[Path, dict[str, str]]:
     """The program and the variables it needs: the one on PATH, else ours, fetched once.
 
@@ -176,13 +321,9 @@ def perf_analyzer() -> tuple[Path, dict[str, str]]:
     Raises:
         ServerError: it could not be fetched.
     """
-    on_path = shutil.which("perf_analyzer")  # as in Triton's SDK container
-    if on_path:
+    if on_path := shutil.which("perf_analyzer"):  # as in Triton's SDK container
         return Path(on_path), dict(os.environ)
-
-    def say(text: str) -> None:
-        print(f"perf_analyzer: {text}", file=sys.stderr)
-
+    say = progress("perf_analyzer")
     lock = Path(__file__).with_name("perf.txt").read_bytes()
     libraries = Installation(install(say)).libraries
 

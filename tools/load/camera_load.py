@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import av
 
-from load.servers import Target, cores, cpu_s, inference_count, parts_of, pinned, pss_mb
+from load.servers import Target, cpu_s, inference_count, parts_of, pinned, pss_mb
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess, frame_rate
@@ -71,7 +72,10 @@ def serve_cameras(
         time.sleep(options.seconds)
         used_after, (end_s, inferences_after, records_after, after) = cpu_s(parts), read()
         memory, seconds = pss_mb(parts), end_s - begin_s
-    pairs, busy = list(zip(before, after, strict=True)), cores(used, used_after, end_s - begin_s)
+    busy: dict[str, float] = defaultdict(float)  # cores, by part
+    for key, spent_s in used_after.items():
+        busy[key[0]] += (spent_s - used.get(key, 0.0)) / seconds
+    pairs = list(zip(before, after, strict=True))
     tracked = sum(last["frames_total"] - first["frames_total"] for first, last in pairs)
     dropped = sum(last["dropped_total"] - first["dropped_total"] for first, last in pairs)
     served_fps = sum(frame_rate(*pair) for pair in pairs)
@@ -95,7 +99,7 @@ def serve_cameras(
         "latency_p50_ms": round(statistics.median(latency_ms["p50"]), 1) if latency_ms["p50"] else None,
         "latency_p99_ms": round(max(latency_ms["p99"]), 1) if latency_ms["p99"] else None,
         "core_ms": {name: round(value / served_fps * 1e3, 3) for name, value in busy.items() if served_fps},
-        "cores": busy,
+        "cores": {name: round(value, 4) for name, value in busy.items()},
         "pss_mb": memory,
         "decode_ms": round(statistics.mean(one["stages_ms"]["decode"]["mean"] for one in after), 3),
         "pixels": round(statistics.mean(pixels for pixels, _ in sizes)),

@@ -12,7 +12,6 @@ machine the clients must not take the engine's cores: give each side its own. Se
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -23,45 +22,30 @@ from typing import Any, NamedTuple
 from sightline.errors import ServerError
 from sightline.simulation import demo
 from sightline.simulation.recoded import copy_at_fps
+from sightline.simulation.stack import progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.analyzer import Analyzer
+from load.analyzer import Level, parse_concurrency, parse_rates, prepare
 from load.camera_load import serve_cameras
-from load.measured import Level, parse_concurrency, parse_rates
-from load.servers import (
-    DETECTOR,
-    ROOT,
-    Target,
-    about_run,
-    cpu_s,
-    inference_count,
-    make_parser,
-    network_size,
-    parse_cpus,
-    parts_of,
-    served,
-    write_input,
-)
+from load.reports import about_run, markdown_table, write_report
+from load.servers import ROOT, Target, cpu_s, inference_count, make_parser, parts_of, served
 
 WITHIN = 0.10  # what the two may differ by
+say = progress("load_test")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when it was measured."""
     options = parse(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="sightline-load-") as name:
             result = measure(options, Path(name))
     except ServerError as error:
-        print(f"load_test: {error}", file=sys.stderr)
+        say(str(error))
         return 1
-    about = about_run("load_test.py", arguments, options.server_cpus)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "load.json").write_text(json.dumps({"about": about, **result}, indent=2) + "\n")
+    about = about_run("load/load_test.py", arguments, options.server_cpus)
     body = table(result["steps"]) if "steps" in result else comparison(result["compare"])
-    lines = ["# Load by cameras", "", *(f"- {key}: {value}" for key, value in about.items()), "", *body, ""]
-    (options.folder / "load.md").write_text("\n".join(lines))
-    print("\n".join(lines))
+    print(write_report(options.folder, "load", "Load by cameras", about, result, body))
     print(f"load_test: report in {options.folder}")
     return 0
 
@@ -74,12 +58,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--model", type=Path, help="network to serve, as for the demo")
     add("--model-repository", type=Path, help="or a repository that holds one already")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
-    add(
-        "--cameras",
-        type=parse_concurrency,
-        default="1:8",
-        help="from:to[:step] or values (default: %(default)s)",
-    )
+    many = "from:to[:step] or values (default: %(default)s)"
+    add("--cameras", type=parse_concurrency, default="1:8", help=many)
     add("--fps", type=parse_rates, default="5", help="frames a second of a camera; several: a step each")
     add("--recode", action="store_true", help="cameras send --fps, not the video's own rate")
     add("--in-flight", type=int, default=3, help="requests in flight for a camera")
@@ -87,13 +67,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, default=20.0, help="of a step")
     add("--settle", type=float, default=6.0, help="seconds before a step is measured")
     add("--compare", type=int, default=0, metavar="ROUNDS", help="in turns with perf_analyzer")
-    add("--server-cpus", type=parse_cpus, default="", help="processors of the server, such as 0,2-3")
-    add(
-        "--client-cpus",
-        type=parse_cpus,
-        default="",
-        help="processors of cameras, sightline and perf_analyzer",
-    )
     options = parser.parse_args(arguments)
     if len(options.cameras) > 1 and len(options.fps) > 1:
         parser.error("either --cameras or --fps rises, not both")
@@ -115,7 +88,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         repository = options.model_repository or demo.prepare_model(model, folder)
     if options.recode:
         videos = [copy_at_fps(video, max(fps for _, fps in options.steps)) for video in videos]
-    with served(options, repository, cpus=options.server_cpus, log=folder / "triton.log") as triton:
+    with served(options, repository, log=folder / "triton.log") as triton:
 
         def step(count: int, fps: float) -> dict[str, Any]:
             played = [videos[number % len(videos)] for number in range(count)]
@@ -154,20 +127,16 @@ def in_turns(
     options: argparse.Namespace, triton: Target, step: Callable[[int, float], dict[str, Any]], video: Path
 ) -> dict[str, Any]:
     """The comparison at the last step, with as many requests in flight as the cameras have together."""
-    (count, fps), (width, height) = options.steps[-1], network_size(triton.http_url, DETECTOR)
-    folder = options.folder / "perf_analyzer"
+    (count, fps), folder = options.steps[-1], options.folder / "perf_analyzer"
     folder.mkdir(parents=True, exist_ok=True)
-    data = write_input(video, (width, height), folder / "input.json")
-    seconds, cpus = options.seconds, options.client_cpus
-    analyzer = Analyzer(url=triton.grpc_url, data=data, folder=folder, seconds=seconds, cpus=cpus)
+    analyzer, size = prepare(options, triton, video, folder / "input.json", folder=folder)
     transport = {"grpc": "none"}.get(options.transport, options.transport)
     level = Level("concurrency", count * options.in_flight)
 
-    def read() -> tuple[int, float]:
-        used = cpu_s(parts_of(triton=triton.pid))
-        return inference_count(triton), sum(cpu for _, cpu in used.values())
-
     def turn(measure: Callable[[], dict[str, Any]], rate: str) -> Turn:
+        def read() -> tuple[int, float]:
+            return inference_count(triton), sum(cpu_s(parts_of(triton=triton.pid)).values())
+
         frames, used = read()
         report = measure()
         frames_after, used_after = read()
@@ -179,7 +148,7 @@ def in_turns(
         lambda: turn(lambda: step(count, fps), "served_fps"),
         options.compare,
     )
-    about = {"cameras": count, "fps": fps, "in_flight": level.value, "size": f"{width}x{height}"}
+    about = {"cameras": count, "fps": fps, "in_flight": level.value, "size": size}
     return {**about, **summary(rounds)}
 
 
@@ -237,41 +206,39 @@ def verdict(result: dict[str, Any]) -> str:
 
 def table(steps: Sequence[dict[str, Any]]) -> list[str]:
     """A Markdown table of the steps."""
-    head = (
-        "| cameras | fps | due | dropped | served frames/s | by the server's count | p50 / p99 ms | offered |"
-    )
-    lines = [f"{head} core ms a frame |", "|---|---|---|---|---|---|---|---|---|"]
-    for one in steps:
-        parts = ", ".join(f"{name} {value:.2f}" for name, value in one["core_ms"].items())
-        latency = f"{one['latency_p50_ms']:.0f} / {one['latency_p99_ms']:.0f}"
-        rates = f"{one['served_fps']:.1f} | {one['server_fps']:.1f} | {latency} | {one['offered']:.0%}"
-        lines.append(
-            f"| {one['cameras']} | {one['fps']:g} | {one['due']} | {one['dropped']} | {rates} | {parts} |"
-        )
+    head = ["cameras", "fps", "due", "dropped", "served frames/s", "by the server's count", "p50 / p99 ms"]
+    rows = [
+        [
+            one["cameras"],
+            f"{one['fps']:g}",
+            one["due"],
+            one["dropped"],
+            f"{one['served_fps']:.1f}",
+            f"{one['server_fps']:.1f}",
+            f"{one['latency_p50_ms']:.0f} / {one['latency_p99_ms']:.0f}",
+            f"{one['offered']:.0%}",
+            ", ".join(f"{name} {value:.2f}" for name, value in one["core_ms"].items()),
+        ]
+        for one in steps
+    ]
     end = "kept up: the limit lies higher" if steps[-1]["kept_up"] else "did not keep up"
     note = f"the last step {end}. Latency: arrival to tracked, over the last 10 s; p99 of the worst camera."
-    return [*lines, "", note]
+    return [*markdown_table([*head, "offered", "core ms a frame"], rows), "", note]
 
 
 def comparison(result: dict[str, Any]) -> list[str]:
     """The comparison as Markdown."""
-    lines = [
+    first = (
         f"{result['cameras']} cameras at {result['fps']:g} frames/s against perf_analyzer, pictures of "
-        f"{result['size']}, {result['in_flight']:g} requests in flight:",
-        "",
-        "| | perf_analyzer before | cameras | perf_analyzer after | cameras ÷ perf_analyzer |",
-        "|---|---|---|---|---|",
+        f"{result['size']}, {result['in_flight']:g} requests in flight:"
+    )
+    rows = [
+        [f"round {number}, {what}", *(f"{value:.2f}" for value in one[key]), f"{ratio:.3f}"]
+        for key, what in (("fps", "frames/s"), ("per_core_s", "frames for each core second of the server"))
+        for number, (one, ratio) in enumerate(zip(result["rounds"], result["ratio"][key], strict=True), 1)
     ]
-    for key, what in (("fps", "frames/s"), ("per_core_s", "frames for each core second of the server")):
-        for number, (one, ratio) in enumerate(zip(result["rounds"], result["ratio"][key], strict=True), 1):
-            values = " | ".join(f"{value:.2f}" for value in one[key])
-            lines.append(f"| round {number}, {what} | {values} | {ratio:.3f} |")
-    return [*lines, "", verdict(result) + "."]
-
-
-def say(text: str) -> None:
-    """One line of progress."""
-    print(f"load_test: {text}", file=sys.stderr, flush=True)
+    head = ["", "perf_analyzer before", "cameras", "perf_analyzer after", "cameras ÷ perf_analyzer"]
+    return [first, "", *markdown_table(head, rows), "", verdict(result) + "."]
 
 
 if __name__ == "__main__":

@@ -14,78 +14,71 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from sightline.errors import ServerError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.analyzer import Analyzer, check_transports, parse_transports
-from load.measured import (
+from load.analyzer import (
     PERCENTILES,
-    Bracket,
+    Analyzer,
     Level,
     Measured,
-    highest_rate,
+    check_transports,
     parse_concurrency,
     parse_rates,
+    parse_transports,
+    prepare,
 )
-from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, parse_cpus, served, write_input
+from load.reports import about_run, markdown_table, write_report
+from load.servers import DETECTOR, ROOT, make_parser, served
 
 LEGEND = (
+    "![latency against throughput](latency.svg)",
+    "",
     "Times are milliseconds as the client sees them; `in the queue` is the server's own mean.",
     "`steady` gives the largest ÷ smallest of five windows, the worse of rate and mean latency.",
     "An unstable level is what was measured, not what holds.",
 )
-_TABLE = (
-    "| transport | asked | frames/s | p50 | p90 | p95 | p99 | in the queue | requests | steady |",
-    "|---|---|---|---|---|---|---|---|---|---|",
-)
+TIMES = [f"p{p}" for p in PERCENTILES]
+#: A server that answers less than this share of what it is sent does not hold the rate.
+KEPT = 0.95
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when something was measured."""
     options = parse(arguments)
     try:
         check_transports(*options.shared_memory)
         with (
-            served(
-                options, options.model_repository, model=options.model, cpus=options.server_cpus
-            ) as server,
+            served(options, options.model_repository, options.model) as server,
             tempfile.TemporaryDirectory(prefix="sightline-perf-") as folder,
         ):
-            width, height = network_size(server.http_url, options.model)
-            program = Analyzer(
-                url=server.grpc_url,
-                data=write_input(options.input, (width, height), Path(folder) / "input.json"),
-                folder=options.folder,
-                model=options.model,
-                seconds=options.seconds,
-                requests=options.requests,
-                allowed_spread=1 + options.stability / 100,
-                distribution=options.distribution,
-                max_in_flight=options.max_in_flight,
-                cpus=options.client_cpus,
-            )
+            more = {
+                key: getattr(options, key) for key in ("model", "requests", "distribution", "max_in_flight")
+            }
+            more["allowed_spread"] = 1 + options.stability / 100
+            program, size = prepare(options, server, options.input, Path(folder) / "input.json", **more)
             measured, bracket = measure(options, program)
     except ServerError as error:
         print(f"perf: {error}", file=sys.stderr)
         return 1
     about = {
-        **about_run("perf.py", arguments, options.server_cpus),
+        **about_run("load/perf.py", arguments, options.server_cpus),
         "model": options.model,
-        "pictures": f"{width}x{height} I420, from {options.input.name if options.input else 'noise'}",
+        "pictures": f"{size} I420, from {options.input.name if options.input else 'noise'}",
     }
-    print(write(options.folder, about, measured, bracket).read_text())
+    print(write(options.folder, about, measured, bracket))
     print(f"perf: report in {options.folder}")
     return 0 if any(not item.problem for item in [*measured, *(bracket.tried if bracket else ())]) else 1
 
@@ -109,8 +102,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--model", default=DETECTOR)
     add("--model-repository", type=Path, default=ROOT / "model_repository")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to serve (default: cpu)")
-    add("--server-cpus", type=parse_cpus, default="", help="processors of the embedded server, such as 0,2-3")
-    add("--client-cpus", type=parse_cpus, default="", help="processors of perf_analyzer")
     options = parser.parse_args(arguments)
     options.levels = [*options.concurrency, *options.rate]
     if not options.levels and not options.p99_ms:
@@ -123,6 +114,69 @@ def _between(text: str) -> tuple[float, float]:
     if not 0 < low < high:
         raise argparse.ArgumentTypeError("takes LOW:HIGH, two rates above 0")
     return low, high
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Where the search ended: the highest rate that was seen to hold, the lowest that was seen not to.
+
+    Attributes:
+        holds: requests a second; 0 when not even the lowest rate held.
+        fails: None when every rate that was tried held.
+        tried: every measurement, in order.
+    """
+
+    bound_ms: float
+    holds: float
+    fails: float | None
+    tried: tuple[Measured, ...]
+
+    def __str__(self) -> str:
+        if self.fails is None:
+            return f"{self.holds:g} a second held p99 <= {self.bound_ms:g} ms, and nothing higher was tried"
+        if not self.holds:
+            return f"{self.fails:g} a second, the lowest rate tried, did not hold p99 <= {self.bound_ms:g} ms"
+        return f"{self.holds:g} a second held p99 <= {self.bound_ms:g} ms, {self.fails:g} did not"
+
+
+def highest_rate(
+    at: Callable[[Level], Measured], bound_ms: float, between: tuple[float, float], precision: float = 0.05
+) -> Bracket:
+    """The highest rate at which the 99th percentile keeps under a bound, by bisection.
+
+    The two ends are tried first, then their bracket is halved until its ends differ by less than
+    ``precision`` of the lower one. A rate holds when it is answered, not delayed, and under the bound. One
+    that fails is tried a second time before it counts: one pause of a busy machine is enough to fail it.
+
+    Args:
+        at: measures one rate.
+        bound_ms: what the 99th percentile may be.
+        between: lowest and highest rate, requests a second.
+        precision: of the result, as a share.
+
+    Raises:
+        ValueError: the rates are not ascending, or the precision is none.
+    """
+    low, high = between
+    if not 0 < low < high or not 0 < precision < 1:
+        raise ValueError(f"rates from {low:g} to {high:g} to within {precision:g} are no search")
+    tried: list[Measured] = []
+
+    def holds(rate: float) -> bool:
+        for _ in range(2):
+            tried.append(one := at(Level("rate", round(rate, 2))))
+            if not one.problem and one.p99_ms <= bound_ms and one.throughput >= KEPT * one.level.value:
+                return True
+        return False
+
+    if not holds(low):
+        return Bracket(bound_ms, 0.0, low, tuple(tried))
+    if holds(high):
+        return Bracket(bound_ms, high, None, tuple(tried))
+    while high - low > precision * low:
+        middle = round((low + high) / 2, 2)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return Bracket(bound_ms, low, high, tuple(tried))
 
 
 def measure(options: argparse.Namespace, program: Analyzer) -> tuple[list[Measured], Bracket | None]:
@@ -142,62 +196,46 @@ def measure(options: argparse.Namespace, program: Analyzer) -> tuple[list[Measur
 
 def write(
     folder: Path, about: Mapping[str, str], measured: Sequence[Measured], bracket: Bracket | None
-) -> Path:
-    """Write ``report.md``, ``report.json``, ``report.csv`` and ``latency.svg``; the Markdown's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    report = {
-        "about": dict(about),
-        "measured": [item.as_json() for item in measured],
-        "bracket": bracket
-        and {"text": str(bracket), "holds": bracket.holds, "fails": bracket.fails}
-        | {"bound_ms": bracket.bound_ms, "tried": [item.as_json() for item in bracket.tried]},
-    }
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    everything = [*measured, *(bracket.tried if bracket else ())]
-    (folder / "report.csv").write_text(as_csv(everything))
-    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for item in sorted((item for item in everything if not item.problem), key=lambda item: item.level.value):
-        for name in ("p50", "p99"):
-            point = (item.throughput, (item.percentiles_ms or {})[name])
-            curves[f"{item.transport}, {item.level.kind}, {name}"].append(point)
-    chart = line_chart("Latency against throughput", "frames a second", "latency (ms)", curves)
-    (folder / "latency.svg").write_text(chart)
-    (folder / "report.md").write_text(as_markdown(about, measured, bracket))
-    return folder / "report.md"
-
-
-def as_csv(measured: Iterable[Measured]) -> str:
-    """One row a measurement."""
-    text = StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    percentiles = [f"p{p}" for p in PERCENTILES]
-    head = ("transport", "kind", "value", "requests", "throughput", "mean_ms")
-    rows.writerow([*head, *(f"{name}_ms" for name in percentiles), "stable", "spread", "problem"])
-    for item in measured:
-        asked = (item.transport, item.level.kind, f"{item.level.value:g}")
-        times = [(item.percentiles_ms or {}).get(name, "") for name in percentiles]
-        figures = (item.requests, item.throughput, item.mean_ms, *times)
-        rows.writerow([*asked, *figures, item.stable, item.spread, item.problem])
-    return text.getvalue()
-
-
-def line_chart(
-    title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[tuple[float, float]]]
 ) -> str:
-    """A chart as text of an SVG file; both axes begin at 0, points that are not finite are left out.
+    """Write ``report.md``, ``report.json``, ``report.csv`` and ``latency.svg``; gives the Markdown."""
+    report: dict[str, Any] = {"measured": [item.as_json() for item in measured], "bracket": None}
+    body = [*table(measured), ""] if measured else []
+    everything = [*measured, *(bracket.tried if bracket else ())]
+    if bracket:
+        tried = [item.as_json() for item in bracket.tried]
+        report["bracket"] = {"text": str(bracket), **asdict(bracket), "tried": tried}
+        body += ["## Highest rate under the bound", "", f"{bracket}.", "", *table(bracket.tried), ""]
+    text = write_report(folder, "report", "Load of the served detector", about, report, [*body, *LEGEND])
+    with (folder / "report.csv").open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        head = ("transport", "kind", "value", "requests", "throughput", "mean_ms")
+        rows.writerow([*head, *(f"{name}_ms" for name in TIMES), "stable", "spread", "problem"])
+        for item in everything:
+            asked = (item.transport, item.level.kind, f"{item.level.value:g}")
+            times = [(item.percentiles_ms or {}).get(name, "") for name in TIMES]
+            figures = (item.requests, item.throughput, item.mean_ms, *times)
+            rows.writerow([*asked, *figures, item.stable, item.spread, item.problem])
+    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for item in sorted(everything, key=lambda item: item.level.value):
+        for name in ("p50", "p99") if item.percentiles_ms else ():
+            point = item.throughput, (item.percentiles_ms or {})[name]
+            curves[f"{item.transport}, {item.level.kind}, {name}"].append(point)
+    (folder / "latency.svg").write_text(line_chart(curves))
+    return text
 
-    Args:
-        title: above the chart.
-        x_label: below it, with the unit.
-        y_label: left of it, with the unit.
-        lines: name in the legend to its points, in the order in which they are joined.
+
+def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Latency (ms) against throughput (frames a second) as text of an SVG file; both axes begin at 0.
+
+    ``lines`` are name in the legend to its points, in the order in which they are joined; points that are not
+    finite are left out.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for name, points in lines.items():
         finite = [point for point in points if all(map(math.isfinite, point))]
         axes.plot([x for x, _ in finite], [y for _, y in finite], marker="o", label=name, gid=name)
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set(title="Latency against throughput", xlabel="frames a second", ylabel="latency (ms)")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
@@ -208,32 +246,20 @@ def line_chart(
     return text.getvalue()
 
 
-def as_markdown(about: Mapping[str, str], measured: Sequence[Measured], bracket: Bracket | None) -> str:
-    """The report."""
-    lines = ["# Load of the served detector", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
-    if measured:
-        lines += [*_TABLE, *map(_row, measured), ""]
-    if bracket:
-        lines += [
-            "## Highest rate under the bound",
-            "",
-            f"{bracket}.",
-            "",
-            *_TABLE,
-            *map(_row, bracket.tried),
-            "",
-        ]
-    return "\n".join([*lines, "![latency against throughput](latency.svg)", "", *LEGEND, ""])
-
-
-def _row(item: Measured) -> str:
-    asked = f"| {item.transport} | {item.level} |"
-    if item.problem:
-        return f"{asked} {item.problem} | | | | | | | no |"
-    times = " | ".join(f"{(item.percentiles_ms or {})[f'p{p}']:.1f}" for p in PERCENTILES)
-    steady = f"yes ({item.spread:.2f})" if item.stable else f"**unstable ({item.spread:.2f})**"
-    queue = f"{(item.server or {}).get('queue', 0):.1f}"
-    return f"{asked} {item.throughput:.1f} | {times} | {queue} | {item.requests} | {steady} |"
+def table(measured: Sequence[Measured]) -> list[str]:
+    """Every measurement as a row of Markdown."""
+    rows = []
+    for item in measured:
+        figures = [item.problem, *[""] * (len(TIMES) + 2), "no"]
+        if not item.problem:
+            times = (f"{(item.percentiles_ms or {})[name]:.1f}" for name in TIMES)
+            steady = f"yes ({item.spread:.2f})" if item.stable else f"**unstable ({item.spread:.2f})**"
+            queue = f"{(item.server or {}).get('queue', 0):.1f}"
+            figures = [f"{item.throughput:.1f}", *times, queue, str(item.requests), steady]
+        rows.append([item.transport, item.level, *figures])
+    return markdown_table(
+        ["transport", "asked", "frames/s", *TIMES, "in the queue", "requests", "steady"], rows
+    )
 
 
 if __name__ == "__main__":

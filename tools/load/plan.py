@@ -23,6 +23,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from load.reports import markdown_table
+
 DAY_S = 86_400
 #: Pixels of the frame that decoder figures are stated for.
 HD = 1920 * 1080
@@ -106,11 +109,7 @@ class CapacityPlan:
 
 
 def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, float]:
-    """What one camera takes of each resource of a machine.
-
-    Raises:
-        ValueError: the network is to run on a GPU of which nothing is known.
-    """
+    """What one camera takes of each resource of a machine; a ValueError when its GPU is not known."""
     value = {name: known.value for name, known in inputs.items()}
     pixels = cameras.width * cameras.height
     needs = {
@@ -134,11 +133,7 @@ def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, floa
 
 
 def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> CapacityPlan:
-    """What so many cameras take, and what runs out first.
-
-    Raises:
-        ValueError: a machine does not take a single camera, or something is not known.
-    """
+    """What so many cameras take, and what runs out first; a ValueError when a machine takes not even one."""
     share = inputs["headroom"].value
     has = {
         "CPU cores": machine.cores * share,
@@ -148,8 +143,8 @@ def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> CapacityPlan:
         "GPUs": machine.gpus * share,
     }
     one = demand(inputs, machine, cameras)
-    fits = {name: math.floor(has[name] / need) for name, need in one.items() if need > 0}
-    fits = dict(sorted(fits.items(), key=lambda item: item[1]))
+    counts = ((name, math.floor(has[name] / need)) for name, need in one.items() if need > 0)
+    fits = dict(sorted(counts, key=lambda item: item[1]))
     tightest = next(iter(fits))
     if fits[tightest] < 1:
         raise ValueError(f"one machine does not take one camera: {tightest} run out")
@@ -176,11 +171,7 @@ def _measured(source: str, **values: float) -> dict[str, Known]:
 
 
 def from_load(report: Mapping[str, Any]) -> dict[str, Known]:
-    """Of ``load.json``: the last step that kept up; else, as of a comparison, the last one there is.
-
-    Raises:
-        ValueError: it holds no step.
-    """
+    """Of ``load.json``: the last step that kept up; else, as of a comparison, the last one there is."""
     steps = report.get("steps") or [one["cameras"] for one in report.get("compare", {}).get("rounds", [])]
     if not steps:
         raise ValueError("the load report holds no step")
@@ -196,18 +187,12 @@ def from_load(report: Mapping[str, Any]) -> dict[str, Known]:
     }
     if "engine" in spent:  # the processes of a server elsewhere are not seen
         values["engine_core_ms"] = spent["engine"] + spent["tritonserver"]
-    return _measured(
-        f"load test of {report['about']['date']}: {one['cameras']} cameras at {one['fps']:g} frames/s",
-        **values,
-    )
+    steps_of = f"load test of {report['about']['date']}: {one['cameras']} cameras at {one['fps']:g} frames/s"
+    return _measured(steps_of, **values)
 
 
 def from_soak(report: Mapping[str, Any]) -> dict[str, Known]:
-    """Of ``soak.json``: the most that the workers took over minutes, for each of their cameras.
-
-    Raises:
-        ValueError: it holds no camera.
-    """
+    """Of ``soak.json``: the most that the workers took over minutes, for each of their cameras."""
     soak = report["report"]
     workers = [one["max_mb"] for name, one in soak["processes"].items() if name.startswith("worker")]
     if not workers or not soak["cameras"]:
@@ -216,11 +201,7 @@ def from_soak(report: Mapping[str, Any]) -> dict[str, Known]:
 
 
 def from_benchmark(report: Mapping[str, Any]) -> dict[str, Known]:
-    """Of ``benchmark.json``: what a frame costs the bare engine, which keeps every core busy.
-
-    Raises:
-        ValueError: it does not say how many cores there were.
-    """
+    """Of ``benchmark.json``: what a frame costs the bare engine, which keeps every core busy."""
     cores = re.search(r"(\d+) cores", report["machine"])
     if cores is None:
         raise ValueError("the benchmark's report does not say how many cores there were")
@@ -229,11 +210,7 @@ def from_benchmark(report: Mapping[str, Any]) -> dict[str, Known]:
 
 
 def from_perf(report: Mapping[str, Any]) -> dict[str, Known]:
-    """Of ``report.json`` of a GPU server: the rate that held the bound, else the best one that was steady.
-
-    Raises:
-        ValueError: nothing held, nothing was steady.
-    """
+    """Of ``report.json`` of a GPU server: the rate that held the bound, else the best one that was steady."""
     bracket, when = report.get("bracket"), report["about"]["date"]
     if bracket and bracket["holds"]:
         return _measured(f"perf_analyzer, {when}: {bracket['text']}", gpu_fps=bracket["holds"])
@@ -248,11 +225,7 @@ READERS = {"benchmark": from_benchmark, "load": from_load, "soak": from_soak, "p
 
 
 def given(text: str) -> dict[str, Known]:
-    """``name=value:source`` of the command line: given, not measured by us.
-
-    Raises:
-        ValueError: it is not of that form, or there is no such input.
-    """
+    """``name=value:source`` of the command line: given, not measured by us."""
     parts = re.fullmatch(r"(\w+)=([\d.]+)(?::(.+))?", text)
     if parts is None or parts[1] not in ASSUMED:
         raise ValueError(f"{text!r} is no NAME=VALUE[:SOURCE]; names are {', '.join(ASSUMED)}")
@@ -316,11 +289,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def parse_machine(text: str) -> Machine:
-    """``cores=64,gpus=1`` as a machine; what is not said has its default.
-
-    Raises:
-        ValueError: a name is unknown, or a value is no number.
-    """
+    """``cores=64,gpus=1`` as a machine; what is not said has its default."""
     values = dict(part.partition("=")[::2] for part in text.split(",") if part)
     names = {field.name for field in dataclasses.fields(Machine)}
     if unknown := set(values) - names:
@@ -333,42 +302,37 @@ def parse_machine(text: str) -> Machine:
 
 def as_markdown(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> list[str]:
     """The plan as people read it."""
-    first = plans[0]
-    cameras = first.cameras
+    first, cameras = plans[0], plans[0].cameras
     has = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(machine).items())
-    size = f"{cameras.width}x{cameras.height}"
-    rows = {
-        "machines": [f"**{one.machines}**" for one in plans],
-        "first limit": [f"**{one.first_limit}**" for one in plans],
-        **{name: [f"{one.demand[name]:,.1f}" for one in plans] for name in first.demand},
-        "rows a day": [f"{one.rows['rows_day']:,.0f}" for one in plans],
-        "GB of rows a year": [f"{one.rows['gb_year']:,.0f}" for one in plans],
-    }
     fits = ", ".join(f"{name}: {count:,}" for name, count in first.a_machine.items())
-    lines = [
-        f"{size} at {cameras.stream_fps:g} frames/s, {cameras.fps:g} detected; a machine: {has}",
+    rows = [
+        ["machines", *(f"**{one.machines}**" for one in plans)],
+        ["first limit", *(f"**{one.first_limit}**" for one in plans)],
+        *([name, *(f"{one.demand[name]:,.1f}" for one in plans)] for name in first.demand),
+        ["rows a day", *(f"{one.rows['rows_day']:,.0f}" for one in plans)],
+        ["GB of rows a year", *(f"{one.rows['gb_year']:,.0f}" for one in plans)],
+    ]
+    unused = {"engine_core_ms"} if machine.gpus else {"gpu_fps"}
+    if machine.nvdec:
+        unused |= {"decode_core_ms", "decode_pixels", "client_core_ms"}
+    else:
+        unused |= {"nvdec_fps", "nvdec_client_core_ms"}
+    known = [
+        [name, f"{one.value:g} {one.unit}", "measured" if one.measured else "**assumed**", one.source]
+        for name, one in inputs.items()
+        if name not in unused
+    ]
+    return [
+        f"{cameras.width}x{cameras.height} at {cameras.stream_fps:g} frames/s, {cameras.fps:g} detected; "
+        f"a machine: {has}",
         "",
-        "| | " + " | ".join(f"{one.cameras.count:,} cameras" for one in plans) + " |",
-        "|---|" + "---|" * len(plans),
-        *(f"| {name} | {' | '.join(values)} |" for name, values in rows.items()),
+        *markdown_table(["", *(f"{one.cameras.count:,} cameras" for one in plans)], rows),
         "",
         f"Cameras that one machine takes, by resource: {fits}.",
         f"Cameras that one database takes: {first.database_cameras:,}.",
         "",
-        "| input | value | | where from |",
-        "|---|---|---|---|",
+        *markdown_table(["input", "value", "", "where from"], known),
     ]
-    unused = {"engine_core_ms"} if machine.gpus else {"gpu_fps"}
-    on_cores, on_gpu = (
-        ("decode_core_ms", "decode_pixels", "client_core_ms"),
-        ("nvdec_fps", "nvdec_client_core_ms"),
-    )
-    unused |= {*(on_cores if machine.nvdec else on_gpu)}
-    for name, known in inputs.items():
-        if name not in unused:
-            kind = "measured" if known.measured else "**assumed**"
-            lines.append(f"| {name} | {known.value:g} {known.unit} | {kind} | {known.source} |")
-    return lines
 
 
 if __name__ == "__main__":

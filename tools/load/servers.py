@@ -10,28 +10,23 @@ import base64
 import contextlib
 import json
 import os
-import shlex
-import sys
 from argparse import ArgumentTypeError
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from gpu.clients import ready_pictures
-from sightline.base import machine
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
-from sightline.simulation.stack import fetch
+from sightline.simulation.stack import fetch, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = "detector"
-PICTURES = 16
-_SPAN = 600  # frames of the video that the pictures are spread over
+PICTURES, SPAN = 16, 600  # for perf_analyzer, and the frames of a video that they are spread over
 
 Cpus = frozenset[int] | None
 Part = tuple[str, psutil.Process]
@@ -57,28 +52,26 @@ def make_parser(description: str | None, folder: str) -> argparse.ArgumentParser
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", help="host:port of gRPC of a server that runs already")
-    parser.add_argument("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=ROOT / "artifacts" / folder, help="where reports go")
+    add = parser.add_argument
+    add("--url", help="host:port of gRPC of a server that runs already")
+    add("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
+    add("--folder", type=Path, default=ROOT / "artifacts" / folder, help="where reports go")
+    add("--server-cpus", type=parse_cpus, default="", help="processors of the embedded server, such as 0,2-3")
+    add("--client-cpus", type=parse_cpus, default="", help="processors of everything else under load")
     return parser
 
 
 @contextlib.contextmanager
 def served(
-    options: argparse.Namespace,
-    repository: Path,
-    *,
-    model: str = DETECTOR,
-    cpus: Cpus = None,
-    log: Path | None = None,
+    options: argparse.Namespace, repository: Path, model: str = DETECTOR, log: Path | None = None
 ) -> Iterator[Target]:
-    """The server at ``--url``, else the embedded one on a repository; a stream for each of ``cpus``."""
+    """The server at ``--url``, else the embedded one; it has a stream for each of ``--server-cpus``."""
     if options.url:
         yield Running(options.url, options.http_url)
         return
     server = TritonServer(repository, config_name=options.config_name, models=(model,), log_path=log)
-    with pinned(cpus):
-        server.start(lambda text: print(f"server: {text}", file=sys.stderr))
+    with pinned(options.server_cpus):
+        server.start(progress("server"))
     try:
         yield server
     finally:
@@ -86,11 +79,7 @@ def served(
 
 
 def get_json(url: str) -> dict[str, Any]:
-    """What a server answers.
-
-    Raises:
-        ServerError: nothing, or an error.
-    """
+    """What a server answers; a ServerError when that is nothing, or an error."""
     return dict(json.loads(fetch(url)))
 
 
@@ -117,32 +106,18 @@ def network_size(http: str, model: str) -> tuple[int, int]:
 
 
 def write_input(source: Path | None, size: tuple[int, int], path: Path) -> Path:
-    """Real pictures as perf_analyzer takes them: up to 16, I420, spread over the first frames of the video.
+    """Up to 16 I420 pictures of a size (width, height), as perf_analyzer takes them, written to ``path``.
 
-    Args:
-        source: the video; None: noise.
-        size: width and height of the network.
-        path: where to write them.
+    They are spread over the first frames of the video; without one they are noise.
     """
     width, height = size
-    pictures = ready_pictures((height, width), source, count=PICTURES, step=_SPAN // PICTURES)
+    pictures = ready_pictures((height, width), source, count=PICTURES, step=SPAN // PICTURES)
     data = [
         {"frame": {"b64": base64.b64encode(picture.tobytes()).decode(), "shape": list(picture.shape)}}
         for picture in pictures
     ]
     path.write_text(json.dumps({"data": data}))
     return path
-
-
-def about_run(program: str, arguments: list[str] | None, cpus: Cpus = None) -> dict[str, str]:
-    """What a report says of itself: command, date, machine."""
-    given = sys.argv[1:] if arguments is None else arguments
-    where = f"; the server on core {','.join(map(str, sorted(cpus)))}" if cpus else ""
-    return {
-        "command": shlex.join(["python", f"tools/load/{program}", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine.describe() + where,
-    }
 
 
 # --- processors, and what each part takes of them ------------------------------------------------------
@@ -189,36 +164,24 @@ def parts_of(*, triton: int = 0, sightline: int = 0, rtsp: int = 0) -> list[Part
     for pid, name, child_name in parents:
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(pid)
-            children = parent.children(recursive=True)
-            parts += [(name, parent), *((child_name or _client_part(child), child) for child in children)]
+            parts.append((name, parent))
+            for child in parent.children(recursive=True):
+                part = child_name or "supervisor"
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                    if not child_name and "fork_server" in " ".join(child.cmdline()):
+                        part = "workers"
+                parts.append((part, child))
     return parts
 
 
-def _client_part(child: psutil.Process) -> str:
-    try:
-        return "workers" if "fork_server" in " ".join(child.cmdline()) else "supervisor"
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return "supervisor"
-
-
-def cpu_s(parts: Iterable[Part]) -> dict[int, tuple[str, float]]:
-    """Seconds of processor time by process id, with the part; what has ended meanwhile is left out."""
+def cpu_s(parts: Iterable[Part]) -> dict[tuple[str, int], float]:
+    """Seconds of processor time by part and process id; what has ended meanwhile is left out."""
     used = {}
     for name, process in parts:
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            used[process.pid] = (name, times.user + times.system)
+            used[name, process.pid] = times.user + times.system
     return used
-
-
-def cores(
-    before: Mapping[int, tuple[str, float]], after: Mapping[int, tuple[str, float]], seconds: float
-) -> dict[str, float]:
-    """Cores that each part kept busy between two readings, which are ``seconds`` apart."""
-    busy: dict[str, float] = defaultdict(float)
-    for pid, (name, used) in after.items():
-        busy[name] += (used - before.get(pid, (name, 0.0))[1]) / seconds
-    return {name: round(value, 4) for name, value in busy.items()}
 
 
 def pss_mb(parts: Iterable[Part]) -> dict[str, float]:

@@ -21,8 +21,8 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 from tritonclient.utils import InferenceServerException
 
-from load.analyzer import Analyzer
-from load.measured import Level, Measured
+from load.analyzer import Analyzer, Level, Measured
+from load.reports import markdown_table
 from load.servers import DETECTOR, Target, get_json
 from sightline.errors import ServerError
 from sightline.serving.runtime.backend import WAITING
@@ -33,20 +33,17 @@ Values = Mapping[str, Value]
 Axes = Mapping[str, Sequence[Value]]
 #: Configurations of models, and what measures settings of theirs.
 Trying = tuple[dict[str, dict[str, Any]], Callable[[Values], Measured]]
-#: What can be set; and what of it our Python backend reads from its parameters, with its own default.
-KEYS = ("max_batch", "instances", "preferred", "delay_us", "streams", "waiting")
+#: What our Python backend reads from its parameters, with its own default; and all that can be set.
 PARAMETERS = {"streams": 0, "waiting": WAITING}
+BATCHING = {"preferred": "preferred_batch_size", "delay_us": "max_queue_delay_microseconds"}
+KEYS = ("max_batch", "instances", *BATCHING, *PARAMETERS)
 LOAD_S = 300.0  # a large plan on a slow disk
 #: A value replaces the one that is set only when it is better by this share: noise is no reason to change.
 MARGIN = 0.03
 
 
 def parse_value(key: str, text: str) -> Value:
-    """A value as it is written: a number, or for ``preferred`` several with ``+``, or ``none``.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A value as it is written: a number, or for ``preferred`` several with ``+``, or ``none``."""
     if key == "preferred":
         return () if text == "none" else tuple(sorted(int(part) for part in text.split("+")))
     return int(text)
@@ -58,11 +55,7 @@ def show(value: Value) -> str:
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """A configuration's text as Triton's JSON.
-
-    Raises:
-        ValueError: it is no ModelConfig.
-    """
+    """A configuration's text as Triton's JSON; a ValueError when it is no ModelConfig."""
     try:
         message = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
@@ -77,8 +70,8 @@ def read(config: Mapping[str, Any]) -> dict[str, Value]:
     values: dict[str, Value] = {
         "max_batch": int(config.get("max_batch_size", 0)),
         "instances": int(groups[0].get("count", 1)),
-        "preferred": tuple(int(size) for size in batching.get("preferred_batch_size", [])),
-        "delay_us": int(batching.get("max_queue_delay_microseconds", 0)),
+        "preferred": tuple(int(size) for size in batching.get(BATCHING["preferred"], [])),
+        "delay_us": int(batching.get(BATCHING["delay_us"], 0)),
     }
     if config.get("backend") == "python":
         said = config.get("parameters", {})
@@ -89,11 +82,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def current(settings: Iterable[str], configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Value]:
-    """What is set now; of ``*`` the smallest of the models'.
-
-    Raises:
-        ValueError: a model or a parameter is not there.
-    """
+    """What is set now, of ``*`` the smallest of the models'; a ValueError when a model is not there."""
     values = {}
     for setting in settings:
         model, _, key = setting.rpartition(".")
@@ -133,10 +122,9 @@ def changed(config: Mapping[str, Any], values: Values) -> dict[str, Any]:
                     one["batch_size"] = min(int(one.get("batch_size", 0)), value)
             case "instances", _:
                 new["instance_group"][0]["count"] = value
-            case "preferred", tuple():
-                new.setdefault("dynamic_batching", {})["preferred_batch_size"] = list(value)
-            case "delay_us", _:
-                new.setdefault("dynamic_batching", {})["max_queue_delay_microseconds"] = value
+            case (("preferred" | "delay_us"), _):
+                said = list(value) if isinstance(value, tuple) else value
+                new.setdefault("dynamic_batching", {})[BATCHING[key]] = said
             case _:
                 new.setdefault("parameters", {})[key] = {"string_value": str(value)}
     return new
@@ -148,23 +136,29 @@ def rewritten(text: str, values: Values) -> str:
     Raises:
         ValueError: the text is not laid out as ours are, so a setting could not be placed.
     """
+
+    def put(pattern: str, line: str) -> None:
+        nonlocal text
+        text, count = re.subn(pattern, line, text, count=1, flags=re.MULTILINE)
+        if not count:
+            raise ValueError(f"no line {pattern!r}")
+
     for key, value in values.items():
         match key, value:
             case "max_batch", int(largest):
-                text = _line(text, r"^max_batch_size: \d+", f"max_batch_size: {largest}")
+                put(r"^max_batch_size: \d+", f"max_batch_size: {largest}")
                 text = re.sub(
                     r"(?m)^(  batch_size: )(\d+)", lambda at: f"{at[1]}{min(int(at[2]), largest)}", text
                 )
             case "instances", _:
-                text = _line(text, r"^instance_group \{ count: \d+", f"instance_group {{ count: {value}")
-            case "preferred", tuple():
-                text = _batching(
-                    text, "preferred_batch_size", f"[ {', '.join(map(str, value))} ]" if value else ""
-                )
-            case "delay_us", _:
-                text = _batching(text, "max_queue_delay_microseconds", str(value) if value else "")
+                put(r"^instance_group \{ count: \d+", f"instance_group {{ count: {value}")
+            case (("preferred" | "delay_us"), _):
+                text = re.sub(rf"(?m)^  {BATCHING[key]}: .*\n", "", text)
+                if value:
+                    said = f"[ {', '.join(map(str, value))} ]" if isinstance(value, tuple) else value
+                    put(r"^dynamic_batching \{$", f"dynamic_batching {{\n  {BATCHING[key]}: {said}")
             case _:
-                text = re.sub(rf'^parameters \{{ key: "{key}" .*\n', "", text, flags=re.MULTILINE).rstrip()
+                text = re.sub(rf'(?m)^parameters \{{ key: "{key}" .*\n', "", text).rstrip()
                 quoted = json.dumps(str(value))
                 text += f'\nparameters {{ key: "{key}" value {{ string_value: {quoted} }} }}\n'
     now = read(parse_config(text))
@@ -172,19 +166,6 @@ def rewritten(text: str, values: Values) -> str:
     if wrong:
         raise ValueError(f"the settings {dict(values)} read back as {wrong}")
     return text
-
-
-def _line(text: str, pattern: str, new: str) -> str:
-    text, count = re.subn(pattern, new, text, count=1, flags=re.MULTILINE)
-    if not count:
-        raise ValueError(f"no line {pattern!r}")
-    return text
-
-
-def _batching(text: str, field: str, value: str) -> str:
-    text = re.sub(rf"^  {field}: .*\n", "", text, flags=re.MULTILINE)
-    head = "dynamic_batching {\n"
-    return _line(text, rf"^{re.escape(head)}", f"{head}  {field}: {value}\n") if value else text
 
 
 # --- trials ---------------------------------------------------------------------------------------------
@@ -264,21 +245,17 @@ def search(
 
 def table(trials: Sequence[Trial], bound_ms: float | None = None) -> list[str]:
     """Every measurement as a Markdown table."""
-    lines = ["| setting | value | frames/s: median (all) | p99 ms | |", "|---|---|---|---|---|"]
+    rows = []
     for trial in trials:
-        head = f"| {trial.setting} | {show(trial.value)} |"
-        if trial.problem:
-            lines.append(f"{head} {trial.problem} | | |")
-            continue
-        p99_ms = trial.median("p99_ms")
-        note = (
-            f"{trial.note} over the bound".strip()
-            if bound_ms is not None and p99_ms > bound_ms
-            else trial.note
-        )
-        rates = ", ".join(f"{result.throughput:.1f}" for result in trial.results)
-        lines.append(f"{head} {trial.median('throughput'):.1f} ({rates}) | {p99_ms:.0f} | {note} |")
-    return lines
+        figures = [trial.problem, "", ""]
+        if not trial.problem:
+            p99_ms = trial.median("p99_ms")
+            over = "over the bound" if bound_ms is not None and p99_ms > bound_ms else ""
+            rates = ", ".join(f"{result.throughput:.1f}" for result in trial.results)
+            rate = f"{trial.median('throughput'):.1f} ({rates})"
+            figures = [rate, f"{p99_ms:.0f}", f"{trial.note} {over}".strip()]
+        rows.append([trial.setting, show(trial.value), *figures])
+    return markdown_table(["setting", "value", "frames/s: median (all)", "p99 ms", ""], rows)
 
 
 @contextlib.contextmanager

@@ -27,9 +27,9 @@ from sightline.errors import ServerError
 from sightline.serving.model_configs import STEPS, replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.analyzer import TRANSPORTS, Analyzer, check_transports
-from load.measured import Level, Measured
-from load.servers import DETECTOR, ROOT, about_run, make_parser, network_size, served, write_input
+from load.analyzer import TRANSPORTS, Level, Measured, check_transports, prepare
+from load.reports import about_run
+from load.servers import DETECTOR, ROOT, make_parser, served
 from load.settings import (
     KEYS,
     PARAMETERS,
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         check_transports(options.shared_memory)
         best, trials = tune(options, axes)
-        run = about_run("tune.py", arguments)
+        run = about_run("load/tune.py", arguments)
         about = [
             f"# How {options.name}.pbtxt was found",
             "",
@@ -149,10 +149,7 @@ def base_texts(folder: Path, config_name: str) -> dict[str, str]:
     """The texts of the configurations that Triton takes under this name, steps first.
 
     One process that does everything has no use for the steps, but a server that is started with the new name
-    looks for all of them under it.
-
-    Raises:
-        ValueError: the repository has no detector.
+    looks for all of them under it. A ValueError when the repository has no detector.
     """
     texts = {}
     for model in (*STEPS, DETECTOR):
@@ -173,8 +170,7 @@ def configs_of(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 def axes_of(tried: Sequence[str], texts: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> Axes:
     """What to try: the options', else what is usual for this form of ``detector``.
 
-    Raises:
-        ValueError: a setting is unknown, or a batch is larger than the engines were built for.
+    A ValueError when a setting is unknown, or a batch is larger than the engines were built for.
     """
     wanted = dict(part.partition("=")[::2] for part in tried)
     if not wanted:
@@ -203,12 +199,10 @@ def plan(options: argparse.Namespace, axes: Axes, configs: Mapping[str, Mapping[
     runs = sum(options.rounds * len({start[setting], *values}) for setting, values in axes.items())
     each = f"{options.requests} requests" if options.requests else f"{options.seconds:g} s"
     minutes = runs * (options.seconds + OVERHEAD_S) / 60
+    tried = {name: ", ".join(map(show, values)) for name, values in axes.items()}
     lines = [
         f"server: {options.url or f'embedded, on {options.model_repository}'}, {options.config_name!r}",
-        *(
-            f"{name}: {show(start[name])} now; tried: {', '.join(map(show, values))}"
-            for name, values in axes.items()
-        ),
+        *(f"{name}: {show(start[name])} now; tried: {values}" for name, values in tried.items()),
         f"{runs} measurements of {each} a pass ({options.passes} passes at most): {minutes:.0f} minutes",
         f"{options.concurrency} requests in flight, shared memory: {options.shared_memory}",
         *(f"would write {path}" for path in options.places),
@@ -217,19 +211,13 @@ def plan(options: argparse.Namespace, axes: Axes, configs: Mapping[str, Mapping[
 
 
 def tune(options: argparse.Namespace, axes: Axes) -> tuple[dict[str, Value], list[Trial]]:
-    """Search on the server.
-
-    Raises:
-        ServerError: the server or perf_analyzer failed.
-    """
+    """Search on the server; a ServerError when that or perf_analyzer failed."""
     with (
         served(options, options.model_repository) as server,
         tempfile.TemporaryDirectory(prefix="sightline-tune-") as folder,
     ):
-        size = network_size(server.http_url, DETECTOR)
-        data = write_input(options.input, size, Path(folder) / "input.json")
-        count = {"seconds": options.seconds, "requests": options.requests}
-        analyzer = Analyzer(url=server.grpc_url, data=data, folder=options.folder, **count)
+        data = Path(folder) / "input.json"
+        analyzer, _ = prepare(options, server, options.input, data, requests=options.requests)
         level = Level("concurrency", options.concurrency)
         with trying(server, analyzer, level, options.shared_memory) as (configs, measure):
 
