@@ -5,10 +5,9 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -21,12 +20,12 @@ from sightline.config.groups import DriftOptions, RulesOptions, ShadowOptions
 from sightline.config.zones import Line
 from sightline.entities import Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
+from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import stamp, trim
 from sightline.features.shadow import episode, promotion_rule
 from sightline.features.shadow.episode import BLOCK, EpisodeSampler
 from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, outcomes
 from sightline.features.shadow.promotion_rule import CheckState, PromotionRule, Verdict
-from sightline.features.shadow.recorder import Recorder
 from sightline.features.shadow.shadow_observer import AWAY, BUSY, WAITING, Shadow
 from sightline.models.export import exporter
 from sightline.models.registry import audit_trail
@@ -98,10 +97,14 @@ def camera(folder: Path, **options: object) -> Camera:
     return Camera(name="door", url="rtsp://there/1", shadow=ShadowOptions(**values))
 
 
-def shadow_of(camera: Camera, candidate: FakeCandidate, live_model: str = "", **how: Any) -> Shadow:
-    options = camera.shadow
-    recorder = Recorder(camera.name, options, camera.drift, camera.shaping_options(), live_model)
-    return Shadow(camera.name, options, candidate, recorder, **how)
+def shadow_of(
+    camera: Camera,
+    candidate: FakeCandidate,
+    *,
+    lossless: bool = False,
+    is_busy: Callable[[], bool] = lambda: False,
+) -> Shadow:
+    return Shadow(FeatureContext(camera, None, "detector", lossless, is_busy, lambda _: candidate), candidate)
 
 
 def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
@@ -117,7 +120,7 @@ def episodes(folder: Path) -> list[tuple[episode.EpisodeHead, list[episode.Paire
 
 def test_both_see_the_same_frames_and_an_interval_is_a_file(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(1, NEW))
-    shadow = shadow_of(camera(tmp_path), candidate, live_model="detector", lossless=True)
+    shadow = shadow_of(camera(tmp_path), candidate, lossless=True)
     play(shadow, 200)
     shadow.close()
     assert candidate.closed
@@ -157,7 +160,7 @@ def test_the_live_path_never_waits_and_a_stretch_with_too_many_drops_is_void(tmp
 
 def test_nothing_is_mirrored_while_a_live_frame_waits_or_the_candidate_is_away(tmp_path: Path) -> None:
     candidate = FakeCandidate(lambda frame: found(0, NEW))
-    shadow = shadow_of(camera(tmp_path / "busy"), candidate, busy=lambda: True)
+    shadow = shadow_of(camera(tmp_path / "busy"), candidate, is_busy=lambda: True)
     until(lambda: shadow._info)
     play(shadow, 50)
     shadow.close()
@@ -338,7 +341,7 @@ def decided(counts: list[tuple[int, int]], rule: PromotionRule, *, void: int = 0
         )
         for live, new in counts
     ]
-    collected = ComparedEpisodes("detector-2", "new-2", "detector", "live-1", good, [HEAD] * void, 0)
+    collected = ComparedEpisodes(HEAD, good, [HEAD] * void, 0)
     return promotion_rule.decide(collected, rule)
 
 

@@ -9,7 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +48,28 @@ class EpisodeSampler:
         return number if place in self._block[1] else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EpisodeHead:
     """What an episode is."""
 
     camera: str  # whose frames
     start: float  # capture time of the first frame, epoch seconds
-    seconds: float  # from its first to its last frame
-    frames: int  # frames that both models answered; all of them are in the file, unless it is void
-    dropped: Mapping[str, int]  # frames of the interval that were not compared, by reason
-    void: str  # why the episode says nothing; empty when it does
-    live_model: str  # what serves
-    live_version: str
-    candidate_model: str  # what might
-    candidate_version: str
-    live_classes: tuple[str, ...]  # names of the class numbers in the file
-    candidate_classes: tuple[str, ...]
-    infer_s: float  # seconds that the candidate took for all frames together, from request to answer
-    options: Mapping[str, Any]  # how the camera is watched: of ``Camera.shaping_options``
+    seconds: float = 0.0  # from its first to its last frame
+    frames: int = 0  # frames that both models answered; all of them are in the file, unless it is void
+    dropped: dict[str, int] = field(
+        default_factory=dict
+    )  # frames of the interval that were not compared, by reason
+    void: str = ""  # why the episode says nothing; empty when it does
+    live_model: str = ""  # what serves
+    live_version: str = ""
+    candidate_model: str = ""  # what might
+    candidate_version: str = ""
+    live_classes: tuple[str, ...] = ()  # names of the class numbers in the file
+    candidate_classes: tuple[str, ...] = ()
+    infer_s: float = 0.0  # seconds that the candidate took for all frames together, from request to answer
+    options: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # how the camera is watched: of ``Camera.shaping_options``
     pictures: Sequence[Mapping[str, Any]] = ()  # of the largest differences: ``file``, ``time``, ``what``
 
 

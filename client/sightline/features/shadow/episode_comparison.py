@@ -17,7 +17,7 @@ from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.options import AnalysisOptions, TrackerOptions
 from sightline.analysis.pairing import PairCounts, pair_boxes, pair_events
 from sightline.config.zones import Line, Zone
-from sightline.entities import Detections, Event, EventKind, ModelInfo
+from sightline.entities import Detections, Event, ModelInfo
 from sightline.errors import ShadowError
 from sightline.features.shadow import episode
 
@@ -56,10 +56,7 @@ class ComparedEpisode:
 class ComparedEpisodes:
     """The episodes of one candidate beside one live version."""
 
-    model: str
-    version: str
-    live_model: str
-    live_version: str
+    newest: episode.EpisodeHead  # names both models and their versions
     good: list[ComparedEpisode]
     void: list[episode.EpisodeHead]
     others: int  # episodes of earlier versions: left out
@@ -90,10 +87,7 @@ def collect(folder: Path, model: str | None = None, camera: str | None = None) -
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
             episodes = list(pool.map(compared, good, chunksize=4))
     return ComparedEpisodes(
-        model=newest.candidate_model,
-        version=newest.candidate_version,
-        live_model=newest.live_model,
-        live_version=newest.live_version,
+        newest,
         good=episodes,
         void=[head for head in mine.values() if head.void],
         others=len(heads) - len(mine),
@@ -132,11 +126,6 @@ def compared(path: Path) -> ComparedEpisode:
         iou=float(sum(item.iou.sum() for item in frames)),
         scores=(live.scores, candidate.scores),
     )
-
-
-def is_crossing(key: CameraEventKey) -> bool:
-    """Whether the events are crossings of a line; else they are a zone's."""
-    return key[1] == EventKind.CROSSING
 
 
 def outcomes(head: episode.EpisodeHead, pairs: Sequence[episode.PairedFrame]) -> tuple[Outcome, Outcome]:

@@ -18,13 +18,14 @@ def apply(folder: Path, triton: TritonAdmin, compared: ComparedEpisodes, decisio
         RepositoryError: the versions are not those that were compared, or the operation is refused.
         AdminError: Triton fails; what serves goes on.
     """
-    version = _same_version(folder, compared.model, compared.version)
-    _same_version(folder, compared.live_model, compared.live_version)
+    newest = compared.newest
+    version = _same_version(folder, newest.candidate_model, newest.candidate_version)
+    _same_version(folder, newest.live_model, newest.live_version)
     scope = f"{decision.episodes} episodes, {decision.objects} objects"
     versions = Versions(folder, triton, f"shadow, {scope}: {'; '.join(decision.reasons)}")
     if decision.verdict is Verdict.PROMOTE:
-        versions.switch(version, compared.live_model)
-        return f"{compared.live_model} serves version {version}"
+        versions.switch(version, newest.live_model)
+        return f"{newest.live_model} serves version {version}"
     versions.retire(version)
     return f"version {version} is retired"
 

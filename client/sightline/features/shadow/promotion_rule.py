@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.analysis.pairing import PairCounts
-from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, is_crossing
+from sightline.entities import EventKind
+from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes
 from sightline.models.evaluation.average_precision import bootstrap_draws
 
 DRAWS = 4000
@@ -115,7 +116,10 @@ def checks_of(good: Sequence[ComparedEpisode], rule: PromotionRule) -> list[Chec
     by_check["windows agree"] = [sum(item.windows.values(), none) for item in good]
     for what, crossing in (("crossings agree", True), ("zone events agree", False)):
         by_check[what] = [
-            sum((counts for key, counts in item.events.items() if is_crossing(key) is crossing), none)
+            sum(
+                (counts for key, counts in item.events.items() if (key[1] == EventKind.CROSSING) is crossing),
+                none,
+            )
             for item in good
         ]
     level = 1 - (1 - rule.confidence) / len(by_check)

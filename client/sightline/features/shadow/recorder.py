@@ -5,10 +5,8 @@ Boxes that differ are thick and red, the others thin and green. The report names
 """
 
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +14,9 @@ from sightline.analysis.classes import class_name
 from sightline.analysis.pairing import BoxPairs, pair_boxes
 from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
-from sightline.config.groups import DriftOptions, ShadowOptions
+from sightline.config import Camera
 from sightline.entities import F32, U8, Detections
+from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import make_private_folder, stamp, trim, write_private
 from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, write
 from sightline.video import blur
@@ -51,64 +50,47 @@ class _Interval:
     """What has been collected of one interval."""
 
     number: int
+    head: EpisodeHead  # filled in as frames come
     lines: list[str] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    void: str = ""
-    versions: tuple[str, str] = ("", "")  # of the live model and the candidate
-    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # of the class ids in the lines
-    infer_s: float = 0.0
     #: Largest difference first.
     best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(default_factory=list)
 
-    @property
-    def seconds(self) -> float:
-        """From its first frame to its last."""
-        return self.times[-1] - self.times[0] if self.times else 0.0
-
 
 class Recorder:
-    """One camera's episodes. Belongs to the shadow's thread."""
+    """The episodes of a feature's camera. Belongs to the shadow's thread."""
 
-    def __init__(
-        self,
-        camera: str,  # its name
-        options: ShadowOptions,
-        drift: DriftOptions,  # whether its pictures may be kept, and what is blurred in them
-        shaping: Mapping[str, Any],  # of Camera.shaping_options
-        live_model: str = "",  # the served model that the camera's boxes come from
-    ) -> None:
-        self._camera = camera
-        self._options = options
-        self._drift = drift
-        self._shaping = self._newest_shaping = shaping
-        self._live_model = live_model
-        self._folder = options.folder / camera
+    def __init__(self, context: FeatureContext) -> None:
+        self._camera, self._live_model = context.camera, context.live_model
+        self._options, self._drift = context.camera.shadow, context.camera.drift
+        self._shaping = self._newest_shaping = context.camera.shaping_options()
+        self._folder = self._options.folder / self._camera.name
         self._interval: _Interval | None = None
         self._warnings = WarnOnce(log)
-        if not drift.consent:  # or not any more
+        if not self._drift.consent:  # or not any more
             for path in self._folder.glob("*.jpg"):
                 path.unlink(missing_ok=True)
 
-    def update(self, shaping: Mapping[str, Any]) -> None:
+    def update(self, camera: Camera) -> None:
         """Other options of the same camera; any thread. An episode is of one set of options or void."""
-        self._newest_shaping = shaping
+        self._newest_shaping = camera.shaping_options()
 
     def begin(self, interval_no: int) -> _Interval:
         """The interval whose frames come now; what was collected of another is written."""
         if self._interval is not None and self._interval.number != interval_no:
             self.finish()
-        shaping = self._newest_shaping
+        before, self._shaping = self._shaping, self._newest_shaping
         if self._interval is None:
-            self._interval = _Interval(interval_no)
-        elif shaping != self._shaping:
-            self._interval.void = "the camera's options changed before its end"
-        self._shaping = shaping
+            head = EpisodeHead(self._camera.name, interval_no * self._options.episode_s)
+            head.live_model, head.candidate_model = self._live_model, self._options.model or ""
+            self._interval = _Interval(interval_no, head)
+        elif before != self._shaping:
+            self._interval.head.void = "the camera's options changed before its end"
         return self._interval
 
     def drop(self, interval_no: int, why: str, count: int = 1) -> None:
         """Frames of an interval that could not be compared."""
-        self.begin(interval_no).dropped[why] += count
+        dropped = self.begin(interval_no).head.dropped
+        dropped[why] = dropped.get(why, 0) + count
 
     def add(
         self, interval_no: int, capture_time: float, answers: tuple[Answer, Answer], infer_s: float, i420: U8
@@ -118,14 +100,16 @@ class Recorder:
         ``infer_s`` is what the candidate took; ``i420``, uint8 [3/2·height, width], the picture that it got.
         """
         interval, (live, candidate) = self.begin(interval_no), answers
-        versions = live.version, candidate.version
-        if interval.times and versions != interval.versions:
-            interval.void = "another version served before its end"
-        else:
-            interval.versions = versions
-        interval.names = live.names, candidate.names
-        interval.times.append(capture_time)
-        interval.infer_s += infer_s
+        head, versions = interval.head, (live.version, candidate.version)
+        if not head.frames:
+            head.start = capture_time
+            head.live_version, head.candidate_version = versions
+        elif versions != (head.live_version, head.candidate_version):
+            head.void = "another version served before its end"
+        head.live_classes, head.candidate_classes = live.names, candidate.names
+        head.seconds = capture_time - head.start
+        head.frames += 1
+        head.infer_s += infer_s
         pair = PairedFrame(capture_time, live.detections, candidate.detections)
         interval.lines.append(pair.encode())
         # No pictures without consent, nor where nobody can say what is to be blurred.
@@ -134,7 +118,8 @@ class Recorder:
 
     def _remember(self, interval: _Interval, pair: PairedFrame, i420: U8) -> None:
         """Keep the picture if what differs in it is among the largest differences."""
-        difference = pair_boxes(pair.live, pair.candidate, interval.names, self._shaping["min_score"])
+        names = interval.head.live_classes, interval.head.candidate_classes
+        difference = pair_boxes(pair.live, pair.candidate, names, self._shaping["min_score"])
         near = [item for item in interval.best if pair.capture_time - item[1].capture_time < APART_S]
         if difference.weight < MIN_WEIGHT or any(item[0] >= difference.weight for item in near):
             return  # nothing to see, or the same thing once more
@@ -147,54 +132,38 @@ class Recorder:
         interval, self._interval = self._interval, None
         if interval is None:
             return
-        dropped, frames = sum(interval.dropped.values()), len(interval.times)
-        void = interval.void
-        if not void and dropped > self._options.most_dropped * (dropped + frames):
-            reason = interval.dropped.most_common(1)[0][0]
-            void = f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
-        if not void and interval.seconds < MIN_LENGTH * self._options.episode_s:
-            void = f"only {interval.seconds:.1f} s were seen"
+        head = interval.head
+        stem, dropped, frames = stamp(head.start), sum(head.dropped.values()), head.frames
+        if not head.void and dropped > self._options.most_dropped * (dropped + frames):
+            reason = max(head.dropped, key=lambda why: head.dropped[why])
+            head.void = f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
+        if not head.void and head.seconds < MIN_LENGTH * self._options.episode_s:
+            head.void = f"only {head.seconds:.1f} s were seen"
+        head.start, head.seconds = round(head.start, 3), round(head.seconds, 3)
+        head.infer_s = round(head.infer_s, 4)
+        head.options = {key: self._shaping[key] for key in SHAPING}
         try:
-            self._write(interval, void)
+            make_private_folder(self._folder)
+            if not head.void:
+                head.pictures = self._write_pictures(stem, interval)
+            write(self._folder / f"{stem}{SUFFIX}", head, [] if head.void else interval.lines)
+            trim(self._folder, self._options.retention_days, self._options.max_bytes)
         except OSError as error:
             self._warnings.warn_once(f"{self._folder}: episodes cannot be kept: {error.strerror}")
 
-    def _write(self, interval: _Interval, void: str) -> None:
-        start = interval.times[0] if interval.times else interval.number * self._options.episode_s
-        make_private_folder(self._folder)
-        head = EpisodeHead(
-            camera=self._camera,
-            start=round(start, 3),
-            seconds=round(interval.seconds, 3),
-            frames=len(interval.times),
-            dropped=dict(interval.dropped),
-            void=void,
-            live_model=self._live_model,
-            live_version=interval.versions[0],
-            candidate_model=self._options.model or "",
-            candidate_version=interval.versions[1],
-            live_classes=interval.names[0],
-            candidate_classes=interval.names[1],
-            infer_s=round(interval.infer_s, 4),
-            options={key: self._shaping[key] for key in SHAPING},
-            pictures=() if void else self._write_pictures(stamp(start), interval),
-        )
-        write(self._folder / f"{stamp(start)}{SUFFIX}", head, [] if void else interval.lines)
-        trim(self._folder, self._options.retention_days, self._options.max_bytes)
-
     def _write_pictures(self, stem: str, interval: _Interval) -> tuple[dict[str, object], ...]:
         """Of the largest differences, covered as ``drift.blur`` says wherever either model saw something."""
-        kept = []
+        kept, names = [], (interval.head.live_classes, interval.head.candidate_classes)
         for number, (weight, pair, difference, i420) in enumerate(interval.best, start=1):
             hidden = i420.copy()
-            for found, known in zip((pair.live, pair.candidate), interval.names, strict=True):
+            for found, known in zip((pair.live, pair.candidate), names, strict=True):
                 called = [class_name(known, class_id) for class_id in found.class_ids.tolist()]
                 for area in blur.areas(self._drift.blur, found.xyxy, called):
                     blur.cover(hidden, area)
             name = f"{stem}-{number}.jpg"
             joined = side_by_side(hidden, pair.live, pair.candidate, difference)
             write_private(self._folder / name, encode_jpeg(full_range(joined)))
-            what = describe(pair.live, pair.candidate, difference, interval.names)
+            what = describe(pair.live, pair.candidate, difference, names)
             about = {"time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
             kept.append({"file": name, **about})
         return tuple(kept)

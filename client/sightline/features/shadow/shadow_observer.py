@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,10 +20,9 @@ from sightline.base.geometry import fit_size
 from sightline.base.letterbox import planes_in, split_i420
 from sightline.base.logs import WarnOnce
 from sightline.config import Camera
-from sightline.config.groups import ShadowOptions
 from sightline.entities import U8, Box, Figure, Frame, ModelInfo
 from sightline.errors import DetectorError, DetectorUnavailable
-from sightline.features.feature import Candidate
+from sightline.features.feature import Candidate, FeatureContext
 from sightline.features.shadow.episode import EpisodeSampler
 from sightline.features.shadow.recorder import Answer, Recorder
 from sightline.video.picture import written
@@ -73,23 +71,15 @@ class Shadow(Observer):
 
     name = "shadow"
 
-    def __init__(
-        self,
-        camera: str,  # its name
-        options: ShadowOptions,
-        candidate: Candidate,
-        recorder: Recorder,  # keeps what both found
-        *,
-        lossless: bool = False,  # recorded files: wait for the candidate, so that no frame is left out
-        busy: Callable[[], bool] = lambda: False,  # a live frame waits: nothing is mirrored
-    ) -> None:
-        self._camera = camera
+    def __init__(self, context: FeatureContext, candidate: Candidate) -> None:
+        options = context.camera.shadow
+        self._camera = context.camera.name
+        self._lossless = context.lossless  # wait for the candidate, so that no frame is left out
+        self._is_busy = context.is_busy  # then nothing is mirrored
         self._candidate = candidate
-        self._recorder = recorder
-        self._lossless = lossless
-        self._busy = busy
+        self._recorder = Recorder(context)  # keeps what both found
         self._sampler = EpisodeSampler(
-            camera, share=options.share, episode_s=options.episode_s, seed=options.seed
+            self._camera, share=options.share, episode_s=options.episode_s, seed=options.seed
         )
         self._lost: Counter[tuple[int, str]] = Counter()  # not handed over yet, by interval and reason
         #: With each frame what was lost before it. No frame: the interval is over; None: the camera ends.
@@ -131,7 +121,7 @@ class Shadow(Observer):
 
     def update(self, options: Camera) -> None:
         """Other thresholds, lines and zones hold from the next frame on."""
-        self._recorder.update(options.shaping_options())
+        self._recorder.update(options)
 
     def figures(self) -> tuple[Figure, ...]:
         """Frames of chosen intervals, by what became of them."""
@@ -158,7 +148,7 @@ class Shadow(Observer):
             return AWAY
         if self._lossless:
             return ""
-        return BUSY if self._busy() else SLOW if self._queue.full() else ""
+        return BUSY if self._is_busy() else SLOW if self._queue.full() else ""
 
     def _offer(self, mirrored: Mirrored | None) -> bool:
         """Hand a frame over, or that an interval is over; False: there is no room for it."""
@@ -222,20 +212,27 @@ class Shadow(Observer):
             found = future.result(DEADLINE_S)
         except DetectorUnavailable as error:
             self._lose(str(error))
-            self._recorder.drop(interval_no, AWAY)
+            why = AWAY
         except TimeoutError:
             future.cancel()  # its slot stays taken until the server has let go of it
             self._lose(LATE)
-            self._recorder.drop(interval_no, LATE)
-        except (DetectorError, ValueError) as error:
-            size = "another version of the candidate serves, of another size"
-            self._recorder.drop(interval_no, str(error) if isinstance(error, DetectorError) else size)
+            why = LATE
+        except DetectorError as error:
+            why = str(error)
+        except ValueError:
+            why = "another version of the candidate serves, of another size"
         else:
-            if not live.version or found.model is None:
-                self._recorder.drop(interval_no, "its version is unknown")
+            infer_s, why = time.perf_counter() - started, "its version is unknown"
+            if live.version and found.model is not None:
+                assert isinstance(frame.picture, ScaledPicture)  # noqa: S101  made in observe
+                self._info = found.model  # perhaps another version of the candidate; pictures get its size
+                answers = live, Answer(found, found.model.class_names, found.model.version)
+                self._recorder.add(interval_no, frame.capture_time, answers, infer_s, frame.picture.i420)
                 return
-            infer_s = time.perf_counter() - started
-            assert isinstance(frame.picture, ScaledPicture)  # noqa: S101  made in observe
-            self._info = found.model  # perhaps another version of the candidate; pictures get its size
-            answers = live, Answer(found, found.model.class_names, found.model.version)
-            self._recorder.add(interval_no, frame.capture_time, answers, infer_s, frame.picture.i420)
+        self._recorder.drop(interval_no, why)
+
+
+def make(context: FeatureContext) -> Shadow | None:
+    """The camera's candidate, with slots of its own and the lowest priority."""
+    model = context.camera.shadow.model
+    return Shadow(context, context.candidate(model)) if model is not None else None

@@ -17,8 +17,6 @@ MAX_ROWS = 20
 MAX_PICTURES = 20
 
 Row = tuple[Any, ...]
-
-
 Table = tuple[tuple[str, ...], list[Row]]  # columns, rows
 
 
@@ -98,9 +96,10 @@ def as_html(compared: ComparedEpisodes, decision: Decision) -> str:
 
 def as_json(compared: ComparedEpisodes, decision: Decision) -> dict[str, Any]:
     """For programs."""
+    newest = compared.newest
     return {
-        "candidate": {"model": compared.model, "version": compared.version},
-        "live": {"model": compared.live_model, "version": compared.live_version},
+        "candidate": {"model": newest.candidate_model, "version": newest.candidate_version},
+        "live": {"model": newest.live_model, "version": newest.live_version},
         **asdict(decision),
         "tables": {
             title: [dict(zip(columns, row, strict=True)) for row in rows]
@@ -127,8 +126,9 @@ def moment(time: float) -> str:
 
 
 def _headline(compared: ComparedEpisodes, decision: Decision) -> str:
-    candidate = f"{compared.model} ({compared.version or 'never seen'})"
-    live = f"{compared.live_model} ({compared.live_version})"
+    newest = compared.newest
+    candidate = f"{newest.candidate_model} ({newest.candidate_version or 'never seen'})"
+    live = f"{newest.live_model} ({newest.live_version})"
     scope = f"{decision.episodes} episodes, {decision.objects} objects"
     return f"{decision.verdict}: {candidate} beside {live}, {scope}"
 
