@@ -1,34 +1,5 @@
 """Every error that Sightline raises on purpose.
 
-    SightlineError
-    ├── ConfigError            a key of config.yml is wrong: names camera, key and remedy
-    │   └── ConfigErrors         several are
-    ├── SourceError            a camera gives no frames (retried with back-off)
-    │   ├── SourceUnreachable    no route, refused, name unknown, open timed out
-    │   ├── SourceUnauthorized   401 / 403: retried slowly, cameras lock accounts
-    │   ├── SourceNotFound       404: no such stream
-    │   ├── SourceUnusable       no video in it, or no decoder for it
-    │   ├── SourceStalled        it stopped sending without closing
-    │   └── SourceEnded          end of stream (a file's end, a server's goodbye)
-    ├── DetectorError          no boxes for a frame
-    │   ├── DetectorUnavailable  Triton is away or the model is not ready
-    │   ├── DetectorTimeout      the answer came after its deadline
-    │   ├── DetectorMismatch     the served model is not what the client needs
-    │   └── DetectorOutdated     another version serves now: send the frame again
-    ├── SharedMemoryError      a slot could not be made (its size and what is free are named)
-    ├── StoreError             results could not be written
-    │   ├── StoreUnavailable     locked, full or away: spooled and retried
-    │   └── SchemaError          the database is newer than this program, or cannot be migrated
-    ├── ModelError             a network cannot be exported, kept as a version, measured or served
-    │   ├── NetworkUnusable      no known head, no class names, a fixed batch, a weight that FP16 cannot hold
-    │   ├── RepositoryError      no model repository, or no such version in it
-    │   ├── EvaluationError      no labelled set, or a network that cannot be measured on it
-    │   └── AdminError           Triton refuses to load, or a model does not answer as a detector does
-    ├── TrackLogError          kept tracks cannot be read
-    ├── ShadowError            a kept episode cannot be read
-    ├── LabelError             sampled pictures, or labels of them, cannot be used
-    └── ServerError            the embedded Triton or another program could not be started
-
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
 free of credentials: see :func:`sightline.base.redact.redact`.
 """
@@ -84,7 +55,7 @@ class ConfigErrors(ConfigError):
 
 
 class SourceError(SightlineError):
-    """A camera gives no frames."""
+    """A camera gives no frames; tried again with back-off."""
 
 
 class SourceUnreachable(SourceError):
@@ -92,7 +63,7 @@ class SourceUnreachable(SourceError):
 
 
 class SourceUnauthorized(SourceError):
-    """The camera refused the credentials (401 or 403)."""
+    """The camera refused the credentials (401 or 403): tried again slowly, since cameras lock accounts."""
 
 
 class SourceNotFound(SourceError):
@@ -108,7 +79,7 @@ class SourceStalled(SourceError):
 
 
 class SourceEnded(SourceError):
-    """The stream ended."""
+    """The stream ended: a file's end, or a server's goodbye."""
 
 
 class DetectorError(SightlineError):
@@ -132,7 +103,7 @@ class DetectorOutdated(DetectorError):
 
 
 class SharedMemoryError(SightlineError):
-    """A shared-memory segment could not be made."""
+    """A shared-memory segment could not be made; the text names its size and what is free."""
 
 
 class StoreError(SightlineError):
@@ -140,11 +111,11 @@ class StoreError(SightlineError):
 
 
 class StoreUnavailable(StoreError):
-    """The database is locked, full or away; what was not written is spooled."""
+    """The database is locked, full or away; what was not written is spooled and tried again."""
 
 
 class SchemaError(StoreError):
-    """The database's schema is not one this program can use."""
+    """The database's schema is newer than this program, or cannot be migrated."""
 
 
 class LabelError(SightlineError):
@@ -152,7 +123,7 @@ class LabelError(SightlineError):
 
 
 class ServerError(SightlineError):
-    """A server program could not be installed or started."""
+    """The embedded Triton or another program could not be installed or started."""
 
 
 class TrackLogError(SightlineError):
@@ -168,7 +139,7 @@ class ModelError(SightlineError):
 
 
 class NetworkUnusable(ModelError):
-    """The network, or its class names, cannot be served as asked; the text says what to do."""
+    """The network has no known head or class names, a fixed batch, or a weight that FP16 cannot hold."""
 
 
 class RepositoryError(ModelError):
@@ -176,7 +147,7 @@ class RepositoryError(ModelError):
 
 
 class EvaluationError(ModelError):
-    """The labelled set or the network cannot be evaluated."""
+    """There is no labelled set, or the network cannot be measured on it."""
 
 
 class AdminError(ModelError):

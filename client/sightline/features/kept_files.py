@@ -1,4 +1,7 @@
-"""Files that stay for a while: for their owner's eyes, named by their time, bounded in days and bytes."""
+"""Files that stay for a while: for their owner's eyes, named by their time, bounded in days and bytes.
+
+Boxes stand in them as columns of whole numbers.
+"""
 
 import math
 import os
@@ -6,8 +9,14 @@ import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sightline.entities import Detections, Tracks
 
 DAY_S = 86_400
+BOX, SCORE = 10_000, 1_000  # units of the numbers: 1/10000 of the picture, 1/1000
 _STAMP = "%Y%m%dT%H%M%S.%f"
 
 
@@ -71,3 +80,22 @@ def trim(folder: Path, max_days: float, max_bytes: float = math.inf) -> tuple[in
             too_much += path.suffix == ".jpg"
             over -= size
     return too_old, too_much
+
+
+def to_columns(boxes: Detections | Tracks) -> list[list[int]]:
+    """Corners one after the other, scores, class ids."""
+    return [
+        np.rint(boxes.xyxy * BOX).astype(int).ravel().tolist(),
+        np.rint(boxes.scores * SCORE).astype(int).tolist(),
+        boxes.class_ids.tolist(),
+    ]
+
+
+def from_columns(columns: list[Any]) -> Detections:
+    """What :func:`to_columns` gave; ValueError or TypeError: it is something else."""
+    xyxy, scores, class_ids = columns
+    return Detections(
+        (np.array(xyxy, np.float32) / np.float32(BOX)).reshape(-1, 4),
+        np.array(scores, np.float32) / np.float32(SCORE),
+        np.array(class_ids, np.int32),
+    )

@@ -2,7 +2,7 @@
 
 One line of JSON for each frame; a line ``{"classes": […]}`` before it whenever the names have changed. When
 a file has half of its bound it becomes ``NAME.old.jsonl``, in the place of the one before, and a new one
-begins. Boxes are :mod:`columns of whole numbers <sightline.features.box_columns>`.
+begins. Boxes are columns of whole numbers: :func:`~sightline.features.kept_files.to_columns`.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from sightline.analysis.observer import Observation, Observer
 from sightline.entities import F32, I32, I64, Figure
 from sightline.errors import TrackLogError
-from sightline.features.box_columns import from_columns, to_columns
 from sightline.features.feature import FeatureContext
+from sightline.features.kept_files import from_columns, to_columns
 from sightline.video import timecode
 from sightline.video.picture import YuvPicture
 

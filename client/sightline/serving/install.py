@@ -5,7 +5,7 @@
     ├── lib/…/pytriton/tritonserver/  the binary, as the wheel has it
     └── backends/python/              the Python backend beside the stub for this Python
 
-<cache> is :func:`sightline.base.cache.cache_folder`. The hash is over the lock and the Python, so another
+<cache> is :func:`sightline.base.resources.cache_folder`. The hash is over the lock and the Python, so another
 lock gets another folder.
 """
 
@@ -25,8 +25,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from sightline.base.cache import cache_folder
 from sightline.base.redact import redact
+from sightline.base.resources import cache_folder
 from sightline.errors import ServerError
 
 PYTHONS = ((3, 11), (3, 12))  # first and last with a stub in the wheel and a numpy that fits it

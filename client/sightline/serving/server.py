@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Self
 
 import sightline
-from sightline.base.cache import cache_folder
 from sightline.base.processes import spawn, terminate
+from sightline.base.resources import cache_folder
 from sightline.errors import RepositoryError, ServerError
 from sightline.serving import model_configs
 from sightline.serving.install import Installation, Say, install, install_rtx

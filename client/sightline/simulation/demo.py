@@ -19,8 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sightline.base.jobs import make_all
-from sightline.base.processes import spawn, terminate
+from sightline.base.processes import make_all, spawn, terminate
 from sightline.base.resources import resource
 from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError

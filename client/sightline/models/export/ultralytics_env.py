@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sightline.base.cache import cache_folder
+from sightline.base.resources import cache_folder
 from sightline.errors import ModelError
 from sightline.serving.install import Installation, Say, install_packages, pip
 

@@ -75,7 +75,7 @@ def main(words: list[str] | None = None) -> int:
         elif args.command == "render":
             import cv2  # noqa: PLC0415  truth needs no OpenCV
 
-            cv2.setNumThreads(1)  # there is a program for each core: see sightline.base.jobs
+            cv2.setNumThreads(1)  # there is a program for each core: see sightline.base.processes
             render(spec, coding, args.length, args.out)
         else:
             stop = stop_on_signals()

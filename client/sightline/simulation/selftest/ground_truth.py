@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.base.jobs import make_all
+from sightline.base.processes import make_all
 from sightline.config.groups import CanaryOptions
 from sightline.simulation.scenes import truth as scene_truth
 from sightline.simulation.scenes.arrays import f32
