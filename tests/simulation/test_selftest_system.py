@@ -10,9 +10,9 @@ import pytest
 from sightline.base.processes import terminate
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.selftest import ground_truth
+from sightline.simulation.selftest.evidence import gather
 from sightline.simulation.selftest.figures import judge
 from sightline.simulation.selftest.ground_truth import BEST_CAMERA, SimulatedCamera
-from sightline.simulation.selftest.runner import gather
 from support.waiting import until
 
 pytestmark = [

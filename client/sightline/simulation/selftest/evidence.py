@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame
-from sightline.simulation.selftest.ground_truth import Happening
+from sightline.simulation.selftest.ground_truth import Happening, SimulatedCamera
 from sightline.store.read.queries import Span, read_counts, read_events, read_watched
 from sightline.store.read.readonly import Database
 
@@ -116,18 +119,23 @@ def claimed_events(database: Database, camera: str, since: float = 0.0) -> list[
     ]
 
 
-def total_counts(database: Database, camera: str) -> dict[str, int]:
-    """Counts by class, added over the windows."""
-    with database.reading() as connection:
-        sums = read_counts(connection, _EVER, [camera], by_source=False, by_class=True)
-    return {row.item_class: row.count for row in sums}
-
-
-def total_watched(database: Database, camera: str) -> tuple[float, int]:
-    """Seconds that were watched, and frames dropped, added over the windows."""
-    with database.reading() as connection:
-        sums = read_watched(connection, _EVER, [camera])
-    return sum(row.watched_s for row in sums), sum(row.dropped_frames for row in sums)
+def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
+    """Everything that a run in a folder wrote about one camera."""
+    with contextlib.closing(Database(database_url)) as database:
+        events = claimed_events(database, camera.name)
+        with database.reading() as connection:
+            counts = read_counts(connection, _EVER, [camera.name], by_source=False, by_class=True)
+            watched = read_watched(connection, _EVER, [camera.name])
+    began = run / f"{camera.name}.began"
+    return Evidence(
+        frames=tuple(track_log.read(run / "tracks", camera.name)),
+        events=tuple(events),
+        counts={row.item_class: row.count for row in counts},
+        watched_s=sum(row.watched_s for row in watched),
+        dropped_frames=sum(row.dropped_frames for row in watched),
+        began_time=float(began.read_text()) if began.is_file() else None,
+        fps=camera.fps,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,23 +215,18 @@ def match(
     def inside(happening: Happening) -> bool:
         return span_s[0] <= happening.time_s <= span_s[1]
 
-    truths, claims = (_grouped(happenings, by_class=by_class) for happenings in (true, claimed))
+    groups: defaultdict[Any, tuple[list[Happening], ...]] = defaultdict(lambda: ([], [], []))
+    for which, happenings in enumerate((true, claimed)):
+        for h in sorted(happenings, key=lambda happening: happening.time_s):
+            group = groups[h.place, h.what, h.item_class if by_class else ""]
+            group[2 if which == 0 and h.hidden else which].append(h)
     matched = Matched()
-    for group in sorted({*truths, *claims}, key=repr):
-        hidden = [t for t in truths[group] if t.hidden]
-        pairs, missed, left = _sweep([t for t in truths[group] if not t.hidden], claims[group])
+    for _, (seen, claims, hidden) in sorted(groups.items()):
+        pairs, missed, left = _sweep(seen, claims)
         extra = [claim for claim in _sweep(hidden, left)[2] if not claim.hidden]
         judged = (tuple(filter(inside, some)) for some in (missed, extra, hidden))
         matched += Matched(tuple(pair for pair in pairs if inside(pair[0])), *judged)
     return matched
-
-
-def _grouped(happenings: Iterable[Happening], *, by_class: bool) -> defaultdict[Any, list[Happening]]:
-    """By place, direction and class (empty if not by class), each in order of time."""
-    groups: defaultdict[Any, list[Happening]] = defaultdict(list)
-    for happening in sorted(happenings, key=lambda h: h.time_s):
-        groups[happening.place, happening.what, happening.item_class if by_class else ""].append(happening)
-    return groups
 
 
 def _sweep(

@@ -12,12 +12,11 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError
-from sightline.features import track_log
 from sightline.serving.server import TritonServer
 from sightline.simulation import demo
 from sightline.simulation.rtsp_server import RtspServer, player
@@ -25,7 +24,7 @@ from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
-from sightline.simulation.selftest.evidence import Evidence, claimed_events, total_counts, total_watched
+from sightline.simulation.selftest.evidence import Evidence, gather
 from sightline.simulation.selftest.figures import Scoreboard, judge
 from sightline.simulation.selftest.ground_truth import (
     BEST_CAMERA,
@@ -36,7 +35,6 @@ from sightline.simulation.selftest.ground_truth import (
 )
 from sightline.simulation.selftest.score_table import failures, table, thresholds
 from sightline.simulation.stack import SightlineProcess, progress
-from sightline.store.read.readonly import Database
 
 #: From a player's start to its first frame, so that its client is ready for it.
 LEAD_S = 2.0
@@ -137,53 +135,25 @@ def run_and_collect(
             run, entries, triton={"url": triton_url}, database_url=database_url, options=options
         )
         stack.enter_context(sightline)
-        _watch(cameras, servers, run, sightline.check, stop)
+        length_s = max(camera.length_s for camera in cameras)
+        began_s = said_s = time.monotonic()
+        while any(server.running for server in servers):
+            if stop.wait(0.2):
+                raise Interrupted
+            sightline.check()
+            waiting = [camera.name for camera in cameras if not (run / f"{camera.name}.began").is_file()]
+            now = time.monotonic()
+            if waiting and now - began_s > START_S:
+                text = f"no client has opened {', '.join(sorted(waiting))}; see {sightline.log_path}"
+                raise ServerError(text)
+            if now - began_s > START_S + length_s + 60:
+                raise ServerError(f"a camera did not end within {length_s + 60:.0f} s of its start")
+            if now - said_s > 10:
+                said_s = now
+                gone = f"{now - began_s:.0f} of about {length_s + 6:.0f} s"
+                say(f"{len(cameras) - len(waiting)} of {len(cameras)} cameras play; {gone}")
     say("judging")
     return [
         (camera.name, ground_truth.load(camera.truth(videos)), gather(camera, run, sightline.database_url))
         for camera in cameras
     ]
-
-
-def _watch(
-    cameras: Sequence[SimulatedCamera],
-    servers: Sequence[RtspServer],
-    run: Path,
-    check: Callable[[], None],
-    stop: threading.Event,
-) -> None:
-    """Wait until every camera has played to its end."""
-    length_s = max(camera.length_s for camera in cameras)
-    began_s = said_s = time.monotonic()
-    while any(server.running for server in servers):
-        if stop.wait(0.2):
-            raise Interrupted
-        check()
-        waiting = [camera.name for camera in cameras if not (run / f"{camera.name}.began").is_file()]
-        now = time.monotonic()
-        if waiting and now - began_s > START_S:
-            raise ServerError(f"no client has opened {', '.join(sorted(waiting))}; see {run}/sightline.log")
-        if now - began_s > START_S + length_s + 60:
-            raise ServerError(f"a camera did not end within {length_s + 60:.0f} s of its start")
-        if now - said_s > 10:
-            said_s = now
-            gone = f"{now - began_s:.0f} of about {length_s + 6:.0f} s"
-            say(f"{len(cameras) - len(waiting)} of {len(cameras)} cameras play; {gone}")
-
-
-def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
-    """Everything that a run wrote about one camera."""
-    with contextlib.closing(Database(database_url)) as database:
-        events = claimed_events(database, camera.name)
-        counts = total_counts(database, camera.name)
-        watched_s, dropped = total_watched(database, camera.name)
-    began = run / f"{camera.name}.began"
-    return Evidence(
-        frames=tuple(track_log.read(run / "tracks", camera.name)),
-        events=tuple(events),
-        counts=counts,
-        watched_s=watched_s,
-        dropped_frames=dropped,
-        began_time=float(began.read_text()) if began.is_file() else None,
-        fps=camera.fps,
-    )
