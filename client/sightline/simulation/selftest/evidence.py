@@ -31,7 +31,6 @@ class ClaimedEvent:
     track_id: int
     event_time: float
     created_at: float
-    value: float | None = None
     unseen: bool = False
 
 
