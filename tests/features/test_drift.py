@@ -182,7 +182,7 @@ def spread(picture: np.ndarray, area: tuple[float, float, float, float]) -> floa
 
 
 def test_faces_and_plates_are_covered_and_the_rest_is_left_alone() -> None:
-    picture = noise().copy_full_range(VideoReformatter())
+    picture = noise().copy_full_range()
     before = picture.copy()
     found = np.array([PERSON, (0.6, 0.25, 0.9, 0.75)], np.float32)
     for area in blur.areas((Blurred.FACES, Blurred.PLATES), found, CLASSES):
@@ -218,7 +218,7 @@ def test_a_kept_picture_has_the_colours_of_the_frame() -> None:
     pixels = np.zeros((64, 96, 3), np.uint8)
     pixels[:] = (200, 40, 90)
     original = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
-    encoded = encode_jpeg(YuvPicture(original, VideoReformatter()).copy_full_range(VideoReformatter()))
+    encoded = encode_jpeg(YuvPicture(original, VideoReformatter()).copy_full_range())
     with av.open(io.BytesIO(encoded)) as container:
         back = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert np.abs(back.astype(int) - pixels).max() <= 4

@@ -1,7 +1,7 @@
 """A camera's stream that gives what a test wants."""
 
-import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from sightline.entities import Frame
@@ -9,10 +9,9 @@ from sightline.errors import SourceEnded
 
 
 class FakeSource:
-    """Gives the frames of ``play()``, or fails to open with an error.
+    """Gives the frames of ``play()``, or fails to open with an error."""
 
-    ``call`` is what it says FFmpeg is at, and until when at the latest.
-    """
+    decoder = SimpleNamespace(used="cpu")
 
     def __init__(self, play: Callable[[], Iterator[Frame]] | BaseException, **_: Any) -> None:
         self._play = play
@@ -23,10 +22,8 @@ class FakeSource:
         self.receive_s = 0.0
         self.fps: float | None = None
 
-    @property
-    def overdue(self) -> tuple[str, float] | None:
-        over_s = time.monotonic() - self.call[1] if self.call else 0.0
-        return (self.call[0], over_s) if self.call and over_s > 0 else None
+    def resolve(self) -> None:
+        pass
 
     def open(self) -> None:
         self.opened += 1

@@ -209,7 +209,7 @@ def test_without_cupy_pictures_go_through_the_host_and_the_status_says_why(with_
     assert [decoders.accelerator().is_hw_owned for _ in range(2)] == [False, False]
     assert decoders.used.startswith("cuda: pictures go through the host, CuPy cannot be used")
     assert len(caplog.records) == 1
-    assert isinstance(decoders.picture(nv12(16, 16), VideoReformatter()), YuvPicture)
+    assert isinstance(decoders.picture(nv12(16, 16)), YuvPicture)
     with pytest.raises(SharedMemoryError, match="CuPy cannot be used"):
         CupyArrays()
 
@@ -218,6 +218,6 @@ def test_a_stream_that_the_gpus_decoder_refuses_is_told_by_its_frames(with_nvdec
     decoders = DecoderChoice(camera("cuda"), make_arrays=NumpyArrays)
     decoders.accelerator()
     planar = nv12(16, 16, kind="yuv420p")
-    assert all(isinstance(decoders.picture(planar, VideoReformatter()), YuvPicture) for _ in range(3))
+    assert all(isinstance(decoders.picture(planar), YuvPicture) for _ in range(3))
     assert decoders.used == "cpu: the cuda decoder does not take this stream"
     assert len(caplog.records) == 1

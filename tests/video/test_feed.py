@@ -31,14 +31,14 @@ def _camera(url: str, open_timeout_s: float) -> Camera:
 
 
 def feed_of(source, **parts) -> Feed:
-    return Feed("cam", lambda: source, Mailbox(), StageTimes(STAGES), **parts)
+    return Feed("cam", source, Mailbox(), StageTimes(STAGES), **parts)
 
 
 def test_frames_arrive_and_the_state_says_so() -> None:
     feed = feed_of(FakeSource(lambda: iter([frame(0, 1.0), frame(1, 2.0)])))
     feed.start()
     until(lambda: feed.state is CameraState.OFFLINE, 5)
-    assert feed.counters.packets == 2
+    assert feed.source.packets == 2
     assert feed.stop(5)
 
 

@@ -169,19 +169,19 @@ def test_another_rate_passes_from_the_next_frame_on(clip):
     assert times[6:10] == [1.1, 1.2, 1.3, 1.4]
 
 
-def test_a_source_says_what_ffmpeg_is_at_once_its_own_time_out_is_over(clip, monkeypatch):
+def test_a_source_says_what_ffmpeg_is_at_and_until_when(clip, monkeypatch):
     source = Source(camera(clip, open_timeout_s=0.05, stall_timeout_s=0.05), realtime=False)
     said = []
 
     def open_slowly(*_):
         time.sleep(0.15)
-        said.append(source.overdue)
+        said.append(source.call)
         raise SourceUnreachable("at last")
 
-    assert source.overdue is None
+    assert source.call is None
     monkeypatch.setattr("sightline.video.container.open_container", open_slowly)
     with pytest.raises(SourceUnreachable):
         source.open()
     assert said[0][0] == "opening"
-    assert 0 < said[0][1] < 0.15
-    assert source.overdue is None, "it has returned"
+    assert -0.15 < said[0][1] - time.monotonic() < 0
+    assert source.call is None, "it has returned"

@@ -138,11 +138,11 @@ def drift(arguments: Namespace) -> None:
             )
             print(f"{name}: {timed(watch.observe, seen, time.thread_time)}")
             watch.close()
-    options, scaler = parse_config({}).options.drift, VideoReformatter()
+    options = parse_config({}).options.drift
     names = [CLASSES.name(number) for number in detections.class_ids.tolist()]
 
     def keep(_: int) -> None:
-        copy = picture.copy_full_range(scaler)
+        copy = picture.copy_full_range()
         for area in blur.areas(options.blur, detections.xyxy, names):
             blur.cover(copy, area)
         encode_jpeg(copy)

@@ -18,11 +18,10 @@ import numpy as np
 from sightline.base.cuda import Cuda
 from sightline.base.geometry import fit_size
 from sightline.base.letterbox import letterbox_i420, letterboxed
-from sightline.config import Camera, Transport, TritonOptions, parse_config
+from sightline.config import Transport, TritonOptions, parse_config
 from sightline.entities import U8, Box, ClockSource, Detections, Frame
 from sightline.errors import DetectorError, SharedMemoryError, SourceEnded, SourceError
 from sightline.inference.client import TritonConnection
-from sightline.video.decoders import DecoderChoice
 from sightline.video.picture import YuvPicture
 from sightline.video.source import Source
 
@@ -115,7 +114,7 @@ def run_client(load: Load) -> dict[str, Any]:
     """One client, in its own process: latencies of the answers after the warm-up."""
     said = {"url": str(load.video), "stream": {"hardware_decoder": "auto"}}
     camera = parse_config({"allow": {"files": True}, "cameras": {"proof": said}}).cameras["proof"]
-    decoder = DecoderChoice(camera)
+    source = Source(camera, realtime=False)
     connection = load.connect()
     detector = connection.model()
     waiting: deque[tuple[float, Future[Any]]] = deque()
@@ -123,7 +122,7 @@ def run_client(load: Load) -> dict[str, Any]:
     try:
         info = detector.connect()
         size = info.network_height, info.network_width
-        frames = decoded_frames(camera, decoder) if load.decodes else ready_frames(load, size)
+        frames = decoded_frames(source) if load.decodes else ready_frames(load, size)
         begin = time.perf_counter() + min(WARM_UP_S, load.seconds)
         end = begin + load.seconds
         for frame in frames:
@@ -146,7 +145,7 @@ def run_client(load: Load) -> dict[str, Any]:
     return {
         "latencies_s": latencies_s,
         "transport": transport,
-        "decoder": decoder.used if load.decodes else "",
+        "decoder": source.decoder.used if load.decodes else "",
     }
 
 
@@ -199,10 +198,9 @@ def ready_frames(load: Load, network: tuple[int, int]) -> Iterator[Frame]:
         yield Frame(ready[index % len(ready)], index, now, time.time(), ClockSource.ARRIVAL, now)
 
 
-def decoded_frames(camera: Camera, decoder: DecoderChoice) -> Iterator[Frame]:
+def decoded_frames(source: Source) -> Iterator[Frame]:
     """Frames of the video, again and again."""
     while True:
-        source = Source(camera, realtime=False, decoder=decoder)
         source.open()
         try:
             yield from source.frames()

@@ -25,9 +25,6 @@ from sightline.entities import (
     SourceWindow,
 )
 from sightline.features import FEATURES, FeatureContext
-from sightline.video.clock import UtcClock
-from sightline.video.container import check_name
-from sightline.video.decoders import DecoderChoice
 from sightline.video.feed import Feed
 from sightline.video.mailbox import Mailbox
 from sightline.video.open_gate import OpenGate
@@ -42,25 +39,19 @@ class SharedParts:
     models: ServedModels
     gate: OpenGate
     bell: Bell
+    make_source: Callable[..., Source] = Source
 
 
 class RunningCamera:
     """A camera's feed, pipeline and what is told of them. The main thread calls it."""
 
-    def __init__(
-        self,
-        spec: CameraSpec,
-        parts: SharedParts,
-        link: DetectorLink,
-        make_source: Callable[..., Source] = Source,
-    ) -> None:
+    def __init__(self, spec: CameraSpec, parts: SharedParts, link: DetectorLink) -> None:
         """Make everything; ``feed.start()`` starts it.
 
         Args:
             spec: its options, and what it goes on from.
             parts: what it shares with its neighbours.
             link: the model that looks at its frames.
-            make_source: as :class:`Source` is made.
         """
         self.camera = camera = spec.camera
         self.link = link
@@ -76,19 +67,8 @@ class RunningCamera:
             in_flight=parts.triton.in_flight,
             deadline_s=parts.triton.deadline_s,
         )
-        self._decoder = DecoderChoice(camera)
-        self._source_of = partial(
-            make_source, clock=UtcClock(), decoder=self._decoder, realtime=not spec.until_end
-        )
-        self.feed = Feed(
-            camera.name,
-            partial(self._source_of, camera),
-            mailbox,
-            stages,
-            prepare=partial(check_name, camera),
-            until_end=spec.until_end,
-            gate=parts.gate,
-        )
+        source = parts.make_source(camera, realtime=not spec.until_end)
+        self.feed = Feed(camera.name, source, mailbox, stages, until_end=spec.until_end, gate=parts.gate)
         for feature in FEATURES:
             context = FeatureContext(
                 camera=camera,
@@ -106,7 +86,7 @@ class RunningCamera:
     def update(self, camera: Camera) -> None:
         """Use other options from the next frame on."""
         self.camera = camera
-        self.feed.update(partial(self._source_of, camera), camera.stream.fps)
+        self.feed.source.change_fps(camera.stream.fps)
         self.pipeline.analysis.update(analysis_options(camera))
         self.pipeline.update_features(camera)
 
@@ -151,7 +131,7 @@ class RunningCamera:
         return Retry(self.feed.failures, self.feed.wait_s)
 
     def _figures(self, restarts: int) -> Iterator[Figure]:
-        stray = self.feed.counters.stray_frames
+        stray = self.feed.source.stray_frames
         yield Figure("stray_frames_total", stray, help="Frames dropped for a missing or backward time stamp.")
         text = "Times the camera was started again within its worker."
         yield Figure("camera_restarts_total", restarts, help=text)
@@ -162,7 +142,6 @@ class RunningCamera:
 
     def _status(self, now: float) -> CameraStatus:
         pipeline, feed, link = self.pipeline, self.feed, self.link
-        counters = feed.counters
         state, message = feed.state, feed.message
         if state is CameraState.ONLINE and link.problem:
             state, message = CameraState.NO_DETECTOR, link.problem
@@ -182,8 +161,8 @@ class RunningCamera:
             fps=round(self._fps.rate(pipeline.frames), 2),
             frames_total=pipeline.frames,
             dropped_total=self._dropped,
-            gate_skipped_total=counters.gate_skipped,
-            decode_errors_total=counters.decode_errors,
+            gate_skipped_total=feed.source.gate_skipped,
+            decode_errors_total=feed.source.decode_errors,
             reconnects_total=feed.reconnects,
             queue_depth=len(pipeline.mailbox),
             coverage=round(pipeline.analysis.coverage, 4),
@@ -191,7 +170,7 @@ class RunningCamera:
             latency_p99_ms=total.get("p99"),
             transport=str(link.detector.transport),
             transport_message=link.detector.transport_message,
-            decoder=self._decoder.used,
+            decoder=feed.source.decoder.used,
             clock_source=newest.clock_source if newest else "",
             model_version=model.version if model else "",
             stages_ms=stages | link.server_times,

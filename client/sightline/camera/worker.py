@@ -117,14 +117,13 @@ class Worker:
         """
         self._spec = spec
         self._connection = connection
-        self._make_source = make_source
         self._end_process = end_process
         self._bell = Bell()
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._threads = SideThreads(f"{spec.name}-side", 8)
         self._triton = connect(spec.triton, spec.name)
         gate = OpenGate(spec.gate_folder, spec.open_limit)
-        self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell)
+        self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell, make_source)
         self._links: dict[str, DetectorLink] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[tuple[str, Feed]] = []  # of cameras that ended; they may still wait in FFmpeg
@@ -330,7 +329,7 @@ class Worker:
         camera = place.spec.camera
         try:
             link = self._link(camera.detect.model or self._spec.triton.model)
-            place.running = RunningCamera(place.spec, self._parts, link, self._make_source)
+            place.running = RunningCamera(place.spec, self._parts, link)
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)
             return

@@ -1,7 +1,7 @@
 """Time: our own UTC, a frame's capture time, and the gate that thins frames out by media time.
 
-Nothing here sleeps. The UTC clock is made once for a camera and survives its reopening, so that capture
-time never goes back from one source to its successor.
+Nothing here sleeps. The clocks are made once for a camera and survive its reopening, so that capture time
+never goes back.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ class UtcClock:
 
     A wall clock that is set forward is followed at once. One that is set back is not: time runs on from
     where it was, one per cent slower until the wall clock has caught up, and that is said once.
-
-    One for a camera: it outlives the camera's sources, so it also keeps the last capture time given out.
-    Any thread may call :meth:`now` and :meth:`offset`; only the decode thread calls :meth:`forward`.
+    Any thread may call it.
     """
 
     def __init__(
@@ -45,7 +43,6 @@ class UtcClock:
         self._offset = wall() - self._checked_s
         self._ahead = False
         self._lock = threading.Lock()
-        self._last_given = float("-inf")
 
     def now(self) -> float:
         """UTC now, epoch seconds."""
@@ -54,38 +51,28 @@ class UtcClock:
     def offset(self) -> float:
         """What to add to ``time.monotonic()`` to get UTC, seconds."""
         with self._lock:
-            return self._read()
-
-    def forward(self, capture_time: float) -> float:
-        """``capture_time``, or just after the last one given out when that is later."""
-        self._last_given = max(capture_time, self._last_given + MIN_STEP_S)
-        return self._last_given
-
-    def _read(self) -> float:
-        before_s = self._monotonic()
-        wall = self._wall()
-        after_s = self._monotonic()
-        # The thread may have been held between the readings; only what is certain counts.
-        least, most = wall - after_s, wall - before_s
-        if least > self._offset:
-            self._offset = least
-        elif most < self._offset:
-            self._fall_behind(most, after_s - self._checked_s)
-        self._ahead = self._ahead and most < self._offset
-        self._checked_s = after_s
-        return self._offset
-
-    def _fall_behind(self, wanted: float, elapsed_s: float) -> None:
-        if not self._ahead and self._offset - wanted > STEP_S:
-            self._ahead = True
-            log.warning(
-                "the wall clock was set back by %.1f s; times run on and wait for it", self._offset - wanted
-            )
-        self._offset = max(wanted, self._offset - WALL_SLEW * elapsed_s)
+            before_s = self._monotonic()
+            wall = self._wall()
+            after_s = self._monotonic()
+            # The thread may have been held between the readings; only what is certain counts.
+            least, most = wall - after_s, wall - before_s
+            early_s = self._offset - most
+            if least > self._offset:
+                self._offset = least
+            elif early_s > 0:
+                if not self._ahead and early_s > STEP_S:
+                    self._ahead = True
+                    log.warning(
+                        "the wall clock was set back by %.1f s; times run on and wait for it", early_s
+                    )
+                self._offset = max(most, self._offset - WALL_SLEW * (after_s - self._checked_s))
+            self._ahead = self._ahead and most < self._offset
+            self._checked_s = after_s
+            return self._offset
 
 
 class CaptureClock:
-    """Capture time of one source's frames, on the best clock there is; never goes back.
+    """Capture time of one camera's frames, on the best clock there is; never goes back.
 
     A live frame's time is its media time plus an offset. The offset that is wanted comes from the
     camera's own clock where sender reports tell it and it is near ours, else from the least delay seen
@@ -96,13 +83,14 @@ class CaptureClock:
     """
 
     def __init__(self, utc: UtcClock, *, max_skew_s: float = 10.0) -> None:
-        self.utc = utc
+        self._utc = utc
         self._max_skew_s = max_skew_s
         self._skew_said = False
+        self._last_given = float("-inf")
         self.restart()
 
     def restart(self) -> None:
-        """Forget the stream's time line: it was reopened or it jumped."""
+        """Forget the stream's time line, but not the last time given out: it was reopened or it jumped."""
         self._offset: float | None = None  # capture time on the monotonic clock - media time
         self._media_s = 0.0
         self._window_end_s = float("-inf")
@@ -121,7 +109,7 @@ class CaptureClock:
         Returns:
             UTC epoch seconds, and the clock they come from.
         """
-        to_utc = self.utc.offset()
+        to_utc = self._utc.offset()
         wanted = self._least_delay(media_s, received_s)
         source = ClockSource.PTS
         if camera_time is not None and self._believed(camera_time - to_utc - received_s):
@@ -131,19 +119,24 @@ class CaptureClock:
         room = SLEW * max(media_s - self._media_s, 0.0)
         self._offset += min(max(wanted - self._offset, -room), room)
         self._media_s = media_s
-        return self.utc.forward(media_s + self._offset + to_utc), source
+        return self._forward(media_s + self._offset + to_utc), source
 
     def stamp_arrival(self, received_s: float) -> tuple[float, ClockSource]:
         """Capture time of a frame that has no media time: when it arrived (monotonic seconds)."""
-        return self.utc.forward(received_s + self.utc.offset()), ClockSource.ARRIVAL
+        return self._forward(received_s + self._utc.offset()), ClockSource.ARRIVAL
 
     def stamp_recorded(self, media_s: float) -> tuple[float, ClockSource]:
         """Capture time of a file's frame: when playing started, plus media time since then."""
         if self._offset is None:
             # Here on UTC: a file's time line is fixed once it plays.
-            self._offset = self.utc.forward(self.utc.now()) - media_s
+            self._offset = self._forward(self._utc.now()) - media_s
             return media_s + self._offset, ClockSource.PTS
-        return self.utc.forward(media_s + self._offset), ClockSource.PTS
+        return self._forward(media_s + self._offset), ClockSource.PTS
+
+    def _forward(self, capture_time: float) -> float:
+        """``capture_time``, or just after the last one given out when that is later."""
+        self._last_given = max(capture_time, self._last_given + MIN_STEP_S)
+        return self._last_given
 
     def _least_delay(self, media_s: float, received_s: float) -> float:
         """Least of arrival - media time over the last one to two windows: jitter only ever adds."""
@@ -200,13 +193,13 @@ class Timeline:
             return PtsStep.STRAY
         if self._media_s is None:
             return PtsStep.ON
-        ahead_s = media_s - self._media_s
-        if ahead_s <= -BACK_TOLERANCE_S:
+        early_s = media_s - self._media_s
+        if early_s <= -BACK_TOLERANCE_S:
             return PtsStep.JUMP
-        if ahead_s <= 0:
+        if early_s <= 0:
             return PtsStep.STRAY
         waited_s = received_s - self._received_s if self._live else 0.0
-        return PtsStep.JUMP if ahead_s - waited_s > JUMP_S else PtsStep.ON
+        return PtsStep.JUMP if early_s - waited_s > JUMP_S else PtsStep.ON
 
 
 class FpsGate:

@@ -95,11 +95,13 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
     Raises:
         SourceError: the kind says why; the text holds no credentials.
     """
-    url = camera.source_url
+    path = camera.source_url
+    if is_file(path):  # with the protocol, so that a name such as "a:b" is none
+        path = f"file:{Path(unquote(urlsplit(path).path)) if path.lower().startswith('file:') else path}"
     started_s = time.monotonic()
     try:
         container: InputContainer = av.open(
-            _path(url) if is_file(url) else url,
+            path,
             options=_options(camera),
             timeout=(camera.stream.open_timeout_s, camera.stream.stall_timeout_s),
             hwaccel=accelerator,
@@ -200,12 +202,6 @@ def _scrubbed(error: av.FFmpegError) -> str:
 def _scheme(url: str) -> str:
     scheme = urlsplit(url).scheme.lower()
     return scheme if scheme in _PROTOCOLS else "file"
-
-
-def _path(url: str) -> str:
-    if not url.lower().startswith("file:"):
-        return f"file:{url}"  # so that a name such as "a:b" is no protocol
-    return f"file:{Path(unquote(urlsplit(url).path))}"
 
 
 def _options(camera: Camera) -> dict[str, str]:

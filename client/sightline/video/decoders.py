@@ -49,6 +49,7 @@ class DecoderChoice:
     def __init__(self, camera: Camera, *, make_arrays: Callable[[], CupyArrays] = CupyArrays) -> None:
         self._camera = camera
         self._make_arrays = make_arrays
+        self._scaler = VideoReformatter()
         self._device: DeviceScaler | None = None
         self._asked = camera.stream.hardware_decoder
         self._logged = ""
@@ -67,7 +68,12 @@ class DecoderChoice:
             self._choose(f"{CPU}: no {device} decoder ({problem})")
             return None
         self.used = device
-        if device == CUDA and self._can_stay():
+        if device == CUDA and self._device is None:  # can pictures be scaled there?
+            try:
+                self._device = DeviceScaler(self._make_arrays())
+            except SharedMemoryError as error:
+                self._choose(f"{CUDA}: pictures go through the host, {error}")
+        if device == CUDA and self._device is not None:
             arguments: dict[str, Any] = {"options": _SAME_CONTEXT, "is_hw_owned": True}
             problem = _problem(device, "same context", arguments)
             if not problem:
@@ -75,30 +81,16 @@ class DecoderChoice:
             self._choose(f"{CUDA}: pictures go through the host, {problem}")
         return HWAccel(device, allow_software_fallback=True)
 
-    def picture(self, frame: VideoFrame, scaler: VideoReformatter) -> Picture:
-        """A decoded frame as a picture, where it is.
-
-        Args:
-            frame: as decoded.
-            scaler: the host's, for a frame that is there or must go there.
-        """
+    def picture(self, frame: VideoFrame) -> Picture:
+        """A decoded frame as a picture, where it is."""
         device = self.used.split(":")[0]
         if device != CPU and frame.format.name not in _BY_HARDWARE:
             self._choose(f"{CPU}: the {device} decoder does not take this stream")
         if self._device is not None and frame.format.name == CUDA:
             if frame.sw_format is not None and frame.sw_format.name in FORMATS:
-                return CudaPicture(frame, scaler, self._device)
+                return CudaPicture(frame, self._scaler, self._device)
             self._choose(f"{CUDA}: pictures go through the host, {frame.sw_format} is not scaled on the GPU")
-        return YuvPicture(frame, scaler)
-
-    def _can_stay(self) -> bool:
-        """Whether pictures can be scaled on the GPU."""
-        if self._device is None:
-            try:
-                self._device = DeviceScaler(self._make_arrays())
-            except SharedMemoryError as error:
-                self._choose(f"{CUDA}: pictures go through the host, {error}")
-        return self._device is not None
+        return YuvPicture(frame, self._scaler)
 
     def _choose(self, used: str) -> None:
         """Once, not at every opening: a camera may come and go for weeks."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
-from typing import NamedTuple
 
 from sightline.base.backoff import Backoff
 from sightline.base.stats import StageTimes
@@ -30,31 +29,20 @@ _STATES: dict[type[SourceError], CameraState] = {
 }
 
 
-class FeedCounters(NamedTuple):
-    """Over all openings of a camera."""
-
-    packets: int = 0
-    decode_errors: int = 0
-    gate_skipped: int = 0  # frames left out by the FPS gate
-    stray_frames: int = 0  # frames dropped for a missing or backward PTS
-
-
 class Feed:
     """The decode thread of a camera.
 
-    The decode thread runs :meth:`_run` and owns the source. The main thread starts and stops it and reads
-    ``state``, ``message``, ``retry_at_s`` and the counters, which are single values written by the decode
-    thread alone.
+    The decode thread runs :meth:`_run` and owns the source. The main thread starts and stops it and reads its
+    attributes, which are single values written by the decode thread alone.
     """
 
     def __init__(
         self,
         name: str,
-        make_source: Callable[[], Source],
+        source: Source,
         mailbox: Mailbox,
         stages: StageTimes,
         *,
-        prepare: Callable[[], None] = lambda: None,
         until_end: bool = False,
         gate: OpenGate | None = None,
     ) -> None:
@@ -62,25 +50,21 @@ class Feed:
 
         Args:
             name: of the camera.
-            make_source: what opens it, made anew for each try.
+            source: its stream, opened again after each failure.
             mailbox: where its frames go.
             stages: takes the times of receiving and decoding.
-            prepare: called before each try, without a place at the gate; a SourceError ends the try.
-            until_end: a recorded file: its end is the end of the feed.
+            until_end: a recorded file: its end is the end of the feed, and it may take its time.
             gate: bounds how many cameras open at once.
         """
-        self._name = name
-        self._make_source = make_source
+        self.name = name
+        self.source = source
         self._mailbox = mailbox
         self._stages = stages
-        self._prepare = prepare
         self._until_end = until_end
         self._gate = gate or OpenGate(None, 1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"decode-{name}", daemon=True)
-        self._source: Source | None = None
         self._backoff = Backoff(1.0, 60.0)
-        self._closed_counters = FeedCounters()
         self._logged = ""
         self.state = CameraState.STARTING
         self.message = ""
@@ -104,18 +88,11 @@ class Feed:
         self.retry_at_s = time.monotonic() + wait_s
         self._thread.start()
 
-    def update(self, make_source: Callable[[], Source], fps: float | None) -> None:
-        """Open other sources from the next try on, and let another rate pass at once."""
-        self._make_source = make_source
-        if source := self._source:
-            source.change_fps(fps)
-
     def ask_to_stop(self) -> None:
         """Make the thread end soon; see :attr:`stopped`."""
         self._stop.set()
         self._mailbox.shutdown(immediate=True)  # the decode thread may wait for room in it
-        if source := self._source:
-            source.abort()
+        self.source.abort()
 
     @property
     def stopped(self) -> bool:
@@ -134,20 +111,11 @@ class Feed:
 
         Waiting (for a name, for the gate, for the next try, for room in the mailbox) is not hanging.
         """
-        source = self._source
-        overdue = source.overdue if source else None
-        if overdue is None or overdue[1] <= HANG_GRACE_S:
+        call, due_s = self.source.call or ("", math.inf)
+        over_s = time.monotonic() - due_s
+        if self._until_end or over_s <= HANG_GRACE_S:
             return ""
-        return f"FFmpeg hangs while {overdue[0]}, {overdue[1]:.0f} s beyond its time-out"
-
-    @property
-    def counters(self) -> FeedCounters:
-        """Over all reconnects."""
-        source, closed = self._source, self._closed_counters
-        if source is None:
-            return closed
-        live = (source.packets, source.decode_errors, source.gate_skipped, source.stray_frames)
-        return FeedCounters(*(a + b for a, b in zip(closed, live, strict=True)))
+        return f"FFmpeg hangs while {call}, {over_s:.0f} s beyond its time-out"
 
     def _run(self) -> None:
         try:
@@ -155,47 +123,38 @@ class Feed:
                 self._set(CameraState.OFFLINE, "waits for its next try")
                 self._stop.wait(self.wait_s)
             while not self._stop.is_set():
-                error = self._run_source()
-                if isinstance(error, SourceEnded) and self._until_end:
-                    self._set(CameraState.ENDED, "")
-                    self._mailbox.shutdown()
-                    return
-                if error is not None:
+                try:
+                    self._run_source()
+                except SourceError as error:
+                    if isinstance(error, SourceEnded) and self._until_end:
+                        self._set(CameraState.ENDED, "")
+                        self._mailbox.shutdown()
+                        return
                     self._wait_to_retry(error)
         except BaseException as error:  # noqa: BLE001  a fault of our own: the main thread starts the camera again
             self.failure = error
 
-    def _run_source(self) -> SourceError | None:
-        """Open the source and hand on its frames until it fails; gives the failure."""
-        try:
-            self._set(CameraState.CONNECTING, self.message)
-            self._prepare()
-            source = self._source = self._make_source()
-            with contextlib.closing(source):
-                with self._gate.wait(self._stop, self._backoff.failures):
-                    if self._stop.is_set():
-                        return None
-                    source.open()
-                self._hand_on(source)
-        except SourceError as error:
-            return error
-        finally:
-            self._closed_counters, self._source = self.counters, None
-        return None
-
-    def _hand_on(self, source: Source) -> None:
-        for frame in source.frames():
-            if self._stop.is_set():
-                return
-            if self.state is not CameraState.ONLINE:
-                if self._logged:
-                    log.info("camera %s: online again", self._name)
-                    self._logged = ""
-                self._set(CameraState.ONLINE, "")
-                self._backoff.good()
-            self._stages.observe("receive", source.receive_s)
-            self._stages.observe("decode", frame.decode_s)
-            self._mailbox.put(frame)
+    def _run_source(self) -> None:
+        """Open the source and hand on its frames, until it fails."""
+        self._set(CameraState.CONNECTING, self.message)
+        self.source.resolve()  # without a place at the gate
+        with contextlib.closing(self.source):
+            with self._gate.wait(self._stop, self._backoff.failures):
+                if self._stop.is_set():
+                    return
+                self.source.open()
+            for frame in self.source.frames():
+                if self._stop.is_set():
+                    return
+                if self.state is not CameraState.ONLINE:
+                    if self._logged:
+                        log.info("camera %s: online again", self.name)
+                        self._logged = ""
+                    self._set(CameraState.ONLINE, "")
+                    self._backoff.good()
+                self._stages.observe("receive", self.source.receive_s)
+                self._stages.observe("decode", frame.decode_s)
+                self._mailbox.put(frame)
 
     def _wait_to_retry(self, error: SourceError) -> None:
         self.reconnects += 1
@@ -204,7 +163,7 @@ class Feed:
         self.retry_at_s = time.monotonic() + delay_s
         if str(error) != self._logged:  # once, not at every try: a camera may be away for weeks
             self._logged = str(error)
-            log.warning("camera %s: %s; next try in %.0f s", self._name, error, delay_s)
+            log.warning("camera %s: %s; next try in %.0f s", self.name, error, delay_s)
         self._set(state, str(error))
         self._stop.wait(self.wait_s)
 

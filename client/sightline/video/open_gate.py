@@ -26,7 +26,7 @@ class OpenGate:
     def __init__(self, folder: Path | None, limit: int) -> None:
         self._folder = folder
         self.resize(limit)
-        self._changed = threading.Condition(threading.Lock())  # its lock guards the three below
+        self._changed = threading.Condition()  # its lock guards the three below
         self._queue: list[tuple[int, int]] = []  # failures, and the number of the one who came
         self._numbers = 0
         self._held: dict[int, float] = {}  # descriptors of our places, and since when
@@ -42,13 +42,18 @@ class OpenGate:
         try:
             yield
         finally:
-            if place is not None:
-                self._release(place)
+            with self._changed:
+                if place is not None and self._held.pop(place, None) is not None:
+                    os.close(place)
+                    self._changed.notify_all()
 
     def sweep(self) -> None:
         """Give up places that were held for too long, for other processes; about once a second."""
         with self._changed:
-            self._give_up_old()
+            limit_s = time.monotonic() - HOLD_S
+            for place in [place for place, since_s in self._held.items() if since_s < limit_s]:
+                del self._held[place]
+                os.close(place)
 
     def _acquire(self, stop: threading.Event, failures: int) -> int | None:
         with self._changed:
@@ -57,7 +62,7 @@ class OpenGate:
             self._queue.append(ticket)
             try:
                 while not stop.is_set():
-                    self._give_up_old()
+                    self.sweep()
                     if min(self._queue) == ticket and (place := self._lock_one()) is not None:
                         self._held[place] = time.monotonic()
                         return place
@@ -77,15 +82,3 @@ class OpenGate:
             else:
                 return place
         return None
-
-    def _release(self, place: int) -> None:
-        with self._changed:
-            if self._held.pop(place, None) is not None:
-                os.close(place)
-                self._changed.notify_all()
-
-    def _give_up_old(self) -> None:
-        limit_s = time.monotonic() - HOLD_S
-        for place in [place for place, since_s in self._held.items() if since_s < limit_s]:
-            del self._held[place]
-            os.close(place)

@@ -62,7 +62,7 @@ class YuvPicture:
         planes = planes_in(out, box)
         height, width = planes[0].shape
         started = time.perf_counter()
-        scaled = self._as_i420(width, height)
+        scaled = self._scaled(self._scaler, width, height, ColorRange.MPEG)
         self.scale_s = time.perf_counter() - started
         _copy_planes(scaled, planes)
 
@@ -76,43 +76,34 @@ class YuvPicture:
         rows = np.frombuffer(memoryview(plane), np.uint8, frame.height * plane.line_size)
         return rows.reshape(frame.height, plane.line_size)[:, : frame.width]
 
-    def copy_full_range(self, scaler: VideoReformatter) -> U8:
+    def copy_full_range(self) -> U8:
         """A copy of its own for a file: full range, as decoded but for an odd last row or column.
 
-        Unlike :meth:`write_i420` it may be called by any thread, with a scaler of that thread's own.
+        Unlike :meth:`write_i420` it may be called by any thread.
 
         Returns:
             uint8 [3/2·height, width], I420, BT.601, 0..255.
+
+        Raises:
+            ValueError: FFmpeg cannot convert it.
         """
         width, height = self.width // 2 * 2, self.height // 2 * 2
-        frame = self._frame
-        scaled = scaler.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="yuv420p",
-            src_colorspace=Colorspace.ITU601,
-            dst_colorspace=Colorspace.ITU601,
-            interpolation=Interpolation.AREA,
-            src_color_range=ColorRange.JPEG if self._is_full_range else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            threads=1,
-        )
+        try:
+            scaled = self._scaled(VideoReformatter(), width, height, ColorRange.JPEG)
+        except FFmpegError as error:
+            raise ValueError(f"the picture cannot be converted: {error}") from error
         out = np.empty((height * 3 // 2, width), np.uint8)
         _copy_planes(scaled, split_i420(out))
         return out
 
-    @property
-    def _is_full_range(self) -> bool:
-        return self._frame.color_range == ColorRange.JPEG or self._frame.format.name in _FULL_RANGE
-
-    def _as_i420(self, width: int, height: int) -> VideoFrame:
-        frame = self._frame
-        full = self._is_full_range
-        same = frame.format.name == "yuv420p" and not full
-        if same and (frame.width, frame.height) == (width, height):
+    def _scaled(self, scaler: VideoReformatter, width: int, height: int, wanted: ColorRange) -> VideoFrame:
+        """The frame as I420, BT.601, of that size and range; itself when it is so already."""
+        frame, name = self._frame, self._frame.format.name
+        full = frame.color_range == ColorRange.JPEG or name in _FULL_RANGE
+        same_size = (frame.width, frame.height) == (width, height)
+        if same_size and name == "yuv420p" and wanted == ColorRange.MPEG and not full:
             return frame
-        return self._scaler.reformat(
+        return scaler.reformat(
             frame,
             width=width,
             height=height,
@@ -121,7 +112,7 @@ class YuvPicture:
             dst_colorspace=Colorspace.ITU601,
             interpolation=Interpolation.AREA,  # shrinking only: cheaper than bilinear, and more exact
             src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            dst_color_range=ColorRange.MPEG,
+            dst_color_range=wanted,
             threads=1,
         )
 
@@ -132,17 +123,6 @@ def _copy_planes(frame: VideoFrame, planes: tuple[U8, U8, U8]) -> None:
         # Lines of a plane may be padded; the last one need not be there in full length.
         lines = np.frombuffer(memoryview(plane), np.uint8, rows * plane.line_size)
         out[:] = lines.reshape(rows, plane.line_size)[:, :columns]
-
-
-class HostCopy:
-    """A picture in the host's memory. Made by the thread that owns the picture; any may read it."""
-
-    def __init__(self, picture: Picture) -> None:
-        self._limited = written(picture, picture.width // 2 * 2, picture.height // 2 * 2)
-
-    def copy_full_range(self, _scaler: VideoReformatter) -> U8:
-        """Uint8 [3/2·height, width], I420, BT.601, 0..255."""
-        return full_range(self._limited)
 
 
 def full_range(i420: U8) -> U8:
@@ -157,29 +137,12 @@ def small_luma(picture: Picture) -> U8:
     return written(picture, SMALL_PX, height)[:height]
 
 
-def written(picture: Picture, width: int, height: int) -> U8:
-    """The picture at another size (both sides even), uint8 [3/2·height, width], limited range."""
+def written(picture: Picture, width: int | None = None, height: int | None = None) -> U8:
+    """The picture at another (even) size or its own made even: uint8 [3/2·height, width], limited range."""
+    width, height = width or picture.width // 2 * 2, height or picture.height // 2 * 2
     out = np.empty((height * 3 // 2, width), np.uint8)
     picture.write_i420(out)
     return out
-
-
-class PictureCopier:
-    """Copies pictures for files. Each thread has one of its own."""
-
-    def __init__(self) -> None:
-        self._scaler = VideoReformatter()
-
-    def copy(self, picture: YuvPicture | HostCopy) -> U8:
-        """Uint8 [3/2·height, width], I420, BT.601, 0..255.
-
-        Raises:
-            ValueError: FFmpeg cannot convert it.
-        """
-        try:
-            return picture.copy_full_range(self._scaler)
-        except FFmpegError as error:
-            raise ValueError(f"the picture cannot be converted: {error}") from error
 
 
 def encode_jpeg(picture: U8) -> bytes:

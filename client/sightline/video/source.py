@@ -1,8 +1,8 @@
 """Frames of one camera: PyAV over RTSP, or a file.
 
-A source runs until it fails, and then raises how; the feed opens the next one. It is used by one thread,
-the camera's decode thread. Other threads may read its counters (plain numbers, each written by the decode
-thread alone) and :attr:`Source.overdue`, and call :meth:`Source.abort`.
+A source runs until it fails, and then raises how; the feed opens it again. It is used by one thread, the
+camera's decode thread. Other threads may read its attributes (each written by the decode thread alone), and
+call :meth:`Source.abort` and :meth:`Source.change_fps`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from sightline.config import Camera
@@ -45,15 +44,15 @@ class _Arrival:
 
 
 class Source:
-    """One opening of one camera.
+    """One camera's stream, over all its openings; so time never goes back, and a fallback is logged once.
 
     Args:
         camera: what to open, and how.
-        clock: our UTC; give the same one to the camera's next source so that time never goes back.
         realtime: play files at the speed they were recorded at; False: as fast as they are asked for.
-        decoder: give the same one to the camera's next source, so that a fallback is logged once.
 
     Attributes:
+        decoder: which one is at work.
+        call: what FFmpeg does for us now, and until when at the latest (``time.monotonic()``).
         packets: video packets received.
         decode_errors: packets that could not be decoded, and damaged pictures.
         gate_skipped: frames decoded and let go by the FPS gate.
@@ -62,34 +61,20 @@ class Source:
         decode_s: seconds that the last packet took to decode.
     """
 
-    def __init__(
-        self,
-        camera: Camera,
-        *,
-        clock: UtcClock | None = None,
-        realtime: bool = True,
-        decoder: DecoderChoice | None = None,
-    ) -> None:
+    def __init__(self, camera: Camera, *, realtime: bool = True) -> None:
         self._camera = camera
-        self._decoder = decoder or DecoderChoice(camera)
         self._recorded = demux.is_file(camera.source_url)
         self._paced = realtime and self._recorded
-        self._clock = CaptureClock(clock or UtcClock(), max_skew_s=camera.stream.max_clock_skew_s)
+        self._clock = CaptureClock(UtcClock(), max_skew_s=camera.stream.max_clock_skew_s)
         self._gate = FpsGate(camera.stream.fps)
-        self._scaler = VideoReformatter()
         self._aborted = threading.Event()
         self._container: InputContainer | None = None
-        self._stream: VideoStream | None = None
-        self._timeline = Timeline(live=not self._recorded)
-        self._await_key_since_s: float | None = None  # time.monotonic() of the damage
-        self._size = (0, 0)
-        self._index = 0
-        self._play_start_s: float | None = None
-        #: What FFmpeg does for us now, and until when at the latest.
-        self._call: tuple[str, float] | None = None
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
         self._warned_s = 0.0
         self._unlogged_errors = 0
+        self._begin()
+        self.decoder = DecoderChoice(camera)
+        self.call: tuple[str, float] | None = None
         self.packets = 0
         self.decode_errors = 0
         self.gate_skipped = 0
@@ -97,33 +82,28 @@ class Source:
         self.receive_s = 0.0
         self.decode_s = 0.0
 
+    def resolve(self) -> None:
+        """Resolve the host's name, before :meth:`open`; see :func:`sightline.video.container.check_name`."""
+        demux.check_name(self._camera)
+
     def open(self) -> None:
         """Connect, then look into the stream; each takes at most the camera's ``open_timeout_s``.
-
-        A name that does not resolve takes as long as the system's resolver does: see :mod:`names`.
 
         Raises:
             SourceError: the kind says why.
         """
-        self._call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
+        self._begin()
+        self.call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
         try:
-            container = demux.open_container(self._camera, self._decoder.accelerator())
+            container = demux.open_container(self._camera, self.decoder.accelerator())
             try:
-                self._stream = demux.video_stream(container)
-                demux.prepare_decoder(self._stream, self._camera)
+                demux.prepare_decoder(demux.video_stream(container), self._camera)
             except BaseException:
                 container.close()
                 raise
         finally:
-            self._call = None
+            self.call = None
         self._container = container
-
-    @property
-    def overdue(self) -> tuple[str, float] | None:
-        """What FFmpeg is at, and for how many seconds beyond its own time-out; None while it is in time."""
-        call = self._call
-        over_s = time.monotonic() - call[1] if call else 0.0
-        return (call[0], over_s) if call and over_s > 0 else None
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are due, until the stream fails.
@@ -143,11 +123,11 @@ class Source:
 
     def close(self) -> None:
         """Let go of the stream; by the thread that opened it. Nothing happens the second time."""
-        container, self._container, self._stream = self._container, None, None
+        container, self._container = self._container, None
         if container is not None:
-            self._call = ("closing", time.monotonic() + CLOSE_S)
+            self.call = ("closing", time.monotonic() + CLOSE_S)
             container.close()
-            self._call = None
+            self.call = None
 
     def change_fps(self, fps: float | None) -> None:
         """Let another rate pass from now on; any thread may call this."""
@@ -160,21 +140,34 @@ class Source:
         """
         self._aborted.set()
 
+    def _begin(self) -> None:
+        """What holds for one opening starts anew."""
+        self._timeline = Timeline(live=not self._recorded)
+        self._await_key_since_s: float | None = None  # time.monotonic() of the damage
+        self._size = (0, 0)
+        self._index = 0
+        self._begin_time_line()
+
+    def _begin_time_line(self) -> None:
+        self._clock.restart()
+        self._gate.restart()
+        self._play_start_s: float | None = None
+
     def _receive(self) -> Iterator[Packet[VideoStream]]:
         """Packets of the video as they come; ends at the end of the stream."""
-        if self._container is None or self._stream is None:
+        if self._container is None:
             raise SourceUnusable("the source is not open")
         stall_s = self._camera.stream.stall_timeout_s
         started_s = self._picture_s = time.monotonic()
-        packets = self._container.demux(self._stream)
+        packets = self._container.demux(video=0)
         while not self._aborted.is_set():
-            self._call = ("reading", started_s + stall_s)
+            self.call = ("reading", started_s + stall_s)
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
                 raise demux.read_error(error, stall_s) from error
             finally:
-                self._call = None
+                self.call = None
             if packet is None:
                 return
             now = time.monotonic()
@@ -192,18 +185,16 @@ class Source:
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """Frames that come out when ``packet`` goes in."""
-        if self._stream is None:
-            return []
         started_s = time.perf_counter()
         frames: list[VideoFrame] = []
-        self._call = ("decoding", time.monotonic() + DECODE_S)
+        self.call = ("decoding", time.monotonic() + DECODE_S)
         try:
-            frames = self._stream.codec_context.decode(packet)
+            frames = packet.decode()
         except av.EOFError:
             pass  # the decoder had been emptied already
         except av.FFmpegError:
             self._count_damage()
-        self._call = None
+        self.call = None
         if packet.is_corrupt:
             self._count_damage()
         self.decode_s = time.perf_counter() - started_s
@@ -225,15 +216,17 @@ class Source:
             demux.check_size(*size)
             self._size = size
         if step is PtsStep.JUMP:
-            self._clock.restart()
-            self._gate.restart()
-            self._play_start_s = None
+            self._begin_time_line()
         if media_s is None:
             media_s = arrival.received_s
         if not self._gate.passes(media_s):
             self.gate_skipped += 1
             return None
-        self._pace(media_s)
+        if self._paced:  # a file's frame is held back until it is due
+            now = time.monotonic()
+            if self._play_start_s is None:
+                self._play_start_s = now - media_s
+            self._aborted.wait(max(0.0, self._play_start_s + media_s - now))
         if self._recorded:
             capture_time, clock_source = self._clock.stamp_recorded(media_s)
         elif frame.pts is None:
@@ -244,7 +237,7 @@ class Source:
             )
         self._index += 1
         return Frame(
-            picture=self._decoder.picture(frame, self._scaler),
+            picture=self.decoder.picture(frame),
             index=self._index - 1,
             media_s=media_s,
             capture_time=capture_time,
@@ -277,12 +270,3 @@ class Source:
         if self._unlogged_errors and (at_once or now - self._warned_s >= WARN_EVERY_S):
             log.warning("camera %s: %d damaged packets", self._camera.name, self._unlogged_errors)
             self._warned_s, self._unlogged_errors = now, 0
-
-    def _pace(self, media_s: float) -> None:
-        """Hold a file's frame back until it is due."""
-        if not self._paced:
-            return
-        now = time.monotonic()
-        if self._play_start_s is None:
-            self._play_start_s = now - media_s
-        self._aborted.wait(max(0.0, self._play_start_s + media_s - now))

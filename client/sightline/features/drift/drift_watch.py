@@ -13,7 +13,7 @@ from sightline.features.drift.hourly_stats import HourlyStats, ImageStats, measu
 from sightline.features.drift.sampler import FrameCandidate, FrameSampler
 from sightline.features.drift.samples import Samples, Schedule, kind_of
 from sightline.features.feature import FeatureContext
-from sightline.video.picture import HostCopy, YuvPicture
+from sightline.video.picture import YuvPicture, written
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ class DriftWatch(Observer):
             kind = kind_of(detections, self._stats.min_score)
             if self._schedule.take(kind):
                 stratum = f"{kind}-{self._image.light if self._image else 'unknown'}"
-                picture = frame.picture if isinstance(frame.picture, YuvPicture) else HostCopy(frame.picture)
+                # A source's picture may be copied by any thread, another by this one alone.
+                picture = frame.picture if isinstance(frame.picture, YuvPicture) else written(frame.picture)
                 self._sampler.offer(FrameCandidate(picture, frame.capture_time, stratum, detections, names))
         return ()
 

@@ -12,10 +12,10 @@ import numpy as np
 from sightline.base.logs import WarnOnce
 from sightline.base.side_threads import SideThreads
 from sightline.config.groups import DriftOptions
-from sightline.entities import Detections
+from sightline.entities import U8, Detections
 from sightline.features.drift.samples import Samples
 from sightline.video import blur
-from sightline.video.picture import HostCopy, PictureCopier, YuvPicture, encode_jpeg
+from sightline.video.picture import YuvPicture, encode_jpeg, full_range
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ CLOSE_S = 2.0
 class FrameCandidate:
     """A frame that was chosen; its class ids are places in ``class_names``."""
 
-    picture: YuvPicture | HostCopy
+    picture: YuvPicture | U8  # U8: a copy, I420 of limited range
     captured: float
     stratum: str
     detections: Detections
@@ -49,7 +49,6 @@ class FrameSampler:
         self._source = source
         self._options = options
         self._samples = Samples(source, options)
-        self._copier = PictureCopier()
         self._warnings = WarnOnce(log)
         self._thread = SideThreads("drift", 1)
         self._at_work: list[Future[None]] = []
@@ -107,7 +106,8 @@ class FrameSampler:
         detections, known = chosen.detections, chosen.class_names
         model = detections.model
         names = [known[i] if 0 <= i < len(known) else "" for i in detections.class_ids.tolist()]
-        picture = self._copier.copy(chosen.picture)
+        found_in = chosen.picture
+        picture = found_in.copy_full_range() if isinstance(found_in, YuvPicture) else full_range(found_in)
         for area in blur.areas(self._options.blur, detections.xyxy, names):
             blur.cover(picture, area)
         encoded = encode_jpeg(picture)
