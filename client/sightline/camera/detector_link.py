@@ -6,15 +6,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 
 from sightline.base.backoff import Backoff
 from sightline.base.bell import Bell
 from sightline.base.side_threads import SideThreads
-from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
-from sightline.entities import Detections, Frame, ModelInfo
+from sightline.entities import Frame, ModelInfo
 from sightline.errors import DetectorError
 from sightline.inference.client import ServedDetector, TritonConnection
 
@@ -80,10 +79,20 @@ class DetectorLink:
         """The last camera has left."""
         self._models.release(self._name, self)
 
-    def tick(self) -> bool:
-        """Connect when that is due; whether frames can be sent."""
-        if not self.problem:
-            return True
+    def serve(self, turn: int) -> None:
+        """Send what is due now, in as few requests as keep the detector busy; connect when there is need."""
+        if self.problem and not self._connect():
+            return
+        sent = 0
+        while sent < self.capacity and (due := self._due(turn)):  # then results are analysed
+            sent += len(due)
+            pipelines, frames = zip(*due, strict=True)
+            futures = self.detector.submit(frames, [pipeline.stages for pipeline in pipelines])
+            for pipeline, frame, future in zip(pipelines, frames, futures, strict=True):
+                pipeline.sent(frame, future)
+
+    def _connect(self) -> bool:
+        """Connect when that is due; whether that has been done."""
         now = time.monotonic()
         if self._connecting is None and now >= self._next_connect_s:
             self._connecting = self._threads.submit(self.detector.connect)
@@ -100,17 +109,6 @@ class DetectorLink:
         self.problem = ""
         log.info("%s: %s %s over %s", self._owner, self.info.name, self.info.version, self.detector.transport)
         return True
-
-    def serve(self, turn: int) -> None:
-        """Send what is due now, in as few requests as keep the detector busy; connect when there is need."""
-        if not self.tick():
-            return
-        sent = 0
-        while sent < self.capacity and (due := self._due(turn)):  # then results are analysed
-            sent += len(due)
-            futures = self.submit([frame for _, frame in due], [pipeline.stages for pipeline, _ in due])
-            for (pipeline, frame), future in zip(due, futures, strict=True):
-                pipeline.sent(frame, future)
 
     def _due(self, turn: int) -> list[tuple[Pipeline, Frame]]:
         """Frames of the next request, within the limits of each camera and of the model.
@@ -137,10 +135,6 @@ class DetectorLink:
             if len(due) == before:
                 break
         return due
-
-    def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes]) -> list[Future[Detections]]:
-        """Send frames of several cameras together."""
-        return self.detector.submit(frames, stages)
 
     def lose(self, error: DetectorError) -> None:
         """Connect again, after a while."""
@@ -195,23 +189,7 @@ class CandidateDetector:
     """A model that a feature of one camera asks for itself, behind all live frames."""
 
     def __init__(self, models: ServedModels, name: str) -> None:
-        self._models = models
-        self._name = name
         # One in flight, and one more so that a late answer does not stop the next frame.
-        self._detector = models.hold(name, self, 2, LOWEST_PRIORITY)
-
-    def connect(self) -> ModelInfo:
-        """Connect, also again.
-
-        Raises:
-            DetectorError: not now.
-        """
-        return self._detector.connect()
-
-    def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes] = ()) -> list[Future[Detections]]:
-        """See :class:`Detector`."""
-        return self._detector.submit(frames, stages)
-
-    def close(self) -> None:
-        """Let go."""
-        self._models.release(self._name, self)
+        detector = models.hold(name, self, 2, LOWEST_PRIORITY)
+        self.connect, self.submit = detector.connect, detector.submit
+        self.close = partial(models.release, name, self)

@@ -34,7 +34,7 @@ class _InFlight:
     frame: Frame
     future: Future[Detections]
     submitted_s: float
-    again: bool = False  # resent after a switch of the model's version
+    again: bool
 
 
 class Pipeline:
@@ -113,9 +113,9 @@ class Pipeline:
             self.stages.observe("queue", time.monotonic() - frame.received_s)
         return frame
 
-    def sent(self, frame: Frame, future: Future[Detections]) -> None:
-        """Take note of a frame on its way."""
-        self._in_flight.append(_InFlight(frame, future, time.monotonic()))
+    def sent(self, frame: Frame, future: Future[Detections], *, again: bool = False) -> None:
+        """Take note of a frame on its way; ``again``: a second time, for another version of the model."""
+        self._in_flight.append(_InFlight(frame, future, time.monotonic(), again))
         future.add_done_callback(self._ring)
 
     def finish(self, submit: Callable[[Frame], Future[Detections]]) -> DetectorUnavailable | None:
@@ -128,9 +128,13 @@ class Pipeline:
             That the detector is gone, if a frame says so.
         """
         gone: DetectorUnavailable | None = None
-        while self._in_flight and self._has_ended(self._in_flight[0]):
-            item = self._in_flight.popleft()
-            if not item.future.done():
+        while self._in_flight:
+            item = self._in_flight[0]
+            done = item.future.done()
+            if not done and time.monotonic() - item.submitted_s <= self._deadline_s:
+                break
+            self._in_flight.popleft()
+            if not done:
                 item.future.cancel()  # its slot stays taken until the server has let go of it
                 self._drop("no detections within the deadline")
                 continue
@@ -143,10 +147,8 @@ class Pipeline:
                 if item.again:
                     self._drop(str(error))
                     continue
-                future = submit(item.frame)
-                future.add_done_callback(self._ring)
-                # In its old place, so that frames stay in order.
-                self._in_flight.appendleft(_InFlight(item.frame, future, time.monotonic(), again=True))
+                self.sent(item.frame, submit(item.frame), again=True)
+                self._in_flight.rotate(1)  # to its old place, so that frames stay in order
             except DetectorTimeout as error:
                 self.dropped += 1
                 self.last_error = str(error)
@@ -197,12 +199,7 @@ class Pipeline:
 
     def update_features(self, options: Any) -> None:
         """Tell the features of changed options."""
-
-        def update(observer: Observer) -> tuple[()]:
-            observer.update(options)
-            return ()
-
-        self._ask(update)
+        self._ask(lambda observer: observer.update(options))
 
     def close(self) -> None:
         """Close the features; takes seconds, so not in the main thread."""
@@ -227,9 +224,6 @@ class Pipeline:
         self.has_event = False
         return results
 
-    def _has_ended(self, item: _InFlight) -> bool:
-        return item.future.done() or time.monotonic() - item.submitted_s > self._deadline_s
-
     def _analyse(self, frame: Frame, detections: Detections) -> None:
         size = (frame.picture.width, frame.picture.height)
         if self._size not in {None, size}:
@@ -249,11 +243,11 @@ class Pipeline:
         self.stages.observe(stage, now - self._lap_s)
         self._lap_s = now
 
-    def _ask(self, call: Callable[[Observer], Iterable[Result]]) -> None:
+    def _ask(self, call: Callable[[Observer], Iterable[Result] | None]) -> None:
         """Call every feature; the camera goes on without one that fails."""
         for observer in tuple(self.observers):
             try:
-                self._results += call(observer)
+                self._results += call(observer) or ()
             except Exception as error:
                 log.exception(SWITCHED_OFF, self._camera, observer.name)
                 self.failed[observer.name] = repr(error)

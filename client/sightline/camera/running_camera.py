@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from sightline.analysis.chain import CameraAnalysis
@@ -92,13 +92,14 @@ class RunningCamera:
 
     def finish(self) -> None:
         """Analyse the frames whose detections have come."""
-        gone = self.pipeline.finish(lambda frame: self.link.submit([frame], [self.pipeline.stages])[0])
+        detector, stages = self.link.detector, [self.pipeline.stages]
+        gone = self.pipeline.finish(lambda frame: detector.submit([frame], stages)[0])
         if gone is not None:
             self.link.lose(gone)
 
     def report(self, now: float, *, last: bool = False, restarts: int = 0) -> Report:
         """Everything about the camera, with the rows since the last report."""
-        checkpoint = self._checkpoint()
+        checkpoint = self.checkpoint()
         return Report(
             self._status(now),
             checkpoint,
@@ -108,11 +109,8 @@ class RunningCamera:
             last,
         )
 
-    def event_report(self, latest: Report) -> Report:
-        """The rows since the last report; the rest is as it was there, at most a second ago."""
-        return replace(latest, checkpoint=self._checkpoint())
-
-    def _checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
+        """The rows since the last one, and what to go on from."""
         pipeline = self.pipeline
         results = pipeline.take_results()
         self._events_total.update((row.kind, row.place) for row in results if isinstance(row, Event))

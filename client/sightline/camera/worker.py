@@ -12,9 +12,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
@@ -68,30 +68,25 @@ def run_worker(connection: Connection) -> None:
     Worker(spec, connection).run()
 
 
+@dataclass(eq=False, slots=True)
 class _Place:
-    """One camera in this worker, across its restarts here."""
+    """One camera in this worker, across its restarts here; times are on the monotonic clock."""
 
-    def __init__(self, spec: CameraSpec) -> None:
-        self.spec = spec
-        self.running: RunningCamera | None = None
-        self.backoff = Backoff(1.0, 30.0)
-        self.start_at_s = 0.0
-        self.restarts = 0
-        self.problem = ""  # why it does not run now
-        self.leaving_s: float | None = None  # since when, on the monotonic clock
-        self.last: Report | None = None  # made, and sent when the features have ended
-        self.closing: Future[None] | None = None
-        self.latest: Report | None = None  # what was sent last
-        self.event_due_s = 0.0  # when the next checkpoint of an event may go, on the monotonic clock
+    spec: CameraSpec
+    running: RunningCamera | None = None
+    backoff: Backoff = field(default_factory=lambda: Backoff(1.0, 30.0))
+    start_at_s: float = 0.0
+    restarts: int = 0
+    problem: str = ""  # why it does not run now
+    leaving_s: float | None = None  # since when
+    last: Report | None = None  # made, and sent when the features have ended
+    closing: Future[None] | None = None
+    latest: Report | None = None  # what was sent last
+    event_due_s: float = 0.0  # when the next checkpoint of an event may go
 
     @property
     def name(self) -> str:
         return self.spec.camera.name
-
-    def note(self, report: Report) -> Report:
-        """Remember a report that is about to be sent."""
-        self.latest, self.event_due_s = report, time.monotonic() + EVENT_EVERY_S
-        return report
 
 
 class Worker:
@@ -126,7 +121,7 @@ class Worker:
         self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell, make_source)
         self._links: dict[str, DetectorLink] = {}
         self._places: dict[str, _Place] = {}
-        self._old_feeds: list[tuple[str, Feed]] = []  # of cameras that ended; they may still wait in FFmpeg
+        self._old_feeds: list[Feed] = []  # of cameras that ended; they may still wait in FFmpeg
         self._clock = UtcClock()
         self._stop_by_s: float | None = None
         self._turn = 0
@@ -185,8 +180,7 @@ class Worker:
         """A camera that is still here is replaced: its successor starts when its decode thread has ended."""
         old = self._places.get(spec.camera.name)
         if old is not None and old.running is not None:
-            self._dismiss(old.running)
-            self._threads.submit(old.running.pipeline.close)
+            self._give_up(old.running)
         self._places[spec.camera.name] = _Place(spec)
 
     def _update(self, camera: Camera) -> None:
@@ -252,21 +246,26 @@ class Worker:
 
     def _report_all(self) -> None:
         self._parts.gate.sweep()
-        self._old_feeds = [(name, feed) for name, feed in self._old_feeds if not feed.stopped]
+        self._old_feeds = [feed for feed in self._old_feeds if not feed.stopped]
         for link in self._links.values():
             link.read_server_times()
         now = self._clock.now()
-        reports = []
-        for place in self._places.values():
-            if place.last is None and (report := self._report(place, now)) is not None:
-                reports.append(place.note(report))
-        hanging = self._hanging()
-        self._send(reports, hanging)
-        if hanging:
-            log.error("%s: ends, since cameras hang: %s", self._spec.name, ", ".join(hanging))
+        places = [place for place in self._places.values() if place.last is None]
+        reports = [report for place in places if (report := self._report(place, now)) is not None]
+        feeds = [place.running.feed for place in self._places.values() if place.running] + self._old_feeds
+        hanging = [feed for feed in feeds if feed.hanging]
+        for feed in hanging:
+            log.error("camera %s: %s", feed.name, feed.hanging)
+        names = tuple(feed.name for feed in hanging)
+        self._send(reports, names)
+        if names:
+            log.error("%s: ends, since cameras hang: %s", self._spec.name, ", ".join(names))
             self._end_process(EXIT_HANGING)
 
-    def _send(self, reports: list[Report], hanging: tuple[str, ...] = ()) -> None:
+    def _send(self, reports: Sequence[Report], hanging: tuple[str, ...] = ()) -> None:
+        for report in reports:
+            if place := self._places.get(report.status.source):
+                place.latest, place.event_due_s = report, time.monotonic() + EVENT_EVERY_S
         try:
             self._connection.send(WorkerReport(tuple(reports), hanging))
         except OSError:  # the supervisor has closed the pipe
@@ -274,11 +273,11 @@ class Worker:
 
     def _report_event(self, place: _Place, running: RunningCamera) -> None:
         """Send a checkpoint of one camera now: its event and its resume state are committed together."""
-        if place.latest is not None and place.latest.checkpoint is not None:
-            report = running.event_report(place.latest)
+        if place.latest is not None and place.latest.checkpoint is not None:  # at most a second ago
+            report = replace(place.latest, checkpoint=running.checkpoint())
         else:  # it has just been started
-            report = running.report(self._clock.now())
-        self._send([place.note(report)])
+            report = running.report(self._clock.now(), restarts=place.restarts)
+        self._send([report])
 
     def _report(self, place: _Place, now: float) -> Report | None:
         running = place.running
@@ -300,17 +299,6 @@ class Worker:
         status = CameraStatus(place.name, state, place.problem, now)
         return Report(status, None, latest.histograms if latest else {}, retry=place.spec.retry)
 
-    def _hanging(self) -> tuple[str, ...]:
-        """Cameras whose decode thread FFmpeg holds beyond its own time-outs; their status says so."""
-        feeds = [(place.name, place.running.feed) for place in self._places.values() if place.running]
-        hanging = []
-        for name, feed in feeds + self._old_feeds:
-            recorded = name in self._places and self._places[name].spec.until_end
-            if feed.hanging and not recorded:
-                log.error("camera %s: %s", name, feed.hanging)
-                hanging.append(name)
-        return tuple(hanging)
-
     # -- cameras come and go --------------------------------------------------------------------------------
 
     def _move_places(self) -> None:
@@ -324,11 +312,14 @@ class Worker:
                 self._begin_leaving(place)
 
     def _start(self, place: _Place) -> None:
-        if any(name == place.name for name, feed in self._old_feeds if not feed.stopped):
+        if any(feed.name == place.name for feed in self._old_feeds if not feed.stopped):
             return  # its predecessor may still hold the camera's stream
-        camera = place.spec.camera
+        spec, model = self._spec, place.spec.camera.detect.model or self._spec.triton.model
         try:
-            link = self._link(camera.detect.model or self._spec.triton.model)
+            if (link := self._links.get(model)) is None:
+                link = self._links[model] = DetectorLink(
+                    spec.name, model, self._parts.models, self._threads, self._bell, spec.triton.in_flight
+                )
             place.running = RunningCamera(place.spec, self._parts, link)
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)
@@ -348,9 +339,7 @@ class Worker:
         retry = place.spec.retry
         if place.running is not None:
             retry = place.running.retry
-            self._dismiss(place.running)
-            self._threads.submit(place.running.pipeline.close)
-            place.running.link.pipelines.remove(place.running.pipeline)
+            self._give_up(place.running)
             place.running = None
         checkpoint = latest.checkpoint if latest else None
         resume = checkpoint.resume if checkpoint else place.spec.resume
@@ -360,7 +349,12 @@ class Worker:
     def _dismiss(self, running: RunningCamera) -> None:
         running.feed.ask_to_stop()
         running.pipeline.abandon()
-        self._old_feeds.append((running.camera.name, running.feed))
+        self._old_feeds.append(running.feed)
+
+    def _give_up(self, running: RunningCamera) -> None:
+        self._dismiss(running)
+        self._threads.submit(running.pipeline.close)
+        running.link.pipelines.remove(running.pipeline)
 
     def _begin_leaving(self, place: _Place) -> None:
         if place.leaving_s is None:
@@ -398,14 +392,6 @@ class Worker:
         self._send([place.last or Report(status, None, {}, last=True)])
         del self._places[place.name]
         self._share_links()
-
-    def _link(self, model: str) -> DetectorLink:
-        if model not in self._links:
-            spec = self._spec
-            self._links[model] = DetectorLink(
-                spec.name, model, self._parts.models, self._threads, self._bell, spec.triton.in_flight
-            )
-        return self._links[model]
 
     def _share_links(self) -> None:
         """Cameras have come or gone: give each model the room that its cameras need."""
