@@ -69,11 +69,13 @@ class Plan:
 
 def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
     """The way from ``old`` to ``new`` for a program that was started with ``started``."""
-    changes = [
-        change
-        for change in old.options.changes_to(new.options, left_out=CameraOptions.model_fields)
-        if change.effect is not Effect.PROGRAM
-    ]
+
+    def changes_since(options: Config, *, program: bool) -> list[Change]:
+        """Those that only a restart of the program applies, or the others."""
+        changes = options.changes_to(new.options, left_out=CameraOptions.model_fields)
+        return [change for change in changes if (change.effect is Effect.PROGRAM) is program]
+
+    changes = changes_since(old.options, program=False)
     reconnect_all = any(change.effect is Effect.CAMERA for change in changes)
     before, after = (
         {name: camera for name, camera in config.cameras.items() if camera.enabled} for config in (old, new)
@@ -94,12 +96,7 @@ def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
                 steps[name] = CameraStep.RESTART
             elif own:
                 steps[name] = CameraStep.UPDATE
-    needs_restart = tuple(
-        change
-        for change in started.changes_to(new.options, left_out=CameraOptions.model_fields)
-        if change.effect is Effect.PROGRAM
-    )
-    return Plan(new, steps, tuple(changes), reasons, needs_restart)
+    return Plan(new, steps, tuple(changes), reasons, tuple(changes_since(started, program=True)))
 
 
 class Control:

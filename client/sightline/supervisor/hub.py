@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from sightline.camera.messages import Report
-from sightline.entities import CameraState, CameraStatus, SourceWindow
+from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks import LossyRunner, Sink, SinkHealth, make_runner
 
@@ -28,6 +28,7 @@ class Hub:
         self._lock = threading.Lock()  # guards the two below
         self._reports: dict[str, Report] = {}
         self._resume: dict[str, Mapping[str, Any]] = dict(writer.resume_states())
+        self.mark_unwatched = writer.mark_unwatched  # windows without a worker go straight on
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
             writer.outbox.listen(runner.wake)
@@ -59,10 +60,6 @@ class Hub:
         """Show that a camera runs no more, beside what else it has reported last; nothing if it never has."""
         if (report := self.reports().get(camera)) is not None:
             self.set_status(replace(report.status, state=state, message=message, fps=0.0))
-
-    def mark_unwatched(self, windows: Sequence[SourceWindow]) -> None:
-        """Take windows during which no worker ran; they never replace a row."""
-        self._writer.mark_unwatched(windows)
 
     def forget(self, camera: str) -> None:
         """Show a camera that has left the configuration no longer; its resume state stays known."""

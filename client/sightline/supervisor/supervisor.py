@@ -87,8 +87,17 @@ class Supervisor:
         self._workers.tick()
         self._place()
         for item in self._cameras.values():
-            if not item.running and item.restarts >= 0:
-                self._mark_unwatched(item)
+            if item.running or item.ended or item.restarts < 0:
+                continue
+            # Coverage 0 for the window that has ended without a worker; a row that is there stays.
+            camera, window_s = item.camera, item.camera.count.window_s
+            end = time.time() // window_s * window_s
+            if item.marked_end != end:
+                item.marked_end = end
+                window = SourceWindow(
+                    camera.name, end - window_s, end, 0.0, 0.0, 0, "", "", camera.config_hash
+                )
+                self._hub.mark_unwatched([window])
 
     def stop(self) -> None:
         """Ask :meth:`run` to return. Any thread may call it (a signal handler must not: see ``signals``)."""
@@ -100,16 +109,13 @@ class Supervisor:
 
     def statuses(self) -> list[CameraStatus]:
         """The newest status of every camera, misconfigured ones included. Any thread may call it."""
-        shown = {
-            name: _plain_status(name, CameraState.STARTING, item.message)
-            for name, item in list(self._cameras.items())
-        }
-        shown |= {name: report.status for name, report in self._hub.reports().items() if name in shown}
-        wrong = self._misconfigured.items()
+        reports, wrong = self._hub.reports(), self._misconfigured
         return [
-            *shown.values(),
-            *(_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong),
-        ]
+            reports[name].status
+            if name in reports
+            else _plain_status(name, CameraState.STARTING, item.message)
+            for name, item in list(self._cameras.items())
+        ] + [_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong.items()]
 
     def reports(self) -> dict[str, messages.Report]:
         """The newest report of every camera that has sent one. Any thread may call it."""
@@ -161,15 +167,6 @@ class Supervisor:
         for name, item in self._cameras.items():
             if not item.placed and name not in leaving:
                 self._workers.add(item)
-
-    def _mark_unwatched(self, item: HostedCamera) -> None:
-        """Write coverage 0 for windows that ended without a worker; a row that is there stays."""
-        camera, window_s = item.camera, item.camera.count.window_s
-        end = time.time() // window_s * window_s
-        if item.marked_end != end and not item.ended:
-            item.marked_end = end
-            window = SourceWindow(camera.name, end - window_s, end, 0.0, 0.0, 0, "", "", camera.config_hash)
-            self._hub.mark_unwatched([window])
 
     def _stop_workers(self) -> None:
         """Every camera reports a last time; those that are still wanted are placed anew."""

@@ -33,15 +33,18 @@ _STATUS = (
     ("window_coverage", "coverage", "Share of the open window watched so far."),
     ("last_frame_timestamp_seconds", "last_frame_time", "Capture time of the newest tracked frame."),
 )
+#: Of the writer's health: the metric, the field, and what it says.
 _WRITER = (
-    ("pending_records", "pending_records", "Records in memory, waiting for the database."),
-    ("spooled_records", "spooled_records", "Records on disk while the database is away."),
-    ("oldest_seconds", "oldest_age_s", "Age of the oldest record that waits."),
-    ("batch_seconds", "write_s", "Time of the last batch in the database."),
-    ("written_records_total", "written_records", "Records written to the database."),
-    ("failures_total", "failures", "Attempts to write that failed."),
-    ("dropped_records_total", "dropped_records", "Results lost because spool or memory was full."),
-    ("rejected_records_total", "rejected_rows", "Records that the database will never take."),
+    ("writer_alarm", "alarm", "1 when results are lost, or soon will be."),
+    ("writer_pending_records", "pending_records", "Records in memory, waiting for the database."),
+    ("writer_spooled_records", "spooled_records", "Records on disk while the database is away."),
+    ("writer_oldest_seconds", "oldest_age_s", "Age of the oldest record that waits."),
+    ("writer_batch_seconds", "write_s", "Time of the last batch in the database."),
+    ("writer_written_records_total", "written_records", "Records written to the database."),
+    ("writer_failures_total", "failures", "Attempts to write that failed."),
+    ("writer_dropped_records_total", "dropped_records", "Results lost because spool or memory was full."),
+    ("writer_rejected_records_total", "rejected_rows", "Records that the database will never take."),
+    ("outbox_dropped_rows_total", "dropped_outbox_rows", "Rows that a sink did not take in time."),
 )
 _SINK = (
     ("up", "ok", "1 while the sink takes what it is given."),
@@ -95,7 +98,11 @@ def metrics_page(
             buckets = [(f"{bound:g}", float(count)) for bound, count in sums]
             buckets.append(("+Inf", float(snapshot.count)))
             histogram.add_metric([name, stage], buckets=buckets, sum_value=snapshot.total_s)
-    figures = [*_camera_figures(cameras), *_writer_figures(writer), *canary_figures(judged)]
+    figures = [*_camera_figures(cameras), *canary_figures(judged)]
+    figures.append(
+        Figure("writer_up", float(writer.state == "ok"), help="1 while results reach the database.")
+    )
+    figures += (Figure(name, float(getattr(writer, field)), help=text) for name, field, text in _WRITER)
     figures += (
         Figure(f"sink_{name}", float(getattr(sink, field)), {"sink": sink.name}, text)
         for sink in sinks
@@ -127,12 +134,3 @@ def _camera_figures(supervisor: Supervisor) -> Iterator[Figure]:
     for name, report in supervisor.reports().items():
         for figure in report.figures:
             yield replace(figure, labels={"camera": name, **figure.labels})
-
-
-def _writer_figures(health: WriterHealth) -> Iterator[Figure]:
-    yield Figure("writer_up", float(health.state == "ok"), help="1 while results reach the database.")
-    yield Figure("writer_alarm", float(health.alarm), help="1 when results are lost, or soon will be.")
-    for name, field, text in _WRITER:
-        yield Figure(f"writer_{name}", float(getattr(health, field)), help=text)
-    dropped = health.dropped_outbox_rows
-    yield Figure("outbox_dropped_rows_total", dropped, help="Rows that a sink did not take in time.")

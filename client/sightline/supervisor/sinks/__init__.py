@@ -159,11 +159,12 @@ class SinkRunner(ABC):
         finally:
             self._sink.close()
 
-    def _attempt(self, work: Callable[[], int]) -> int:
-        """Do what gives the number of things that the sink took; -1 when it failed, in whatever way."""
+    def _attempt(self, work: Callable[[], int | None]) -> int:
+        """Do what gives the number of things that the sink took (None: one); -1 when it failed somehow."""
         self._called_s = time.monotonic()
         try:
-            taken = work()
+            count = work()
+            taken = 1 if count is None else count
         except Exception as error:  # noqa: BLE001 - it is counted and shown
             self._failures += 1
             if not self._last_error:
@@ -230,12 +231,8 @@ class LossyRunner(SinkRunner):
         with self._lock:
             reports, self._newest = self._newest, {}
         for report in reports.values():
-            self._attempt(partial(self._show, report))
+            self._attempt(partial(self._lossy.show, report))
         return 0.0
-
-    def _show(self, report: Report) -> int:
-        self._lossy.show(report)
-        return 1
 
 
 def make_runner(sink: Sink, outbox: Outbox) -> SinkRunner:
