@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations
-from sightline.store.dialects import make_engine, shut_socket, text_of
+from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of
 from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, ResumeStates, RowKind, merge
 from sightline.store.tables import OutboxRow, table_of
 
@@ -50,7 +50,7 @@ class Store:
         self.rejected_rows = 0  # rows that the database will never take
         self.dropped_outbox_rows = 0  # too old, or too many for a sink that takes none
         self._write_timeout_s = write_timeout_s
-        self._engine = make_engine(url, write_timeout_s)
+        self._engine = make_engine(parse_url(url), write_timeout_s)
         is_sqlite = self._engine.dialect.name == "sqlite"
         self._file = Path(self._engine.url.database or "") if is_sqlite else None
         self._file_id: tuple[int, int] | None = None

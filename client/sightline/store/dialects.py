@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
@@ -33,50 +35,48 @@ def parse_url(url: str) -> URL:
     raise StoreError(problem)
 
 
-def make_engine(url: str, statement_timeout_s: float) -> Engine:
-    """An engine for writing with one connection at most; nothing is connected yet.
-
-    Raises:
-        StoreError: the URL is of neither kind, or the Postgres driver is not installed.
-    """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        pragmas = ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL")
-        engine = sqlite_engine(parsed, BUSY_TIMEOUT_S, *pragmas, pool_size=1, max_overflow=0)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        return engine
-    milliseconds = int(statement_timeout_s * 1000)
-    connect_args = {
-        "connect_timeout": 5,
-        "application_name": "sightline",
-        "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}",
-        "tcp_user_timeout": milliseconds,
-        "keepalives_idle": 10,
-    }
-    return postgres_engine(parsed, connect_args, pool_size=1, max_overflow=0)
-
-
-def sqlite_engine(url: URL, timeout_s: float, *pragmas: str, **options: Any) -> Engine:
-    """An engine for a parsed URL, in which only we say BEGIN: so that DDL is in the transaction too."""
-    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": timeout_s}, **options)
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    return engine
-
-
-def postgres_engine(url: URL, connect_args: dict[str, Any], **options: Any) -> Engine:
+def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | None = None) -> Engine:
     """An engine for a parsed URL; nothing is connected yet.
 
+    Args:
+        url: as :func:`parse_url` gives it.
+        statement_timeout_s: a Postgres statement that takes longer is given up.
+        read_wait_s: for an engine that only reads, how long a lock or a connection is waited for; None: it
+            may write, by one connection at most.
+
     Raises:
-        StoreError: the driver is not installed.
+        StoreError: the Postgres driver is not installed.
     """
+    pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0}
+    if url.get_backend_name() == "sqlite":
+        wait_s, pragmas = BUSY_TIMEOUT_S, ["journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"]
+        if read_wait_s is not None:
+            file = f"file:{quote(str(Path(str(url.database)).absolute()))}"
+            url = URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"})
+            # Opened anew for each reading, so a file that is replaced is noticed.
+            wait_s, pragmas, pool = read_wait_s, ["query_only=ON"], {"poolclass": sa.NullPool}
+        engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": wait_s}, **pool)
+
+        @event.listens_for(engine, "connect")
+        def set_up(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # only we say BEGIN: so that DDL is in the transaction too
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+
+        if read_wait_s is None:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+    milliseconds = int(statement_timeout_s * 1000)
+    options = f"-c statement_timeout={milliseconds}"
+    if read_wait_s is None:
+        connect = {"connect_timeout": 5, "application_name": "sightline", "tcp_user_timeout": milliseconds}
+        connect |= {"options": f"{options} -c lock_timeout={milliseconds // 2}", "keepalives_idle": 10}
+    else:  # libpq takes less than 2 seconds as 2
+        connect = {"connect_timeout": max(2, round(read_wait_s)), "application_name": "sightline-console"}
+        connect |= {"options": f"{options} -c default_transaction_read_only=on"}
+        pool = {"pool_size": 2, "max_overflow": 4, "pool_pre_ping": True, "pool_recycle": 300}
     try:
-        return sa.create_engine(url, connect_args=connect_args, hide_parameters=True, **options)
+        return sa.create_engine(url, connect_args=connect, hide_parameters=True, **pool)
     except ImportError as error:
         raise StoreError("Postgres needs its driver: pip install 'sightline[postgres]'") from error
 

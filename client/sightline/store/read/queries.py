@@ -85,9 +85,7 @@ class Span:
         epoch = _epoch(connection, column)
         if self.step_s != DAY_S:
             return (epoch + _offset_s(self.start, self.zone) % self.step_s) // self.step_s
-        changes: list[
-            tuple[ColumnElement[bool], int]
-        ] = []  # until when an offset holds: summer time changes it
+        changes: list[Any] = []  # until when an offset holds (a condition), and the offset: summer time
         offset = _offset_s(self.start, self.zone)
         for time in range(int(self.start), int(self.end) + 1, 1800):
             if (now := _offset_s(time, self.zone)) != offset:

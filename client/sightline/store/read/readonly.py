@@ -11,15 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store import migrations
-from sightline.store.dialects import parse_url, postgres_engine, sqlite_engine, text_of
+from sightline.store.dialects import make_engine, parse_url, text_of
 
 
 class DatabaseState(StrEnum):
@@ -101,10 +100,7 @@ class Condition:
 
 
 class Database:
-    """A database by its URL, for reading only.
-
-    SQLite is opened with ``mode=ro`` and ``query_only``; Postgres with read-only transactions. One engine;
-    SQLite connections are opened anew for each reading, so a file that is replaced is noticed.
+    """A database by its URL, for reading only, whatever a query tries.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql://USER:…@HOST/NAME``.
@@ -118,22 +114,11 @@ class Database:
         self._path: Path | None = None
         try:
             parsed = parse_url(url.strip())
+            self._engine = make_engine(parsed, 10 * timeout_s, read_wait_s=timeout_s)
+            self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
             if parsed.get_backend_name() == "sqlite":
                 self._path = Path(str(parsed.database)).absolute()
-                file = f"file:{quote(str(self._path))}"
-                uri = URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"})
-                self._engine = sqlite_engine(uri, timeout_s, "query_only=ON", poolclass=sa.NullPool)
                 self.label = f"SQLite · {self._path.name}"
-                return
-            read_only = "-c default_transaction_read_only=on"
-            connect_args = {
-                "connect_timeout": max(2, round(timeout_s)),  # libpq takes less than 2 as 2
-                "options": f"{read_only} -c statement_timeout={int(timeout_s * 10_000)}",
-                "application_name": "sightline-console",
-            }
-            pool = {"pool_size": 2, "max_overflow": 4, "pool_pre_ping": True, "pool_recycle": 300}
-            self._engine = postgres_engine(parsed, connect_args, **pool)
-            self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
         except StoreError as error:
             self._wrong = str(error)
 
