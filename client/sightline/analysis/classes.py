@@ -13,6 +13,9 @@ class ClassTable:
     """The names that one camera's versions have had so far. Belongs to one thread.
 
     While only one version has served, its own numbers are the table's.
+
+    Attributes:
+        names: in the order of their numbers; empty where a number has none.
     """
 
     def __init__(self, known: Iterable[tuple[int, str]] = ()) -> None:
@@ -21,27 +24,22 @@ class ClassTable:
         for number, name in known:
             names += [""] * (number + 1 - len(names))
             names[number] = name
-        self._names = tuple(names)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names in the order of their numbers; empty where a number has none."""
-        return self._names
+        self.names = tuple(names)
 
     def name(self, number: int) -> str:
         """What a class id is called, also one that has no name."""
-        return class_name(self._names, number)
+        return class_name(self.names, number)
 
     def named(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """Those of ``numbers`` that have a name, with it; what a successor needs to know."""
-        return [(number, self._names[number]) for number in numbers if 0 <= number < len(self._names)]
+        return [(number, self.names[number]) for number in numbers if 0 <= number < len(self.names)]
 
     def lookup(self, class_names: Sequence[str]) -> NDArray[np.int32]:
         """The numbers of a version's classes, new names added: int32 [len(class_names) + 1].
 
         The last one, :data:`UNKNOWN`, is for ids that the version has no name for.
         """
-        names = list(self._names)
+        names = list(self.names)
         number_of = {name: number for number, name in enumerate(names) if name}
         for index, name in enumerate(class_names):
             if name in number_of or len(names) >= MAX_NAMES:
@@ -52,7 +50,7 @@ class ClassTable:
             else:
                 number_of[name] = len(names)
                 names.append(name)
-        self._names = tuple(names)
+        self.names = tuple(names)
         return np.array([*(number_of.get(name, UNKNOWN) for name in class_names), UNKNOWN], np.int32)
 
 

@@ -1,9 +1,8 @@
 """Memory that the client writes pictures into and Triton reads them from.
 
 A segment is one piece of memory that holds equal slots without gaps. Triton calls a segment that it has been
-told of a *region* and knows it by its name. The name holds the owner and its process, and the owner keeps a
-lock on a file of that name for as long as it lives, so that any process can tell a crashed owner's
-leftovers from a live neighbour's segment, across containers too.
+told of a *region* and knows it by its name. The name holds the owner and its process; what the lock on the
+file of that name is for says :mod:`sightline.inference.leftovers`.
 """
 
 import fcntl
@@ -31,6 +30,23 @@ Call = Callable[[str, Any], Any]  # method of Triton's gRPC service and request 
 _generations = itertools.count(1)
 
 
+class _FileLock:
+    """A segment's file, locked until its owner removes it or dies."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path, unlocked = folder / name, folder / f".{name}"
+        try:
+            self.file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            unlocked.rename(self._path)  # never seen without its lock
+        except OSError as error:
+            raise SharedMemoryError(f"cannot make {self._path}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self.file)
+
+
 class Segment:
     """Slots in some memory that Triton can read.
 
@@ -43,10 +59,21 @@ class Segment:
     read_in_place = False
     _kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
 
-    def __init__(self, name: str, memory: U8) -> None:
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        shape: tuple[int, int],
+        memory: U8 | None = None,
+        lock: _FileLock | None = None,
+        **whereabouts: Any,
+    ) -> None:
         self.name = name
         self.registered = False
-        self._memory = memory  # [slots, 3/2·height, width] on the host
+        memory = np.empty(slots * shape[0] * shape[1], np.uint8) if memory is None else memory
+        self._memory = memory.reshape(slots, *shape)  # [slots, 3/2·height, width] on the host
+        self._lock = lock
+        self._whereabouts = whereabouts  # by what the server finds the memory
 
     def view(self, slot: int) -> U8:
         """A slot as uint8 [3/2·height, width], writable, in host memory."""
@@ -65,13 +92,9 @@ class Segment:
         """
         if self._kind:
             make = getattr(pb, f"{self._kind}SharedMemoryRegisterRequest")
-            request = make(name=self.name, byte_size=self._memory.nbytes, **self._whereabouts())
+            request = make(name=self.name, byte_size=self._memory.nbytes, **self._whereabouts)
             call(f"{self._kind}SharedMemoryRegister", request)
             self.registered = True
-
-    def _whereabouts(self) -> dict[str, Any]:
-        """By what the server finds the memory."""
-        return {}
 
     def unregister(self, call: Call) -> None:
         """Take the region back, by its name: without one the server drops every client's regions."""
@@ -79,15 +102,14 @@ class Segment:
         self.registered = False
 
     def close(self) -> None:
-        """Free the memory; views of it may outlive the segment, and keep it as long."""
+        """Remove the segment's name and free the memory; views of it may outlive it, and keep it as long."""
+        if self._lock is not None:
+            self._lock.remove()
         del self._memory
 
 
 class HostSegment(Segment):
     """Plain memory for pictures that travel inside the request."""
-
-    def __init__(self, name: str, slots: int, shape: tuple[int, int]) -> None:
-        super().__init__(name, np.empty((slots, *shape), np.uint8))
 
 
 class SystemSegment(Segment):
@@ -98,23 +120,20 @@ class SystemSegment(Segment):
     def __init__(self, name: str, slots: int, shape: tuple[int, int], *, folder: Path = SHM_FOLDER) -> None:
         """Reserve its pages; SharedMemoryError says how much room is needed and how much is free."""
         size = slots * shape[0] * shape[1]
-        self._lock = _FileLock(folder, name)
+        lock = _FileLock(folder, name)
         try:
             # Reserving now turns a folder that is too small into an error here, not a bus error later.
-            os.posix_fallocate(self._lock.file, 0, size)
-            memory = mmap.mmap(self._lock.file, size)
+            os.posix_fallocate(lock.file, 0, size)
+            memory = np.frombuffer(mmap.mmap(lock.file, size), np.uint8)
         except OSError as error:
-            self._lock.remove()
-            raise SharedMemoryError(_no_room(folder, size, error)) from error
-        super().__init__(name, np.frombuffer(memory, np.uint8).reshape(slots, *shape))
-
-    def _whereabouts(self) -> dict[str, Any]:
-        return {"key": f"/{self.name}", "offset": 0}
-
-    def close(self) -> None:
-        """Remove the segment's name and let go of its memory."""
-        self._lock.remove()
-        super().close()
+            lock.remove()
+            disk, size_mb = os.statvfs(folder), size / 1e6
+            raise SharedMemoryError(
+                f"{folder} has no room for {size_mb:.1f} MB ({error.strerror}; "
+                f"{disk.f_bavail * disk.f_frsize / 1e6:.1f} MB free): enlarge it (containers: shm_size or "
+                f"--shm-size), {size_mb:.1f} MB for each worker and model"
+            ) from error
+        super().__init__(name, slots, shape, memory, lock, key=f"/{name}", offset=0)
 
 
 class CudaSegment(Segment):
@@ -130,17 +149,17 @@ class CudaSegment(Segment):
         self, name: str, slots: int, shape: tuple[int, int], *, device: int = 0, folder: Path = SHM_FOLDER
     ) -> None:
         """Allocate on the GPU; SharedMemoryError without CUDA library, GPU, or memory on it."""
-        super().__init__(name, np.empty((slots, *shape), np.uint8))
         self._cuda = Cuda(device)
         self.device = device
         self._slot_bytes = shape[0] * shape[1]
         self._address = self._cuda.allocate(slots * self._slot_bytes)
         try:
-            self._raw_handle = self._cuda.handle(self._address)  # by which the server opens it
-            self._lock = _FileLock(folder, name)
+            raw_handle = self._cuda.handle(self._address)
+            lock = _FileLock(folder, name)
         except SharedMemoryError:
             self._cuda.free(self._address)
             raise
+        super().__init__(name, slots, shape, lock=lock, raw_handle=raw_handle, device_id=device)
 
     def address(self, slot: int) -> int:
         """Where a slot begins in the GPU's memory."""
@@ -150,13 +169,9 @@ class CudaSegment(Segment):
         """Copy the slot to the GPU; returns when it is there."""
         self._cuda.copy(self.address(slot), self._memory[slot].ctypes.data, self._slot_bytes)
 
-    def _whereabouts(self) -> dict[str, Any]:
-        return {"raw_handle": self._raw_handle, "device_id": self.device}
-
     def close(self) -> None:
         """Free the memory on the GPU too; the server must have closed it, and no request read it."""
         self._cuda.free(self._address)
-        self._lock.remove()
         super().close()
 
 
@@ -196,29 +211,3 @@ def reclaim_regions(call: Call, folder: Path = SHM_FOLDER) -> None:
 
 def _unregister(kind: str, name: str, call: Call) -> None:
     call(f"{kind}SharedMemoryUnregister", getattr(pb, f"{kind}SharedMemoryUnregisterRequest")(name=name))
-
-
-class _FileLock:
-    """A segment's file, locked until its owner removes it or dies."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._path, unlocked = folder / name, folder / f".{name}"
-        try:
-            self.file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            fcntl.flock(self.file, fcntl.LOCK_EX)
-            unlocked.rename(self._path)  # never seen without its lock
-        except OSError as error:
-            raise SharedMemoryError(f"cannot make {self._path}: {error.strerror}") from error
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self.file)
-
-
-def _no_room(folder: Path, size: int, error: OSError) -> str:
-    disk = os.statvfs(folder)
-    free_mb = disk.f_bavail * disk.f_frsize / 1e6
-    return (
-        f"{folder} has no room for {size / 1e6:.1f} MB ({error.strerror}; {free_mb:.1f} MB free): enlarge it "
-        f"(containers: shm_size or --shm-size), {size / 1e6:.1f} MB for each worker and model"
-    )

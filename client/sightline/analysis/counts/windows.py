@@ -19,7 +19,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any
 
@@ -63,6 +63,10 @@ class _Window:
     settled: dict[str, int] = field(default_factory=dict)  # ended, confirmed tracks by class
     written: dict[str, int] = field(default_factory=dict)  # counts last handed out, zeros included
     source_row: SourceWindow | None = None  # source row last handed out
+
+
+#: What of a window goes into a state; its ids besides.
+_SAVED = [column.name for column in fields(_Window) if column.name not in {"ids", "source_row"}]
 
 
 class WindowCounter(Observer):
@@ -354,12 +358,6 @@ class WindowCounter(Observer):
             rows.append(source_row)
             window.source_row = source_row
         return rows
-
-
-#: What of a window goes into a state; its ids besides.
-_SAVED = (
-    "start", "end", "watched_s", "frames", "dropped", "clock_source", "model_version", "settled", "written",
-)  # fmt: skip
 
 
 def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:

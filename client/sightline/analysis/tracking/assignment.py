@@ -52,40 +52,31 @@ def _solve(cost: F64) -> Index:
     column_of_row = np.where(row_of_column[cheapest] == np.arange(len(cost)), cheapest, -1)
     row_price = cost.min(axis=1)
     column_price = np.zeros(cost.shape[1])
-    for row in np.flatnonzero(column_of_row < 0).tolist():
-        _augment(cost, row, (row_price, column_price), (column_of_row, row_of_column))
+    for start in np.flatnonzero(column_of_row < 0).tolist():
+        # Give it a column by the cheapest alternating path.
+        shortest = np.full(cost.shape[1], np.inf)
+        open_columns = np.zeros(cost.shape[1])  # +inf where closed, so that argmin passes over them
+        came_from = np.zeros(cost.shape[1], np.intp)
+        row, length = start, 0.0
+        others: list[int] = []
+        while True:
+            reach = (length - row_price[row]) + cost[row] - column_price
+            better = reach + open_columns < shortest
+            shortest[better] = reach[better]
+            came_from[better] = row
+            column = int((shortest + open_columns).argmin())
+            length = float(shortest[column])
+            if row_of_column[column] < 0:
+                break
+            open_columns[column] = np.inf
+            row = int(row_of_column[column])
+            others.append(row)
+        closed = np.isinf(open_columns)
+        row_price[start] += length
+        row_price[others] += length - shortest[column_of_row[others]]
+        column_price[closed] -= length - shortest[closed]
+        while column >= 0:  # back along the path; the start had none before
+            row = int(came_from[column])
+            row_of_column[column] = row
+            column_of_row[row], column = column, int(column_of_row[row])
     return column_of_row
-
-
-def _augment(cost: F64, start: int, prices: tuple[F64, F64], matching: tuple[Index, Index]) -> None:
-    """Give row ``start`` a column by the cheapest alternating path; prices and matching change in place."""
-    row_price, column_price = prices
-    column_of_row, row_of_column = matching
-    shortest = np.full(cost.shape[1], np.inf)
-    open_columns = np.zeros(cost.shape[1])  # +inf where closed, so that argmin passes over them
-    came_from = np.zeros(cost.shape[1], np.intp)
-    row, length = start, 0.0
-    tree_rows: list[int] = []
-    while True:
-        tree_rows.append(row)
-        reach = (length - row_price[row]) + cost[row] - column_price
-        better = reach + open_columns < shortest
-        shortest[better] = reach[better]
-        came_from[better] = row
-        column = int((shortest + open_columns).argmin())
-        length = float(shortest[column])
-        if row_of_column[column] < 0:
-            break
-        open_columns[column] = np.inf
-        row = int(row_of_column[column])
-    closed = np.isinf(open_columns)
-    row_price[start] += length
-    others = tree_rows[1:]
-    row_price[others] += length - shortest[column_of_row[others]]
-    column_price[closed] -= length - shortest[closed]
-    while True:
-        row = int(came_from[column])
-        row_of_column[column] = row
-        column_of_row[row], column = column, int(column_of_row[row])
-        if row == start:
-            return

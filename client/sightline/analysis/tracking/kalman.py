@@ -135,10 +135,6 @@ class BoxFilter:
         sizes: F64 = np.sqrt(self._axes[:2] * (self.mean[2] * self.mean[3]))
         return sizes
 
-    def xyxy(self) -> F64:
-        """The boxes as left, top, right, bottom, not clipped: float64 [4, N]."""
-        return to_xyxy(self.mean)
-
 
 def _step(dt: float, memory_s: float) -> tuple[float, ...]:
     """What ``dt`` seconds do to an axis whose velocity persists for ``memory_s``.

@@ -46,6 +46,9 @@ _TRACK = np.dtype(
         ("confirmed", np.bool_),
     ]
 )
+#: What of it has another name in a state: ages there, instants here; and shares.
+_AGES = {"age_s": "born_s", "unseen_s": "seen_s", "doubtful_s": "supported_s"}
+_SHARES = {"sure": "high_box_share", "held": "any_box_share"}
 # Left and top below the first number, or right and bottom above it: both as one comparison.
 _EDGE_SIGN = np.array([1, 1, -1, -1], np.float32)
 _EDGE = np.array([AT_EDGE, AT_EDGE, AT_EDGE - 1, AT_EDGE - 1], np.float32)
@@ -82,18 +85,27 @@ class Tracker:
         enough = detections.scores >= options.low_score
         if not enough.all():
             detections = detections.take(enough)
-        self._pass_time(moment)
+        if moment.blind:
+            self.end_all()
+        self._watched_s = moment.watched_s
+        # After a gap no object is believed to have gone on for long: one that stands is found where it stood.
+        max_s = max(moment.usual_s, MAX_COAST_S) if moment.gap else math.inf
+        self._filter.predict(min(moment.elapsed_s, max_s))
         count = len(self._filter)
-        predicted = self._filter.xyxy().T.astype(np.float32)
+        predicted = to_xyxy(self._filter.mean).T.astype(np.float32)
         iou = iou_matrix(np.concatenate([predicted, detections.xyxy]), detections.xyxy)
         unique = unique_boxes(detections, iou[count:], options)
         if unique is not None:
             detections = detections.take(unique)
             iou = iou[np.concatenate([np.ones(count, bool), unique])][:, unique]
         columns = self._columns(detections.class_ids)
-        class_cost = self._class_cost()[:, columns]
+        # What it costs a track to take a box of another class than it was seen with.
+        shares = self._votes / np.maximum(self._votes.sum(axis=1, keepdims=True), 1e-9)
+        class_cost = (options.class_penalty * (1 - shares)).astype(np.float32)[:, columns]
         tracked, boxes = match(self._filter, detections, iou[:count], class_cost, options)
-        votes = _votes(detections)
+        # A truncated box counts little for its class: a lorry's tail at the edge may be a bus's.
+        truncated = (detections.xyxy * _EDGE_SIGN < _EDGE).any(axis=1)
+        votes = detections.scores * np.where(truncated, np.float32(TRUNCATED_VOTE), np.float32(1))
         self._correct(tracked, detections.take(boxes), columns[boxes], votes[boxes], moment.step_s)
         if len(boxes) < len(detections):
             started = startable(boxes, detections, iou[count:], options)
@@ -108,14 +120,6 @@ class Tracker:
         """End every track: the picture is another one now, and its boxes are not comparable."""
         self._keep(np.zeros(len(self._filter), bool))
 
-    def _pass_time(self, moment: Moment) -> None:
-        if moment.blind:
-            self.end_all()
-        self._watched_s = moment.watched_s
-        # After a gap no object is believed to have gone on for long: one that stands is found where it stood.
-        max_s = max(moment.usual_s, MAX_COAST_S) if moment.gap else math.inf
-        self._filter.predict(min(moment.elapsed_s, max_s))
-
     def _columns(self, class_ids: I32) -> Index:
         """The columns of votes that belong to ``class_ids``; new classes get a new one."""
         column_of, wanted = self._column_of, class_ids.tolist()
@@ -123,13 +127,6 @@ class Tracker:
             column_of[new] = len(column_of)
             self._votes = np.pad(self._votes, ((0, 0), (0, 1)))
         return np.array([column_of[class_id] for class_id in wanted], np.intp)
-
-    def _class_cost(self) -> F32:
-        """What it costs a track to take a box of each class: float32 [N, K]."""
-        votes = self._votes
-        total = np.maximum(votes.sum(axis=1, keepdims=True), 1e-9)
-        cost: F32 = (self.options.class_penalty * (1 - votes / total)).astype(np.float32)
-        return cost
 
     def _correct(
         self, rows: Index, detections: Detections, columns: Index, votes: F32, step_s: float
@@ -192,7 +189,7 @@ class Tracker:
         # Stray boxes of neighbours must not keep a vanished track alive.
         over |= table["confirmed"] & (now_s - supported_s > patience_s)
         if unseen.any():
-            xyxy = self._filter.xyxy()
+            xyxy = to_xyxy(self._filter.mean)
             inside = np.minimum(np.maximum(xyxy, 0), 1)
             width, height = (inside[2:] - inside[:2]) / (xyxy[2:] - xyxy[:2])
             over |= unseen & (width * height < MIN_IN_PICTURE)
@@ -209,14 +206,9 @@ class Tracker:
         """Everything a successor needs to go on with the same ids; JSON-able."""
         table, now_s = self._table, self._watched_s
         columns = {
-            "id": table["id"],
-            "first_time": table["first_time"],
-            "age_s": (now_s - table["born_s"]).round(4),
-            "unseen_s": (now_s - table["seen_s"]).round(4),
-            "sure": table["high_box_share"].round(4),
-            "held": table["any_box_share"].round(4),
-            "doubtful_s": (now_s - table["supported_s"]).round(4),
-            "confirmed": table["confirmed"],
+            **{name: table[name] for name in ("id", "first_time", "confirmed")},
+            **{name: (now_s - table[column]).round(4) for name, column in _AGES.items()},
+            **{name: table[column].round(4) for name, column in _SHARES.items()},
             "box": self._filter.mean.T.round(5),
             "velocity": self._filter.velocity.T.round(5),
             "votes": self._votes.round(2),
@@ -241,26 +233,13 @@ class Tracker:
             self._votes = np.zeros((len(tracks), len(self._column_of)))
             self._table = np.zeros(len(tracks), _TRACK)
             boxes = np.zeros((2, 4, len(tracks)))  # and velocities
-            for row, track in enumerate(tracks):
+            for row, saved in enumerate(tracks):
+                track = {"doubtful_s": 0.0, "sure": 1.0, "held": 1.0} | saved  # earlier releases lack these
                 self._votes[row] = track["votes"]
                 boxes[:, :, row] = track["box"], track["velocity"]
-                self._table[row] = (
-                    track["id"],
-                    track["first_time"],
-                    -track["age_s"],
-                    -track["unseen_s"],
-                    track.get("sure", 1.0),
-                    track.get("held", 1.0),
-                    -track.get("doubtful_s", 0.0),
-                    track["confirmed"],
-                )
+                track |= {column: -track[name] for name, column in _AGES.items()}
+                track |= {column: track[name] for name, column in _SHARES.items()}
+                self._table[row] = tuple(track[name] for name in _TRACK.names or ())
             self._filter.add(*boxes)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
-
-
-def _votes(detections: Detections) -> F32:
-    """What boxes count for their class, float32 [N]: a lorry's tail at the edge may be a bus's."""
-    truncated = (detections.xyxy * _EDGE_SIGN < _EDGE).any(axis=1)
-    votes: F32 = detections.scores * np.where(truncated, np.float32(TRUNCATED_VOTE), np.float32(1))
-    return votes
