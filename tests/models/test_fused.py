@@ -64,7 +64,7 @@ def test_one_graph_gives_what_the_three_functions_give(network, size, precision)
 def test_the_graph_up_to_its_nms_and_the_numerics_give_the_same(network, precision):
     source, sizes, engine = parts(network, (192, 320), precision)
     frame = scene((192, 320))
-    answers = session(graphs.headless_graph(engine, sizes, FLOOR)).run(["best"], {"frame": frame[None]})
+    answers = session(graphs.fused_graph(engine, sizes, FLOOR, None)).run(["best"], {"frame": frame[None]})
     assert answers[0].shape == (1, 6, 1260)  # every anchor: there are fewer than the numerics' limit
     same(
         numerics.boxes_from_head(answers[0][0], (192, 320), FLOOR),
@@ -76,7 +76,7 @@ def test_the_graph_up_to_its_nms_and_the_numerics_give_the_same(network, precisi
 def test_an_end_to_end_network_needs_no_nms_in_one_graph(tmp_path):
     onnx.save(end_to_end_network(), tmp_path / "tiny.onnx")
     source, sizes, engine = parts(tmp_path / "tiny.onnx", (192, 320), "fp32")
-    model = graphs.headless_graph(engine, sizes, FLOOR)
+    model = graphs.fused_graph(engine, sizes, FLOOR, None)
     assert [item.name for item in model.graph.output] == list(BOXES)
     frame = scene((192, 320))
     (found,) = whole(model, frame[None])
@@ -91,7 +91,7 @@ def test_yolov8n_as_one_graph_finds_what_the_functions_find(precision):
         pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
     source, sizes, engine = parts(path, (384, 640), precision)
     model = session(graphs.fused_graph(engine, sizes, FLOOR, "onnx"))
-    rest = session(graphs.headless_graph(engine, sizes, FLOOR))
+    rest = session(graphs.fused_graph(engine, sizes, FLOOR, None))
     for picture in pictures:
         rgb = cv2.resize(cv2.imread(str(picture)), (480, 360), interpolation=cv2.INTER_AREA)
         frame, _ = letterbox_i420(cv2.cvtColor(rgb, cv2.COLOR_BGR2YUV_I420), (384, 640))

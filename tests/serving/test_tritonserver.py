@@ -20,9 +20,9 @@ from sightline.errors import ServerError
 from sightline.models.export import exporter
 from sightline.serving import install as install_module
 from sightline.serving import server as tritonserver
-from sightline.serving.install import Installation, install_packages
+from sightline.serving.install import Installation, install, install_packages
 from sightline.serving.log_explainer import explain
-from sightline.serving.server import TritonServer, install
+from sightline.serving.server import TritonServer
 from support import toy
 from support.waiting import until
 

@@ -37,7 +37,8 @@ from sightline.base import machine
 from sightline.base.letterbox import letterboxed
 from sightline.errors import ServerError
 from sightline.models.export import ultralytics_env
-from sightline.serving.server import TritonServer, install
+from sightline.serving.install import install
+from sightline.serving.server import TritonServer
 from sightline.simulation.stack import SightlineProcess, frame_rate
 from sightline.video.picture import YuvPicture
 

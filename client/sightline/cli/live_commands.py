@@ -180,7 +180,7 @@ def _console(arguments: argparse.Namespace) -> int:
 
 def _install(_: argparse.Namespace) -> None:
     """Install the server wheel once, into an environment of its own."""
-    from sightline.serving.server import install
+    from sightline.serving.install import install
 
     print(f"the server is installed in {install(on_progress=print)}")
 

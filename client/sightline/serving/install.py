@@ -45,21 +45,14 @@ Say = Callable[[str], object]
 
 
 class Installation:
-    """Where the parts of an installed server are.
-
-    Attributes:
-        packages: the environment's packages.
-        binary: the server program.
-        libraries: the shared libraries that the wheel brings.
-        backends: what ``--backend-directory`` takes.
-    """
+    """Where the parts of an installed server are."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.packages = folder / "lib" / f"python{_python()}" / "site-packages"
         self.binary = self.packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-        self.libraries = self.packages / "nvidia_pytriton.libs"
-        self.backends = folder / "backends"
+        self.libraries = self.packages / "nvidia_pytriton.libs"  # shared ones, that the wheel brings
+        self.backends = folder / "backends"  # what ``--backend-directory`` takes
 
     def environment(self, *backend_paths: Path) -> dict[str, str]:
         """The variables that the server runs with; its models import from ``backend_paths`` too."""
@@ -156,8 +149,7 @@ def check_platform() -> None:
     """Raise a :class:`ServerError` when the wheel's binaries cannot run here."""
     remedy, why = "run a Triton container elsewhere and name it in config.yml (triton.url)", ""
     if sys.platform != "linux" or platform.machine() not in {"x86_64", "AMD64"}:
-        found = f"{platform.system()} on {platform.machine()}"
-        why = f"runs on Linux on x86_64 only, this is {found}: "
+        why = f"runs on Linux on x86_64 only, this is {platform.system()} on {platform.machine()}: "
     elif platform.libc_ver()[0] != "glibc":
         why = "needs glibc 2.34 or newer, this system has another C library: "
     elif not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:

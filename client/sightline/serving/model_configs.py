@@ -41,15 +41,10 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a detector serves.
+    """What a detector serves."""
 
-    Attributes:
-        version: of the network.
-        nice: on the CPU, how much its process gives way to others: 0 not at all, 19 always.
-    """
-
-    version: int
-    nice: int = 0
+    version: int  # of the network
+    nice: int = 0  # on the CPU, how much its process gives way to others: 0 not at all, 19 always
 
 
 def served_name(config_name: str) -> str:

@@ -22,8 +22,6 @@ from sightline.serving import model_configs
 from sightline.serving.install import Installation, Say, install, install_rtx
 from sightline.serving.log_explainer import explain
 
-__all__ = ["TritonServer", "install"]
-
 HOST = "127.0.0.1"
 RTX = "rtx"  # the configuration that needs TensorRT-RTX
 READY_TIMEOUT_S = 180.0  # compiling a large network on a slow machine takes most of it
@@ -38,37 +36,22 @@ class TritonServer:
     """One server process and its stubs; usable as a context manager.
 
     One thread calls it. The server dies with the thread that started it.
-
-    Attributes:
-        model_repository: folder with ``detector`` and its steps.
-        config_name: ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``.
-        models: models to load; others can be loaded later.
-        grpc_port: 0 picks a free one, which is kept over restarts; so for the next two.
-        http_port: health and everything that gRPC has, over HTTP.
-        metrics_port: metrics in Prometheus' format.
-        log_path: the server's output is appended here; a file in the cache folder when not given.
-        shared_memory: False refuses every registration of shared memory.
-        packages: more folders from which the models import what they need; the server's own come first.
-        grpc_url: host:port of gRPC, as clients take it; like the next two known once the port is.
-        http_url: http://host:port of HTTP.
-        metrics_url: the URL of the metrics.
     """
 
-    model_repository: Path
+    model_repository: Path  # folder with ``detector`` and its steps
     _: KW_ONLY
-    config_name: str = "cpu"
-    models: Sequence[str] = ("detector",)
-    grpc_port: int = 0
-    http_port: int = 0
-    metrics_port: int = 0
-    log_path: Path | None = None
-    shared_memory: bool = True
-    packages: Sequence[Path] = ()
-    grpc_url: str = field(default="", init=False)
+    config_name: str = "cpu"  # ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``
+    models: Sequence[str] = ("detector",)  # to load; others can be loaded later
+    grpc_port: int = 0  # 0 picks a free one, which is kept over restarts; so for the next two
+    http_port: int = 0  # health and everything that gRPC has, over HTTP
+    metrics_port: int = 0  # metrics in Prometheus' format
+    log_path: Path | None = None  # the output is appended here; a file in the cache folder when not given
+    shared_memory: bool = True  # False refuses every registration of shared memory
+    packages: Sequence[Path] = ()  # more folders that the models import from; the server's own come first
+    grpc_url: str = field(default="", init=False)  # host:port for clients; all three: known once the port is
     http_url: str = field(default="", init=False)
     metrics_url: str = field(default="", init=False)
     _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _served_name: str = field(default="", init=False)
     _log_start: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -152,7 +135,7 @@ class TritonServer:
 
     def _check_repository(self) -> None:
         """Refuse what cannot be served; write what the server reads, when the repository is one of ours."""
-        folder, self._served_name = self.model_repository, self.config_name
+        folder = self.model_repository
         paths = [*folder.glob("*/config.pbtxt"), *folder.glob("*/configs/*.pbtxt")]
         known = sorted({path.relative_to(folder).parts[0] for path in paths})
         if not known:
@@ -173,9 +156,10 @@ class TritonServer:
             model_configs.write(folder, [self.config_name])
         except (RepositoryError, OSError) as error:
             raise ServerError(f"the configurations cannot be written: {error}") from error
-        self._served_name = model_configs.served_name(self.config_name)
 
     def _command(self, installation: Installation) -> list[str]:
+        ours = (self.model_repository / "yolo").is_dir()
+        config_name = model_configs.served_name(self.config_name) if ours else self.config_name
         ports = {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
         options = [f"--{name}-port={port}" for name, port in ports.items()]
         options += [f"--{name}-address={HOST}" for name in ports]
@@ -185,7 +169,7 @@ class TritonServer:
             str(installation.binary),
             f"--model-repository={self.model_repository}",
             f"--backend-directory={installation.backends}",
-            f"--model-config-name={self._served_name}",
+            f"--model-config-name={config_name}",
             "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in self.models),
             f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",
@@ -196,7 +180,14 @@ class TritonServer:
 
     def _wait_until_ready(self, on_progress: Say, timeout_s: float) -> None:
         started = said = time.monotonic()
-        while not self._is_ready():
+        while True:
+            with (
+                contextlib.suppress(OSError, http.client.HTTPException),  # not listening yet
+                contextlib.closing(http.client.HTTPConnection(HOST, self.http_port, timeout=2)) as connection,
+            ):
+                connection.request("GET", "/v2/health/ready")
+                if connection.getresponse().status == 200:
+                    return
             self.check()
             now = time.monotonic()
             if now - started > timeout_s:
@@ -207,14 +198,6 @@ class TritonServer:
             if self._child is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._child.wait(0.05)  # wakes up at once when it ends
-
-    def _is_ready(self) -> bool:
-        with contextlib.closing(http.client.HTTPConnection(HOST, self.http_port, timeout=2)) as connection:
-            try:
-                connection.request("GET", "/v2/health/ready")
-                return connection.getresponse().status == 200
-            except (OSError, http.client.HTTPException):
-                return False  # not listening yet
 
 
 def free_ports(wanted: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -48,26 +48,19 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
 
 @dataclass(slots=True)
 class BareEngine:
-    """A network at one precision; keeps how long each picture took.
-
-    Attributes:
-        network: height and width of the input.
-        class_names: of the network, by class id.
-        times_ms: milliseconds inside the engine, a picture each; the first run is left out.
-    """
+    """A network at one precision; keeps how long each picture took."""
 
     session: onnxruntime.InferenceSession
-    network: tuple[int, int]
-    class_names: tuple[str, ...]
-    times_ms: list[float] = field(default_factory=list)
+    network: tuple[int, int]  # height and width of the input
+    class_names: tuple[str, ...]  # by class id
+    times_ms: list[float] = field(default_factory=list)  # inside the engine, of each picture but the first
 
     @classmethod
     def load(cls, path: Path, precision: str, shape: tuple[int, int], labels: Path | None = None) -> Self:
         """Read a file as ``fp32``, ``fp16`` (emulated), or as what it is quantised to.
 
-        Raises:
-            EvaluationError: the file cannot be run so.
-            NetworkUnusable: the file is no network with a known head.
+        Raises an EvaluationError when it cannot be run so, a NetworkUnusable when it is no network with a
+        known head.
         """
         source = network_source.read_source(path, labels)
         is_now = source.quantisation["precision"] if source.quantisation else "fp32"
@@ -112,9 +105,7 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises a NetworkUnusable when an operator in FP16 is neither known to compute nor known to copy.
     """
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = [*inferred.input, *inferred.output, *inferred.value_info]
-    half = {item.name for item in values if item.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    half = {name for name, kind in graphs.element_types(model).items() if kind == TensorProto.FLOAT16}
     result = copy.deepcopy(model)
     graph, nodes = result.graph, list[onnx.NodeProto]()
 

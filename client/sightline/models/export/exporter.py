@@ -82,7 +82,7 @@ def _write_version(
     if options.fused:  # the detector as one graph: for TensorRT, and without its NMS for TensorRT-RTX
         try:
             networks["detector/engine.onnx"] = graphs.fused_graph(engine, network, floor, options.nms)
-            networks["detector/rtx.onnx"] = graphs.headless_graph(engine, network, floor)
+            networks["detector/rtx.onnx"] = graphs.fused_graph(engine, network, floor, None)
         except NetworkUnusable as error:
             raise NetworkUnusable(f"{error}; leave --fused out") from error
         shapes["detector"] = shapes["preprocess"]
@@ -144,13 +144,11 @@ def unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
 def engine_network(model: onnx.ModelProto, network: graphs.NetworkSpec) -> onnx.ModelProto:
     """The network for TensorRT: the plan's precision in the graph, every side known but the batch."""
     result = copy.deepcopy(model)
-    dims = result.graph.input[0].type.tensor_type.shape.dim
-    dims[0].dim_param, dims[1].dim_value = "batch", 3
-    dims[2].dim_value, dims[3].dim_value = network.height, network.width
-    output = result.graph.output[0].type.tensor_type.shape
-    del output.dim[:]
-    output.dim.add().dim_param = "batch"
-    output.dim.add().dim_value, output.dim.add().dim_value = network.rows, network.columns
+    for value, sides in (
+        (result.graph.input[0], (3, network.height, network.width)),
+        (result.graph.output[0], (network.rows, network.columns)),
+    ):
+        value.CopyFrom(graphs.tensor_value(value.name, value.type.tensor_type.elem_type, *sides))
     if network.precision != "fp16":
         return result
     try:

@@ -43,11 +43,25 @@ def opset_of(model: ModelProto) -> int:
     return next(int(item.version) for item in model.opset_import if item.domain in {"", "ai.onnx"})
 
 
+def refill(field: Any, items: Iterable[Any]) -> None:
+    """Put these items in place of all that are in a repeated field of a message."""
+    kept = list(items)
+    del field[:]
+    field.extend(kept)
+
+
 def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
     """Put these nodes in place of all that are there; what was known of tensors' shapes is forgotten."""
-    kept = list(nodes)
-    del graph.node[:], graph.value_info[:]
-    graph.node.extend(kept)
+    refill(graph.node, nodes)
+    del graph.value_info[:]
+
+
+def element_types(model: ModelProto) -> dict[str, int]:
+    """The element type of every tensor that shape inference finds, by name."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = [*inferred.input, *inferred.output, *inferred.value_info]
+    types = {item.name: item.type.tensor_type.elem_type for item in values}
+    return types | {item.name: item.data_type for item in inferred.initializer}
 
 
 class _Graph:
@@ -86,7 +100,8 @@ def _model(graph: onnx.GraphProto, domains: dict[str, int]) -> ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="sightline")
 
 
-def _value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
+def tensor_value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
+    """A graph's input or output [batch, …]."""
     return helper.make_tensor_value_info(name, element, ["batch", *shape])
 
 
@@ -109,8 +124,8 @@ def preprocess_graph(network: NetworkSpec) -> ModelProto:
     rgb = g.add("Conv", g.add("Concat", luma, chroma, axis=1), weight, bias)
     element = ELEMENT[network.precision]
     g.add("Cast", g.add("Clip", rgb, g.number(0), g.number(1)), to=element, out="images")
-    frames = _value("frame", TensorProto.UINT8, height * 3 // 2, width)
-    return g.model("preprocess", frames, _value("images", element, 3, height, width))
+    frames = tensor_value("frame", TensorProto.UINT8, height * 3 // 2, width)
+    return g.model("preprocess", frames, tensor_value("images", element, 3, height, width))
 
 
 def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plugin") -> ModelProto:
@@ -122,20 +137,26 @@ def postprocess_graph(network: NetworkSpec, score_floor: float, nms: Nms = "plug
     hold nothing.
     """
     g, top = _Graph("post_"), numerics.MAX_DETECTIONS
-    if network.end_to_end:
+    if network.end_to_end:  # rows of x1, y1, x2, y2, score, class; scores below the floor are counted out
         top = min(top, network.rows)
-        boxes = _end_to_end(g, top, score_floor)
+        scores = g.add("Squeeze", g.slice("output0", 2, 4, 5), g.constant([2]))
+        scores = g.add("Where", g.add("Less", scores, g.number(score_floor)), g.number(0), scores)
+        order = g.add("Unsqueeze", _best(g, scores, top), g.constant([2]))
+        rows = g.add("GatherND", "output0", order, batch_dims=1)
+        classes = g.add("Squeeze", g.slice(rows, 2, 5, 6), g.constant([2]))
+        g.add("Cast", classes, to=TensorProto.INT32, out="det_classes")
+        boxes = g.slice(rows, 2, 0, 4)
     else:
         boxes = _anchors(g, network.rows - 4, score_floor, nms)
     shares = g.add("Div", boxes, g.number([network.width, network.height] * 2))
     g.add("Clip", shares, g.number(0), g.number(1), out="det_boxes")
     return g.model(
         "postprocess",
-        _value("output0", TensorProto.FLOAT, network.rows, network.columns),
-        _value("num_dets", TensorProto.INT32, 1),
-        _value("det_boxes", TensorProto.FLOAT, top, 4),
-        _value("det_scores", TensorProto.FLOAT, top),
-        _value("det_classes", TensorProto.INT32, top),
+        tensor_value("output0", TensorProto.FLOAT, network.rows, network.columns),
+        tensor_value("num_dets", TensorProto.INT32, 1),
+        tensor_value("det_boxes", TensorProto.FLOAT, top, 4),
+        tensor_value("det_scores", TensorProto.FLOAT, top),
+        tensor_value("det_classes", TensorProto.INT32, top),
     )
 
 
@@ -151,8 +172,8 @@ def candidates_graph(network: NetworkSpec) -> ModelProto:
     rows = g.add("Transpose", "output0", perm=[0, 2, 1])
     chosen = g.add("GatherND", rows, g.add("Unsqueeze", order, g.constant([2])), batch_dims=1)
     g.add("Transpose", chosen, perm=[0, 2, 1], out="best")
-    head = _value("output0", TensorProto.FLOAT, network.rows, network.columns)
-    return g.model("candidates", head, _value("best", TensorProto.FLOAT, network.rows, count))
+    head = tensor_value("output0", TensorProto.FLOAT, network.rows, network.columns)
+    return g.model("candidates", head, tensor_value("best", TensorProto.FLOAT, network.rows, count))
 
 
 def _anchors(g: _Graph, classes: int, score_floor: float, nms: Nms) -> str:
@@ -195,17 +216,6 @@ def _anchors(g: _Graph, classes: int, score_floor: float, nms: Nms) -> str:
     return g.add("GatherND", boxes, column, batch_dims=1)
 
 
-def _end_to_end(g: _Graph, limit: int, score_floor: float) -> str:
-    """Rows of x1, y1, x2, y2, score, class: sorted, and what scores less than the floor counted out."""
-    scores = g.add("Squeeze", g.slice("output0", 2, 4, 5), g.constant([2]))
-    scores = g.add("Where", g.add("Less", scores, g.number(score_floor)), g.number(0), scores)
-    order = g.add("Unsqueeze", _best(g, scores, limit), g.constant([2]))
-    rows = g.add("GatherND", "output0", order, batch_dims=1)
-    classes = g.add("Squeeze", g.slice(rows, 2, 5, 6), g.constant([2]))
-    g.add("Cast", classes, to=TensorProto.INT32, out="det_classes")
-    return g.slice(rows, 2, 0, 4)
-
-
 def _best(g: _Graph, scores: str, limit: int) -> str:
     """Write ``det_scores`` and ``num_dets`` of the best scores [batch, any]; returns their places."""
     order = g.add("TopK", scores, g.constant([limit]), out=("det_scores", "order"), axis=1)
@@ -216,40 +226,25 @@ def _best(g: _Graph, scores: str, limit: int) -> str:
 
 
 def fused_graph(
-    model: ModelProto, network: NetworkSpec, score_floor: float, nms: Nms = "plugin"
+    model: ModelProto, network: NetworkSpec, score_floor: float, nms: Nms | None = "plugin"
 ) -> ModelProto:
-    """The whole ``detector`` in one graph.
+    """The whole ``detector`` in one graph; without ``nms`` up to its NMS, for TensorRT-RTX, which has none.
 
-    In: ``frame`` uint8 [batch, 3/2·height, width]. Out: what :func:`postprocess_graph` gives. ``model`` is
-    what the plan of ``yolo`` is built from: ``images`` in ``network.precision`` to ``output0``.
+    In: ``frame`` uint8 [batch, 3/2·height, width]. Out: what :func:`postprocess_graph` gives; of a raw head
+    without ``nms``, ``best`` (see :func:`candidates_graph`), which ``numerics.boxes_from_head`` turns into
+    boxes. ``model`` is what the plan of ``yolo`` is built from: ``images`` in ``network.precision`` to
+    ``output0``. A tensor's name is the same where one part ends and another begins.
 
     Raises a NetworkUnusable when its operator set cannot be brought to the graphs' own.
     """
-    return _join([preprocess_graph(network), model, postprocess_graph(network, score_floor, nms)])
-
-
-def headless_graph(model: ModelProto, network: NetworkSpec, score_floor: float) -> ModelProto:
-    """The ``detector`` without its NMS, for TensorRT-RTX, which has none.
-
-    In: ``frame``. Out, for a raw head: ``best`` (see :func:`candidates_graph`), which
-    ``numerics.boxes_from_head`` turns into boxes. An end-to-end head needs no NMS: then all of it.
-    """
-    if network.end_to_end:
-        return fused_graph(model, network, score_floor)
-    return _join([preprocess_graph(network), model, candidates_graph(network)])
-
-
-def _join(parts: list[ModelProto]) -> ModelProto:
-    """One graph of several: a tensor's name is the same where one part ends and another begins.
-
-    The graphs' own operators mean the same in every later set; only the network may be older.
-    """
-    model = parts[1]
-    if opset_of(model) < OPSET:
+    if (opset := opset_of(model)) < OPSET:  # the graphs' own operators mean the same in every later set
         try:
-            parts[1] = version_converter.convert_version(model, OPSET)
+            model = version_converter.convert_version(model, OPSET)
         except RuntimeError as error:  # what the converter raises for an operator that it does not know
-            raise NetworkUnusable(f"operator set {opset_of(model)} cannot become {OPSET}: {error}") from error
+            raise NetworkUnusable(f"operator set {opset} cannot become {OPSET}: {error}") from error
+    headless = nms is None and not network.end_to_end  # an end-to-end head needs no NMS
+    post = candidates_graph(network) if headless else postprocess_graph(network, score_floor, nms or "plugin")
+    parts = [preprocess_graph(network), model, post]
     graph = helper.make_graph(
         [node for part in parts for node in part.graph.node],
         "detector",

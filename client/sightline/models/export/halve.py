@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline.errors import NetworkUnusable
-from sightline.models.export.graphs import opset_of, set_nodes
+from sightline.models.export.graphs import element_types, opset_of, refill, set_nodes
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: These read a tensor's shape or give indices: what follows them is no picture data.
@@ -79,11 +79,8 @@ def is_weighted(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
 
 def _put_casts(model: onnx.ModelProto, half: set[int]) -> None:
     """Put casts where FP16 and FP32 meet, and convert weights that only FP16 nodes read."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = [*inferred.input, *inferred.output, *inferred.value_info]
-    types = {item.name: item.type.tensor_type.elem_type for item in values}
-    types |= {item.name: item.data_type for item in inferred.initializer}
-    graph, nodes, names = model.graph, list[onnx.NodeProto](), dict[tuple[str, bool], str]()
+    graph, types = model.graph, element_types(model)
+    nodes, names = list[onnx.NodeProto](), dict[tuple[str, bool], str]()
     weights = {item.name: item for item in graph.initializer}
     made_by_half = {name for index in half for name in graph.node[index].output} | {graph.input[0].name}
     if made_by_half.intersection(item.name for item in graph.output):
@@ -110,9 +107,7 @@ def _put_casts(model: onnx.ModelProto, half: set[int]) -> None:
         nodes.append(node)
     set_nodes(graph, nodes)
     used = {name for node in graph.node for name in node.input}
-    kept = [item for item in graph.initializer if item.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    refill(graph.initializer, [item for item in graph.initializer if item.name in used])
 
 
 def _half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:

@@ -19,6 +19,7 @@ from sightline.errors import NetworkUnusable
 from sightline.models.export import halve
 from sightline.models.export.graphs import NetworkSpec
 from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
+from sightline.serving.runtime.numerics import END_TO_END_COLUMNS
 
 #: Precisions of quantised networks, and the largest number of each: what the end of a tensor's range becomes.
 MAX_NUMBER = {"int8": 127.0, "fp8": 448.0}
@@ -29,7 +30,6 @@ QUANTISATION = "sightline.quantisation"
 MAX_SIDE = 4096
 PROBE = (128, 160)  # a small input whose anchors (420) are no other number that a head has
 STRIDES = (8, 16, 32)
-END_TO_END_COLUMNS = 6
 MASK_COEFFICIENTS = 32
 HEADS = {False: "anchors", True: "end2end"}  # the ``head`` parameter of the model's configuration
 
@@ -151,12 +151,9 @@ def run_once(model: onnx.ModelProto, size: tuple[int, int]) -> list[tuple[str, t
 
 def _rename(model: onnx.ModelProto) -> None:
     """Input ``images`` and output ``output0``, whatever they were called."""
-    graph = model.graph
-    for value, wanted in ((graph.input[0], "images"), (graph.output[0], "output0")):
-        old = value.name
-        for node in graph.node if old != wanted else ():
-            node.input[:] = [wanted if name == old else name for name in node.input]
-            node.output[:] = [wanted if name == old else name for name in node.output]
+    for value, wanted in ((model.graph.input[0], "images"), (model.graph.output[0], "output0")):
+        for ends in (field for node in model.graph.node for field in (node.input, node.output)):
+            ends[:] = [wanted if name == value.name else name for name in ends]
         value.name = wanted
 
 
@@ -176,7 +173,16 @@ def tell_head(outputs: Sequence[tuple[str, tuple[int, ...]]], classes: int, size
     found = f"found {found} for an input of {size[0]}x{size[1]} and {classes} class names"
     shape, anchors = outputs[0][1], anchor_count(*size)
     if len(outputs) > 1 or len(shape) != 3 or shape[0] != 1:
-        raise NetworkUnusable(f"{_no_boxes(shape, classes, len(outputs))}; {found}")
+        what = "a detection head gives [1, rows, columns]"
+        if len(outputs) > 1:
+            masks = {(1, 4 + classes + MASK_COEFFICIENTS), (2, END_TO_END_COLUMNS + MASK_COEFFICIENTS)}
+            segments = len(shape) == 3 and masks.intersection(enumerate(shape))
+            several = "a segmentation head (boxes with mask coefficients, and mask prototypes)"
+            what = several if segments else "outputs"
+            what = f"one output of boxes is needed, this network gives several: {what}"
+        elif len(shape) == 2 and shape[1] == classes:
+            what = "this is a classification head: it gives one score per class and no boxes"
+        raise NetworkUnusable(f"{what}; {found}")
     _, first, last = shape
     raw = first == 4 + classes and last == anchors
     rows = last == END_TO_END_COLUMNS and first not in {anchors, 3 * anchors}
@@ -185,19 +191,6 @@ def tell_head(outputs: Sequence[tuple[str, tuple[int, ...]]], classes: int, size
     if not raw and not rows:
         raise NetworkUnusable(f"{_other_boxes(first, last, classes, anchors)}; {found}")
     return rows
-
-
-def _no_boxes(shape: tuple[int, ...], classes: int, outputs: int) -> str:
-    """What is there instead of one output of boxes."""
-    if outputs > 1:
-        masks = {(1, 4 + classes + MASK_COEFFICIENTS), (2, END_TO_END_COLUMNS + MASK_COEFFICIENTS)}
-        what = "outputs"
-        if len(shape) == 3 and masks.intersection(enumerate(shape)):
-            what = "a segmentation head (boxes with mask coefficients, and mask prototypes)"
-        return f"one output of boxes is needed, this network gives several: {what}"
-    if len(shape) == 2 and shape[1] == classes:
-        return "this is a classification head: it gives one score per class and no boxes"
-    return "a detection head gives [1, rows, columns]"
 
 
 def _other_boxes(first: int, last: int, classes: int, anchors: int) -> str:

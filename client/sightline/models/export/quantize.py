@@ -44,20 +44,13 @@ FP8_CHANNELS, FP8_KERNEL = 16, 32
 
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
-    """How to quantise.
+    """How to quantise."""
 
-    Attributes:
-        shape: height and width of the network at which activations are looked at.
-        pictures: how many are taken, evenly from all that are given.
-        first, last: so many layers from the input, and up to the output, stay in floating point.
-        precision: of :data:`network_source.QUANTISED`.
-    """
-
-    shape: tuple[int, int] = (384, 640)
-    pictures: int = 64
-    first: int = 0
+    shape: tuple[int, int] = (384, 640)  # height and width at which activations are looked at
+    pictures: int = 64  # how many are taken, evenly from all that are given
+    first: int = 0  # so many layers from the input, and up to the output (``last``), stay in floating point
     last: int = 0
-    precision: str = "int8"
+    precision: str = "int8"  # of :data:`network_source.QUANTISED`
 
 
 def quantize_file(
@@ -125,7 +118,11 @@ def _quantized(
     from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as folder, contextlib.ExitStack() as quiet:
+        # The library prints and warns about what is done on purpose here.
+        quiet.callback(logging.disable, logging.root.manager.disable)
+        quiet.enter_context(contextlib.redirect_stdout(sys.stderr))
+        logging.disable(logging.WARNING)
         given, plain, made = (str(Path(folder) / f"{name}.onnx") for name in ("given", "plain", "int8"))
         onnx.save(model, given)
         quant_pre_process(given, plain, skip_symbolic_shape=True)
@@ -162,9 +159,7 @@ def _quantized(
         )
         quantised = onnx.load(made)
     used = {node.domain for node in quantised.graph.node}
-    imports = [item for item in quantised.opset_import if item.domain in used]
-    del quantised.opset_import[:]
-    quantised.opset_import.extend(imports)
+    graphs.refill(quantised.opset_import, [item for item in quantised.opset_import if item.domain in used])
     if graphs.opset_of(quantised) < halve.FP16_SCALES:
         quantised = version_converter.convert_version(quantised, halve.FP16_SCALES)
     if options.precision == "fp8":
@@ -240,15 +235,3 @@ def _layers_passed(
             for name in goes:
                 least[name] = min(passed[index], least.get(name, passed[index]))
     return passed
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library prints and warns about what is done on purpose here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        logging.disable(before)

@@ -80,7 +80,7 @@ def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: flo
     engine, ranges = exporter.engine_network(source, network), exporter.profiles(network)
     frame, head = ranges["preprocess"], ranges["postprocess"]
     post = graphs.postprocess_graph(network, score_floor)
-    whole = graphs.fused_graph(engine, network, score_floor)
+    whole, headless = (graphs.fused_graph(engine, network, score_floor, nms) for nms in ("plugin", None))
     jobs = {
         "preprocess": Job(graphs.preprocess_graph(network), frame),
         "yolo": Job(engine, ranges["yolo"]),
@@ -93,7 +93,7 @@ def parts(source: onnx.ModelProto, network: graphs.NetworkSpec, score_floor: flo
         "postprocess, ONNX NMS": Job(graphs.postprocess_graph(network, score_floor, "onnx"), head),
         "postprocess around its NMS": _around_nms(post, head),
         "detector, one graph, around its NMS": _around_nms(whole, frame),
-        "detector up to its NMS (rtx.onnx)": Job(graphs.headless_graph(engine, network, score_floor), frame),
+        "detector up to its NMS (rtx.onnx)": Job(headless, frame),
     }
 
 
@@ -104,11 +104,9 @@ def _around_nms(model: onnx.ModelProto, shapes: Shapes) -> Job:
     model.graph.node.remove(node)
     boxes = next(item for item in model.graph.output if item.name == "det_boxes")
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in node.input]
-    del model.graph.output[:]
-    model.graph.output.extend([boxes, *ends])
+    graphs.refill(model.graph.output, [boxes, *ends])
     sides = [item.dim_value for item in boxes.type.tensor_type.shape.dim][1:]
-    given = helper.make_tensor_value_info("nms_boxes", onnx.TensorProto.FLOAT, ["batch", *sides])
-    model.graph.input.append(given)
+    model.graph.input.append(graphs.tensor_value("nms_boxes", onnx.TensorProto.FLOAT, *sides))
     return Job(model, {**shapes, "nms_boxes": exporter.batches(*sides)})
 
 
@@ -120,19 +118,15 @@ def table(source: network_source.NetworkSource, size: tuple[int, int], say: Say 
     }
     jobs = {(name, precision): job for precision, all_ in by_precision.items() for name, job in all_.items()}
     version, built = build(jobs, say)
-    lines = [f"| part | FP32 | FP16 | TensorRT-RTX {version} lacks |", "|---|---|---|---|"]
-    for name in by_precision["fp32"]:
-        row = [name, *cells([built[name, precision] for precision in by_precision])]
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines)
+    rows = [("part", "FP32", "FP16", f"TensorRT-RTX {version} lacks"), ["---"] * 4]
+    rows += [[name, *cells([built[name, each] for each in by_precision])] for name in by_precision["fp32"]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def cells(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     """A row of the table: a verdict on each answer, and what is lacking, out of an error's many words."""
-    verdicts = [
-        "builds" if not each["errors"] else "parses, does not build" if each["parsed"] else "does not parse"
-        for each in answers
-    ]
+    words = {(True, False): "builds", (True, True): "parses, does not build", (False, True): "does not parse"}
+    verdicts = [words[each["parsed"], bool(each["errors"])] for each in answers]
     error = next((each["errors"][0] for each in answers if each["errors"]), "")
     lacks = " ".join(error.split())[:120].replace("|", "/")
     if "Plugin not found" in error:

@@ -90,9 +90,24 @@ class Versions:
     def rollback(self, name: str = DETECTOR) -> int:
         """Let a detector serve the version that it served before the present one; gives it."""
         with self._operation("rollback", detector=name) as entry:
-            entry["version"] = version = self._before(name)
-            self._switch(name, version, entry)
-            return version
+            stack: list[int] = []  # versions in the order in which they served, by the audit trail
+            for past in audit_trail.read(self.folder):
+                if past.get("detector") != name or past.get("result") != "ok":
+                    continue
+                if past["action"] == "switch":
+                    stack += [past["previous"]] if not stack and past["previous"] else []
+                    stack.append(past["version"])
+                elif past["action"] == "rollback":
+                    while stack and stack[-1] != past["version"]:
+                        stack.pop()
+            present, there = model_configs.active(self.folder, name), model_configs.versions(self.folder)
+            while stack and (stack[-1] == present or stack[-1] not in there):
+                stack.pop()
+            if not stack:
+                raise Refused(f"no earlier version of {name} is known: name one with switch N")
+            entry["version"] = stack[-1]
+            self._switch(name, stack[-1], entry)
+            return stack[-1]
 
     def remove(self, name: str) -> None:
         """Unload a detector that a switch has made, and forget it; ``detector`` itself stays."""
@@ -147,7 +162,6 @@ class Versions:
         return self._admin
 
     def _rename(self, name: str, new: str) -> None:
-        """Rename the folders of a version."""
         for model in MODELS:
             if (self.folder / model / name).is_dir():
                 (self.folder / model / name).rename(self.folder / model / new)
@@ -236,31 +250,10 @@ class Versions:
         names, steps = model_configs.detectors(self.folder), [f"{step}-{version}" for step in STEPS]
         loaded = {*steps}.intersection(self._models(version, "READY"))
         # An ensemble that leaves answers first what it was asked.
-        deadline = time.monotonic() + LEAVE_TIMEOUT_S
-        while loaded and {*names}.intersection(self._models(version, "UNLOADING")):
-            if time.monotonic() > deadline:
-                break
+        deadline = time.monotonic() + LEAVE_TIMEOUT_S if loaded else 0.0
+        while time.monotonic() < deadline and {*names}.intersection(self._models(version, "UNLOADING")):
             time.sleep(0.05)
         for name in loaded:
             self._triton.unload(name)
         for name in steps:
             shutil.rmtree(self.folder / name, ignore_errors=True)
-
-    def _before(self, name: str) -> int:
-        """The version that served before the present one, by the audit trail."""
-        stack: list[int] = []
-        for entry in audit_trail.read(self.folder):
-            if entry.get("detector") != name or entry.get("result") != "ok":
-                continue
-            if entry["action"] == "switch":
-                stack += [entry["previous"]] if not stack and entry["previous"] else []
-                stack.append(entry["version"])
-            elif entry["action"] == "rollback":
-                while stack and stack[-1] != entry["version"]:
-                    stack.pop()
-        present, there = model_configs.active(self.folder, name), model_configs.versions(self.folder)
-        while stack and (stack[-1] == present or stack[-1] not in there):
-            stack.pop()
-        if not stack:
-            raise Refused(f"no earlier version of {name} is known: name one with switch N")
-        return stack[-1]

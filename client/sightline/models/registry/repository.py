@@ -13,10 +13,10 @@ from sightline.base.resources import resource
 from sightline.errors import RepositoryError
 from sightline.serving import model_configs
 from sightline.serving.model_configs import MODELS, versions
+from sightline.serving.runtime.numerics import END_TO_END_COLUMNS
 
 #: What a retired version's folders are called, with its number behind: Triton takes only plain numbers.
 RETIRED = ".retired-"
-BOX_COLUMNS = 6  # of an end-to-end head: xyxy, score, class
 
 
 def prepare_repository(folder: Path) -> None:
@@ -95,7 +95,16 @@ def problems(folder: Path, version: int) -> list[str]:
         manifest = model_configs.read_manifest(folder, version)
     except RepositoryError as error:
         return [str(error)]
-    faults = [*_files(folder, version, manifest.get("files_sha256")), *_classes(manifest)]
+    names, head, (rows, columns) = manifest["class_names"], manifest["head"], manifest["output_shape"]
+    faults = list(_files(folder, version, manifest.get("files_sha256")))
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        faults.append("class names are empty or doubled")
+    if head == "anchors" and rows != 4 + len(names):
+        faults.append(f"a head of {rows} rows has {rows - 4} classes, the manifest names {len(names)}")
+    if head == "end2end" and columns != END_TO_END_COLUMNS:
+        faults.append(f"an end-to-end head has {END_TO_END_COLUMNS} columns, the manifest says {columns}")
+    if head not in {"anchors", "end2end"}:
+        faults.append(f"head {head!r} is unknown")
     return faults or list(_network(folder / "yolo" / str(version) / "model.onnx", manifest))
 
 
@@ -121,19 +130,6 @@ def _files(folder: Path, version: int, hashes: Mapping[str, str] | None) -> Iter
             yield f"{model}/{version} is missing"
         elif python and not on_gpu and not (place / "model.py").is_file():
             yield f"{model}/{version}/model.py is missing: copy it from {model}/1"
-
-
-def _classes(manifest: Mapping[str, Any]) -> Iterator[str]:
-    names, head = manifest["class_names"], manifest["head"]
-    rows, columns = manifest["output_shape"]
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-        yield "class names are empty or doubled"
-    if head == "anchors" and rows != 4 + len(names):
-        yield f"a head of {rows} rows has {rows - 4} classes, the manifest names {len(names)}"
-    if head == "end2end" and columns != BOX_COLUMNS:
-        yield f"an end-to-end head has {BOX_COLUMNS} columns, the manifest says {columns}"
-    if head not in {"anchors", "end2end"}:
-        yield f"head {head!r} is unknown"
 
 
 def _network(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A running Triton and its models: load, unload, what is ready, whether one answers as it should."""
 
 import time
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 import av
 import numpy as np
@@ -20,8 +21,8 @@ LOAD_TIMEOUT_S = 900.0  # a plan of hundreds of megabytes, or a compilation on a
 CALL_TIMEOUT_S = 10.0
 
 
-class TritonAdmin:
-    """One connection to Triton's gRPC; a context manager.
+class TritonAdmin(AbstractContextManager["TritonAdmin"]):
+    """One connection to Triton's gRPC.
 
     All raise an AdminError when Triton is away or refuses, or a model does not answer as a detector does.
     """
@@ -29,9 +30,6 @@ class TritonAdmin:
     def __init__(self, url: str) -> None:
         self.url = url
         self._client = InferenceServerClient(url)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()

@@ -42,7 +42,6 @@ class CpuEngine:
         self,
         path: Path,
         network: tuple[int, int],
-        *,
         precision: str = "fp32",
         streams: int = 0,
         waiting: int = WAITING,
@@ -129,12 +128,7 @@ class CpuEngine:
 
 
 class Settings:
-    """The parameters of a model's configuration, as numbers.
-
-    Attributes:
-        network: height and width of the network's input.
-        score_floor: boxes that score less are left out.
-    """
+    """The parameters of a model's configuration, as numbers."""
 
     def __init__(self, args: Mapping[str, str]) -> None:
         found = json.loads(args["model_config"]).get("parameters", {})
@@ -142,17 +136,16 @@ class Settings:
         for key in ("network_height", "network_width", "precision", "score_floor"):
             if key not in self._values:
                 raise ValueError(f"parameter {key!r} is missing: run sightline model export")
-        self.network = int(self._values["network_height"]), int(self._values["network_width"])
-        self.score_floor = float(self._values["score_floor"])
+        self.network = int(self._values["network_height"]), int(self._values["network_width"])  # its input
+        self.score_floor = float(self._values["score_floor"])  # boxes that score less are left out
 
     def engine(self, path: Path) -> CpuEngine:
         """Compile the network at ``path``, or raise a FileNotFoundError when there is none."""
         if not path.is_file():
             raise FileNotFoundError(f"no network at {path}: put one there with sightline model export")
-        streams, waiting = int(self._values.get("streams", 0)), int(self._values.get("waiting", WAITING))
+        numbers = {key: int(self._values[key]) for key in ("streams", "waiting") if key in self._values}
         os.nice(int(self._values.get("nice", "0")))  # the engine's threads are made by this one
-        precision = self._values["precision"]
-        return CpuEngine(path, self.network, precision=precision, streams=streams, waiting=waiting)
+        return CpuEngine(path, self.network, self._values["precision"], **numbers)
 
 
 def refuse(pb_utils: Any, error: Exception) -> Any:

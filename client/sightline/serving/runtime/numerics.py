@@ -86,10 +86,8 @@ def best_anchors(head: F32, score_floor: float, limit: int = MAX_CANDIDATES) -> 
 def decode(head: F32, score_floor: float) -> Found:
     """Boxes of a head, best first, overlaps still in it.
 
-    Each anchor stands for its best class alone, so one object does not come out as two classes.
-
-    Returns:
-        xyxy float32 [N, 4] in network pixels, scores float32 [N], class ids int32 [N].
+    Each anchor stands for its best class alone, so one object does not come out as two classes. Gives xyxy
+    float32 [N, 4] in network pixels, scores float32 [N], class ids int32 [N].
     """
     if is_end_to_end(head):
         rows = head[head[:, 4] >= score_floor]
@@ -130,16 +128,11 @@ def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTION
 
 
 def boxes_from_head(head: F32, network: tuple[int, int], score_floor: float) -> Found:
-    """Everything after the network.
+    """Everything after the network; boxes that score less than the floor are left out.
 
-    Args:
-        head: float32 [4 + classes, anchors] or [boxes, 6], in network pixels.
-        network: height and width of the network's input.
-        score_floor: boxes that score less are left out.
-
-    Returns:
-        Boxes float32 [N, 4] xyxy in 0..1 of the network's input, scores float32 [N], class ids int32 [N];
-        best first, at most :data:`MAX_DETECTIONS`.
+    ``head`` is float32 [4 + classes, anchors] or [boxes, 6], in pixels of ``network`` (height, width). Gives
+    boxes float32 [N, 4] xyxy in 0..1 of the network's input, scores float32 [N], class ids int32 [N]; best
+    first, at most :data:`MAX_DETECTIONS`.
     """
     xyxy, scores, class_ids = decode(head, score_floor)
     kept = np.arange(min(len(xyxy), MAX_DETECTIONS)) if is_end_to_end(head) else suppress(xyxy, class_ids)

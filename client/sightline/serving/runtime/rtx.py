@@ -40,10 +40,8 @@ class RtxEngine:
 
         ``cuda`` and ``runtime`` stand in for the first GPU and ``tensorrt_rtx_bindings``.
 
-        Raises:
-            FileNotFoundError: there is no engine at ``path``.
-            SharedMemoryError: there is no NVIDIA driver, or no memory on the GPU.
-            ValueError: it is no engine of this TensorRT-RTX, or not of this detector.
+        Raises a FileNotFoundError without an engine at ``path``, a SharedMemoryError without an NVIDIA driver
+        or memory on the GPU, a ValueError when it is no engine of this TensorRT-RTX or this detector.
         """
         if not path.is_file():
             raise FileNotFoundError(f"no engine at {path}: build it with sightline model rtx build")
@@ -85,8 +83,8 @@ class RtxEngine:
             raise ValueError(f"frame {list(shape)} does not fit: the largest is {list(self._most)}")
         if not isinstance(frames, DeviceFrames):
             frames = np.ascontiguousarray(frames)
-        source = frames.address if isinstance(frames, DeviceFrames) else frames.ctypes.data
-        self._cuda.copy(self._memory[INPUT], source, math.prod(shape))
+            frames = DeviceFrames(frames.ctypes.data, shape, frames)
+        self._cuda.copy(self._memory[INPUT], frames.address, math.prod(shape))
         self._context.set_input_shape(INPUT, shape)
         if not self._context.execute_async_v3(0):
             raise RuntimeError("the TensorRT-RTX engine failed; Triton's log says why")
