@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
 from sightline.base import machine
 from sightline.models.evaluation.average_precision import CONFIDENCES, F64, IOUS, RECALLS
@@ -101,11 +101,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _panels(count: int) -> tuple[Any, Sequence[Any]]:
+def _panels(count: int) -> tuple[Figure, Sequence[Any]]:
     """A figure with panels side by side; no window, no global state of pyplot."""
-    mpl.use("Agg")
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(5.2 * count, 4.2), layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False)[0]
 

@@ -41,18 +41,12 @@ Size = tuple[int, int]  # height and width of a network
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """What one run measures.
+    """What one run measures."""
 
-    Attributes:
-        label: its name in tables and plots.
-        path: the file that is run: FP32 for ``fp32`` and ``fp16``, quantised for the others.
-        through: ``engine`` (no server), ``served`` (one process) or ``ensemble`` (three steps).
-    """
-
-    label: str
-    path: Path
+    label: str  # in tables and plots
+    path: Path  # the file that is run: FP32 for ``fp32`` and ``fp16``, quantised for the others
     precision: str
-    through: str
+    through: str  # ``engine`` (no server), ``served`` (one process) or ``ensemble`` (three steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from sightline.config import Transport
 from sightline.errors import EvaluationError
-from sightline.models.evaluation import accuracy_report, agreement_report, comparison
+from sightline.models.evaluation import accuracy_report, agreement, comparison
 from sightline.models.evaluation.cocoset import CocoSet, score
 from sightline.models.export import network_source, quantize
 from sightline.models.registry.repository import sha256
@@ -94,7 +94,7 @@ def report_agreement(options: argparse.Namespace, command: str) -> Path:
             wanted = [next(each for each in wanted if each.path in by.values()) for by in files.values()]
         if len(wanted) != 2:
             raise EvaluationError("an agreement is of two networks: two models, or two --precision of one")
-        return agreement_report.write(options.report, wanted, options, command)
+        return agreement.write(options.report, wanted, options, command)
 
 
 def _files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
