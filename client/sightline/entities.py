@@ -295,18 +295,14 @@ class CameraStatus:
 
 
 def check_detections(detections: Detections) -> Detections:
-    """Check shapes and dtypes at the boundary where detections enter.
-
-    Raises:
-        ValueError: an array does not have the shape or dtype that :class:`Detections` promises.
-    """
+    """Check shapes and dtypes where detections enter; ValueError: not as :class:`Detections` promises."""
     n = len(detections.scores)
-    wanted = (
-        ("xyxy", detections.xyxy, (n, 4), np.float32),
-        ("scores", detections.scores, (n,), np.float32),
-        ("class_ids", detections.class_ids, (n,), np.int32),
-    )
-    for name, array, shape, dtype in wanted:
+    for name, shape, dtype in (
+        ("xyxy", (n, 4), np.float32),
+        ("scores", (n,), np.float32),
+        ("class_ids", (n,), np.int32),
+    ):
+        array = getattr(detections, name)
         if array.shape != shape or array.dtype != dtype:
             problem = f"found {array.dtype} {list(array.shape)}"
             raise ValueError(f"{name} must be {np.dtype(dtype)} {list(shape)}, {problem}")

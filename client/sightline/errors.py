@@ -14,10 +14,7 @@ class SightlineError(Exception):
 
 
 class ConfigError(SightlineError):
-    """A value in the configuration is wrong.
-
-    The text names the camera (when the key belongs to one), the key, and what to do.
-    """
+    """A value in the configuration is wrong; the text names camera (if it is one's), key and remedy."""
 
     def __init__(self, key: str, problem: str, camera: str | None = None) -> None:
         super().__init__(key, problem, camera)  # what it is made from again across a process boundary

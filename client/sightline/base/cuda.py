@@ -32,14 +32,10 @@ class DevicePicture(Picture, Protocol):
 
 
 class Cuda:
-    """One GPU, made the current one of the thread that makes this.
+    """One GPU, by its number ``device``, made the current one of the thread that makes this.
 
-    Args:
-        device: its number.
-        runtime: in place of ``cuda.bindings.runtime``.
-
-    Raises:
-        SharedMemoryError: no CUDA library, no driver or no such GPU; from any method, with call and error.
+    ``runtime`` is used in place of ``cuda.bindings.runtime``. SharedMemoryError: no CUDA library, no driver
+    or no such GPU; from any method, with call and error.
     """
 
     def __init__(self, device: int = 0, runtime: Any = None) -> None:

@@ -17,11 +17,7 @@ PAD_Y, PAD_UV = 114, 128
 
 
 def picture_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of the picture in an I420 array of shape [3/2·height, width].
-
-    Raises:
-        ValueError: no even-sized I420 picture has this shape.
-    """
+    """Height and width of the picture in an I420 array [3/2·height, width]; ValueError: there is none."""
     if len(shape) != 2 or min(shape) < 2 or shape[0] % 3 or shape[1] % 2:
         raise ValueError(
             f"frame {list(shape)} is no I420 picture: its shape must be [3/2·height, width], both sides even"
@@ -37,12 +33,10 @@ def fit_box(width: int, height: int, network: tuple[int, int]) -> Box:
 
 
 def place_box(size: tuple[int, int], network: tuple[int, int]) -> Box:
-    """Where a picture of ``size`` (height, width) lies in an input of ``network`` (height, width): centred.
+    """Where a picture of ``size`` lies in an input of ``network``, centred; both are (height, width).
 
     Left and top are even, since a chroma sample covers 2x2 pixels; an odd half margin is rounded down.
-
-    Raises:
-        ValueError: the picture is larger than the network's input.
+    ValueError: the picture is larger than the input.
     """
     if size[0] > network[0] or size[1] > network[1]:
         raise ValueError(
@@ -89,12 +83,8 @@ def fill_border(frame: Any, box: Box) -> None:
 def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, Box]:
     """Put an I420 picture that fits in the middle of an input of ``network`` (height, width), on grey.
 
-    Returns:
-        uint8 [3/2·network height, network width], I420 (``frame`` itself when it fills the input), and
-        where the picture lies in it.
-
-    Raises:
-        ValueError: ``frame`` is no I420 picture, or too large.
+    Returns I420, uint8 [3/2·network height, network width] (``frame`` itself when it fills the input), and
+    where the picture lies in it. ValueError: ``frame`` is no I420 picture, or too large.
     """
     size = picture_size(frame.shape)
     box = place_box(size, network)

@@ -23,10 +23,7 @@ def setup_logging(level: str) -> None:
 
 
 class WarnOnce:
-    """Warnings that repeat: each is logged at once, then at most every ``again_after_s`` with its number.
-
-    Used by one thread.
-    """
+    """Repeated warnings: each at once, then at most every ``again_after_s`` with its number. One thread."""
 
     def __init__(self, log: logging.Logger, again_after_s: float = 60.0) -> None:
         self._log = log

@@ -71,13 +71,9 @@ def make_all(
     stop: threading.Event,
     at_once: int | None = None,
 ) -> bool:
-    """Run the program of every file that is not there; as many at once as there are processors.
+    """Run the program of every file that is not there; False: ``stop`` was set first, and what ran has ended.
 
-    Returns:
-        False when ``stop`` was set first; what ran has ended.
-
-    Raises:
-        ServerError: one failed; the end of the log is in the text.
+    As many run at once as there are processors. ServerError: one failed; the end of the log is in the text.
     """
     missing = {path: command for path, command in jobs.items() if not path.is_file()}
     if not missing:

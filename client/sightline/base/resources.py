@@ -14,11 +14,7 @@ BUNDLE = _PACKAGE / "_bundle"
 
 
 def resource(name: str) -> Path:
-    """The file or folder ``name``, a path relative to the checkout.
-
-    Raises:
-        SightlineError: this installation does not have it.
-    """
+    """The file or folder ``name``, relative to the checkout; SightlineError: this installation lacks it."""
     path = (BUNDLE if BUNDLE.is_dir() else _PACKAGE.parents[1]) / name
     if not path.exists():
         raise SightlineError(f"{path} is missing; install the wheel again, or restore it in the checkout")

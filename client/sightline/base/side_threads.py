@@ -10,10 +10,7 @@ T = TypeVar("T")
 
 
 class SideThreads:
-    """At most ``limit`` daemon threads; a process ends without waiting for a call that hangs in one of them.
-
-    Any thread may call it.
-    """
+    """At most ``limit`` daemon threads, for any caller; a process ends without waiting for a hanging call."""
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
@@ -36,11 +33,7 @@ class SideThreads:
         return future
 
     def run(self, call: Callable[[], T], timeout_s: float) -> T:
-        """The result of ``call``, or its exception.
-
-        Raises:
-            TimeoutError: it has not ended within ``timeout_s``, the wait for a free thread included.
-        """
+        """What ``call`` gives or raises; TimeoutError after ``timeout_s``, the wait for a thread included."""
         future = self.submit(call)
         try:
             return future.result(timeout_s)

@@ -51,20 +51,17 @@ def write_private(path: Path, content: bytes) -> None:
 def trim(folder: Path, max_days: float, max_bytes: float = math.inf) -> tuple[int, int]:
     """Delete what is too old, then the oldest until ``max_bytes`` are left; files of one time go together.
 
-    What a crash left half-written (a draft, or a picture alone) goes after a day.
-
-    Returns:
-        How many pictures were too old, and how many too much.
+    What a crash left half-written (a draft, or a picture alone) goes after a day. Returns how many pictures
+    were too old, and how many too much.
     """
     now, too_old, too_much = time.time(), 0, 0
     by_time: dict[float, list[Path]] = defaultdict(list)
     for path in folder.iterdir():
         if (captured := captured_time(path)) is not None:
             by_time[captured].append(path)
-    kept: list[list[tuple[Path, int]]] = []  # oldest first
-    for captured, paths in sorted(by_time.items()):
-        alone = all(path.suffix in {".jpg", ".new"} for path in paths)
-        kept.append([])
+    total = 0
+    for captured, paths in sorted(by_time.items(), reverse=True):
+        alone, kept = all(path.suffix in {".jpg", ".new"} for path in paths), []
         for path in paths:
             stat = path.stat()
             stale = (alone or path.suffix == ".new") and stat.st_mtime < now - DAY_S
@@ -72,13 +69,11 @@ def trim(folder: Path, max_days: float, max_bytes: float = math.inf) -> tuple[in
                 path.unlink(missing_ok=True)
                 too_old += path.suffix == ".jpg"
             else:
-                kept[-1].append((path, stat.st_size))
-    over = sum(size for files in kept for _, size in files) - max_bytes
-    for files in kept:
-        for path, size in files if over > 0 else ():
+                kept.append(path)
+                total += stat.st_size
+        for path in kept if total > max_bytes else ():
             path.unlink(missing_ok=True)
             too_much += path.suffix == ".jpg"
-            over -= size
     return too_old, too_much
 
 

@@ -136,11 +136,7 @@ def paths(folder: Path, source: str) -> tuple[Path, Path]:
 
 
 def read(folder: Path, source: str) -> Iterator[TrackedFrame]:
-    """What was kept of a camera, oldest first; a line that is not whole yet (the last one) is left out.
-
-    Raises:
-        TrackLogError: a line is not one of ours.
-    """
+    """What was kept, oldest first, without a last line that is not whole; TrackLogError: not our line."""
     for path in reversed(paths(folder, source)):
         names: tuple[str, ...] = ()
         with path.open(encoding="ascii") if path.is_file() else contextlib.nullcontext(()) as lines:

@@ -65,10 +65,7 @@ class HourlyStats:
     """Counts frames into the hour of their capture time. The worker's main thread owns it.
 
     Boxes from ``min_score`` on are counted as seen; weaker ones only in the scores. ``state`` is what
-    :meth:`snapshot` gave, to go on in the same hour.
-
-    Raises:
-        ValueError: the state is not one of ours.
+    :meth:`snapshot` gave, to go on in the same hour; ValueError: it is not one of ours.
     """
 
     def __init__(self, source: str, min_score: float, state: Mapping[str, Any] | None = None) -> None:

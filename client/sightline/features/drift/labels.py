@@ -54,11 +54,7 @@ Label = tuple[str, str, list[float], bool]  # file name, class, (left, top, widt
 
 
 def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[Sample]:
-    """Every whole sample of the cameras (none named: all) whose capture time lies in ``span``, oldest first.
-
-    Raises:
-        LabelError: a sample cannot be read.
-    """
+    """Whole samples of cameras (none: all) captured in ``span``, oldest first; LabelError: unreadable."""
     samples = []
     places = [place for place in camera_folders(folder) if not cameras or place.name in cameras]
     for path in [path for place in places for path in place.glob("*.jpg")]:
@@ -97,14 +93,9 @@ def export(
 ) -> tuple[Path, Path]:
     """Write ``TARGET.zip`` for the labellers and ``TARGET.json``, what the import checks against.
 
-    Args:
-        chosen: the pictures.
-        target: without suffix.
-        classes: to label; None: every class of the models.
-        min_score: weaker boxes are not shown to the labellers.
-
-    Raises:
-        LabelError: nothing to export, or a class that no model has.
+    ``target`` is without suffix, ``classes`` are those to label (None: every class of the models), and boxes
+    weaker than ``min_score`` are not shown to the labellers. LabelError: nothing to export, or a class that
+    no model has.
     """
     if not chosen:
         raise LabelError("no sampled pictures: has a camera consent (drift.consent), and is --folder right?")
@@ -122,13 +113,8 @@ def export(
         for item in chosen
     ]
     shown = [
-        (
-            number,
-            name,
-            [round(side, 2) for side in box],
-            {"segmentation": [], "score": score, "predicted": True},
-        )
-        for number, record in enumerate(records, start=1)
+        (place, name, [round(px, 2) for px in box], {"segmentation": [], "score": score, "predicted": True})
+        for place, record in enumerate(records, start=1)
         for name, score, box in boxes_of(record)
         if score >= min_score and name in names
     ]
@@ -171,19 +157,12 @@ def _coco(
 
 
 def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = False) -> dict[str, int]:
-    """Check corrected labels and keep them.
+    """Check corrected labels and keep them in ``target``, a folder that must not be there.
 
-    Args:
-        corrected: a COCO file, or a zip with one in it; pictures in the zip must be those that were sent.
-        manifest: ``NAME.json`` of the export.
-        target: folder of the new set; must not be there.
-        partial: pictures may be missing; they are left out of the set.
-
-    Returns:
-        Counts of pictures, boxes, and boxes that were left exactly as the detector made them.
-
-    Raises:
-        LabelError: every problem found (the first ten), each with what it is about.
+    ``corrected`` is a COCO file, or a zip with one in it; pictures in the zip must be those that were sent.
+    ``manifest`` is ``NAME.json`` of the export. With ``partial`` pictures may be missing; they are left out
+    of the set. Returns counts of pictures, boxes, and boxes that were left exactly as the detector made them.
+    LabelError: every problem found (the first ten), each with what it is about.
     """
     if target.exists():
         raise LabelError(f"{target} is there already; give the set another name")

@@ -95,11 +95,7 @@ def number_of(*parts: object) -> int:
 
 
 class Samples:
-    """The folder of one camera; one thread uses it. Other cameras' pictures are only ever deleted when old.
-
-    Raises:
-        OSError: from every method, when the disk does not let us.
-    """
+    """One camera's folder, for one thread; others' pictures are only deleted when old. Raises OSError."""
 
     def __init__(self, source: str, options: DriftOptions) -> None:
         self._source = source

@@ -1,8 +1,8 @@
 """An episode: what two models found on the very same frames of one interval, as a file; and which intervals.
 
 ``CAMERA/START.jsonl.gz``: first a line that says what it is (:class:`EpisodeHead`), then one line a frame,
-the boxes of both. Boxes are whole numbers of 1/10000 of the picture, scores of 1/1000. Pictures of the
-largest differences lie beside it. An episode is whole or is not there.
+the boxes of both as columns of whole numbers. Pictures of the largest differences lie beside it. An episode
+is whole or is not there.
 """
 
 import gzip

@@ -63,11 +63,7 @@ class ComparedEpisodes:
 
 
 def collect(folder: Path, model: str | None = None, camera: str | None = None) -> ComparedEpisodes:
-    """Read and compare every episode of the newest pair of versions.
-
-    Raises:
-        ShadowError: there is none, there are several candidates, or a file is not one of ours.
-    """
+    """Compare all of the newest pair of versions; ShadowError: none, several candidates, a strange file."""
     paths = sorted(folder.glob(f"{camera or '*'}/*{episode.SUFFIX}"), key=lambda path: (path.name, path))
     heads = {path: episode.read_lines(path)[0] for path in paths}
     heads = {path: head for path, head in heads.items() if model in {None, head.candidate_model}}
@@ -129,11 +125,7 @@ def compared(path: Path) -> ComparedEpisode:
 
 
 def outcomes(head: episode.EpisodeHead, pairs: Sequence[episode.PairedFrame]) -> tuple[Outcome, Outcome]:
-    """What the live model and the candidate would have reported.
-
-    Raises:
-        ShadowError: the episode's options are not those of a camera.
-    """
+    """What both models would have reported; ShadowError: the episode's options are not those of a camera."""
     options = head.options
     try:
         analysis_options = AnalysisOptions(

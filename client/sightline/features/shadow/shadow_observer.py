@@ -50,11 +50,7 @@ class ScaledPicture:
         self.width, self.height = i420.shape[1], i420.shape[0] * 2 // 3
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
-        """Copy it.
-
-        Raises:
-            ValueError: ``box`` has another size: another version of the candidate serves now.
-        """
+        """Copy it; ValueError: ``box`` has another size, as another version of the candidate serves now."""
         for part, plane in zip(planes_in(out, box), split_i420(self.i420), strict=True):
             np.copyto(part, plane)
 
