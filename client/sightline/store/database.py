@@ -42,8 +42,8 @@ class Store:
 
     Raises:
         StoreError: the URL is of neither kind, or the Postgres driver is not installed.
-        StoreUnavailable: by every method: nothing was changed; try again later.
-        SchemaError: by every method: the database is not one this program can use.
+        StoreUnavailable: by every method: it is locked, full or away; nothing was changed; try again later.
+        SchemaError: by every method: its schema is newer than this program, or its tables are not ours.
     """
 
     def __init__(self, url: str, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
@@ -57,14 +57,7 @@ class Store:
         self._known_sequences: dict[str, int] | None = None  # as found when opened; None: not open
 
     def open(self) -> None:
-        """Connect and bring the schema up to date; does nothing when that has been done.
-
-        A SQLite file is copied beside itself before a migration changes it.
-
-        Raises:
-            StoreUnavailable: the database is locked, full or away: try again later.
-            SchemaError: the schema is newer than this program, or the tables are not Sightline's.
-        """
+        """Connect, and bring the schema up to date; a SQLite file is copied beside itself before that."""
         with self._opened():
             pass
 
@@ -216,13 +209,8 @@ def _upsert(
     Returns:
         The rows of which the outbox must know: those with sinks that were not there before, or were replaced.
     """
-    insert = _insert_into(connection, kind.table)
     unique = kind.unique or kind.key
-    if stale or not kind.replaced_columns:
-        insert = insert.on_conflict_do_nothing(index_elements=unique)
-    else:
-        values = {name: insert.excluded[name] for name in kind.replaced_columns}
-        insert = insert.on_conflict_do_update(index_elements=unique, set_=values)
+    insert = _insert(connection, kind.table, unique, () if stale else kind.replaced_columns)
     columns = [kind.columns(row, datetime.now(UTC)) for row in rows]
     if not any(row.sinks for row in rows):
         connection.execute(insert, columns)
@@ -242,13 +230,16 @@ def _put_into_outbox(connection: Connection, rows: Sequence[PendingRow]) -> None
         for sink in row.sinks
     ]
     if entries:
-        insert = _insert_into(connection, _OUTBOX)
-        newer = {name: insert.excluded[name] for name in ("sequence", "body")}
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=("sink", "key"), set_=newer),
-            [dict(zip(names, entry, strict=True)) for entry in entries],
-        )
+        insert = _insert(connection, _OUTBOX, ("sink", "key"), ("sequence", "body"))
+        connection.execute(insert, [dict(zip(names, entry, strict=True)) for entry in entries])
 
 
-def _insert_into(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+def _insert(
+    connection: Connection, table: sa.Table, unique: Sequence[str], replaced: Sequence[str]
+) -> sqlite.Insert | postgresql.Insert:
+    """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones."""
+    insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    if not replaced:
+        return insert.on_conflict_do_nothing(index_elements=unique)
+    newer = {name: insert.excluded[name] for name in replaced}
+    return insert.on_conflict_do_update(index_elements=unique, set_=newer)

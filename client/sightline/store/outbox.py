@@ -48,13 +48,10 @@ class Outbox:
         self._spool = spool
         self._is_away = is_away
         self._wake_writer = wake_writer
-        self._listeners: list[Callable[[], None]] = []
+        #: Called by the writer's thread whenever rows have been committed; they must not block.
+        self.listeners: list[Callable[[], object]] = []
         self._lock = threading.Lock()  # guards the one below
         self._delivered: dict[tuple[str, str], int] = {}  # by sink and key, not committed yet: the sequence
-
-    def listen(self, on_rows: Callable[[], None]) -> None:
-        """Call ``on_rows`` from the writer's thread whenever rows have been committed; it must not block."""
-        self._listeners.append(on_rows)
 
     def read(self, sink: str, limit: int) -> list[PendingRow]:
         """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.
@@ -104,11 +101,6 @@ class Outbox:
             for sink, key, sequence in delivered:
                 if self._delivered[sink, key] == sequence:
                     del self._delivered[sink, key]
-
-    def notify(self) -> None:
-        """Rows have been committed."""
-        for on_rows in list(self._listeners):
-            on_rows()
 
     def _read_database(self, sink: str, limit: int) -> list[PendingRow]:
         if self._is_away():

@@ -226,7 +226,8 @@ class Writer:
         try:
             taken = self._spooled_store.deliver(batch)
             if taken and any(row.sinks for row in batch):
-                self.outbox.notify()
+                for on_rows in list(self.outbox.listeners):
+                    on_rows()
             if delivered := self.outbox.delivered():
                 self.outbox.forget(self._spooled_store.forget_delivered(delivered))
             if self.outbox.sinks and time.monotonic() >= self._next_trim_s:

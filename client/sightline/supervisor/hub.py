@@ -31,7 +31,7 @@ class Hub:
         self.mark_unwatched = writer.mark_unwatched  # windows without a worker go straight on
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
-            writer.outbox.listen(runner.wake)
+            writer.outbox.listeners.append(runner.wake)
             runner.start()
 
     def take(self, report: Report) -> None:

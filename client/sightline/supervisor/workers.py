@@ -221,6 +221,9 @@ class Workers:
     def _watch(self, worker: _Worker, handle: WorkerProcess) -> None:
         """Notice the end or the silence of a worker."""
         now, code, heard_s = self._clock(), handle.exit_code, handle.heard_s
+        since_s, limit_s, what = worker.asked_s, START_S, "did not start within"
+        if heard_s is not None:
+            since_s, limit_s, what = heard_s, SILENT_S, "said nothing for"
         if worker.stop_by_s is None and not worker.cameras:  # no camera is left for it
             handle.send(messages.Stop())
             worker.stop_by_s = now + STOP_S
@@ -231,20 +234,15 @@ class Workers:
             handle.finish(0.0)  # reads what was sent
             why = f"could not be started ({handle.problem})" if handle.problem else f"ended with {code}"
             self._lose(worker, why, code)
-        elif heard_s is None and now - worker.asked_s > START_S:
-            self._kill(worker, handle, f"did not start within {START_S:.0f} s")
-        elif heard_s is not None and now - heard_s > SILENT_S:
-            self._kill(worker, handle, f"said nothing for {SILENT_S:.0f} s")
+        elif now - since_s > limit_s:
+            handle.kill()
+            handle.finish(1.0)
+            self._lose(worker, f"{what} {limit_s:.0f} s", None)
         elif heard_s is not None:
             worker.backoff.good()
             for item in worker.cameras.values():
                 if item.running:
                     item.backoff.good()
-
-    def _kill(self, worker: _Worker, handle: WorkerProcess, why: str) -> None:
-        handle.kill()
-        handle.finish(1.0)
-        self._lose(worker, why, None)
 
     def _lose(self, worker: _Worker, why: str, code: int | None) -> None:
         """Bring the cameras of a dead worker up again, each from its newest checkpoint."""
