@@ -46,7 +46,7 @@ class CountFilter:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, then charts or table."""
-    names = [report.status.source for report in queries.read_cameras(connection)]
+    names = [status.source for status in queries.read_cameras(connection)]
     if not names:
         remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
         theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")

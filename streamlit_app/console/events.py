@@ -39,7 +39,7 @@ class EventFilter:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, crossings, table."""
-    names = [report.status.source for report in queries.read_cameras(connection)]
+    names = [status.source for status in queries.read_cameras(connection)]
     if not queries.has_events(connection, names):
         theme.state(
             "No camera has made an event yet.",

@@ -17,7 +17,7 @@ from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S, Span, StoredStatus
+from sightline.store.read.queries import DAY_S, Span, is_stale
 from sightline.store.read.readonly import Database
 
 #: Each state's word, its tone, and a sentence for when the status has none.
@@ -82,14 +82,14 @@ class Today:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Tiles, the table of cameras, and the last hour."""
-    reports = queries.read_cameras(connection)
-    if not reports:
+    statuses = queries.read_cameras(connection)
+    if not statuses:
         remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
         theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
         return
-    sources = [report.status.source for report in reports]
+    sources = [status.source for status in statuses]
     latest = queries.read_latest_windows(connection, sources)
-    rows = camera_rows(reports, latest, now())
+    rows = camera_rows(statuses, latest, now())
     midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
     st.html(_tiles(rows, today))
@@ -118,18 +118,17 @@ def show(viewer: Viewer, connection: Connection) -> None:
 
 
 def camera_rows(
-    reports: list[StoredStatus], latest: dict[str, SourceWindow], at: float
+    statuses: list[CameraStatus], latest: dict[str, SourceWindow], at: float
 ) -> list[CameraRowView]:
     """Every camera with its word and tone, trouble first, then by name."""
     rows = []
-    for report in reports:
-        status = report.status
+    for status in statuses:
         word, tone, sentence = STATES[status.state]
         message = status.message or sentence
-        if report.is_stale(at) and tone != "idle":
+        if is_stale(status, at) and tone != "idle":
             word, tone = "no heartbeat", "bad"
-            message = f"Nothing heard for {age(at - report.heartbeat)}; is “sightline run” running?"
-        coverage = _open_coverage(report.heartbeat, latest.get(status.source))
+            message = f"Nothing heard for {age(at - status.status_time)}; is “sightline run” running?"
+        coverage = _open_coverage(status.status_time, latest.get(status.source))
         rows.append(CameraRowView(status, word, tone, message, coverage))
     return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.status.source))
 

@@ -15,7 +15,7 @@ from console.session import Viewer, now
 from console.texts import DASH, drops, milliseconds, number, safe
 from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
 from sightline.store.read import queries
-from sightline.store.read.queries import StoredStatus
+from sightline.store.read.queries import is_stale
 
 NAMES = {
     "receive": "wait for packet",
@@ -39,20 +39,20 @@ STAGES_NOTE = (
 
 def show(_: Viewer, connection: Connection) -> None:
     """The stacked means of the slowest cameras, then every figure."""
-    reports = queries.read_cameras(connection)
-    if not reports:
+    statuses = queries.read_cameras(connection)
+    if not statuses:
         theme.state(
             theme.NO_CAMERA, "Start “sightline run”; stage times appear with the first frames.", icon="speed"
         )
         return
     at = now()
-    live = [report.status for report in reports if not report.is_stale(at) and report.status.stages_ms]
+    live = [status for status in statuses if not is_stale(status, at) and status.stages_ms]
     if live:
         _show_stages(live)
     else:
         st.info("No camera is delivering frames now, so there are no stage times.", icon=":material/speed:")
     st.html(theme.heading("Frames"))
-    st.html(_frames_table(reports, at))
+    st.html(_frames_table(statuses, at))
 
 
 def _show_stages(live: Sequence[CameraStatus]) -> None:
@@ -123,10 +123,10 @@ def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> 
     return milliseconds(value), tint
 
 
-def _frames_table(reports: Sequence[StoredStatus], at: float) -> str:
+def _frames_table(statuses: Sequence[CameraStatus], at: float) -> str:
     rows = []
-    for report in reports:
-        status, stale = report.status, report.is_stale(at)
+    for status in statuses:
+        stale = is_stale(status, at)
         cells = (
             safe(status.source),
             DASH if stale else f"{status.fps:.1f}",

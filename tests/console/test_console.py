@@ -32,7 +32,7 @@ from console import charts, counts, events, grid, overview, texts, timing  # noq
 from console.grid import Cover  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
 from sightline.store import migrations  # noqa: E402
-from sightline.store.read.queries import Span, StoredStatus, Watched  # noqa: E402
+from sightline.store.read.queries import Span, Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
@@ -105,11 +105,10 @@ def test_overview_without_cameras(url: str, open_app: Callable[..., AppTest]) ->
     assert "No camera has reported yet" in html(open_app())
 
 
-def report(state: str = "online", age: float = 0.0, **status: Any) -> StoredStatus:
+def report(state: str = "online", age: float = 0.0, **status: Any) -> Any:
     from sightline.entities import CameraState, CameraStatus
 
-    made = CameraStatus("gate", CameraState(state), "", T0 - age, **status)
-    return StoredStatus(made, T0 - age)
+    return CameraStatus("gate", CameraState(state), "", T0 - age, **status)
 
 
 def test_a_stale_heartbeat_overrules_the_row() -> None:
@@ -313,7 +312,7 @@ def test_profile(world: World, open_app: Callable[..., AppTest]) -> None:
 
 def test_the_wait_for_a_packet_is_no_work_and_every_stage_stands_in_its_place() -> None:
     stages = {stage: {"mean": 1.0, "p50": 1.0, "p99": 2.0} for stage in (*STAGES, *SERVER_STAGES, "polish")}
-    status = report(stages_ms=stages | {"receive": {"mean": 195.0, "p50": 199.0, "p99": 210.0}}).status
+    status = report(stages_ms=stages | {"receive": {"mean": 195.0, "p50": 199.0, "p99": 210.0}})
     order = timing.stage_order([status])
     assert order == [*STAGES[:6], *SERVER_STAGES, *STAGES[6:], "polish"]
     work = timing.work_stages(order)

@@ -21,6 +21,7 @@ from sightline.store.read.queries import (
     DAY_S,
     Span,
     has_events,
+    is_stale,
     read_cameras,
     read_counts,
     read_crossings,
@@ -61,20 +62,20 @@ def connection(world: World, database_url: str) -> Iterator[Connection]:
 
 def test_cameras(connection: Connection) -> None:
     gate, yard = read_cameras(connection)
-    assert (gate.status.source, gate.status.state, gate.heartbeat) == ("gate", CameraState.ONLINE, T0)
-    assert gate.status.stages_ms["infer"]["p99"] == 54.0
-    assert gate.status.last_frame_time == pytest.approx(T0 - 0.2)
-    assert not gate.is_stale(T0 + 10)
-    assert gate.is_stale(T0 + 10.1)
-    assert yard.status.state is CameraState.OFFLINE
+    assert (gate.source, gate.state, gate.status_time) == ("gate", CameraState.ONLINE, T0)
+    assert gate.stages_ms["infer"]["p99"] == 54.0
+    assert gate.last_frame_time == pytest.approx(T0 - 0.2)
+    assert not is_stale(gate, T0 + 10)
+    assert is_stale(gate, T0 + 10.1)
+    assert yard.state is CameraState.OFFLINE
 
 
 def test_status_of_a_newer_writer(world: World, connection: Connection) -> None:
     world.camera("roof", T0, state="dreaming", unknown_figure=3, latency_p99_ms=None)
-    roof = next(report for report in read_cameras(connection) if report.status.source == "roof")
-    assert roof.status.state is CameraState.OFFLINE
-    assert "dreaming" in roof.status.message
-    assert roof.status.latency_p99_ms is None
+    roof = next(status for status in read_cameras(connection) if status.source == "roof")
+    assert roof.state is CameraState.OFFLINE
+    assert "dreaming" in roof.message
+    assert roof.latency_p99_ms is None
 
 
 def test_latest_and_first_windows(connection: Connection) -> None:

@@ -35,18 +35,6 @@ _HOURS = tables.table_of(tables.DriftWindowRow).c
 
 
 @dataclass(frozen=True, slots=True)
-class StoredStatus:
-    """A camera's last status and when the supervisor wrote it."""
-
-    status: CameraStatus
-    heartbeat: float
-
-    def is_stale(self, now: float) -> bool:
-        """No heartbeat for longer than :data:`STALE_AFTER_S`."""
-        return now - self.heartbeat > STALE_AFTER_S
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """An interval of time, cut into buckets that begin on round times in ``zone``.
 
@@ -135,7 +123,12 @@ class CrossingSum:
 # -- cameras and windows ----------------------------------------------------------------------------------
 
 
-def read_cameras(connection: Connection) -> list[StoredStatus]:
+def is_stale(status: CameraStatus, now: float) -> bool:
+    """No heartbeat for longer than :data:`STALE_AFTER_S`."""
+    return now - status.status_time > STALE_AFTER_S
+
+
+def read_cameras(connection: Connection) -> list[CameraStatus]:
     """Every camera's last status, by name; the canary is left out: it is not a real camera."""
     row = _CAMERAS
     query = select(row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
@@ -147,8 +140,7 @@ def read_cameras(connection: Connection) -> list[StoredStatus]:
         state, message, time = item.state, item.message, item.heartbeat.timestamp()
         if state not in list(CameraState):  # a newer writer's word: shown as it is, and treated as trouble
             state, message = CameraState.OFFLINE, message or f"state {state!r} is not known here"
-        status = CameraStatus(item.source, CameraState(state), message, status_time=time, **values)
-        statuses.append(StoredStatus(status, time))
+        statuses.append(CameraStatus(item.source, CameraState(state), message, status_time=time, **values))
     return statuses
 
 
