@@ -166,7 +166,15 @@ class WindowCounter(Observer):
             if window := self._window_at(self._clock):
                 window.dropped += dropped_total - self._dropped_total
             self._dropped_total = dropped_total
-        self._settle()
+        # Ended tracks become numbers.
+        limit = self._watched_s - SETTLE_S
+        for track_id in [track_id for track_id, track in self._tracks.items() if track.seen_s < limit]:
+            track = self._tracks.pop(track_id)
+            for window in self._windows.values():
+                if track_id in window.ids:
+                    window.ids.remove(track_id)
+                    if track.confirmed:
+                        window.settled[track.item_class] = window.settled.get(track.item_class, 0) + 1
         rows, self._finals = self._finals, []
         for _, window in sorted(self._windows.items()):
             rows += self._rows_of(window, every=False)
@@ -293,19 +301,6 @@ class WindowCounter(Observer):
             track.confirmed |= confirmed
             track.seen_s = self._watched_s
         window.ids.update(ids)
-
-    def _settle(self) -> None:
-        """Turn ended tracks into numbers."""
-        limit = self._watched_s - SETTLE_S
-        for track_id, track in [*self._tracks.items()]:
-            if track.seen_s >= limit:
-                continue
-            del self._tracks[track_id]
-            for window in self._windows.values():
-                if track_id in window.ids:
-                    window.ids.remove(track_id)
-                    if track.confirmed:
-                        window.settled[track.item_class] = window.settled.get(track.item_class, 0) + 1
 
     def _credit(self, low: float, until: float) -> None:
         """Add a watched span to the windows that it lies in; those already closed stay."""

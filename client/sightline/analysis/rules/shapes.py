@@ -53,7 +53,12 @@ class Shapes:
         before, after = sides[: len(p)], sides[len(p) :]
         left = after >= 0
         changed = (before >= 0) != left
-        inside = self._inside(q, ~left)
+        inside = np.zeros((len(q), 0), bool)
+        if self.lines < self.count:  # in a zone: an odd number of its edges to the right
+            y, first = q[:, 1:], int(self._starts[self.lines])
+            edges = (self._y[first:] > y) != (self._end_y[first:] > y)
+            edges &= left[:, first:] != self._downward[first:]
+            inside = np.logical_xor.reduceat(edges, self._starts[self.lines :] - first, axis=1)
         if not changed.any():
             none = np.zeros((len(p), self.count))
             return none.astype(np.int8), none - 1, inside
@@ -65,16 +70,6 @@ class Shapes:
         directions = np.add.reduceat(np.where(met, np.where(left, 1, -1), 0), self._starts, axis=1)
         fractions = np.maximum.reduceat(np.where(met, fraction, -1.0), self._starts, axis=1)
         return np.minimum(np.maximum(directions, -1), 1).astype(np.int8), fractions, inside
-
-    def _inside(self, points: F64, right: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Whether points lie in zones (an odd number of edges to the right), given the side of each piece."""
-        if self.lines == self.count:
-            return np.zeros((len(points), 0), bool)
-        y, first = points[:, 1:], int(self._starts[self.lines])
-        edges = (self._y[first:] > y) != (self._end_y[first:] > y)
-        edges &= right[:, first:] == self._downward[first:]
-        odd: NDArray[np.bool_] = np.logical_xor.reduceat(edges, self._starts[self.lines :] - first, axis=1)
-        return odd
 
     def distances(self, points: F64, sizes: F64) -> F64:
         """How far points are from each line, or from the edge of each zone: float64 [N, P].

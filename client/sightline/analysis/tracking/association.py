@@ -41,10 +41,8 @@ def match(
     """
     high = detections.scores >= options.min_score
     cost = 1 - iou + class_cost
-    if all_high := bool(high.all()):
-        rows, boxes = assign(cost, 1 - options.min_iou)
-    else:
-        rows, boxes = assign(np.where(high, cost, np.inf), 1 - options.min_iou)
+    all_high = bool(high.all())
+    rows, boxes = assign(cost if all_high else np.where(high, cost, np.inf), 1 - options.min_iou)
     if len(rows) == len(motion) or len(boxes) == len(detections):
         return rows, boxes
     free = np.ones(len(motion), bool)
