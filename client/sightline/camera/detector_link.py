@@ -6,21 +6,39 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from sightline.base.backoff import Backoff
 from sightline.base.bell import Bell
 from sightline.base.side_threads import SideThreads
 from sightline.camera.pipeline import Pipeline
+from sightline.config import TritonOptions
 from sightline.entities import Frame, ModelInfo
 from sightline.errors import DetectorError
 from sightline.inference.client import ServedDetector, TritonConnection
+from sightline.video.open_gate import OpenGate
+from sightline.video.source import Source
 
 log = logging.getLogger(__name__)
 
 SERVER_TIMES_EVERY_S = 5.0
 LOWEST_PRIORITY = 2  # of the two levels of Triton's queues
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """What the cameras of a worker and their models share."""
+
+    worker: str  # its name
+    triton: TritonOptions
+    models: ServedModels
+    gate: OpenGate
+    bell: Bell  # wakes the main thread
+    threads: SideThreads
+    make_source: Callable[..., Source]  # as Source is made
 
 
 class DetectorLink:
@@ -34,31 +52,16 @@ class DetectorLink:
         server_times: queue and compute time as Triton reports them, read every few seconds.
     """
 
-    def __init__(
-        self, owner: str, name: str, models: ServedModels, threads: SideThreads, bell: Bell, in_flight: int
-    ) -> None:
-        """Nothing is connected yet.
-
-        Args:
-            owner: of the log's lines.
-            name: of the model.
-            models: where it comes from.
-            threads: connect in them.
-            bell: rung when that is done.
-            in_flight: frames in flight for one camera.
-        """
+    def __init__(self, parts: SharedParts, name: str) -> None:
+        """Nothing is connected yet; ``name`` is that of the model."""
+        self._parts = parts
         self._name = name
-        self._models = models
-        self._in_flight = in_flight
         self.pipelines: list[Pipeline] = []
         self.capacity = 0
         self.detector = self.resize(1)
         self.problem = "not connected yet"
         self.server_times: dict[str, dict[str, float]] = {}
         self.info: ModelInfo | None = None
-        self._owner = owner
-        self._threads = threads
-        self._bell = bell
         self._backoff = Backoff(0.2, 1.0)
         self._next_connect_s = 0.0
         self._connecting: Future[ModelInfo] | None = None
@@ -72,12 +75,12 @@ class DetectorLink:
         on would only wait in its queue. One slot more, so that a late answer does not stop the next
         frame.
         """
-        self.capacity = cameras - 1 + self._in_flight
-        return self._models.hold(self._name, self, self.capacity + 1)
+        self.capacity = cameras - 1 + self._parts.triton.in_flight
+        return self._parts.models.hold(self._name, self, self.capacity + 1)
 
     def close(self) -> None:
         """The last camera has left."""
-        self._models.release(self._name, self)
+        self._parts.models.release(self._name, self)
 
     def serve(self, turn: int) -> None:
         """Send what is due now, in as few requests as keep the detector busy; connect when there is need."""
@@ -95,8 +98,8 @@ class DetectorLink:
         """Connect when that is due; whether that has been done."""
         now = time.monotonic()
         if self._connecting is None and now >= self._next_connect_s:
-            self._connecting = self._threads.submit(self.detector.connect)
-            self._connecting.add_done_callback(lambda _: self._bell.ring())
+            self._connecting = self._parts.threads.submit(self.detector.connect)
+            self._connecting.add_done_callback(lambda _: self._parts.bell.ring())
         if self._connecting is None or not self._connecting.done():
             return False
         connecting, self._connecting = self._connecting, None
@@ -107,7 +110,13 @@ class DetectorLink:
             return False
         self._backoff.good()
         self.problem = ""
-        log.info("%s: %s %s over %s", self._owner, self.info.name, self.info.version, self.detector.transport)
+        log.info(
+            "%s: %s %s over %s",
+            self._parts.worker,
+            self.info.name,
+            self.info.version,
+            self.detector.transport,
+        )
         return True
 
     def _due(self, turn: int) -> list[tuple[Pipeline, Frame]]:
@@ -139,7 +148,7 @@ class DetectorLink:
     def lose(self, error: DetectorError) -> None:
         """Connect again, after a while."""
         if not self.problem:
-            log.warning("%s: detector lost: %s", self._owner, error)
+            log.warning("%s: detector lost: %s", self._parts.worker, error)
         self.problem = str(error)
         self._next_connect_s = time.monotonic() + self._backoff.next_delay_s()
 
@@ -151,7 +160,7 @@ class DetectorLink:
             self._reading = None
         if not self.problem and self._reading is None and time.monotonic() >= self._next_times_s:
             self._next_times_s = time.monotonic() + SERVER_TIMES_EVERY_S
-            self._reading = self._threads.submit(self.detector.server_times_ms)
+            self._reading = self._parts.threads.submit(self.detector.server_times_ms)
 
 
 class ServedModels:

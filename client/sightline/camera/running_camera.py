@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import analysis_options
-from sightline.base.bell import Bell
 from sightline.base.stats import RateMeter, StageTimes
-from sightline.camera.detector_link import CandidateDetector, DetectorLink, ServedModels
+from sightline.camera.detector_link import CandidateDetector, DetectorLink, SharedParts
 from sightline.camera.messages import CameraSpec, Report, Retry
 from sightline.camera.pipeline import Pipeline
-from sightline.config import Camera, TritonOptions
+from sightline.config import Camera
 from sightline.entities import (
     STAGES,
     CameraState,
@@ -27,19 +25,6 @@ from sightline.entities import (
 from sightline.features import FEATURES, FeatureContext
 from sightline.video.feed import Feed
 from sightline.video.mailbox import Mailbox
-from sightline.video.open_gate import OpenGate
-from sightline.video.source import Source
-
-
-@dataclass(frozen=True, slots=True)
-class SharedParts:
-    """What the cameras of a worker share."""
-
-    triton: TritonOptions
-    models: ServedModels
-    gate: OpenGate
-    bell: Bell
-    make_source: Callable[..., Source] = Source
 
 
 class RunningCamera:

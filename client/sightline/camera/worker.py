@@ -22,7 +22,7 @@ from sightline.base.backoff import Backoff
 from sightline.base.bell import Bell
 from sightline.base.logs import setup_logging
 from sightline.base.side_threads import SideThreads
-from sightline.camera.detector_link import DetectorLink, ServedModels
+from sightline.camera.detector_link import DetectorLink, ServedModels, SharedParts
 from sightline.camera.messages import (
     EXIT_HANGING,
     AddCamera,
@@ -36,7 +36,7 @@ from sightline.camera.messages import (
     WorkerReport,
     WorkerSpec,
 )
-from sightline.camera.running_camera import RunningCamera, SharedParts
+from sightline.camera.running_camera import RunningCamera
 from sightline.config import Camera, TritonOptions
 from sightline.entities import CameraState, CameraStatus
 from sightline.inference.client import TritonConnection
@@ -113,12 +113,17 @@ class Worker:
         self._spec = spec
         self._connection = connection
         self._end_process = end_process
-        self._bell = Bell()
         self._inbox: SimpleQueue[Message] = SimpleQueue()
-        self._threads = SideThreads(f"{spec.name}-side", 8)
         self._triton = connect(spec.triton, spec.name)
-        gate = OpenGate(spec.gate_folder, spec.open_limit)
-        self._parts = SharedParts(spec.triton, ServedModels(self._triton), gate, self._bell, make_source)
+        self._parts = SharedParts(
+            spec.name,
+            spec.triton,
+            ServedModels(self._triton),
+            OpenGate(spec.gate_folder, spec.open_limit),
+            Bell(),
+            SideThreads(f"{spec.name}-side", 8),
+            make_source,
+        )
         self._links: dict[str, DetectorLink] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[Feed] = []  # of cameras that ended; they may still wait in FFmpeg
@@ -141,7 +146,7 @@ class Worker:
                 self._report_all()
             self._serve()
             self._move_places()
-            self._bell.wait(self._wait_s())
+            self._parts.bell.wait(self._wait_s())
         self._end()
 
     # -- messages -------------------------------------------------------------------------------------------
@@ -153,12 +158,12 @@ class Worker:
             while True:
                 message = self._connection.recv()
                 self._inbox.put(message)
-                self._bell.ring()
+                self._parts.bell.ring()
         except (EOFError, OSError):
             if not isinstance(message, Stop):
                 log.warning("%s: the supervisor is gone; ending", self._spec.name)
         self._inbox.put(Stop())
-        self._bell.ring()
+        self._parts.bell.ring()
 
     def _take_messages(self) -> None:
         while not self._inbox.empty():
@@ -287,7 +292,7 @@ class Worker:
             if running.feed.failure is not None:
                 raise running.feed.failure
             while running.pipeline.retired:
-                self._threads.submit(running.pipeline.retired.pop().close)
+                self._parts.threads.submit(running.pipeline.retired.pop().close)
             return running.report(now, restarts=place.restarts)
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)
@@ -314,12 +319,10 @@ class Worker:
     def _start(self, place: _Place) -> None:
         if any(feed.name == place.name for feed in self._old_feeds if not feed.stopped):
             return  # its predecessor may still hold the camera's stream
-        spec, model = self._spec, place.spec.camera.detect.model or self._spec.triton.model
+        model = place.spec.camera.detect.model or self._spec.triton.model
         try:
             if (link := self._links.get(model)) is None:
-                link = self._links[model] = DetectorLink(
-                    spec.name, model, self._parts.models, self._threads, self._bell, spec.triton.in_flight
-                )
+                link = self._links[model] = DetectorLink(self._parts, model)
             place.running = RunningCamera(place.spec, self._parts, link)
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)
@@ -353,7 +356,7 @@ class Worker:
 
     def _give_up(self, running: RunningCamera) -> None:
         self._dismiss(running)
-        self._threads.submit(running.pipeline.close)
+        self._parts.threads.submit(running.pipeline.close)
         running.link.pipelines.remove(running.pipeline)
 
     def _begin_leaving(self, place: _Place) -> None:
@@ -368,28 +371,28 @@ class Worker:
         if running is not None and place.closing is None:
             if not running.feed.stopped and now - since_s < FEED_STOP_S:
                 return
-            place.last = self._last_report(place, running)
-            place.closing = self._threads.submit(running.pipeline.close)
-            place.closing.add_done_callback(lambda _: self._bell.ring())
-        if place.closing is not None and not place.closing.done():
-            return
-        self._say_goodbye(place)
+            place.last = self._last_report(place)
+            place.closing = self._parts.threads.submit(running.pipeline.close)
+            place.closing.add_done_callback(lambda _: self._parts.bell.ring())
+        if place.closing is None or place.closing.done():
+            self._say_goodbye(place)
 
-    def _last_report(self, place: _Place, running: RunningCamera) -> Report | None:
+    def _last_report(self, place: _Place) -> Report:
+        now = self._clock.now()
         try:
-            running.pipeline.end_features()
-            report = running.report(self._clock.now(), last=True, restarts=place.restarts)
+            if place.running is not None:
+                place.running.pipeline.end_features()
+                report = place.running.report(now, last=True, restarts=place.restarts)
+                if report.status.state is CameraState.ENDED:
+                    return report
+                status = replace(report.status, state=CameraState.STOPPED, message="", fps=0.0)
+                return replace(report, status=status)
         except Exception:
             log.exception("camera %s: its last report cannot be made", place.name)
-            return None
-        if report.status.state is CameraState.ENDED:
-            return report
-        return replace(report, status=replace(report.status, state=CameraState.STOPPED, message="", fps=0.0))
+        return Report(CameraStatus(place.name, CameraState.STOPPED, place.problem, now), None, {}, last=True)
 
     def _say_goodbye(self, place: _Place) -> None:
-        now = self._clock.now()
-        status = CameraStatus(place.name, CameraState.STOPPED, place.problem, now)
-        self._send([place.last or Report(status, None, {}, last=True)])
+        self._send([place.last or self._last_report(place)])
         del self._places[place.name]
         self._share_links()
 
@@ -401,13 +404,11 @@ class Worker:
             if link.pipelines:
                 link.resize(len(link.pipelines))
             else:
-                self._threads.submit(link.close)
+                self._parts.threads.submit(link.close)
                 del self._links[name]
 
     def _end(self) -> None:
         """Everything has been reported, or its time is over."""
         for place in list(self._places.values()):
-            if place.running is not None and place.last is None:
-                place.last = self._last_report(place, place.running)
             self._say_goodbye(place)
         self._triton.close()

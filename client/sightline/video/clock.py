@@ -112,8 +112,13 @@ class CaptureClock:
         to_utc = self._utc.offset()
         wanted = self._least_delay(media_s, received_s)
         source = ClockSource.PTS
-        if camera_time is not None and self._believed(camera_time - to_utc - received_s):
-            wanted, source = camera_time - to_utc - media_s, ClockSource.RTCP
+        if camera_time is not None:
+            skew_s = camera_time - to_utc - received_s
+            if abs(skew_s) <= self._max_skew_s:
+                wanted, source = camera_time - to_utc - media_s, ClockSource.RTCP
+            elif not self._skew_said:
+                self._skew_said = True
+                log.warning("the camera's clock is %.1f s from ours; it is not used", skew_s)
         if self._offset is None:
             self._offset = wanted
         room = SLEW * max(media_s - self._media_s, 0.0)
@@ -145,14 +150,6 @@ class CaptureClock:
             self._window_end_s = received_s + DELAY_WINDOW_S
         self._least = min(self._least, received_s - media_s)
         return min(self._least, self._least_before)
-
-    def _believed(self, skew_s: float) -> bool:
-        if abs(skew_s) <= self._max_skew_s:
-            return True
-        if not self._skew_said:
-            self._skew_said = True
-            log.warning("the camera's clock is %.1f s from ours; it is not used", skew_s)
-        return False
 
 
 class PtsStep(Enum):

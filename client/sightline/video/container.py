@@ -50,8 +50,7 @@ _PROTOCOLS = {
     "https": "https,tls,tcp",
     "file": "file",
 }
-#: A resolver that waits for dead servers keeps its thread for 20 s; cameras that come later wait for a
-# thread.
+#: A resolver that waits for dead servers keeps its thread for 20 s; later cameras wait for a thread.
 _RESOLVERS = SideThreads("names", 8)
 #: Text in a stream may be any bytes. PyAV 19 takes them as they are and has no such argument.
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -115,11 +114,11 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
         raise SourceUnusable(redact(f"cannot be opened: {error}")) from error
 
 
-def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that something here decodes.
+def prepare_decoder(container: InputContainer, camera: Camera) -> None:
+    """Set up the decoder of the first video stream, on one thread: more would delay frames and cost memory.
 
     Raises:
-        SourceUnusable: there is none.
+        SourceUnusable: there is no video that something here decodes.
     """
     if not container.streams.video:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
@@ -128,21 +127,6 @@ def video_stream(container: InputContainer) -> VideoStream:
     if stream.codec_context is None:
         raise SourceUnusable("no decoder here for the stream's video codec")
     check_size(stream.width, stream.height)
-    return stream
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse pictures that only an attack or a mistake could ask for.
-
-    Raises:
-        SourceUnusable: a side is longer than :data:`MAX_SIDE_PX`.
-    """
-    if max(width, height) > MAX_SIDE_PX:
-        raise SourceUnusable(f"a picture of {width}x{height} is larger than {MAX_SIDE_PX} pixels a side")
-
-
-def prepare_decoder(stream: VideoStream, camera: Camera) -> None:
-    """Set the decoder up: one thread (more would delay frames and cost memory), and the camera's options."""
     context = stream.codec_context
     context.thread_count = 1
     context.thread_type = ThreadType.NONE
@@ -154,6 +138,16 @@ def prepare_decoder(stream: VideoStream, camera: Camera) -> None:
         context.open(strict=False)
     except av.FFmpegError as error:
         raise SourceUnusable(f"the decoder {context.name} does not start ({_scrubbed(error)})") from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse pictures that only an attack or a mistake could ask for.
+
+    Raises:
+        SourceUnusable: a side is longer than :data:`MAX_SIDE_PX`.
+    """
+    if max(width, height) > MAX_SIDE_PX:
+        raise SourceUnusable(f"a picture of {width}x{height} is larger than {MAX_SIDE_PX} pixels a side")
 
 
 def camera_time(packet: Packet[VideoStream]) -> float | None:

@@ -7,7 +7,7 @@ whose pictures are copied to the host, the CPU.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -30,11 +30,11 @@ AUTO, CUDA, CPU = "auto", "cuda", "cpu"
 _BY_HARDWARE = FORMATS | {CUDA}
 #: FFmpeg's decoder joins the CUDA context of the thread, which CuPy has made. Its own way to share one, the
 #: primary context, it refuses when somebody else made that with other flags, as CuPy and the CUDA runtime do.
-_SAME_CONTEXT = {"primary_ctx": "0", "current_ctx": "1"}
+_SAME_CONTEXT: dict[str, Any] = {"options": {"primary_ctx": "0", "current_ctx": "1"}, "is_hw_owned": True}
 #: What PyAV raises when a device cannot be opened.
 _REFUSED = (av.FFmpegError, ValueError, NotImplementedError)
-#: Devices and kinds of context with which a probe has succeeded.
-_WORKS: set[tuple[str, str]] = set()
+#: Devices with which a probe has succeeded, with the scaler's context or without.
+_WORKS: set[tuple[str, bool]] = set()
 
 
 class DecoderChoice:
@@ -64,7 +64,7 @@ class DecoderChoice:
             self._choose(f"{CPU}: no NVIDIA driver here")
             return None
         device = CUDA if self._asked == AUTO else self._asked
-        if problem := _problem(device, "own context", {}):
+        if problem := _problem(device):
             self._choose(f"{CPU}: no {device} decoder ({problem})")
             return None
         self.used = device
@@ -74,10 +74,9 @@ class DecoderChoice:
             except SharedMemoryError as error:
                 self._choose(f"{CUDA}: pictures go through the host, {error}")
         if device == CUDA and self._device is not None:
-            arguments: dict[str, Any] = {"options": _SAME_CONTEXT, "is_hw_owned": True}
-            problem = _problem(device, "same context", arguments)
+            problem = _problem(device, same_context=True)
             if not problem:
-                return HWAccel(device, allow_software_fallback=True, **arguments)
+                return HWAccel(device, allow_software_fallback=True, **_SAME_CONTEXT)
             self._choose(f"{CUDA}: pictures go through the host, {problem}")
         return HWAccel(device, allow_software_fallback=True)
 
@@ -101,18 +100,18 @@ class DecoderChoice:
             log.log(level, "camera %s: decoder %s", self._camera.name, used)
 
 
-def _problem(device: str, kind: str, arguments: Mapping[str, Any]) -> str:
+def _problem(device: str, *, same_context: bool = False) -> str:
     """Why ``device`` cannot decode so; empty when it can.
 
     A probe makes a context on the device and ends it, so what works is not tried again in this process.
     """
-    if (device, kind) in _WORKS:
+    if (device, same_context) in _WORKS:
         return ""
     try:
         if device not in hwdevices_available():
             raise ValueError(f"known here: {', '.join(hwdevices_available())}")
-        CodecContext.create("h264", "r", HWAccel(device, **arguments))
+        CodecContext.create("h264", "r", HWAccel(device, **_SAME_CONTEXT if same_context else {}))
     except _REFUSED as error:
         return str(error)
-    _WORKS.add((device, kind))
+    _WORKS.add((device, same_context))
     return ""

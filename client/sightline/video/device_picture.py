@@ -9,7 +9,7 @@ time than a launch for every tap. The only copy between GPU and host is that of 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class DeviceScaler:
 
     def __init__(self, arrays: CupyArrays) -> None:
         self.arrays = arrays
-        self._weights: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        module, real = arrays.module, arrays.real
+        self._matrix = lru_cache(_MOST_SIZES)(lambda *sizes: module.asarray(area_weights(*sizes), real))
 
     def write(self, planes: tuple[Any, Any], out: tuple[Any, Any, Any], *, full_range: bool) -> None:
         """Scale a picture and write it as I420, limited range.
@@ -118,15 +119,6 @@ class DeviceScaler:
         if stretch is not None:
             values = values * np.float32(stretch[0]) + np.float32(stretch[1])
         return module.clip(module.rint(values), 0, 255).astype(module.uint8)
-
-    def _matrix(self, source: int, target: int) -> Any:
-        found = self._weights.get((source, target))
-        if found is None:
-            while len(self._weights) >= _MOST_SIZES:
-                self._weights.popitem(last=False)
-            found = self.arrays.module.asarray(area_weights(source, target), self.arrays.real)
-            self._weights[source, target] = found
-        return found
 
 
 class CudaPicture(YuvPicture):

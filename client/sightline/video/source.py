@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
@@ -33,14 +32,6 @@ STALLS_WITHOUT_PICTURE = 4  # give up after this many stall timeouts with packet
 WARN_EVERY_S = 1.0
 #: No packet takes so long to decode, and no stream so long to close.
 DECODE_S = CLOSE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """What is known of a packet and rides through the decoder with it."""
-
-    received_s: float
-    camera_time: float | None
 
 
 class Source:
@@ -95,15 +86,13 @@ class Source:
         self._begin()
         self.call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
         try:
-            container = demux.open_container(self._camera, self.decoder.accelerator())
-            try:
-                demux.prepare_decoder(demux.video_stream(container), self._camera)
-            except BaseException:
-                container.close()
-                raise
+            self._container = demux.open_container(self._camera, self.decoder.accelerator())
+            demux.prepare_decoder(self._container, self._camera)
+        except BaseException:
+            self.close()
+            raise
         finally:
             self.call = None
-        self._container = container
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are due, until the stream fails.
@@ -112,7 +101,7 @@ class Source:
             SourceError: the kind says how it ended; the end of a file is SourceEnded.
         """
         for packet in self._receive():
-            packet.opaque = _Arrival(time.monotonic(), demux.camera_time(packet))
+            packet.opaque = (time.monotonic(), demux.camera_time(packet))  # rides through the decoder with it
             for decoded in self._decode(packet):
                 frame = self._timed(decoded)
                 if frame is not None:
@@ -204,11 +193,10 @@ class Source:
         """The frame with its times; None when it is damaged, stray, or not due."""
         if not self._is_sound(frame):
             return None
-        arrival = frame.opaque
-        if not isinstance(arrival, _Arrival):  # a decoder that does not carry it through
-            arrival = _Arrival(time.monotonic(), None)
+        arrival = frame.opaque  # not every decoder carries it through
+        received_s, camera_time = arrival if isinstance(arrival, tuple) else (time.monotonic(), None)
         media_s = frame.time
-        step = self._timeline.step(media_s, arrival.received_s)
+        step = self._timeline.step(media_s, received_s)
         if step is PtsStep.STRAY:
             self.stray_frames += 1
             return None
@@ -218,7 +206,7 @@ class Source:
         if step is PtsStep.JUMP:
             self._begin_time_line()
         if media_s is None:
-            media_s = arrival.received_s
+            media_s = received_s
         if not self._gate.passes(media_s):
             self.gate_skipped += 1
             return None
@@ -230,11 +218,9 @@ class Source:
         if self._recorded:
             capture_time, clock_source = self._clock.stamp_recorded(media_s)
         elif frame.pts is None:
-            capture_time, clock_source = self._clock.stamp_arrival(arrival.received_s)
+            capture_time, clock_source = self._clock.stamp_arrival(received_s)
         else:
-            capture_time, clock_source = self._clock.stamp_live(
-                media_s, arrival.received_s, arrival.camera_time
-            )
+            capture_time, clock_source = self._clock.stamp_live(media_s, received_s, camera_time)
         self._index += 1
         return Frame(
             picture=self.decoder.picture(frame),
@@ -242,7 +228,7 @@ class Source:
             media_s=media_s,
             capture_time=capture_time,
             clock_source=clock_source,
-            received_s=time.monotonic() if self._recorded else arrival.received_s,
+            received_s=time.monotonic() if self._recorded else received_s,
             decode_s=self.decode_s,
         )
 
