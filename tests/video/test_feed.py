@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -34,12 +35,19 @@ def feed_of(source, **parts) -> Feed:
     return Feed("cam", source, Mailbox(), StageTimes(STAGES), **parts)
 
 
+def stop(feed: Feed, timeout_s: float) -> bool:
+    feed.ask_to_stop()
+    with contextlib.suppress(AssertionError):
+        until(lambda: feed.stopped, timeout_s)
+    return feed.stopped
+
+
 def test_frames_arrive_and_the_state_says_so() -> None:
     feed = feed_of(FakeSource(lambda: iter([frame(0, 1.0), frame(1, 2.0)])))
     feed.start()
     until(lambda: feed.state is CameraState.OFFLINE, 5)
     assert feed.source.packets == 2
-    assert feed.stop(5)
+    assert stop(feed, 5)
 
 
 def test_a_back_off_goes_on_where_the_predecessor_was() -> None:
@@ -49,9 +57,9 @@ def test_a_back_off_goes_on_where_the_predecessor_was() -> None:
     time.sleep(0.1)
     assert (source.opened, feed.state) == (0, CameraState.OFFLINE)
     until(lambda: feed.reconnects == 1, 5)
-    assert feed.failures == 6
+    assert feed.backoff.failures == 6
     assert 14 < feed.wait_s < 33  # 1 s, doubled five times, spread by half
-    assert feed.stop(5)
+    assert stop(feed, 5)
 
 
 def test_a_refused_password_is_not_tried_again_soon() -> None:
@@ -59,7 +67,7 @@ def test_a_refused_password_is_not_tried_again_soon() -> None:
     feed.start()
     until(lambda: feed.state is CameraState.UNAUTHORIZED, 5)
     assert feed.wait_s > 55
-    assert feed.stop(5)
+    assert stop(feed, 5)
 
 
 def test_waiting_is_not_hanging_and_a_call_that_does_not_return_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +86,9 @@ def test_waiting_is_not_hanging_and_a_call_that_does_not_return_is(monkeypatch: 
     feed.start()
     until(lambda: feed.hanging, 5)
     assert "FFmpeg hangs while reading" in feed.hanging
-    assert not feed.stop(0.1)
+    assert not stop(feed, 0.1)
     release.set()
-    assert feed.stop(5)
+    assert stop(feed, 5)
     assert feed.hanging == ""
 
 
@@ -89,7 +97,7 @@ def test_a_fault_of_ours_is_kept_for_the_main_thread() -> None:
     feed.start()
     until(lambda: feed.failure, 5)
     assert isinstance(feed.failure, ZeroDivisionError)
-    assert feed.stop(5)
+    assert stop(feed, 5)
 
 
 # -- the gate -----------------------------------------------------------------------------------------------
@@ -163,7 +171,7 @@ def test_a_camera_that_is_stopped_does_not_wait_at_the_gate(tmp_path: Path) -> N
     with gate.wait(threading.Event()):
         feed.start()
         until(lambda: gate._queue, 5)
-        assert feed.stop(2)
+        assert stop(feed, 2)
     assert source.opened == 0
 
 

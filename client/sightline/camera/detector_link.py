@@ -71,9 +71,8 @@ class DetectorLink:
     def resize(self, cameras: int) -> ServedDetector:
         """Make room for so many cameras.
 
-        Each may always have one frame in flight, and all together a few more: more than the engine works
-        on would only wait in its queue. One slot more, so that a late answer does not stop the next
-        frame.
+        Each may always have one frame in flight, and all together a few more: more than the engine works on
+        would only wait in its queue. One slot more, so that a late answer does not stop the next frame.
         """
         self.capacity = cameras - 1 + self._parts.triton.in_flight
         return self._parts.models.hold(self._name, self, self.capacity + 1)
@@ -110,13 +109,8 @@ class DetectorLink:
             return False
         self._backoff.good()
         self.problem = ""
-        log.info(
-            "%s: %s %s over %s",
-            self._parts.worker,
-            self.info.name,
-            self.info.version,
-            self.detector.transport,
-        )
+        model, worker = self.info, self._parts.worker
+        log.info("%s: %s %s over %s", worker, model.name, model.version, self.detector.transport)
         return True
 
     def _due(self, turn: int) -> list[tuple[Pipeline, Frame]]:

@@ -30,7 +30,7 @@ class WorkerSpec:
 class Retry:
     """Where a camera's own back-off stands, so that a new worker does not start over."""
 
-    failures: int = 0
+    failures: int = 0  # tries since things last went well for a while
     wait_s: float = 0.0  # until the next try, from when this was written
 
 

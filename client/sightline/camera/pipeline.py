@@ -177,17 +177,13 @@ class Pipeline:
 
     def end_features(self) -> None:
         """The camera stops, or its stream has ended: features write what they have."""
-        last = self.last_frame_time
-        if last is not None:
+        if (last := self.last_frame_time) is not None:
             self._ask(lambda observer: observer.end(last))
 
     def add_feature(self, name: str, make: Callable[[], Observer | None]) -> None:
-        """Let a feature look on from the next frame on.
+        """Let a feature look on from the next frame on; the camera goes on without one that cannot be made.
 
-        Args:
-            name: of the feature.
-            make: makes it, or None where the options do not ask for it; when that fails, the camera goes on
-                without it.
+        ``make`` gives None where the options do not ask for it.
         """
         try:
             observer = make()

@@ -31,13 +31,7 @@ class RunningCamera:
     """A camera's feed, pipeline and what is told of them. The main thread calls it."""
 
     def __init__(self, spec: CameraSpec, parts: SharedParts, link: DetectorLink) -> None:
-        """Make everything; ``feed.start()`` starts it.
-
-        Args:
-            spec: its options, and what it goes on from.
-            parts: what it shares with its neighbours.
-            link: the model that looks at its frames.
-        """
+        """Make everything; ``feed.start()`` starts it. ``link``: to the model that looks at its frames."""
         self.camera = camera = spec.camera
         self.link = link
         stages, mailbox = StageTimes(STAGES), Mailbox(parts.bell, lossless=spec.until_end)
@@ -84,15 +78,9 @@ class RunningCamera:
 
     def report(self, now: float, *, last: bool = False, restarts: int = 0) -> Report:
         """Everything about the camera, with the rows since the last report."""
-        checkpoint = self.checkpoint()
-        return Report(
-            self._status(now),
-            checkpoint,
-            self.pipeline.stages.snapshots(),
-            tuple(self._figures(restarts)),
-            self.retry,
-            last,
-        )
+        checkpoint, histograms = self.checkpoint(), self.pipeline.stages.snapshots()
+        figures = tuple(self._figures(restarts))
+        return Report(self._status(now), checkpoint, histograms, figures, self.retry, last)
 
     def checkpoint(self) -> Checkpoint:
         """The rows since the last one, and what to go on from."""
@@ -111,7 +99,7 @@ class RunningCamera:
     @property
     def retry(self) -> Retry:
         """Where its back-off stands."""
-        return Retry(self.feed.failures, self.feed.wait_s)
+        return Retry(self.feed.backoff.failures, self.feed.wait_s)
 
     def _figures(self, restarts: int) -> Iterator[Figure]:
         stray = self.feed.source.stray_frames
@@ -131,13 +119,11 @@ class RunningCamera:
         stages = pipeline.stages.recent_ms()
         total = stages.get("total", {})
         newest, model = self._newest, pipeline.analysis.model
-        switched_off = "; ".join(
-            f"{name} is switched off: {error}" for name, error in pipeline.failed.items()
-        )
+        failed = [f"{name} is switched off: {error}" for name, error in pipeline.failed.items()]
         return CameraStatus(
             source=self.camera.name,
             state=state,
-            message=message or pipeline.last_error or switched_off,
+            message=message or pipeline.last_error or "; ".join(failed),
             detector_message=link.problem,
             status_time=now,
             last_frame_time=pipeline.last_frame_time,

@@ -95,35 +95,20 @@ class Worker:
     def __init__(
         self,
         spec: WorkerSpec,
-        connection: Connection,
+        connection: Connection,  # to the supervisor
         *,
         connect: Callable[[TritonOptions, str], TritonConnection] = TritonConnection,
         make_source: Callable[..., Source] = Source,
-        end_process: Callable[[int], object] = os._exit,
+        end_process: Callable[[int], object] = os._exit,  # at once, hanging threads and all
     ) -> None:
-        """Prepare; no camera is there yet.
-
-        Args:
-            spec: what the cameras share.
-            connection: to the supervisor.
-            connect: makes the connection to Triton.
-            make_source: as :class:`Source` is made.
-            end_process: ends it at once, hanging threads and all.
-        """
-        self._spec = spec
+        """Prepare; no camera is there yet."""
         self._connection = connection
         self._end_process = end_process
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._triton = connect(spec.triton, spec.name)
-        self._parts = SharedParts(
-            spec.name,
-            spec.triton,
-            ServedModels(self._triton),
-            OpenGate(spec.gate_folder, spec.open_limit),
-            Bell(),
-            SideThreads(f"{spec.name}-side", 8),
-            make_source,
-        )
+        models, gate = ServedModels(self._triton), OpenGate(spec.gate_folder, spec.open_limit)
+        threads = SideThreads(f"{spec.name}-side", 8)
+        self._parts = SharedParts(spec.name, spec.triton, models, gate, Bell(), threads, make_source)
         self._links: dict[str, DetectorLink] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[Feed] = []  # of cameras that ended; they may still wait in FFmpeg
@@ -153,17 +138,15 @@ class Worker:
 
     def _listen(self) -> None:
         """Runs in its own thread: hands messages on; the end of the pipe means Stop."""
-        message: Message = Stop()
-        try:
-            while True:
+        message: Message | None = None
+        while not isinstance(message, Stop):
+            try:
                 message = self._connection.recv()
-                self._inbox.put(message)
-                self._parts.bell.ring()
-        except (EOFError, OSError):
-            if not isinstance(message, Stop):
-                log.warning("%s: the supervisor is gone; ending", self._spec.name)
-        self._inbox.put(Stop())
-        self._parts.bell.ring()
+            except (EOFError, OSError):
+                log.warning("%s: the supervisor is gone; ending", self._parts.worker)
+                message = Stop()
+            self._inbox.put(message)
+            self._parts.bell.ring()
 
     def _take_messages(self) -> None:
         while not self._inbox.empty():
@@ -189,25 +172,22 @@ class Worker:
         self._places[spec.camera.name] = _Place(spec)
 
     def _update(self, camera: Camera) -> None:
-        place = self._places.get(camera.name)
-        if place is None:
+        if (place := self._places.get(camera.name)) is None:
             return
         place.spec = replace(place.spec, camera=camera)
-        if place.running is not None:
-            try:
+        try:
+            if place.running is not None:
                 place.running.update(camera)
-            except Exception as error:  # noqa: BLE001  its own fault alone
-                self._restart(place, error)
-            else:
                 log.info("camera %s: changed options are in use", place.name)
+        except Exception as error:  # noqa: BLE001  its own fault alone
+            self._restart(place, error)
 
     def _begin_stop(self) -> None:
-        if self._stop_by_s is not None:
-            return
-        recorded = any(place.spec.until_end for place in self._places.values())
-        self._stop_by_s = time.monotonic() + (CLOSE_RECORDED_S if recorded else STOP_S)
-        for place in self._places.values():
-            self._begin_leaving(place)
+        if self._stop_by_s is None:
+            recorded = any(place.spec.until_end for place in self._places.values())
+            self._stop_by_s = time.monotonic() + (CLOSE_RECORDED_S if recorded else STOP_S)
+            for place in self._places.values():
+                self._begin_leaving(place)
 
     # -- frames ---------------------------------------------------------------------------------------------
 
@@ -264,7 +244,7 @@ class Worker:
         names = tuple(feed.name for feed in hanging)
         self._send(reports, names)
         if names:
-            log.error("%s: ends, since cameras hang: %s", self._spec.name, ", ".join(names))
+            log.error("%s: ends, since cameras hang: %s", self._parts.worker, ", ".join(names))
             self._end_process(EXIT_HANGING)
 
     def _send(self, reports: Sequence[Report], hanging: tuple[str, ...] = ()) -> None:
@@ -299,10 +279,10 @@ class Worker:
             return None
 
     def _report_waiting(self, place: _Place, now: float) -> Report:
-        latest = place.latest
         state = CameraState.OFFLINE if place.problem else CameraState.STARTING
         status = CameraStatus(place.name, state, place.problem, now)
-        return Report(status, None, latest.histograms if latest else {}, retry=place.spec.retry)
+        histograms = place.latest.histograms if place.latest else {}
+        return Report(status, None, histograms, retry=place.spec.retry)
 
     # -- cameras come and go --------------------------------------------------------------------------------
 
@@ -319,7 +299,7 @@ class Worker:
     def _start(self, place: _Place) -> None:
         if any(feed.name == place.name for feed in self._old_feeds if not feed.stopped):
             return  # its predecessor may still hold the camera's stream
-        model = place.spec.camera.detect.model or self._spec.triton.model
+        model = place.spec.camera.detect.model or self._parts.triton.model
         try:
             if (link := self._links.get(model)) is None:
                 link = self._links[model] = DetectorLink(self._parts, model)
@@ -338,15 +318,12 @@ class Worker:
         place.restarts += 1
         place.problem = f"a fault of ours: {error!r}; starts again in {delay_s:.1f} s"
         log.error("camera %s: %s", place.name, place.problem, exc_info=error)
-        latest = place.latest
-        retry = place.spec.retry
         if place.running is not None:
-            retry = place.running.retry
+            place.spec = replace(place.spec, retry=place.running.retry)
             self._give_up(place.running)
             place.running = None
-        checkpoint = latest.checkpoint if latest else None
-        resume = checkpoint.resume if checkpoint else place.spec.resume
-        place.spec = replace(place.spec, resume=resume, retry=retry)
+        if place.latest and place.latest.checkpoint:
+            place.spec = replace(place.spec, resume=place.latest.checkpoint.resume)
         self._send([self._report_waiting(place, self._clock.now())])
 
     def _dismiss(self, running: RunningCamera) -> None:

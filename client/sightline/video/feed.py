@@ -38,24 +38,15 @@ class Feed:
 
     def __init__(
         self,
-        name: str,
-        source: Source,
-        mailbox: Mailbox,
-        stages: StageTimes,
+        name: str,  # of the camera
+        source: Source,  # its stream, opened again after each failure
+        mailbox: Mailbox,  # where its frames go
+        stages: StageTimes,  # takes the times of receiving and decoding
         *,
-        until_end: bool = False,
-        gate: OpenGate | None = None,
+        until_end: bool = False,  # a recorded file: its end is the end of the feed, and it may take its time
+        gate: OpenGate | None = None,  # bounds how many cameras open at once
     ) -> None:
-        """Prepare; nothing runs yet.
-
-        Args:
-            name: of the camera.
-            source: its stream, opened again after each failure.
-            mailbox: where its frames go.
-            stages: takes the times of receiving and decoding.
-            until_end: a recorded file: its end is the end of the feed, and it may take its time.
-            gate: bounds how many cameras open at once.
-        """
+        """Prepare; nothing runs yet."""
         self.name = name
         self.source = source
         self._mailbox = mailbox
@@ -64,7 +55,7 @@ class Feed:
         self._gate = gate or OpenGate(None, 1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"decode-{name}", daemon=True)
-        self._backoff = Backoff(1.0, 60.0)
+        self.backoff = Backoff(1.0, 60.0)
         self._logged = ""
         self.state = CameraState.STARTING
         self.message = ""
@@ -73,23 +64,18 @@ class Feed:
         self.failure: BaseException | None = None
 
     @property
-    def failures(self) -> int:
-        """Tries that have failed since things last went well for a while."""
-        return self._backoff.failures
-
-    @property
     def wait_s(self) -> float:
         """Seconds until the next try; 0 while there is one."""
         return max(0.0, self.retry_at_s - time.monotonic())
 
     def start(self, *, failures: int = 0, wait_s: float = 0.0) -> None:
         """Start decoding; where the back-off of a predecessor stands, it goes on."""
-        self._backoff.failures = failures
+        self.backoff.failures = failures
         self.retry_at_s = time.monotonic() + wait_s
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Make the thread end soon; see :attr:`stopped`."""
+        """Make the thread end soon; if it hangs, only the process's end helps. See :attr:`stopped`."""
         self._stop.set()
         self._mailbox.shutdown(immediate=True)  # the decode thread may wait for room in it
         self.source.abort()
@@ -98,12 +84,6 @@ class Feed:
     def stopped(self) -> bool:
         """Whether the decode thread has ended."""
         return not self._thread.is_alive()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Ask the thread to end and wait; False when it hangs, then only the process's end helps."""
-        self.ask_to_stop()
-        self._thread.join(timeout_s)
-        return self.stopped
 
     @property
     def hanging(self) -> str:
@@ -139,7 +119,7 @@ class Feed:
         self._set(CameraState.CONNECTING, self.message)
         self.source.resolve()  # without a place at the gate
         with contextlib.closing(self.source):
-            with self._gate.wait(self._stop, self._backoff.failures):
+            with self._gate.wait(self._stop, self.backoff.failures):
                 if self._stop.is_set():
                     return
                 self.source.open()
@@ -151,7 +131,7 @@ class Feed:
                         log.info("camera %s: online again", self.name)
                         self._logged = ""
                     self._set(CameraState.ONLINE, "")
-                    self._backoff.good()
+                    self.backoff.good()
                 self._stages.observe("receive", self.source.receive_s)
                 self._stages.observe("decode", frame.decode_s)
                 self._mailbox.put(frame)
@@ -159,7 +139,7 @@ class Feed:
     def _wait_to_retry(self, error: SourceError) -> None:
         self.reconnects += 1
         state = _STATES.get(type(error), CameraState.OFFLINE)
-        delay_s = self._backoff.next_delay_s(least_s=SLOW_RETRY_S if type(error) in _STATES else 0.0)
+        delay_s = self.backoff.next_delay_s(least_s=SLOW_RETRY_S if type(error) in _STATES else 0.0)
         self.retry_at_s = time.monotonic() + delay_s
         if str(error) != self._logged:  # once, not at every try: a camera may be away for weeks
             self._logged = str(error)

@@ -29,22 +29,13 @@ class YuvPicture:
     so only one thread may call :meth:`write_i420`.
     """
 
-    __slots__ = ("_frame", "_scaler", "scale_s")
+    __slots__ = ("_frame", "_scaler", "height", "scale_s", "width")
 
     def __init__(self, frame: VideoFrame, scaler: VideoReformatter) -> None:
         self._frame = frame
         self._scaler = scaler
+        self.width, self.height = frame.width, frame.height  # in pixels, as decoded
         self.scale_s = 0.0  # what the last write_i420 spent scaling
-
-    @property
-    def width(self) -> int:
-        """Width in pixels, as decoded."""
-        return self._frame.width
-
-    @property
-    def height(self) -> int:
-        """Height in pixels, as decoded."""
-        return self._frame.height
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Scale to the size of ``box`` and write it there, with one copy.
