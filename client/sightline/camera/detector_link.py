@@ -42,25 +42,17 @@ class SharedParts:
 
 
 class DetectorLink:
-    """One served model. The main thread calls it; connecting happens in a side thread and holds no camera up.
-
-    Attributes:
-        detector: the model.
-        pipelines: the cameras that use it; they are served in turn.
-        capacity: frames that may be in flight.
-        problem: why there are no detections; empty while connected.
-        server_times: queue and compute time as Triton reports them, read every few seconds.
-    """
+    """One served model. The main thread calls it; connecting, in a side thread, holds no camera up."""
 
     def __init__(self, parts: SharedParts, name: str) -> None:
         """Nothing is connected yet; ``name`` is that of the model."""
         self._parts = parts
         self._name = name
-        self.pipelines: list[Pipeline] = []
-        self.capacity = 0
+        self.pipelines: list[Pipeline] = []  # of the cameras that use it; they are served in turn
+        self.capacity = 0  # frames that may be in flight
         self.detector = self.resize(1)
-        self.problem = "not connected yet"
-        self.server_times: dict[str, dict[str, float]] = {}
+        self.problem = "not connected yet"  # why there are no detections; empty while connected
+        self.server_times: dict[str, dict[str, float]] = {}  # queue and compute, as Triton reports them
         self.info: ModelInfo | None = None
         self._backoff = Backoff(0.2, 1.0)
         self._next_connect_s = 0.0

@@ -38,27 +38,13 @@ class _InFlight:
 
 
 class Pipeline:
-    """Frames of one camera in, results out. Used by the main thread alone.
-
-    Attributes:
-        mailbox: where its frames come from.
-        analysis: time, tracker, rules and windows.
-        stages: takes the times of every stage.
-        observers: the features at work; one that fails is taken out.
-        failed: what each feature that has been switched off failed with, by name.
-        retired: those features, to be closed where that may take time.
-        frames: analysed so far.
-        dropped: taken from the mailbox, but got no detections.
-        last_error: why the last frame was dropped; empty when it was not.
-        last_frame_time: capture time of the last analysed frame.
-        has_event: an event has been made since the results were taken.
-    """
+    """Frames of one camera in, results out. Used by the main thread alone."""
 
     def __init__(
         self,
-        mailbox: Mailbox,
-        analysis: CameraAnalysis,
-        stages: StageTimes,
+        mailbox: Mailbox,  # where its frames come from
+        analysis: CameraAnalysis,  # time, tracker, rules and windows
+        stages: StageTimes,  # takes the times of every stage
         bell: Bell,
         *,
         in_flight: int = 2,
@@ -67,14 +53,14 @@ class Pipeline:
         self.mailbox = mailbox
         self.analysis = analysis
         self.stages = stages
-        self.observers: list[Observer] = []
-        self.failed: dict[str, str] = {}
-        self.retired: list[Observer] = []
-        self.frames = 0
-        self.dropped = 0
-        self.last_error = ""
-        self.last_frame_time: float | None = None
-        self.has_event = False
+        self.observers: list[Observer] = []  # the features at work; one that fails is taken out
+        self.failed: dict[str, str] = {}  # what features that have been switched off failed with, by name
+        self.retired: list[Observer] = []  # those features, to be closed where that may take time
+        self.frames = 0  # analysed so far
+        self.dropped = 0  # frames taken from the mailbox that got no detections
+        self.last_error = ""  # why the last frame was dropped; empty when it was not
+        self.last_frame_time: float | None = None  # capture time of the last analysed frame
+        self.has_event = False  # made since the results were taken
         self._camera = analysis.options.camera
         self._ring = lambda _: bell.ring()
         self._max_in_flight = in_flight

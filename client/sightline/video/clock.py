@@ -110,8 +110,12 @@ class CaptureClock:
             UTC epoch seconds, and the clock they come from.
         """
         to_utc = self._utc.offset()
-        wanted = self._least_delay(media_s, received_s)
-        source = ClockSource.PTS
+        # The least of arrival - media time over the last one to two windows: jitter only ever adds.
+        if received_s >= self._window_end_s:
+            self._least_before, self._least = self._least, float("inf")
+            self._window_end_s = received_s + DELAY_WINDOW_S
+        self._least = min(self._least, received_s - media_s)
+        wanted, source = min(self._least, self._least_before), ClockSource.PTS
         if camera_time is not None:
             skew_s = camera_time - to_utc - received_s
             if abs(skew_s) <= self._max_skew_s:
@@ -142,14 +146,6 @@ class CaptureClock:
         """``capture_time``, or just after the last one given out when that is later."""
         self._last_given = max(capture_time, self._last_given + MIN_STEP_S)
         return self._last_given
-
-    def _least_delay(self, media_s: float, received_s: float) -> float:
-        """Least of arrival - media time over the last one to two windows: jitter only ever adds."""
-        if received_s >= self._window_end_s:
-            self._least_before, self._least = self._least, float("inf")
-            self._window_end_s = received_s + DELAY_WINDOW_S
-        self._least = min(self._least, received_s - media_s)
-        return min(self._least, self._least_before)
 
 
 class PtsStep(Enum):

@@ -41,9 +41,6 @@ class DecoderChoice:
     """A camera's decoder, over all openings of its stream.
 
     The decode thread calls it. The main thread reads :attr:`used`, and the pictures' scaler.
-
-    Attributes:
-        used: the decoder at work, and after a colon why it is not the one asked for; for the status.
     """
 
     def __init__(self, camera: Camera, *, make_arrays: Callable[[], CupyArrays] = CupyArrays) -> None:
@@ -53,7 +50,7 @@ class DecoderChoice:
         self._device: DeviceScaler | None = None
         self._asked = camera.stream.hardware_decoder
         self._logged = ""
-        self.used = CPU
+        self.used = CPU  # and after a colon why it is not the one asked for; for the status
 
     def accelerator(self) -> HWAccel | None:
         """What to open the next stream with; None for the CPU."""

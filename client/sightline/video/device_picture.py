@@ -30,10 +30,6 @@ class CupyArrays:
     """An array module, and how its arrays meet memory that others own; in the tests numpy stands in for CuPy.
 
     All work is on the GPU's default stream, where FFmpeg's decoder is, too.
-
-    Attributes:
-        module: numpy, or what is called like it.
-        real: the type to compute in.
     """
 
     def __init__(self) -> None:
@@ -49,8 +45,9 @@ class CupyArrays:
             (probe @ probe).get()  # finds the compiler and the library of matrix products, or fails here
         except Exception as error:  # CuPy raises many types: no library, no driver, no compiler
             raise SharedMemoryError(f"CuPy cannot be used: {error}") from error
-        self.module: Any = cupy
-        self.real: Any = cupy.float16  # tensor cores; sums are kept in float32, so a grey level stays one
+        self.module: Any = cupy  # numpy, or what is called like it
+        #: What to compute in: tensor cores take it, and keep sums in float32, so a grey level stays one.
+        self.real: Any = cupy.float16
 
     def plane(self, plane: Any) -> Any:
         """A plane of a frame, by DLPack, as an array in the same memory."""

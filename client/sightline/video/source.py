@@ -40,16 +40,6 @@ class Source:
     Args:
         camera: what to open, and how.
         realtime: play files at the speed they were recorded at; False: as fast as they are asked for.
-
-    Attributes:
-        decoder: which one is at work.
-        call: what FFmpeg does for us now, and until when at the latest (``time.monotonic()``).
-        packets: video packets received.
-        decode_errors: packets that could not be decoded, and damaged pictures.
-        gate_skipped: frames decoded and let go by the FPS gate.
-        stray_frames: frames dropped for a missing or backward PTS.
-        receive_s: seconds that the last packet was waited for.
-        decode_s: seconds that the last packet took to decode.
     """
 
     def __init__(self, camera: Camera, *, realtime: bool = True) -> None:
@@ -64,14 +54,15 @@ class Source:
         self._warned_s = 0.0
         self._unlogged_errors = 0
         self._begin()
-        self.decoder = DecoderChoice(camera)
+        self.decoder = DecoderChoice(camera)  # which one is at work
+        #: What FFmpeg does for us now, and until when at the latest (``time.monotonic()``).
         self.call: tuple[str, float] | None = None
-        self.packets = 0
-        self.decode_errors = 0
-        self.gate_skipped = 0
-        self.stray_frames = 0
-        self.receive_s = 0.0
-        self.decode_s = 0.0
+        self.packets = 0  # received, of the video
+        self.decode_errors = 0  # packets that could not be decoded, and damaged pictures
+        self.gate_skipped = 0  # frames decoded and let go by the FPS gate
+        self.stray_frames = 0  # frames dropped for a missing or backward PTS
+        self.receive_s = 0.0  # that the last packet was waited for
+        self.decode_s = 0.0  # that the last packet took to decode
 
     def resolve(self) -> None:
         """Resolve the host's name, before :meth:`open`; see :func:`sightline.video.container.check_name`."""
@@ -103,8 +94,7 @@ class Source:
         for packet in self._receive():
             packet.opaque = (time.monotonic(), demux.camera_time(packet))  # rides through the decoder with it
             for decoded in self._decode(packet):
-                frame = self._timed(decoded)
-                if frame is not None:
+                if (frame := self._timed(decoded)) is not None:
                     yield frame
         self._warn_of_damage(at_once=True)
         if not self._aborted.is_set():

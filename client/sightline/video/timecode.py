@@ -23,15 +23,10 @@ WRAP_MS = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class TimeCode:
-    """What a picture says of its time.
+    """What a picture says of its time."""
 
-    Attributes:
-        scene_ms: milliseconds since the scene's start.
-        utc_ms: milliseconds since 1970, modulo 2^32, when it was drawn live; else 0.
-    """
-
-    scene_ms: int
-    utc_ms: int = 0
+    scene_ms: int  # milliseconds since the scene's start
+    utc_ms: int = 0  # milliseconds since 1970, modulo 2^32, when it was drawn live; else 0
 
 
 def cell_px(width: int) -> int:
