@@ -165,7 +165,19 @@ def filled(text: str, name: str, choice: Choice, manifest: Mapping[str, Any]) ->
 
     Parameters that stand in the text already stay as they are.
     """
-    version, tensors, parameters = choice.version, tensors_of(manifest), parameters_of(manifest)
+    version, parameters = choice.version, parameters_of(manifest)
+    height, width = manifest["network_height"], manifest["network_width"]
+    rows, columns = manifest["output_shape"]
+    boxes = min(300, rows) if manifest["head"] == "end2end" else 300
+    kind = f"data_type: TYPE_{manifest.get('floating_point', manifest['precision']).upper()}"
+    tensors = {  # what the lines that end in ``# network: NAME`` say, by name
+        "images": f"{kind} dims: [ 3, {height}, {width} ]",
+        "output0": f"dims: [ {rows}, {columns} ]",
+        "i420": f"dims: [ {height * 3 // 2}, {width} ]",
+        "boxes": f"dims: [ {boxes}, 4 ]",
+        "scores": f"dims: [ {boxes} ]",
+        "classes": f"dims: [ {boxes} ]",
+    }
     if choice.nice and ON_CPU in text:
         parameters["nice"] = str(choice.nice)
 
@@ -208,22 +220,6 @@ def read_manifest(folder: Path, version: int) -> dict[str, Any]:
 def parameters_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The parameters that travel with the model, as texts."""
     return {"class_names": json.dumps(manifest["class_names"]), **{key: str(manifest[key]) for key in _KEYS}}
-
-
-def tensors_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """What the lines that end in ``# network: NAME`` say for this network, by name."""
-    height, width = manifest["network_height"], manifest["network_width"]
-    rows, columns = manifest["output_shape"]
-    boxes = min(300, rows) if manifest["head"] == "end2end" else 300
-    kind = f"data_type: TYPE_{manifest.get('floating_point', manifest['precision']).upper()}"
-    return {
-        "images": f"{kind} dims: [ 3, {height}, {width} ]",
-        "output0": f"dims: [ {rows}, {columns} ]",
-        "i420": f"dims: [ {height * 3 // 2}, {width} ]",
-        "boxes": f"dims: [ {boxes}, 4 ]",
-        "scores": f"dims: [ {boxes} ]",
-        "classes": f"dims: [ {boxes} ]",
-    }
 
 
 def replace(path: Path, text: str) -> None:

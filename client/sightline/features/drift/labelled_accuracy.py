@@ -63,13 +63,10 @@ class Labelled:
     def read(folders: Sequence[Path], work: Path) -> Labelled:
         """Read sets; the merged COCO file is written into ``work``.
 
-        Raises:
-            LabelError: a folder is no labelled set, or a picture stands in two.
+        Raises a LabelError when a folder is no labelled set, or a picture stands in two.
         """
         categories: dict[str, int] = {}  # ids of pictures and categories are given anew
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        predictions: dict[str, Any] = {}
+        images, annotations, boxes = list[dict[str, Any]](), list[dict[str, Any]](), dict[int, Any]()
         for folder in folders:
             try:
                 coco = json.loads((folder / "annotations.json").read_text())
@@ -82,7 +79,7 @@ class Labelled:
                     numbers[image["id"]] = number
                     float(image["capture_time"])
                     images.append({**image, "id": number})
-                    predictions[image["file_name"]] = found[image["file_name"]]
+                    boxes[number] = boxes_of({**image, "predictions": found[image["file_name"]]})
                 for number, item in enumerate(coco["annotations"], start=len(annotations) + 1):
                     ids = {"id": number, "image_id": numbers[item["image_id"]]}
                     annotations.append({**item, **ids, "category_id": categories[names[item["category_id"]]]})
@@ -98,9 +95,9 @@ class Labelled:
         merged = {"images": images, "annotations": annotations, "categories": named}
         (work / "annotations.json").write_text(json.dumps(merged))
         rows = [
-            [image["id"], *box, float(score), categories[name]]
-            for image in images
-            for name, score, box in boxes_of({**image, "predictions": predictions[image["file_name"]]})
+            [number, *box, float(score), categories[name]]
+            for number, found_boxes in boxes.items()
+            for name, score, box in found_boxes
             if name in categories
         ]
         return Labelled(CocoSet.read(work), tuple(rows))
@@ -230,11 +227,7 @@ def _described(start: float, part: Labelled, days: float) -> dict[str, Any]:
 
 
 def read_measured_map(manifest: Path) -> dict[str, float]:
-    """The accuracy that was measured of a version and stands in its manifest.
-
-    Raises:
-        EvaluationError: there is none in it.
-    """
+    """The accuracy measured of a version, as its manifest says; an EvaluationError when it says nothing."""
     try:
         measured = json.loads(manifest.read_text())["measured_map"]
         return {name: float(measured[name]) for name in ("map50", "map50_95")}

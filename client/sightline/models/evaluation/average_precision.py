@@ -28,21 +28,13 @@ _ALMOST = 1e-10  # COCO's own allowance for a box exactly at the threshold
 
 @dataclass(frozen=True, slots=True)
 class ClassMatches:
-    """All detections of one class, best first.
+    """All detections of one class, best first."""
 
-    Attributes:
-        scores: float64 [N].
-        pictures: int [N], the picture's place in the set.
-        right: bool [10, N], matched to a true box at each IoU.
-        ignored: bool [10, N], matched to what is ignored: neither right nor wrong.
-        truth: int [pictures], true boxes that count.
-    """
-
-    scores: F64
-    pictures: NDArray[np.int64]
-    right: Bools
-    ignored: Bools
-    truth: NDArray[np.int64]
+    scores: F64  # [N]
+    pictures: NDArray[np.int64]  # [N], the picture's place in the set
+    right: Bools  # [10, N], matched to a true box at each IoU
+    ignored: Bools  # [10, N], matched to what is ignored: neither right nor wrong
+    truth: NDArray[np.int64]  # [pictures], true boxes that count
 
 
 def match_class(pictures: Iterable[ClassInPicture]) -> ClassMatches:
@@ -115,13 +107,12 @@ def _envelope(found: ClassMatches, weights: F64, level: int) -> tuple[F64, F64]:
 def measure(matches: Mapping[str, ClassMatches]) -> dict[str, Any]:
     """COCO's figures and curves of one run: all areas, 100 boxes a picture and class; JSON-able.
 
-    Returns:
-        ``map50_95``, ``map50``, ``map75``; ``map_at``: mAP at each of :data:`IOUS`; ``per_class``: name →
-        AP50-95, AP50, without classes that have no true boxes; ``best_f1``: the confidence at which F1 is
-        highest, and what is reached there; and ``curves`` at IoU 0.5: ``precision_at_recall``, the mean of
-        the classes at each of :data:`RECALLS`, 0 beyond the highest recall; ``precision``, ``recall`` and
-        ``f1`` when only boxes of each of :data:`CONFIDENCES` or more count, all classes together: where no
-        box is left, precision is 1 and recall 0.
+    ``map50_95``, ``map50``, ``map75``; ``map_at``: mAP at each of :data:`IOUS`; ``per_class``: name →
+    AP50-95, AP50, without classes that have no true boxes; ``best_f1``: the confidence at which F1 is
+    highest, and what is reached there; and ``curves`` at IoU 0.5: ``precision_at_recall``, the mean of the
+    classes at each of :data:`RECALLS`, 0 beyond the highest recall; ``precision``, ``recall`` and ``f1`` when
+    only boxes of each of :data:`CONFIDENCES` or more count, all classes together: where no box is left,
+    precision is 1 and recall 0.
     """
     by_class = {name: average_precision(each)[:, 0] for name, each in matches.items()}
     map_at = np.mean([*by_class.values()] or [np.zeros(len(IOUS))], axis=0)

@@ -196,8 +196,14 @@ def _float8(model: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> 
 
 def _kept(graph: onnx.GraphProto, options: QuantizeOptions) -> set[str]:
     """Names of the convolutions that stay in floating point."""
-    weights = {item.name: item for item in graph.initializer}
-    nodes = list(graph.node)
+    weights, nodes = {item.name: item for item in graph.initializer}, list(graph.node)
+
+    def fits_fp8(name: str) -> bool:
+        """Whether TensorRT has FP8 convolutions with weights of this shape."""
+        outputs, inputs, *kernel = weights[name].dims if name in weights else (0, 0)
+        enough = min(outputs, inputs) >= FP8_CHANNELS and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
+        return bool(enough and math.prod(kernel) <= FP8_KERNEL)
+
     from_input = _layers_passed(nodes, weights, {graph.input[0].name}, forward=True)
     to_output = _layers_passed(nodes, weights, {item.name for item in graph.output}, forward=False)
     return {
@@ -206,18 +212,11 @@ def _kept(graph: onnx.GraphProto, options: QuantizeOptions) -> set[str]:
         if node.op_type == "Conv"
         and (
             not halve.is_weighted(node, weights)
-            or (options.precision == "fp8" and not _fits_fp8(weights.get(node.input[1])))
+            or (options.precision == "fp8" and not fits_fp8(node.input[1]))
             or from_input.get(index, 0) <= options.first
             or to_output.get(index, 0) <= options.last
         )
     }
-
-
-def _fits_fp8(weight: onnx.TensorProto | None) -> bool:
-    """Whether TensorRT has FP8 convolutions with weights of this shape."""
-    outputs, inputs, *kernel = weight.dims if weight is not None else (0, 0)
-    enough = min(outputs, inputs) >= FP8_CHANNELS and outputs % FP8_CHANNELS == inputs % FP8_CHANNELS
-    return bool(enough and math.prod(kernel) <= FP8_KERNEL)
 
 
 def _layers_passed(

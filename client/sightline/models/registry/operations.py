@@ -61,8 +61,7 @@ class Versions:
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version; recorded."""
         with self._operation("verify", version=version) as entry:
-            problems = repository.problems(self.folder, version)
-            if problems:
+            if problems := repository.problems(self.folder, version):
                 entry |= {"result": "failed", "problems": problems}
         return problems
 
@@ -184,8 +183,7 @@ class Versions:
 
     def _require_good(self, version: int) -> str:
         """The version's full name, or a :class:`Refused` with what is wrong with it."""
-        problems = repository.problems(self.folder, version)
-        if problems:
+        if problems := repository.problems(self.folder, version):
             raise Refused(f"version {version} is not good: {'; '.join(problems)}")
         return str(model_configs.read_manifest(self.folder, version)["model_version"])
 

@@ -91,11 +91,9 @@ class CpuEngine:
     ) -> None:
         """Start on the pictures of one request; blocks while every stream is busy.
 
-        Args:
-            pictures: uint8 [3/2·height, width] of the network each, I420, letterbox done; copied.
-            keep: gets a picture's index and head, float32 [rows, columns], which is overwritten after the
-                call; gives what is kept of it.
-            done: called once, with what was kept of every picture, or with the first error.
+        ``pictures`` are uint8 [3/2·height, width] of the network each, I420, letterbox done; copied. ``keep``
+        gets a picture's index and head, float32 [rows, columns], which is overwritten after the call, and
+        gives what is kept of it. ``done`` is called once, with what was kept of all, or with the first error.
         """
         kept: list[Any] = [None] * len(pictures)
         errors: list[Exception] = []
