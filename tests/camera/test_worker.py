@@ -25,7 +25,7 @@ from sightline.camera.messages import (
 from sightline.config import Camera
 from sightline.entities import CameraState, CountWindow, Event, Frame, SourceWindow
 from sightline.errors import DetectorError, SourceUnreachable
-from sightline.features import Feature, FeatureContext
+from sightline.features import FeatureContext
 from sightline.video import feed
 from support.fakes import boxes, frame
 from support.waiting import until
@@ -156,7 +156,7 @@ def test_a_feature_that_fails_is_switched_off_and_shown_and_the_camera_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = Broken()
-    monkeypatch.setattr(running_camera, "FEATURES", (Feature("broken", lambda _: broken),))
+    monkeypatch.setattr(running_camera, "FEATURES", {"broken": lambda _: broken})
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 50)
@@ -192,7 +192,7 @@ def test_a_feature_that_cannot_be_made_is_shown_and_the_camera_goes_on(
     def make(context: FeatureContext) -> Observer:
         raise RuntimeError(f"no room beside {context.live_model}")
 
-    monkeypatch.setattr(running_camera, "FEATURES", (Feature("watchful", make),))
+    monkeypatch.setattr(running_camera, "FEATURES", {"watchful": make})
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 20)
@@ -203,7 +203,7 @@ def test_features_are_told_of_a_hot_change_and_one_that_cannot_use_it_is_switche
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watchful = Watchful()
-    monkeypatch.setattr(running_camera, "FEATURES", (Feature("watchful", lambda _: watchful),))
+    monkeypatch.setattr(running_camera, "FEATURES", {"watchful": lambda _: watchful})
     with Rig() as rig:
         rig.add("a")
         rig.until_frames("a", 20)

@@ -23,7 +23,7 @@ from sightline.errors import ConfigError
 from sightline.features.drift import DriftWatch, hourly_stats, make
 from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
 from sightline.features.drift.labels import Sample, find
-from sightline.features.drift.sampler import MAX_WAITING, FrameCandidate, FrameSampler
+from sightline.features.drift.sampler import MAX_WAITING, FrameSampler
 from sightline.features.drift.samples import (
     LEDGER,
     FrameKind,
@@ -120,7 +120,7 @@ def test_a_model_that_does_not_know_what_to_blur_gets_no_picture_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path))
-    sampler.offer(FrameCandidate(noise(), HOUR, "plain-dim", boxes(PERSON), ("apple", "car")))
+    sampler.offer(noise(), HOUR, "plain-dim", boxes(PERSON), ("apple", "car"))
     sampler.close()
     assert (files(tmp_path), sampler.refused) == ([], 1)
     assert "blur: faces: none of the model's classes" in caplog.text
@@ -202,7 +202,7 @@ def test_faces_and_plates_are_covered_and_the_rest_is_left_alone() -> None:
 def test_whole_persons_can_be_covered_also_at_the_edge_and_found_weakly(tmp_path: Path) -> None:
     sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path, blur=(Blurred.PERSONS,)))
     edge = (0.8, 0.5, 1.0, 1.0)
-    sampler.offer(FrameCandidate(noise(), HOUR, "weak-dim", boxes(edge, score=0.11), CLASSES))
+    sampler.offer(noise(), HOUR, "weak-dim", boxes(edge, score=0.11), CLASSES)
     sampler.close()
     [sample] = kept_samples(tmp_path, "gate")
     with av.open(str(sample.path)) as container:
@@ -293,7 +293,7 @@ def test_a_busy_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Samples, "open", lambda _: go_on.wait(60))
     sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path))
     for index in range(MAX_WAITING + 3):
-        sampler.offer(FrameCandidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
+        sampler.offer(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES)
     assert sampler.lost == 3
     go_on.set()
     sampler.close()
@@ -305,7 +305,7 @@ def test_a_disk_that_takes_nothing_is_said_once_and_counted(
     (tmp_path / "drift").write_text("a file where the folder should be")
     sampler = FrameSampler("gate", DriftOptions(consent=True, folder=tmp_path / "drift"))
     for index in range(2):
-        sampler.offer(FrameCandidate(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES))
+        sampler.offer(noise(), HOUR + index, "plain-dim", boxes(PERSON), CLASSES)
         until(lambda: sampler.waiting == 0)
     sampler.close()
     assert sampler.kept == 0

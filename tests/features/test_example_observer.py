@@ -13,7 +13,7 @@ from sightline.camera import running_camera
 from sightline.camera.messages import Report
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraStatus
-from sightline.features import FEATURES, Feature
+from sightline.features import FEATURES
 from sightline.store.writer import WriterHealth
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.supervisor import Supervisor
@@ -43,7 +43,7 @@ class Shown:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running_camera, "FEATURES", (*FEATURES, Feature("frame_counter", frame_counter.make)))
+    monkeypatch.setattr(running_camera, "FEATURES", {**FEATURES, "frame_counter": frame_counter.make})
 
 
 def counted(rig: Rig) -> float:

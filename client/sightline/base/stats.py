@@ -15,10 +15,7 @@ BOUNDS_S: tuple[float, ...] = tuple(5e-5 * 2 ** (i / 4) for i in range(82))
 
 @dataclass(slots=True)
 class Histogram:
-    """Cumulative counts of durations: one per bound of :data:`BOUNDS_S` and one for everything above.
-
-    One thread observes; others may copy it.
-    """
+    """Counts of durations, one per :data:`BOUNDS_S`, one above. One thread observes; others may copy it."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     total_s: float = 0.0

@@ -48,16 +48,16 @@ class RunningCamera:
         )
         source = parts.make_source(camera, realtime=not spec.until_end)
         self.feed = Feed(camera.name, source, mailbox, stages, until_end=spec.until_end, gate=parts.gate)
-        for feature in FEATURES:
+        for name, make_feature in FEATURES.items():
             context = FeatureContext(
                 camera=camera,
-                state=spec.resume.get(feature.name),
+                state=spec.resume.get(name),
                 live_model=camera.detect.model or parts.triton.model,
                 lossless=spec.until_end,
                 is_busy=lambda: len(mailbox) > 0,
                 candidate=partial(CandidateDetector, parts.models),
             )
-            self.pipeline.add_feature(feature.name, partial(feature.make, context))
+            self.pipeline.add_feature(name, partial(make_feature, context))
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._newest: SourceWindow | None = None

@@ -1,12 +1,9 @@
 """Observers of frames that do I/O, each in a module or a folder of its own; :data:`FEATURES` lists them."""
 
 from sightline.features import drift, shadow, track_log
-from sightline.features.feature import Feature, FeatureContext
+from sightline.features.feature import FeatureContext, MakeFeature
 
-FEATURES = (
-    Feature("track_log", track_log.make),
-    Feature("drift", drift.make),
-    Feature("shadow", shadow.make),
-)
+#: By name, which is also the key of a feature's part of a camera's resume state.
+FEATURES: dict[str, MakeFeature] = {"track_log": track_log.make, "drift": drift.make, "shadow": shadow.make}
 
-__all__ = ["FEATURES", "Feature", "FeatureContext"]
+__all__ = ["FEATURES", "FeatureContext"]

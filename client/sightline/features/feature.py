@@ -32,9 +32,5 @@ class FeatureContext:
     candidate: Callable[[str], Candidate]  # connects to another served model
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One line of the list of features."""
-
-    name: str  # also the key of its part of a camera's resume state
-    make: Callable[[FeatureContext], Observer | None]  # None when the camera's options do not ask for it
+#: Makes a feature; None when the camera's options do not ask for it.
+MakeFeature = Callable[[FeatureContext], Observer | None]

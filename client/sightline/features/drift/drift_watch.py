@@ -10,7 +10,7 @@ from sightline.config import Camera
 from sightline.config.groups import DriftOptions
 from sightline.entities import DriftWindow, Figure
 from sightline.features.drift.hourly_stats import HourlyStats, ImageStats, measure_frame
-from sightline.features.drift.sampler import FrameCandidate, FrameSampler
+from sightline.features.drift.sampler import FrameSampler
 from sightline.features.drift.samples import Samples, Schedule, kind_of
 from sightline.features.feature import FeatureContext
 from sightline.video.picture import YuvPicture, written
@@ -66,7 +66,7 @@ class DriftWatch(Observer):
                 stratum = f"{kind}-{self._image.light if self._image else 'unknown'}"
                 # A source's picture may be copied by any thread, another by this one alone.
                 picture = frame.picture if isinstance(frame.picture, YuvPicture) else written(frame.picture)
-                self._sampler.offer(FrameCandidate(picture, frame.capture_time, stratum, detections, names))
+                self._sampler.offer(picture, frame.capture_time, stratum, detections, names)
         return ()
 
     def update(self, options: Camera) -> None:

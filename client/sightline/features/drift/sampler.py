@@ -3,9 +3,8 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,17 +21,6 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 2  # decoded pictures that wait for the thread; more are left out and counted
 SWEEP_EVERY_S = 600.0
 CLOSE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class FrameCandidate:
-    """A frame that was chosen; its class ids are places in ``class_names``."""
-
-    picture: YuvPicture | U8  # U8: a copy, I420 of limited range
-    captured: float
-    stratum: str
-    detections: Detections
-    class_names: tuple[str, ...]
 
 
 class FrameSampler:
@@ -55,12 +43,14 @@ class FrameSampler:
         self._next_sweep_s = time.monotonic() + SWEEP_EVERY_S
         self._submit(self._samples.open)
 
-    def offer(self, candidate: FrameCandidate) -> None:
-        """Hand a frame over; never waits."""
+    def offer(
+        self, picture: YuvPicture | U8, captured: float, stratum: str, found: Detections, names: Sequence[str]
+    ) -> None:
+        """Hand a frame (U8: I420 of limited range) over; class ids are places in ``names``. Never waits."""
         if self.waiting > MAX_WAITING:
             self.lost += 1
         else:
-            self._submit(lambda: self._take(candidate))
+            self._submit(lambda: self._take(picture, captured, stratum, found, names))
 
     @property
     def waiting(self) -> int:
@@ -95,26 +85,25 @@ class FrameSampler:
 
         self._at_work.append(self._thread.submit(guarded))
 
-    def _take(self, chosen: FrameCandidate) -> None:
-        if problem := blur.why_not(self._options.blur, chosen.class_names):
+    def _take(
+        self, frame: YuvPicture | U8, captured: float, stratum: str, found: Detections, known: Sequence[str]
+    ) -> None:
+        if problem := blur.why_not(self._options.blur, known):
             self.refused += 1
             self._warnings.warn_once(f"camera {self._source}: no pictures are kept: {problem}")
             return
-        place = self._samples.place(chosen.captured, chosen.stratum)
+        place, model = self._samples.place(captured, stratum), found.model
         if place is None:
             return
-        detections, known = chosen.detections, chosen.class_names
-        model = detections.model
-        names = [known[i] if 0 <= i < len(known) else "" for i in detections.class_ids.tolist()]
-        found_in = chosen.picture
-        picture = found_in.copy_full_range() if isinstance(found_in, YuvPicture) else full_range(found_in)
-        for area in blur.areas(self._options.blur, detections.xyxy, names):
+        names = [known[i] if 0 <= i < len(known) else "" for i in found.class_ids.tolist()]
+        picture = frame.copy_full_range() if isinstance(frame, YuvPicture) else full_range(frame)
+        for area in blur.areas(self._options.blur, found.xyxy, names):
             blur.cover(picture, area)
         encoded = encode_jpeg(picture)
-        found = {
+        record = {
             "camera": self._source,
-            "capture_time": round(chosen.captured, 3),
-            "stratum": chosen.stratum,
+            "capture_time": round(captured, 3),
+            "stratum": stratum,
             "width": picture.shape[1],
             "height": picture.shape[0] * 2 // 3,
             "sha256": hashlib.sha256(encoded).hexdigest(),
@@ -123,8 +112,8 @@ class FrameSampler:
             "model_version": model.version if model else "",
             "class_names": list(model.class_names if model else known),
             "classes": names,
-            "scores": np.round(detections.scores.astype(np.float64), 4).tolist(),
-            "xyxy": np.round(detections.xyxy.astype(np.float64), 5).tolist(),
+            "scores": np.round(found.scores.astype(np.float64), 4).tolist(),
+            "xyxy": np.round(found.xyxy.astype(np.float64), 5).tolist(),
         }
-        self._samples.keep(chosen.captured, chosen.stratum, place, encoded, found)
+        self._samples.keep(captured, stratum, place, encoded, record)
         self.kept += 1

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.analysis.pairing import PairCounts
 from sightline.entities import EventKind
@@ -122,40 +121,28 @@ def checks_of(good: Sequence[ComparedEpisode], rule: PromotionRule) -> list[Chec
             )
             for item in good
         ]
-    level = 1 - (1 - rule.confidence) / len(by_check)
-    weights = bootstrap_draws(len(good), DRAWS) if good else np.ones((1, 0))
-    return [
-        _check(name, counts, weights, level, rule, by_count=number < classes)
-        for number, (name, counts) in enumerate(by_check.items())
-    ]
-
-
-def _check(
-    name: str,
-    counts: Sequence[PairCounts],
-    weights: NDArray[np.float64],
-    level: float,
-    rule: PromotionRule,
-    *,
-    by_count: bool,
-) -> Check:
-    """One check, from each episode's counts and its weight in each draw, float64 [1 + draws, episodes]."""
-    numbers = np.array([[each.live, each.candidate, each.both] for each in counts], np.float64)
-    live, candidate, both = (weights @ numbers.reshape(-1, 3)).T
-    if by_count:
-        values = (candidate - live) / np.maximum(live, 1)
-        bound, least, most = f"±{rule.counts_within:.0%}", -rule.counts_within, rule.counts_within
-    else:
-        seen = live + candidate
-        values = np.where(seen > 0, 2 * both / np.maximum(seen, 1), 1.0)
-        bound, least, most = f"at least {rule.agreement:.0%}", rule.agreement, np.inf
-    tail = (1 - level) / 2
-    low, high = np.quantile(values[1:] if len(values) > 1 else values, [tail, 1 - tail]).tolist()
-    fewer, more = sorted((int(live[0]), int(candidate[0])))
-    if more < rule.min_count:
-        state = CheckState.BROKEN if by_count and not fewer and more >= GONE else CheckState.FEW
-    elif low >= least and high <= most:
-        state = CheckState.HOLDS
-    else:
-        state = CheckState.BROKEN if high < least or low > most else CheckState.OPEN
-    return Check(name, int(live[0]), int(candidate[0]), float(values[0]), low, high, state, bound)
+    tail = (1 - rule.confidence) / len(by_check) / 2
+    weights = bootstrap_draws(len(good), DRAWS) if good else np.ones((1, 0))  # [1 + draws, episodes]
+    checks = []
+    for number, (name, counts) in enumerate(by_check.items()):
+        by_count = number < classes
+        numbers = np.array([[each.live, each.candidate, each.both] for each in counts], np.float64)
+        live, candidate, both = (weights @ numbers.reshape(-1, 3)).T
+        if by_count:
+            values = (candidate - live) / np.maximum(live, 1)
+            bound, least, most = f"±{rule.counts_within:.0%}", -rule.counts_within, rule.counts_within
+        else:
+            seen = live + candidate
+            values = np.where(seen > 0, 2 * both / np.maximum(seen, 1), 1.0)
+            bound, least, most = f"at least {rule.agreement:.0%}", rule.agreement, np.inf
+        low, high = np.quantile(values[1:] if len(values) > 1 else values, [tail, 1 - tail]).tolist()
+        fewer, more = sorted((int(live[0]), int(candidate[0])))
+        if more < rule.min_count:
+            state = CheckState.BROKEN if by_count and not fewer and more >= GONE else CheckState.FEW
+        elif low >= least and high <= most:
+            state = CheckState.HOLDS
+        else:
+            state = CheckState.BROKEN if high < least or low > most else CheckState.OPEN
+        sums = int(live[0]), int(candidate[0])
+        checks.append(Check(name, *sums, float(values[0]), low, high, state, bound))
+    return checks

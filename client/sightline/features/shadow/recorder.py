@@ -52,8 +52,7 @@ class _Interval:
     number: int
     head: EpisodeHead  # filled in as frames come
     lines: list[str] = field(default_factory=list)
-    #: Largest difference first.
-    best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(default_factory=list)
+    best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(default_factory=list)  # largest first
 
 
 class Recorder:
@@ -161,38 +160,36 @@ class Recorder:
                 for area in blur.areas(self._drift.blur, found.xyxy, called):
                     blur.cover(hidden, area)
             name = f"{stem}-{number}.jpg"
-            joined = side_by_side(hidden, pair.live, pair.candidate, difference)
+            joined = side_by_side(hidden, pair, difference)
             write_private(self._folder / name, encode_jpeg(full_range(joined)))
-            what = describe(pair.live, pair.candidate, difference, names)
+            what = describe(pair, difference, names)
             about = {"time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
             kept.append({"file": name, **about})
         return tuple(kept)
 
 
-def side_by_side(i420: U8, live: Detections, candidate: Detections, difference: BoxPairs) -> U8:
+def side_by_side(i420: U8, pair: PairedFrame, difference: BoxPairs) -> U8:
     """A picture, uint8 [3/2·height, width] in I420, with the boxes of either model: [3/2·height, 2·width]."""
     mine = np.concatenate([difference.renamed[0], difference.live_only])
     theirs = np.concatenate([difference.renamed[1], difference.candidate_only])
     views = []
-    for found, same, odd in ((live, difference.same[0], mine), (candidate, difference.same[1], theirs)):
+    for found, same, odd in (
+        (pair.live, difference.same[0], mine),
+        (pair.candidate, difference.same[1], theirs),
+    ):
         planes = split_i420(i420.copy())
         _draw(planes, found.xyxy[same], _GREEN, _EDGE_PX)
         _draw(planes, found.xyxy[odd], _RED, _THICK_PX)
         views.append(planes)
-    joined = [np.concatenate(pair, axis=1).reshape(-1) for pair in zip(*views, strict=True)]
+    joined = [np.concatenate(planes, axis=1).reshape(-1) for planes in zip(*views, strict=True)]
     return np.concatenate(joined).reshape(i420.shape[0], i420.shape[1] * 2)
 
 
-def describe(
-    live: Detections, candidate: Detections, difference: BoxPairs, names: Sequence[Sequence[str]]
-) -> str:
+def describe(pair: PairedFrame, difference: BoxPairs, names: Sequence[Sequence[str]]) -> str:
     """What differs, in words; ``names`` are the class names of both."""
     mine, theirs = (
-        [f"{class_name(known, number)} {score:.2f}" for number, score in zip(ids, scores, strict=True)]
-        for known, ids, scores in (
-            (names[0], live.class_ids.tolist(), live.scores.tolist()),
-            (names[1], candidate.class_ids.tolist(), candidate.scores.tolist()),
-        )
+        [f"{class_name(known, int(found.class_ids[i]))} {found.scores[i]:.2f}" for i in range(len(found))]
+        for found, known in zip((pair.live, pair.candidate), names, strict=True)
     )
     parts = [f"{mine[a]} is {theirs[b]}" for a, b in difference.renamed.T.tolist()]
     parts += [f"{mine[row]} is missing" for row in difference.live_only.tolist()]
