@@ -51,7 +51,7 @@ PARTS: dict[str, tuple[str, list[Conditions]]] = {
     ),
     "crowds": (
         "Crowds, by day, 10 frames a second",
-        [(one, "day", "clear", 10.0, people) for one in SCENES if one != "factory" for people in CROWDS],
+        [(one, "day", "clear", 10.0, people) for one in ("street", "shop") for people in CROWDS],
     ),
     "long": (
         "Ten minutes of the street, by day, 10 frames a second",
@@ -163,7 +163,8 @@ def run(arguments: Namespace, stop: threading.Event) -> None:
                 draft.write_text(json.dumps(about | record, indent=1) + "\n")
                 draft.replace(results / f"{cell.name}.json")
                 names = ("crossing_recall", "crossing_wrong", "idf1", "map50")
-                say(f"{cell.name}: { {name: record['figures'][name] for name in names} }")
+                figures = {name: record["figures"][name] for name in names}
+                say(f"{cell.name}: {figures}")
             if arguments.drop_videos:
                 for camera in cameras:
                     camera.video(videos).unlink(missing_ok=True)

@@ -144,27 +144,22 @@ def heldout_plan() -> list[Shot]:
     return shots
 
 
-def _street(name: str, camera: int | None, cameras: int, gap_s: float, rare: int) -> list[Shot]:
+def _streets(name: str, camera: int | None, cameras: int, gap_s: float, rare: int) -> list[Shot]:
+    """Streets from one place, or from the three near ones; every ``rare``-th waits for what is rare."""
     places = [SceneSpec("street", camera=i % 3 if camera is None else camera) for i in range(cameras)]
     return _shots(SEEDS[name], places, 24, gap_s, rare=rare)
 
 
-def door_plan() -> list[Shot]:
-    """Shops from over the door, quiet and crowded."""
-    places = [SceneSpec("shop", camera=3, people=(1.0, 1.0, 2.0, 3.0)[i % 4]) for i in range(60)]
-    return _shots(SEEDS["door"], places, 24, 3.7)
-
-
+#: Shops from over the door, quiet and crowded.
+DOORS = [SceneSpec("shop", camera=3, people=(1.0, 1.0, 2.0, 3.0)[i % 4]) for i in range(60)]
 PLANS: dict[str, Callable[[], list[Shot]]] = {
     "train": training_plan,
-    # The most of what is rare near the camera.
-    "rare": partial(_street, "rare", None, 60, 6.5, 1),
-    # From above, every second camera as in ``rare``.
-    "mast": partial(_street, "mast", 3, 60, 3.9, 2),
-    "high": partial(_street, "high", 4, 60, 3.9, 2),
-    "roof": partial(_street, "roof", 5, 120, 3.9, 2),
+    "rare": partial(_streets, "rare", None, 60, 6.5, 1),
+    "mast": partial(_streets, "mast", 3, 60, 3.9, 2),
+    "high": partial(_streets, "high", 4, 60, 3.9, 2),
+    "roof": partial(_streets, "roof", 5, 120, 3.9, 2),
     "crowd": crowd_plan,
-    "door": door_plan,
+    "door": partial(_shots, SEEDS["door"], DOORS, 24, 3.7),
     "heldout": heldout_plan,
 }
 

@@ -63,9 +63,9 @@ class Assignment(NamedTuple):
 
 def targets_of(batch: Sequence[Objects]) -> Targets:
     """The objects of several pictures, padded to the same number."""
-    most = max(1, *(len(objects.xyxy) for objects in batch))
-    xyxy, class_ids = np.zeros((len(batch), most, 4), np.float32), np.zeros((len(batch), most), np.int64)
-    real, ignored = np.zeros((len(batch), most), np.bool_), np.zeros((len(batch), most), np.bool_)
+    shape = len(batch), max(1, *(len(objects.xyxy) for objects in batch))
+    xyxy, class_ids = np.zeros((*shape, 4), np.float32), np.zeros(shape, np.int64)
+    real, ignored = np.zeros((2, *shape), np.bool_)
     for i, objects in enumerate(batch):
         rows = slice(len(objects.xyxy))
         xyxy[i, rows], class_ids[i, rows] = objects.xyxy, objects.class_ids
@@ -74,13 +74,9 @@ def targets_of(batch: Sequence[Objects]) -> Targets:
 
 
 def assign(xyxy: Tensor, scores: Tensor, centres: Tensor, targets: Targets) -> Assignment:
-    """Share the objects out.
+    """Share the objects out, by the boxes float32 [B, A, 4] and scores [B, A, classes] that cells give now.
 
-    Args:
-        xyxy: float32 [B, A, 4], the boxes that the cells give now.
-        scores: float32 [B, A, classes], 0..1.
-        centres: float32 [A, 2], pixels.
-        targets: of the B pictures.
+    Cells' centres are float32 [A, 2] in pixels.
     """
     near = inside(centres, targets.xyxy)  # [B, M, A], as all that follow
     overlap = torch.where(near & targets.real[..., None], iou(targets.xyxy, xyxy), 0.0)

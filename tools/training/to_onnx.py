@@ -51,13 +51,8 @@ def load(model: DetectorNetwork, path: Path, pictures: Tensor) -> None:
     """Give the model the weights of an ONNX file that this program wrote.
 
     In the file every normalisation is folded into its convolution. Here each gets one again that changes
-    nothing: it takes out mean and spread of what it sees on some pictures, and puts both back as what it
-    learns.
-
-    Args:
-        model: of the same shape as the file's network.
-        path: of the file.
-        pictures: float32 [batch, 3, height, width], some dozens of training pictures.
+    nothing: it takes out mean and spread of what it sees on some dozens of training pictures (float32
+    [batch, 3, height, width]), and puts both back as what it learns.
 
     Raises:
         ValueError: the file's network is another one.
@@ -106,13 +101,11 @@ def main() -> None:
     states = [torch.load(path, weights_only=True) for path in given.checkpoint]
     first, last = states[0], states[-1]
     detector = DetectorNetwork(len(CLASSES))
-    pairs = ((name, kept, last["average"][name]) for name, kept in first["average"].items())
-    detector.load_state_dict(
-        {
-            name: a * (1 - given.share) + b * given.share if a.is_floating_point() else a
-            for name, a, b in pairs
-        }
-    )
+    mean = dict(first["average"])
+    for name, kept in mean.items():
+        if kept.is_floating_point():
+            mean[name] = kept * (1 - given.share) + last["average"][name] * given.share
+    detector.load_state_dict(mean)
     model = halve.pack(network_of(detector))
     onnx.checker.check_model(model)
     onnx.save(model, given.network)

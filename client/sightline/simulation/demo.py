@@ -97,9 +97,8 @@ def prepare_show(
 ) -> tuple[dict[str, dict[str, Any]], Path, list[str] | None] | None:
     """Simulated cameras and the bundled detector unless the options name others; None if stopped meanwhile.
 
-    Returns:
-        Each camera's keys by its name, with the video to loop as ``url``; the network; and the classes that
-        are counted, None for every class of the network.
+    Each camera's keys by its name, with the video to loop as ``url``; the network; and the classes that are
+    counted, None for every class of the network.
 
     Raises:
         ServerError: something is missing, or could not be made.

@@ -14,14 +14,10 @@ from sightline.video.clock import FpsGate
 
 
 def copy_at_fps(video: Path, fps: float, folder: Path | None = None) -> Path:
-    """A copy of ``video`` with about ``fps`` frames a second, encoded anew; made once and then reused.
+    """A copy of ``video`` without sound, with ``fps`` frames a second or, if these are fewer, all that it has.
 
-    Frames are chosen by media time and keep their times, so the copy lasts as long as the original.
-
-    Args:
-        video: a file with video; its sound is left out.
-        fps: frames a second; more than the video has gives all that it has.
-        folder: where to put it; by default ``clips`` in the cache folder.
+    Frames are chosen by media time and keep their times, so the copy lasts as long as the original. It is
+    made once, in ``folder``, by default ``clips`` in the cache folder.
     """
     folder = folder or cache_folder() / "clips"
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,9 +23,10 @@ STOP_S = 12.0
 
 
 class SightlineProcess:
-    """``sightline run`` on a configuration of its own in a folder; a context manager.
+    """``sightline run`` on a configuration of its own in a folder, made if need be; a context manager.
 
-    Database (SQLite), spool, configuration and log (``sightline.log``) are in it. One thread calls it.
+    Database (SQLite, unless ``database_url`` names another), spool, configuration and log (``sightline.log``)
+    are in it. One thread calls it.
     """
 
     def __init__(
@@ -39,16 +40,10 @@ class SightlineProcess:
         options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the configuration.
+        """Write the configuration: each camera's keys by its name, ``triton`` (``url`` at least), ``options``.
 
-        Args:
-            folder: made when it is not there.
-            cameras: each camera's keys by its name.
-            triton: the section ``triton``; ``url`` at least.
-            database_url: in place of the SQLite file in the folder.
-            arguments: more arguments of ``sightline run``.
-            options: more sections of the configuration.
-            environment: of the process, in place of ours.
+        The last are more sections; ``arguments`` are more of ``sightline run``'s, and ``environment`` is the
+        process's in place of ours.
         """
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)

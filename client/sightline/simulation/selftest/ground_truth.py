@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ MAX_HIDDEN = 0.8
 MIN_LONG_PX, MIN_SHORT_PX = 14.0, 6.0  # sides of a box in a picture 640 wide
 #: A happening counts if its actor could be seen in at least half of the samples within this time of it.
 SEEN_WITHIN_S = 1.0
+Say = Callable[[str], None]  # tells a line of progress
 VERSION = 3  # of the file: raise it when truth or its judgement changes
 
 
@@ -151,16 +152,13 @@ def save(truth: GroundTruth, path: Path) -> None:
     happenings = [asdict(happening) for happening in truth.happenings]
     about = {"version": VERSION, "spec": asdict(truth.spec), "length_s": truth.length_s}
     columns: dict[str, Any] = {
-        name: np.concatenate([getattr(sample, name) for sample in truth.samples]) for name in _COLUMNS
+        "about": np.array(json.dumps(about | {"happenings": happenings})),
+        "times": np.array([sample.time_s for sample in truth.samples]),
+        "counts": np.array([len(sample.ids) for sample in truth.samples]),
+        **{name: np.concatenate([getattr(sample, name) for sample in truth.samples]) for name in _COLUMNS},
     }
     temporary = path.with_name(path.name + ".part.npz")
-    np.savez_compressed(
-        temporary,
-        about=np.array(json.dumps(about | {"happenings": happenings})),
-        times=np.array([sample.time_s for sample in truth.samples]),
-        counts=np.array([len(sample.ids) for sample in truth.samples]),
-        **columns,
-    )
+    np.savez_compressed(temporary, **columns)
     temporary.replace(path)
 
 
@@ -219,12 +217,7 @@ class Interrupted(Exception):
 
 
 def prepare(
-    cameras: Sequence[SimulatedCamera],
-    folder: Path,
-    say: Callable[[str], None],
-    *,
-    stop: threading.Event,
-    processes: int | None = None,
+    cameras: Sequence[SimulatedCamera], folder: Path, say: Say, *, stop: Event, processes: int | None = None
 ) -> None:
     """Render every video and work out every truth that is not there yet, several at a time.
 

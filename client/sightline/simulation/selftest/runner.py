@@ -10,10 +10,10 @@ import contextlib
 import json
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError
@@ -72,7 +72,7 @@ def run_selftest(arguments: argparse.Namespace) -> int:
     return EXIT_BELOW if failed else 0
 
 
-def _run(arguments: argparse.Namespace, stop: threading.Event) -> Scoreboard:
+def _run(arguments: argparse.Namespace, stop: Event) -> Scoreboard:
     folder: Path = arguments.folder.resolve()
     cameras = []
     for scene in SCENES if arguments.scene == "all" else (arguments.scene,):
@@ -91,24 +91,13 @@ def _run(arguments: argparse.Namespace, stop: threading.Event) -> Scoreboard:
 
 
 def run_and_collect(
-    cameras: Sequence[SimulatedCamera],
-    folder: Path,
-    triton_url: str,
-    database_url: str | None,
-    stop: threading.Event,
+    cameras: Sequence[SimulatedCamera], folder: Path, triton_url: str, database_url: str | None, stop: Event
 ) -> list[tuple[str, GroundTruth, Evidence]]:
-    """Play prepared cameras once, all at the same time, through a running Triton.
+    """Play prepared cameras once, all at the same time, through a running Triton (host:port of gRPC).
 
-    Args:
-        cameras: whose videos and truths are there.
-        folder: holds them, in ``videos``. Its folder ``run`` is emptied, for the rows of an earlier run must
-            not be counted, and gets configuration, database, logs and kept tracks.
-        triton_url: host:port of gRPC.
-        database_url: an empty database; None for SQLite in the folder.
-        stop: ends it.
-
-    Returns:
-        Name, truth and evidence of each.
+    Videos and truths are in ``videos`` of the folder. Its folder ``run`` is emptied, for the rows of an
+    earlier run must not be counted, and gets configuration, database, logs and kept tracks. The database must
+    be empty; None for SQLite in the folder. Returned are name, truth and evidence of each.
 
     Raises:
         ServerError: a process of the path did not start, or ended.
