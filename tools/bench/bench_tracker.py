@@ -93,7 +93,15 @@ class ImperfectDetector:
         self._wander = self._wandering(shape, 0.3) * SCORE_WANDER
         self._tremble = np.stack([self._wandering(shape, 0.05) for _ in range(4)], -1) * TREMBLE
         self._mistaken = self._wandering(shape, 0.3) > 0.8  # about a fifth of the time
-        self._false = self._false_boxes(length_s)
+        random = self._random
+        self._false = []  # first and last second, xyxy, score and class of each
+        for _ in range(random.poisson(FALSE_BOXES_A_SECOND * length_s)):
+            start, height = random.uniform(0, length_s), random.uniform(0.05, 0.3)
+            left, top = random.uniform(0, 0.9), random.uniform(0.2, 0.7)
+            box = np.array([left, top, left + height * 0.45, top + height]).clip(0, 1)
+            kind = CLASSES.index(str(random.choice(["person", "car"])))
+            last, score = start + random.exponential(0.15), 0.1 + random.exponential(0.12)
+            self._false.append((start, last, box, score, kind))
 
     def samples(self, fps: int) -> list[TrackerSample]:
         """What it sees at ``fps``, a divisor of :data:`TICKS`."""
@@ -113,17 +121,6 @@ class ImperfectDetector:
         for tick in range(1, shape[1]):
             noise[:, tick] = keep * noise[:, tick - 1] + np.sqrt(1 - keep**2) * noise[:, tick]
         return noise
-
-    def _false_boxes(self, length_s: float) -> list[tuple[float, float, F64, float, int]]:
-        """First and last second, xyxy, score and class of each."""
-        random, boxes = self._random, []
-        for _ in range(random.poisson(FALSE_BOXES_A_SECOND * length_s)):
-            start, height = random.uniform(0, length_s), random.uniform(0.05, 0.3)
-            left, top = random.uniform(0, 0.9), random.uniform(0.2, 0.7)
-            box = np.array([left, top, left + height * 0.45, top + height]).clip(0, 1)
-            kind = CLASSES.index(str(random.choice(["person", "car"])))
-            boxes.append((start, start + random.exponential(0.15), box, 0.1 + random.exponential(0.12), kind))
-        return boxes
 
     def _detect(self, frame: FrameTruth, tick: int) -> Detections:
         rows = [self._row[one] for one in frame.ids.tolist()]

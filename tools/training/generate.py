@@ -34,36 +34,22 @@ from sightline.video import timecode
 from sightline.video.timecode import TimeCode
 
 U8 = NDArray[np.uint8]
+Random = np.random.Generator | None
 #: Class ids of the detector are places in this list.
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "van", "forklift", "fire", "smoke")
+LEARNT = ("train", "rare", "mast", "high", "roof", "crowd", "door")
 #: First seed of each set; the held-out seeds end where those of training begin.
-SEEDS = {
-    "heldout": 900,
-    "train": 1000,
-    "rare": 2000,
-    "mast": 3000,
-    "high": 4000,
-    "roof": 5000,
-    "crowd": 6000,
-    "door": 7000,
-}
+SEEDS = {"heldout": 900, **dict(zip(LEARNT, range(1000, 8000, 1000), strict=True))}
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
-TRAIN: dict[SceneName, tuple[int, int, float]] = {
-    "street": (176, 24, 3.1),
-    "factory": (64, 28, 3.3),
-    "shop": (60, 24, 3.7),
-}
+Amounts = dict[SceneName, tuple[int, int, float]]
+TRAIN: Amounts = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
 #: The set ``crowd``, two to four times as many people: streets from above, and shops.
-CROWD: dict[SceneName, tuple[int, int, float]] = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
+CROWD: Amounts = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
 #: As of training, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
 #: Places to count from, and their first seeds; one camera for each light and weather.
-HELDOUT_ABOVE: dict[tuple[SceneName, int], int] = {
-    ("street", 3): 950,
-    ("street", 4): 970,
-    ("street", 5): 980,
-    ("shop", 3): 990,
-}
+HELDOUT_ABOVE: dict[tuple[SceneName, int], int]
+HELDOUT_ABOVE = {("street", 3): 950, ("street", 4): 970, ("street", 5): 980, ("shop", 3): 990}
 #: Kinds that are rare, by how much they count.
 RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
@@ -90,21 +76,15 @@ class Shot:
 
 
 def _shots(
-    first_seed: int,
-    places: Iterable[SceneSpec],
-    count: int,
-    gap_s: float,
-    random: np.random.Generator | None = None,
-    *,
-    rare: int = 0,
+    first: int, places: Iterable[SceneSpec], count: int, gap_s: float, random: Random = None, rare: int = 0
 ) -> list[Shot]:
     """Cameras with a seed each, in every light and weather; every ``rare``-th waits for what is rare."""
-    random, shots = random or np.random.default_rng(first_seed), []
+    random, shots = random or np.random.default_rng(first), []
     for i, place in enumerate(places):
         light = LIGHTS[int(random.choice(3, p=LIGHT_SHARES))]
         weather = WEATHERS[int(random.random() < RAIN_SHARE)]
         start_s = float(random.uniform(0, 5))
-        spec = replace(place, seed=first_seed + i, light=light, weather=weather)
+        spec = replace(place, seed=first + i, light=light, weather=weather)
         shots.append(Shot(spec, count, gap_s, start_s, rare > 0 and i % rare == rare - 1))
     return shots
 
@@ -233,7 +213,7 @@ def main() -> None:
     """Draw a whole set with a process for each core."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--set", nargs="+", choices=sorted(PLANS), default=sorted(set(PLANS) - {"heldout"}))
+    parser.add_argument("--set", nargs="+", choices=sorted(PLANS), default=sorted(LEARNT))
     parser.add_argument("--cameras", type=int, help="only the first so many of each set")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()

@@ -14,7 +14,7 @@ from sightline.video.clock import FpsGate
 
 
 def copy_at_fps(video: Path, fps: float, folder: Path | None = None) -> Path:
-    """A copy of ``video`` without sound, with ``fps`` frames a second or, if these are fewer, all that it has.
+    """A copy of ``video`` without sound, at ``fps`` frames a second or, if these are fewer, all that it has.
 
     Frames are chosen by media time and keep their times, so the copy lasts as long as the original. It is
     made once, in ``folder``, by default ``clips`` in the cache folder.

@@ -8,6 +8,7 @@ digest below. Each stream is played by :mod:`rtsp_player`, started when the firs
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import platform
@@ -107,7 +108,7 @@ class RtspServer:
         self._commands = {name: _exec_source(what, loop=loop) for name, what in streams.items()}
         self._wanted_port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._parts = contextlib.ExitStack()  # the process and its folder
         self.port = port
 
     def __enter__(self) -> RtspServer:
@@ -152,16 +153,11 @@ class RtspServer:
 
     def stop(self) -> None:
         """End the server and its players, and wait for them; nothing happens when it does not run."""
-        process, self._process = self._process, None
-        if process is not None:
-            terminate(process, STOP_TIMEOUT_S)
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._process = None
+        self._parts.close()
 
     def _start_on(self, binary: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sightline-rtsp-")
-        folder = Path(self._folder.name)
+        folder = Path(self._parts.enter_context(tempfile.TemporaryDirectory(prefix="sightline-rtsp-")))
         options = {
             "app": {"modules": ["rtsp", "exec"]},
             **{key: {"listen": ""} for key in ("api", "webrtc", "srtp")},
@@ -172,6 +168,7 @@ class RtspServer:
         config.write_text(json.dumps(options), encoding="utf-8")
         with log.open("wb") as output:
             self._process = spawn([str(binary), "-c", str(config)], output, folder=folder)
+        self._parts.callback(terminate, self._process, STOP_TIMEOUT_S)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             text = log.read_text(encoding="utf-8", errors="replace")

@@ -40,10 +40,10 @@ class SightlineProcess:
         options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the configuration: each camera's keys by its name, ``triton`` (``url`` at least), ``options``.
+        """Write the configuration: each camera's keys by its name, ``triton`` (``url`` at least), and more.
 
-        The last are more sections; ``arguments`` are more of ``sightline run``'s, and ``environment`` is the
-        process's in place of ours.
+        ``options`` are further sections, ``arguments`` further arguments of ``sightline run``, and
+        ``environment`` is the process's, in place of ours.
         """
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)

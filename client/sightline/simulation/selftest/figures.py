@@ -194,11 +194,13 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
     visits = sum((m for c in each for m in c.visits.values()), Matched())
     counts = [count for c in each for count in c.counts.values()]
     must, errors = sum(count.must for count in counts), sum(abs(count.error) for count in counts)
-    stays = sum(_complete_visits(m) for c in each for m in c.visits.values())
+    stays = 0  # true visits with both ends inside the judged span
+    for matched in (m for c in each for m in c.visits.values()):
+        true = [*(t for t, _ in matched.pairs), *matched.missed]
+        stays += len({t.who for t in true if t.what == "enter"} & {t.who for t in true if t.what == "leave"})
     zones = sum(len(truth.places.zones) for _, truth, _ in cameras)
     seen = sum(int((~sample.ignored).sum()) for _, truth, _ in cameras for sample in truth.samples)
-    tracked_s = [s for c in each for s in c.tracked_s]
-    row_s = [s for c in each for s in c.row_s]
+    tracked_s, row_s = [s for c in each for s in c.tracked_s], [s for c in each for s in c.row_s]
     due = sum(c.due_frames for c in each)
     events = crossings.true + visits.true
     # Figure -> its value, and how much there was to judge.
@@ -232,12 +234,6 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
         cameras=each,
         ap50=boxes.ap50 if boxes else {},
     )
-
-
-def _complete_visits(matched: Matched) -> int:
-    """True visits with both ends inside the judged span."""
-    true = [*(t for t, _ in matched.pairs), *matched.missed]
-    return len({t.who for t in true if t.what == "enter"} & {t.who for t in true if t.what == "leave"})
 
 
 def _mean_abs(values: Iterable[float]) -> float | None:
