@@ -14,7 +14,7 @@ import pytest
 
 from sightline.entities import STAGES
 from sightline.serving.server import TritonServer
-from sightline.simulation.rtsp_server import RtspServer, free_port
+from sightline.simulation.rtsp_server import RtspServer, free_port, player
 from support.gst import gst_camera
 from support.system import System, leftovers
 from support.toy import BLUE, Passage, write_clip
@@ -54,7 +54,7 @@ def test_counts_over_rtsp_are_exact(
     tmp_path: Path, toy_triton: TritonServer, clip: Path, database_url: str | None
 ) -> None:
     with (
-        RtspServer({"six": clip}, loop=False) as server,
+        RtspServer({"six": player(clip, "--once")}) as server,
         System(
             tmp_path,
             {"six": {"url": server.url("six"), "rules": {"lines": GATE}}},

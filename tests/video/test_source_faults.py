@@ -34,7 +34,7 @@ from sightline.errors import (
     SourceUnreachable,
     SourceUnusable,
 )
-from sightline.simulation.rtsp_server import RtspServer, find_go2rtc, free_port
+from sightline.simulation.rtsp_server import RtspServer, find_go2rtc, free_port, player
 from sightline.video.container import check_size, open_error
 from sightline.video.source import Source
 from support.camera_world import camera, make_clip, make_sound, picture_at
@@ -126,7 +126,7 @@ def test_a_looped_file_has_no_seam(go2rtc, folder):
 
 @pytest.mark.rtsp
 def test_a_file_served_once_ends(go2rtc, clip):
-    with RtspServer({"cam": clip}, loop=False) as server:
+    with RtspServer({"cam": player(clip, "--once")}) as server:
         source = open_source(server.url("cam"))
         frames = []
         with pytest.raises(SourceEnded):

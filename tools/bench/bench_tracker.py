@@ -234,18 +234,6 @@ def judge(scenes: Sequence[tuple[Sequence[TrackerSample], Sequence[TrackedBoxes]
     return Quality(scores.idf1, scores.hota, switches, tracks, objects)
 
 
-def quality_table(count: int, length_s: float, makers: dict[str, Maker]) -> list[dict[str, Any]]:
-    """A row for each tracker and frame rate, over the first ``count`` scenes."""
-    rows: list[dict[str, Any]] = []
-    detectors = [ImperfectDetector(spec, length_s) for spec in SCENES[:count]]
-    for fps in RATES if detectors else ():
-        scenes = [detector.samples(fps) for detector in detectors]
-        for name, make in makers.items():
-            quality = judge([(samples, follow(make(fps), samples)) for samples in scenes])
-            rows.append({"tracker": name, "fps": fps, **quality._asdict()})
-    return rows
-
-
 def speed(make: Callable[[], Update], objects: int, frames: int = 300) -> float:
     """Median ms per update with ``objects`` moving boxes."""
     random = np.random.default_rng(objects)
@@ -292,7 +280,13 @@ def main() -> None:
     except ModuleNotFoundError:
         print("the library 'trackers' is not installed: ours alone")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    result["quality"] = quality_table(arguments.scenes, arguments.length, makers)
+    result["quality"] = []  # a row for each tracker and frame rate
+    detectors = [ImperfectDetector(spec, arguments.length) for spec in SCENES[: arguments.scenes]]
+    for fps in RATES if detectors else ():
+        scenes = [detector.samples(fps) for detector in detectors]
+        for name, make in makers.items():
+            quality = judge([(samples, follow(make(fps), samples)) for samples in scenes])
+            result["quality"].append({"tracker": name, "fps": fps, **quality._asdict()})
     print(f"{'tracker':16} {'fps':>3} {'IDF1':>6} {'HOTA':>6} {'switches':>8} {'tracks':>7} {'objects':>7}")
     form = "{tracker:16} {fps:3} {idf1:6.3f} {hota:6.3f} {switches:8} {tracks:7} {objects:7}"
     for row in result["quality"]:

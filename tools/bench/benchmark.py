@@ -50,26 +50,6 @@ WARM_UP_S = 2.0
 
 def main() -> None:
     """Measure, print the table, keep the JSON."""
-    arguments = parse_arguments()
-    with tempfile.TemporaryDirectory(prefix="sightline-bench-") as work:
-        setup = prepare(arguments, Path(work))
-        rounds = []
-        for number in range(arguments.rounds):
-            one = {"engine": bare_engine(setup), "pipeline": pipeline(setup, number)}
-            if setup.checkpoint is not None:
-                one["ultralytics"] = ultralytics(setup)
-            rates = ", ".join(f"{name} {value['fps']:.1f}" for name, value in one.items())
-            print(f"round {number + 1}: {rates} frames/s", flush=True)
-            rounds.append(one)
-    report = summarise(rounds, setup)
-    print(table(report))
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(report, indent=2))
-    print(f"\nkept in {arguments.json}")
-
-
-def parse_arguments() -> Namespace:
-    """The options."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, default=SHARED / "videos/one-by-one-person-detection.mp4")
     parser.add_argument("--model", type=Path, default=SHARED / "models/yolov8n.onnx", help="network to serve")
@@ -86,7 +66,21 @@ def parse_arguments() -> Namespace:
     default = SHARED / "models/yolov8n.pt"
     if arguments.checkpoint is None and default.is_file() and arguments.model.stem == default.stem:
         arguments.checkpoint = default
-    return arguments
+    with tempfile.TemporaryDirectory(prefix="sightline-bench-") as work:
+        setup = prepare(arguments, Path(work))
+        rounds = []
+        for number in range(arguments.rounds):
+            one = {"engine": bare_engine(setup), "pipeline": pipeline(setup, number)}
+            if setup.checkpoint is not None:
+                one["ultralytics"] = ultralytics(setup)
+            rates = ", ".join(f"{name} {value['fps']:.1f}" for name, value in one.items())
+            print(f"round {number + 1}: {rates} frames/s", flush=True)
+            rounds.append(one)
+    report = summarise(rounds, setup)
+    print(table(report))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(report, indent=2))
+    print(f"\nkept in {arguments.json}")
 
 
 def prepare(arguments: Namespace, work: Path) -> Namespace:

@@ -81,13 +81,14 @@ def _simulate(arguments: argparse.Namespace) -> None:
     Ctrl-C stops them.
     """
     from sightline.simulation.recoded import copy_at_fps
-    from sightline.simulation.rtsp_server import RtspServer
+    from sightline.simulation.rtsp_server import RtspServer, player
 
     stop = stop_on_signals()
     try:
         videos = [copy_at_fps(path, arguments.fps) if arguments.fps else path for path in arguments.video]
-        names = {f"cam{i + 1}": videos[i % len(videos)] for i in range(arguments.copies or len(videos))}
-        with RtspServer(names, port=arguments.port, loop=not arguments.once) as server:
+        feeds = [player(path, *(["--once"] if arguments.once else [])) for path in videos]
+        names = {f"cam{i + 1}": feeds[i % len(feeds)] for i in range(arguments.copies or len(feeds))}
+        with RtspServer(names, port=arguments.port) as server:
             for name in names:
                 print(server.url(name), flush=True)
             while server.running and not stop.wait(_CHECK_EVERY_S):

@@ -84,7 +84,13 @@ def find_go2rtc() -> Path:
 
 
 def player(video: Path, *options: str) -> list[str]:
-    """The program that plays a video for :class:`RtspServer`; options are :mod:`rtsp_player`'s."""
+    """The program that plays a video for :class:`RtspServer`; options are :mod:`rtsp_player`'s.
+
+    With ``--once`` it is played once, from the moment its first client comes, and then the whole server ends,
+    as a camera that is switched off does; else over and over.
+    """
+    if not video.is_file():
+        raise ServerError(f"{video} is not a file")
     module = "sightline.simulation.rtsp_player"
     return [sys.executable, "-m", module, *options, str(video.resolve()), "{output}"]
 
@@ -96,16 +102,12 @@ class RtspServer:
         streams: path of the URL -> a video file, or the argument list of a program that publishes to the
             argument ``{output}``.
         port: TCP port; 0 picks a free one.
-        loop: play files over and over. False: a file is played once, from the moment its first client
-            comes, and then the whole server ends, as a camera that is switched off does.
 
     One thread at a time may call its methods.
     """
 
-    def __init__(
-        self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0, loop: bool = True
-    ) -> None:
-        self._commands = {name: _exec_source(what, loop=loop) for name, what in streams.items()}
+    def __init__(self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0) -> None:
+        self._commands = {name: _exec_source(what) for name, what in streams.items()}
         self._wanted_port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._parts = contextlib.ExitStack()  # the process and its folder
@@ -182,14 +184,11 @@ class RtspServer:
         raise ServerError(f"the RTSP server did not listen on port {self.port} within {START_TIMEOUT_S:g} s")
 
 
-def _exec_source(what: Path | Sequence[str], *, loop: bool) -> str:
-    if isinstance(what, Path):
-        if not what.is_file():
-            raise ServerError(f"{what} is not a file")
-        what = player(what) if loop else player(what, "--once")
-    if any(set(word) & set("#'\"\n") for word in what):
-        raise ServerError(f"a quote or '#' in {shlex.join(what)!r} cannot be passed to go2rtc")
-    return "exec:" + " ".join(f"'{word}'" if " " in word else word for word in what)
+def _exec_source(what: Path | Sequence[str]) -> str:
+    words = player(what) if isinstance(what, Path) else what
+    if any(set(word) & set("#'\"\n") for word in words):
+        raise ServerError(f"a quote or '#' in {shlex.join(words)!r} cannot be passed to go2rtc")
+    return "exec:" + " ".join(f"'{word}'" if " " in word else word for word in words)
 
 
 def free_port() -> int:

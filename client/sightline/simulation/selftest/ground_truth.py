@@ -83,11 +83,6 @@ class TruthSample:
         """Bool [N]: the actors that stand in the picture, hidden ones too."""
         return np.asarray(((self.foot_xy >= 0) & (self.foot_xy <= 1)).all(axis=1))
 
-    @property
-    def watched(self) -> NDArray[np.bool_]:
-        """Bool [N]: the actors that can be seen and stand in the picture."""
-        return self.standing & ~self.ignored
-
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
@@ -123,7 +118,7 @@ def work_out(spec: SceneSpec, length_s: float) -> GroundTruth:
     for one in sorted(happenings, key=lambda happening: happening.time_s):
         first = max(0, int(np.ceil((one.time_s - SEEN_WITHIN_S) * SAMPLES_FPS)))
         near = samples[first : int((one.time_s + SEEN_WITHIN_S) * SAMPLES_FPS) + 1]
-        seen = sum(bool(sample.watched[sample.ids == one.who].any()) for sample in near)
+        seen = sum(bool((s.standing & ~s.ignored)[s.ids == one.who].any()) for s in near)
         judged.append(replace(one, hidden=not near or seen * 2 < len(near)))
     return GroundTruth(spec, length_s, tuple(judged), samples)
 
