@@ -103,9 +103,7 @@ def prepare(arguments: Namespace, work: Path) -> Namespace:
 def bare_engine(setup: Namespace) -> dict[str, Any]:
     """The engine alone, in the server's environment."""
     pictures = setup.work / "pictures.npy"
-    if (
-        not pictures.exists()
-    ):  # the first ones of the video as the network gets them: [count, 3/2·height, width]
+    if not pictures.exists():  # the video's first as the network gets them: [count, 3/2·height, width]
         with av.open(str(setup.video)) as container:
             scaler = av.video.reformatter.VideoReformatter()
             frames = islice(container.decode(video=0), PICTURES)

@@ -131,10 +131,7 @@ def main() -> None:
 
 
 def write_clip(path: Path) -> Path:
-    """Something that moves before a still, noisy view, in the 512 kbit/s of a usual sub-stream.
-
-    There is a key frame each second.
-    """
+    """Something that moves before a still, noisy view: a sub-stream's 512 kbit/s, a key frame each second."""
     random = np.random.default_rng(7)
     view = random.integers(90, 150, (HEIGHT * 3 // 2, WIDTH), np.uint8)
     view = cv2.GaussianBlur(view, (9, 9), 0)

@@ -38,10 +38,7 @@ SURE = 0.3  # a score from which on a box is taken for an object, when recall an
 
 
 def precisions(pictures: Pictures, found: Sequence[Detections], numbers: Sequence[int]) -> dict[str, Any]:
-    """COCO's average precision: by class at IoU 0.5, and means over the counted classes that occur.
-
-    What is ignored is a crowd.
-    """
+    """COCO's average precision: by class at IoU 0.5, and over counted classes; what is ignored is a crowd."""
 
     def ltwh(xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)

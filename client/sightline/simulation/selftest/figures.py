@@ -19,6 +19,7 @@ from sightline.simulation.selftest.ground_truth import SAMPLES_FPS, GroundTruth,
 LEAD_S, TAIL_S = 3.0, 3.0
 #: Actors seen for at least this long must be counted; those seen for less may be.
 MUST_S = 1.5
+NOT_MEASURED = {"speed_error": "no speed in Sightline yet", "plates": "no plates in Sightline yet"}
 CROSSINGS, VISITS = ("forward", "backward"), ("enter", "leave")
 
 
@@ -177,10 +178,7 @@ class Scoreboard:
             "unjudged": list(self.unjudged),
             "ap50": self.ap50,
             "cameras": {camera.name: camera.record() for camera in self.cameras},
-            "not_measured": {
-                "speed_error": "no speed in Sightline yet",
-                "plates": "no plates in Sightline yet",
-            },
+            "not_measured": NOT_MEASURED,
         }
 
 

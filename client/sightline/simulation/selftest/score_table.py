@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from sightline.simulation.selftest.figures import Scoreboard
+from sightline.simulation.selftest.figures import NOT_MEASURED, Scoreboard
 
 
 class Threshold(NamedTuple):
@@ -48,10 +48,6 @@ FIGURES: dict[str, tuple[str, str, Threshold | None]] = {
     "frames_lost": ("frames sent but not tracked", "{:.1%}", Threshold(0.10, "max")),
     "coverage": ("coverage, the least of the cameras", "{:.1%}", Threshold(0.85, "min")),
 }  # fmt: skip
-NOT_MEASURED = (
-    ("speed error", "not measured yet: no speed in Sightline"),
-    ("plates read", "not measured yet: no plates in Sightline"),
-)
 
 
 def thresholds(changes: Iterable[str] = ()) -> dict[str, Threshold]:
@@ -93,7 +89,7 @@ def table(scoreboard: Scoreboard, bounds: Mapping[str, Threshold]) -> str:
         mark = "✗" if name in failed else " " if name not in bounds or value is None else "✓"
         note = "could not be judged" if name in scoreboard.unjudged else ""
         lines.append(f"{mark} {title:48} {text:>9}   {bounds.get(name, '')}  {note}".rstrip())
-    lines += [f"  {title:48} {'-':>9}   {why}" for title, why in NOT_MEASURED]
+    lines += [f"  {key.replace('_', ' '):48} {'-':>9}   {why}" for key, why in NOT_MEASURED.items()]
     if scoreboard.ap50:
         each = "  ".join(f"{name} {value:.2f}" for name, value in scoreboard.ap50.items())
         lines.append(f"  {'average precision at IoU 0.5':48} {each}")
