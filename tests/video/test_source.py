@@ -169,6 +169,19 @@ def test_another_rate_passes_from_the_next_frame_on(clip):
     assert times[6:10] == [1.1, 1.2, 1.3, 1.4]
 
 
+def test_a_source_that_is_opened_again_starts_anew_but_time_and_counters_go_on(clip):
+    source, openings = Source(camera(clip, fps=5), realtime=False), []
+    for number in (1, 2):
+        source.open()
+        openings.append(collect(source))
+        source.close()
+        assert (source.packets, source.gate_skipped) == (50 * number, 25 * number)
+    first, second = openings
+    assert [frame.index for frame in first] == [frame.index for frame in second] == list(range(25))
+    assert [frame.media_s for frame in first] == [frame.media_s for frame in second]
+    assert second[0].capture_time > first[-1].capture_time
+
+
 def test_a_source_says_what_ffmpeg_is_at_and_until_when(clip, monkeypatch):
     source = Source(camera(clip, open_timeout_s=0.05, stall_timeout_s=0.05), realtime=False)
     said = []

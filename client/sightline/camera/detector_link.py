@@ -124,8 +124,7 @@ class DetectorLink:
                     return due
                 if pipeline.analysis.model is None and self.info is not None:
                     pipeline.analysis.use_model(self.info)
-                frame = pipeline.next_frame(taken)
-                if frame is not None:
+                if (frame := pipeline.next_frame(taken)) is not None:
                     due.append((pipeline, frame))
             if len(due) == before:
                 break

@@ -265,9 +265,8 @@ class Worker:
         self._send([report])
 
     def _report(self, place: _Place, now: float) -> Report | None:
-        running = place.running
-        if running is None:
-            return self._report_waiting(place, now)
+        if (running := place.running) is None:
+            return self._report_waiting(place)
         try:
             if running.feed.failure is not None:
                 raise running.feed.failure
@@ -278,9 +277,9 @@ class Worker:
             self._restart(place, error)
             return None
 
-    def _report_waiting(self, place: _Place, now: float) -> Report:
+    def _report_waiting(self, place: _Place) -> Report:
         state = CameraState.OFFLINE if place.problem else CameraState.STARTING
-        status = CameraStatus(place.name, state, place.problem, now)
+        status = CameraStatus(place.name, state, place.problem, self._clock.now())
         histograms = place.latest.histograms if place.latest else {}
         return Report(status, None, histograms, retry=place.spec.retry)
 
@@ -324,7 +323,7 @@ class Worker:
             place.running = None
         if place.latest and place.latest.checkpoint:
             place.spec = replace(place.spec, resume=place.latest.checkpoint.resume)
-        self._send([self._report_waiting(place, self._clock.now())])
+        self._send([self._report_waiting(place)])
 
     def _dismiss(self, running: RunningCamera) -> None:
         running.feed.ask_to_stop()
