@@ -20,7 +20,8 @@ from sightline.config import Camera, parse_config
 from sightline.config.groups import Blurred, DetectOptions, DriftOptions
 from sightline.entities import Checkpoint, Detections, DriftWindow
 from sightline.errors import ConfigError
-from sightline.features.drift import DriftWatch, hourly_stats, make
+from sightline.features.drift import hourly_stats
+from sightline.features.drift.drift_watch import DriftWatch, make
 from sightline.features.drift.hourly_stats import WINDOW_S, HourlyStats
 from sightline.features.drift.labels import Sample, find
 from sightline.features.drift.sampler import MAX_WAITING, FrameSampler

@@ -43,7 +43,7 @@ from sightline.entities import (
     SourceWindow,
     Tracks,
 )
-from sightline.features.drift import DriftWatch
+from sightline.features.drift.drift_watch import DriftWatch
 from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool

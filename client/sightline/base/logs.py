@@ -26,8 +26,7 @@ class WarnOnce:
     """Repeated warnings: each at once, then at most every ``again_after_s`` with its number. One thread."""
 
     def __init__(self, log: logging.Logger, again_after_s: float = 60.0) -> None:
-        self._log = log
-        self._again_after_s = again_after_s
+        self._log, self._again_after_s = log, again_after_s
         self._logged: dict[str, float] = {}  # time.monotonic() by text; bounded below
         self._held_back: dict[str, int] = {}
 

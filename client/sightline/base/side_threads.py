@@ -13,8 +13,7 @@ class SideThreads:
     """At most ``limit`` daemon threads, for any caller; a process ends without waiting for a hanging call."""
 
     def __init__(self, name: str, limit: int) -> None:
-        self._name = name
-        self._limit = limit
+        self._name, self._limit = name, limit
         self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
         self._lock = threading.Lock()  # guards the two below
         self._threads = 0

@@ -1,9 +1,15 @@
 """Observers of frames that do I/O, each in a module or a folder of its own; :data:`FEATURES` lists them."""
 
-from sightline.features import drift, shadow, track_log
+from sightline.features import track_log
+from sightline.features.drift import drift_watch
 from sightline.features.feature import FeatureContext, MakeFeature
+from sightline.features.shadow import shadow_observer
 
 #: By name, which is also the key of a feature's part of a camera's resume state.
-FEATURES: dict[str, MakeFeature] = {"track_log": track_log.make, "drift": drift.make, "shadow": shadow.make}
+FEATURES: dict[str, MakeFeature] = {
+    "track_log": track_log.make,
+    "drift": drift_watch.make,
+    "shadow": shadow_observer.make,
+}
 
 __all__ = ["FEATURES", "FeatureContext"]

@@ -2,7 +2,3 @@
 
 ``docs/drift.md`` says how they are used; ``sightline drift`` reads them.
 """
-
-from sightline.features.drift.drift_watch import DriftWatch, make
-
-__all__ = ["DriftWatch", "make"]

@@ -34,9 +34,7 @@ class FrameSampler:
         self.kept = 0  # pictures written
         self.lost = 0  # frames left out: the thread was busy, or the disk did not take them
         self.refused = 0  # frames left out: what is to be blurred is no class of the model
-        self._source = source
-        self._options = options
-        self._samples = Samples(source, options)
+        self._source, self._options, self._samples = source, options, Samples(source, options)
         self._warnings = WarnOnce(log)
         self._thread = SideThreads("drift", 1)
         self._at_work: list[Future[None]] = []

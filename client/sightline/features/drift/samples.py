@@ -53,9 +53,7 @@ class Schedule:
     """In every stretch of ``every_s``, from a moment in it that the seed chooses, each kind is due once."""
 
     def __init__(self, source: str, every_s: float, seed: int) -> None:
-        self._source = source
-        self._every_s = every_s
-        self._seed = seed
+        self._source, self._every_s, self._seed = source, every_s, seed
         self._stretch = -1
         self._from = math.inf
         self._offered: set[FrameKind] = set()
@@ -98,9 +96,7 @@ class Samples:
     """One camera's folder, for one thread; others' pictures are only deleted when old. Raises OSError."""
 
     def __init__(self, source: str, options: DriftOptions) -> None:
-        self._source = source
-        self._options = options
-        self._folder = options.folder / source
+        self._source, self._options, self._folder = source, options, options.folder / source
         self._ledger: dict[str, Any] = {}
 
     def open(self) -> None:

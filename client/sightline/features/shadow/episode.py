@@ -33,8 +33,7 @@ class EpisodeSampler:
 
     def __init__(self, camera: str, *, share: float, episode_s: float, seed: int = 0) -> None:
         self._key = (seed, zlib.crc32(camera.encode()))
-        self._chosen_each = round(share * BLOCK)
-        self._episode_s = episode_s
+        self._chosen_each, self._episode_s = round(share * BLOCK), episode_s
         self._block: tuple[int, frozenset[int]] = (-1, frozenset())
 
     def interval_no(self, capture_time: float) -> int | None:
