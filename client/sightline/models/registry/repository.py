@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sightline.base.resources import resource
 from sightline.errors import RepositoryError
@@ -105,7 +104,20 @@ def problems(folder: Path, version: int) -> list[str]:
         faults.append(f"an end-to-end head has {END_TO_END_COLUMNS} columns, the manifest says {columns}")
     if head not in {"anchors", "end2end"}:
         faults.append(f"head {head!r} is unknown")
-    return faults or list(_network(folder / "yolo" / str(version) / "model.onnx", manifest))
+    path = folder / "yolo" / str(version) / "model.onnx"
+    if faults or not path.is_file():  # plans can only be loaded by Triton
+        return faults
+    import onnx
+
+    from sightline.models.export import network_source
+
+    size = int(manifest["network_height"]), int(manifest["network_width"])
+    expected = [("output0", (1, rows, columns))]
+    try:
+        outputs = network_source.run_once(onnx.load(path), size)
+    except Exception as error:  # noqa: BLE001 - onnx and its runtime raise errors of their own
+        return [f"{path.name} cannot be run at {size[0]}x{size[1]}: {error}"]
+    return [] if outputs == expected else [f"{path.name} gives {outputs}, the manifest says {expected}"]
 
 
 def _files(folder: Path, version: int, hashes: Mapping[str, str] | None) -> Iterator[str]:
@@ -130,22 +142,3 @@ def _files(folder: Path, version: int, hashes: Mapping[str, str] | None) -> Iter
             yield f"{model}/{version} is missing"
         elif python and not on_gpu and not (place / "model.py").is_file():
             yield f"{model}/{version}/model.py is missing: copy it from {model}/1"
-
-
-def _network(path: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Run the network once at its own size; plans can only be loaded by Triton."""
-    if not path.is_file():
-        return
-    import onnx
-
-    from sightline.models.export import network_source
-
-    size = int(manifest["network_height"]), int(manifest["network_width"])
-    expected = [("output0", (1, *manifest["output_shape"]))]
-    try:
-        outputs = network_source.run_once(onnx.load(path), size)
-    except Exception as error:  # noqa: BLE001 - onnx and its runtime raise errors of their own
-        yield f"{path.name} cannot be run at {size[0]}x{size[1]}: {error}"
-    else:
-        if outputs != expected:
-            yield f"{path.name} gives {outputs}, the manifest says {expected}"
