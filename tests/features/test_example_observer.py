@@ -14,7 +14,7 @@ from sightline.camera.messages import Report
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraStatus
 from sightline.features import FEATURES
-from sightline.store.writer import WriterHealth
+from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until

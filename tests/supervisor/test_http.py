@@ -19,7 +19,7 @@ from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState, CameraStatus, Figure
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port
-from sightline.store.writer import WriterHealth
+from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.http import http_server
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.sinks import SinkHealth

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
 from sightline.store.database import Store
@@ -21,6 +21,25 @@ from sightline.store.spool import Spool
 log = logging.getLogger(__name__)
 
 REPLAY_ROWS = 2000  # rows a transaction while the spool is replayed
+
+
+@dataclass(slots=True)
+class WriterHealth:
+    """How writing goes, for /healthz and the metrics."""
+
+    state: str = "ok"  # spooling (database away), memory (spool away too), refused (schema), stopped
+    alarm: bool = False  # an operator must act: the spool cannot be written, or the schema is refused
+    pending_records: int = 0  # in memory
+    spooled_records: int = 0  # on disk, waiting for the database
+    oldest_age_s: float = 0.0  # of what waits; 0 when nothing does
+    dropped_records: int = 0  # results lost because spool or memory was full
+    rejected_rows: int = 0  # rows that the database will never take
+    dropped_outbox_rows: int = 0  # that no sink has taken in time
+    written_records: int = 0
+    failures: int = 0  # attempts on the database that failed
+    last_success_time: float | None = None  # UTC epoch seconds
+    write_s: float = 0.0  # seconds that the last batch took in the database
+    last_error: str = ""  # without credentials; empty when all is well
 
 
 @dataclass(eq=False)
@@ -35,10 +54,7 @@ class SpooledStore:
     store_error: str = ""  # without credentials; empty when all is well
     spool_error: str = ""
     refused: bool = False  # the database's schema is not ours
-    written: int = 0
-    failures: int = 0
-    last_success_time: float | None = None
-    write_s: float = 0.0  # what the last batch took in the database
+    health: WriterHealth = field(default_factory=WriterHealth)  # what writing to the database alone tells
     _delay_s: float = 0.0
     _next_try_s: float = 0.0  # monotonic
     _replayed: int = -1  # spooled rows up to this sequence are in the database
@@ -141,10 +157,10 @@ class SpooledStore:
         if not self._try(lambda: self.store.write_rows(batch)):
             return False
         if self.store_error:
-            log.info("database: back after %d failed attempts", self.failures)
+            log.info("database: back after %d failed attempts", self.health.failures)
         self.store_error, self.refused, self._delay_s = "", False, 0.0
-        self.written += len(batch)
-        self.last_success_time, self.write_s = time.time(), time.monotonic() - started_s
+        self.health.written_records += len(batch)
+        self.health.last_success_time, self.health.write_s = time.time(), time.monotonic() - started_s
         return True
 
     def _try(self, work: Callable[[], None]) -> bool:
@@ -161,7 +177,7 @@ class SpooledStore:
         self.refused = isinstance(error, SchemaError)
         self._delay_s = longest if self.refused else min(longest, self._delay_s * 2 or first)
         self._next_try_s = time.monotonic() + self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311
-        self.failures += 1
+        self.health.failures += 1
         if not self.store_error:
             log.warning("database: results are spooled: %s", error)
         self.store_error = str(error)

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sightline.store.database import Store
 from sightline.store.kinds import UNWATCHED, PendingRow, merge, pending_row, rows_of
 from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
-from sightline.store.spooled_store import SpooledStore
+from sightline.store.spooled_store import SpooledStore, WriterHealth
 
 log = logging.getLogger(__name__)
 
@@ -26,25 +26,6 @@ MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty tra
 TRIM_EVERY_S = 60.0
 MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes them
 RETRY_S = (0.5, 10.0)
-
-
-@dataclass(frozen=True, slots=True)
-class WriterHealth:
-    """How writing goes, for /healthz and the metrics."""
-
-    state: str  # ok, spooling (database away), memory (spool away too), refused (schema), stopped
-    alarm: bool  # an operator must act: the spool cannot be written, or the schema is refused
-    pending_records: int  # in memory
-    spooled_records: int  # on disk, waiting for the database
-    oldest_age_s: float  # of what waits; 0 when nothing does
-    dropped_records: int  # results lost because spool or memory was full
-    rejected_rows: int  # rows that the database will never take
-    dropped_outbox_rows: int  # that no sink has taken in time
-    written_records: int
-    failures: int  # attempts on the database that failed
-    last_success_time: float | None  # UTC epoch seconds
-    write_s: float  # seconds that the last batch took in the database
-    last_error: str  # without credentials; empty when all is well
 
 
 class Writer:
@@ -140,7 +121,8 @@ class Writer:
             state = "memory"
         else:
             state = "spooling" if store.store_error or store.waiting else "ok"
-        return WriterHealth(
+        return replace(
+            store.health,
             state=state,
             alarm=bool(store.spool_error) or store.refused,
             pending_records=pending,
@@ -149,10 +131,6 @@ class Writer:
             dropped_records=dropped,
             rejected_rows=self._store.rejected_rows,
             dropped_outbox_rows=self._store.dropped_outbox_rows,
-            written_records=store.written,
-            failures=store.failures,
-            last_success_time=store.last_success_time,
-            write_s=store.write_s,
             last_error=store.store_error or store.spool_error or self._crash,
         )
 

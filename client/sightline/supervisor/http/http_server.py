@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState
 from sightline.errors import ServerError
-from sightline.store.writer import WriterHealth
+from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.http.prometheus import metrics_page
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor

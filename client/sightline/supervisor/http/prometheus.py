@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from sightline.base.stats import BOUNDS_S
 from sightline.entities import CameraState, Figure
-from sightline.store.writer import WriterHealth
+from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 
