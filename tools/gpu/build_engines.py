@@ -108,14 +108,9 @@ def gpu() -> str:
 
 
 def check_precision(manifest: Path, machine: str) -> None:
-    """Refuse a network whose precision this GPU does not compute in, before TensorRT does so in its words.
+    """Refuse an FP8 network on a GPU older than Ada, before TensorRT does so in its words.
 
-    Args:
-        manifest: as sightline model export left it.
-        machine: name and compute capability, as :func:`gpu` gives them.
-
-    Raises:
-        BuildError: the network is FP8 and the GPU older than Ada.
+    ``manifest`` is as sightline model export left it, ``machine`` as :func:`gpu` gives it.
     """
     precision = json.loads(manifest.read_text()).get("precision") if manifest.is_file() else None
     found = re.search(r"(\d+)\.(\d+)$", machine)
@@ -141,10 +136,7 @@ def options_of(trtexec: str) -> str:
 
 
 def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
-    """The plan of one step's version, from the cache or built now.
-
-    The precision is in the graph, so the network is strongly typed.
-    """
+    """The plan of one step's version, from the cache or built now: strongly typed, as its graph says."""
     network, profile = folder / "engine.onnx", folder / "engine.json"
     step = folder.parent.name
     for path in (network, profile):
@@ -189,20 +181,17 @@ def place_version(source: Path, engine: Path, place: Path) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     draft.chmod(0o755)
     shutil.copyfile(engine, draft / "model.plan")
-    digest = hashlib.sha256(engine.read_bytes()).hexdigest()
-    (draft / "model.plan.sha256").write_text(digest + "\n")
-    manifest = source / "manifest.json"
-    if manifest.is_file():
-        shutil.copyfile(manifest, draft / "manifest.json")
+    (draft / "model.plan.sha256").write_text(hashlib.sha256(engine.read_bytes()).hexdigest() + "\n")
+    if (source / "manifest.json").is_file():
+        shutil.copyfile(source / "manifest.json", draft / "manifest.json")
     draft.rename(place)
     shutil.rmtree(place.with_name(f".{place.name}-old"), ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, and say what was done."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="build_engines.py"
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("build_engines.py", description=__doc__, formatter_class=layout)
     add = parser.add_argument
     add("--source", type=Path, required=True, help="model repository as sightline model export left it")
     add("--target", type=Path, required=True, help="model repository that Triton serves")

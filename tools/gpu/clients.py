@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from sightline.base.cuda import Cuda
+from sightline.base.cuda import Cuda, has_gpu
 from sightline.base.geometry import fit_size
 from sightline.base.letterbox import letterbox_i420, letterboxed
 from sightline.config import Transport, TritonOptions, parse_config
@@ -27,6 +27,7 @@ from sightline.video.source import Source
 
 WARM_UP_S = 1.0
 ANSWER_S = 30.0
+NO_GPU = "not measured: no NVIDIA driver here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,13 @@ class ReadyOnGpu(ReadyPicture):
 
 
 def measure(load: Load, clients: int) -> dict[str, Any]:
-    """Several clients at once, a process each.
+    """Several clients at once, a process each; without a GPU, CUDA's transport is not tried.
 
-    Returns:
-        ``fps`` of all together, ``p50_ms`` and ``p99_ms`` of all answers, ``transport`` and ``decoder`` that
-        were used; or ``problem``: why nothing could be measured.
+    Gives ``fps`` of all together, ``p50_ms`` and ``p99_ms`` of all answers, the ``transport`` and ``decoder``
+    that were used; or ``problem``: why nothing could be measured.
     """
+    if load.transport == "cuda" and not has_gpu():
+        return {"problem": NO_GPU}
     loads = [replace(load, number=number) for number in range(clients)]
     with ProcessPoolExecutor(clients, mp_context=multiprocessing.get_context("spawn")) as pool:
         results = list(pool.map(run_client, loads))
@@ -142,20 +144,14 @@ def run_client(load: Load) -> dict[str, Any]:
     finally:
         connection.close()
     transport = str(detector.transport or load.transport)
-    return {
-        "latencies_s": latencies_s,
-        "transport": transport,
-        "decoder": source.decoder.used if load.decodes else "",
-    }
+    used = {"transport": transport, "decoder": source.decoder.used if load.decodes else ""}
+    return {"latencies_s": latencies_s, **used}
 
 
 def answers(load: Load, count: int) -> list[Detections]:
-    """What the server finds in the first ready pictures, one after the other; in this process.
-
-    Raises:
-        DetectorError: it does not answer.
-        SharedMemoryError: the transport cannot be used.
-    """
+    """What the server finds in the first ready pictures, one after the other; in this process."""
+    if load.transport == "cuda" and not has_gpu():
+        raise SharedMemoryError(NO_GPU)
     with load.connect() as connection:
         detector = connection.model()
         info = detector.connect()
@@ -168,12 +164,8 @@ def ready_pictures(
 ) -> list[U8]:
     """I420 pictures uint8 [3/2·height, width] of a network's size, grey around them: of a video, else noise.
 
-    Args:
-        network: height and width of its input.
-        video: pictures are taken from it at equal distances.
-        seed: of the noise, and the place of the first picture.
-        count: pictures at most.
-        step: frames of the video from one picture to the next.
+    At most ``count``, and every ``step``-th frame of the video; ``seed`` is that of the noise, and the place
+    of the first picture.
     """
     if video is None:
         width, height = fit_size(1920, 1080, network[1], network[0])

@@ -16,6 +16,7 @@ through the same code for a moment.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -37,12 +38,11 @@ from sightline.entities import Detections
 from sightline.errors import DetectorError, ServerError, SharedMemoryError, SourceError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from gpu.clients import Load, answers, measure, ready_pictures
+from gpu.clients import NO_GPU, Load, answers, measure, ready_pictures
 from load.reports import about_run, markdown_table
 
 TOOLS = Path(__file__).resolve().parents[1]
 TRANSPORTS = (("grpc", False), ("system", False), ("cuda", False), ("cuda", True))
-NO_GPU = "not measured: no NVIDIA driver here"
 KINDS = ("rtx", "torch", "stand-in")
 #: The ensemble stays the default unless one plan is faster by more than runs differ by.
 MARGIN = 1.03
@@ -67,11 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="tools/gpu/gpu_proof.py",
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("tools/gpu/gpu_proof.py", description=__doc__, formatter_class=layout)
     add = parser.add_argument
     add("network", type=Path, nargs="?", help="an .onnx as for sightline model export")
     add("--url", help="host:port of gRPC of a server that runs")
@@ -194,13 +191,10 @@ def add_config(folder: Path, name: str, program: str, instances: int = 2, parame
 
 def packages_of(module: str) -> Path | None:
     """The folder from which this program imports a module; None: it is not installed."""
-    try:
+    spec = None
+    with contextlib.suppress(ModuleNotFoundError):
         spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).parents[module.count(".") + 1]
+    return Path(spec.origin).parents[module.count(".") + 1] if spec and spec.origin else None
 
 
 # --- what is measured ---------------------------------------------------------------------------------
@@ -254,11 +248,6 @@ def ready_loads(options: argparse.Namespace, url: str) -> dict[str, Load]:
     return {f"{load.transport}, pictures {names[load.on_gpu]}": load for load in loads}
 
 
-def measurable(load: Load) -> bool:
-    """Whether this machine has what the transport needs."""
-    return load.transport != "cuda" or has_gpu()
-
-
 def agreement(options: argparse.Namespace, label: str, repository: Path, url: str) -> list[Row]:
     """For each transport, the boxes of some pictures against those of ONNX Runtime on the CPU."""
     from sightline.models.evaluation.onnx_engine import BareEngine, open_session
@@ -272,8 +261,7 @@ def agreement(options: argparse.Namespace, label: str, repository: Path, url: st
     rows = []
     for way, load in ready_loads(options, url).items():
         try:
-            found = answers(load, len(pictures)) if measurable(load) else None
-            outcome = {"problem": NO_GPU} if found is None else {"note": compare(reference, found)}
+            outcome = {"note": compare(reference, answers(load, len(pictures)))}
         except (DetectorError, SharedMemoryError, SourceError) as error:
             outcome = {"problem": str(error)}
         rows.append({"case": label, "way": f"boxes against the CPU's, {way}", **outcome})
@@ -306,8 +294,7 @@ def served(options: argparse.Namespace, label: str, url: str, bare_fps: float | 
         loads["video to boxes"] = whole
     rows = []
     for way, load in loads.items():
-        figures = measure(load, options.clients) if measurable(load) else {"problem": NO_GPU}
-        row = {"case": label, "way": way, **figures}
+        row = {"case": label, "way": way, **measure(load, options.clients)}
         print(f"{label}, {way}: {row.get('fps', row.get('problem'))}", file=sys.stderr)
         if bare_fps and "fps" in row:
             row["of_bare"] = round(row["fps"] / bare_fps, 3)

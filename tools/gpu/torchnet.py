@@ -41,11 +41,7 @@ WARM_UPS = 3  # passes before one is recorded: libraries choose and load their k
 
 
 def save(network: Path, path: Path) -> None:
-    """Write an ONNX network as what :class:`TorchDetector` loads.
-
-    Raises:
-        ValueError: an operator is not known here.
-    """
+    """Write an ONNX network as what :class:`TorchDetector` loads; a ValueError names an unknown operator."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -76,13 +72,7 @@ class TorchDetector:
     """I420 pictures to candidates for the NMS, by a graph that :func:`save` wrote. One thread calls it."""
 
     def __init__(self, path: Path, network: tuple[int, int], device: str = "cuda") -> None:
-        """Load the graph.
-
-        Args:
-            path: the saved network.
-            network: height and width of its input.
-            device: ``cuda``, or ``cpu`` for a dry run.
-        """
+        """Load a saved graph; ``network``: height and width of its input; ``cpu`` is for a dry run."""
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         graph = torch.load(path, weights_only=True)
         self._nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = graph["nodes"]

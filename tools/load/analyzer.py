@@ -9,6 +9,7 @@ as 15. So the rate is taken from the times of the requests, which it keeps on de
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
 import hashlib
 import json
@@ -25,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from load.servers import DETECTOR, Cpus, Target, network_size, write_input
+from gpu.clients import ready_pictures
+from load.servers import DETECTOR, Cpus, Target, get_json
 from sightline.base.cuda import has_gpu
 from sightline.errors import ServerError
 from sightline.serving.install import Installation, install, install_packages
@@ -43,6 +45,7 @@ MIN_REQUESTS = 50  # so that a window has ten, and one late answer does not make
 #: outputs. When that happens to be no number, its JSON writer gives up and the file breaks off: once more.
 ATTEMPTS = 4
 TRANSPORTS = ("none", "system", "cuda")
+PICTURES, SPAN = 16, 600  # the pictures that are sent, and the frames of a video that they are spread over
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,7 @@ def parse_concurrency(text: str) -> list[Level]:
 
 
 def parse_rates(text: str) -> list[Level]:
-    """The levels of a sweep of rates, ascending, from ``from:to[:step]`` or values with commas.
-
-    Raises:
-        ArgumentTypeError: it is neither, or too many.
-    """
+    """The levels of a sweep of rates, ascending, from ``from:to[:step]`` or values with commas."""
     parts = text.split(":")
     try:
         numbers = [float(part) for part in (parts if len(parts) > 1 else text.split(","))]
@@ -180,7 +179,7 @@ class Analyzer:
 
     Attributes:
         url: host:port of the server's gRPC.
-        data: the pictures, as :func:`load.servers.write_input` writes them.
+        data: the pictures, as :func:`prepare` writes them.
         folder: where its CSV, its output and the raw times go.
         seconds: how long a level is measured, warm-up included.
         requests: so many requests instead of ``seconds``.
@@ -278,26 +277,35 @@ def read_times(path: Path) -> list[tuple[int, int]] | None:
 def prepare(
     options: argparse.Namespace, server: Target, source: Path | None, data: Path, **more: Any
 ) -> tuple[Analyzer, str]:
-    """perf_analyzer with pictures of the size that the server takes, and that size as ``640x384``.
+    """perf_analyzer with up to 16 I420 pictures of the size that the server takes, and that size: 640x384.
 
     Args:
         options: ``folder``, ``seconds``, ``client_cpus``.
         server: where the model is served.
-        source: picture or video to take pictures from; None: noise.
-        data: the file that is written for perf_analyzer.
+        source: picture or video, over whose first frames the pictures are spread; None: noise.
+        data: the file of pictures that is written for perf_analyzer.
         more: of :class:`Analyzer`.
+
+    Raises:
+        ServerError: the server gives no answer, or the model does not say what it takes.
     """
-    size = network_size(server.http_url, more.get("model", DETECTOR))
+    model = more.get("model", DETECTOR)
+    said = get_json(f"{server.http_url}/v2/models/{model}/config").get("parameters", {})
+    try:
+        width, height = (int(said[f"network_{side}"]["string_value"]) for side in ("width", "height"))
+    except KeyError as error:
+        missing = f"{model!r} does not say what size it takes: parameter {error} is missing"
+        raise ServerError(missing) from error
+    pictures = ready_pictures((height, width), source, count=PICTURES, step=SPAN // PICTURES)
+    coded = ((base64.b64encode(one.tobytes()).decode(), list(one.shape)) for one in pictures)
+    frames = [{"frame": {"b64": text, "shape": shape}} for text, shape in coded]
+    data.write_text(json.dumps({"data": frames}))
     given = {"folder": options.folder, "seconds": options.seconds, "cpus": options.client_cpus, **more}
-    return Analyzer(server.grpc_url, write_input(source, size, data), **given), "{}x{}".format(*size)
+    return Analyzer(server.grpc_url, data, **given), f"{width}x{height}"
 
 
 def parse_transports(text: str) -> tuple[str, ...]:
-    """``none,system`` as its parts.
-
-    Raises:
-        ArgumentTypeError: one is unknown.
-    """
+    """``none,system`` as its parts."""
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if not parts or not set(parts) <= set(TRANSPORTS):
         raise ArgumentTypeError(f"{text!r}: give {', '.join(TRANSPORTS)}, or several with commas")
@@ -316,10 +324,8 @@ def check_transports(*transports: str) -> None:
 def perf_analyzer() -> tuple[Path, dict[str, str]]:
     """The program and the variables it needs: the one on PATH, else ours, fetched once.
 
-    It wants libb64 and the CUDA runtime, of which the server's wheel carries copies under other names.
-
-    Raises:
-        ServerError: it could not be fetched.
+    It wants libb64 and the CUDA runtime, of which the server's wheel carries copies under other names. A
+    ServerError when it could not be fetched.
     """
     if on_path := shutil.which("perf_analyzer"):  # as in Triton's SDK container
         return Path(on_path), dict(os.environ)

@@ -75,11 +75,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every step until one does not keep up; or, on demand, the comparison at the last step.
-
-    Raises:
-        ServerError: a part could not be started, or has ended.
-    """
+    """Every step until one does not keep up; or, on demand, the comparison at the last step."""
     if (options.model_repository or options.url) and options.video:
         repository = options.model_repository or ROOT / "model_repository"
         videos = [path.resolve() for path in options.video]

@@ -31,7 +31,6 @@ from sightline.errors import ServerError
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load.analyzer import (
     PERCENTILES,
-    Analyzer,
     Level,
     Measured,
     check_transports,
@@ -69,7 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             }
             more["allowed_spread"] = 1 + options.stability / 100
             program, size = prepare(options, server, options.input, Path(folder) / "input.json", **more)
-            measured, bracket = measure(options, program)
+
+            def at(level: Level, transport: str) -> Measured:
+                print(f"perf: {(one := program.at(level, transport))}", file=sys.stderr)
+                return one
+
+            measured = [at(level, way) for way in options.shared_memory for level in options.levels]
+            bracket = None
+            if options.p99_ms:
+                program = replace(program, folder=options.folder / "search")
+                first, bounds = options.shared_memory[0], (options.p99_ms, options.between, options.precision)
+                bracket = highest_rate(lambda level: at(level, first), *bounds)
     except ServerError as error:
         print(f"perf: {error}", file=sys.stderr)
         return 1
@@ -148,14 +157,8 @@ def highest_rate(
     ``precision`` of the lower one. A rate holds when it is answered, not delayed, and under the bound. One
     that fails is tried a second time before it counts: one pause of a busy machine is enough to fail it.
 
-    Args:
-        at: measures one rate.
-        bound_ms: what the 99th percentile may be.
-        between: lowest and highest rate, requests a second.
-        precision: of the result, as a share.
-
-    Raises:
-        ValueError: the rates are not ascending, or the precision is none.
+    ``at`` measures one rate, ``between`` are the lowest and the highest, requests a second. A ValueError when
+    these are not ascending, or the precision is no share.
     """
     low, high = between
     if not 0 < low < high or not 0 < precision < 1:
@@ -177,21 +180,6 @@ def highest_rate(
         middle = round((low + high) / 2, 2)
         low, high = (middle, high) if holds(middle) else (low, middle)
     return Bracket(bound_ms, low, high, tuple(tried))
-
-
-def measure(options: argparse.Namespace, program: Analyzer) -> tuple[list[Measured], Bracket | None]:
-    """Every level by every transport, then the search for the highest rate by the first transport."""
-
-    def at(level: Level, transport: str, analyzer: Analyzer = program) -> Measured:
-        print(f"perf: {(one := analyzer.at(level, transport))}", file=sys.stderr)
-        return one
-
-    measured = [at(level, transport) for transport in options.shared_memory for level in options.levels]
-    if not options.p99_ms:
-        return measured, None
-    searcher = replace(program, folder=options.folder / "search")
-    first, bound = options.shared_memory[0], (options.p99_ms, options.between, options.precision)
-    return measured, highest_rate(lambda level: at(level, first, searcher), *bound)
 
 
 def write(

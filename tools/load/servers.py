@@ -6,7 +6,6 @@ Parts are the engine, the server, the supervisor, the workers and the cameras.
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import json
 import os
@@ -19,14 +18,11 @@ from typing import Any
 
 import psutil
 
-from gpu.clients import ready_pictures
-from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.stack import fetch, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = "detector"
-PICTURES, SPAN = 16, 600  # for perf_analyzer, and the frames of a video that they are spread over
 
 Cpus = frozenset[int] | None
 Part = tuple[str, psutil.Process]
@@ -83,52 +79,17 @@ def get_json(url: str) -> dict[str, Any]:
     return dict(json.loads(fetch(url)))
 
 
-def inference_count(server: Target, model: str = DETECTOR) -> int:
-    """How many pictures the server has answered, all versions of the model together."""
-    stats = get_json(f"{server.http_url}/v2/models/{model}/stats")["model_stats"]
+def inference_count(server: Target) -> int:
+    """How many pictures the server has answered, all versions of ``detector`` together."""
+    stats = get_json(f"{server.http_url}/v2/models/{DETECTOR}/stats")["model_stats"]
     return sum(int(item["inference_count"]) for item in stats)
-
-
-def network_size(http: str, model: str) -> tuple[int, int]:
-    """Width and height of the network that is served.
-
-    Raises:
-        ServerError: the server gives no answer, or the model does not say what it takes.
-    """
-    parameters = get_json(f"{http}/v2/models/{model}/config").get("parameters", {})
-    try:
-        width, height = (int(parameters[f"network_{side}"]["string_value"]) for side in ("width", "height"))
-    except KeyError as error:
-        raise ServerError(
-            f"{model!r} does not say what size it takes: parameter {error} is missing"
-        ) from error
-    return width, height
-
-
-def write_input(source: Path | None, size: tuple[int, int], path: Path) -> Path:
-    """Up to 16 I420 pictures of a size (width, height), as perf_analyzer takes them, written to ``path``.
-
-    They are spread over the first frames of the video; without one they are noise.
-    """
-    width, height = size
-    pictures = ready_pictures((height, width), source, count=PICTURES, step=SPAN // PICTURES)
-    data = [
-        {"frame": {"b64": base64.b64encode(picture.tobytes()).decode(), "shape": list(picture.shape)}}
-        for picture in pictures
-    ]
-    path.write_text(json.dumps({"data": data}))
-    return path
 
 
 # --- processors, and what each part takes of them ------------------------------------------------------
 
 
 def parse_cpus(text: str) -> Cpus:
-    """``0,2-3`` as the numbers of processors; empty: all.
-
-    Raises:
-        ArgumentTypeError: it is no such list, or this machine has not that processor.
-    """
+    """``0,2-3`` as the numbers of processors that are ours to use; empty: all."""
     if not text:
         return None
     ends = [part.partition("-")[::2] for part in text.split(",")]
