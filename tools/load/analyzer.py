@@ -135,16 +135,13 @@ def measure(
 
     Counted is what was answered between the end of the warm-up and the moment the last request was sent: from
     then on the load is no longer the one that was asked for. A window without any answer has rate 0 and an
-    infinite latency.
+    infinite latency. A ValueError when too few requests say anything.
 
     Args:
         requests: when each request was sent and answered, in nanoseconds.
         level: what was asked.
         transport: how the pictures went.
         allowed_spread: the windows' largest ÷ smallest up to which they count as stable.
-
-    Raises:
-        ValueError: too few requests to say anything.
     """
     times = np.array(sorted(requests), np.int64)
     if len(times) < 2 * WINDOWS:

@@ -269,8 +269,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--fps", type=float, default=5, help="frames a second to detect (default: %(default)s)")
     add("--stream-fps", type=float, default=15, help="frames a second that a camera sends")
     add("--size", default="1920x1080", help="of the stream (default: %(default)s)")
-    names = ", ".join(field.name for field in dataclasses.fields(Machine))
-    add("--machine", default="", help=f"NAME=N,…: {names}")
+    names = [field.name for field in dataclasses.fields(Machine)]
+    add("--machine", default="", help=f"NAME=N,…: {', '.join(names)}; what is not said has its default")
     for name in READERS:
         add(f"--{name}", type=Path, help=f"report of {'load_test' if name == 'load' else name}.py (JSON)")
     add("--set", dest="given", action="append", default=[], metavar="NAME=VALUE:SOURCE")
@@ -280,24 +280,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         width, height = (int(side) for side in options.size.split("x"))
         counts = [int(part) for part in options.cameras.split(",")]
         options.wanted = [Cameras(n, options.fps, options.stream_fps, width, height) for n in counts]
-        options.machine = parse_machine(options.machine)
+        said = dict(part.partition("=")[::2] for part in options.machine.split(",") if part)
+        if unknown := set(said) - set(names):
+            raise ValueError(f"a machine has {', '.join(names)}, not {', '.join(sorted(unknown))}")
+        options.machine = Machine(**{name: float(value) for name, value in said.items()})
+        if options.machine.nvdec and not options.machine.gpus:
+            raise ValueError("decoder engines are a GPU's: give gpus as well")
         if min(*counts, 1) < 1 or options.fps <= 0 or options.stream_fps < options.fps:
             raise ValueError("cameras and rates are above 0, and no camera gives more frames than it sends")
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     return options
-
-
-def parse_machine(text: str) -> Machine:
-    """``cores=64,gpus=1`` as a machine; what is not said has its default."""
-    values = dict(part.partition("=")[::2] for part in text.split(",") if part)
-    names = {field.name for field in dataclasses.fields(Machine)}
-    if unknown := set(values) - names:
-        raise ValueError(f"a machine has {', '.join(sorted(names))}, not {', '.join(sorted(unknown))}")
-    machine = Machine(**{name: float(value) for name, value in values.items()})
-    if machine.nvdec and not machine.gpus:
-        raise ValueError("decoder engines are a GPU's: give gpus as well")
-    return machine
 
 
 def as_markdown(inputs: Inputs, machine: Machine, plans: Sequence[CapacityPlan]) -> list[str]:

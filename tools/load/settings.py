@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,9 +76,8 @@ def read(config: Mapping[str, Any]) -> dict[str, Value]:
     }
     if config.get("backend") == "python":
         said = config.get("parameters", {})
-        values |= {
-            key: int(said.get(key, {}).get("string_value", usual)) for key, usual in PARAMETERS.items()
-        }
+        for key, usual in PARAMETERS.items():
+            values[key] = int(said.get(key, {}).get("string_value", usual))
     return values
 
 
@@ -133,8 +133,7 @@ def changed(config: Mapping[str, Any], values: Values) -> dict[str, Any]:
 def rewritten(text: str, values: Values) -> str:
     """A configuration's text with other settings, checked by Triton's own grammar.
 
-    Raises:
-        ValueError: the text is not laid out as ours are, so a setting could not be placed.
+    A ValueError when the text is not laid out as ours are, so that a setting could not be placed.
     """
 
     def put(pattern: str, line: str) -> None:
@@ -147,9 +146,8 @@ def rewritten(text: str, values: Values) -> str:
         match key, value:
             case "max_batch", int(largest):
                 put(r"^max_batch_size: \d+", f"max_batch_size: {largest}")
-                text = re.sub(
-                    r"(?m)^(  batch_size: )(\d+)", lambda at: f"{at[1]}{min(int(at[2]), largest)}", text
-                )
+                warm_up = r"(?m)^(  batch_size: )(\d+)"
+                text = re.sub(warm_up, lambda at: f"{at[1]}{min(int(at[2]), largest)}", text)
             case "instances", _:
                 put(r"^instance_group \{ count: \d+", f"instance_group {{ count: {value}")
             case (("preferred" | "delay_us"), _):
@@ -162,8 +160,7 @@ def rewritten(text: str, values: Values) -> str:
                 quoted = json.dumps(str(value))
                 text += f'\nparameters {{ key: "{key}" value {{ string_value: {quoted} }} }}\n'
     now = read(parse_config(text))
-    wrong = {key: now.get(key) for key, value in values.items() if now.get(key) != value}
-    if wrong:
+    if wrong := {key: now.get(key) for key, value in values.items() if now.get(key) != value}:
         raise ValueError(f"the settings {dict(values)} read back as {wrong}")
     return text
 
@@ -193,11 +190,10 @@ class Trial:
         """``throughput`` or ``p99_ms``."""
         return float(statistics.median(getattr(result, figure) for result in self.results))
 
-    def score(self, bound_ms: float | None) -> float:
+    def score(self, bound_ms: float) -> float:
         """What is made as large as possible: the throughput, 0 for what fails or is over the bound."""
-        if self.problem or (bound_ms is not None and self.median("p99_ms") > bound_ms):
-            return 0.0
-        return self.median("throughput")
+        fails = self.problem or self.median("p99_ms") > bound_ms
+        return 0.0 if fails else self.median("throughput")
 
 
 def search(
@@ -207,20 +203,13 @@ def search(
     *,
     rounds: int = 2,
     passes: int = 1,
-    bound_ms: float | None = None,
+    bound_ms: float = math.inf,
 ) -> tuple[dict[str, Value], list[Trial]]:
     """Find the best value of each setting, in the order given; ends early when a pass changes nothing.
 
     The values of one setting are measured in turns, the one that is set among them, so a machine that drifts
-    does so for all of them.
-
-    Args:
-        axes: what to try.
-        start: what is set now; every axis's setting is in it.
-        measure: measures one set of settings.
-        rounds: turns of each value; the median counts.
-        passes: times through all axes.
-        bound_ms: what the 99th percentile may be.
+    does so for all of them; the median of these ``rounds`` counts. ``start`` is what is set now, for every
+    setting of the axes; ``passes`` are times through all axes, ``bound_ms`` what the 99th percentile may be.
     """
     best, done = dict(start), []
     for _ in range(passes):
@@ -243,14 +232,14 @@ def search(
     return best, done
 
 
-def table(trials: Sequence[Trial], bound_ms: float | None = None) -> list[str]:
+def table(trials: Sequence[Trial], bound_ms: float = math.inf) -> list[str]:
     """Every measurement as a Markdown table."""
     rows = []
     for trial in trials:
         figures = [trial.problem, "", ""]
         if not trial.problem:
             p99_ms = trial.median("p99_ms")
-            over = "over the bound" if bound_ms is not None and p99_ms > bound_ms else ""
+            over = "over the bound" if p99_ms > bound_ms else ""
             rates = ", ".join(f"{result.throughput:.1f}" for result in trial.results)
             rate = f"{trial.median('throughput'):.1f} ({rates})"
             figures = [rate, f"{p99_ms:.0f}", f"{trial.note} {over}".strip()]

@@ -14,6 +14,7 @@ detector; the table lies beside it in detector/configs/<name>.md. See docs/load.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -50,28 +51,10 @@ from load.settings import (
 
 OVERHEAD_S = 6  # of a measurement: loading the model, the pilot run
 #: Values worth trying where the three steps are models of their own, one engine, or one process on the CPU.
-ENSEMBLE = {
-    "yolo.instances": "1,2,3,4",
-    "yolo.preferred": "none,4,8,4+8",
-    "yolo.delay_us": "0,500,1000,2000",
-    "preprocess.instances": "1,2",
-    "preprocess.delay_us": "0,500,1000",
-    "postprocess.instances": "1,2",
-    "postprocess.delay_us": "0,500,1000",
-    "*.max_batch": "1,4,8",
-}
-ONE_PLAN = {
-    "detector.instances": "1,2,3,4",
-    "detector.preferred": "none,4,8,4+8",
-    "detector.delay_us": "0,500,1000,2000",
-    "detector.max_batch": "1,4,8",
-}
-ONE_PROCESS = {
-    "detector.waiting": "0,1,2,4",
-    "detector.instances": "1,2",
-    "detector.delay_us": "0,1000",
-    "detector.max_batch": "1,8",
-}
+ENGINE = {"instances": "1,2,3,4", "preferred": "none,4,8,4+8", "delay_us": "0,500,1000,2000"}
+STEP, LARGEST = {"instances": "1,2", "delay_us": "0,500,1000"}, {"max_batch": "1,4,8"}
+ENSEMBLE = {"yolo": ENGINE, "preprocess": STEP, "postprocess": STEP, "*": LARGEST}
+ONE_PROCESS = {"waiting": "0,1,2,4", "instances": "1,2", "delay_us": "0,1000", "max_batch": "1,8"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,7 +111,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--requests", type=int, help="so many requests instead of --seconds")
     add("--rounds", type=int, default=3, help="turns of each value; the median counts")
     add("--passes", type=int, default=2, help="times through all settings, at most")
-    add("--p99-ms", type=float, help="what the 99th percentile may be")
+    add("--p99-ms", type=float, default=math.inf, help="what the 99th percentile may be")
     add("--dry-run", action="store_true", help="say what would be tried, and how long it takes")
     options = parser.parse_args(arguments)
     options.config_name = options.config_name or ("gpu" if options.url else "cpu")
@@ -175,9 +158,10 @@ def axes_of(tried: Sequence[str], texts: Mapping[str, str], configs: Mapping[str
     wanted = dict(part.partition("=")[::2] for part in tried)
     if not wanted:
         cores = os.cpu_count() or 1
-        streams = {"detector.streams": ",".join(map(str, sorted({0, max(1, cores // 2), cores, cores + 1})))}
-        one_model = {**ONE_PROCESS, **streams} if "KIND_CPU" in texts[DETECTOR] else ONE_PLAN
-        wanted = ENSEMBLE if len(configs) > 1 else one_model
+        streams = {"streams": ",".join(map(str, sorted({0, max(1, cores // 2), cores, cores + 1})))}
+        alone = ONE_PROCESS | streams if "KIND_CPU" in texts[DETECTOR] else ENGINE | LARGEST
+        usual = ENSEMBLE if len(configs) > 1 else {DETECTOR: alone}
+        wanted = {f"{model}.{key}": text for model, keys in usual.items() for key, text in keys.items()}
     largest = min(int(config["max_batch_size"]) for config in configs.values())
     axes = {}
     for setting, text in wanted.items():
