@@ -218,10 +218,7 @@ def embedded(
     best = max((one["fps"] for one in bare if "fps" in one), default=None)
     try:
         with TritonServer(repository, config_name=config_name, packages=packages) as server:
-            rows: list[Row] = []
-            if options.video and (repository / "yolo" / "1" / "model.onnx").is_file():
-                rows = agreement(options, label, repository, server.grpc_url)
-            rows += served(options, label, server.grpc_url, best)
+            rows = served(options, label, server.grpc_url, best, repository)
     except ServerError as error:
         rows = away(label, str(error))
     return [*({"case": label, **one} for one in bare), *rows]
@@ -240,15 +237,7 @@ def bare_engine(
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 
-def ready_loads(options: argparse.Namespace, url: str) -> dict[str, Load]:
-    """Pictures that are ready, over every transport, by its name in the report."""
-    rest = options.video, options.seconds, options.in_flight
-    loads = [Load(url, transport, on_gpu, *rest) for transport, on_gpu in TRANSPORTS]
-    names = {False: "ready on the host", True: "ready on the GPU"}
-    return {f"{load.transport}, pictures {names[load.on_gpu]}": load for load in loads}
-
-
-def agreement(options: argparse.Namespace, label: str, repository: Path, url: str) -> list[Row]:
+def agreement(label: str, repository: Path, video: Path, loads: Mapping[str, Load]) -> list[Row]:
     """For each transport, the boxes of some pictures against those of ONNX Runtime on the CPU."""
     from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 
@@ -256,10 +245,10 @@ def agreement(options: argparse.Namespace, label: str, repository: Path, url: st
     manifest = json.loads((version / "manifest.json").read_text())
     network = manifest["network_height"], manifest["network_width"]
     engine = BareEngine(open_session((version / "model.onnx").read_bytes()), network, ())
-    pictures = ready_pictures(network, options.video)
+    pictures = ready_pictures(network, video)
     reference = [engine.detect(picture, manifest["score_floor"]) for picture in pictures]
     rows = []
-    for way, load in ready_loads(options, url).items():
+    for way, load in loads.items():
         try:
             outcome = {"note": compare(reference, answers(load, len(pictures)))}
         except (DetectorError, SharedMemoryError, SourceError) as error:
@@ -286,13 +275,23 @@ def compare(reference: Sequence[Detections], other: Sequence[Detections]) -> str
     return f"{differ} of {boxes} differ, edges by {shift:.2g}, scores by {score:.2g}"
 
 
-def served(options: argparse.Namespace, label: str, url: str, bare_fps: float | None) -> list[Row]:
-    """One server over every transport, with pictures ready; then the whole path from the video."""
-    loads = ready_loads(options, url)
+def served(
+    options: argparse.Namespace, label: str, url: str, bare_fps: float | None, repository: Path | None = None
+) -> list[Row]:
+    """One server over every transport, with pictures ready; then the whole path from the video.
+
+    With a video, and a repository that holds a network, boxes are compared first.
+    """
+    rest = options.video, options.seconds, options.in_flight
+    ready = [Load(url, transport, on_gpu, *rest) for transport, on_gpu in TRANSPORTS]
+    loads = {
+        f"{one.transport}, pictures ready on the {'GPU' if one.on_gpu else 'host'}": one for one in ready
+    }
+    rows: list[Row] = []
     if options.video:
-        whole = Load(url, "auto", False, options.video, options.seconds, options.in_flight, decodes=True)
-        loads["video to boxes"] = whole
-    rows = []
+        if repository and (repository / "yolo" / "1" / "model.onnx").is_file():
+            rows = agreement(label, repository, options.video, loads)
+        loads["video to boxes"] = Load(url, "auto", False, *rest, decodes=True)
     for way, load in loads.items():
         row = {"case": label, "way": way, **measure(load, options.clients)}
         print(f"{label}, {way}: {row.get('fps', row.get('problem'))}", file=sys.stderr)

@@ -153,21 +153,18 @@ class TorchDetector:
                     arguments.append(None)
                 elif place in NUMBERS.get(kind, ()):
                     arguments.append(known[name].tolist())
-                elif name in live:
-                    arguments.append(live[name])
+                elif name in live or not moves:
+                    arguments.append(live[name] if name in live else known[name])
                 else:
-                    arguments.append(self._move(len(pictures), name, known[name]) if moves else known[name])
+                    key = (0 if name in self._tensors else len(pictures), name)
+                    if key not in self._moved:
+                        last = torch.channels_last if known[name].ndim == 4 else torch.contiguous_format
+                        self._moved[key] = known[name].contiguous(memory_format=last).to(self._device)
+                    arguments.append(self._moved[key])
             result = OPERATORS[kind](*arguments, **settings)
             into = live if moves else known
             into.update(zip(outputs, result if isinstance(result, list | tuple) else [result], strict=True))
         return live[self._output]
-
-    def _move(self, batch: int, name: str, value: Tensor) -> Tensor:
-        key = (0 if name in self._tensors else batch, name)
-        if key not in self._moved:
-            shaped = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-            self._moved[key] = shaped.to(self._device)
-        return self._moved[key]
 
 
 def recorded(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:

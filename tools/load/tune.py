@@ -28,26 +28,11 @@ from sightline.errors import ServerError
 from sightline.serving.model_configs import STEPS, replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from load import settings
 from load.analyzer import TRANSPORTS, Level, Measured, check_transports, prepare
 from load.reports import about_run
 from load.servers import DETECTOR, ROOT, make_parser, served
-from load.settings import (
-    KEYS,
-    PARAMETERS,
-    Axes,
-    Trial,
-    Value,
-    Values,
-    current,
-    expand,
-    parse_config,
-    parse_value,
-    rewritten,
-    search,
-    show,
-    table,
-    trying,
-)
+from load.settings import KEYS, PARAMETERS, Axes, Trial, Value, Values, show
 
 OVERHEAD_S = 6  # of a measurement: loading the model, the pilot run
 #: Values worth trying where the three steps are models of their own, one engine, or one process on the CPU.
@@ -79,12 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
             f"- {options.concurrency} requests in flight, {options.shared_memory} shared memory; medians",
             "",
         ]
-        lines = table(trials, options.p99_ms)
+        lines = settings.table(trials, options.p99_ms)
         # All configurations are checked before the first is written.
         found = f"measured: detector/configs/{options.name}.md"
         head = f"# Batch and instance settings by tools/load/tune.py, {run['date']}; {found}\n"
-        values = expand(best, configs)
-        new = [head + rewritten(text, values.get(model, {})) for model, text in texts.items()]
+        values = settings.expand(best, configs)
+        new = [head + settings.rewritten(text, values.get(model, {})) for model, text in texts.items()]
         for path, text in zip(options.places, [*new, "\n".join([*about, *lines, ""])], strict=True):
             path.parent.mkdir(exist_ok=True)
             replace(path, text)
@@ -147,7 +132,7 @@ def base_texts(folder: Path, config_name: str) -> dict[str, str]:
 def configs_of(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The models that take part in a request: the steps of the ensemble and itself, or the one process."""
     steps = STEPS if "ensemble_scheduling" in texts[DETECTOR] else ()
-    return {model: parse_config(texts[model]) for model in (*steps, DETECTOR)}
+    return {model: settings.parse_config(texts[model]) for model in (*steps, DETECTOR)}
 
 
 def axes_of(tried: Sequence[str], texts: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> Axes:
@@ -167,19 +152,18 @@ def axes_of(tried: Sequence[str], texts: Mapping[str, str], configs: Mapping[str
     for setting, text in wanted.items():
         model, _, key = setting.rpartition(".")
         if key not in KEYS or (key in PARAMETERS and 'backend: "python"' not in texts.get(model, "")):
-            raise ValueError(
-                f"{setting}: what can be set is {', '.join(KEYS)} (the last two: one process only)"
-            )
-        axes[setting] = values = tuple(parse_value(key, value) for value in text.split(","))
+            known = f"{', '.join(KEYS)} (the last two: one process only)"
+            raise ValueError(f"{setting}: what can be set is {known}")
+        axes[setting] = values = tuple(settings.parse_value(key, value) for value in text.split(","))
         if key == "max_batch" and any(isinstance(value, int) and value > largest for value in values):
             raise ValueError(f"the engines take batches of {largest} at most")
-    current(axes, configs)  # names a model that is not there
+    settings.current(axes, configs)  # names a model that is not there
     return axes
 
 
 def plan(options: argparse.Namespace, axes: Axes, configs: Mapping[str, Mapping[str, Any]]) -> str:
     """What would be done, in words."""
-    start = current(axes, configs)
+    start = settings.current(axes, configs)
     runs = sum(options.rounds * len({start[setting], *values}) for setting, values in axes.items())
     each = f"{options.requests} requests" if options.requests else f"{options.seconds:g} s"
     minutes = runs * (options.seconds + OVERHEAD_S) / 60
@@ -203,21 +187,21 @@ def tune(options: argparse.Namespace, axes: Axes) -> tuple[dict[str, Value], lis
         data = Path(folder) / "input.json"
         analyzer, _ = prepare(options, server, options.input, data, requests=options.requests)
         level = Level("concurrency", options.concurrency)
-        with trying(server, analyzer, level, options.shared_memory) as (configs, measure):
+        with settings.trying(server, analyzer, level, options.shared_memory) as (configs, measure):
 
-            def measured(settings: Values) -> Measured:
-                result = measure(settings)
+            def measured(values: Values) -> Measured:
+                result = measure(values)
                 outcome = result.problem or f"{result.throughput:.1f} frames/s, p99 {result.p99_ms:.0f} ms"
-                print(f"tune: {told(settings)}: {outcome}", file=sys.stderr, flush=True)
+                print(f"tune: {told(values)}: {outcome}", file=sys.stderr, flush=True)
                 return result
 
-            turns = {"rounds": options.rounds, "passes": options.passes}
-            return search(axes, current(axes, configs), measured, **turns, bound_ms=options.p99_ms)
+            how = {"rounds": options.rounds, "passes": options.passes, "bound_ms": options.p99_ms}
+            return settings.search(axes, settings.current(axes, configs), measured, **how)
 
 
-def told(settings: Values) -> str:
+def told(values: Values) -> str:
     """Settings in a line."""
-    return ", ".join(f"{setting}={show(value)}" for setting, value in sorted(settings.items()))
+    return ", ".join(f"{setting}={show(value)}" for setting, value in sorted(values.items()))
 
 
 if __name__ == "__main__":
