@@ -20,7 +20,7 @@ import shutil
 import subprocess
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -272,21 +272,23 @@ def read_times(path: Path) -> list[tuple[int, int]] | None:
 
 
 def prepare(
-    options: argparse.Namespace, server: Target, source: Path | None, data: Path, **more: Any
+    options: argparse.Namespace, server: Target, source: Path | None, **more: Any
 ) -> tuple[Analyzer, str]:
     """perf_analyzer with up to 16 I420 pictures of the size that the server takes, and that size: 640x384.
 
     Args:
-        options: ``folder``, ``seconds``, ``client_cpus``.
+        options: those that :class:`Analyzer` has, too, and ``client_cpus``.
         server: where the model is served.
         source: picture or video, over whose first frames the pictures are spread; None: noise.
-        data: the file of pictures that is written for perf_analyzer.
-        more: of :class:`Analyzer`.
+        more: of :class:`Analyzer`, in place of options.
 
     Raises:
         ServerError: the server gives no answer, or the model does not say what it takes.
     """
-    model = more.get("model", DETECTOR)
+    names = {field.name for field in fields(Analyzer)}
+    given = {name: value for name, value in vars(options).items() if name in names} | more
+    given |= {"url": server.grpc_url, "cpus": options.client_cpus}
+    model, data = given.get("model", DETECTOR), given["folder"] / "input.json"
     said = get_json(f"{server.http_url}/v2/models/{model}/config").get("parameters", {})
     try:
         width, height = (int(said[f"network_{side}"]["string_value"]) for side in ("width", "height"))
@@ -296,9 +298,9 @@ def prepare(
     pictures = ready_pictures((height, width), source, count=PICTURES, step=SPAN // PICTURES)
     coded = ((base64.b64encode(one.tobytes()).decode(), list(one.shape)) for one in pictures)
     frames = [{"frame": {"b64": text, "shape": shape}} for text, shape in coded]
+    data.parent.mkdir(parents=True, exist_ok=True)
     data.write_text(json.dumps({"data": frames}))
-    given = {"folder": options.folder, "seconds": options.seconds, "cpus": options.client_cpus, **more}
-    return Analyzer(server.grpc_url, data, **given), f"{width}x{height}"
+    return Analyzer(data=data, **given), f"{width}x{height}"
 
 
 def parse_transports(text: str) -> tuple[str, ...]:

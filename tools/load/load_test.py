@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other 
 from load.analyzer import Level, parse_concurrency, parse_rates, prepare
 from load.camera_load import serve_cameras
 from load.reports import about_run, markdown_table, write_report
-from load.servers import ROOT, Target, cpu_s, inference_count, make_parser, parts_of, served
+from load.servers import DETECTOR, ROOT, Target, cpu_s, inference_count, make_parser, parts_of, served
 
 WITHIN = 0.10  # what the two may differ by
 say = progress("load_test")
@@ -124,8 +124,7 @@ def in_turns(
 ) -> dict[str, Any]:
     """The comparison at the last step, with as many requests in flight as the cameras have together."""
     (count, fps), folder = options.steps[-1], options.folder / "perf_analyzer"
-    folder.mkdir(parents=True, exist_ok=True)
-    analyzer, size = prepare(options, triton, video, folder / "input.json", folder=folder)
+    analyzer, size = prepare(options, triton, video, folder=folder, model=DETECTOR)
     transport = {"grpc": "none"}.get(options.transport, options.transport)
     level = Level("concurrency", count * options.in_flight)
 

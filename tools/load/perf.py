@@ -16,7 +16,6 @@ import argparse
 import csv
 import math
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -59,15 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         check_transports(*options.shared_memory)
-        with (
-            served(options, options.model_repository, options.model) as server,
-            tempfile.TemporaryDirectory(prefix="sightline-perf-") as folder,
-        ):
-            more = {
-                key: getattr(options, key) for key in ("model", "requests", "distribution", "max_in_flight")
-            }
-            more["allowed_spread"] = 1 + options.stability / 100
-            program, size = prepare(options, server, options.input, Path(folder) / "input.json", **more)
+        with served(options, options.model_repository, options.model) as server:
+            spread = 1 + options.stability / 100
+            program, size = prepare(options, server, options.input, allowed_spread=spread)
 
             def at(level: Level, transport: str) -> Measured:
                 print(f"perf: {(one := program.at(level, transport))}", file=sys.stderr)

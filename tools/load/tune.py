@@ -18,7 +18,6 @@ import math
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,12 +179,8 @@ def plan(options: argparse.Namespace, axes: Axes, configs: Mapping[str, Mapping[
 
 def tune(options: argparse.Namespace, axes: Axes) -> tuple[dict[str, Value], list[Trial]]:
     """Search on the server; a ServerError when that or perf_analyzer failed."""
-    with (
-        served(options, options.model_repository) as server,
-        tempfile.TemporaryDirectory(prefix="sightline-tune-") as folder,
-    ):
-        data = Path(folder) / "input.json"
-        analyzer, _ = prepare(options, server, options.input, data, requests=options.requests)
+    with served(options, options.model_repository) as server:
+        analyzer, _ = prepare(options, server, options.input)
         level = Level("concurrency", options.concurrency)
         with settings.trying(server, analyzer, level, options.shared_memory) as (configs, measure):
 
