@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import time
@@ -194,9 +195,5 @@ def decoded_frames(source: Source) -> Iterator[Frame]:
     """Frames of the video, again and again."""
     while True:
         source.open()
-        try:
+        with contextlib.closing(source), contextlib.suppress(SourceEnded):
             yield from source.frames()
-        except SourceEnded:
-            continue
-        finally:
-            source.close()

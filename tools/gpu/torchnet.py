@@ -122,9 +122,22 @@ class TorchDetector:
 
         if self._device == "cpu":
             return frames, compute, compute()
-        replay = recorded(compute)
-        like = replay()
-        return frames, replay, torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+        # Recorded, the work is one launch, whose result lies in the same memory every time.
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                compute()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = compute()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return result
+
+        return frames, replay, torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
 
     def _pictures(self, frames: Tensor) -> Tensor:
         """Uint8 I420 [batch, 3/2·height, width] as RGB in 0..1 [batch, 3, height, width]."""
@@ -165,25 +178,6 @@ class TorchDetector:
             into = live if moves else known
             into.update(zip(outputs, result if isinstance(result, list | tuple) else [result], strict=True))
         return live[self._output]
-
-
-def recorded(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The same work as one launch; its result lies in the same memory every time."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UPS):
-            compute()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = compute()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return result
-
-    return replay
 
 
 def candidates(head: Tensor) -> Tensor:
