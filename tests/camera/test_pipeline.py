@@ -13,8 +13,8 @@ from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.classes import ClassTable, renumber
 from sightline.analysis.observer import Observation, Observer
 from sightline.analysis.options import AnalysisOptions
-from sightline.base.bell import Bell
 from sightline.base.stats import StageTimes
+from sightline.base.threads import Bell
 from sightline.camera.pipeline import Pipeline
 from sightline.config.zones import Zone
 from sightline.entities import STAGES, Detections, Event, Figure, Frame, ModelInfo

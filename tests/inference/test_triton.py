@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from sightline.base.letterbox import planes_in
+from sightline.base.letterbox import split_i420
 from sightline.config import Transport, TritonOptions
 from sightline.entities import U8, Box, Detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
@@ -42,7 +42,7 @@ class Block:
         self.left, self.colour = left, colour
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
-        y, u, v = planes_in(out, box)
+        y, u, v = split_i420(out, box)
         for (rows, columns), colour in (
             ((slice(0, 192), slice(0, 320)), GREY),
             ((slice(48, 144), slice(self.left, self.left + 40)), self.colour),

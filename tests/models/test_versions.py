@@ -19,9 +19,9 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from gpu import build_engines
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import AnalysisOptions
-from sightline.base.bell import Bell
-from sightline.base.letterbox import planes_in, split_i420
+from sightline.base.letterbox import split_i420
 from sightline.base.stats import StageTimes
+from sightline.base.threads import Bell
 from sightline.camera.pipeline import Pipeline
 from sightline.cli import main
 from sightline.config import TritonOptions
@@ -535,7 +535,7 @@ class ScenePicture:
         self._frame = av.VideoFrame.from_ndarray(scene()[0], "yuv420p")
 
     def write_i420(self, out: np.ndarray, box: Box | None = None) -> None:
-        planes = planes_in(out, box)
+        planes = split_i420(out, box)
         height, width = planes[0].shape
         scaled = self._frame.reformat(width=width, height=height).to_ndarray()
         for part, plane in zip(planes, split_i420(scaled), strict=True):

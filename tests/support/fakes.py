@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from sightline.base.letterbox import planes_in
+from sightline.base.letterbox import split_i420
 from sightline.base.stats import StageTimes
 from sightline.camera.pipeline import Pipeline
 from sightline.entities import U8, Box, ClockSource, Detections, Frame
@@ -22,7 +22,7 @@ class GreyPicture:
         self.scale_s = 0.0
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
-        for part in planes_in(out, box):
+        for part in split_i420(out, box):
             part[:] = self.level
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sightline.base.side_threads import SideThreads
 from sightline.base.stats import StageTimes
+from sightline.base.threads import SideThreads
 from sightline.config import Camera
 from sightline.entities import STAGES, CameraState, Frame
 from sightline.errors import SourceError, SourceUnauthorized, SourceUnreachable

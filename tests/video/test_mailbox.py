@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from sightline.base.bell import Bell
+from sightline.base.threads import Bell
 from sightline.entities import ClockSource, Frame
 from sightline.video.mailbox import Mailbox
 

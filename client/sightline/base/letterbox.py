@@ -46,30 +46,20 @@ def place_box(size: tuple[int, int], network: tuple[int, int]) -> Box:
     return (network[1] - size[1]) // 4 * 2, (network[0] - size[0]) // 4 * 2, size[1], size[0]
 
 
-def split_i420(frame: Any) -> tuple[Any, Any, Any]:
-    """The Y [h, w], U and V [h/2, w/2] planes of a contiguous I420 picture, as views.
+def split_i420(frame: Any, box: Box | None = None) -> tuple[Any, Any, Any]:
+    """The Y [h, w], U and V [h/2, w/2] planes of a contiguous I420 picture, or of its part ``box``, as views.
 
     ``frame`` is uint8 [3/2·height, width], of numpy or of a module that is called like it.
     """
-    height, width = picture_size(frame.shape)
-    flat = frame.reshape(-1)
-    luma, chroma = height * width, height * width // 4
-    half = (height // 2, width // 2)
-    return (
-        flat[:luma].reshape(height, width),
-        flat[luma : luma + chroma].reshape(half),
-        flat[luma + chroma :].reshape(half),
-    )
-
-
-def planes_in(frame: Any, box: Box | None) -> tuple[Any, Any, Any]:
-    """The parts of the three planes that ``box`` covers, as views; without one, all of them."""
-    y, u, v = split_i420(frame)
+    rows, columns = picture_size(frame.shape)
+    flat, size, half = frame.reshape(-1), rows * columns, (rows // 2, columns // 2)
+    y = flat[:size].reshape(rows, columns)
+    u, v = flat[size : size * 5 // 4].reshape(half), flat[size * 5 // 4 :].reshape(half)
     if box is None:
         return y, u, v
     left, top, width, height = box
-    half = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
-    return y[top : top + height, left : left + width], u[half], v[half]
+    part = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
+    return y[top : top + height, left : left + width], u[part], v[part]
 
 
 def fill_border(frame: Any, box: Box) -> None:
@@ -92,7 +82,7 @@ def letterbox_i420(frame: U8, network: tuple[int, int]) -> tuple[U8, Box]:
         return frame, box
     padded = np.empty((network[0] // 2 * 3, network[1]), np.uint8)
     fill_border(padded, box)
-    for part, plane in zip(planes_in(padded, box), split_i420(frame), strict=True):
+    for part, plane in zip(split_i420(padded, box), split_i420(frame), strict=True):
         part[:] = plane
     return padded, box
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sightline.base.backoff import Backoff
-from sightline.base.bell import Bell
-from sightline.base.side_threads import SideThreads
+from sightline.base.threads import Bell, SideThreads
 from sightline.camera.pipeline import Pipeline
 from sightline.config import TritonOptions
 from sightline.entities import Frame, ModelInfo

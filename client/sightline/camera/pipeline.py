@@ -17,9 +17,9 @@ from typing import Any
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.observer import JSON, Observer
-from sightline.base.bell import Bell
 from sightline.base.logs import WarnOnce
 from sightline.base.stats import StageTimes
+from sightline.base.threads import Bell
 from sightline.entities import Detections, Event, Figure, Frame, Result
 from sightline.errors import DetectorError, DetectorOutdated, DetectorTimeout, DetectorUnavailable
 from sightline.video.mailbox import Mailbox

@@ -19,9 +19,8 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
 from sightline.base.backoff import Backoff
-from sightline.base.bell import Bell
 from sightline.base.logs import setup_logging
-from sightline.base.side_threads import SideThreads
+from sightline.base.threads import Bell, SideThreads
 from sightline.camera.detector_link import DetectorLink, ServedModels, SharedParts
 from sightline.camera.messages import (
     EXIT_HANGING,

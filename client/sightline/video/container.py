@@ -24,7 +24,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from sightline.base.redact import redact
-from sightline.base.side_threads import SideThreads
+from sightline.base.threads import SideThreads
 from sightline.config import Camera
 from sightline.errors import (
     SourceEnded,

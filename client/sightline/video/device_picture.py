@@ -16,7 +16,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from sightline.base.letterbox import fill_border, planes_in, split_i420
+from sightline.base.letterbox import fill_border, split_i420
 from sightline.entities import F32, U8, Box
 from sightline.errors import SharedMemoryError
 from sightline.video.picture import YuvPicture
@@ -152,7 +152,7 @@ class CudaPicture(YuvPicture):
             box: the part of ``out`` that the picture fills; by default all of it.
         """
         arrays = self._device.arrays
-        planes = planes_in(out, box)
+        planes = split_i420(out, box)
         height, width = planes[0].shape
         scaled = arrays.module.empty((height * 3 // 2, width), arrays.module.uint8)
         self._write(scaled, None)
@@ -164,7 +164,7 @@ class CudaPicture(YuvPicture):
         arrays = self._device.arrays
         planes = arrays.plane(self._frame.planes[0]), arrays.plane(self._frame.planes[1])
         full = self._frame.color_range == ColorRange.JPEG
-        self._device.write(planes, planes_in(out, box), full_range=full)
+        self._device.write(planes, split_i420(out, box), full_range=full)
         arrays.wait()
         self.scale_s = time.perf_counter() - started
 

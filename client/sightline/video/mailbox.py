@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from sightline.base.bell import Bell
+from sightline.base.threads import Bell
 from sightline.entities import Frame
 
 

@@ -11,7 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from sightline.base.letterbox import planes_in, split_i420
+from sightline.base.letterbox import split_i420
 from sightline.entities import U8, Box, Picture
 
 _VALUES = np.arange(256)
@@ -50,7 +50,7 @@ class YuvPicture:
         rows, columns = out.shape
         if rows % 3 or columns % 2 or not out.flags.c_contiguous or out.dtype != np.uint8:
             raise ValueError(f"out must be contiguous uint8 [3/2·even, even], found {out.dtype} {out.shape}")
-        planes = planes_in(out, box)
+        planes = split_i420(out, box)
         height, width = planes[0].shape
         started = time.perf_counter()
         scaled = self._scaled(self._scaler, width, height, ColorRange.MPEG)

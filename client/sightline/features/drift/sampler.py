@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 import numpy as np
 
 from sightline.base.logs import WarnOnce
-from sightline.base.side_threads import SideThreads
+from sightline.base.threads import SideThreads
 from sightline.config.groups import DriftOptions
 from sightline.entities import U8, Detections
 from sightline.features.drift.samples import Samples

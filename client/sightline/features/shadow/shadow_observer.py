@@ -17,7 +17,7 @@ import numpy as np
 from sightline.analysis.observer import Observation, Observer
 from sightline.base.backoff import Backoff
 from sightline.base.geometry import fit_size
-from sightline.base.letterbox import planes_in, split_i420
+from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.config import Camera
 from sightline.entities import U8, Box, Figure, Frame, ModelInfo
@@ -51,7 +51,7 @@ class ScaledPicture:
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Copy it; ValueError: ``box`` has another size, as another version of the candidate serves now."""
-        for part, plane in zip(planes_in(out, box), split_i420(self.i420), strict=True):
+        for part, plane in zip(split_i420(out, box), split_i420(self.i420), strict=True):
             np.copyto(part, plane)
 
 

@@ -1,4 +1,4 @@
-"""Calls that may take long in C, in a few threads of their own."""
+"""Threads for calls that may take long in C, and one thing that a thread waits for, rung by many."""
 
 import threading
 from collections.abc import Callable
@@ -49,3 +49,30 @@ class SideThreads:
                 future.set_exception(error)
             with self._lock:
                 self._open_calls -= 1
+
+
+class Bell:
+    """Wakes the one thread that waits, however many things have happened since it last looked.
+
+    Whoever rings has made its change before, and the waiter looks at everything after each wait: no ring
+    is lost, and a ring while the waiter is at work costs no switch between threads.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._rung = False
+
+    def ring(self) -> None:
+        """Make the wait that is under way, or the next one, return. Any thread."""
+        if self._rung:
+            return  # the waiter has not looked yet, and will see this change as well
+        with self._condition:
+            self._rung = True
+            self._condition.notify()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when it has been rung since the last call, or after ``timeout_s``."""
+        with self._condition:
+            if not self._rung:
+                self._condition.wait(timeout_s)
+            self._rung = False
