@@ -3,8 +3,6 @@
 Run: ``SIGHTLINE_DATABASE_URL=… streamlit run streamlit_app/app.py``, or with ``-- --config config.yml``.
 """
 
-from __future__ import annotations
-
 import streamlit as st
 
 from console import counts, events, overview, theme, timing

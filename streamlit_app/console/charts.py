@@ -4,8 +4,6 @@ Time is drawn on a plain number axis (epoch seconds) with labels made here, so t
 whatever the browser's is. Hatching is made of lines, since Vega has no patterns.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime

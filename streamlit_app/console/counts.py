@@ -1,7 +1,5 @@
 """Counts by camera and class over time, as charts, table and CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

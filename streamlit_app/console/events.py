@@ -1,7 +1,5 @@
 """Events: crossings of lines over time, and the newest events as table and CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Ranges, their buckets, and which of these were watched: a gap is not a zero. Pure; no Streamlit here."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Overview: every camera's live status, trouble first, with today's totals on top."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The database, the time zone, the refresh interval and the range: what every page needs."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

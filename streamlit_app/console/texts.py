@@ -1,7 +1,5 @@
 """Numbers and times formatted for people, rows as CSV. Text from the database goes through ``safe``."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

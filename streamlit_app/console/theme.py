@@ -1,7 +1,5 @@
 """What all pages share: style, states, tiles, tables, and the fragment that refreshes a page in place."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Profile: where a frame's time goes, camera by camera."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ PICTURES.npy holds uint8 [count, 3/2·height, width]: I420 at the network's size
 served network gets. The engine is the served one, with the same threads and streams.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

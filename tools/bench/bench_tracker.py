@@ -15,8 +15,6 @@ second, as on real video), boxes tremble, hidden objects give cropped boxes or n
 two classes, and false boxes come and go.
 """
 
-from __future__ import annotations
-
 import json
 import time
 import warnings

@@ -13,8 +13,6 @@ Engine and clients share this machine's cores. Rates drift with the machine, so 
 and the ratios are taken within a round; the table gives their medians and their range.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

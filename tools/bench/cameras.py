@@ -10,8 +10,6 @@ and its workers: PSS (shared pages divided among those who share them) and proce
 ``pss_mb_per_camera`` is, for more than one camera, that of each further one; for one camera it is everything.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

@@ -9,8 +9,6 @@ shared all the same. A batch is one second of all cameras, in one transaction, s
 into the spool.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import tempfile

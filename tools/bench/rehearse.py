@@ -9,8 +9,6 @@ found in the self-test's own videos, in every frame, and kept, so that a change 
 seconds. Choose by other seeds than those that the scoreboard tells (1 to 10).
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import sys

@@ -8,8 +8,6 @@ Each cell is a self-test (``sightline selftest``) whose result is kept in ``--fo
 run again, so it may be stopped at any time. Videos and truth are kept too, unless ``--drop-videos`` is given.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -9,8 +9,6 @@ candidate is then at work. Latency is from capture to tracks, as the track log h
 are drawn over blocks of time that hold frames of both kinds.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

@@ -6,8 +6,6 @@ The parts are the demo's, without the console: embedded Triton, RTSP server, ``s
 (shared pages divided among the processes that share them), in MB, of each worker and of the supervisor.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

@@ -4,8 +4,6 @@ Runs in the environment of sightline.models.export.ultralytics_env. Prints one J
 frames and seconds of the steady part: the first second, which loads and warms up, is left out.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

@@ -4,8 +4,6 @@ Objects that are nearly wholly hidden, or so small that they are a few pixels, a
 neither right nor wrong, in training and in evaluation alike (:func:`ignored`).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -7,8 +7,6 @@ they see different pictures and average their gradients. What a step sees depend
 alone, so a run that was stopped and resumed learns the same as one that was not.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import os

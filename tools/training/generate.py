@@ -9,8 +9,6 @@ and ``NAME.npz`` (its boxes). What is there already is not drawn again. Seeds of
 construction, see :data:`SEEDS`: the demo and the self-test use seeds below those of training.
 """
 
-from __future__ import annotations
-
 import os
 import zlib
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

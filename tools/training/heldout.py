@@ -8,8 +8,6 @@ full boxes, hidden parts included; those that :func:`dataset.ignored` names coun
 missed.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter

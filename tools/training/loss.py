@@ -6,8 +6,6 @@ are good. All pictures of a batch at once, on the device of the network. Scores 
 cross-entropy, boxes by CIoU and their logarithms.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +40,7 @@ class Targets(NamedTuple):
     real: Tensor
     ignored: Tensor
 
-    def to(self, device: torch.device) -> Targets:
+    def to(self, device: torch.device) -> "Targets":
         """The same on another device."""
         return Targets(*(part.to(device, non_blocking=True) for part in self))
 

@@ -5,8 +5,6 @@ one light head for each of the three. Channels are multiples of 16, which is wha
 is slow on a CPU at these sizes (depthwise layers, SiLU, a box distribution) is left out.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -9,8 +9,6 @@ Normalisation is folded into the convolutions; weights are FP16 with Casts behin
 Where no checkpoint is left, training goes on from the published file's weights (:func:`load`).
 """
 
-from __future__ import annotations
-
 import io
 import sys
 import warnings

@@ -35,27 +35,17 @@ class TrackerOptions:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisOptions:
-    """How one camera's frames are analysed.
+    """How one camera's frames are analysed."""
 
-    Attributes:
-        camera: its name, the ``source`` of every row.
-        tracker: how tracks start, hold and end.
-        max_gap_s: a gap between frames longer than this ends every track and every visit.
-        window_s: length of a counting window in seconds, a divisor of a day.
-        classes: names to count and to make events of; None: all.
-        lines, zones: by name.
-        config_hash: written into every source row.
-        max_clock_skew_s: by how much the camera's clock may differ from ours and still be believed.
-    """
-
-    camera: str
-    tracker: TrackerOptions = field(default_factory=TrackerOptions)
-    max_gap_s: float = 10.0
-    window_s: int = 60
-    classes: tuple[str, ...] | None = None
-    lines: Mapping[str, Line] = field(default_factory=dict)
+    camera: str  # its name, the ``source`` of every row
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)  # how tracks start, hold and end
+    max_gap_s: float = 10.0  # a gap between frames longer than this ends every track and every visit
+    window_s: int = 60  # length of a counting window in seconds, a divisor of a day
+    classes: tuple[str, ...] | None = None  # names to count and to make events of; None: all
+    lines: Mapping[str, Line] = field(default_factory=dict)  # by name
     zones: Mapping[str, Zone] = field(default_factory=dict)
-    config_hash: str = ""
+    config_hash: str = ""  # written into every source row
+    # by how much the camera's clock may differ from ours and still be believed
     max_clock_skew_s: float = 10.0
 
 

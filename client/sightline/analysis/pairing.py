@@ -22,23 +22,14 @@ EventKey = tuple[str, str, str, str]  # kind, place, direction, class
 
 @dataclass(frozen=True, slots=True)
 class BoxPairs:
-    """Rows of two :class:`Detections` that agree, and those that do not.
+    """Rows of two :class:`Detections` that agree, and those that do not."""
 
-    Attributes:
-        same: int [2, M], rows of both that are one object of one class.
-        iou: float32 [M], how much those overlap.
-        renamed: int [2, K], one object, two classes.
-        live_only: int [L], rows that the candidate lacks.
-        candidate_only: int [C], rows that the live model lacks.
-        weight: the scores of everything that differs, added.
-    """
-
-    same: Index
-    iou: F32
-    renamed: Index
-    live_only: Index
-    candidate_only: Index
-    weight: float
+    same: Index  # int [2, M], rows of both that are one object of one class
+    iou: F32  # float32 [M], how much those overlap
+    renamed: Index  # int [2, K], one object, two classes
+    live_only: Index  # int [L], rows that the candidate lacks
+    candidate_only: Index  # int [C], rows that the live model lacks
+    weight: float  # the scores of everything that differs, added
 
 
 def pair_boxes(

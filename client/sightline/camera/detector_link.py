@@ -1,7 +1,5 @@
 """The worker's way to a served model: shared by all cameras that use it, made again when it is lost."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading
@@ -33,7 +31,7 @@ class SharedParts:
 
     worker: str  # its name
     triton: TritonOptions
-    models: ServedModels
+    models: "ServedModels"
     gate: OpenGate
     bell: Bell  # wakes the main thread
     threads: SideThreads

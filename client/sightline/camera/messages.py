@@ -1,7 +1,5 @@
 """What supervisor and workers tell each other over their pipes (pickled; both ends are this program)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

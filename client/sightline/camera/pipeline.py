@@ -5,8 +5,6 @@ The worker takes frames of several cameras to the detector together; each pipeli
 flight, and takes their results in the order of its frames.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import deque

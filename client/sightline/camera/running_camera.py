@@ -1,7 +1,5 @@
 """One camera at work in a worker: made from its options, and what is told of it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial

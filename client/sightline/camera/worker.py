@@ -5,8 +5,6 @@ Threads: the main thread (everything that is not named here), a decode thread fo
 A worker whose supervisor has died sees the pipe end, and ends.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -3,8 +3,6 @@
 ``docs/drift.md`` and ``docs/shadow.md`` explain the figures.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

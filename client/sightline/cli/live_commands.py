@@ -1,7 +1,5 @@
 """``sightline run``, ``check``, ``status``, ``schema``, ``console`` and ``triton``: what runs."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -1,7 +1,5 @@
 """The command ``sightline``: the list of its commands, in modules of those that belong together."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

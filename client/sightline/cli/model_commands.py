@@ -1,7 +1,5 @@
 """``sightline model``: networks exported, quantised and measured; versions: :mod:`.version_commands`."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

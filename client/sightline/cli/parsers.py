@@ -1,7 +1,5 @@
 """How commands are added, and what several of them share."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 from collections.abc import Callable

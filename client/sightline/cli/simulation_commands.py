@@ -1,7 +1,5 @@
 """``sightline demo``, ``simulate`` and ``selftest``: cameras that are not there."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A version is verified, loaded beside the one that serves and asked for boxes bef
 fails, the old one goes on. Every operation is recorded in the repository.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -90,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if isinstance(done, dict) and done.get("problems") else 0
 
 
-def _operate(versions: Versions, arguments: argparse.Namespace) -> tuple[Any, str]:
+def _operate(versions: "Versions", arguments: argparse.Namespace) -> tuple[Any, str]:
     """Do what the command says; what was done, for JSON and for people."""
     version: int = getattr(arguments, "version", 0)
     name: str = getattr(arguments, "detector", "")

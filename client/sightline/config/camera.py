@@ -1,7 +1,5 @@
 """One camera with its defaults filled in, and what its URL may be."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """The groups of options in ``config.yml``; those of a camera may stand at the top, as its defaults."""
 
-from __future__ import annotations
-
 import re
 from enum import StrEnum
 from pathlib import Path

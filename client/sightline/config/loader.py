@@ -5,8 +5,6 @@ seconds. Secrets come in as ``{SIGHTLINE_…}`` placeholders, from the environme
 (any case) in ``/run/secrets``. A bad value of one camera is that camera's problem; the others run.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator, Mapping
@@ -30,19 +28,13 @@ _Options = TypeVar("_Options", bound=OptionGroup)
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration that can run.
+    """A configuration that can run."""
 
-    Attributes:
-        options: everything but the cameras.
-        cameras: those without mistakes, by name.
-        problems: the mistakes in the other cameras; each names its camera, and a camera may have several.
-        warnings: keys that have new names.
-    """
-
-    options: Config
-    cameras: Mapping[str, Camera]
+    options: Config  # everything but the cameras
+    cameras: Mapping[str, Camera]  # those without mistakes, by name
+    # the mistakes in the other cameras; each names its camera, and a camera may have several
     problems: tuple[ConfigError, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # keys that have new names
 
     @property
     def misconfigured(self) -> dict[str, str]:

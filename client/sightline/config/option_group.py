@@ -1,7 +1,5 @@
 """What every group of options shares: unknown keys are refused, effects are declared, changes are told."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,19 +20,12 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One option that differs.
+    """One option that differs."""
 
-    Attributes:
-        key: its dotted path, as ``track.confirm_s`` or ``rules.zones.yard``.
-        effect: what applying it takes.
-        detail: old and new value where they are short and no secret; else what happened to it.
-        camera: whose option; "" for one of the whole program.
-    """
-
-    key: str
-    effect: Effect
-    detail: str
-    camera: str = ""
+    key: str  # its dotted path, as ``track.confirm_s`` or ``rules.zones.yard``
+    effect: Effect  # what applying it takes
+    detail: str  # old and new value where they are short and no secret; else what happened to it
+    camera: str = ""  # whose option; "" for one of the whole program
 
     def __str__(self) -> str:
         where = f"camera {self.camera!r}, " if self.camera else ""

@@ -3,8 +3,6 @@
 Secrets come in as ``{SIGHTLINE_…}``, from the environment or from files.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

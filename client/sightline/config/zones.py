@@ -4,8 +4,6 @@ Points are fractions of the picture, x to the right and y down, 0..1; a place ma
 (:data:`MIN_COORDINATE` to :data:`MAX_COORDINATE`). An object meets them with the bottom centre of its box.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import Annotated, ClassVar

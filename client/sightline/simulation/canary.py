@@ -7,8 +7,6 @@ Nothing of it can hurt the real cameras but the frames a second that it takes fr
 python -m sightline.simulation.canary FOLDER PORT OPTIONS-AS-JSON  # database URL: stdin
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

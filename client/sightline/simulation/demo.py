@@ -4,8 +4,6 @@ The parts are the real ones: the embedded Triton, an RTSP server, ``sightline ru
 process. They are started in the order in which they need each other and stopped in the opposite one.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

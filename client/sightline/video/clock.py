@@ -4,8 +4,6 @@ Nothing here sleeps. The clocks are made once for a camera and survive its reope
 never goes back.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -4,8 +4,6 @@
 whose pictures are copied to the host, the CPU.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any

@@ -6,8 +6,6 @@ falls into each target pixel (area averaging, as the host's scaler does it): two
 time than a launch for every tap. The only copy between GPU and host is that of the commands.
 """
 
-from __future__ import annotations
-
 import time
 from functools import lru_cache
 from typing import Any

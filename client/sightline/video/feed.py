@@ -1,7 +1,5 @@
 """Keeps one camera's source open: frames into the mailbox, errors into a status, retries with back-off."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math

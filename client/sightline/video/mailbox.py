@@ -1,7 +1,5 @@
 """The hand-over of frames from a decode thread to the worker's main thread."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 

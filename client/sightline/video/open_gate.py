@@ -1,7 +1,5 @@
 """A bound on how many cameras open their streams at once, so that a power cut does not end in a storm."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

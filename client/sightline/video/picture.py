@@ -1,7 +1,5 @@
 """Pictures: a decoded one that scales itself straight into memory which somebody else owns, copies, JPEG."""
 
-from __future__ import annotations
-
 import time
 from fractions import Fraction
 

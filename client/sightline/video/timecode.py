@@ -5,8 +5,6 @@
 so that it fills whole blocks of the usual codecs; wider pictures have larger cells.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 

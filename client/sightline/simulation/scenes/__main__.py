@@ -1,7 +1,5 @@
 """``python -m sightline.simulation.scenes``: stream a simulated camera, render it, or write its truth."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The mesh of each actor, and its pose in the world at a time; flames and smoke are puffs that rise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -29,21 +27,15 @@ _WAYS = f32([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A mesh sorted by bone, its points, and its outline.
-
-    Attributes:
-        bones: numbers of the bones it has; starts: where each one's points begin (one more at the end).
-        points: float32 [P, 3], every corner of the mesh once for each bone: far fewer than corners.
-        triangles: int64 [N, 3], the points of each triangle of the mesh.
-        outline: float32 [B, 26, 3], each bone's farthest points in 26 directions: what its shadow needs.
-    """
+    """A mesh sorted by bone, its points, and its outline."""
 
     mesh: Mesh
+    # numbers of the bones it has; starts: where each one's points begin (one more at the end)
     bones: list[int]
     starts: list[int]
-    points: F32
-    triangles: I64
-    outline: F32
+    points: F32  # float32 [P, 3], every corner of the mesh once for each bone: far fewer than corners
+    triangles: I64  # int64 [N, 3], the points of each triangle of the mesh
+    outline: F32  # float32 [B, 26, 3], each bone's farthest points in 26 directions: what its shadow needs
 
 
 @dataclass(frozen=True, slots=True)

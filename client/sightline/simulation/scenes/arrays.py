@@ -1,7 +1,5 @@
 """Array types and small vector helpers that every part of the scenes uses. Metres, seconds, radians."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

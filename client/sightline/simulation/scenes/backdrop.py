@@ -1,7 +1,5 @@
 """The picture of what stands still, drawn once for each camera at several times the picture's size."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Pictures as H.264 or H.265: into a file, kept for later, or live to an RTSP server."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import time
@@ -28,22 +26,14 @@ _CLOCK = 90_000
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """How pictures are encoded.
-
-    Attributes:
-        fps: frames a second; any number, 12.5 too.
-        gop: frames from one key frame to the next.
-        bitrate: bits a second.
-        b_frames: B-frames between two others; 0 for the least delay.
-        preset: of x264 and x265: faster costs quality.
-    """
+    """How pictures are encoded."""
 
     codec: Codec = "h264"
-    fps: float = 10.0
-    gop: int = 50
-    bitrate: int = 1_500_000
-    b_frames: int = 0
-    preset: str = "veryfast"
+    fps: float = 10.0  # frames a second; any number, 12.5 too
+    gop: int = 50  # frames from one key frame to the next
+    bitrate: int = 1_500_000  # bits a second
+    b_frames: int = 0  # B-frames between two others; 0 for the least delay
+    preset: str = "veryfast"  # of x264 and x265: faster costs quality
 
 
 def pictures(spec: SceneSpec, fps: float, start_s: float = 0.0) -> Iterator[tuple[float, U8]]:

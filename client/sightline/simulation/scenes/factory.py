@@ -4,8 +4,6 @@ The hall runs along x (0 .. 28 m); the aisle is at y between -2.2 and 2.2. First
 that stand in it: machines, racks, barriers, columns, pallets.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

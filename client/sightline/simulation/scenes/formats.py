@@ -1,7 +1,5 @@
 """The truth as files: JSON, MOT and COCO."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import asdict

@@ -3,8 +3,6 @@
 Colours are linear, float32. The traffic light is lit here too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,28 +18,18 @@ from sightline.simulation.scenes.street import SIGNAL_HEADS
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """What lights a scene.
+    """What lights a scene."""
 
-    Attributes:
-        sun: unit vector [3] towards the sun (or towards the main lamp indoors).
-        sun_colour, sky, bounce: linear colours [3] of direct light, light from above, light from the ground.
-        haze: colour [3] that distance fades to; ``haze_per_m`` is how fast.
-        lamps: 0..1, how bright street lamps, head lamps and lit windows are.
-        exposure: what the camera multiplies light by.
-        noise: standard deviation of the sensor's noise in the finished picture (0..255).
-        softness: width of a shadow's edge, relative to a clear sun's.
-    """
-
-    sun: F32
+    sun: F32  # unit vector [3] towards the sun (or towards the main lamp indoors)
     haze_per_m: float
-    lamps: float
-    exposure: float
-    noise: float
-    softness: float
-    sun_colour: F32
+    lamps: float  # 0..1, how bright street lamps, head lamps and lit windows are
+    exposure: float  # what the camera multiplies light by
+    noise: float  # standard deviation of the sensor's noise in the finished picture (0..255)
+    softness: float  # width of a shadow's edge, relative to a clear sun's
+    sun_colour: F32  # linear colours [3] of direct light, light from above, light from the ground
     sky: F32
     bounce: F32
-    haze: F32
+    haze: F32  # colour [3] that distance fades to; ``haze_per_m`` is how fast
 
     @property
     def slant(self) -> F32:

@@ -4,8 +4,6 @@ A solid's axes: x forward, y left, z up. All corners of a mesh stand in one arra
 triangle, so that a whole scene is moved, lit and drawn by a handful of array operations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -27,41 +25,31 @@ class Surface(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """N triangles.
+    """N triangles."""
 
-    Attributes:
-        corners: float32 [N, 3, 3], metres, each triangle counter-clockwise from outside.
-        normals: float32 [N, 3, 3], unit length, one for each corner.
-        albedo: float32 [N, 3], linear colour 0..1.
-        gloss: float32 [N], 0 (cloth) .. 1 (glass): how much of the sky it mirrors.
-        bone: int8 [N], the moving part that the triangle belongs to; 0 is the body.
-        surface: int8 [N], of :class:`Surface`.
-        uv: float32 [N, 3, 2], place in the plate's picture (0..1) for a plate.
-    """
-
-    corners: F32
-    normals: F32
-    albedo: F32
-    gloss: F32
-    bone: I8
-    surface: I8
-    uv: F32
+    corners: F32  # float32 [N, 3, 3], metres, each triangle counter-clockwise from outside
+    normals: F32  # float32 [N, 3, 3], unit length, one for each corner
+    albedo: F32  # float32 [N, 3], linear colour 0..1
+    gloss: F32  # float32 [N], 0 (cloth) .. 1 (glass): how much of the sky it mirrors.
+    bone: I8  # int8 [N], the moving part that the triangle belongs to; 0 is the body
+    surface: I8  # int8 [N], of :class:`Surface`
+    uv: F32  # float32 [N, 3, 2], place in the plate's picture (0..1) for a plate
 
     def __len__(self) -> int:
         return len(self.corners)
 
-    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Mesh:
+    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Mesh":
         return Mesh(*(getattr(self, name)[chosen] for name in Mesh.__slots__))
 
-    def moved(self, offset: Vector) -> Mesh:
+    def moved(self, offset: Vector) -> "Mesh":
         """Shifted."""
         return replace(self, corners=f32(self.corners + f32(offset)))
 
-    def on_bone(self, bone: int) -> Mesh:
+    def on_bone(self, bone: int) -> "Mesh":
         """The same triangles on another moving part."""
         return replace(self, bone=np.full(len(self), bone, np.int8))
 
-    def painted(self, chosen: NDArray[np.bool_], albedo: F32, gloss: float) -> Mesh:
+    def painted(self, chosen: NDArray[np.bool_], albedo: F32, gloss: float) -> "Mesh":
         """With another colour on the chosen triangles."""
         colours, shine = self.albedo.copy(), self.gloss.copy()
         colours[chosen], shine[chosen] = albedo, gloss
@@ -200,18 +188,13 @@ def bar(a: Vector, b: Vector, radius: float, albedo: F32) -> Mesh:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A flat textured rectangle: corner + s·along + t·up, s and t from 0 to 1.
-
-    Attributes:
-        texture: uint8 [h, w, 3] sRGB, its first row at t = 1.
-        glow: uint8 [h, w] or None: how strongly each place shines when lamps are on.
-    """
+    """A flat textured rectangle: corner + s·along + t·up, s and t from 0 to 1."""
 
     corner: F32
     along: F32
     up: F32
-    texture: U8
-    glow: U8 | None = None
+    texture: U8  # uint8 [h, w, 3] sRGB, its first row at t = 1
+    glow: U8 | None = None  # uint8 [h, w] or None: how strongly each place shines when lamps are on
 
 
 Lamp = tuple[Vector, Vector]  # where it hangs, and its colour: its light at 1 m, straight on
@@ -220,22 +203,18 @@ Extent = tuple[float, float]
 
 @dataclass(slots=True)
 class Stage:
-    """What stands still.
+    """What stands still."""
 
-    Attributes:
-        x, y: the ground's extent in metres.
-        ground: uint8 sRGB texture, first row at the least y, first column at the least x.
-        walls: where the panels that can hide actors stand, for truth, which has no panels.
-        casters: convex point clouds [N, 3] that throw sun shadows on the ground.
-    """
-
-    x: Extent
+    x: Extent  # the ground's extent in metres
     y: Extent
+    # uint8 sRGB texture, first row at the least y, first column at the least x
     ground: U8 = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
     panels: list[Panel] = field(default_factory=list)
     meshes: list[Mesh] = field(default_factory=list)
+    # convex point clouds [N, 3] that throw sun shadows on the ground
     casters: list[F32] = field(default_factory=list)
     lamps: list[Lamp] = field(default_factory=list)
+    # where the panels that can hide actors stand, for truth, which has no panels
     walls: list[Mesh] = field(default_factory=list)
     sky: bool = True
 

@@ -5,8 +5,6 @@ mesh hangs from its joint along -z; the origin of the body is on the ground betw
 rider's bones come first, then bone 12 is the frame, 13 and 14 the front and rear wheel, 15 the cranks.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pictures of a scene: the backdrop, shadows, lamps' light, the actors, flames, then weather and lens."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import cv2

@@ -3,8 +3,6 @@
 Only pictures need OpenCV (the extra ``scenes``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

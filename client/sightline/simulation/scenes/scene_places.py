@@ -6,8 +6,6 @@ half a length before its middle, whichever way it drives. So a line is put where
 usually passes is while its middle is over the line; what is longer passes a little sooner or later.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,17 +25,13 @@ TRAFFIC = ("car", "van", "truck", "bus", "motorcycle", "bicycle")
 
 @dataclass(frozen=True, slots=True)
 class SceneLine:
-    """From ``a`` to ``b``. *Forward* is from its right to its left side, seen along it on the ground.
-
-    Attributes:
-        kinds: classes that are counted here.
-        size: of what usually passes, its length along x: so the line can be put where boxes stand.
-    """
+    """From ``a`` to ``b``. *Forward* is from its right to its left side, seen along it on the ground."""
 
     name: str
     a: Point
     b: Point
-    kinds: tuple[str, ...] = ("person",)
+    kinds: tuple[str, ...] = ("person",)  # classes that are counted here
+    # of what usually passes, its length along x: so the line can be put where boxes stand
     size: Size = PERSON
 
 
@@ -54,17 +48,13 @@ class SceneZone:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What is counted in a scene.
-
-    Attributes:
-        stop_lines: lines that may not be crossed (forward) while the traffic light is red.
-        speed_limit: m/s, for vehicles; None where there is none.
-    """
+    """What is counted in a scene."""
 
     lines: tuple[SceneLine, ...]
     zones: tuple[SceneZone, ...]
+    # lines that may not be crossed (forward) while the traffic light is red
     stop_lines: tuple[SceneLine, ...] = ()
-    speed_limit: float | None = None
+    speed_limit: float | None = None  # m/s, for vehicles; None where there is none
 
 
 def box_of(x0: float, y0: float, x1: float, y1: float) -> tuple[Point, ...]:

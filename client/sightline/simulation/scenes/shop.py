@@ -4,8 +4,6 @@ The camera looks along +x to the door in the front wall at x = 7.6; the street i
 world, then the things that stand in it: shelves with goods, a till, the door's frame, plants.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

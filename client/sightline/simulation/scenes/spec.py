@@ -3,8 +3,6 @@
 Everything else follows from the spec, the same every time.
 """
 
-from __future__ import annotations
-
 import argparse
 import zlib
 from collections.abc import Callable
@@ -77,21 +75,15 @@ class PinholeCamera:
     """Position, view and lens.
 
     World: x and y on the ground, z up, metres. Picture: x right, y down, pixels; pixel (0, 0) covers 0..1.
-
-    Attributes:
-        position: float32 [3].
-        rotation: float32 [3, 3]; rows are right, down and forward in world axes.
-        focal_px: focal length in pixels.
-        width, height: picture size in pixels.
     """
 
-    position: F32
-    rotation: F32
-    focal_px: float
-    width: int
+    position: F32  # float32 [3]
+    rotation: F32  # float32 [3, 3]; rows are right, down and forward in world axes
+    focal_px: float  # focal length in pixels
+    width: int  # picture size in pixels
     height: int
 
-    def scaled(self, factor: float) -> PinholeCamera:
+    def scaled(self, factor: float) -> "PinholeCamera":
         """The same view with ``factor`` times the pixels each way."""
         size = round(self.width * factor), round(self.height * factor)
         return PinholeCamera(self.position, self.rotation, self.focal_px * factor, *size)

@@ -1,7 +1,5 @@
 """The still part of each scene with its textures: ground, walls and things (needs OpenCV)."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -5,8 +5,6 @@ other by the Intelligent Driver Model, and stop for red. First the world, then t
 that stand in it and hide what is behind: trees, lamps, traffic lights, posts, benches.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Textures made from noise and shapes: asphalt, slabs, facades, plates. uint8 sRGB [h, w, 3], seeded."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import cv2

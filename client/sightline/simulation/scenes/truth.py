@@ -3,8 +3,6 @@
 Crossings, visits to zones and violations are exact in time, whatever the frame rate.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -70,7 +68,7 @@ def frames(spec: SceneSpec, fps: float, length_s: float) -> Iterator[FrameTruth]
         yield observer.look(world.at(i / fps))
 
 
-def run(spec: SceneSpec, length_s: float) -> RunTruth:
+def run(spec: SceneSpec, length_s: float) -> "RunTruth":
     """What happens in the scene."""
     result, world = RunTruth(spec, length_s, places_of(spec.scene)), world_of(spec)
     before, after = world.step()

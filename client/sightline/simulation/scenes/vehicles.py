@@ -4,8 +4,6 @@ The origin is on the ground under the vehicle's middle; x points forward. Bone 0
 wheels of axle i (turning about the axle).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,22 +21,18 @@ _FRAME, _TAIL = linear(34, 35, 37), f32([0.4, 0.02, 0.02])  # of a forklift
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The measures of a car, metres; fractions run from the tail (0) to the nose (1).
-
-    Attributes:
-        belt: fractions of the length, and how high the body's upper edge is there.
-        cabin: fractions at which the cabin starts and ends at the belt, and at the roof.
-        pillars: fractions at which its panes are parted.
-    """
+    """The measures of a car, metres; fractions run from the tail (0) to the nose (1)."""
 
     length: float
     width: float
     height: float
     wheel_radius: float
     axles: tuple[float, float]
+    # fractions of the length, and how high the body's upper edge is there
     belt: tuple[tuple[float, ...], tuple[float, ...]]
+    # fractions at which the cabin starts and ends at the belt, and at the roof
     cabin: tuple[float, float, float, float]
-    pillars: tuple[float, ...]
+    pillars: tuple[float, ...]  # fractions at which its panes are parted
 
 
 SHAPES = {

@@ -5,8 +5,6 @@ rows, rows become pixels, and one ``maximum.at`` keeps the nearest: the key of a
 (upper 32 bits) with the triangle's number (lower 32 bits).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -109,28 +107,18 @@ def resolve(candidates: Fragments, keys: U64) -> Fragments:
 
 @dataclass(frozen=True, slots=True)
 class FrameTruth:
-    """What is true of one picture. N actors with at least one pixel in it, by ascending id.
+    """What is true of one picture. N actors with at least one pixel in it, by ascending id."""
 
-    Attributes:
-        time_s: seconds since the scene's start.
-        ids: int64 [N]; kinds: class names.
-        full_xyxy: float32 [N, 4], pixels: the whole actor, hidden parts included, cut at the picture's edge.
-        visible_xyxy: float32 [N, 4], pixels: what is seen of it; zeros when nothing is.
-        occlusion: float32 [N], 0..1: share of its pixels in the picture that something else hides.
-        truncation: float32 [N], 0..1: share of its box that lies outside the picture.
-        foot_xy: float32 [N, 2], pixels: its place on the ground (under its middle); may lie outside.
-        position: float32 [N, 3], metres; heading: float32 [N], radians; speed: float32 [N], m/s.
-    """
-
-    time_s: float
-    ids: I64
+    time_s: float  # seconds since the scene's start
+    ids: I64  # int64 [N]; kinds: class names
     kinds: tuple[str, ...]
+    # float32 [N, 4], pixels: the whole actor, hidden parts included, cut at the picture's edge
     full_xyxy: F32
-    visible_xyxy: F32
-    occlusion: F32
-    truncation: F32
-    foot_xy: F32
-    position: F32
+    visible_xyxy: F32  # float32 [N, 4], pixels: what is seen of it; zeros when nothing is
+    occlusion: F32  # float32 [N], 0..1: share of its pixels in the picture that something else hides
+    truncation: F32  # float32 [N], 0..1: share of its box that lies outside the picture
+    foot_xy: F32  # float32 [N, 2], pixels: its place on the ground (under its middle); may lie outside
+    position: F32  # float32 [N, 3], metres; heading: float32 [N], radians; speed: float32 [N], m/s
     heading: F32
     speed: F32
 

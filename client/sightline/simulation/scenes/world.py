@@ -10,8 +10,6 @@ rules: oncoming people are passed on the side that already has room, slower ones
 bodies that touch all the same push each other off.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,42 +23,27 @@ Value = str | bool | float | int
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Actor:
-    """A person or thing that is counted; equal only to itself.
+    """A person or thing that is counted; equal only to itself."""
 
-    Attributes:
-        id: from 1, in order of appearance.
-        kind: class name (person, car, van, truck, bus, motorcycle, bicycle, forklift, fire, smoke).
-        variant: which mesh of its kind.
-        size: length, width, height in metres.
-        seed: of its looks.
-        attributes: what else is true of it (plate, helmet, vest, …).
-    """
-
-    id: int
-    kind: str
-    variant: str
-    size: tuple[float, float, float]
-    seed: int
-    attributes: Mapping[str, Value]
+    id: int  # from 1, in order of appearance
+    kind: str  # class name (person, car, van, truck, bus, motorcycle, bicycle, forklift, fire, smoke)
+    variant: str  # which mesh of its kind
+    size: tuple[float, float, float]  # length, width, height in metres
+    seed: int  # of its looks
+    attributes: Mapping[str, Value]  # what else is true of it (plate, helmet, vest, …)
 
 
 @dataclass(frozen=True, slots=True)
 class ActorState:
-    """Where an actor is at one time: metres, radians, m/s.
-
-    Attributes:
-        travel: metres gone so far; turns wheels and swings legs.
-        braking: brake lamps are lit.
-        strength: 0..1, how strongly a fire burns; 1 for all others.
-    """
+    """Where an actor is at one time: metres, radians, m/s."""
 
     x: float
     y: float
     heading: float
     speed: float = 0.0
-    travel: float = 0.0
-    braking: bool = False
-    strength: float = 1.0
+    travel: float = 0.0  # metres gone so far; turns wheels and swings legs
+    braking: bool = False  # brake lamps are lit
+    strength: float = 1.0  # 0..1, how strongly a fire burns; 1 for all others
 
 
 Placed = tuple[Actor, ActorState]

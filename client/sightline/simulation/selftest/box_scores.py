@@ -3,8 +3,6 @@
 What is not to be judged is taken out first, as MOTChallenge does. TrackEval is the extra ``selftest``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections import defaultdict
@@ -29,16 +27,11 @@ _SHAPELESS = [CLASSES.index("fire"), CLASSES.index("smoke")]  # have no identity
 
 @dataclass(frozen=True, slots=True)
 class IdentitySample:
-    """True and tracked boxes of one moment that are to be judged.
+    """True and tracked boxes of one moment that are to be judged."""
 
-    Attributes:
-        true_ids: int64 [N]; track_ids: int64 [M].
-        alike: float32 [N, M], overlap of each true with each tracked box.
-    """
-
-    true_ids: I64
+    true_ids: I64  # int64 [N]; track_ids: int64 [M]
     track_ids: I64
-    alike: F32
+    alike: F32  # float32 [N, M], overlap of each true with each tracked box
 
 
 def pairs(

@@ -1,7 +1,5 @@
 """What the pipeline wrote about one camera, rows and kept tracks, and how its claims pair with the truth."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -36,25 +34,16 @@ class ClaimedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything about one camera that is scored.
+    """Everything about one camera that is scored."""
 
-    Attributes:
-        frames: as kept, oldest first.
-        events: rows of ``events``.
-        counts: of ``count_windows`` by class, added over the windows.
-        watched_s: seconds of coverage, added over ``source_windows``.
-        dropped_frames: the same rows' drops.
-        began_time: UTC epoch seconds at which second 0 was due to be taken; None when pictures say so.
-        fps: frames a second that the camera sends.
-    """
-
-    frames: tuple[TrackedFrame, ...]
-    events: tuple[ClaimedEvent, ...]
-    counts: dict[str, int]
-    watched_s: float
-    dropped_frames: int
+    frames: tuple[TrackedFrame, ...]  # as kept, oldest first
+    events: tuple[ClaimedEvent, ...]  # rows of ``events``
+    counts: dict[str, int]  # of ``count_windows`` by class, added over the windows
+    watched_s: float  # seconds of coverage, added over ``source_windows``
+    dropped_frames: int  # the same rows' drops
+    # UTC epoch seconds at which second 0 was due to be taken; None when pictures say so
     began_time: float | None
-    fps: float
+    fps: float  # frames a second that the camera sends
 
 
 def scene_clock(frames: Sequence[TrackedFrame]) -> Callable[[float], float] | None:
@@ -139,21 +128,15 @@ def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Claims and truth, paired.
+    """Claims and truth, paired."""
 
-    Attributes:
-        pairs: (true, claimed), each at most once.
-        missed: true ones that were visible and not claimed.
-        extra: claims of what did not happen.
-        hidden: true ones that were not visible; a claim that meets one is neither right nor wrong.
-    """
-
-    pairs: tuple[tuple[Happening, Happening], ...] = ()
-    missed: tuple[Happening, ...] = ()
-    extra: tuple[Happening, ...] = ()
+    pairs: tuple[tuple[Happening, Happening], ...] = ()  # (true, claimed), each at most once
+    missed: tuple[Happening, ...] = ()  # true ones that were visible and not claimed
+    extra: tuple[Happening, ...] = ()  # claims of what did not happen
+    # true ones that were not visible; a claim that meets one is neither right nor wrong
     hidden: tuple[Happening, ...] = ()
 
-    def __add__(self, other: Matched) -> Matched:
+    def __add__(self, other: "Matched") -> "Matched":
         return Matched(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     @property

@@ -1,7 +1,5 @@
 """From truth and evidence to figures: pure functions, no clock, no server, no database."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,32 +37,21 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """One camera's figures, ready to be added up.
-
-    Attributes:
-        crossings, crossings_any: by line; with the class right, and whatever the class.
-        visits: entries and exits by zone, with the class right.
-        counts: by class.
-        occupancy_errors: signed, one for each second and zone.
-        dwell_errors_s: claimed minus true, for visits of which both ends were found.
-        tracked_s, row_s: scene to tracks, scene to row.
-        frames, due_frames, dropped_frames: tracked; sent; taken but not tracked.
-        coverage: share of the length that was watched, by ``source_windows``.
-    """
+    """One camera's figures, ready to be added up."""
 
     name: str
-    crossings: dict[str, Matched]
+    crossings: dict[str, Matched]  # by line; with the class right, and whatever the class
     crossings_any: dict[str, Matched]
-    visits: dict[str, Matched]
-    counts: dict[str, Count]
-    occupancy_errors: Sequence[float]
-    dwell_errors_s: Sequence[float]
-    tracked_s: Sequence[float]
+    visits: dict[str, Matched]  # entries and exits by zone, with the class right
+    counts: dict[str, Count]  # by class
+    occupancy_errors: Sequence[float]  # signed, one for each second and zone
+    dwell_errors_s: Sequence[float]  # claimed minus true, for visits of which both ends were found
+    tracked_s: Sequence[float]  # scene to tracks, scene to row
     row_s: Sequence[float]
-    frames: int
+    frames: int  # tracked; sent; taken but not tracked
     due_frames: int
     dropped_frames: int
-    coverage: float
+    coverage: float  # share of the length that was watched, by ``source_windows``
 
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -157,19 +144,12 @@ def _dwell_errors(visits: Mapping[str, Matched]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Scoreboard:
-    """All cameras together.
+    """All cameras together."""
 
-    Attributes:
-        figures: the numbers that thresholds are about; None: not judged.
-        unjudged: names of figures that are None although the truth had something to judge.
-        cameras: each camera's own figures.
-        ap50: average precision at IoU 0.5 by class.
-    """
-
-    figures: dict[str, float | None]
-    unjudged: tuple[str, ...]
-    cameras: tuple[CameraFigures, ...]
-    ap50: dict[str, float]
+    figures: dict[str, float | None]  # the numbers that thresholds are about; None: not judged
+    unjudged: tuple[str, ...]  # names of figures that are None although the truth had something to judge
+    cameras: tuple[CameraFigures, ...]  # each camera's own figures
+    ap50: dict[str, float]  # average precision at IoU 0.5 by class
 
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -3,8 +3,6 @@
 python -m sightline.simulation.selftest.ground_truth OUT.npz 60 '{"scene": "street", "seed": 3}'
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -60,21 +58,16 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class TruthSample:
-    """The N actors in the picture at one moment.
-
-    Attributes:
-        ids: int64 [N]; kinds: int64 [N], places in :data:`sightline.simulation.scenes.formats.CLASSES`.
-        full_xyxy, visible_xyxy: float32 [N, 4] in 0..1 of the picture.
-        ignored: bool [N], too hidden or too small to be judged: see :data:`MAX_HIDDEN`.
-        foot_xy: float32 [N, 2] in 0..1 of the picture; xy: float32 [N, 2], metres on the ground.
-    """
+    """The N actors in the picture at one moment."""
 
     time_s: float
+    # int64 [N]; kinds: int64 [N], places in :data:`sightline.simulation.scenes.formats.CLASSES`
     ids: NDArray[np.int64]
     kinds: NDArray[np.int64]
-    full_xyxy: NDArray[np.float32]
+    full_xyxy: NDArray[np.float32]  # float32 [N, 4] in 0..1 of the picture
     visible_xyxy: NDArray[np.float32]
-    ignored: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]  # bool [N], too hidden or too small to be judged: see :data:`MAX_HIDDEN`
+    # float32 [N, 2] in 0..1 of the picture; xy: float32 [N, 2], metres on the ground
     foot_xy: NDArray[np.float32]
     xy: NDArray[np.float32]
 

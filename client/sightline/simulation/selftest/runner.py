@@ -3,8 +3,6 @@
 The parts are those of production: an RTSP server a camera, ``sightline run``, its database, Triton.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """The scoreboard as text, and the thresholds of its figures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
