@@ -4,8 +4,6 @@ python tools/gpu/bare_gpu.py rtx detector/1/rtx.engine cuda 5 384 640
 python tools/gpu/bare_gpu.py torch network.pt cuda 5 384 640
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

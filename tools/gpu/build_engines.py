@@ -10,8 +10,6 @@ layers, which make the next plan faster to build. ``--form fused`` builds the de
 Python's standard library alone, and ``sightline.serving.model_configs``, which needs no more.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Sightline's own clients against a served detector, as fast as they are answered."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import multiprocessing
@@ -33,27 +31,17 @@ NO_GPU = "not measured: no NVIDIA driver here"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one client does.
+    """What one client does."""
 
-    Attributes:
-        url: host:port of gRPC.
-        transport: how pictures reach the server.
-        on_gpu: ready pictures lie in the GPU's memory, as NVDEC leaves them.
-        video: where pictures come from; None: they are noise.
-        seconds: of measuring, after the warm-up.
-        in_flight: requests in flight.
-        decodes: the video is decoded and scaled, again and again; else some pictures are ready in memory.
-        number: of the client; its slots are named after it.
-    """
-
-    url: str
-    transport: str
-    on_gpu: bool
-    video: Path | None
-    seconds: float
-    in_flight: int
+    url: str  # host:port of gRPC
+    transport: str  # how pictures reach the server
+    on_gpu: bool  # ready pictures lie in the GPU's memory, as NVDEC leaves them
+    video: Path | None  # where pictures come from; None: they are noise
+    seconds: float  # of measuring, after the warm-up
+    in_flight: int  # requests in flight
+    # the video is decoded and scaled, again and again; else some pictures are ready in memory
     decodes: bool = False
-    number: int = 0
+    number: int = 0  # of the client; its slots are named after it
 
     def connect(self) -> TritonConnection:
         """A connection to the server."""

@@ -13,8 +13,6 @@ the report says which should be the default. The dry run serves the CPU's detect
 through the same code for a moment.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib.util

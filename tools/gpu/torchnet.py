@@ -5,8 +5,6 @@ by node, in the types that are written in it, and records that as a CUDA graph, 
 launch. FP32 is FP32: TF32 is switched off.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce

@@ -6,8 +6,6 @@ up, which on a busy machine is normal. Its own rate counts whole seconds: 60 req
 as 15. So the rate is taken from the times of the requests, which it keeps on demand.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import csv
@@ -87,29 +85,21 @@ def parse_rates(text: str) -> list[Level]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One level as it was measured. Times in milliseconds; ``throughput`` in answers a second.
-
-    Attributes:
-        requests: answers that were counted, after the warm-up.
-        stable: whether rate and mean latency of the windows stayed within the allowed spread.
-        spread: largest ÷ smallest of the windows, the worse of rate and mean latency; 1 is steady.
-        windows: rate and mean latency of each window.
-        server: mean times inside the server, as it counts them (``queue``, ``compute``).
-        problem: why nothing was measured; empty when something was.
-    """
+    """One level as it was measured. Times in milliseconds; ``throughput`` in answers a second."""
 
     level: Level
     transport: str
-    requests: int = 0
+    requests: int = 0  # answers that were counted, after the warm-up
     seconds: float = 0.0
     throughput: float = 0.0
     mean_ms: float = 0.0
     percentiles_ms: Mapping[str, float] | None = None
-    stable: bool = False
-    spread: float = 0.0
-    windows: tuple[tuple[float, float], ...] = ()
+    stable: bool = False  # whether rate and mean latency of the windows stayed within the allowed spread
+    spread: float = 0.0  # largest ÷ smallest of the windows, the worse of rate and mean latency; 1 is steady
+    windows: tuple[tuple[float, float], ...] = ()  # rate and mean latency of each window
+    # mean times inside the server, as it counts them (``queue``, ``compute``)
     server: Mapping[str, float] | None = None
-    problem: str = ""
+    problem: str = ""  # why nothing was measured; empty when something was
 
     @property
     def p99_ms(self) -> float:

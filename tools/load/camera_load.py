@@ -1,7 +1,5 @@
 """Load as our own clients make it: real RTSP cameras through the real ``sightline run``."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import statistics

@@ -9,8 +9,6 @@ many requests in flight) and by the cameras, both at the server's limit, and giv
 machine the clients must not take the engine's cores: give each side its own. See docs/load.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

@@ -10,8 +10,6 @@ The report (Markdown, JSON, CSV, SVG) and perf_analyzer's own CSV of every level
 ``artifacts/perf/``. perf_analyzer is fetched once, from the tritonclient wheel that has it. See docs/load.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import math
@@ -120,18 +118,12 @@ def _between(text: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Bracket:
-    """Where the search ended: the highest rate that was seen to hold, the lowest that was seen not to.
-
-    Attributes:
-        holds: requests a second; 0 when not even the lowest rate held.
-        fails: None when every rate that was tried held.
-        tried: every measurement, in order.
-    """
+    """Where the search ended: the highest rate that was seen to hold, the lowest that was seen not to."""
 
     bound_ms: float
-    holds: float
-    fails: float | None
-    tried: tuple[Measured, ...]
+    holds: float  # requests a second; 0 when not even the lowest rate held
+    fails: float | None  # None when every rate that was tried held
+    tried: tuple[Measured, ...]  # every measurement, in order
 
     def __str__(self) -> str:
         if self.fails is None:

@@ -11,8 +11,6 @@ that may be used. The resource that allows the fewest cameras a machine is the f
 one for all machines, so it bounds the whole. See docs/load.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json
@@ -89,23 +87,15 @@ class Cameras:
 
 @dataclasses.dataclass(frozen=True)
 class CapacityPlan:
-    """What it takes.
-
-    Attributes:
-        demand: of all cameras together, by resource.
-        a_machine: cameras that one machine takes, by resource, the fewest first.
-        machines: how many are needed.
-        first_limit: the resource that runs out first; ``database`` when that bounds the whole.
-        rows: ``rows_day`` and ``gb_year`` that stay in the database.
-    """
+    """What it takes."""
 
     cameras: Cameras
-    demand: Mapping[str, float]
-    a_machine: Mapping[str, int]
-    machines: int
-    first_limit: str
+    demand: Mapping[str, float]  # of all cameras together, by resource
+    a_machine: Mapping[str, int]  # cameras that one machine takes, by resource, the fewest first
+    machines: int  # how many are needed
+    first_limit: str  # the resource that runs out first; ``database`` when that bounds the whole
     database_cameras: int
-    rows: Mapping[str, float]
+    rows: Mapping[str, float]  # ``rows_day`` and ``gb_year`` that stay in the database
 
 
 def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, float]:

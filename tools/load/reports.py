@@ -1,7 +1,5 @@
 """What the reports of all tools have in common: command, date and machine, tables, the two files."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys

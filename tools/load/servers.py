@@ -3,8 +3,6 @@
 Parts are the engine, the server, the supervisor, the workers and the cameras.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

@@ -6,8 +6,6 @@ other and keeps the best value. What is written is the text of the model's own c
 settings: comments and the export's parameters stay.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json
@@ -170,15 +168,11 @@ def rewritten(text: str, values: Values) -> str:
 
 @dataclass
 class Trial:
-    """What was measured with one value of a setting, over several turns.
-
-    Attributes:
-        note: for the table: whether the value was set before, and whether it was kept.
-    """
+    """What was measured with one value of a setting, over several turns."""
 
     setting: str
     value: Value
-    note: str = ""
+    note: str = ""  # for the table: whether the value was set before, and whether it was kept
     results: list[Measured] = field(default_factory=list)
 
     @property

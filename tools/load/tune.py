@@ -11,8 +11,6 @@ it serves its own settings again. What was found is checked as ModelConfig and w
 detector; the table lies beside it in detector/configs/<name>.md. See docs/load.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import os

@@ -1,7 +1,5 @@
 """The database: SQLite by default, Postgres by URL. One connection, one writer, idempotent upserts."""
 
-from __future__ import annotations
-
 import logging
 import sqlite3
 import threading

@@ -1,7 +1,5 @@
 """What differs between SQLite and Postgres: connecting, waiting, and giving up."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 from typing import Any

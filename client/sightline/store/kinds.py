@@ -4,8 +4,6 @@ A new kind of row is its entity in ``entities.py``, its table in ``tables.py`` w
 :class:`RowKind` here.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import uuid
@@ -75,13 +73,13 @@ class RowKind:
         others = tuple(name for name in self.table.columns.keys() if name not in kept)  # noqa: SIM118
         return () if self.first_wins else self.replaced or others
 
-    def pending(self, entity: Any, sequence: int) -> PendingRow:
+    def pending(self, entity: Any, sequence: int) -> "PendingRow":
         """The entity as a row on its way to the database."""
         values = asdict(entity)
         key = _SEPARATOR.join(map(str, (self.key_prefix or self.name, *map(values.get, self.key))))
         return PendingRow(self, entity.source, key, sequence, values)
 
-    def columns(self, row: PendingRow, now: datetime) -> Columns:
+    def columns(self, row: "PendingRow", now: datetime) -> Columns:
         """The row as its table's columns; ``now`` is the time of writing."""
         fields: Columns = {"source": row.source, "created_at": now, "sequence": row.sequence, **row.values}
         for column in self.table.columns:

@@ -6,8 +6,6 @@ a common log: the log's part in the database may be out of reach while the part 
 sink was given from the spool does not mean that it has everything older.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Sequence
 

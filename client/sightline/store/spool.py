@@ -5,8 +5,6 @@ database is away, and replaying it any number of times gives the same rows. When
 windows are dropped and counted; resume states and statuses never are (one a camera each).
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import sqlite3

@@ -4,8 +4,6 @@ Order is what keeps newer rows newer: while the spool holds anything, everything
 when it is empty does a batch go straight to the database.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 import time

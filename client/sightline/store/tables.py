@@ -1,7 +1,5 @@
 """The database's tables. Migrations (``migrations/``) make them; a test holds the two against each other."""
 
-from __future__ import annotations
-
 import uuid
 from datetime import UTC, datetime
 from typing import Any

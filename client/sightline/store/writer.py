@@ -1,7 +1,5 @@
 """The one way to the database: a thread that merges rows, writes them, and spools and replays them."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

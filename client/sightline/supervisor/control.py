@@ -1,7 +1,5 @@
 """The one way a configuration changes: load → compare → plan → say it → apply it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

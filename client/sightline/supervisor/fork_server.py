@@ -5,8 +5,6 @@ of what was imported. The server has one thread, has never used gRPC, and its en
 secrets. It ends when its control socket does; workers end when their own pipes do.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 import multiprocessing
@@ -58,7 +56,7 @@ class ForkedWorkers:
         except OSError as error:
             log.warning("workers cannot be prepared (%s); it is tried again", error.strerror)
 
-    def start(self, spec: WorkerSpec, on_report: OnReport) -> WorkerProcess:
+    def start(self, spec: WorkerSpec, on_report: OnReport) -> "WorkerProcess":
         """Ask for one more worker.
 
         Raises:

@@ -1,7 +1,5 @@
 """Where the workers' reports go: rows to the writer, the newest to status, metrics and lossy sinks."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Mapping, Sequence

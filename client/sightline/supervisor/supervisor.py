@@ -4,8 +4,6 @@ Main thread: starts, watches, restarts and stops workers, and applies configurat
 each worker hands its reports on. Watching uses the monotonic clock alone.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

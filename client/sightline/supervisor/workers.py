@@ -1,7 +1,5 @@
 """Which camera runs in which worker process, and when one starts again."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """Recorded migrations of the database, applied by the program itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path

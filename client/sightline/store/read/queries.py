@@ -6,8 +6,6 @@ the buckets and never with the rows behind them. Times are UTC epoch seconds. A 
 :meth:`sightline.store.read.readonly.Database.reading`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -36,23 +34,16 @@ _HOURS = tables.table_of(tables.DriftWindowRow).c
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An interval of time, cut into buckets that begin on round times in ``zone``.
+    """An interval of time, cut into buckets that begin on round times in ``zone``."""
 
-    Attributes:
-        start, end: epoch seconds; both lie on bucket edges.
-        step_s: length of a bucket; :data:`DAY_S` means calendar days in ``zone`` (23 to 25 hours).
-        zone: where the days and the round hours are.
-        edges: beginning of every bucket, and the end of the last.
-    """
-
-    start: float
+    start: float  # epoch seconds; both lie on bucket edges
     end: float
-    step_s: int
-    zone: tzinfo
-    edges: tuple[float, ...]
+    step_s: int  # length of a bucket; :data:`DAY_S` means calendar days in ``zone`` (23 to 25 hours)
+    zone: tzinfo  # where the days and the round hours are
+    edges: tuple[float, ...]  # beginning of every bucket, and the end of the last
 
     @staticmethod
-    def over(start: float, end: float, step_s: int, zone: tzinfo = UTC) -> Span:
+    def over(start: float, end: float, step_s: int, zone: tzinfo = UTC) -> "Span":
         """The buckets that touch [start, end)."""
         if end <= start:
             raise ValueError("a span must end after it starts")

@@ -4,8 +4,6 @@ What is wrong with a database is told as a :class:`Condition`, in a sentence tha
 again later gives the new condition, so a reader recovers by itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

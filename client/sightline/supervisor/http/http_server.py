@@ -1,7 +1,5 @@
 """The supervisor's HTTP port: health, readiness, status and metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

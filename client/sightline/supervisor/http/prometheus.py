@@ -1,7 +1,5 @@
 """Figures in Prometheus' text format: ``/metrics``, and a file for its node exporter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate

@@ -4,8 +4,6 @@ Durable sinks (alerts, message brokers, uploads) miss nothing: they read the out
 transaction with the rows. Lossy sinks (live views) get the newest of everything and drop what is older.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
