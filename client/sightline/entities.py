@@ -6,8 +6,6 @@ since the Unix epoch, UTC, as float64; times named ``*_s`` are seconds on the cl
 names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,17 +98,17 @@ class Detections:
     xyxy: F32  # float32 [N, 4], left, top, right, bottom in 0..1 of the picture
     scores: F32  # float32 [N], 0..1, descending not guaranteed
     class_ids: I32  # int32 [N], index into the model's class names
-    model: ModelInfo | None = None  # the version that made the boxes, when it is known
+    model: "ModelInfo | None" = None  # the version that made the boxes, when it is known
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def take(self, which: NDArray[Any]) -> Detections:
+    def take(self, which: NDArray[Any]) -> "Detections":
         """The rows that ``which`` (bool [N] or int [M]) selects."""
         return Detections(self.xyxy[which], self.scores[which], self.class_ids[which], self.model)
 
     @staticmethod
-    def empty() -> Detections:
+    def empty() -> "Detections":
         """No boxes at all."""
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
@@ -130,7 +128,7 @@ class Tracks:
         return len(self.ids)
 
     @staticmethod
-    def empty() -> Tracks:
+    def empty() -> "Tracks":
         """No tracks at all."""
         none = Detections.empty()
         ids, times, flags = np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_)

@@ -4,8 +4,6 @@ Library errors are wrapped once, where the library is called, with ``raise … f
 free of credentials: see :func:`sightline.base.redact.redact`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 
@@ -25,7 +23,7 @@ class ConfigError(SightlineError):
         return f"{where}: {self.problem}"
 
     @property
-    def problems(self) -> tuple[ConfigError, ...]:
+    def problems(self) -> tuple["ConfigError", ...]:
         """Every mistake that this error stands for."""
         return (self,)
 

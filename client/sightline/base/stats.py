@@ -1,7 +1,5 @@
 """How long each stage took: cumulative histograms that give metrics and recent percentiles alike."""
 
-from __future__ import annotations
-
 import math
 import time
 from bisect import bisect_left
@@ -26,7 +24,7 @@ class Histogram:
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.total_s += seconds
 
-    def copy(self) -> Histogram:
+    def copy(self) -> "Histogram":
         """The counts so far."""
         return Histogram(self.counts.copy(), self.total_s)
 
@@ -35,7 +33,7 @@ class Histogram:
         """How many values were observed."""
         return sum(self.counts)
 
-    def since(self, earlier: Histogram) -> Histogram:
+    def since(self, earlier: "Histogram") -> "Histogram":
         """Only what was observed after ``earlier``."""
         counts = [now - then for now, then in zip(self.counts, earlier.counts, strict=True)]
         return Histogram(counts, self.total_s - earlier.total_s)

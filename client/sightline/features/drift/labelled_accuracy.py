@@ -4,8 +4,6 @@ The boxes scored are those that the detector reported when it was live, so neith
 the figures. They begin at the served score floor, not at 0.001: compare them with each other only.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter, defaultdict
@@ -60,7 +58,7 @@ class Labelled:
     rows: tuple[Sequence[float], ...]
 
     @staticmethod
-    def read(folders: Sequence[Path], work: Path) -> Labelled:
+    def read(folders: Sequence[Path], work: Path) -> "Labelled":
         """Read sets; the merged COCO file is written into ``work``.
 
         Raises a LabelError when a folder is no labelled set, or a picture stands in two.
@@ -102,13 +100,13 @@ class Labelled:
         ]
         return Labelled(CocoSet.read(work), tuple(rows))
 
-    def part(self, images: Sequence[Mapping[str, Any]]) -> Labelled:
+    def part(self, images: Sequence[Mapping[str, Any]]) -> "Labelled":
         """Only these pictures."""
         chosen = {image["id"] for image in images}
         data = replace(self.data, images=tuple(images))
         return Labelled(data, tuple(row for row in self.rows if row[0] in chosen))
 
-    def by_camera(self) -> dict[str, Labelled]:
+    def by_camera(self) -> dict[str, "Labelled"]:
         """All cameras together, then each."""
         cameras = sorted({image["camera"] for image in self.data.images})
         parts = {ALL: self} if len(cameras) != 1 else {}
@@ -116,7 +114,7 @@ class Labelled:
             parts[camera] = self.part([image for image in self.data.images if image["camera"] == camera])
         return parts
 
-    def by_period(self, days: float) -> list[tuple[float, Labelled]]:
+    def by_period(self, days: float) -> list[tuple[float, "Labelled"]]:
         """Stretches of so many days that hold pictures, oldest first: when each begins, and its part."""
         periods: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
         for image in self.data.images:
