@@ -1,4 +1,13 @@
-"""Every error that Sightline raises on purpose.
+"""Every error that Sightline raises on purpose; each class says what has happened.
+
+    SightlineError
+    ├── ConfigError: ConfigErrors
+    ├── SourceError: SourceUnreachable, SourceUnauthorized, SourceNotFound, SourceUnusable, SourceStalled,
+    │                SourceEnded
+    ├── DetectorError: DetectorUnavailable, DetectorTimeout, DetectorMismatch, DetectorOutdated
+    ├── StoreError: StoreUnavailable, SchemaError
+    ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError
+    └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
 free of credentials: see :func:`sightline.base.redact.redact`.
