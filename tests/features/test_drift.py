@@ -127,6 +127,19 @@ def test_a_model_that_does_not_know_what_to_blur_gets_no_picture_kept(
     assert "blur: faces: none of the model's classes" in caplog.text
 
 
+def test_a_camera_that_starts_anew_leaves_no_thread_behind(tmp_path: Path) -> None:
+    def threads() -> int:
+        return sum(thread.name == "drift" for thread in threading.enumerate())
+
+    before = threads()
+    for second in range(3):
+        watch = watch_of(camera(tmp_path, consent=True))
+        assert watch is not None
+        watch_frames(watch, boxes(PERSON), [HOUR + 0.99 + second])
+        watch.close()
+    until(lambda: threads() <= before, 5)
+
+
 # -- which frames -------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ class SideThreads:
 
     def __init__(self, name: str, limit: int) -> None:
         self._name, self._limit = name, limit
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()  # guards the two below
         self._threads = 0
         self._open_calls = 0
@@ -39,9 +39,15 @@ class SideThreads:
         finally:
             future.cancel()
 
+    def close(self) -> None:
+        """Let the threads end once all that was submitted before has been done; nothing may come after."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._calls.put(None)
+
     def _work(self) -> None:
-        while True:
-            call, future = self._calls.get()
+        while (item := self._calls.get()) is not None:
+            call, future = item
             try:
                 if future.set_running_or_notify_cancel():
                     future.set_result(call())

@@ -71,6 +71,7 @@ class FrameSampler:
     def close(self) -> None:
         """Write what waits, for at most :data:`CLOSE_S`; then the process may end."""
         wait(self._at_work, CLOSE_S)
+        self._thread.close()
 
     def _submit(self, what: Callable[[], None]) -> None:
         def guarded() -> None:
