@@ -11,14 +11,18 @@ import urllib.request
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group, require_cameras
 from sightline.config import json_schema, load_config
+from sightline.config.groups import CanaryOptions
 from sightline.errors import ConfigError, SightlineError
+
+if TYPE_CHECKING:
+    from sightline.simulation.canary import Canary
 
 log = logging.getLogger("sightline")
 
@@ -52,7 +56,6 @@ def add_to(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from sightline.base.logs import setup_logging
-    from sightline.simulation.canary import Canary
     from sightline.store.writer import Writer
     from sightline.supervisor.control import Control
     from sightline.supervisor.fork_server import ForkedWorkers
@@ -72,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
     url = database.url.get_secret_value()
     sinks = make_sinks(config.options)
     writer = Writer(url, database.spool_path, database.spool_max_bytes, sinks=durable_names(sinks))
-    canary = Canary(config.options.canary, url) if config.options.canary.enabled else None
+    canary = _make_canary(config.options.canary, url) if config.options.canary.enabled else None
     if canary is not None:
         config = canary.join(config)
         canary.start()
@@ -105,6 +108,13 @@ def _run(arguments: argparse.Namespace) -> None:
             canary.stop()
         hub.close()
         writer.close(timeout_s=2.0)
+
+
+def _make_canary(options: CanaryOptions, database_url: str) -> "Canary":
+    """The canary; what draws and judges its scene takes 20 MB, so only who asks for it imports it."""
+    from sightline.simulation.canary import Canary
+
+    return Canary(options, database_url)
 
 
 def _check(arguments: argparse.Namespace) -> int:
