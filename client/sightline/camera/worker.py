@@ -235,13 +235,12 @@ class Worker:
         places = [place for place in self._places.values() if place.last is None]
         reports = [report for place in places if (report := self._report(place, now)) is not None]
         feeds = [place.running.feed for place in self._places.values() if place.running] + self._old_feeds
-        hanging = [feed for feed in feeds if feed.hanging]
-        for feed in hanging:
-            log.error("camera %s: %s", feed.name, feed.hanging)
-        names = tuple(feed.name for feed in hanging)
-        self._send(reports, names)
-        if names:
-            log.error("%s: ends, since cameras hang: %s", self._parts.worker, ", ".join(names))
+        hanging = {feed.name: why for feed in feeds if (why := feed.hanging)}
+        for name, why in hanging.items():
+            log.error("camera %s: %s", name, why)
+        self._send(reports, tuple(hanging))
+        if hanging:
+            log.error("%s: ends, since cameras hang: %s", self._parts.worker, ", ".join(hanging))
             self._end_process(EXIT_HANGING)
 
     def _send(self, reports: Sequence[Report], hanging: tuple[str, ...] = ()) -> None:

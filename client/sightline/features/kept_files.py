@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from sightline.config.groups import DAY_S
 from sightline.entities import Detections, Tracks
 
-DAY_S = 86_400
 BOX, SCORE = 10_000, 1_000  # units of the numbers: 1/10000 of the picture, 1/1000
 _STAMP = "%Y%m%dT%H%M%S.%f"
 

@@ -54,9 +54,8 @@ class EpisodeHead:
     start: float  # capture time of the first frame, epoch seconds
     seconds: float = 0.0  # from its first to its last frame
     frames: int = 0  # frames that both models answered; all of them are in the file, unless it is void
-    dropped: dict[str, int] = field(
-        default_factory=dict
-    )  # frames of the interval that were not compared, by reason
+    #: Frames of the interval that were not compared, by reason.
+    dropped: dict[str, int] = field(default_factory=dict)
     void: str = ""  # why the episode says nothing; empty when it does
     live_model: str = ""  # what serves
     live_version: str = ""
@@ -65,9 +64,8 @@ class EpisodeHead:
     live_classes: tuple[str, ...] = ()  # names of the class numbers in the file
     candidate_classes: tuple[str, ...] = ()
     infer_s: float = 0.0  # seconds that the candidate took for all frames together, from request to answer
-    options: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # how the camera is watched: of ``Camera.shaping_options``
+    #: How the camera is watched: of ``Camera.shaping_options``.
+    options: Mapping[str, Any] = field(default_factory=dict)
     pictures: Sequence[Mapping[str, Any]] = ()  # of the largest differences: ``file``, ``time``, ``what``
 
 

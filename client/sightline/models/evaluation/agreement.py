@@ -27,6 +27,7 @@ from sightline.models.evaluation import accuracy_report
 from sightline.models.evaluation.cocoset import frames_of, scaled_i420
 from sightline.models.evaluation.comparison import Contender
 from sightline.models.evaluation.onnx_engine import WHAT_IS_RUN, BareEngine
+from sightline.video.picture import written
 
 SAME_EVENT_S = 1.0  # two events of one kind, place, direction and class this near in time are one
 SERVED_FLOOR = 0.1  # of an exported network, unless --score-floor says otherwise
@@ -66,9 +67,8 @@ class BoxAgreement:
     boxes: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
     #: Of these, what the other side has; both are of each side, by class.
     found: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
-    shifts: list[float] = field(
-        default_factory=list
-    )  # the second's score minus the first's of what both have
+    #: The second's score minus the first's of what both have.
+    shifts: list[float] = field(default_factory=list)
     overlaps: list[float] = field(default_factory=list)  # IoU of these
     missing: list[float] = field(default_factory=list)  # of each frame, the scores of what one side has alone
 
@@ -243,10 +243,8 @@ def _draw_frame(
     """A picture with the boxes of both: the first's thick, the second's thin."""
     import cv2
 
-    width, height = frame.picture.width // 2 * 2, frame.picture.height // 2 * 2
-    planes = np.empty((height * 3 // 2, width), np.uint8)
-    frame.picture.write_i420(planes)
-    canvas = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
+    canvas = cv2.cvtColor(written(frame.picture), cv2.COLOR_YUV2BGR_I420)
+    height, width = canvas.shape[:2]
     for side, boxes in enumerate(detections):
         for box, score, number in zip(boxes.xyxy, boxes.scores, boxes.class_ids, strict=True):
             left, top, right, bottom = (box * [width, height, width, height]).astype(int).tolist()

@@ -18,7 +18,7 @@ from sightline.entities import ClockSource, Detections, Frame
 from sightline.errors import EvaluationError
 from sightline.models.evaluation import average_precision
 from sightline.models.evaluation.average_precision import ClassInPicture, ClassMatches, box_ious
-from sightline.video.picture import YuvPicture
+from sightline.video.picture import YuvPicture, written
 
 SCORE_FLOOR = 0.001
 MAX_BOXES = 100  # a picture and class
@@ -81,10 +81,7 @@ def frames_of(path: Path, fps: float | None = None, seconds: float | None = None
 def scaled_i420(frame: Frame, network: tuple[int, int]) -> NDArray[np.uint8]:
     """The I420 picture [3/2·height, width] that a client would send to a network of this height and width."""
     picture = frame.picture
-    width, height = fit_size(picture.width, picture.height, network[1], network[0])
-    sent = np.empty((height * 3 // 2, width), np.uint8)
-    picture.write_i420(sent)
-    return sent
+    return written(picture, *fit_size(picture.width, picture.height, network[1], network[0]))
 
 
 def to_rows(

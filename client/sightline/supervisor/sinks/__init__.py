@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from sightline.base.backoff import Backoff
 from sightline.base.redact import redact
@@ -61,6 +61,7 @@ class LossySink(Protocol):
 
 
 Sink = DurableSink | LossySink
+AnySink = TypeVar("AnySink", DurableSink, LossySink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +101,14 @@ def durable_names(sinks: Iterable[Sink]) -> tuple[str, ...]:
 # -- a thread for each sink, so that none of them holds up the writer, the workers or another sink --------
 
 
-class SinkRunner(ABC):
+class SinkRunner(ABC, Generic[AnySink]):
     """The thread, the counters and the end of a sink, the same for both kinds.
 
     Any thread may call every method; only :meth:`stop` waits.
     """
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, sink: AnySink) -> None:
+        self._sink: AnySink = sink
         self._stop = threading.Event()
         self._bell = threading.Event()
         self._delivered = self._failures = self._dropped = 0
@@ -178,7 +179,7 @@ class SinkRunner(ABC):
         return taken
 
 
-class DurableRunner(SinkRunner):
+class DurableRunner(SinkRunner[DurableSink]):
     """Brings the outbox to a durable sink, batch by batch.
 
     Args:
@@ -189,7 +190,6 @@ class DurableRunner(SinkRunner):
 
     def __init__(self, sink: DurableSink, outbox: Outbox, *, retry_s: tuple[float, float] = RETRY_S) -> None:
         super().__init__(sink)
-        self._durable = sink
         self._outbox = outbox
         self._backoff = Backoff(*retry_s)
 
@@ -204,17 +204,16 @@ class DurableRunner(SinkRunner):
     def _deliver_batch(self) -> int:
         rows = self._outbox.read(self._sink.name, BATCH)
         if rows:
-            self._durable.deliver(rows)
+            self._sink.deliver(rows)
             self._outbox.acknowledge(self._sink.name, rows)
         return len(rows)
 
 
-class LossyRunner(SinkRunner):
+class LossyRunner(SinkRunner[LossySink]):
     """Shows the newest report of each camera; one that comes while its camera's waits takes its place."""
 
     def __init__(self, sink: LossySink) -> None:
         super().__init__(sink)
-        self._lossy = sink
         self._lock = threading.Lock()  # guards the one below
         self._newest: dict[str, Report] = {}
 
@@ -229,10 +228,10 @@ class LossyRunner(SinkRunner):
         with self._lock:
             reports, self._newest = self._newest, {}
         for report in reports.values():
-            self._attempt(partial(self._lossy.show, report))
+            self._attempt(partial(self._sink.show, report))
         return 0.0
 
 
-def make_runner(sink: Sink, outbox: Outbox) -> SinkRunner:
+def make_runner(sink: Sink, outbox: Outbox) -> DurableRunner | LossyRunner:
     """The thread that a sink needs."""
     return DurableRunner(sink, outbox) if isinstance(sink, DurableSink) else LossyRunner(sink)
