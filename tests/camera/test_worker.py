@@ -54,7 +54,7 @@ def test_cameras_share_a_model_and_each_is_reported() -> None:
         assert rig.latest(name).last
         assert {row.count for row in rig.rows(name, CountWindow)} <= {0, 1}
         assert rig.rows(name, CountWindow)[-1].count == 1
-    assert rig.served().closed
+    until(lambda: rig.served().closed, 5)  # in a side thread
 
 
 def test_frames_that_are_due_together_travel_together() -> None:
