@@ -24,7 +24,7 @@ MAX_CANDIDATES = 2048
 #: An end-to-end head gives rows of x1, y1, x2, y2, score, class in network pixels, NMS done.
 END_TO_END_COLUMNS = 6
 
-_NMS_BLOCK = 128  # boxes compared with all later ones at once: few numpy calls, bounded memory
+_NMS_BLOCK = 64  # boxes compared with all that are left at once: few numpy calls, bounded memory
 
 # BT.601 limited range to RGB, as OpenCV's and OpenVINO's I420 conversions have it.
 YUV_OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
@@ -109,21 +109,23 @@ def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTION
     Gives the indices of the boxes that stay, best first, at most ``limit``.
     """
     kept: list[int] = []
-    alive = np.ones(len(xyxy), np.bool_)
-    for start in range(0, len(xyxy), _NMS_BLOCK):
-        block = slice(start, start + _NMS_BLOCK)
-        same = class_ids[block, None] == class_ids[None, start:]
-        a, b = xyxy[block].T[:, :, None], xyxy[start:].T[:, None, :]
+    left = np.arange(len(xyxy))  # not decided yet
+    while len(left):
+        first, boxes, classes = left[:_NMS_BLOCK], xyxy[left], class_ids[left]
+        a, b = boxes[:_NMS_BLOCK].T[:, :, None], boxes.T[:, None, :]
         width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
         height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
         inter = np.maximum(width, 0) * np.maximum(height, 0)
         union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-        for row, keeps in enumerate(~(same & (inter > NMS_IOU * union)), start):
+        apart = (classes[:_NMS_BLOCK, None] != classes) | (inter <= NMS_IOU * union)
+        alive = np.ones(len(left), np.bool_)
+        for row, (index, keeps) in enumerate(zip(first.tolist(), apart, strict=True)):
             if alive[row]:
-                kept.append(row)
+                kept.append(index)
                 if len(kept) == limit:
                     return np.array(kept, np.intp)
-                alive[start:] &= keeps
+                alive &= keeps
+        left = left[len(first) :][alive[len(first) :]]
     return np.array(kept, np.intp)
 
 
