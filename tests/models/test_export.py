@@ -298,7 +298,7 @@ def test_versions_are_kept_and_switched_without_the_extra():
     """The image of clients has no ONNX, and its service ``versions`` needs none."""
     code = (
         "import sys, sightline.cli.main, sightline.models.registry.operations, "
-        "sightline.models.registry.triton_admin; from sightline.cli.parsers import MODELS; "
+        "sightline.models.registry.triton_admin; from sightline.cli.main import MODELS; "
         "print(*(MODELS & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from sightline.base import machine
+from sightline.cli.parsers import parse_aspect
 from sightline.features import track_log
 from sightline.features.shadow.episode import EpisodeSampler
 from sightline.features.track_log import TrackedFrame
 from sightline.models.export.exporter import ExportOptions, export_network
-from sightline.models.export.input_shapes import parse_aspect
 from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving.server import TritonServer

@@ -4,6 +4,7 @@ import numpy as np
 
 from sightline.entities import F32
 
+MULTIPLE = 32  # of which both sides of a network are
 _TINY = np.finfo(np.float32).tiny  # boxes without area do not overlap
 
 
@@ -19,6 +20,17 @@ def fit_size(width: int, height: int, max_width: int, max_height: int) -> tuple[
     """
     scale = min(max_width / width, max_height / height, 1.0)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def shape_for_aspect(across: float, down: float, long_side: int = 640) -> tuple[int, int]:
+    """The smallest (height, width) of a network that holds a picture of this aspect scaled to the long side.
+
+    >>> shape_for_aspect(16, 9), shape_for_aspect(4, 3), shape_for_aspect(9, 16)
+    ((384, 640), (480, 640), (640, 384))
+    """
+    scale = long_side / max(across, down)
+    height, width = (-(-round(side * scale) // MULTIPLE) * MULTIPLE for side in (down, across))
+    return height, width
 
 
 def iou_matrix(a_xyxy: F32, b_xyxy: F32) -> F32:

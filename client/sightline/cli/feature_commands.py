@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sightline.cli.parsers import Command, add_command, add_config_option, add_group, needs_models
+from sightline.cli.parsers import add_command, add_config_option, add_group
 from sightline.cli.version_commands import served_options
 from sightline.config import load_config
 from sightline.entities import Figure
@@ -29,11 +29,6 @@ STATUS = {Verdict.PROMOTE: 0, Verdict.REJECT: 3, Verdict.WAIT: 4}
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser's subcommands."""
-    _add_drift(commands)
-    _add_shadow(commands)
-
-
-def _add_drift(commands: Any) -> None:
     text = "is the detector still as good as it was: samples to label, accuracy, numbers without labels"
     parts = add_group(commands, "drift", text)
     folder, period, outputs = (argparse.ArgumentParser(add_help=False) for _ in range(3))
@@ -43,27 +38,20 @@ def _add_drift(commands: Any) -> None:
     period.add_argument("--until", type=_day, default=float("inf"), metavar="DAY")
     outputs.add_argument("--json", type=Path, help="keep the whole report in this file")
     outputs.add_argument("--metrics", type=Path, help="Prometheus text file (node exporter's collector)")
-
-    def add_part(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> Any:
-        return add_command(parts, name, needs_models(command), text, *parents)
-
-    add_part("samples", _samples, "list the pictures that are kept", folder, period)
-    text = "write pictures and the detector's boxes for labellers, as COCO"
-    add = add_part("export", _export, text, folder, period).add_argument
+    add_command(parts, _samples, folder, period)
+    add = add_command(parts, _export, folder, period).add_argument
     add("name", type=Path, help="writes NAME.zip and NAME.json")
     add("--max", type=int, default=200, help="pictures, from all strata in turn (default: %(default)s)")
     add("--classes", type=lambda text: text.split(","), help="A,B,…: to label (default: all)")
     add("--min-score", type=float, default=0.25, help="weaker boxes are not shown (default: %(default)s)")
     add("--without-predictions", action="store_true", help="show no boxes, so that they bias no labels")
     add("--seed", type=int, default=0)
-    text = "check corrected labels against what was sent, and keep them as a set"
-    add = add_part("import", _import, text).add_argument
+    add = add_command(parts, _import).add_argument
     add("corrected", type=Path, help="COCO .json, or a .zip with one in it")
     add("--sent", type=Path, required=True, help="NAME.json of the export")
     add("--set", type=Path, required=True, help="folder of the new labelled set")
     add("--partial", action="store_true", help="leave out pictures that have not come back")
-    text = "accuracy of the live detector on labelled sets, against a baseline; alarm: status 3"
-    add = add_part("report", _report, text, outputs).add_argument
+    add = add_command(parts, _report, outputs).add_argument
     add("sets", type=Path, nargs="+", help="folders that import made")
     add("--baseline", type=Path, nargs="+", default=[], help="labelled sets (default: the first period)")
     add("--manifest", type=Path, help="a version's manifest.json with measured_map as baseline")
@@ -72,15 +60,15 @@ def _add_drift(commands: Any) -> None:
     add("--fall", type=float, default=0.03, help="that raises the alarm (default: %(default)s)")
     add("--min-pictures", type=int, default=30, help="on both sides (default: %(default)s)")
     add("--min-boxes", type=int, default=10, help="of a class, on both sides (default: %(default)s)")
-    text = "numbers without labels, against each camera's first days; alarm: status 3"
-    add = add_config_option(add_part("watch", _watch, text, outputs)).add_argument
+    add = add_config_option(add_command(parts, _watch, outputs)).add_argument
     add("--database", help="URL, in place of the config's")
     add("--baseline-days", type=float, default=7, help="of a camera with a version (default: %(default)g)")
     text = "where they begin (default: at the first)"
     add("--baseline-from", type=_day, default=0.0, metavar="DAY", help=text)
     add("--hours", type=int, default=24, help="newest hours to examine (default: %(default)s)")
     add("--history-days", type=float, default=400, help="how far back rows are read (default: %(default)g)")
-    add_part("sweep", _sweep, "delete pictures that are too old; running workers do so by themselves", folder)
+    add_command(parts, _sweep, folder)
+    _add_shadow(commands)
 
 
 def _day(text: str) -> float:
@@ -88,6 +76,7 @@ def _day(text: str) -> float:
 
 
 def _samples(arguments: argparse.Namespace) -> None:
+    """List the pictures that are kept."""
     from sightline.features.drift import labels
 
     kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
@@ -99,6 +88,7 @@ def _samples(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    """Write pictures and the detector's boxes for labellers, as COCO."""
     from sightline.features.drift import labels
 
     kept = labels.find(arguments.folder, arguments.camera, (arguments.since, arguments.until))
@@ -109,6 +99,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    """Check corrected labels against what was sent, and keep them as a set."""
     from sightline.features.drift.labels import read_back
 
     counts = read_back(arguments.corrected, arguments.sent, arguments.set, partial=arguments.partial)
@@ -118,6 +109,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    """Accuracy of the live detector on labelled sets, against a baseline; alarm: status 3."""
     from sightline.features.drift import labelled_accuracy as accuracy
 
     rule = accuracy.AccuracyRule(
@@ -160,6 +152,7 @@ def _period_line(camera: str, period: Mapping[str, Any]) -> str:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
+    """Numbers without labels, against each camera's first days; alarm: status 3."""
     from sightline.features.drift import hour_comparison
     from sightline.store.read.queries import read_hours
 
@@ -177,6 +170,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
+    """Delete pictures that are too old; running workers do so by themselves."""
     from sightline.features.drift.samples import sweep_folder
 
     print(f"{sweep_folder(arguments.folder)} pictures deleted")
@@ -212,10 +206,11 @@ def _add_shadow(commands: Any) -> None:
     for field in fields(PromotionRule):
         option = f"--{field.name.replace('_', '-')}"
         add(option, type=type(field.default), default=field.default, metavar="N")
-    report = add_command(parts, "report", _judge, "what differs, in operators' units", common)
+    text = "What differs, in operators' units."
+    report = add_command(parts, _judge, common, name="report", text=text)
     report.set_defaults(decide=False, apply=False)
-    text = "promote, reject or wait, by the rule: exit status 0, 3 or 4"
-    judge = add_command(parts, "decide", needs_models(_judge), text, common, served_options())
+    text = "Promote, reject or wait, by the rule: exit status 0, 3 or 4."
+    judge = add_command(parts, _judge, common, served_options(), name="decide", text=text)
     judge.set_defaults(decide=True)
     judge.add_argument("--apply", action="store_true", help="switch to it, or retire it")
 

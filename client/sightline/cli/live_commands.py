@@ -11,41 +11,39 @@ import urllib.request
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
-from sightline.cli.parsers import add_command, add_config_option, add_group, require_cameras
-from sightline.config import json_schema, load_config
-from sightline.config.groups import CanaryOptions
+from sightline.cli.parsers import add_command, add_config_option, add_group
+from sightline.config import LoadedConfig, json_schema, load_config
 from sightline.errors import ConfigError, SightlineError
-
-if TYPE_CHECKING:
-    from sightline.simulation.canary import Canary
 
 log = logging.getLogger("sightline")
 
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser's subcommands."""
-    run = add_command(commands, "run", _run, "watch the cameras of a config.yml")
+    run = add_command(commands, _run)
     text = "play recorded files once, as fast as they can be processed and without drops, then exit"
     run.add_argument("--until-end", action="store_true", help=text)
-    check = add_command(commands, "check", _check, "list every mistake in a config.yml, without running it")
-    status = add_command(commands, "status", _status, "show what a running sightline does")
+    check = add_command(commands, _check)
+    status = add_command(commands, _status)
     status.add_argument("--json", action="store_true", help="the whole status as JSON")
     for parser in (run, check, status):
         add_config_option(parser)
-    schema = add_command(commands, "schema", _schema, "print the JSON Schema of config.yml")
-    schema.add_argument("--example", action="store_true", help="print the sample configuration instead")
-    add = add_command(commands, "console", _console, "serve the operators' console").add_argument
+    schema = add_command(commands, _schema)
+    schema.add_argument(
+        "--example", action="store_true", help="print the sample, in which every key is explained"
+    )
+    add = add_command(commands, _console).add_argument
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
     parts = add_group(commands, "triton", "the embedded Triton server")
-    add_command(parts, "install", _install, "install the server into its own environment")
-    add = add_command(parts, "serve", _serve, "serve a model repository on this machine").add_argument
+    add_command(parts, _install)
+    add = add_command(parts, _serve).add_argument
     add("--model-repository", type=Path, default="model_repository", help="default: %(default)s")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to use (default: %(default)s)")
     add("--model", action="append", help="model to load; repeatable (default: detector)")
@@ -54,7 +52,13 @@ def add_to(commands: Any) -> None:
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
+def _require_cameras(config: LoadedConfig) -> None:
+    if not config.cameras and not config.problems:
+        raise ConfigError("cameras", "names no camera; add one with a url")
+
+
 def _run(arguments: argparse.Namespace) -> None:
+    """Watch the cameras of a config.yml."""
     from sightline.base.logs import setup_logging
     from sightline.store.writer import Writer
     from sightline.supervisor.control import Control
@@ -66,17 +70,19 @@ def _run(arguments: argparse.Namespace) -> None:
 
     config = load_config(arguments.config)
     setup_logging(config.options.log_level)
-    require_cameras(config)
+    _require_cameras(config)
     workers = ForkedWorkers()
     workers.prepare()
     for warning in config.warnings:
         log.warning("configuration: %s", warning)
-    database = config.options.database
+    database, sinks = config.options.database, make_sinks(config.options)
     url = database.url.get_secret_value()
-    sinks = make_sinks(config.options)
     writer = Writer(url, database.spool_path, database.spool_max_bytes, sinks=durable_names(sinks))
-    canary = _make_canary(config.options.canary, url) if config.options.canary.enabled else None
-    if canary is not None:
+    canary = None
+    if config.options.canary.enabled:  # what draws and judges its scene takes 20 MB
+        from sightline.simulation.canary import Canary
+
+        canary = Canary(config.options.canary, url)
         config = canary.join(config)
         canary.start()
     hub = Hub(writer, sinks)
@@ -94,8 +100,10 @@ def _run(arguments: argparse.Namespace) -> None:
         )
         newest = canary.newest if canary else lambda: None
         http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
-        stop, reload = supervisor.stop, lambda: control.reload("SIGHUP")
-        on_signals({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload})
+        on_signals(
+            {signal.SIGHUP: lambda: control.reload("SIGHUP")}
+            | dict.fromkeys((signal.SIGINT, signal.SIGTERM), supervisor.stop)
+        )
         http.start()
         log.info("health, status and metrics at %s", http.url)
         try:
@@ -110,18 +118,11 @@ def _run(arguments: argparse.Namespace) -> None:
         writer.close(timeout_s=2.0)
 
 
-def _make_canary(options: CanaryOptions, database_url: str) -> "Canary":
-    """The canary; what draws and judges its scene takes 20 MB, so only who asks for it imports it."""
-    from sightline.simulation.canary import Canary
-
-    return Canary(options, database_url)
-
-
 def _check(arguments: argparse.Namespace) -> int:
     """List every mistake in a config.yml, with its place and its cure, without running it."""
     try:
         config = load_config(arguments.config)
-        require_cameras(config)
+        _require_cameras(config)
     except ConfigError as error:
         problems = error.problems
     else:
@@ -136,6 +137,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    """Show what a running sightline does."""
     http = load_config(arguments.config).options.http
     url = f"http://{http.host}:{http.port}/status"
     try:
@@ -164,7 +166,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _schema(arguments: argparse.Namespace) -> None:
-    """Print the JSON Schema of config.yml, for editors; or the sample, in which every key is explained."""
+    """Print the JSON Schema of config.yml, for editors."""
     if arguments.example:
         print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
     else:

@@ -13,6 +13,8 @@ from sightline.errors import SightlineError
 #: In the order of ``--help``. Each module has ``add_to(commands)``, which adds its parsers and sets each
 #: parser's default ``command`` to a function of the parsed arguments that returns the exit status.
 COMMANDS = (live_commands, model_commands, feature_commands, simulation_commands)
+#: What the extra ``models`` brings, by the name under which it is imported.
+MODELS = frozenset({"cv2", "matplotlib", "onnx", "onnxruntime"})
 EXIT_PROBLEM = 1
 
 
@@ -22,14 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = arguments.command
     try:
         return command(arguments) or 0
-    except SightlineError as error:
-        print(f"sightline: {redact(error)}", file=sys.stderr)
-        return EXIT_PROBLEM
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone: nothing to say, nobody to tell
-        return EXIT_PROBLEM
+    except (SightlineError, OSError) as error:
+        print(f"sightline: {redact(error)}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in MODELS:
+            raise
+        print(f"sightline: {error.name} is not installed: pip install 'sightline[models]'", file=sys.stderr)
+    return EXIT_PROBLEM
 
 
 def build_parser() -> argparse.ArgumentParser:

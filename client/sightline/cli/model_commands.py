@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.cli import version_commands
-from sightline.cli.parsers import add_command, add_group, needs_models
-from sightline.models.export.input_shapes import parse_aspect, parse_shape
+from sightline.cli.parsers import add_command, add_group, parse_aspect, parse_shape
 
 SHAPE = (384, 640)  # of a 16:9 camera, and of videos
 DATA_SHAPE = (640, 640)  # of a labelled set
@@ -28,11 +27,10 @@ def add_to(commands: Any) -> None:
     parts = add_group(commands, "model", text)
     folder = argparse.ArgumentParser(add_help=False)
     folder.add_argument("--repository", type=Path, default="model_repository", help="default: %(default)s")
-    export = add_command(parts, "export", needs_models(_export), "a network becomes the next version", folder)
+    export = add_command(parts, _export, folder)
     shape = export.add_mutually_exclusive_group()
-    shape.add_argument(
-        "--aspect", dest="shape", type=parse_aspect, metavar="W:H", help="of the cameras (default 16:9)"
-    )
+    text = "of the cameras (default 16:9)"
+    shape.add_argument("--aspect", dest="shape", type=parse_aspect, metavar="W:H", help=text)
     shape.add_argument("--shape", type=parse_shape, metavar="HxW", help="network shape, multiples of 32")
     add = export.add_argument
     add("source", type=Path, help="checkpoint (.pt) or network (.onnx)")
@@ -44,8 +42,7 @@ def add_to(commands: Any) -> None:
     add("--nms", choices=["plugin", "onnx"], default="plugin", help="NMS layer of the GPU graph")
     add("--fused", action="store_true", help="the whole detector as one graph, too (GPU)")
     add("--install", action="store_true", help="make the Ultralytics environment if need be")
-    text = "an FP32 network becomes an INT8 or FP8 one"
-    add = add_command(parts, "quantize", needs_models(_quantize), text).add_argument
+    add = add_command(parts, _quantize).add_argument
     add("source", type=Path, help="FP32 network (.onnx)")
     add("target", type=Path, help="where the quantised network shall be (.onnx)")
     add("--precision", choices=["int8", "fp8"], default="int8", help="default: %(default)s")
@@ -56,13 +53,11 @@ def add_to(commands: Any) -> None:
     add("--last", type=int, default=0, help="layers before the output that do")
     text = "TensorRT-RTX engines, built ahead of time on a machine with or without a GPU"
     commands = add_group(parts, "rtx", text)
-    text = "an engine of a version that was exported with --fused"
-    build = add_command(commands, "build", needs_models(_rtx_build), text, folder)
+    build = add_command(commands, _rtx_build, folder)
     build.add_argument("--version", type=int, help="default: the newest")
     text = "for cards of this compute capability alone (default: one engine for all from 8.0 on)"
     build.add_argument("--capability", choices=CAPABILITIES, help=text)
-    text = "what TensorRT-RTX makes of every graph of a network"
-    table = add_command(commands, "table", needs_models(_rtx_table), text)
+    table = add_command(commands, _rtx_table)
     table.add_argument("network", type=Path, help="an .onnx as for `sightline model export`")
     table.add_argument("--labels", type=Path, help="class names, one a line")
     table.add_argument("--shape", type=parse_shape, default=SHAPE, help="HxW (default: 384x640)")
@@ -119,6 +114,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
 
 
 def _rtx_build(arguments: argparse.Namespace) -> None:
+    """Build an engine of a version that was exported with --fused."""
     from sightline.models.export.rtx_engines import build_version, cards
 
     engine = build_version(arguments.repository, arguments.version, arguments.capability, _say)
@@ -127,6 +123,7 @@ def _rtx_build(arguments: argparse.Namespace) -> None:
 
 
 def _rtx_table(arguments: argparse.Namespace) -> None:
+    """Print what TensorRT-RTX makes of every graph of a network."""
     from sightline.models.export.network_source import read_source
     from sightline.models.export.rtx_engines import table
 
@@ -134,8 +131,7 @@ def _rtx_table(arguments: argparse.Namespace) -> None:
 
 
 def _add_evaluate(parts: Any, folder: argparse.ArgumentParser) -> None:
-    text = "accuracy on a COCO-format set, or agreement on videos without labels"
-    parser = add_command(parts, "evaluate", needs_models(_evaluate), text, folder)
+    parser = add_command(parts, _evaluate, folder)
     parser.set_defaults(fail=parser.error)
     add = parser.add_argument
     add("models", type=Path, nargs="*", help=".onnx or .pt; else --repository and --version")
@@ -200,7 +196,7 @@ def check(arguments: argparse.Namespace) -> argparse.Namespace:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    """Measure the accuracy of a network, or compare networks.
+    """Measure accuracy on a COCO-format set, or agreement on videos without labels.
 
     Without --report: one figure, measured through everything that serves a network. Every picture is decoded,
     scaled and sent as a camera's frame is, to a real Triton with a temporary repository, so that the served

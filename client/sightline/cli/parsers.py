@@ -1,33 +1,57 @@
 """How commands are added, and what several of them share."""
 
 import argparse
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sightline.config import LoadedConfig
-from sightline.errors import ConfigError, ModelError
+from sightline.base.geometry import shape_for_aspect
 
 #: Takes the parsed arguments, returns the exit status; None is 0.
 Command = Callable[[argparse.Namespace], int | None]
 
-#: What the extra ``models`` brings, by the name under which it is imported.
-MODELS = frozenset({"cv2", "matplotlib", "onnx", "onnxruntime"})
-
 
 def add_command(
-    commands: Any, name: str, command: Command, text: str, *parents: argparse.ArgumentParser
+    commands: Any, command: Command, *parents: argparse.ArgumentParser, name: str = "", text: str = ""
 ) -> argparse.ArgumentParser:
     """Add a command with the options of its ``parents``, and return its parser.
 
-    ``text`` is its line in the list of commands; its description is ``command``'s docstring, or that line.
+    Its name is the last word of the function's, ``text`` its docstring, unless they are given: the first line
+    goes into the list of commands, all of it is the description.
     """
+    text = text or command.__doc__ or ""
+    first = text.partition("\n")[0].removesuffix(".")
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=command.__doc__ or f"{text[0].upper()}{text[1:]}.", parents=parents
+        name or command.__name__.rpartition("_")[2],
+        help=f"{first[0].lower()}{first[1:]}",
+        description=text,
+        parents=parents,
     )
     parser.set_defaults(command=command)
     return parser
+
+
+def _numbers(text: str, separator: str) -> tuple[float, float]:
+    """Two numbers of an argument."""
+    first, _, second = text.partition(separator)
+    try:
+        return float(first), float(second)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"two numbers with {separator!r} between are needed") from error
+
+
+def parse_shape(text: str) -> tuple[int, int]:
+    """`HxW` as height and width."""
+    height, width = _numbers(text, "x")
+    return int(height), int(width)
+
+
+def parse_aspect(text: str) -> tuple[int, int]:
+    """`W:H` as the height and width of a network for such pictures."""
+    across, down = _numbers(text, ":")
+    if not (0 < across <= 20 * down and 0 < down <= 20 * across):
+        raise argparse.ArgumentTypeError("an aspect ratio such as 16:9 is needed")
+    return shape_for_aspect(across, down)
 
 
 def add_group(commands: Any, name: str, text: str) -> Any:
@@ -38,30 +62,6 @@ def add_group(commands: Any, name: str, text: str) -> Any:
 
 def add_config_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add ``-c FILE``, and return the parser."""
-    parser.add_argument(
-        "-c", "--config", type=Path, default="config.yml", metavar="FILE", help="default: %(default)s"
-    )
+    text = "default: %(default)s"
+    parser.add_argument("-c", "--config", type=Path, default="config.yml", metavar="FILE", help=text)
     return parser
-
-
-def require_cameras(config: LoadedConfig) -> None:
-    """Raise ConfigError when the file names no camera at all."""
-    if not config.cameras and not config.problems:
-        raise ConfigError("cameras", "names no camera; add one with a url")
-
-
-def needs_models(command: Command) -> Command:
-    """The command; a missing package of the extra, or a file that cannot be read, becomes a ModelError."""
-
-    @functools.wraps(command)
-    def run(arguments: argparse.Namespace) -> int | None:
-        try:
-            return command(arguments)
-        except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] not in MODELS:
-                raise
-            raise ModelError(f"{error.name} is not installed: pip install 'sightline[models]'") from error
-        except OSError as error:
-            raise ModelError(str(error)) from error
-
-    return run

@@ -6,16 +6,12 @@ from typing import Any
 
 from sightline.base.signals import stop_on_signals
 from sightline.cli.parsers import add_command
-from sightline.errors import ServerError
 from sightline.simulation.scenes.spec import LIGHTS, NUMBERS, SCENES, WEATHERS, above_zero
-
-_CHECK_EVERY_S = 0.5
 
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser's subcommands."""
-    text = "four cameras, Triton, an RTSP server and the console, by one command"
-    add = add_command(commands, "demo", _demo, text).add_argument
+    add = add_command(commands, _demo).add_argument
     add("--video", type=Path, action="append", help="video to loop as a camera; repeatable")
     add("--model", type=Path, help="network to serve: an .onnx file, or an Ultralytics .pt")
     add("--cameras", type=int, default=4, help="how many cameras (default: %(default)s)")
@@ -23,15 +19,13 @@ def add_to(commands: Any) -> None:
     add("--port", type=int, default=8501, help="the console's port (default: %(default)s)")
     text = "where the demo keeps its database, model and logs (default: %(default)s)"
     add("--folder", type=Path, default=".sightline/demo", help=text)
-    text = "video files as looping RTSP cameras on this machine"
-    add = add_command(commands, "simulate", _simulate, text).add_argument
+    add = add_command(commands, _simulate).add_argument
     add("video", nargs="+", type=Path, help="video file")
     add("--fps", type=float, help="serve copies with this frame rate")
     add("--copies", type=int, help="number of cameras; the files take turns")
     add("--port", type=int, default=8554, help="TCP port; 0 picks a free one")
     add("--once", action="store_true", help="play once, from the first client on, then end")
-    text = "how right the whole path is: a scoreboard against a scene whose truth is known"
-    add = add_command(commands, "selftest", _selftest, text).add_argument
+    add = add_command(commands, _selftest).add_argument
     add("--scene", choices=[*SCENES, "all"], default="street", help="default: %(default)s")
     text = "one camera for each, all at once (default: 1)"
     add("--seeds", type=int, nargs="+", default=[1], metavar="N", help=text)
@@ -53,7 +47,7 @@ def add_to(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    """Start an embedded Triton, an RTSP server with four looped cameras, the clients and the console.
+    """Start four looped cameras, an embedded Triton, the clients and the console, by one command.
 
     Ctrl-C stops everything.
     """
@@ -63,7 +57,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
-    """Play a simulated scene, and score what comes out against the truth.
+    """Play a simulated scene, and score what comes out against its truth.
 
     It is played through RTSP, decoder, Triton, tracker, rules and database. Exit status 3: a threshold was
     missed.
@@ -82,14 +76,11 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from sightline.simulation.rtsp_server import RtspServer, player
 
     stop = stop_on_signals()
-    try:
-        videos = [copy_at_fps(path, arguments.fps) if arguments.fps else path for path in arguments.video]
-        feeds = [player(path, *(["--once"] if arguments.once else [])) for path in videos]
-        names = {f"cam{i + 1}": feeds[i % len(feeds)] for i in range(arguments.copies or len(feeds))}
-        with RtspServer(names, port=arguments.port) as server:
-            for name in names:
-                print(server.url(name), flush=True)
-            while server.running and not stop.wait(_CHECK_EVERY_S):
-                pass
-    except OSError as error:
-        raise ServerError(str(error)) from error
+    videos = [copy_at_fps(path, arguments.fps) if arguments.fps else path for path in arguments.video]
+    feeds = [player(path, *(["--once"] if arguments.once else [])) for path in videos]
+    names = {f"cam{i + 1}": feeds[i % len(feeds)] for i in range(arguments.copies or len(feeds))}
+    with RtspServer(names, port=arguments.port) as server:
+        for name in names:
+            print(server.url(name), flush=True)
+        while server.running and not stop.wait(0.5):
+            pass

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.cli.parsers import add_command, needs_models
+from sightline.cli.parsers import add_command
 from sightline.errors import AdminError
 from sightline.models.registry import audit_trail
 from sightline.serving.model_configs import DETECTOR, TRITON_URL
@@ -30,7 +30,7 @@ def add_to(parts: Any) -> None:
     common.add_argument("--json", action="store_true", help="print JSON")
 
     def add(name: str, text: str, *arguments: str, looks: bool = False) -> argparse.ArgumentParser:
-        parser = add_command(parts, name, needs_models(_run), text, common)
+        parser = add_command(parts, _run, common, name=name, text=text)
         parser.set_defaults(operation=name)
         if not looks:
             parser.add_argument("--why", default="", help="a sentence for the audit trail")
@@ -39,24 +39,24 @@ def add_to(parts: Any) -> None:
             parser.add_argument(argument, type=kind, help=f"{'number' if kind is int else 'name'} of it")
         return parser
 
-    add("list", "what versions there are and which serve", looks=True)
-    add("show", "everything about one version", "version", looks=True)
-    add("verify", "check hashes, classes and shapes of a version, and run it once", "version")
-    add("load", "serve a version beside the detectors, as detector-N", "version").add_argument(
+    add("list", "What versions there are and which serve.", looks=True)
+    add("show", "Everything about one version.", "version", looks=True)
+    add("verify", "Check hashes, classes and shapes of a version, and run it once.", "version")
+    add("load", "Serve a version beside the detectors, as detector-N.", "version").add_argument(
         "--shadow", action="store_true", help="on the CPU its process gives way to all others (nice 19)"
     )
-    add("unload", "end serving a version beside the detectors", "version")
-    switch = add("switch", "let a detector serve this version", "version")
-    rollback = add("rollback", "let a detector serve the version that it served before")
+    add("unload", "End serving a version beside the detectors.", "version")
+    switch = add("switch", "Let a detector serve this version.", "version")
+    rollback = add("rollback", "Let a detector serve the version that it served before.")
     text = "default: %(default)s; switch makes new ones"
     for parser in (switch, rollback):
         parser.add_argument("--detector", default=DETECTOR, help=text)
-    add("remove", "unload and forget a detector that a switch made", "detector")
-    add("retire", "take a version out of service for good", "version").add_argument(
+    add("remove", "Unload and forget a detector that a switch made.", "detector")
+    add("retire", "Take a version out of service for good.", "version").add_argument(
         "--delete", action="store_true", help="delete its weights; the manifest stays"
     )
-    add("restore", "take a retired version back", "version")
-    add("log", "the audit trail", looks=True).add_argument(
+    add("restore", "Take a retired version back.", "version")
+    add("log", "The audit trail.", looks=True).add_argument(
         "--last", type=int, default=20, help="lines to show (default: %(default)s)"
     )
 

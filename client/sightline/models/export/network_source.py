@@ -15,10 +15,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
+from sightline.base.geometry import MULTIPLE, shape_for_aspect
 from sightline.errors import NetworkUnusable
 from sightline.models.export import halve
 from sightline.models.export.graphs import NetworkSpec
-from sightline.models.export.input_shapes import MULTIPLE, shape_for_aspect
 from sightline.serving.runtime.numerics import END_TO_END_COLUMNS
 
 #: Precisions of quantised networks, and the largest number of each: what the end of a tensor's range becomes.
