@@ -9,8 +9,8 @@ import pytest
 from sightline.config import Transport
 from sightline.entities import Detections
 from sightline.errors import EvaluationError
-from sightline.models.evaluation import evaluate
 from sightline.models.evaluation.cocoset import CocoSet, to_rows
+from sightline.models.evaluation.comparison import evaluate
 
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 #: Measured with the same weights outside of Sightline: RGB, no I420, NMS and letterbox by the reference.
@@ -41,7 +41,7 @@ def test_served_map_is_the_reference(ensemble):
     if not (network.is_file() and folder.is_dir()):
         pytest.skip("models/yolov8n.onnx and coco128 of the shared folder are not here")
     data = CocoSet.read(folder)
-    result = evaluate.evaluate(network, data, (640, 640), Transport.SYSTEM, ensemble=ensemble)
+    result = evaluate(network, data, (640, 640), Transport.SYSTEM, ensemble=ensemble)
     assert result["transport"] == "system"
     assert result["images"] == 128
     assert result["map50_95"] == pytest.approx(REFERENCE_MAP50_95, abs=0.01), result

@@ -202,16 +202,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     scaled and sent as a camera's frame is, to a real Triton with a temporary repository, so that the served
     one is not touched. With --report: comparisons; see docs/evaluation.md.
     """
-    from sightline.models.evaluation import evaluate
+    from sightline.models.evaluation import agreement, comparison
 
     check(arguments)
     command = shlex.join(["sightline", *sys.argv[1:]])
     if arguments.video:
-        print(evaluate.report_agreement(arguments, command))
+        print(agreement.report(arguments, command))
     elif arguments.report:
-        print(evaluate.report_comparison(arguments, command, functools.partial(print, flush=True)))
+        print(comparison.report(arguments, command, functools.partial(print, flush=True)))
     else:
-        text = json.dumps(evaluate.one_figure(arguments), indent=2)
+        text = json.dumps(comparison.one_figure(arguments), indent=2)
         print(text)
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -90,10 +90,9 @@ class TritonChannel:
             raise DetectorUnavailable(f"Triton at {self.options.url}: {details}") from error
 
     def open(self, model: str) -> InferStream:
-        """The stream; a new channel and a new stream when there is none or it has broken.
+        """The stream, made anew when there is none or it has broken.
 
-        Raises:
-            DetectorUnavailable: the server is away or ``model`` is not ready.
+        Raises a DetectorUnavailable when the server is away or ``model`` is not ready.
         """
         with self._lock:
             if self._stream is not None and self._stream.broken is not None:
@@ -115,9 +114,7 @@ class TritonChannel:
     ) -> tuple[Ring, Transport, str]:
         """A ring in the first kind of memory that works, its kind, and why it is not a better one.
 
-        Raises:
-            DetectorMismatch: none works.
-            DetectorUnavailable: the server is away.
+        Raises a DetectorMismatch when none works, a DetectorUnavailable when the server is away.
         """
         problems: list[str] = []
         for kind in kinds:

@@ -14,13 +14,7 @@ class Detector(Protocol):
     def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes] = ()) -> list[Future[Detections]]:
         """Start detecting and return at once; frames complete in any order.
 
-        The frames' pixels have been read when this returns, so the caller may let go of them.
-
-        Args:
-            frames: of one camera or of several; neighbours may travel as one request.
-            stages: for each frame where ``scale``, ``write`` and ``infer`` are timed; empty: nowhere.
-
-        Returns:
-            For each frame a future with its detections, or with a :class:`sightline.errors.DetectorError`. An
-            error of a request belongs to each of its frames.
+        The frames are of one camera or of several, and their pixels have been read when this returns. Each
+        gets a future with its detections, or with a DetectorError; an error of a request belongs to each of
+        its frames. ``stages``: for each frame where ``scale``, ``write`` and ``infer`` are timed, or nothing.
         """

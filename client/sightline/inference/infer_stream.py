@@ -25,15 +25,13 @@ class InferStream:
 
     Any thread sends and closes; a thread of its own reads answers and calls back. When the stream breaks,
     every request in flight and every later one ends with the error.
-
-    Attributes:
-        broken: why nothing can be sent any more. It is set before the first callback learns of it.
     """
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the two below
         self._waiting: dict[str, Callback] = {}  # by request id, oldest first; bounded by the slots
+        #: Why nothing can be sent any more; set before the first callback learns of it.
         self.broken: DetectorError | None = None
         # Requests are built once and kept as bytes, so they need no serializer.
         call = channel.stream_stream(

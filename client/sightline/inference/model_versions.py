@@ -18,18 +18,15 @@ _CHECK_EVERY_S = 0.1
 class ModelVersions:
     """The versions of one model, learnt as answers name them: one or two calls for each.
 
-    The stream's thread calls it for each answer; the thread that sends reads :attr:`newest`.
-
-    Attributes:
-        newest: the version that gave the latest answer.
+    The stream's thread calls it for each answer; the thread that sends reads :attr:`newest`, the version that
+    gave the latest one.
     """
 
     def __init__(self, name: str, call: Call) -> None:
         """Ask which version serves now.
 
-        Raises:
-            DetectorUnavailable: the server is away, or has no such model.
-            DetectorMismatch: the model does not say what it is.
+        Raises a DetectorUnavailable when the server is away or has no such model, a DetectorMismatch when the
+        model does not say what it is.
         """
         self._name = name
         self._call = call
@@ -38,11 +35,7 @@ class ModelVersions:
         self.newest = self._read()
 
     def info(self, version: str) -> ModelInfo:
-        """What the version that gave an answer says of itself.
-
-        Raises:
-            DetectorError: it is unknown and has left the server already.
-        """
+        """What the version that gave an answer says of itself; a DetectorError when it has left already."""
         info = self._known.get(version)
         if info is None:
             while len(self._known) >= MAX_KNOWN:
@@ -72,8 +65,7 @@ class ModelVersions:
 def parse_model_info(name: str, parameters: Mapping[str, str], max_batch: int = 1) -> ModelInfo:
     """What a client needs to know, from the ``parameters`` of the served model's configuration.
 
-    Raises:
-        DetectorMismatch: a parameter is missing or no number.
+    Raises a DetectorMismatch when one is missing or no number.
     """
     try:
         return ModelInfo(
@@ -87,6 +79,5 @@ def parse_model_info(name: str, parameters: Mapping[str, str], max_batch: int = 
             max_batch=max(1, max_batch),
         )
     except (KeyError, ValueError) as error:
-        raise DetectorMismatch(
-            f"model {name!r} does not say what it is (parameter {error}); run `sightline model export`"
-        ) from error
+        what = f"model {name!r} does not say what it is (parameter {error}); run `sightline model export`"
+        raise DetectorMismatch(what) from error

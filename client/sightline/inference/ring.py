@@ -23,18 +23,14 @@ SETTLE_S = 5.0
 
 
 class Ring:
-    """Slots for pictures of one network's size.
-
-    One thread at a time acquires and writes; any thread releases.
-    """
+    """Slots for pictures of one network's size: one thread at a time acquires and writes, any releases."""
 
     def __init__(
         self, kind: Transport, owner: str, slots: int, info: ModelInfo, call: Call, stream: InferStream
     ) -> None:
-        """Make the slots that a model reads and register them, in an owner's name.
+        """Make the slots that a model reads and register them, as :func:`open_segment` does.
 
-        Requests will travel on ``stream``; the ring lasts no longer than it. Errors are those of
-        :func:`sightline.inference.segments.open_segment`.
+        Requests will travel on ``stream``; the ring lasts no longer than it.
         """
         self.network = info.network_height, info.network_width
         self.slots = slots
@@ -72,9 +68,9 @@ class Ring:
         return 0 not in self._free
 
     def write(self, slot: int, picture: Picture) -> Box:
-        """Scale a picture into an acquired slot, on grey: on the GPU when both are there, else on the host.
+        """Scale a picture into an acquired slot, on grey; gives where in the network's input it lies.
 
-        Where in the network's input it lies is returned.
+        That happens on the GPU when both are there.
         """
         box = fit_box(picture.width, picture.height, self.network)
         segment = self.segment
@@ -124,10 +120,7 @@ class Ring:
         """Unregister and free as far as that is safe now; True once nothing is left.
 
         Memory that the server reads in place is freed when it has confirmed that it has let go of it and no
-        request can be at work on it.
-
-        Raises:
-            DetectorError: the server is away; memory that it reads in place stays.
+        request can be at work on it; while the server is away it stays, and a DetectorError is raised.
         """
         broken = self.stream.broken is not None
         if not self.idle and not broken:

@@ -48,15 +48,9 @@ class _FileLock:
 
 
 class Segment:
-    """Slots in some memory that Triton can read.
+    """Slots in some memory that Triton can read."""
 
-    Attributes:
-        name: the region's name at the server.
-        registered: the server has been told of it.
-        read_in_place: the server reads this very memory: not freed before it has let go of it.
-    """
-
-    read_in_place = False
+    read_in_place = False  # the server reads this very memory: not freed before it has let go of it
     _kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
 
     def __init__(
@@ -68,8 +62,8 @@ class Segment:
         lock: _FileLock | None = None,
         **whereabouts: Any,
     ) -> None:
-        self.name = name
-        self.registered = False
+        self.name = name  # of the region at the server
+        self.registered = False  # the server has been told of it
         memory = np.empty(slots * shape[0] * shape[1], np.uint8) if memory is None else memory
         self._memory = memory.reshape(slots, *shape)  # [slots, 3/2·height, width] on the host
         self._lock = lock
@@ -86,9 +80,8 @@ class Segment:
     def register(self, call: Call) -> None:
         """Tell the server of the region.
 
-        Raises:
-            DetectorMismatch: the server refuses it (another host, or shared memory switched off).
-            DetectorUnavailable: the server is away.
+        Raises a DetectorMismatch when it refuses (another host, or shared memory switched off), a
+        DetectorUnavailable when it is away.
         """
         if self._kind:
             make = getattr(pb, f"{self._kind}SharedMemoryRegisterRequest")
@@ -181,9 +174,7 @@ _SEGMENTS = {Transport.CUDA: CudaSegment, Transport.SYSTEM: SystemSegment, Trans
 def open_segment(kind: Transport, owner: str, slots: int, shape: tuple[int, int], call: Call) -> Segment:
     """Make a segment for slots of 3/2·height rows and so wide, under a name of its own, and register it.
 
-    Raises:
-        SharedMemoryError: the memory cannot be had here.
-        DetectorMismatch, DetectorUnavailable: see :meth:`Segment.register`.
+    Raises what :meth:`Segment.register` does, a SharedMemoryError when the memory cannot be had here.
     """
     name = f"{segment_prefix(owner)}{os.getpid()}-{next(_generations)}"
     segment: Segment = _SEGMENTS[kind](name, slots, shape)

@@ -6,6 +6,7 @@ that moves from 0.26 to 0.24 is a shift of scores and no missing box.
 """
 
 import argparse
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +24,8 @@ from sightline.base import machine
 from sightline.config import load_config
 from sightline.entities import CountWindow, Detections, Event, Frame, ModelInfo
 from sightline.errors import EvaluationError
-from sightline.models.evaluation import accuracy_report
+from sightline.models.evaluation import accuracy_report, comparison
 from sightline.models.evaluation.cocoset import frames_of, scaled_i420
-from sightline.models.evaluation.comparison import Contender
 from sightline.models.evaluation.onnx_engine import WHAT_IS_RUN, BareEngine
 from sightline.video.picture import written
 
@@ -152,21 +152,28 @@ def compare_events(one: Sequence[Event], other: Sequence[Event]) -> dict[str, An
     }
 
 
-def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, command: str) -> Path:
-    """Watch the videos with both candidates and write the report; gives its path.
+def report(options: argparse.Namespace, command: str) -> Path:
+    """Watch the videos with both candidates and write how far they agree; gives the report's path.
 
     Raises a ConfigError or an EvaluationError when the configuration, its camera or a video cannot be used.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    site = AnalysisOptions("video", window_s=10)
+    folder, site = options.report, AnalysisOptions("video", window_s=10)
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        files = comparison.files_by_precision(options, Path(work))
+        pair, _ = comparison.contenders(files, options.precision, ("engine",))
+        if len(files) > 1:  # one of each model
+            pair = [next(each for each in pair if each.path in by.values()) for by in files.values()]
+        if len(pair) != 2:
+            raise EvaluationError("an agreement is of two networks: two models, or two --precision of one")
+        engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
     if options.config:
         camera = load_config(options.config).cameras.get(options.camera)
         if camera is None:
             raise EvaluationError(f"{options.config} has no usable camera {options.camera!r}")
         site = analysis_options(camera)
-    engines = [BareEngine.load(each.path, each.precision, options.shape) for each in pair]
+    folder.mkdir(parents=True, exist_ok=True)
     labels = [each.label for each in pair]
-    report: dict[str, Any] = {
+    found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine.describe(),
         "command": command,
@@ -184,10 +191,10 @@ def write(folder: Path, pair: Sequence[Contender], options: argparse.Namespace, 
         "min_score": site.tracker.min_score,
         "videos": [_watch_both(folder, engines, video, site, options) for video in options.video],
     }
-    for video in report["videos"]:
+    for video in found["videos"]:
         path = folder / f"{video['stem']}-counts.png"
         accuracy_report.draw_counts(path, labels, video["counts"]["totals"])
-    return accuracy_report.save(folder, report, _blocks(report, labels))
+    return accuracy_report.save(folder, found, _blocks(found, labels))
 
 
 def _watch_both(

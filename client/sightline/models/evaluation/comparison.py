@@ -1,6 +1,14 @@
-"""Several runs of networks over one labelled set, and what differs between them."""
+"""Accuracy on a COCO-format set: one figure, or several runs of networks and what differs between them.
 
+One figure is measured through everything that serves a network: every picture goes the way of a camera's
+frame, decoded by PyAV, scaled to fit and turned into I420 by the client, through shared memory into the real
+Triton, boxes back. The network is exported into a temporary repository at the asked shape with a score floor
+of 0.001, so the served one is not touched.
+"""
+
+import argparse
 import contextlib
+import json
 import re
 import tempfile
 import time
@@ -17,10 +25,11 @@ from sightline.config import Transport, TritonOptions
 from sightline.entities import ModelInfo
 from sightline.errors import EvaluationError
 from sightline.inference.client import ServedDetector, TritonConnection
-from sightline.models.evaluation import average_precision, cocoset, onnx_engine
+from sightline.models.evaluation import accuracy_report, average_precision, cocoset, onnx_engine
 from sightline.models.evaluation.cocoset import CocoSet
-from sightline.models.export import exporter, halve, network_source
+from sightline.models.export import exporter, halve, network_source, quantize
 from sightline.models.registry.repository import sha256
+from sightline.serving import model_configs
 from sightline.serving.install import Say
 from sightline.serving.server import TritonServer
 
@@ -103,6 +112,20 @@ def files_of(path: Path) -> dict[str, Path]:
     """Precision → file: one FP32 file serves FP32 and FP16, a quantised one its own precision alone."""
     quantisation = network_source.read_source(path, None).quantisation
     return {quantisation["precision"]: path} if quantisation else {"fp32": path, "fp16": path}
+
+
+def files_by_precision(options: argparse.Namespace, work: Path) -> dict[str, dict[str, Path]]:
+    """Model's name → precision → file; INT8 and FP8 are made here when there are calibration pictures."""
+    files: dict[str, dict[str, Path]] = {}
+    for path in options.models:
+        of_model = files_of(path)
+        for precision in network_source.QUANTISED if options.calibrate and "fp32" in of_model else ():
+            if precision in options.precision:
+                of_model[precision] = work / f"{path.stem}-{len(files)}-{precision}.onnx"
+                how = quantize.QuantizeOptions(shape=options.shape, precision=precision)
+                quantize.quantize_file(path, of_model[precision], options.calibrate, how)
+        files[path.stem if path.stem not in files else str(path)] = of_model
+    return files
 
 
 def all_runs(
@@ -230,3 +253,65 @@ def describe(
         },
         "not_run": dict(refused),
     }
+
+
+def evaluate(
+    source: Path, data: CocoSet, shape: tuple[int, int], transport: Transport, *, ensemble: bool = False
+) -> dict[str, Any]:
+    """Serve a network (``.onnx`` or ``.pt``) and measure it.
+
+    Gives mAP figures, and everything needed to repeat them. With ``ensemble`` the three steps are served as
+    the ensemble that the GPU has, not in one process.
+    """
+    with serve(source, shape, transport, ensemble=ensemble) as (detector, info):
+        started = time.perf_counter()
+        rows = list(detect_all(detector, data, info.class_names))
+        seconds = time.perf_counter() - started
+        used = detector.transport
+    return {
+        "model": source.name,
+        "model_version": info.version,
+        "source_sha256": sha256(source),
+        "data": data.annotations.parent.name,
+        "images": len(data.images),
+        "network": [info.network_height, info.network_width],
+        "precision": info.precision,
+        "score_floor": info.score_floor,
+        "transport": str(used),
+        "ensemble": ensemble,
+        "detections": len(rows),
+        "seconds": round(seconds, 1),
+        **cocoset.score(rows, data),
+    }
+
+
+def one_figure(options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate one network through the server; ``options`` are those of ``sightline model evaluate``.
+
+    With ``--record`` the version's manifest keeps the figures.
+    """
+    folder = options.repository / "yolo" / str(options.version)
+    source = options.models[0] if options.models else folder / "model.onnx"
+    data, transport = CocoSet.read(options.data), Transport(options.transport)
+    result = evaluate(source, data, options.shape, transport, ensemble=options.ensemble)
+    if options.record:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        kept = ("map50_95", "map50", "data", "images", "network", "score_floor")
+        manifest["measured_map"] = {key: result[key] for key in kept}
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        model_configs.replace(folder / "manifest.json", text)
+    return result
+
+
+def report(options: argparse.Namespace, command: str, say: Say = lambda _: None) -> Path:
+    """Run every contender on the set and write the report; gives its path."""
+    data, transport = CocoSet.read(options.data), Transport(options.transport)
+    with tempfile.TemporaryDirectory(prefix="sightline-evaluate-") as work:
+        files = files_by_precision(options, Path(work))
+        wanted, refused = contenders(files, options.precision, options.through)
+        runs = list(all_runs(wanted, data, options.shape, transport, say))
+        for url in options.url:
+            address, _, model = url.partition("/")
+            runs.append(run_url(url, address, model or "detector", data, transport))
+        described = describe(runs, refused, data)
+    return accuracy_report.write(options.report, described, command)
