@@ -96,10 +96,7 @@ def prepare_show(
     """Simulated cameras and the bundled detector unless the options name others; None if stopped meanwhile.
 
     Each camera's keys by its name, with the video to loop as ``url``; the network; and the classes that are
-    counted, None for every class of the network.
-
-    Raises:
-        ServerError: something is missing, or could not be made.
+    counted, None for every class of the network. ``ServerError`` says what is missing or could not be made.
     """
     if arguments.video:
         videos, model = find_inputs(arguments.video, arguments.model)
@@ -129,11 +126,7 @@ def say(text: str) -> None:
 
 
 def find_inputs(videos: Sequence[Path] | None, model: Path | None) -> tuple[list[Path], Path]:
-    """The videos to loop and the network to serve: from the options, else from the shared folder.
-
-    Raises:
-        ServerError: one of them is missing; the text says how to give it.
-    """
+    """Videos and network from the options or the shared folder; ``ServerError`` if one is missing."""
     paths = videos or sorted((SHARED / "videos").glob("*.mp4")) or [SHARED / "videos" / "*.mp4"]
     network = model or SHARED / "models" / "yolov8n.onnx"
     missing = [str(path) for path in [*paths, network] if not path.is_file()]
@@ -152,11 +145,7 @@ def bundled_model() -> Path:
 
 
 def prepare_model(model: Path, folder: Path) -> Path:
-    """A model repository in ``folder`` with ``model`` exported into it; made once for each network file.
-
-    Raises:
-        ServerError: the export failed; its own words are in the text.
-    """
+    """A repository in ``folder``, its model exported once a file; ``ServerError`` if that fails."""
     repository = folder / "model_repository"
     stamp = repository / ".made-from"
     made_from = f"{model} {model.stat().st_mtime_ns}"

@@ -24,10 +24,7 @@ LINGER_S = 0.5  # what was sent last still has to pass through the server
 
 
 def feed(path: str, url: str, *, once: bool, began: Path | None, lead_s: float) -> None:
-    """Send ``path`` to ``url`` until the server goes away, or, with ``once``, to the file's end.
-
-    The first frame is due ``lead_s`` after the line is open; ``began`` gets its UTC epoch second.
-    """
+    """Send until the server goes away or, with ``once``, to the end; ``began`` gets the UTC start."""
     server = os.getppid()
     with av.open(path) as source, av.open(url, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
         streams = list(source.streams.video[:1] or source.streams.audio[:1])

@@ -96,12 +96,8 @@ def player(video: Path, *options: str) -> list[str]:
 class RtspServer:
     """Files (or commands) served as RTSP cameras; a context manager.
 
-    Args:
-        streams: path of the URL -> a video file, or the argument list of a program that publishes to the
-            argument ``{output}``.
-        port: TCP port; 0 picks a free one.
-
-    One thread at a time may call its methods.
+    ``streams``: path of the URL -> a video file, or the argument list of a program that publishes to the
+    argument ``{output}``; ``port`` 0 picks a free one. One thread at a time may call its methods.
     """
 
     def __init__(self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0) -> None:
@@ -133,11 +129,7 @@ class RtspServer:
         return f"rtsp://{HOST}:{self.port}/{quote(name)}"
 
     def start(self) -> None:
-        """Start and wait until it listens.
-
-        Raises:
-            ServerError: no binary, the port is taken, or it died.
-        """
+        """Start and wait until it listens; ``ServerError``: no binary, the port is taken, or it died."""
         binary = find_go2rtc()
         for attempt in range(_ATTEMPTS):
             self.port = self.port or free_port()

@@ -79,40 +79,24 @@ class SightlineProcess:
         return self._process.pid if self._process is not None else 0
 
     def check(self) -> None:
-        """See that it still runs.
-
-        Raises:
-            ServerError: it has ended; the end of its log is in the text.
-        """
+        """Raise ``ServerError`` with the end of its log if it has ended."""
         if self._process is not None:
             check_running(self._process, "sightline run", self.log_path)
 
     def statuses(self) -> dict[str, dict[str, Any]]:
-        """Each camera's live status by its name.
-
-        Raises:
-            ServerError: there is no answer.
-        """
+        """Each camera's live status by its name; ``ServerError`` when there is no answer."""
         cameras = json.loads(fetch(f"{self.url}/status"))["cameras"]
         return {camera["source"]: camera for camera in cameras}
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels.
-
-        Raises:
-            ServerError: there is no answer, or no such metric in it.
-        """
+        """The value of a metric without labels; ``ServerError`` when there is none."""
         for line in fetch(f"{self.url}/metrics").splitlines():
             if line.startswith(f"{name} "):
                 return float(line.removeprefix(f"{name} "))
         raise ServerError(f"{self.url}/metrics has no {name}")
 
     def wait_until_online(self, timeout_s: float = ONLINE_S) -> None:
-        """Wait until a frame of every camera has been tracked.
-
-        Raises:
-            ServerError: the process has ended, or the time is over.
-        """
+        """Wait until a frame of every camera was tracked; ``ServerError`` if it ended or time is over."""
         waiting, deadline_s = set(self._cameras), time.monotonic() + timeout_s
         while waiting:
             self.check()
@@ -142,11 +126,7 @@ def progress(program: str) -> Callable[[str], None]:
 
 
 def fetch(url: str) -> str:
-    """The body of an HTTP answer.
-
-    Raises:
-        ServerError: there is none, or it is an error.
-    """
+    """The body of an HTTP answer; ``ServerError`` when there is none, or it is an error."""
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  the scheme is ours
             return str(answer.read().decode())

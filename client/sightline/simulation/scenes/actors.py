@@ -17,7 +17,6 @@ from sightline.simulation.scenes.world import Actor, ActorState, Snapshot
 TRANSPARENT = ("fire", "smoke")  # hide nothing behind them, throw no shadow
 _SPARE_M = 0.8  # arms, riders and wheels reach less far beyond an actor's size
 _SPARE_SHARE = 0.05  # of the picture, at each side: blurred edges reach less far
-_KEPT = 256  # meshes, of the actors seen last
 PAINTS = palette(
     "e1e3e4 c8ccd0 969ba0 565a60 222428 16171a 8c1216 183478 345c96 58141c 264a3a c4b08c be5c1e 3c424e"
 )
@@ -30,9 +29,8 @@ class Body:
     """A mesh sorted by bone, its points, and its outline."""
 
     mesh: Mesh
-    # numbers of the bones it has; starts: where each one's points begin (one more at the end)
-    bones: list[int]
-    starts: list[int]
+    bones: list[int]  # numbers of the bones it has
+    starts: list[int]  # where each one's points begin (one more at the end)
     points: F32  # float32 [P, 3], every corner of the mesh once for each bone: far fewer than corners
     triangles: I64  # int64 [N, 3], the points of each triangle of the mesh
     outline: F32  # float32 [B, 26, 3], each bone's farthest points in 26 directions: what its shadow needs
@@ -40,84 +38,80 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class PosedActor:
-    """An actor placed in the world: its body's points and outline in metres.
-
-    ``rotations``, float32 [bones, 3, 3], is how the mesh's bones are turned.
-    """
+    """An actor placed in the world: its body's points and outline in metres."""
 
     actor: Actor
     state: ActorState
     body: Body
     points: F32
-    rotations: F32
+    rotations: F32  # float32 [bones, 3, 3], how the mesh's bones are turned
     outline: F32
 
 
-class Cast:
-    """Makes figures; keeps the meshes of those seen last. One thread.
+def figures(
+    snapshot: Snapshot, camera: PinholeCamera, slant: F32 | None = None, beam_m: float = 0.0
+) -> list[PosedActor]:
+    """The actors that may be seen, or whose shadow or lamps may, each as fine as the picture needs.
 
-    Args:
-        slant: see :class:`~sightline.simulation.scenes.light.Light`; None when no shadow is drawn.
-        beam_m: how far lamps shine ahead.
+    ``slant`` is that of the :class:`~sightline.simulation.scenes.light.Light`, None when no shadow is drawn;
+    lamps shine ``beam_m`` ahead.
     """
-
-    def __init__(self, slant: F32 | None = None, beam_m: float = 0.0) -> None:
-        self._slant, self._beam_m = slant, beam_m
-        self._body = lru_cache(_KEPT)(_body_of)
-
-    def figures(self, snapshot: Snapshot, camera: PinholeCamera) -> list[PosedActor]:
-        """The actors that may be seen, or whose shadow or lamps may, each as fine as the picture needs."""
-        figures: list[PosedActor] = []
-        if not snapshot.bodies:
-            return figures
-        middles = camera.project(f32([[state.x, state.y, 1.0] for _, state in snapshot.bodies])).tolist()
-        seen = self._in_view(snapshot, camera).tolist()
-        for (actor, state), (x, _, depth), near in zip(snapshot.bodies, middles, seen, strict=True):
-            if actor.kind in TRANSPARENT:
-                figures.append(_cloud(actor, state, snapshot.time_s))
-                continue
-            margin = (actor.size[0] + 3.0) * camera.focal_px / max(depth, 0.5)
-            if not near or (depth > actor.size[0] and not -margin < x < camera.width + margin):
-                continue
-            if depth > -actor.size[0]:
-                tall = actor.size[2] * camera.focal_px / max(depth, 1.0)
-                k = 12 if tall > 150 else 8 if tall > 60 else 6 if tall > 24 else 5
-                figures.append(self._figure(actor, state, k))
-        return figures
-
-    def _in_view(self, snapshot: Snapshot, camera: PinholeCamera) -> NDArray[np.bool_]:
-        """Actors that may be in the picture, with shadow and beam: not wholly beyond one of its sides."""
-        place = f32([[state.x, state.y] for _, state in snapshot.bodies])
-        size = f32([actor.size for actor, _ in snapshot.bodies])
-        reach = np.hypot(size[:, :1], size[:, 1:2]) / 2 + _SPARE_M + self._beam_m
-        top = size[:, 2:] + _SPARE_M
-        low, high = place - reach, place + reach
-        if self._slant is not None:
-            low, high = np.minimum(low, low - self._slant * top), np.maximum(high, high - self._slant * top)
-        ends = (low[:, 0], high[:, 0]), (low[:, 1], high[:, 1]), (np.full(len(top), -0.1), top[:, 0])
-        box = np.stack([np.stack([x, y, z], 1) for x in ends[0] for y in ends[1] for z in ends[2]], axis=1)
-        right, down, ahead = np.moveaxis((box - camera.position) @ camera.rotation.T, -1, 0) * camera.focal_px
-        ahead = ahead * np.float32((1 + 2 * _SPARE_SHARE) / camera.focal_px)
-        wide, tall = ahead * (camera.width / 2), ahead * (camera.height / 2)
-        beyond = (right > wide, right < -wide, down > tall, down < -tall)
-        return np.asarray(~np.any([side.all(axis=1) for side in beyond], axis=0), np.bool_)
-
-    def _figure(self, actor: Actor, state: ActorState, k: int) -> PosedActor:
-        body, c, s = self._body(actor, k), np.cos(state.heading), np.sin(state.heading)
-        heading = f32([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-        rotations, offsets = _bones(actor, state)
-        rotations = f32(heading @ rotations)
-        offsets = f32(offsets @ heading.T + f32([state.x, state.y, 0]))
-        points, outline = np.empty_like(body.points), np.empty_like(body.outline)
-        for i, bone in enumerate(body.bones):
-            part = slice(body.starts[i], body.starts[i + 1])
-            np.matmul(body.points[part], rotations[bone].T, out=points[part])
-            points[part] += offsets[bone]
-            np.matmul(body.outline[i], rotations[bone].T, out=outline[i])
-            outline[i] += offsets[bone]
-        return PosedActor(actor, state, body, points, rotations, outline)
+    found: list[PosedActor] = []
+    if not snapshot.bodies:
+        return found
+    middles = camera.project(f32([[state.x, state.y, 1.0] for _, state in snapshot.bodies])).tolist()
+    seen = _in_view(snapshot, camera, slant, beam_m).tolist()
+    for (actor, state), (x, _, depth), near in zip(snapshot.bodies, middles, seen, strict=True):
+        if actor.kind in TRANSPARENT:
+            found.append(_cloud(actor, state, snapshot.time_s))
+            continue
+        margin = (actor.size[0] + 3.0) * camera.focal_px / max(depth, 0.5)
+        if not near or (depth > actor.size[0] and not -margin < x < camera.width + margin):
+            continue
+        if depth > -actor.size[0]:
+            tall = actor.size[2] * camera.focal_px / max(depth, 1.0)
+            k = 12 if tall > 150 else 8 if tall > 60 else 6 if tall > 24 else 5
+            found.append(_posed(actor, state, _body_of(actor, k)))
+    return found
 
 
+def _in_view(
+    snapshot: Snapshot, camera: PinholeCamera, slant: F32 | None, beam_m: float
+) -> NDArray[np.bool_]:
+    """Actors that may be in the picture, with shadow and beam: not wholly beyond one of its sides."""
+    place = f32([[state.x, state.y] for _, state in snapshot.bodies])
+    size = f32([actor.size for actor, _ in snapshot.bodies])
+    reach = np.hypot(size[:, :1], size[:, 1:2]) / 2 + _SPARE_M + beam_m
+    top = size[:, 2:] + _SPARE_M
+    low, high = place - reach, place + reach
+    if slant is not None:
+        low, high = np.minimum(low, low - slant * top), np.maximum(high, high - slant * top)
+    ends = (low[:, 0], high[:, 0]), (low[:, 1], high[:, 1]), (np.full(len(top), -0.1), top[:, 0])
+    box = np.stack([np.stack([x, y, z], 1) for x in ends[0] for y in ends[1] for z in ends[2]], axis=1)
+    right, down, ahead = np.moveaxis((box - camera.position) @ camera.rotation.T, -1, 0) * camera.focal_px
+    ahead = ahead * np.float32((1 + 2 * _SPARE_SHARE) / camera.focal_px)
+    wide, tall = ahead * (camera.width / 2), ahead * (camera.height / 2)
+    beyond = (right > wide, right < -wide, down > tall, down < -tall)
+    return np.asarray(~np.any([side.all(axis=1) for side in beyond], axis=0), np.bool_)
+
+
+def _posed(actor: Actor, state: ActorState, body: Body) -> PosedActor:
+    c, s = np.cos(state.heading), np.sin(state.heading)
+    heading = f32([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    rotations, offsets = _bones(actor, state)
+    rotations = f32(heading @ rotations)
+    offsets = f32(offsets @ heading.T + f32([state.x, state.y, 0]))
+    points, outline = np.empty_like(body.points), np.empty_like(body.outline)
+    for i, bone in enumerate(body.bones):
+        part = slice(body.starts[i], body.starts[i + 1])
+        np.matmul(body.points[part], rotations[bone].T, out=points[part])
+        points[part] += offsets[bone]
+        np.matmul(body.outline[i], rotations[bone].T, out=outline[i])
+        outline[i] += offsets[bone]
+    return PosedActor(actor, state, body, points, rotations, outline)
+
+
+@lru_cache(256)  # of the actors seen last
 def _body_of(actor: Actor, k: int) -> Body:
     mesh = _build(actor, k)
     mesh = mesh[np.argsort(mesh.bone, kind="stable")]

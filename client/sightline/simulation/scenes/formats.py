@@ -41,6 +41,7 @@ def run_record(result: RunTruth, fps: float) -> dict[str, Any]:
     A line may reach out of the picture, so crossings say whether their place is in it.
     """
     places, camera = places_of(result.spec.scene), camera_of(result.spec)
+    view = {"position_m": camera.position.tolist(), "rotation": camera.rotation.tolist()}
     crossings = []
     for crossing in result.crossings:
         ((x, y),) = in_picture(((crossing.x, crossing.y),), camera)
@@ -49,11 +50,7 @@ def run_record(result: RunTruth, fps: float) -> dict[str, Any]:
         "spec": asdict(result.spec),
         "fps": fps,
         "length_s": result.length_s,
-        "camera": {
-            "position_m": camera.position.tolist(),
-            "rotation": camera.rotation.tolist(),
-            "focal_px": camera.focal_px,
-        },
+        "camera": view | {"focal_px": camera.focal_px},
         "lines": {line.name: in_picture((line.a, line.b), camera) for line in places.lines},
         "zones": {zone.name: in_picture(zone.points, camera) for zone in places.zones},
         "actors": [{"id": a.id, "kind": a.kind, "size_m": a.size, **a.attributes} for a in result.actors],
@@ -87,18 +84,11 @@ def coco(spec: SceneSpec, rows: list[FrameTruth]) -> dict[str, Any]:
         for i, (x0, y0, x1, y1) in enumerate(frame.full_xyxy.astype(float).tolist()):
             if frame.occlusion[i] >= 1:
                 continue
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index,
-                    "category_id": CLASSES.index(frame.kinds[i]) + 1,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": (x1 - x0) * (y1 - y0),
-                    "iscrowd": 0,
-                    "track_id": int(frame.ids[i]),
-                    "occlusion": float(frame.occlusion[i]),
-                }
-            )
+            kind, wide, tall = CLASSES.index(frame.kinds[i]) + 1, x1 - x0, y1 - y0
+            row = {"id": len(annotations) + 1, "image_id": index, "category_id": kind}
+            row |= {"bbox": [x0, y0, wide, tall], "area": wide * tall, "iscrowd": 0}
+            row |= {"track_id": int(frame.ids[i]), "occlusion": float(frame.occlusion[i])}
+            annotations.append(row)
     size = {"width": spec.width, "height": spec.height}
     images = [{"id": i, "file_name": f"{i:06d}.png", **size, "time_s": f.time_s} for i, f in enumerate(rows)]
     categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)]

@@ -5,8 +5,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from sightline.simulation.scenes import actors
 from sightline.simulation.scenes import light as lighting
-from sightline.simulation.scenes.actors import TRANSPARENT, Cast, PosedActor, puffs
+from sightline.simulation.scenes.actors import TRANSPARENT, PosedActor, puffs
 from sightline.simulation.scenes.arrays import F32, I64, U8, f32
 from sightline.simulation.scenes.backdrop import Backdrop
 from sightline.simulation.scenes.light import Light
@@ -25,7 +26,6 @@ class Renderer:
     def __init__(self, spec: SceneSpec, stage: Stage, camera: PinholeCamera) -> None:
         self.spec, self.camera = spec, camera
         self.light = lighting.light_of(spec)
-        self._cast = Cast(self.light.slant, self.light.beam_m)
         self._inner = camera.scaled(INNER)
         self._grid = lighting.GroundLight(stage, self.light)
         self._backdrop = Backdrop(stage, self._grid, self.light, camera, INNER)
@@ -37,7 +37,8 @@ class Renderer:
 
     def draw(self, snapshot: Snapshot) -> U8:
         """The picture, uint8 sRGB [height, width, 3]."""
-        figures = [f for f in self._cast.figures(snapshot, self.camera) if f.actor.kind not in TRANSPARENT]
+        found = actors.figures(snapshot, self.camera, self.light.slant, self.light.beam_m)
+        figures = [figure for figure in found if figure.actor.kind not in TRANSPARENT]
         picture = self._ground_picture(figures)
         if snapshot.signal:
             lighting.draw_signal(picture, snapshot.signal, self.camera)
@@ -103,10 +104,10 @@ class Renderer:
         count = np.bincount(small)
         pixel = np.flatnonzero(count)
         share = 1.0 / INNER**2
-        actors = np.stack([np.bincount(small, colours[:, c])[pixel] for c in range(3)], axis=-1) * share
+        drawn_light = np.stack([np.bincount(small, colours[:, c])[pixel] for c in range(3)], axis=-1) * share
         flat = picture.reshape(-1, 3)
         left = np.take(flat, pixel, axis=0) * (1 - f32(count[pixel] * share))[:, None]
-        flat[pixel] = left + f32(actors)
+        flat[pixel] = left + f32(drawn_light)
 
     def _seen(self, q: F32, triangles: I64) -> I64:
         """Numbers of the triangles, of projected points, that face the camera and reach into the picture."""
@@ -246,7 +247,7 @@ class Sprites:
         """Add smoke and flames to linear light [h, w, 3], in place, before what stands at ``depth``."""
         h, w = picture.shape[:2]
         for actor, state in snapshot.bodies:  # smoke comes before its fire
-            if actor.kind not in ("smoke", "fire"):
+            if actor.kind not in TRANSPARENT:
                 continue
             centres, radii, ages, strengths = puffs(actor, state, snapshot.time_s)
             q = camera.project(centres)

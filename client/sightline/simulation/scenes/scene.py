@@ -36,11 +36,7 @@ def still_of(spec: SceneSpec) -> list[Mesh]:
 
 
 def painter(spec: SceneSpec) -> Callable[[Snapshot], U8]:
-    """What draws the scene: snapshot -> uint8 sRGB [height, width, 3]. Making it takes seconds.
-
-    Raises:
-        ServerError: OpenCV is not installed.
-    """
+    """What draws snapshots, uint8 sRGB [height, width, 3]; takes seconds. ``ServerError`` without OpenCV."""
     try:
         from sightline.simulation.scenes.render import Renderer  # noqa: PLC0415 - OpenCV is an extra
         from sightline.simulation.scenes.stages import stage_of  # noqa: PLC0415

@@ -72,15 +72,12 @@ NEAR_M = 0.3  # nothing nearer than this is drawn
 
 @dataclass(frozen=True, slots=True)
 class PinholeCamera:
-    """Position, view and lens.
-
-    World: x and y on the ground, z up, metres. Picture: x right, y down, pixels; pixel (0, 0) covers 0..1.
-    """
+    """Position and lens. World: x and y on the ground, z up, metres. Picture: x right, y down, pixels."""
 
     position: F32  # float32 [3]
     rotation: F32  # float32 [3, 3]; rows are right, down and forward in world axes
     focal_px: float  # focal length in pixels
-    width: int  # picture size in pixels
+    width: int  # picture size in pixels; pixel (0, 0) covers 0..1
     height: int
 
     def scaled(self, factor: float) -> "PinholeCamera":
@@ -89,10 +86,7 @@ class PinholeCamera:
         return PinholeCamera(self.position, self.rotation, self.focal_px * factor, *size)
 
     def project(self, points: F32) -> F32:
-        """Picture x, picture y and depth (metres along the axis) of world points [..., 3].
-
-        Points behind the camera have a depth below zero, and x and y that mean nothing.
-        """
+        """Picture x, y and depth (metres; below zero behind the camera) of world points [..., 3]."""
         projected = f32((points.reshape(-1, 3) - self.position) @ self.rotation.T)
         depth = projected[:, 2]
         over = np.float32(self.focal_px) / np.where(np.abs(depth) < 1e-6, np.float32(1e-6), depth)

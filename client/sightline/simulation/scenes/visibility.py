@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.simulation.scenes.actors import TRANSPARENT, Cast, PosedActor
+from sightline.simulation.scenes import actors
+from sightline.simulation.scenes.actors import TRANSPARENT, PosedActor
 from sightline.simulation.scenes.arrays import F32, F64, I64, f32
 from sightline.simulation.scenes.mesh import Mesh, join
 from sightline.simulation.scenes.spec import NEAR_M, PinholeCamera
@@ -127,15 +128,10 @@ class FrameTruth:
 
 
 class TruthObserver:
-    """Looks at a world through one camera. One thread.
-
-    Args:
-        still: meshes in the scene that can hide an actor.
-    """
+    """Looks at a world through one camera; ``still`` are meshes that can hide an actor. One thread."""
 
     def __init__(self, camera: PinholeCamera, still: list[Mesh]) -> None:
         self.camera = camera
-        self._cast = Cast()
         self._keys = np.zeros(camera.width * camera.height, np.uint64)
         if still:
             q = camera.project(join(*still).corners)
@@ -145,7 +141,7 @@ class TruthObserver:
 
     def look(self, snapshot: Snapshot) -> FrameTruth:
         """The truth of one picture."""
-        projected = self._projected(self._cast.figures(snapshot, self.camera))
+        projected = self._projected(actors.figures(snapshot, self.camera))
         seen, sights = [], []
         if projected:
             corners = np.concatenate([q for _, q, _ in projected])

@@ -59,12 +59,9 @@ class Snapshot:
 
 
 class World(ABC):
-    """A scene's behaviour; one thread. Subclasses say what happens in one step.
+    """A scene's behaviour; one thread. Subclasses say what happens in one step."""
 
-    ``warm_s`` seconds pass before time 0, so that the scene is in full swing when it starts.
-    """
-
-    warm_s = 60.0
+    warm_s = 60.0  # pass before time 0, so that the scene is in full swing when it starts
 
     def __init__(self) -> None:
         self._step = -round(self.warm_s / STEP_S)
@@ -94,11 +91,7 @@ class World(ABC):
         return self._before, self._after
 
     def at(self, time_s: float) -> Snapshot:
-        """The world at a time, its speeds those of the step; times must not go back.
-
-        Raises:
-            ValueError: the time is before the step that the world has left behind.
-        """
+        """The world at a time, its speeds those of the step; ``ValueError`` for one already left behind."""
         now_s = self._before.time_s
         if time_s < now_s - 1e-9:
             raise ValueError(f"the world is at {now_s:.3f} s and cannot go back to {time_s:.3f} s")
@@ -148,13 +141,7 @@ class Walker:
         return self._goal >= len(self.path)
 
     def move(self, *, may_go: bool = True, room: float = 9.0, aside: float = 0.0) -> None:
-        """One step.
-
-        Args:
-            may_go: walkers that wait at a stop may go on.
-            room: the free way ahead, metres.
-            aside: how fast to step to the left as well, m/s.
-        """
+        """One step, with ``room`` metres free ahead and ``aside`` m/s to the left; who waits ``may_go``."""
         if self.arrived:
             return
         x, y, waits = self.path[self._goal]

@@ -46,10 +46,7 @@ def pairs(
 
 
 def overlap(sample: TruthSample, boxes: F32) -> F32:
-    """float32 [N, M]: IoU with the whole actor or with what is seen of it, whichever is more.
-
-    A box around the visible part of a half-hidden actor is as right as one around all of it.
-    """
+    """float32 [N, M]: IoU with the whole actor or with what is seen of it, whichever is more."""
     both: F32 = np.maximum(iou_matrix(sample.full_xyxy, boxes), iou_matrix(sample.visible_xyxy, boxes))
     return both
 
@@ -81,10 +78,7 @@ class Precision:
 
 
 def precision(cameras: Iterable[Iterable[tuple[TruthSample, TrackedFrame]]]) -> Precision | None:
-    """Average over the classes that were there; None when none was.
-
-    A box on an ignored actor of any class is neither right nor wrong.
-    """
+    """Over the classes that were there; boxes on ignored actors are neither right nor wrong."""
     pictures: defaultdict[str, list[ClassInPicture]] = defaultdict(list)
     for sample, frame in (pair for pairs in cameras for pair in pairs):
         names = [frame.class_names[i] if 0 <= i < len(frame.class_names) else "" for i in frame.class_ids]

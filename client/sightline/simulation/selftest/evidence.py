@@ -47,16 +47,14 @@ class Evidence:
 
 
 def scene_clock(frames: Sequence[TrackedFrame]) -> Callable[[float], float] | None:
-    """The scene's time at a capture time, by the time codes that were read; None where none was.
-
-    Beyond the frames the nearest one's offset holds.
-    """
+    """The scene's time at a capture time, by the time codes that were read; None where none was."""
     known = [(frame.capture_time, frame.scene_s) for frame in frames if frame.scene_s is not None]
     if not known:
         return None
     capture, scene = np.array(known).T
     first = capture[0]  # from which times are counted: epoch seconds would cost digits
     offsets = scene - (capture - first)
+    # Beyond the frames the nearest one's offset holds.
     return lambda time: float(time - first + np.interp(time - first, capture - first, offsets))
 
 

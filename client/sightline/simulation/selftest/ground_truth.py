@@ -207,12 +207,7 @@ class Interrupted(Exception):
 def prepare(
     cameras: Sequence[SimulatedCamera], folder: Path, say: Say, *, stop: Event, processes: int | None = None
 ) -> None:
-    """Render every video and work out every truth that is not there yet, several at a time.
-
-    Raises:
-        ServerError: one could not be made.
-        Interrupted: ``stop`` was set.
-    """
+    """Make every video and truth not there yet; ``ServerError`` if one fails, ``Interrupted`` on ``stop``."""
     jobs: dict[Path, list[str]] = {}
     for camera in cameras:
         video, truth = camera.video(folder), camera.truth(folder)

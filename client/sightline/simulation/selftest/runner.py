@@ -95,11 +95,8 @@ def run_and_collect(
 
     Videos and truths are in ``videos`` of the folder. Its folder ``run`` is emptied, for the rows of an
     earlier run must not be counted, and gets configuration, database, logs and kept tracks. The database must
-    be empty; None for SQLite in the folder. Returned are name, truth and evidence of each.
-
-    Raises:
-        ServerError: a process of the path did not start, or ended.
-        Interrupted: ``stop`` was set.
+    be empty; None for SQLite in the folder. Returned are name, truth and evidence of each. ``ServerError``: a
+    process of the path did not start, or ended. ``Interrupted``: ``stop`` was set.
     """
     run, videos = folder.resolve() / "run", folder / "videos"
     if run.is_dir():

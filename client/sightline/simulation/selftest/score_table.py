@@ -49,11 +49,7 @@ FIGURES: dict[str, tuple[str, str, Threshold | None]] = {
 
 
 def thresholds(changes: Iterable[str] = ()) -> dict[str, Threshold]:
-    """The bounds in force; ``changes`` are ``figure=bound``, or ``figure=`` for none.
-
-    Raises:
-        ValueError: a figure is not known, or a bound is not a number.
-    """
+    """The bounds after ``figure=bound``, or ``figure=`` for none; ``ValueError`` for what is neither."""
     bounds = {name: bound for name, (_, _, bound) in FIGURES.items() if bound is not None}
     for change in changes:
         name, _, text = change.partition("=")
