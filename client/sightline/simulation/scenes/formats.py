@@ -85,7 +85,7 @@ def coco(spec: SceneSpec, rows: list[FrameTruth]) -> dict[str, Any]:
             if frame.occlusion[i] >= 1:
                 continue
             kind, wide, tall = CLASSES.index(frame.kinds[i]) + 1, x1 - x0, y1 - y0
-            row = {"id": len(annotations) + 1, "image_id": index, "category_id": kind}
+            row: dict[str, Any] = {"id": len(annotations) + 1, "image_id": index, "category_id": kind}
             row |= {"bbox": [x0, y0, wide, tall], "area": wide * tall, "iscrowd": 0}
             row |= {"track_id": int(frame.ids[i]), "occlusion": float(frame.occlusion[i])}
             annotations.append(row)
