@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from sightline.cli import build_parser, main
-from sightline.cli.model_commands import check
+from sightline.cli.model_commands import PRECISIONS, check
 from sightline.errors import EvaluationError, NetworkUnusable, ServerError
 from sightline.models.evaluation import comparison
 from sightline.models.export import exporter, halve, network_source, quantize, rtx_engines
@@ -229,13 +229,13 @@ def test_one_command_compares_every_precision_in_every_way(deep, fp8, pictures, 
     command += ["--shape", "192x320", "--calibrate", str(folder)]
     options = check(build_parser().parse_args(["model", "evaluate", *command, "--all"]))
     wanted, refused = comparison.contenders(
-        {"deep": dict.fromkeys(comparison.PRECISIONS)}, options.precision, options.through
+        {"deep": dict.fromkeys(PRECISIONS)}, options.precision, options.through
     )
     assert len(wanted) == 10
     assert set(refused) == {"fp16 served", "fp16 ensemble"}  # the others are measured, these cannot be here
-    assert main(["model", "evaluate", *command, "--precision", ",".join(comparison.PRECISIONS)]) == 0
+    assert main(["model", "evaluate", *command, "--precision", ",".join(PRECISIONS)]) == 0
     written = json.loads((tmp_path / "report" / "report.json").read_text())
-    labels = [f"{precision} engine" for precision in comparison.PRECISIONS]
+    labels = [f"{precision} engine" for precision in PRECISIONS]
     assert [run["label"] for run in written["runs"]] == labels
     assert list(written["differences"]) == labels[1:]
     assert len({run["model_sha256"] for run in written["runs"]}) == 3  # FP16 is made of the FP32 file

@@ -32,13 +32,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 #: Not a matter of time: the server will not do this.
-_REFUSALS = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.UNIMPLEMENTED,
-}
+_REFUSALS = {"INVALID_ARGUMENT", "INTERNAL", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"}
 _RESTRICTED = "protocol is restricted"  # what a server says whose operator switched shared memory off
 
 
@@ -85,7 +79,7 @@ class TritonChannel:
             raise DetectorUnavailable(f"Triton at {self.options.url}: {error}") from error
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
-            if code in _REFUSALS or _RESTRICTED in details:
+            if code.name in _REFUSALS or _RESTRICTED in details:
                 raise DetectorMismatch(f"Triton at {self.options.url} refused {method}: {details}") from error
             raise DetectorUnavailable(f"Triton at {self.options.url}: {details}") from error
 

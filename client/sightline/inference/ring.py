@@ -14,7 +14,7 @@ from sightline.base.letterbox import fill_border, fit_box
 from sightline.config import Transport
 from sightline.entities import Box, ModelInfo, Picture
 from sightline.inference.infer_stream import InferStream
-from sightline.inference.segments import Call, CudaSegment, HostSegment, open_segment
+from sightline.inference.segments import Call, CudaSegment, open_segment
 
 INPUT = "frame"
 OUTPUTS = ("num_dets", "det_boxes", "det_scores", "det_classes")
@@ -95,7 +95,7 @@ class Ring:
         """
         if run in self._requests:
             return self._requests[run]
-        in_request = isinstance(self.segment, HostSegment)
+        in_request = not self.segment.registered
         request = pb.ModelInferRequest(
             model_name=self._model, id=f"{self.segment.name}/{run.start}+{len(run)}"
         )

@@ -48,7 +48,7 @@ class _FileLock:
 
 
 class Segment:
-    """Slots in some memory that Triton can read."""
+    """Slots in memory that Triton can read; of plain memory, whose pictures travel inside the request."""
 
     read_in_place = False  # the server reads this very memory: not freed before it has let go of it
     _kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
@@ -99,10 +99,6 @@ class Segment:
         if self._lock is not None:
             self._lock.remove()
         del self._memory
-
-
-class HostSegment(Segment):
-    """Plain memory for pictures that travel inside the request."""
 
 
 class SystemSegment(Segment):
@@ -168,7 +164,7 @@ class CudaSegment(Segment):
         super().close()
 
 
-_SEGMENTS = {Transport.CUDA: CudaSegment, Transport.SYSTEM: SystemSegment, Transport.GRPC: HostSegment}
+_SEGMENTS = {Transport.CUDA: CudaSegment, Transport.SYSTEM: SystemSegment, Transport.GRPC: Segment}
 
 
 def open_segment(kind: Transport, owner: str, slots: int, shape: tuple[int, int], call: Call) -> Segment:

@@ -27,10 +27,10 @@ from sightline.errors import EvaluationError
 from sightline.models.evaluation import accuracy_report, comparison
 from sightline.models.evaluation.cocoset import frames_of, scaled_i420
 from sightline.models.evaluation.onnx_engine import WHAT_IS_RUN, BareEngine
+from sightline.models.export.exporter import SCORE_FLOOR
 from sightline.video.picture import written
 
 SAME_EVENT_S = 1.0  # two events of one kind, place, direction and class this near in time are one
-SERVED_FLOOR = 0.1  # of an exported network, unless --score-floor says otherwise
 COLOURS = ((0, 160, 255), (255, 120, 0))  # BGR of the first and the second candidate
 _SPACING = 5  # frames between two pictures of the report: neighbours show the same
 
@@ -47,7 +47,7 @@ class Watcher:
 
     def see(self, frame: Frame) -> Detections:
         """Detect, track, count and judge one frame."""
-        boxes = self.engine.detect(scaled_i420(frame, self.engine.network), SERVED_FLOOR)
+        boxes = self.engine.detect(scaled_i420(frame, self.engine.network), SCORE_FLOOR)
         self._analysis.observe(frame_at(frame.capture_time), boxes)
         self.detections.append(boxes)
         self._last = frame.capture_time

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,8 +33,6 @@ from sightline.serving import model_configs
 from sightline.serving.install import Say
 from sightline.serving.server import TritonServer
 
-PRECISIONS = ("fp32", "fp16", *network_source.QUANTISED)
-THROUGH = ("engine", "served", "ensemble")
 NOT_SERVED = (
     "the server of a machine without a GPU has no FP16 arithmetic, and an emulation would say nothing of it: "
     "start the server on a GPU and give its --url"
@@ -60,31 +58,32 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one contender detected, and what the report says of it."""
+    """What one contender detected."""
 
-    described: dict[str, Any]
+    contender: Contender
+    what: str  # was run
+    network: Size
     rows: Rows
+    ms: float  # a picture
 
-    @classmethod
-    def of(cls, contender: Contender, what: str, rows: Rows, each_ms: Sequence[float], network: Size) -> Self:
-        """Its size is that of the file that the precision needs, 0 for a running server's."""
-        path, size = contender.path, 0
+    def describe(self) -> dict[str, Any]:
+        """What the report says; bytes are of the file that the precision needs, 0 for a running server's."""
+        path, size = self.contender.path, 0
         if path.is_file():
-            halved = contender.precision == "fp16"
+            halved = self.contender.precision == "fp16"
             size = halve.halve(onnx.load(path)).ByteSize() if halved else path.stat().st_size
-        described = {
-            "label": contender.label,
+        return {
+            "label": self.contender.label,
             "model": path.name,
             "model_sha256": sha256(path) if path.is_file() else None,
-            "precision": contender.precision,
-            "through": contender.through,
-            "what": what,
-            "network": list(network),
-            "detections": len(rows),
+            "precision": self.contender.precision,
+            "through": self.contender.through,
+            "what": self.what,
+            "network": list(self.network),
+            "detections": len(self.rows),
             "bytes": size,
-            "ms": float(np.median(each_ms)),  # a picture
+            "ms": self.ms,
         }
-        return cls(described, rows)
 
 
 def contenders(
@@ -92,7 +91,7 @@ def contenders(
 ) -> tuple[list[Contender], dict[str, str]]:
     """Everything that can be run, and label → why not for the rest.
 
-    ``files`` is model's name → precision → file; the others are of :data:`PRECISIONS` and :data:`THROUGH`.
+    ``files`` is model's name → precision → file; the others are words of ``--precision`` and ``--through``.
     """
     wanted, refused = [], {}
     for name, by_precision in files.items():
@@ -139,7 +138,7 @@ def all_runs(
         if contender.through == "engine":
             engine = onnx_engine.BareEngine.load(contender.path, contender.precision, shape)
             rows, what = tuple(engine.detect_all(data)), onnx_engine.WHAT_IS_RUN[contender.precision]
-            run = Run.of(contender, what, rows, engine.times_ms, engine.network)
+            run = Run(contender, what, engine.network, rows, float(np.median(engine.times_ms)))
         else:
             whole = contender.through == "ensemble"
             steps = "three steps as an ensemble" if whole else "one process"
@@ -147,7 +146,7 @@ def all_runs(
             what = f"real Triton, OpenVINO,{' the quantised graph,' if quantised else ''} {steps}"
             with serve(contender.path, shape, transport, ensemble=whole) as client:
                 run = _through_server(client, contender, what, data)
-        say(f"{contender.label}: {len(run.rows)} boxes, {run.described['ms']:.1f} ms a picture")
+        say(f"{contender.label}: {len(run.rows)} boxes, {run.ms:.1f} ms a picture")
         yield run
 
 
@@ -169,7 +168,7 @@ def _through_server(client: Client, contender: Contender, what: str, data: CocoS
         detector.submit([frame])[0].result(DEADLINE_S)
         waited.append((time.perf_counter() - started) * 1000)
     what = f"{what}, {detector.transport} transport"
-    return Run.of(contender, what, rows, waited, (info.network_height, info.network_width))
+    return Run(contender, what, (info.network_height, info.network_width), rows, float(np.median(waited)))
 
 
 @contextlib.contextmanager
@@ -233,8 +232,8 @@ def describe(
     described, resampled = [], {}
     for run in runs:
         matches = cocoset.match(run.rows, data)
-        resampled[run.described["label"]] = average_precision.mean_average_precisions(matches, weights)
-        described.append(run.described | average_precision.measure(matches))
+        resampled[run.contender.label] = average_precision.mean_average_precisions(matches, weights)
+        described.append(run.describe() | average_precision.measure(matches))
     (base, first), *others = resampled.items()
     return {
         "data": data.annotations.parent.name,

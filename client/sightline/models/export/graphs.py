@@ -20,6 +20,9 @@ from sightline.serving.runtime import numerics
 OPSET = 18
 IR_VERSION = 10  # the oldest that has opset 18 and FP16 in full; every runtime of today reads it
 PLUGIN_DOMAIN = "TRT_EfficientNMS"
+#: Corner boxes, scores as they are, each class by itself.
+PLUGIN: dict[str, Any] = {"domain": PLUGIN_DOMAIN, "plugin_version": "1", "background_class": -1}
+PLUGIN |= dict.fromkeys(("score_activation", "class_agnostic", "box_coding"), 0)
 ELEMENT = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 
 #: "plugin": EfficientNMS_TRT, for TensorRT. "onnx": NonMaxSuppression, for ONNX Runtime and INMSLayer.
@@ -187,21 +190,10 @@ def _anchors(g: _Graph, classes: int, score_floor: float, nms: Nms) -> str:
         best = g.add("ReduceMax", scores, g.constant([1]), keepdims=1)
         scores = g.add("Where", g.add("Less", scores, best), g.number(0), scores)
     if nms == "plugin":
-        g.add(
-            "EfficientNMS_TRT",
-            boxes,
-            g.add("Transpose", scores, perm=[0, 2, 1]),
-            out=("num_dets", "nms_boxes", "det_scores", "det_classes"),
-            domain=PLUGIN_DOMAIN,
-            plugin_version="1",
-            background_class=-1,
-            score_threshold=score_floor,
-            iou_threshold=numerics.NMS_IOU,
-            max_output_boxes=limit,
-            score_activation=0,
-            class_agnostic=0,
-            box_coding=0,
-        )
+        scores = g.add("Transpose", scores, perm=[0, 2, 1])
+        out = ("num_dets", "nms_boxes", "det_scores", "det_classes")
+        asked = {"score_threshold": score_floor, "iou_threshold": numerics.NMS_IOU, "max_output_boxes": limit}
+        g.add("EfficientNMS_TRT", boxes, scores, out=out, **PLUGIN, **asked)
         return "nms_boxes"
     # NonMaxSuppression keeps (batch, class, anchor) triples; a mask over all scores makes them a top 300.
     bounds = g.constant([limit]), g.number([numerics.NMS_IOU]), g.number([score_floor])
