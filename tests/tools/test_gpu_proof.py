@@ -83,9 +83,7 @@ def test_the_network_on_pytorch_gives_the_candidates_of_the_numerics(precision, 
 def boxes(*found):
     xyxy = np.array([one[:4] for one in found], np.float32).reshape(-1, 4)
     return Detections(
-        xyxy,
-        np.array([one[4] for one in found], np.float32),
-        np.array([one[5] for one in found], np.int32),
+        xyxy, np.array([one[4] for one in found], np.float32), np.array([one[5] for one in found], np.int32)
     )
 
 

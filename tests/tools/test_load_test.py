@@ -27,11 +27,7 @@ def cameras(fps, dropped=100):
 def test_a_machine_that_drifts_does_so_for_both():
     """The machine halves its speed over the rounds; both serve the same, so the ratio stays 1."""
     speeds = iter([100.0, 90.0, 80.0, 70.0, 60.0, 50.0, 40.0])
-    rounds = compare(
-        lambda: perf(next(speeds)),
-        lambda: cameras(next(speeds)),
-        3,
-    )
+    rounds = compare(lambda: perf(next(speeds)), lambda: cameras(next(speeds)), 3)
     found = summary(rounds)
     assert found["median"]["fps"] == pytest.approx(1.0, abs=0.01)
     assert found["agree"]

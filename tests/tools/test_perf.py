@@ -96,11 +96,7 @@ def server(capacity):
         asked.append(level.value)
         late = level.value > capacity
         return Measured(
-            level,
-            "none",
-            throughput=level.value,
-            percentiles_ms=times(500.0 if late else 20.0),
-            stable=True,
+            level, "none", throughput=level.value, percentiles_ms=times(500.0 if late else 20.0), stable=True
         )
 
     return at, asked

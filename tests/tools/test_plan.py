@@ -151,11 +151,7 @@ def test_of_a_server_elsewhere_the_engine_stays_assumed():
 
 
 def test_the_other_reports_give_their_part():
-    processes = {
-        "supervisor": {"max_mb": 97},
-        "worker 7": {"max_mb": 120},
-        "worker 8": {"max_mb": 66},
-    }
+    processes = {"supervisor": {"max_mb": 97}, "worker 7": {"max_mb": 120}, "worker 8": {"max_mb": 66}}
     report = {"seconds": 291, "processes": processes, "cameras": {"a": {}, "b": {}, "c": {}}}
     assert from_soak({"report": report})["camera_mb"].value == 62
     bench = {"machine": "x86_64, 2 cores, Linux", "date": "today", "fps": {"engine": 80.0}}

@@ -196,10 +196,7 @@ def test_settings_are_found_on_the_real_server_and_what_is_written_serves(toy_re
     text = (folder / "detector/configs/here.md").read_text()
     assert "| *.max_batch | 4 |" in text
     assert "not loaded" not in text
-    with (
-        TritonServer(folder, config_name="here") as server,
-        InferenceServerClient(server.grpc_url) as client,
-    ):
+    with TritonServer(folder, config_name="here") as server, InferenceServerClient(server.grpc_url) as client:
         for model in ("detector", *model_configs.STEPS):
             written = read(parse_config((folder / model / "configs/here.pbtxt").read_text()))
             name = model if model == "detector" else f"{model}-1"

@@ -35,6 +35,7 @@ from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.tracker import Tracker
 from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
+from sightline.serving.runtime.numerics import suppress
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.spec import SceneSpec
@@ -43,7 +44,6 @@ from sightline.simulation.selftest.box_scores import IdentitySample, identity, t
 
 TICKS = 30  # a second
 SCORE_FLOOR = 0.1
-NMS_IOU = 0.7
 MAX_HIDDEN = 0.8  # objects hidden more than this are not in the truth
 MIN_HEIGHT = 0.03  # of the picture; smaller objects are not in it either
 SCORE, SCORE_WANDER = 0.72, 0.15  # of an object in full view: mean, and how far it wanders
@@ -51,8 +51,6 @@ TREMBLE = 0.03  # of the box's own sides
 FALSE_BOXES_A_SECOND = 1.0
 FLICKER = {"car": "truck", "truck": "car", "van": "car", "bus": "truck"}
 F64 = NDArray[np.float64]
-
-
 RATES = (5, 10, 15, 30)
 LASTED_S = 0.5
 #: Seeds from 101 on: the tracker's numbers were chosen while looking at others.
@@ -137,15 +135,8 @@ class ImperfectDetector:
                 classes = np.append(classes, np.int32(kind))
         found = Detections(xyxy.clip(0, 1).astype(np.float32), scores.astype(np.float32), classes)
         found = found.take(np.flatnonzero(scores >= SCORE_FLOOR))
-        # Class-aware non-maximum suppression, as the detector does it.
         found = found.take(np.argsort(-found.scores, kind="stable"))
-        same = found.class_ids[:, None] == found.class_ids[None]
-        overlapping = (iou_matrix(found.xyxy, found.xyxy) > NMS_IOU) & same
-        kept: list[int] = []
-        for row in range(len(found)):
-            if not overlapping[row, kept].any():
-                kept.append(row)
-        return found.take(np.array(kept, np.intp))
+        return found.take(suppress(found.xyxy, found.class_ids))
 
 
 class Quality(NamedTuple):

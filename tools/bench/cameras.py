@@ -12,6 +12,7 @@ and its workers: PSS (shared pages divided among those who share them) and proce
 
 import json
 import os
+import sys
 import tempfile
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -22,13 +23,15 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import psutil
 
 from sightline.base import machine
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from load.servers import parts_of, pss_mb
 
 WIDTH, HEIGHT, FPS = 640, 360, 5
 CLIP_S = 20
@@ -59,26 +62,18 @@ MODEL = """
 import time
 
 import numpy as np
-import triton_python_backend_utils as pb
+import triton_python_backend_utils as pb_utils
+
+from sightline.serving.runtime.backend import pack_boxes, respond
 
 
 class TritonPythonModel:
     def execute(self, requests):
-        responses = []
-        for request in requests:
-            count = pb.get_input_tensor_by_name(request, "frame").shape()[0]
-            left = 0.1 + 0.4 * (time.time() % 20) / 20
-            rows = np.arange(8, dtype=np.float32) / 10
-            boxes = np.stack([np.full(8, left), rows, np.full(8, left + 0.1), rows + 0.09], 1)
-            outputs = {
-                "num_dets": np.full((count, 1), 8, np.int32),
-                "det_boxes": np.broadcast_to(boxes.astype(np.float32), (count, 8, 4)).copy(),
-                "det_scores": np.full((count, 8), 0.9, np.float32),
-                "det_classes": np.zeros((count, 8), np.int32),
-            }
-            tensors = [pb.Tensor(name, value) for name, value in outputs.items()]
-            responses.append(pb.InferenceResponse(tensors))
-        return responses
+        left, top = np.full(8, 0.1 + 0.4 * (time.time() % 20) / 20), np.arange(8) / 10
+        boxes = np.stack([left, top, left + 0.1, top + 0.09], 1).astype(np.float32)
+        found = boxes, np.full(8, 0.9, np.float32), np.zeros(8, np.int32)
+        counts = [pb_utils.get_input_tensor_by_name(one, "frame").shape()[0] for one in requests]
+        return [respond(pb_utils, pack_boxes([found] * count)) for count in counts]
 """
 
 
@@ -157,7 +152,7 @@ def measure(sightline: SightlineProcess, seconds: float) -> dict[str, Any]:
     def spent() -> tuple[float, int, float]:
         """Now, frames of all cameras, and processor time of all processes, so far."""
         frames = sum(status["frames_total"] for status in sightline.statuses().values())
-        return time.monotonic(), frames, sum(sum(one.cpu_times()[:2]) for one in family(sightline.pid))
+        return time.monotonic(), frames, sum(cpu_s(parts_of(sightline=sightline.pid)).values())
 
     started_s = time.monotonic()
     with sightline:
@@ -171,20 +166,14 @@ def measure(sightline: SightlineProcess, seconds: float) -> dict[str, Any]:
         before = spent()
         time.sleep(seconds)
         took_s, frames, cpu_s = (now - then for now, then in zip(spent(), before, strict=True))
-        processes = family(sightline.pid)
+        parts = parts_of(sightline=sightline.pid)
         return {
             "ready_s": ready_s,
-            "pss_mb": sum(process.memory_full_info().pss for process in processes) / 1e6,
-            "processes": len(processes),
+            "pss_mb": sum(pss_mb(parts).values()),
+            "processes": len(parts),
             "fps": frames / took_s,
             "core_ms_per_frame": 1e3 * cpu_s / max(frames, 1),
         }
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """The program and everything that it has started."""
-    parent = psutil.Process(pid)
-    return [parent, *parent.children(recursive=True)]
 
 
 def figures(runs: list[dict[str, Any]], which: str) -> dict[str, dict[str, float | None]]:

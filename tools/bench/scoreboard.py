@@ -32,6 +32,9 @@ from sightline.simulation.selftest.ground_truth import BEST_CAMERA, Interrupted,
 from sightline.simulation.selftest.runner import run_and_collect
 from sightline.simulation.stack import progress
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from load.reports import markdown_table
+
 CROWDS = (2.0, 4.0)  # so many times as many people as usual
 RATES = (5.0, 10.0, 15.0, 30.0)
 LONG_FIRST = 21  # of the ten long seeds: nothing was chosen or mended on these
@@ -42,9 +45,9 @@ PARTS: dict[str, tuple[str, list[Conditions]]] = {
     "weather": (
         "Light and weather, 10 frames a second",
         [
-            (one, *condition, 10.0, 1.0)
+            (one, *sky, 10.0, 1.0)
             for one in SCENES
-            for condition in product(LIGHTS, WEATHERS if one == "street" else WEATHERS[:1])
+            for sky in product(LIGHTS, WEATHERS if one == "street" else WEATHERS[:1])
         ],
     ),
     "crowds": (
@@ -152,11 +155,8 @@ def run(arguments: Namespace, stop: threading.Event) -> None:
             played = run_and_collect(cameras, folder, triton.grpc_url, None, stop)
             for cell in group:
                 record = judge([camera for camera in played if camera[0] in cell.cameras]).record()
-                about = {
-                    "cell": cell.name,
-                    "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-                    "machine": f"{os.cpu_count()} x {processor()}",
-                }
+                now, machine = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", f"{os.cpu_count()} x {processor()}"
+                about = {"cell": cell.name, "date": now, "machine": machine}
                 draft = results / f"{cell.name}.part"
                 draft.write_text(json.dumps(about | record, indent=1) + "\n")
                 draft.replace(results / f"{cell.name}.json")
@@ -188,15 +188,19 @@ def page(arguments: Namespace) -> str:
 
 
 def _table(chosen: Mapping[Cell, dict[str, Any]]) -> list[str]:
-    heads = ["scene", "light", "fps", *(head for head, _ in COLUMNS.values())]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    rows = []
     for cell, record in chosen.items():
         light = f"{cell.light}, {cell.weather}" if cell.weather != "clear" else cell.light
         light += f", {cell.people:g} x people" if cell.people != 1 else ""
         values = [_shown(record["figures"][name], form) for name, (_, form) in COLUMNS.items()]
-        lines.append(f"| {' | '.join([cell.scene, light, f'{cell.fps:g}', *values])} |")
-    cell = next(iter(chosen))
-    return [*lines, "", f"Seeds {cell.seeds[0]} to {cell.seeds[-1]}, {cell.length_s:g} s each.", ""]
+        rows.append([cell.scene, light, f"{cell.fps:g}", *values])
+    heads = ["scene", "light", "fps", *(head for head, _ in COLUMNS.values())]
+    return [
+        *markdown_table(heads, rows),
+        "",
+        f"Seeds {cell.seeds[0]} to {cell.seeds[-1]}, {cell.length_s:g} s each.",
+        "",
+    ]
 
 
 def _shown(value: float | None, form: str) -> str:
@@ -207,10 +211,8 @@ def _long_table(chosen: Mapping[Cell, dict[str, Any]]) -> list[str]:
     def wrong(lines: Iterable[dict[str, Any]]) -> list[int]:
         return [sum(len(line[kind]) for line in lines) for kind in ("missed", "extra")]
 
-    heads = "seed | crossings | missed | extra | hidden | any class: missed | extra | lost frames"
-    lines = [f"| {heads} |", f"|{'---|' * 8}"]
     clean = exact = 0
-    faults = []
+    rows, faults = [], []
     for cell, record in chosen.items():
         (camera,) = record["cameras"].values()
         by_line, seed = camera["crossings"], cell.seeds[0]
@@ -221,10 +223,17 @@ def _long_table(chosen: Mapping[Cell, dict[str, Any]]) -> list[str]:
             faults += [f"seed {seed}, {kind} at {line}: {text}" for text in by_line[line][kind]]
         true, hidden = (sum(line[key] for line in by_line.values()) for key in ("true", "hidden"))
         lost = _shown(record["figures"]["frames_lost"], "{:.1%}")
-        lines.append(f"| {' | '.join(map(str, [seed, true, *own, hidden, *loose, lost]))} |")
-    exact_text = f"No crossing missed or extra in {exact} of {len(chosen)} seeds"
-    lines += ["", f"{exact_text}; whatever the class, in {clean}.", ""]
-    return [*lines, f"What was wrong: {'; '.join(faults) or 'nothing'}.", ""]
+        rows.append([seed, true, *own, hidden, *loose, lost])
+    heads = ["seed", "crossings", "missed", "extra", "hidden", "any class: missed", "extra", "lost frames"]
+    right = f"No crossing missed or extra in {exact} of {len(chosen)} seeds; whatever the class, in {clean}."
+    return [
+        *markdown_table(heads, rows),
+        "",
+        right,
+        "",
+        f"What was wrong: {'; '.join(faults) or 'nothing'}.",
+        "",
+    ]
 
 
 def main() -> int:

@@ -16,13 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sightline.serving.runtime.numerics import (
-    F32,
-    MAX_CANDIDATES,
-    YUV_OFFSET,
-    YUV_TO_RGB,
-    check_frames,
-)
+from sightline.serving.runtime.numerics import F32, MAX_CANDIDATES, YUV_OFFSET, YUV_TO_RGB, check_frames
 
 #: Inputs that are read as plain numbers: sizes, axes, bounds.
 NUMBERS = {

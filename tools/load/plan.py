@@ -11,12 +11,12 @@ that may be used. The resource that allows the fewest cameras a machine is the f
 one for all machines, so it bounds the whole. See docs/load.md.
 """
 
-import argparse
 import dataclasses
 import json
 import math
 import re
 import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,9 +113,8 @@ def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, floa
         core_ms += cameras.stream_fps * value["decode_core_ms"] * pixels / value["decode_pixels"]
     if machine.gpus:
         if value["gpu_fps"] <= 0:
-            raise ValueError(
-                "nothing is known of the GPU: give a report of tools/load/perf.py, or --set gpu_fps=N:SOURCE"
-            )
+            what = "give a report of tools/load/perf.py, or --set gpu_fps=N:SOURCE"
+            raise ValueError(f"nothing is known of the GPU: {what}")
         needs["GPUs"] = cameras.fps / value["gpu_fps"]
     else:
         core_ms += cameras.fps * value["engine_core_ms"]
@@ -154,9 +153,9 @@ def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> CapacityPlan:
 
 
 def _measured(source: str, **values: float) -> dict[str, Known]:
+    units = {name: ASSUMED[name].unit for name in values}
     return {
-        name: Known(round(value, 4), ASSUMED[name].unit, source, measured=True)
-        for name, value in values.items()
+        name: Known(round(value, 4), units[name], source, measured=True) for name, value in values.items()
     }
 
 
@@ -249,11 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> Namespace:
     """The command line; ``wanted`` are the cameras."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--cameras", default="1000,10000", help="how many, with commas (default: %(default)s)")
     add("--fps", type=float, default=5, help="frames a second to detect (default: %(default)s)")

@@ -3,11 +3,10 @@
 Parts are the engine, the server, the supervisor, the workers and the cameras.
 """
 
-import argparse
 import contextlib
 import json
 import os
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -41,11 +40,9 @@ class Running:
 Target = TritonServer | Running
 
 
-def make_parser(description: str | None, folder: str) -> argparse.ArgumentParser:
+def make_parser(description: str | None, folder: str) -> ArgumentParser:
     """A parser with the options of every load test: which server is under load, and where reports go."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--url", help="host:port of gRPC of a server that runs already")
     add("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
@@ -57,7 +54,7 @@ def make_parser(description: str | None, folder: str) -> argparse.ArgumentParser
 
 @contextlib.contextmanager
 def served(
-    options: argparse.Namespace, repository: Path, model: str = DETECTOR, log: Path | None = None
+    options: Namespace, repository: Path, model: str = DETECTOR, log: Path | None = None
 ) -> Iterator[Target]:
     """The server at ``--url``, else the embedded one; it has a stream for each of ``--server-cpus``."""
     if options.url:
@@ -115,11 +112,7 @@ def pinned(cpus: Cpus) -> Iterator[None]:
 def parts_of(*, triton: int = 0, sightline: int = 0, rtsp: int = 0) -> list[Part]:
     """Every process with the part of the system that it belongs to, by the pids of the three parents."""
     parts: list[Part] = []
-    parents = (
-        (triton, "tritonserver", "engine"),
-        (sightline, "supervisor", ""),
-        (rtsp, "cameras", "cameras"),
-    )
+    parents = (triton, "tritonserver", "engine"), (sightline, "supervisor", ""), (rtsp, "cameras", "cameras")
     for pid, name, child_name in parents:
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(pid)
@@ -138,8 +131,7 @@ def cpu_s(parts: Iterable[Part]) -> dict[tuple[str, int], float]:
     used = {}
     for name, process in parts:
         with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            used[name, process.pid] = times.user + times.system
+            used[name, process.pid] = sum(process.cpu_times()[:2])
     return used
 
 

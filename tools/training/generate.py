@@ -12,12 +12,11 @@ construction, see :data:`SEEDS`: the demo and the self-test use seeds below thos
 import os
 import zlib
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import av
@@ -41,13 +40,12 @@ SEEDS = {"heldout": 900, **dict(zip(LEARNT, range(1000, 8000, 1000), strict=True
 #: Cameras of each scene, pictures of each camera, seconds between two pictures.
 Amounts = dict[SceneName, tuple[int, int, float]]
 TRAIN: Amounts = {"street": (176, 24, 3.1), "factory": (64, 28, 3.3), "shop": (60, 24, 3.7)}
-#: The set ``crowd``, two to four times as many people: streets from above, and shops.
-CROWD: Amounts = {"street": (96, 24, 2.3), "shop": (36, 24, 3.7)}
 #: As of training, and how many cameras see a clear day and how many each of the other conditions.
 HELDOUT = {"street": (6, 3, 12, 6.1), "factory": (3, 1, 12, 7.3), "shop": (3, 1, 10, 7.7)}
 #: Places to count from, and their first seeds; one camera for each light and weather.
 HELDOUT_ABOVE: dict[tuple[SceneName, int], int]
 HELDOUT_ABOVE = {("street", 3): 950, ("street", 4): 970, ("street", 5): 980, ("shop", 3): 990}
+NEAR, ABOVE = (0, 1, 2), (3, 4, 5)  # cameras of a street
 #: Kinds that are rare, by how much they count.
 RARE_KINDS = {"bus": 3.0, "motorcycle": 2.5, "truck": 2.0, "van": 1.5, "bicycle": 0.7}
 LIGHT_SHARES, RAIN_SHARE = (0.55, 0.2, 0.25), 0.3
@@ -73,6 +71,14 @@ class Shot:
         return f"{s.scene}-{s.seed}-{s.light}-{s.weather}-{s.camera}"
 
 
+def _places(
+    scene: SceneName, cameras: Sequence[int], count: int, people: Sequence[float] = (1.0,)
+) -> list[SceneSpec]:
+    """So many views of a scene, by its cameras and numbers of people in turn."""
+    turns = zip(range(count), cycle(cameras), cycle(people), strict=False)
+    return [SceneSpec(scene, camera=camera, people=crowd) for _, camera, crowd in turns]
+
+
 def _shots(
     first: int, places: Iterable[SceneSpec], count: int, gap_s: float, random: Random = None, rare: int = 0
 ) -> list[Shot]:
@@ -92,20 +98,16 @@ def training_plan() -> list[Shot]:
     first = SEEDS["train"]
     random, shots = np.random.default_rng(first), list[Shot]()
     for scene, (cameras, count, gap_s) in TRAIN.items():
-        places = [SceneSpec(scene, camera=i % 3) for i in range(cameras)]
-        shots += _shots(first, places, count, gap_s, random)
+        shots += _shots(first, _places(scene, NEAR, cameras), count, gap_s, random)
     return [shots[int(i)] for i in random.permutation(len(shots))]
 
 
 def crowd_plan() -> list[Shot]:
-    """Many people: how much of another each hides is what there is to learn."""
-    shots: list[Shot] = []
-    for scene, (cameras, count, gap_s) in CROWD.items():
-        lowest, first = 3 if scene == "street" else 0, SEEDS["crowd"]
-        places = [SceneSpec(scene, camera=lowest + i % 3, people=2.0 + i % 5 / 2) for i in range(cameras)]
-        random = np.random.default_rng([first, len(shots)])
-        shots += _shots(first + len(shots), places, count, gap_s, random)
-    return shots
+    """Two to four times as many people: how much of another each hides is what there is to learn."""
+    first, people = SEEDS["crowd"], (2.0, 2.5, 3.0, 3.5, 4.0)
+    streets, shops = _places("street", ABOVE, 96, people), _places("shop", NEAR, 36, people)
+    shots = _shots(first, streets, 24, 2.3, np.random.default_rng([first, 0]))
+    return shots + _shots(first + 96, shops, 24, 3.7, np.random.default_rng([first, 96]))
 
 
 def heldout_plan() -> list[Shot]:
@@ -122,22 +124,14 @@ def heldout_plan() -> list[Shot]:
     return shots
 
 
-def _streets(name: str, camera: int | None, cameras: int, gap_s: float, rare: int) -> list[Shot]:
-    """Streets from one place, or from the three near ones; every ``rare``-th waits for what is rare."""
-    places = [SceneSpec("street", camera=i % 3 if camera is None else camera) for i in range(cameras)]
-    return _shots(SEEDS[name], places, 24, gap_s, rare=rare)
-
-
-#: Shops from over the door, quiet and crowded.
-DOORS = [SceneSpec("shop", camera=3, people=(1.0, 1.0, 2.0, 3.0)[i % 4]) for i in range(60)]
 PLANS: dict[str, Callable[[], list[Shot]]] = {
     "train": training_plan,
-    "rare": partial(_streets, "rare", None, 60, 6.5, 1),
-    "mast": partial(_streets, "mast", 3, 60, 3.9, 2),
-    "high": partial(_streets, "high", 4, 60, 3.9, 2),
-    "roof": partial(_streets, "roof", 5, 120, 3.9, 2),
+    "rare": lambda: _shots(SEEDS["rare"], _places("street", NEAR, 60), 24, 6.5, rare=1),
+    "mast": lambda: _shots(SEEDS["mast"], _places("street", [3], 60), 24, 3.9, rare=2),
+    "high": lambda: _shots(SEEDS["high"], _places("street", [4], 60), 24, 3.9, rare=2),
+    "roof": lambda: _shots(SEEDS["roof"], _places("street", [5], 120), 24, 3.9, rare=2),
     "crowd": crowd_plan,
-    "door": partial(_shots, SEEDS["door"], DOORS, 24, 3.7),
+    "door": lambda: _shots(SEEDS["door"], _places("shop", [3], 60, [1.0, 1.0, 2.0, 3.0]), 24, 3.7),
     "heldout": heldout_plan,
 }
 

@@ -26,6 +26,7 @@ from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.simulation.scenes.spec import LIGHTS, WEATHERS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from load.reports import markdown_table
 from training.dataset import CLASS, FULL, NETWORK, OCCLUSION, Pictures, ignored
 from training.generate import CLASSES
 
@@ -107,15 +108,14 @@ def table(result: dict[str, Any]) -> str:
     """As Markdown: figures by group, then by class."""
     names = ("pictures", "map50", "map50_95", "recall_clear", "recall_partly_hidden", "false_a_picture",
              "bottom_error_px_median", "bottom_error_px_p95")  # fmt: skip
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for group, row in result.items():
-        lines.append(f"| {group} | " + " | ".join(f"{row[name]:.3g}" for name in names) + " |")
+    by_group = [[group, *(f"{row[name]:.3g}" for name in names)] for group, row in result.items()]
     kinds = [group for group in result if ", camera" not in group]
-    lines += ["", "| AP50 | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
+    by_class = []
     for name in CLASSES:
         cells = (result[kind]["by_class"].get(name) for kind in kinds)
-        lines.append(f"| {name} | " + " | ".join("-" if c is None else f"{c:.3f}" for c in cells) + " |")
-    return "\n".join(lines)
+        by_class.append([name, *("-" if cell is None else f"{cell:.3f}" for cell in cells)])
+    tables = markdown_table(["", *names], by_group), markdown_table(["AP50", *kinds], by_class)
+    return "\n".join([*tables[0], "", *tables[1]])
 
 
 def main() -> None:
