@@ -31,7 +31,7 @@ from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.servers import parts_of, pss_mb
+from load.servers import cpu_s, parts_of, pss_mb
 
 WIDTH, HEIGHT, FPS = 640, 360, 5
 CLIP_S = 20
@@ -165,14 +165,14 @@ def measure(sightline: SightlineProcess, seconds: float) -> dict[str, Any]:
         time.sleep(SETTLE_S)
         before = spent()
         time.sleep(seconds)
-        took_s, frames, cpu_s = (now - then for now, then in zip(spent(), before, strict=True))
+        took_s, frames, busy_s = (now - then for now, then in zip(spent(), before, strict=True))
         parts = parts_of(sightline=sightline.pid)
         return {
             "ready_s": ready_s,
             "pss_mb": sum(pss_mb(parts).values()),
             "processes": len(parts),
             "fps": frames / took_s,
-            "core_ms_per_frame": 1e3 * cpu_s / max(frames, 1),
+            "core_ms_per_frame": 1e3 * busy_s / max(frames, 1),
         }
 
 

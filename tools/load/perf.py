@@ -10,10 +10,10 @@ The report (Markdown, JSON, CSV, SVG) and perf_analyzer's own CSV of every level
 ``artifacts/perf/``. perf_analyzer is fetched once, from the tritonclient wheel that has it. See docs/load.md.
 """
 
-import argparse
 import csv
 import math
 import sys
+from argparse import ArgumentTypeError, Namespace
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,16 +26,8 @@ from matplotlib.figure import Figure
 from sightline.errors import ServerError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from load.analyzer import (
-    PERCENTILES,
-    Level,
-    Measured,
-    check_transports,
-    parse_concurrency,
-    parse_rates,
-    parse_transports,
-    prepare,
-)
+from load import analyzer
+from load.analyzer import Level, Measured
 from load.reports import about_run, markdown_table, write_report
 from load.servers import DETECTOR, ROOT, make_parser, served
 
@@ -46,7 +38,7 @@ LEGEND = (
     "`steady` gives the largest ÷ smallest of five windows, the worse of rate and mean latency.",
     "An unstable level is what was measured, not what holds.",
 )
-TIMES = [f"p{p}" for p in PERCENTILES]
+TIMES = [f"p{p}" for p in analyzer.PERCENTILES]
 #: A server that answers less than this share of what it is sent does not hold the rate.
 KEPT = 0.95
 
@@ -55,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when something was measured."""
     options = parse(arguments)
     try:
-        check_transports(*options.shared_memory)
+        analyzer.check_transports(*options.shared_memory)
         with served(options, options.model_repository, options.model) as server:
             spread = 1 + options.stability / 100
-            program, size = prepare(options, server, options.input, allowed_spread=spread)
+            program, size = analyzer.prepare(options, server, options.input, allowed_spread=spread)
 
             def at(level: Level, transport: str) -> Measured:
                 print(f"perf: {(one := program.at(level, transport))}", file=sys.stderr)
@@ -83,14 +75,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if any(not item.problem for item in [*measured, *(bracket.tried if bracket else ())]) else 1
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> Namespace:
     """The command line; ``levels`` are what is swept."""
     parser = make_parser(__doc__, "perf")
     add = parser.add_argument
     add("--input", type=Path, help="picture or video to take frames from (default: noise)")
-    add("--shared-memory", type=parse_transports, default="system", help="none, system, cuda, or several")
-    add("--concurrency", type=parse_concurrency, default=[], help="in flight, from:to[:step] or values (1:4)")
-    add("--rate", type=parse_rates, default=[], help="requests a second, from:to[:step] or values")
+    add(
+        "--shared-memory",
+        type=analyzer.parse_transports,
+        default="system",
+        help="none, system, cuda, or several",
+    )
+    add(
+        "--concurrency",
+        type=analyzer.parse_concurrency,
+        default=[],
+        help="in flight, from:to[:step] or values (1:4)",
+    )
+    add("--rate", type=analyzer.parse_rates, default=[], help="requests a second, from:to[:step] or values")
     add("--distribution", choices=("constant", "poisson"), default="constant", help="of --rate")
     add("--max-in-flight", type=int, default=48, help="at a rate; less than the queue takes")
     add("--p99-ms", type=float, help="find the highest rate whose p99 is at most this")
@@ -105,14 +107,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.levels = [*options.concurrency, *options.rate]
     if not options.levels and not options.p99_ms:
-        options.levels = parse_concurrency("1:4")
+        options.levels = analyzer.parse_concurrency("1:4")
     return options
 
 
 def _between(text: str) -> tuple[float, float]:
     low, high = (float(part) for part in text.split(":"))
     if not 0 < low < high:
-        raise argparse.ArgumentTypeError("takes LOW:HIGH, two rates above 0")
+        raise ArgumentTypeError("takes LOW:HIGH, two rates above 0")
     return low, high
 
 
