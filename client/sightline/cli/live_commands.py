@@ -174,10 +174,7 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 def _console(arguments: argparse.Namespace) -> int:
-    """Serve the operators' console.
-
-    Its database is that of SIGHTLINE_DATABASE_URL, else that of the configuration.
-    """
+    """Serve the operators' console; its database is SIGHTLINE_DATABASE_URL's, else the configuration's."""
     if find_spec("streamlit") is None:
         raise SightlineError("the console needs Streamlit: pip install 'sightline[console]'")
     app = str(resource("streamlit_app/app.py"))

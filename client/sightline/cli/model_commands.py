@@ -100,10 +100,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
-    """Turn an FP32 network into an INT8 or FP8 one by calibration pictures.
-
-    `sightline model export` takes the result.
-    """
+    """Turn an FP32 network into an INT8 or FP8 one by calibration pictures, for `sightline model export`."""
     from sightline.models.export.quantize import QuantizeOptions, quantize_file
 
     names = ("shape", "pictures", "first", "last", "precision")

@@ -47,10 +47,7 @@ def add_to(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    """Start four looped cameras, an embedded Triton, the clients and the console, by one command.
-
-    Ctrl-C stops everything.
-    """
+    """Start looped cameras, an embedded Triton, the clients and the console; Ctrl-C stops everything."""
     from sightline.simulation.demo import run_demo
 
     return run_demo(arguments)
@@ -68,10 +65,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    """Serve video files as looping RTSP cameras on this machine, and print their URLs.
-
-    Ctrl-C stops them.
-    """
+    """Serve video files as looping RTSP cameras on this machine; Ctrl-C stops them."""
     from sightline.simulation.recoded import copy_at_fps
     from sightline.simulation.rtsp_server import RtspServer, player
 

@@ -110,10 +110,7 @@ def _panels(count: int) -> tuple[Figure, Sequence[Any]]:
 def draw_lines(
     path: Path, x: F64, panels: Mapping[str, Mapping[str, Any]], x_label: str, top: float | None = 1.02
 ) -> None:
-    """Panels side by side, a line a run in each.
-
-    ``panels`` is label of the y axis → run → y; ``top`` of the y axis is what the lines need when it is None.
-    """
+    """Panels (label of the y axis → run → y) side by side; a ``top`` of None is what the lines need."""
     figure, all_axes = _panels(len(panels))
     for axes, (y_label, lines) in zip(all_axes, panels.items(), strict=True):
         for place, (label, y) in enumerate(lines.items()):  # thinner and dashed on top: equal ones are seen

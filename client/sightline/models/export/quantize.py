@@ -110,10 +110,7 @@ def _evenly(path: Path, most: int) -> Iterator[Frame]:
 def _quantized(
     model: onnx.ModelProto, pictures: Sequence[numerics.U8], options: QuantizeOptions
 ) -> tuple[onnx.ModelProto, int]:
-    """The QDQ network, and how many of its convolutions are not quantised.
-
-    Its ranges are as wide as the precision that it is for wants them.
-    """
+    """The QDQ network, and how many of its convolutions are not quantised."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -141,8 +141,6 @@ def build_version(
 ) -> Path:
     """Build ``detector/N/rtx.engine`` of a version, or of the newest; gives its path.
 
-    ``capability`` as in :class:`Job`; ``say`` gets the progress of installing TensorRT-RTX.
-
     Raises an RtxError when the version was exported without --fused, or the graph is refused.
     """
     place = folder / "detector" / str(version or max(model_configs.versions(folder), default=0))

@@ -24,9 +24,8 @@ LEAVE_TIMEOUT_S = 30.0  # what an old version may take to answer what it was ask
 class Versions:
     """Operations on one model repository and the Triton that serves it.
 
-    Every operation raises :class:`audit_trail.Refused` when it would do harm, a
-    :class:`RepositoryError` when something is not there, and a :class:`AdminError` when
-    Triton fails; then the version that served goes on serving.
+    Every one raises a Refused when it would do harm, a RepositoryError when something is not there, and an
+    AdminError when Triton fails; then the version that served goes on serving.
     """
 
     def __init__(self, folder: Path, admin: TritonAdmin | None, why: str = "") -> None:
