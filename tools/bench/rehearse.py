@@ -149,12 +149,11 @@ def main() -> None:
             evidence = play(camera, frames[::step], names, detect)
             played.append((camera.name, ground_truth.load(camera.truth(folder)), evidence))
         board = judge(played)
-        for judged in board.cameras:
-            for matched in judged.crossings.values():
-                for word, wrong in (("missed", matched.missed), ("extra", matched.extra)):
-                    for h in wrong:
-                        what = f"{h.place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s"
-                        print(f"  {judged.name}: {word} {what}")
+        crossings = ((judged.name, line) for judged in board.cameras for line in judged.crossings.values())
+        for name, line in crossings:
+            wrong = [*(("missed", h) for h in line.missed), *(("extra", h) for h in line.extra)]
+            for word, h in wrong:
+                print(f"  {name}: {word} {h.place} {h.what} {h.item_class} {h.who} at {h.time_s:.1f} s")
         print(table(board, {}))
 
 

@@ -10,7 +10,6 @@ layers, which make the next plan faster to build. ``--form fused`` builds the de
 Python's standard library alone, and ``sightline.serving.model_configs``, which needs no more.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -188,8 +188,7 @@ def place_version(source: Path, engine: Path, place: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, and say what was done."""
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("build_engines.py", description=__doc__, formatter_class=layout)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--source", type=Path, required=True, help="model repository as sightline model export left it")
     add("--target", type=Path, required=True, help="model repository that Triton serves")

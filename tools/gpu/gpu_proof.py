@@ -13,7 +13,6 @@ the report says which should be the default. The dry run serves the CPU's detect
 through the same code for a moment.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -23,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ ENOUGH = 0.95  # of the bare engine
 SURE = 0.25  # boxes that score as much must be found by both detectors
 
 Row = dict[str, Any]
+Rows = Sequence[Row]
+Folders = tuple[Path, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,10 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if measured else 1
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> Namespace:
     """The command line."""
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("tools/gpu/gpu_proof.py", description=__doc__, formatter_class=layout)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("network", type=Path, nargs="?", help="an .onnx as for sightline model export")
     add("--url", help="host:port of gRPC of a server that runs")
@@ -95,7 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def runs(options: argparse.Namespace) -> Iterator[list[Row]]:
+def runs(options: Namespace) -> Iterator[list[Row]]:
     """Rows of the report, a case at a time."""
     if options.url:
         yield served(options, options.label, options.url, options.bare_fps)
@@ -124,7 +125,7 @@ def away(label: str, problem: str = NO_GPU) -> list[Row]:
     return [{"case": label, "way": "all", "problem": problem}]
 
 
-def rtx(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
+def rtx(options: Namespace, label: str, folder: Path) -> list[Row]:
     """The engine is built here, with a GPU or without; a failure is told in the report."""
     from sightline.models.export import rtx_engines
     from sightline.serving.install import install, install_rtx
@@ -142,7 +143,7 @@ def rtx(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
     return embedded(options, label, folder, "rtx", bare=bare)
 
 
-def pytorch(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
+def pytorch(options: Namespace, label: str, folder: Path) -> list[Row]:
     """The network on PyTorch, from this program's own environment."""
     packages = packages_of("torch")
     if packages is None:
@@ -164,7 +165,7 @@ def pytorch(options: argparse.Namespace, label: str, folder: Path) -> list[Row]:
     return embedded(options, label, folder, "torch", (TOOLS, packages), bare)
 
 
-def stand_in(source: Path, folder: Path) -> tuple[str, tuple[Path, ...]]:
+def stand_in(source: Path, folder: Path) -> tuple[str, Folders]:
     """A repository with a detector that has no network; CUDA is called by what is installed here.
 
     Gives the name of its configuration, and more folders from which it imports.
@@ -199,12 +200,7 @@ def packages_of(module: str) -> Path | None:
 
 
 def embedded(
-    options: argparse.Namespace,
-    label: str,
-    repository: Path,
-    config_name: str,
-    packages: tuple[Path, ...] = (),
-    bare: Sequence[Row] = (),
+    options: Namespace, label: str, folder: Path, config: str, packages: Folders = (), bare: Rows = ()
 ) -> list[Row]:
     """Serve a repository by the embedded server and measure it over every transport.
 
@@ -215,15 +211,15 @@ def embedded(
 
     best = max((one["fps"] for one in bare if "fps" in one), default=None)
     try:
-        with TritonServer(repository, config_name=config_name, packages=packages) as server:
-            rows = served(options, label, server.grpc_url, best, repository)
+        with TritonServer(folder, config_name=config, packages=packages) as server:
+            rows = served(options, label, server.grpc_url, best, folder)
     except ServerError as error:
         rows = away(label, str(error))
     return [*({"case": label, **one} for one in bare), *rows]
 
 
 def bare_engine(
-    python: Path, engine: list[Any], options: argparse.Namespace, environment: Mapping[str, str] | None = None
+    python: Path, engine: list[Any], options: Namespace, environment: Mapping[str, str] | None = None
 ) -> list[Row]:
     """The engine alone, in a process of its own: rows of the report, or one with ``problem``."""
     command = [python, TOOLS / "gpu" / "bare_gpu.py", *engine, options.seconds, *options.shape]
@@ -274,7 +270,7 @@ def compare(reference: Sequence[Detections], other: Sequence[Detections]) -> str
 
 
 def served(
-    options: argparse.Namespace, label: str, url: str, bare_fps: float | None, repository: Path | None = None
+    options: Namespace, label: str, url: str, bare_fps: float | None, repository: Path | None = None
 ) -> list[Row]:
     """One server over every transport, with pictures ready; then the whole path from the video.
 
@@ -302,7 +298,7 @@ def served(
 # --- the report ---------------------------------------------------------------------------------------
 
 
-def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def write(folder: Path, about: Mapping[str, Any], rows: Rows) -> str:
     """Add rows to those of earlier runs, in place of those of the same case and way; gives the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "gpu.json"
@@ -315,7 +311,7 @@ def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return page
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Rows) -> str:
     """What a person reads, and copies into docs/gpu.md."""
     cells = []
     for one in rows:

@@ -27,7 +27,7 @@ from sightline.errors import ServerError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load import analyzer
-from load.analyzer import Level, Measured
+from load.analyzer import Level, Measured, parse_concurrency, parse_rates, parse_transports
 from load.reports import about_run, markdown_table, write_report
 from load.servers import DETECTOR, ROOT, make_parser, served
 
@@ -80,19 +80,9 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     parser = make_parser(__doc__, "perf")
     add = parser.add_argument
     add("--input", type=Path, help="picture or video to take frames from (default: noise)")
-    add(
-        "--shared-memory",
-        type=analyzer.parse_transports,
-        default="system",
-        help="none, system, cuda, or several",
-    )
-    add(
-        "--concurrency",
-        type=analyzer.parse_concurrency,
-        default=[],
-        help="in flight, from:to[:step] or values (1:4)",
-    )
-    add("--rate", type=analyzer.parse_rates, default=[], help="requests a second, from:to[:step] or values")
+    add("--shared-memory", type=parse_transports, default="system", help="none, system, cuda, or several")
+    add("--concurrency", type=parse_concurrency, default=[], help="in flight, from:to[:step] or values (1:4)")
+    add("--rate", type=parse_rates, default=[], help="requests a second, from:to[:step] or values")
     add("--distribution", choices=("constant", "poisson"), default="constant", help="of --rate")
     add("--max-in-flight", type=int, default=48, help="at a rate; less than the queue takes")
     add("--p99-ms", type=float, help="find the highest rate whose p99 is at most this")
@@ -107,7 +97,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     options = parser.parse_args(arguments)
     options.levels = [*options.concurrency, *options.rate]
     if not options.levels and not options.p99_ms:
-        options.levels = analyzer.parse_concurrency("1:4")
+        options.levels = parse_concurrency("1:4")
     return options
 
 

@@ -36,7 +36,7 @@ def write_report(
     title: str,
     about: Mapping[str, str],
     report: Mapping[str, Any],
-    body: Sequence[str],
+    body: Iterable[str],
 ) -> str:
     """Write ``<name>.json`` and ``<name>.md``, both with what the run says of itself; gives the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
