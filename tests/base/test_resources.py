@@ -3,7 +3,7 @@ import pytest
 from sightline.base import resources
 from sightline.base.resources import cache_folder
 from sightline.errors import SightlineError
-from sightline.simulation import recoded, rtsp_server
+from sightline.simulation import rtsp_server
 
 
 def test_a_checkout_and_a_wheel_have_their_resources_in_different_places(monkeypatch, tmp_path):
@@ -32,9 +32,9 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
 def test_fetched_programs_and_copied_videos_are_kept_in_the_one_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(recoded, "_encode", lambda video, fps, copy: copy.write_bytes(b"video"))
+    monkeypatch.setattr(rtsp_server, "_encode", lambda video, fps, copy: copy.write_bytes(b"video"))
     (tmp_path / "video.mp4").write_bytes(b"video")
-    copy = recoded.copy_at_fps(tmp_path / "video.mp4", 5)
+    copy = rtsp_server.copy_at_fps(tmp_path / "video.mp4", 5)
     assert copy.parent == tmp_path / "own" / "clips"
     program = tmp_path / "own" / f"go2rtc-{rtsp_server.VERSION}" / "go2rtc"
     program.parent.mkdir(parents=True)

@@ -11,8 +11,7 @@ import pytest
 
 from sightline.errors import ServerError
 from sightline.simulation import rtsp_server
-from sightline.simulation.recoded import copy_at_fps
-from sightline.simulation.rtsp_server import RtspServer, find_go2rtc
+from sightline.simulation.rtsp_server import RtspServer, copy_at_fps, find_go2rtc
 from support.camera_world import make_clip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline.simulation.scenes import formats, truth
+from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.mesh import box
 from sightline.simulation.scenes.scene import still_of, world_of
 from sightline.simulation.scenes.scene_places import Places, SceneLine, SceneZone, places_of
@@ -147,7 +147,7 @@ def test_files_are_the_same_bytes_for_one_seed_and_parse(tmp_path: Path) -> None
     spec = SceneSpec(seed=6, **SMALL)
     for name, seed in (("a", 6), ("b", 6), ("c", 7)):
         its = SceneSpec(seed=seed, **SMALL)
-        formats.write_truth(tmp_path / name, truth.run(its, 3.0), truth.frames(its, 5, 3.0), 5)
+        truth.write_truth(tmp_path / name, truth.run(its, 3.0), truth.frames(its, 5, 3.0), 5)
     for file in ("run.json", "frames.jsonl", "coco.json", "mot/gt/gt.txt"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
         assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "c" / file).read_bytes()

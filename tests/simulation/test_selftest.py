@@ -11,16 +11,15 @@ from sightline.cli.main import build_parser
 from sightline.config import zones
 from sightline.errors import ServerError
 from sightline.features.track_log import TrackedFrame
-from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.scene_places import anchor, camera_places, cut, places_of
 from sightline.simulation.scenes.spec import SceneSpec, camera_of
+from sightline.simulation.scenes.truth import CLASSES
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence, match
-from sightline.simulation.selftest.figures import Count, judge
+from sightline.simulation.selftest.figures import FIGURES, Count, failures, judge, table, thresholds
 from sightline.simulation.selftest.ground_truth import GroundTruth, Happening, TruthSample
 from sightline.simulation.selftest.runner import run_selftest
-from sightline.simulation.selftest.score_table import FIGURES, failures, table, thresholds
 
 START = 1_700_000_000.0
 SPAN = (3.0, 27.0)

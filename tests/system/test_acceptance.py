@@ -9,8 +9,7 @@ import pytest
 
 from conftest import Postgres
 from sightline.serving.server import TritonServer
-from sightline.simulation.recoded import copy_at_fps
-from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.rtsp_server import RtspServer, copy_at_fps
 from support.system import DAY_S, System, leftovers
 from support.waiting import until
 

@@ -37,8 +37,8 @@ from sightline.base.geometry import iou_matrix
 from sightline.entities import Detections
 from sightline.serving.runtime.numerics import suppress
 from sightline.simulation.scenes import truth
-from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.spec import SceneSpec
+from sightline.simulation.scenes.truth import CLASSES
 from sightline.simulation.scenes.visibility import FrameTruth
 from sightline.simulation.selftest.box_scores import IdentitySample, identity, trackeval_sequence
 

@@ -30,15 +30,14 @@ from sightline.entities import Detections, Event, ModelInfo
 from sightline.features.track_log import TrackedFrame
 from sightline.models.evaluation.onnx_engine import BareEngine, open_session
 from sightline.simulation.scenes import truth
-from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
+from sightline.simulation.scenes.truth import CLASSES
 from sightline.simulation.scenes.visibility import FrameTruth
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.evidence import ClaimedEvent, Evidence
-from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.figures import judge, table
 from sightline.simulation.selftest.ground_truth import BEST_CAMERA, SimulatedCamera, prepare
-from sightline.simulation.selftest.score_table import table
 from sightline.simulation.stack import progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are

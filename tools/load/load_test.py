@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from sightline.errors import ServerError
 from sightline.simulation import demo
-from sightline.simulation.recoded import copy_at_fps
+from sightline.simulation.rtsp_server import copy_at_fps
 from sightline.simulation.stack import progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are

@@ -66,8 +66,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 def _simulate(arguments: argparse.Namespace) -> None:
     """Serve video files as looping RTSP cameras on this machine; Ctrl-C stops them."""
-    from sightline.simulation.recoded import copy_at_fps
-    from sightline.simulation.rtsp_server import RtspServer, player
+    from sightline.simulation.rtsp_server import RtspServer, copy_at_fps, player
 
     stop = stop_on_signals()
     videos = [copy_at_fps(path, arguments.fps) if arguments.fps else path for path in arguments.video]

@@ -15,8 +15,8 @@ from sightline.base.signals import stop_on_signals
 from sightline.errors import SightlineError
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.encode import CODECS, Coding, render, stream
-from sightline.simulation.scenes.formats import write_truth
 from sightline.simulation.scenes.spec import LIGHTS, NUMBERS, SCENES, WEATHERS, SceneSpec, above_zero, even
+from sightline.simulation.scenes.truth import write_truth
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "scene": {"choices": SCENES, "help": "what is seen"},

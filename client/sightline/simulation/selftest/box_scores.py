@@ -18,7 +18,7 @@ from sightline.base.geometry import iou_matrix
 from sightline.entities import F32, I64
 from sightline.features.track_log import TrackedFrame
 from sightline.models.evaluation.average_precision import ClassInPicture, average_precision, match_class
-from sightline.simulation.scenes.formats import CLASSES
+from sightline.simulation.scenes.truth import CLASSES
 from sightline.simulation.selftest.ground_truth import TruthSample
 
 ALIKE = 0.5  # IoU from which on a box stands for an actor

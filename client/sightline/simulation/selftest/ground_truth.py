@@ -19,9 +19,9 @@ from sightline.config.groups import CanaryOptions
 from sightline.simulation.scenes import truth as scene_truth
 from sightline.simulation.scenes.arrays import f32
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
-from sightline.simulation.scenes.formats import CLASSES
 from sightline.simulation.scenes.scene_places import Places, places_of
 from sightline.simulation.scenes.spec import SceneName, SceneSpec
+from sightline.simulation.scenes.truth import CLASSES
 from sightline.simulation.scenes.visibility import FrameTruth
 
 #: The camera of each scene that sees its lines best: the roof, and the one over the door.
@@ -61,7 +61,7 @@ class TruthSample:
     """The N actors in the picture at one moment."""
 
     time_s: float
-    # int64 [N]; kinds: int64 [N], places in :data:`sightline.simulation.scenes.formats.CLASSES`
+    # int64 [N]; kinds: int64 [N], places in :data:`sightline.simulation.scenes.truth.CLASSES`
     ids: NDArray[np.int64]
     kinds: NDArray[np.int64]
     full_xyxy: NDArray[np.float32]  # float32 [N, 4] in 0..1 of the picture

@@ -23,7 +23,7 @@ from sightline.simulation.scenes.spec import SCENES, SceneSpec
 from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.evidence import Evidence, gather
-from sightline.simulation.selftest.figures import Scoreboard, judge
+from sightline.simulation.selftest.figures import Scoreboard, failures, judge, table, thresholds
 from sightline.simulation.selftest.ground_truth import (
     BEST_CAMERA,
     GroundTruth,
@@ -31,7 +31,6 @@ from sightline.simulation.selftest.ground_truth import (
     SimulatedCamera,
     prepare,
 )
-from sightline.simulation.selftest.score_table import failures, table, thresholds
 from sightline.simulation.stack import SightlineProcess, progress
 
 #: From a player's start to its first frame, so that its client is ready for it.
