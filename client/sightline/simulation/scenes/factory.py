@@ -50,13 +50,12 @@ class FactoryWorld(World):
             self._next_forklift_s = time_s + float(self._fork_random.uniform(9, 24))
             if len(self._forklifts) < 3:
                 self._forklifts.append(self._forklift())
-        walk(self._workers)
+        workers = walk(self._workers)
         for forklift in self._forklifts:
             forklift.move(room=self._room_before(forklift))
-        self._workers = [w for w in self._workers if not w.arrived]
+        self._workers = workers
         self._forklifts = [f for f in self._forklifts if not f.arrived]
-        walking = [(w.actor, w.state()) for w in (*self._workers, *self._forklifts)]
-        return (*walking, *self._fire(time_s)), ""
+        return (*(w.placed() for w in (*self._workers, *self._forklifts)), *self._fire(time_s)), ""
 
     def _fire(self, time_s: float) -> Iterable[Placed]:
         """Smoke first, then flames too; both grow and die."""

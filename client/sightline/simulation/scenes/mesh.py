@@ -98,12 +98,10 @@ def box(size: Vector, at: Vector, albedo: F32, gloss: float = 0.0, surface: Surf
     return quads(f32(_FACES * (f32(size) / 2) + f32(at)), albedo, gloss, surface)
 
 
-def _face(axis: int, sign: float) -> list[NDArray[np.float64]]:
-    n, u, v = np.roll(np.eye(3), -axis, axis=0) * [[sign], [1], [sign]]
-    return [n - u - v, n + u - v, n + u + v, n - u + v]
-
-
-_FACES = np.array([_face(axis, sign) for axis in range(3) for sign in (-1.0, 1.0)])  # of a box from -1 to 1
+_AXES = [np.roll(np.eye(3), -axis, axis=0) * [[s], [1], [s]] for axis in range(3) for s in (-1.0, 1.0)]
+_FACES = np.array(
+    [[n - u - v, n + u - v, n + u + v, n - u + v] for n, u, v in _AXES]
+)  # of -1 to 1
 
 
 def loft(rings: F32, albedo: F32, gloss: float = 0.0, *, caps: bool = True) -> Mesh:

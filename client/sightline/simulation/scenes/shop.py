@@ -45,9 +45,8 @@ class ShopWorld(World):
             y, x = _STREET_Y * float(random.choice([-1.0, 1.0])), float(random.uniform(9.6, 12.4))
             actor, pace = self.person(random), float(np.clip(random.normal(1.4, 0.15), 1, 1.8))
             self._people.append(Walker(actor, [(x, -y, False), (x, y, False)], pace))
-        walk(self._people)
-        self._people = [p for p in self._people if not p.arrived]
-        return ((p.actor, p.state()) for p in self._people), ""
+        self._people = walk(self._people)
+        return (person.placed() for person in self._people), ""
 
     def _group(self) -> list[Walker]:
         random = self._random

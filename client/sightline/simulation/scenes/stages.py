@@ -40,7 +40,7 @@ def street_stage(spec: SceneSpec) -> Stage:
             left, right = f32([x, y, 0]), f32([x + width, y, 0])
             corner, along = (right, f32([-width, 0, 0])) if side < 0 else (left, f32([width, 0, 0]))
             stage.panels.append(Panel(corner, along, up, front, glow))  # along x up points to the road
-            plain = textures.plain(random, 64, 64, (150, 140, 128), 5, 6)
+            plain = textures.finished(textures.mottled(random, 64, 64, (150, 140, 128), 5, 6))
             for base in (left, right):
                 stage.panels.append(Panel(base, depth, up, plain))
                 stage.panels.append(Panel(f32(base + depth), f32(-depth), up, plain))
@@ -192,10 +192,10 @@ def shop_stage(spec: SceneSpec) -> Stage:
     random = spec.random("stage")
     outside = {"day": 1.0, "dusk": 0.5, "night": 0.16}[spec.light] * (0.75 if spec.weather == "rain" else 1.0)
     stage = Stage((-3.0, 17.0), (-9.0, 9.0), _shop_floor(random, outside), sky=False)
-    wall = textures.plain(random, 120, 320, (206, 198, 184), 2, 2)
+    wall = textures.finished(textures.mottled(random, 120, 320, (206, 198, 184), 2, 2))
     front, glow = textures.facade(random, 40.0, 12.0, 20)
     front = textures.finished(f32(front) * np.float32(1.25 * outside))
-    gable = textures.plain(random, 40, 400, (206, 198, 184), 2, 2)
+    gable = textures.finished(textures.mottled(random, 40, 400, (206, 198, 184), 2, 2))
     tiles = textures.mottled(random, 300, 300, (224, 222, 216), 1, 1)
     tiles[::30] *= 0.85
     tiles[:, ::30] *= 0.85

@@ -65,6 +65,11 @@ class Driver:
         self.along += self.speed * STEP_S
         self.travel += self.speed * STEP_S
 
+    def placed(self, way: float) -> Placed:
+        """As the world sees it; ``way`` is its lane's direction."""
+        x, heading = self.along * way, 0.0 if way > 0 else math.pi
+        return self.actor, ActorState(x, self.y, heading, self.speed, self.travel, self.braking)
+
     def must_stop(self, to_line: float, signal: str, time_s: float) -> bool:
         """Whether it stops for the traffic light, ``to_line`` metres before the stop line."""
         if signal == "green" or to_line < -0.5:
@@ -118,12 +123,6 @@ class Lane:
         runs_red = bool(random.random() < 0.3)
         self.drivers.append(Driver(actor, y, ROAD[self.direction][0], speed, wanted, runs_red))
 
-    def states(self) -> list[Placed]:
-        """The drivers as the world sees them."""
-        way, heading = self.direction, 0.0 if self.direction > 0 else math.pi
-        states = [ActorState(d.along * way, d.y, heading, d.speed, d.travel, d.braking) for d in self.drivers]
-        return [(driver.actor, state) for driver, state in zip(self.drivers, states, strict=True)]
-
 
 def signal_at(time_s: float) -> str:
     """The traffic light: green, amber or red for drivers, walk for people."""
@@ -158,10 +157,9 @@ class StreetWorld(World):
             if self._next_person_s > -1e8:
                 self._people.append(self._walker())
             self._next_person_s = time_s + float(self._random.exponential(60 / self._people_a_minute))
-        walk(self._people, may_go=signal == "walk")
-        self._people = [p for p in self._people if not p.arrived]
-        drivers = [placed for lane in self._lanes for placed in lane.states()]
-        return (*drivers, *((p.actor, p.state()) for p in self._people)), signal
+        self._people = walk(self._people, may_go=signal == "walk")
+        drivers = (driver.placed(lane.direction) for lane in self._lanes for driver in lane.drivers)
+        return (*drivers, *(person.placed() for person in self._people)), signal
 
     def _walker(self) -> Walker:
         random = self._random

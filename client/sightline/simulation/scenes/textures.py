@@ -29,11 +29,6 @@ def finished(picture: F32) -> U8:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def plain(random: np.random.Generator, h: int, w: int, colour: Rgb, grain: float, patches: float) -> U8:
-    """A mottled surface with nothing on it."""
-    return finished(mottled(random, h, w, colour, grain, patches))
-
-
 def stained(picture: F32, random: np.random.Generator, count: int, size: float, strength: float) -> None:
     """Darken soft blots here and there, in place."""
     h, w = picture.shape[:2]

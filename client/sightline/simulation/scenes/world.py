@@ -174,9 +174,9 @@ class Walker:
         self.x += dx
         self.y += dy
 
-    def state(self) -> ActorState:
+    def placed(self) -> Placed:
         """As the world sees it."""
-        return ActorState(self.x, self.y, self.heading, self.speed, self.travel)
+        return self.actor, ActorState(self.x, self.y, self.heading, self.speed, self.travel)
 
 
 BODY_M = 0.6  # from middle to middle, two people are never nearer; shoulders are half a metre wide
@@ -188,8 +188,8 @@ _EASE = STEP_S / 0.25  # people change their step within a quarter of a second
 _TURNS = 3  # of pushing off: being pushed may bring a third one near
 
 
-def walk(people: Sequence[Walker], *, may_go: bool = True) -> None:
-    """Move all by one step; with ``may_go`` those that wait may go on."""
+def walk(people: Sequence[Walker], *, may_go: bool = True) -> list[Walker]:
+    """Move all by one step; those that have not arrived. With ``may_go`` those that wait may go on."""
     plans = [_plan(one, people) for one in people]
     for one, (room, aside) in zip(people, plans, strict=True):
         one.move(may_go=may_go, room=room, aside=one.aside + (aside - one.aside) * _EASE)
@@ -204,6 +204,7 @@ def walk(people: Sequence[Walker], *, may_go: bool = True) -> None:
                 push = (BODY_M - apart) / 2 / apart
                 one.shift(-dx * push, -dy * push)
                 other.shift(dx * push, dy * push)
+    return [one for one in people if not one.arrived]
 
 
 def _plan(one: Walker, people: Sequence[Walker]) -> tuple[float, float]:

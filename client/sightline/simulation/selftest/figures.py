@@ -17,6 +17,7 @@ LEAD_S, TAIL_S = 3.0, 3.0
 #: Actors seen for at least this long must be counted; those seen for less may be.
 MUST_S = 1.5
 NOT_MEASURED = {"speed_error": "no speed in Sightline yet", "plates": "no plates in Sightline yet"}
+RATES = ("precision", "recall", "wrong", "bias")  # of claims, as figures
 CROSSINGS, VISITS = ("forward", "backward"), ("enter", "leave")
 
 
@@ -182,16 +183,10 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
     events = crossings.true + visits.true
     # Figure -> its value, and how much there was to judge.
     judged: dict[str, tuple[float | None, float]] = {
-        "crossing_precision": (crossings.precision, crossings.true),
-        "crossing_recall": (crossings.recall, crossings.true),
-        "crossing_bias": (crossings.bias, crossings.true),
-        "crossing_wrong": (crossings.wrong, crossings.true),
-        "crossing_any_class_precision": (any_class.precision, any_class.true),
-        "crossing_any_class_recall": (any_class.recall, any_class.true),
-        "crossing_any_class_wrong": (any_class.wrong, any_class.true),
+        **{f"crossing_{name}": (getattr(crossings, name), crossings.true) for name in RATES},
+        **{f"crossing_any_class_{name}": (getattr(any_class, name), any_class.true) for name in RATES[:3]},
+        **{f"zone_{name}": (getattr(visits, name), visits.true) for name in RATES[:2]},
         "count_error": (errors / must if must else None, errors),
-        "zone_precision": (visits.precision, visits.true),
-        "zone_recall": (visits.recall, visits.true),
         "occupancy_mae": (_mean_abs(e for c in each for e in c.occupancy_errors), zones),
         "dwell_error_s": (_mean_abs(e for c in each for e in c.dwell_errors_s), stays),
         "idf1": (identities.idf1 if identities else None, seen),
