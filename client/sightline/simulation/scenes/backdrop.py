@@ -9,6 +9,8 @@ from sightline.simulation.scenes.mesh import Mesh, Panel, Stage, join
 from sightline.simulation.scenes.spec import NEAR_M, PinholeCamera
 from sightline.simulation.scenes.visibility import DEPTH_UNITS, NOTHING, U64, fragments, interpolated, resolve
 
+INNER = 2  # everything is drawn at so many times the picture's size, for smooth edges
+
 
 class Backdrop:
     """The still picture, in parts that the moving light needs apart; all at the picture's size but ``keys``.
@@ -22,11 +24,8 @@ class Backdrop:
         keys: uint64, flat, the depth keys at the inner size (see :mod:`.visibility`).
     """
 
-    def __init__(
-        self, stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera, zoom: int
-    ) -> None:
-        """Draw the stage for a camera; ``zoom`` is the inner picture's scale."""
-        self._stage, self._light, self._camera = stage, light, camera.scaled(zoom)
+    def __init__(self, stage: Stage, grid: GroundLight, light: Light, camera: PinholeCamera) -> None:
+        self._stage, self._light, self._camera = stage, light, camera.scaled(INNER)
         h, w = self._camera.height, self._camera.width
         self.albedo, self.light, self.sunlit, self.glow = np.zeros((4, h, w, 3), np.float32)
         self.ground = np.zeros((h, w), np.float32)

@@ -1,7 +1,4 @@
-"""Light: sun, sky and lamps, how surfaces give it back, and what falls on the ground: shadows and beams.
-
-Colours are linear, float32. The traffic light is lit here too.
-"""
+"""Light, linear float32: sun, sky, lamps, how surfaces give it back, shadows, beams, the traffic light."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

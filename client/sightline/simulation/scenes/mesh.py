@@ -55,6 +55,14 @@ class Mesh:
         colours[chosen], shine[chosen] = albedo, gloss
         return replace(self, albedo=colours, gloss=shine)
 
+    def patches(self, k: int) -> tuple[F32, F32]:
+        """Of a loft: middle and normal [N, 3] of the four-cornered patch (or end) each triangle is of."""
+        middle, normal = f32(self.corners.mean(axis=1)), f32(self.normals.mean(axis=1))
+        skin = len(self) - 2 * k
+        for values in (middle, normal):
+            values[:skin] = np.repeat(values[:skin].reshape(-1, 2, 3).mean(axis=1), 2, axis=0)
+        return middle, unit(normal)
+
 
 def mesh(corners: F32, normals: F32, albedo: F32, gloss: float = 0.0) -> Mesh:
     """A mesh of one colour; triangles are turned so that they face the way their normals point."""
@@ -99,9 +107,7 @@ def box(size: Vector, at: Vector, albedo: F32, gloss: float = 0.0, surface: Surf
 
 
 _AXES = [np.roll(np.eye(3), -axis, axis=0) * [[s], [1], [s]] for axis in range(3) for s in (-1.0, 1.0)]
-_FACES = np.array(
-    [[n - u - v, n + u - v, n + u + v, n - u + v] for n, u, v in _AXES]
-)  # of -1 to 1
+_FACES = np.array([[n - u - v, n + u - v, n + u + v, n - u + v] for n, u, v in _AXES])  # of -1 to 1
 
 
 def loft(rings: F32, albedo: F32, gloss: float = 0.0, *, caps: bool = True) -> Mesh:
@@ -120,15 +126,6 @@ def loft(rings: F32, albedo: F32, gloss: float = 0.0, *, caps: bool = True) -> M
     for end, inner in ((rings[0], rings[1]), (rings[-1], rings[-2])) if caps else ():
         parts.append(_cap(end, f32(end.mean(axis=0) - inner.mean(axis=0)), albedo, gloss))
     return join(*parts)
-
-
-def patches(lofted: Mesh, k: int) -> tuple[F32, F32]:
-    """Middle and normal [N, 3] of the four-cornered patch (or end) that each triangle of a loft is of."""
-    middle, normal = f32(lofted.corners.mean(axis=1)), f32(lofted.normals.mean(axis=1))
-    skin = len(lofted) - 2 * k
-    for values in (middle, normal):
-        values[:skin] = np.repeat(values[:skin].reshape(-1, 2, 3).mean(axis=1), 2, axis=0)
-    return middle, unit(normal)
 
 
 def _cap(ring: F32, direction: F32, albedo: F32, gloss: float) -> Mesh:
@@ -171,6 +168,14 @@ def wheel(radius: float, width: float, k: int, rim: F32) -> Mesh:
             parts.append(_cap(xyz(x, side * (half + out), z), f32([0, side, 0]), colour, 0.35))
         parts[-2] = parts[-2].painted(np.arange(k) % 2 == 1, f32(rim * 0.25), 0.1)
     return join(*parts)
+
+
+def tyre(radius: float, k: int, albedo: F32) -> Mesh:
+    """A thin tyre about the y axis, open inside."""
+    rim = (radius * 0.93, -0.018), (radius, 0.0), (radius * 0.93, 0.018), (radius * 0.92, 0.0)
+    (x, z), (r, y) = ring(k).T, f32(rim).T[..., None]
+    rings = xyz(x * r, y, z * r)
+    return loft(f32([*rings, rings[0]]), albedo, caps=False)
 
 
 def bar(a: Vector, b: Vector, radius: float, albedo: F32) -> Mesh:

@@ -9,21 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.simulation.scenes.arrays import F32, f32, palette, pitch, roll, xyz
-from sightline.simulation.scenes.mesh import (
-    Mesh,
-    Surface,
-    ball,
-    bar,
-    box,
-    join,
-    limb,
-    loft,
-    patches,
-    quads,
-    ring,
-    wheel,
-)
+from sightline.simulation.scenes.arrays import F32, f32, palette, pitch, roll
+from sightline.simulation.scenes.mesh import Mesh, Surface, ball, bar, box, join, limb, quads, tyre, wheel
 from sightline.simulation.scenes.world import Actor
 
 BONES = 12
@@ -78,7 +65,7 @@ def _torso(look: Appearance, k: int) -> list[Mesh]:
         (0.80, 0.060, 0.108, -0.002), (0.825, 0.046, 0.080, -0.004), (0.845, 0.032, 0.036, 0),
         (0.875, 0.029, 0.031, 0.006)])  # fmt: skip
     body = limb([*(trunk * h * stout), *(neck * h)], round_, look.top)
-    z = patches(body, round_)[0][:, 2]
+    z = body.patches(round_)[0][:, 2]
     body = body.painted(z < (0.0 if look.coat else 0.535 * h), look.bottom, 0.0)
     parts = [body.painted(z > 0.842 * h, look.skin, 0.03)]
     if look.coat:
@@ -91,7 +78,7 @@ def _torso(look: Appearance, k: int) -> list[Mesh]:
             (0.70, 0.070, 0.100, 0.003), (0.725, 0.071, 0.104, 0.003), (0.78, 0.068, 0.106, 0.003),
             (0.815, 0.055, 0.090, 0.003)])  # fmt: skip
         vest = limb(cut * h * stout + [0, 0.012, 0.012, 0], round_, look.vest)
-        z = patches(vest, round_)[0][:, 2] / h
+        z = vest.patches(round_)[0][:, 2] / h
         stripes = ((z > 0.56) & (z < 0.592)) | ((z > 0.695) & (z < 0.727))
         parts.append(vest.painted(stripes, LAMP, 0.3))
     if look.backpack is not None:
@@ -102,7 +89,7 @@ def _torso(look: Appearance, k: int) -> list[Mesh]:
 def _head(look: Appearance, k: int) -> Mesh:
     h, r = look.height, 0.056 * look.height
     skull = ball([0.008 * h, 0, 0.055 * h], [r * 1.08, r * 0.88, r * 1.28], k + 2, look.skin, 0.03)
-    c, _ = patches(skull, k + 2)
+    c, _ = skull.patches(k + 2)
     scalp = (c[:, 2] > 0.085 * h) | ((c[:, 0] < -0.002 * h) & (c[:, 2] > 0.035 * h))
     nose = ball([0.010 * h + r, 0, 0.052 * h], [0.012 * h, 0.009 * h, 0.014 * h], 6, look.skin)
     parts = [skull.painted(scalp, look.hair, 0.08), nose]
@@ -211,13 +198,9 @@ def bicycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
         bar((0, -0.1, 0), (0, -0.1, 0.17), 0.014, _STEEL),
         bar((0, -0.1, 0), (0, 0.1, 0), 0.05, _STEEL),
     )
-    x, z = ring(k + 6).T
-    rim = (radius * 0.93, -0.018), (radius, 0.0), (radius * 0.93, 0.018), (radius * 0.92, 0.0)
-    r, y = f32(rim).T[..., None]
-    tyre = xyz(x * r, y, z * r)
     ends = [(radius * 0.94 * np.cos(a), 0, radius * 0.94 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
     spokes = [bar((0, 0, 0), end, 0.006, _STEEL) for end in ends]
-    spoked = join(loft(f32([*tyre, tyre[0]]), _BLACK, caps=False), *spokes)
+    spoked = join(tyre(radius, k + 6, _BLACK), *spokes)
     wheels = spoked.on_bone(FRONT), spoked.on_bone(REAR)
     return join(person(look, k), frame.on_bone(FRAME), cranks.on_bone(CRANKS), *wheels)
 
@@ -240,11 +223,11 @@ def motorcycle(look: Appearance, paint: F32, k: int = 10) -> Mesh:
         box([0.05, 0.16, 0.07], [-0.83, 0, 0.82], _RED, surface=Surface.TAIL_LAMP),
         quads(f32([plate]), f32([0.8, 0.8, 0.78]), surface=Surface.PLATE),
     )
-    tyre = wheel(radius, 0.13, k + 6, f32([0.12, 0.12, 0.13]))
+    rolling = wheel(radius, 0.13, k + 6, f32([0.12, 0.12, 0.13]))
     shell = ball([0.01 * look.height, 0, 0.06 * look.height], [0.15, 0.125, 0.16], k + 2, paint, 0.6)
     visor = ball([0.055 * look.height, 0, 0.06 * look.height], [0.08, 0.1, 0.055], k, _BLACK, 1.0)
     helmet = join(shell, visor).on_bone(1)
-    return join(person(look, k), helmet, frame.on_bone(FRAME), tyre.on_bone(FRONT), tyre.on_bone(REAR))
+    return join(person(look, k), helmet, frame.on_bone(FRAME), rolling.on_bone(FRONT), rolling.on_bone(REAR))
 
 
 def riding(kind: str, travel_m: float) -> Pose:

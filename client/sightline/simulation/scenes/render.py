@@ -9,15 +9,13 @@ from sightline.simulation.scenes import actors
 from sightline.simulation.scenes import light as lighting
 from sightline.simulation.scenes.actors import TRANSPARENT, PosedActor, puffs
 from sightline.simulation.scenes.arrays import F32, I64, U8, f32
-from sightline.simulation.scenes.backdrop import Backdrop
+from sightline.simulation.scenes.backdrop import INNER, Backdrop
 from sightline.simulation.scenes.light import Light
 from sightline.simulation.scenes.mesh import Mesh, Stage, Surface, join
 from sightline.simulation.scenes.spec import NEAR_M, PinholeCamera, SceneSpec
 from sightline.simulation.scenes.textures import plate_light
 from sightline.simulation.scenes.visibility import DEPTH_UNITS, fragments, interpolated, resolve
 from sightline.simulation.scenes.world import Snapshot
-
-INNER = 2  # actors are drawn at so many times the picture's size, for smooth edges
 
 
 class Renderer:
@@ -28,7 +26,7 @@ class Renderer:
         self.light = lighting.light_of(spec)
         self._inner = camera.scaled(INNER)
         self._grid = lighting.GroundLight(stage, self.light)
-        self._backdrop = Backdrop(stage, self._grid, self.light, camera, INNER)
+        self._backdrop = Backdrop(stage, self._grid, self.light, camera)
         self._still = f32(self._backdrop.albedo * self._backdrop.light + self._backdrop.glow)
         self._keys = self._backdrop.keys.copy()
         self._lens = Lens(spec, self.light, self._backdrop.ground)

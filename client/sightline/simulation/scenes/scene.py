@@ -1,7 +1,4 @@
-"""A scene from its spec: the world, what stands in it, and its pictures, alone or with their truth.
-
-Only pictures need OpenCV (the extra ``scenes``).
-"""
+"""A scene from its spec: the world, what stands in it, and its pictures (these need the extra ``scenes``)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

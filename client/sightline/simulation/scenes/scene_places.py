@@ -12,10 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32
-from sightline.simulation.scenes.spec import PinholeCamera, SceneSpec, camera_of
+from sightline.simulation.scenes.spec import PinholeCamera, Point, SceneSpec, camera_of
 from sightline.simulation.scenes.street import KERB_Y, SPEED_LIMIT, STOP_X, ZEBRA_X
 
-Point = tuple[float, float]
 Size = tuple[float, float, float]  # length, width, height in metres
 Rule = Literal["", "forbidden", "helmet and vest", "loiter"]
 PERSON: Size = (0.5, 0.5, 1.75)

@@ -1,7 +1,4 @@
-"""What makes one simulated camera, and where it hangs: a pinhole camera over flat ground.
-
-Everything else follows from the spec, the same every time.
-"""
+"""What makes one simulated camera, a pinhole over flat ground; everything else follows from the spec."""
 
 import argparse
 import zlib
@@ -23,24 +20,16 @@ WEATHERS: tuple[WeatherName, ...] = ("clear", "rain")
 
 @dataclass(frozen=True, slots=True)
 class SceneSpec:
-    """A scene, its actors (by the seed), the camera's place, and the weather.
-
-    Attributes:
-        seed: of everything that happens; two seeds are two different days.
-        camera: which of the scene's camera places (0, 1, 2; in the street 3 to 5 too); each hangs a little
-            differently for each seed.
-        width, height: picture size in pixels, even.
-        people: the number of people on foot relative to usual; 3 is a crowd. Not in the factory.
-    """
+    """A scene, its actors (by the seed), the camera's place, and the weather."""
 
     scene: SceneName = "street"
-    seed: int = 0
+    seed: int = 0  # of everything that happens; two seeds are two different days
     light: LightName = "day"
     weather: WeatherName = "clear"
-    camera: int = 0
-    width: int = 640
+    camera: int = 0  # the number of its place in :data:`PLACES`; each seed hangs it a little differently
+    width: int = 640  # of the picture in pixels, even
     height: int = 360
-    people: float = 1.0
+    people: float = 1.0  # those on foot relative to usual; 3 is a crowd. Not in the factory
 
     def random(self, stream: str) -> np.random.Generator:
         """A stream of random numbers of its own for each purpose; what one draws never moves another."""
@@ -113,6 +102,7 @@ class PinholeCamera:
         return np.asarray(lens @ np.stack([r[:, 0], r[:, 1], -r @ p], axis=1))
 
 
+Point = tuple[float, float]
 Point3 = tuple[float, float, float]
 Place = tuple[Point3, Point3, float]  # position, target, horizontal angle of view in degrees
 PLACES: dict[SceneName, tuple[Place, ...]] = {

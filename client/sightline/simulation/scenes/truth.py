@@ -14,15 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sightline.simulation.scenes.scene import still_of, world_of
-from sightline.simulation.scenes.scene_places import (
-    Places,
-    Point,
-    SceneLine,
-    SceneZone,
-    in_picture,
-    places_of,
-)
-from sightline.simulation.scenes.spec import SceneSpec, camera_of
+from sightline.simulation.scenes.scene_places import Places, SceneLine, SceneZone, in_picture, places_of
+from sightline.simulation.scenes.spec import Point, SceneSpec, camera_of
 from sightline.simulation.scenes.visibility import FrameTruth, TruthObserver
 from sightline.simulation.scenes.world import STEP_S, Actor, ActorState, Placed, Snapshot
 
@@ -247,13 +240,10 @@ def write_truth(folder: Path, result: RunTruth, frames: Iterable[FrameTruth], fp
 
 
 def run_record(result: RunTruth, fps: float) -> dict[str, Any]:
-    """What happened, the camera, and the lines and zones in the picture, ready for JSON.
-
-    A line may reach out of the picture, so crossings say whether their place is in it.
-    """
+    """What happened, the camera, and the lines and zones in the picture, ready for JSON."""
     places, camera = places_of(result.spec.scene), camera_of(result.spec)
     view = {"position_m": camera.position.tolist(), "rotation": camera.rotation.tolist()}
-    crossings = []
+    crossings = []  # say whether they are in the picture: a line may reach out of it
     for crossing in result.crossings:
         ((x, y),) = in_picture(((crossing.x, crossing.y),), camera)
         crossings.append({**asdict(crossing), "in_picture": 0 <= x <= 1 and 0 <= y <= 1})

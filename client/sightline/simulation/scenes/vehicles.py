@@ -10,7 +10,7 @@ import numpy as np
 
 from sightline.simulation.scenes.arrays import F32, f32, linear, xyz
 from sightline.simulation.scenes.factory import load
-from sightline.simulation.scenes.mesh import Mesh, Surface, bar, box, join, loft, patches, quads, ring, wheel
+from sightline.simulation.scenes.mesh import Mesh, Surface, bar, box, join, loft, quads, ring, wheel
 from sightline.simulation.scenes.people import LAMP, Appearance, Pose, bones, person
 
 GLASS = f32([0.012, 0.016, 0.02])
@@ -89,7 +89,7 @@ def _body(shape: Shape, paint: F32, k: int) -> Mesh:
     leaning = np.where(z > 0.7 * top, 1 - 0.10 * (z - 0.7 * top) / (0.3 * top), 1.0)  # the shoulders lean in
     rings = xyz((fractions - 0.5) * shape.length, y * plan * shape.width / 2 * leaning, z)
     body = loft(rings, paint, 0.5)
-    return body.painted(patches(body, k)[0][:, 2] < 0.36, DARK, 0.05)
+    return body.painted(body.patches(k)[0][:, 2] < 0.36, DARK, 0.05)
 
 
 def _cabin(shape: Shape, paint: F32, closed: bool, k: int) -> Mesh:
@@ -103,7 +103,7 @@ def _cabin(shape: Shape, paint: F32, closed: bool, k: int) -> Mesh:
     x, y = ring(k, 7.0).T
     y = y * (np.array(w)[:, None] * shape.width / 2)
     cabin = loft(xyz((a + b) / 2 + x * (b - a) / 2, y, belt + level * (shape.height - belt)), paint, 0.5)
-    c, n = patches(cabin, k)
+    c, n = cabin.patches(k)
     height = (c[:, 2] - belt) / (shape.height - belt)
     sideways, lengthways = np.abs(n[:, 1]) > 0.8, np.abs(n[:, 0]) > 0.5
     pane = (height > 0.12) & (height < 0.84) & (sideways | lengthways)
@@ -156,7 +156,7 @@ def truck(paint: F32, cargo: F32, k: int = 20) -> Mesh:
                 (2.45, 0.93, 0.97, 0.1), (2.65, 0.88, 0.93, 0.15), (2.75, 0.75, 0.8, 0.18))  # fmt: skip
     z, sx, sy, lean = f32(sections).T[..., None]
     cab = loft(xyz(cab_x + x * 0.95 * sx - lean, y * width / 2 * sy, z), paint, 0.4)
-    c, n = patches(cab, k)
+    c, n = cab.patches(k)
     glazed = (n[:, 0] > 0.6) | ((np.abs(n[:, 1]) > 0.8) & (c[:, 0] > cab_x))
     parts = [
         cab.painted((c[:, 2] > 1.55) & (c[:, 2] < 2.45) & glazed, GLASS, 1.0),

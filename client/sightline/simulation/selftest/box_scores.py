@@ -1,7 +1,4 @@
-"""Boxes and identities against the truth: mean average precision as COCO has it, IDF1 and HOTA by TrackEval.
-
-What is not to be judged is taken out first, as MOTChallenge does. TrackEval is the extra ``selftest``.
-"""
+"""Boxes and identities against the truth: mAP as COCO has it, IDF1 and HOTA by TrackEval (an extra)."""
 
 import contextlib
 import io
@@ -52,7 +49,7 @@ def overlap(sample: TruthSample, boxes: F32) -> F32:
 
 
 def moments(samples: Sequence[TruthSample], frames: Sequence[TrackedFrame]) -> list[IdentitySample]:
-    """Tracks that were confirmed at some time, beside the actors that could be seen."""
+    """Tracks once confirmed beside the actors to be judged; the others are left out, as MOTChallenge does."""
     confirmed = np.unique(np.concatenate([f.ids[f.confirmed] for f in frames] or [np.zeros(0, np.int64)]))
     result = []
     for sample, frame in pairs(samples, frames):

@@ -89,7 +89,7 @@ def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFig
         crossings_any=by_place(lines, CROSSINGS, by_class=False),
         visits=visits,
         counts=_counts(truth, evidence.counts),
-        occupancy_errors=_occupancy_errors(truth, claimed, span_s),
+        occupancy_errors=_occupancy_errors(truth, claimed),
         dwell_errors_s=_dwell_errors(visits),
         tracked_s=tracked_s,
         row_s=row_s,
@@ -111,9 +111,7 @@ def _counts(truth: GroundTruth, counted: Mapping[str, int]) -> dict[str, Count]:
     return {name: count for name, count in counts.items() if count.counted or count.may}
 
 
-def _occupancy_errors(
-    truth: GroundTruth, claimed: Sequence[Happening], span_s: tuple[float, float]
-) -> list[float]:
+def _occupancy_errors(truth: GroundTruth, claimed: Sequence[Happening]) -> list[float]:
     """Claimed minus true number in each zone, once a second; hidden actors in the picture count too."""
     errors = []
     for zone in truth.places.zones:
@@ -121,7 +119,7 @@ def _occupancy_errors(
         here = [h for h in claimed if h.place == zone.name and h.what in VISITS]  # no lines
         moves = [(h.time_s, 1 if h.what == "enter" else -1) for h in here]
         for sample in truth.samples[:: round(SAMPLES_FPS)]:
-            if span_s[0] <= sample.time_s <= span_s[1]:
+            if LEAD_S <= sample.time_s <= truth.length_s - TAIL_S:
                 there = sum(change for time_s, change in moves if time_s <= sample.time_s)
                 places = sample.xy[np.isin(sample.kinds, kinds) & sample.standing]
                 errors.append(float(there - sum(inside(zone.points, float(x), float(y)) for x, y in places)))

@@ -39,20 +39,14 @@ VERSION = 3  # of the file: raise it when truth or its judgement changes
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """A crossing, or an entry to or exit from a zone; true, or claimed by the pipeline.
+    """A crossing, or an entry to or exit from a zone; true, or claimed by the pipeline."""
 
-    Attributes:
-        time_s: the scene's time.
-        who: the actor's id, or the track's.
-        hidden: of a true one: it could not be seen. Of a claimed one: the event itself says that the entry
-            or exit was not seen, since a track began or was lost in the zone.
-    """
-
-    time_s: float
+    time_s: float  # the scene's
     place: str
     what: str
     item_class: str
-    who: int
+    who: int  # the actor's id, or the track's
+    # A true one could not be seen; of a claimed one the event says so: a track began or was lost in the zone.
     hidden: bool = False
 
 

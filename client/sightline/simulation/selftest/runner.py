@@ -1,7 +1,4 @@
-"""The run behind ``sightline selftest``: cameras whose truth is known, the whole path, the scoreboard.
-
-The parts are those of production: an RTSP server a camera, ``sightline run``, its database, Triton.
-"""
+"""The run behind ``sightline selftest``: the parts of production play cameras whose truth is known."""
 
 import argparse
 import contextlib
@@ -24,13 +21,7 @@ from sightline.simulation.selftest import ground_truth
 from sightline.simulation.selftest.box_scores import TRACKEVAL_MISSING, identity_is_measured
 from sightline.simulation.selftest.evidence import Evidence, gather
 from sightline.simulation.selftest.figures import Scoreboard, failures, judge, table, thresholds
-from sightline.simulation.selftest.ground_truth import (
-    BEST_CAMERA,
-    GroundTruth,
-    Interrupted,
-    SimulatedCamera,
-    prepare,
-)
+from sightline.simulation.selftest.ground_truth import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.simulation.stack import SightlineProcess, progress
 
 #: From a player's start to its first frame, so that its client is ready for it.
@@ -89,7 +80,7 @@ def _run(arguments: argparse.Namespace, stop: Event) -> Scoreboard:
 
 def run_and_collect(
     cameras: Sequence[SimulatedCamera], folder: Path, triton_url: str, database_url: str | None, stop: Event
-) -> list[tuple[str, GroundTruth, Evidence]]:
+) -> list[tuple[str, ground_truth.GroundTruth, Evidence]]:
     """Play prepared cameras once, all at the same time, through a running Triton (host:port of gRPC).
 
     Videos and truths are in ``videos`` of the folder. Its folder ``run`` is emptied, for the rows of an
