@@ -331,9 +331,8 @@ def decided(counts: list[tuple[int, int]], rule: PromotionRule, *, void: int = 0
         ComparedEpisode(
             path=Path("x"),
             head=HEAD,
-            classes={"person": PairCounts(live, new, min(live, new))},
             windows={(START, "person"): PairCounts(live, new, min(live, new))},
-            events={("door", "crossing", "line", "forward", "person"): PairCounts(live, new, min(live, new))},
+            events={("crossing", "line", "forward", "person"): PairCounts(live, new, min(live, new))},
             differing=[],
             boxes=PairCounts(),
             iou=0.0,

@@ -96,17 +96,17 @@ class DriftWatch(Observer):
     def figures(self) -> list[Figure]:
         """The open hour so far, and what became of chosen frames."""
         values: dict[str, float] = {}
-        if self._signals and (window := self._stats.open_window):
-            sums, pictures = window.figures, max(window.pictures, 1)
+        if self._signals and (sums := self._stats.sums)["frames"]:
+            pictures = max(sums["pictures"], 1)
             values = {
-                "drift_boxes_per_frame": window.boxes / window.frames,
-                "drift_weak_share": sums["weak"] / max(window.boxes + sums["weak"], 1),
+                "drift_boxes_per_frame": sums["boxes"] / sums["frames"],
+                "drift_weak_share": sums["weak"] / max(sums["boxes"] + sums["weak"], 1),
                 "drift_luma": sums["luma_sum"] / pictures,
                 "drift_sharpness": sums["sharpness_sum"] / pictures,
             }
         if self._sampler is not None:
-            values["drift_samples_kept"] = self._sampler.kept
-            values["drift_samples_lost"] = self._sampler.lost + self._sampler.refused
+            lost = self._sampler.lost + self._sampler.refused
+            values |= {"drift_samples_kept": self._sampler.kept, "drift_samples_lost": lost}
         return [Figure(name, value, help=HELP[name]) for name, value in values.items()]
 
     def close(self) -> None:

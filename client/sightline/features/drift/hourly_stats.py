@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,7 @@ class ImageStats:
     @property
     def light(self) -> str:
         """``dark``, ``dim`` or ``bright``."""
-        if self.mean < DARK:
-            return "dark"
-        return "dim" if self.mean < DIM else "bright"
+        return "dark" if self.mean < DARK else "dim" if self.mean < DIM else "bright"
 
 
 def measure_frame(frame: Frame) -> ImageStats:
@@ -69,8 +67,7 @@ class HourlyStats:
     """
 
     def __init__(self, source: str, min_score: float, state: Mapping[str, Any] | None = None) -> None:
-        self._source = source
-        self.min_score = min_score
+        self._source, self.min_score = source, min_score
         self._closed: deque[DriftWindow] = deque(maxlen=_MAX_CLOSED)
         self._begin(-1, "")
         if state:
@@ -78,8 +75,8 @@ class HourlyStats:
 
     def _begin(self, hour: int, version: str) -> None:
         self._hour, self._model_version = hour, version
-        self._frames = self._boxes = self._pictures = 0
-        self._sums = {"weak": 0, "luma_sum": 0.0, "sharpness_sum": 0.0}
+        #: Of the open hour. ``boxes`` may start tracks, ``weak`` are the others; ``pictures`` were measured.
+        self.sums = {"frames": 0, "boxes": 0, "pictures": 0, "weak": 0, "luma_sum": 0.0, "sharpness_sum": 0.0}
         self._classes: Counter[str] = Counter()
         self._histograms: dict[str, NDArray[Any]] = {
             "scores": np.zeros(SCORE_BINS, np.int64),
@@ -91,27 +88,18 @@ class HourlyStats:
     @property
     def open_window(self) -> DriftWindow | None:
         """The hour so far; None before its first frame."""
-        if not self._frames:
+        if not self.sums["frames"]:
             return None
         classes = dict(self._classes.most_common(MAX_CLASSES))
         if rest := sum(self._classes.values()) - sum(classes.values()):
             classes[OTHER_CLASSES] = classes.get(OTHER_CLASSES, 0) + rest
         start = float(self._hour * WINDOW_S)
-        return DriftWindow(
-            source=self._source,
-            window_start=start,
-            window_end=start + WINDOW_S,
-            model_version=self._model_version,
-            frames=self._frames,
-            boxes=self._boxes,
-            pictures=self._pictures,
-            figures={
-                "min_score": self.min_score,
-                "classes": classes,
-                **{name: round(value, 5) for name, value in self._sums.items()},
-                **{name: np.round(counts, 4).tolist() for name, counts in self._histograms.items()},
-            },
-        )
+        sums = {name: round(value, 5) for name, value in self.sums.items()}
+        counted = {name: int(sums.pop(name)) for name in ("frames", "boxes", "pictures")}
+        shares = {name: np.round(counts, 4).tolist() for name, counts in self._histograms.items()}
+        figures = {"min_score": self.min_score, "classes": classes, **sums, **shares}
+        version = self._model_version
+        return DriftWindow(self._source, start, start + WINDOW_S, version, **counted, figures=figures)
 
     def observe(self, detections: Detections, class_names: Sequence[str], time: float, version: str) -> None:
         """Count one frame; ``time`` is its capture time, class ids are places in ``class_names``."""
@@ -123,9 +111,9 @@ class HourlyStats:
         scores = detections.scores
         seen = scores >= self.min_score
         boxes = int(np.count_nonzero(seen))
-        self._frames += 1
-        self._boxes += boxes
-        self._sums["weak"] += len(scores) - boxes
+        self.sums["frames"] += 1
+        self.sums["boxes"] += boxes
+        self.sums["weak"] += len(scores) - boxes
         self._histograms["per_frame"][bisect_right(BOXES_FROM, boxes)] += 1
         if len(scores):
             places = np.minimum(scores * SCORE_BINS, SCORE_BINS - 1).astype(np.int64)
@@ -138,25 +126,20 @@ class HourlyStats:
 
     def observe_image(self, image: ImageStats) -> None:
         """Count the picture of the frame observed last."""
-        self._pictures += 1
+        self.sums["pictures"] += 1
         self._histograms["luma"] += image.luma
         self._histograms["sharpness"][bisect_right(SHARPNESS_FROM, image.sharpness)] += 1
-        self._sums["luma_sum"] += image.mean
-        self._sums["sharpness_sum"] += image.sharpness
+        self.sums["luma_sum"] += image.mean
+        self.sums["sharpness_sum"] += image.sharpness
 
     def take_closed(self) -> tuple[DriftWindow, ...]:
         """Hours that ended since the last call."""
-        taken = tuple(self._closed)
-        self._closed.clear()
-        return taken
+        return tuple(self._closed.popleft() for _ in range(len(self._closed)))
 
     def snapshot(self) -> dict[str, Any]:
         """What a successor goes on from; JSON-able."""
         window = self.open_window
-        if window is None:
-            return {}
-        names = ("model_version", "frames", "boxes", "pictures", "figures")
-        return {"hour": self._hour, **{name: getattr(window, name) for name in names}}
+        return {"hour": self._hour, **asdict(window)} if window else {}
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
@@ -164,11 +147,9 @@ class HourlyStats:
             if figures["min_score"] != self.min_score:
                 return  # another rule counts now: what was counted before does not fit
             self._begin(int(state["hour"]), str(state["model_version"]))
-            self._frames, self._boxes, self._pictures = (
-                int(state[n]) for n in ("frames", "boxes", "pictures")
-            )
-            self._sums = {name: type(zero)(figures[name]) for name, zero in self._sums.items()}
-            if not math.isfinite(sum(self._sums.values())):
+            saved = {**figures, **state}
+            self.sums = {name: type(zero)(saved[name]) for name, zero in self.sums.items()}
+            if not math.isfinite(sum(self.sums.values())):
                 raise ValueError("sums are not finite")
             self._classes.update({str(name): int(count) for name, count in figures["classes"].items()})
             for name, zeros in self._histograms.items():

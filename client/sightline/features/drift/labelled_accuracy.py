@@ -7,7 +7,7 @@ the figures. They begin at the served score floor, not at 0.001: compare them wi
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,9 @@ class Labelled:
 
     @staticmethod
     def read(folders: Sequence[Path], work: Path) -> "Labelled":
-        """Read sets; the merged COCO file is written into ``work``.
-
-        Raises a LabelError when a folder is no labelled set, or a picture stands in two.
-        """
+        """Read sets, merged in ``work``; LabelError: a folder is no labelled set, or a picture is in two."""
         categories: dict[str, int] = {}  # ids of pictures and categories are given anew
-        images, annotations, boxes = list[dict[str, Any]](), list[dict[str, Any]](), dict[int, Any]()
+        images, annotations, boxes = list[dict[str, Any]](), list[dict[str, Any]](), list[tuple[Any, ...]]()
         for folder in folders:
             try:
                 coco = json.loads((folder / "annotations.json").read_text())
@@ -77,7 +74,8 @@ class Labelled:
                     numbers[image["id"]] = number
                     float(image["capture_time"])
                     images.append({**image, "id": number})
-                    boxes[number] = boxes_of({**image, "predictions": found[image["file_name"]]})
+                    record = {**image, "predictions": found[image["file_name"]]}
+                    boxes += [(number, *box) for box in boxes_of(record)]
                 for number, item in enumerate(coco["annotations"], start=len(annotations) + 1):
                     ids = {"id": number, "image_id": numbers[item["image_id"]]}
                     annotations.append({**item, **ids, "category_id": categories[names[item["category_id"]]]})
@@ -94,32 +92,27 @@ class Labelled:
         (work / "annotations.json").write_text(json.dumps(merged))
         rows = [
             [number, *box, float(score), categories[name]]
-            for number, found_boxes in boxes.items()
-            for name, score, box in found_boxes
+            for number, name, score, box in boxes
             if name in categories
         ]
         return Labelled(CocoSet.read(work), tuple(rows))
 
-    def part(self, images: Sequence[Mapping[str, Any]]) -> "Labelled":
-        """Only these pictures."""
-        chosen = {image["id"] for image in images}
-        data = replace(self.data, images=tuple(images))
-        return Labelled(data, tuple(row for row in self.rows if row[0] in chosen))
-
-    def by_camera(self) -> dict[str, "Labelled"]:
-        """All cameras together, then each."""
-        cameras = sorted({image["camera"] for image in self.data.images})
-        parts = {ALL: self} if len(cameras) != 1 else {}
-        for camera in cameras:
-            parts[camera] = self.part([image for image in self.data.images if image["camera"] == camera])
+    def split(self, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, "Labelled"]:
+        """Parts of equal ``key`` of the pictures, in its order."""
+        groups: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+        for image in self.data.images:
+            groups[key(image)].append(image)
+        parts = {}
+        for name, images in sorted(groups.items()):
+            chosen = {image["id"] for image in images}
+            rows = tuple(row for row in self.rows if row[0] in chosen)
+            parts[name] = Labelled(replace(self.data, images=tuple(images)), rows)
         return parts
 
-    def by_period(self, days: float) -> list[tuple[float, "Labelled"]]:
-        """Stretches of so many days that hold pictures, oldest first: when each begins, and its part."""
-        periods: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
-        for image in self.data.images:
-            periods[image["capture_time"] // (days * DAY_S) * days * DAY_S].append(image)
-        return [(start, self.part(images)) for start, images in sorted(periods.items())]
+    def by_camera(self) -> dict[str, "Labelled"]:
+        """All cameras together, when there are several, then each."""
+        cameras = self.split(lambda image: image["camera"])
+        return cameras if len(cameras) == 1 else {ALL: self, **cameras}
 
 
 Baseline = Labelled | Mapping[str, float] | None  # labelled sets; or fixed figures by name; or nothing
@@ -133,15 +126,16 @@ def report(labelled: Labelled, baseline: Baseline, days: float, rule: AccuracyRu
     cameras, alarms = {}, []
     base_by_camera = baseline.by_camera() if isinstance(baseline, Labelled) else {}
     for camera, part in labelled.by_camera().items():
-        periods = part.by_period(days)
-        entries = [_described(start, period, days) for start, period in periods]
+        stretches = part.split(lambda image: image["capture_time"] // (days * DAY_S) * days * DAY_S)
+        entries = [_described(start, period, days) for start, period in stretches.items()]
+        periods = list(stretches.values())
         base = base_by_camera.get(camera) if isinstance(baseline, Labelled) else baseline
         about: Any = base
         if baseline is None:
-            base, about = periods[0][1], "its first period"
+            base, about = periods[0], "its first period"
         elif isinstance(base, Labelled):
             about = {"pictures": len(base.data.images), **cocoset.score(base.rows, base.data)}
-        for entry, (_, period) in [*zip(entries, periods, strict=True)][1 if baseline is None else 0 :]:
+        for entry, period in [*zip(entries, periods, strict=True)][1 if baseline is None else 0 :]:
             entry["against_baseline"] = compare(base, period, rule)
         if entries[-1].get("against_baseline", {}).get("verdict") == "fallen":
             alarms.append(camera)

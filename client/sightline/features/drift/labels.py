@@ -50,7 +50,8 @@ class Sample:
         return f"{self.record['camera']}_{self.path.stem}_{self.record['sha256'][:16]}.jpg"
 
 
-Label = tuple[str, str, list[float], bool]  # file name, class, (left, top, width, height) in pixels, a crowd
+#: File name, class, left, top, width, height in pixels, and what else stands in an annotation.
+Label = tuple[str, str, list[float], Record]
 
 
 def find(folder: Path, cameras: Collection[str], span: tuple[float, float]) -> list[Sample]:
@@ -112,16 +113,14 @@ def export(
         }
         for item in chosen
     ]
-    shown = [
-        (place, name, [round(px, 2) for px in box], {"segmentation": [], "score": score, "predicted": True})
-        for place, record in enumerate(records, start=1)
+    more = {"segmentation": [], "iscrowd": 0, "predicted": True}
+    shown: list[Label] = [
+        (record["file_name"], name, [round(px, 2) for px in box], {"score": score, **more})
+        for record in records
         for name, score, box in boxes_of(record)
         if score >= min_score and name in names
     ]
-    images = [
-        {"id": number, **{key: record[key] for key in ("file_name", "width", "height")}}
-        for number, record in enumerate(records, start=1)
-    ]
+    images = [{key: record[key] for key in ("file_name", "width", "height")} for record in records]
     target.parent.mkdir(parents=True, exist_ok=True)
     manifest, archive = (target.with_name(f"{target.name}{suffix}") for suffix in (".json", ".zip"))
     write_private(manifest, (json.dumps({"categories": names, "images": records}, indent=1) + "\n").encode())
@@ -134,26 +133,23 @@ def export(
     return archive, manifest
 
 
-def _coco(
-    names: Sequence[str],
-    images: Sequence[Mapping[str, Any]],
-    boxes: Sequence[tuple[int, str, list[float], Mapping[str, Any]]],
-) -> dict[str, Any]:
-    """A COCO file; ``boxes`` are id of the image, class, left, top, width, height, and what else is known."""
+def _coco(names: Sequence[str], images: Sequence[Record], labels: Sequence[Label]) -> dict[str, Any]:
+    """A COCO file; ids are places."""
+    ids = {image["file_name"]: number for number, image in enumerate(images, start=1)}
     annotations = [
         {
             "id": number,
-            "image_id": image_id,
+            "image_id": ids[file],
             "category_id": names.index(name) + 1,
             "bbox": box,
             "area": round(box[2] * box[3], 2),
-            "iscrowd": 0,
             **more,
         }
-        for number, (image_id, name, box, more) in enumerate(boxes, start=1)
+        for number, (file, name, box, more) in enumerate(labels, start=1)
     ]
     categories = [{"id": place, "name": name} for place, name in enumerate(names, start=1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    numbered = [{"id": ids[image["file_name"]], **image} for image in images]
+    return {"images": numbered, "annotations": annotations, "categories": categories}
 
 
 def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = False) -> dict[str, int]:
@@ -178,9 +174,8 @@ def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = 
     back = {record["file_name"] for record in images.values()}
     missing = sorted({record["file_name"] for record in sent["images"]} - back)
     if missing and not partial:
-        problems.append(
-            f"{len(missing)} pictures have not come back (--partial leaves them out): {missing[0]}"
-        )
+        text = "pictures have not come back (--partial leaves them out)"
+        problems.append(f"{len(missing)} {text}: {missing[0]}")
     labels = _labels(coco, images, sent["categories"], problems)
     if problems:
         more = f"\n  and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
@@ -192,7 +187,7 @@ def read_back(corrected: Path, manifest: Path, target: Path, *, partial: bool = 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The COCO file, and SHA-256 by name of the pictures that came with it."""
-    pictures = {}
+    pictures: dict[str, str] = {}
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
@@ -200,9 +195,8 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
                 if len(names) != 1:
                     raise LabelError(f"{path}: one .json is wanted in the zip, found {len(names)}")
                 text = file.read(names[0])
-                for name in file.namelist():
-                    if name.lower().endswith((".jpg", ".jpeg", ".png")):
-                        pictures[name] = hashlib.sha256(file.read(name)).hexdigest()
+                shots = [name for name in file.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png"))]
+                pictures = {name: hashlib.sha256(file.read(name)).hexdigest() for name in shots}
         else:
             text = path.read_bytes()
     except OSError as error:
@@ -245,15 +239,12 @@ def _images(coco: Mapping[str, Any], by_key: Mapping[str, Record], problems: lis
 
 
 def _labels(
-    coco: Mapping[str, Any],
-    images: Mapping[Any, Mapping[str, Any]],
-    known: Sequence[str],
-    problems: list[str],
+    coco: Record, images: Mapping[Any, Record], known: Sequence[str], problems: list[str]
 ) -> list[Label]:
     names = {item.get("id"): str(item.get("name")) for item in coco["categories"]}
     for stranger in sorted(set(names.values()) - set(known)):
         problems.append(f"category {stranger!r} was not in this export; it had: {', '.join(known)}")
-    labels = []
+    labels: list[Label] = []
     for item in coco["annotations"]:
         sent, name = images.get(item.get("image_id")), names.get(item.get("category_id"))
         if sent is None or name is None:
@@ -261,7 +252,8 @@ def _labels(
         elif problem := _box_problem(item.get("bbox"), sent):
             problems.append(f"annotation {item.get('id')} of {sent['file_name']}: {problem}")
         else:
-            labels.append((sent["file_name"], name, [*map(float, item["bbox"])], bool(item.get("iscrowd"))))
+            crowd = {"iscrowd": int(bool(item.get("iscrowd")))}
+            labels.append((sent["file_name"], name, [*map(float, item["bbox"])], crowd))
     return labels
 
 
@@ -279,16 +271,11 @@ def _box_problem(box: Any, sent: Record) -> str:
 def _write(
     target: Path, names: Sequence[str], records: Sequence[Record], labels: Sequence[Label]
 ) -> dict[str, int]:
-    numbers = {record["file_name"]: number for number, record in enumerate(records, start=1)}
     predictions = {record["file_name"]: record["predictions"] for record in records}
-    images = [
-        {"id": number, **{key: value for key, value in record.items() if key != "predictions"}}
-        for number, record in enumerate(records, start=1)
-    ]
-    boxes = [(numbers[file], name, box, {"iscrowd": int(crowd)}) for file, name, box, crowd in labels]
+    images = [{key: value for key, value in record.items() if key != "predictions"} for record in records]
     draft = target.with_name(f".{target.name}.new")
     draft.mkdir(parents=True)
-    (draft / "annotations.json").write_text(json.dumps(_coco(names, images, boxes)) + "\n")
+    (draft / "annotations.json").write_text(json.dumps(_coco(names, images, labels)) + "\n")
     (draft / "predictions.json").write_text(json.dumps(predictions) + "\n")
     draft.rename(target)
     # Labels that are the detector's own boxes to a tenth of a pixel: all of them says nobody looked.

@@ -93,10 +93,8 @@ def read(path: Path) -> tuple[EpisodeHead, list[PairedFrame]]:
     """An episode with its frames; :class:`ShadowError`: the file is not one of ours."""
     head, lines = read_lines(path)
     try:
-        return head, [
-            PairedFrame(float(time), from_columns(live), from_columns(candidate))
-            for time, live, candidate in map(json.loads, lines)
-        ]
+        frames = ((float(time), map(from_columns, both)) for time, *both in map(json.loads, lines))
+        return head, [PairedFrame(time, *both) for time, both in frames]
     except (ValueError, TypeError) as error:
         raise ShadowError(f"{path}: {error!r}") from error
 

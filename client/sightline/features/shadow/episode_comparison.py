@@ -4,7 +4,7 @@ What differs then is the models' doing alone: same frames, same times, same line
 """
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import numpy as np
 
 from sightline.analysis.chain import CameraAnalysis, frame_at
 from sightline.analysis.options import AnalysisOptions, TrackerOptions
-from sightline.analysis.pairing import PairCounts, pair_boxes, pair_events
+from sightline.analysis.pairing import EventKey, PairCounts, pair_boxes, pair_events
 from sightline.config.zones import Line, Zone
 from sightline.entities import Detections, Event, ModelInfo
 from sightline.errors import ShadowError
@@ -24,8 +24,6 @@ from sightline.features.shadow import episode
 TOGETHER_S = 2.0  # events of two models closer than this, and equal in all else, are one event
 MIN_FOR_PROCESSES = 20  # episodes; fewer are compared in this process
 SCORE_BINS = 10  # of 0..1
-
-CameraEventKey = tuple[str, str, str, str, str]  # camera, kind, place, direction, class
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,8 @@ class ComparedEpisode:
 
     path: Path  # its file
     head: episode.EpisodeHead  # what it is
-    classes: dict[str, PairCounts]  # distinct objects by class; ``both`` is what agrees window by window
     windows: dict[tuple[float, str], PairCounts]  # by window start and class, what would stand in the rows
-    events: dict[CameraEventKey, PairCounts]  # by :data:`CameraEventKey`
+    events: dict[EventKey, PairCounts]
     differing: list[tuple[str, Event]]  # what only one of both saw: ``live`` or ``candidate``, and the event
     boxes: PairCounts  # boxes that start tracks; ``both``: same class, overlap of a half or more
     iou: float  # overlaps of those that agree, added
@@ -82,12 +79,8 @@ def collect(folder: Path, model: str | None = None, camera: str | None = None) -
     else:
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
             episodes = list(pool.map(compared, good, chunksize=4))
-    return ComparedEpisodes(
-        newest,
-        good=episodes,
-        void=[head for head in mine.values() if head.void],
-        others=len(heads) - len(mine),
-    )
+    void = [head for head in mine.values() if head.void]
+    return ComparedEpisodes(newest, episodes, void, others=len(heads) - len(mine))
 
 
 def compared(path: Path) -> ComparedEpisode:
@@ -98,10 +91,7 @@ def compared(path: Path) -> ComparedEpisode:
     windows = {
         key: PairCounts(mine[key], theirs[key], min(mine[key], theirs[key])) for key in {*mine, *theirs}
     }
-    classes: defaultdict[str, PairCounts] = defaultdict(PairCounts)
-    for (_, name), counts in windows.items():
-        classes[name] += counts
-    by_key, alone = pair_events(live.events, candidate.events, TOGETHER_S)
+    events, alone = pair_events(live.events, candidate.events, TOGETHER_S)
     names = (head.live_classes, head.candidate_classes)
     min_score = float(head.options["min_score"])
     frames = [pair_boxes(pair.live, pair.candidate, names, min_score) for pair in pairs]
@@ -110,9 +100,8 @@ def compared(path: Path) -> ComparedEpisode:
     return ComparedEpisode(
         path=path,
         head=head,
-        classes=dict(classes),
         windows=windows,
-        events={(head.camera, *key): counts for key, counts in by_key.items()},
+        events=events,
         differing=[("candidate" if side else "live", event) for side, event in alone],
         boxes=PairCounts(
             shared + sum(len(item.live_only) for item in frames),
@@ -128,7 +117,7 @@ def outcomes(head: episode.EpisodeHead, pairs: Sequence[episode.PairedFrame]) ->
     """What both models would have reported; ShadowError: the episode's options are not those of a camera."""
     options = head.options
     try:
-        analysis_options = AnalysisOptions(
+        shaping = AnalysisOptions(
             camera=head.camera,
             tracker=TrackerOptions(
                 min_score=float(options["min_score"]),
@@ -143,7 +132,7 @@ def outcomes(head: episode.EpisodeHead, pairs: Sequence[episode.PairedFrame]) ->
             lines={name: Line.model_validate(value) for name, value in options["lines"].items()},
             zones={name: Zone.model_validate(value) for name, value in options["zones"].items()},
         )
-        live, candidate = CameraAnalysis(analysis_options), CameraAnalysis(analysis_options)
+        live, candidate = CameraAnalysis(shaping), CameraAnalysis(shaping)
         live.use_model(ModelInfo("", head.live_version, head.live_classes, 0, 0, "", 0.0))
         candidate.use_model(ModelInfo("", head.candidate_version, head.candidate_classes, 0, 0, "", 0.0))
     except (KeyError, TypeError, ValueError) as error:
@@ -159,8 +148,7 @@ def _run(analysis: CameraAnalysis, frames: Iterable[tuple[float, Detections]]) -
     scores = np.zeros(SCORE_BINS, np.int64)
     for capture_time, detections in frames:
         analysis.observe(frame_at(capture_time), detections)
-        bins = np.clip(detections.scores * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
-        scores += np.bincount(bins, minlength=SCORE_BINS)
+        scores += np.histogram(detections.scores, SCORE_BINS, (0, 1))[0]
     events = [result for result in analysis.take_results() if isinstance(result, Event)]
     rows, _ = analysis.rows()
     return Outcome(

@@ -14,9 +14,7 @@ from sightline.serving import model_configs
 def apply(folder: Path, triton: TritonAdmin, compared: ComparedEpisodes, decision: Decision) -> str:
     """Switch the live detector to the candidate, or retire it; the audit trail says why. A line about it.
 
-    Raises:
-        RepositoryError: the versions are not those that were compared, or the operation is refused.
-        AdminError: Triton fails; what serves goes on.
+    RepositoryError: other versions serve than were compared, or it is refused; AdminError: Triton fails.
     """
     newest = compared.newest
     version = _same_version(folder, newest.candidate_model, newest.candidate_version)

@@ -83,7 +83,7 @@ class Decision:
 def decide(compared: ComparedEpisodes, rule: PromotionRule) -> Decision:
     """Apply the rule."""
     episodes = len(compared.good)
-    objects = sum(counts.live for item in compared.good for counts in item.classes.values())
+    objects = sum(counts.live for item in compared.good for counts in item.windows.values())
     checks = checks_of(compared.good, rule)
     broken = [str(check) for check in checks if check.state is CheckState.BROKEN]
     lacking = [f"{episodes} of {rule.episodes} episodes"] if episodes < rule.episodes else []
@@ -108,17 +108,16 @@ def checks_of(good: Sequence[ComparedEpisode], rule: PromotionRule) -> list[Chec
     """Every check, with intervals: counts of each class, then agreement."""
     none = PairCounts()
     by_check: dict[str, list[PairCounts]] = {
-        f"count of {name}": [item.classes.get(name, none) for item in good]
-        for name in sorted({name for item in good for name in item.classes})
+        f"count of {name}": [
+            sum((item.windows[key] for key in item.windows if key[1] == name), none) for item in good
+        ]
+        for name in sorted({name for item in good for _, name in item.windows})
     }
     classes = len(by_check)
     by_check["windows agree"] = [sum(item.windows.values(), none) for item in good]
     for what, crossing in (("crossings agree", True), ("zone events agree", False)):
         by_check[what] = [
-            sum(
-                (counts for key, counts in item.events.items() if (key[1] == EventKind.CROSSING) is crossing),
-                none,
-            )
+            sum((item.events[key] for key in item.events if (key[0] == EventKind.CROSSING) is crossing), none)
             for item in good
         ]
     tail = (1 - rule.confidence) / len(by_check) / 2
@@ -136,13 +135,13 @@ def checks_of(good: Sequence[ComparedEpisode], rule: PromotionRule) -> list[Chec
             values = np.where(seen > 0, 2 * both / np.maximum(seen, 1), 1.0)
             bound, least, most = f"at least {rule.agreement:.0%}", rule.agreement, np.inf
         low, high = np.quantile(values[1:] if len(values) > 1 else values, [tail, 1 - tail]).tolist()
-        fewer, more = sorted((int(live[0]), int(candidate[0])))
+        sums = int(live[0]), int(candidate[0])
+        fewer, more = sorted(sums)
         if more < rule.min_count:
             state = CheckState.BROKEN if by_count and not fewer and more >= GONE else CheckState.FEW
         elif low >= least and high <= most:
             state = CheckState.HOLDS
         else:
             state = CheckState.BROKEN if high < least or low > most else CheckState.OPEN
-        sums = int(live[0]), int(candidate[0])
         checks.append(Check(name, *sums, float(values[0]), low, high, state, bound))
     return checks

@@ -52,7 +52,12 @@ class _Interval:
     number: int
     head: EpisodeHead  # filled in as frames come
     lines: list[str] = field(default_factory=list)
-    best: list[tuple[float, PairedFrame, BoxPairs, U8]] = field(default_factory=list)  # largest first
+    best: list[tuple[PairedFrame, BoxPairs, U8]] = field(default_factory=list)  # largest difference first
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Class names of both, live first."""
+        return self.head.live_classes, self.head.candidate_classes
 
 
 class Recorder:
@@ -117,25 +122,25 @@ class Recorder:
 
     def _remember(self, interval: _Interval, pair: PairedFrame, i420: U8) -> None:
         """Keep the picture if what differs in it is among the largest differences."""
-        names = interval.head.live_classes, interval.head.candidate_classes
-        difference = pair_boxes(pair.live, pair.candidate, names, self._shaping["min_score"])
-        near = [item for item in interval.best if pair.capture_time - item[1].capture_time < APART_S]
-        if difference.weight < MIN_WEIGHT or any(item[0] >= difference.weight for item in near):
+        difference = pair_boxes(pair.live, pair.candidate, interval.names, self._shaping["min_score"])
+        near = [item for item in interval.best if pair.capture_time - item[0].capture_time < APART_S]
+        if difference.weight < MIN_WEIGHT or any(item[1].weight >= difference.weight for item in near):
             return  # nothing to see, or the same thing once more
-        kept = [item for item in interval.best if not any(item is other for other in near)]
-        kept.append((difference.weight, pair, difference, i420))
-        interval.best = sorted(kept, key=lambda item: -item[0])[: self._options.pictures]
+        kept = [item for item in interval.best if pair.capture_time - item[0].capture_time >= APART_S]
+        kept.append((pair, difference, i420))
+        interval.best = sorted(kept, key=lambda item: -item[1].weight)[: self._options.pictures]
 
     def finish(self) -> None:
         """Write what was collected."""
         interval, self._interval = self._interval, None
         if interval is None:
             return
-        head = interval.head
-        stem, dropped, frames = stamp(head.start), sum(head.dropped.values()), head.frames
-        if not head.void and dropped > self._options.most_dropped * (dropped + frames):
+        head, stem = interval.head, stamp(interval.head.start)
+        dropped = sum(head.dropped.values())
+        frames = head.frames + dropped
+        if not head.void and dropped > self._options.most_dropped * frames:
             reason = max(head.dropped, key=lambda why: head.dropped[why])
-            head.void = f"{dropped} of {dropped + frames} frames had to be left out ({reason})"
+            head.void = f"{dropped} of {frames} frames had to be left out ({reason})"
         if not head.void and head.seconds < MIN_LENGTH * self._options.episode_s:
             head.void = f"only {head.seconds:.1f} s were seen"
         head.start, head.seconds = round(head.start, 3), round(head.seconds, 3)
@@ -152,34 +157,31 @@ class Recorder:
 
     def _write_pictures(self, stem: str, interval: _Interval) -> tuple[dict[str, object], ...]:
         """Of the largest differences, covered as ``drift.blur`` says wherever either model saw something."""
-        kept, names = [], (interval.head.live_classes, interval.head.candidate_classes)
-        for number, (weight, pair, difference, i420) in enumerate(interval.best, start=1):
+        kept = []
+        for number, (pair, difference, i420) in enumerate(interval.best, start=1):
             hidden = i420.copy()
-            for found, known in zip((pair.live, pair.candidate), names, strict=True):
+            for found, known in zip((pair.live, pair.candidate), interval.names, strict=True):
                 called = [class_name(known, class_id) for class_id in found.class_ids.tolist()]
                 for area in blur.areas(self._drift.blur, found.xyxy, called):
                     blur.cover(hidden, area)
-            name = f"{stem}-{number}.jpg"
+            name, what = f"{stem}-{number}.jpg", describe(pair, difference, interval.names)
             joined = side_by_side(hidden, pair, difference)
             write_private(self._folder / name, encode_jpeg(full_range(joined)))
-            what = describe(pair, difference, names)
-            about = {"time": round(pair.capture_time, 3), "weight": round(weight, 3), "what": what}
-            kept.append({"file": name, **about})
+            time, weight = round(pair.capture_time, 3), round(difference.weight, 3)
+            kept.append({"file": name, "time": time, "weight": weight, "what": what})
         return tuple(kept)
 
 
 def side_by_side(i420: U8, pair: PairedFrame, difference: BoxPairs) -> U8:
     """A picture, uint8 [3/2·height, width] in I420, with the boxes of either model: [3/2·height, 2·width]."""
-    mine = np.concatenate([difference.renamed[0], difference.live_only])
-    theirs = np.concatenate([difference.renamed[1], difference.candidate_only])
     views = []
-    for found, same, odd in (
-        (pair.live, difference.same[0], mine),
-        (pair.candidate, difference.same[1], theirs),
+    for found, same, *odd in (
+        (pair.live, difference.same[0], difference.renamed[0], difference.live_only),
+        (pair.candidate, difference.same[1], difference.renamed[1], difference.candidate_only),
     ):
         planes = split_i420(i420.copy())
         _draw(planes, found.xyxy[same], _GREEN, _EDGE_PX)
-        _draw(planes, found.xyxy[odd], _RED, _THICK_PX)
+        _draw(planes, found.xyxy[np.concatenate(odd)], _RED, _THICK_PX)
         views.append(planes)
     joined = [np.concatenate(planes, axis=1).reshape(-1) for planes in zip(*views, strict=True)]
     return np.concatenate(joined).reshape(i420.shape[0], i420.shape[1] * 2)
@@ -200,8 +202,7 @@ def describe(pair: PairedFrame, difference: BoxPairs, names: Sequence[Sequence[s
 def _draw(planes: Sequence[U8], xyxy: F32, colour: tuple[int, int, int], thick_px: int) -> None:
     """Draw the edges of boxes (0..1 of the picture) into I420 planes."""
     for plane, value, thick in zip(planes, colour, (thick_px, thick_px // 2, thick_px // 2), strict=True):
-        height, width = plane.shape
-        scaled = np.clip(xyxy, 0, 1) * np.array([width, height, width, height], np.float32)
+        scaled = np.clip(xyxy, 0, 1) * np.array(plane.shape[::-1] * 2, np.float32)
         for left, top, right, bottom in np.rint(scaled).astype(int).tolist():
             plane[top : top + thick, left:right] = value
             plane[max(top, bottom - thick) : bottom, left:right] = value

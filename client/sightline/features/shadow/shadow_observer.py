@@ -56,6 +56,8 @@ class ScaledPicture:
 
 
 Mirrored = tuple[int, Frame, Answer]  # the interval's number, a frame, and what the live model found in it
+Lost = Counter[tuple[int, str]]  # frames that were not handed over, by interval and reason
+Handed = tuple[Lost, Mirrored | None]  # what was lost before a frame, and it; None: the interval is over
 
 
 class Shadow(Observer):
@@ -68,19 +70,14 @@ class Shadow(Observer):
     name = "shadow"
 
     def __init__(self, context: FeatureContext, candidate: Candidate) -> None:
-        options = context.camera.shadow
-        self._camera = context.camera.name
+        self._camera, options = context.camera.name, context.camera.shadow
         self._lossless = context.lossless  # wait for the candidate, so that no frame is left out
         self._is_busy = context.is_busy  # then nothing is mirrored
-        self._candidate = candidate
-        self._recorder = Recorder(context)  # keeps what both found
-        self._sampler = EpisodeSampler(
-            self._camera, share=options.share, episode_s=options.episode_s, seed=options.seed
-        )
-        self._lost: Counter[tuple[int, str]] = Counter()  # not handed over yet, by interval and reason
-        #: With each frame what was lost before it. No frame: the interval is over; None: the camera ends.
-        self._queue: queue.Queue[tuple[Counter[tuple[int, str]], Mirrored | None] | None]
-        self._queue = queue.Queue(WAITING)
+        self._candidate, self._recorder = candidate, Recorder(context)
+        share, seed = options.share, options.seed
+        self._sampler = EpisodeSampler(self._camera, share=share, episode_s=options.episode_s, seed=seed)
+        self._lost: Lost = Counter()  # since the last frame was handed over
+        self._queue: queue.Queue[Handed | None] = queue.Queue(WAITING)  # None: the camera ends
         self._open = False  # an interval has begun and its end has not been handed over
         self._info: ModelInfo | None = None  # None: not connected; the thread sets it
         self._tried = threading.Event()  # to connect
@@ -103,10 +100,9 @@ class Shadow(Observer):
             return ()
         self._open = True
         if not (why := self._why_not()) and (info := self._info):
-            width, height = fit_size(
-                frame.picture.width, frame.picture.height, info.network_width, info.network_height
-            )
-            scaled = ScaledPicture(written(frame.picture, width, height))
+            network = info.network_width, info.network_height
+            size = fit_size(frame.picture.width, frame.picture.height, *network)
+            scaled = ScaledPicture(written(frame.picture, *size))
             live = Answer(seen.detections, seen.classes.names, seen.model_version)
             if self._offer((interval_no, replace(frame, picture=scaled), live)):
                 self.mirrored += 1
@@ -122,10 +118,8 @@ class Shadow(Observer):
     def figures(self) -> tuple[Figure, ...]:
         """Frames of chosen intervals, by what became of them."""
         text = "Frames of the intervals chosen for a shadow model: mirrored to it, or dropped."
-        return (
-            Figure("shadow_frames_total", self.mirrored, {"fate": "mirrored"}, text),
-            Figure("shadow_frames_total", self.dropped, {"fate": "dropped"}, text),
-        )
+        fates = {"mirrored": self.mirrored, "dropped": self.dropped}
+        return tuple(Figure("shadow_frames_total", n, {"fate": fate}, text) for fate, n in fates.items())
 
     def close(self) -> None:
         """Write what was collected, and end."""
@@ -140,14 +134,12 @@ class Shadow(Observer):
         """Why a frame cannot be mirrored now; empty when it can."""
         if self._lossless:
             self._tried.wait(CONNECT_S)
-        if self._info is None:
-            return AWAY
-        if self._lossless:
-            return ""
+        if self._lossless or self._info is None:
+            return "" if self._info else AWAY
         return BUSY if self._is_busy() else SLOW if self._queue.full() else ""
 
     def _offer(self, mirrored: Mirrored | None) -> bool:
-        """Hand a frame over, or that an interval is over; False: there is no room for it."""
+        """Hand a frame over, or None: an interval is over; False: there is no room for it."""
         try:
             self._queue.put((self._lost, mirrored), block=self._lossless, timeout=CONNECT_S)
         except queue.Full:
@@ -198,7 +190,6 @@ class Shadow(Observer):
         self._warnings.warn_once(f"camera {self._camera}: no shadow: {problem}")
 
     def _compare(self, interval_no: int, frame: Frame, live: Answer) -> None:
-        self._recorder.begin(interval_no)
         if self._info is None:  # lost since the frame was handed over
             self._recorder.drop(interval_no, AWAY)
             return

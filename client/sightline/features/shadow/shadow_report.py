@@ -17,7 +17,7 @@ MAX_ROWS = 20
 MAX_PICTURES = 20
 
 Row = tuple[Any, ...]
-Table = tuple[tuple[str, ...], list[Row]]  # columns, rows
+Table = tuple[tuple[str, ...], Sequence[Row]]  # columns, rows
 
 
 def tables(compared: ComparedEpisodes, decision: Decision) -> dict[str, Table]:
@@ -37,7 +37,7 @@ def tables(compared: ComparedEpisodes, decision: Decision) -> dict[str, Table]:
     events: defaultdict[tuple[str, ...], PairCounts] = defaultdict(PairCounts)
     for item in good:
         for key, counts in item.events.items():
-            events[key] += counts
+            events[item.head.camera, *key] += counts
     differing = sorted(
         (moment(event.event_time), item.head.camera, str(event.kind), event.place, event.item_class, side)
         for item in good
@@ -45,15 +45,15 @@ def tables(compared: ComparedEpisodes, decision: Decision) -> dict[str, Table]:
     )
     counted = ("live", "candidate", "agree")
     return {
-        "Checks": (("check", "live", "candidate", "value", "from", "to", "bound", "state"), [*checks]),
-        "Windows that differ": (("camera", "window", "class", *counted), [*windows[:MAX_ROWS]]),
+        "Checks": (("check", "live", "candidate", "value", "from", "to", "bound", "state"), checks),
+        "Windows that differ": (("camera", "window", "class", *counted), windows[:MAX_ROWS]),
         "Events": (
             ("camera", "kind", "place", "direction", "class", *counted),
             [(*key, counts.live, counts.candidate, counts.both) for key, counts in sorted(events.items())],
         ),
         "Events that only one saw": (
             ("time", "camera", "kind", "place", "class", "by"),
-            [*differing[-MAX_ROWS:]],
+            differing[-MAX_ROWS:],
         ),
         "Boxes": (("what", "live", "candidate"), _boxes(good)),
         "Episodes": (("what", "number"), _budget(compared)),
@@ -69,9 +69,8 @@ def as_text(compared: ComparedEpisodes, decision: Decision) -> str:
         if rows:
             parts += ["", title]
             parts += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-    if shots := pictures(compared.good):
-        parts += ["", "Pictures (live left, candidate right; red differs)"]
-        parts += [f"  {path}: {what}" for path, what in shots]
+    shots = [f"  {path}: {what}" for path, what in pictures(compared.good)]
+    parts += ["", "Pictures (live left, candidate right; red differs)", *shots] if shots else []
     return "\n".join(parts)
 
 
@@ -113,11 +112,11 @@ def pictures(good: Sequence[ComparedEpisode]) -> list[tuple[Path, str]]:
     """Files of the largest differences that are still there, largest first, and what differs."""
     shots = [(item, shot) for item in good for shot in item.head.pictures]
     shots.sort(key=lambda shot: -shot[1]["weight"])
-    files = [
-        (item.path.with_name(shot["file"]), f"{item.head.camera} {moment(shot['time'])}: {shot['what']}")
+    return [
+        (path, f"{item.head.camera} {moment(shot['time'])}: {shot['what']}")
         for item, shot in shots
-    ]
-    return [(path, what) for path, what in files if path.is_file()][:MAX_PICTURES]
+        if (path := item.path.with_name(shot["file"])).is_file()
+    ][:MAX_PICTURES]
 
 
 def moment(time: float) -> str:
