@@ -5,6 +5,7 @@ One seam: the runtime is a module whose functions answer ``(error, value, …)``
 """
 
 import ctypes
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,9 +26,8 @@ class DevicePicture(Picture, Protocol):
     ) -> None:
         """Scale into a part of the uint8 I420 picture [rows, width] at an address of the GPU's memory.
 
-        Returns when it is there. ``rows`` is 3/2·height, even sides as for :meth:`Picture.write_i420`;
-        ``device`` the number of the GPU; ``box`` the part that the picture fills; with ``border``
-        everything around it becomes grey.
+        Returns when it is there. Sides are even, as for :meth:`Picture.write_i420`; ``device`` is the GPU's
+        number, ``box`` the part that the picture fills; with ``border`` everything around it becomes grey.
         """
 
 
@@ -40,7 +40,10 @@ class Cuda:
 
     def __init__(self, device: int = 0, runtime: Any = None) -> None:
         self.device = device
-        self._runtime = runtime or _import_runtime()
+        try:
+            self._runtime = runtime or import_module("cuda.bindings.runtime")  # of the extra `cuda`
+        except ImportError as error:
+            raise SharedMemoryError(f"no CUDA library: install sightline[cuda] ({error})") from error
         self._call("cudaSetDevice", device)
 
     def allocate(self, byte_size: int) -> int:
@@ -83,11 +86,3 @@ class Cuda:
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA driver, so that a GPU is worth trying."""
     return _NVIDIA_DRIVER.exists()
-
-
-def _import_runtime() -> Any:
-    try:
-        from cuda.bindings import runtime  # noqa: PLC0415  needs the extra `cuda`
-    except ImportError as error:
-        raise SharedMemoryError(f"no CUDA library: install sightline[cuda] ({error})") from error
-    return runtime

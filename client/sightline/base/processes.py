@@ -39,7 +39,7 @@ def spawn(
         env=environment,
         cwd=folder,
         start_new_session=True,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, safe between fork and exec
+        preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509  one system call, safe between fork and exec
     )
     if child.stdin is not None and first_line is not None:
         with contextlib.suppress(BrokenPipeError), child.stdin as pipe:  # it has died: its owner will see
@@ -58,10 +58,6 @@ def terminate(child: subprocess.Popen[bytes], timeout_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of it has ended
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def make_all(

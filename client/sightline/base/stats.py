@@ -52,10 +52,7 @@ class Histogram:
 
 
 class StageTimes:
-    """A histogram for each named stage, and percentiles over the last seconds.
-
-    The thread that owns a stage observes it; the main thread calls :meth:`recent_ms` once a second.
-    """
+    """A histogram for each stage, observed by its thread; the main thread asks for the last seconds'."""
 
     def __init__(self, stages: Sequence[str], *, recent: int = 10) -> None:
         self._histograms = {stage: Histogram() for stage in stages}

@@ -70,11 +70,8 @@ class TrackLog(Observer):
     def observe(self, seen: Observation) -> tuple[()]:
         """Keep one frame."""
         frame, tracks, tracked = seen.frame, seen.tracks, round(time.time(), 4)
-        record: dict[str, Any] = {
-            "time": round(frame.capture_time, 4),
-            "media": round(frame.media_s, 4),
-            "tracked": tracked,
-        }
+        captured, media = round(frame.capture_time, 4), round(frame.media_s, 4)
+        record: dict[str, Any] = {"time": captured, "media": media, "tracked": tracked}
         luma = frame.picture.luma() if self._time_code and isinstance(frame.picture, YuvPicture) else None
         if luma is not None and (code := timecode.read(luma)) is not None:
             record["scene_ms"] = code.scene_ms
@@ -91,7 +88,7 @@ class TrackLog(Observer):
             self._file = None
         return ()
 
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Figure]:
         """Frames that could not be written."""
         text = "Frames whose tracks could not be written."
         return (Figure("track_log_lost_frames_total", self.lost_frames, help=text),)

@@ -56,12 +56,10 @@ class Installation:
 
     def environment(self, *backend_paths: Path) -> dict[str, str]:
         """The variables that the server runs with; its models import from ``backend_paths`` too."""
-        libraries = [str(self.libraries)]
-        own = sysconfig.get_config_var("LIBDIR")
-        if own and list(Path(own).glob(f"libpython{_python()}.so*")):
-            libraries.append(own)  # a Python outside the system's folders, with its library beside it
-        if os.environ.get("LD_LIBRARY_PATH"):
-            libraries.append(os.environ["LD_LIBRARY_PATH"])  # some machines name the GPU's driver there
+        own = sysconfig.get_config_var("LIBDIR")  # of a Python outside the system's folders, perhaps
+        beside = own and any(Path(own).glob(f"libpython{_python()}.so*"))
+        inherited = os.environ.get("LD_LIBRARY_PATH")  # some machines name the GPU's driver there
+        libraries = filter(None, [str(self.libraries), own if beside else None, inherited])
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
             **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # the cores are the network's
@@ -75,17 +73,13 @@ class Installation:
 def install(on_progress: Say = print) -> Path:
     """Install the server's environment unless it is there, safe while others do the same; gives its folder.
 
-    ``on_progress`` gets a line of text for each step that takes time. Raises a ServerError when this machine
-    cannot run the wheel, or it could not be installed.
+    ``on_progress`` gets a line for each step that takes time. ServerError: this machine cannot run the wheel.
     """
     return _install("triton", [_LAYOUT], on_progress, finish=_finish)
 
 
 def install_rtx(on_progress: Say = print) -> Path:
-    """Install what :mod:`rtx` imports (TensorRT-RTX, NVIDIA's licence) unless it is there.
-
-    Gives the folder of the packages, for the server's Python backend; raises as :func:`install` does.
-    """
+    """Install what :mod:`rtx` imports (TensorRT-RTX, NVIDIA's licence) unless it is there; its packages."""
     return Installation(_install("rtx", [], on_progress)).packages
 
 
@@ -109,26 +103,25 @@ def install_packages(
 
     It is made beside its place and renamed, so what is there is whole; a lock file keeps others waiting.
     ``options`` are pip's; ``finish`` gets the draft of the environment when the packages are in it.
-
-    Raises a ServerError when it could not be installed; nothing is left behind.
+    ServerError: it could not be installed; nothing is left behind.
     """
     folder = cache_folder() / name
     if folder.is_dir():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        with folder.with_name(f".{name}.lock").open("w") as file:
             # The kernel lets go of it when the process ends, however it ends.
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 on_progress(f"another process is installing into {folder}; waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            for stale in folder.parent.glob(f".{folder.name}-*"):  # of an install that was interrupted
+            for stale in folder.parent.glob(f".{name}-*"):  # of an install that was interrupted
                 shutil.rmtree(stale, ignore_errors=True)
             if not folder.is_dir():
                 on_progress(f"installing once into {folder} (some hundred MB to fetch)")
-                draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+                draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
                 try:
                     (draft / "lock.txt").write_bytes(lock)
                     _run([sys.executable, "-m", "venv", str(draft)], on_progress)
@@ -147,7 +140,7 @@ def install_packages(
 
 def check_platform() -> None:
     """Raise a :class:`ServerError` when the wheel's binaries cannot run here."""
-    remedy, why = "run a Triton container elsewhere and name it in config.yml (triton.url)", ""
+    why = ""
     if sys.platform != "linux" or platform.machine() not in {"x86_64", "AMD64"}:
         why = f"runs on Linux on x86_64 only, this is {platform.system()} on {platform.machine()}: "
     elif platform.libc_ver()[0] != "glibc":
@@ -156,6 +149,7 @@ def check_platform() -> None:
         known = " to ".join(".".join(map(str, version)) for version in PYTHONS)
         why = f"does not work with Python {_python()}: use a Python of {known}, or "
     if why:
+        remedy = "run a Triton container elsewhere and name it in config.yml (triton.url)"
         raise ServerError(f"the embedded Triton {why}{remedy}")
 
 
@@ -201,9 +195,8 @@ def _run(command: Sequence[str], on_progress: Say) -> None:
         if "ensurepip" in text:
             why = f"this Python cannot make environments; Debian: apt-get install python3-venv ({last})"
         elif "No space left" in text:
-            why = (
-                f"no space to install into {cache_folder()}; name another folder in SIGHTLINE_CACHE ({last})"
-            )
+            another = "name another folder in SIGHTLINE_CACHE"
+            why = f"no space to install into {cache_folder()}; {another} ({last})"
         raise ServerError(why)
 
 

@@ -24,15 +24,11 @@ _CAUSES: dict[str, str] = {
         "the configuration needs the backend {0!r}, which the embedded server has not; use the one named cpu"
     ),
     r"no network at ([^:\s]+)": f"there is no network at {{0}}; {_EXPORT}",
-    r"no engine at ([^:\s]+)": (
-        "there is no TensorRT-RTX engine at {0}; build it: sightline model rtx build"
-    ),
+    r"no engine at ([^:\s]+)": "there is no TensorRT-RTX engine at {0}; build it: sightline model rtx build",
     r"cannot read the network ([^:\s]+)": f"{{0}} is not an ONNX network that can be read; {_EXPORT}",
     r"parameter '(\w+)' is missing": f"a configuration lacks the parameter {{0!r}}; {_EXPORT}",
     r"precision '(\w*)' is not one of": f"the CPU cannot run precision {{0!r}}; {_EXPORT}",
-    r"ModuleNotFoundError: No module named '([\w.]+)'": (
-        f"the server's environment has no module {{0!r}}; {_REINSTALL}"
-    ),
+    r"No module named '([\w.]+)'": f"the server's environment has no module {{0!r}}; {_REINSTALL}",
     r"(\w+Error: [^\"\n]*\((?:model\.py|[\w./-]+\.py), line \d+\))": (
         "a Python model cannot be read: {0}; restore it from the checkout"
     ),
@@ -49,16 +45,13 @@ _CAUSES: dict[str, str] = {
         "a port was taken while the server started; start again or choose other ports"
     ),
 }
-_LIBRARY = re.compile(
-    r"error while loading shared libraries: ([^:\s]+)|(lib\S+?\.so[\w.]*): cannot open shared"
-)
+_LIBRARY = re.compile(r"loading shared libraries: ([^:\s]+)|(lib\S+?\.so[\w.]*): cannot open shared")
 _STAMP = re.compile(r"^[EWI]\d{4} [\d:.]+\s+\d+ \S+ |^error: ")
 
 
 def explain(log: str) -> str:
     """What went wrong, and what to do about it; ``log`` is what the server wrote until it ended."""
-    library = _LIBRARY.search(log)
-    if library:
+    if library := _LIBRARY.search(log):
         name = str(library[1] or library[2])
         if re.search(r"-[0-9a-f]{8}\.", name):  # the wheel's own libraries carry a hash in their names
             return f"the library {name} is missing from the installation; {_REINSTALL}"
@@ -66,8 +59,7 @@ def explain(log: str) -> str:
         advice = f"Debian: apt-get install {package}" if package else "install the package that carries it"
         return f"the system library {name} is missing; {advice}"
     for pattern, text in _CAUSES.items():
-        found = re.search(pattern, log)
-        if found:
+        if found := re.search(pattern, log):
             return redact(text.format(*found.groups()))
     # The last lines that Triton itself marks as errors, else the last lines.
     lines = [line.strip() for line in log.splitlines() if line.strip()]

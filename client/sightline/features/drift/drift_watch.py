@@ -30,10 +30,7 @@ HELP = {
 
 
 class DriftWatch(Observer):
-    """Measures every tracked frame of a camera. The worker's main thread owns it.
-
-    Boxes from ``min_score`` on start tracks; ``state`` is what :meth:`snapshot` gave, to go on in that hour.
-    """
+    """Measures every frame of a camera, in the main thread; boxes from ``min_score`` on start tracks."""
 
     name = "drift"
 

@@ -22,6 +22,11 @@ SIGNALS = ("scores", "per_frame", "classes", "luma", "sharpness")
 #: An hour with fewer is not compared: boxes (all scores), frames, boxes, pictures, pictures.
 MIN_COUNTS = {"scores": 100, "per_frame": 100, "classes": 100, "luma": 60, "sharpness": 60}
 F64 = NDArray[np.float64]
+HELP = {
+    "distance": "Jensen-Shannon distance of the hour that stands out most.",
+    "threshold": "The threshold that this hour is compared with.",
+    "signal_alarm": "1 when a signal has shifted.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,9 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
     """What :func:`watch` found, for monitoring: each camera's signals."""
     for camera, item in report["cameras"].items():
         for signal, judged in item["signals"].items():
-            for name, value, text in (
-                ("distance", judged["distance"], "Jensen-Shannon distance of the hour that stands out most."),
-                ("threshold", judged["threshold"], "The threshold that this hour is compared with."),
-                ("signal_alarm", judged["verdict"] == "shifted", "1 when a signal has shifted."),
-            ):
-                yield Figure(f"drift_{name}", float(value), {"camera": camera, "signal": signal}, text)
+            values = {**judged, "signal_alarm": judged["verdict"] == "shifted"}
+            for name, text in HELP.items():
+                yield Figure(f"drift_{name}", float(values[name]), {"camera": camera, "signal": signal}, text)
 
 
 def watch_camera(hours: Sequence[DriftWindow], rule: HourRule) -> dict[str, Any]:
@@ -93,8 +95,10 @@ def judge(
 ) -> dict[str, Any]:
     """One signal: ``ok``, ``shifted``, or ``collecting`` while there is too little to compare."""
     out, compared, worst = 0, 0, (0.0, 0.0)
+    whole = [item for item in baseline if enough(signal, item)]
     for hour in recent:
-        alike = [item for item in baseline if _near(item, hour, rule.near_h) and enough(signal, item)]
+        apart_s = [(item, abs(item.window_start - hour.window_start) % DAY_S) for item in whole]
+        alike = [item for item, s in apart_s if min(s, DAY_S - s) <= rule.near_h * HOUR_S]
         days = {int(item.window_start // DAY_S) for item in alike}
         if not enough(signal, hour) or len(days) < rule.min_days:
             continue
@@ -105,13 +109,8 @@ def judge(
         out += apart > threshold
         worst = max(worst, (apart, threshold), key=lambda pair: pair[0] - pair[1])
     verdict = "collecting" if not compared else "shifted" if out >= rule.min_hours else "ok"
-    return {
-        "verdict": verdict,
-        "hours_compared": compared,
-        "hours_out": out,
-        "distance": round(worst[0], 4),
-        "threshold": round(worst[1], 4),
-    }
+    found = {"verdict": verdict, "hours_compared": compared, "hours_out": out}
+    return {**found, "distance": round(worst[0], 4), "threshold": round(worst[1], 4)}
 
 
 def enough(signal: str, hour: DriftWindow) -> bool:
@@ -140,12 +139,6 @@ def jensen_shannon(one: F64, other: F64) -> float:
         for part in (one, other)
     ]
     return math.sqrt(max(0.0, sum(halves) / 2))
-
-
-def _near(one: DriftWindow, other: DriftWindow, max_h: int) -> bool:
-    """Whether the hours of the day are close, around midnight too."""
-    apart = abs(one.window_start - other.window_start) % DAY_S
-    return min(apart, DAY_S - apart) <= max_h * HOUR_S
 
 
 def minute(time: float) -> str:

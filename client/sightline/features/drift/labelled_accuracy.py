@@ -49,13 +49,10 @@ class AccuracyRule:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled samples of any number of sets as one: pictures, truth, and the live detector's boxes.
-
-    ``rows`` are the boxes as :func:`sightline.models.evaluation.cocoset.to_rows` has them.
-    """
+    """Labelled samples of any number of sets as one: pictures, truth, and the live detector's boxes."""
 
     data: CocoSet
-    rows: tuple[Sequence[float], ...]
+    rows: tuple[Sequence[float], ...]  # the boxes, as ``cocoset.to_rows`` has them
 
     @staticmethod
     def read(folders: Sequence[Path], work: Path) -> "Labelled":

@@ -52,11 +52,7 @@ class FrameSampler:
 
     @property
     def waiting(self) -> int:
-        """What the thread has not done yet, with what it does now.
-
-        Raises:
-            Exception: that ended something that it did, and is none of the disk's or of a picture's.
-        """
+        """What the thread has not done yet, with what it does now; raises what no disk or picture did."""
         for done in [future for future in self._at_work if future.done()]:
             self._at_work.remove(done)
             done.result()
@@ -91,9 +87,9 @@ class FrameSampler:
             self.refused += 1
             self._warnings.warn_once(f"camera {self._source}: no pictures are kept: {problem}")
             return
-        place, model = self._samples.place(captured, stratum), found.model
-        if place is None:
+        if (place := self._samples.place(captured, stratum)) is None:
             return
+        model = found.model
         names = [known[i] if 0 <= i < len(known) else "" for i in found.class_ids.tolist()]
         picture = frame.copy_full_range() if isinstance(frame, YuvPicture) else full_range(frame)
         for area in blur.areas(self._options.blur, found.xyxy, names):

@@ -113,22 +113,19 @@ class Samples:
             self._ledger.update(day=day, strata={})
         counted = self._ledger["strata"].setdefault(stratum, {"offered": 0, "kept": []})
         counted["offered"] += 1
-        key = f"{self._source}/{day}/{stratum}"
-        options = self._options
-        place = place_in_reservoir(options.seed, key, counted["offered"], options.per_stratum)
+        key, size = f"{self._source}/{day}/{stratum}", self._options.per_stratum
+        place = place_in_reservoir(self._options.seed, key, counted["offered"], size)
         if place is None:
             self._write_ledger()
         return place
 
     def keep(self, captured: float, stratum: str, place: int, jpeg: bytes, found: Mapping[str, Any]) -> None:
         """Write a picture and what was found in it, in the place of the one that stood there."""
-        stem = f"{stamp(captured)}Z-{stratum}"
-        write_private(self._folder / f"{stem}.jpg", jpeg)
+        stem, kept = f"{stamp(captured)}Z-{stratum}", self._ledger["strata"][stratum]["kept"]
         text = json.dumps(found, separators=(",", ":")) + "\n"
-        write_private(self._folder / f"{stem}.json", text.encode())
-        kept = self._ledger["strata"][stratum]["kept"]
-        for replaced in kept[place : place + 1]:
-            for suffix in (".jpg", ".json") if replaced != stem else ():
+        for suffix, content in ((".jpg", jpeg), (".json", text.encode())):
+            write_private(self._folder / f"{stem}{suffix}", content)
+            for replaced in {*kept[place : place + 1]} - {stem}:
                 (self._folder / f"{replaced}{suffix}").unlink(missing_ok=True)
         kept[place : place + 1] = [stem]
         self._write_ledger()
@@ -142,13 +139,11 @@ class Samples:
         """Consent was withdrawn, or never given: nothing stays."""
         if not self._folder.is_dir():
             return
-        samples = sum(1 for _ in self._folder.glob("*.jpg"))
-        for path in self._folder.iterdir():
-            if path.name == LEDGER or path.suffix in {".jpg", ".json", ".new"}:
-                path.unlink(missing_ok=True)
-        log.warning(
-            "camera %s: no consent to keep pictures: %d sampled pictures deleted", self._source, samples
-        )
+        samples = [path for path in self._folder.iterdir() if path.suffix in {".jpg", ".json", ".new"}]
+        for path in samples:  # the ledger too
+            path.unlink(missing_ok=True)
+        number, text = sum(path.suffix == ".jpg" for path in samples), "sampled pictures deleted"
+        log.warning("camera %s: no consent to keep pictures: %d %s", self._source, number, text)
 
     def _write_ledger(self) -> None:
         write_private(self._folder / LEDGER, (json.dumps(self._ledger) + "\n").encode())
@@ -160,19 +155,16 @@ def camera_folders(folder: Path) -> list[Path]:
 
 
 def sweep_folder(folder: Path, camera: str = "", max_bytes: float = math.inf) -> int:
-    """Delete what is too old of every camera and what is too much of ``camera``; how many pictures that were.
-
-    What a crash left half-written goes with it.
-    """
+    """Delete what is too old of every camera and too much of ``camera``; how many pictures that were."""
     deleted = 0
     for place in camera_folders(folder):
         days = _read_ledger(place).get("retention_days")
         if isinstance(days, int | float):
             old, over = trim(place, days, max_bytes if place.name == camera else math.inf)
             for number, why in ((old, f"older than {days:g} days"), (over, f"more than {max_bytes} bytes")):
+                deleted += number
                 if number:
                     log.info("camera %s: %d sampled pictures deleted: %s", place.name, number, why)
-                    deleted += number
     return deleted
 
 

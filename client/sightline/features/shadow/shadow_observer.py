@@ -61,11 +61,7 @@ Handed = tuple[Lost, Mirrored | None]  # what was lost before a frame, and it; N
 
 
 class Shadow(Observer):
-    """One camera's candidate.
-
-    The main thread calls :meth:`observe` and :meth:`close`; a thread of its own owns the candidate's
-    connection, the comparison and the files. A bounded queue is between them.
-    """
+    """One camera's candidate. The main thread hands frames over; a thread of its own does everything else."""
 
     name = "shadow"
 

@@ -33,9 +33,7 @@ class CpuEngine:
 
     One stream of one thread a core, not one stream of all threads: streams do not wait for each other after
     every layer, so it is faster, and a client that takes a core for a moment delays one picture instead of
-    all. Cores are not pinned, for the same reason.
-
-    One thread calls it; what it calls back comes on the engine's own threads.
+    all. Cores are not pinned, for the same reason. One thread calls it; it calls back on threads of its own.
     """
 
     def __init__(
@@ -50,8 +48,7 @@ class CpuEngine:
 
         ``precision``, of :data:`PRECISIONS`, is what the arithmetic is done in; ``streams`` are pictures in
         flight, a thread each, 0: as many as there are cores; ``waiting`` come on top, see :data:`WAITING`.
-
-        Raises a ValueError when the precision is unknown, or the file is no network.
+        ValueError: the precision is unknown, or the file is no network.
         """
         import openvino  # noqa: PLC0415 - not in the client's environment
         from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: PLC0415

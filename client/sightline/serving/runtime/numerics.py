@@ -42,10 +42,9 @@ def check_frames(shape: tuple[int, ...], network: tuple[int, int]) -> None:
 
 
 def network_input(frame: U8) -> F32:
-    """RGB planes in 0..1 as the network takes them: the reference that faster paths are held against.
+    """RGB planes float32 [3, height, width] in 0..1 of an I420 picture uint8 [3/2·height, width].
 
-    In: I420 uint8 [3/2·height, width], letterbox done. Out: float32 [3, height, width]; each chroma sample
-    covers 2x2 pixels.
+    The reference that faster paths are held against. Each chroma sample covers 2x2 pixels.
     """
     y, u, v = split_i420(frame)
     yuv = np.stack([y, *(plane.repeat(2, axis=0).repeat(2, axis=1) for plane in (u, v))], axis=-1)
@@ -66,9 +65,8 @@ def is_end_to_end(head: F32) -> bool:
 def best_anchors(head: F32, score_floor: float, limit: int = MAX_CANDIDATES) -> F32:
     """A head without the anchors that cannot become boxes: what is worth handing on.
 
-    Anchors whose best class scores less than the floor are left out, and all but the ``limit`` best. The
-    result is a head of the same kind; its number of anchors is a multiple of 32, so that requests have equal
-    shapes and can be batched; what fills it up scores 0.
+    All but the ``limit`` best are left out, and what scores less than the floor. Filled up with anchors that
+    score 0 to a multiple of 32, so that requests have equal shapes and can be batched.
     """
     if is_end_to_end(head):
         return head
@@ -86,8 +84,8 @@ def best_anchors(head: F32, score_floor: float, limit: int = MAX_CANDIDATES) -> 
 def decode(head: F32, score_floor: float) -> Found:
     """Boxes of a head, best first, overlaps still in it.
 
-    Each anchor stands for its best class alone, so one object does not come out as two classes. Gives xyxy
-    float32 [N, 4] in network pixels, scores float32 [N], class ids int32 [N].
+    Each anchor stands for its best class alone, so one object does not come out as two classes. Boxes are in
+    network pixels.
     """
     if is_end_to_end(head):
         rows = head[head[:, 4] >= score_floor]
@@ -104,10 +102,7 @@ def decode(head: F32, score_floor: float) -> Found:
 
 
 def suppress(xyxy: F32, class_ids: NDArray[np.int32], limit: int = MAX_DETECTIONS) -> NDArray[np.intp]:
-    """Class-aware greedy NMS at :data:`NMS_IOU` of boxes float32 [N, 4] and class ids int32 [N], best first.
-
-    Gives the indices of the boxes that stay, best first, at most ``limit``.
-    """
+    """What a greedy NMS within each class at :data:`NMS_IOU` leaves of boxes [N, 4], best first: indices."""
     kept: list[int] = []
     left = np.arange(len(xyxy))  # not decided yet
     while len(left):
@@ -133,8 +128,7 @@ def boxes_from_head(head: F32, network: tuple[int, int], score_floor: float) -> 
     """Everything after the network; boxes that score less than the floor are left out.
 
     ``head`` is float32 [4 + classes, anchors] or [boxes, 6], in pixels of ``network`` (height, width). Gives
-    boxes float32 [N, 4] xyxy in 0..1 of the network's input, scores float32 [N], class ids int32 [N]; best
-    first, at most :data:`MAX_DETECTIONS`.
+    boxes in 0..1 of the network's input, best first, at most :data:`MAX_DETECTIONS`.
     """
     xyxy, scores, class_ids = decode(head, score_floor)
     kept = np.arange(min(len(xyxy), MAX_DETECTIONS)) if is_end_to_end(head) else suppress(xyxy, class_ids)

@@ -38,10 +38,8 @@ class RtxEngine:
     def __init__(self, path: Path, *, cuda: Cuda | None = None, runtime: Any = None) -> None:
         """Load an engine that ``sightline model rtx`` has built, and take its memory.
 
-        ``cuda`` and ``runtime`` stand in for the first GPU and ``tensorrt_rtx_bindings``.
-
-        Raises a FileNotFoundError without an engine at ``path``, a SharedMemoryError without an NVIDIA driver
-        or memory on the GPU, a ValueError when it is no engine of this TensorRT-RTX or this detector.
+        ``cuda`` and ``runtime`` stand in for the first GPU and ``tensorrt_rtx_bindings``. FileNotFoundError:
+        there is no engine; SharedMemoryError: no NVIDIA driver, no memory; ValueError: another engine.
         """
         if not path.is_file():
             raise FileNotFoundError(f"no engine at {path}: build it with sightline model rtx build")
@@ -49,16 +47,14 @@ class RtxEngine:
         try:
             trt = runtime or import_module("tensorrt_rtx_bindings")  # in the server's environment
         except ImportError as error:
-            raise ValueError(
-                f"TensorRT-RTX is not installed here ({error}): serve with --config-name rtx"
-            ) from error
+            text = f"TensorRT-RTX is not installed here ({error}): serve with --config-name rtx"
+            raise ValueError(text) from error
         # The engine lives in the context, the context in the runtime: all three are kept.
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise ValueError(
-                f"{path} is no engine of this TensorRT-RTX: build it anew with sightline model rtx build"
-            )
+            anew = "build it anew with sightline model rtx build"
+            raise ValueError(f"{path} is no engine of this TensorRT-RTX: {anew}")
         self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
         if INPUT not in names:
@@ -73,10 +69,7 @@ class RtxEngine:
             self._context.set_tensor_address(name, self._memory[name])
 
     def run(self, frames: U8 | DeviceFrames) -> dict[str, NDArray[Any]]:
-        """The engine's outputs for I420 pictures uint8 [batch, rows, width], in the host's memory.
-
-        Raises a ValueError when its profile does not take this shape, a RuntimeError when it failed.
-        """
+        """The engine's outputs for I420 pictures uint8 [batch, rows, width]; ValueError: of another shape."""
         shape = tuple(int(side) for side in frames.shape)
         bounds = zip(self._least, shape, self._most, strict=True)
         if not all(low <= side <= high for low, side, high in bounds):
@@ -98,10 +91,7 @@ class RtxEngine:
 
 
 def from_dlpack(capsule: Any) -> DeviceFrames:
-    """The frames of a DLPack capsule, where they are: Triton hands tensors on a GPU over so.
-
-    Raises a ValueError when it is no capsule that is still to be read, or its bytes have gaps.
-    """
+    """The frames of a DLPack capsule, as Triton hands tensors on a GPU over; ValueError: it has gaps."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     # The head of the tensor, as DLPack's specification lays it out.
