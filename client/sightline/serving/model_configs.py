@@ -128,8 +128,7 @@ def write(folder: Path, config_names: Iterable[str] = ()) -> None:
     """Write what Triton reads of every detector and its steps.
 
     ``config_names`` are names under which a server looks for configurations, besides those that are there.
-
-    Raises a RepositoryError when a version is not there, or its manifest is none.
+    RepositoryError: a version is not there, or its manifest is none.
     """
     names = {ENSEMBLE, *config_names}
     names |= {path.stem.removesuffix(_SERVED) for path in folder.glob("*/configs/*.pbtxt")}

@@ -134,11 +134,9 @@ def distance(signal: str, hour: DriftWindow, others: Sequence[DriftWindow]) -> f
 def jensen_shannon(one: F64, other: F64) -> float:
     """Square root of the Jensen-Shannon divergence in bits of two distributions [N]: 0..1."""
     middle = (one + other) / 2
-    halves = [
-        float(np.sum(part * np.log2(np.divide(part, middle, out=np.ones_like(part), where=part > 0))))
-        for part in (one, other)
-    ]
-    return math.sqrt(max(0.0, sum(halves) / 2))
+    both = np.stack([one, other])
+    ratios = np.divide(both, middle, out=np.ones_like(both), where=both > 0)
+    return math.sqrt(max(0.0, float(np.sum(both * np.log2(ratios))) / 2))
 
 
 def minute(time: float) -> str:

@@ -94,9 +94,8 @@ def export(
 ) -> tuple[Path, Path]:
     """Write ``TARGET.zip`` for the labellers and ``TARGET.json``, what the import checks against.
 
-    ``target`` is without suffix, ``classes`` are those to label (None: every class of the models), and boxes
-    weaker than ``min_score`` are not shown to the labellers. LabelError: nothing to export, or a class that
-    no model has.
+    ``target`` is without suffix, ``classes`` are those to label (None: all of the models'), and boxes weaker
+    than ``min_score`` are not shown to the labellers. LabelError: no picture, or a class that no model has.
     """
     if not chosen:
         raise LabelError("no sampled pictures: has a camera consent (drift.consent), and is --folder right?")

@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sightline.analysis.pairing import PairCounts
 from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes
 from sightline.features.shadow.promotion_rule import Decision
@@ -134,23 +136,16 @@ def _headline(compared: ComparedEpisodes, decision: Decision) -> str:
 
 def _boxes(good: Sequence[ComparedEpisode]) -> list[Row]:
     boxes = sum((item.boxes for item in good), PairCounts())
-    frames = sum(item.head.frames for item in good)
-    if not frames:
+    if not (frames := sum(item.head.frames for item in good)):
         return []
     agreed = f"{2 * boxes.both / max(boxes.live + boxes.candidate, 1):.3f}"
     iou = f"{sum(item.iou for item in good) / max(boxes.both, 1):.3f}"
-    live, candidate = (
-        [sum(column) for column in zip(*(item.scores[side] for item in good), strict=True)] for side in (0, 1)
-    )
+    scores = enumerate(np.sum([item.scores for item in good], axis=0).T.tolist())
     return [
         ("a frame", f"{boxes.live / frames:.3f}", f"{boxes.candidate / frames:.3f}"),
         ("share on which both agree", agreed, agreed),
         ("overlap of those", iou, iou),
-        *(
-            (f"score {tenth / 10:.1f} to {tenth / 10 + 0.1:.1f}", *pair)
-            for tenth, pair in enumerate(zip(live, candidate, strict=True))
-            if any(pair)
-        ),
+        *((f"score {i / 10:.1f} to {i / 10 + 0.1:.1f}", *pair) for i, pair in scores if any(pair)),
     ]
 
 

@@ -70,7 +70,7 @@ class RtxEngine:
 
     def run(self, frames: U8 | DeviceFrames) -> dict[str, NDArray[Any]]:
         """The engine's outputs for I420 pictures uint8 [batch, rows, width]; ValueError: of another shape."""
-        shape = tuple(int(side) for side in frames.shape)
+        shape = tuple(map(int, frames.shape))
         bounds = zip(self._least, shape, self._most, strict=True)
         if not all(low <= side <= high for low, side, high in bounds):
             raise ValueError(f"frame {list(shape)} does not fit: the largest is {list(self._most)}")
