@@ -355,3 +355,19 @@ def test_the_options_of_a_camera() -> None:
         config_hash=found.config_hash,
         max_clock_skew_s=5.0,
     )
+
+
+def test_vehicles_whose_class_flickers_cross_once_each() -> None:
+    grainy = json.loads((Path(__file__).parent / "class_flicker.json").read_text())
+    names = tuple(grainy["classes"].get(str(number), f"class {number}") for number in range(8))
+    line = Line(points=tuple(map(tuple, grainy["line"])))
+    analysis = CameraAnalysis(AnalysisOptions("cam", lines={"line": line}))
+    rows = np.array(grainy["boxes"], np.float32)
+    for time in grainy["times"]:
+        seen = rows[np.isclose(rows[:, 0], time)]
+        found = Detections(seen[:, 1:5], seen[:, 5], seen[:, 6].astype(np.int32), model(names=names))
+        analysis.observe(frame_at(1.7e9 + time), found)
+    analysis.end(1.7e9 + grainy["times"][-1])
+    events = [result for result in analysis.take_results() if isinstance(result, Event)]
+    assert [event.direction for event in events] == ["backward"] * 8
+    assert len({event.track_id for event in events}) == 8

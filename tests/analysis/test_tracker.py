@@ -43,8 +43,10 @@ def person(x: float, y: float = 0.5) -> Box:
 class Timed(Tracker):
     """A tracker that is told capture times."""
 
-    def __init__(self, options: TrackerOptions, *, max_gap_s: float = 10.0, state: Any = None) -> None:
-        super().__init__(options, state=state)
+    def __init__(
+        self, options: TrackerOptions, *, max_gap_s: float = 10.0, state: Any = None, **values: Any
+    ) -> None:
+        super().__init__(options, state=state, **values)
         self.timebase = Timebase(max_gap_s, (state or {}).get("timebase"))
 
     def update(self, detections: Detections, time: float) -> Tracks:
@@ -267,6 +269,17 @@ def test_a_car_that_flickers_to_truck_is_one_car(fps):
     frames = run(Timed(TrackerOptions()), world, seconds(fps, 0, 6))
     assert confirmed_ids(frames) == {1}
     assert frames[-1].class_ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(("alike", "ids"), [(True, {1}), (False, {1, 2})])
+def test_a_class_that_detectors_confuse_with_the_tracks_hardly_costs_anything(alike, ids):
+    tracker = Timed(TrackerOptions(confirm_s=0.0), alike=lambda a, b: a == b or alike)
+    start, aside = (0.5, 0.5, 0.1, 0.1), (0.5, 0.54, 0.1, 0.1)  # they overlap by 0.43
+
+    def world(t: float) -> Detections:
+        return boxes(start if t < 1 else aside, class_id=int(t >= 1), score=0.3)
+
+    assert confirmed_ids(run(tracker, world, seconds(5, 0, 1.4))) == ids
 
 
 def test_the_class_is_voted_by_score():

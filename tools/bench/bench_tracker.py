@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.classes import ClassTable
 from sightline.analysis.options import TrackerOptions
 from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.tracker import Tracker
@@ -151,7 +152,8 @@ class Quality(NamedTuple):
 
 def ours() -> Update:
     """Sightline's tracker."""
-    tracker, timebase = Tracker(TrackerOptions()), Timebase(max_gap_s=10.0)
+    alike = ClassTable(enumerate(CLASSES)).alike
+    tracker, timebase = Tracker(TrackerOptions(), alike=alike), Timebase(max_gap_s=10.0)
 
     def update(detections: Detections, now: float) -> TrackedBoxes:
         tracks = tracker.update(detections, timebase.advance(now))

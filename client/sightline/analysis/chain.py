@@ -66,7 +66,7 @@ class CameraAnalysis:
                 log.warning("camera %s: %s begin anew: %s", options.camera, what, error)
                 return make()
 
-        tracker = partial(Tracker, options.tracker, first_id=_next_id(state))
+        tracker = partial(Tracker, options.tracker, alike=self.classes.alike, first_id=_next_id(state))
         self._timebase = restore("watched time", "timebase", partial(Timebase, options.max_gap_s))
         self._tracker = restore("tracks", "tracker", tracker)
         self._rules = restore("visits and crossings", "rules", partial(Rules, options, self.classes))

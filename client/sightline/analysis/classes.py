@@ -7,6 +7,11 @@ from numpy.typing import NDArray
 
 MAX_NAMES = 10_000  # of one camera; further ones have no number
 UNKNOWN = -1
+#: Classes that detectors confuse with each other in weak, blurred and small pictures.
+_CONFUSED = (
+    {"car", "truck", "lorry", "bus", "van", "minibus", "pickup", "pickup truck", "suv", "coach", "trailer"},
+    {"bicycle", "bike", "motorcycle", "motorbike", "moped", "scooter", "cyclist", "motorcyclist"},
+)
 
 
 class ClassTable:
@@ -29,6 +34,11 @@ class ClassTable:
     def name(self, number: int) -> str:
         """What a class id is called, also one that has no name."""
         return class_name(self.names, number)
+
+    def alike(self, a: int, b: int) -> bool:
+        """Whether detectors confuse these two classes."""
+        names = {self.name(a).lower(), self.name(b).lower()}
+        return a == b or any(names <= group for group in _CONFUSED)
 
     def named(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """Those of ``numbers`` that have a name, with it; what a successor needs to know."""

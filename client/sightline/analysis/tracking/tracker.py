@@ -10,7 +10,9 @@ that an object has left.
 """
 
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ MAX_COAST_S = 1.0  # of movement over a gap
 MIN_ANY_BOX_SHARE = 0.7  # boxes, low ones too, in this share of the time keep a track while they come
 AT_EDGE = 0.01  # of the picture's side: a box that near to its edge is truncated by it
 TRUNCATED_VOTE = 0.01  # of a vote: a truncated box decides only where the whole was hardly ever seen
+ALIKE_SHARE = 0.9  # of a vote counts for a class that detectors confuse with the one voted for
 MIN_IN_PICTURE = 0.1  # an unseen track ends when less than this share of it is in the picture
 
 #: What is known of a track besides its motion and its votes.
@@ -58,9 +61,16 @@ class Tracker:
     """The tracks of one camera. Belongs to one thread."""
 
     def __init__(
-        self, options: TrackerOptions, *, state: Mapping[str, Any] | None = None, first_id: int = 1
+        self,
+        options: TrackerOptions,
+        *,
+        alike: Callable[[int, int], bool] = operator.eq,
+        state: Mapping[str, Any] | None = None,
+        first_id: int = 1,
     ) -> None:
         """Begin, or go on from a :meth:`snapshot`; ids from ``first_id`` or where it says, if that is higher.
+
+        ``alike`` says of two class ids whether detectors confuse the classes.
 
         Raises:
             ValueError: ``state`` is not a snapshot that this version understands.
@@ -73,6 +83,8 @@ class Tracker:
         self._table = np.zeros(0, _TRACK)
         self._votes = np.zeros((0, 0))  # [N, K] scores given to each class of the next
         self._column_of: dict[int, int] = {}  # classes met so far
+        self._alike = alike
+        self._kinship = np.zeros((0, 0))  # [K, K] how much a vote for the one class counts for the other
         if state is not None:
             self._restore(state)
 
@@ -91,26 +103,26 @@ class Tracker:
         # After a gap no object is believed to have gone on for long: one that stands is found where it stood.
         max_s = max(moment.usual_s, MAX_COAST_S) if moment.gap else math.inf
         self._filter.predict(min(moment.elapsed_s, max_s))
-        count = len(self._filter)
+        before = len(self._filter)
         predicted = to_xyxy(self._filter.mean).T.astype(np.float32)
         iou = iou_matrix(np.concatenate([predicted, detections.xyxy]), detections.xyxy)
-        unique = unique_boxes(detections, iou[count:], options)
+        unique = unique_boxes(detections, iou[before:], options)
         if unique is not None:
             detections = detections.take(unique)
-            iou = iou[np.concatenate([np.ones(count, bool), unique])][:, unique]
+            iou = iou[np.concatenate([np.ones(before, bool), unique])][:, unique]
         columns = self._columns(detections.class_ids)
         # What it costs a track to take a box of another class than it was seen with.
-        shares = self._votes / np.maximum(self._votes.sum(axis=1, keepdims=True), 1e-9)
+        shares = self._votes @ self._kinship / np.maximum(self._votes.sum(axis=1, keepdims=True), 1e-9)
         class_cost = (options.class_penalty * (1 - shares)).astype(np.float32)[:, columns]
-        tracked, boxes = match(self._filter, detections, iou[:count], class_cost, options)
+        tracked, boxes = match(self._filter, detections, iou[:before], class_cost, options)
         # A truncated box counts little for its class: a lorry's tail at the edge may be a bus's.
         truncated = (detections.xyxy * _EDGE_SIGN < _EDGE).any(axis=1)
         votes = detections.scores * np.where(truncated, np.float32(TRUNCATED_VOTE), np.float32(1))
         self._correct(tracked, detections.take(boxes), columns[boxes], votes[boxes], moment.step_s)
         if len(boxes) < len(detections):
-            started = startable(boxes, detections, iou[count:], options)
+            started = startable(boxes, detections, iou[before:], options)
             self._start(detections.take(started), columns[started], votes[started], moment.capture_time)
-            tracked = np.concatenate([tracked, np.arange(count, count + len(started))])
+            tracked = np.concatenate([tracked, np.arange(before, before + len(started))])
             boxes = np.concatenate([boxes, started])
         tracks = self._tracks(tracked, detections.scores[boxes])
         self._end_lost(moment.usual_s)
@@ -123,10 +135,16 @@ class Tracker:
     def _columns(self, class_ids: I32) -> Index:
         """The columns of votes that belong to ``class_ids``; new classes get a new one."""
         column_of, wanted = self._column_of, class_ids.tolist()
-        for new in sorted(set(wanted) - column_of.keys()):
-            column_of[new] = len(column_of)
-            self._votes = np.pad(self._votes, ((0, 0), (0, 1)))
+        if new := sorted(set(wanted) - column_of.keys()):
+            column_of.update(zip(new, count(len(column_of)), strict=False))
+            self._votes = np.pad(self._votes, ((0, 0), (0, len(new))))
+            self._relate()
         return np.array([column_of[class_id] for class_id in wanted], np.intp)
+
+    def _relate(self) -> None:
+        ids = [*self._column_of]
+        alike = np.array([[self._alike(a, b) for b in ids] for a in ids], np.float64)
+        self._kinship = np.where(np.eye(len(ids)), 1.0, ALIKE_SHARE * alike.reshape(len(ids), len(ids)))
 
     def _correct(
         self, rows: Index, detections: Detections, columns: Index, votes: F32, step_s: float
@@ -241,5 +259,6 @@ class Tracker:
                 track |= {column: track[name] for name, column in _SHARES.items()}
                 self._table[row] = tuple(track[name] for name in _TRACK.names or ())
             self._filter.add(*boxes)
+            self._relate()
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
