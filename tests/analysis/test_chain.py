@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sightline.analysis.chain import SKIPPED_IDS, CameraAnalysis, frame_at
 from sightline.analysis.options import AnalysisOptions, TrackerOptions, analysis_options
 from sightline.config import parse_config
 from sightline.config.zones import Line, Zone
-from sightline.entities import CountWindow, Detections, Event, ModelInfo, Result, SourceWindow
+from sightline.entities import CountWindow, Detections, Event, EventKind, ModelInfo, Result, SourceWindow
 
 T0 = 1_767_225_600.0  # a multiple of every window length
 LEFT = Zone(points=((0.1, 0.2), (0.45, 0.2), (0.45, 0.95), (0.1, 0.95)))
@@ -371,3 +371,45 @@ def test_vehicles_whose_class_flickers_cross_once_each() -> None:
     events = [result for result in analysis.take_results() if isinstance(result, Event)]
     assert [event.direction for event in events] == ["backward"] * 8
     assert len({event.track_id for event in events}) == 8
+
+
+def hidden(share: float, every_s: float) -> Callable[[float, np.random.Generator], np.ndarray]:
+    """A parked car at y = 0.6 of whose height ``share`` is hidden every other ``every_s``."""
+    return lambda time, _: np.array([0, 0, 0, (1 if time // every_s % 2 else -1) * share])
+
+
+def trembling(spread: float, cut: float = 0.0) -> Callable[[float, np.random.Generator], np.ndarray]:
+    """A parked car whose sides tremble, and whose box is too short now and then."""
+
+    def sides(_: float, random: np.random.Generator) -> np.ndarray:
+        return random.normal(0, spread, 4) - (0, 0, 0, 0.4 * (random.random() < cut))
+
+    return sides
+
+
+@pytest.mark.parametrize("fps", [5, 30])
+@pytest.mark.parametrize(
+    "sides",
+    [
+        hidden(0.25, 8),
+        hidden(0.45, 30),
+        hidden(0.2, 2),
+        trembling(0.05),
+        trembling(0.1),
+        trembling(0.02, 0.2),
+    ],
+)
+def test_a_parked_car_on_a_line_crosses_it_once_at_most(
+    fps: int, sides: Callable[[float, np.random.Generator], np.ndarray]
+) -> None:
+    places = {"lines": {"l": Line(points=((0, 0.6), (1, 0.6)))}}
+    places["zones"] = {"z": Zone(points=((0, 0.6), (1, 0.6), (1, 1), (0, 1)))}
+    analysis, random = CameraAnalysis(options(**places)), np.random.default_rng(3)
+    for frame in range(fps * 240):
+        box = np.array([0.4, 0.45, 0.6, 0.6]) + sides(frame / fps, random) * (0.2, 0.15, 0.2, 0.15)
+        car = Detections(np.float32([box]), np.float32([0.8]), np.int32([1]), model())
+        analysis.observe(frame_at(1.7e9 + frame / fps), car)
+    analysis.end(1.7e9 + 240)
+    kinds = [result.kind for result in analysis.take_results() if isinstance(result, Event)]
+    assert kinds.count(EventKind.CROSSING) <= 1
+    assert kinds.count(EventKind.ENTER) <= 1

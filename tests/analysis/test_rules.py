@@ -63,9 +63,10 @@ def test_forward_is_what_the_simulated_cameras_truth_calls_forward(
 ) -> None:
     """The truth counts on the ground, with y to the left of x; the picture's y goes down."""
     a, b = (ax, ay), (bx, by)
-    if np.hypot(bx - ax, by - ay) < 0.3:
-        return
     p, q = (0.1, 0.8), (0.9, 0.25)
+    length, across = np.hypot(bx - ax, by - ay), (bx - ax) * (q[1] - p[1]) - (by - ay) * (q[0] - p[0])
+    if length < 0.3 or abs(across) < 0.2 * length:  # along the line he never gets away from it
+        return
     true = meeting(TrueLine("l", (ax, -ay), (bx, -by)), (p[0], -p[1]), (q[0], -q[1]))
     crossings = play(rules({"l": Line(points=(a, b))}), [straight(p, q, 4.0)], times(10, 0, 4))
     if true is None:
@@ -99,6 +100,14 @@ def test_forth_and_back_are_two_crossings(fps: int) -> None:
     found = story(play(rules({"gate": UPWARD}), [walk], times(fps, 0, 6)))
     assert [item[:2] for item in found] == [("crossing", "forward"), ("crossing", "backward")]
     assert [item[2] for item in found] == pytest.approx([np.pi / 2, 3 * np.pi / 2], abs=0.1)
+
+
+@at_every_rate
+def test_who_turns_back_right_behind_the_line_has_crossed_twice(fps: int) -> None:
+    walk: Walk = lambda now: (0.5 + (0.04 - 0.02 * min(now, 4.0) if now < 6 else 0.01 * now - 0.1), 0.5)  # noqa: E731
+    found = story(play(rules({"gate": UPWARD}), [walk], times(fps, 0, 20)))
+    assert [item[:2] for item in found] == [("crossing", "forward"), ("crossing", "backward")]
+    assert [item[2] for item in found] == pytest.approx([2.0, 10.0], abs=0.3)
 
 
 @at_every_rate

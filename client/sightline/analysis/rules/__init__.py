@@ -2,9 +2,11 @@
 
 An object meets a place with its anchor, the bottom centre of its box. A crossing is first *pending*: it
 becomes an event when the anchor is clearly away from the line (or the zone's edge), or has kept a little
-distance for a second. A crossing back takes a pending one away, so an anchor that trembles on a line makes no
-event, while its time stays that of the crossing itself, interpolated between two frames. All distances
-are in units of the object's own box, all times in seconds, so the frame rate does not matter.
+distance for a second, and the object itself has moved since it was first seen or crossed there last: a parked
+car whose box trembles or is half hidden now and then goes nowhere. A crossing back takes a pending one away,
+so an anchor that trembles on a line makes no event, while its time stays that of the crossing itself,
+interpolated between two frames. All distances are in units of the object's own box, all times in seconds, so
+the frame rate does not matter.
 """
 
 import math
@@ -26,6 +28,9 @@ from sightline.entities import Event, EventKind, Tracks
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
 CLEAR = 0.15  # box sizes from the line: the crossing is certain
+MOVED = 0.3  # box sizes that both of two opposite sides have moved: it is no box that was cut or trembles
+GROWN = 1.25  # or width and height have both become so many times what they were, or a part
+STEADY_S = 1.0  # in the mean of so long, since a trembling box jumps; twice as far counts at once
 SETTLE_S = 1.0  # with a little distance for so long, the crossing is certain too
 LOST_SLACK_S = 0.5  # the tracker ends its tracks first: a track that comes back goes on with the same visit
 UNSEEN_S = 1.0  # a crossing between sightings further apart was not seen
@@ -166,11 +171,17 @@ class Rules(Observer):
             new["id"], new["xy"], new["seen_s"] = tracks.ids[~known], anchors[~known], -np.inf
             new["first_time"] = tracks.first_times[~known]
             new["time"] = np.maximum(new["first_time"], self._since or 0.0)
+            new["steady"], new["box"] = corners.T[~known], corners.T[~known, None]
+            new["moved"][:, : self._first_zone] = False  # who appears in a zone is in it
             memory.add(new, list(self._points))
             rows, _ = memory.rows_of(tracks.ids)
         every = len(rows) == len(memory.states) and bool((rows[1:] > rows[:-1]).all())
         states = memory.states if every else memory.states.take(rows)
+        late = 1 - np.exp(-np.maximum(memory.time - states["time"], 0) / STEADY_S)[:, None]
+        steady = states["steady"] + late * (corners.T - states["steady"])
+        states["steady"] = np.where(np.isnan(steady), corners.T, steady)
         distances = self._move(states, anchors, sizes)
+        _note_movement(states, corners)
         states["class_id"] = tracks.class_ids
         fresh = tracks.confirmed & ~states["confirmed"]
         if fresh.any():
@@ -183,6 +194,7 @@ class Rules(Observer):
             certain = (pending != 0) & ((distances >= CLEAR) | lasting) & self._may_settle(states)
             for row, index in pairs(certain):
                 self._settle(states[row], index)
+                states["moved"][row, index], states["box"][row, index] = False, states["steady"][row]
         if self._loiters and (due := states["inside"] & ~states["loitered"]).any():
             due &= (states["pending"] == 0) & states["confirmed"][:, None]
             due &= memory.time - states["entered"] >= self._loiter_s - EPSILON_S
@@ -234,6 +246,7 @@ class Rules(Observer):
                 self._events.append(replace(event, item_class=item_class, confirmed_time=self._memory.time))
         # A visit of a class that does not count here waits: the vote may change while it lasts.
         waits = track["inside"] & ~allowed
+        track["moved"][waits] = True
         track["pending"][waits] += 1
         track["pending_time"][waits] = track["entered"][waits]
         track["inside"][waits] = False
@@ -254,7 +267,7 @@ class Rules(Observer):
             track = states[row]
             for index in np.flatnonzero(certain[row]).tolist():
                 self._settle(track, index)
-            track["pending"] = 0
+            track["pending"], track["moved"][self._first_zone :] = 0, True  # it may enter anew
             for index in np.flatnonzero(track["inside"]).tolist():
                 track["pending_xy"][index], track["unseen"][index] = track["xy"], True
                 self._leave(track, index, float(track["time"]))
@@ -262,8 +275,9 @@ class Rules(Observer):
     # -- events ----------------------------------------------------------------------------------
 
     def _may_settle(self, states: States) -> Mask:
-        """Bool [N, P]: the class counts there; or it is not confirmed yet, or leaves where it had entered."""
+        """Bool [N, P]: it has moved, and its class counts, is not confirmed yet, or had entered there."""
         free: Mask = self._allowed(states["class_id"]) | ~states["confirmed"][:, None] | states["inside"]
+        free &= states["moved"]
         return free
 
     def _settle(self, track: np.void, index: int) -> None:
@@ -331,3 +345,19 @@ class Rules(Observer):
         named = (class_ids >= 0) & (class_ids < unknown)
         table: Mask = self._allowed_by_class[np.where(named, class_ids, unknown)]
         return table
+
+
+def _note_movement(states: States, corners: F64) -> None:
+    """Note at which places tracks have really moved; ``corners`` [4, N] are their boxes in this frame."""
+    rows, places = np.nonzero(~states["moved"])
+    if not len(rows):
+        return
+    old = states["box"][rows, places].T
+    old_sides = np.maximum(old[2:] - old[:2], MIN_SIZE)
+    for new, sure in ((states["steady"][rows].T, 1), (corners[:, rows], 2)):
+        sides = np.maximum(new[2:] - new[:2], MIN_SIZE)
+        low, high, growth = new[:2] - old[:2], new[2:] - old[2:], sides / old_sides
+        together = np.where(low * high > 0, np.minimum(np.abs(low), np.abs(high)), 0)
+        moved = np.hypot(*(together / np.maximum(old_sides, sides))) >= MOVED * sure
+        moved |= (growth.min(axis=0) >= GROWN**sure) | (growth.max(axis=0) <= GROWN**-sure)
+        states["moved"][rows, places] |= moved

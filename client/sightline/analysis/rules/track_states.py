@@ -32,6 +32,7 @@ def _state_type(places: int) -> np.dtype[np.void]:
         ("seen_s", np.float64),  # watched time at the latest box; -inf: this frame is the first
         ("xy", np.float64, (2,)),  # the anchor in the latest box
         ("size", np.float64, (2,)),  # width and height of the latest box
+        ("steady", np.float64, (4,)),  # left, top, right, bottom, as the latest second or so had them
         ("class_id", np.int32),
         ("confirmed", np.bool_),
         ("inside", np.bool_, each),  # of zones: a visit has begun
@@ -42,6 +43,8 @@ def _state_type(places: int) -> np.dtype[np.void]:
         ("armed", np.bool_, each),  # of lines: has been clear of it, so that a crossing means something
         ("clear_since", np.float64, each),  # capture time since when it has been clear; inf: it is near
         ("entered", np.float64, each),  # when its visit began
+        ("moved", np.bool_, each),  # it has really gone somewhere since it was first seen or crossed last
+        ("box", np.float64, (places, 4)),  # what ``steady`` was then
         ("loitered", np.bool_, each),  # its visit has made a loiter event
         ("ordinal", np.int32, each),  # events made so far
     ]
@@ -51,7 +54,7 @@ def _state_type(places: int) -> np.dtype[np.void]:
 def blank(count: int, places: int) -> States:
     """``count`` tracks of which nothing is known, and so many places (lines first, then zones)."""
     states = np.zeros(count, _state_type(places))
-    states["size"], states["clear_since"] = 1, np.inf
+    states["size"], states["clear_since"], states["moved"] = 1, np.inf, True
     return states
 
 
@@ -120,6 +123,7 @@ class TrackMemory:
             "unseen_s": (watched_s - states["seen_s"]).round(4),
             "xy": states["xy"],  # not rounded: it must stay on its side of every edge
             "size": states["size"].round(6),
+            "steady": states["steady"].round(6),
             "class_id": states["class_id"],
             "confirmed": states["confirmed"],
         }
@@ -127,11 +131,18 @@ class TrackMemory:
         tracks: list[dict[str, Any]] = [dict(zip(columns, row, strict=True), places={}) for row in rows]
         # What is as at the beginning is left out.
         visited = states["inside"] | (states["pending"] != 0)
-        known = visited | (states["ordinal"] > 0) | states["armed"] & ~np.isfinite(states["clear_since"])
-        armed, ordinals = states["armed"].tolist(), states["ordinal"].tolist()
+        known = (
+            visited
+            | ~states["moved"]
+            | (states["ordinal"] > 0)
+            | states["armed"] & ~np.isfinite(states["clear_since"])
+        )
+        armed, ordinals, boxes = (states[name].tolist() for name in ("armed", "ordinal", "box"))
+        moved = states["moved"].tolist()
         for row, at in pairs(known):
-            ready = {"ready": True} if armed[row][at] else {}
-            tracks[row]["places"][keys[at]] = {"events": ordinals[row][at], **ready}
+            saved = tracks[row]["places"][keys[at]] = {"events": ordinals[row][at]}
+            saved |= {"ready": True} if armed[row][at] else {}
+            saved |= {} if moved[row][at] else {"box": [round(side, 5) for side in boxes[row][at]]}
         for row, at in pairs(visited):
             track, saved = states[row], tracks[row]["places"][keys[at]]
             if track["inside"][at]:
@@ -177,6 +188,7 @@ class TrackMemory:
                 for name in ("id", "first_time", "time", "xy", "size", "class_id", "confirmed"):
                     states[name] = track[name]
                 states["seen_s"] = -track["unseen_s"]
+                states["steady"] = track.get("steady", math.nan)  # earlier releases lack it
                 numbers = memory.retired.pop(track["id"], {})
                 numbers |= {key: saved["events"] for key, saved in track["places"].items()}
                 memory._resume_numbers(states, numbers, keys)
@@ -203,7 +215,8 @@ def unmoved(state: Mapping[str, Any], points: Points) -> dict[str, int]:
 
 
 def _load_place(track: np.void, at: int, saved: Mapping[str, Any]) -> None:
-    track["armed"][at] = saved.get("ready", False)
+    track["armed"][at], track["moved"][at] = saved.get("ready", False), "box" not in saved
+    track["box"][at] = saved.get("box", 0.0)
     if "entered" in saved:
         track["inside"][at], track["entered"][at] = True, saved["entered"]
         track["loitered"][at] = saved["loitered"]
