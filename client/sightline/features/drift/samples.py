@@ -125,7 +125,8 @@ class Samples:
         text = json.dumps(found, separators=(",", ":")) + "\n"
         for suffix, content in ((".jpg", jpeg), (".json", text.encode())):
             write_private(self._folder / f"{stem}{suffix}", content)
-            for replaced in {*kept[place : place + 1]} - {stem}:
+        for replaced in {*kept[place : place + 1]} - {stem}:
+            for suffix in (".json", ".jpg"):  # never what was found in a picture that is gone
                 (self._folder / f"{replaced}{suffix}").unlink(missing_ok=True)
         kept[place : place + 1] = [stem]
         self._write_ledger()
