@@ -195,7 +195,7 @@ def test_sweeps_by_both_transports_and_the_bound_on_the_real_server(toy_triton, 
         "--url",
         toy_triton.grpc_url,
         "--http-url",
-        toy_triton.http_url,
+        f"unix:{toy_triton.folder}/http",
         "--folder",
         str(tmp_path / "perf"),
     ]

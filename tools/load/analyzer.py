@@ -279,7 +279,7 @@ def prepare(
     given = {name: value for name, value in vars(options).items() if name in names} | more
     given |= {"url": server.grpc_url, "cpus": options.client_cpus}
     model, data = given.get("model", DETECTOR), given["folder"] / "input.json"
-    said = get_json(f"{server.http_url}/v2/models/{model}/config").get("parameters", {})
+    said = get_json(server, f"/v2/models/{model}/config").get("parameters", {})
     try:
         width, height = (int(said[f"network_{side}"]["string_value"]) for side in ("width", "height"))
     except KeyError as error:

@@ -10,12 +10,14 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from sightline.serving.server import TritonServer
+from sightline.errors import ServerError
+from sightline.serving.server import TritonServer, get
 from sightline.simulation.stack import fetch, progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +47,7 @@ def make_parser(description: str | None, folder: str) -> ArgumentParser:
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--url", help="host:port of gRPC of a server that runs already")
-    add("--http-url", default="http://127.0.0.1:8000", help="its HTTP (default: %(default)s)")
+    add("--http-url", default="http://127.0.0.1:8000", help="its HTTP, or unix:PATH (default: %(default)s)")
     add("--folder", type=Path, default=ROOT / "artifacts" / folder, help="where reports go")
     add("--server-cpus", type=parse_cpus, default="", help="processors of the embedded server, such as 0,2-3")
     add("--client-cpus", type=parse_cpus, default="", help="processors of everything else under load")
@@ -69,14 +71,23 @@ def served(
         server.stop()
 
 
-def get_json(url: str) -> dict[str, Any]:
-    """What a server answers; a ServerError when that is nothing, or an error."""
-    return dict(json.loads(fetch(url)))
+def get_json(server: Target, path: str) -> dict[str, Any]:
+    """What a server answers over HTTP; a ServerError when that is nothing, or an error."""
+    url = server.http_url if isinstance(server, Running) else f"unix:{server.folder}/http"
+    if not url.startswith("unix:"):
+        return dict(json.loads(fetch(f"{url}{path}")))
+    try:
+        status, body = get(Path(url.removeprefix("unix:")), path)
+    except (OSError, HTTPException) as error:
+        raise ServerError(f"{url} gives no answer: {error}") from error
+    if status != 200:
+        raise ServerError(f"{url} answers {status}: {body.decode(errors='replace')}")
+    return dict(json.loads(body))
 
 
 def inference_count(server: Target) -> int:
     """How many pictures the server has answered, all versions of ``detector`` together."""
-    stats = get_json(f"{server.http_url}/v2/models/{DETECTOR}/stats")["model_stats"]
+    stats = get_json(server, f"/v2/models/{DETECTOR}/stats")["model_stats"]
     return sum(int(item["inference_count"]) for item in stats)
 
 

@@ -251,7 +251,7 @@ def trying(server: Target, analyzer: Analyzer, level: Level, transport: str) -> 
     """
 
     def config(served: str) -> dict[str, Any]:
-        return get_json(f"{server.http_url}/v2/models/{served}/config")
+        return get_json(server, f"/v2/models/{served}/config")
 
     steps = config(DETECTOR).get("ensemble_scheduling", {}).get("step", [])
     names = {re.sub(r"-\d+$", "", step["model_name"]): step["model_name"] for step in steps}

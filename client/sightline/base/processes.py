@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -25,12 +26,20 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     first_line: str | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` with its output in ``log`` and no input but ``first_line`` (a secret, perhaps).
 
-    It gets a session of its own, so Ctrl-C reaches only us and we decide the order of stopping; the kernel
-    ends it should the thread that started it die, however that happens. Call it from the main thread.
+    What it makes is its user's alone (umask 077). ``prepare`` runs in the child before the program: system
+    calls only. It gets a session of its own, so Ctrl-C reaches only us and we decide the order of stopping;
+    the kernel ends it should the thread that started it die, however that happens. Call it from the main
+    thread.
     """
+
+    def begin() -> None:  # a few system calls, safe between fork and exec
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        prepare()
+
     child = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL if first_line is None else subprocess.PIPE,
@@ -39,7 +48,8 @@ def spawn(
         env=environment,
         cwd=folder,
         start_new_session=True,
-        preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509  one system call, safe between fork and exec
+        umask=0o077,
+        preexec_fn=begin,  # noqa: PLW1509
     )
     if child.stdin is not None and first_line is not None:
         with contextlib.suppress(BrokenPipeError), child.stdin as pipe:  # it has died: its owner will see
@@ -58,6 +68,32 @@ def terminate(child: subprocess.Popen[bytes], timeout_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of it has ended
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+
+
+_PR_SET_NO_NEW_PRIVS = 38
+_SET_MODE_FILTER, _ALLOW_SPECULATION = 1, 4
+_FCHMOD, _SECCOMP = 91, 317  # system calls' numbers on x86-64
+_CODE = ctypes.create_string_buffer(
+    struct.pack(
+        "HBBI" * 4,
+        *(0x20, 0, 0, 0),  # load the system call's number
+        *(0x15, 0, 1, _FCHMOD),  # jump over the next line if it is another one
+        *(0x06, 0, 0, 0x00050000),  # do nothing and say that it was done
+        *(0x06, 0, 0, 0x7FFF0000),  # do it
+    )
+)
+_FILTER = ctypes.create_string_buffer(struct.pack("HP", 4, ctypes.addressof(_CODE)))
+
+
+def ignore_fchmod() -> None:
+    """Have the kernel do nothing for fchmod in this process, its threads and its children, for ever.
+
+    A library that makes its shared memory readable for every user does so by that call, past the umask.
+    """
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # Allowing speculation keeps older kernels from making everything slower.
+    if _libc.syscall(_SECCOMP, _SET_MODE_FILTER, _ALLOW_SPECULATION, _FILTER):
+        raise OSError(ctypes.get_errno(), "seccomp is not allowed here")
 
 
 def make_all(

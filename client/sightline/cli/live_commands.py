@@ -47,8 +47,8 @@ def add_to(commands: Any) -> None:
     add("--model-repository", type=Path, default="model_repository", help="default: %(default)s")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to use (default: %(default)s)")
     add("--model", action="append", help="model to load; repeatable (default: detector)")
-    for service, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
-        add(f"--{service}-port", type=int, default=port, help="0 picks a free one (default: %(default)s)")
+    add("--grpc-port", type=int, default=8001, help="for your own programs; 0: none (default: %(default)s)")
+    add("--metrics-port", type=int, default=0, help="for every user of this machine; 0: none (default)")
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
@@ -193,7 +193,7 @@ def _install(_: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    """Serve a model repository with the real tritonserver, on loopback only."""
+    """Serve a model repository with the real tritonserver, for this user alone."""
     from sightline.serving.server import TritonServer
 
     stop = stop_on_signals()
@@ -202,13 +202,13 @@ def _serve(arguments: argparse.Namespace) -> None:
         config_name=arguments.config_name,
         models=tuple(arguments.model or ["detector"]),
         grpc_port=arguments.grpc_port,
-        http_port=arguments.http_port,
         metrics_port=arguments.metrics_port,
         log_path=arguments.log_file,
     )
     server.start(on_progress=print)
     try:
-        print(f"ready: grpc {server.grpc_url}, http {server.http_url}, metrics {server.metrics_url}")
+        port = f"127.0.0.1:{server.grpc_port} for this user, " if server.grpc_port else ""
+        print(f"ready: {port}{server.grpc_url}; HTTP and metrics: sockets in {server.folder}")
         while not stop.wait(0.5):
             server.check()
     finally:

@@ -194,7 +194,9 @@ class TritonOptions(OptionGroup):
     """``triton``: where detectors are, and how pictures get there. A change reconnects every camera."""
 
     url: str = reopens(
-        "127.0.0.1:8001", "host:port of Triton's gRPC, without a scheme.", pattern=r"^[^/\s]+:\d+$"
+        "127.0.0.1:8001",
+        "host:port of Triton's gRPC, without a scheme; or unix:/PATH.",
+        pattern=r"^([^/\s]+:\d+|unix:/\S+)$",
     )
     model: str = reopens("detector", "Served detector of every camera that names none.")
     transport: Transport = reopens(Transport.AUTO, "How pictures reach Triton.")

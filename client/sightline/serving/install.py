@@ -37,6 +37,8 @@ _PATH_HOOK = (
     "import os, sys; "
     "sys.path += filter(None, os.environ.get('SIGHTLINE_BACKEND_PATH', '').split(os.pathsep))\n"
 )
+#: Variables that the server and its models may have, by how they begin.
+_HANDED_ON = ("HOME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_", "CUDA_", "NVIDIA_")
 
 #: Options of pip for a lock with hashes.
 PINNED = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
@@ -55,13 +57,16 @@ class Installation:
         self.backends = folder / "backends"  # what ``--backend-directory`` takes
 
     def environment(self, *backend_paths: Path) -> dict[str, str]:
-        """The variables that the server runs with; its models import from ``backend_paths`` too."""
+        """The variables that the server runs with; its models import from ``backend_paths`` too.
+
+        Of ours it gets what is known to be no secret.
+        """
         own = sysconfig.get_config_var("LIBDIR")  # of a Python outside the system's folders, perhaps
         beside = own and any(Path(own).glob(f"libpython{_python()}.so*"))
         inherited = os.environ.get("LD_LIBRARY_PATH")  # some machines name the GPU's driver there
         libraries = filter(None, [str(self.libraries), own if beside else None, inherited])
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
+            **{key: value for key, value in os.environ.items() if key.startswith(_HANDED_ON)},
             **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # the cores are the network's
             "LD_LIBRARY_PATH": os.pathsep.join(libraries),
             "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", os.defpath)]),

@@ -1,11 +1,15 @@
 """A real Triton Inference Server on this machine, without a container: for development, demo and tests.
 
-It listens on loopback only: this server is of 2024 and has known holes. Production is the container.
+It listens on Unix sockets in a folder of its user's: this server is of 2024 and has known holes, and whoever
+reaches it can have it run code. Production is the container.
 """
 
 import contextlib
+import fcntl
 import http.client
 import os
+import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -15,20 +19,21 @@ from pathlib import Path
 from typing import Self
 
 import sightline
-from sightline.base.processes import spawn, terminate
+from sightline.base.processes import ignore_fchmod, spawn, terminate
 from sightline.base.resources import cache_folder
 from sightline.errors import RepositoryError, ServerError
 from sightline.serving import model_configs
 from sightline.serving.install import Installation, Say, install, install_rtx
 from sightline.serving.log_explainer import explain
+from sightline.serving.owners_port import HOST, OwnersPort, bind
 
-HOST = "127.0.0.1"
 RTX = "rtx"  # the configuration that needs TensorRT-RTX
 READY_TIMEOUT_S = 180.0  # compiling a large network on a slow machine takes most of it
 STOP_TIMEOUT_S = 15.0
 _DRAIN_S = 5  # the server's own patience with requests in flight when it is told to stop
 _SHM = Path("/dev/shm")  # noqa: S108 - where Linux has shared memory
 _SHM_NAME = "sightline-triton-"
+_GRPC_PORT, _HTTP_PORT, _METRICS_PORT = 8001, 8000, 8002  # to Triton a part of gRPC's socket's name
 
 
 @dataclass(eq=False)
@@ -42,27 +47,22 @@ class TritonServer:
     _: KW_ONLY
     config_name: str = "cpu"  # ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``
     models: Sequence[str] = ("detector",)  # to load; others can be loaded later
-    grpc_port: int = 0  # 0 picks a free one, which is kept over restarts; so for the next two
-    http_port: int = 0  # health and everything that gRPC has, over HTTP
-    metrics_port: int = 0  # metrics in Prometheus' format
+    grpc_port: int = 0  # gRPC for this user's programs that cannot use a Unix socket; 0: none
+    metrics_port: int = 0  # metrics in Prometheus' format, for every user; 0: on a Unix socket only
     log_path: Path | None = None  # the output is appended here; a file in the cache folder when not given
     shared_memory: bool = True  # False refuses every registration of shared memory
     packages: Sequence[Path] = ()  # more folders that the models import from; the server's own come first
-    grpc_url: str = field(default="", init=False)  # host:port for clients; all three: known once the port is
-    http_url: str = field(default="", init=False)
-    metrics_url: str = field(default="", init=False)
+    grpc_url: str = field(default="", init=False)  # unix:PATH for clients; the same after a restart
+    folder: Path = field(default=Path(), init=False)  # of the sockets ``http`` and ``metrics``, too
     _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _log_start: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.model_repository = self.model_repository.resolve()
-        self._use_ports(self.grpc_port, self.http_port, self.metrics_port)
+        self.folder = _SHM / f"{_SHM_NAME}{os.getpid()}-{secrets.token_hex(4)}"
+        self.grpc_url = f"unix:{self.folder / 'grpc'}:{_GRPC_PORT}"
         self._log = self.log_path or cache_folder() / "logs" / f"triton-{os.getpid()}.log"
-
-    def _use_ports(self, grpc: int, http: int, metrics: int) -> None:
-        self.grpc_port, self.http_port, self.metrics_port = grpc, http, metrics
-        self.grpc_url, self.http_url = f"{HOST}:{grpc}", f"http://{HOST}:{http}"
-        self.metrics_url = f"http://{HOST}:{metrics}/metrics"
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -88,19 +88,24 @@ class TritonServer:
         installation = Installation(install(on_progress))
         packages = [Path(sightline.__file__).resolve().parents[1]]
         packages += [install_rtx(on_progress)] if self.config_name == RTX else []
-        remove_regions_of_the_dead()
-        self._use_ports(*free_ports((self.grpc_port, self.http_port, self.metrics_port)))
+        remove_what_the_dead_left()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._open_ports()
             with self._log.open("ab") as log:
                 self._log_start = log.tell()
                 environment = installation.environment(*packages, *self.packages)
-                self._child = spawn(self._command(installation), log, environment=environment)
-        except OSError as error:
+                command = self._command(installation)
+                self._child = spawn(command, log, environment=environment, prepare=ignore_fchmod)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.stop()
             raise ServerError(
-                f"{installation.binary} cannot be run ({error.strerror}): "
+                f"{installation.binary} cannot be run ({getattr(error, 'strerror', error)}): "
                 f"remove {installation.folder}, it is then installed anew"
             ) from error
+        except ServerError:
+            self.stop()
+            raise
         on_progress(f"starting on {self.model_repository}; log: {self._log}")
         try:
             self._wait_until_ready(on_progress, timeout_s)
@@ -122,16 +127,25 @@ class TritonServer:
 
     def stop(self) -> None:
         """End the server and its stubs and remove its shared memory; does nothing when it does not run."""
-        if self._child is None:
-            return
-        terminate(self._child, STOP_TIMEOUT_S)
-        self._child = None
-        for region in _SHM.glob(f"{self._region_prefix}*"):
-            region.unlink(missing_ok=True)
+        if self._child is not None:
+            terminate(self._child, STOP_TIMEOUT_S)
+            self._child = None
+        self._stack.close()
 
-    @property
-    def _region_prefix(self) -> str:
-        return f"{_SHM_NAME}{os.getpid()}-{self.grpc_port}-"
+    def _open_ports(self) -> None:
+        """Make the folder of the sockets, locked for as long as we live, and listen on the port."""
+        draft = self.folder.with_name(f".{self.folder.name}")
+        draft.mkdir(0o700)
+        descriptor = os.open(draft, os.O_RDONLY)
+        self._stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        draft.rename(self.folder)  # never seen without its lock
+        self._stack.callback(_remove, self.folder)
+        if self.metrics_port:
+            bind(self.metrics_port, "metrics").close()  # it is taken: said better than Triton does
+        if self.grpc_port:
+            port = OwnersPort(bind(self.grpc_port, "gRPC"), self.folder / f"grpc:{_GRPC_PORT}")
+            self._stack.callback(port.close)
 
     def _check_repository(self) -> None:
         """Refuse what cannot be served; write what the server reads, when the repository is one of ours."""
@@ -160,9 +174,11 @@ class TritonServer:
     def _command(self, installation: Installation) -> list[str]:
         ours = (self.model_repository / "yolo").is_dir()
         config_name = model_configs.served_name(self.config_name) if ours else self.config_name
-        ports = {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
+        ports = {"grpc": _GRPC_PORT, "http": _HTTP_PORT, "metrics": self.metrics_port or _METRICS_PORT}
         options = [f"--{name}-port={port}" for name, port in ports.items()]
-        options += [f"--{name}-address={HOST}" for name in ports]
+        addresses = {name: f"unix:{self.folder / name}" for name in ports}
+        addresses |= {"metrics": HOST} if self.metrics_port else {}
+        options += [f"--{name}-address={address}" for name, address in addresses.items()]
         if not self.shared_memory:
             options.append("--grpc-restricted-protocol=shared-memory:sightline-refused=1")
         return [
@@ -172,7 +188,7 @@ class TritonServer:
             f"--model-config-name={config_name}",
             "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in self.models),
-            f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self.folder.name}-",
             f"--exit-timeout-secs={_DRAIN_S}",
             "--allow-gpu-metrics=false",
             *options,
@@ -181,12 +197,8 @@ class TritonServer:
     def _wait_until_ready(self, on_progress: Say, timeout_s: float) -> None:
         started = said = time.monotonic()
         while True:
-            with (
-                contextlib.suppress(OSError, http.client.HTTPException),  # not listening yet
-                contextlib.closing(http.client.HTTPConnection(HOST, self.http_port, timeout=2)) as connection,
-            ):
-                connection.request("GET", "/v2/health/ready")
-                if connection.getresponse().status == 200:
+            with contextlib.suppress(OSError, http.client.HTTPException):  # not listening yet
+                if get(self.folder / "http", "/v2/health/ready")[0] == 200:
                     return
             self.check()
             now = time.monotonic()
@@ -200,26 +212,46 @@ class TritonServer:
                     self._child.wait(0.05)  # wakes up at once when it ends
 
 
-def free_ports(wanted: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Ports to listen on, 0 becomes a free one; or a ServerError that names the one that is taken."""
-    listeners = [socket.socket() for _ in wanted]
-    with contextlib.ExitStack() as held:  # all at once, so that no free one is given twice
-        for name, port, listener in zip(("gRPC", "HTTP", "metrics"), wanted, listeners, strict=True):
-            held.enter_context(listener).setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def get(unix_socket: Path, path: str) -> tuple[int, bytes]:
+    """Status and body of what is answered over HTTP on a Unix socket.
+
+    Raises:
+        OSError, http.client.HTTPException: there is no answer.
+    """
+    with contextlib.closing(_UnixConnection(unix_socket)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def _remove(folder: Path) -> None:
+    for region in folder.parent.glob(f"{folder.name}-*"):
+        region.unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def remove_what_the_dead_left() -> None:
+    """Remove sockets and shared memory of this user's servers whose owners were killed with them."""
+    for folder in _SHM.glob(f"{_SHM_NAME}*/"):
+        with contextlib.suppress(PermissionError, FileNotFoundError):  # another user's; gone
+            descriptor = os.open(folder, os.O_RDONLY)
             try:
-                listener.bind((HOST, port))
-            except OSError as error:
-                raise ServerError(
-                    f"port {port} for Triton's {name} is taken or not allowed ({error.strerror}): "
-                    "stop what listens there, or choose another (0 picks a free one)"
-                ) from error
-        first, second, third = (listener.getsockname()[1] for listener in listeners)
-        return first, second, third
-
-
-def remove_regions_of_the_dead() -> None:
-    """Remove the shared memory of servers whose owners were killed with them."""
-    for region in _SHM.glob(f"{_SHM_NAME}*"):
-        owner = region.name.removeprefix(_SHM_NAME).split("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists():
-            region.unlink(missing_ok=True)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(folder)
+            except BlockingIOError:
+                continue  # its owner lives
+            finally:
+                os.close(descriptor)
