@@ -22,7 +22,7 @@ from support.console_world import World
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
-APP = Path(__file__).parents[2] / "streamlit_app" / "app.py"
+APP = Path(__file__).parents[2] / "streamlit_app" / "pages.py"
 sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
 
 from streamlit.testing.v1 import AppTest  # noqa: E402
@@ -383,7 +383,7 @@ def test_the_database_of_a_config(
     monkeypatch.delenv("SIGHTLINE_DATABASE_URL", raising=False)
     config = tmp_path / "config.yml"
     config.write_text(f"database:\n  url: {url}\n")
-    monkeypatch.setattr(sys, "argv", ["app.py", "--config", str(config)])
+    monkeypatch.setattr(sys, "argv", ["pages.py", "--config", str(config)])
     app = AppTest.from_file(str(APP), default_timeout=60).run()
     assert "gate" in html(app)
     config.write_text("database:\n  uri: typo\n")

@@ -5,18 +5,23 @@ Screenshots are kept in artifacts/console/ for people to look at; they are never
 
 from __future__ import annotations
 
+import functools
+import http.server
 import math
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from support.console_world import World
@@ -82,7 +87,7 @@ def base_url(world: World) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", f"--server.port={port}"]
-    options = ["--server.address=127.0.0.1", "--server.headless=true"]
+    options = ["--server.headless=true"]
     environment = {
         **os.environ,
         "SIGHTLINE_DATABASE_URL": world.engine.url.render_as_string(hide_password=False),
@@ -182,3 +187,77 @@ def test_new_rows_appear_and_the_chart_stays(browser: Any, base_url: str, world:
     )
     assert (kept, browser.execute_script("return window.gone")) == ("kept", 0)
     assert complaints(browser) == []
+
+
+@pytest.fixture
+def closed_url(base_url: str, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The console's address, and that of a page of another origin."""
+    (tmp_path / "index.html").write_text("<title>evil</title>")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        yield base_url, f"http://127.0.0.1:{other.server_port}/"
+        other.shutdown()
+
+
+OPEN_SOCKET = """
+const done = arguments[arguments.length - 1];
+const socket = new WebSocket(arguments[0], ["streamlit"]);
+socket.onopen = () => done("open");
+socket.onerror = () => done("refused");
+"""
+
+
+def test_a_foreign_page_in_the_same_browser_gets_nothing(browser: Any, closed_url: tuple[str, str]) -> None:
+    base_url, foreign = closed_url
+    stream = f"{base_url.replace('http', 'ws')}/_stcore/stream"
+    browser.get(base_url)
+    assert browser.execute_async_script(OPEN_SOCKET, stream) == "open"
+    browser.get(foreign)
+    assert browser.title == "evil"
+    assert browser.execute_async_script(OPEN_SOCKET, stream) == "refused"
+
+
+def test_a_name_that_was_bound_to_loopback_afterwards_gets_nothing(
+    closed_url: tuple[str, str], tmp_path: Path
+) -> None:
+    """DNS rebinding, as the browser sees it: the page's own name resolves to the console's address."""
+    base_url, _ = closed_url
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    rebound = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    for flag in (*FLAGS, rebound, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        url = base_url.replace("127.0.0.1", "evil.example")
+        driver.get(url)
+        assert "unknown Host" in driver.page_source
+        stream = f"{url.replace('http', 'ws')}/_stcore/stream"
+        assert driver.execute_async_script(OPEN_SOCKET, stream) == "refused"
+    finally:
+        driver.quit()
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "streamlit", "run", "streamlit_app/app.py"], ["-m", "sightline", "console"]]
+)
+def test_it_listens_on_loopback_however_it_is_started(command: list[str], world: World) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flag = "--port" if "console" in command else "--server.port"
+    options = [] if "console" in command else ["--server.headless=true"]
+    environment = {**os.environ, "SIGHTLINE_DATABASE_URL": str(world.engine.url)}
+    arguments = [sys.executable, *command, f"{flag}={port}", *options]
+    server = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: _healthy(f"http://127.0.0.1:{port}"), "the console's server")
+        listening = psutil.Process(server.pid).net_connections("inet")
+        assert {item.laddr.ip for item in listening if item.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(request, timeout=5)
+    finally:
+        server.terminate()
+        server.wait(timeout=15)

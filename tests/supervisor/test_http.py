@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import cast
 
@@ -152,7 +153,7 @@ def test_half_open_connections_neither_pile_up_nor_keep_probes_out(
     with ExitStack() as stack:
         for _ in range(100):
             half = stack.enter_context(connect(server))
-            half.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            half.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         bound_s = http_server.REQUEST_TIMEOUT_S / 2  # by their number, not by their time
         until(lambda: psutil.Process().num_fds() - before <= 100 + 20 + 5, bound_s)
         assert get(server, "/healthz")[0] == 200
@@ -161,11 +162,11 @@ def test_half_open_connections_neither_pile_up_nor_keep_probes_out(
 def test_a_header_that_does_not_end_is_given_up(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_S", 0.3)
     with connect(server) as silent, connect(server) as slow:
-        slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         assert_closed(silent)
         assert_closed(slow)
     with connect(server) as second:  # whose second request does not end
-        second.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\n")
+        second.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n")
         assert b"200 OK" in second.recv(65_536)
         assert_closed(second)
 
@@ -185,7 +186,7 @@ def test_a_client_that_is_too_slow_to_read_is_given_up(
     many = [CameraStatus(f"camera {n}", CameraState.ONLINE, "x" * 2000, 100.0) for n in range(5000)]
     supervisor.cameras = many  # more than the sockets hold
     with connect(server) as reader:
-        reader.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         until(lambda: bool(server._server.server_state.connections), timeout_s=5)
         until(lambda: not server._server.server_state.connections, timeout_s=20)
 
@@ -206,3 +207,30 @@ def test_it_moves_to_another_port_or_goes_on_at_the_old_one(server: HttpServer) 
     until(lambda: server._server.started)
     assert server.url == f"http://127.0.0.1:{port}"
     assert get(server, "/status")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]"}, 200),
+        ({"Host": "prometheus.lan"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "127.0.0.1@evil.example"}, 403),
+        ({"Host": "[evil"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:3000"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "prometheus.lan", "Origin": "https://prometheus.lan"}, 200),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+    ],
+)
+def test_other_peoples_pages_are_refused(server: HttpServer, headers: dict[str, str], status: int) -> None:
+    server.move(HttpOptions(port=free_port(), allowed_hosts=["Prometheus.lan"]))
+    host, port = server.url.removeprefix("http://").split(":")
+    with closing(http.client.HTTPConnection(host, int(port), timeout=10)) as connection:
+        connection.request("GET", "/metrics", headers=headers)
+        answer = connection.getresponse()
+        assert (answer.status, b"sightline" in answer.read()) == (status, status == 200)

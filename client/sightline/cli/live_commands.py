@@ -41,6 +41,13 @@ def add_to(commands: Any) -> None:
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
+    add(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name besides loopback to be asked by",
+    )
     parts = add_group(commands, "triton", "the embedded Triton server")
     add_command(parts, _install)
     add = add_command(parts, _serve).add_argument
@@ -180,6 +187,8 @@ def _console(arguments: argparse.Namespace) -> int:
     app = str(resource("streamlit_app/app.py"))
     flags = [f"--server.address={arguments.address}", f"--server.port={arguments.port}"]
     flags += ["--server.headless=true", "--browser.gatherUsageStats=false"]
+    names = ["localhost", "127.0.0.1", "::1", *arguments.allowed_host]
+    flags += [f"--server.allowedHosts={name}" for name in names]
     if arguments.config is not None:
         flags += ["--", "--config", str(arguments.config)]
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606  no shell is wanted

@@ -236,6 +236,7 @@ class HttpOptions(OptionGroup):
 
     host: str = hot("127.0.0.1", "Address to listen on.")
     port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=65_535)
+    allowed_hosts: list[str] = hot([], "Names besides loopback by which browsers and Prometheus may ask.")
 
 
 class AllowOptions(OptionGroup):

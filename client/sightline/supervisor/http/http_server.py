@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState
 from sightline.errors import ServerError
@@ -143,7 +144,7 @@ class HttpServer:
             problem = f"cannot listen on {where} ({error.strerror}); set http.port to a free port"
             raise ServerError(problem) from error
         config = uvicorn.Config(
-            self._app,
+            SameOrigin(self._app, options.allowed_hosts),
             http=BoundedProtocol,
             ws="none",
             limit_concurrency=2 * MAX_CONNECTIONS,
