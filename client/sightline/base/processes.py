@@ -30,10 +30,11 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` with its output in ``log`` and no input but ``first_line`` (a secret, perhaps).
 
-    What it makes is its user's alone (umask 077). ``prepare`` runs in the child before the program: system
-    calls only. It gets a session of its own, so Ctrl-C reaches only us and we decide the order of stopping;
-    the kernel ends it should the thread that started it die, however that happens. Call it from the main
-    thread.
+    Its files are its user's alone (umask 077), and its ``environment`` is ours :func:`without_secrets` unless
+    another is given. ``prepare`` runs in the child before the program: system calls only.
+
+    It gets a session of its own, so Ctrl-C reaches only us and we decide the order of stopping; the kernel
+    ends it should the thread that started it die, however that happens. Call it from the main thread.
     """
 
     def begin() -> None:  # a few system calls, safe between fork and exec
@@ -45,7 +46,7 @@ def spawn(
         stdin=subprocess.DEVNULL if first_line is None else subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env=without_secrets() if environment is None else environment,
         cwd=folder,
         start_new_session=True,
         umask=0o077,
@@ -55,6 +56,15 @@ def spawn(
         with contextlib.suppress(BrokenPipeError), child.stdin as pipe:  # it has died: its owner will see
             pipe.write(f"{first_line}\n".encode())
     return child
+
+
+def without_secrets() -> dict[str, str]:
+    """Our environment without the variables that placeholders of a configuration may name."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SIGHTLINE_") or name == "SIGHTLINE_CACHE"
+    }
 
 
 def terminate(child: subprocess.Popen[bytes], timeout_s: float) -> None:

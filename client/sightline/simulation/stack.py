@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ class SightlineProcess:
         path = folder / "config.yml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         self._command = [sys.executable, "-m", "sightline", "run", "-c", str(path), *arguments]
-        self._cameras, self._environment = tuple(cameras), environment
+        self._cameras, self._environment = tuple(cameras), environment or os.environ
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

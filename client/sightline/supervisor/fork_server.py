@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any
 
+from sightline.base.processes import without_secrets
 from sightline.camera.messages import Message, WorkerReport, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,6 @@ EXIT_UNKNOWN = -1000
 #: Answers on a worker's status pipe: one of the numbers below, and a value.
 ANSWER = struct.Struct("<ii")
 STARTED, REFUSED, ENDED = range(3)  # with the process id, with errno, with the exit code
-_SECRETS = "SIGHTLINE_"  # what placeholders of the configuration may name
-_NO_SECRET = {"SIGHTLINE_CACHE"}
 
 OnReport = Callable[[WorkerReport], None]
 
@@ -85,10 +84,9 @@ class ForkedWorkers:
 
     def _start_server(self) -> subprocess.Popen[bytes]:
         self.close()
-        names = (name for name in os.environ if not name.startswith(_SECRETS) or name in _NO_SECRET)
         # Workers multiply small matrices only: a pool of threads would cost memory, and forking with one is
         # unsafe.
-        environment = {"OPENBLAS_NUM_THREADS": "1", **{name: os.environ[name] for name in names}}
+        environment = {"OPENBLAS_NUM_THREADS": "1", **without_secrets()}
         with ExitStack() as ours:
             control, theirs = socket.socketpair()
             ours.callback(control.close)
