@@ -50,6 +50,8 @@ lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra models --extra scenes --extra selftest --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
+		-c requirements/dev.txt requirements/build.in -o requirements/build.txt
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra cuda --extra nvdec pyproject.toml -o requirements/image.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
 		client/sightline/serving/data/triton.in -o client/sightline/serving/data/triton.txt
@@ -59,18 +61,18 @@ lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 		client/sightline/serving/data/rtx.in -o client/sightline/serving/data/rtx.txt
 
 # The environment is made once and again when the lock changes.
-$(VENV)/.ready: requirements/dev.txt pyproject.toml
+$(VENV)/.ready: requirements/dev.txt requirements/build.txt pyproject.toml
 	@echo "environment: installing the locked packages into $(VENV) (once, about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Sightline needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync -q --require-hashes requirements/dev.txt
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps -e . uv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync -q --require-hashes requirements/dev.txt requirements/build.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 wheel: $(VENV)/.ready  ## the wheel, in dist/
-	@$(BIN)/uv build -q --wheel --out-dir dist .
+	@$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 clean:  ## remove what was built here
 	@rm -rf $(VENV) .sightline artifacts build dist .pytest_cache .mypy_cache .ruff_cache

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from sightline.config import TritonOptions
+from sightline.errors import AdminError
+from sightline.inference.client import TritonConnection
+from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving.owners_port import owner_of
-from sightline.serving.server import TritonServer, get
+from sightline.serving.server import TritonServer, get, remove_what_the_dead_left
 from sightline.simulation.rtsp_server import free_port
 
 NOBODY = 65534
@@ -149,8 +153,27 @@ os.kill(os.getpid(), {int(signal.SIGKILL)})
     )
     folder = Path(left.stdout.strip())
     assert folder.is_dir()
-    from sightline.serving.server import remove_what_the_dead_left
-
     remove_what_the_dead_left()
     assert not [*folder.parent.glob(f"{folder.name}*")]
     assert server.folder.is_dir()
+
+
+class LockedServer(TritonServer):
+    """As deploy/triton.sh starts it."""
+
+    def _command(self, installation):
+        restricted = "--grpc-restricted-protocol=model-repository,logging,trace:sightline=abc"
+        return [*super()._command(installation), restricted]
+
+
+def test_models_are_managed_by_those_who_have_the_key(toy_repository, tmp_path, monkeypatch):
+    with LockedServer(toy_repository, log_path=tmp_path / "log") as server:
+        with TritonAdmin(server.grpc_url) as admin, pytest.raises(AdminError, match="restricted"):
+            admin.load("detector")
+        with TritonConnection(TritonOptions(url=server.grpc_url), "camera") as connection:
+            assert connection.model().connect().name == "detector"  # a client needs no key
+        monkeypatch.setenv("SIGHTLINE_TRITON_KEY", "abc")
+        with TritonAdmin(server.grpc_url) as admin:
+            admin.load("detector")
+            assert admin.ready("detector")
+            assert admin.probe("detector")

@@ -1,7 +1,9 @@
 """compose.yaml without a container engine: its schema, a Compose parser, and everything that it names."""
 
+import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -81,7 +83,7 @@ def test_a_compose_parser_reads_it(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     parsed = yaml.safe_load(done.stdout)
-    assert parsed["services"]["triton"]["image"].endswith("/tritonserver:26.06-py3")
+    assert parsed["services"]["triton"]["image"].endswith("/tritonserver:26.07-py3")
     assert parsed["services"]["client"]["restart"] == "unless-stopped"
 
 
@@ -89,7 +91,7 @@ def test_every_mounted_file_is_here(compose):
     volumes = set(compose["volumes"])
     for name, service in services(compose):
         for mount in service.get("volumes", ()):
-            source = mount.split(":")[0]
+            source = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", mount).split(":")[0]
             assert source in volumes or (ROOT / source).exists(), f"{name}: {mount}"
         if "build" in service:
             assert (ROOT / service["build"]["dockerfile"]).is_file()
@@ -133,10 +135,18 @@ def test_secrets_script_makes_each_once(compose, tmp_path):
 
 
 def test_nothing_that_is_secret_is_published(compose):
-    assert compose["networks"]["inner"]["internal"] is True
-    for name in ("triton", "db"):
-        assert compose["services"][name]["networks"] == ["inner"]
+    networks = {name: set(service.get("networks", ())) for name, service in services(compose)}
+    for name, network in (("triton", "inference"), ("db", "database")):
+        assert compose["networks"][network]["internal"] is True
+        assert networks[name] == {network}
         assert "ports" not in compose["services"][name]
+    assert {name for name in networks if "inference" in networks[name]} == {
+        "triton",
+        "client",
+        "versions",
+        "proof",
+    }
+    assert networks["console"] & networks["client"] == {"database"}
     for name, service in services(compose):
         for port in service.get("ports", ()):
             assert port.startswith(("127.0.0.1:", "${SIGHTLINE_RTSP_ADDRESS:-127.0.0.1}:")), f"{name}: {port}"
@@ -147,12 +157,76 @@ def test_nothing_that_is_secret_is_published(compose):
 def test_who_runs_as_what(compose):
     for name, service in services(compose):
         assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
-    same = {name: compose["services"][name] for name in ("triton", "client", "shared", "proof")}
-    assert {service["user"] for service in same.values()} == {"1000:1000"}  # slots belong to one user
-    for name in ("triton", "client", "proof"):
-        assert same[name]["ipc"] == same[name]["pid"] == "service:shared"
+        assert service["mem_limit"], name
+        assert service["pids_limit"] > 0, name
+        # One's passwords are not another's to read.
+        assert service.get("ipc") is service.get("pid") is None, name
+    sharing = {name: item for name, item in services(compose) if "shm:/dev/shm" in item.get("volumes", ())}
+    assert set(sharing) == {"triton", "client", "proof"}
+    assert {service["user"] for service in sharing.values()} == {"1000:1000"}  # slots belong to one user
     assert compose["services"]["engines"]["network_mode"] == "none"
+
+
+def test_only_those_who_manage_models_have_the_key(compose):
+    holders = {name for name, item in services(compose) if "SIGHTLINE_TRITON_KEY" in item.get("secrets", ())}
+    assert holders == {"triton", "versions"}
+
+
+def test_triton_is_started_with_the_key_and_by_the_images_own_entry_point(compose, tmp_path):
+    triton, engines = compose["services"]["triton"], compose["services"]["engines"]
+    assert "entrypoint" not in triton.keys() | engines.keys()
+    script, secret = ROOT / "deploy" / "triton.sh", tmp_path / "SIGHTLINE_TRITON_KEY"
+    environment = {**os.environ, "SECRETS": str(tmp_path), "TRITON": "echo"}
+    command = ["sh", str(script), *triton["command"][2:]]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "secret SIGHTLINE_TRITON_KEY is missing" in refused.stderr
+    secret.write_text("abc")
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.split()[-1] == "--grpc-restricted-protocol=model-repository,logging,trace:sightline=abc"
+    assert "--http-address=127.0.0.1" in said
+
+
+def test_pictures_that_stay_on_the_gpu_are_an_overlay(compose, schema):
+    overlay = yaml.safe_load((ROOT / "deploy" / "cuda.yaml").read_text())
+    jsonschema.Draft7Validator(schema).validate(overlay)
+    assert set(overlay["services"]) - {"pids"} <= set(compose["services"])
+    assert {item.get("pid", "service:pids") for item in overlay["services"].values()} == {"service:pids"}
+
+
+def test_images_have_exact_tags_and_pinning_adds_their_digests(compose, tmp_path):
+    tags = [item["image"].rpartition(":-")[2].rstrip("}") for _, item in services(compose)]
+    assert all(re.match(r"\d+\.\d+(\.\d+)?(-|$)", tag) for tag in tags), tags
+    (tmp_path / "deploy").mkdir()
+    for name in ("compose.yaml", "deploy/Dockerfile", "deploy/pin.sh"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\nprintf "sha256:%s\\n" "$(printf %s "$4" | sha256sum | cut -c -64)"\n')
+    docker.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    for _ in range(2):  # again: a newer digest takes the place of the older
+        command = ["sh", str(tmp_path / "deploy" / "pin.sh")]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+    pinned = yaml.safe_load((tmp_path / "compose.yaml").read_text())
+    for name, item in services(pinned):
+        before = compose["services"][name]["image"]
+        if before.startswith("sightline:"):
+            assert item["image"] == before
+            continue
+        digest = hashlib.sha256(f"{re.split(r':[$]', before)[0]}:{before.split(':-')[1][:-1]}".encode())
+        assert item["image"] == f"{before[:-1]}@sha256:{digest.hexdigest()}}}"
+    froms = [
+        line.split()[1]
+        for line in (tmp_path / "deploy/Dockerfile").read_text().splitlines()
+        if "FROM " in line
+    ]
+    assert len(froms) == 2
+    assert all(re.fullmatch(r"python:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in froms)
+    docker.write_text("#!/bin/sh\necho no such image\n")
+    failed = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "has no digest" in failed.stderr
 
 
 def test_start_order_waits_for_what_can_be_waited_for(compose):
@@ -168,7 +242,7 @@ def test_start_order_waits_for_what_can_be_waited_for(compose):
 def test_triton_is_recent_and_shares_memory_on_purpose(compose):
     triton = compose["services"]["triton"]
     year, month = triton["image"].split(":-")[1].split("-")[0].split(".")
-    assert (int(year), int(month)) >= (26, 6)
+    assert (int(year), int(month)) >= (26, 7)
     assert "--allow-client-shm=true" in triton["command"]
     assert "--model-control-mode=explicit" in triton["command"]
 
@@ -186,7 +260,7 @@ def test_our_commands_and_their_flags_exist(compose):
         text=True,
         check=True,
     ).stdout
-    assert all(flag.split("=")[0] in said for flag in engines["command"])
+    assert all(flag.split("=")[0] in said for flag in engines["command"][2:])
     form = "${SIGHTLINE_DETECTOR_FORM:-ensemble}"
     assert f"--form={form}" in engines["command"]
     assert f"--model-config-name={form}.served" in compose["services"]["triton"]["command"]
@@ -263,7 +337,7 @@ def test_engines_are_built_by_what_is_mounted_and_python_alone(compose, tmp_path
         source, target = mount.split(":")[:2]
         if target.startswith("/opt/sightline/"):
             copied[Path(source).suffix](ROOT / source, tmp_path / Path(target).name)
-    program = tmp_path / Path(engines["entrypoint"][1]).name
+    program = tmp_path / Path(engines["command"][1]).name
     command = [sys.executable, "-S", "-s", "-E", program, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,7 @@ def fill_secrets(value: Any, key: str, report: Callable[[str, str], None]) -> An
         report(key, f"write {{{match[1]}}} without the $")
 
     def replacement(match: re.Match[str]) -> str:
-        secret, problem = _read_secret(match[1])
+        secret, problem = read_secret(match[1])
         if problem:
             report(key, problem)
             return match[0]
@@ -119,8 +119,8 @@ def fill_secrets(value: Any, key: str, report: Callable[[str, str], None]) -> An
     return _PLACEHOLDER.sub(replacement, value)
 
 
-def _read_secret(name: str) -> tuple[str, str]:
-    """The secret, and the problem when there is none."""
+def read_secret(name: str) -> tuple[str, str]:
+    """A secret from the environment or its file, and the problem when there is none."""
     if name in os.environ:
         return os.environ[name].strip("\r\n"), ""
     for path in (SECRETS_FOLDER / name, SECRETS_FOLDER / name.lower()):

@@ -11,6 +11,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from sightline.config import Transport, TritonOptions
+from sightline.config.yaml_text import read_secret
 from sightline.entities import ClockSource, Frame
 from sightline.errors import AdminError, DetectorError
 from sightline.inference.client import TritonConnection
@@ -22,7 +23,7 @@ CALL_TIMEOUT_S = 10.0
 
 
 class TritonAdmin(AbstractContextManager["TritonAdmin"]):
-    """One connection to Triton's gRPC.
+    """One connection to Triton's gRPC; it sends the key ``SIGHTLINE_TRITON_KEY``, where there is one.
 
     All raise an AdminError when Triton is away or refuses, or a model does not answer as a detector does.
     """
@@ -30,6 +31,8 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
     def __init__(self, url: str) -> None:
         self.url = url
         self._client = InferenceServerClient(url)
+        key, _ = read_secret("SIGHTLINE_TRITON_KEY")
+        self._headers = {"triton-grpc-protocol-sightline": key} if key else {}  # as in deploy/triton.sh
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
@@ -86,6 +89,6 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return method(*arguments, **options)
+            return method(*arguments, headers=self._headers, **options)
         except InferenceServerException as error:
             raise AdminError(f"Triton at {self.url}: {str(error.message()).strip()}") from error
