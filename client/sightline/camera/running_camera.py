@@ -11,15 +11,7 @@ from sightline.camera.detector_link import CandidateDetector, DetectorLink, Shar
 from sightline.camera.messages import CameraSpec, Report, Retry
 from sightline.camera.pipeline import Pipeline
 from sightline.config import Camera
-from sightline.entities import (
-    STAGES,
-    CameraState,
-    CameraStatus,
-    Checkpoint,
-    Event,
-    Figure,
-    SourceWindow,
-)
+from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, Figure, SourceWindow
 from sightline.features import FEATURES, FeatureContext
 from sightline.video.feed import Feed
 from sightline.video.mailbox import Mailbox

@@ -5,8 +5,6 @@ from alembic import context
 from sightline.store.migrations import VERSION_TABLE
 
 context.configure(
-    connection=context.config.attributes["connection"],
-    version_table=VERSION_TABLE,
-    transactional_ddl=True,
+    connection=context.config.attributes["connection"], version_table=VERSION_TABLE, transactional_ddl=True
 )
 context.run_migrations()
