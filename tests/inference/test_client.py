@@ -60,7 +60,7 @@ def connection(server: FakeTriton) -> Iterator[Connect]:
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """A GPU that is none."""
     runtime = FakeCuda()
-    monkeypatch.setattr("sightline.base.cuda._import_runtime", lambda: runtime)
+    monkeypatch.setattr("sightline.base.cuda.import_module", lambda _: runtime)
     monkeypatch.setattr(client, "has_gpu", lambda: True)
     return runtime
 
@@ -298,7 +298,7 @@ def test_regions_of_killed_workers_are_unregistered_and_those_of_live_ones_are_n
 ) -> None:
     program = (
         "import sys, time; from sightline.base import cuda; from support.fake_cuda import FakeCuda\n"
-        "cuda._import_runtime = lambda: FakeCuda()\n"
+        "cuda.import_module = lambda _: FakeCuda()\n"
         "from sightline.config import TritonOptions\n"
         "from sightline.inference.client import TritonConnection\n"
         "connections = [TritonConnection(TritonOptions(url=sys.argv[1], transport=kind), 'killed')"

@@ -112,7 +112,7 @@ def test_every_target_pixel_is_an_average(source, target):
 
 def test_a_picture_on_the_gpu_is_scaled_into_its_slot_without_the_host(tmp_path, monkeypatch):
     runtime, arrays = FakeCuda(), NumpyArrays()
-    monkeypatch.setattr("sightline.base.cuda._import_runtime", lambda: runtime)
+    monkeypatch.setattr("sightline.base.cuda.import_module", lambda _: runtime)
     segment = CudaSegment("name", 3, (144, 128), folder=tmp_path)
     picture = CudaPicture(nv12(144, 256), VideoReformatter(), DeviceScaler(arrays))
     box = (0, 12, 128, 72)

@@ -95,7 +95,7 @@ class Ring:
         """
         if run in self._requests:
             return self._requests[run]
-        in_request = not self.segment.registered
+        in_request = not self.segment.kind
         request = pb.ModelInferRequest(
             model_name=self._model, id=f"{self.segment.name}/{run.start}+{len(run)}"
         )

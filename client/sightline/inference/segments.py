@@ -51,7 +51,7 @@ class Segment:
     """Slots in memory that Triton can read; of plain memory, whose pictures travel inside the request."""
 
     read_in_place = False  # the server reads this very memory: not freed before it has let go of it
-    _kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
+    kind = ""  # of shared memory, as in the names of Triton's calls; empty: requests carry a copy
 
     def __init__(
         self,
@@ -83,15 +83,15 @@ class Segment:
         Raises a DetectorMismatch when it refuses (another host, or shared memory switched off), a
         DetectorUnavailable when it is away.
         """
-        if self._kind:
-            make = getattr(pb, f"{self._kind}SharedMemoryRegisterRequest")
+        if self.kind:
+            make = getattr(pb, f"{self.kind}SharedMemoryRegisterRequest")
             request = make(name=self.name, byte_size=self._memory.nbytes, **self._whereabouts)
-            call(f"{self._kind}SharedMemoryRegister", request)
+            call(f"{self.kind}SharedMemoryRegister", request)
             self.registered = True
 
     def unregister(self, call: Call) -> None:
         """Take the region back, by its name: without one the server drops every client's regions."""
-        _unregister(self._kind, self.name, call)
+        _unregister(self.kind, self.name, call)
         self.registered = False
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Segment:
 class SystemSegment(Segment):
     """POSIX shared memory: the server maps the same pages, which live until the last process unmaps them."""
 
-    _kind = "System"
+    kind = "System"
 
     def __init__(self, name: str, slots: int, shape: tuple[int, int], *, folder: Path = SHM_FOLDER) -> None:
         """Reserve its pages; SharedMemoryError says how much room is needed and how much is free."""
@@ -132,7 +132,7 @@ class CudaSegment(Segment):
     """
 
     read_in_place = True  # the server has opened the allocation itself
-    _kind = "Cuda"
+    kind = "Cuda"
 
     def __init__(
         self, name: str, slots: int, shape: tuple[int, int], *, device: int = 0, folder: Path = SHM_FOLDER
