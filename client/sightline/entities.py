@@ -281,7 +281,7 @@ class CameraStatus:
     reconnects_total: int = 0
     queue_depth: int = 0
     coverage: float = 0.0  # of the window that is open
-    latency_p50_ms: float | None = None  # capture to tracked, end to end
+    latency_p50_ms: float | None = None  # a packet's arrival to its tracks
     latency_p99_ms: float | None = None
     transport: str = ""
     transport_message: str = ""  # why it is not a better one; empty when it is the best, or as configured

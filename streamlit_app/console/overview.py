@@ -182,7 +182,7 @@ def _tiles(rows: list[CameraRowView], today: Today) -> str:
     slowest = f"{milliseconds(latency or None)} <small>ms</small>"
     items += [
         ("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""),
-        ("Slowest p99 latency", slowest, "capture to tracked", ""),
+        ("Slowest p99 latency", slowest, "a packet's arrival to its tracks", ""),
     ]
     parts = (
         f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'

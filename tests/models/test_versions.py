@@ -15,7 +15,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient, InferInput
+from google.protobuf import text_format
+from tritonclient.grpc import InferenceServerClient, InferInput, model_config_pb2
 
 from gpu import build_engines
 from sightline.analysis.chain import CameraAnalysis
@@ -188,6 +189,22 @@ def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
         found = dict(re.findall(r'key: "(\w+)" value \{ string_value: ("(?:[^"\\]|\\.)*") \}', text))
         assert json.loads(found["precision"]) == "bf16"
         assert json.loads(json.loads(found["class_names"])) == list(classes)
+
+
+def test_a_candidate_on_a_gpu_gives_way_in_its_own_steps_alone(folder: Path) -> None:
+    def lowest(model: str) -> bool:
+        text = (folder / model / "configs/ensemble.served.pbtxt").read_text()
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        return bool(config.optimization.priority == config.optimization.PRIORITY_MIN)
+
+    model_configs.choose(folder, "detector", 1)
+    model_configs.choose(folder, "candidate", 2, nice=19)
+    assert {step: lowest(f"{step}-2") for step in model_configs.STEPS} == dict.fromkeys(
+        model_configs.STEPS, True
+    )
+    assert not any(lowest(f"{step}-1") for step in model_configs.STEPS)
+    model_configs.choose(folder, "detector", 2)  # the candidate's steps serve live, too
+    assert not any(lowest(f"{step}-2") for step in model_configs.STEPS)
 
 
 def test_a_choice_that_cannot_be_read_is_named(folder: Path) -> None:

@@ -154,6 +154,19 @@ def test_a_cpu_configuration_has_queue_priorities_and_warm_up(model):
     assert config.model_warmup
 
 
+def test_on_a_gpu_no_queue_keeps_a_frame_so_long_that_p99_exceeds_200_ms():
+    def longest_ms(*paths):
+        queues = [config_of(COMMITTED / path).dynamic_batching for path in paths]
+        assert all(queue.default_queue_policy.max_queue_size == 64 for queue in queues)
+        assert not any(queue.preferred_batch_size for queue in queues)
+        delays = [queue.max_queue_delay_microseconds for queue in queues]
+        assert sum(delay > 0 for delay in delays) == 1  # they would add up
+        return sum(queue.default_queue_policy.default_timeout_microseconds for queue in queues) / 1000
+
+    assert longest_ms("detector/configs/fused.pbtxt") < 200
+    assert longest_ms(*(f"{step}/config.pbtxt" for step in ("preprocess", "yolo", "postprocess"))) < 200
+
+
 def test_the_detector_has_one_contract_on_every_machine():
     cpu = config_of(COMMITTED / "detector" / "configs" / "cpu.pbtxt")
     ensemble = config_of(COMMITTED / "detector" / "config.pbtxt")

@@ -30,6 +30,7 @@ CHOICES = "detectors.json"
 ENSEMBLE = "ensemble"
 #: What runs on the CPU has this in its line of instances.
 ON_CPU = "kind: KIND_CPU"
+ON_GPU = "kind: KIND_GPU"
 TRITON_URL = "127.0.0.1:8001"  # gRPC of a Triton on this machine
 
 _SERVED = ".served"
@@ -44,7 +45,7 @@ class Choice:
     """What a detector serves."""
 
     version: int  # of the network
-    nice: int = 0  # on the CPU, how much its process gives way to others: 0 not at all, 19 always
+    nice: int = 0  # how much its process gives way to others: 0 not at all, 19 always; on a GPU 0 or more
 
 
 def served_name(config_name: str) -> str:
@@ -134,8 +135,10 @@ def write(folder: Path, config_names: Iterable[str] = ()) -> None:
     names |= {path.stem.removesuffix(_SERVED) for path in folder.glob("*/configs/*.pbtxt")}
     for detector, choice in serving(folder).items():
         manifest = read_manifest(folder, choice.version)
-        for step in STEPS:
-            _write_model(folder, step, f"{step}-{choice.version}", choice, manifest, names)
+        nice = min(other.nice for other in serving(folder).values() if other.version == choice.version)
+        for step in STEPS:  # of every detector that serves the version
+            shared = Choice(choice.version, nice)
+            _write_model(folder, step, f"{step}-{choice.version}", shared, manifest, names)
         _write_model(folder, DETECTOR, detector, choice, manifest, names)
 
 
@@ -191,6 +194,9 @@ def filled(text: str, name: str, choice: Choice, manifest: Mapping[str, Any]) ->
     text = re.sub(r'^name: ".*"$', f'name: "{name}"', text, count=1, flags=re.MULTILINE)
     text = _STEP.sub(rf'\1model_name: "\2-{version}"' + "\n" + rf"\1model_version: {version}", text)
     text = re.sub(r"^version_policy \{.*\}\n", "", text, flags=re.MULTILINE)
+    if choice.nice and ON_GPU in text and "optimization {" not in text:
+        # A request's priority ends where the steps of an ensemble begin.
+        text += "optimization { priority: PRIORITY_MIN }\n"
     lines = [text.rstrip(), f"version_policy {{ specific {{ versions: [ {version} ] }} }}"]
     for key, value in parameters.items():
         if f'parameters {{ key: "{key}" ' not in text:
