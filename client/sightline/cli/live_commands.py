@@ -75,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from sightline.supervisor.sinks import durable_names, make_sinks
     from sightline.supervisor.supervisor import Supervisor
 
+    os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
     config = load_config(arguments.config)
     setup_logging(config.options.log_level)
     _require_cameras(config)
@@ -105,8 +106,14 @@ def _run(arguments: argparse.Namespace) -> None:
                 "log_level": lambda options: setup_logging(options.log_level),
             },
         )
-        newest = canary.newest if canary else lambda: None
-        http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
+        http = HttpServer(
+            config.options.http,
+            supervisor,
+            writer.health,
+            canary.newest if canary else lambda: None,
+            control.state,
+            hub.sinks,
+        )
         on_signals(
             {signal.SIGHUP: lambda: control.reload("SIGHUP")}
             | dict.fromkeys((signal.SIGINT, signal.SIGTERM), supervisor.stop)
@@ -205,6 +212,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     """Serve a model repository with the real tritonserver, for this user alone."""
     from sightline.serving.server import TritonServer
 
+    os.umask(0o077)
     stop = stop_on_signals()
     server = TritonServer(
         arguments.model_repository,

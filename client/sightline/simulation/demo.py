@@ -45,6 +45,7 @@ LOOP_S = 88.0  # two turns of the street's traffic light: the loop's seam falls 
 
 def run_demo(arguments: argparse.Namespace) -> int:
     """Start everything, print the console's URL, wait for Ctrl-C, stop everything."""
+    os.umask(0o077)
     stop = stop_on_signals()
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
