@@ -3,7 +3,7 @@
 import hashlib
 import json
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 
@@ -86,7 +86,10 @@ def url_problem(url: str, allow: AllowOptions) -> str:
         return "" if allow.files else "files are not allowed; set allow.files: true to allow them"
     late_at = ":" in parts.netloc and "@" not in parts.netloc and "@" in url
     at_cure = "in a password write / as %2F, ? as %3F, # as %23; else @ as %40"
+    # FFmpeg sends a URL as it is, and what it decodes of it too: a line break would begin a header.
+    unsendable = " " in url or any(char < " " or char == "\x7f" for char in unquote(url))
     problems = (
+        (unsendable, "has a space or a control character; a space is written %20, and no other may be there"),
         ("{" in url or "}" in url, "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"),
         (late_at, f"has an '@' behind its host; {at_cure}"),
         (scheme not in SCHEMES, f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}, file"),
