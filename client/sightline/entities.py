@@ -45,6 +45,12 @@ class CameraState(StrEnum):
     STOPPED = "stopped"
 
 
+#: How a file that is played once may end: to its end, or never having begun.
+ENDINGS = frozenset(
+    {CameraState.ENDED, CameraState.UNAUTHORIZED, CameraState.NOT_FOUND, CameraState.UNUSABLE}
+)
+
+
 class EventKind(StrEnum):
     """What a rule saw."""
 
@@ -62,11 +68,11 @@ class Picture(Protocol):
 
     @property
     def width(self) -> int:
-        """Width in pixels, as decoded."""
+        """Width in square pixels, as shown."""
 
     @property
     def height(self) -> int:
-        """Height in pixels, as decoded."""
+        """Height in square pixels, as shown."""
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Scale to the size of ``box`` and write it there.
@@ -84,7 +90,7 @@ class Frame:
 
     picture: Picture
     index: int  # 0, 1, 2, … of the frames handed on by this source since it was opened
-    media_s: float  # PTS in seconds on the stream's own clock
+    media_s: float  # seconds on the stream's own clock (PTS), or of arrival where that means nothing
     capture_time: float  # UTC epoch seconds, on the best clock there was; never goes back
     clock_source: ClockSource
     received_s: float  # time.monotonic() when its packet had arrived; for watchdogs and latency only

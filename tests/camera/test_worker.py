@@ -24,7 +24,7 @@ from sightline.camera.messages import (
 )
 from sightline.config import Camera
 from sightline.entities import CameraState, CountWindow, Event, Frame, SourceWindow
-from sightline.errors import DetectorError, SourceUnreachable
+from sightline.errors import DetectorError, SourceUnreachable, SourceUnusable
 from sightline.features import FeatureContext
 from sightline.video import feed
 from support.fakes import boxes, frame
@@ -81,6 +81,14 @@ def test_frames_of_one_recorded_file_travel_together_and_leave_the_detector_work
         until(lambda: rig.reports("a") and rig.latest("a").last, 20)
         assert (rig.latest("a").status.frames_total, rig.latest("a").status.dropped_total) == (60, 0)
         assert max(len(batch) for batch in rig.served().batches) == 2
+
+
+def test_a_file_that_cannot_be_played_ends_as_that() -> None:
+    with Rig() as rig:
+        rig.add("a", SourceUnusable("no picture"), until_end=True)
+        until(lambda: rig.reports("a") and rig.latest("a").last, 20)
+        assert rig.latest("a").status.state is CameraState.UNUSABLE
+        assert rig.latest("a").status.message == "no picture"
 
 
 def test_each_camera_has_its_own_limit_and_its_turn() -> None:

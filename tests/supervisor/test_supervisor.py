@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateCamera, UpdateWorker
 from sightline.config import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
+from sightline.errors import SourceUnusable
 from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.supervisor import Supervisor
@@ -378,7 +380,8 @@ def test_windows_that_end_without_a_worker_are_marked() -> None:
     assert [window.coverage for window in world.writer.unwatched] == [0.0]
 
 
-def test_recorded_files_that_have_ended_end_the_program() -> None:
+@pytest.mark.parametrize("state", [CameraState.ENDED, CameraState.UNUSABLE])
+def test_recorded_files_that_have_ended_end_the_program(state: CameraState) -> None:
     clock, writer = FakeClock(), WriterInMemory()
     workers = FakeWorkers(clock)
     start: Callable[..., FakeHandle] = workers.start
@@ -390,15 +393,17 @@ def test_recorded_files_that_have_ended_end_the_program() -> None:
         def ending(message: Any) -> None:
             send(message)
             if message in handle.sent and hasattr(message, "spec"):
-                handle.report(message.spec.camera.name, state=CameraState.ENDED, last=True)
+                handle.report(message.spec.camera.name, state=state, last=True)
 
         handle.send = ending
         return handle
 
     supervisor = Supervisor(config_of("a b"), Hub(writer), until_end=True, start_worker=play, clock=clock)
-    supervisor.run()
+    usable = state is CameraState.ENDED
+    with contextlib.nullcontext() if usable else pytest.raises(SourceUnusable, match=r"camera a: .*camera b"):
+        supervisor.run()
     assert workers.alive == []
-    assert {status.state for status in writer.statuses} == {CameraState.ENDED}
+    assert {status.state for status in writer.statuses} == {state}
 
 
 def test_the_supervisor_holds_no_camera_and_imports_nothing_for_one() -> None:

@@ -42,20 +42,34 @@ def make_clip(
     bframes: int = 0,
     pix_fmt: str = "yuv420p",
     times: list[float] | None = None,
+    start_s: float = 0.0,
+    turn: tuple[int, bool, bool] | None = None,
+    pixel_aspect: tuple[int, int] | None = None,
 ) -> Path:
-    """Encode a clip; ``times`` (seconds) makes it one of variable frame rate."""
-    options = {"preset": "ultrafast", "bf": str(bframes), "x264-params": f"keyint={gop}:scenecut=0"}
+    """Encode a clip; ``times`` (seconds) makes it one of variable frame rate.
+
+    ``turn``: how players show it, degrees counter-clockwise, mirrored, upside down.
+    """
+    options = {
+        "preset": "ultrafast",
+        "bf": str(bframes),
+        "x264-params": f"keyint={gop}:scenecut=0:force-cfr={int(times is None)}",
+    }
     if codec == "libx265":
         options = {"preset": "ultrafast", "x265-params": f"keyint={gop}:bframes={bframes}:log-level=none"}
     with av.open(str(path), "w") as sink:
         stream = sink.add_stream(codec, rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000)
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(*pixel_aspect)
+        if turn:
+            stream.set_display_rotation(*turn)
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(picture_at(number, *size), format="yuv420p")
             if pix_fmt != "yuv420p":
                 frame = frame.reformat(format=pix_fmt)
-            frame.pts = round(1000 * (times[number] if times else number / fps))
+            frame.pts = round(1000 * (start_s + (times[number] if times else number / fps)))
             frame.time_base = Fraction(1, 1000)
             sink.mux(stream.encode(frame))
         sink.mux(stream.encode(None))

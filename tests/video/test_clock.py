@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sightline.entities import ClockSource
-from sightline.video.clock import CaptureClock, FpsGate, PtsStep, Timeline, UtcClock
+from sightline.video.clock import CaptureClock, FpsGate, UtcClock
 
 
 class Hands:
@@ -129,6 +129,23 @@ def test_capture_time_never_goes_back_from_one_opening_to_the_next():
     assert second > first
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5, 0.84, 2.0, 10.0])
+@pytest.mark.parametrize("reports", [True, False])
+def test_capture_time_stays_near_arrival_whatever_media_time_says(scale, reports):
+    hands = Hands()
+    capture = CaptureClock(hands.clock(), max_skew_s=10)
+    reported = (0.0, hands.wall_s)
+    for number in range(300):
+        media_s = 0.1 * number * scale
+        if number % 20 == 0:  # the camera's clock is told every 2 s, and counted on by media time
+            reported = (media_s, hands.wall_s)
+        camera_time = reported[1] + media_s - reported[0] if reports else None
+        captured, _ = capture.stamp_live(media_s, hands.monotonic_s, camera_time)
+        ahead_s = 0.5 + (max(scale - 1, 0) * 2 if reports else 0.0)
+        assert -4.1 - 2 * reports <= captured - hands.wall_s <= ahead_s + 0.31
+        hands.pass_s(0.1)
+
+
 def test_a_recorded_files_time_is_its_media_time_from_the_start_of_playing():
     hands = Hands()
     capture = CaptureClock(hands.clock())
@@ -174,40 +191,3 @@ def test_the_gate_takes_the_nearest_frame_of_a_fast_camera():
 def test_no_gate_takes_every_frame():
     gate = FpsGate(None)
     assert all(gate.passes(t) for t in (0.0, 0.01, 5.0, 5.001))
-
-
-@pytest.mark.parametrize(
-    ("media_s", "step"),
-    [
-        (10.1, PtsStep.ON),
-        (None, PtsStep.STRAY),
-        (9.9, PtsStep.STRAY),
-        (10.0, PtsStep.STRAY),
-        (3.0, PtsStep.JUMP),
-        (95443.7, PtsStep.JUMP),
-    ],
-)
-def test_strays_and_jumps_are_told_apart(media_s, step):
-    timeline = Timeline(live=True)
-    assert timeline.step(10.0, 100.0) is PtsStep.ON
-    assert timeline.step(media_s, 100.1) is step
-
-
-def test_a_long_pause_is_no_jump():
-    timeline = Timeline(live=True)
-    timeline.step(10.0, 100.0)
-    assert timeline.step(70.0, 160.0) is PtsStep.ON
-
-
-def test_many_strays_start_a_new_time_line():
-    timeline = Timeline(live=True)
-    timeline.step(10.0, 100.0)
-    steps = [timeline.step(9.5 + n / 1000, 100 + n / 10) for n in range(12)]
-    assert steps == [PtsStep.STRAY] * 10 + [PtsStep.JUMP, PtsStep.ON]
-
-
-def test_a_stream_without_times_is_taken_as_it_arrives():
-    timeline = Timeline(live=True)
-    steps = [timeline.step(None, float(n)) for n in range(13)]
-    assert steps == [PtsStep.STRAY] * 10 + [PtsStep.ON] * 3
-    assert timeline.step(5.0, 13.0) is PtsStep.JUMP

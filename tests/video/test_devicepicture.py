@@ -26,6 +26,7 @@ from sightline.video.device_picture import (
     _OnDefaultStream,
     area_weights,
 )
+from sightline.video.display import Display
 from sightline.video.picture import YuvPicture
 from support.fake_cuda import FakeCuda
 
@@ -68,6 +69,17 @@ def both(frame, height, width, real=np.float32):
     YuvPicture(frame, VideoReformatter()).write_i420(host)
     CudaPicture(frame, VideoReformatter(), DeviceScaler(NumpyArrays(real))).write_i420(device)
     return host.astype(int), device.astype(int)
+
+
+@pytest.mark.parametrize("display", [Display(True, True), Display(False, True, True, 2.0)])
+def test_a_picture_that_is_turned_and_stretched_is_the_same_on_the_gpu(display):
+    frame = nv12(96, 160)
+    host, device = (np.zeros((160 * 3 // 2, 160), np.uint8) for _ in range(2))
+    box = (0, 0, 96, 160) if display.transposed else (0, 0, 160, 48)
+    YuvPicture(frame, VideoReformatter(), display).write_i420(host, box)
+    CudaPicture(frame, VideoReformatter(), DeviceScaler(NumpyArrays()), display).write_i420(device, box)
+    assert host.any()
+    assert abs(host.astype(int) - device).max() <= 2
 
 
 @pytest.mark.parametrize("real", [np.float32, np.float16])

@@ -15,7 +15,7 @@ from sightline.base.stats import StageTimes
 from sightline.base.threads import SideThreads
 from sightline.config import Camera
 from sightline.entities import STAGES, CameraState, Frame
-from sightline.errors import SourceError, SourceUnauthorized, SourceUnreachable
+from sightline.errors import SourceError, SourceUnauthorized, SourceUnreachable, SourceUnusable
 from sightline.video import feed as feed_module
 from sightline.video import open_gate
 from sightline.video.container import check_name
@@ -68,6 +68,13 @@ def test_a_refused_password_is_not_tried_again_soon() -> None:
     until(lambda: feed.state is CameraState.UNAUTHORIZED, 5)
     assert feed.wait_s > 55
     assert stop(feed, 5)
+
+
+def test_a_file_that_is_played_once_and_cannot_be_ends_and_says_why() -> None:
+    feed = feed_of(FakeSource(SourceUnusable("no picture")), until_end=True)
+    feed.start()
+    until(lambda: feed.stopped, 5)
+    assert (feed.state, feed.message) == (CameraState.UNUSABLE, "no picture")
 
 
 def test_waiting_is_not_hanging_and_a_call_that_does_not_return_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from sightline.entities import ClockSource
-from sightline.errors import SourceEnded, SourceUnreachable
+from sightline.errors import SourceEnded, SourceUnreachable, SourceUnusable
 from sightline.video.picture import YuvPicture
 from sightline.video.source import Source
-from support.camera_world import HEIGHT, WIDTH, camera, make_clip, picture_at
+from support.camera_world import HEIGHT, WIDTH, camera, make_clip, make_sound, picture_at
 
 
 def collect(source):
@@ -30,6 +30,20 @@ def run_file(path, *, realtime=False, **options):
     frames = collect(source)
     source.close()
     return frames, source
+
+
+def remux(path, target, bend=None):
+    """The clip's packets in another file, their bytes through ``bend``."""
+    with av.open(str(path)) as clip, av.open(str(target), "w") as sink:
+        stream = sink.add_stream_from_template(clip.streams.video[0])
+        bare = av.BitStreamFilterContext("null" if bend else "h264_mp4toannexb", clip.streams.video[0])
+        packets = [bent for packet in clip.demux(video=0) if packet.size for bent in bare.filter(packet)]
+        for packet in packets:
+            bent = av.Packet(bend(bytes(packet))) if bend else packet
+            bent.pts, bent.dts, bent.time_base = packet.pts, packet.dts, packet.time_base
+            bent.stream = stream
+            sink.mux(bent)
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +86,108 @@ def test_time_comes_from_pts_when_the_frame_rate_varies(tmp_path):
     assert [frame.media_s for frame in frames] == pytest.approx(times)
     start = frames[0].capture_time
     assert [frame.capture_time - start for frame in frames] == pytest.approx(times, abs=1e-5)
+
+
+def test_frames_without_times_are_numbered(tmp_path):
+    # raw H.264, as recorders export it, and one whose times are out of order, as AVI keeps them
+    path = make_clip(tmp_path / "b.mp4", frames=40, bframes=3, gop=40)
+    frames, _ = run_file(remux(path, tmp_path / "raw.h264"))
+    assert [round(frame.media_s, 3) for frame in frames] == [n / 10 for n in range(40)]
+    assert [round(frame.capture_time - frames[0].capture_time, 3) for frame in frames[::10]] == [0, 1, 2, 3]
+    assert {frame.clock_source for frame in frames} == {ClockSource.PTS}
+
+
+def test_times_out_of_order_lose_no_frame(tmp_path):
+    path = make_clip(tmp_path / "b.mp4", frames=40, bframes=3, gop=40)
+    frames, source = run_file(remux(path, tmp_path / "b.avi"), fps=None)
+    with av.open(str(tmp_path / "b.avi")) as container:
+        given = [frame.pts for frame in container.decode(video=0)]
+    assert given != sorted(given)  # as in the field
+    assert len(frames) == 40
+    assert source.stray_frames == 0
+    assert frames[-1].capture_time - frames[0].capture_time == pytest.approx(3.9, abs=0.31)
+    assert len(run_file(tmp_path / "b.avi", fps=5)[0]) == pytest.approx(20, abs=1)
+
+
+def test_what_lies_between_two_scenes_of_a_recording_is_time(tmp_path):
+    times = [n / 10 + 60 * (n >= 10) for n in range(20)]
+    frames, _ = run_file(make_clip(tmp_path / "gap.mp4", frames=20, times=times))
+    start = frames[0].capture_time
+    assert [frame.capture_time - start for frame in frames] == pytest.approx(times, abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
+@pytest.mark.parametrize("start_s", [0.0, 70_000.0, 95_442.0])  # MPEG-TS wraps at 95,443.7 s
+def test_where_a_recordings_times_begin_does_not_matter(tmp_path, suffix, start_s):
+    frames, _ = run_file(make_clip(tmp_path / f"late.{suffix}", frames=40, start_s=start_s, bframes=2))
+    assert len(frames) == 40
+    start = frames[0].capture_time
+    assert [frame.capture_time - start for frame in frames] == pytest.approx(
+        [n / 10 for n in range(40)], abs=0.0015
+    )
+
+
+def with_cover(path, target, *, only=False):
+    """The clip behind a cover picture, as edited films carry one; ``only``: a picture and sound."""
+    sound = make_sound(target.with_suffix(".aac.mp4"), seconds=1)
+    with av.open(str(path)) as clip, av.open(str(sound)) as noise, av.open(str(target), "w") as sink:
+        cover = sink.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 320, 240, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        source = noise.streams.audio[0] if only else clip.streams.video[0]
+        stream = sink.add_stream_from_template(source)
+        frame = av.VideoFrame.from_ndarray(picture_at(30), format="yuv420p").reformat(format="yuvj420p")
+        frame.pts = 0
+        sink.mux(cover.encode(frame))
+        sink.mux(cover.encode(None))
+        for packet in (noise if only else clip).demux(source):
+            if packet.size:
+                packet.stream = stream
+                sink.mux(packet)
+    film = target.read_bytes()
+    at, picture = film.index(b"moov") + 4, film.index(b"udta") - 4  # what describes the picture goes first
+    end = picture + int.from_bytes(film[picture : picture + 4], "big")
+    target.write_bytes(film[:at] + film[picture:end] + film[at:picture] + film[end:])
+    with av.open(str(target)) as container:
+        assert container.streams.video[0].disposition & av.stream.Disposition.attached_pic
+    return target
+
+
+def test_a_cover_picture_is_not_the_video(clip, tmp_path):
+    frames, _ = run_file(with_cover(clip, tmp_path / "cover.mp4"))
+    assert len(frames) == 50
+
+
+def test_a_cover_picture_and_sound_are_no_video(clip, tmp_path):
+    with pytest.raises(SourceUnusable, match=r"no video \(found: audio, cover picture\)"):
+        run_file(with_cover(clip, tmp_path / "cover.mp4", only=True))
+
+
+def test_the_default_stream_is_the_video(clip, tmp_path):
+    other = make_clip(tmp_path / "other.mp4", frames=20, size=(640, 360))
+    with av.open(str(tmp_path / "two.mkv"), "w") as sink:
+        readers = [av.open(str(path)) for path in (other, clip)]
+        streams = [sink.add_stream_from_template(reader.streams.video[0]) for reader in readers]
+        streams[0].disposition = av.stream.Disposition(0)
+        streams[1].disposition = av.stream.Disposition.default
+        for reader, stream in zip(readers, streams, strict=True):
+            for packet in reader.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    sink.mux(packet)
+            reader.close()
+    frames, _ = run_file(tmp_path / "two.mkv")
+    assert (len(frames), frames[0].picture.width) == (50, 320)
+
+
+def test_a_file_of_which_nothing_decodes_is_an_error(tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", frames=30)
+    spoilt = remux(path, tmp_path / "spoilt.mp4", lambda data: data[:5] + bytes(len(data) - 5))
+    with pytest.raises(SourceUnusable, match="could be decoded"):
+        source = Source(camera(spoilt), realtime=False)
+        source.open()
+        list(source.frames())
+    source.close()
 
 
 def test_non_reference_frames_are_skipped_by_option(tmp_path):

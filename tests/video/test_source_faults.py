@@ -7,9 +7,11 @@ import itertools
 import logging
 import os
 import random
+import re
 import resource
 import signal
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -451,7 +453,7 @@ def test_errors_are_told_apart_by_kind_not_by_text(said, wanted):
 def test_fault_6_a_jump_starts_a_new_time_line_and_time_never_goes_back(clip, tmp_path):
     path = tmp_path / "jump.ts"
     with path.open("wb") as joined:
-        for part, shift in enumerate([0, 50_000, 3_000]):  # seconds: far ahead, then back
+        for part, shift in enumerate([0, 90_000, 3_000]):  # seconds: more than a day ahead, then back
 
             def move(packet, number, shift=shift):
                 packet.pts += round(shift / packet.time_base)
@@ -465,8 +467,6 @@ def test_fault_6_a_jump_starts_a_new_time_line_and_time_never_goes_back(clip, tm
         for frame in source.frames():
             frames.append(frame)
     source.close()
-    hops = [b for a, b in itertools.pairwise(frames) if not 0 < b.media_s - a.media_s < 1]
-    assert [round(frame.media_s) // 1000 for frame in hops] == [50, 3]
     assert len(frames) > 290
     assert all(0 < b.capture_time - a.capture_time < 1 for a, b in itertools.pairwise(frames))
 
@@ -534,7 +534,7 @@ def test_fault_11_a_storm_of_errors_is_one_line_a_second(clip, tmp_path, caplog)
     with caplog.at_level(logging.DEBUG):
         source = open_source(remux(clip, tmp_path / "storm.mp4", storm))
         started = time.monotonic()
-        with pytest.raises(SourceEnded):
+        with pytest.raises(SourceUnusable):
             take(source, 1000)
         took_s = time.monotonic() - started
         source.close()
@@ -565,8 +565,9 @@ def test_fault_8_packets_that_no_longer_decode_are_a_stall(clip, tmp_path):
 class SlowHttp:
     """Sends one body, spread over some seconds, to the first who asks; or a redirect."""
 
-    def __init__(self, body, *, seconds=0.0, location=""):
+    def __init__(self, body, *, seconds=0.0, location="", kind="video/mp2t", piece=188 * 7):
         self._body, self._seconds, self._location = body, seconds, location
+        self._kind, self._piece = kind, piece
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._stop = threading.Event()
@@ -598,13 +599,84 @@ class SlowHttp:
         if self._location:
             client.sendall(f"HTTP/1.1 302 Found\r\nLocation: {self._location}\r\n\r\n".encode())
             return
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nConnection: close\r\n\r\n")
-        piece = 188 * 7
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {self._kind}\r\nConnection: close\r\n\r\n"
+        client.sendall(head.encode())
+        piece = self._piece
         pieces = [self._body[i : i + piece] for i in range(0, len(self._body), piece)]
         for data in pieces:
             client.sendall(data)
             if self._stop.wait(self._seconds / len(pieces)):
                 return
+
+
+def test_pictures_that_come_without_times_are_timed_by_their_arrival(caplog):
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 320, 240, "yuvj420p"
+    encoder.time_base = Fraction(1, 25)
+    body = b""
+    for number in range(24):
+        frame = av.VideoFrame.from_ndarray(picture_at(number), format="yuv420p").reformat(format="yuvj420p")
+        frame.pts = number
+        jpeg = b"".join(bytes(packet) for packet in encoder.encode(frame))
+        part = (
+            b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg) + jpeg + b"\r\n"
+        )
+        body += part.ljust(8192, b"\n")  # so that each is sent as a piece
+    kind = "multipart/x-mixed-replace; boundary=frame"
+    with SlowHttp(body, seconds=2.4, kind=kind, piece=8192) as web:
+        source = open_source(f"http://127.0.0.1:{web.port}/video", fps=5)
+        frames, late_s = [], []
+        with pytest.raises(SourceEnded):
+            for frame in source.frames():
+                frames.append(frame)
+                late_s.append(time.time() - frame.capture_time)
+        source.close()
+    assert {frame.clock_source for frame in frames} == {ClockSource.ARRIVAL}
+    assert max(late_s) < 0.3
+    assert frames[-1].capture_time - frames[0].capture_time > 0.8
+    assert 4 <= len(frames) <= 13, "5 a second, of 10"
+    assert sum("arrival is taken" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "user", "challenges", "said"),
+    [
+        ("rtsp", "admin:pa55@", ["Digest realm=a, nonce=b, algorithm=SHA-256"], "SHA-256; FFmpeg.* MD5 only"),
+        ("http", "admin:pa55@", ['Digest realm="a", algorithm="SHA-512-256"'], "SHA-512-256; FFmpeg.*basic"),
+        ("rtsp", "admin:pa55@", ["Digest realm=a", "Digest realm=a, algorithm=SHA-256"], "it offers MD5 too"),
+        (
+            "rtsp",
+            "admin:pa55@",
+            ["Digest realm=a, algorithm=SHA-256", "Digest realm=a, nonce=b"],
+            "refused the",
+        ),
+        ("rtsp", "admin:pa55@", ["Basic realm=a"], "refused the credentials"),
+        ("rtsp", "", ["Basic realm=a"], "its URL has none"),
+    ],
+)
+def test_a_camera_that_asks_for_what_ffmpeg_cannot_answer_is_told_from_a_wrong_password(
+    scheme, user, challenges, said
+):
+    class Camera401(socketserver.StreamRequestHandler):
+        def handle(self):
+            while line := self.rfile.readline().decode():
+                words, number = line.split(), "0"
+                while (header := self.rfile.readline().decode().strip()) != "":
+                    number = header.partition(":")[2] if header.startswith("CSeq") else number
+                head = f"{words[2].replace('HTTP/1.1', 'HTTP/1.0')} 401 Unauthorized\r\nCSeq:{number}\r\n"
+                head += "".join(f"WWW-Authenticate: {challenge}\r\n" for challenge in challenges)
+                self.wfile.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+                if scheme == "http":
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Camera401) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        error, took_s = failure(f"{scheme}://{user}127.0.0.1:{server.server_address[1]}/cam")
+        server.shutdown()
+    assert isinstance(error, SourceUnauthorized)
+    assert re.search(said, str(error))
+    assert "pa55" not in "".join(traceback.format_exception(error))
+    assert took_s < 3
 
 
 def test_fault_30_a_redirect_to_a_file_is_not_followed(clip):

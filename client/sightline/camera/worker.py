@@ -35,7 +35,7 @@ from sightline.camera.messages import (
 )
 from sightline.camera.running_camera import RunningCamera
 from sightline.config import Camera, TritonOptions
-from sightline.entities import CameraState, CameraStatus
+from sightline.entities import ENDINGS, CameraState, CameraStatus
 from sightline.inference.client import TritonConnection
 from sightline.video.clock import UtcClock
 from sightline.video.feed import Feed
@@ -355,7 +355,7 @@ class Worker:
             if place.running is not None:
                 place.running.pipeline.end_features()
                 report = place.running.report(now, last=True, restarts=place.restarts)
-                if report.status.state is CameraState.ENDED:
+                if place.spec.until_end and report.status.state in ENDINGS:
                     return report
                 status = replace(report.status, state=CameraState.STOPPED, message="", fps=0.0)
                 return replace(report, status=status)

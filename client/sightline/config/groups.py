@@ -35,6 +35,12 @@ class StreamOptions(OptionGroup):
     hardware_decoder: str | None = reopens(
         None, "auto (an NVIDIA GPU where there is one), cuda, vaapi, …; null decodes on the CPU."
     )
+    pixel_aspect: float | None = reopens(
+        None,
+        "Width of a pixel by its height, where a recorder does not tell it; null: as the stream says.",
+        ge=0.25,
+        le=4,
+    )
     max_clock_skew_s: float = reopens(
         10.0, "A camera clock that differs from ours by more than this is not believed.", gt=0
     )

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from sightline.base.backoff import Backoff
 from sightline.camera import messages
 from sightline.config import LoadedConfig
-from sightline.entities import CameraState, CameraStatus, SourceWindow
+from sightline.entities import ENDINGS, CameraState, CameraStatus, SourceWindow
+from sightline.errors import SourceUnusable
 from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.control import CameraStep, Plan
 from sightline.supervisor.hub import Hub
@@ -57,7 +58,11 @@ class Supervisor:
         self.beat_s = clock()
 
     def run(self) -> None:
-        """Start every camera, watch them, and stop them all when told to (or when every file has ended)."""
+        """Start every camera, watch them, and stop them all when told to (or when every file has ended).
+
+        Raises:
+            SourceUnusable: of a file that was to be played to its end nothing could be played.
+        """
         for name in remove_abandoned():
             log.info("removed %s, left behind by a process that died", name)
         try:
@@ -66,6 +71,9 @@ class Supervisor:
             while True:
                 self.tick()
                 if self._until_end and all(item.ended for item in self._cameras.values()):
+                    failed = [s for s in self.statuses() if s.state in ENDINGS - {CameraState.ENDED}]
+                    if failed:
+                        raise SourceUnusable("; ".join(f"camera {s.source}: {s.message}" for s in failed))
                     return
                 if self._stop.wait(TICK_S):
                     return

@@ -14,7 +14,7 @@ from pathlib import Path
 from sightline.base.backoff import Backoff
 from sightline.camera import messages
 from sightline.config import Camera, Config
-from sightline.entities import CameraState
+from sightline.entities import ENDINGS, CameraState
 from sightline.supervisor.fork_server import OnReport, WorkerProcess
 from sightline.supervisor.hub import Hub
 
@@ -197,7 +197,7 @@ class Workers:
             if (item := worker.cameras.get(report.status.source)) is not None:
                 item.retry = report.retry
                 item.retry_at_s = self._clock() + report.retry.wait_s
-                item.ended |= report.last and report.status.state is CameraState.ENDED
+                item.ended |= report.last and report.status.state in ENDINGS
                 item.left = report.last
 
     def _add_due(self, worker: _Worker, handle: WorkerProcess) -> None:

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from enum import Enum, auto
 
 from sightline.entities import ClockSource
 
@@ -18,9 +17,7 @@ SLEW = 0.1  # a correction is spread out so that 1 s of it takes 10 s of media t
 WALL_SLEW = 0.01  # how fast UTC, once ahead of the wall clock, lets the wall clock catch up
 STEP_S = 0.5  # a wall clock that moves by more than this against the monotonic one was set
 MIN_STEP_S = 0.001  # two frames are never closer than this in capture time
-BACK_TOLERANCE_S = 1.0  # a frame earlier than the last by less than this is merely dropped
-JUMP_S = 10.0  # media time that runs ahead of arrival by more than this has jumped
-STRAYS_BEFORE_RESTART = 10  # more frames in a row without a usable time are no accident
+MAX_LATE_S, MAX_EARLY_S = 4.0, 0.5  # capture time is not further before, or after, arrival than this
 DELAY_WINDOW_S = 30.0  # the least delay is looked for over one to two of these
 
 
@@ -75,7 +72,8 @@ class CaptureClock:
     A live frame's time is its media time plus an offset. The offset that is wanted comes from the
     camera's own clock where sender reports tell it and it is near ours, else from the least delay seen
     between media time and arrival. The offset in use follows the wanted one slowly, so that neither
-    jitter nor a change of clock makes two frames seem nearer or further apart than they are.
+    jitter nor a change of clock makes two frames seem nearer or further apart than they are. Whatever it
+    is, capture time stays near arrival.
 
     Used by the decode thread alone.
     """
@@ -93,6 +91,7 @@ class CaptureClock:
         self._media_s = 0.0
         self._window_end_s = float("-inf")
         self._least = self._least_before = float("inf")
+        self._late_s, self._early_s = MAX_LATE_S, MAX_EARLY_S
 
     def stamp_live(
         self, media_s: float, received_s: float, camera_time: float | None
@@ -114,10 +113,12 @@ class CaptureClock:
             self._window_end_s = received_s + DELAY_WINDOW_S
         self._least = min(self._least, received_s - media_s)
         wanted, source = min(self._least, self._least_before), ClockSource.PTS
+        trusted_s = 0.0  # the skew of a camera's clock that is used
         if camera_time is not None:
             skew_s = camera_time - to_utc - received_s
             if abs(skew_s) <= self._max_skew_s:
                 wanted, source = camera_time - to_utc - media_s, ClockSource.RTCP
+                trusted_s = skew_s
             elif not self._skew_said:
                 self._skew_said = True
                 log.warning("the camera's clock is %.1f s from ours; it is not used", skew_s)
@@ -126,7 +127,10 @@ class CaptureClock:
         room = SLEW * max(media_s - self._media_s, 0.0)
         self._offset += min(max(wanted - self._offset, -room), room)
         self._media_s = media_s
-        return self._forward(media_s + self._offset + to_utc), source
+        self._late_s = max(MAX_LATE_S - min(trusted_s, 0.0), self._late_s - room)
+        self._early_s = max(MAX_EARLY_S + max(trusted_s, 0.0), self._early_s - room)
+        earliest, latest = received_s - self._late_s, received_s + self._early_s
+        return self._forward(min(max(media_s + self._offset, earliest), latest) + to_utc), source
 
     def stamp_arrival(self, received_s: float) -> tuple[float, ClockSource]:
         """Capture time of a frame that has no media time: when it arrived (monotonic seconds)."""
@@ -144,53 +148,6 @@ class CaptureClock:
         """``capture_time``, or just after the last one given out when that is later."""
         self._last_given = max(capture_time, self._last_given + MIN_STEP_S)
         return self._last_given
-
-
-class PtsStep(Enum):
-    """How a frame's media time follows the one before it."""
-
-    ON = auto()
-    STRAY = auto()  # no time, or slightly backward: drop this frame
-    JUMP = auto()  # the time line broke here: start a new one
-
-
-class Timeline:
-    """Tells a stream's steady time from strays and jumps (resets, wraps, cuts)."""
-
-    def __init__(self, *, live: bool) -> None:
-        self._live = live
-        self._media_s: float | None = None
-        self._received_s = 0.0
-        self._strays = 0
-
-    def step(self, media_s: float | None, received_s: float) -> PtsStep:
-        """Take the next frame's media time; None when it has none."""
-        step = self._judge(media_s, received_s)
-        if step is PtsStep.STRAY:
-            self._strays += 1
-            if self._strays <= STRAYS_BEFORE_RESTART:
-                return PtsStep.STRAY
-            step = PtsStep.ON if media_s is None and self._media_s is None else PtsStep.JUMP
-        elif self._strays > STRAYS_BEFORE_RESTART:
-            step = PtsStep.JUMP  # times are back
-        if media_s is not None or step is PtsStep.JUMP:
-            self._strays = 0
-            self._media_s = media_s
-        self._received_s = received_s
-        return step
-
-    def _judge(self, media_s: float | None, received_s: float) -> PtsStep:
-        if media_s is None:
-            return PtsStep.STRAY
-        if self._media_s is None:
-            return PtsStep.ON
-        early_s = media_s - self._media_s
-        if early_s <= -BACK_TOLERANCE_S:
-            return PtsStep.JUMP
-        if early_s <= 0:
-            return PtsStep.STRAY
-        waited_s = received_s - self._received_s if self._live else 0.0
-        return PtsStep.JUMP if early_s - waited_s > JUMP_S else PtsStep.ON
 
 
 class FpsGate:

@@ -21,6 +21,7 @@ from av.codec.context import ThreadType
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from sightline.base.redact import redact
@@ -35,14 +36,20 @@ from sightline.errors import (
     SourceUnreachable,
     SourceUnusable,
 )
+from sightline.video.challenge import why_refused
 
 MAX_SIDE_PX = 8192  # a larger picture is an attack or a mistake
 MAX_PIXELS = MAX_SIDE_PX**2
+MAX_FPS, DEFAULT_FPS = 240, 25
 PROBE_BYTES = 2_000_000
 PROBE_S = 1.0
 #: No playlists, no concatenations: a file may not name other files.
 _FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,ivf,mjpeg,asf,ogg,mxf"
 _HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
+#: What a file carries as a video stream and is none: pictures for a list of files.
+_NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+#: Pictures, or a coded stream, one after the other without a word about time.
+_UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "jpeg_pipe"})
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,tcp,udp",
     "rtsps": "rtsp,rtsps,rtp,tcp,tls",
@@ -109,23 +116,28 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
         return container
     except av.FFmpegError as error:
         timed_out = time.monotonic() - started_s >= camera.stream.open_timeout_s
-        raise open_error(error, camera, timed_out=timed_out) from error
+        problem = open_error(error, camera, timed_out=timed_out)
+        if isinstance(error, av.HTTPUnauthorizedError) and (why := why_refused(camera)):
+            problem = SourceUnauthorized(why)
+        raise problem from error
     except (ValueError, RuntimeError) as error:  # PyAV's own checks
         raise SourceUnusable(redact(f"cannot be opened: {error}")) from error
 
 
-def prepare_decoder(container: InputContainer, camera: Camera) -> None:
-    """Set up the decoder of the first video stream, on one thread: more would delay frames and cost memory.
+def prepare_decoder(container: InputContainer, camera: Camera) -> VideoStream:
+    """Choose the video and set up its decoder, on one thread: more would delay frames and cost memory.
 
     Raises:
         SourceUnusable: there is no video that something here decodes.
     """
-    if not container.streams.video:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise SourceUnusable(f"the stream has no video (found: {kinds})")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
+    videos = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
+    if not videos:
+        kinds = {"cover picture" if s.type == "video" else s.type for s in container.streams}
+        raise SourceUnusable(f"the stream has no video (found: {', '.join(sorted(kinds)) or 'nothing'})")
+    usable = [stream for stream in videos if stream.codec_context is not None]
+    if not usable:
         raise SourceUnusable("no decoder here for the stream's video codec")
+    stream = max(usable, key=lambda stream: bool(stream.disposition & Disposition.default))
     check_size(stream.width, stream.height)
     context = stream.codec_context
     context.thread_count = 1
@@ -138,6 +150,32 @@ def prepare_decoder(container: InputContainer, camera: Camera) -> None:
         context.open(strict=False)
     except av.FFmpegError as error:
         raise SourceUnusable(f"the decoder {context.name} does not start ({_scrubbed(error)})") from error
+    return stream
+
+
+def has_times(container: InputContainer) -> bool:
+    """Whether a live stream's times come from its sender; FFmpeg makes some up where the format has none."""
+    return not _UNTIMED_FORMATS & set(container.format.name.split(","))
+
+
+def frame_period_s(stream: VideoStream) -> float:
+    """Seconds between two frames, as far as FFmpeg can guess."""
+    rates = (stream.guessed_rate, stream.average_rate)
+    return float(next((1 / rate for rate in rates if rate and 0 < rate <= MAX_FPS), 1 / DEFAULT_FPS))
+
+
+def own_pixel_aspect(stream: VideoStream, camera: Camera) -> float:
+    """Width of a pixel by its height as the camera's options or the file's header say; 0: the codec says it.
+
+    Ask before a packet is decoded: what the codec says may change, and the header then does not.
+    """
+    by_file, by_codec = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+    return camera.stream.pixel_aspect or (float(by_file) if by_file and by_file != by_codec else 0.0)
+
+
+def pixel_aspect(stream: VideoStream) -> float:
+    """Width of a pixel by its height as the codec says now; 0 when it does not."""
+    return float(stream.codec_context.sample_aspect_ratio or 0)
 
 
 def check_size(width: int, height: int) -> None:

@@ -19,6 +19,7 @@ from sightline.config import Camera
 from sightline.entities import Picture
 from sightline.errors import SharedMemoryError
 from sightline.video.device_picture import FORMATS, CudaPicture, CupyArrays, DeviceScaler
+from sightline.video.display import AS_DECODED, Display
 from sightline.video.picture import YuvPicture
 
 log = logging.getLogger(__name__)
@@ -75,16 +76,16 @@ class DecoderChoice:
             self._choose(f"{CUDA}: pictures go through the host, {problem}")
         return HWAccel(device, allow_software_fallback=True)
 
-    def picture(self, frame: VideoFrame) -> Picture:
+    def picture(self, frame: VideoFrame, display: Display = AS_DECODED) -> Picture:
         """A decoded frame as a picture, where it is."""
         device = self.used.split(":")[0]
         if device != CPU and frame.format.name not in _BY_HARDWARE:
             self._choose(f"{CPU}: the {device} decoder does not take this stream")
         if self._device is not None and frame.format.name == CUDA:
             if frame.sw_format is not None and frame.sw_format.name in FORMATS:
-                return CudaPicture(frame, self._scaler, self._device)
+                return CudaPicture(frame, self._scaler, self._device, display)
             self._choose(f"{CUDA}: pictures go through the host, {frame.sw_format} is not scaled on the GPU")
-        return YuvPicture(frame, self._scaler)
+        return YuvPicture(frame, self._scaler, display)
 
     def _choose(self, used: str) -> None:
         """Once, not at every opening: a camera may come and go for weeks."""

@@ -17,6 +17,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from sightline.base.letterbox import fill_border, split_i420
 from sightline.entities import F32, U8, Box
 from sightline.errors import SharedMemoryError
+from sightline.video.display import AS_DECODED, Display
 from sightline.video.picture import YuvPicture
 
 #: How the planes of a frame on the GPU may lie: luma, then interleaved chroma, of 8 bits or of 16.
@@ -124,8 +125,14 @@ class CudaPicture(YuvPicture):
 
     __slots__ = ("_device",)
 
-    def __init__(self, frame: VideoFrame, scaler: VideoReformatter, device: DeviceScaler) -> None:
-        super().__init__(frame, scaler)
+    def __init__(
+        self,
+        frame: VideoFrame,
+        scaler: VideoReformatter,
+        device: DeviceScaler,
+        display: Display = AS_DECODED,
+    ) -> None:
+        super().__init__(frame, scaler, display)
         self._device = device
 
     def luma(self) -> U8 | None:
@@ -140,7 +147,7 @@ class CudaPicture(YuvPicture):
         out = self._device.arrays.at(address, rows * width, device).reshape(rows, width)
         if border:
             fill_border(out, box)
-        self._write(out, box)
+        self._write(self._planes(out, box))
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
         """Scale on the GPU and fetch the result: for slots of the host, and pictures for people.
@@ -150,19 +157,19 @@ class CudaPicture(YuvPicture):
             box: the part of ``out`` that the picture fills; by default all of it.
         """
         arrays = self._device.arrays
-        planes = split_i420(out, box)
+        planes = self._planes(out, box)
         height, width = planes[0].shape
         scaled = arrays.module.empty((height * 3 // 2, width), arrays.module.uint8)
-        self._write(scaled, None)
+        self._write(split_i420(scaled))
         for part, plane in zip(planes, split_i420(arrays.to_host(scaled)), strict=True):
             part[:] = plane
 
-    def _write(self, out: Any, box: Box | None) -> None:
+    def _write(self, out: tuple[Any, Any, Any]) -> None:
         started = time.perf_counter()
         arrays = self._device.arrays
         planes = arrays.plane(self._frame.planes[0]), arrays.plane(self._frame.planes[1])
         full = self._frame.color_range == ColorRange.JPEG
-        self._device.write(planes, split_i420(out, box), full_range=full)
+        self._device.write(planes, out, full_range=full)
         arrays.wait()
         self.scale_s = time.perf_counter() - started
 

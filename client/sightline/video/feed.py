@@ -104,9 +104,8 @@ class Feed:
                 try:
                     self._run_source()
                 except SourceError as error:
-                    if isinstance(error, SourceEnded) and self._until_end:
-                        self._set(CameraState.ENDED, "")
-                        self._mailbox.shutdown()
+                    if self._until_end and (isinstance(error, SourceEnded) or type(error) in _STATES):
+                        self._end(error)
                         return
                     self._wait_to_retry(error)
         except BaseException as error:  # noqa: BLE001  a fault of our own: the main thread starts the camera again
@@ -133,6 +132,15 @@ class Feed:
                 self._stages.observe("receive", self.source.receive_s)
                 self._stages.observe("decode", frame.decode_s)
                 self._mailbox.put(frame)
+
+    def _end(self, error: SourceError) -> None:
+        """A file has been played, or never will be."""
+        if isinstance(error, SourceEnded):
+            self._set(CameraState.ENDED, "")
+        else:
+            log.error("camera %s: %s", self.name, error)
+            self._set(_STATES[type(error)], str(error))
+        self._mailbox.shutdown()
 
     def _wait_to_retry(self, error: SourceError) -> None:
         self.reconnects += 1

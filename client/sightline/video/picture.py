@@ -2,6 +2,7 @@
 
 import time
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
@@ -11,6 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from sightline.base.letterbox import split_i420
 from sightline.entities import U8, Box, Picture
+from sightline.video.display import AS_DECODED, Display
 
 _VALUES = np.arange(256)
 _LUMA = np.clip(np.rint((_VALUES - 16) * (255 / 219)), 0, 255).astype(np.uint8)
@@ -21,18 +23,21 @@ _FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj41
 
 
 class YuvPicture:
-    """One decoded frame of a source; a :class:`sightline.entities.Picture`.
+    """One decoded frame of a source as it is to be shown; a :class:`sightline.entities.Picture`.
 
-    The decode thread makes it, the main thread writes it. All pictures of a source share one scaler,
+    It is turned and mirrored where its planes are copied, which it needs anyway. The decode thread makes it,
+    the main thread writes it. All pictures of a source share one scaler,
     so only one thread may call :meth:`write_i420`.
     """
 
-    __slots__ = ("_frame", "_scaler", "height", "scale_s", "width")
+    __slots__ = ("_display", "_frame", "_scaler", "height", "scale_s", "width")
 
-    def __init__(self, frame: VideoFrame, scaler: VideoReformatter) -> None:
+    def __init__(self, frame: VideoFrame, scaler: VideoReformatter, display: Display = AS_DECODED) -> None:
         self._frame = frame
         self._scaler = scaler
-        self.width, self.height = frame.width, frame.height  # in pixels, as decoded
+        self._display = display
+        #: In square pixels, as shown.
+        self.width, self.height = display.size(frame.width, frame.height)
         self.scale_s = 0.0  # what the last write_i420 spent scaling
 
     def write_i420(self, out: U8, box: Box | None = None) -> None:
@@ -48,7 +53,7 @@ class YuvPicture:
         rows, columns = out.shape
         if rows % 3 or columns % 2 or not out.flags.c_contiguous or out.dtype != np.uint8:
             raise ValueError(f"out must be contiguous uint8 [3/2·even, even], found {out.dtype} {out.shape}")
-        planes = split_i420(out, box)
+        planes = self._planes(out, box)
         height, width = planes[0].shape
         started = time.perf_counter()
         scaled = self._scaled(self._scaler, width, height, ColorRange.MPEG)
@@ -66,7 +71,7 @@ class YuvPicture:
         return rows.reshape(frame.height, plane.line_size)[:, : frame.width]
 
     def copy_full_range(self) -> U8:
-        """A copy of its own for a file: full range, as decoded but for an odd last row or column.
+        """A copy of its own for a file: full range, as shown but for an odd last row or column.
 
         Unlike :meth:`write_i420` it may be called by any thread.
 
@@ -76,14 +81,23 @@ class YuvPicture:
         Raises:
             ValueError: FFmpeg cannot convert it.
         """
-        width, height = self.width // 2 * 2, self.height // 2 * 2
+        out = np.empty((self.height // 2 * 3, self.width // 2 * 2), np.uint8)
+        planes = self._planes(out)
+        height, width = planes[0].shape
         try:
             scaled = self._scaled(VideoReformatter(), width, height, ColorRange.JPEG)
         except FFmpegError as error:
             raise ValueError(f"the picture cannot be converted: {error}") from error
-        out = np.empty((height * 3 // 2, width), np.uint8)
-        _copy_planes(scaled, split_i420(out))
+        _copy_planes(scaled, planes)
         return out
+
+    def _planes(self, out: Any, box: Box | None = None) -> tuple[Any, Any, Any]:
+        """The planes of ``out``, or of its part ``box``, as the frame's own lie."""
+        planes = split_i420(out, box)
+        if self._display is AS_DECODED:
+            return planes
+        y, u, v = map(self._display.as_decoded, planes)
+        return y, u, v
 
     def _scaled(self, scaler: VideoReformatter, width: int, height: int, wanted: ColorRange) -> VideoFrame:
         """The frame as I420, BT.601, of that size and range; itself when it is so already."""

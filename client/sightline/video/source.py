@@ -22,8 +22,10 @@ from sightline.config import Camera
 from sightline.entities import Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
 from sightline.video import container as demux
-from sightline.video.clock import CaptureClock, FpsGate, PtsStep, Timeline, UtcClock
+from sightline.video.clock import CaptureClock, FpsGate, UtcClock
 from sightline.video.decoders import DecoderChoice
+from sightline.video.display import AS_DECODED, display_of
+from sightline.video.timeline import PtsStep, RecordedTimes, Timeline
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,14 @@ class Source:
         self._camera = camera
         self._recorded = demux.is_file(camera.source_url)
         self._paced = realtime and self._recorded
+        self._arrival_said = False  # that media time is not used
         self._clock = CaptureClock(UtcClock(), max_skew_s=camera.stream.max_clock_skew_s)
         self._gate = FpsGate(camera.stream.fps)
         self._aborted = threading.Event()
         self._container: InputContainer | None = None
+        self._stream: VideoStream  # this and the next two: of the last opening
+        self._recorded_times: RecordedTimes
+        self._timeline: Timeline
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
         self._warned_s = 0.0
         self._unlogged_errors = 0
@@ -78,7 +84,10 @@ class Source:
         self.call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
         try:
             self._container = demux.open_container(self._camera, self.decoder.accelerator())
-            demux.prepare_decoder(self._container, self._camera)
+            self._stream = demux.prepare_decoder(self._container, self._camera)
+            self._own_aspect = demux.own_pixel_aspect(self._stream, self._camera)
+            self._recorded_times = RecordedTimes(demux.frame_period_s(self._stream))
+            self._timeline = Timeline(timed=demux.has_times(self._container))
         except BaseException:
             self.close()
             raise
@@ -98,6 +107,8 @@ class Source:
                     yield frame
         self._warn_of_damage(at_once=True)
         if not self._aborted.is_set():
+            if self._recorded and not self._timed_frames:
+                raise SourceUnusable("no picture of the file could be decoded")
             raise SourceEnded("the file has ended" if self._recorded else "the camera ended the stream")
 
     def close(self) -> None:
@@ -121,10 +132,11 @@ class Source:
 
     def _begin(self) -> None:
         """What holds for one opening starts anew."""
-        self._timeline = Timeline(live=not self._recorded)
         self._await_key_since_s: float | None = None  # time.monotonic() of the damage
         self._size = (0, 0)
-        self._index = 0
+        self._display = AS_DECODED
+        self._index = self._timed_frames = 0
+        self._by_arrival = False
         self._begin_time_line()
 
     def _begin_time_line(self) -> None:
@@ -138,7 +150,7 @@ class Source:
             raise SourceUnusable("the source is not open")
         stall_s = self._camera.stream.stall_timeout_s
         started_s = self._picture_s = time.monotonic()
-        packets = self._container.demux(video=0)
+        packets = self._container.demux(self._stream)
         while not self._aborted.is_set():
             self.call = ("reading", started_s + stall_s)
             try:
@@ -185,18 +197,13 @@ class Source:
             return None
         arrival = frame.opaque  # not every decoder carries it through
         received_s, camera_time = arrival if isinstance(arrival, tuple) else (time.monotonic(), None)
-        media_s = frame.time
-        step = self._timeline.step(media_s, received_s)
-        if step is PtsStep.STRAY:
+        media_s = self._media_s(frame, received_s)
+        if media_s is None:
             self.stray_frames += 1
             return None
-        if (size := (frame.width, frame.height)) != self._size:
-            demux.check_size(*size)
-            self._size = size
-        if step is PtsStep.JUMP:
-            self._begin_time_line()
-        if media_s is None:
-            media_s = received_s
+        self._timed_frames += 1
+        if frame.key_frame or (frame.width, frame.height) != self._size:
+            self._look(frame)
         if not self._gate.passes(media_s):
             self.gate_skipped += 1
             return None
@@ -207,13 +214,13 @@ class Source:
             self._aborted.wait(max(0.0, self._play_start_s + media_s - now))
         if self._recorded:
             capture_time, clock_source = self._clock.stamp_recorded(media_s)
-        elif frame.pts is None:
+        elif self._by_arrival:
             capture_time, clock_source = self._clock.stamp_arrival(received_s)
         else:
             capture_time, clock_source = self._clock.stamp_live(media_s, received_s, camera_time)
         self._index += 1
         return Frame(
-            picture=self.decoder.picture(frame),
+            picture=self.decoder.picture(frame, self._display),
             index=self._index - 1,
             media_s=media_s,
             capture_time=capture_time,
@@ -221,6 +228,28 @@ class Source:
             received_s=time.monotonic() if self._recorded else received_s,
             decode_s=self.decode_s,
         )
+
+    def _media_s(self, frame: VideoFrame, received_s: float) -> float | None:
+        """The frame's media time, that of arrival where there is none to believe; None for a stray."""
+        if self._recorded:
+            dts = frame.dts
+            dts_s = None if dts is None or frame.time_base is None else float(dts * frame.time_base)
+            return self._recorded_times.next(frame.time, dts_s)
+        step = self._timeline.step(frame.time, received_s)
+        by_arrival = step is PtsStep.UNTIMED
+        if by_arrival and not self._arrival_said:
+            self._arrival_said = True
+            log.warning("camera %s: %s; arrival is taken", self._camera.name, self._timeline.problem)
+        if step is PtsStep.JUMP or by_arrival != self._by_arrival:
+            self._by_arrival = by_arrival
+            self._begin_time_line()
+        return received_s if by_arrival else None if step is PtsStep.STRAY else frame.time
+
+    def _look(self, frame: VideoFrame) -> None:
+        """Take note of how the picture is to be shown; a stream may change that where a key frame is."""
+        self._size = (frame.width, frame.height)
+        demux.check_size(*self._size)
+        self._display = display_of(frame, self._own_aspect or demux.pixel_aspect(self._stream))
 
     def _is_sound(self, frame: VideoFrame) -> bool:
         """Whether no damage shows in the frame: neither its own nor that of a frame it was made from."""
