@@ -148,8 +148,9 @@ class CountWindow:
     source: str
     item_class: str
     count: int
-    window_start: float  # UTC epoch seconds, a multiple of the window's length
+    window_start: float  # UTC epoch seconds
     window_end: float
+    arrivals: int | None = None  # of the count, those first counted in this window; None: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,29 +204,24 @@ def test_a_class_taken_away_and_given_back_loses_no_count() -> None:
     assert database.fell == []
 
 
-def test_another_window_length_hands_out_the_open_window_and_nothing_stored_falls() -> None:
+def test_another_window_length_begins_when_the_open_window_ends_and_nothing_stored_falls() -> None:
     database, analysis = Database(), camera()
     watch(analysis, 0, 40, PERSON, database=database)
     analysis.update(options(window_s=30))
-    watch(analysis, 40, 50, PERSON, (0.5, 0.9, 0), database=database)
-    assert database.counts == {(0, 60, "person"): 1, (30, 60, "person"): 2}
-    coverage = {key: round(row.coverage, 2) for key, row in database.sources.items()}
-    assert coverage == {(0, 60): 0.67, (30, 60): 0.33}, "each second is in one of them"
-    analysis.update(options(window_s=60))
-    watch(analysis, 50, 59, (0.8, 0.9, 0), database=database)
-    assert database.counts[0, 60, "person"] == 2, "the window of before goes on"
+    watch(analysis, 40, 70, PERSON, (0.5, 0.9, 0), database=database)
+    assert database.counts == {(0, 60, "person"): 2, (60, 90, "person"): 2}
     analysis.update(options(window_s=300))
-    watch(analysis, 59, 80, (0.8, 0.9, 0), database=database)
-    analysis.end(T0 + 80)
+    watch(analysis, 70, 100, (0.8, 0.9, 0), database=database)
+    analysis.end(T0 + 100)
     database.take(analysis)
-    assert database.counts[0, 300, "person"] == 1
+    assert database.counts[90, 300, "person"] == 1
     assert database.fell == []
     assert sum(row.coverage * (row.window_end - row.window_start) for row in database.sources.values()) == (
-        pytest.approx(80.0, abs=0.01)
+        pytest.approx(100.0, abs=0.01)
     )
 
 
-def test_a_restart_with_another_window_length_loses_nothing_of_the_open_window() -> None:
+def test_a_restart_with_another_window_length_goes_on_in_the_open_window() -> None:
     database, analysis = Database(), camera()
     watch(analysis, 0, 40, PERSON, database=database)
     state = json.loads(json.dumps(analysis.snapshot()))
@@ -234,7 +229,7 @@ def test_a_restart_with_another_window_length_loses_nothing_of_the_open_window()
     watch(analysis, 40, 45, PERSON, database=database)
     analysis = camera(json.loads(json.dumps(analysis.snapshot())))
     watch(analysis, 45, 50, (0.6, 0.9, 0), database=database)
-    assert database.counts == {(0, 60, "person"): 2, (30, 60, "person"): 1}
+    assert database.counts == {(0, 60, "person"): 2}
     assert database.fell == []
 
 

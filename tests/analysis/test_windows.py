@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,14 +70,24 @@ class Rows:
     """What a database would hold after the rows handed out so far."""
 
     counts: dict[tuple[float, str], int] = field(default_factory=dict)
+    arrivals: dict[tuple[float, str], int | None] = field(default_factory=dict)
+    ends: dict[float, float] = field(default_factory=dict)
     sources: dict[float, SourceWindow] = field(default_factory=dict)
 
     def take(self, rows: tuple[Sequence[CountWindow], Sequence[SourceWindow]]) -> Rows:
         for count in rows[0]:
             self.counts[count.window_start - T0, count.item_class] = count.count
+            self.arrivals[count.window_start - T0, count.item_class] = count.arrivals
         for source in rows[1]:
             self.sources[source.window_start - T0] = source
+            self.ends[source.window_start - T0] = source.window_end - T0
         return self
+
+    def distinct(self, start: float = -math.inf, end: float = math.inf) -> int:
+        """Tracks seen in the windows that begin in [start, end): the first one's count, later arrivals."""
+        keys = [key for key, count in self.counts.items() if count and start <= key[0] < end]
+        first = min(keys, default=(0.0, ""))[0]
+        return sum(self.counts[key] if key[0] == first else self.arrivals[key] or 0 for key in keys)
 
     @property
     def coverage(self) -> dict[float, float]:
@@ -181,6 +193,103 @@ def test_an_ended_track_keeps_its_count_and_leaves_memory() -> None:
             made.rows()
     assert len(made.windows.snapshot()["tracks"]) <= SETTLE_S / 2 + 11
     assert finished(made).counts == {(0, "person"): 1000}
+
+
+# -- arrivals -----------------------------------------------------------------------------------------
+
+
+def test_a_track_arrives_in_the_first_window_that_counts_it() -> None:
+    made = counter()
+    watch(made, every(0.1, 50, 130), (1, 0, True))
+    watch(made, every(0.1, 130, 135), (1, 0, True), (2, 0, True), (3, 1, True))
+    rows = finished(made)
+    assert rows.counts == {(0, "person"): 1, (60, "person"): 1, (120, "person"): 2, (120, "car"): 1}
+    assert rows.arrivals == {(0, "person"): 1, (60, "person"): 0, (120, "person"): 1, (120, "car"): 1}
+    assert rows.distinct() == 3
+
+
+def test_a_late_frame_moves_an_arrival_to_the_window_before() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, [59.0])
+    watch(made, [61.0], (1, 0, True))
+    assert rows.take(made.rows()).arrivals == {(60, "person"): 1}
+    watch(made, [59.5], (1, 0, True))
+    assert rows.take(made.rows()).arrivals == {(0, "person"): 1, (60, "person"): 0}
+
+
+def test_a_track_that_is_confirmed_after_its_first_window_was_closed_arrives_later() -> None:
+    made = counter(window_s=1)
+    watch(made, every(0.5, 0, MIN_GRACE_S + 3), (1, 0, False))
+    watch(made, [MIN_GRACE_S + 3], (1, 0, True))
+    rows = finished(made)
+    assert rows.distinct() == 1
+    assert sum(value or 0 for value in rows.arrivals.values()) == 1
+
+
+def test_a_class_corrected_after_the_first_window_was_closed_makes_no_second_arrival() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, every(0.5, 0, 80), (1, 0, True))
+    watch(made, every(0.5, 80, 130), (1, 1, True))
+    rows.take(finished_rows(made))
+    assert rows.counts == {(0, "person"): 1, (60, "car"): 1, (120, "car"): 1}
+    assert rows.arrivals == {(0, "person"): 1, (60, "car"): 0, (120, "car"): 0}
+    assert rows.distinct() == 1
+
+
+def test_what_an_earlier_release_began_has_unknown_arrivals_and_nothing_arrives_twice() -> None:
+    made = counter()
+    watch(made, every(0.5, 0, 20), (1, 0, True))
+    made.rows()
+    state = made.snapshot()
+    windows = state["windows"]
+    windows |= {"version": 2, "covered_until": T0 + 19.5, "closed": []}
+    windows["tracks"] = {"1": ["person", True, 0.0]}
+    for window in windows["windows"]:
+        del window["arrivals_known"]
+        window["settled"], window["written"] = {}, {"person": 1}
+    made = counter(state=json.loads(json.dumps(state)))
+    watch(made, every(0.5, 20, 70), (1, 0, True), (2, 0, True))
+    rows = finished(made)
+    assert rows.counts == {(0, "person"): 2, (60, "person"): 2}
+    assert rows.arrivals == {(0, "person"): None, (60, "person"): 0}
+
+
+# -- options that change ------------------------------------------------------------------------------
+
+
+def change(made: TimedCounter, **options: Any) -> None:
+    made.windows.update(replace(made.windows._options, **options))
+
+
+@pytest.mark.parametrize(("before", "after"), [(10, 3600), (3600, 10), (10, 60), (60, 10), (12, 20)])
+def test_windows_of_another_length_do_not_overlap_and_count_nothing_twice(before: int, after: int) -> None:
+    made = counter(before)
+    rows = Rows()
+    watch(made, every(0.5, 0, 1807), (1, 0, True))
+    rows.take(made.rows())
+    change(made, window_s=after)
+    watch(made, every(0.5, 1807, 3700), (1, 0, True), (2, 0, True))
+    rows.take(finished_rows(made))
+    edges = sorted(rows.ends.items())
+    assert all(end == start for (_, end), (start, _) in pairwise(edges))
+    assert rows.distinct() == 2
+    assert all(row.coverage == 1 for row in list(rows.sources.values())[1:-1])
+
+
+def test_a_class_taken_away_keeps_its_count_and_goes_on_when_given_back() -> None:
+    made = counter(3600)
+    rows = Rows()
+    watch(made, every(0.5, 0, 10), *((i, 0, True) for i in range(16)))
+    rows.take(made.rows())
+    change(made, classes=("car",))
+    watch(made, every(0.5, 10, 200), (20, 1, True), (3, 1, True))
+    assert rows.take(made.rows()).counts == {(0, "person"): 16, (0, "car"): 1}
+    change(made, classes=None)
+    watch(made, every(0.5, 200, 210), (21, 0, True))
+    rows.take(finished_rows(made))
+    assert rows.counts == rows.arrivals == {(0, "person"): 17, (0, "car"): 1}
 
 
 # -- what was watched ---------------------------------------------------------------------------------
@@ -311,6 +420,19 @@ def test_a_capture_time_that_goes_back_makes_no_negative_time() -> None:
     assert min(rows.coverage.values()) >= 0
 
 
+def test_coverage_goes_on_after_a_clock_that_was_ahead_went_back_and_a_worker_restarted() -> None:
+    made = counter()
+    rows = Rows()
+    watch(made, every(0.1, 0, 30))
+    watch(made, every(0.1, 7200, 7230))
+    made = resumed(made, 60)
+    watch(made, every(0.1, 60, 180))
+    rows.take(finished_rows(made))
+    assert [rows.coverage[start] for start in (60, 120)] == [pytest.approx(1, abs=0.01)] * 2
+    watch(made, every(0.1, 100, 110))  # again: no instant is credited twice
+    assert rows.take(finished_rows(made)).coverage[60] == pytest.approx(1, abs=0.01)
+
+
 def finished_rows(made: TimedCounter) -> tuple[Sequence[CountWindow], Sequence[SourceWindow]]:
     made.finish()
     return made.rows()
@@ -339,9 +461,9 @@ def streams(draw: st.DrawFn) -> list[tuple[float, list[Seen], str]]:
     return frames
 
 
-def truth(frames: list[tuple[float, list[Seen], str]], window_s: int) -> dict[tuple[float, str], int]:
-    """The counts, told the slow way."""
-    counts: dict[tuple[float, str], int] = {}
+def truth(frames: list[tuple[float, list[Seen], str]], window_s: int) -> dict[float, dict[int, str]]:
+    """What each window counts, told the slow way: tracks and their classes."""
+    counted: dict[float, dict[int, str]] = {}
     for start in sorted({math.floor(time / window_s) * window_s for time, _, _ in frames}):
         ids: set[int] = set()
         known: dict[int, tuple[str, bool]] = {}
@@ -351,10 +473,9 @@ def truth(frames: list[tuple[float, list[Seen], str]], window_s: int) -> dict[tu
             known |= {i: (NAMES[c], sure) for i, c, sure in seen}
             if start <= time < start + window_s:
                 ids |= {i for i, _, _ in seen}
-        for name, sure in (known[i] for i in ids):
-            if sure:
-                counts[start, name] = counts.get((start, name), 0) + 1
-    return counts
+        if sure := {i: known[i][0] for i in ids if known[i][1]}:
+            counted[start] = sure
+    return counted
 
 
 @settings(max_examples=150, deadline=None)
@@ -380,9 +501,19 @@ def test_kills_at_any_point_change_no_row(frames: list[tuple[float, list[Seen], 
                 watch(killed, [again], *seen_again)
     wanted = finished(through)
     database.take(finished_rows(killed))
-    assert {key: n for key, n in database.counts.items() if n} == truth(frames, window_s)
-    assert {key: n for key, n in wanted.counts.items() if n} == truth(frames, window_s)
+    counted = truth(frames, window_s)
+    counts = Counter((start, name) for start, tracks in counted.items() for name in tracks.values())
+    assert {key: n for key, n in database.counts.items() if n} == counts
+    assert {key: n for key, n in wanted.counts.items() if n} == counts
     assert database.sources == wanted.sources
+    assert {key: database.arrivals[key] for key in counts} == {key: wanted.arrivals[key] for key in counts}
+    assert wanted.distinct() == len({i for tracks in counted.values() for i in tracks})
+    for first in counted:  # a track that was out of sight for the whole first window may be missing, no more
+        distinct = {i for start, tracks in counted.items() if start >= first for i in tracks}
+        hidden = {i for start, tracks in counted.items() if start < first for i in tracks} - set(
+            counted[first]
+        )
+        assert len(distinct - hidden) <= wanted.distinct(first) <= len(distinct)
     assert all(0 <= row.coverage <= 1 for row in wanted.sources.values())
 
 
@@ -402,4 +533,4 @@ def test_a_state_that_is_not_one_is_refused() -> None:
     with pytest.raises(ValueError, match="state of counts"):
         WindowCounter(AnalysisOptions("gate"), ClassTable(), state={"version": 2})
     with pytest.raises(ValueError, match="version"):
-        WindowCounter(AnalysisOptions("gate"), ClassTable(), state={"version": 3})
+        WindowCounter(AnalysisOptions("gate"), ClassTable(), state={"version": 4})

@@ -4,6 +4,10 @@ Rules, in short (``docs/database.md`` has the long form):
 
 - A window is [k·window_s, (k+1)·window_s) in UTC epoch seconds. It stays open for a while after its
   end, for late frames and for tracks that are confirmed late; after that its rows never change.
+- Windows never overlap: when ``window_s`` changes, the window that is open goes on to its end, and the first
+  one of the new length begins there, shorter if need be.
+- A track *arrives* in the first window that counts it, so a range holds as many tracks as its first window
+  counts, and what arrives in the later ones.
 - Every sighting is remembered, confirmed or not, so a track that is confirmed later counts in each open
   window that saw it. A track's class is looked up when rows are made: when the vote changes, counts move.
 - A track unseen for ``SETTLE_S`` watched seconds has ended (the tracker forgets sooner): it becomes a plain
@@ -11,15 +15,12 @@ Rules, in short (``docs/database.md`` has the long form):
   minutes, not by the window's length.
 - A window that was never opened has no row, and no row means not watched: a clock that jumps ahead by days
   leaves a hole, not a million rows.
-- When ``window_s`` changes, windows of the old length see no more frames and are closed when they are due;
-  rows are told apart by start and end, so none replaces another's.
 """
 
 import math
-from collections import Counter
-from collections.abc import Mapping
-from copy import copy
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any
 
@@ -33,9 +34,10 @@ SETTLE_S = 120.0  # twice the largest lost_s that a configuration may ask for
 MIN_GRACE_S, MAX_GRACE_S = 15.0, 600.0
 GRACE_SLACK_S = 4.5  # for a confirmation that takes longer, and for frames under way
 FILL_S = 10.0  # two frames or ticks nearer than this leave no window without a row between them
-MAX_CLOSED_RANGES = 16  # of each length of window
+MAX_SPANS = 16  # remembered as closed, and as credited
 MAX_OPEN = 64  # windows open at once, besides those that the grace asks for
-STATE_VERSION = 2
+STATE_VERSION = 3
+Span = tuple[float, float]  # [start, end) in epoch seconds
 _CLOCKS = {clock.value: rank for rank, clock in enumerate(ClockSource)}  # higher is worse
 
 
@@ -46,6 +48,8 @@ class _Track:
     item_class: str
     confirmed: bool
     seen_s: float  # watched time at the last sighting
+    arrived: bool = False  # it was counted in a window that is closed
+    fixed: bool = False  # it was counted in a class that was taken away since, and stays in it
 
 
 @dataclass(slots=True)
@@ -60,8 +64,10 @@ class _Window:
     clock_source: str = ""  # the worst seen; empty while no frame came
     model_version: str = ""
     ids: set[int] = field(default_factory=set)  # tracks seen here that may still change
-    settled: dict[str, int] = field(default_factory=dict)  # ended, confirmed tracks by class
-    written: dict[str, int] = field(default_factory=dict)  # counts last handed out, zeros included
+    # By class: how many tracks it saw, and how many of them arrived in it.
+    settled: dict[str, list[int]] = field(default_factory=dict)  # ended, confirmed tracks
+    written: dict[str, list[int]] = field(default_factory=dict)  # as last handed out, zeros included
+    arrivals_known: bool = True  # not so where an earlier release began it
     source_row: SourceWindow | None = None  # source row last handed out
 
 
@@ -94,20 +100,28 @@ class WindowCounter(Observer):
         self._late_frames = 0  # whose window was already closed: not counted
         self._dropped_total = 0
         self._finals: list[CountWindow | SourceWindow] = []  # of windows closed since the last rows()
-        self._windows: dict[tuple[int, int], _Window] = {}  # by start and length
+        self._windows: dict[Span, _Window] = {}
         self._tracks: dict[int, _Track] = {}
-        self._closed: dict[int, list[list[int]]] = {}  # by length: [start, end) of those that had frames
+        self._closed: list[Span] = []  # windows that had frames, neighbours joined
         self._clock = -math.inf  # the time that closes windows
         self._watched_s = 0.0  # at the newest frame
-        self._covered_until = -math.inf  # no instant is credited twice
+        self._credited: list[Span] = []  # no instant is credited twice, whatever the clock does
         self._last: tuple[float, float] | None = None  # newest capture time, and the usual step then
-        self.update(options)
+        self._classes_wanted = options.classes
         if state:
             self._restore(state)
+        self.update(options)
 
     def update(self, options: AnalysisOptions) -> None:
-        """Other options hold from the next frame on. A class that is given up keeps the counts it has."""
+        """Other options hold from the next frame on, another ``window_s`` when the open window has ended.
+
+        A class that is taken away keeps the counts it has, and a track that was counted in it stays in it.
+        """
         self._options = options
+        before, self._classes_wanted = self._classes_wanted, options.classes
+        for track in self._tracks.values():
+            counted = track.confirmed and _is_in(track.item_class, before)
+            track.fixed = (track.fixed or counted) and not self._is_wanted(track.item_class)
         self._window_s = options.window_s
         # How long a window stays open after its end: until what it saw can be confirmed by any clock.
         asked_s = options.tracker.confirm_s + options.max_clock_skew_s + GRACE_SLACK_S
@@ -120,8 +134,7 @@ class WindowCounter(Observer):
         moment, frame = seen.moment, seen.frame
         self._watched_s, self.model_version = moment.watched_s, seen.model_version
         self._credit(*moment.covered)
-        if self._last is None or moment.capture_time >= self._last[0]:
-            self._last = moment.capture_time, moment.usual_s if moment.elapsed_s else 0.0
+        self._last = moment.capture_time, moment.usual_s if moment.elapsed_s else 0.0
         self._move_clock(moment.capture_time)
         window = self._window_at(moment.capture_time)
         if window is None:
@@ -170,11 +183,12 @@ class WindowCounter(Observer):
         limit = self._watched_s - SETTLE_S
         for track_id in [track_id for track_id, track in self._tracks.items() if track.seen_s < limit]:
             track = self._tracks.pop(track_id)
-            for window in self._windows.values():
+            for _, window in sorted(self._windows.items()):
                 if track_id in window.ids:
                     window.ids.remove(track_id)
                     if track.confirmed:
-                        window.settled[track.item_class] = window.settled.get(track.item_class, 0) + 1
+                        _add(window.settled, track.item_class, arrives=not track.arrived)
+                        track.arrived = True
         rows, self._finals = self._finals, []
         for _, window in sorted(self._windows.items()):
             rows += self._rows_of(window, every=False)
@@ -189,7 +203,7 @@ class WindowCounter(Observer):
     @property
     def coverage(self) -> float:
         """Watched share of what has passed of the window that is open now, 0..1."""
-        window = self._windows.get(self._key(self._clock)) if math.isfinite(self._clock) else None
+        window = self._open_window(self._clock)
         if window is None:
             return 0.0
         passed_s = self._clock - window.start
@@ -201,58 +215,69 @@ class WindowCounter(Observer):
         """JSON-able state for a successor; take it after :meth:`rows` and commit both together."""
         return {
             "version": STATE_VERSION,
+            "classes": None if self._classes_wanted is None else list(self._classes_wanted),
             "last": self._last,
-            "covered_until": self._covered_until if math.isfinite(self._covered_until) else None,
+            "credited": self._credited,
             "clock": self._clock if math.isfinite(self._clock) else None,
-            "closed": [[length, *pair] for length, ranges in self._closed.items() for pair in ranges],
+            "closed": self._closed,
             "tracks": {
-                str(track_id): [track.item_class, track.confirmed, self._watched_s - track.seen_s]
+                str(track_id): {**asdict(track), "seen_s": track.seen_s - self._watched_s}
                 for track_id, track in self._tracks.items()
             },
             "windows": [
-                {name: copy(getattr(window, name)) for name in _SAVED} | {"ids": sorted(window.ids)}
+                {name: deepcopy(getattr(window, name)) for name in _SAVED} | {"ids": sorted(window.ids)}
                 for window in self._windows.values()
             ],
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         try:
-            state = _upgraded(state) if state["version"] == 1 else state
+            state = _upgraded(state)
             if state["version"] != STATE_VERSION:
                 raise ValueError(f"counts of version {STATE_VERSION} are needed, not {state['version']!r}")
             for values in state["windows"]:
-                window = _Window(**{name: copy(values[name]) for name in _SAVED}, ids=set(values["ids"]))
-                self._windows[window.start, window.end - window.start] = window
-            for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items():
-                self._tracks[int(track_id)] = _Track(item_class, confirmed, -unseen_s)
-            for length, start, end in state["closed"]:
-                self._closed.setdefault(length, []).append([start, end])
-            last, until, clock = state["last"], state["covered_until"], state["clock"]
+                window = _Window(**{name: deepcopy(values[name]) for name in _SAVED}, ids=set(values["ids"]))
+                self._windows[window.start, window.end] = window
+            self._tracks = {int(track_id): _Track(**track) for track_id, track in state["tracks"].items()}
+            self._closed, self._credited = (
+                [(low, high) for low, high in state[key]] for key in ("closed", "credited")
+            )
+            last, clock = state["last"], state["clock"]
+            self._classes_wanted = None if state["classes"] is None else tuple(state["classes"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a state of counts: {error!r}") from error
         self._last = None if last is None else (last[0], last[1])
-        self._covered_until = -math.inf if until is None else until
         self._clock = -math.inf if clock is None else clock
 
     # -- windows --------------------------------------------------------------------------------------
 
-    def _key(self, time: float) -> tuple[int, int]:
-        return math.floor(time / self._window_s) * self._window_s, self._window_s
+    def _open_window(self, time: float) -> _Window | None:
+        return next((window for (low, high), window in self._windows.items() if low <= time < high), None)
 
     def _window_at(self, time: float) -> _Window | None:
         """The window that ``time`` lies in, opened if need be; None when it has been closed."""
-        key = start, length = self._key(time)
-        window = self._windows.get(key)
-        if window is None and not any(low <= start < high for low, high in self._closed.get(length, ())):
-            window = _Window(start, start + length, model_version=self.model_version)
-            self._windows[key] = window
+        if (window := self._open_window(time)) is not None:
+            return window
+        start = math.floor(time / self._window_s) * self._window_s
+        end = start + self._window_s
+        for low, high in (*self._closed, *self._windows):
+            if low <= time < high:
+                return None
+            start, end = (max(start, int(high)), end) if high <= time else (start, min(end, int(low)))
+        window = self._windows[start, end] = _Window(start, end, model_version=self.model_version)
         return window
+
+    def _window_end(self, time: float) -> float:
+        """End of the window, open or closed, that ``time`` lies in; opens it if need be."""
+        if (window := self._window_at(time)) is not None:
+            return window.end
+        return next(high for low, high in self._closed if low <= time < high)
 
     def _move_clock(self, now: float) -> None:
         """Open the windows that lie between two moments near each other, and close what is due."""
         if now - self._clock <= FILL_S:
-            for start in range(self._key(self._clock)[0], self._key(now)[0], self._window_s):
-                self._window_at(start)
+            while self._clock < now:
+                self._clock = self._window_end(self._clock)
         self._clock = now
         limit = MAX_OPEN + math.ceil(self._grace_s / self._window_s)
         for _, window in sorted(self._windows.items()):
@@ -264,24 +289,11 @@ class WindowCounter(Observer):
 
     def _close(self, window: _Window) -> None:
         self._finals += self._rows_of(window, every=True)
-        del self._windows[window.start, window.end - window.start]
-        alive: set[int] = set().union(*(other.ids for other in self._windows.values()))
-        for track_id in window.ids - alive:
-            del self._tracks[track_id]
-        if not window.frames:
-            return
-        # Remember the range; neighbours are joined, and so are the two oldest when there are too many.
-        length = window.end - window.start
-        first, *others = sorted([*self._closed.get(length, ()), [window.start, window.end]])
-        joined = [first]
-        for low, high in others:
-            if low <= joined[-1][1]:
-                joined[-1][1] = max(joined[-1][1], high)
-            else:
-                joined.append([low, high])
-        if len(joined) > MAX_CLOSED_RANGES:
-            joined[:2] = [[joined[0][0], joined[1][1]]]
-        self._closed[length] = joined
+        del self._windows[window.start, window.end]
+        for track in map(self._tracks.__getitem__, window.ids):
+            track.arrived |= track.confirmed and self._is_wanted(track.item_class)
+        if window.frames:
+            self._closed = _joined([*self._closed, (window.start, window.end)])
 
     # -- tracks ---------------------------------------------------------------------------------------
 
@@ -294,48 +306,56 @@ class WindowCounter(Observer):
             if track is None:
                 track = self._tracks[track_id] = _Track("", False, 0.0)
                 # A tracker that reports only from the second box on: its first box was a sighting too.
-                first = self._windows.get(self._key(first_time))
+                first = self._open_window(first_time)
                 if first is not None:
                     first.ids.add(track_id)
-            track.item_class = name_of[class_id]
+            if not track.fixed:
+                track.item_class = name_of[class_id]
             track.confirmed |= confirmed
             track.seen_s = self._watched_s
         window.ids.update(ids)
 
+    def _is_wanted(self, item_class: str) -> bool:
+        return _is_in(item_class, self._classes_wanted)
+
     def _credit(self, low: float, until: float) -> None:
-        """Add a watched span to the windows that it lies in; those already closed stay."""
-        low, self._covered_until = max(low, self._covered_until), max(until, self._covered_until)
-        while low < until:
-            start, length = self._key(low)
-            high = min(until, float(start + length))
-            window = self._window_at(low)
-            if window is not None:
-                window.watched_s += high - low
-            low = high
+        """Add a watched span, but for what was credited before, to its windows; those closed stay."""
+        for start, end in list(_gaps(low, until, self._credited)):
+            time = start
+            while time < end:
+                window, next_time = self._window_at(time), min(end, self._window_end(time))
+                if window is not None:
+                    window.watched_s += next_time - time
+                time = next_time
+        if low < until:
+            self._credited = _joined([*self._credited, (low, until)])
 
     def _credit_last_frame(self) -> None:
         """No frame follows the last one: it stands for one usual step, within its own window only."""
         if self._last is not None:
             time, usual_s = self._last
-            start, length = self._key(time)
-            self._credit(time, min(time + usual_s, float(start + length)))
+            self._credit(time, min(time + usual_s, self._window_end(time)))
 
     # -- rows -----------------------------------------------------------------------------------------
 
     def _rows_of(self, window: _Window, *, every: bool) -> list[CountWindow | SourceWindow]:
         """The window's rows: all of them, or those that differ from what was handed out last."""
-        counts = Counter(window.settled)
-        seen = (self._tracks[track_id] for track_id in window.ids)
-        counts.update(track.item_class for track in seen if track.confirmed)
+        earlier: set[int] = set().union(
+            *(other.ids for other in self._windows.values() if other.start < window.start)
+        )
+        counts = deepcopy(window.settled)
+        for track_id in window.ids:
+            track = self._tracks[track_id]
+            if track.confirmed:
+                _add(counts, track.item_class, arrives=not track.arrived and track_id not in earlier)
         start, end = float(window.start), float(window.end)
         rows: list[CountWindow | SourceWindow] = []
-        for item_class in sorted(counts.keys() | window.written.keys()):
-            if self._options.classes is not None and item_class not in self._options.classes:
-                continue  # what was written stands
-            count = counts[item_class]
-            if every or window.written.get(item_class) != count:
-                rows.append(CountWindow(self._options.camera, item_class, count, start, end))
-                window.written[item_class] = count
+        for item_class in sorted(filter(self._is_wanted, counts.keys() | window.written.keys())):
+            count, arrivals = numbers = counts.get(item_class, [0, 0])
+            if every or window.written.get(item_class) != numbers:
+                known = arrivals if window.arrivals_known else None
+                rows.append(CountWindow(self._options.camera, item_class, count, start, end, known))
+                window.written[item_class] = numbers
         length = window.end - window.start
         watched_s = min(window.watched_s, float(length))
         source_row = SourceWindow(
@@ -355,19 +375,78 @@ class WindowCounter(Observer):
         return rows
 
 
+def _is_in(item_class: str, classes: tuple[str, ...] | None) -> bool:
+    return classes is None or item_class in classes
+
+
+def _add(counts: dict[str, list[int]], item_class: str, *, arrives: bool) -> None:
+    numbers = counts.setdefault(item_class, [0, 0])
+    numbers[0] += 1
+    numbers[1] += arrives
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """Spans in order, neighbours joined, and so are the oldest when there are too many."""
+    joined: list[Span] = []
+    for span in sorted(spans):
+        if joined and span[0] <= joined[-1][1]:
+            last = joined.pop()
+            joined.append((last[0], max(span[1], last[1])))
+        else:
+            joined.append(span)
+    over = len(joined) - MAX_SPANS
+    return [(joined[0][0], joined[over][1]), *joined[over + 1 :]] if over > 0 else joined
+
+
+def _gaps(low: float, until: float, spans: Iterable[Span]) -> Iterator[Span]:
+    """What of [low, until) lies in none of the spans, which are in order."""
+    for start, end in spans:
+        if low < start:
+            yield low, min(start, until)
+        low = max(low, end)
+        if low >= until:
+            return
+    yield low, until
+
+
 def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A state of version 1: all windows had one length, and watched time was the counter's own."""
-    length, watched = state["window_s"], state["watched"]
-    last = watched["last_time"]
+    """A state of an earlier release; what it does not tell of arrivals stays unknown."""
+    if state["version"] == 1:  # all windows had one length, and watched time was the counter's own
+        length, watched = state["window_s"], state["watched"]
+        last = watched["last_time"]
+        state = {
+            **state,
+            "version": 2,
+            "last": None if last is None else [last, median(watched["intervals"] or [0.0])],
+            "covered_until": watched["until"],
+            "closed": [[length, start, end] for start, end in state["closed"]],
+            "tracks": {
+                track_id: [item_class, confirmed, state["watched_s"] - seen_s]
+                for track_id, (item_class, confirmed, seen_s) in state["tracks"].items()
+            },
+            "windows": [{**values, "end": values["start"] + length} for values in state["windows"]],
+        }
+    if state["version"] != 2:
+        return state
+    windows, until = state["windows"], state["covered_until"]
+    begun = min((values["start"] for values in windows), default=until)
+
+    def with_arrivals(values: Mapping[str, Any], key: str) -> dict[str, list[int]]:
+        return {item_class: [count, 0] for item_class, count in values[key].items()}
+
     return {
+        **state,
         "version": STATE_VERSION,
-        "last": None if last is None else [last, median(watched["intervals"] or [0.0])],
-        "covered_until": watched["until"],
-        "clock": state["clock"],
-        "closed": [[length, start, end] for start, end in state["closed"]],
+        "classes": None,
+        "credited": [] if until is None else [[min(begun, until), until]],
+        "closed": _joined((start, end) for _, start, end in state["closed"]),
         "tracks": {
-            track_id: [item_class, confirmed, state["watched_s"] - seen_s]
-            for track_id, (item_class, confirmed, seen_s) in state["tracks"].items()
+            track_id: {"item_class": item_class, "confirmed": confirmed, "seen_s": -unseen_s}
+            for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items()
         },
-        "windows": [{**values, "end": values["start"] + length} for values in state["windows"]],
+        "windows": [
+            {**values, "arrivals_known": False}
+            | {key: with_arrivals(values, key) for key in ("settled", "written")}
+            for values in windows
+        ],
     }
