@@ -297,6 +297,8 @@ class CameraStatus:
     model_version: str = ""
     detector_message: str = ""  # why there is no detector; empty while connected
     stages_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # stage -> mean, p50, p99
+    lines: tuple[str, ...] = ()  # their names
+    occupancy: Mapping[str, int] = field(default_factory=dict)  # by zone, the confirmed tracks in it now
 
 
 def check_detections(detections: Detections) -> Detections:

@@ -12,20 +12,28 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.charts import LEFT_PX, count_chart, coverage_chart
-from console.grid import Stack, cover_buckets, default_step, stack, steps_for
+from console.grid import Stack, cover_buckets, default_step, stack_counts, steps_for, total
+from console.overview import flow_rows
 from console.session import Viewer, choose_range, now
 from console.texts import CSV_ROWS, csv_bytes, duration, number, safe, step_name
 from sightline.store.read import queries
 from sightline.store.read.queries import CountSum, Span, Watched
 from sightline.store.read.readonly import Database
 
-CSV_COLUMNS = ("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "coverage")
+CSV_COLUMNS = (
+    *("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "arrivals"),
+    "coverage",
+)
 MAX_PANELS = 12
+ARRIVALS_NOTE = (
+    "Those of the count that the camera had not counted before. The distinct objects of several rows in a "
+    "row are the first one's count and the arrivals of the others."
+)
 LONG_S = 2 * 86_400
 MAX_WINDOWS = 4_000_000  # about ten seconds of SQLite
-SUM_NOTE = (
-    "Figures are sums of window counts. A window counts the distinct tracks it saw; a track seen in two "
-    "windows counts in both, so a sum over windows is not a number of distinct tracks."
+NOTE = (
+    "Every figure is a number of distinct objects, each camera's for itself: one that is seen in two bars "
+    "stands in both, and once in the total. Unknown: counted before Sightline told arrivals apart."
 )
 
 
@@ -44,7 +52,8 @@ class CountFilter:
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, then charts or table."""
-    names = [status.source for status in queries.read_cameras(connection)]
+    statuses = queries.read_cameras(connection)
+    names = [status.source for status in statuses]
     if not names:
         remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
         theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
@@ -54,6 +63,9 @@ def show(viewer: Viewer, connection: Connection) -> None:
     chosen = _choose(viewer, names, max(lengths, default=60))
     if chosen is None:
         return
+    crossings = queries.read_crossings(connection, chosen.span, chosen.sources)
+    shown = [status for status in statuses if status.source in chosen.sources]
+    theme.show_places(flow_rows(shown, crossings, now()), "in this range")
     watched, sums = _read(viewer.database, connection, chosen)
     longest = max((row.longest_window_s for row in watched), default=0.0)
     if longest > chosen.span.step_s:
@@ -123,32 +135,30 @@ def _read(
 ) -> tuple[list[Watched], list[CountSum]]:
     """Watched time and counts; a long range is cached: for a minute, or for good if it lies in the past."""
     span = chosen.span
-    by_source = chosen.panels or chosen.by_camera
     if span.end - span.start <= LONG_S:
         return (
             queries.read_watched(connection, span, chosen.sources),
-            queries.read_counts(connection, span, chosen.sources, by_source=by_source, by_class=True),
+            queries.read_counts(connection, span, chosen.sources),
         )
     slot = int(now() // 60) if span.end > now() - 60 else 0
     key = f"{id(database)} {span.start} {span.end} {span.step_s} {span.zone} {slot}"
-    return _read_long(key, chosen.sources, by_source, span, database)
+    return _read_long(key, chosen.sources, span, database)
 
 
 @st.cache_data(ttl=900, max_entries=16, show_spinner="Reading a long range …")
 def _read_long(
-    key: str, sources: tuple[str, ...], by_source: bool, _span: Span, _database: Database
+    key: str, sources: tuple[str, ...], _span: Span, _database: Database
 ) -> tuple[list[Watched], list[CountSum]]:
     del key  # stands for the arguments that are not hashed
     with _database.reading() as connection:
-        counts = queries.read_counts(connection, _span, sources, by_source=by_source, by_class=True)
-        return queries.read_watched(connection, _span, sources), counts
+        watched = queries.read_watched(connection, _span, sources)
+        return watched, queries.read_counts(connection, _span, sources)
 
 
 def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
     span, zone = chosen.span, viewer.zone
     known = st.session_state["counts_known_classes"]  # classes that can be chosen; the list only grows
     st.session_state["counts_known_classes"] = sorted({*known, *(row.item_class for row in counts)})
-    counts = [row for row in counts if not chosen.classes or row.item_class in chosen.classes]
     totals, series = _stacked(counts, chosen)
     colours = theme.colours([name for name, _ in totals])
     everything = cover_buckets(span, watched, chosen.sources, now())
@@ -163,18 +173,18 @@ def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], co
     for name in chosen.sources[:MAX_PANELS] if chosen.panels else ():
         totals, series = _stacked([row for row in counts if row.source == name], chosen)
         buckets = cover_buckets(span, watched, [name], now())
-        st.html(theme.heading(safe(name), number(sum(total for _, total in totals))))
+        st.html(theme.heading(safe(name), number(total(count for _, count in totals))))
         chart = count_chart(buckets, series, colours, span, zone, height=120)
         st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
     hidden = len(chosen.sources) - MAX_PANELS
     if chosen.panels and hidden > 0:
         st.caption(f"{hidden} more cameras are not drawn; choose up to {MAX_PANELS} under Cameras.")
-    st.html(theme.caption(SUM_NOTE))
+    st.html(theme.caption(NOTE))
 
 
 def _stacked(counts: Sequence[CountSum], chosen: CountFilter) -> Stack:
     by_camera = chosen.by_camera
-    return stack((row.source if by_camera else row.item_class, row.bucket, row.count) for row in counts)
+    return stack_counts(counts, lambda source, name: source if by_camera else name, chosen.classes)
 
 
 def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, watched: list[Watched]) -> None:
@@ -190,7 +200,8 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, wat
         "window_end": "End",
         "source": "Camera",
         "item_class": "Class",
-        "count": st.column_config.NumberColumn("Count", help=SUM_NOTE),
+        "count": st.column_config.NumberColumn("Count", help="Distinct objects that were seen."),
+        "arrivals": st.column_config.NumberColumn("Arrivals", help=ARRIVALS_NOTE),
         "coverage": st.column_config.ProgressColumn(
             "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched."
         ),
@@ -200,7 +211,8 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, wat
         shown, key="counts_table", hide_index=True, height=520, placeholder="unknown", column_config=columns
     )
     note = f"The newest {theme.TABLE_ROWS} rows; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
-    note += f"Times in {safe(viewer.zone.key)}; unknown: not watched. {SUM_NOTE}"
+    note += f"Times in {safe(viewer.zone.key)}; unknown: not watched, or stored without arrivals by an "
+    note += f"earlier release. {ARRIVALS_NOTE}"
     csv = partial(csv_of, viewer.database, chosen)
     theme.table_foot("counts", note, csv, chosen.span, columns="as in the database, and coverage")
 
@@ -216,14 +228,14 @@ def csv_of(database: Database, chosen: CountFilter) -> bytes:
 def rows_of(
     connection: Connection, chosen: CountFilter, watched: list[Watched], limit: int
 ) -> list[dict[str, Any]]:
-    """Stored windows at their own resolution, sums at a coarser one."""
+    """Stored windows at their own resolution, longer ones made of them at a coarser one."""
     if chosen.span.step_s <= chosen.window_s:
         rows = queries.read_window_rows(connection, chosen.span, chosen.sources, limit)
         return [row for row in rows if not chosen.classes or row["item_class"] in {*chosen.classes, ""}]
-    sums: dict[tuple[float, str], list[tuple[str, int | None]]] = {}
-    for row in queries.read_counts(connection, chosen.span, chosen.sources, by_source=True, by_class=True):
+    sums: dict[tuple[float, str], list[tuple[str, int | None, int | None]]] = {}
+    for row in queries.read_counts(connection, chosen.span, chosen.sources):
         if not chosen.classes or row.item_class in chosen.classes:
-            sums.setdefault((row.bucket, row.source), []).append((row.item_class, row.count))
+            sums.setdefault((row.bucket, row.source), []).append((row.item_class, row.count, row.arrivals))
     rows = [
         {
             "source": name,
@@ -231,11 +243,13 @@ def rows_of(
             "count": count,
             "window_start": datetime.fromtimestamp(bucket.start, UTC),
             "window_end": datetime.fromtimestamp(bucket.end, UTC),
+            "arrivals": arrivals,
             "coverage": round(bucket.coverage, 4),
         }
         for name in chosen.sources
         for bucket in cover_buckets(chosen.span, watched, [name], now())
         if bucket.expected_s > 0
-        for item_class, count in sums.get((bucket.start, name)) or [("", 0 if bucket.watched_s else None)]
+        for nothing in [0 if bucket.watched_s else None]
+        for item_class, count, arrivals in sums.get((bucket.start, name)) or [("", nothing, nothing)]
     ]
     return sorted(rows, key=lambda row: (row["window_start"], row["source"], row["item_class"]))[-limit:]

@@ -1,7 +1,7 @@
 """Ranges, their buckets, and which of these were watched: a gap is not a zero. Pure; no Streamlit here."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from datetime import time as clock_time
@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
-from sightline.store.read.queries import DAY_S, Span, Watched
+from sightline.store.read.queries import DAY_S, CountSum, Span, Watched, distinct
 
 #: The writer commits once a second; an open bucket that lacks no more than this is fully watched.
 WRITE_LAG_S = 5.0
@@ -85,12 +85,12 @@ def uncovered_s(buckets: Iterable[Bucket]) -> float:
     return sum(bucket.expected_s - bucket.watched_s for bucket in buckets if bucket.cover is not Cover.FUTURE)
 
 
-#: (series, total), and bucket -> series -> count.
-Stack = tuple[list[tuple[str, int]], dict[float, Counter[str]]]
+#: (series, total: None where it is not known), and bucket -> series -> count.
+Stack = tuple[list[tuple[str, int | None]], dict[float, Counter[str]]]
 
 
 def stack(rows: Iterable[tuple[str, float, int]]) -> Stack:
-    """Counts, each with its series and its bucket, as a stacked chart needs them.
+    """Numbers that may be added up, each with its series and its bucket, as a stacked chart needs them.
 
     The series with the largest total comes first, since the first ones get a colour of their own.
     """
@@ -99,7 +99,39 @@ def stack(rows: Iterable[tuple[str, float, int]]) -> Stack:
     for name, bucket, count in rows:
         totals[name] += count
         series.setdefault(bucket, Counter())[name] += count
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0])), series
+    return _by_size(totals), series
+
+
+def stack_counts(
+    counts: Sequence[CountSum], series_of: Callable[[str, str], str], classes: Sequence[str] = ()
+) -> Stack:
+    """Distinct objects in each bucket, and of all of them together: one in two buckets is one in the total.
+
+    ``series_of`` takes camera and class; no ``classes`` are all of them. A bucket whose count is not known
+    has no entry.
+    """
+    rows = (
+        (series_of(row.source, row.item_class), row.bucket, row.count)
+        for row in counts
+        if row.count is not None and (not classes or row.item_class in classes)
+    )
+    totals: dict[str, int | None] = {}
+    for (source, item_class), count in distinct(counts).items():
+        if not classes or item_class in classes:
+            name = series_of(source, item_class)
+            totals[name] = total([totals.get(name, 0), count])
+    return _by_size(totals), stack(rows)[1]
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum; None if any is not known."""
+    counts = list(counts)
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _by_size(totals: Mapping[str, int | None]) -> list[tuple[str, int | None]]:
+    return sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0]))
 
 
 def custom_range(

@@ -10,12 +10,12 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.charts import count_chart
-from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack, steps_for
+from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack_counts, steps_for, total
 from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S, Span, is_stale
+from sightline.store.read.queries import DAY_S, CrossingSum, Span, is_stale
 from sightline.store.read.readonly import Database
 
 #: Each state's word, its tone, and a sentence for when the status has none.
@@ -47,9 +47,10 @@ COLUMNS = {
     "Model": "long",
     "Via": "",
 }
+PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
 TOTALS_TTL_S = 10
 HOUR_S = 3600
-SUMS = "sum of window counts"
+DISTINCT = "distinct objects of each camera"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,9 @@ class CameraRowView:
 class Today:
     """Totals since midnight in the viewer's zone."""
 
-    by_class: Counter[str]
-    by_source: Counter[str]
+    by_class: Mapping[str, int | None]  # distinct objects of each camera; None: not known
+    by_source: Mapping[str, int | None]
+    crossings: Sequence[CrossingSum]
     uncovered_s: float
     camera_s: float
 
@@ -90,22 +92,23 @@ def show(viewer: Viewer, connection: Connection) -> None:
     rows = camera_rows(statuses, latest, now())
     midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
+    theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     st.html(_tiles(rows, today))
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     span = Span.over(now() - HOUR_S, now(), step_s)
-    counts = queries.read_counts(connection, span, sources, by_source=True, by_class=True)
+    counts = queries.read_counts(connection, span, sources)
     watched = queries.read_watched(connection, span, sources)
-    _, by_source = stack((row.source, row.bucket, row.count) for row in counts)
+    _, by_source = stack_counts(counts, lambda source, _: source)
     body = []
     for row in rows:
         name = row.status.source
         sums = {bucket: series[name] for bucket, series in by_source.items() if name in series}
         spark = _spark(cover_buckets(span, watched, [name], now()), sums, span)
         tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
-        body.append((tone, _cells(row, today.by_source[name], spark, now(), viewer)))
+        body.append((tone, _cells(row, today.by_source.get(name, 0), spark, now(), viewer)))
     st.html(theme.table(COLUMNS, body))
-    totals, series = stack((row.item_class, row.bucket, row.count) for row in counts)
+    totals, series = stack_counts(counts, lambda _, item_class: item_class)
     colours = theme.colours([name for name, _ in totals])
     buckets = cover_buckets(span, watched, sources, now())
     which = "all cameras" if len(sources) > 1 else safe(sources[0])
@@ -113,6 +116,29 @@ def show(viewer: Viewer, connection: Connection) -> None:
     st.html(theme.legend(totals, colours, buckets))
     chart = count_chart(buckets, series, colours, span, viewer.zone, height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
+
+
+def flow_rows(
+    statuses: Sequence[CameraStatus], crossings: Sequence[CrossingSum], at: float
+) -> list[PlaceRow]:
+    """Every line with its crossings in, out and net, then every zone with how many are in it now.
+
+    In is forward, out is backward, as docs/rules.md says.
+    """
+    flows: Counter[tuple[str, str, str]] = Counter()
+    lines = {(status.source, name): None for status in statuses for name in status.lines}
+    for row in crossings:
+        flows[row.source, row.place, row.direction] += row.count
+        lines[row.source, row.place] = None  # also one that is configured no longer
+    rows: list[PlaceRow] = []
+    for source, name in lines:
+        into, out = (flows[source, name, way] for way in ("forward", "backward"))
+        rows.append((source, name, number(into), number(out), f"{into - out:+d}" if into - out else "0", ""))
+    for status in statuses:
+        live = status.state is CameraState.ONLINE and not is_stale(status, at)
+        for name, count in status.occupancy.items():
+            rows.append((status.source, name, "", "", "", number(count) if live else "unknown"))
+    return rows
 
 
 def camera_rows(
@@ -147,36 +173,35 @@ def _today(database: Database, zone: str, midnight: float, sources: tuple[str, .
     at = now()
     span = replace(Span.over(midnight, at, DAY_S), start=midnight, end=at)
     with database.reading() as connection:
-        counts = queries.read_counts(connection, span, sources, by_source=True, by_class=True)
+        counts = queries.read_counts(connection, span, sources)
         watched = queries.read_watched(connection, span, sources)
+        crossings = queries.read_crossings(connection, span, sources)
         first = queries.read_first_windows(connection, sources)
-    by_class, by_source = Counter[str](), Counter[str]()
-    for row in counts:
-        by_class[row.item_class] += row.count
-        by_source[row.source] += row.count
+    by_class = dict(stack_counts(counts, lambda _, item_class: item_class)[0])
+    by_source = dict(stack_counts(counts, lambda source, _: source)[0])
     expected = sum(at - max(midnight, start) for start in first.values())
     uncovered = max(0.0, expected - sum(row.watched_s for row in watched))
-    return Today(by_class, by_source, uncovered, expected)
+    return Today(by_class, by_source, crossings, uncovered, expected)
 
 
 def _tiles(rows: list[CameraRowView], today: Today) -> str:
     """A row of figures."""
     online = sum(row.is_live for row in rows)
     trouble = sum(row.tone == "bad" for row in rows)
-    top = today.by_class.most_common()
+    top = list(today.by_class.items())  # the most first
     latency = max((row.status.latency_p99_ms or 0 for row in rows if row.is_live), default=0)
     note = f"{trouble} in trouble" if trouble else "all well" if online == len(rows) else ""
     share = today.uncovered_s / today.camera_s if today.camera_s else 0.0
     small = today.uncovered_s < 5 * len(rows)  # what is not written yet
     items = [  # label, value (HTML), note (HTML), tone
         ("Cameras online", f"{online} <small>of {len(rows)}</small>", note, "bad" if trouble else ""),
-        *((f"{name.capitalize()} today", number(count), SUMS, "") for name, count in top[:3]),
+        *((f"{name.capitalize()} today", number(count), DISTINCT, "") for name, count in top[:3]),
     ]
     if not top:
-        items.append(("Counted today", "0", SUMS, ""))
+        items.append(("Counted today", "0", DISTINCT, ""))
     elif len(top) > 3:
-        rest = sum(count for _, count in top[3:])
-        items.append((f"{len(top) - 3} more classes today", number(rest), SUMS, ""))
+        rest = total(count for _, count in top[3:])
+        items.append((f"{len(top) - 3} more classes today", number(rest), DISTINCT, ""))
     gap = "0 s" if small else duration(today.uncovered_s)
     gap_note = f"{percent(0.0 if small else share)} of all cameras' time"
     slowest = f"{milliseconds(latency or None)} <small>ms</small>"
@@ -209,7 +234,7 @@ def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -
 
 
 def _cells(
-    row: CameraRowView, today: int, spark: str, at: float, viewer: Viewer
+    row: CameraRowView, today: int | None, spark: str, at: float, viewer: Viewer
 ) -> list[str | tuple[str, str]]:
     """The cells of :data:`COLUMNS`."""
     status, frame = row.status, row.status.last_frame_time

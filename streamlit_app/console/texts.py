@@ -19,8 +19,10 @@ def safe(text: object) -> str:
     return escape(redact(text), quote=True)
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """A whole number with thin groups: 12 345."""
+    if value is None:
+        return "unknown"
     return f"{value:,.0f}".replace(",", "\u202f")
 
 

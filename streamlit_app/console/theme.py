@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 from sqlalchemy import Connection
 
-from console.grid import Bucket, uncovered_s
+from console.grid import Bucket, total, uncovered_s
 from console.session import Viewer, now
 from console.texts import number, percent, safe
 from sightline.errors import StoreUnavailable
@@ -87,6 +87,23 @@ def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", no
     st.html("".join(parts))
 
 
+def show_places(rows: Sequence[Sequence[str]], when: str) -> None:
+    """Lines and zones, if there are any: camera, place, crossings in, out and net, and who is inside."""
+    if not rows:
+        return
+    heads = {
+        "Camera": "name",
+        "Line or zone": "",
+        "In": "num",
+        "Out": "num",
+        "Net": "num",
+        "Inside now": "num",
+    }
+    note = f"crossings {when}: in is forward, out backward; inside: objects in the zone now"
+    shown = [("", [safe(cell) for cell in row]) for row in rows]
+    st.html(heading("Lines and zones", note) + table(heads, shown))
+
+
 def heading(text: str, small: str = "") -> str:
     """A section's heading; both arguments are HTML."""
     return f'<h2 class="sl-h">{text} <small class="idle">{small}</small></h2>'
@@ -158,11 +175,13 @@ def swatches(items: Iterable[tuple[str, str]], more: str = "") -> str:
     return f'<div class="sl-legend">{"".join(parts)}{more}</div>'
 
 
-def legend(totals: Sequence[tuple[str, int]], colours: dict[str, str], buckets: Sequence[Bucket]) -> str:
+def legend(
+    totals: Sequence[tuple[str, int | None]], colours: dict[str, str], buckets: Sequence[Bucket]
+) -> str:
     """Series with their totals, and what hatching, tint and baseline mean."""
     shown = [(colours[name], f"{safe(name)} <b>{number(n)}</b>") for name, n in totals[: len(PALETTE)]]
     if rest := totals[len(PALETTE) :]:
-        shown.append((OTHER, f"{len(rest)} more <b>{number(sum(count for _, count in rest))}</b>"))
+        shown.append((OTHER, f"{len(rest)} more <b>{number(total(count for _, count in rest))}</b>"))
     expected_s = sum(bucket.expected_s for bucket in buckets)
     share = percent(uncovered_s(buckets) / expected_s) if expected_s else "0 %"
     nothing = "" if totals else '<span class="idle">nothing was counted in this range</span>'

@@ -288,7 +288,7 @@ def test_csv(world: World, url: str, step_s: int) -> None:
     span = Span.over(now - 900, now, step_s)
     choice = counts.CountFilter(span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True)
     found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
-    columns = ["source", "item_class", "count", "window_start", "window_end", "coverage"]
+    columns = ["source", "item_class", "count", "window_start", "window_end", "arrivals", "coverage"]
     assert [name for name in found[0] if name not in {"id", "created_at"}] == columns
     assert ("id" in found[0]) == (step_s == 60)
     assert all(row["window_start"].endswith("+00:00") for row in found)

@@ -20,6 +20,7 @@ from sightline.store.dialects import parse_url
 from sightline.store.read.queries import (
     DAY_S,
     Span,
+    distinct,
     has_events,
     is_stale,
     read_cameras,
@@ -87,33 +88,48 @@ def test_latest_and_first_windows(connection: Connection) -> None:
     assert read_first_windows(connection, ["gate", "yard", "nobody"]) == {"gate": T0, "yard": T0}
 
 
-def test_counts_in_windows_and_summed(connection: Connection) -> None:
+def test_counts_in_windows_and_added_up(world: World, connection: Connection) -> None:
     span = Span.over(T0, T0 + 600, 60)
-    rows = read_counts(connection, span, ["gate", "yard"], by_source=True, by_class=True)
+    rows = read_counts(connection, span, ["gate", "yard"])
     found = {(row.source, row.item_class, row.bucket): row.count for row in rows}
     assert found["gate", "person", T0 + 540] == 9
     assert found["yard", "person", T0] == 3
     assert ("yard", "person", T0 + 120) not in found
     span = Span.over(T0, T0 + 600, 300)
-    rows = read_counts(connection, span, ["gate", "yard"], by_source=False, by_class=True)
-    sums = {(row.item_class, row.bucket): row.count for row in rows}
-    assert sums == {
-        ("person", T0): 13,
-        ("person", T0 + 300): 35,
-        ("car", T0): 5,
-        ("car", T0 + 300): 5,
+    rows = read_counts(connection, span, ["gate"])
+    counts = {(row.item_class, row.bucket): (row.count, row.arrivals) for row in rows}
+    assert counts == {
+        ("person", T0): (10, 10),
+        ("person", T0 + 300): (35, 35),
+        ("car", T0): (5, 5),
+        ("car", T0 + 300): (5, 5),
     }
-    by_source = read_counts(connection, span, ["gate"], by_source=True, by_class=False)
-    assert sorted((row.source, row.item_class, row.count) for row in by_source) == [
-        ("gate", "", 15),
-        ("gate", "", 40),
-    ]
+    assert distinct(rows) == {("gate", "person"): 45, ("gate", "car"): 10}
+
+
+def test_an_object_seen_in_two_windows_is_one_and_what_an_earlier_release_wrote_is_not_known(
+    world: World, connection: Connection
+) -> None:
+    world.camera("roof", T0)
+    for minute, (count, arrivals) in enumerate([(5, None), (5, 0), (6, 1), (6, None)]):
+        world.window("roof", T0 + 60 * minute, 1.0, person=count, arrivals=arrivals)
+
+    def total(first: int, last: int) -> int | None:
+        rows = read_counts(connection, Span.over(T0 + 60 * first, T0 + 60 * last, 60), ["roof"])
+        return distinct(rows)["roof", "person"]
+
+    assert [total(0, 3), total(1, 3), total(2, 3), total(3, 4), total(0, 4)] == [6, 6, 6, 6, None]
+    [hour] = read_counts(connection, Span.over(T0, T0 + 3600, 3600), ["roof"])
+    assert (hour.count, hour.arrivals) == (None, None)
 
 
 def test_the_span_is_half_open(connection: Connection) -> None:
     span = Span.over(T0 + 60, T0 + 120, 60)
-    rows = read_counts(connection, span, ["gate"], by_source=False, by_class=False)
-    assert [(row.bucket, row.count) for row in rows] == [(T0 + 60, 2)]
+    rows = read_counts(connection, span, ["gate"])
+    assert [(row.item_class, row.bucket, row.count) for row in rows] == [
+        ("car", T0 + 60, 1),
+        ("person", T0 + 60, 1),
+    ]
 
 
 def test_watched(connection: Connection) -> None:
@@ -156,7 +172,7 @@ def test_days_are_the_zones_days(database_url: str, day: tuple[int, int, int], h
     span = Span.over(midnight - 3600, midnight + 3600 * hours + 1, DAY_S, BERLIN)
     database = Database(database_url)
     with database.reading() as connection:
-        rows = read_counts(connection, span, ["gate"], by_source=False, by_class=False)
+        rows = read_counts(connection, span, ["gate"])
     database.close()
     assert [row.count for row in sorted(rows, key=lambda row: row.bucket)] == [1, hours, 1]
     assert {row.bucket for row in rows} == set(span.edges[:-1])

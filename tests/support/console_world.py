@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlmodel import Session
 
-from sightline.store import migrations
+from sightline.store import migrations, rollups
 from sightline.store.dialects import parse_url
 from sightline.store.tables import CameraRow, CountWindowRow, EventRow, SourceWindowRow
 
@@ -56,9 +56,16 @@ class World:
             session.commit()
 
     def window(
-        self, source: str, start: float, coverage: float, *, length: float = 60.0, **counts: int
+        self,
+        source: str,
+        start: float,
+        coverage: float,
+        *,
+        length: float = 60.0,
+        arrivals: int | str | None = "all",
+        **counts: int,
     ) -> None:
-        """A source window and the counts in it, by class."""
+        """A source window and the counts in it, by class; all of them arrive unless ``arrivals`` says so."""
         times = {"window_start": utc(start), "window_end": utc(start + length)}
         with Session(self.engine) as session:
             session.merge(
@@ -80,10 +87,13 @@ class World:
                         source=source,
                         item_class=name,
                         count=count,
+                        arrivals=count if arrivals == "all" else arrivals,
                         **times,
                         created_at=utc(start + length),
                     )
                 )
+            session.flush()
+            rollups.every_period(session.connection())
             session.commit()
 
     def event(self, source: str, kind: str, place: str, time: float, **values: object) -> None:

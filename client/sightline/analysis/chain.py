@@ -153,6 +153,11 @@ class CameraAnalysis:
         return self._windows.rows(dropped_total)
 
     @property
+    def occupancy(self) -> dict[str, int]:
+        """By zone, how many confirmed tracks are in it."""
+        return self._rules.occupancy
+
+    @property
     def coverage(self) -> float:
         """Watched share of what has passed of the window that is open now, 0..1."""
         return self._windows.coverage

@@ -133,4 +133,6 @@ class RunningCamera:
             clock_source=newest.clock_source if newest else "",
             model_version=model.version if model else "",
             stages_ms=stages | link.server_times,
+            lines=tuple(pipeline.analysis.options.lines),
+            occupancy=pipeline.analysis.occupancy,
         )

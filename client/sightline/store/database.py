@@ -11,12 +11,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from sightline.errors import SchemaError, StoreError, StoreUnavailable
-from sightline.store import migrations
-from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of
+from sightline.store import migrations, rollups
+from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of, upsert
 from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, ResumeStates, RowKind, merge
 from sightline.store.tables import OutboxRow, table_of
 
@@ -24,6 +23,7 @@ log = logging.getLogger(__name__)
 
 WRITE_TIMEOUT_S = 15.0  # a Postgres that says nothing for this long is taken for gone
 MAX_OUTBOX_AGE_S = 7 * 86_400.0
+ROLL_UP_AT_ONCE = 8  # hours, and as many days, of all cameras: some 0.1 s
 MAX_OUTBOX_ROWS = 100_000  # for each sink
 _OUTBOX = table_of(OutboxRow)
 _REFUSALS = (DataError, IntegrityError, StatementError, ValueError, TypeError, OverflowError)
@@ -107,6 +107,7 @@ class Store:
                 for (name, stale), group in groupby(sorted(rows, key=statement_of), key=statement_of):
                     written = _upsert(connection, KINDS[name], list(group), stale=stale)
                     _put_into_outbox(connection, written)
+                rollups.note_stale(connection, rows)
         except _REFUSALS as error:
             if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
                 raise  # the database is away, not the value wrong
@@ -145,6 +146,11 @@ class Store:
         if dropped:
             log.error("outbox: %d rows that no sink has taken are dropped", dropped)
             self.dropped_outbox_rows += dropped
+
+    def roll_up(self) -> None:
+        """Sum some of the hours and days of which windows were written since."""
+        with self._opened(), self._transaction() as connection:
+            rollups.roll_up(connection, ROLL_UP_AT_ONCE)
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -208,7 +214,7 @@ def _upsert(
         The rows of which the outbox must know: those with sinks that were not there before, or were replaced.
     """
     unique = kind.unique or kind.key
-    insert = _insert(connection, kind.table, unique, () if stale else kind.replaced_columns)
+    insert = upsert(connection, kind.table, unique, () if stale else kind.replaced_columns)
     columns = [kind.columns(row, datetime.now(UTC)) for row in rows]
     if not any(row.sinks for row in rows):
         connection.execute(insert, columns)
@@ -228,16 +234,5 @@ def _put_into_outbox(connection: Connection, rows: Sequence[PendingRow]) -> None
         for sink in row.sinks
     ]
     if entries:
-        insert = _insert(connection, _OUTBOX, ("sink", "key"), ("sequence", "body"))
+        insert = upsert(connection, _OUTBOX, ("sink", "key"), ("sequence", "body"))
         connection.execute(insert, [dict(zip(names, entry, strict=True)) for entry in entries])
-
-
-def _insert(
-    connection: Connection, table: sa.Table, unique: Sequence[str], replaced: Sequence[str]
-) -> sqlite.Insert | postgresql.Insert:
-    """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones."""
-    insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-    if not replaced:
-        return insert.on_conflict_do_nothing(index_elements=unique)
-    newer = {name: insert.excluded[name] for name in replaced}
-    return insert.on_conflict_do_update(index_elements=unique, set_=newer)

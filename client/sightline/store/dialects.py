@@ -1,12 +1,14 @@
 """What differs between SQLite and Postgres: connecting, waiting, and giving up."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 
 from sightline.base.redact import redact
@@ -91,3 +93,14 @@ def text_of(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines() or [""]
     return redact(f"{type(cause).__name__}: {lines[0]}")
+
+
+def upsert(
+    connection: Connection, table: sa.Table, unique: Sequence[str], replaced: Sequence[str]
+) -> sqlite.Insert | postgresql.Insert:
+    """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones."""
+    insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    if not replaced:
+        return insert.on_conflict_do_nothing(index_elements=unique)
+    newer = {name: insert.excluded[name] for name in replaced}
+    return insert.on_conflict_do_update(index_elements=unique, set_=newer)

@@ -81,7 +81,8 @@ class RowKind:
 
     def columns(self, row: "PendingRow", now: datetime) -> Columns:
         """The row as its table's columns; ``now`` is the time of writing."""
-        fields: Columns = {"source": row.source, "created_at": now, "sequence": row.sequence, **row.values}
+        fields: Columns = {column.name: None for column in self.table.columns if column.nullable}
+        fields |= {"source": row.source, "created_at": now, "sequence": row.sequence, **row.values}
         for column in self.table.columns:
             value = fields.get(column.name)
             if value is None:

@@ -126,6 +126,11 @@ class SpooledStore:
         if not self.store_error:
             self._try(lambda: self.store.trim_outbox(sinks))
 
+    def roll_up(self) -> None:
+        """Bring hours and days up to date, as :meth:`Store.roll_up` says; later when the database is away."""
+        if not self.store_error and not self.waiting:
+            self._try(self.store.roll_up)
+
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""
         self._next_try_s = 0.0

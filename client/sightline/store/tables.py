@@ -49,6 +49,8 @@ class CountWindowRow(SQLModel, table=True):
     window_start: datetime = Field(sa_type=UtcDateTime)
     window_end: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    #: Of the count, those first counted in this window; None in rows of releases that did not tell.
+    arrivals: int | None = Field(default=None, sa_type=sa.Integer)
 
 
 class SourceWindowRow(SQLModel, table=True):
@@ -135,6 +137,45 @@ class OutboxRow(SQLModel, table=True):
     source: str = Field(sa_type=sa.String(255))
     body: dict[str, Any] = Field(sa_type=sa.JSON)  # fields of the entity
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class CountRollupRow(SQLModel, table=True):
+    """Distinct tracks of one class in an hour or a day, and those that arrived; None where not known."""
+
+    __tablename__ = "count_rollups"
+    __table_args__ = (sa.Index("ix_count_rollups_period", "period_s", "period_start"),)
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    item_class: str = Field(sa_type=sa.String(100), primary_key=True)
+    period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    count: int | None = Field(default=None, sa_type=sa.Integer)
+    arrivals: int | None = Field(default=None, sa_type=sa.Integer)
+
+
+class SourceRollupRow(SQLModel, table=True):
+    """How much of an hour or a day was watched."""
+
+    __tablename__ = "source_rollups"
+    __table_args__ = (sa.Index("ix_source_rollups_period", "period_s", "period_start"),)
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    watched_s: float = Field(sa_type=sa.Float)
+    dropped_frames: int = Field(sa_type=sa.BigInteger)
+    longest_window_s: float = Field(sa_type=sa.Float)
+
+
+class StaleRollupRow(SQLModel, table=True):
+    """An hour or a day with windows written since it was summed; see :mod:`sightline.store.rollups`."""
+
+    __tablename__ = "stale_rollups"
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    period_end: datetime = Field(sa_type=UtcDateTime)
 
 
 def table_of(model: type[SQLModel]) -> sa.Table:

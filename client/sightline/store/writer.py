@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 FLUSH_EVERY_S = 0.5
 MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty transactions a second
 TRIM_EVERY_S = 60.0
+ROLL_UP_EVERY_S = 5.0
 MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes them
 RETRY_S = (0.5, 10.0)
 
@@ -65,7 +66,7 @@ class Writer:
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
         away, wake = (lambda: bool(store.store_error)), self._wake.set
         self.outbox = Outbox(store_url, self._spool, sinks, is_away=away, wake_writer=wake)
-        self._next_trim_s = 0.0  # monotonic
+        self._next_trim_s = self._next_roll_up_s = 0.0  # monotonic
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
         self._stop = threading.Event()
@@ -209,6 +210,9 @@ class Writer:
             if self.outbox.sinks and time.monotonic() >= self._next_trim_s:
                 self._next_trim_s = time.monotonic() + TRIM_EVERY_S
                 self._spooled_store.trim_outbox(self.outbox.sinks)
+            if time.monotonic() >= self._next_roll_up_s:
+                self._next_roll_up_s = time.monotonic() + ROLL_UP_EVERY_S
+                self._spooled_store.roll_up()
         except Exception as error:
             log.exception("writer: a batch failed; it is tried again")
             self._crash = redact(error)

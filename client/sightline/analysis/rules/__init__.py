@@ -116,9 +116,20 @@ class Rules(Observer):
                 self._end_tracks(over)
         events = self._drain()
         if self._occupancy:
-            present = (memory.states["inside"] & memory.states["confirmed"][:, None]).sum(axis=0)
-            events += self._occupancy.observe(present[self._first_zone :], moment.capture_time)
+            events += self._occupancy.observe(self._present(), moment.capture_time)
         return events
+
+    @property
+    def occupancy(self) -> dict[str, int]:
+        """By zone, how many confirmed tracks are in it."""
+        names = self._names[self._first_zone :]
+        return dict(zip(names, self._present().tolist(), strict=True)) if names else {}
+
+    def _present(self) -> NDArray[np.int64]:
+        """Int [zones]: how many confirmed tracks are in each."""
+        states = self._memory.states
+        inside = states["inside"][:, self._first_zone :] & states["confirmed"][:, None]
+        return np.asarray(inside.sum(axis=0), np.int64)
 
     def end(self, time: float) -> list[Event]:
         """End every track: the stream has ended, or its picture has another size."""

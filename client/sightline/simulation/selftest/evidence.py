@@ -12,7 +12,7 @@ import numpy as np
 from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.ground_truth import Happening, SimulatedCamera
-from sightline.store.read.queries import Span, read_counts, read_events, read_watched
+from sightline.store.read.queries import Span, distinct, read_counts, read_events, read_watched
 from sightline.store.read.readonly import Database
 
 TOLERANCE_S = 1.0  # between a claim and what it claims
@@ -38,7 +38,7 @@ class Evidence:
 
     frames: tuple[TrackedFrame, ...]  # as kept, oldest first
     events: tuple[ClaimedEvent, ...]  # rows of ``events``
-    counts: dict[str, int]  # of ``count_windows`` by class, added over the windows
+    counts: dict[str, int]  # distinct tracks of ``count_windows`` by class
     watched_s: float  # seconds of coverage, added over ``source_windows``
     dropped_frames: int  # the same rows' drops
     # UTC epoch seconds at which second 0 was due to be taken; None when pictures say so
@@ -110,13 +110,13 @@ def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
     with contextlib.closing(Database(database_url)) as database:
         events = claimed_events(database, camera.name)
         with database.reading() as connection:
-            counts = read_counts(connection, _EVER, [camera.name], by_source=False, by_class=True)
+            counts = distinct(read_counts(connection, _EVER, [camera.name]))
             watched = read_watched(connection, _EVER, [camera.name])
     began = run / f"{camera.name}.began"
     return Evidence(
         frames=tuple(track_log.read(run / "tracks", camera.name)),
         events=tuple(events),
-        counts={row.item_class: row.count for row in counts},
+        counts={item_class: count or 0 for (_, item_class), count in counts.items()},
         watched_s=sum(row.watched_s for row in watched),
         dropped_frames=sum(row.dropped_frames for row in watched),
         began_time=float(began.read_text()) if began.is_file() else None,

@@ -1,9 +1,9 @@
 """What the console and reports read: statuses, counts, events, and how much of the time was watched.
 
 Every query is bounded by cameras and by time, on the columns that the tables' indexes are made of. Windows
-and crossings are summed into the buckets of a :class:`Span` by the database, so what comes back grows with
-the buckets and never with the rows behind them. Times are UTC epoch seconds. A connection comes from
-:meth:`sightline.store.read.readonly.Database.reading`.
+and crossings are summed into the buckets of a :class:`Span` by the database, whole hours and days from their
+roll-ups, so what comes back grows with the buckets and never with the rows behind them. Times are UTC epoch
+seconds. A connection comes from :meth:`sightline.store.read.readonly.Database.reading`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +13,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from math import ceil
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Row, and_, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
 
 from sightline.config.groups import SOURCE
 from sightline.entities import CameraState, CameraStatus, DriftWindow, EventKind, SourceWindow
 from sightline.errors import StoreUnavailable
-from sightline.store import tables
+from sightline.store import rollups, tables
 from sightline.store.read.readonly import Database, DatabaseState
 
-DAY_S = 86_400
+DAY_S = rollups.DAY_S
 #: A camera whose heartbeat is older than this is not believed, whatever its row says.
 STALE_AFTER_S = 10.0
 _REST = {field.name for field in fields(CameraStatus)} - {"source", "state", "message", "status_time"}
@@ -59,9 +59,15 @@ class Span:
             edges += (float(number * step_s - shift) for number in range(first, max(last, first + 1) + 1))
         return Span(edges[0], edges[-1], step_s, zone, tuple(edges))
 
+    @property
+    def period_s(self) -> int:
+        """The longest period whose roll-ups make up its buckets: a day, an hour, or 0 for none."""
+        periods = sorted(rollups.PERIODS_S, reverse=True)
+        return next((length for length in periods if not any(edge % length for edge in self.edges)), 0)
+
     def key(self, connection: Connection, column: Any) -> ColumnElement[Any]:
         """The number of a time's bucket: of a day since 1970 in the zone, or of a step since a round time."""
-        epoch = _epoch(connection, column)
+        epoch = rollups.epoch(connection, column)
         if self.step_s != DAY_S:
             return (epoch + _offset_s(self.start, self.zone) % self.step_s) // self.step_s
         changes: list[Any] = []  # until when an offset holds (a condition), and the offset: summer time
@@ -81,12 +87,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class CountSum:
-    """The sum of window counts in one bucket; what it was not split by is empty."""
+    """Distinct tracks of one class that one camera saw in one bucket; None: not known."""
 
     source: str
     item_class: str
     bucket: float
-    count: int
+    count: int | None
+    arrivals: int | None  # of those, the ones that it had not seen before the bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +159,45 @@ def read_first_windows(connection: Connection, sources: Iterable[str]) -> dict[s
     return {source: start.timestamp() for source, start in starts.items() if start is not None}
 
 
-def read_counts(
-    connection: Connection, span: Span, sources: Sequence[str], *, by_source: bool, by_class: bool
-) -> list[CountSum]:
-    """Window counts summed in each bucket, split by camera, by class, or both.
-
-    A track that was seen in two windows counts in both, so a sum over windows is not a number of
-    distinct tracks.
-    """
-    groups = [_COUNTS.source] * by_source + [_COUNTS.item_class] * by_class
-    rows = _sums(connection, span, sources, _COUNTS.window_start, groups, func.sum(_COUNTS.count))
+def read_counts(connection: Connection, span: Span, sources: Sequence[str]) -> list[CountSum]:
+    """Distinct tracks by bucket, camera and class; :func:`distinct` puts buckets together."""
+    parts = rollups.count_parts(span.period_s, sources, *_moments(span.start, span.end))
+    query = rollups.summed_counts(parts, span.key(connection, parts.c.start))
+    rows = sorted(connection.execute(query).all())
     return [
-        CountSum(names[0] if by_source else "", names[-1] if by_class else "", bucket, int(total))
-        for bucket, *names, total in rows
+        CountSum(source, item_class, span.bucket_of(bucket), _whole(count), _whole(arrivals))
+        for bucket, source, item_class, count, arrivals in rows
     ]
+
+
+def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
+    """Distinct tracks by camera and class, of all buckets together.
+
+    They are what a camera's first bucket counts, and what arrives in the later ones. None: not known.
+    """
+    counts = list(counts)
+    first: dict[str, float] = {}
+    for row in counts:
+        first[row.source] = min(row.bucket, first.get(row.source, row.bucket))
+    totals: dict[tuple[str, str], int | None] = {}
+    for row in counts:
+        key, new = (
+            (row.source, row.item_class),
+            row.count if row.bucket == first[row.source] else row.arrivals,
+        )
+        known = totals.get(key, 0)
+        totals[key] = None if new is None or known is None else known + new
+    return totals
 
 
 def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> list[Watched]:
     """Seconds watched by each camera in each bucket; no row means that nothing was watched."""
-    row = _WINDOWS
-    length = _epoch(connection, row.window_end) - _epoch(connection, row.window_start)
-    sums = (func.sum(row.coverage * length), func.sum(row.dropped_frames), func.max(length))
-    rows = _sums(connection, span, sources, row.window_start, [row.source], *sums)
+    parts = rollups.source_parts(connection, span.period_s, sources, *_moments(span.start, span.end))
+    part, key = parts.c, span.key(connection, parts.c.start).label("bucket")
+    sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
+    rows = connection.execute(select(key, part.source, *sums).group_by(key, part.source))
     return [
-        Watched(source, bucket, float(watched), int(dropped), float(longest))
+        Watched(source, span.bucket_of(bucket), float(watched), int(dropped), float(longest))
         for bucket, source, watched, dropped, longest in rows
     ]
 
@@ -185,20 +207,20 @@ def read_window_rows(
 ) -> list[dict[str, Any]]:
     """Stored windows as in the database, with ``coverage``; the newest ``limit`` rows, oldest first.
 
-    A watched window without counts is a row with an empty class and count 0; one of which nothing was
-    watched has count None: it is not a zero.
+    A watched window without counts is a row with an empty class, count and arrivals 0; one of which nothing
+    was watched has None there: that is not a zero. Arrivals are None as well in rows of earlier releases.
     """
     count, row = _COUNTS, _WINDOWS
     same = [count[name] == row[name] for name in ("source", "window_start", "window_end")]
     order = (row.window_start.desc(), row.source.desc(), count.item_class.desc())
     columns = (count.id, row.source, count.item_class, count.count, row.window_start, row.window_end)
-    query = select(*columns, count.created_at, row.coverage).order_by(*order).limit(limit)
+    query = select(*columns, count.created_at, count.arrivals, row.coverage).order_by(*order).limit(limit)
     query = query.join_from(row.source.table, count.source.table, and_(*same), isouter=True)
     query = query.where(*_within(row.window_start, (span.start, span.end), sources))
     rows = [dict(item) for item in connection.execute(query).mappings()]
     for item in rows:
         if item["count"] is None and item["coverage"] > 0:
-            item["count"] = 0
+            item["count"] = item["arrivals"] = 0
         item["item_class"] = item["item_class"] or ""
     return rows[::-1]
 
@@ -273,7 +295,7 @@ def _sums(
 
 
 def _within(time: Any, between: tuple[float, float], sources: Sequence[str]) -> list[ColumnElement[bool]]:
-    start, end = (datetime.fromtimestamp(edge, UTC) for edge in between)
+    start, end = _moments(*between)
     return [time >= start, time < end, time.table.c.source.in_(sources)]
 
 
@@ -283,11 +305,13 @@ def _with_epochs(row: Row[Any]) -> dict[str, Any]:
     return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in items}
 
 
-def _epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
-    """Whole seconds since 1970 of a time column."""
-    if connection.dialect.name == "sqlite":
-        return cast(func.strftime("%s", column), BigInteger)
-    return cast(func.extract("epoch", column), BigInteger)
+def _moments(*times: float) -> list[datetime]:
+    return [datetime.fromtimestamp(time, UTC) for time in times]
+
+
+def _whole(value: Any) -> int | None:
+    """A sum as Python's; Postgres gives decimals."""
+    return None if value is None else int(value)
 
 
 def _offset_s(time: float, zone: tzinfo) -> int:

@@ -1,0 +1,206 @@
+"""Counts that add up: any range, cut anywhere, from windows or from roll-ups, on SQLite and Postgres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sightline.entities import Checkpoint, CountWindow, SourceWindow
+from sightline.store import migrations, rollups
+from sightline.store.database import Store
+from sightline.store.dialects import parse_url
+from sightline.store.read.queries import DAY_S, CountSum, Span, Watched, distinct, read_counts, read_watched
+from sightline.store.read.readonly import Database
+from sightline.store.tables import CountRollupRow, StaleRollupRow, table_of
+from support.stored import write
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+STEP_S = 1200
+WINDOWS = 80  # a day and eight hours
+Visits = Sequence[tuple[str, str, int, int]]  # camera, class, first and last window of a track
+
+
+@st.composite
+def visits(draw: st.DrawFn) -> list[tuple[str, str, int, int]]:
+    """Tracks that are seen in every window of a stretch."""
+    found = []
+    for _ in range(draw(st.integers(1, 25))):
+        first = draw(st.integers(0, WINDOWS - 1))
+        last = min(WINDOWS - 1, first + draw(st.sampled_from([0, 0, 1, 2, 5, 60])))
+        found.append((draw(st.sampled_from("ab")), draw(st.sampled_from(["car", "person"])), first, last))
+    return found
+
+
+def checkpoints(tracks: Visits, watched: set[tuple[str, int]], windows: Sequence[int]) -> list[Checkpoint]:
+    """What cameras that saw these tracks write; a window that was not watched has no row."""
+    found = []
+    for source, number in sorted(watched):
+        start = T0 + number * STEP_S
+        if number not in windows:
+            continue
+        rows: list[CountWindow | SourceWindow] = [
+            SourceWindow(source, start, start + STEP_S, 1.0, 5.0, 1, "pts", "m", "")
+        ]
+        for name in ("car", "person"):
+            mine = [track for track in tracks if track[:2] == (source, name)]
+            seen = [track for track in mine if track[2] <= number <= track[3]]
+            new = [
+                track for track in seen if not any((source, n) in watched for n in range(track[2], number))
+            ]
+            if seen:
+                rows.append(CountWindow(source, name, len(seen), start, start + STEP_S, len(new)))
+        found.append(Checkpoint(source, tuple(rows), {}))
+    return found
+
+
+def truth(tracks: Visits, watched: set[tuple[str, int]], first: int, last: int) -> dict[tuple[str, str], int]:
+    """Distinct tracks that were seen in [first, last), by camera and class."""
+    totals: dict[tuple[str, str], int] = {}
+    for source, name, begin, end in tracks:
+        if any((source, n) in watched for n in range(max(begin, first), min(end + 1, last))):
+            totals[source, name] = totals.get((source, name), 0) + 1
+    return totals
+
+
+def read(url: str, first: int, last: int, step_s: int) -> tuple[list[CountSum], list[Watched]]:
+    start, end = T0 + first * STEP_S, T0 + last * STEP_S
+    with closing(Database(url)) as database, database.reading() as connection:
+        span = Span.over(start, end, step_s)
+        return read_counts(connection, span, ["a", "b"]), read_watched(connection, span, ["a", "b"])
+
+
+def roll_up(url: str, limit: int = 1000) -> None:
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        rollups.roll_up(connection, limit)
+
+
+def clear(url: str) -> None:
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for table in ("count_windows", "source_windows", "count_rollups", "source_rollups", "stale_rollups"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+
+
+def test_any_range_is_its_first_part_and_the_arrivals_of_the_rest(database_url: str) -> None:
+    url, store = database_url, Store(database_url)
+    store.open()
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        tracks=visits(),
+        unwatched=st.sets(st.tuples(st.sampled_from("ab"), st.integers(0, WINDOWS - 1)), max_size=30),
+        cuts=st.tuples(*[st.integers(0, WINDOWS)] * 3),
+        late=st.sets(st.integers(0, WINDOWS - 1), max_size=3),
+        limit=st.integers(0, 60),
+    )
+    def check(
+        tracks: Visits,
+        unwatched: set[tuple[str, int]],
+        cuts: tuple[int, int, int],
+        late: set[int],
+        limit: int,
+    ) -> None:
+        clear(url)
+        watched = {(source, number) for source in "ab" for number in range(WINDOWS)} - unwatched
+        early = [number for number in range(WINDOWS) if number not in late]
+        write(store, checkpoints(tracks, watched, early))
+        roll_up(url, limit)  # some hours and days, or none
+        write(store, checkpoints(tracks, watched, sorted(late)))  # windows of hours that were summed
+        first, cut, last = sorted(cuts)
+        days = 72 * math.ceil(WINDOWS / 72)
+        before = {step_s: read(url, 0, days, step_s) for step_s in (STEP_S, 3600, DAY_S)}
+        roll_up(url)
+        whole = truth(tracks, watched, 0, WINDOWS)
+        for step_s, (counts, seconds) in before.items():
+            assert read(url, 0, days, step_s) == (counts, seconds), "roll-ups equal windows"
+            assert distinct(counts) == whole
+            for row in counts:
+                number = round((row.bucket - T0) / STEP_S)
+                inside = truth(tracks, watched, number, number + step_s // STEP_S)
+                assert row.count == inside[row.source, row.item_class]
+        if first < cut < last:
+            all_of_it, _ = read(url, first, last, STEP_S)
+            part, _ = read(url, first, cut, STEP_S)
+            rest, _ = read(url, cut, last, STEP_S)
+            arrived: dict[tuple[str, str], int] = dict(distinct(part))  # type: ignore[arg-type]
+            for row in rest:
+                key = row.source, row.item_class
+                is_first = not any(other.source == row.source for other in part) and row.bucket == min(
+                    other.bucket for other in rest if other.source == row.source
+                )
+                new = row.count if is_first else row.arrivals
+                arrived[key] = arrived.get(key, 0) + (new or 0)
+            assert distinct(all_of_it) == arrived
+            assert {key: n for key, n in arrived.items() if n} == truth(tracks, watched, first, last)
+
+    check()
+    store.close()
+
+
+def test_a_crash_between_writing_and_summing_leaves_nothing_stale(database_url: str) -> None:
+    store = Store(database_url)
+    tracks = [("a", "person", 0, 4), ("a", "person", 2, 2)]
+    watched = {("a", number) for number in range(6)}
+    write(store, checkpoints(tracks, watched, range(6)))
+    store.close()  # as after a kill: what was noted is in the database
+    store = Store(database_url)
+    store.roll_up()
+    store.roll_up()
+    store.close()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    row = table_of(CountRollupRow).c
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(table_of(StaleRollupRow))).all() == []
+        rows = connection.execute(
+            sa.select(row.period_s, row.period_start, row.count, row.arrivals).order_by(
+                row.period_s, row.period_start
+            )
+        ).all()
+    hours = [datetime.fromtimestamp(T0 + hour * 3600, UTC) for hour in range(2)]
+    assert [tuple(item) for item in rows] == [
+        (3600, hours[0], 2, 2),
+        (3600, hours[1], 1, 0),
+        (DAY_S, hours[0], 2, 2),
+    ]
+
+
+def test_windows_of_an_earlier_release_keep_their_counts_and_their_arrivals_are_not_known(
+    new_database: Callable[[], str],
+) -> None:
+    url = new_database()
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        migrations.command.upgrade(migrations._config(connection), "0005")
+        for minute in range(2):
+            times = f"'2026-03-01 00:0{minute}:00', '2026-03-01 00:0{minute + 1}:00'"
+            if connection.dialect.name == "sqlite":
+                times = times.replace(":00',", ":00.000000',").replace(":00'", ":00.000000'")
+            connection.execute(
+                sa.text(
+                    "INSERT INTO count_windows "
+                    "(id, source, item_class, count, window_start, window_end, created_at)"
+                    f" VALUES ('0000000000000000000000000000000{minute}', 'a', 'person', 3, {times},"
+                    " '2026-03-01 00:05:00.000000')"
+                )
+            )
+            connection.execute(
+                sa.text(f"INSERT INTO source_windows VALUES ('a', {times}, 1, 5, 0, 'pts', 'm', '')")
+            )
+    store = Store(url)
+    store.roll_up()
+    store.close()
+    with closing(Database(url)) as database, database.reading() as connection:
+        minutes = read_counts(connection, Span.over(T0, T0 + 120, 60), ["a"])
+        assert [(row.count, row.arrivals) for row in minutes] == [(3, None), (3, None)]
+        assert distinct(minutes) == {("a", "person"): None}
+        [hour] = read_counts(connection, Span.over(T0, T0 + 3600, 3600), ["a"])
+        assert (hour.count, hour.arrivals) == (None, None)
+        [seconds] = read_watched(connection, Span.over(T0, T0 + 3600, 3600), ["a"])
+        assert seconds.watched_s == 120
