@@ -1,7 +1,6 @@
 """Cameras of different aspect ratios batch together on the real server."""
 
 import re
-import urllib.request
 from collections import deque
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from sightline.config import TritonOptions
 from sightline.inference.client import TritonConnection
 from sightline.models.export import exporter
-from sightline.serving.server import TritonServer
+from sightline.serving.server import TritonServer, get
 from support.fakes import GreyPicture, frame
 
 pytestmark = pytest.mark.triton
@@ -22,8 +21,7 @@ FRAMES = 96
 
 def count(server: TritonServer, name: str) -> float:
     """A counter of the detector's, from the server's metrics."""
-    with urllib.request.urlopen(server.metrics_url, timeout=5) as answer:
-        text = answer.read().decode()
+    text = get(server.folder / "metrics", "/metrics")[1].decode()
     return sum(map(float, re.findall(rf'^{name}{{model="detector".*?}} (\S+)$', text, re.MULTILINE)))
 
 
