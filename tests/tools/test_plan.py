@@ -82,7 +82,14 @@ def test_the_tightest_resource_gives_machines_and_first_limit():
         (Machine(cores=64, memory_gb=20, network_mbit=10_000), "memory (GB)"),
         (Machine(cores=64, memory_gb=256, network_mbit=100), "network (Mbit/s)"),
         (Machine(cores=1000, memory_gb=1000, network_mbit=100_000, gpus=1, nvdec=1), "decoder engines"),
-        (Machine(cores=1000, memory_gb=1000, network_mbit=100_000, gpus=1, nvdec=70), "GPUs"),
+        (
+            Machine(cores=1000, memory_gb=1000, network_mbit=100_000, gpus=1, nvdec=70, gpu_memory_gb=80),
+            "GPUs",
+        ),
+        (
+            Machine(cores=1000, memory_gb=1000, network_mbit=1e5, gpus=1, nvdec=70, gpu_memory_gb=8),
+            "GPU memory (GB)",
+        ),
     ],
 )
 def test_another_machine_has_another_first_limit(machine, limit):

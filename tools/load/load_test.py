@@ -1,4 +1,4 @@
-"""Real RTSP cameras through the real ``sightline run``, more and more, until frames that are due are dropped.
+"""Real RTSP cameras through the real ``sightline run``, more and more, until frames are dropped or late.
 
     python tools/load/load_test.py --cameras 1:8 --fps 5            # rising number of cameras
     python tools/load/load_test.py --cameras 4 --fps 2,5,10         # rising frames a second
@@ -62,6 +62,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--recode", action="store_true", help="cameras send --fps, not the video's own rate")
     add("--in-flight", type=int, default=3, help="requests in flight for a camera")
     add("--transport", choices=("auto", "cuda", "system", "grpc"), default="system")
+    add("--hardware-decoder", help="as stream.hardware_decoder: auto, cuda, …; by default the CPU decodes")
+    add("--p99-ms", type=float, default=500.0, help="a step whose p99 is longer does not keep up")
     add("--seconds", type=float, default=20.0, help="of a step")
     add("--settle", type=float, default=6.0, help="seconds before a step is measured")
     add("--compare", type=int, default=0, metavar="ROUNDS", help="in turns with perf_analyzer")
@@ -93,7 +95,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         steps: list[dict[str, Any]] = []
         for count, fps in options.steps:
             steps.append(one := step(count, fps))
-            kept = "kept up" if one["kept_up"] else f"{one['dropped']} of {one['due']} dropped"
+            late = f"{one['dropped']} of {one['due']} dropped, p99 {one['latency_p99_ms']} ms"
+            kept = "kept up" if one["kept_up"] else late
             say(f"{count} cameras at {fps:g}: {one['served_fps']:.1f} frames/s served, {kept}")
             if not one["kept_up"]:
                 break

@@ -57,6 +57,10 @@ _ROWS = {
     "row_bytes": (250.0, "bytes a row with its indexes", "a round figure for Postgres"),
     "gpu_fps": (0.0, "frames/s a GPU under the bound", "not measured: give the rate of tools/load/perf.py"),
     "nvdec_fps": (600.0, "1080p frames/s a decoder engine", "a cautious round figure: the card's NVDEC note"),
+    "gpu_worker_mb": (450.0, "MB of GPU memory a worker", "a CUDA context: 300 to 500 MB"),
+    "worker_cameras": (16.0, "cameras a worker", "the default of cameras_per_worker"),
+    "gpu_stream_mb": (60.0, "MB of GPU memory a 1080p stream", "not measured: a decoder and its surfaces"),
+    "gpu_server_mb": (3000.0, "MB of GPU memory a GPU", "not measured: Triton, one network, its pools"),
     "nvdec_client_core_ms": (1.5, "core ms a detected frame", "not measured: client_core_ms less scaling"),
     "headroom": (0.7, "share of a resource that may be used", "for peaks and one failed machine"),
 }
@@ -71,6 +75,7 @@ class Machine:
     memory_gb: float = 256
     network_mbit: float = 10_000
     gpus: float = 0
+    gpu_memory_gb: float = 24  # of one GPU
     nvdec: float = 0  # decoder engines of one GPU
 
 
@@ -108,6 +113,8 @@ def demand(inputs: Inputs, machine: Machine, cameras: Cameras) -> dict[str, floa
     }
     core_ms = cameras.fps * value["nvdec_client_core_ms" if machine.nvdec else "client_core_ms"]
     if machine.nvdec:
+        streams_mb = value["gpu_stream_mb"] * pixels / HD
+        needs["GPU memory (GB)"] = (streams_mb + value["gpu_worker_mb"] / value["worker_cameras"]) / 1e3
         needs["decoder engines"] = cameras.stream_fps * pixels / HD / value["nvdec_fps"]
     else:
         core_ms += cameras.stream_fps * value["decode_core_ms"] * pixels / value["decode_pixels"]
@@ -128,6 +135,8 @@ def plan(inputs: Inputs, machine: Machine, cameras: Cameras) -> CapacityPlan:
         "CPU cores": machine.cores * share,
         "memory (GB)": machine.memory_gb * share - inputs["machine_mb"].value / 1e3,
         "network (Mbit/s)": machine.network_mbit * share,
+        "GPU memory (GB)": machine.gpus
+        * (machine.gpu_memory_gb * share - inputs["gpu_server_mb"].value / 1e3),
         "decoder engines": machine.gpus * machine.nvdec * share,
         "GPUs": machine.gpus * share,
     }
