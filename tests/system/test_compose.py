@@ -307,6 +307,8 @@ FAKE_TRTEXEC = """#!/bin/sh
 echo "&&&& RUNNING TensorRT.trtexec [TensorRT v101600] [b1] # $*"
 echo "  --stronglyTyped"
 for word in "$@"; do case $word in
+--shapes=*:8x*) echo "[I] Throughput: 300.5 qps";;
+--shapes=*) echo "[I] Throughput: 400 qps";;
 --saveEngine=*) echo "$*" >>{log}; [ -n "$FAIL" ] && exit 1; echo "plan {gpu} $*" >"${{word#--saveEngine=}}";;
 esac; done
 """
@@ -345,6 +347,12 @@ def test_engines_are_built_by_what_is_mounted_and_python_alone(compose, tmp_path
 
 def calls(tmp_path):
     return (tmp_path / "calls").read_text().splitlines()
+
+
+def test_the_bare_engine_is_the_best_of_a_curve(tmp_path, fake_gpu, capsys):
+    profile = tmp_path / "engine.json"
+    profile.write_text('{"images": [[1, 3, 384, 640], [4, 3, 384, 640], [8, 3, 384, 640]]}')
+    assert build_engines.bare_rates(tmp_path / "plan", profile) == {1: 400, 2: 800, 4: 1600, 8: 2404}
 
 
 def test_engines_are_built_once_for_a_gpu_and_put_in_place(tmp_path, fake_gpu):

@@ -96,19 +96,28 @@ def test_boxes_of_two_detectors_are_compared():
     assert gpu_proof.compare([first], [boxes()]) == "2 of 2 differ, edges by 0, scores by 0"
 
 
-def rows(*figures):
-    return [{"case": case, "way": way, "fps": fps, "p50_ms": 1, "p99_ms": 2} for case, way, fps in figures]
+def rows(*figures, **more):
+    return [
+        {"case": case, "way": way, "fps": fps, "p50_ms": 1, "p99_ms": 2} | more for case, way, fps in figures
+    ]
+
+
+def of_form(form, *figures, label="fp16"):
+    return rows(*((f"{label}, {form}", way, fps) for way, fps in figures), form=form, label=label)
 
 
 @pytest.mark.parametrize(("fused", "default"), [(1100, "fused"), (1010, "ensemble"), (900, "ensemble")])
 def test_runs_are_gathered_and_decide_the_default(fused, default, tmp_path):
-    gpu_proof.write(tmp_path, ABOUT, rows(("ensemble fp16", "cuda", 1000), ("ensemble fp16", "grpc", 10)))
-    assert "Default form" not in (tmp_path / "gpu.md").read_text()
-    gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", 5000)))
-    page = gpu_proof.write(tmp_path, ABOUT, rows(("fused fp16", "cuda", fused)))  # measured again
-    assert f"Default form: **{default}**; one plan reaches {fused / 1000:.3f}" in page
-    assert page.count("| fused fp16 |") == 1
-    assert page.count("| ensemble fp16 |") == 2
+    gpu_proof.write(tmp_path, ABOUT, of_form("ensemble", ("cuda", 1000), ("grpc", 10)))
+    # Another precision, and a label that only sounds like a form, decide nothing.
+    gpu_proof.write(tmp_path, ABOUT, of_form("fused", ("cuda", 9000), label="int8"))
+    gpu_proof.write(tmp_path, ABOUT, rows(("a fused network", "cuda", 9000)))
+    assert "default form" not in (tmp_path / "gpu.md").read_text()
+    gpu_proof.write(tmp_path, ABOUT, of_form("fused", ("cuda", 5000)))
+    page = gpu_proof.write(tmp_path, ABOUT, of_form("fused", ("cuda", fused)))  # measured again
+    assert f"fp16: default form **{default}**; one plan reaches {fused / 1000:.3f}" in page
+    assert page.count("| fp16, fused |") == 1
+    assert page.count("| fp16, ensemble |") == 2
 
 
 def test_the_whole_path_is_judged_against_the_bare_engine(tmp_path):

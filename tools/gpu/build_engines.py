@@ -29,6 +29,7 @@ FORMS = {"ensemble": STEPS, "fused": (*STEPS, "detector")}
 FUSED = Path("detector/configs/fused.pbtxt")
 TRTEXEC = ("trtexec", "/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")
 TIMEOUT_S = 1800
+BATCHES = (1, 2, 4, 8)  # of the curve that tells the bare engine's rate
 FP8_FROM = (8, 9)  # compute capability: Ada, Hopper and newer
 
 
@@ -168,6 +169,24 @@ def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
     return place
 
 
+def bare_rates(engine: Path, profile: Path) -> dict[int, float]:
+    """Pictures a second of a plan alone, by batch: in a CUDA graph, nothing copied to the GPU or back."""
+    rates = {}
+    for batch in BATCHES:
+        sizes = (
+            f"{name}:{'x'.join(map(str, (batch, *three[1][1:])))}"
+            for name, three in json.loads(profile.read_text()).items()
+        )
+        command = [find_trtexec(), f"--loadEngine={engine}", f"--shapes={','.join(sizes)}"]
+        command += ["--useCudaGraph", "--noDataTransfers", "--useSpinWait"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+        found = re.search(r"Throughput: ([\d.]+) qps", done.stdout)
+        if done.returncode or found is None:
+            raise BuildError(f"trtexec failed on {engine}:\n{(done.stdout + done.stderr)[-3000:]}")
+        rates[batch] = round(batch * float(found[1]), 1)
+    return rates
+
+
 def place_version(source: Path, engine: Path, place: Path) -> None:
     """Put a version with its plan in place in one piece; a complete one with the same plan stays."""
     if place.is_dir() and (place / "model.plan").is_file():
@@ -196,13 +215,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--version", type=int, help="version of yolo (default: the newest)")
     what = "ensemble; fused: the detector as one plan, too; or a configuration of tools/load/tune.py"
     add("--form", default="ensemble", help=what)
+    add(
+        "--bare", action="store_true", help="measure the network's plan alone, for --bare-fps of gpu_proof.py"
+    )
     given = parser.parse_args(arguments)
     try:
         version = build(given.source, given.target, given.cache, given.version, form=given.form)
+        plan, profile = Path("yolo", str(version), "model.plan"), Path("yolo", str(version), "engine.json")
+        rates = bare_rates(given.target / plan, given.source / profile) if given.bare else {}
     except (BuildError, OSError, subprocess.SubprocessError) as error:
         print(f"build_engines: {error}", file=sys.stderr)
         return 1
     print(f"version {version} is ready in {given.target}")
+    for batch, rate in rates.items():
+        best = ", the best" if rate == max(rates.values()) else ""
+        print(f"bare engine, batches of {batch}: {rate} pictures/s{best}")
     return 0
 
 
