@@ -1,0 +1,201 @@
+"""Windows survive every reload: real analysis, hub and database, fake workers; on SQLite and Postgres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sightline.analysis.chain import CameraAnalysis, frame_at
+from sightline.analysis.options import analysis_options
+from sightline.camera.messages import AddCamera, RemoveCamera, Report, UpdateCamera, WorkerReport
+from sightline.config import parse_config
+from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, ModelInfo
+from sightline.store.database import Store
+from sightline.store.read.queries import DAY_S, Span, distinct, read_counts
+from sightline.store.read.readonly import Database
+from sightline.supervisor.control import Control, make_plan
+from sightline.supervisor.hub import Hub
+from sightline.supervisor.supervisor import Supervisor
+from support.fake_workers import FakeClock, FakeHandle, FakeWorkers
+from support.stored import write
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+BEGIN = DAY + 11 * 3600 - 20  # soon a window of an hour ends
+MODEL = ModelInfo("detector", "m-1", ("person", "car"), 192, 320, "fp32", 0.1)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "person only": {"count": {"classes": ["person"]}},
+    "all classes": {"count": {"classes": None}},
+    "a window of a day": {"count": {"window_s": DAY_S}},
+    "a window of an hour": {"count": {"window_s": 3600}},
+    "a window of ten seconds": {"count": {"window_s": 10}},
+    "off": {"enabled": False},
+    "on": {"enabled": True},
+    "a typo": {"url": "rtps://h/a"},
+    "its correction": {"url": "rtsp://h/a"},
+    "another place": {"url": "rtsp://h/other"},
+    "a line": {"rules": {"lines": {"door": {"points": [[0.5, 0], [0.5, 1]]}}}},
+}
+STEPS = [*OPTIONS, "a broken file", "killed"]
+
+
+class ToStore:
+    """The writer's side that the hub uses, without a thread."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def resume_states(self) -> dict[str, dict[str, Any]]:
+        return {source: resume for source, (_, resume) in self.store.resume_states().items() if resume}
+
+    def put(self, checkpoint: Checkpoint) -> None:
+        write(self.store, [checkpoint])
+
+    def put_status(self, status: CameraStatus) -> None:
+        """Not looked at."""
+
+    def mark_unwatched(self, windows: Any) -> None:
+        """Of the wall clock, which is not the scene's."""
+
+
+class Program:
+    """Supervisor and worker of one camera, and the people and cars that it looks at."""
+
+    def __init__(self, store: Store, path: Path) -> None:
+        self.store, self.path = store, path
+        self.settings: dict[str, Any] = {"url": "rtsp://h/a", "count": {"window_s": DAY_S}}
+        self.time = BEGIN
+        self.start()
+
+    def start(self) -> None:
+        self.path.write_text(json.dumps({"cameras": {"a": self.settings}}))
+        config = parse_config({"cameras": {"a": self.settings}})
+        self.clock = FakeClock()
+        self.workers = FakeWorkers(self.clock, obeys=False)
+        hub = Hub(ToStore(self.store))  # type: ignore[arg-type]
+        self.supervisor = Supervisor(config, hub, start_worker=self.workers.start, clock=self.clock)
+        self.supervisor.apply(make_plan(parse_config({"cameras": {}}), config, config.options))
+        self.control = Control(self.path, config, self.supervisor.apply)
+        self.analysis: CameraAnalysis | None = None
+        self.heard: dict[int, int] = {}
+        self.obey()
+
+    def change(self, step: str) -> None:
+        if step == "killed":
+            self.start()
+            return
+        if step == "a broken file":
+            self.path.write_bytes(b"cameras: [\xfc")
+        else:
+            for key, value in OPTIONS[step].items():
+                old = self.settings.get(key)
+                self.settings[key] = {**old, **value} if isinstance(old, dict) else value
+            self.path.write_text(json.dumps({"cameras": {"a": self.settings}}))
+        self.control.reload("test")
+        self.obey()
+
+    def obey(self) -> None:
+        """Do what the supervisor tells the workers until it tells them nothing more."""
+        for _ in range(4):
+            self.clock.now += 1
+            self.supervisor.tick()
+            for handle in self.workers.alive:
+                handle.heard_s = self.clock.now
+                known = self.heard.get(id(handle), 0)
+                self.heard[id(handle)] = len(handle.sent)
+                for message in handle.sent[known:]:
+                    if isinstance(message, AddCamera):
+                        state = json.loads(json.dumps(message.spec.resume))
+                        self.analysis = CameraAnalysis(analysis_options(message.spec.camera), state=state)
+                        self.analysis.use_model(MODEL)
+                    elif isinstance(message, UpdateCamera) and self.analysis is not None:
+                        self.analysis.update(analysis_options(message.camera))
+                    elif isinstance(message, RemoveCamera):
+                        self.report(handle, last=True)
+                        self.analysis = None
+
+    def report(self, handle: FakeHandle, *, last: bool = False) -> None:
+        assert self.analysis is not None
+        counts, sources = self.analysis.rows()
+        results = (*counts, *sources, *self.analysis.take_results())
+        checkpoint = Checkpoint("a", results, self.analysis.snapshot())
+        status = CameraStatus("a", CameraState.ONLINE, "", 0.0)
+        handle._on_report(WorkerReport((Report(status, checkpoint, {}, last=last),), ()))
+
+    def watch(self, people: Sequence[tuple[int, int]], seconds: float) -> bool:
+        """Frames that show ``people`` (number, which is their place, and class); whether anybody looked."""
+        if self.analysis is None:
+            self.time += 0.5
+            return False
+        places = [(0.1 + number % 4 * 0.25, 0.1 + number // 4 * 0.25) for number, _ in people]
+        corners = [(x, y, x + 0.04, y + 0.1) for x, y in places]
+        ids = np.array([class_id for _, class_id in people], np.int32)
+        found = Detections(np.array(corners, np.float32), np.full(len(people), 0.9, np.float32), ids)
+        for _ in range(round(seconds * 5)):
+            self.time += 0.2
+            self.analysis.observe(frame_at(self.time), found)
+        self.report(self.workers.alive[-1])
+        return True
+
+
+def stored(
+    store: Store, url: str
+) -> tuple[dict[tuple[Any, ...], int], list[tuple[Any, Any]], dict[str, int]]:
+    """Counts by class and window, the windows that were watched, and the day's distinct tracks by class."""
+    engine = sa.create_engine(store._engine.url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("SELECT item_class, window_start, window_end, count FROM count_windows")
+        )
+        counts = {tuple(row[:3]): row.count for row in rows}
+        query = "SELECT window_start, window_end FROM source_windows WHERE coverage > 0 ORDER BY 1"
+        windows = [(row.window_start, row.window_end) for row in connection.execute(sa.text(query))]
+    with closing(Database(url)) as database, database.reading() as connection:
+        day = read_counts(connection, Span.over(DAY, DAY + DAY_S, DAY_S), ["a"])
+    return counts, windows, {name: count or 0 for (_, name), count in distinct(day).items()}
+
+
+def test_a_day_through_ten_reloads_loses_nothing_and_counts_nothing_twice(
+    database_url: str, tmp_path: Path
+) -> None:
+    store = Store(database_url)
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(steps=st.lists(st.sampled_from(STEPS), min_size=10, max_size=10))
+    def check(steps: list[str]) -> None:
+        store.open()
+        with store._transaction() as connection:
+            for table in sa.inspect(connection).get_table_names():
+                if table in {"count_windows", "source_windows", "cameras", "stale_rollups", "count_rollups"}:
+                    connection.execute(sa.text(f"DELETE FROM {table}"))
+        program = Program(store, tmp_path / "config.yml")
+        shown: set[tuple[int, int]] = set()
+        least: dict[tuple[Any, ...], int] = {}
+        for number, step in enumerate([None, *steps, "its correction", "on", "all classes"]):
+            if step is not None:
+                program.change(step)
+            # Everybody stays for three steps, in a place of their own; every third one is a car.
+            present = [(i, int(i % 3 == 2)) for i in range(max(0, number - 2), number + 1)]
+            if program.watch(present, 2.0):
+                shown |= set(present)
+            counts, windows, day = stored(store, database_url)
+            assert all(counts[key] >= count for key, count in least.items()), "never less than was stored"
+            assert all(end <= start for (_, end), (start, _) in pairwise(windows))
+            least = counts
+            for class_id, name in enumerate(MODEL.class_names):
+                assert day.get(name, 0) <= sum(kind == class_id for _, kind in shown), "never a track twice"
+        assert day["person"] == sum(kind == 0 for _, kind in shown)
+        if "person only" not in steps:
+            assert day.get("car", 0) == sum(kind == 1 for _, kind in shown)
+
+    check()
+    store.close()
