@@ -277,7 +277,7 @@ class CameraStatus:
 
     source: str
     state: CameraState
-    message: str  # why it is not online, without credentials; empty when all is well
+    message: str  # why it is not online and its warnings, without credentials; empty when all is well
     status_time: float
     last_frame_time: float | None = None  # capture time of the last frame that was tracked
     fps: float = 0.0  # frames tracked per second, over the last seconds
@@ -296,6 +296,7 @@ class CameraStatus:
     clock_source: str = ""
     model_version: str = ""
     detector_message: str = ""  # why there is no detector; empty while connected
+    warnings: tuple[str, ...] = ()  # what goes wrong while it is online; in the message as well
     stages_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # stage -> mean, p50, p99
     lines: tuple[str, ...] = ()  # their names
     occupancy: Mapping[str, int] = field(default_factory=dict)  # by zone, the confirmed tracks in it now

@@ -149,7 +149,11 @@ def camera_rows(
     for status in statuses:
         word, tone, sentence = STATES[status.state]
         message = status.message or sentence
-        if is_stale(status, at) and tone != "idle":
+        if status.warnings and tone == "good":
+            tone = "warn"
+        # The supervisor tells of a misconfigured camera once: it has no worker whose heart could beat.
+        silent = is_stale(status, at) and status.state is not CameraState.MISCONFIGURED
+        if silent and tone != "idle":
             word, tone = "no heartbeat", "bad"
             message = f"Nothing heard for {age(at - status.status_time)}; is “sightline run” running?"
         coverage = _open_coverage(status.status_time, latest.get(status.source))

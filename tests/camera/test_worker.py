@@ -6,6 +6,7 @@ import ctypes
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sightline.features import FeatureContext
 from sightline.video import feed
 from support.fakes import boxes, frame
 from support.waiting import until
-from support.worker_rig import PERSON, Rig, camera
+from support.worker_rig import MODEL, PERSON, Rig, camera
 
 ROOM = {"room": {"points": [[0.2, 0.2], [0.8, 0.2], [0.8, 0.9], [0.2, 0.9]]}}
 DAY = {"window_s": 86_400}
@@ -327,6 +328,35 @@ def test_a_lost_detector_is_said_and_found_again() -> None:
         rig.until_frames("a", 20)
         rig.until_frames("b", 20)
         assert rig.latest("a").status.state is CameraState.ONLINE
+
+
+def test_classes_that_the_model_lacks_are_told_after_every_switch_and_claim_no_zero(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    capital = replace(MODEL, version="m-2", class_names=("Person", "Car"))
+    line = {"points": [[0.1, 0.1], [0.9, 0.9]], "classes": ["Person", "cra"]}
+    with Rig() as rig:
+        rig.add("a", count={"classes": ["Person"]}, rules={"lines": {"door": line}})
+        until(lambda: rig.frames("a") > 20 and rig.latest("a").status.warnings, 20)
+        status = rig.latest("a").status
+        assert status.warnings == (
+            "camera 'a', key 'count.classes': m-1 has no class 'Person', so nothing is counted as one; "
+            "did you mean 'person'?",
+            "camera 'a', key 'rules.lines.door.classes': m-1 has no class 'Person', so nothing is counted as "
+            "one; did you mean 'person'?",
+            "camera 'a', key 'rules.lines.door.classes': m-1 has no class 'cra', so nothing is counted as "
+            "one; did you mean 'car'?",
+        )
+        assert status.message == "; ".join(status.warnings)
+        assert status.coverage == 0.0
+        assert {row.coverage for row in rig.rows("a", SourceWindow)} == {0.0}
+        assert [r.getMessage() for r in caplog.records if "no class" in r.getMessage()] == [*status.warnings]
+        rig.served().answer = lambda _: replace(boxes(PERSON), model=capital)
+        until(lambda: len(rig.latest("a").status.warnings) == 1, 20)
+        assert "m-2 has no class 'cra'" in rig.latest("a").status.message
+        until(lambda: rig.latest("a").status.coverage > 0, 20)
+        rig.send(UpdateCamera(camera("a")))
+        until(lambda: not rig.latest("a").status.message, 20)
 
 
 def test_an_error_of_a_batch_belongs_to_each_of_its_frames() -> None:

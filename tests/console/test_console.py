@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -109,6 +110,13 @@ def report(state: str = "online", age: float = 0.0, **status: Any) -> Any:
     from sightline.entities import CameraState, CameraStatus
 
     return CameraStatus("gate", CameraState(state), "", T0 - age, **status)
+
+
+def test_a_misconfigured_camera_keeps_its_cause_and_one_with_warnings_is_not_green() -> None:
+    [wrong] = overview.camera_rows([replace(report("misconfigured", 500), message="key 'url': bad")], {}, T0)
+    assert (wrong.word, wrong.message) == ("misconfigured", "key 'url': bad")
+    [odd] = overview.camera_rows([report(warnings=("no class 'Person'",))], {}, T0)
+    assert (odd.tone, odd.is_live) == ("warn", True)
 
 
 def test_a_stale_heartbeat_overrules_the_row() -> None:

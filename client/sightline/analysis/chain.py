@@ -80,7 +80,7 @@ class CameraAnalysis:
         """The version that makes the boxes from now on; tracks go on, their classes keep their names."""
         self.model = model
         self._lookup = self.classes.lookup(model.class_names)
-        self._windows.model_version = model.version
+        self._windows.use_model(model)
 
     def update(self, options: AnalysisOptions) -> None:
         """Other options hold from the next frame on; tracks, visits, ids and counts go on."""

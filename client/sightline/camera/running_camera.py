@@ -1,5 +1,6 @@
 """One camera at work in a worker: made from its options, and what is told of it."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -10,11 +11,22 @@ from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.detector_link import CandidateDetector, DetectorLink, SharedParts
 from sightline.camera.messages import CameraSpec, Report, Retry
 from sightline.camera.pipeline import Pipeline
-from sightline.config import Camera
-from sightline.entities import STAGES, CameraState, CameraStatus, Checkpoint, Event, Figure, SourceWindow
+from sightline.config import Camera, unknown_classes
+from sightline.entities import (
+    STAGES,
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    Event,
+    Figure,
+    ModelInfo,
+    SourceWindow,
+)
 from sightline.features import FEATURES, FeatureContext
 from sightline.video.feed import Feed
 from sightline.video.mailbox import Mailbox
+
+log = logging.getLogger(__name__)
 
 
 class RunningCamera:
@@ -51,6 +63,8 @@ class RunningCamera:
         self._fps = RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._newest: SourceWindow | None = None
+        self._compared: tuple[Camera, ModelInfo | None] = (camera, None)  # what the warnings are about
+        self._warnings: tuple[str, ...] = ()
 
     def update(self, camera: Camera) -> None:
         """Use other options from the next frame on."""
@@ -101,6 +115,17 @@ class RunningCamera:
             yield Figure("events_total", count, labels, "Events that rules made.")
         yield from self.pipeline.figures()
 
+    def _compare_classes(self) -> tuple[str, ...]:
+        """Warnings about classes that the model lacks; logged when options or the version have changed."""
+        model = self.pipeline.analysis.model
+        if (self.camera, model) != self._compared:
+            self._compared = (self.camera, model)
+            problems = unknown_classes(self.camera, model.version, model.class_names) if model else []
+            self._warnings = tuple(map(str, problems))
+            for warning in self._warnings:
+                log.warning("%s", warning)
+        return self._warnings
+
     def _status(self, now: float) -> CameraStatus:
         pipeline, feed, link = self.pipeline, self.feed, self.link
         state, message = feed.state, feed.message
@@ -110,10 +135,12 @@ class RunningCamera:
         total = stages.get("total", {})
         newest, model = self._newest, pipeline.analysis.model
         failed = [f"{name} is switched off: {error}" for name, error in pipeline.failed.items()]
+        warnings = (*failed, *self._compare_classes())
         return CameraStatus(
             source=self.camera.name,
             state=state,
-            message=message or pipeline.last_error or "; ".join(failed),
+            message="; ".join(filter(None, (message or pipeline.last_error, *warnings))),
+            warnings=warnings,
             detector_message=link.problem,
             status_time=now,
             last_frame_time=pipeline.last_frame_time,

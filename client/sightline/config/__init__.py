@@ -1,6 +1,7 @@
 """What a person may write in ``config.yml``."""
 
 from sightline.config.camera import Camera
+from sightline.config.class_names import unknown_classes
 from sightline.config.groups import Config, Transport, TritonOptions
 from sightline.config.loader import LoadedConfig, canary_camera, json_schema, load_config, parse_config
 
@@ -14,4 +15,5 @@ __all__ = [
     "json_schema",
     "load_config",
     "parse_config",
+    "unknown_classes",
 ]

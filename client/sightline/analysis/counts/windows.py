@@ -28,7 +28,7 @@ from sightline.analysis.classes import ClassTable
 from sightline.analysis.observer import JSON, Observation, Observer
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.timebase import GAP_STEPS, MIN_HOLE_S
-from sightline.entities import ClockSource, CountWindow, Figure, SourceWindow, Tracks
+from sightline.entities import ClockSource, CountWindow, Figure, ModelInfo, SourceWindow, Tracks
 
 SETTLE_S = 120.0  # twice the largest lost_s that a configuration may ask for
 MIN_GRACE_S, MAX_GRACE_S = 15.0, 600.0
@@ -96,6 +96,7 @@ class WindowCounter(Observer):
         self, options: AnalysisOptions, classes: ClassTable, *, state: Mapping[str, Any] | None = None
     ) -> None:
         self.model_version = ""
+        self._class_names: frozenset[str] = frozenset()  # of that network; empty: not known
         self._classes = classes
         self._late_frames = 0  # whose window was already closed: not counted
         self._dropped_total = 0
@@ -119,6 +120,7 @@ class WindowCounter(Observer):
         """
         self._options = options
         before, self._classes_wanted = self._classes_wanted, options.classes
+        self._look()
         for track in self._tracks.values():
             counted = track.confirmed and _is_in(track.item_class, before)
             track.fixed = (track.fixed or counted) and not self._is_wanted(track.item_class)
@@ -126,6 +128,16 @@ class WindowCounter(Observer):
         # How long a window stays open after its end: until what it saw can be confirmed by any clock.
         asked_s = options.tracker.confirm_s + options.max_clock_skew_s + GRACE_SLACK_S
         self._grace_s = min(max(asked_s, MIN_GRACE_S), MAX_GRACE_S)
+
+    def use_model(self, model: ModelInfo) -> None:
+        """The network that sees the frames from now on."""
+        self.model_version, self._class_names = model.version, frozenset(model.class_names)
+        self._look()
+
+    def _look(self) -> None:
+        """A camera none of whose classes the network has watches nothing: no zero is claimed."""
+        wanted = self._classes_wanted
+        self._is_blind = bool(self._class_names and wanted) and self._class_names.isdisjoint(wanted or ())
 
     # -- what happens ---------------------------------------------------------------------------------
 
@@ -208,7 +220,7 @@ class WindowCounter(Observer):
             return 0.0
         passed_s = self._clock - window.start
         if passed_s <= 0:
-            return 1.0 if window.frames else 0.0
+            return 1.0 if window.frames and not self._is_blind else 0.0
         return min(1.0, window.watched_s / passed_s)
 
     def snapshot(self) -> JSON:
@@ -320,6 +332,8 @@ class WindowCounter(Observer):
 
     def _credit(self, low: float, until: float) -> None:
         """Add a watched span, but for what was credited before, to its windows; those closed stay."""
+        if self._is_blind:
+            return
         for start, end in list(_gaps(low, until, self._credited)):
             time = start
             while time < end:
