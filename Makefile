@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train ultralytics demo test test-browser test-long soak lint format bench lock wheel clean
+.PHONY: train ultralytics demo test test-browser test-long test-faults soak lint format bench lock wheel clean
 
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
@@ -16,6 +16,9 @@ test-browser: $(VENV)/.ready  ## the console in a headless Chromium
 
 test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in a fresh environment: some minutes more
 	@$(BIN)/pytest -m long $(ARGS)
+
+test-faults: $(VENV)/.ready  ## every fault of docs/reliability.md provoked, long ones included
+	@$(BIN)/pytest -n 2 -m fault $(ARGS)
 
 soak: $(VENV)/.ready  ## four cameras for minutes: drops, and how memory moves; ARGS='--minutes 60 --cameras 16'
 	@$(BIN)/python tools/bench/soak.py $(ARGS)

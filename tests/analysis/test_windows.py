@@ -374,6 +374,7 @@ def test_drops_clock_and_model_of_a_window() -> None:
 # -- clocks that step (fault 23) ----------------------------------------------------------------------
 
 
+@pytest.mark.fault(23)
 def test_a_wall_clock_an_hour_ahead_does_not_close_the_windows_of_a_running_stream() -> None:
     made = counter()
     rows = Rows()
@@ -411,6 +412,7 @@ def test_a_silent_stream_whose_clock_goes_ahead_and_back_counts_on() -> None:
     assert all(row.window_end > row.window_start for row in rows.sources.values())
 
 
+@pytest.mark.fault(6)
 def test_a_capture_time_that_goes_back_makes_no_negative_time() -> None:
     made = counter()
     watch(made, every(0.1, 7200, 7210), (1, 0, True))
@@ -420,6 +422,7 @@ def test_a_capture_time_that_goes_back_makes_no_negative_time() -> None:
     assert min(rows.coverage.values()) >= 0
 
 
+@pytest.mark.fault(23)
 def test_coverage_goes_on_after_a_clock_that_was_ahead_went_back_and_a_worker_restarted() -> None:
     made = counter()
     rows = Rows()

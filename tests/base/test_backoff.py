@@ -16,10 +16,12 @@ def test_delays_double_up_to_the_most(clock: list[float]) -> None:
         assert most / 2 <= waits.next_delay_s() <= most
 
 
+@pytest.mark.fault(28)
 def test_delays_differ_between_cameras(clock: list[float]) -> None:
     assert len({Backoff(1.0, 60.0).next_delay_s() for _ in range(20)}) > 10
 
 
+@pytest.mark.fault(1)
 def test_only_five_good_minutes_start_over(clock: list[float]) -> None:
     waits = Backoff(1.0, 60.0, clock=lambda: clock[0])
     for _ in range(5):

@@ -61,6 +61,7 @@ def play(pipeline: Pipeline, detector: FakeDetector, frames: list[Frame]) -> Non
         step(pipeline, detector)
 
 
+@pytest.mark.fault(11)
 def test_a_server_that_never_answers_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     pipeline = make_pipeline(deadline_s=0.0)
     for index in range(50):
@@ -138,6 +139,7 @@ def test_a_lost_detector_is_told_with_everything_in_flight_counted() -> None:
     assert pipeline.frames == 10
 
 
+@pytest.mark.fault(12)
 def test_a_late_answer_is_not_waited_for_and_not_used() -> None:
     pipeline = make_pipeline(deadline_s=0.05)
     detector = FakeDetector(lambda _: boxes(PERSON), hold=True)
@@ -148,6 +150,7 @@ def test_a_late_answer_is_not_waited_for_and_not_used() -> None:
     assert (pipeline.frames, pipeline.dropped) == (0, 1)
 
 
+@pytest.mark.fault(7)
 def test_a_new_picture_size_ends_the_tracks() -> None:
     pipeline = make_pipeline()
     small, large = GreyPicture(64, 36), GreyPicture(128, 72)

@@ -110,6 +110,7 @@ def test_each_camera_has_its_own_limit_and_its_turn() -> None:
         assert min(gained) > 0.6 * max(gained)
 
 
+@pytest.mark.fault(24)
 def test_an_exception_in_one_chain_restarts_that_camera_from_its_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -234,6 +235,7 @@ def test_options_of_the_program_reach_a_worker(tmp_path: Path) -> None:
     logging.getLogger().setLevel(logging.WARNING)
 
 
+@pytest.mark.fault(2)
 def test_a_decode_thread_that_hangs_in_c_ends_the_worker_with_every_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -262,6 +264,7 @@ def test_a_decode_thread_that_hangs_in_c_ends_the_worker_with_every_checkpoint(
         assert good.checkpoint.resume["windows"]
 
 
+@pytest.mark.fault(2)
 def test_a_camera_that_waits_is_not_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "HANG_GRACE_S", 0.1)
     with Rig() as rig:

@@ -43,6 +43,7 @@ def stream(**values: object) -> dict[str, object]:
     return {"url": "rtsp://h/", "stream": values}
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize(
     ("camera", "key", "text"),
     [

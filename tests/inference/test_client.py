@@ -114,6 +114,7 @@ def test_frames_of_several_cameras_travel_as_one_request_and_get_their_own_boxes
     assert [one.snapshots()["infer"].count for one in stages] == [1] * 4
 
 
+@pytest.mark.fault(17)
 def test_a_slot_in_flight_is_not_written_to_and_runs_go_round_it(
     server: FakeTriton, connection: Connect
 ) -> None:

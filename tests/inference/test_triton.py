@@ -158,6 +158,7 @@ def test_a_request_beyond_the_slots_is_refused_at_once_and_frees_nothing(
         close(detector)
 
 
+@pytest.mark.fault(14)
 def test_a_dead_server_is_noticed_and_its_successor_used(toy_repository: Path, tmp_path: Path) -> None:
     server = TritonServer(toy_repository, log_path=tmp_path / "log")
     server.start()
@@ -180,6 +181,7 @@ def test_a_dead_server_is_noticed_and_its_successor_used(toy_repository: Path, t
     assert leftovers() == []
 
 
+@pytest.mark.fault(17)
 def test_a_hanging_server_is_noticed(toy_repository: Path, tmp_path: Path) -> None:
     with TritonServer(toy_repository, log_path=tmp_path / "log") as server:
         detector = make(server.grpc_url, owner="hang")
@@ -195,6 +197,7 @@ def test_a_hanging_server_is_noticed(toy_repository: Path, tmp_path: Path) -> No
         close(detector)
 
 
+@pytest.mark.fault(15)
 def test_a_server_that_refuses_shared_memory_gets_pictures_in_requests(
     toy_repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -212,6 +215,7 @@ def test_a_server_that_refuses_shared_memory_gets_pictures_in_requests(
     assert leftovers() == []
 
 
+@pytest.mark.fault(19)
 def test_too_little_shared_memory_is_said_with_the_number(
     connected: Connect,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,6 +231,7 @@ def test_too_little_shared_memory_is_said_with_the_number(
     assert len(detect(detector, Block())) == 1
 
 
+@pytest.mark.fault(18)
 def test_a_crashed_workers_region_is_unregistered_and_a_neighbours_is_not(connected: Connect) -> None:
     crashed, neighbour = connected("crashed"), connected("neighbour")
     region = segment(crashed).name

@@ -399,6 +399,7 @@ def test_switched_and_rolled_back_under_load_without_one_failed_request(
     assert {entry["why"] for entry in done} == {"a test"}
 
 
+@pytest.mark.fault(16)
 @pytest.mark.triton
 def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
     served: tuple[Path, TritonServer], capsys: pytest.CaptureFixture[str]
@@ -496,6 +497,7 @@ def segments() -> list[str]:
     return [path.name for path in Path("/dev/shm").glob(f"{segment_prefix('door')}{os.getpid()}-*")]
 
 
+@pytest.mark.fault(16)
 @pytest.mark.triton
 def test_a_camera_follows_to_other_names_and_sizes_without_losing_a_frame(
     ensemble: tuple[Path, TritonServer], small: int

@@ -82,6 +82,7 @@ def test_results_arrive_and_come_back_at_the_next_start(database_url: str, tmp_p
     again.close()
 
 
+@pytest.mark.fault(20)
 def test_events_wait_in_the_spool_and_arrive_once(sqlite_url: str, tmp_path: Path) -> None:
     writer = make_writer(sqlite_url, tmp_path)
     with locked(sqlite_url):
@@ -108,6 +109,7 @@ def test_a_newer_schema_is_refused_at_the_start(sqlite_url: str, tmp_path: Path)
 # -- the database locked or away ----------------------------------------------------------------------
 
 
+@pytest.mark.fault(20)
 def test_a_locked_database_delays_and_loses_nothing(sqlite_url: str, tmp_path: Path) -> None:
     writer = make_writer(sqlite_url, tmp_path)
     writer.put(checkpoint(counted(1), step=1))
@@ -167,6 +169,7 @@ def test_a_file_that_is_deleted_is_made_again(sqlite_url: str, tmp_path: Path) -
     assert list(counts_in(sqlite_url).values()) == [2]
 
 
+@pytest.mark.fault(20)
 def test_postgres_stopped_and_started(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.new_database()
     writer = make_writer(url, tmp_path)
@@ -190,6 +193,7 @@ def test_postgres_stopped_and_started(postgres: Postgres, tmp_path: Path) -> Non
     assert list(counts.values()) == [1] * 48
 
 
+@pytest.mark.fault(20)
 def test_a_frozen_postgres_does_not_hold_the_writer(postgres: Postgres, tmp_path: Path) -> None:
     store = Store(postgres.new_database(), write_timeout_s=1.0)
     write(store, [checkpoint(counted(1))])
@@ -228,6 +232,7 @@ def test_closing_while_the_database_hangs_spools_what_is_in_hand(
     assert list(counts_in(sqlite_url).values()) == [8]
 
 
+@pytest.mark.fault(24)
 def test_a_fault_in_the_thread_is_survived_and_shown(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +363,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
+@pytest.mark.fault(21)
 def test_a_full_disk_alarms_and_recovers(small_disk: Path) -> None:
     url = f"sqlite:///{small_disk}/counts.db"
     writer = make_writer(url, small_disk)
@@ -379,6 +385,7 @@ def test_a_full_disk_alarms_and_recovers(small_disk: Path) -> None:
     assert sum(counts_in(url).values()) == 1 + 30 * sum(range(2, 40))
 
 
+@pytest.mark.fault(21)
 def test_a_spool_on_a_full_disk_while_the_database_works(sqlite_url: str, small_disk: Path) -> None:
     filler = fill(small_disk)
     writer = make_writer(sqlite_url, small_disk)
@@ -543,6 +550,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.fault(18)
 def test_kill_9_in_a_loop_loses_and_doubles_nothing(database_url: str, tmp_path: Path) -> None:
     """The whole writing process dies again and again, in the middle of whatever it does."""
     total, chance = 1500, random.Random(7)

@@ -58,6 +58,7 @@ def test_workers_are_forked_and_hold_no_secrets_of_the_environment(forked: Forke
         assert worker.handle.exit_code == 0
 
 
+@pytest.mark.fault(24)
 def test_a_killed_worker_shows_and_its_neighbours_go_on(forked: ForkedWorkers) -> None:
     victim, neighbour = Worker(forked, "worker-1"), Worker(forked, "worker-2")
     cameras = {"cam": {"url": f"rtsp://127.0.0.1:{free_port()}/x"}}

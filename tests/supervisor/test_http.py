@@ -145,6 +145,7 @@ def test_figures_of_observers_and_sinks_are_metrics_and_status(server: HttpServe
 # -- that no client can use it up -------------------------------------------------------------------------
 
 
+@pytest.mark.fault(24)
 def test_half_open_connections_neither_pile_up_nor_keep_probes_out(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,6 +199,7 @@ def test_no_sequence_of_reloads_loses_what_a_camera_reported(states: list[str]) 
             assert worker.spec_of("a").resume == {"count": count} or not runs
 
 
+@pytest.mark.fault(27)
 def test_a_camera_with_a_typo_is_shown_as_misconfigured_also_when_its_worker_has_let_go_of_it() -> None:
     world = World("a b")
     world.tick()
@@ -234,6 +235,7 @@ def test_options_of_the_program_reach_the_workers_that_run() -> None:
     assert [worker.cameras for worker in workers] == [["a"], ["b"]]
 
 
+@pytest.mark.fault(24)
 def test_a_dead_worker_comes_back_with_all_its_cameras_and_their_newest_states() -> None:
     world = World("a b c d", resume={"a": {"n": 0}})
     (worker,) = world.tick()
@@ -249,6 +251,7 @@ def test_a_dead_worker_comes_back_with_all_its_cameras_and_their_newest_states()
     assert world.supervisor.restarts() == dict.fromkeys("abcd", 1)
 
 
+@pytest.mark.fault(24)
 def test_a_silent_worker_is_killed_and_a_starting_one_has_more_time() -> None:
     world = World("a")
     (worker,) = world.tick()
@@ -265,6 +268,7 @@ def test_a_silent_worker_is_killed_and_a_starting_one_has_more_time() -> None:
     assert successor.killed
 
 
+@pytest.mark.fault(28)
 def test_few_workers_start_at_once() -> None:
     world = World("a b c d e f g h i j", per_worker=1)
     world.workers.hear_at_once = False
@@ -275,6 +279,7 @@ def test_few_workers_start_at_once() -> None:
     assert len(world.tick()) == 2 * STARTS_AT_ONCE
 
 
+@pytest.mark.fault(24)
 def test_a_start_that_fails_is_tried_again_later_and_ends_nothing() -> None:
     world = World("a b", per_worker=1)
     world.workers.refuse = True
@@ -321,6 +326,7 @@ def test_delays_grow_with_each_failure() -> None:
     assert gaps[-1] > 1.9
 
 
+@pytest.mark.fault(2)
 def test_a_camera_that_hangs_moves_to_a_worker_of_its_own_and_its_neighbours_resume_at_once() -> None:
     world = World("a b c")
     (worker,) = world.tick()
@@ -340,6 +346,7 @@ def test_a_camera_that_hangs_moves_to_a_worker_of_its_own_and_its_neighbours_res
     assert world.workers.alive[1].cameras == ["b"], "nobody joins it"
 
 
+@pytest.mark.fault(24)
 def test_a_worker_that_keeps_dying_is_divided_until_its_culprit_is_alone() -> None:
     world = World("a b c d")
     world.tick()

@@ -48,6 +48,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         keeper.join(10)
 
 
+@pytest.mark.fault(18)
 @pytest.mark.long
 @pytest.mark.triton
 @pytest.mark.rtsp
@@ -127,6 +128,8 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.fault(3)
+@pytest.mark.fault(27)
 @pytest.mark.long
 def test_eighty_cameras_that_do_not_answer_are_all_told_and_nothing_restarts(
     tmp_path: Path, silent: int

@@ -47,6 +47,8 @@ def settle(system: System) -> None:
     system.until_frames("door", 30 * WINDOW_S)
 
 
+@pytest.mark.fault(14)
+@pytest.mark.fault(20)
 def test_counting_resumes_after_everything_has_failed_once(
     tmp_path: Path, rtsp: RtspServer, triton: TritonServer
 ) -> None:

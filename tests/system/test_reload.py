@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
 from support.system import System
@@ -19,6 +21,8 @@ def last_change(system: System) -> dict[str, Any]:
     return json.loads(body)["config"]["last"] if body else {}
 
 
+@pytest.mark.fault(24)
+@pytest.mark.fault(29)
 def test_no_file_however_broken_makes_the_program_deaf(tmp_path: Path) -> None:
     cameras = {"gone": {"url": "rtsp://127.0.0.1:1/x"}}
     with System(tmp_path, cameras, triton_url="127.0.0.1:1") as system:

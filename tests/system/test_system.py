@@ -109,6 +109,8 @@ def test_a_recorded_file_loses_no_frame(tmp_path: Path, toy_triton: TritonServer
     assert leftovers() == []
 
 
+@pytest.mark.fault(13)
+@pytest.mark.fault(14)
 def test_triton_is_awaited_and_its_restart_is_survived(
     tmp_path: Path, toy_repository: Path, standing: RtspServer
 ) -> None:
@@ -142,6 +144,7 @@ def test_triton_is_awaited_and_its_restart_is_survived(
     assert leftovers() == []
 
 
+@pytest.mark.fault(18)
 def test_killed_workers_come_back_and_nothing_is_counted_twice(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
@@ -169,6 +172,7 @@ def test_killed_workers_come_back_and_nothing_is_counted_twice(
     assert leftovers() == []
 
 
+@pytest.mark.fault(18)
 def test_a_killed_supervisor_takes_its_workers_along_and_the_next_one_goes_on(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
@@ -225,6 +229,7 @@ def test_a_reload_touches_only_the_cameras_that_changed(
         system.stop()
 
 
+@pytest.mark.fault(15)
 def test_memory_travels_by_grpc_where_it_cannot_be_shared(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
@@ -261,6 +266,7 @@ def test_the_profile_stands_in_metrics_and_in_the_database(
         assert row["state"] == "stopped"
 
 
+@pytest.mark.fault(4)
 def test_no_password_is_to_be_seen_anywhere(
     tmp_path: Path, toy_triton: TritonServer, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +291,7 @@ def test_no_password_is_to_be_seen_anywhere(
         system.stop()
 
 
+@pytest.mark.fault(29)
 def test_sigterm_during_an_outage_ends_in_time(tmp_path: Path) -> None:
     with System(tmp_path, {"gone": {"url": "rtsp://127.0.0.1:1/x"}}, triton_url="127.0.0.1:1") as system:
         system.until_state("gone", "offline")

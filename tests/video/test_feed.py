@@ -62,6 +62,7 @@ def test_a_back_off_goes_on_where_the_predecessor_was() -> None:
     assert stop(feed, 5)
 
 
+@pytest.mark.fault(4)
 def test_a_refused_password_is_not_tried_again_soon() -> None:
     feed = feed_of(FakeSource(SourceUnauthorized("no")))
     feed.start()
@@ -77,6 +78,7 @@ def test_a_file_that_is_played_once_and_cannot_be_ends_and_says_why() -> None:
     assert (feed.state, feed.message) == (CameraState.UNUSABLE, "no picture")
 
 
+@pytest.mark.fault(2)
 def test_waiting_is_not_hanging_and_a_call_that_does_not_return_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "HANG_GRACE_S", 0.2)
     release = threading.Event()
@@ -110,6 +112,7 @@ def test_a_fault_of_ours_is_kept_for_the_main_thread() -> None:
 # -- the gate -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(28)
 def test_few_open_at_once_across_processes(tmp_path: Path) -> None:
     gates = [OpenGate(tmp_path, 2) for _ in range(3)]  # as many processes
     stop, inside, most = threading.Event(), [0], [0]
@@ -132,6 +135,7 @@ def test_few_open_at_once_across_processes(tmp_path: Path) -> None:
     assert most[0] == 2
 
 
+@pytest.mark.fault(28)
 def test_cameras_that_do_not_answer_keep_no_place_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +158,7 @@ def test_cameras_that_do_not_answer_keep_no_place_for_long(
     holder.join(5)
 
 
+@pytest.mark.fault(28)
 def test_who_has_failed_less_often_opens_first(tmp_path: Path) -> None:
     gate, stop, order = OpenGate(tmp_path, 1), threading.Event(), []
 
@@ -171,6 +176,7 @@ def test_who_has_failed_less_often_opens_first(tmp_path: Path) -> None:
     assert order == [0, 1, 3, 5]
 
 
+@pytest.mark.fault(28)
 def test_a_camera_that_is_stopped_does_not_wait_at_the_gate(tmp_path: Path) -> None:
     gate = OpenGate(tmp_path, 1)
     source = FakeSource(SourceUnreachable("never asked"))
@@ -185,6 +191,7 @@ def test_a_camera_that_is_stopped_does_not_wait_at_the_gate(tmp_path: Path) -> N
 # -- names --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(3)
 def test_a_dead_name_server_is_the_reason_and_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(30))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from sightline.base.threads import Bell
 from sightline.entities import ClockSource, Frame
 from sightline.video.mailbox import Mailbox
@@ -19,6 +21,7 @@ def frame(index):
     return Frame(NoPicture(), index, float(index), float(index), ClockSource.PTS, 0.0)
 
 
+@pytest.mark.fault(12)
 def test_the_newest_wins_and_drops_are_counted():
     box = Mailbox()
     for index in range(100):

@@ -140,6 +140,7 @@ def test_a_file_served_once_ends(go2rtc, clip):
     assert frames[-1].media_s - frames[0].media_s > 4.7
 
 
+@pytest.mark.fault(1)
 @pytest.mark.rtsp
 def test_fault_1_a_restarted_server_ends_the_stream_and_the_next_opening_goes_on(go2rtc, clip):
     with RtspServer({"cam": clip}) as server:
@@ -162,6 +163,7 @@ def test_fault_1_a_restarted_server_ends_the_stream_and_the_next_opening_goes_on
     assert after.capture_time > before.capture_time
 
 
+@pytest.mark.fault(2)
 @pytest.mark.rtsp
 def test_fault_2_a_frozen_server_is_noticed_in_time_and_thaws(go2rtc, clip):
     with RtspServer({"cam": clip}) as server:
@@ -180,6 +182,7 @@ def test_fault_2_a_frozen_server_is_noticed_in_time_and_thaws(go2rtc, clip):
         source.close()
 
 
+@pytest.mark.fault(2)
 @pytest.mark.rtsp
 def test_fault_2_a_line_that_stops_forwarding_is_noticed_in_time(server):
     with Line(server.port) as line:
@@ -193,6 +196,7 @@ def test_fault_2_a_line_that_stops_forwarding_is_noticed_in_time(server):
         source.close()
 
 
+@pytest.mark.fault(4)
 @pytest.mark.rtsp
 def test_fault_4_a_wrong_password_is_its_own_error_and_stays_secret(clip, caplog, capfd):
     with gst_camera(clip, "admin", PASSWORD) as port:
@@ -211,6 +215,7 @@ def test_fault_4_a_wrong_password_is_its_own_error_and_stays_secret(clip, caplog
         assert "w0rd" not in text
 
 
+@pytest.mark.fault(5)
 @pytest.mark.rtsp
 def test_fault_5_a_missing_stream(server):
     error, took_s = failure(server.url("no-such-camera"))
@@ -218,6 +223,7 @@ def test_fault_5_a_missing_stream(server):
     assert took_s < 3
 
 
+@pytest.mark.fault(5)
 @pytest.mark.rtsp
 def test_fault_5_sound_without_video(server):
     error, _ = failure(server.url("sound"))
@@ -225,6 +231,7 @@ def test_fault_5_sound_without_video(server):
     assert "no video" in str(error)
 
 
+@pytest.mark.fault(8)
 @pytest.mark.rtsp
 def test_fault_8_a_camera_that_comes_back_with_another_codec_is_reopened(go2rtc, clip, folder):
     if "libx265" not in av.codecs_available:
@@ -245,6 +252,7 @@ def test_fault_8_a_camera_that_comes_back_with_another_codec_is_reopened(go2rtc,
     assert (frame.picture.width, frame.picture.height) == (640, 360)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.rtsp
 def test_ten_openings_leave_nothing_behind(server):
     def held():
@@ -408,6 +416,7 @@ class Line:
 # --- no server needed ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(3)
 def test_fault_3_a_silent_address_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rtsp://admin:{PASSWORD}@127.0.0.1:{silent.getsockname()[1]}/cam"
@@ -417,12 +426,14 @@ def test_fault_3_a_silent_address_is_given_up_in_time():
     assert "w0rd" not in "".join(traceback.format_exception(error))
 
 
+@pytest.mark.fault(3)
 def test_fault_3_nobody_listens():
     error, took_s = failure(f"rtsp://127.0.0.1:{free_port()}/cam")
     assert isinstance(error, SourceUnreachable)
     assert took_s < 3
 
 
+@pytest.mark.fault(3)
 def test_fault_3_a_name_that_does_not_resolve():
     error, _ = failure(f"rtsp://admin:{PASSWORD}@no-such-camera.invalid/cam")
     assert isinstance(error, SourceUnreachable)
@@ -450,6 +461,7 @@ def test_errors_are_told_apart_by_kind_not_by_text(said, wanted):
     assert "w0rd" not in f"{error} {error!r}"  # it stays behind as the cause
 
 
+@pytest.mark.fault(6)
 def test_fault_6_a_jump_starts_a_new_time_line_and_time_never_goes_back(clip, tmp_path):
     path = tmp_path / "jump.ts"
     with path.open("wb") as joined:
@@ -471,6 +483,7 @@ def test_fault_6_a_jump_starts_a_new_time_line_and_time_never_goes_back(clip, tm
     assert all(0 < b.capture_time - a.capture_time < 1 for a, b in itertools.pairwise(frames))
 
 
+@pytest.mark.fault(7)
 def test_fault_7_another_resolution_mid_stream(tmp_path):
     path = tmp_path / "sizes.ts"
     with av.open(str(path), "w") as sink:
@@ -499,6 +512,7 @@ def test_fault_7_another_resolution_mid_stream(tmp_path):
     assert [(f.picture.width, f.picture.height) for f in frames] == [(320, 240)] * 10 + [(640, 360)] * 10
 
 
+@pytest.mark.fault(9)
 def test_fault_9_after_damage_frames_come_again_from_the_next_key_frame(clip, tmp_path):
     def flip(packet, number):
         if number != 33:
@@ -522,6 +536,7 @@ def test_fault_9_after_damage_frames_come_again_from_the_next_key_frame(clip, tm
     assert numbers == [*range(33), *range(40, 100)]  # key frames stand at every tenth
 
 
+@pytest.mark.fault(11)
 def test_fault_11_a_storm_of_errors_is_one_line_a_second(clip, tmp_path, caplog):
     noise = random.Random(5)
 
@@ -543,6 +558,7 @@ def test_fault_11_a_storm_of_errors_is_one_line_a_second(clip, tmp_path, caplog)
     assert len(ours) <= 2 + took_s
 
 
+@pytest.mark.fault(8)
 def test_fault_8_packets_that_no_longer_decode_are_a_stall(clip, tmp_path):
     noise = random.Random(6)
 
@@ -679,12 +695,14 @@ def test_a_camera_that_asks_for_what_ffmpeg_cannot_answer_is_told_from_a_wrong_p
     assert took_s < 3
 
 
+@pytest.mark.fault(30)
 def test_fault_30_a_redirect_to_a_file_is_not_followed(clip):
     with SlowHttp(b"", location=f"file://{clip}") as web:
         error, _ = failure(f"http://127.0.0.1:{web.port}/cam.mp4")
     assert isinstance(error, SourceError)
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -699,6 +717,7 @@ def test_fault_30_a_file_may_not_name_other_files(clip, tmp_path, name, text):
     assert isinstance(failure(path)[0], SourceUnusable)
 
 
+@pytest.mark.fault(30)
 def test_fault_30_a_picture_bomb_is_refused_without_the_memory(tmp_path):
     path = tmp_path / "bomb.mov"
     program = f"""
@@ -720,6 +739,7 @@ with av.open({str(path)!r}, "w") as sink:
     )  # kB; it has 144 million pixels
 
 
+@pytest.mark.fault(30)
 def test_fault_30_a_picture_too_large_is_named():
     with pytest.raises(SourceUnusable, match="8200x100"):
         check_size(8200, 100)

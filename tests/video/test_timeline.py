@@ -10,6 +10,7 @@ import pytest
 from sightline.video.timeline import PtsStep, RecordedTimes, Timeline
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(
     ("media_s", "step"),
     [
@@ -33,6 +34,7 @@ def test_a_long_pause_is_no_jump():
     assert timeline.step(70.0, 160.0) is PtsStep.ON
 
 
+@pytest.mark.fault(6)
 def test_many_strays_start_a_new_time_line():
     timeline = Timeline()
     timeline.step(10.0, 100.0)
@@ -62,6 +64,7 @@ def test_a_camera_that_stamps_for_another_rate_is_not_believed(scale):
         assert steps.index(PtsStep.UNTIMED) < 120, "within 12 s"
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(
     "media",
     [

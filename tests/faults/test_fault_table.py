@@ -1,0 +1,12 @@
+"""Every fault has a test, and the document says which."""
+
+from faults.fault_table import FAULTS, LATER, PAGE, marked, table
+
+
+def test_every_fault_but_the_bus_has_a_test() -> None:
+    assert {number for number, _, _ in marked()} == set(FAULTS) - set(LATER) == {*range(1, 31)} - {26}
+
+
+def test_the_document_has_the_table() -> None:
+    command = "python tests/faults/fault_table.py --write"
+    assert PAGE.read_text(encoding="utf-8").endswith(table()), f"run: {command}"
