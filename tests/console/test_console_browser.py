@@ -19,11 +19,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 
+from sightline.config.groups import HttpOptions
+from sightline.serving.server import TritonServer
+from sightline.simulation.rtsp_server import free_port
+from sightline.supervisor.http.http_server import HttpServer
 from support.console_world import World
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -218,25 +222,48 @@ def test_a_foreign_page_in_the_same_browser_gets_nothing(browser: Any, closed_ur
     assert browser.execute_async_script(OPEN_SOCKET, stream) == "refused"
 
 
-def test_a_name_that_was_bound_to_loopback_afterwards_gets_nothing(
-    closed_url: tuple[str, str], tmp_path: Path
-) -> None:
-    """DNS rebinding, as the browser sees it: the page's own name resolves to the console's address."""
-    base_url, _ = closed_url
+@pytest.fixture
+def rebound(tmp_path: Path) -> Iterator[Any]:
+    """A browser to which evil.example is loopback: what DNS rebinding makes of it."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    rebound = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    for flag in (*FLAGS, rebound, f"--user-data-dir={tmp_path / 'profile'}"):
+    rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    for flag in (*FLAGS, rules, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def test_a_name_that_was_bound_to_loopback_afterwards_gets_nothing(rebound: Any, base_url: str) -> None:
+    url = base_url.replace("127.0.0.1", "evil.example")
+    rebound.get(url)
+    assert "unknown Host" in rebound.page_source
+    stream = f"{url.replace('http', 'ws')}/_stcore/stream"
+    assert rebound.execute_async_script(OPEN_SOCKET, stream) == "refused"
+
+
+POST = """
+const [url, done] = arguments;
+fetch(url, {method: "POST", mode: "no-cors", body: "{}"}).then(() => done("answered"), () => done("refused"));
+"""
+
+
+@pytest.mark.triton
+def test_nor_does_it_of_the_status_port_and_of_triton(
+    rebound: Any, toy_repository: Path, tmp_path: Path
+) -> None:
+    nobody = cast(Any, None)  # whom the port would ask
+    status = HttpServer(HttpOptions(port=0), nobody, nobody)
+    status.start()
     try:
-        url = base_url.replace("127.0.0.1", "evil.example")
-        driver.get(url)
-        assert "unknown Host" in driver.page_source
-        stream = f"{url.replace('http', 'ws')}/_stcore/stream"
-        assert driver.execute_async_script(OPEN_SOCKET, stream) == "refused"
+        with TritonServer(toy_repository, grpc_port=free_port(), log_path=tmp_path / "log") as triton:
+            rebound.get(status.url.replace("127.0.0.1", "evil.example") + "/metrics")
+            assert "unknown Host" in rebound.page_source
+            load = f"http://evil.example:{triton.grpc_port}/v2/repository/models/detector/load"
+            assert rebound.execute_async_script(POST, load) == "refused"
     finally:
-        driver.quit()
+        status.stop()
 
 
 @pytest.mark.parametrize(
