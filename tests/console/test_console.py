@@ -306,6 +306,49 @@ def test_csv(world: World, url: str, step_s: int) -> None:
     assert all(row["count"] == "" for row in not_watched)
 
 
+def test_lines_and_zones_stand_first_where_there_are_any(
+    world: World, open_app: Callable[..., AppTest]
+) -> None:
+    now = time.time()
+    assert "Lines and zones" not in html(open_app())
+    world.camera("gate", now, lines=["door", "ramp"], occupancy={"yard": 3})
+    world.camera("<b>roof</b>", now - 60, occupancy={"deck": 2})
+    for direction in ("forward", "forward", "forward", "backward"):
+        world.event("gate", "crossing", "door", now - 5, direction=direction)
+    overview._today.clear()  # type: ignore[attr-defined]
+    for page in ("", "counts"):
+        text = html(open_app(page))
+        cells = re.findall(
+            r"<td[^>]*>(.*?)</td>", text[text.index("Lines and zones") : text.index("</table>")]
+        )
+        assert [cells[i : i + 6] for i in range(0, len(cells), 6)] == [
+            ["gate", "door", "3", "1", "+2", ""],
+            ["gate", "ramp", "0", "0", "0", ""],
+            ["&lt;b&gt;roof&lt;/b&gt;", "deck", "", "", "", "unknown"],  # it is not heard of
+            ["gate", "yard", "", "", "", "3"],
+        ]
+    assert text.index("Lines and zones") < text.index("Watched")
+
+
+def test_what_an_earlier_release_wrote_is_unknown_and_an_object_in_two_bars_is_one(
+    url: str, open_app: Callable[..., AppTest]
+) -> None:
+    made, now = World(url), time.time()
+    made.camera("gate", now)
+    minutes = [now // 60 * 60 - 60 * back for back in (4, 3, 2)]
+    for number, start in enumerate(minutes):
+        made.window("gate", start, 1.0, person=6, arrivals=6 if number == 0 else 1)
+    assert "person <b>8" in html(open_app("counts"))
+    made.window("gate", now // 60 * 60 - 60, 1.0, person=7, arrivals=None)
+    assert "person <b>unknown" in html(open_app("counts"))
+    choice = counts.CountFilter(
+        Span.over(minutes[0], now, 60), 60, ("gate",), (), by_camera=False, panels=False, table=True
+    )
+    found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
+    shown = [(row["count"], row["arrivals"]) for row in found if row["item_class"]]
+    assert shown == [("6", "6"), ("6", "1"), ("6", "1"), ("7", "")]
+
+
 # Profile page
 
 

@@ -36,7 +36,7 @@ CLASSES = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 #: The cameras that are shown when no video is given; their seeds are not those of the detector's training.
 SIMULATED = {
     "street": SceneSpec("street", seed=1, camera=5),
-    "street-dusk": SceneSpec("street", seed=2, light="dusk", weather="rain", camera=0),
+    "street-dusk": SceneSpec("street", seed=2, light="dusk", weather="rain", camera=5),
     "factory": SceneSpec("factory", seed=3),
     "shop": SceneSpec("shop", seed=4),
 }
