@@ -22,6 +22,7 @@ from sightline.store.kinds import KINDS, RowKind
 from sightline.store.tables import UtcDateTime, table_of
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks import make_runner
+from support.stored import database_options
 from support.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +53,8 @@ def test_the_observer_sees_frames_and_gives_figures() -> None:
 
 def test_the_sink_gets_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sink = example("sink")["PrintEvents"]()
-    writer = Writer(f"sqlite:///{tmp_path}/db.sqlite", tmp_path / "spool", 10_000_000, sinks=[sink.name])
+    options = database_options(f"sqlite:///{tmp_path}/db.sqlite", tmp_path / "spool")
+    writer = Writer(options, sinks=[sink.name])
     runner = make_runner(sink, writer.outbox)
     try:
         event = Event("door", EventKind.CROSSING, "gate", 7, "person", 100.0, 100.5, first_time=99.0)
@@ -77,7 +79,7 @@ def test_the_kind_of_row_is_stored(
         RowKind=RowKind,
     )  # fmt: skip
     monkeypatch.setitem(KINDS, "speed", defined["SPEED"])
-    writer = Writer(database_url, tmp_path / "spool", 10_000_000)
+    writer = Writer(database_options(database_url, tmp_path / "spool"))
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     try:
         with engine.begin() as connection:

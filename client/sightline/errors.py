@@ -5,7 +5,7 @@
     ├── SourceError: SourceUnreachable, SourceUnauthorized, SourceNotFound, SourceUnusable, SourceStalled,
     │                SourceEnded
     ├── DetectorError: DetectorUnavailable, DetectorTimeout, DetectorMismatch, DetectorOutdated
-    ├── StoreError: StoreUnavailable, SchemaError
+    ├── StoreError: StoreUnavailable: OwnerSilent; SchemaError, NotOwner
     ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError
     └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError
 
@@ -120,6 +120,14 @@ class StoreUnavailable(StoreError):
 
 class SchemaError(StoreError):
     """The database's schema is newer than this program, or cannot be migrated."""
+
+
+class NotOwner(StoreError):
+    """Another program owns the database; the text names it."""
+
+
+class OwnerSilent(StoreUnavailable):
+    """Another program owns the database and may have died; that is known in some seconds."""
 
 
 class LabelError(SightlineError):

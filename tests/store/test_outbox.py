@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -161,9 +162,9 @@ def test_the_outbox_survives_a_restart_while_the_database_is_away(sqlite_url: st
         until(lambda: not writer.outbox.delivered())
         writer.close()
         again = make_writer(sqlite_url, tmp_path, sinks=["alerts"])
-        assert take(again, limit=1) == [1]
+        assert take(again, limit=1) == []  # it cannot know yet that no other program tells the same
     until(lambda: is_idle(again))
-    assert take(again) == [2]
+    assert take(again) == [1, 2]
     again.close()
     assert len(read(sqlite_url, "events")) == 3
 
@@ -282,7 +283,7 @@ def test_any_order_of_faults_gives_each_sink_each_event(  # noqa: PLR0915 - a mo
         both = SpooledStore(store, spool, (0.0, 0.0))
         both.open()
         away, wake = (lambda: bool(both.store_error)), (lambda: None)
-        return store, spool, both, Outbox(url, spool, SINKS, is_away=away, wake_writer=wake)
+        return store, spool, both, Outbox(url, spool, SINKS, Mock(held=True), is_away=away, wake_writer=wake)
 
     store, spool, both, outbox = start()
     told: dict[str, list[int]] = {sink: [] for sink in SINKS}

@@ -29,7 +29,7 @@ from sightline.store.kinds import COUNT, RESUME, WINDOW, PendingRow, rows_of
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore
 from sightline.store.writer import Writer
-from support.stored import write
+from support.stored import database_options, write
 from support.waiting import until
 
 MEGABYTE = 1_000_000
@@ -37,7 +37,7 @@ MEGABYTE = 1_000_000
 
 def make_writer(url: str, folder: Path, *, max_bytes: int = MEGABYTE, **options: Any) -> Writer:
     options = {"flush_every_s": 0.02, "retry_s": (0.05, 0.2), **options}
-    return Writer(url, folder / "spool.db", max_bytes, **options)
+    return Writer(database_options(url, folder / "spool.db", max_bytes), **options)
 
 
 @contextlib.contextmanager
@@ -325,9 +325,7 @@ def test_the_spool_gives_the_disk_back(tmp_path: Path) -> None:
 def test_memory_is_bounded_when_nothing_takes_the_results(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with locked(sqlite_url):
-        writer = Writer(
-            sqlite_url, tmp_path / "file" / "spool.db", MEGABYTE, flush_every_s=0.01, max_pending=100
-        )
+        writer = make_writer(sqlite_url, tmp_path / "file", flush_every_s=0.01, max_pending=100)
         for i in range(1000):
             writer.put(checkpoint(counted(i, start=60.0 * i), step=i))
         until(lambda: writer.health().state == "memory")
@@ -524,10 +522,12 @@ from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.observer import Observation
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.timebase import Timebase
+from sightline.config.groups import DatabaseOptions
 from sightline.store.writer import Writer
 
 url, spool, total = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-writer = Writer(url, spool, 1_000_000, flush_every_s=0.01, retry_s=(0.02, 0.1))
+options = DatabaseOptions(url=url, spool_path=spool)
+writer = Writer(options, flush_every_s=0.01, retry_s=(0.02, 0.1))
 resume = writer.resume_states().get("gate", {})
 classes, timebase = ClassTable([(0, "person")]), Timebase(10.0, resume.get("timebase"))
 counter = WindowCounter(AnalysisOptions("gate", window_s=5), classes, state=resume.get("windows"))

@@ -28,6 +28,7 @@ from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until
 
 HEALTH = WriterHealth(
+    owns_database=True,
     state="ok",
     alarm=False,
     pending_records=0,

@@ -22,6 +22,7 @@ from sightline.store.kinds import PendingRow
 from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import SINKS, DurableRunner, Sink, durable_names, make_sinks
+from support.stored import database_options
 from support.waiting import until
 
 OPTIONS = parse_config({"cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}}}).options
@@ -86,14 +87,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextlib.contextmanager
 def running(folder: Path, *sinks: Sink) -> Iterator[Hub]:
     """A hub with its writer on a SQLite file."""
-    writer = Writer(
-        f"sqlite:///{folder}/counts.db",
-        folder / "spool.db",
-        1_000_000,
-        flush_every_s=0.02,
-        retry_s=(0.02, 0.1),
-        sinks=durable_names(sinks),
-    )
+    options = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
+    writer = Writer(options, flush_every_s=0.02, retry_s=(0.02, 0.1), sinks=durable_names(sinks))
     hub = Hub(writer, sinks)
     yield hub
     hub.close()
@@ -162,7 +157,8 @@ class Deadly(JsonLines):
         os.kill(os.getpid(), signal.SIGKILL)
 
 sink = Deadly(folder / "events.jsonl")
-writer = Writer(f"sqlite:///{folder}/counts.db", folder / "spool.db", 1_000_000, sinks=[sink.name])
+from support.stored import database_options
+writer = Writer(database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db"), sinks=[sink.name])
 hub = Hub(writer, [sink])
 writer.put(Checkpoint("gate", (Event("gate", EventKind.ENTER, "door", 1, "person", 101.0, 102.0),), {}))
 signal.pause()

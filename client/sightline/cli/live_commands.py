@@ -11,14 +11,20 @@ import urllib.request
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group
 from sightline.config import LoadedConfig, json_schema, load_config
-from sightline.errors import ConfigError, SightlineError
+from sightline.errors import ConfigError, NotOwner, SightlineError
+
+if TYPE_CHECKING:
+    from sightline.simulation.canary import Canary
+    from sightline.store.writer import Writer
+    from sightline.supervisor.fork_server import ForkedWorkers
+    from sightline.supervisor.hub import Hub
 
 log = logging.getLogger("sightline")
 
@@ -28,6 +34,8 @@ def add_to(commands: Any) -> None:
     run = add_command(commands, _run)
     text = "play recorded files once, as fast as they can be processed and without drops, then exit"
     run.add_argument("--until-end", action="store_true", help=text)
+    text = "while another program owns the database, wait, and take over when it ends or dies"
+    run.add_argument("--standby", action="store_true", help=text)
     check = add_command(commands, _check)
     status = add_command(commands, _status)
     status.add_argument("--json", action="store_true", help="the whole status as JSON")
@@ -68,12 +76,9 @@ def _run(arguments: argparse.Namespace) -> None:
     """Watch the cameras of a config.yml."""
     from sightline.base.logs import setup_logging
     from sightline.store.writer import Writer
-    from sightline.supervisor.control import Control
     from sightline.supervisor.fork_server import ForkedWorkers
-    from sightline.supervisor.http.http_server import HttpServer
     from sightline.supervisor.hub import Hub
     from sightline.supervisor.sinks import durable_names, make_sinks
-    from sightline.supervisor.supervisor import Supervisor
 
     os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
     config = load_config(arguments.config)
@@ -83,53 +88,76 @@ def _run(arguments: argparse.Namespace) -> None:
     workers.prepare()
     for warning in config.warnings:
         log.warning("configuration: %s", warning)
-    database, sinks = config.options.database, make_sinks(config.options)
-    url = database.url.get_secret_value()
-    writer = Writer(url, database.spool_path, database.spool_max_bytes, sinks=durable_names(sinks))
+    database, http, sinks = config.options.database, config.options.http, make_sinks(config.options)
+    if arguments.standby:
+        database = database.model_copy(update={"standby": True})
+    writer = Writer(database, sinks=durable_names(sinks), address=f"http://{http.host}:{http.port}")
     canary = None
     if config.options.canary.enabled:  # what draws and judges its scene takes 20 MB
         from sightline.simulation.canary import Canary
 
-        canary = Canary(config.options.canary, url)
+        canary = Canary(config.options.canary, database.url.get_secret_value())
         config = canary.join(config)
-        canary.start()
     hub = Hub(writer, sinks)
-    supervisor = Supervisor(config, hub, start_worker=workers.start, until_end=arguments.until_end)
     try:
-        control = Control(
-            arguments.config,
-            config,
-            supervisor.apply,
-            complete=canary.join if canary else lambda loaded: loaded,
-            appliers={
-                "http": lambda options: http.move(options.http),
-                "log_level": lambda options: setup_logging(options.log_level),
-            },
-        )
-        http = HttpServer(
-            config.options.http,
-            supervisor,
-            writer.health,
-            canary.newest if canary else lambda: None,
-            control.state,
-            hub.sinks,
-        )
-        on_signals(
-            {signal.SIGHUP: lambda: control.reload("SIGHUP")}
-            | dict.fromkeys((signal.SIGINT, signal.SIGTERM), supervisor.stop)
-        )
-        http.start()
-        log.info("health, status and metrics at %s", http.url)
-        try:
-            supervisor.run()
-        finally:
-            http.stop()
+        _watch(arguments, config, workers, writer, hub, canary)
     finally:
         workers.close()
         if canary is not None:
             canary.stop()
         hub.close()
         writer.close(timeout_s=2.0)
+    if isinstance(writer.failure, NotOwner) and writer.standby:
+        log.warning("%s; starting anew, as its stand-by", writer.failure)
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  no shell is wanted
+    if writer.failure is not None:
+        raise writer.failure
+
+
+def _watch(
+    arguments: argparse.Namespace,
+    config: LoadedConfig,
+    workers: "ForkedWorkers",
+    writer: "Writer",
+    hub: "Hub",
+    canary: "Canary | None",
+) -> None:
+    """Wait until the database is ours, then run the cameras until a signal ends it."""
+    from sightline.base.logs import setup_logging
+    from sightline.supervisor.control import Control
+    from sightline.supervisor.http.http_server import HttpServer
+    from sightline.supervisor.supervisor import Supervisor
+
+    supervisor = Supervisor(config, hub, start_worker=workers.start, until_end=arguments.until_end)
+    control = Control(
+        arguments.config,
+        config,
+        supervisor.apply,
+        complete=canary.join if canary else lambda loaded: loaded,
+        appliers={
+            "http": lambda options: http.move(options.http),
+            "log_level": lambda options: setup_logging(options.log_level),
+        },
+    )
+    newest = canary.newest if canary else lambda: None
+    http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
+
+    def stop() -> None:
+        writer.standby = False
+        supervisor.stop()
+
+    reload = lambda: control.reload("SIGHUP")  # noqa: E731
+    on_signals({signal.SIGHUP: reload, signal.SIGINT: stop, signal.SIGTERM: stop})
+    writer.when_failed(supervisor.stop)
+    http.start()
+    log.info("health, status and metrics at %s", http.url)
+    try:
+        if supervisor.stand_by(writer.is_open):
+            if canary is not None:
+                canary.start()
+            supervisor.run()
+    finally:
+        http.stop()
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -235,6 +235,9 @@ class DatabaseOptions(OptionGroup):
         "Limit of that file; when it is full, the oldest windows are dropped and counted.",
         ge=1_000_000,
     )
+    standby: bool = restarts(
+        False, "While another program owns the database, wait and take over when it ends or dies."
+    )
 
 
 class HttpOptions(OptionGroup):

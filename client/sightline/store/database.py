@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from sightline.errors import SchemaError, StoreError, StoreUnavailable
+from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations, rollups
 from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of, upsert
 from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, ResumeStates, RowKind, merge
-from sightline.store.tables import OutboxRow, table_of
+from sightline.store.lease import Lease
+from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ WRITE_TIMEOUT_S = 15.0  # a Postgres that says nothing for this long is taken fo
 MAX_OUTBOX_AGE_S = 7 * 86_400.0
 ROLL_UP_AT_ONCE = 8  # hours, and as many days, of all cameras: some 0.1 s
 MAX_OUTBOX_ROWS = 100_000  # for each sink
-_OUTBOX = table_of(OutboxRow)
+_OUTBOX, _LEASES, _IDENTITY = table_of(OutboxRow), table_of(LeaseRow), table_of(IdentityRow)
 _REFUSALS = (DataError, IntegrityError, StatementError, ValueError, TypeError, OverflowError)
 
 
@@ -36,17 +37,23 @@ class Store:
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        lease: renewed or taken first in every transaction; None where no other program can write.
         write_timeout_s: a Postgres statement that takes longer is given up.
 
     Raises:
         StoreError: the URL is of neither kind, or the Postgres driver is not installed.
         StoreUnavailable: by every method: it is locked, full or away; nothing was changed; try again later.
         SchemaError: by every method: its schema is newer than this program, or its tables are not ours.
+        NotOwner: by every method: another program owns it; nothing was changed.
     """
 
-    def __init__(self, url: str, *, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, lease: Lease | None = None, *, write_timeout_s: float = WRITE_TIMEOUT_S
+    ) -> None:
         self.rejected_rows = 0  # rows that the database will never take
         self.dropped_outbox_rows = 0  # too old, or too many for a sink that takes none
+        self.identity = ""  # what tells this database from others; known once it has been opened
+        self._lease = lease
         self._write_timeout_s = write_timeout_s
         self._engine = make_engine(parse_url(url), write_timeout_s)
         is_sqlite = self._engine.dialect.name == "sqlite"
@@ -59,12 +66,23 @@ class Store:
         with self._opened():
             pass
 
+    def renew(self) -> None:
+        """Renew the lease, and nothing else."""
+        with self._opened(), self._writing():
+            pass
+
+    def release(self) -> None:
+        """Give the lease back, if it is ours; other methods take it again."""
+        if self._lease is not None and self._lease.fence:
+            with self._opened(), self._transaction() as connection:
+                self._lease.release(connection)
+
     def close(self) -> None:
         """Disconnect; :meth:`open` may be called again."""
         self._known_sequences = None
         self._engine.dispose()
 
-    def _identity(self) -> tuple[int, int] | None:
+    def _file_identity(self) -> tuple[int, int] | None:
         """Of the SQLite file: once it is deleted or replaced, what is written goes nowhere."""
         if self._file is not None:
             with suppress(OSError):
@@ -103,7 +121,7 @@ class Store:
             return row.kind.name, row.sequence < known.get(row.source, 0)
 
         try:
-            with self._transaction() as connection:
+            with self._writing() as connection:
                 for (name, stale), group in groupby(sorted(rows, key=statement_of), key=statement_of):
                     written = _upsert(connection, KINDS[name], list(group), stale=stale)
                     _put_into_outbox(connection, written)
@@ -129,7 +147,7 @@ class Store:
             outbox.sequence <= sa.bindparam("up_to"),
         )
         values = [dict(zip(("of_sink", "of_key", "up_to"), item, strict=True)) for item in delivered]
-        with self._opened(), self._transaction() as connection:
+        with self._opened(), self._writing() as connection:
             connection.execute(query, values)
 
     def trim_outbox(self, sinks: Sequence[str]) -> None:
@@ -141,7 +159,7 @@ class Store:
             newest = sa.select(outbox.sequence).where(outbox.sink == sink).order_by(outbox.sequence.desc())
             first = newest.offset(MAX_OUTBOX_ROWS - 1).limit(1).scalar_subquery()
             queries.append(sa.delete(_OUTBOX).where(outbox.sink == sink, outbox.sequence < first))
-        with self._opened(), self._transaction() as connection:
+        with self._opened(), self._writing() as connection:
             dropped = sum(connection.execute(query).rowcount for query in queries)
         if dropped:
             log.error("outbox: %d rows that no sink has taken are dropped", dropped)
@@ -149,7 +167,7 @@ class Store:
 
     def roll_up(self) -> None:
         """Sum some of the hours and days of which windows were written since."""
-        with self._opened(), self._transaction() as connection:
+        with self._opened(), self._writing() as connection:
             rollups.roll_up(connection, ROLL_UP_AT_ONCE)
 
     # -- reading --------------------------------------------------------------------------------------
@@ -179,27 +197,52 @@ class Store:
                 alarm.cancel()
 
     @contextmanager
+    def _writing(self, *, new: bool = False) -> Iterator[Connection]:
+        """One transaction of the database's owner; a ``new`` connection finds the schema brought up to date.
+
+        The owner is asked before the schema is touched: it may be an older program.
+        """
+        with self._transaction() as connection:
+            hold = self._lease.hold if self._lease is not None else lambda _: None
+            has_lease = not new or (
+                sa.inspect(connection).has_table(_LEASES.name) and migrations.revision(connection) is not None
+            )
+            if has_lease:
+                hold(connection)
+            if new:
+                migrations.migrate(connection, self._back_up)
+            if not has_lease:
+                hold(connection)
+            yield connection
+        if self._lease is not None:
+            self._lease.committed()
+
+    @contextmanager
     def _opened(self) -> Iterator[Mapping[str, int]]:
         """The newest sequence of each camera when the database was opened.
 
         The library's errors become ours; after one, the next use connects anew.
         """
         try:
-            if self._known_sequences is None or self._identity() != self._file_id:
-                self.close()
+            if self._known_sequences is None or self._file_identity() != self._file_id:
                 if self._file is not None:
+                    self.close()
                     self._file.parent.mkdir(parents=True, exist_ok=True)
-                with self._transaction() as connection:
-                    migrations.migrate(connection, self._back_up)
+                with self._writing(new=True) as connection:
+                    self.identity = str(connection.execute(sa.select(_IDENTITY.c.id)).scalar() or "")
                     cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)
                     self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
-                self._file_id = self._identity()
+                self._file_id = self._file_identity()
             yield self._known_sequences
+        except (NotOwner, OwnerSilent):
+            raise
         except StoreError:
             self.close()
             raise
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             self.close()
+            if self._lease is not None:
+                self._lease.out_of_sight()
             if "file is not a database" in str(error):
                 raise SchemaError(f"{self._file} is not a SQLite database") from error
             raise StoreUnavailable(text_of(error)) from error

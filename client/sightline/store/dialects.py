@@ -15,6 +15,19 @@ from sightline.base.redact import redact
 from sightline.errors import StoreError
 
 BUSY_TIMEOUT_S = 1.0  # waiting for another writer's lock; after that the batch is spooled
+#: Of every Postgres connection, whatever role, database or server say. A program that is paused within a
+#: transaction must not hold its locks against the one that takes over.
+_SETTINGS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "datestyle=ISO",
+        "timezone=UTC",
+        "bytea_output=hex",
+        "standard_conforming_strings=on",
+        r"default_transaction_isolation=read\ committed",
+        "idle_in_transaction_session_timeout=5s",
+    )
+)
 
 
 def parse_url(url: str) -> URL:
@@ -67,14 +80,18 @@ def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | No
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
     milliseconds = int(statement_timeout_s * 1000)
-    options = f"-c statement_timeout={milliseconds}"
+    options = f"{url.query.get('options', '')} {_SETTINGS} -c statement_timeout={milliseconds}"
     if read_wait_s is None:
         connect = {"connect_timeout": 5, "application_name": "sightline", "tcp_user_timeout": milliseconds}
-        connect |= {"options": f"{options} -c lock_timeout={milliseconds // 2}", "keepalives_idle": 10}
+        options += f" -c lock_timeout={milliseconds // 2} -c default_transaction_read_only=off"
+        connect |= {"options": options, "keepalives_idle": 10}
     else:  # libpq takes less than 2 seconds as 2
         connect = {"connect_timeout": max(2, round(read_wait_s)), "application_name": "sightline-console"}
         connect |= {"options": f"{options} -c default_transaction_read_only=on"}
         pool = {"pool_size": 2, "max_overflow": 4, "pool_pre_ping": True, "pool_recycle": 300}
+    connect["client_encoding"] = (
+        "utf8"  # also for a database in SQL_ASCII, whose texts come as bytes otherwise
+    )
     try:
         return sa.create_engine(url, connect_args=connect, hide_parameters=True, **pool)
     except ImportError as error:

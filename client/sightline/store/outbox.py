@@ -13,8 +13,9 @@ from sqlalchemy import select
 
 from sightline.errors import StoreUnavailable
 from sightline.store.kinds import KINDS, Delivered, PendingRow
+from sightline.store.lease import Lease
 from sightline.store.read.readonly import Database
-from sightline.store.spool import Spool
+from sightline.store.spool import MIN_SEQUENCE, Spool
 from sightline.store.tables import OutboxRow, table_of
 
 
@@ -28,6 +29,7 @@ class Outbox:
         url: the database.
         spool: what keeps rows while the database is away.
         sinks: names of the durable sinks; without any, nothing is written to the outbox.
+        lease: held while no other program can have taken over, and tell the same.
         is_away: whether the database is known not to answer, so that it is not waited for.
         wake_writer: called when something is to be committed.
     """
@@ -37,11 +39,13 @@ class Outbox:
         url: str,
         spool: Spool,
         sinks: Sequence[str],
+        lease: Lease,
         *,
         is_away: Callable[[], bool],
         wake_writer: Callable[[], None],
     ) -> None:
         self.sinks = tuple(sinks)
+        self._lease = lease
         self._database = Database(url)
         self._spool = spool
         self._is_away = is_away
@@ -54,12 +58,16 @@ class Outbox:
     def read(self, sink: str, limit: int) -> list[PendingRow]:
         """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.
 
+        Nothing while another program may own the database.
+
         Spool and database are each read when they can be; a row on its way from one to the other is in both
         or comes at the next call.
 
         Raises:
             StoreUnavailable: one of them cannot be read, though it should, and the other holds nothing.
         """
+        if not self._lease.held:
+            return []
         with self._lock:
             done = {key: sequence for (name, key), sequence in self._delivered.items() if name == sink}
         rows: dict[str, PendingRow] = {}
@@ -71,7 +79,7 @@ class Outbox:
                         rows[row.key] = row
             except StoreUnavailable as error:
                 problem = error
-        waiting = [row for key, row in rows.items() if row.sequence > done.get(key, -1)]
+        waiting = [row for key, row in rows.items() if row.sequence > done.get(key, MIN_SEQUENCE)]
         if problem is not None and not waiting:
             raise problem
         return sorted(waiting, key=lambda row: (row.sequence, row.key))[:limit]

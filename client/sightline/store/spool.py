@@ -20,10 +20,12 @@ from sightline.store.kinds import KINDS, Delivered, PendingRow, ResumeStates
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2  # 1 had no outbox; it is upgraded by adding the table
+_FORMAT = 3  # 1 had no outbox, 2 no facts; they are upgraded by adding the tables
 _DROP_AT_ONCE = 500
 _MEBIBYTE = 1 << 20
 _MAX_SEQUENCE = 2**63 - 1
+MIN_SEQUENCE = -(2**63)
+_SUPERSEDED = 2**62  # taken from the sequence of a row that only fills holes: below every real one
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, source TEXT NOT NULL, sequence INTEGER NOT NULL,
@@ -38,6 +40,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     sink TEXT NOT NULL, key TEXT NOT NULL REFERENCES records (key) ON DELETE CASCADE, PRIMARY KEY (sink, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ix_outbox_key ON outbox (key);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO facts VALUES ('name', lower(hex(randomblob(16))));
 """
 _PUT_NEW = """
 INSERT INTO records (key, kind, source, sequence, window_start, spooled_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -67,6 +71,9 @@ SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind 
 _ALL_STATES = _KEPT_STATES + " UNION ALL " + _SPOOLED_STATES + "ORDER BY sequence"
 
 
+_FACT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+
 class Spool:
     """The file. Any thread may use it; one at a time gets in.
 
@@ -88,6 +95,56 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._closed = False
 
+    @property
+    def name(self) -> str:
+        """Under which a program owns the database whose rows wait here: one that goes on with it, too."""
+        with self._transaction() as connection:
+            return str(self._facts(connection)["name"])
+
+    def bind(self, url: str, identity: str = "", *, same: bool = False) -> None:
+        """Use the spool for this database from now on; what waits in it for another one is set aside.
+
+        Args:
+            url: the database's, without credentials.
+            identity: the database's own; "" while it is away: then the URL alone tells.
+            same: it is the same one, made anew.
+        """
+        facts = {"url": url, "identity": identity} if identity else {"url": url}
+        with self._transaction() as connection:
+            before = self._facts(connection)
+            key = "identity" if identity and "identity" in before else "url"
+            waits = connection.execute("SELECT count(*) FROM records").fetchone()[0]
+            foreign = not same and before.get(key, facts[key]) != facts[key]
+            if foreign and not waits:
+                connection.execute("DELETE FROM states")
+            if not (foreign and waits):
+                connection.executemany(_FACT, facts.items())
+                return
+        other = f"{before['url']} ({before.get('identity', 'not reached yet')})"
+        aside = self._set_aside("of-another-database")
+        log.error("spool: %d rows wait for the database %s; they are kept in %s", waits, other, aside)
+        with self._transaction() as connection:
+            connection.executemany(_FACT, {**facts, "name": before["name"]}.items())
+
+    def supersede(self, ended: float) -> None:
+        """Let what waits fill holes only, and forget resume states: another program owned the database.
+
+        Events of the time in which it may have seen them itself, until ``ended`` (UTC epoch), are dropped.
+        """
+        with self._transaction(durable=True) as connection:
+            seen = (self._facts(connection).get("owned_until", 0.0), ended)
+            gone = connection.execute(
+                "DELETE FROM records WHERE kind = 'event' AND window_start >= ? AND window_start < ?", seen
+            ).rowcount
+            connection.execute("DELETE FROM records WHERE kind IN ('resume', 'status')")
+            connection.execute("DELETE FROM states")
+            older = "UPDATE records SET sequence = sequence - ? WHERE sequence >= 0"
+            waits = connection.execute(older, (_SUPERSEDED,)).rowcount
+        self.dropped_rows += gone
+        if waits or gone:
+            text = "another program has owned the database: %d rows fill holes only, %d events are dropped"
+            log.warning(f"spool: {text}", waits, gone)
+
     def put(self, rows: Iterable[PendingRow]) -> None:
         """Keep rows, and be sure that they are on the disk."""
         now = time.time()
@@ -100,9 +157,13 @@ class Spool:
                     connection.executemany("INSERT OR IGNORE INTO outbox (sink, key) VALUES (?, ?)", sinks)
             self._make_room(connection)
 
-    def remember_resume(self, rows: Iterable[PendingRow]) -> None:
-        """Remember resume states that the database already has, for a start while it is away."""
+    def remember_resume(self, rows: Iterable[PendingRow], owned_until: float) -> None:
+        """Remember resume states that the database already has, for a start while it is away.
+
+        ``owned_until`` is the UTC epoch second before which no other program can have owned it.
+        """
         with self._transaction() as connection:
+            connection.execute(_FACT, ("owned_until", owned_until))
             states = ((row.source, row.sequence, json.dumps(row.values["resume"])) for row in rows)
             connection.executemany(_INTO_STATES + "VALUES (?, ?, ?)" + _IF_NEWER, states)
 
@@ -156,6 +217,9 @@ class Spool:
 
     # -- the file -------------------------------------------------------------------------------------
 
+    def _facts(self, connection: sqlite3.Connection) -> dict[str, Any]:
+        return dict(connection.execute("SELECT name, value FROM facts"))
+
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -172,6 +236,13 @@ class Spool:
                     raise StoreUnavailable(f"spool {self.path}: {error}") from error
                 raise
 
+    def _set_aside(self, why: str) -> Path:
+        """Rename the file; the next use makes another one."""
+        aside = self.path.with_name(f"{self.path.name}.{why}-{time.time_ns()}")
+        self._disconnect()
+        self.path.rename(aside)
+        return aside
+
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -187,8 +258,7 @@ class Spool:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise  # full, locked, read-only: not damaged
-                aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
-                self.path.rename(aside)
+                aside = self._set_aside("damaged")
                 log.error("spool: %s is damaged (%s); it is now %s", self.path, error, aside)
                 self._connection = self._connect()
         return self._connection

@@ -11,22 +11,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sightline.errors import SchemaError, StoreError, StoreUnavailable
+from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.kinds import RESUME, Delivered, PendingRow, ResumeStates
-from sightline.store.spool import Spool
+from sightline.store.lease import LEASE_S, Lease
+from sightline.store.spool import MIN_SEQUENCE, Spool
 
 log = logging.getLogger(__name__)
 
 REPLAY_ROWS = 2000  # rows a transaction while the spool is replayed
+RENEW_S = 2.0  # the lease is renewed after this long without a transaction
 
 
 @dataclass(slots=True)
 class WriterHealth:
     """How writing goes, for /healthz and the metrics."""
 
-    state: str = "ok"  # spooling (database away), memory (spool away too), refused (schema), stopped
+    #: spooling (database away), memory (spool away too), refused (schema), stopped; standby (another program
+    #: owns the database), lost (it has taken over)
+    state: str = "ok"
     alarm: bool = False  # an operator must act: the spool cannot be written, or the schema is refused
+    owns_database: bool = False  # no other program can have taken over; durable sinks wait otherwise
     pending_records: int = 0  # in memory
     spooled_records: int = 0  # on disk, waiting for the database
     oldest_age_s: float = 0.0  # of what waits; 0 when nothing does
@@ -47,32 +52,46 @@ class SpooledStore:
     store: Store
     spool: Spool  # keeps rows while the database is away
     retry_s: tuple[float, float]  # first and longest wait before the database is tried again; jittered
+    url: str = ""  # the database's, without credentials
+    lease: Lease | None = None  # the store's; None where no other program can write
     waiting: int = 0  # rows in the spool
     waiting_since: float | None = None  # UTC epoch seconds
     store_error: str = ""  # without credentials; empty when all is well
     spool_error: str = ""
     refused: bool = False  # the database's schema is not ours
+    lost: bool = False  # another program owns the database, for good
     health: WriterHealth = field(default_factory=WriterHealth)  # what writing to the database alone tells
     _delay_s: float = 0.0
     _next_try_s: float = 0.0  # monotonic
-    _replayed: int = -1  # spooled rows up to this sequence are in the database
+    _replayed: int = MIN_SEQUENCE  # spooled rows up to this sequence are in the database
+    _identity: str = ""  # the database's when it was last used
+    _used_s: float = 0.0  # monotonic; when it last was
 
     @property
     def is_replaying(self) -> bool:
         """Rows wait in the spool and the database takes them."""
         return self.waiting > 0 and not self.store_error
 
-    def open(self) -> ResumeStates:
+    def open(self, *, away: bool = True) -> ResumeStates:
         """By source, sequence and resume state of the newest checkpoint that spool or database know.
 
         Raises:
             SchemaError: the database is not one this program can use.
+            NotOwner: another program owns it.
+            OwnerSilent: its owner may have died; ask again within a second or so.
+            StoreUnavailable: it is away, unless ``away`` says that the spool will do.
         """
         newest: ResumeStates = {}
         try:
             newest = self.store.resume_states()
         except StoreUnavailable as error:
+            if isinstance(error, OwnerSilent) or not away:
+                raise
             self._store_failed(error)
+            with self._spool_errors_noted():
+                self.spool.bind(self.url)
+        else:
+            self._settle()
         with self._spool_errors_noted():
             for source, state in self.spool.states().items():
                 if state[0] >= newest.get(source, (0, {}))[0]:
@@ -80,12 +99,26 @@ class SpooledStore:
             self._count_waiting()
         return newest
 
+    def _settle(self) -> None:
+        """Make the spool that of the database which has just been opened."""
+        if self._identity == self.store.identity:
+            return
+        with self._spool_errors_noted():
+            self.spool.bind(self.url, self.store.identity, same=bool(self._identity))
+            if self.lease is not None and self.lease.previous not in {"", self.spool.name}:
+                self.spool.supersede(self.lease.previous_until)
+            self._count_waiting()
+            self._identity = self.store.identity
+
     def deliver(self, batch: Sequence[PendingRow]) -> bool:
         """Bring a batch to the database or into the spool, and replay a part of what waits there.
 
         Returns:
             False when neither took the batch: it is still the caller's.
         """
+        idle = not batch and not self.waiting and time.monotonic() - self._used_s > RENEW_S
+        if self._is_due() and (idle or not self._identity):
+            self._try(self.store.renew)
         if self.waiting:
             taken = not batch or self.to_spool(batch)
             if self._is_due():
@@ -95,7 +128,8 @@ class SpooledStore:
             return True
         if self._is_due() and self._to_store(batch):
             with self._spool_errors_noted(works=True):
-                self.spool.remember_resume([row for row in batch if row.kind is RESUME])
+                resume = [row for row in batch if row.kind is RESUME]
+                self.spool.remember_resume(resume, time.time() + LEASE_S - self.health.write_s)
             return True
         return self.to_spool(batch)
 
@@ -153,15 +187,12 @@ class SpooledStore:
         self.waiting, self.waiting_since = self.spool.waiting(self._replayed)
 
     def _is_due(self) -> bool:
-        return time.monotonic() >= self._next_try_s
+        return not self.lost and time.monotonic() >= self._next_try_s
 
     def _to_store(self, batch: Sequence[PendingRow]) -> bool:
         started_s = time.monotonic()
         if not self._try(lambda: self.store.write_rows(batch)):
             return False
-        if self.store_error:
-            log.info("database: back after %d failed attempts", self.health.failures)
-        self.store_error, self.refused, self._delay_s = "", False, 0.0
         self.health.written_records += len(batch)
         self.health.last_success_time, self.health.write_s = time.time(), time.monotonic() - started_s
         return True
@@ -173,11 +204,16 @@ class SpooledStore:
         except StoreError as error:
             self._store_failed(error)
             return False
+        if self.store_error:
+            log.info("database: back after %d failed attempts", self.health.failures)
+        self.store_error, self.refused, self._delay_s = "", False, 0.0
+        self._used_s = time.monotonic()
+        self._settle()
         return True
 
     def _store_failed(self, error: StoreError) -> None:
         first, longest = self.retry_s
-        self.refused = isinstance(error, SchemaError)
+        self.refused, self.lost = isinstance(error, SchemaError), isinstance(error, NotOwner)
         self._delay_s = longest if self.refused else min(longest, self._delay_s * 2 or first)
         self._next_try_s = time.monotonic() + self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311
         self.health.failures += 1

@@ -178,6 +178,27 @@ class StaleRollupRow(SQLModel, table=True):
     period_end: datetime = Field(sa_type=UtcDateTime)
 
 
+class LeaseRow(SQLModel, table=True):
+    """Which program owns what is written; see :mod:`sightline.store.lease`."""
+
+    __tablename__ = "leases"
+
+    scope: str = Field(sa_type=sa.String(255), primary_key=True)
+    owner: str = Field(sa_type=sa.String(64))  # the same for programs that continue one another
+    fence: int = Field(sa_type=sa.BigInteger)  # rises with every owner
+    held: bool = Field(sa_type=sa.Boolean)  # False: given back
+    expires_at: datetime = Field(sa_type=UtcDateTime)  # by the database's clock
+    program: dict[str, Any] = Field(sa_type=sa.JSON)  # store.lease.Program
+
+
+class IdentityRow(SQLModel, table=True):
+    """One row: what tells this database from every other, wherever it moves."""
+
+    __tablename__ = "database_identity"
+
+    id: uuid.UUID = Field(primary_key=True)
+
+
 def table_of(model: type[SQLModel]) -> sa.Table:
     """The model's table as SQLAlchemy knows it."""
     table: sa.Table = model.__table__  # type: ignore[attr-defined]

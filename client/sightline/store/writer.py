@@ -5,14 +5,18 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from sightline.base.redact import redact
+from sightline.config.groups import DatabaseOptions
 from sightline.entities import CameraStatus, Checkpoint, SourceWindow
+from sightline.errors import NotOwner, StoreError, StoreUnavailable
 from sightline.store.database import Store
+from sightline.store.dialects import parse_url
 from sightline.store.kinds import UNWATCHED, PendingRow, merge, pending_row, rows_of
+from sightline.store.lease import Lease
 from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore, WriterHealth
@@ -23,49 +27,63 @@ FLUSH_EVERY_S = 0.5
 MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty transactions a second
 TRIM_EVERY_S = 60.0
 ROLL_UP_EVERY_S = 5.0
+_CURE = (
+    "end that program first, give this one another database.url, or let it wait with --standby "
+    "(database.standby: true), to take over when that one ends"
+)
 MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes them
-RETRY_S = (0.5, 10.0)
+RETRY_S = (0.5, 4.0)  # an owner is back well before LEASE_S, after which another program takes over
+STANDBY_POLL_S = 0.5
 
 
 class Writer:
     """Takes results from the supervisor and brings them into the database, whatever happens to it.
 
+    It owns the database: no other program writes there while it lives. See :mod:`sightline.store.lease`.
+
     ``put``, ``put_status``, ``mark_unwatched`` and ``health`` may be called from any thread and never wait
     for a disk or a server. The writer's own thread does the rest, and owns database and spool.
 
     Making it opens spool and database (which may be away) and starts the thread; :meth:`close` ends it.
+    A stand-by opens them in the thread, as soon as no other program owns the database; see :meth:`is_open`.
 
     Args:
-        store_url: the database.
-        spool_path: file that keeps results while the database is away.
-        max_bytes: bound of that file.
+        options: database and spool, and whether another program's end is waited for.
         flush_every_s: results of this long are written together.
         retry_s: first and longest wait before the database is tried again, seconds.
         max_pending: bound of the memory used when the spool cannot be written either, rows.
         sinks: names of the durable sinks, for the outbox.
+        address: of the program's HTTP port, for others that find the database taken.
 
     Raises:
         SchemaError: the database is not one this program can use.
+        NotOwner: another program owns it, and it is not to be waited for.
         StoreError: the URL is of no known kind.
     """
 
     def __init__(
         self,
-        store_url: str,
-        spool_path: Path,
-        max_bytes: int,
+        options: DatabaseOptions,
         *,
         flush_every_s: float = FLUSH_EVERY_S,
         retry_s: tuple[float, float] = RETRY_S,
         max_pending: int = MAX_PENDING,
         sinks: Sequence[str] = (),
+        address: str = "",
     ) -> None:
-        self._store = Store(store_url)
-        self._spool = Spool(spool_path, max_bytes)
-        self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s)
+        url = options.url.get_secret_value()
+        name = parse_url(url).set(username=None, password=None, query={}).render_as_string()
+        self.standby = options.standby
+        self._spool = Spool(options.spool_path, options.spool_max_bytes)
+        self._lease = Lease(self._spool, address)
+        self._store = Store(url, self._lease)
+        self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s, name, self._lease)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
         away, wake = (lambda: bool(store.store_error)), self._wake.set
-        self.outbox = Outbox(store_url, self._spool, sinks, is_away=away, wake_writer=wake)
+        self.outbox = Outbox(url, self._spool, sinks, self._lease, is_away=away, wake_writer=wake)
+        self._told = False  # sinks know that they may read
+        self.failure: StoreError | None = None  # why the program cannot go on: another one has taken over
+        self._on_failure: Callable[[], object] = lambda: None
         self._next_trim_s = self._next_roll_up_s = 0.0  # monotonic
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
@@ -77,17 +95,26 @@ class Writer:
         self._dropped = 0
         self._crash = ""  # what the thread last failed with
         self._closed = False
-        try:
-            newest = self._spooled_store.open()
-        except BaseException:
-            self._spool.close()
-            raise
-        self._resume = {source: resume for source, (_, resume) in newest.items() if resume}
-        self._sequence = max((sequence for sequence, _ in newest.values()), default=0)
+        self._resume: dict[str, dict[str, Any]] = {}
+        self._sequence = 0
+        self._open = threading.Event()
+        self._rival = ""  # the program that owns the database while this one stands by
+        if not self.standby:
+            self._wait_until_owner()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     # -- the supervisor's side ------------------------------------------------------------------------
+
+    def is_open(self) -> bool:
+        """The database is ours, or away; False while another program owns it and we stand by."""
+        return self._open.is_set()
+
+    def when_failed(self, stop: Callable[[], object]) -> None:
+        """From now on, have ``stop`` called once there is a :attr:`failure`; it must not block."""
+        self._on_failure = stop
+        if self.failure is not None:
+            stop()
 
     def resume_states(self) -> dict[str, dict[str, Any]]:
         """By source, what its worker resumes from: the newest that spool and database knew at the start."""
@@ -114,6 +141,10 @@ class Writer:
             since = [t for t in (self._pending_since, store.waiting_since) if t is not None]
         if self._closed or not self._thread.is_alive():
             state = "stopped"
+        elif not self._open.is_set():
+            state = "standby"
+        elif store.lost:
+            state = "lost"
         elif store.refused:
             state = "refused"
         elif store.store_error and store.spool_error:
@@ -123,14 +154,15 @@ class Writer:
         return replace(
             store.health,
             state=state,
-            alarm=bool(store.spool_error) or store.refused,
+            alarm=bool(store.spool_error) or store.refused or store.lost,
+            owns_database=self._lease.held,
             pending_records=pending,
             spooled_records=store.waiting,
             oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
             dropped_records=dropped,
             rejected_rows=self._store.rejected_rows,
             dropped_outbox_rows=self._store.dropped_outbox_rows,
-            last_error=store.store_error or store.spool_error or self._crash,
+            last_error=self._rival or store.store_error or store.spool_error or self._crash,
         )
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -149,6 +181,8 @@ class Writer:
             # It waits for the database and finds itself closed when that returns, so the spool is ours.
             log.warning("database: no answer after %.1f s at the end; the rest is spooled", timeout_s)
         else:
+            with suppress(StoreError):  # away: the next program finds that this one has ended
+                self._store.release()
             self._store.close()
         if left and not self._spooled_store.to_spool(list(left.values())):
             log.error("database: %d results are lost: %s", len(left), self._spooled_store.spool_error)
@@ -182,8 +216,39 @@ class Writer:
 
     # -- the thread -----------------------------------------------------------------------------------
 
+    def _wait_until_owner(self) -> None:
+        """Open spool and database once no other program owns it; returns when told to stop, too.
+
+        A stand-by does not count while the database is away: another program may own it.
+        """
+        try:
+            while not self._stop.is_set():
+                try:
+                    newest = self._spooled_store.open(away=not self.standby)
+                except (NotOwner, StoreUnavailable) as error:
+                    if isinstance(error, NotOwner) and not self.standby:
+                        raise NotOwner(f"{error}; {_CURE}") from error
+                    if not self._rival:
+                        log.warning("database: waiting: %s", error)
+                    self._rival = str(error)
+                    self._stop.wait(STANDBY_POLL_S)
+                    continue
+                self._resume = {source: resume for source, (_, resume) in newest.items() if resume}
+                self._sequence = max((sequence for sequence, _ in newest.values()), default=0)
+                self._rival = ""
+                self._open.set()
+                return
+        except BaseException:
+            self._spool.close()
+            raise
+
     def _run(self) -> None:
-        stopping = False
+        try:
+            if not self._open.is_set():
+                self._wait_until_owner()
+        except StoreError as error:
+            self._fail(error)
+        stopping = not self._open.is_set()
         while not stopping:
             self._wake.wait(self._flush_every_s)
             self._stop.wait(min(MIN_FLUSH_S, self._flush_every_s))  # what comes with it is written with it
@@ -195,6 +260,10 @@ class Writer:
             while self._spooled_store.is_replaying and not self._stop.is_set():
                 self._step()
 
+    def _fail(self, error: StoreError) -> None:
+        self.failure = error
+        self._on_failure()
+
     def _step(self) -> None:
         with self._lock:
             self._in_hand, self._pending = self._pending, {}
@@ -202,9 +271,13 @@ class Writer:
         taken = False
         try:
             taken = self._spooled_store.deliver(batch)
-            if taken and any(row.sinks for row in batch):
+            back = self._lease.held and not self._told
+            self._told = self._lease.held
+            if back or (taken and any(row.sinks for row in batch)):
                 for on_rows in list(self.outbox.listeners):
                     on_rows()
+            if self._spooled_store.lost and self.failure is None:
+                self._fail(NotOwner(self._spooled_store.store_error))
             if delivered := self.outbox.delivered():
                 self.outbox.forget(self._spooled_store.forget_delivered(delivered))
             if self.outbox.sinks and time.monotonic() >= self._next_trim_s:

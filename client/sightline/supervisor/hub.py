@@ -25,7 +25,7 @@ class Hub:
         self._writer = writer
         self._lock = threading.Lock()  # guards the two below
         self._reports: dict[str, Report] = {}
-        self._resume: dict[str, Mapping[str, Any]] = dict(writer.resume_states())
+        self._resume: dict[str, Mapping[str, Any]] = {}
         self.mark_unwatched = writer.mark_unwatched  # windows without a worker go straight on
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
@@ -67,7 +67,7 @@ class Hub:
     def resume_of(self, camera: str) -> Mapping[str, Any]:
         """What a worker of this camera goes on from: empty for a new camera."""
         with self._lock:
-            return self._resume.get(camera, {})
+            return self._resume.get(camera) or self._writer.resume_states().get(camera, {})
 
     def reports(self) -> dict[str, Report]:
         """The newest report of every camera that has sent one, without its rows; a copy."""

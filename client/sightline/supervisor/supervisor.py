@@ -57,6 +57,14 @@ class Supervisor:
         self._workers = Workers(config.options, hub, start_worker, until_end=until_end, clock=clock)
         self.beat_s = clock()
 
+    def stand_by(self, is_ready: Callable[[], bool]) -> bool:
+        """Wait before :meth:`run`; False when told to stop."""
+        while not is_ready():
+            self.beat_s = self._clock()
+            if self._stop.wait(TICK_S):
+                return False
+        return True
+
     def run(self) -> None:
         """Start every camera, watch them, and stop them all when told to (or when every file has ended).
 

@@ -164,7 +164,7 @@ class HttpServer:
         problems = []
         if time.monotonic() - self._supervisor.beat_s > BEAT_LIMIT_S:
             problems.append("the supervisor's main loop stands still")
-        if health.state != "ok":
+        if health.state not in {"ok", "standby"}:
             problems.append(f"results do not reach the database ({health.state}): {health.last_error}")
         sinks = [asdict(sink) for sink in self._sinks()]  # theirs are no fault of ours
         body = {"ok": not problems, "problems": problems, "writer": asdict(health), "sinks": sinks}
@@ -177,8 +177,15 @@ class HttpServer:
             for status in statuses
             if status.detector_message or status.state is CameraState.STARTING
         }
-        ready = bool(statuses) and not waiting  # there are none until the supervisor has begun
-        return JSONResponse({"ready": ready, "waiting": waiting}, status_code=200 if ready else 503)
+        writer = self._writer_health()
+        if not writer.owns_database:
+            database = f"{writer.state}: {writer.last_error or 'the lease is not renewed'}"
+        else:
+            database = "ok"
+        # There are no statuses until the supervisor has begun.
+        ready = bool(statuses) and not waiting and writer.owns_database
+        body = {"ready": ready, "waiting": waiting, "database": database}
+        return JSONResponse(body, status_code=200 if ready else 503)
 
     def _status(self, _: Request) -> Response:
         reports = self._supervisor.reports()

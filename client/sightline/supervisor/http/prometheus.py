@@ -100,6 +100,8 @@ def metrics_page(
     figures.append(
         Figure("writer_up", float(writer.state == "ok"), help="1 while results reach the database.")
     )
+    owner = "1 while this program owns the database, 0 while another one does or may."
+    figures.append(Figure("database_owner", float(writer.owns_database), help=owner))
     figures += (Figure(name, float(getattr(writer, field)), help=text) for name, field, text in _WRITER)
     figures += (
         Figure(f"sink_{name}", float(getattr(sink, field)), {"sink": sink.name}, text)
