@@ -314,8 +314,8 @@ while not stop.wait(0.05):
     writer.outbox.acknowledge("alerts", rows)
     due = int((time.time() - began) / 0.1)
     if due > number:
-        events = [Event("gate", EventKind.CROSSING, "line", os.getpid(), "car", time.time(), time.time(),
-                        value=float(k), ordinal=k) for k in range(number, due)]
+        events = [Event("gate", EventKind.CROSSING, "line", k, "car", began + k / 10, began + k / 10,
+                        value=float(k), x=float(os.getpid())) for k in range(number, due)]
         number = due
         window = CountWindow("gate", "car", number, 0.0, 86400.0)
         writer.put(Checkpoint("gate", (*events, window), {"next": number}))
@@ -438,6 +438,8 @@ def test_a_stopped_owner_writes_and_tells_nothing_after_a_take_over(
     second.stop()
     require_each_once(database_url)
     assert [when for when in first.told() if when > stopped + 1] == []
+    written = [row["x"] for row in read(database_url, "events") if began + row["value"] / 10 > stopped + 1]
+    assert set(written) == {second.process.pid}
     # What waited in the old owner's spool when it lost the database never comes back.
     programs.append(again := Running(database_url, tmp_path / "first", began))
     assert [again.line(), again.line()][1] == "open"
