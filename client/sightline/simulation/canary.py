@@ -65,10 +65,7 @@ class Canary:
         self._thread = threading.Thread(target=self._keep_running, name="canary", daemon=True)
 
     def start(self) -> None:
-        """Start its process, and another whenever that one ends."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for old in (self._folder / "canary.json", self._folder / "began"):
-            old.unlink(missing_ok=True)
+        """Start its process, and another whenever that one ends or cannot start."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,8 +95,18 @@ class Canary:
         words = [str(self._folder), str(self._port), self._options.model_dump_json()]
         command = [sys.executable, "-m", "sightline.simulation.canary", *words]
         while not self._stop.is_set():
-            with (self._folder / "canary.log").open("ab") as output:
-                child = spawn(command, output, first_line=self._database_url)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                for old in (self._folder / "canary.json", self._folder / "began"):
+                    old.unlink(missing_ok=True)
+                with (self._folder / "canary.log").open("ab") as output:
+                    child = spawn(command, output, first_line=self._database_url)
+            except OSError as error:  # a read-only container, a full disk, no process to be had
+                delay_s = backoff.next_delay_s()
+                text = "the canary cannot start (%s); canary.folder must be writable; next try in %.0f s"
+                log.error(text, error, delay_s)
+                self._stop.wait(delay_s)
+                continue
             while child.poll() is None and not self._stop.wait(0.5):
                 pass
             if self._stop.is_set():
