@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from conftest import Postgres
 from sightline.entities import (
     CameraState,
     CameraStatus,
@@ -22,6 +23,8 @@ from sightline.errors import StoreError, StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.kinds import UNWATCHED
+from sightline.store.read.readonly import Database, DatabaseState
+from sightline.store.tables import EventRow, table_of
 from support.stored import write
 
 TABLES = ("count_windows", "source_windows", "cameras")
@@ -195,3 +198,24 @@ def test_events_of_different_tracks_places_and_lives_are_different_rows(
     other = replace(crossing(), kind=EventKind.ENTER)
     write(store, [with_events(crossing(), crossing(track_id=8), again, other)])
     assert len(read(database_url, "events")) == 4
+
+
+def test_settings_of_role_and_database_do_not_change_what_is_read(postgres: Postgres) -> None:
+    """Also by the short form of the URL, which program and console take alike."""
+    url = postgres.new_database()
+    name = parse_url(url).database
+    settings = ("datestyle = 'German, DMY'", "timezone = 'Asia/Kathmandu'", "bytea_output = 'escape'")
+    more = ("default_transaction_isolation = 'serializable'", "client_encoding = 'SQL_ASCII'")
+    for setting in (*settings, *more, "default_transaction_read_only = on"):
+        postgres._execute(f"ALTER DATABASE {name} SET {setting}")
+    short = url.replace("postgresql://", "postgres://")
+    store = Store(short)
+    write(store, [checkpoint(counted(3)), with_events(crossing())])
+    store.close()
+    database = Database(short)
+    assert database.condition().state is DatabaseState.READY
+    with database.reading() as connection:
+        event = connection.execute(sa.select(table_of(EventRow))).one()
+    database.close()
+    assert event.event_time.timestamp() == 100.25
+    assert event.place == "far pavement"
