@@ -254,6 +254,29 @@ def test_the_number_of_a_retired_version_is_never_given_again(folder: Path) -> N
     assert make_version(folder) == 4
 
 
+@pytest.mark.parametrize(
+    ("action", "lacking"), [(["switch", "2"], toy.CLASSES[0]), (["rollback"], OTHER_NAMES[0])]
+)
+def test_a_version_without_classes_that_cameras_count_is_refused_unless_forced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], action: list[str], lacking: str
+) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(
+        f"cameras:\n  yard: {{url: rtsp://h/, count: {{classes: [{toy.CLASSES[0]}, {OTHER_NAMES[0]}]}}}}\n"
+        "  other: {url: rtsp://h/, detect: {model: other}, count: {classes: [xyz]}}\n"
+    )
+    audit_trail.record(folder, action="switch", detector="detector", version=1, previous=2, result="ok")
+    words = ["model", *action, "--offline", "--repository", str(folder), "-c", str(config)]
+    assert main(words) != 0
+    said = capsys.readouterr().err
+    assert "camera 'yard', key 'count.classes': " in said
+    assert f"has no class {lacking!r}" in said
+    assert "--force" in said
+    assert "other" not in said
+    assert main([*words, "--force"]) != 0
+    assert "leave --offline out" in capsys.readouterr().err, "gone on to Triton"
+
+
 def test_plans_of_a_gpu_are_verified_and_a_managed_detector_is_left_alone(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,9 @@ def test_a_recorded_file_loses_no_frame(tmp_path: Path, toy_triton: TritonServer
     )
     with system:
         assert system.wait(60) == 0, system.log()
+    told = system.log()
+    assert "camera six: " in told
+    assert "  line gate, forward: " in told
     for name in cameras:
         events = system.events(name)
         check_crossings([event for event in events if event["kind"] == "crossing"])

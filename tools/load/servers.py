@@ -75,7 +75,10 @@ def get_json(server: Target, path: str) -> dict[str, Any]:
     """What a server answers over HTTP; a ServerError when that is nothing, or an error."""
     url = server.http_url if isinstance(server, Running) else f"unix:{server.folder}/http"
     if not url.startswith("unix:"):
-        return dict(json.loads(fetch(f"{url}{path}")))
+        try:
+            return dict(json.loads(fetch(f"{url}{path}")))
+        except ServerError as error:
+            raise ServerError(f"{error}; --url needs --http-url too, the same server's HTTP") from error
     try:
         status, body = get(Path(url.removeprefix("unix:")), path)
     except (OSError, HTTPException) as error:

@@ -67,9 +67,12 @@ def add_to(commands: Any) -> None:
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
-def _require_cameras(config: LoadedConfig) -> None:
+def _load(path: Path) -> LoadedConfig:
+    """A configuration with cameras."""
+    config = load_config(path)
     if not config.cameras and not config.problems:
         raise ConfigError("cameras", "names no camera; add one with a url")
+    return config
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -81,9 +84,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from sightline.supervisor.sinks import durable_names, make_sinks
 
     os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
-    config = load_config(arguments.config)
+    config = _load(arguments.config)
     setup_logging(config.options.log_level)
-    _require_cameras(config)
     workers = ForkedWorkers()
     workers.prepare()
     for warning in config.warnings:
@@ -98,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         canary = Canary(config.options.canary, database.url.get_secret_value())
         config = canary.join(config)
-    hub = Hub(writer, sinks)
+    hub = Hub(writer, sinks, adds_up=arguments.until_end)
     try:
         _watch(arguments, config, workers, writer, hub, canary)
     finally:
@@ -158,13 +160,13 @@ def _watch(
             supervisor.run()
     finally:
         http.stop()
+        sys.stdout.writelines(f"{line}\n" for line in hub.summary(config.cameras))
 
 
 def _check(arguments: argparse.Namespace) -> int:
     """List every mistake in a config.yml, with its place and its cure, without running it."""
     try:
-        config = load_config(arguments.config)
-        _require_cameras(config)
+        config = _load(arguments.config)
     except ConfigError as error:
         problems = error.problems
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.geometry import shape_for_aspect
+from sightline.config.zones import Line
 
 #: Takes the parsed arguments, returns the exit status; None is 0.
 Command = Callable[[argparse.Namespace], int | None]
@@ -52,6 +53,15 @@ def parse_aspect(text: str) -> tuple[int, int]:
     if not (0 < across <= 20 * down and 0 < down <= 20 * across):
         raise argparse.ArgumentTypeError("an aspect ratio such as 16:9 is needed")
     return shape_for_aspect(across, down)
+
+
+def parse_line(text: str) -> list[list[float]]:
+    """`X1,Y1,X2,Y2` as the two points of a line."""
+    try:
+        x1, y1, x2, y2 = (float(number) for number in text.split(","))
+        return [list(point) for point in Line(points=((x1, y1), (x2, y2))).points]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("four numbers in 0..1 are needed, such as 0.5,0,0.5,1") from error
 
 
 def add_group(commands: Any, name: str, text: str) -> Any:

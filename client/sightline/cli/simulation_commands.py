@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.signals import stop_on_signals
-from sightline.cli.parsers import add_command
+from sightline.cli.parsers import add_command, parse_line
 from sightline.simulation.scenes.spec import LIGHTS, NUMBERS, SCENES, WEATHERS, above_zero
 
 
@@ -14,7 +14,9 @@ def add_to(commands: Any) -> None:
     add = add_command(commands, _demo).add_argument
     add("--video", type=Path, action="append", help="video to loop as a camera; repeatable")
     add("--model", type=Path, help="network to serve: an .onnx file, or an Ultralytics .pt")
-    add("--cameras", type=int, default=4, help="how many cameras (default: %(default)s)")
+    text = "a line across each --video, counted both ways: from x1,y1 to x2,y2 in 0..1 of the picture"
+    add("--line", type=parse_line, metavar="X1,Y1,X2,Y2", help=text)
+    add("--cameras", type=int, help="how many cameras (default: one for each --video, or 4 simulated ones)")
     add("--fps", type=float, default=5.0, help="frames a second a camera (default: %(default)s)")
     add("--port", type=int, default=8501, help="the console's port (default: %(default)s)")
     text = "where the demo keeps its database, model and logs (default: %(default)s)"

@@ -7,12 +7,14 @@ fails, the old one goes on. Every operation is recorded in the repository.
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.cli.parsers import add_command
+from sightline.cli.parsers import add_command, add_config_option
+from sightline.config import load_config, unknown_classes
 from sightline.errors import AdminError
 from sightline.models.registry import audit_trail
 from sightline.serving.model_configs import DETECTOR, TRITON_URL
@@ -51,6 +53,8 @@ def add_to(parts: Any) -> None:
     text = "default: %(default)s; switch makes new ones"
     for parser in (switch, rollback):
         parser.add_argument("--detector", default=DETECTOR, help=text)
+        add_config_option(parser)
+        parser.add_argument("--force", action="store_true", help="though cameras count classes it lacks")
     add("remove", "Unload and forget a detector that a switch made.", "detector")
     add("retire", "Take a version out of service for good.", "version").add_argument(
         "--delete", action="store_true", help="delete its weights; the manifest stays"
@@ -79,13 +83,33 @@ def _run(arguments: argparse.Namespace) -> int:
     admin = nullcontext() if arguments.offline else TritonAdmin(arguments.url)
     try:
         with admin as triton:
-            done, text = _operate(Versions(arguments.repository, triton, why), arguments)
+            missing = _missing_classes(arguments)
+            done, text = _operate(Versions(arguments.repository, triton, why, missing), arguments)
     except AdminError as error:
         if hasattr(arguments, "why"):
             raise
         raise AdminError(f"{error}; --offline looks at the files alone") from error
     print(json.dumps(done, indent=2, ensure_ascii=False) if arguments.json else text)
     return 1 if isinstance(done, dict) and done.get("problems") else 0
+
+
+def _missing_classes(arguments: argparse.Namespace) -> Callable[[str, str, Sequence[str]], list[str]]:
+    """Tells, for a detector that is to serve a version, which classes of the configured cameras it lacks."""
+    if getattr(arguments, "force", True):
+        return lambda *_: []
+    if not arguments.config.exists():
+        print(f"classes are not compared: there is no {arguments.config}; give -c FILE", file=sys.stderr)
+        return lambda *_: []
+    config = load_config(arguments.config)
+    for problem in config.problems:
+        print(f"classes are not compared: {problem}", file=sys.stderr)
+    live = config.options.triton.model
+
+    def missing(detector: str, version: str, class_names: Sequence[str]) -> list[str]:
+        cameras = [item for item in config.cameras.values() if (item.detect.model or live) == detector]
+        return [str(text) for item in cameras for text in unknown_classes(item, version, class_names)]
+
+    return missing
 
 
 def _operate(versions: "Versions", arguments: argparse.Namespace) -> tuple[Any, str]:

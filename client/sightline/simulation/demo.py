@@ -6,6 +6,7 @@ process. They are started in the order in which they need each other and stopped
 
 import argparse
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        occupy(folder, stack)
         stack.callback(print, "demo: everything is stopped", flush=True)
         show = prepare_show(arguments, folder, stop)
         if show is None:
@@ -86,9 +88,20 @@ def run_demo(arguments: argparse.Namespace) -> int:
                         raise
                     continue
                 ready = True
+                say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
                 say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
         say("stopping")
     return 0
+
+
+def occupy(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Keep other demos out of the folder until the stack is left; ``ServerError`` if one runs in it."""
+    lock = stack.enter_context((folder / ".lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        problem = f"another demo runs in {folder}; stop it, or give --folder and --port of this one's own"
+        raise ServerError(problem) from None
 
 
 def prepare_show(
@@ -101,11 +114,16 @@ def prepare_show(
     """
     if arguments.video:
         videos, model = find_inputs(arguments.video, arguments.model)
-        files = (videos[i % len(videos)] for i in range(arguments.cameras))
-        return {f"camera-{i}": {"url": path} for i, path in enumerate(files, 1)}, model, CLASSES
+        files = (videos[i % len(videos)] for i in range(arguments.cameras or len(arguments.video)))
+        rules = {"rules": {"lines": {"line": {"points": arguments.line}}}} if arguments.line else {}
+        return {f"camera-{i}": {"url": path, **rules} for i, path in enumerate(files, 1)}, model, CLASSES
+    if arguments.line:
+        raise ServerError("--line needs a --video; the simulated cameras have lines of their own")
     coding = Coding(fps=arguments.fps, gop=max(1, round(2 * arguments.fps)))
     cameras, jobs = {}, {}
-    for i in range(arguments.cameras):  # the same again, with other seeds, when more are asked for
+    for i in range(
+        arguments.cameras or len(SIMULATED)
+    ):  # the same again, with other seeds, when more are asked for
         again, which = divmod(i, len(SIMULATED))
         name, spec = list(SIMULATED.items())[which]
         spec = replace(spec, seed=spec.seed + 10 * again)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from sightline.camera.messages import Report
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks import LossyRunner, Sink, SinkHealth, make_runner
+from sightline.supervisor.tally import Tally
 
 
 class Hub:
@@ -19,14 +20,16 @@ class Hub:
         writer: brings rows and statuses into the database, and those for ``sinks`` into its outbox; closed by
             the caller, after the hub.
         sinks: started here, and closed by :meth:`close`.
+        adds_up: keep what is counted for :meth:`summary`; grows with the rows.
     """
 
-    def __init__(self, writer: Writer, sinks: Sequence[Sink] = ()) -> None:
+    def __init__(self, writer: Writer, sinks: Sequence[Sink] = (), *, adds_up: bool = False) -> None:
         self._writer = writer
         self._lock = threading.Lock()  # guards the two below
         self._reports: dict[str, Report] = {}
         self._resume: dict[str, Mapping[str, Any]] = {}
         self.mark_unwatched = writer.mark_unwatched  # windows without a worker go straight on
+        self._tally = Tally() if adds_up else None
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
             writer.outbox.listeners.append(runner.wake)
@@ -42,6 +45,8 @@ class Hub:
                 self._resume[checkpoint.source] = checkpoint.resume
         if checkpoint is not None:
             self._writer.put(checkpoint)
+            if self._tally is not None:
+                self._tally.take(checkpoint)
         self._writer.put_status(status)
         for runner in self._runners:
             if isinstance(runner, LossyRunner):
@@ -73,6 +78,11 @@ class Hub:
         """The newest report of every camera that has sent one, without its rows; a copy."""
         with self._lock:
             return dict(self._reports)
+
+    def summary(self, cameras: Iterable[str]) -> Iterator[str]:
+        """Lines about what each camera has counted, if this adds up."""
+        if self._tally is not None:
+            yield from self._tally.lines(cameras)
 
     def sinks(self) -> list[SinkHealth]:
         """How each sink does."""

@@ -6,6 +6,7 @@ whatever fails, the old one goes on.
 
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,22 @@ class Versions:
 
     Every one raises a Refused when it would do harm, a RepositoryError when something is not there, and an
     AdminError when Triton fails; then the version that served goes on serving.
+
+    ``missing`` takes a detector, a version's full name and its class names, and says which classes that are
+    counted it lacks.
     """
 
-    def __init__(self, folder: Path, admin: TritonAdmin | None, why: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        admin: TritonAdmin | None,
+        why: str = "",
+        missing: Callable[[str, str, Sequence[str]], Sequence[str]] = lambda *_: (),
+    ) -> None:
         if not (folder / "yolo").is_dir():
             raise RepositoryError(f"{folder} is no model repository: it holds no yolo")
         self.folder = folder
-        self._admin = admin
+        self._admin, self._missing = admin, missing
         self._why = {"why": why} if why else {}
 
     def overview(self) -> list[dict[str, Any]]:
@@ -188,7 +198,10 @@ class Versions:
 
     def _switch(self, name: str, version: int, entry: dict[str, Any]) -> int | None:
         """Have a detector serve a version that has answered beside it, or put the old one back."""
-        entry["model_version"] = self._require_good(version)
+        entry["model_version"] = full_name = self._require_good(version)
+        class_names = model_configs.read_manifest(self.folder, version)["class_names"]
+        if missing := self._missing(name, full_name, class_names):
+            raise Refused("\n".join([*missing, "change the configuration first, or give --force"]))
         ready = self._triton.ready(name)
         entry["previous"] = previous = ready[-1] if ready else model_configs.active(self.folder, name)
         saved = model_configs.read_choices(self.folder)

@@ -1,0 +1,46 @@
+"""What the demo makes of its options."""
+
+import contextlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from sightline.cli import build_parser
+from sightline.errors import ServerError
+from sightline.simulation.demo import occupy, prepare_show
+
+
+def show(tmp_path: Path, *words: str) -> dict[str, dict[str, object]]:
+    shown = prepare_show(build_parser().parse_args(["demo", *words]), tmp_path, threading.Event())
+    assert shown is not None
+    return shown[0]
+
+
+def test_one_camera_for_one_clip_with_the_line_asked_for(tmp_path: Path) -> None:
+    clip, network = tmp_path / "clip.mp4", tmp_path / "n.onnx"
+    clip.touch()
+    network.touch()
+    words = ("--video", str(clip), "--model", str(network))
+    rules = {"lines": {"line": {"points": [[0.5, 0.0], [0.5, 1.0]]}}}
+    assert show(tmp_path, *words, "--line", "0.5,0,0.5,1") == {"camera-1": {"url": clip, "rules": rules}}
+    assert len(show(tmp_path, *words, *words)) == 2
+    assert len(show(tmp_path, *words, "--cameras", "3")) == 3
+    with pytest.raises(ServerError, match="needs a --video"):
+        show(tmp_path, "--line", "0.5,0,0.5,1")
+
+
+@pytest.mark.parametrize("line", ["1,2", "a,b,c,d", "100,20,300,20", "0.5,0.5,0.5,0.5"])
+def test_a_line_that_is_none_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["demo", "--line", line])
+    assert "four numbers in 0..1" in capsys.readouterr().err
+
+
+def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as first:
+        occupy(tmp_path, first)
+        with contextlib.ExitStack() as second, pytest.raises(ServerError, match="another demo runs in"):
+            occupy(tmp_path, second)
+    with contextlib.ExitStack() as third:
+        occupy(tmp_path, third)
