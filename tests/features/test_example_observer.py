@@ -20,7 +20,7 @@ from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until
 from support.worker_rig import Rig
 
-HEALTH = WriterHealth("ok", False, 0, 0, 0.0, 0, 0, 0, 0, 0, None, 0.0, "")
+HEALTH = WriterHealth()
 
 
 class Shown:
