@@ -422,7 +422,6 @@ def test_switched_and_rolled_back_under_load_without_one_failed_request(
     assert {entry["why"] for entry in done} == {"a test"}
 
 
-@pytest.mark.fault(16)
 @pytest.mark.triton
 def test_a_version_that_is_not_good_never_serves_and_the_old_one_goes_on(
     served: tuple[Path, TritonServer], capsys: pytest.CaptureFixture[str]

@@ -25,6 +25,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from load.servers import parts_of
 from sightline.errors import ServerError
+from sightline.serving.server import TritonServer
+from sightline.simulation.demo import bundled_model, prepare_model
 from sightline.simulation.rtsp_server import RtspServer, free_port
 from sightline.simulation.stack import SightlineProcess, fetch
 
@@ -65,7 +67,7 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=61, help="of which --good are good")
     parser.add_argument("--good", type=int, choices=(0, 1), default=1)
     parser.add_argument("--video", type=Path, help="what the good camera shows")
-    parser.add_argument("--triton", default="127.0.0.1:1", help="address of a server (default: none answers)")
+    parser.add_argument("--triton", help="address of a server (default: the embedded one for a good camera)")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--json", type=Path, default=Path("artifacts/dead_cameras.json"))
     arguments = parser.parse_args()
@@ -111,8 +113,12 @@ def measure(arguments: Namespace) -> dict[str, Any]:
             rtsp = stack.enter_context(RtspServer({"good": arguments.video.resolve()}))
             cameras["good"] = {"url": rtsp.url("good"), "stream": {"fps": 2}}
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sightline-dead-")))
+        url = arguments.triton or "127.0.0.1:1"  # where none answers
+        if arguments.good and not arguments.triton:
+            repository = prepare_model(bundled_model(), folder)
+            url = stack.enter_context(TritonServer(repository, log_path=folder / "triton.log")).grpc_url
         started_s = time.monotonic()
-        with SightlineProcess(folder, cameras, triton={"url": arguments.triton}) as sightline:
+        with SightlineProcess(folder, cameras, triton={"url": url}) as sightline:
             report = watch(sightline, dead, arguments, started_s)
             stopping_s = time.monotonic()
         report["stop_s"] = round(time.monotonic() - stopping_s, 1)
