@@ -376,12 +376,20 @@ def require_each_once(url: str) -> None:
     assert window["count"] == len(seen)
 
 
+def owner(
+    url: str, folder: Path, programs: list[Running], began: float | None = None
+) -> tuple[Running, float]:
+    """A program that has become the database's owner, and the second from which its crossings count."""
+    began = time.time() if began is None else began
+    programs.append(program := Running(url, folder, began))
+    assert [program.line(), program.line()] == ["ok", "open"]
+    return program, began
+
+
 def test_the_second_program_is_refused_while_the_first_counts(
     database_url: str, tmp_path: Path, programs: list[Running]
 ) -> None:
-    began = time.time()
-    programs.append(first := Running(database_url, tmp_path / "first", began))
-    assert [first.line(), first.line()] == ["ok", "open"]
+    first, began = owner(database_url, tmp_path / "first", programs)
     programs.append(second := Running(database_url, tmp_path / "second", began))
     code, text = second.end()
     assert code == 1
@@ -391,8 +399,7 @@ def test_the_second_program_is_refused_while_the_first_counts(
     first.stop()
     require_each_once(database_url)
     assert not any(lease["held"] for lease in read(database_url, "leases"))
-    programs.append(third := Running(database_url, tmp_path / "second", began))
-    assert [third.line(), third.line()] == ["ok", "open"]
+    third, _ = owner(database_url, tmp_path / "second", programs, began)
     third.stop()
     require_each_once(database_url)
 
@@ -400,9 +407,7 @@ def test_the_second_program_is_refused_while_the_first_counts(
 def test_kill_9_of_the_owner_is_followed_by_its_stand_by(
     database_url: str, tmp_path: Path, programs: list[Running]
 ) -> None:
-    began = time.time()
-    programs.append(first := Running(database_url, tmp_path / "first", began))
-    assert [first.line(), first.line()] == ["ok", "open"]
+    first, began = owner(database_url, tmp_path / "first", programs)
     programs.append(second := Running(database_url, tmp_path / "second", began, standby=True))
     assert second.line() == "standby"
     until(lambda: len(crossings(database_url)) > 20)
@@ -418,9 +423,7 @@ def test_kill_9_of_the_owner_is_followed_by_its_stand_by(
 def test_a_stopped_owner_writes_and_tells_nothing_after_a_take_over(
     database_url: str, tmp_path: Path, programs: list[Running]
 ) -> None:
-    began = time.time()
-    programs.append(first := Running(database_url, tmp_path / "first", began))
-    assert [first.line(), first.line()] == ["ok", "open"]
+    first, began = owner(database_url, tmp_path / "first", programs)
     programs.append(second := Running(database_url, tmp_path / "second", began, standby=True))
     assert second.line() == "standby"
     until(lambda: len(first.told()) > 20)

@@ -171,13 +171,10 @@ def plan(folder: Path, cache: Path, trtexec: str, machine: str) -> Path:
 
 def bare_rates(engine: Path, profile: Path) -> dict[int, float]:
     """Pictures a second of a plan alone, by batch: in a CUDA graph, nothing copied to the GPU or back."""
-    rates = {}
+    rates, trtexec, shapes = {}, find_trtexec(), json.loads(profile.read_text())
     for batch in BATCHES:
-        sizes = (
-            f"{name}:{'x'.join(map(str, (batch, *three[1][1:])))}"
-            for name, three in json.loads(profile.read_text()).items()
-        )
-        command = [find_trtexec(), f"--loadEngine={engine}", f"--shapes={','.join(sizes)}"]
+        sizes = (f"{name}:{'x'.join(map(str, (batch, *three[1][1:])))}" for name, three in shapes.items())
+        command = [trtexec, f"--loadEngine={engine}", f"--shapes={','.join(sizes)}"]
         command += ["--useCudaGraph", "--noDataTransfers", "--useSpinWait"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
         found = re.search(r"Throughput: ([\d.]+) qps", done.stdout)
@@ -221,8 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         version = build(given.source, given.target, given.cache, given.version, form=given.form)
-        plan, profile = Path("yolo", str(version), "model.plan"), Path("yolo", str(version), "engine.json")
-        rates = bare_rates(given.target / plan, given.source / profile) if given.bare else {}
+        source, target = (folder / "yolo" / str(version) for folder in (given.source, given.target))
+        rates = bare_rates(target / "model.plan", source / "engine.json") if given.bare else {}
     except (BuildError, OSError, subprocess.SubprocessError) as error:
         print(f"build_engines: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,6 @@ that an object has left.
 import math
 import operator
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -136,7 +135,7 @@ class Tracker:
         """The columns of votes that belong to ``class_ids``; new classes get a new one."""
         column_of, wanted = self._column_of, class_ids.tolist()
         if new := sorted(set(wanted) - column_of.keys()):
-            column_of.update(zip(new, count(len(column_of)), strict=False))
+            column_of |= {class_id: column for column, class_id in enumerate(new, len(column_of))}
             self._votes = np.pad(self._votes, ((0, 0), (0, len(new))))
             self._relate()
         return np.array([column_of[class_id] for class_id in wanted], np.intp)
