@@ -12,7 +12,6 @@ the right, over a line at x = 0.8, at the times of :data:`LEAVING_S`. Choose by 
 """
 
 import hashlib
-import pickle
 import sys
 import threading
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -42,16 +41,15 @@ from sightline.simulation.stack import progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from bench.bench_tracker import library
+from bench.rehearse import NETWORK, SCORE_FLOOR, Frames, kept
 
-NETWORK, SIZE = (384, 640), (640, 360)  # height and width of its input; width and height of the pictures
-SCORE_FLOOR = 0.1  # as the server's
+SIZE = 640, 360  # width and height of the pictures
 RATES = (24.0, 6.0, 3.0)
 #: When each person's middle passes the line, seconds, as seen in the pictures.
 LEAVING_S = (18.9, 44.0, 68.9, 85.9, 118.9, 135.0)
 START = 1e9  # capture time of second 0
 TWICE_S = 3.0  # a claim so near to a crossing that was found is of the same
 Picture = NDArray[np.uint8]  # [H, W, 3], BGR
-Frames = list[tuple[float, Detections]]  # seconds and boxes
 Lines = Mapping[str, Sequence[Sequence[float]]]  # their two points, shares of the picture
 Degrade = Callable[[Picture, np.random.Generator], Picture]
 
@@ -89,12 +87,7 @@ class Clip:
     def boxes(self, degradation: str, folder: Path) -> Frames:
         """What the network finds in every frame, made the first time and then read."""
         path = folder / f"{self.video.stem}.{degradation}.{self.network}.boxes"
-        if not path.is_file():
-            draft = path.with_name(path.name + ".part")
-            draft.write_bytes(pickle.dumps(list(self._detect(degradation))))
-            draft.replace(path)
-        found: Frames = pickle.loads(path.read_bytes())
-        return found
+        return kept(path, lambda: self._detect(degradation))
 
     def _detect(self, degradation: str) -> Iterator[tuple[float, Detections]]:
         degrade, random = DEGRADATIONS[degradation], np.random.default_rng(1)

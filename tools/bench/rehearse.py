@@ -16,8 +16,9 @@ import sys
 import threading
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,23 +108,29 @@ def kept_boxes(camera: SimulatedCamera, network: bytes | None, folder: Path) -> 
     video = camera.video(folder)
     word = "true" if network is None else hashlib.sha256(network).hexdigest()[:12]
     path = video.with_suffix(f".{word}.boxes")
+    if network is not None:
+        return kept(path, partial(_found, camera, video, network))
+    random = np.random.default_rng(camera.spec.seed)
+    frames = truth.frames(camera.spec, camera.fps, camera.length_s)
+    return kept(path, lambda: ((frame.time_s, boxes_of(frame, camera.spec, random)) for frame in frames))
+
+
+def _found(camera: SimulatedCamera, video: Path, network: bytes) -> Iterator[tuple[float, Detections]]:
+    engine = BareEngine(open_session(network), NETWORK, ())
+    with av.open(str(video)) as source:
+        for i, coded in enumerate(source.decode(video=0)):
+            picture = coded.to_ndarray(format="yuv420p").astype(np.uint8, copy=False)
+            yield i / camera.fps, engine.detect(picture, SCORE_FLOOR)
+
+
+def kept(path: Path, make: Callable[[], Iterable[tuple[float, Detections]]]) -> Frames:
+    """Boxes as ``path`` has them; made and written there the first time."""
     if not path.is_file():
-        frames = Frames()
-        if network is None:
-            random = np.random.default_rng(camera.spec.seed)
-            for frame in truth.frames(camera.spec, camera.fps, camera.length_s):
-                frames.append((frame.time_s, boxes_of(frame, camera.spec, random)))
-        else:
-            engine = BareEngine(open_session(network), NETWORK, ())
-            with av.open(str(video)) as source:
-                for i, coded in enumerate(source.decode(video=0)):
-                    picture = coded.to_ndarray(format="yuv420p").astype(np.uint8, copy=False)
-                    frames.append((i / camera.fps, engine.detect(picture, SCORE_FLOOR)))
         draft = path.with_name(path.name + ".part")
-        draft.write_bytes(pickle.dumps(frames))
+        draft.write_bytes(pickle.dumps(list(make())))
         draft.replace(path)
-    found: Frames = pickle.loads(path.read_bytes())
-    return found
+    frames: Frames = pickle.loads(path.read_bytes())
+    return frames
 
 
 def main() -> None:
