@@ -52,7 +52,7 @@ FOREIGN = {
     "starlette": {"supervisor"},
     "uvicorn": {"supervisor"},
     "prometheus_client": {"supervisor"},
-    "cv2": {"models", "simulation"},
+    "cv2": {"video", "models", "simulation"},
     "onnx": {"models"},
     "onnxruntime": {"models"},
     "matplotlib": {"models"},
