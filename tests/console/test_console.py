@@ -417,7 +417,7 @@ def test_a_database_of_another_revision_is_not_called_ready(
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = 'of-tomorrow'")
     text = html(open_app("counts"))
-    assert "Upgrade the console" in text
+    assert "Upgrade this program" in text
     assert "of-tomorrow" in text
 
 

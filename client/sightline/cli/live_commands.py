@@ -1,6 +1,7 @@
-"""``sightline run``, ``check``, ``status``, ``schema``, ``console`` and ``triton``: what runs."""
+"""``sightline run``, ``check``, ``snapshot``, ``status``, ``schema``, ``console``, ``triton``: what runs."""
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,7 @@ from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group
 from sightline.config import LoadedConfig, json_schema, load_config
-from sightline.errors import ConfigError, NotOwner, SightlineError
+from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
 if TYPE_CHECKING:
     from sightline.simulation.canary import Canary
@@ -37,9 +39,18 @@ def add_to(commands: Any) -> None:
     text = "while another program owns the database, wait, and take over when it ends or dies"
     run.add_argument("--standby", action="store_true", help=text)
     check = add_command(commands, _check)
+    text = "also try cameras, Triton and the database, each for 15 seconds at most"
+    check.add_argument("--live", action="store_true", help=text)
+    text = "with --live: keep a picture of every camera there, for this user's eyes"
+    check.add_argument("--stills", type=Path, metavar="FOLDER", help=text)
+    snapshot = add_command(commands, _snapshot)
+    snapshot.add_argument("camera", metavar="CAMERA", help="its name in the configuration")
+    snapshot.add_argument("picture", type=Path, metavar="OUT.jpg", help="where to write it, as JPEG")
+    text = "draw the camera's lines, with an arrow to the side that is in, and its zones"
+    snapshot.add_argument("--draw", action="store_true", help=text)
     status = add_command(commands, _status)
     status.add_argument("--json", action="store_true", help="the whole status as JSON")
-    for parser in (run, check, status):
+    for parser in (run, check, snapshot, status):
         add_config_option(parser)
     schema = add_command(commands, _schema)
     schema.add_argument(
@@ -164,20 +175,71 @@ def _watch(
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """List every mistake in a config.yml, with its place and its cure, without running it."""
+    """List every mistake in a config.yml, with its place and its cure, without running it.
+
+    With --live also try what it names: every camera, the detectors in Triton, the database.
+    """
+    if arguments.stills and not arguments.live:
+        raise SightlineError("--stills keeps pictures of cameras, which are tried with --live")
     try:
         config = _load(arguments.config)
     except ConfigError as error:
-        problems = error.problems
-    else:
-        problems = config.problems
-        for name in config.cameras:
-            print(f"camera {name!r}: ok")
-        for warning in config.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-    for problem in problems:
-        print(redact(problem), file=sys.stderr)
-    return 1 if problems else 0
+        return _tell(error.problems)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not arguments.live:
+        return _tell([*(f"camera {name!r}: ok" for name in config.cameras), *config.problems])
+    from sightline.base.logs import setup_logging
+    from sightline.cli.live_check import attempts_of, outcomes
+
+    setup_logging("error")  # the lines below say what cameras and Triton would warn of
+    if arguments.stills:
+        arguments.stills.mkdir(mode=0o700, parents=True, exist_ok=True)
+    attempts = list(attempts_of(config, arguments.stills))
+    return _tell(itertools.chain(config.problems, outcomes(attempts)))
+
+
+def _tell(lines: Iterable[str | ConfigError]) -> int:
+    """Print what is well, and what is wrong to standard error; the exit status."""
+    status = 0
+    for line in lines:
+        problems = line.problems if isinstance(line, ConfigError) else ()
+        status = 1 if problems else status
+        for problem in problems:
+            print(redact(problem), file=sys.stderr)
+        if not problems:
+            print(line, flush=True)
+    return status
+
+
+def _snapshot(arguments: argparse.Namespace) -> None:
+    """Take one picture of a camera, as the analysis sees it: turned, its pixels square."""
+    from sightline.base.logs import setup_logging
+    from sightline.cli.live_check import take_picture
+    from sightline.features.kept_files import write_private
+    from sightline.video.picture import encode_jpeg, full_range
+
+    setup_logging("error")
+    config, name = load_config(arguments.config), arguments.camera
+    if name in config.misconfigured:
+        raise ConfigErrors.of([problem for problem in config.problems if problem.camera == name])
+    if (camera := config.cameras.get(name)) is None:
+        raise ConfigError("cameras", f"has no {name!r}; it has {', '.join(config.cameras) or 'none'}")
+    if arguments.picture.suffix.lower() not in {".jpg", ".jpeg"}:
+        raise SightlineError(f"{arguments.picture}: the picture is a JPEG; give a name that ends in .jpg")
+    if arguments.draw and find_spec("cv2") is None:
+        raise SightlineError("drawing needs OpenCV: pip install 'sightline[draw]'")
+    seen = take_picture(camera)
+    picture = seen.picture
+    if arguments.draw:
+        from sightline.video.drawing import draw_places, to_bgr, to_i420
+
+        canvas = to_bgr(picture)
+        draw_places(canvas, camera.rules.lines, camera.rules.zones)
+        picture = to_i420(canvas)
+    write_private(arguments.picture, encode_jpeg(full_range(picture)))
+    at = datetime.fromtimestamp(seen.capture_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    print(f"{arguments.picture}: camera {name!r} at {at}, {seen.size[0]}x{seen.size[1]}")
 
 
 def _status(arguments: argparse.Namespace) -> int:

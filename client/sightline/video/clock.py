@@ -82,6 +82,7 @@ class CaptureClock:
         self._utc = utc
         self._max_skew_s = max_skew_s
         self._skew_said = False
+        self.skew_s: float | None = None  # of the camera's clock against ours, latency included, as last told
         self._last_given = float("-inf")
         self.restart()
 
@@ -115,7 +116,7 @@ class CaptureClock:
         wanted, source = min(self._least, self._least_before), ClockSource.PTS
         trusted_s = 0.0  # the skew of a camera's clock that is used
         if camera_time is not None:
-            skew_s = camera_time - to_utc - received_s
+            skew_s = self.skew_s = camera_time - to_utc - received_s
             if abs(skew_s) <= self._max_skew_s:
                 wanted, source = camera_time - to_utc - media_s, ClockSource.RTCP
                 trusted_s = skew_s

@@ -70,6 +70,16 @@ class Source:
         self.receive_s = 0.0  # that the last packet was waited for
         self.decode_s = 0.0  # that the last packet took to decode
 
+    @property
+    def codec(self) -> str:
+        """What the open stream is coded with, as FFmpeg names it, such as ``h264``."""
+        return self._stream.codec_context.codec.canonical_name
+
+    @property
+    def clock_skew_s(self) -> float | None:
+        """How far the camera's clock is ahead of ours, latency included; None: it has not told it."""
+        return self._clock.skew_s
+
     def resolve(self) -> None:
         """Resolve the host's name, before :meth:`open`; see :func:`sightline.video.container.check_name`."""
         demux.check_name(self._camera)

@@ -4,6 +4,7 @@ What is wrong with a database is told as a :class:`Condition`, in a sentence tha
 again later gives the new condition, so a reader recovers by itself.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store import migrations
 from sightline.store.dialects import make_engine, parse_url, text_of
+from sightline.store.lease import SCOPE, Program
+from sightline.store.tables import LeaseRow, table_of
+
+_LEASES = table_of(LeaseRow)
 
 
 class DatabaseState(StrEnum):
@@ -51,11 +56,11 @@ _TEXTS = {
     ),
     DatabaseState.NEWER: (
         "The database was written by a newer Sightline.",
-        "Upgrade the console to the version that writes this database.",
+        "Upgrade this program to the version that writes this database.",
     ),
     DatabaseState.FOREIGN: (
         "The database holds tables of another program.",
-        "Give Sightline an empty database of its own, and this console its URL.",
+        "Give Sightline an empty database of its own.",
     ),
     DatabaseState.LOCKED: (
         "The database is locked by another program.",
@@ -64,16 +69,16 @@ _TEXTS = {
     ),
     DatabaseState.UNREACHABLE: (
         "The database cannot be read.",
-        "Check that its server runs, that this console may read it, and its address and password.",
+        "Check that its server runs, that this role may read it, and its address and password.",
     ),
     DatabaseState.WRONG_URL: (
         "The database URL cannot be used.",
-        "Set SIGHTLINE_DATABASE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME and start the "
-        "console again.",
+        "Write database.url (for the console: SIGHTLINE_DATABASE_URL) as sqlite:///FILE or "
+        "postgresql://USER:PASSWORD@HOST/NAME.",
     ),
     DatabaseState.WRONG_FILE: (
         "The file is not a SQLite database.",
-        "Point SIGHTLINE_DATABASE_URL at the file that “sightline run” writes.",
+        "Name the file that “sightline run” writes.",
     ),
 }
 
@@ -152,6 +157,35 @@ class Database:
             return Condition(DatabaseState.LOCKED, detail)
         wrong = "not a database" in detail
         return Condition(DatabaseState.WRONG_FILE if wrong else DatabaseState.UNREACHABLE, detail)
+
+    def owner(self) -> str:
+        """Which program owns the database, which must be ready, in words."""
+        columns = (_LEASES.c.held, _LEASES.c.program, _LEASES.c.expires_at)
+        now = sa.type_coerce(sa.func.now(), _LEASES.c.expires_at.type).label("now")
+        with self.reading() as connection:
+            row = connection.execute(sa.select(*columns, now).where(_LEASES.c.scope == SCOPE)).one_or_none()
+        if row is None or not row.held:
+            return "owned by no program"
+        program = Program(**row.program)
+        ended = program.runs(Program.this(), same_machine=self._path is not None) is False
+        return f"{'last ' if ended or row.expires_at < row.now else ''}owned by {program}"
+
+    def write_problem(self) -> str:
+        """Why a program may not write here, and the cure; "" when nothing is known to be in its way."""
+        if self._path is not None:
+            folder = next(place for place in self._path.parents if place.exists())
+            modes = {folder: os.W_OK | os.X_OK, **({self._path: os.W_OK} if self._path.exists() else {})}
+            closed = [str(place) for place, mode in modes.items() if not os.access(place, mode)]
+            cure = "give it the right, or name another file"
+            return f"this user may not write {closed[0]}; {cure}" if closed else ""
+        with self.reading() as connection:
+            role, schema = connection.execute(sa.text("SELECT current_user, current_schema()")).one()
+            right, test = f"CREATE ON SCHEMA {schema}", "has_schema_privilege(current_schema(), 'CREATE')"
+            if sa.inspect(connection).has_table(_LEASES.name):
+                right = f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}"
+                test = f"has_table_privilege('{_LEASES.name}', 'UPDATE')"
+            may = connection.execute(sa.text(f"SELECT {test}")).scalar()
+        return "" if may else f"the role {role} may not write there; GRANT {right} TO {role}"
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

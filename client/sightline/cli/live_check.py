@@ -1,0 +1,190 @@
+"""What ``sightline check --live`` and ``sightline snapshot`` try: cameras, Triton and the database."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from sightline.base.threads import SideThreads
+from sightline.config import Camera, LoadedConfig, TritonOptions, unknown_classes
+from sightline.entities import ClockSource
+from sightline.errors import (
+    AdminError,
+    ConfigError,
+    ConfigErrors,
+    DetectorError,
+    DetectorUnavailable,
+    SightlineError,
+    SourceEnded,
+    SourceNotFound,
+    SourceStalled,
+    SourceUnauthorized,
+    SourceUnreachable,
+    SourceUnusable,
+)
+from sightline.features.kept_files import write_private
+from sightline.inference.client import TritonConnection
+from sightline.models.registry.triton_admin import TritonAdmin
+from sightline.store import migrations
+from sightline.store.read.readonly import Database, DatabaseState
+from sightline.video.container import is_file
+from sightline.video.picture import encode_jpeg, full_range
+from sightline.video.probe import CLOCK_S, StreamProbe, probe, tells_time
+
+T = TypeVar("T")
+AT_ONCE = 16  # parts tried at once
+DEADLINE_S = 15.0  # for each of them
+MAX_LISTED = 10  # names in a line
+_CURES: dict[type[SightlineError], str] = {
+    SourceUnauthorized: "check user name and password; it was tried once, since cameras lock accounts",
+    SourceNotFound: "check what follows the host in the URL",
+    SourceUnreachable: "check host and port, and that the camera is on and can be reached from here",
+    SourceUnusable: "name a stream of H.264, H.265 or another video that FFmpeg decodes",
+    SourceStalled: "look at the camera's load and its network, or try stream.rtsp_transport: tcp",
+    SourceEnded: "look at the camera's load and at how many viewers it allows",
+}
+_CODECS = {"h264": "H.264", "hevc": "H.265", "mjpeg": "Motion JPEG"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One part to try; what is wrong is told of its key, and of its camera if it is one's."""
+
+    call: Callable[[], str]  # gives the line that says what is there
+    key: str
+    camera: str | None = None
+
+
+def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
+    """Every camera that is enabled, every detector, and the database; pictures are kept in ``stills``."""
+    options = config.options
+    cameras = [camera for camera in config.cameras.values() if camera.enabled]
+    users: dict[str, list[Camera]] = {}
+    for camera in cameras:
+        yield Attempt(partial(_try_camera, camera, stills), url_key(camera), camera.name)
+        users.setdefault(camera.detect.model or options.triton.model, []).append(camera)
+        if camera.shadow.model:
+            users.setdefault(camera.shadow.model, [])
+    if options.canary.enabled:
+        users.setdefault(options.canary.model or options.triton.model, [])
+    for model, of_model in users.items():
+        yield Attempt(partial(_try_detector, options.triton, model, of_model), "triton.url")
+    yield Attempt(partial(_try_database, options.database.url.get_secret_value()), "database.url")
+
+
+def outcomes(attempts: Sequence[Attempt]) -> Iterator[str | ConfigError]:
+    """What each attempt gave, in their order: a line, or what is wrong and the cure."""
+    bound, threads = SideThreads("check", AT_ONCE), SideThreads("attempt", len(attempts))
+    futures = [bound.submit(partial(_outcome, a.call, a.key, a.camera, threads)) for a in attempts]
+    yield from (future.result() for future in futures)
+
+
+def take_picture(camera: Camera) -> StreamProbe:
+    """One picture of a camera; a ConfigError, with the cure, when there is none within the deadline."""
+    take, threads = partial(probe, camera, only_picture=True), SideThreads("attempt", 1)
+    outcome = _outcome(take, url_key(camera), camera.name, threads)
+    if isinstance(outcome, ConfigError):
+        raise outcome
+    return outcome
+
+
+def url_key(camera: Camera) -> str:
+    """Which of a camera's URLs is opened."""
+    return "sub_url" if camera.sub_url else "url"
+
+
+def _outcome(call: Callable[[], T], key: str, camera: str | None, threads: SideThreads) -> T | ConfigError:
+    try:
+        return threads.run(call, DEADLINE_S)
+    except ConfigError as error:
+        return error
+    except TimeoutError:
+        return ConfigError(key, f"gave nothing within {DEADLINE_S:g} s", camera)
+    except SightlineError as error:
+        cure = f"; {_CURES[type(error)]}" if type(error) in _CURES else ""
+        return ConfigError(key, f"{error}{cure}", camera)
+
+
+def _try_camera(camera: Camera, stills: Path | None) -> str:
+    seen = probe(camera)
+    if stills is not None:
+        write_private(stills / f"{camera.name}.jpg", encode_jpeg(full_range(seen.picture)))
+    facts = [f"{_CODECS.get(seen.codec, seen.codec)} {seen.size[0]}x{seen.size[1]}"]
+    if seen.fps is not None:
+        wanted = camera.stream.fps
+        short = f" (stream.fps asks for {wanted:g})" if wanted and wanted > 1.2 * seen.fps else ""
+        facts.append(f"{seen.fps:.1f} frames a second{short}")
+    facts.append(_clock(camera, seen))
+    if camera.stream.hardware_decoder:
+        facts.append(f"decoder {seen.decoder}")
+    if seen.decode_errors:
+        facts.append(f"{seen.decode_errors} damaged pictures")
+    return f"camera {camera.name!r}: ok: {', '.join(facts)}"
+
+
+def _clock(camera: Camera, seen: StreamProbe) -> str:
+    """Where capture time comes from, and how far off the camera's clock is."""
+    if is_file(camera.source_url):
+        return "times of the recording"
+    if seen.clock_source is ClockSource.ARRIVAL:
+        return "capture time from arrival: the stream's own times cannot be used"
+    if (skew_s := seen.clock_skew_s) is not None:
+        off = f"{abs(skew_s):.2f} s {'behind' if skew_s < 0 else 'ahead of'} ours"
+        if seen.clock_source is ClockSource.RTCP:
+            return f"capture time from the camera's clock (RTCP), {off}"
+        limit = f"more than stream.max_clock_skew_s ({camera.stream.max_clock_skew_s:g})"
+        return f"capture time from arrival: the camera's clock is {off}, {limit}; set its time server"
+    why = f": no RTCP sender report within {CLOCK_S:g} s" if tells_time(camera) else ""
+    return f"capture time from arrival{why}"
+
+
+def _try_detector(options: TritonOptions, model: str, cameras: Sequence[Camera]) -> str:
+    with TritonConnection(options, "check") as connection:
+        detector = connection.model(model)
+        try:
+            info = detector.connect()
+        except DetectorUnavailable as error:
+            raise _why_away(options.url, model, error) from error
+        transport = ", ".join(filter(None, (detector.transport, detector.transport_message)))
+    problems = [p for camera in cameras for p in unknown_classes(camera, info.version, info.class_names)]
+    if problems:
+        raise ConfigErrors.of(problems)
+    names = ", ".join(info.class_names[:MAX_LISTED]) + (", …" if len(info.class_names) > MAX_LISTED else "")
+    size = f"{info.network_width}x{info.network_height}"
+    return (
+        f"triton {options.url}: ok: {model!r} is {info.version}, {info.precision}, {size}, over {transport}; "
+        f"{len(info.class_names)} classes: {names}"
+    )
+
+
+def _why_away(url: str, model: str, error: DetectorError) -> ConfigError:
+    """Whether it is the server that is away, or the model."""
+    try:
+        with TritonAdmin(url) as admin:
+            states = admin.states()
+    except AdminError:
+        cure = "start it with `sightline triton serve`, or name the one that runs"
+        return ConfigError("triton.url", f"{error}; {cure}")
+    ready = [name for name, versions in states.items() if "READY" in versions.values()]
+    cure = f"ready there: {', '.join(sorted(ready)[:MAX_LISTED]) or 'none'}; see `sightline model list`"
+    return ConfigError("triton.model", f"{error}; {cure}")
+
+
+def _try_database(url: str) -> str:
+    database = Database(url)
+    try:
+        condition = database.condition()
+        made_later = {DatabaseState.MISSING, DatabaseState.EMPTY, DatabaseState.OLDER}
+        if condition.state is DatabaseState.READY:
+            found = f"schema {migrations.head()}, {database.owner()}"
+        elif condition.state in made_later:
+            found = f"{condition.problem} {condition.remedy}"
+        else:
+            problem = f"{condition.problem} {condition.detail}".strip()
+            raise ConfigError("database.url", f"{problem}; {condition.remedy}")
+        if problem := database.write_problem():
+            raise ConfigError("database.url", problem)
+    finally:
+        database.close()
+    return f"database {database.label}: ok: {found}"
