@@ -21,15 +21,18 @@ class SightlineError(Exception):
 
 
 class ConfigError(SightlineError):
-    """A value in the configuration is wrong; the text names camera (if it is one's), key and remedy."""
+    """A value in the configuration is wrong; the text names camera (if it is one's), key and remedy.
 
-    def __init__(self, key: str, problem: str, camera: str | None = None) -> None:
-        super().__init__(key, problem, camera)  # what it is made from again across a process boundary
-        self.key, self.problem, self.camera = key, problem, camera
+    ``place`` is where it stands, as ``config.yml:7``, when that is known.
+    """
+
+    def __init__(self, key: str, problem: str, camera: str | None = None, place: str = "") -> None:
+        super().__init__(key, problem, camera, place)  # what it is made from again across a process boundary
+        self.key, self.problem, self.camera, self.place = key, problem, camera, place
 
     def __str__(self) -> str:
         where = f"camera {self.camera!r}, key {self.key!r}" if self.camera else f"key {self.key!r}"
-        return f"{where}: {self.problem}"
+        return f"{f'{self.place}: ' if self.place else ''}{where}: {self.problem}"
 
     @property
     def problems(self) -> tuple["ConfigError", ...]:

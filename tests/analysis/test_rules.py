@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sightline.analysis.classes import ClassTable
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
-from sightline.config.zones import Line, Zone
+from sightline.config.zones import EDGE, Line, Zone
 from sightline.entities import EventKind
 from sightline.simulation.scenes.scene_places import SceneLine as TrueLine
 from sightline.simulation.scenes.truth import meeting
@@ -66,6 +66,8 @@ def test_forward_is_what_the_simulated_cameras_truth_calls_forward(
     p, q = (0.1, 0.8), (0.9, 0.25)
     length, across = np.hypot(bx - ax, by - ay), (bx - ax) * (q[1] - p[1]) - (by - ay) * (q[0] - p[0])
     if length < 0.3 or abs(across) < 0.2 * length:  # along the line he never gets away from it
+        return
+    if min(max(ax, bx), max(ay, by)) <= EDGE or max(min(ax, bx), min(ay, by)) >= 1 - EDGE:  # refused
         return
     true = meeting(TrueLine("l", (ax, -ay), (bx, -by)), (p[0], -p[1]), (q[0], -q[1]))
     crossings = play(rules({"l": Line(points=(a, b))}), [straight(p, q, 4.0)], times(10, 0, 4))

@@ -13,6 +13,7 @@ from sightline.base.redact import redact
     [
         ("rtsp://admin:hunter2@cam/live", "rtsp://***@cam/live"),
         ("rtsp://admin:hun@ter2@cam/live", "rtsp://***@cam/live"),
+        ("rtsp://admin:12/hunter2?3#4@cam/live", "rtsp://***@cam/live"),
         (
             "a rtsp://u:p@a/ and postgresql+psycopg://u:q@b/x",
             "a rtsp://***@a/ and postgresql+psycopg://***@b/x",

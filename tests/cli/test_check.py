@@ -23,11 +23,11 @@ def test_mistakes_at_the_top_do_not_hide_those_of_the_cameras(
     )
     status, out, err = check(tmp_path / "config.yml", text, capsys)
     assert (status, out) == (1, [])
-    assert [line.split(":")[0] for line in err] == [
-        "key 'triton.in_flight'",
-        "key 'open_limit'",
-        "camera 'a', key 'fsp'",
-        "camera 'b', key 'url'",
+    assert [line.removeprefix(str(tmp_path)).split(": ")[:2] for line in err] == [
+        ["/config.yml:1", "key 'triton.in_flight'"],
+        ["/config.yml:2", "key 'open_limit'"],
+        ["/config.yml:4", "camera 'a', key 'fsp'"],
+        ["/config.yml:5", "camera 'b', key 'url'"],
     ]
     assert "do you mean stream.fps?" in err[2]
     assert "hunter2" not in " ".join(err)
@@ -45,3 +45,36 @@ def test_a_file_without_cameras_is_a_mistake(tmp_path: Path, capsys: pytest.Capt
     status, _, err = check(tmp_path / "config.yml", "stream: {fps: 5}\n", capsys)
     assert status == 1
     assert err == ["key 'cameras': names no camera; add one with a url"]
+
+
+def test_files_and_folders_that_are_none_are_told_with_the_other_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    (tmp_path / "file").touch()
+    text = (
+        "open_limit: 0\nallow: {files: true}\n"
+        "database: {url: 'sqlite:///FOLDER', spool_path: FOLDER/file/spool.db}\n"
+        "cameras:\n"
+        "  a: {url: FOLDER/missing.mp4, track_log: {folder: FOLDER/file}}\n"
+        "  b: {url: 'file://FOLDER/loop.mp4'}\n"
+        "  c: {url: FOLDER, stream: {tls_ca_file: FOLDER/none.pem}}\n"
+        "  d: {url: FOLDER/file}\n"
+        "  e: {url: rtsp://h/, stream: {fps: 0}}\n"
+    )
+    status, _, err = check(tmp_path / "config.yml", text.replace("FOLDER", str(tmp_path)), capsys)
+    assert status == 1
+    file = "; name a file that is there"
+    assert [line.replace(str(tmp_path), "FOLDER").removeprefix("FOLDER/config.yml:") for line in err] == [
+        "1: key 'open_limit': Input should be greater than or equal to 1",
+        "9: camera 'e', key 'stream.fps': Input should be greater than 0",
+        "3: key 'database.url': 'FOLDER' is a folder; name a file",
+        "3: key 'database.spool_path': 'FOLDER/file' is no folder; name another",
+        f"5: camera 'a', key 'url': 'FOLDER/missing.mp4' cannot be read (No such file or directory){file}",
+        "5: camera 'a', key 'track_log.folder': 'FOLDER/file' is no folder; name another",
+        "6: camera 'b', key 'url': 'FOLDER/loop.mp4' cannot be read "
+        f"(Too many levels of symbolic links){file}",
+        f"7: camera 'c', key 'url': 'FOLDER' is a folder{file}",
+        f"7: camera 'c', key 'stream.tls_ca_file': 'FOLDER/none.pem' cannot be read "
+        f"(No such file or directory){file}",
+    ]

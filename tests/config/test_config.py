@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import jsonschema
 import pytest
@@ -53,7 +54,31 @@ def stream(**values: object) -> dict[str, object]:
         (stream(blind_s=1), "stream.blind_s", "do you mean track.max_gap_s?"),
         ({"url": "rtsp://h/", "colour": 5}, "colour", "spelling"),
         ({"url": {"SIGHTLINE_URL": None}}, "url", "must stand in quotes"),
-        ({"url": "rtsp://h/", "stream": 5}, "stream", "valid dictionary"),
+        ({"url": "rtsp://h/", "stream": 5}, "stream", "must be a map"),
+        (stream(fps=True), "stream.fps", "is not true or false"),
+        (stream(fps=float("nan")), "stream.fps", "finite number"),
+        (stream(max_clock_skew_s=float("inf")), "stream.max_clock_skew_s", "finite number"),
+        (stream(stall_timeout_s=None), "stream.stall_timeout_s", "has no value"),
+        ({"url": None}, "url", "has no value"),
+        ({"url": 5}, "url", "must be text; put it in quotes"),
+        ({"url": "rtsp://h/", "count": {"classes": "person"}}, "count.classes", "must be a list"),
+        (
+            {"url": "rtsp://h/", "count": {"classes": [5]}},
+            "count.classes.0",
+            "must be text; put it in quotes",
+        ),
+        ({"url": "rtsp://h/", "triton": {}}, "triton", "stands at the top of the file"),
+        ({"url": "rtsp://h/", "password": "x"}, "password", "do you mean url?"),
+        ({"url": "rtsp://h/", "name": "x"}, "name", "a camera's name is the key above it"),
+        ({"url": ""}, "url", "is empty"),
+        ({"url": "rtsp://10.0.0.256/live"}, "url", "no IP address"),
+        (
+            places(zones={"yard": {"points": TRIANGLE, "class": []}}),
+            "rules.zones.yard.class",
+            "zones.yard.classes?",
+        ),
+        (places(lines={"in": {"points": [[0, 1, 2], [1, 1]]}}), f"{IN}.0", "has 3 values, and at most 2"),
+        ({"URL": "rtsp://h/", "url": "rtsp://h/"}, "URL", "do you mean url?"),
         ({"url": "rtsp://h/", "fps": "fast"}, "fps", "valid number"),
         ({"url": "rtsp://h/", "zones": {"a": {}}}, "zones.a.points", "required"),
         ({"url": "rtsp://h/", "fps": 5, "stream": {"fps": 6}}, "fps", "contradicts stream.fps"),
@@ -61,11 +86,19 @@ def stream(**values: object) -> dict[str, object]:
         ({"url": "rtsp:///live"}, "url", "no host"),
         ({"url": "ftp://h/x"}, "url", "scheme 'ftp'"),
         ({"url": "/videos/a.mp4"}, "url", "allow.files"),
+        ({"url": "10.0.0.9:554/live"}, "url", "or write rtsp://HOST/PATH"),
+        ({"url": "file://videos/a.mp4"}, "url", "names the host 'videos'"),
+        ({"url": "rtsp://fe80::1:2/live"}, "url", "an IPv6 address stands in brackets"),
+        ({"url": "rtsp://admin:ab[34@10.0.0.9/live"}, "url", "[ as %5B"),
         ({"url": "http://h/x"}, "url", "allow.http"),
         ({"url": "rtsp://h:port/"}, "url", "not a URL"),
         ({"url": "rtsp://u:{SIGHTLINE_NO_SUCH}@h/"}, "url", "SIGHTLINE_NO_SUCH"),
         ({"url": "rtsp://u:${SIGHTLINE_NO_SUCH}@h/"}, "url", "without the $"),
         ({"url": "rtsp://u:{cam_pw}@h/"}, "url", "has braces"),
+        ({"url": "rtsp://u:$SIGHTLINE_PW@h/"}, "url", "'$SIGHTLINE_PW' is no placeholder"),
+        ({"url": "rtsp://u:%SIGHTLINE_PW%@h/"}, "url", "'%SIGHTLINE_PW' is no placeholder"),
+        ({"url": "rtsp://u:{SIGHTLINE_PW@h/"}, "url", "'{SIGHTLINE_PW' is no placeholder"),
+        ({"url": "rtsp://u:{sightline_pw}@h/"}, "url", "'{sightline_pw' is no placeholder"),
         ({"url": "rtsp://h/a\r\nX: y"}, "url", "control character"),
         ({"url": "rtsp://u%0d%0aX:p@h/"}, "url", "control character"),
         ({"url": "rt\nsp://h/a"}, "url", "control character"),
@@ -90,7 +123,17 @@ def stream(**values: object) -> dict[str, object]:
         (places(lines={"in": {"points": [[0, 0], [640, 360]]}}), IN, "not pixels"),
         (places(lines={"in": {"points": [[0, 0], [1, "a"]]}}), "rules.lines.in.points.1.1", "valid number"),
         (places(lines={"in": {"points": [[0, 0], [1]]}}), "rules.lines.in.points.1.1", "required"),
-        (places(lines={"in": {"points": [[0, 0], [1, float("nan")]]}}), IN, "outside"),
+        (places(lines={"in": {"points": [[0, 0], [1, float("nan")]]}}), f"{IN}.1.1", "finite number"),
+        (places(lines={"in": {"points": [[0, 0.2], [-0.1, 0.9]]}}), IN, "at or beyond the left edge"),
+        (places(lines={"in": {"points": [[0, 1], [1, 1]]}}), IN, "at or beyond the bottom edge"),
+        (places(lines={"in": [[0, 0], [1, 1]]}), "rules.lines.in", "must be a map"),
+        (places(lines=[{"name": "in"}]), "rules.lines", "must be a map"),
+        (places(zones={"yard": {"points": [[1.1, 0], [1.3, 0], [1.3, 1]]}}), YARD, "beyond the right edge"),
+        (
+            places(zones={"yard": {"points": TRIANGLE, "max_occupancy": False}}),
+            "rules.zones.yard.max_occupancy",
+            "is not true or false",
+        ),
         (places(lines={"in": {}}), IN, "required"),
         (places(zones={"yard": {"points": [[0, 0], [1, 1]]}}), YARD, "at least 3"),
         (
@@ -115,6 +158,11 @@ def stream(**values: object) -> dict[str, object]:
         ),
         (places(zones={"yard": {"points": TRIANGLE, "max": 3}}), "rules.zones.yard.max", "not a known key"),
         (places(zones={"": {"points": TRIANGLE}}), "rules.zones..[key]", "at least 1"),
+        (
+            places(zones={"a\u202eb": {"points": TRIANGLE}}),
+            "rules.zones.a\u202eb.[key]",
+            "cannot stand there",
+        ),
         ("rtsp://h/", "url", "must be a map"),
     ],
 )
@@ -135,7 +183,15 @@ def test_a_bad_value_is_not_repeated_in_the_error() -> None:
 @pytest.mark.parametrize(
     ("section", "text"),
     [
-        ({"triton": {"url": "http://127.0.0.1:8001"}}, "triton.url"),
+        ({"triton": {"url": "http://127.0.0.1:8001"}}, r"triton\.url.*must be HOST:PORT"),
+        ({"triton": {"url": "127.0.0.1"}}, "must be HOST:PORT"),
+        ({"triton": {"url": "127.0.0.1:99999"}}, "must be HOST:PORT"),
+        ({"triton": {"url": "::1:8001"}}, "must be HOST:PORT"),
+        ({"http": {"allowed_hosts": "example.org"}}, "must be a list"),
+        ({"database": {"url": "postgresql://u:{db_pw}@h/x"}}, "has braces"),
+        ({"database": {"url": "postgresql://u:hunter2@2@h/x"}}, "written %40"),
+        ({"database": {"url": "sqlite:///:memory:"}}, "must be sqlite:///FILE"),
+        ({"database": {"url": "postgresql://u:hunter2@h:port/x"}}, "port that is no number"),
         ({"database": {"url": "mysql://u:hunter2@h/x"}}, "must be sqlite:///FILE"),
         ({"database": {"url": "sightline.db"}}, "must be sqlite:///FILE"),
     ],
@@ -169,18 +225,24 @@ def test_a_secret_that_cannot_be_read_is_told_and_line_ends_are_no_part_of_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(yaml_text, "SECRETS_FOLDER", tmp_path)
-    monkeypatch.setenv("SIGHTLINE_GOOD", "hunter2\r\n")
+    monkeypatch.setenv("SIGHTLINE_GOOD", " hunter2\r\n")
+    monkeypatch.setenv("SIGHTLINE_EMPTY", "\n")
+    (tmp_path / "SIGHTLINE_ALSO").write_text("\ufeff hunter2 \r\n")
     (tmp_path / "SIGHTLINE_BAD").write_bytes(b"\xff\xfe")
     loaded = parse_config(
         {
             "cameras": {
                 "good": {"url": "rtsp://u:{SIGHTLINE_GOOD}@h/"},
+                "also": {"url": "rtsp://u:{SIGHTLINE_ALSO}@h/"},
                 "bad": {"url": "rtsp://u:{SIGHTLINE_BAD}@h/"},
+                "empty": {"url": "rtsp://u:{SIGHTLINE_EMPTY}@h/"},
             }
         }
     )
-    assert loaded.cameras["good"].source_url == "rtsp://u:hunter2@h/"
+    assert {camera.source_url for camera in loaded.cameras.values()} == {"rtsp://u:hunter2@h/"}
+    assert len(loaded.cameras) == 2
     assert "SIGHTLINE_BAD cannot be read (not UTF-8)" in str(loaded.problems[0])
+    assert "{SIGHTLINE_EMPTY} is empty in the environment" in str(loaded.problems[1])
 
 
 def test_a_secret_may_be_a_whole_url(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,11 +361,19 @@ BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a
         ("text", "must be a map"),
         ("cameras:\n  a: {url: x}\n  b: {url: x}\n  a: {url: y}\n", "line 4: 'a' stands here and in line 2"),
         ("cameras:\n  a:\n    rules: {}\n    rules: {}\n", "line 4: 'rules' stands here and in line 3"),
-        ("cameras:\n  2024-13-45: {url: x}\n", "line 2: YAML does not read 2024-13-45 as text; write '2024"),
-        ("cameras:\n  on: {url: x}\n", "line 2: YAML does not read on as text"),
+        ("cameras:\n  ? [a]\n  : {url: x}\n", "line 2: a key must be text"),
+        ("cameras:\n  a:\n    url:\u00a0rtsp://h/\n", "line 3: has the character '\\\\xa0', that of a word"),
+        ("cameras:\n  a: {url: \u201crtsp://h/\u201d}\n", "line 2: has the character '\u201c'"),
+        ("cameras:\n\ta: {url: x}\n", "line 2: is not YAML: .*; write spaces, not tabs"),
+        ("cameras: {}\n---\ncameras: {}\n", "line 2: is not YAML: expected a single document"),
+        ("cameras:\n  a: !env X\n", "line 2: is not YAML: could not determine a constructor"),
+        ("cameras:\n  a: {url: !!timestamp x}\n", "line 2: is not YAML: could not determine a constructor"),
+        ("cameras:\n  a: {url: !!bool x}\n", "a value that YAML cannot read"),
+        ("cameras:\n  a: {url: !!int ''}\n", "a value that YAML cannot read"),
+        ("cameras:\n  a: {url: x}\n# \x1b\n", r"line 3: has a character that no text has \(#x001b\)"),
         ("a: &a [*a]\n", "nested too deeply, or an alias contains itself"),
         ("a: " + "[" * 2000, "nested too deeply"),
-        ("day: 2024-13-45\n", "a date or number that does not exist"),
+        ("day: " + "9" * 5000, "a value that YAML cannot read"),
         (BOMB, "more than 100000 values"),
     ],
 )  # fmt: skip
@@ -313,6 +383,63 @@ def test_a_broken_file_is_told_with_place_and_cure(tmp_path: Path, text: str, pr
     with pytest.raises(ConfigError, match=problem) as caught:
         load_config(path)
     assert caught.value.key == str(path)
+
+
+def test_names_and_values_are_what_stands_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "count: {window_s: 0600, classes: [on, no, 1:30, 2024-13-45]}\nstream: {fps: 1e1}\n"
+        + "cameras:\n"
+        + "".join(
+            f"  {name}: {{url: rtsp://h/, enabled: no}}\n" for name in ("on", "5", "2024-13-45", "null")
+        )
+    )
+    cameras = load_config(path).cameras
+    assert list(cameras) == ["on", "5", "2024-13-45", "null"]
+    assert not cameras["on"].enabled
+    assert (cameras["on"].count.window_s, cameras["on"].stream.fps) == (600, 10)
+    assert cameras["on"].count.classes == ("on", "no", "1:30", "2024-13-45")
+    path.write_text("cameras:\n  a: {url: rtsp://h/, stream: {fps: on}, count: {window_s: 1:00}}\n")
+    assert [problem.key for problem in load_config(path).problems] == ["stream.fps", "count.window_s"]
+
+
+def test_mistakes_in_keys_and_in_values_are_told_together_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "triton: {model: a, model: b}\n"
+        "cameras:\n"
+        "  a:\n"
+        "    url: ftp://h/\n"
+        "    rules:\n"
+        "      lines:\n"
+        "        d: {points: [[0, 0], [1, 1]]}\n"
+        "        d: {points: [[0, 0]]}\n"
+        "  b: {url: rtsp://h/}\n"
+        "  b:\n"
+        "    url: rtsp://h/2\n"
+        "    stream: {fps: fast}\n"
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        load_config(path)
+    assert [str(problem).replace(str(path), "FILE").split(": ", 1) for problem in caught.value.problems] == [
+        ["key 'FILE'", "line 1: 'model' stands here and in line 1; remove one of them"],
+        ["key 'FILE'", "line 8: 'd' stands here and in line 7; remove one of them"],
+        ["key 'FILE'", "line 10: 'b' stands here and in line 9; remove one of them"],
+        ["FILE:8", "camera 'a', key 'rules.lines.d.points': needs at least 2 points, has 1"],
+        ["FILE:4", "camera 'a', key 'url': scheme 'ftp' is not one of rtsp, rtsps, http, https, file"],
+        ["FILE:12", mock.ANY],
+    ]
+
+
+def test_cameras_that_differ_in_capitals_only_are_asked_about() -> None:
+    loaded = parse_config({"cameras": {"Door": {"url": "rtsp://h/a"}, **DOOR}})
+    assert list(loaded.cameras) == ["Door", "door"]
+    assert loaded.warnings == ("cameras 'Door' and 'door' differ in capitals only; is that meant?",)
+
+
+def test_a_scheme_in_capitals_is_what_ffmpeg_knows() -> None:
+    loaded = parse_config({"cameras": {"door": {"url": "RTSP://U:P@H/Live"}}})
+    assert loaded.cameras["door"].source_url == "rtsp://U:P@H/Live"
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -340,12 +467,13 @@ def test_a_merged_map_is_not_a_repeated_key(tmp_path: Path) -> None:
 def test_what_is_left_empty_counts_as_not_written(tmp_path: Path) -> None:
     path = tmp_path / "config.yml"
     path.write_text(
-        "triton:\nstream:\nrules:\n  zones:\n"
+        "triton:\nstream:\nrules:\n  zones: {yard: }\n"
         "  lines: {in: {points: [[0, 0], [1, 1]]}}\n"
         "cameras:\n  front:\n    url: rtsp://10.0.0.1/a\n    rules:\n      lines:\n    track:\n"
     )
     loaded = load_config(path)
     assert list(loaded.cameras["front"].rules.lines) == ["in"]
+    assert loaded.cameras["front"].rules.zones == {}
 
 
 def test_the_schema_accepts_what_the_program_accepts() -> None:

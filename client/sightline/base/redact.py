@@ -2,7 +2,8 @@
 
 import re
 
-_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s'\"]*@")
+#: To the last @: a password may hold a slash that should have been written %2F.
+_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
 _SECRET_PARAM = re.compile(
     r"(?i)(?P<name>[?&;](?:pass(?:word|wd)?|pwd|token|auth|key|secret|user(?:name)?)=)[^&;\s'\"]*"
 )

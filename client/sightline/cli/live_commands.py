@@ -78,9 +78,9 @@ def add_to(commands: Any) -> None:
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
-def _load(path: Path) -> LoadedConfig:
+def _load(path: Path, *, on_disk: bool = False) -> LoadedConfig:
     """A configuration with cameras."""
-    config = load_config(path)
+    config = load_config(path, on_disk=on_disk)
     if not config.cameras and not config.problems:
         raise ConfigError("cameras", "names no camera; add one with a url")
     return config
@@ -182,7 +182,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.stills and not arguments.live:
         raise SightlineError("--stills keeps pictures of cameras, which are tried with --live")
     try:
-        config = _load(arguments.config)
+        config = _load(arguments.config, on_disk=True)
     except ConfigError as error:
         return _tell(error.problems)
     for warning in config.warnings:

@@ -1,13 +1,16 @@
 """One camera with its defaults filled in, and what its URL may be."""
 
 import hashlib
+import ipaddress
 import json
+import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 
-from sightline.config.groups import AllowOptions, CameraOptions
+from sightline.config.groups import BRACES, AllowOptions, CameraOptions
 from sightline.config.option_group import Effect, OptionGroup, reopens
 
 #: Groups whose options shape what is counted.
@@ -47,7 +50,17 @@ class Camera(CameraOptions):
     @property
     def source_url(self) -> str:
         """The URL to open, with its credentials: for the source alone, never for a text."""
-        return (self.sub_url or self.url).get_secret_value()
+        url = (self.sub_url or self.url).get_secret_value()
+        scheme, colon, rest = url.partition("://")  # FFmpeg knows schemes in small letters only
+        return f"{scheme.lower()}{colon}{rest}" if colon else url
+
+    @property
+    def file(self) -> Path | None:
+        """The recording that it plays; None for a live camera."""
+        parts = urlsplit(self.source_url)
+        if parts.scheme == "file":
+            return Path(unquote(parts.path))
+        return None if parts.scheme else Path(self.source_url)
 
     def shaping_options(self) -> dict[str, Any]:
         """What shapes this camera's counts, JSON-able.
@@ -81,19 +94,38 @@ def url_problem(url: str, allow: AllowOptions) -> str:
         scheme, host = parts.scheme.lower(), parts.hostname
         _ = parts.port  # raises on a port that is no number
     except ValueError:
-        return "is not a URL (is a special character unescaped?)"
+        return (
+            "is not a URL; in a password write / as %2F, ? as %3F, # as %23, [ as %5B; "
+            "a port is a number up to 65535; an IPv6 address stands in brackets, as rtsp://[::1]/live"
+        )
+    if not url:
+        return "is empty; write rtsp://HOST/PATH"
     if scheme in {"", "file"}:
-        return "" if allow.files else "files are not allowed; set allow.files: true to allow them"
+        if host not in {None, "localhost"}:
+            return f"names the host {host!r}; a file is written file:///FOLDER/FILE or as a path"
+        if not allow.files:
+            return "is a file's path; set allow.files: true to allow files, or write rtsp://HOST/PATH"
+        return ""
     late_at = ":" in parts.netloc and "@" not in parts.netloc and "@" in url
     at_cure = "in a password write / as %2F, ? as %3F, # as %23; else @ as %40"
     # FFmpeg sends a URL as it is, and what it decodes of it too: a line break would begin a header.
     unsendable = " " in url or any(char < " " or char == "\x7f" for char in unquote(url))
+    number = re.fullmatch(r"[\d.]+", host or "") and not _is_address(host or "")
     problems = (
         (unsendable, "has a space or a control character; a space is written %20, and no other may be there"),
-        ("{" in url or "}" in url, "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"),
+        ("{" in url or "}" in url, BRACES),
         (late_at, f"has an '@' behind its host; {at_cure}"),
         (scheme not in SCHEMES, f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}, file"),
         (scheme in HTTP and not allow.http, f"{scheme} is not allowed; set allow.http: true to allow it"),
         (not host, f"names no host after {scheme}://"),
+        (number, f"{host} is no IP address: it has four numbers up to 255"),
     )
     return next((text for wrong, text in problems if wrong), "")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -12,6 +12,8 @@ from sightline.config.option_group import OptionGroup, hot, reopens, restarts
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
 
 DAY_S = 86_400
+MAX_PORT = 65_535
+BRACES = "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"
 #: The canary's camera: its name in the database, in metrics and in status. No other camera may have it.
 SOURCE = "sightline-canary"
 
@@ -196,13 +198,22 @@ class Transport(StrEnum):
     GRPC = "grpc"
 
 
+def _check_address(url: str) -> str:
+    parts = re.fullmatch(r"(?:\[[^\]/\s]+\]|[^:/\s]+):([0-9]{1,5})", url)
+    is_port = parts is not None and 0 < int(parts[1]) <= MAX_PORT
+    if not is_port and not re.fullmatch(r"unix:/\S+", url):
+        raise PydanticCustomError(
+            "address",
+            "must be HOST:PORT of Triton's gRPC, as 127.0.0.1:8001, without a scheme; or unix:/PATH",
+        )
+    return url
+
+
 class TritonOptions(OptionGroup):
     """``triton``: where detectors are, and how pictures get there. A change reconnects every camera."""
 
-    url: str = reopens(
-        "127.0.0.1:8001",
-        "host:port of Triton's gRPC, without a scheme; or unix:/PATH.",
-        pattern=r"^([^/\s]+:\d+|unix:/\S+)$",
+    url: Annotated[str, AfterValidator(_check_address)] = reopens(
+        "127.0.0.1:8001", "host:port of Triton's gRPC, without a scheme; or unix:/PATH."
     )
     model: str = reopens("detector", "Served detector of every camera that names none.")
     transport: Transport = reopens(Transport.AUTO, "How pictures reach Triton.")
@@ -214,10 +225,21 @@ class TritonOptions(OptionGroup):
 
 
 def _check_url(url: SecretStr) -> SecretStr:
-    if not re.match(r"(sqlite(\+pysqlite)?:///.|postgres(ql)?(\+psycopg)?://)", url.get_secret_value()):
-        raise PydanticCustomError(
-            "database", "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
-        )
+    text = url.get_secret_value()
+    sqlite, postgres = r"sqlite(\+pysqlite)?:///(?!:memory:)\S", r"postgres(ql)?(\+psycopg)?://"
+    host = text.partition("?")[0].rpartition("@")[2].partition("/")[0]
+    problem = ""
+    if not re.match(f"{sqlite}|{postgres}", text):
+        problem = "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    elif "{" in text or "}" in text:
+        problem = BRACES
+    elif not text.startswith("sqlite"):
+        if text.partition("?")[0].count("@") > 1:
+            problem = "has two '@'; in a user name or password it is written %40"
+        elif "@" in text and re.search(r":(?!\d{1,5}(,|$))[^\]]*$", host):
+            problem = "has a port that is no number"
+    if problem:
+        raise PydanticCustomError("database", problem)
     return url
 
 
@@ -244,7 +266,7 @@ class HttpOptions(OptionGroup):
     """``http``: the address of health, status and metrics."""
 
     host: str = hot("127.0.0.1", "Address to listen on.")
-    port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=65_535)
+    port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=MAX_PORT)
     allowed_hosts: list[str] = hot([], "Names besides loopback by which browsers and Prometheus may ask.")
 
 

@@ -8,7 +8,7 @@ seconds. Secrets come in as ``{SIGHTLINE_…}`` placeholders, from the environme
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +17,27 @@ from pydantic import BaseModel, ValidationError
 from sightline.config.camera import NEW_KEYS, Camera, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
 from sightline.config.option_group import OptionGroup
+from sightline.config.paths import path_problems
 from sightline.config.yaml_text import fill_secrets, parse_yaml
+from sightline.config.zones import Line, Zone
 from sightline.errors import ConfigError, ConfigErrors
 
+#: What other programs call what is part of the URL here.
+_OF_URL = ("address", "host", "ip", "password", "rtsp_url", "source", "uri", "user", "username")
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 #: Keys that mean something without a value; any other such key counts as not written.
 _NULLABLE = {"model", "fps", "classes", "tls_ca_file", "hardware_decoder", "keep_tracks", "url", "sub_url"}
+#: By kind of pydantic's error, what is said instead of its own words.
+_TEXTS = {
+    "string_type": "must be text; put it in quotes",
+    "string_pattern_mismatch": "has a character that cannot stand there, such as a line break",
+    "missing": "is required",
+    "too_long": "has {actual_length} values, and at most {max_length} are allowed",
+    "list_type": "must be a list, as [a, b]",
+    "tuple_type": "must be a list, as [a, b]",
+    "dict_type": "must be a map of keys and their values",
+    "model_type": "must be a map of keys and their values",
+}
 _Options = TypeVar("_Options", bound=OptionGroup)
 
 
@@ -34,7 +49,7 @@ class LoadedConfig:
     cameras: Mapping[str, Camera]  # those without mistakes, by name
     # the mistakes in the other cameras; each names its camera, and a camera may have several
     problems: tuple[ConfigError, ...] = ()
-    warnings: tuple[str, ...] = ()  # keys that have new names
+    warnings: tuple[str, ...] = ()  # keys that have new names, and what may be a slip
 
     @property
     def misconfigured(self) -> dict[str, str]:
@@ -45,8 +60,8 @@ class LoadedConfig:
         return {name: "; ".join(lines) for name, lines in texts.items()}
 
 
-def load_config(path: Path) -> LoadedConfig:
-    """Read and check a ``config.yml``.
+def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
+    """Read and check a ``config.yml``; ``on_disk``: and the files and folders that it names.
 
     Raises:
         ConfigError: the file cannot be read, or a value outside the cameras is wrong.
@@ -58,16 +73,29 @@ def load_config(path: Path) -> LoadedConfig:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(str(path), f"line {line}: is not UTF-8; save the file as UTF-8") from error
-    return parse_text(text, str(path))
+    return parse_text(text, str(path), on_disk=on_disk)
 
 
-def parse_text(text: str, name: str = "config.yml") -> LoadedConfig:
+def parse_text(text: str, name: str = "config.yml", *, on_disk: bool = False) -> LoadedConfig:
     """Check the text of a configuration, as :func:`load_config`; ``name`` stands in errors."""
-    return parse_config(parse_yaml(text, name))
+    parsed = parse_yaml(text, name)
+
+    def placed(problem: ConfigError) -> ConfigError:
+        path = f"cameras.{problem.camera}.{problem.key}" if problem.camera else problem.key
+        return ConfigError(problem.key, problem.problem, problem.camera, f"{name}:{parsed.line(path)}")
+
+    try:
+        loaded = parse_config(parsed.values, on_disk=on_disk)
+    except ConfigError as error:
+        raise ConfigErrors.of([*parsed.problems, *map(placed, error.problems)]) from error
+    problems = tuple(map(placed, loaded.problems))
+    if parsed.problems:
+        raise ConfigErrors.of([*parsed.problems, *problems])
+    return replace(loaded, problems=problems)
 
 
-def parse_config(raw: Mapping[str, Any]) -> LoadedConfig:
-    """Check an already parsed configuration.
+def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConfig:
+    """Check an already parsed configuration; ``on_disk``: and the files and folders that it names.
 
     Raises:
         ConfigError: a value outside the cameras is wrong; a :class:`ConfigErrors` where there are several
@@ -96,6 +124,14 @@ def parse_config(raw: Mapping[str, Any]) -> LoadedConfig:
             cameras[camera.name] = camera
         problems += level.problems
         warnings += level.warnings
+    if on_disk:
+        problems += path_problems(options, cameras)
+    by_lowered = {name.lower(): name for name in reversed(cameras)}
+    warnings += [
+        f"cameras {by_lowered[name.lower()]!r} and {name!r} differ in capitals only; is that meant?"
+        for name in cameras
+        if by_lowered[name.lower()] != name
+    ]
     if top.problems:
         raise ConfigErrors.of([*top.problems, *problems])
     return LoadedConfig(options, cameras, tuple(problems), tuple(warnings))
@@ -139,7 +175,7 @@ class _Level:
         self.mistaken: set[str] = set()  # keys of this level that pydantic refuses
         self._old_keys: dict[str, str] = {}  # in use here, by new key
         if not isinstance(written, dict):
-            self.add("url", "the camera must be a map with at least a url")
+            self.add("url", "the camera must be a map with at least a url; does each colon have its space?")
             return
         filled = {key: value for key, value in written.items() if value is not None or key in _NULLABLE}
         filled = fill_secrets(filled, "", self.add)
@@ -149,8 +185,7 @@ class _Level:
         for group in CameraOptions.model_fields:
             own, outer = self.raw.get(group, {}), getattr(defaults, group)
             if isinstance(own, dict):
-                kept = {key: value for key, value in own.items() if value is not None or group != "rules"}
-                self.raw[group] = {**dict(outer), **kept}
+                self.raw[group] = {**dict(outer), **(_written_places(own) if group == "rules" else own)}
 
     def _regroup(self, old: str, value: Any) -> None:
         """Move the value of an old key into its group."""
@@ -177,20 +212,26 @@ class _Level:
     def validate(self, model: type[_Options]) -> _Options | None:
         """The options, or None when there are mistakes; pydantic's are noted in our words.
 
-        The input is left out of them, since it may be a secret.
+        The input is not in them, since it may be a secret.
         """
         try:
             return model.model_validate(self.raw)
         except ValidationError as error:
-            for item in error.errors(include_input=False, include_url=False):
+            for item in error.errors(include_url=False):
                 self.mistaken.add(str(item["loc"][0]) if item["loc"] else "")
                 key = ".".join(str(part) for part in item["loc"])
-                unknown = item["type"] == "extra_forbidden"
-                self.add(key, _unknown_key(key, model) if unknown else item["msg"])
+                text = _TEXTS.get(item["type"], "{msg}").format(**item, **item.get("ctx", {}))
+                if item["type"] == "extra_forbidden":
+                    text = _unknown_key(key, model)
+                elif item["type"] != "missing" and item["input"] is None:
+                    text = "has no value; write one, or remove the key"
+                self.add(key, text)
         return None
 
     def validate_camera(self, allow: AllowOptions) -> Camera | None:
         """The camera, with its name and URLs checked, or None."""
+        if "name" in self.raw:
+            self.add("name", "a camera's name is the key above it; remove this one")
         name = self.raw["name"] = self.camera or ""
         if not _CAMERA_NAME.fullmatch(name):
             self.add("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'")
@@ -204,12 +245,31 @@ class _Level:
         return camera
 
 
+def _written_places(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """``rules`` without the maps and the places that have no value."""
+    return {
+        key: {name: place for name, place in places.items() if place is not None}
+        if isinstance(places, dict)
+        else places
+        for key, places in rules.items()
+        if places is not None
+    }
+
+
 def _unknown_key(key: str, model: type[BaseModel]) -> str:
-    """What to do about a key that does not exist: the nearest spelling, in whatever group."""
-    known = {old: ".".join(new) for old, new in NEW_KEYS.items()}
-    for name, path in _paths(model):
-        known.setdefault(name, path)
-    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, 1, 0.65)
+    """What to do about a key that does not exist: the nearest spelling, of its neighbours or in any group."""
+    *above, last = key.lower().split(".")
+    place = {"lines": Line, "zones": Zone}.get(above[1]) if len(above) > 2 else None
+    if place is not None:
+        known = {name: ".".join([*above, name]) for name in place.model_fields}
+    else:
+        known = dict.fromkeys(_OF_URL, "url") if model is Camera else {"cameras": "cameras"}
+        known |= {old: ".".join(new) for old, new in NEW_KEYS.items()}
+        for name, path in _paths(model):
+            known.setdefault(name, path)
+    if model is Camera and key in Config.model_fields:
+        return "stands at the top of the file, not in a camera"
+    near = difflib.get_close_matches(last, known, 1, 0.65)
     return f"is not a known key; {f'do you mean {known[near[0]]}?' if near else 'check its spelling'}"
 
 

@@ -6,8 +6,9 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 
 class Effect(StrEnum):
@@ -35,7 +36,14 @@ class Change:
 class OptionGroup(BaseModel):
     """Base of every group of options."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_true_for_one(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("bool", "is not true or false; write its value")
+        return value
 
     def changes_to(
         self, new: Self, *, prefix: str = "", camera: str = "", left_out: Collection[str] = ()

@@ -1,13 +1,15 @@
 """YAML as a configuration may use it: text keys, none of them twice, of bounded size; and its placeholders.
 
+Plain values are those of YAML 1.2: ``on``, ``no``, ``1:30``, ``0600`` and dates are text, ``1e3`` a number.
 Secrets come in as ``{SIGHTLINE_…}``, from the environment or from files.
 """
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import yaml
@@ -16,36 +18,86 @@ from sightline.errors import ConfigError
 
 SECRETS_FOLDER = Path("/run/secrets")
 _PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
+#: As other programs write a placeholder, or without its second brace or its capitals.
+_MISWRITTEN = re.compile(r"[$%{<(]\s*SIGHTLINE[\w-]*", re.IGNORECASE)
+#: Spaces that are none to YAML, what is not seen at all, and quotes that quote nothing.
+_ODD = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]|^[\u201c\u201d\u201e\u2018\u2019\u00ab]")
 MAX_DEPTH = 30
 MAX_VALUES = 100_000  # more come only from aliases that multiply each other
-_TEXT_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}
+_TAG = "tag:yaml.org,2002:"
+#: By tag, what plain values look like, and the characters that they begin with ("" for none at all).
+_PLAIN = {
+    "null": (r"~|null|Null|NULL|", [*"~nN", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", [*"-+0123456789"]),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        [*"-+.0123456789"],
+    ),
+    "merge": (r"<<", ["<"]),
+}
 
 
-class _KeyProblem(yaml.MarkedYAMLError):
-    """Valid YAML that a configuration must not hold."""
+@dataclass(frozen=True, slots=True)
+class ParsedYaml:
+    """A map that was read, and what is wrong with its keys."""
+
+    values: dict[str, Any]
+    problems: tuple[ConfigError, ...]
+    lines: Mapping[str, int]  # of every key, by its dotted path
+
+    def line(self, path: str) -> int:
+        """Where a key stands, or else the nearest that holds it."""
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        return self.lines.get(path, 1)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A key is what stands in the file, and the second of two equal keys is refused, not preferred."""
+    """A key is what stands in the file, and the second of two equal keys is told, not just preferred."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_constructors: ClassVar[dict[str, Any]] = {
+        tag: make
+        for tag, make in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.removeprefix(_TAG) in {*_PLAIN, "str", "map", "seq"}
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.problems: list[tuple[int, str]] = []  # lines and what is wrong there
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if not node.style and (odd := _ODD.search(node.value)):
+            text = f"has the character {odd[0]!r}, that of a word processor; write a plain space or quote"
+            self.problems.append((node.start_mark.line + 1, text))
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
-        for key, _ in node.value:
-            problem = ""
+        for key, _ in tuple(node.value):
+            line = int(key.start_mark.line) + 1
             if not isinstance(key, yaml.ScalarNode):
-                problem = "a key must be text; does a value in braces lack its quotes?"
-            elif key.tag not in _TEXT_TAGS:
-                problem = f"YAML does not read {key.value} as text; write '{key.value}' in quotes"
-            elif key.value in lines:
-                problem = f"{key.value!r} stands here and in line {lines[key.value]}; remove one of them"
-            if problem:
-                raise _KeyProblem(problem=problem, problem_mark=key.start_mark)
-            lines[key.value] = key.start_mark.line + 1
+                self.problems.append((line, "a key must be text; does a value in braces lack its quotes?"))
+                node.value.remove((key, _))
+                continue
+            if key.tag != f"{_TAG}merge":
+                key.tag = f"{_TAG}str"
+            if key.value in lines:
+                text = f"{key.value!r} stands here and in line {lines[key.value]}; remove one of them"
+                self.problems.append((line, text))
+            lines[key.value] = line
         return node
 
 
-def parse_yaml(text: str, name: str) -> dict[str, Any]:
+for _name, (_pattern, _first) in _PLAIN.items():
+    _StrictLoader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+
+def parse_yaml(text: str, name: str) -> ParsedYaml:
     """The map that a text holds.
 
     Args:
@@ -53,25 +105,39 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
         name: of the file, for errors.
 
     Raises:
-        ConfigError: it is no YAML, no map, too large, or has a key twice; the text names the line.
+        ConfigError: it is no YAML, no map, or too large; the text names the line.
     """
     try:
-        raw = yaml.load(text, _StrictLoader)  # noqa: S506  a SafeLoader
+        loader = _StrictLoader(text)
+        node = loader.get_single_node()
+        raw = None if node is None else loader.construct_document(node)
         size = _size(raw, MAX_DEPTH)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        what = "" if isinstance(error, _KeyProblem) else "is not YAML: "
-        raise ConfigError(name, f"{line}{what}{getattr(error, 'problem', None) or error}") from error
-    except ValueError as error:  # a date such as 2024-13-45
-        raise ConfigError(name, f"has a date or number that does not exist ({error}); quote it") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"line {line}: has a character that no text has (#x{error.character:04x}); save it as UTF-8"
+        raise ConfigError(name, problem) from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        what = ", ".join(filter(None, (error.context, error.problem))) or str(error)
+        cure = "; write spaces, not tabs" if r"'\t'" in what else ""
+        raise ConfigError(name, f"{line}is not YAML: {what}{cure}") from error
+    except (ValueError, LookupError) as error:  # thousands of digits; a tag such as !!bool before other text
+        raise ConfigError(name, f"has a value that YAML cannot read ({error}); quote it") from error
     except RecursionError as error:
         raise ConfigError(name, "is nested too deeply, or an alias contains itself") from error
     if size > MAX_VALUES:
         raise ConfigError(name, f"holds more than {MAX_VALUES} values; do aliases repeat each other?")
     if not isinstance(raw, dict):
         raise ConfigError(name, "must be a map with a key 'cameras'")
-    return raw
+    problems = tuple(ConfigError(name, f"line {line}: {text}") for line, text in sorted(loader.problems))
+    return ParsedYaml(raw, problems, dict(_lines(node, "")))
+
+
+def _lines(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
+    """The dotted path of every key below, and its line."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        yield f"{prefix}{key.value}", key.start_mark.line + 1
+        yield from _lines(value, f"{prefix}{key.value}.")
 
 
 def _size(value: Any, depth: int) -> int:
@@ -107,6 +173,8 @@ def fill_secrets(value: Any, key: str, report: Callable[[str, str], None]) -> An
         return value
     if match := re.search(r"\$" + _PLACEHOLDER.pattern, value):
         report(key, f"write {{{match[1]}}} without the $")
+    if match := _MISWRITTEN.search(_PLACEHOLDER.sub("", value)):
+        report(key, f"{match[0]!r} is no placeholder; one is written {{SIGHTLINE_NAME}}, in capitals")
 
     def replacement(match: re.Match[str]) -> str:
         secret, problem = read_secret(match[1])
@@ -120,13 +188,15 @@ def fill_secrets(value: Any, key: str, report: Callable[[str, str], None]) -> An
 
 
 def read_secret(name: str) -> tuple[str, str]:
-    """A secret from the environment or its file, and the problem when there is none."""
-    if name in os.environ:
-        return os.environ[name].strip("\r\n"), ""
+    """A secret from the environment or its file, without white space around it, and the problem with it."""
+    secret, place = os.environ.get(name), "the environment"
     for path in (SECRETS_FOLDER / name, SECRETS_FOLDER / name.lower()):
         try:
-            if path.is_file():
-                return path.read_text(encoding="utf-8").strip(), ""
+            if secret is None and path.is_file():
+                secret, place = path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             return "", f"{{{name}}}: {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')})"
-    return "", f"{{{name}}} is neither in the environment nor in {SECRETS_FOLDER}"
+    if secret is None:
+        return "", f"{{{name}}} is neither in the environment nor in {SECRETS_FOLDER}"
+    secret = secret.strip(" \t\r\n\ufeff")
+    return secret, "" if secret else f"{{{name}}} is empty in {place}"

@@ -16,10 +16,13 @@ from sightline.config.option_group import OptionGroup
 MIN_COORDINATE, MAX_COORDINATE = -0.5, 1.5
 MAX_POINTS = 64
 MAX_PLACES = 32  # lines of a camera, and zones of a camera
+EDGE = 1e-3  # an object's place is kept so far inside the picture: zones drawn to its edge contain it
 _TINY = 1e-6  # lengths and areas below this count as zero
 
+_TEXT = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"  # nothing that breaks or turns a line
+
 Point = tuple[float, float]
-PlaceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
+PlaceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_TEXT)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -35,7 +38,11 @@ class _Place(OptionGroup):
     @field_validator("points")
     @classmethod
     def _check(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
-        problem = _numbers_problem(points, cls.min_points) or _shape_problem(points, closed=cls.closed)
+        problem = (
+            _numbers_problem(points, cls.min_points)
+            or _shape_problem(points, closed=cls.closed)
+            or _outside_problem(points)
+        )
         if problem:
             raise PydanticCustomError("points", problem)
         return points
@@ -102,6 +109,16 @@ def _shape_problem(points: Sequence[Point], *, closed: bool) -> str:
             return f"the {'polygon' if closed else 'line'} crosses itself"
     if closed and abs(sum(_products(0, a, b).imag for a, b in segments)) < 2 * _TINY:
         return "the polygon has no area"
+    return ""
+
+
+def _outside_problem(points: Sequence[Point]) -> str:
+    for sides, (low, high) in zip(
+        zip(*points, strict=True), (("left", "right"), ("top", "bottom")), strict=True
+    ):
+        if max(sides) <= EDGE or min(sides) >= 1 - EDGE:
+            side = low if max(sides) <= EDGE else high
+            return f"lies at or beyond the {side} edge of the picture, where nothing is seen; move it inside"
     return ""
 
 

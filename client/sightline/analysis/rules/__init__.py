@@ -23,7 +23,7 @@ from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules.occupancy import Occupancy
 from sightline.analysis.rules.shapes import Shapes
 from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory, blank, pairs, unmoved
-from sightline.config.zones import Line, Zone
+from sightline.config.zones import EDGE, Line, Zone
 from sightline.entities import Event, EventKind, Tracks
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
@@ -35,7 +35,6 @@ SETTLE_S = 1.0  # with a little distance for so long, the crossing is certain to
 LOST_SLACK_S = 0.5  # the tracker ends its tracks first: a track that comes back goes on with the same visit
 UNSEEN_S = 1.0  # a crossing between sightings further apart was not seen
 SILENT_SLACK_S = 20.0  # the wall clock waits so much longer than max_gap_s: frames may only be late
-EDGE = 1e-3  # anchors are kept so far inside the picture: zones drawn to its edge contain them
 MIN_SIZE = 1e-3
 MAX_PENDING_EVENTS = 32  # of a track that is not confirmed
 EPSILON_S = 1e-3

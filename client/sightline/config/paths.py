@@ -1,0 +1,66 @@
+"""Files and folders that a configuration names, and whether they are what it takes them for."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sightline.config.camera import Camera
+from sightline.config.groups import Config
+from sightline.errors import ConfigError
+
+
+def path_problems(options: Config, cameras: Mapping[str, Camera]) -> Iterator[ConfigError]:
+    """What is wrong with them on this machine, for this user; nothing is opened, and nothing made."""
+    database = options.database
+    scheme, _, file = database.url.get_secret_value().partition(":///")
+    if scheme.startswith("sqlite"):
+        yield from _problem("database.url", _writable(Path(file.partition("?")[0])))
+    yield from _problem("database.spool_path", _writable(database.spool_path))
+    if options.canary.enabled:
+        yield from _problem("canary.folder", _folder(options.canary.folder))
+    for name, camera in cameras.items():
+        if camera.file:
+            yield from _problem("sub_url" if camera.sub_url else "url", _readable(camera.file), name)
+        if camera.stream.tls_ca_file:
+            yield from _problem("stream.tls_ca_file", _readable(camera.stream.tls_ca_file), name)
+        folders = {"track_log": camera.track_log.folder}
+        folders["drift"] = camera.drift.folder if camera.drift.consent else None
+        folders["shadow"] = camera.shadow.folder if camera.shadow.model else None
+        for group, folder in folders.items():
+            if folder:
+                yield from _problem(f"{group}.folder", _folder(folder), name)
+
+
+def _problem(key: str, text: str, camera: str | None = None) -> Iterator[ConfigError]:
+    if text:
+        yield ConfigError(key, text, camera)
+
+
+def _readable(path: Path) -> str:
+    problem = ""
+    try:
+        if path.is_dir():
+            problem = "is a folder"
+        elif not os.access(path, os.R_OK):
+            path.stat()
+            problem = "may not be read by this user"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    return f"{str(path)!r} {problem}; name a file that is there" if problem else ""
+
+
+def _writable(path: Path) -> str:
+    if path.is_dir():
+        return f"{str(path)!r} is a folder; name a file"
+    if os.path.lexists(path) and not os.access(path, os.W_OK):
+        return f"{str(path)!r} may not be written by this user; change its mode or name another file"
+    return _folder(path.parent)
+
+
+def _folder(path: Path) -> str:
+    there = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        return f"{str(there)!r} is no folder; name another"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"this user may not write into the folder {str(there)!r}; change its mode or name another"
+    return ""
