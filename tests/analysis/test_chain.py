@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sightline.analysis.chain import SKIPPED_IDS, CameraAnalysis, frame_at
+from sightline.analysis.classes import ClassTable
 from sightline.analysis.options import AnalysisOptions, TrackerOptions, analysis_options
 from sightline.config import parse_config
 from sightline.config.zones import Line, Zone
@@ -350,6 +351,23 @@ def test_the_options_of_a_camera() -> None:
         config_hash=found.config_hash,
         max_clock_skew_s=5.0,
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (("car", "truck"), True),
+        (("Light-Truck", "police car"), True),
+        (("bicycle", "motorcycle"), True),
+        (("person", "rider"), True),
+        (("pedestrian", "people"), True),
+        (("bicycle", "rider"), False),  # one sits on the other
+        (("person", "car"), False),
+        (("", "car"), False),
+    ],
+)
+def test_classes_that_detectors_confuse_are_known_by_their_names(names: tuple[str, str], alike: bool) -> None:
+    assert ClassTable(enumerate(names)).alike(0, 1) is alike
 
 
 def test_vehicles_whose_class_flickers_cross_once_each() -> None:

@@ -1,5 +1,6 @@
 """Class names under numbers that stay: versions of a network may number their classes differently."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -7,10 +8,15 @@ from numpy.typing import NDArray
 
 MAX_NAMES = 10_000  # of one camera; further ones have no number
 UNKNOWN = -1
-#: Classes that detectors confuse with each other in weak, blurred and small pictures.
-_CONFUSED = (
-    {"car", "truck", "lorry", "bus", "van", "minibus", "pickup", "pickup truck", "suv", "coach", "trailer"},
-    {"bicycle", "bike", "motorcycle", "motorbike", "moped", "scooter", "cyclist", "motorcyclist"},
+#: Classes that detectors confuse with each other in weak, blurred and small pictures, by the last words of
+#: their names: a "light-truck" is a truck. A rider and the bicycle under him are two objects.
+_CONFUSED = tuple(
+    set(words.split())
+    for words in (
+        "car truck lorry bus van minivan minibus pickup suv jeep coach trailer taxi ambulance vehicle",
+        "bicycle bike motorcycle motorbike moped scooter tricycle cyclist motorcyclist biker",
+        "person people pedestrian human man woman child boy girl rider cyclist motorcyclist biker",
+    )
 )
 
 
@@ -37,8 +43,8 @@ class ClassTable:
 
     def alike(self, a: int, b: int) -> bool:
         """Whether detectors confuse these two classes."""
-        names = {self.name(a).lower(), self.name(b).lower()}
-        return a == b or any(names <= group for group in _CONFUSED)
+        words = {re.split(r"[^a-z]+", self.name(number).lower())[-1] for number in (a, b)}
+        return a == b or any(words <= group for group in _CONFUSED)
 
     def named(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """Those of ``numbers`` that have a name, with it; what a successor needs to know."""
