@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 
 import av
 import numpy as np
@@ -53,6 +54,29 @@ def test_a_picture_is_turned_and_mirrored_as_its_display_matrix_says(
     wanted = turned(picture_at(0)[:240].astype(int), degrees, mirrored, upside_down)
     assert shown.shape == wanted.shape
     assert abs(shown - wanted).mean() < 2
+
+
+@pytest.mark.parametrize(("orientation", "degrees"), [(1, 0), (3, 180), (6, 270), (8, 90)])
+def test_a_jpeg_camera_may_tell_of_its_turn_in_exif(tmp_path, orientation, degrees):
+    tiff = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff
+    path = make_clip(tmp_path / "plain.avi", frames=3, codec="mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(path)) as clip, av.open(str(tmp_path / "exif.avi"), "w") as sink:
+        stream = sink.add_stream_from_template(clip.streams.video[0])
+        for packet in clip.demux(video=0):
+            if packet.size:
+                bent = av.Packet(bytes(packet)[:2] + exif + bytes(packet)[2:])
+                bent.pts, bent.dts, bent.time_base, bent.stream = (
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                    stream,
+                )
+                sink.mux(bent)
+    shown = luma_of(first(tmp_path / "exif.avi"))
+    wanted = turned(picture_at(0)[:240].astype(int), degrees, False, False)
+    assert shown.shape == wanted.shape
+    assert abs(shown - wanted).mean() < 4
 
 
 def test_a_clip_that_is_shown_as_it_is_costs_nothing(tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 
 from sightline.entities import ClockSource
 from sightline.errors import SourceEnded, SourceUnreachable, SourceUnusable
-from sightline.video.picture import YuvPicture
+from sightline.video.picture import YuvPicture, encode_jpeg
 from sightline.video.source import Source
 from support.camera_world import HEIGHT, WIDTH, camera, make_clip, make_sound, picture_at
 
@@ -180,6 +181,54 @@ def test_the_default_stream_is_the_video(clip, tmp_path):
             reader.close()
     frames, _ = run_file(tmp_path / "two.mkv")
     assert (len(frames), frames[0].picture.width) == (50, 320)
+
+
+def test_of_two_default_streams_the_thumbnails_are_not_the_video(clip, tmp_path):
+    with av.open(str(clip)) as reader, av.open(str(tmp_path / "thumbs.mp4"), "w") as sink:
+        small = sink.add_stream("mjpeg", rate=1)
+        small.width, small.height, small.pix_fmt = 160, 120, "yuvj420p"
+        stream = sink.add_stream_from_template(reader.streams.video[0])
+        small.disposition = stream.disposition = av.stream.Disposition.default
+        frame = av.VideoFrame.from_ndarray(picture_at(0), format="yuv420p").reformat(160, 120, "yuvj420p")
+        for number in range(5):
+            frame.pts, frame.time_base = number, Fraction(1, 1)
+            sink.mux(small.encode(frame))
+        for packet in reader.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                sink.mux(packet)
+    frames, _ = run_file(tmp_path / "thumbs.mp4")
+    assert (len(frames), frames[0].picture.width) == (50, 320)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "text"),
+    [
+        ("zero.mp4", lambda path: path.touch(), "is empty, cut off, or no recording"),
+        ("text.mp4", lambda path: path.write_text("hello\n" * 1000), "is empty, cut off, or no recording"),
+        (
+            "cut.mp4",
+            lambda path: path.write_bytes(path.with_name("whole.mp4").read_bytes()[:-900]),
+            "cut off",
+        ),
+        ("one.jpg", lambda path: path.write_bytes(one_jpeg()), "is empty, cut off, or no recording"),
+        ("loop.mp4", lambda path: path.symlink_to(path), "cannot be opened"),
+        ("whole.mp4/inside.mp4", lambda _: None, "cannot be opened"),
+        ("tiny.mkv", lambda path: make_clip(path, frames=2, size=(8, 8), codec="ffv1"), "smaller than 16"),
+    ],
+)
+def test_a_file_that_is_no_recording_is_never_tried_for_ever(tmp_path, name, make, text):
+    make_clip(tmp_path / "whole.mp4", frames=5)
+    make(tmp_path / name)
+    with pytest.raises(SourceUnusable, match=text):
+        source = Source(camera(tmp_path / name), realtime=False)
+        source.open()
+        next(source.frames())
+    source.close()
+
+
+def one_jpeg() -> bytes:
+    return encode_jpeg(picture_at(0))
 
 
 def test_a_file_of_which_nothing_decodes_is_an_error(tmp_path):

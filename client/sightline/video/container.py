@@ -38,18 +38,18 @@ from sightline.errors import (
 )
 from sightline.video.challenge import why_refused
 
-MAX_SIDE_PX = 8192  # a larger picture is an attack or a mistake
+MIN_SIDE_PX, MAX_SIDE_PX = 16, 8192  # another picture is an attack or a mistake
 MAX_PIXELS = MAX_SIDE_PX**2
 MAX_FPS, DEFAULT_FPS = 240, 25
 PROBE_BYTES = 2_000_000
 PROBE_S = 1.0
 #: No playlists, no concatenations: a file may not name other files.
-_FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,ivf,mjpeg,asf,ogg,mxf"
+_FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,m4v,mpegvideo,dhav,ivf,mjpeg,asf,ogg,mxf"
 _HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
 #: What a file carries as a video stream and is none: pictures for a list of files.
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 #: Pictures, or a coded stream, one after the other without a word about time.
-_UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "jpeg_pipe"})
+_UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "jpeg_pipe"})
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,tcp,udp",
     "rtsps": "rtsp,rtsps,rtp,tcp,tls",
@@ -65,6 +65,8 @@ _UNAUTHORIZED = (av.HTTPUnauthorizedError, av.HTTPForbiddenError)
 _NOT_FOUND = (av.HTTPNotFoundError, av.FileNotFoundError, av.IsADirectoryError)
 #: Every other errno, EIO of a name that does not resolve among them, and every other answer of the server.
 _UNREACHABLE = (av.HTTPClientError, av.HTTPServerError, av.EOFError, OSError)
+#: What FFmpeg says of bytes that it does not know, and of a format that is not allowed.
+_UNREADABLE = (av.InvalidDataError, av.ArgumentError, av.EOFError)
 
 
 def is_file(url: str) -> bool:
@@ -137,7 +139,8 @@ def prepare_decoder(container: InputContainer, camera: Camera) -> VideoStream:
     usable = [stream for stream in videos if stream.codec_context is not None]
     if not usable:
         raise SourceUnusable("no decoder here for the stream's video codec")
-    stream = max(usable, key=lambda stream: bool(stream.disposition & Disposition.default))
+    best = container.streams.best("video")  # of several default ones: not the one of thumbnails
+    stream = max(usable, key=lambda stream: (bool(stream.disposition & Disposition.default), stream is best))
     check_size(stream.width, stream.height)
     context = stream.codec_context
     context.thread_count = 1
@@ -182,8 +185,10 @@ def check_size(width: int, height: int) -> None:
     """Refuse pictures that only an attack or a mistake could ask for.
 
     Raises:
-        SourceUnusable: a side is longer than :data:`MAX_SIDE_PX`.
+        SourceUnusable: a side is not between :data:`MIN_SIDE_PX` and :data:`MAX_SIDE_PX`.
     """
+    if min(width, height) < MIN_SIDE_PX:
+        raise SourceUnusable(f"a picture of {width}x{height} is smaller than {MIN_SIDE_PX} pixels a side")
     if max(width, height) > MAX_SIDE_PX:
         raise SourceUnusable(f"a picture of {width}x{height} is larger than {MAX_SIDE_PX} pixels a side")
 
@@ -199,17 +204,22 @@ def camera_time(packet: Packet[VideoStream]) -> float | None:
 def open_error(error: av.FFmpegError, camera: Camera, *, timed_out: bool = False) -> SourceError:
     """What kept a stream from opening, in our words."""
     reason = _scrubbed(error)
+    recorded = is_file(camera.source_url)
     if isinstance(error, _UNAUTHORIZED):
-        return SourceUnauthorized(f"the camera refused the credentials ({reason})")
-    if isinstance(error, _NOT_FOUND):
-        return SourceNotFound(f"there is nothing at this path ({reason})")
-    if timed_out or isinstance(error, av.ExitError):
-        return SourceUnreachable(f"no stream within {camera.stream.open_timeout_s:g} s")
-    if isinstance(error, _UNREACHABLE):
-        return SourceUnreachable(f"cannot connect ({reason})")
-    if isinstance(error, av.InvalidDataError) and not is_file(camera.source_url):
-        return SourceUnreachable("connected, but the answer is not that of a camera")
-    return SourceUnusable(f"cannot be opened ({reason})")
+        problem: SourceError = SourceUnauthorized(f"the camera refused the credentials ({reason})")
+    elif isinstance(error, _NOT_FOUND):
+        problem = SourceNotFound(f"there is nothing at this path ({reason})")
+    elif timed_out or isinstance(error, av.ExitError):
+        problem = SourceUnreachable(f"no stream within {camera.stream.open_timeout_s:g} s")
+    elif recorded and isinstance(error, _UNREADABLE):
+        problem = SourceUnusable(f"is empty, cut off, or no recording of a kind that is known ({reason})")
+    elif isinstance(error, _UNREACHABLE) and not recorded:
+        problem = SourceUnreachable(f"cannot connect ({reason})")
+    elif isinstance(error, _UNREADABLE):
+        problem = SourceUnreachable("connected, but the answer is not that of a camera")
+    else:
+        problem = SourceUnusable(f"cannot be opened ({reason})")
+    return problem
 
 
 def read_error(error: av.FFmpegError, stall_timeout_s: float) -> SourceError:

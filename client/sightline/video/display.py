@@ -1,5 +1,7 @@
 """How a decoded picture is to be shown: turned, mirrored, its pixels stretched, as every player does it."""
 
+import cmath
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +34,21 @@ class Display:
 AS_DECODED = Display()
 
 
+def _matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
+    """(a, b, c, d): but for a shift, a decoded point (x, y) is shown at (a·x + c·y, b·x + d·y)."""
+    try:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    except (
+        ValueError
+    ):  # it carries something that PyAV does not know, as EXIF; then PyAV tells the angle alone
+        turn = cmath.rect(1, -math.radians(frame.rotation))
+        return turn.real, turn.imag, -turn.imag, turn.real
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    return a, b, c, d
+
+
 def display_of(frame: VideoFrame, pixel_aspect: float) -> Display:
     """What a frame's display matrix says, to the nearest right angle; :data:`AS_DECODED` for nearly all.
 
@@ -39,11 +56,7 @@ def display_of(frame: VideoFrame, pixel_aspect: float) -> Display:
     """
     if not 1 / MAX_PIXEL_ASPECT <= pixel_aspect <= MAX_PIXEL_ASPECT:
         pixel_aspect = 1.0
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Display(pixel_aspect=pixel_aspect) if pixel_aspect != 1.0 else AS_DECODED
-    # A point (x, y) of the decoded picture is shown at (a·x + c·y, b·x + d·y), but for a shift.
-    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    a, b, c, d = _matrix(frame)
     transposed = abs(b) > abs(a)
     across, down = (c, b) if transposed else (a, d)
     display = Display(transposed, across < 0, down < 0, pixel_aspect)
