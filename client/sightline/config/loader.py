@@ -259,8 +259,8 @@ def _written_places(rules: Mapping[str, Any]) -> dict[str, Any]:
 def _unknown_key(key: str, model: type[BaseModel]) -> str:
     """What to do about a key that does not exist: the nearest spelling, of its neighbours or in any group."""
     *above, last = key.lower().split(".")
-    place = {"lines": Line, "zones": Zone}.get(above[1]) if len(above) > 2 else None
-    if place is not None:
+    places: dict[str, type[BaseModel]] = {"lines": Line, "zones": Zone}
+    if len(above) > 2 and (place := places.get(above[1])):
         known = {name: ".".join([*above, name]) for name in place.model_fields}
     else:
         known = dict.fromkeys(_OF_URL, "url") if model is Camera else {"cameras": "cameras"}

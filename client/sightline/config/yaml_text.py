@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -57,13 +57,6 @@ class ParsedYaml:
 class _StrictLoader(yaml.SafeLoader):
     """A key is what stands in the file, and the second of two equal keys is told, not just preferred."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[str, Any]] = {
-        tag: make
-        for tag, make in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.removeprefix(_TAG) in {*_PLAIN, "str", "map", "seq"}
-    }
-
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.problems: list[tuple[int, str]] = []  # lines and what is wrong there
@@ -93,6 +86,12 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
 
+_StrictLoader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix(_TAG) in {*_PLAIN, "str", "map", "seq"}
+}
+_StrictLoader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _PLAIN.items():
     _StrictLoader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
@@ -113,9 +112,9 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
         raw = None if node is None else loader.construct_document(node)
         size = _size(raw, MAX_DEPTH)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        problem = f"line {line}: has a character that no text has (#x{error.character:04x}); save it as UTF-8"
-        raise ConfigError(name, problem) from error
+        line = f"line {text.count(chr(10), 0, error.position) + 1}: "
+        problem = f"has a character that no text has (#x{error.character:04x}); save it as UTF-8"
+        raise ConfigError(name, line + problem) from error
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         what = ", ".join(filter(None, (error.context, error.problem))) or str(error)
@@ -133,7 +132,7 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
     return ParsedYaml(raw, problems, dict(_lines(node, "")))
 
 
-def _lines(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
+def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
     """The dotted path of every key below, and its line."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         yield f"{prefix}{key.value}", key.start_mark.line + 1
