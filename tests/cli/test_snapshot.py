@@ -74,3 +74,18 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     assert done.returncode == 1
     assert said in done.stderr
     assert not list(folder.rglob("out*"))
+
+
+def test_only_drawing_needs_opencv(folder: Path) -> None:
+    program = (
+        "import sys; sys.modules['cv2'] = None; from sightline.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "snapshot", "gate"]
+    plain, drawn = (
+        subprocess.run(
+            [*command, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        for words in (["plain.jpg"], ["drawn.jpg", "--draw"])
+    )
+    assert (plain.returncode, drawn.returncode) == (0, 1)
+    assert drawn.stderr == "sightline: drawing needs OpenCV: pip install 'sightline[draw]'\n"

@@ -44,6 +44,12 @@ _CURES: dict[type[SightlineError], str] = {
     SourceStalled: "look at the camera's load and its network, or try stream.rtsp_transport: tcp",
     SourceEnded: "look at the camera's load and at how many viewers it allows",
 }
+#: Databases that are well, though nothing can be read of them yet.
+_NOT_READY = {
+    DatabaseState.MISSING: "not there yet; `sightline run` makes it",
+    DatabaseState.EMPTY: "empty; `sightline run` makes its tables",
+    DatabaseState.OLDER: "of an older Sightline; `sightline run` migrates it, after a copy of a SQLite file",
+}
 _CODECS = {"h264": "H.264", "hevc": "H.265", "mjpeg": "Motion JPEG"}
 
 
@@ -100,7 +106,8 @@ def _outcome(call: Callable[[], T], key: str, camera: str | None, threads: SideT
     except ConfigError as error:
         return error
     except TimeoutError:
-        return ConfigError(key, f"gave nothing within {DEADLINE_S:g} s", camera)
+        cure = _CURES[SourceUnreachable] if camera else "check its address and the network"
+        return ConfigError(key, f"gave nothing within {DEADLINE_S:g} s; {cure}", camera)
     except SightlineError as error:
         cure = f"; {_CURES[type(error)]}" if type(error) in _CURES else ""
         return ConfigError(key, f"{error}{cure}", camera)
@@ -175,12 +182,9 @@ def _try_database(url: str) -> str:
     database = Database(url)
     try:
         condition = database.condition()
-        made_later = {DatabaseState.MISSING, DatabaseState.EMPTY, DatabaseState.OLDER}
         if condition.state is DatabaseState.READY:
             found = f"schema {migrations.head()}, {database.owner()}"
-        elif condition.state in made_later:
-            found = f"{condition.problem} {condition.remedy}"
-        else:
+        elif not (found := _NOT_READY.get(condition.state, "")):
             problem = f"{condition.problem} {condition.detail}".strip()
             raise ConfigError("database.url", f"{problem}; {condition.remedy}")
         if problem := database.write_problem():
