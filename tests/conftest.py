@@ -53,6 +53,11 @@ class Postgres:
     def pid(self) -> int:
         return self._server.get_pid()
 
+    @property
+    def version(self) -> int:
+        """The major one."""
+        return int((self._server.pgdata / "PG_VERSION").read_text())
+
     def start(self) -> None:
         self._server.start()
 

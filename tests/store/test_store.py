@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,7 @@ from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.kinds import UNWATCHED
 from sightline.store.read.readonly import Database, DatabaseState
-from sightline.store.tables import EventRow, table_of
+from sightline.store.tables import EventRow, SourceWindowRow, table_of
 from support.stored import write
 
 TABLES = ("count_windows", "source_windows", "cameras")
@@ -200,22 +201,61 @@ def test_events_of_different_tracks_places_and_lives_are_different_rows(
     assert len(read(database_url, "events")) == 4
 
 
-def test_settings_of_role_and_database_do_not_change_what_is_read(postgres: Postgres) -> None:
+#: Each of them alone once broke something, or may.
+SETTINGS = {
+    "datestyle": "'German, DMY'",
+    "timezone": "'Asia/Kathmandu'",
+    "intervalstyle": "'sql_standard'",
+    "bytea_output": "'escape'",
+    "extra_float_digits": "-15",
+    "client_encoding": "'SQL_ASCII'",
+    "standard_conforming_strings": "off",
+    "search_path": "nowhere",
+    "default_transaction_isolation": "'serializable'",
+    "default_transaction_read_only": "on",
+    "statement_timeout": "'1ms'",
+    "lock_timeout": "'1ms'",
+    "idle_in_transaction_session_timeout": "'1ms'",
+    "idle_session_timeout": "'10ms'",
+    "transaction_timeout": "'20ms'",
+}
+
+
+@pytest.mark.parametrize("of", ["DATABASE {name}", "ROLE {role} IN DATABASE {name}"])
+def test_settings_of_role_and_database_do_not_change_what_is_read(postgres: Postgres, of: str) -> None:
     """Also by the short form of the URL, which program and console take alike."""
     url = postgres.new_database()
-    name = parse_url(url).database
-    settings = ("datestyle = 'German, DMY'", "timezone = 'Asia/Kathmandu'", "bytea_output = 'escape'")
-    more = ("default_transaction_isolation = 'serializable'", "client_encoding = 'SQL_ASCII'")
-    for setting in (*settings, *more, "default_transaction_read_only = on"):
-        postgres._execute(f"ALTER DATABASE {name} SET {setting}")
+    names = {"name": parse_url(url).database, "role": parse_url(url).username}
+    for setting, value in SETTINGS.items():
+        if setting != "transaction_timeout" or postgres.version >= 17:
+            postgres._execute(f"ALTER {of.format(**names)} SET {setting} = {value}")
     short = url.replace("postgresql://", "postgres://")
+    place = "far \\ 'pavement' €"
     store = Store(short)
-    write(store, [checkpoint(counted(3)), with_events(crossing())])
+    write(store, [checkpoint(counted(3), watched(0.123456)), with_events(replace(crossing(), place=place))])
+    time.sleep(0.05)
+    write(store, [checkpoint(counted(4))])
     store.close()
     database = Database(short)
     assert database.condition().state is DatabaseState.READY
     with database.reading() as connection:
         event = connection.execute(sa.select(table_of(EventRow))).one()
+        coverage = connection.execute(sa.select(table_of(SourceWindowRow).c.coverage)).scalar()
+    time.sleep(0.05)
+    assert database.condition().state is DatabaseState.READY
     database.close()
     assert event.event_time.timestamp() == 100.25
-    assert event.place == "far pavement"
+    assert (event.place, coverage) == (place, 0.123456)
+
+
+def test_the_operators_choice_of_a_schema_holds(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    name = parse_url(url).database
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE SCHEMA counting"))
+    postgres._execute(f"ALTER DATABASE {name} SET search_path = counting")
+    store = Store(url)
+    write(store, [checkpoint(counted(3))])
+    store.close()
+    assert read(url, "counting.count_windows")[0]["count"] == 3

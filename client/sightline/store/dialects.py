@@ -22,12 +22,20 @@ _SETTINGS = " ".join(
     for setting in (
         "datestyle=ISO",
         "timezone=UTC",
+        "intervalstyle=postgres",
         "bytea_output=hex",
+        "extra_float_digits=3",
         "standard_conforming_strings=on",
         r"default_transaction_isolation=read\ committed",
         "idle_in_transaction_session_timeout=5s",
     )
 )
+#: What not every server knows, and a schema where the search path names none that is there.
+_ON_CONNECT = """
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('transaction_timeout', 'idle_session_timeout')
+UNION ALL SELECT set_config('search_path', 'public', false) WHERE current_schema() IS NULL
+"""
 
 
 def parse_url(url: str) -> URL:
@@ -80,11 +88,11 @@ def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | No
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
     milliseconds = int(statement_timeout_s * 1000)
-    options = f"{url.query.get('options', '')} {_SETTINGS} -c statement_timeout={milliseconds}"
+    timeouts = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}"
+    options = f"{url.query.get('options', '')} {_SETTINGS} {timeouts}"
     if read_wait_s is None:
         connect = {"connect_timeout": 5, "application_name": "sightline", "tcp_user_timeout": milliseconds}
-        options += f" -c lock_timeout={milliseconds // 2} -c default_transaction_read_only=off"
-        connect |= {"options": options, "keepalives_idle": 10}
+        connect |= {"options": f"{options} -c default_transaction_read_only=off", "keepalives_idle": 10}
     else:  # libpq takes less than 2 seconds as 2
         connect = {"connect_timeout": max(2, round(read_wait_s)), "application_name": "sightline-console"}
         connect |= {"options": f"{options} -c default_transaction_read_only=on"}
@@ -93,9 +101,16 @@ def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | No
         "utf8"  # also for a database in SQL_ASCII, whose texts come as bytes otherwise
     )
     try:
-        return sa.create_engine(url, connect_args=connect, hide_parameters=True, **pool)
+        engine = sa.create_engine(url, connect_args=connect, hide_parameters=True, **pool)
     except ImportError as error:
         raise StoreError("Postgres needs its driver: pip install 'sightline[postgres]'") from error
+
+    @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks for the schema
+    def set_the_rest(connection: Any, _record: Any) -> None:
+        connection.execute(_ON_CONNECT)
+        connection.commit()
+
+    return engine
 
 
 def shut_socket(connection: Connection) -> None:
