@@ -584,3 +584,38 @@ def test_a_checkpoint_is_kept_whole() -> None:
     """The resume state comes last, so that no row is newer in the spool than the state in the database."""
     kinds = [record.kind for record in rows_of(Checkpoint("gate", (counted(1), watched(1)), {}), 1)]
     assert kinds == [COUNT, WINDOW, RESUME]
+
+
+# -- files of earlier releases --------------------------------------------------------------------------
+
+
+def test_files_that_others_could_read_are_closed(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(sqlite_url):
+        writer = make_writer(sqlite_url, tmp_path)
+        writer.put(checkpoint(counted(1)))
+        writer.close()
+    ours = [tmp_path / f"counts.db{end}" for end in ("", "-wal", "-shm", ".backup-0007-20260101T000000Z")]
+    ours += [tmp_path / f"spool.db{end}" for end in ("", ".damaged-1", ".of-another-database-2")]
+    others = [tmp_path / name for name in ("counts.db.csv", "my-counts.db", "elsewhere")]
+    tmp_path.joinpath("counts.db.backup-x").symlink_to("elsewhere")
+    for path in ours + others:
+        path.touch()
+        path.chmod(0o644)
+    modes = {path: path.stat().st_mode for path in others}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        make_writer(sqlite_url, tmp_path).close()
+        assert tmp_path.joinpath("counts.db").stat().st_mode & 0o777 == 0o644  # another user's
+    caplog.clear()
+    for path in ours:
+        path.touch()
+        path.chmod(0o644)
+    writer = make_writer(sqlite_url, tmp_path)
+    until(lambda: is_idle(writer))
+    assert [path.name for path in ours if path.exists() and path.stat().st_mode & 0o077] == []
+    assert {path: path.stat().st_mode for path in others} == modes
+    for path in ours:
+        assert f"{path} was open to other users (mode 0644)" in caplog.text
+    writer.close()

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from sightline.base.file_modes import keep_from_others
 from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations, rollups
 from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of, upsert
@@ -228,6 +229,7 @@ class Store:
                 if self._file is not None:
                     self.close()
                     self._file.parent.mkdir(parents=True, exist_ok=True)
+                    keep_from_others(self._file)
                 with self._writing(new=True) as connection:
                     self.identity = str(connection.execute(sa.select(_IDENTITY.c.id)).scalar() or "")
                     cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sightline.base.file_modes import keep_from_others
 from sightline.errors import StoreUnavailable
 from sightline.store.kinds import KINDS, Delivered, PendingRow, ResumeStates
 
@@ -253,6 +254,7 @@ class Spool:
             raise sqlite3.OperationalError("it has been closed")
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            keep_from_others(self.path)
             try:
                 self._connection = self._connect()
             except sqlite3.DatabaseError as error:
