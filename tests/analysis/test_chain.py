@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sightline.analysis.chain import SKIPPED_IDS, CameraAnalysis, frame_at
 from sightline.analysis.classes import ClassTable
@@ -17,6 +19,7 @@ from sightline.analysis.options import AnalysisOptions, TrackerOptions, analysis
 from sightline.config import parse_config
 from sightline.config.zones import Line, Zone
 from sightline.entities import CountWindow, Detections, Event, EventKind, ModelInfo, Result, SourceWindow
+from support.damaged import Damage, damage, damages
 
 T0 = 1_767_225_600.0  # a multiple of every window length
 LEFT = Zone(points=((0.1, 0.2), (0.45, 0.2), (0.45, 0.95), (0.1, 0.95)))
@@ -54,6 +57,20 @@ class Database:
                 self.sources[row.window_start - T0, row.window_end - T0] = row
             elif isinstance(row, Event):
                 self.events.append(row)
+
+    def stored(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows, as the store puts them beside a state."""
+        counts = [
+            {
+                "source": "gate",
+                "item_class": name,
+                "count": count,
+                "window_start": T0 + start,
+                "window_end": T0 + end,
+            }
+            for (start, end, name), count in self.counts.items()
+        ]
+        return {"count": counts, "window": [asdict(row) for row in self.sources.values()]}
 
     @property
     def story(self) -> list[tuple[str, str, int]]:
@@ -329,6 +346,27 @@ def test_a_part_of_a_state_that_cannot_be_used_begins_anew(
     else:
         assert ids == {1}
         assert database.counts.get((0, 60, "person"), 1) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(found=st.lists(damages, min_size=1, max_size=3))
+def test_a_damaged_state_ends_no_camera_and_lowers_no_count(found: list[Damage]) -> None:
+    places = {"zones": {"left": LEFT}, "lines": {"middle": Line(points=((0.5, 0.2), (0.5, 0.95)))}}
+    database, analysis = Database(), camera(**places)
+    watch(analysis, 40, 42, PERSON, CAR, (0.48, 0.9, 0), database=database)
+    state = json.loads(json.dumps(analysis.snapshot()))
+    for one in found:
+        state = damage(state, *one)
+    state = (
+        {**state, "stored": database.stored()} if isinstance(state, dict) else {"stored": database.stored()}
+    )
+    analysis = camera(state, **places)
+    for start in (43, 62):
+        watch(analysis, start, start + 2, PERSON, (0.52, 0.9, 0), (0.9, 0.9, 1))
+        analysis.tick(T0 + start + 2)
+        database.take(analysis)
+    assert database.fell == []
+    json.dumps(analysis.snapshot(), allow_nan=False)
 
 
 def test_the_options_of_a_camera() -> None:

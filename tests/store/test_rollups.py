@@ -7,17 +7,21 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
+import numpy as np
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sightline.entities import Checkpoint, CountWindow, SourceWindow
+from sightline.analysis.counts.windows import WindowCounter
+from sightline.analysis.options import AnalysisOptions
+from sightline.entities import Checkpoint, CountWindow, SourceWindow, Tracks
 from sightline.store import migrations, rollups
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.read.queries import DAY_S, CountSum, Span, Watched, distinct, read_counts, read_watched
 from sightline.store.read.readonly import Database
-from sightline.store.tables import CountRollupRow, StaleRollupRow, table_of
+from sightline.store.tables import CountRollupRow, CountWindowRow, StaleRollupRow, table_of
+from support.observations import Watched as WatchedTime
 from support.stored import write
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
@@ -139,6 +143,124 @@ def test_any_range_is_its_first_part_and_the_arrivals_of_the_rest(database_url: 
                 arrived[key] = arrived.get(key, 0) + (new or 0)
             assert distinct(all_of_it) == arrived
             assert {key: n for key, n in arrived.items() if n} == truth(tracks, watched, first, last)
+
+    check()
+    store.close()
+
+
+EVENING = T0 + 22.5 * 3600
+FRAME_S, FRAMES, WINDOW_S = 20, 540, 300  # three hours, midnight in the middle of them
+NAMES = ("car", "person")
+Life = tuple[
+    int, int, int, int, bool
+]  # first frame, frames, those before it is confirmed and its class flips, class
+
+
+def counted_lives(
+    lives: Sequence[Life], store: Store, url: str, checkpoints_at: set[int], limit: int
+) -> None:
+    """What a real counter makes of tracks that are confirmed late and change their class, as it is stored."""
+    time = WatchedTime(NAMES)
+    options = AnalysisOptions("a", window_s=WINDOW_S, max_clock_skew_s=90.0)
+    counter = WindowCounter(options, time.classes)
+    for frame in range(FRAMES):
+        seen = [
+            (number, (kind + (frame - first >= flips)) % 2, frame - first >= late)
+            for number, (first, frames, late, flips, kind) in enumerate(lives)
+            if first <= frame < first + frames
+        ]
+        ids, class_ids, confirmed = (
+            (list(column) for column in zip(*seen, strict=True)) if seen else ([], [], [])
+        )
+        tracks = Tracks(
+            np.array(ids, np.int64),
+            np.zeros((len(seen), 4), np.float32),
+            np.ones(len(seen), np.float32),
+            np.array(class_ids, np.int32),
+            np.array([EVENING + lives[number][0] * FRAME_S for number in ids]),
+            np.array(confirmed, np.bool_),
+        )
+        counter.observe(time(EVENING + frame * FRAME_S, tracks))
+        if frame in checkpoints_at:
+            counts, windows = counter.rows()
+            write(store, [Checkpoint("a", (*counts, *windows), {})])
+            roll_up(url, limit)
+    counter.end(0.0)
+    counts, windows = counter.rows()
+    write(store, [Checkpoint("a", (*counts, *windows), {})])
+
+
+def by_definition(rows: Sequence[tuple[str, float, int, int]], start: float, end: float) -> dict[str, int]:
+    """By class: the first window's count, and the arrivals of the later ones."""
+    inside = [row for row in rows if start <= row[1] < end and row[2]]
+    first, totals = min((row[1] for row in inside), default=0.0), dict[str, int]()
+    for name, window_start, count, arrivals in inside:
+        totals[name] = totals.get(name, 0) + (count if window_start == first else arrivals)
+    return {name: count for name, count in totals.items() if count}
+
+
+def test_late_votes_and_corrections_add_up_anywhere(database_url: str) -> None:
+    """Windows as a real counter writes and rewrites them, while hours and days are summed in between."""
+    url, store = database_url, Store(database_url)
+    store.open()
+    life = st.tuples(
+        st.integers(0, FRAMES - 1),
+        st.sampled_from([1, 4, 20, 60, 200]),
+        st.integers(0, 20),
+        st.integers(0, 40),
+        st.booleans(),
+    )
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        lives=st.lists(life, min_size=1, max_size=15),
+        checkpoints_at=st.sets(st.integers(0, FRAMES - 1), max_size=12),
+        limit=st.integers(0, 3),
+        cuts=st.tuples(*[st.integers(0, FRAMES * FRAME_S // WINDOW_S)] * 3),
+    )
+    def check(lives: list[Life], checkpoints_at: set[int], limit: int, cuts: tuple[int, int, int]) -> None:
+        clear(url)
+        counted_lives(lives, store, url, checkpoints_at, limit)
+        engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+        row = table_of(CountWindowRow).c
+        with engine.connect() as connection:
+            rows = [
+                (name, start.timestamp(), count, arrivals)
+                for name, start, count, arrivals in connection.execute(
+                    sa.select(row.item_class, row.window_start, row.count, row.arrivals)
+                )
+            ]
+        begin, end = EVENING, EVENING + FRAMES * FRAME_S
+        confirmed = sum(first + late < min(first + frames, FRAMES) for first, frames, late, _, _ in lives)
+        assert sum(by_definition(rows, begin, end).values()) == confirmed
+
+        def read_range(start: float, end: float, step_s: int) -> tuple[dict[str, int], dict[str, int]]:
+            """Distinct tracks and arrivals by class."""
+            with closing(Database(url)) as database, database.reading() as connection:
+                sums = read_counts(connection, Span.over(start, end, step_s), ["a"])
+            arrived: dict[str, int] = {}
+            for item in sums:
+                arrived[item.item_class] = arrived.get(item.item_class, 0) + (item.arrivals or 0)
+            return {name: count for (_, name), count in distinct(sums).items() if count}, arrived
+
+        first, cut, last = (begin + number * WINDOW_S for number in sorted(cuts))
+        for _ in range(2):  # with the roll-ups that there are, and with all
+            if first < cut < last:
+                (whole, _), (part, _), (_, rest) = (
+                    read_range(*limits, WINDOW_S) for limits in ((first, last), (first, cut), (cut, last))
+                )
+                assert whole == by_definition(rows, first, last)
+                if part:
+                    sums = {name: part.get(name, 0) + rest.get(name, 0) for name in part.keys() | rest.keys()}
+                    assert whole == {name: count for name, count in sums.items() if count}
+            for step_s in (3600, DAY_S):
+                low = begin // step_s * step_s
+                for start in np.arange(low, end, step_s).tolist():
+                    assert read_range(start, start + step_s, step_s)[0] == by_definition(
+                        rows, start, start + step_s
+                    )
+                assert read_range(low, end, step_s)[0] == by_definition(rows, low, end)
+            roll_up(url)
 
     check()
     store.close()

@@ -14,6 +14,7 @@ from sightline.analysis.counts.windows import WindowCounter
 from sightline.analysis.observer import JSON, Observation
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
+from sightline.analysis.saved import from_json
 from sightline.analysis.timebase import Timebase
 from sightline.analysis.tracking.tracker import Tracker
 from sightline.entities import (
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 #: More tracks than can begin between two checkpoints: ids are never given twice, however a worker ends.
 SKIPPED_IDS = 1000
+_WITH_IDS, _MAX_ID = ("tracker", "windows"), 2**62
 SILENT_AFTER_S = 1.0
 MAX_TICK_S = 0.5  # a clock that jumps between two ticks makes no silence
 
@@ -51,26 +53,35 @@ class CameraAnalysis:
     def __init__(self, options: AnalysisOptions, *, state: Mapping[str, Any] | None = None) -> None:
         """Begin, or go on from a :meth:`snapshot`, also of an earlier release.
 
-        A part of it that cannot be used is logged, and begins anew.
+        A part of it that cannot be used is logged, and begins anew; but counts go on from the rows that the
+        state has beside it ("stored", see :meth:`sightline.store.writer.Writer.resume_states`).
         """
         self.options = options
         self.model: ModelInfo | None = None
-        self.classes = ClassTable((state or {}).get("classes", ()))
-        self._lookup = self.classes.lookup(())
         state = _upgraded(state or {})
 
         def restore(what: str, key: str, make: Callable[..., T]) -> T:
             try:
                 return make(state=state.get(key))
-            except ValueError as error:
+            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
                 log.warning("camera %s: %s begin anew: %s", options.camera, what, error)
                 return make()
 
+        self.classes = restore("names of classes", "classes", ClassTable)
+        self._lookup = self.classes.lookup(())
         tracker = partial(Tracker, options.tracker, alike=self.classes.alike, first_id=_next_id(state))
         self._timebase = restore("watched time", "timebase", partial(Timebase, options.max_gap_s))
         self._tracker = restore("tracks", "tracker", tracker)
         self._rules = restore("visits and crossings", "rules", partial(Rules, options, self.classes))
-        self._windows = restore("counts", "windows", partial(WindowCounter, options, self.classes))
+        stored = [
+            from_json(kind, row)
+            for name, kind in (("count", CountWindow), ("window", SourceWindow))
+            for row in state.get("stored", {}).get(name, ())
+        ]
+        counter = partial(
+            WindowCounter, options, self.classes, stored=stored, tracks=self._tracker.all_tracks()
+        )
+        self._windows = restore("counts", "windows", counter)
         self._results: list[Result] = []  # since they were taken
         self._size: tuple[int, int] | None = None
         self._last_tick: float | None = None
@@ -201,8 +212,11 @@ def _next_id(state: Mapping[str, Any]) -> int:
     """
     if not state:
         return 1
-    known = [int(track_id) + 1 for track_id in state.get("windows", {}).get("tracks", ())]
-    return max(1, int(state.get("tracker", {}).get("next_id", 1)), *known) + SKIPPED_IDS
+    tracker, windows = (part if isinstance(part, Mapping) else {} for part in map(state.get, _WITH_IDS))
+    tracks, next_id = windows.get("tracks"), tracker.get("next_id")
+    known = [int(i) + 1 for i in tracks if str(i).isdecimal()] if isinstance(tracks, Mapping) else []
+    known += [next_id] if isinstance(next_id, int) else []
+    return max([1, *(number for number in known if number < _MAX_ID)]) + SKIPPED_IDS
 
 
 def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:

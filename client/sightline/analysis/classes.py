@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.saved import from_json
+
 MAX_NAMES = 10_000  # of one camera; further ones have no number
 UNKNOWN = -1
 #: Classes that detectors confuse with each other in weak, blurred and small pictures, by the last words of
@@ -29,10 +31,12 @@ class ClassTable:
         names: in the order of their numbers; empty where a number has none.
     """
 
-    def __init__(self, known: Iterable[tuple[int, str]] = ()) -> None:
-        """Begin, or go on with numbers given before (:meth:`named`)."""
+    def __init__(self, state: Iterable[tuple[int, str]] | None = None) -> None:
+        """Begin, or go on with numbers given before (:meth:`named`); ValueError: these are none."""
         names: list[str] = []
-        for number, name in known:
+        for number, name in from_json(list[tuple[int, str]], list(state or ())):
+            if not 0 <= number < MAX_NAMES:
+                raise ValueError(f"no number of a class: {number}")
             names += [""] * (number + 1 - len(names))
             names[number] = name
         self.names = tuple(names)

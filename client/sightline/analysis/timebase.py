@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.analysis.saved import from_json
+
 STEPS_KEPT = 9  # the usual step is the median of as many
 MIN_STEP_S = 1 / 30
 MAX_FIRST_STEP_S = 1.0  # before anything is known of the rate
@@ -64,9 +66,9 @@ class Timebase:
         self._steps: deque[float] = deque(maxlen=STEPS_KEPT)
         if state is not None:
             try:
-                self._time = None if state["time"] is None else float(state["time"])
-                self._steps.extend(float(step) for step in state["steps"])
-            except (KeyError, TypeError) as error:
+                self._time = from_json(float | None, state["time"])
+                self._steps.extend(from_json(list[float], state["steps"]))
+            except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"not a state of watched time: {error!r}") from error
         self._usual_s = self._median()  # 0 when nothing is known yet
 

@@ -3,8 +3,10 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +19,20 @@ from sightline.base.file_modes import keep_from_others
 from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations, rollups
 from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of, upsert
-from sightline.store.kinds import KINDS, RESUME, Delivered, PendingRow, ResumeStates, RowKind, merge
+from sightline.store.kinds import (
+    COUNT,
+    KINDS,
+    MAX_WINDOW_S,
+    OPEN_S,
+    RESUME,
+    WINDOW,
+    Delivered,
+    PendingRow,
+    ResumeStates,
+    RowKind,
+    merge,
+    parse_resume,
+)
 from sightline.store.lease import Lease
 from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of
 
@@ -53,6 +68,8 @@ class Store:
     ) -> None:
         self.rejected_rows = 0  # rows that the database will never take
         self.dropped_outbox_rows = 0  # too old, or too many for a sink that takes none
+        self.was_away = False  # when the program began: it counts without knowing what is stored
+        self._rises_before = 0.0  # windows that began before this were counted by others, too
         self.identity = ""  # what tells this database from others; known once it has been opened
         self._lease = lease
         self._write_timeout_s = write_timeout_s
@@ -106,8 +123,9 @@ class Store:
         """Write rows in one transaction.
 
         A row older than what its camera had in the database when it was opened (from a spool that was
-        mislaid) only fills holes. A row that the database will never take is left out, logged and counted
-        in ``rejected_rows``; the others are written.
+        mislaid) only fills holes. If it :attr:`was_away` when the program began, no count and no coverage is
+        lowered of a window that began before it was reached. A row that the database will never take is left
+        out, logged and counted in ``rejected_rows``; the others are written.
         """
         newest: dict[str, PendingRow] = {}
         merge(newest, rows)
@@ -117,14 +135,16 @@ class Store:
     def _write_or_split(self, rows: Sequence[PendingRow], known: Mapping[str, int]) -> None:
         """Write all; when the database refuses a value, halve until the bad row is alone."""
 
-        def statement_of(row: PendingRow) -> tuple[str, bool]:
-            """Kind, and whether the row is older than what the database may hold."""
-            return row.kind.name, row.sequence < known.get(row.source, 0)
+        def statement_of(row: PendingRow) -> tuple[str, bool, bool]:
+            """Kind, whether the row is older than the database's, and whether it must not be less."""
+            rises = bool(row.kind.rises) and row.time < self._rises_before
+            return row.kind.name, row.sequence < known.get(row.source, 0), rises
 
         try:
             with self._writing() as connection:
-                for (name, stale), group in groupby(sorted(rows, key=statement_of), key=statement_of):
-                    written = _upsert(connection, KINDS[name], list(group), stale=stale)
+                for key, group in groupby(sorted(rows, key=statement_of), key=statement_of):
+                    name, stale, rises = key
+                    written = _upsert(connection, KINDS[name], list(group), stale=stale, rises=rises)
                     _put_into_outbox(connection, written)
                 rollups.note_stale(connection, rows)
         except _REFUSALS as error:
@@ -176,9 +196,27 @@ class Store:
     def resume_states(self) -> ResumeStates:
         """By source: the newest checkpoint's sequence and its resume state."""
         camera = RESUME.table.c
-        query = sa.select(camera.source, camera.sequence, camera.resume)
+        query = sa.select(camera.source, camera.sequence, sa.cast(camera.resume, sa.Text))
         with self._opened(), self._transaction() as connection:
-            return {source: (sequence, resume) for source, sequence, resume in connection.execute(query)}
+            return {
+                source: (sequence, parse_resume(source, text))
+                for source, sequence, text in connection.execute(query)
+            }
+
+    def open_windows(self) -> list[PendingRow]:
+        """The rows of windows that may still be open."""
+        since, rows = datetime.now(UTC) - timedelta(seconds=OPEN_S), list[PendingRow]()
+        with self._opened() as known, self._transaction() as connection:
+            for kind in (COUNT, WINDOW):
+                table, names = kind.table.c, [column.name for column in fields(kind.entity)]
+                query = sa.select(*(table[name] for name in names)).where(
+                    table.window_end > since, table.window_start > since - timedelta(seconds=MAX_WINDOW_S)
+                )
+                for row in connection.execute(query):
+                    times = (value.timestamp() if isinstance(value, datetime) else value for value in row)
+                    entity = kind.entity(**dict(zip(names, times, strict=True)))
+                    rows.append(kind.pending(entity, known.get(entity.source, 0)))
+        return rows
 
     # -- connecting -----------------------------------------------------------------------------------
 
@@ -235,6 +273,8 @@ class Store:
                     cameras = sa.select(RESUME.table.c.source, RESUME.table.c.sequence)
                     self._known_sequences = {row.source: row.sequence for row in connection.execute(cameras)}
                 self._file_id = self._file_identity()
+                if self.was_away:
+                    self.was_away, self._rises_before = False, time.time()
             yield self._known_sequences
         except (NotOwner, OwnerSilent):
             raise
@@ -251,15 +291,18 @@ class Store:
 
 
 def _upsert(
-    connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *, stale: bool
+    connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *, stale: bool, rises: bool
 ) -> list[PendingRow]:
-    """Write rows of one kind, no two of one key; when they are ``stale``, existing rows stay.
+    """Write rows of one kind, no two of one key.
+
+    Existing rows stay when the new ones are ``stale``, and with ``rises`` where they are greater.
 
     Returns:
         The rows of which the outbox must know: those with sinks that were not there before, or were replaced.
     """
     unique = kind.unique or kind.key
-    insert = upsert(connection, kind.table, unique, () if stale else kind.replaced_columns)
+    replaced = () if stale else kind.replaced_columns
+    insert = upsert(connection, kind.table, unique, replaced, rises=kind.rises if rises else "")
     columns = [kind.columns(row, datetime.now(UTC)) for row in rows]
     if not any(row.sinks for row in rows):
         connection.execute(insert, columns)

@@ -128,11 +128,20 @@ def text_of(error: BaseException) -> str:
 
 
 def upsert(
-    connection: Connection, table: sa.Table, unique: Sequence[str], replaced: Sequence[str]
+    connection: Connection,
+    table: sa.Table,
+    unique: Sequence[str],
+    replaced: Sequence[str],
+    *,
+    rises: str = "",
 ) -> sqlite.Insert | postgresql.Insert:
-    """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones."""
+    """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones.
+
+    With a column that ``rises`` the old row stays where that would fall.
+    """
     insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
     if not replaced:
         return insert.on_conflict_do_nothing(index_elements=unique)
     newer = {name: insert.excluded[name] for name in replaced}
-    return insert.on_conflict_do_update(index_elements=unique, set_=newer)
+    where = insert.excluded[rises] >= table.c[rises] if rises else None
+    return insert.on_conflict_do_update(index_elements=unique, set_=newer, where=where)

@@ -5,6 +5,7 @@ A new kind of row is its entity in ``entities.py``, its table in ``tables.py`` w
 """
 
 import json
+import logging
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -20,6 +21,10 @@ from sightline.entities import CameraStatus, Checkpoint, Result, ResumeState
 from sightline.store import tables
 from sightline.store.tables import UtcDateTime
 
+log = logging.getLogger(__name__)
+
+OPEN_S = 600.0  # after its end no window is open for longer
+MAX_WINDOW_S = 86_400.0
 #: Fixed for ever: primary keys are derived from it, so that a retry makes the same row.
 _NAMESPACE = uuid.UUID("6e2b0c52-6a0e-4f7e-9c3e-7a2d3a1f4c11")
 _SEPARATOR = "\x1f"
@@ -45,6 +50,7 @@ class RowKind:
         derived: other columns, from the fields' values.
         time: the field by which the oldest rows are dropped when there is no room; None: never dropped.
         key_prefix: first part of the key; two kinds that share one replace each other's rows.
+        rises: the column by which, of rows whose counters did not know each other, the greater one stays.
         outbox: it is written at once, and handed on to the durable sinks (docs/database.md).
     """
 
@@ -58,6 +64,7 @@ class RowKind:
     derived: Mapping[str, Callable[[Columns], Any]] = field(default_factory=dict)
     time: str | None = "window_start"
     key_prefix: str = ""
+    rises: str = ""
     outbox: bool = False
     id_prefix: tuple[str, ...] = ()
 
@@ -124,12 +131,19 @@ class Delivered(NamedTuple):
     sequence: int
 
 
-COUNT = RowKind(name="count", entity=entities.CountWindow, model=tables.CountWindowRow, key=tables.COUNT_KEY)
+COUNT = RowKind(
+    name="count",
+    entity=entities.CountWindow,
+    model=tables.CountWindowRow,
+    key=tables.COUNT_KEY,
+    rises="count",
+)
 WINDOW = RowKind(
     name="window",
     entity=entities.SourceWindow,
     model=tables.SourceWindowRow,
     key=("source", "window_start", "window_end"),
+    rises="coverage",
 )
 #: A window during which no worker ran: it never replaces one that was watched.
 UNWATCHED = replace(WINDOW, name="unwatched", key_prefix="window", first_wins=True)
@@ -190,6 +204,28 @@ def rows_of(checkpoint: Checkpoint, sequence: int) -> Iterator[PendingRow]:
     """A checkpoint's rows, then its resume state."""
     for row in (*checkpoint.rows, ResumeState(checkpoint.source, checkpoint.resume)):
         yield pending_row(row, sequence)
+
+
+def parse_resume(source: str, text: str | bytes | None) -> dict[str, Any]:
+    """A resume state from its JSON; empty where that is damaged."""
+    try:
+        resume = json.loads(text or "{}")
+    except ValueError:
+        resume = None
+    if isinstance(resume, dict):
+        return resume
+    log.warning("camera %s: its saved state cannot be read; it begins anew", source)
+    return {}
+
+
+def with_stored(states: ResumeStates, rows: Iterable[PendingRow]) -> ResumeStates:
+    """The states, each with those of its camera's windows that may still be open, by kind, as "stored"."""
+    found = {source: (sequence, dict(resume)) for source, (sequence, resume) in states.items()}
+    for row in rows:
+        _, resume = found.setdefault(row.source, (0, {}))
+        kind = COUNT if row.kind is COUNT else WINDOW
+        resume.setdefault("stored", {}).setdefault(kind.name, []).append(dict(row.values))
+    return found
 
 
 def merge(into: MutableMapping[str, PendingRow], rows: Iterable[PendingRow]) -> None:

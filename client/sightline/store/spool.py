@@ -17,7 +17,15 @@ from typing import Any
 
 from sightline.base.file_modes import keep_from_others
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import KINDS, Delivered, PendingRow, ResumeStates
+from sightline.store.kinds import (
+    KINDS,
+    MAX_WINDOW_S,
+    OPEN_S,
+    Delivered,
+    PendingRow,
+    ResumeStates,
+    parse_resume,
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +75,12 @@ WHERE excluded.sequence >= states.sequence
 """
 _KEPT_STATES = "SELECT source, sequence, body FROM states"
 _SPOOLED_STATES = """
-SELECT source, sequence, json_extract(body, '$.resume') FROM records WHERE kind = 'resume' AND sequence <= ?
+SELECT source, sequence, iif(json_valid(body), coalesce(json_extract(body, '$.resume'), '{}'), 'damaged')
+FROM records WHERE kind = 'resume' AND sequence <= ?
+"""
+_OPEN_WINDOWS = """
+SELECT kind, source, key, sequence, body, '[]' FROM records
+WHERE window_start > ? AND kind IN ('count', 'window', 'unwatched') AND json_extract(body, '$.window_end') > ?
 """
 _ALL_STATES = _KEPT_STATES + " UNION ALL " + _SPOOLED_STATES + "ORDER BY sequence"
 
@@ -208,7 +221,13 @@ class Spool:
         """By source: sequence and resume state of its newest checkpoint, spooled or already stored."""
         with self._transaction() as connection:
             states = connection.execute(_ALL_STATES, (_MAX_SEQUENCE,))
-            return {source: (sequence, json.loads(body)) for source, sequence, body in states}
+            return {source: (sequence, parse_resume(source, body)) for source, sequence, body in states}
+
+    def open_windows(self) -> list[PendingRow]:
+        """The spooled rows of windows that may still be open."""
+        since = time.time() - OPEN_S
+        with self._transaction() as connection:
+            return [_pending(row) for row in connection.execute(_OPEN_WINDOWS, (since - MAX_WINDOW_S, since))]
 
     def close(self) -> None:
         """Close the file for good; later uses raise :class:`StoreUnavailable`."""

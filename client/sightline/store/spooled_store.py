@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, StoreUnavailable
 from sightline.store.database import Store
-from sightline.store.kinds import RESUME, Delivered, PendingRow, ResumeStates
+from sightline.store.kinds import RESUME, Delivered, PendingRow, ResumeStates, with_stored
 from sightline.store.lease import LEASE_S, Lease
 from sightline.store.spool import MIN_SEQUENCE, Spool
 
@@ -75,6 +75,8 @@ class SpooledStore:
     def open(self, *, away: bool = True) -> ResumeStates:
         """By source, sequence and resume state of the newest checkpoint that spool or database know.
 
+        Beside the states are the rows of windows that may still be open; see :func:`with_stored`.
+
         Raises:
             SchemaError: the database is not one this program can use.
             NotOwner: another program owns it.
@@ -82,12 +84,15 @@ class SpooledStore:
             StoreUnavailable: it is away, unless ``away`` says that the spool will do.
         """
         newest: ResumeStates = {}
+        windows: dict[str, PendingRow] = {}
         try:
             newest = self.store.resume_states()
+            windows = {row.key: row for row in self.store.open_windows()}
         except StoreUnavailable as error:
             if isinstance(error, OwnerSilent) or not away:
                 raise
             self._store_failed(error)
+            self.store.was_away = True
             with self._spool_errors_noted():
                 self.spool.bind(self.url)
         else:
@@ -96,8 +101,11 @@ class SpooledStore:
             for source, state in self.spool.states().items():
                 if state[0] >= newest.get(source, (0, {}))[0]:
                     newest[source] = state
+            for row in self.spool.open_windows():
+                if row.key not in windows or row.sequence >= windows[row.key].sequence:
+                    windows[row.key] = row
             self._count_waiting()
-        return newest
+        return with_stored(newest, windows.values())
 
     def _settle(self) -> None:
         """Make the spool that of the database which has just been opened."""

@@ -117,7 +117,10 @@ class Writer:
             stop()
 
     def resume_states(self) -> dict[str, dict[str, Any]]:
-        """By source, what its worker resumes from: the newest that spool and database knew at the start."""
+        """By source, what its worker resumes from: the newest that spool and database knew at the start.
+
+        With it are, as "stored", rows of windows that may still be open: they hold where a state knows less.
+        """
         return dict(self._resume)
 
     def put(self, checkpoint: Checkpoint) -> None:

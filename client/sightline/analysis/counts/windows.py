@@ -17,62 +17,27 @@ Rules, in short (``docs/database.md`` has the long form):
   leaves a hole, not a million rows.
 """
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
-from statistics import median
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from sightline.analysis.classes import ClassTable
+from sightline.analysis.counts.window_states import CountedTrack, CountMemory, OpenWindow, add, gaps, joined
 from sightline.analysis.observer import JSON, Observation, Observer
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.timebase import GAP_STEPS, MIN_HOLE_S
 from sightline.entities import ClockSource, CountWindow, Figure, ModelInfo, SourceWindow, Tracks
 
+log = logging.getLogger(__name__)
+
 SETTLE_S = 120.0  # twice the largest lost_s that a configuration may ask for
 MIN_GRACE_S, MAX_GRACE_S = 15.0, 600.0
 GRACE_SLACK_S = 4.5  # for a confirmation that takes longer, and for frames under way
 FILL_S = 10.0  # two frames or ticks nearer than this leave no window without a row between them
-MAX_SPANS = 16  # remembered as closed, and as credited
 MAX_OPEN = 64  # windows open at once, besides those that the grace asks for
-STATE_VERSION = 3
-Span = tuple[float, float]  # [start, end) in epoch seconds
 _CLOCKS = {clock.value: rank for rank, clock in enumerate(ClockSource)}  # higher is worse
-
-
-@dataclass(slots=True)
-class _Track:
-    """What a count needs to know of a track that an open window has seen."""
-
-    item_class: str
-    confirmed: bool
-    seen_s: float  # watched time at the last sighting
-    arrived: bool = False  # it was counted in a window that is closed
-    fixed: bool = False  # it was counted in a class that was taken away since, and stays in it
-
-
-@dataclass(slots=True)
-class _Window:
-    """One open window."""
-
-    start: int
-    end: int
-    watched_s: float = 0.0
-    frames: int = 0
-    dropped: int = 0
-    clock_source: str = ""  # the worst seen; empty while no frame came
-    model_version: str = ""
-    ids: set[int] = field(default_factory=set)  # tracks seen here that may still change
-    # By class: how many tracks it saw, and how many of them arrived in it.
-    settled: dict[str, list[int]] = field(default_factory=dict)  # ended, confirmed tracks
-    written: dict[str, list[int]] = field(default_factory=dict)  # as last handed out, zeros included
-    arrivals_known: bool = True  # not so where an earlier release began it
-    source_row: SourceWindow | None = None  # source row last handed out
-
-
-#: What of a window goes into a state; its ids besides.
-_SAVED = [column.name for column in fields(_Window) if column.name not in {"ids", "source_row"}]
 
 
 class WindowCounter(Observer):
@@ -82,6 +47,8 @@ class WindowCounter(Observer):
 
     Args:
         state: what :meth:`snapshot` gave, to go on after a restart.
+        stored: rows of windows that may still be open; they hold where the state knows less.
+        tracks: those that live; they are among what the rows count.
 
     Attributes:
         model_version: of the network that sees the frames from now on.
@@ -93,7 +60,13 @@ class WindowCounter(Observer):
     name = "windows"
 
     def __init__(
-        self, options: AnalysisOptions, classes: ClassTable, *, state: Mapping[str, Any] | None = None
+        self,
+        options: AnalysisOptions,
+        classes: ClassTable,
+        *,
+        state: Mapping[str, Any] | None = None,
+        stored: Iterable[CountWindow | SourceWindow] = (),
+        tracks: Tracks | None = None,
     ) -> None:
         self.model_version = ""
         self._class_names: frozenset[str] = frozenset()  # of that network; empty: not known
@@ -101,16 +74,12 @@ class WindowCounter(Observer):
         self._late_frames = 0  # whose window was already closed: not counted
         self._dropped_total = 0
         self._finals: list[CountWindow | SourceWindow] = []  # of windows closed since the last rows()
-        self._windows: dict[Span, _Window] = {}
-        self._tracks: dict[int, _Track] = {}
-        self._closed: list[Span] = []  # windows that had frames, neighbours joined
-        self._clock = -math.inf  # the time that closes windows
         self._watched_s = 0.0  # at the newest frame
-        self._credited: list[Span] = []  # no instant is credited twice, whatever the clock does
-        self._last: tuple[float, float] | None = None  # newest capture time, and the usual step then
-        self._classes_wanted = options.classes
-        if state:
-            self._restore(state)
+        self._memory = CountMemory.load(state) if state else CountMemory(options.classes)
+        lost = self._memory.go_on_from_rows(stored, tracks or Tracks.empty(), classes.name)
+        for window in lost:
+            text = "camera %s: the window that began at %s goes on from its rows: the saved state knows less"
+            log.warning(text, options.camera, datetime.fromtimestamp(window.start, UTC))
         self.update(options)
 
     def update(self, options: AnalysisOptions) -> None:
@@ -119,9 +88,9 @@ class WindowCounter(Observer):
         A class that is taken away keeps the counts it has, and a track that was counted in it stays in it.
         """
         self._options = options
-        before, self._classes_wanted = self._classes_wanted, options.classes
+        before, self._memory.classes = self._memory.classes, options.classes
         self._look()
-        for track in self._tracks.values():
+        for track in self._memory.tracks.values():
             counted = track.confirmed and _is_in(track.item_class, before)
             track.fixed = (track.fixed or counted) and not self._is_wanted(track.item_class)
         self._window_s = options.window_s
@@ -136,7 +105,7 @@ class WindowCounter(Observer):
 
     def _look(self) -> None:
         """A camera none of whose classes the network has watches nothing: no zero is claimed."""
-        wanted = self._classes_wanted
+        wanted = self._memory.classes
         self._is_blind = bool(self._class_names and wanted) and self._class_names.isdisjoint(wanted or ())
 
     # -- what happens ---------------------------------------------------------------------------------
@@ -146,7 +115,7 @@ class WindowCounter(Observer):
         moment, frame = seen.moment, seen.frame
         self._watched_s, self.model_version = moment.watched_s, seen.model_version
         self._credit(*moment.covered)
-        self._last = moment.capture_time, moment.usual_s if moment.elapsed_s else 0.0
+        self._memory.last = moment.capture_time, moment.usual_s if moment.elapsed_s else 0.0
         self._move_clock(moment.capture_time)
         window = self._window_at(moment.capture_time)
         if window is None:
@@ -163,7 +132,8 @@ class WindowCounter(Observer):
         """A silent stream's windows close with what they have; while frames come, they drive the clock."""
         if not silent:
             return ()
-        if self._last is not None and now - self._last[0] > max(MIN_HOLE_S, GAP_STEPS * self._last[1]):
+        last = self._memory.last
+        if last is not None and now - last[0] > max(MIN_HOLE_S, GAP_STEPS * last[1]):
             self._credit_last_frame()
         self._move_clock(now)
         self._window_at(now)
@@ -172,7 +142,7 @@ class WindowCounter(Observer):
     def end(self, time: float) -> tuple[()]:
         """The stream has ended for good (a recorded file): close every window."""
         self._credit_last_frame()
-        for _, window in sorted(self._windows.items()):
+        for _, window in sorted(self._memory.windows.items()):
             self._close(window)
         return ()
 
@@ -187,22 +157,22 @@ class WindowCounter(Observer):
             dropped_total: frames dropped since this object was made; what is new in it is charged to the
                 window that is open now.
         """
-        if dropped_total > self._dropped_total and math.isfinite(self._clock):
-            if window := self._window_at(self._clock):
+        if dropped_total > self._dropped_total and math.isfinite(self._memory.clock):
+            if window := self._window_at(self._memory.clock):
                 window.dropped += dropped_total - self._dropped_total
             self._dropped_total = dropped_total
         # Ended tracks become numbers.
-        limit = self._watched_s - SETTLE_S
-        for track_id in [track_id for track_id, track in self._tracks.items() if track.seen_s < limit]:
-            track = self._tracks.pop(track_id)
-            for _, window in sorted(self._windows.items()):
+        limit, memory = self._watched_s - SETTLE_S, self._memory
+        for track_id in [track_id for track_id, track in memory.tracks.items() if track.seen_s < limit]:
+            track = memory.tracks.pop(track_id)
+            for _, window in sorted((memory.windows | memory.stored).items()):
                 if track_id in window.ids:
                     window.ids.remove(track_id)
                     if track.confirmed:
-                        _add(window.settled, track.item_class, arrives=not track.arrived)
+                        add(window.settled, track.item_class, arrives=not track.arrived)
                         track.arrived = True
         rows, self._finals = self._finals, []
-        for _, window in sorted(self._windows.items()):
+        for _, window in sorted(self._memory.windows.items()):
             rows += self._rows_of(window, every=False)
         counts = tuple(row for row in rows if isinstance(row, CountWindow))
         return counts, tuple(row for row in rows if isinstance(row, SourceWindow))
@@ -215,108 +185,80 @@ class WindowCounter(Observer):
     @property
     def coverage(self) -> float:
         """Watched share of what has passed of the window that is open now, 0..1."""
-        window = self._open_window(self._clock)
+        window = self._open_window(self._memory.clock)
         if window is None:
             return 0.0
-        passed_s = self._clock - window.start
+        passed_s = self._memory.clock - window.start
         if passed_s <= 0:
             return 1.0 if window.frames and not self._is_blind else 0.0
         return min(1.0, window.watched_s / passed_s)
 
     def snapshot(self) -> JSON:
         """JSON-able state for a successor; take it after :meth:`rows` and commit both together."""
-        return {
-            "version": STATE_VERSION,
-            "classes": None if self._classes_wanted is None else list(self._classes_wanted),
-            "last": self._last,
-            "credited": self._credited,
-            "clock": self._clock if math.isfinite(self._clock) else None,
-            "closed": self._closed,
-            "tracks": {
-                str(track_id): {**asdict(track), "seen_s": track.seen_s - self._watched_s}
-                for track_id, track in self._tracks.items()
-            },
-            "windows": [
-                {name: deepcopy(getattr(window, name)) for name in _SAVED} | {"ids": sorted(window.ids)}
-                for window in self._windows.values()
-            ],
-        }
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        try:
-            state = _upgraded(state)
-            if state["version"] != STATE_VERSION:
-                raise ValueError(f"counts of version {STATE_VERSION} are needed, not {state['version']!r}")
-            for values in state["windows"]:
-                window = _Window(**{name: deepcopy(values[name]) for name in _SAVED}, ids=set(values["ids"]))
-                self._windows[window.start, window.end] = window
-            self._tracks = {int(track_id): _Track(**track) for track_id, track in state["tracks"].items()}
-            self._closed, self._credited = (
-                [(low, high) for low, high in state[key]] for key in ("closed", "credited")
-            )
-            last, clock = state["last"], state["clock"]
-            self._classes_wanted = None if state["classes"] is None else tuple(state["classes"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a state of counts: {error!r}") from error
-        self._last = None if last is None else (last[0], last[1])
-        self._clock = -math.inf if clock is None else clock
+        return self._memory.dump(self._watched_s)
 
     # -- windows --------------------------------------------------------------------------------------
 
-    def _open_window(self, time: float) -> _Window | None:
-        return next((window for (low, high), window in self._windows.items() if low <= time < high), None)
+    def _open_window(self, time: float) -> OpenWindow | None:
+        windows = self._memory.windows.items()
+        return next((window for (low, high), window in windows if low <= time < high), None)
 
-    def _window_at(self, time: float) -> _Window | None:
+    def _window_at(self, time: float) -> OpenWindow | None:
         """The window that ``time`` lies in, opened if need be; None when it has been closed."""
         if (window := self._open_window(time)) is not None:
             return window
+        memory = self._memory
         start = math.floor(time / self._window_s) * self._window_s
         end = start + self._window_s
-        for low, high in (*self._closed, *self._windows):
+        for low, high in (*memory.closed, *memory.windows, *memory.stored):
             if low <= time < high:
-                return None
+                if (stored := memory.stored.pop((low, high), None)) is not None:
+                    memory.windows[low, high] = stored
+                return stored
             start, end = (max(start, int(high)), end) if high <= time else (start, min(end, int(low)))
-        window = self._windows[start, end] = _Window(start, end, model_version=self.model_version)
+        window = memory.windows[start, end] = OpenWindow(start, end, model_version=self.model_version)
         return window
 
     def _window_end(self, time: float) -> float:
         """End of the window, open or closed, that ``time`` lies in; opens it if need be."""
         if (window := self._window_at(time)) is not None:
             return window.end
-        return next(high for low, high in self._closed if low <= time < high)
+        return next(high for low, high in self._memory.closed if low <= time < high)
 
     def _move_clock(self, now: float) -> None:
         """Open the windows that lie between two moments near each other, and close what is due."""
-        if now - self._clock <= FILL_S:
-            while self._clock < now:
-                self._clock = self._window_end(self._clock)
-        self._clock = now
+        memory = self._memory
+        if now - memory.clock <= FILL_S:
+            while memory.clock < now:
+                memory.clock = self._window_end(memory.clock)
+        memory.clock = now
         limit = MAX_OPEN + math.ceil(self._grace_s / self._window_s)
-        for _, window in sorted(self._windows.items()):
+        for _, window in sorted(memory.windows.items()):
             over = window.end + self._grace_s <= now
             # Opened by a clock that had jumped ahead and came back; nothing was seen in it.
             astray = not window.frames and window.start > now + self._window_s + self._grace_s
-            if over or astray or len(self._windows) > limit:
+            if over or astray or len(memory.windows) > limit:
                 self._close(window)
+        for window in [window for window in memory.stored.values() if window.end + self._grace_s <= now]:
+            memory.forget(window)
 
-    def _close(self, window: _Window) -> None:
+    def _close(self, window: OpenWindow) -> None:
+        memory = self._memory
         self._finals += self._rows_of(window, every=True)
-        del self._windows[window.start, window.end]
-        for track in map(self._tracks.__getitem__, window.ids):
+        memory.forget(window)
+        for track in map(memory.tracks.__getitem__, window.ids):
             track.arrived |= track.confirmed and self._is_wanted(track.item_class)
-        if window.frames:
-            self._closed = _joined([*self._closed, (window.start, window.end)])
 
     # -- tracks ---------------------------------------------------------------------------------------
 
-    def _see(self, tracks: Tracks, window: _Window) -> None:
+    def _see(self, tracks: Tracks, window: OpenWindow) -> None:
         columns = (tracks.ids, tracks.class_ids, tracks.confirmed, tracks.first_times)
         ids, class_ids, *others = (column.tolist() for column in columns)
         name_of = {class_id: self._classes.name(class_id) for class_id in set(class_ids)}
         for track_id, class_id, confirmed, first_time in zip(ids, class_ids, *others, strict=True):
-            track = self._tracks.get(track_id)
+            track = self._memory.tracks.get(track_id)
             if track is None:
-                track = self._tracks[track_id] = _Track("", False, 0.0)
+                track = self._memory.tracks[track_id] = CountedTrack("", False, 0.0)
                 # A tracker that reports only from the second box on: its first box was a sighting too.
                 first = self._open_window(first_time)
                 if first is not None:
@@ -328,13 +270,13 @@ class WindowCounter(Observer):
         window.ids.update(ids)
 
     def _is_wanted(self, item_class: str) -> bool:
-        return _is_in(item_class, self._classes_wanted)
+        return _is_in(item_class, self._memory.classes)
 
     def _credit(self, low: float, until: float) -> None:
         """Add a watched span, but for what was credited before, to its windows; those closed stay."""
         if self._is_blind:
             return
-        for start, end in list(_gaps(low, until, self._credited)):
+        for start, end in list(gaps(low, until, self._memory.credited)):
             time = start
             while time < end:
                 window, next_time = self._window_at(time), min(end, self._window_end(time))
@@ -342,26 +284,19 @@ class WindowCounter(Observer):
                     window.watched_s += next_time - time
                 time = next_time
         if low < until:
-            self._credited = _joined([*self._credited, (low, until)])
+            self._memory.credited = joined([*self._memory.credited, (low, until)])
 
     def _credit_last_frame(self) -> None:
         """No frame follows the last one: it stands for one usual step, within its own window only."""
-        if self._last is not None:
-            time, usual_s = self._last
+        if self._memory.last is not None:
+            time, usual_s = self._memory.last
             self._credit(time, min(time + usual_s, self._window_end(time)))
 
     # -- rows -----------------------------------------------------------------------------------------
 
-    def _rows_of(self, window: _Window, *, every: bool) -> list[CountWindow | SourceWindow]:
+    def _rows_of(self, window: OpenWindow, *, every: bool) -> list[CountWindow | SourceWindow]:
         """The window's rows: all of them, or those that differ from what was handed out last."""
-        earlier: set[int] = set().union(
-            *(other.ids for other in self._windows.values() if other.start < window.start)
-        )
-        counts = deepcopy(window.settled)
-        for track_id in window.ids:
-            track = self._tracks[track_id]
-            if track.confirmed:
-                _add(counts, track.item_class, arrives=not track.arrived and track_id not in earlier)
+        counts = self._memory.counts(window)
         start, end = float(window.start), float(window.end)
         rows: list[CountWindow | SourceWindow] = []
         for item_class in sorted(filter(self._is_wanted, counts.keys() | window.written.keys())):
@@ -391,76 +326,3 @@ class WindowCounter(Observer):
 
 def _is_in(item_class: str, classes: tuple[str, ...] | None) -> bool:
     return classes is None or item_class in classes
-
-
-def _add(counts: dict[str, list[int]], item_class: str, *, arrives: bool) -> None:
-    numbers = counts.setdefault(item_class, [0, 0])
-    numbers[0] += 1
-    numbers[1] += arrives
-
-
-def _joined(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order, neighbours joined, and so are the oldest when there are too many."""
-    joined: list[Span] = []
-    for span in sorted(spans):
-        if joined and span[0] <= joined[-1][1]:
-            last = joined.pop()
-            joined.append((last[0], max(span[1], last[1])))
-        else:
-            joined.append(span)
-    over = len(joined) - MAX_SPANS
-    return [(joined[0][0], joined[over][1]), *joined[over + 1 :]] if over > 0 else joined
-
-
-def _gaps(low: float, until: float, spans: Iterable[Span]) -> Iterator[Span]:
-    """What of [low, until) lies in none of the spans, which are in order."""
-    for start, end in spans:
-        if low < start:
-            yield low, min(start, until)
-        low = max(low, end)
-        if low >= until:
-            return
-    yield low, until
-
-
-def _upgraded(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A state of an earlier release; what it does not tell of arrivals stays unknown."""
-    if state["version"] == 1:  # all windows had one length, and watched time was the counter's own
-        length, watched = state["window_s"], state["watched"]
-        last = watched["last_time"]
-        state = {
-            **state,
-            "version": 2,
-            "last": None if last is None else [last, median(watched["intervals"] or [0.0])],
-            "covered_until": watched["until"],
-            "closed": [[length, start, end] for start, end in state["closed"]],
-            "tracks": {
-                track_id: [item_class, confirmed, state["watched_s"] - seen_s]
-                for track_id, (item_class, confirmed, seen_s) in state["tracks"].items()
-            },
-            "windows": [{**values, "end": values["start"] + length} for values in state["windows"]],
-        }
-    if state["version"] != 2:
-        return state
-    windows, until = state["windows"], state["covered_until"]
-    begun = min((values["start"] for values in windows), default=until)
-
-    def with_arrivals(values: Mapping[str, Any], key: str) -> dict[str, list[int]]:
-        return {item_class: [count, 0] for item_class, count in values[key].items()}
-
-    return {
-        **state,
-        "version": STATE_VERSION,
-        "classes": None,
-        "credited": [] if until is None else [[min(begun, until), until]],
-        "closed": _joined((start, end) for _, start, end in state["closed"]),
-        "tracks": {
-            track_id: {"item_class": item_class, "confirmed": confirmed, "seen_s": -unseen_s}
-            for track_id, (item_class, confirmed, unseen_s) in state["tracks"].items()
-        },
-        "windows": [
-            {**values, "arrivals_known": False}
-            | {key: with_arrivals(values, key) for key in ("settled", "written")}
-            for values in windows
-        ],
-    }

@@ -23,6 +23,7 @@ from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules.occupancy import Occupancy
 from sightline.analysis.rules.shapes import Shapes
 from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory, blank, pairs, unmoved
+from sightline.analysis.saved import from_json
 from sightline.config.zones import EDGE, Line, Zone
 from sightline.entities import Event, EventKind, Tracks
 
@@ -155,7 +156,7 @@ class Rules(Observer):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._memory = memory = TrackMemory.load(state, self._points)
-        self._since = state.get("since", memory.time)
+        self._since = from_json(float | None, state.get("since", memory.time))
         unmoved_zones = {key.removeprefix("zone:") for key in unmoved(state, self._points)}
         crowds = state.get("crowds", {})
         self._occupancy.restore({name: crowds[name] for name in crowds.keys() & unmoved_zones})

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.saved import from_json
 from sightline.config.zones import Zone
 from sightline.entities import Event, EventKind
 
@@ -83,5 +84,5 @@ class Occupancy:
         for name, saved in state.items():
             zone = self._zones.get(name)
             if zone is not None and zone.max_occupancy == saved["most"]:
-                zone.above, zone.since = bool(saved["above"]), saved["since"]
-                zone.begun = float(saved["begun"])
+                zone.above, zone.begun = bool(saved["above"]), from_json(float, saved["begun"])
+                zone.since = from_json(float | None, saved["since"])

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.analysis.saved import from_json
 from sightline.config.zones import Point
-from sightline.entities import Event, EventKind
+from sightline.entities import Event
 
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -62,6 +63,37 @@ def pairs(table: NDArray[Any]) -> Iterable[tuple[int, int]]:
     """Row and column of every entry of ``table`` [N, P] that is not 0."""
     rows, columns = np.nonzero(table)
     return zip(rows.tolist(), columns.tolist(), strict=True)
+
+
+_Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedPlace:
+    """What a state says of a track at one place; what is as at the beginning is left out."""
+
+    events: int
+    ready: bool = False
+    box: _Box | None = None
+    entered: float | None = None
+    loitered: bool = False
+    pending: tuple[int, float, tuple[float, float], bool, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedStates:
+    """What it says of a track."""
+
+    id: int
+    first_time: float
+    time: float
+    unseen_s: float
+    xy: tuple[float, float]
+    size: tuple[float, float]
+    class_id: int
+    confirmed: bool
+    places: dict[str, _SavedPlace]
+    steady: _Box | None = None  # earlier releases lack it
 
 
 @dataclass(slots=True)
@@ -129,6 +161,9 @@ class TrackMemory:
         }
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         tracks: list[dict[str, Any]] = [dict(zip(columns, row, strict=True), places={}) for row in rows]
+        for track in tracks:
+            if math.isnan(track["steady"][0]):  # from an earlier release, and not seen since
+                del track["steady"]
         # What is as at the beginning is left out.
         visited = states["inside"] | (states["pending"] != 0)
         known = (
@@ -181,26 +216,25 @@ class TrackMemory:
             version = state.get("version")
             raise ValueError(f"a state of rules of version {VERSION} is needed, found {version!r}")
         try:
-            memory = TrackMemory(blank(len(state["tracks"]), len(points)), float(state["time"] or 0.0))
-            memory.retired = {int(i): dict(numbers) for i, numbers in state.get("retired", {}).items()}
+            tracks = from_json(list[_SavedStates], state["tracks"])
+            time = from_json(float | None, state["time"]) or 0.0
+            memory = TrackMemory(blank(len(tracks), len(points)), time)
+            memory.retired = from_json(dict[int, dict[str, int]], state.get("retired", {}))
             keys, columns = list(points), unmoved(state, points)
-            for states, track in zip(memory.states, state["tracks"], strict=True):
+            for states, track in zip(memory.states, tracks, strict=True):
                 for name in ("id", "first_time", "time", "xy", "size", "class_id", "confirmed"):
-                    states[name] = track[name]
-                states["seen_s"] = -track["unseen_s"]
-                states["steady"] = track.get("steady", math.nan)  # earlier releases lack it
-                numbers = memory.retired.pop(track["id"], {})
-                numbers |= {key: saved["events"] for key, saved in track["places"].items()}
+                    states[name] = getattr(track, name)
+                states["seen_s"] = -track.unseen_s
+                states["steady"] = math.nan if track.steady is None else track.steady
+                numbers = memory.retired.pop(track.id, {})
+                numbers |= {key: saved.events for key, saved in track.places.items()}
                 memory._resume_numbers(states, numbers, keys)
-                for key in track["places"].keys() & columns.keys():
-                    _load_place(states, columns[key], track["places"][key])
-            for track_id, events in state["held"].items():
-                memory.pending[int(track_id)] = [
-                    (columns[key], Event(**{**event, "kind": EventKind(event["kind"])}))
-                    for key, event in events
-                    if key in columns
-                ]
-        except (KeyError, TypeError, IndexError) as error:
+                for key in track.places.keys() & columns.keys():
+                    _load_place(states, columns[key], track.places[key])
+            held = from_json(dict[int, list[tuple[str, Event]]], state["held"])
+            for track_id, events in held.items():
+                memory.pending[track_id] = [(columns[key], event) for key, event in events if key in columns]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a state of rules: {error!r}") from error
         return memory
 
@@ -214,13 +248,13 @@ def unmoved(state: Mapping[str, Any], points: Points) -> dict[str, int]:
     }
 
 
-def _load_place(track: np.void, at: int, saved: Mapping[str, Any]) -> None:
-    track["armed"][at], track["moved"][at] = saved.get("ready", False), "box" not in saved
-    track["box"][at] = saved.get("box", 0.0)
-    if "entered" in saved:
-        track["inside"][at], track["entered"][at] = True, saved["entered"]
-        track["loitered"][at] = saved["loitered"]
-    if "pending" in saved:
-        direction, time, track["pending_xy"][at], track["unseen"][at], clear_since = saved["pending"]
+def _load_place(track: np.void, at: int, saved: _SavedPlace) -> None:
+    track["armed"][at], track["moved"][at] = saved.ready, saved.box is None
+    track["box"][at] = saved.box or 0.0
+    if saved.entered is not None:
+        track["inside"][at], track["entered"][at] = True, saved.entered
+        track["loitered"][at] = saved.loitered
+    if saved.pending is not None:
+        direction, time, track["pending_xy"][at], track["unseen"][at], clear_since = saved.pending
         track["pending"][at], track["pending_time"][at] = direction, time
         track["clear_since"][at] = math.inf if clear_since is None else clear_since

@@ -12,12 +12,14 @@ that an object has left.
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.analysis.options import TrackerOptions
+from sightline.analysis.saved import from_json
 from sightline.analysis.timebase import Moment
 from sightline.analysis.tracking.assignment import Index
 from sightline.analysis.tracking.association import match, startable, unique_boxes
@@ -51,9 +53,27 @@ _TRACK = np.dtype(
 #: What of it has another name in a state: ages there, instants here; and shares.
 _AGES = {"age_s": "born_s", "unseen_s": "seen_s", "doubtful_s": "supported_s"}
 _SHARES = {"sure": "high_box_share", "held": "any_box_share"}
+MAX_SAVED = 100.0  # pictures, and pictures a second: of a box in a state
 # Left and top below the first number, or right and bottom above it: both as one comparison.
 _EDGE_SIGN = np.array([1, 1, -1, -1], np.float32)
 _EDGE = np.array([AT_EDGE, AT_EDGE, AT_EDGE - 1, AT_EDGE - 1], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedTrack:
+    """One track in a state; earlier releases lack what has a default."""
+
+    id: int
+    first_time: float
+    confirmed: bool
+    age_s: float
+    unseen_s: float
+    box: tuple[float, float, float, float]
+    velocity: tuple[float, float, float, float]
+    votes: list[float]
+    doubtful_s: float = 0.0
+    sure: float = 1.0
+    held: float = 1.0
 
 
 class Tracker:
@@ -126,6 +146,11 @@ class Tracker:
         tracks = self._tracks(tracked, detections.scores[boxes])
         self._end_lost(moment.usual_s)
         return tracks
+
+    def all_tracks(self) -> Tracks:
+        """Every track that lives, also those without a box now."""
+        every = np.arange(len(self._table))
+        return self._tracks(every, np.zeros(len(every), np.float32))
 
     def end_all(self) -> None:
         """End every track: the picture is another one now, and its boxes are not comparable."""
@@ -244,20 +269,22 @@ class Tracker:
                 f"a tracker's state of version {STATE_VERSION} is needed, found {state.get('version')!r}"
             )
         try:
-            tracks = state["tracks"]
-            self._column_of = {int(class_id): column for column, class_id in enumerate(state["class_ids"])}
-            self._next_id = max(self._next_id, int(state["next_id"]))
-            self._votes = np.zeros((len(tracks), len(self._column_of)))
-            self._table = np.zeros(len(tracks), _TRACK)
-            boxes = np.zeros((2, 4, len(tracks)))  # and velocities
-            for row, saved in enumerate(tracks):
-                track = {"doubtful_s": 0.0, "sure": 1.0, "held": 1.0} | saved  # earlier releases lack these
-                self._votes[row] = track["votes"]
-                boxes[:, :, row] = track["box"], track["velocity"]
-                track |= {column: -track[name] for name, column in _AGES.items()}
-                track |= {column: track[name] for name, column in _SHARES.items()}
-                self._table[row] = tuple(track[name] for name in _TRACK.names or ())
-            self._filter.add(*boxes)
-            self._relate()
-        except (KeyError, TypeError) as error:
+            tracks = from_json(list[_SavedTrack], state["tracks"])
+            class_ids = from_json(list[int], state["class_ids"])
+            self._next_id = max(self._next_id, from_json(int, state["next_id"]))
+        except (KeyError, ValueError) as error:
             raise ValueError(f"not a tracker's state: {error!r}") from error
+        self._column_of = {class_id: column for column, class_id in enumerate(class_ids)}
+        ids, widths = [track.id for track in tracks], {len(track.votes) for track in tracks}
+        boxes = np.array([[track.box, track.velocity] for track in tracks]).reshape(-1, 2, 4)
+        numbers_fit = not (np.abs(boxes) > MAX_SAVED).any() and all(0 <= n < 2**31 for n in class_ids)
+        if not numbers_fit or widths - {len(self._column_of)} or 0 in widths or ids != sorted({*ids}):
+            raise ValueError("not a tracker's state: its boxes, classes or ids cannot be")
+        rows = [
+            (t.id, t.first_time, -t.age_s, -t.unseen_s, t.sure, t.held, -t.doubtful_s, t.confirmed)
+            for t in tracks
+        ]
+        self._table = np.array(rows, _TRACK)
+        self._votes = np.array([track.votes for track in tracks]).reshape(len(tracks), len(self._column_of))
+        self._filter.add(*boxes.transpose(1, 2, 0))
+        self._relate()
