@@ -165,6 +165,13 @@ def test_what_is_wrong_with_a_version_is_said(folder: Path, spoil, text: str) ->
     assert main(["model", "list", "--repository", str(folder), "--offline"]) == 0
 
 
+def test_the_list_says_that_a_files_precision_is_a_gpus(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "list", "--repository", str(folder), "--offline"]) == 0
+    assert "fp16 on a GPU" in capsys.readouterr().out.splitlines()[1]
+
+
 def test_a_managed_repository_keeps_serving_its_version_when_another_is_exported(folder: Path) -> None:
     assert (model_configs.active(folder), "detector" in model_configs.read_choices(folder)) == (2, False)
     model_configs.choose(folder, "detector", 1)
@@ -492,6 +499,11 @@ def test_what_serves_is_not_retired_and_what_serves_beside_is_unloaded_first(
         listed = {item["version"]: item for item in json.loads(out[out.index("[") :])}
         assert {"configured: detector", "serves: detector"} <= set(listed[serving]["state"])
         assert listed[idle]["state"] == [f"serves: detector-{idle}"]
+        assert {item["served_precision"] for item in listed.values()} == {"fp32"}, "as a CPU serves it"
+        assert main(["model", "list", *common]) == 0
+        table = capsys.readouterr().out
+        assert "fp32" in table
+        assert "fp16" not in table
         assert main(["model", "retire", str(idle), *common]) == 0
         assert not control.ready(f"detector-{idle}")
         assert main(["model", "rollback", *common]) == 1

@@ -161,7 +161,11 @@ def _operate(versions: "Versions", arguments: argparse.Namespace) -> tuple[Any, 
 def _table(versions: Sequence[Mapping[str, Any]]) -> str:
     columns = ("version", "model_version", "size", "classes", "precision", "exported_at")
     rows = [[*columns, "state"]]
-    rows += [[*(str(item.get(key, "")) for key in columns), ", ".join(item["state"])] for item in versions]
+    for item in versions:
+        cells = {**item, "state": ", ".join(item["state"])}
+        if "precision" in item:  # the file's is what a GPU computes in
+            cells["precision"] = item["served_precision"] or f"{item['precision']} on a GPU"
+        rows.append([str(cells.get(key, "")) for key in (*columns, "state")])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (map(str.ljust, row, widths) for row in rows)
     return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -6,7 +6,7 @@ whatever fails, the old one goes on.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Versions:
             keys = ("model_version", "precision", "exported_at", "measured_map")
             described = {"version": version, "size": size, "classes": len(manifest["class_names"])}
             described |= {key: manifest.get(key) for key in keys}
+            described["served_precision"] = self._served_precision(version, manifest)
             listed.append(described | {"state": self._state(version)})
         return sorted(listed, key=lambda item: item["version"])
 
@@ -65,7 +66,8 @@ class Versions:
         """Manifest, state, and what the audit trail knows of a version."""
         manifest = model_configs.read_manifest(self.folder, version)
         history = [entry for entry in audit_trail.read(self.folder) if entry.get("version") == version]
-        return {"version": version, "state": self._state(version), **manifest, "history": history}
+        served = {"served_precision": self._served_precision(version, manifest)}
+        return {"version": version, "state": self._state(version), **served, **manifest, "history": history}
 
     def verify(self, version: int) -> list[str]:
         """What is wrong with a version; recorded."""
@@ -182,13 +184,25 @@ class Versions:
         states = self._admin.states() if self._admin else {}
         return [name for name, by_version in states.items() if by_version.get(version) == state]
 
+    def _serving(self, version: int) -> list[str]:
+        """Names under which a version answers now."""
+        ready, names = self._models(version, "READY"), model_configs.detectors(self.folder)
+        return [name for name in [*names, beside(version)] if name in ready]
+
     def _state(self, version: int) -> list[str]:
         """Which detectors are configured to serve a version, and which do."""
-        ready, names = self._models(version, "READY"), model_configs.detectors(self.folder)
         return [
             *(f"configured: {name}" for name in model_configs.users(self.folder, version)),
-            *(f"serves: {name}" for name in [*names, beside(version)] if name in ready),
+            *(f"serves: {name}" for name in self._serving(version)),
         ]
+
+    def _served_precision(self, version: int, manifest: Mapping[str, Any]) -> str:
+        """What a version is computed in, if it serves: a CPU's configuration may differ from its file."""
+        served = {self._triton.parameter(name, version, "precision") for name in self._serving(version)}
+        own = manifest["precision"]
+        if own != manifest.get("floating_point", own):  # quantised in part; the rest is what Triton names
+            served = {name if name == own else f"{own} and {name}" for name in served}
+        return ", ".join(sorted(served))
 
     def _require_good(self, version: int) -> str:
         """The version's full name, or a :class:`Refused` with what is wrong with it."""

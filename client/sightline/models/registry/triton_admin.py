@@ -65,8 +65,11 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
 
     def is_ensemble(self, name: str, version: int) -> bool:
         """Whether the steps of a loaded version are models of their own."""
-        answer = self._call(self._client.get_model_config, name, str(version), client_timeout=CALL_TIMEOUT_S)
-        return bool(answer.config.ensemble_scheduling.step)
+        return bool(self._config(name, version).ensemble_scheduling.step)
+
+    def parameter(self, name: str, version: int, key: str) -> str:
+        """A parameter of a loaded version's configuration, as Triton has it; empty when it has none."""
+        return str(self._config(name, version).parameters[key].string_value)
 
     def probe(self, name: str) -> str:
         """Have a grey picture detected and check the boxes; gives the answering version's full name."""
@@ -86,6 +89,10 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
         if model is None or not good or (class_ids < 0).any() or (class_ids >= classes).any():
             raise AdminError(f"{name} gives boxes, scores or classes that are none ({classes} classes)")
         return model.version
+
+    def _config(self, name: str, version: int) -> Any:
+        method = self._client.get_model_config
+        return self._call(method, name, str(version), client_timeout=CALL_TIMEOUT_S).config
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         try:
