@@ -281,6 +281,10 @@ class CameraStatus:
     status_time: float
     last_frame_time: float | None = None  # capture time of the last frame that was tracked
     fps: float = 0.0  # frames tracked per second, over the last seconds
+    due_fps: float = 0.0  # frames per second that were to be tracked, over the same seconds
+    asked_fps: float | None = None  # stream.fps
+    decoder_busy: float = 0.0  # share of the last seconds in which its decode thread did not wait for packets
+    worker_busy: float = 0.0  # share in which its worker's main thread did not wait
     frames_total: int = 0
     dropped_total: int = 0
     gate_skipped_total: int = 0
@@ -297,6 +301,7 @@ class CameraStatus:
     model_version: str = ""
     detector_message: str = ""  # why there is no detector; empty while connected
     warnings: tuple[str, ...] = ()  # what goes wrong while it is online; in the message as well
+    notices: tuple[str, ...] = ()  # what the supervisor says of this and other cameras together
     stages_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # stage -> mean, p50, p99
     lines: tuple[str, ...] = ()  # their names
     occupancy: Mapping[str, int] = field(default_factory=dict)  # by zone, the confirmed tracks in it now

@@ -15,7 +15,7 @@ from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S, CrossingSum, Span, is_stale
+from sightline.store.read.queries import DAY_S, CrossingSum, Programs, Span, is_stale
 from sightline.store.read.readonly import Database
 
 #: Each state's word, its tone, and a sentence for when the status has none.
@@ -64,6 +64,11 @@ class CameraRowView:
     coverage: float | None  # of the part of the open window that has passed
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What is said of this and other cameras together, if that is current."""
+        return () if self.word == "no heartbeat" else tuple(self.status.notices)
+
+    @property
     def is_live(self) -> bool:
         """Whether its figures are current."""
         return self.word == "online"
@@ -92,6 +97,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     rows = camera_rows(statuses, latest, now())
     midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
+    for text in dict.fromkeys(text for row in rows for text in row.notices):
+        st.html(f'<div class="sl-notice">{safe(text)}</div>')
     theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     st.html(_tiles(rows, today))
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
@@ -116,6 +123,16 @@ def show(viewer: Viewer, connection: Connection) -> None:
     st.html(theme.legend(totals, colours, buckets))
     chart = count_chart(buckets, series, colours, span, viewer.zone, height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
+    st.html(theme.caption(safe(owner_text(queries.read_programs(connection, now())))))
+
+
+def owner_text(programs: Programs) -> str:
+    """Which program writes what is shown, and which ones wait for its end."""
+    owner = f"Owner: {programs.owner}"
+    if not programs.owns:
+        owner = f"No program owns the database; the last was {programs.owner}" if programs.owner else ""
+    waiting = (f"Stand-by: {program}" for program in programs.waiting)
+    return " · ".join(filter(None, (owner, *waiting)))
 
 
 def flow_rows(

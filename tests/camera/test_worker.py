@@ -24,13 +24,13 @@ from sightline.camera.messages import (
     UpdateWorker,
 )
 from sightline.config import Camera
-from sightline.entities import CameraState, CountWindow, Event, Frame, SourceWindow
+from sightline.entities import CameraState, CameraStatus, CountWindow, Event, Frame, SourceWindow
 from sightline.errors import DetectorError, SourceUnreachable, SourceUnusable
 from sightline.features import FeatureContext
 from sightline.video import feed
 from support.fakes import boxes, frame
 from support.waiting import until
-from support.worker_rig import MODEL, PERSON, Rig, camera
+from support.worker_rig import MODEL, PERSON, Rig, camera, live
 
 ROOM = {"room": {"points": [[0.2, 0.2], [0.8, 0.2], [0.8, 0.9], [0.2, 0.9]]}}
 DAY = {"window_s": 86_400}
@@ -56,6 +56,29 @@ def test_cameras_share_a_model_and_each_is_reported() -> None:
         assert {row.count for row in rig.rows(name, CountWindow)} <= {0, 1}
         assert rig.rows(name, CountWindow)[-1].count == 1
     until(lambda: rig.served().closed, 5)  # in a side thread
+
+
+def test_a_status_tells_what_is_due_and_who_is_busy() -> None:
+    def fast(_: Frame) -> Any:
+        return boxes(PERSON)
+
+    def slow(_: Frame) -> Any:
+        time.sleep(0.25)  # in the main thread: the fake answers at once
+        return boxes(PERSON)
+
+    def busy(answer: Any) -> CameraStatus:
+        with Rig(answer) as rig:
+            rig.add("a", lambda: live(fps=10), stream={"fps": 12})
+            rig.until_frames("a", 8)
+            return rig.latest("a").status
+
+    status = busy(fast)
+    assert status.asked_fps == 12
+    assert status.due_fps == pytest.approx(status.fps, abs=2)
+    assert status.worker_busy < 0.5
+    status = busy(slow)
+    assert status.due_fps > 1.5 * status.fps > 0
+    assert status.worker_busy > 0.7
 
 
 def test_frames_that_are_due_together_travel_together() -> None:

@@ -101,6 +101,38 @@ def test_overview_shows_trouble_first_and_no_secret(world: World, open_app: Call
     assert "1 <small>of 3</small>" in text
 
 
+def test_overview_says_once_what_holds_cameras_back(url: str, open_app: Callable[..., AppTest]) -> None:
+    world, now = World(url), time.time()
+    overload = "overload: 2 of 3 cameras analyse 2.1 of 5.0 frames/s; the detector <m> takes 180 ms"
+    for name in ("gate", "yard"):
+        world.camera(name, now, message="too slow", warnings=["too slow"], notices=[overload])
+    world.camera("roof", now - 60, notices=["waiting for Triton at h:1"])
+    text = html(open_app())
+    assert text.count("2 of 3 cameras analyse 2.1 of 5.0 frames/s; the detector &lt;m&gt; takes 180 ms") == 1
+    assert "waiting for Triton" not in text, "said by a program that is silent"
+    assert text.count("too slow") == 2
+
+
+@pytest.mark.parametrize(
+    ("age", "held", "words"),
+    [
+        (0, True, "Owner: sightline on mill (process 7, since 2026-11-20 08:00:00 UTC)"),
+        (60, True, "No program owns the database; the last was sightline on mill (process 7"),
+        (0, False, "No program owns the database; the last was sightline on mill (process 7"),
+    ],
+)
+def test_overview_names_the_owner_and_its_stand_by(
+    world: World, open_app: Callable[..., AppTest], age: float, held: bool, words: str
+) -> None:
+    world.program("all", time.time() - age, held=held)
+    world.program("stand-by loft 9", time.time(), held=False, host="loft", pid=9)
+    world.program("stand-by attic 3", time.time() - 60, held=False, host="attic", pid=3)
+    text = html(open_app())
+    assert words in text
+    assert "Stand-by: sightline on loft (process 9" in text
+    assert "attic" not in text
+
+
 def test_overview_without_cameras(url: str, open_app: Callable[..., AppTest]) -> None:
     World(url)
     assert "No camera has reported yet" in html(open_app())

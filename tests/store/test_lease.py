@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,11 @@ from sightline.errors import NotOwner, OwnerSilent, StoreUnavailable
 from sightline.store.database import Store, migrations
 from sightline.store.kinds import rows_of
 from sightline.store.lease import LEASE_S, Lease, Program
+from sightline.store.read.queries import Programs, read_programs
+from sightline.store.read.readonly import Database
 from sightline.store.spool import Spool
+from sightline.store.writer import Writer
+from support.stored import database_options
 from support.waiting import until
 
 HERE = Program.this()
@@ -72,6 +77,40 @@ def test_a_second_program_is_refused_and_names_the_owner(
         with pytest.raises(NotOwner, match=rf"{alive.host}.*{alive.pid}.*UTC.*http://127.0.0.1:8080"):
             make_writer(database_url, tmp_path)
     assert list(counts_in(database_url).values()) == [3]
+
+
+def test_owner_and_stand_by_are_seen_by_each_other_and_in_the_database(
+    database_url: str, tmp_path: Path, alive: Program
+) -> None:
+    def programs(later_s: float = 0.0) -> Programs:
+        with closing(Database(database_url)) as database, database.reading() as connection:
+            return read_programs(connection, time.time() + later_s)
+
+    first = Owner(database_url, tmp_path, alive)
+    first.write(3)
+    address = "http://127.0.0.1:8081"
+    waits = Writer(
+        database_options(database_url, tmp_path / "spool.db", standby=True),
+        flush_every_s=0.02,
+        address=address,
+    )
+    until(lambda: programs().waiting)
+    shown = programs()
+    assert shown.owns
+    assert f"process {alive.pid}, since" in shown.owner
+    assert (shown.owner, waits.health().owner, waits.health().state) == (shown.owner, shown.owner, "standby")
+    [waiting] = shown.waiting
+    assert f"process {os.getpid()}" in waiting
+    assert address in waiting
+    silent = programs(later_s=60)
+    assert (silent.owner, silent.owns, silent.waiting) == (shown.owner, False, ())
+    first.store.release()
+    until(waits.is_open)
+    until(lambda: waits.health().owner == programs().owner)
+    assert (programs().owns, programs().waiting) == (True, ())
+    assert f"process {os.getpid()}" in programs().owner
+    waits.close()
+    assert not programs().owns
 
 
 def test_an_owner_that_gave_its_lease_back_is_not_waited_for(

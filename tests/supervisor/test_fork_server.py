@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -56,6 +57,19 @@ def test_workers_are_forked_and_hold_no_secrets_of_the_environment(forked: Forke
     for worker in workers:
         worker.handle.finish(20.0)
         assert worker.handle.exit_code == 0
+
+
+def test_workers_may_open_as_many_files_as_the_system_allows(forked: ForkedWorkers) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        worker = Worker(forked, "worker-1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    worker.until_heard()
+    assert psutil.Process(worker.handle.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
+    worker.handle.kill()
+    worker.handle.finish(5.0)
 
 
 @pytest.mark.fault(24)

@@ -10,17 +10,20 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import psutil
 import pytest
 
 from sightline.camera.messages import Report
+from sightline.cli import main
 from sightline.config.groups import HttpOptions
 from sightline.entities import CameraState, CameraStatus, Figure
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.bottlenecks import Cause, Notice
 from sightline.supervisor.http import http_server
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.sinks import SinkHealth
@@ -59,12 +62,16 @@ class FakeSupervisor:
 
     def __init__(self) -> None:
         self.cameras = [CameraStatus("gate", CameraState.ONLINE, "", 100.0)]
+        self.said: tuple[Notice, ...] = ()
 
     def statuses(self) -> list[CameraStatus]:
         return self.cameras
 
     def reports(self) -> dict[str, Report]:
         return {status.source: Report(status, None, {}, figures=FIGURES) for status in self.cameras}
+
+    def notices(self) -> tuple[Notice, ...]:
+        return self.said
 
     def restarts(self) -> dict[str, int]:
         return {"gate": 1}
@@ -123,6 +130,44 @@ def test_health_is_that_of_the_writer_and_the_main_loop(
     status, body = get(server, "/healthz")
     assert status == 503
     assert [problem[:12] for problem in json.loads(body)["problems"]] == ["the supervis", "results do n"]
+
+
+def test_an_overload_is_said_and_measured_and_no_reason_to_be_restarted(
+    server: HttpServer, supervisor: FakeSupervisor
+) -> None:
+    gauge = 'sightline_held_back_cameras{cause="detector"}'
+    assert f"{gauge} 0.0" in get(server, "/metrics")[1]
+    supervisor.said = (
+        Notice(Cause.DETECTOR, "overload: 2 of 3", 100.0, ("gate", "yard")),
+        Notice(Cause.DETECTOR, "overload: 1 of 3", 100.0, ("door",)),
+        Notice(Cause.CAMERA, "sends less", 100.0, ("roof",)),
+    )
+    status, body = get(server, "/readyz")
+    assert (status, json.loads(body)["notices"][0]) == (200, "overload: 2 of 3")
+    page = get(server, "/metrics")[1]
+    assert f"{gauge} 3.0" in page
+    assert 'sightline_held_back_cameras{cause="camera"} 1.0' in page
+    assert json.loads(get(server, "/status")[1])["notices"][2]["cameras"] == ["roof"]
+
+
+def test_the_status_command_says_notices_and_who_owns_the_database(
+    server: HttpServer,
+    supervisor: FakeSupervisor,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    supervisor.said = (Notice(Cause.TRITON, "waiting for Triton at h:1 since", 100.0, ("gate",)),)
+    path, port = tmp_path / "config.yml", server.url.rpartition(":")[2]
+    path.write_text(f"http: {{port: {port}}}\ncameras: {{gate: {{url: rtsp://h/}}}}\n")
+    owner = "sightline on there (process 7, since 08:00)"
+    for state, words in (("standby", "stand-by"), ("ok", "results: ok")):
+        health = replace(HEALTH, state=state, owner=owner)
+        monkeypatch.setattr(server, "_writer_health", lambda health=health: health)
+        assert main(["status", "-c", str(path)]) == 0
+        out = capsys.readouterr().out
+        assert "\nwaiting for Triton at h:1 since\n" in out
+        assert f"\n{words}; owner: {owner}\n" in out
 
 
 def test_figures_of_observers_and_sinks_are_metrics_and_status(server: HttpServer) -> None:

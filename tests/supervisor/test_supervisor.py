@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.base import limits
 from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateCamera, UpdateWorker
 from sightline.config import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
@@ -430,3 +432,34 @@ def test_a_killed_program_leaves_no_folder_behind_that_the_next_one_does_not_use
     folder.rmdir()
     folder.symlink_to(tmp_path / "elsewhere")  # somebody's trap
     assert gate_folder() != folder
+
+
+def test_what_a_worker_reports_is_shown_with_what_holds_its_camera_back() -> None:
+    world = World("a b")
+    (worker,) = world.tick()
+    slow = {"fps": 1.0, "due_fps": 5.0}
+    for _ in range(12):
+        worker.report("a", **slow)
+        worker.report("b")
+        world.pass_time(1.0)
+    worker.report("a", **slow)
+    by_name = {status.source: status for status in world.supervisor.statuses()}
+    [notice] = world.supervisor.notices()
+    assert by_name["a"].notices == (notice.text,)
+    assert notice.text.startswith("overload: 1 of 2 cameras analyse 1.0 of 5.0 frames/s")
+    assert (by_name["b"].notices, by_name["b"].warnings) == ((), ())
+    assert [s.notices for s in world.writer.statuses if s.source == "a"][-1] == (notice.text,)
+    worker.exit_code = 1
+    world.tick()
+    assert {s.source: s for s in world.supervisor.statuses()}["a"].notices == ()
+
+
+def test_limits_of_the_system_that_are_too_low_are_said_with_numbers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "raise_to", lambda kind, needed: min(needed, 500))
+    monkeypatch.setattr(limits, "processes", lambda needed: 256)
+    World(" ".join(f"c{number}" for number in range(100)), per_worker=1).tick()
+    files, threads = [text for text in caplog.messages if "of which" in text]
+    assert re.search(r"100 cameras in 100 processes need about \d+ open files .*, of which 500 are", files)
+    assert re.search(r"need about \d+ processes and threads, of which 256 are allowed: raise it", threads)

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from sightline.store import migrations, rollups
 from sightline.store.dialects import parse_url
-from sightline.store.tables import CameraRow, CountWindowRow, EventRow, SourceWindowRow
+from sightline.store.tables import CameraRow, CountWindowRow, EventRow, LeaseRow, SourceWindowRow
 
 STAGES = {"receive": 0.4, "decode": 3.1, "queue": 1.9, "infer": 27.0, "track": 0.4, "total": 36.0}
 
@@ -94,6 +94,15 @@ class World:
                 )
             session.flush()
             rollups.every_period(session.connection())
+            session.commit()
+
+    def program(self, scope: str, heartbeat: float, *, held: bool = True, **values: object) -> None:
+        """A program that owns the database, or waits for its end."""
+        program = {"host": "mill", "pid": 7, "since": "2026-11-20 08:00:00 UTC", "address": "", "boot": ""}
+        program |= {"pid_namespace": "", "started": "", **values}
+        with Session(self.engine) as session:
+            row = {"owner": "", "fence": 1, "held": held, "program": program}
+            session.merge(LeaseRow(scope=scope, expires_at=utc(heartbeat), **row))
             session.commit()
 
     def event(self, source: str, kind: str, place: str, time: float, **values: object) -> None:

@@ -19,7 +19,7 @@ class FakeSource:
         self.opened = 0
         self.call: tuple[str, float] | None = None
         self.packets = self.decode_errors = self.gate_skipped = self.stray_frames = 0
-        self.receive_s = 0.0
+        self.receive_s = self.waited_s = 0.0
         self.fps: float | None = None
 
     def resolve(self) -> None:

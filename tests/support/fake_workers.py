@@ -53,9 +53,10 @@ class FakeHandle:
         """Report these cameras, or nothing but being there."""
         self.heard_s = self._clock()
         state = parts.pop("state", CameraState.ONLINE)
+        figures = {name: parts.pop(name) for name in ("fps", "due_fps") if name in parts}
         reports = tuple(
             Report(
-                CameraStatus(name, state, "", 0.0),
+                CameraStatus(name, state, "", 0.0, **figures),
                 Checkpoint(name, (), resume if resume is not None else {}),
                 {},
                 **parts,

@@ -264,6 +264,12 @@ def test_a_file_in_real_time_takes_its_time_and_can_be_aborted(clip):
     source.close()
     assert len(received) == 6
     assert received[-1] - received[0] > 0.3
+    assert source.waited_s > 0.3, "a decoder that keeps up waits"
+    hurried = Source(camera(clip), realtime=False)
+    hurried.open()
+    assert len([*zip(range(40), hurried.frames(), strict=False)]) == 40
+    hurried.close()
+    assert hurried.waited_s < 0.1
 
 
 def test_a_picture_of_the_right_size_is_copied_exactly(tmp_path):

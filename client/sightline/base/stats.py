@@ -81,13 +81,13 @@ class StageTimes:
 
 
 class RateMeter:
-    """Events a second over the last ``span_s`` seconds, on the monotonic clock. Used by one thread."""
+    """What grows, by the second, over the last ``span_s`` seconds of the monotonic clock. One thread."""
 
     def __init__(self, span_s: float = 5.0) -> None:
         self._span_s = span_s
-        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        self._marks: deque[tuple[float, float]] = deque([(time.monotonic(), 0)])
 
-    def rate(self, total: int) -> float:
+    def rate(self, total: float) -> float:
         """The rate, given the cumulative ``total``; call it about once a second."""
         now = time.monotonic()
         self._marks.append((now, total))

@@ -1,6 +1,7 @@
 """Threads for calls that may take long in C, and one thing that a thread waits for, rung by many."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -67,6 +68,7 @@ class Bell:
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
         self._rung = False
+        self.waited_s = 0.0  # in all; written by the waiter
 
     def ring(self) -> None:
         """Make the wait that is under way, or the next one, return. Any thread."""
@@ -78,7 +80,9 @@ class Bell:
 
     def wait(self, timeout_s: float) -> None:
         """Return when it has been rung since the last call, or after ``timeout_s``."""
+        started_s = time.monotonic()
         with self._condition:
             if not self._rung:
                 self._condition.wait(timeout_s)
             self._rung = False
+        self.waited_s += time.monotonic() - started_s

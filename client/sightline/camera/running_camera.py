@@ -60,7 +60,9 @@ class RunningCamera:
                 candidate=partial(CandidateDetector, parts.models),
             )
             self.pipeline.add_feature(name, partial(make_feature, context))
-        self._fps = RateMeter()
+        self._until_end, self._bell = spec.until_end, parts.bell
+        self._fps, self._due_fps = RateMeter(), RateMeter()
+        self._decoder_waits, self._worker_waits = RateMeter(), RateMeter()
         self._events_total: Counter[tuple[str, str]] = Counter()  # by kind and place
         self._newest: SourceWindow | None = None
         self._compared: tuple[Camera, ModelInfo | None] = (camera, None)  # what the warnings are about
@@ -145,6 +147,11 @@ class RunningCamera:
             status_time=now,
             last_frame_time=pipeline.last_frame_time,
             fps=round(self._fps.rate(pipeline.frames), 2),
+            due_fps=round(self._due_fps.rate(pipeline.frames + self._dropped), 2),
+            asked_fps=self.camera.stream.fps,
+            # A recorded file is read as fast as its frames are taken: its decoder waits for nothing else.
+            decoder_busy=0.0 if self._until_end else _busy(self._decoder_waits.rate(feed.source.waited_s)),
+            worker_busy=_busy(self._worker_waits.rate(self._bell.waited_s)),
             frames_total=pipeline.frames,
             dropped_total=self._dropped,
             gate_skipped_total=feed.source.gate_skipped,
@@ -163,3 +170,8 @@ class RunningCamera:
             lines=tuple(pipeline.analysis.options.lines),
             occupancy=pipeline.analysis.occupancy,
         )
+
+
+def _busy(waiting: float) -> float:
+    """The share of the time in which a thread did not wait."""
+    return round(min(1.0, max(0.0, 1.0 - waiting)), 3)

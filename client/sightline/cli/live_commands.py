@@ -262,6 +262,11 @@ def _status(arguments: argparse.Namespace) -> int:
             f"{item['source']:20} {item['state']:14} {item['fps']:6.1f} {item['dropped_total']:8} "
             f"{item['coverage']:8.0%} {p99 if p99 is not None else '':>8}  {item['message']}"
         )
+    for notice in status["notices"]:
+        print(f"\n{notice['text']}")
+    writer = status["writer"]
+    state = "stand-by" if writer["state"] == "standby" else f"results: {writer['state']}"
+    print(f"\n{state}; owner: {writer['owner'] or 'not known'}")
     if config := status.get("config"):  # its last change, and what waits for a restart
         last = config["last"]
         at = datetime.fromtimestamp(last["time"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -89,6 +89,15 @@ class Store:
         with self._opened(), self._writing():
             pass
 
+    def announce(self) -> None:
+        """Show that this program waits for the lease that another one holds."""
+        try:
+            if self._lease is not None:
+                with self._transaction() as connection:
+                    self._lease.announce(connection)
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(text_of(error)) from error
+
     def release(self) -> None:
         """Give the lease back, if it is ours; other methods take it again."""
         if self._lease is not None and self._lease.fence:

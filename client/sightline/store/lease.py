@@ -31,6 +31,8 @@ from sightline.store.tables import LeaseRow, table_of
 
 LEASE_S = 10.0
 SCOPE = "all"  # of what is written: every camera
+#: Scopes that begin with this are no leases: each shows a program that waits, until it expires.
+STANDBY = "stand-by "
 _LEASES = table_of(LeaseRow)
 _EXPIRY = {
     "sqlite": f"strftime('%Y-%m-%d %H:%M:%f', 'now', '+{LEASE_S} seconds') || '000'",
@@ -112,6 +114,7 @@ class Lease:
     """
 
     def __init__(self, spool: Spool, address: str = "", *, clock: Callable[[], float] = _clock) -> None:
+        self.owner = ""  # the program that owns the database, as far as is known here
         self.fence = 0  # the number of this ownership; 0: never owned
         self.previous = ""  # the owner before, when it was taken; "" where there was none
         self.previous_until = 0.0  # UTC epoch seconds, when that one's lease ended
@@ -151,6 +154,7 @@ class Lease:
         except StoreUnavailable:  # a full disk, say: then nothing can be continued from it either
             self._name = secrets.token_hex(16)
         connection.execute(renew.values(owner=self._name, fence=fence, program=asdict(self._program)))
+        connection.execute(sa.delete(_LEASES).where(_LEASES.c.scope.startswith(STANDBY)))  # they come again
         self._uncommitted = (fence, now_s)
         self.previous, self.previous_until = row.owner, row.expires_at.timestamp()
 
@@ -158,7 +162,15 @@ class Lease:
         """The transaction of :meth:`hold` has been committed."""
         self.fence, since_s = self._uncommitted
         self._held_until_s = since_s + LEASE_S
-        self._seen = None
+        self._seen, self.owner = None, str(self._program)
+
+    def announce(self, connection: Connection) -> None:
+        """Show that this program waits for the lease, for as long as a lease holds."""
+        program = self._program
+        values = {"scope": f"{STANDBY}{program.host} {program.pid}", "owner": "", "fence": 0, "held": False}
+        values["expires_at"] = sa.literal_column(_EXPIRY[connection.dialect.name])
+        row = upsert(connection, _LEASES, ("scope",), ("expires_at", "program"))
+        connection.execute(row.values(**values, program=asdict(program)))
 
     def out_of_sight(self) -> None:
         """The database could not be reached: its owner could not renew either."""
@@ -182,6 +194,7 @@ class Lease:
     def _require_end(self, row: Any, connection: Connection, now_s: float) -> None:
         """Raise unless the program that holds the lease has died."""
         program = Program(**row.program)
+        self.owner = str(program)
         if row.fence > self.fence > 0:
             raise NotOwner(f"the database has been taken over by {program}")
         runs = program.runs(self._program, same_machine=connection.dialect.name == "sqlite")

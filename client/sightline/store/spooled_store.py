@@ -32,6 +32,7 @@ class WriterHealth:
     state: str = "ok"
     alarm: bool = False  # an operator must act: the spool cannot be written, or the schema is refused
     owns_database: bool = False  # no other program can have taken over; durable sinks wait otherwise
+    owner: str = ""  # the program that owns it, as far as is known
     pending_records: int = 0  # in memory
     spooled_records: int = 0  # on disk, waiting for the database
     oldest_age_s: float = 0.0  # of what waits; 0 when nothing does

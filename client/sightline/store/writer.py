@@ -34,6 +34,7 @@ _CURE = (
 MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes them
 RETRY_S = (0.5, 4.0)  # an owner is back well before LEASE_S, after which another program takes over
 STANDBY_POLL_S = 0.5
+ANNOUNCE_EVERY_S = 5.0  # a stand-by, in the database
 
 
 class Writer:
@@ -159,6 +160,7 @@ class Writer:
             state=state,
             alarm=bool(store.spool_error) or store.refused or store.lost,
             owns_database=self._lease.held,
+            owner=self._lease.owner,
             pending_records=pending,
             spooled_records=store.waiting,
             oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
@@ -224,6 +226,7 @@ class Writer:
 
         A stand-by does not count while the database is away: another program may own it.
         """
+        next_announcement_s = 0.0
         try:
             while not self._stop.is_set():
                 try:
@@ -234,6 +237,10 @@ class Writer:
                     if not self._rival:
                         log.warning("database: waiting: %s", error)
                     self._rival = str(error)
+                    if isinstance(error, NotOwner) and time.monotonic() >= next_announcement_s:
+                        next_announcement_s = time.monotonic() + ANNOUNCE_EVERY_S
+                        with suppress(StoreUnavailable):  # it is asked again in a moment
+                            self._store.announce()
                     self._stop.wait(STANDBY_POLL_S)
                     continue
                 self._resume = {source: resume for source, (_, resume) in newest.items() if resume}

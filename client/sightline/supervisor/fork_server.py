@@ -9,6 +9,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -292,6 +293,9 @@ if __name__ == "__main__":
     from sightline.camera.worker import run_worker
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC):  # workers of many cameras need more
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (hard, hard))
     gc.collect()
     gc.freeze()  # what was imported is never looked at again, so its pages stay shared
     ForkServer(socket.socket(fileno=int(sys.argv[1])), run_worker).run()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,8 @@ class Hub:
         self._reports: dict[str, Report] = {}
         self._resume: dict[str, Mapping[str, Any]] = {}
         self.mark_unwatched = writer.mark_unwatched  # windows without a worker go straight on
+        #: What the supervisor adds to a worker's word on a camera, from what it knows of the others.
+        self.annotate: Callable[[CameraStatus], CameraStatus] = lambda status: status
         self._tally = Tally() if adds_up else None
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
@@ -37,7 +39,8 @@ class Hub:
 
     def take(self, report: Report) -> None:
         """Take one camera's report: rows and resume state are written together, the status beside them."""
-        status, checkpoint = report.status, report.checkpoint
+        status, checkpoint = self.annotate(report.status), report.checkpoint
+        report = replace(report, status=status)
         with self._lock:
             # Kept for its status and figures; its rows would only hold memory.
             self._reports[status.source] = replace(report, checkpoint=None)
@@ -62,7 +65,8 @@ class Hub:
     def set_state(self, camera: str, state: CameraState, message: str = "") -> None:
         """Show that a camera runs no more, beside what else it has reported last; nothing if it never has."""
         if (report := self.reports().get(camera)) is not None:
-            self.set_status(replace(report.status, state=state, message=message, fps=0.0))
+            plain = replace(report.status, state=state, message=message, warnings=(), notices=())
+            self.set_status(replace(plain, fps=0.0, due_fps=0.0))
 
     def forget(self, camera: str) -> None:
         """Show a camera that has left the configuration no longer; its resume state stays known."""

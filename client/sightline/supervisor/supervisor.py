@@ -16,9 +16,10 @@ from sightline.config import LoadedConfig
 from sightline.entities import ENDINGS, CameraState, CameraStatus, SourceWindow
 from sightline.errors import SourceUnusable
 from sightline.inference.leftovers import remove_abandoned
+from sightline.supervisor.bottlenecks import Bottlenecks, Notice
 from sightline.supervisor.control import CameraStep, Plan
 from sightline.supervisor.hub import Hub
-from sightline.supervisor.workers import HostedCamera, StartWorker, Workers
+from sightline.supervisor.workers import HostedCamera, StartWorker, Workers, shortages
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Supervisor:
         self._leaving: list[HostedCamera] = []  # removed or about to start anew
         self._misconfigured: Mapping[str, str] = {}
         self._workers = Workers(config.options, hub, start_worker, until_end=until_end, clock=clock)
+        self._bottlenecks = Bottlenecks(clock)
+        hub.annotate = self._bottlenecks.annotate
         self.beat_s = clock()
 
     def stand_by(self, is_ready: Callable[[], bool]) -> bool:
@@ -100,6 +103,7 @@ class Supervisor:
             self._use(plan.config, plan.steps, plan.reasons)
         self._workers.tick()
         self._place()
+        self._bottlenecks.look(self.statuses(), self._config.options.triton.url)
         for item in self._cameras.values():
             if item.running or item.ended or item.restarts < 0:
                 continue
@@ -136,6 +140,10 @@ class Supervisor:
         reports = self._hub.reports()
         return {name: reports[name] for name in list(self._cameras) if name in reports}
 
+    def notices(self) -> tuple[Notice, ...]:
+        """What holds cameras back now. Any thread may call it."""
+        return self._bottlenecks.notices
+
     def restarts(self) -> dict[str, int]:
         """How often each camera had to be started again with its worker. Any thread may call it."""
         return {name: max(item.restarts, 0) for name, item in list(self._cameras.items())}
@@ -165,6 +173,8 @@ class Supervisor:
             if known.get(name) != problem:
                 log.error("%s; this camera does not run", problem)
             self._hub.set_status(_plain_status(name, CameraState.MISCONFIGURED, problem))
+        for shortage in shortages(len(self._cameras), config.options.cameras_per_worker):
+            log.error("%s", shortage)
         self._place()
         log.info("%d cameras run, %d are misconfigured", len(self._cameras), len(self._misconfigured))
 

@@ -3,14 +3,17 @@
 import contextlib
 import logging
 import os
+import resource
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from math import ceil
 from pathlib import Path
 
+from sightline.base import limits
 from sightline.base.backoff import Backoff
 from sightline.camera import messages
 from sightline.config import Camera, Config
@@ -28,6 +31,11 @@ STARTS_AT_ONCE = 4
 STOP_S = 7.0
 #: A worker that died so often for no known reason is divided, until its culprit is alone.
 DEATHS_TO_DIVIDE = 3
+
+#: Descriptors of a process and threads of the program, as a test measures them, with some to spare.
+SUPERVISOR_FILES, FILES_PER_WORKER = 400, 3
+WORKER_FILES, FILES_PER_CAMERA = 64, 6
+OTHER_THREADS, THREADS_PER_WORKER, THREADS_PER_CAMERA = 64, 32, 2
 
 StartWorker = Callable[[messages.WorkerSpec, OnReport], WorkerProcess]
 
@@ -287,6 +295,25 @@ class Workers:
             item.running, item.message = False, why
             log.error("camera %s: %s", item.name, why)
             self._hub.set_state(item.name, CameraState.OFFLINE, why)
+
+
+def shortages(cameras: int, per_worker: int) -> Iterator[str]:
+    """Raise the system's limits to what so many cameras need, and say which ones are too low all the same."""
+    workers = ceil(cameras / per_worker)
+    files = max(
+        SUPERVISOR_FILES + FILES_PER_WORKER * workers,
+        WORKER_FILES + FILES_PER_CAMERA * min(cameras, per_worker),
+    )
+    threads = OTHER_THREADS + THREADS_PER_WORKER * workers + THREADS_PER_CAMERA * cameras
+    who = f"{cameras} cameras in {workers} processes need about"
+    limit = limits.raise_to(resource.RLIMIT_NOFILE, files)
+    if limit is not None and limit < files:
+        cure = "raise it (ulimit -Hn, LimitNOFILE= of systemd, ulimits: nofile of compose)"
+        yield f"{who} {files} open files in one process, of which {limit} are allowed: {cure}"
+    limit = limits.processes(threads)
+    if limit is not None and limit < threads:
+        cure = "raise it (ulimit -Hu, TasksMax= of systemd, pids_limit of compose)"
+        yield f"{who} {threads} processes and threads, of which {limit} are allowed: {cure}"
 
 
 def gate_folder() -> Path:

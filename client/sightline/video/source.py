@@ -68,6 +68,7 @@ class Source:
         self.gate_skipped = 0  # frames decoded and let go by the FPS gate
         self.stray_frames = 0  # frames dropped for a missing or backward PTS
         self.receive_s = 0.0  # that the last packet was waited for
+        self.waited_s = 0.0  # for all packets, and until a file's frames were due
         self.decode_s = 0.0  # that the last packet took to decode
 
     @property
@@ -173,6 +174,7 @@ class Source:
                 return
             now = time.monotonic()
             self.receive_s = now - started_s
+            self.waited_s += self.receive_s
             if not self._recorded and self.receive_s >= stall_s:
                 # FFmpeg timed out, and gives what its parser still held before it says so.
                 raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
@@ -221,7 +223,9 @@ class Source:
             now = time.monotonic()
             if self._play_start_s is None:
                 self._play_start_s = now - media_s
-            self._aborted.wait(max(0.0, self._play_start_s + media_s - now))
+            early_s = max(0.0, self._play_start_s + media_s - now)
+            self._aborted.wait(early_s)
+            self.waited_s += early_s
         if self._recorded:
             capture_time, clock_source = self._clock.stamp_recorded(media_s)
         elif self._by_arrival:

@@ -19,6 +19,7 @@ from sightline.config.groups import SOURCE
 from sightline.entities import CameraState, CameraStatus, DriftWindow, EventKind, SourceWindow
 from sightline.errors import StoreUnavailable
 from sightline.store import rollups, tables
+from sightline.store.lease import SCOPE, STANDBY, Program
 from sightline.store.read.readonly import Database, DatabaseState
 
 DAY_S = rollups.DAY_S
@@ -30,6 +31,7 @@ _COUNTS = tables.table_of(tables.CountWindowRow).c
 _WINDOWS = tables.table_of(tables.SourceWindowRow).c
 _EVENTS = tables.table_of(tables.EventRow).c
 _HOURS = tables.table_of(tables.DriftWindowRow).c
+_LEASES = tables.table_of(tables.LeaseRow).c
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,15 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Programs:
+    """Which programs know of a database, in words."""
+
+    owner: str  # the one that writes, or wrote last; empty: none ever did
+    owns: bool  # it has not given the database back, nor been silent for long
+    waiting: tuple[str, ...]  # stand-bys
+
+
+@dataclass(frozen=True, slots=True)
 class CrossingSum:
     """How often a line was crossed one way in one bucket."""
 
@@ -140,6 +151,20 @@ def read_cameras(connection: Connection) -> list[CameraStatus]:
             state, message = CameraState.OFFLINE, message or f"state {state!r} is not known here"
         statuses.append(CameraStatus(item.source, CameraState(state), message, status_time=time, **values))
     return statuses
+
+
+def read_programs(connection: Connection, now: float) -> Programs:
+    """The database's owner and those that wait for its end."""
+    row = _LEASES
+    rows = connection.execute(select(row.scope, row.held, row.expires_at, row.program).order_by(row.scope))
+    owner, owns, waiting = "", False, []
+    for scope, held, expires_at, program in rows:
+        lives = now - expires_at.timestamp() <= STALE_AFTER_S
+        if scope == SCOPE and program:
+            owner, owns = str(Program(**program)), held and lives
+        elif scope.startswith(STANDBY) and lives:
+            waiting.append(str(Program(**program)))
+    return Programs(owner, owns, tuple(waiting))
 
 
 def read_latest_windows(connection: Connection, sources: Iterable[str]) -> dict[str, SourceWindow]:

@@ -184,7 +184,9 @@ class HttpServer:
             database = "ok"
         # There are no statuses until the supervisor has begun.
         ready = bool(statuses) and not waiting and writer.owns_database
-        body = {"ready": ready, "waiting": waiting, "database": database}
+        # An overload does not make the program less ready: a restart would be no cure.
+        notices = [notice.text for notice in self._supervisor.notices()]
+        body = {"ready": ready, "waiting": waiting, "database": database, "notices": notices}
         return JSONResponse(body, status_code=200 if ready else 503)
 
     def _status(self, _: Request) -> Response:
@@ -198,6 +200,7 @@ class HttpServer:
             cameras.append({**asdict(status), "figures": figures})
         body = {
             "cameras": cameras,
+            "notices": [asdict(notice) for notice in self._supervisor.notices()],
             "writer": asdict(self._writer_health()),
             "sinks": [asdict(sink) for sink in self._sinks()],
             "canary": self._canary(),

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from sightline.base.stats import BOUNDS_S
 from sightline.entities import CameraState, Figure
 from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.bottlenecks import Cause
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 
@@ -27,6 +28,7 @@ _STATUS = (
     ("decode_errors_total", "decode_errors_total", "Packets that could not be decoded."),
     ("reconnects_total", "reconnects_total", "Times the stream had to be opened again."),
     ("fps", "fps", "Frames tracked a second, over the last seconds."),
+    ("due_fps", "due_fps", "Frames a second that were due, over the last seconds."),
     ("queue_depth", "queue_depth", "Frames waiting between decoder and detector."),
     ("window_coverage", "coverage", "Share of the open window watched so far."),
     ("last_frame_timestamp_seconds", "last_frame_time", "Capture time of the newest tracked frame."),
@@ -121,6 +123,10 @@ def canary_figures(newest: Mapping[str, Any] | None) -> list[Figure]:
 
 
 def _camera_figures(supervisor: Supervisor) -> Iterator[Figure]:
+    notices, text = supervisor.notices(), "Cameras that are held back, by cause; /status says it in words."
+    for cause in Cause:
+        held_back = sum(len(notice.cameras) for notice in notices if notice.cause is cause)
+        yield Figure("held_back_cameras", held_back, {"cause": cause}, text)
     for status in supervisor.statuses():
         camera = {"camera": status.source}
         for name, field, text in _STATUS:
