@@ -78,3 +78,16 @@ def test_files_and_folders_that_are_none_are_told_with_the_other_mistakes(
         f"7: camera 'c', key 'stream.tls_ca_file': 'FOLDER/none.pem' cannot be read "
         f"(No such file or directory){file}",
     ]
+
+
+def test_a_program_whose_database_cannot_be_a_file_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(
+        f"database: {{url: 'sqlite:///{tmp_path}'}}\ncameras:\n  a: {{url: rtsp://127.0.0.1:9/}}\n"
+    )
+    assert main(["run", "-c", str(config)]) != 0
+    assert (
+        capsys.readouterr().err == f"sightline: key 'database.url': '{tmp_path}' is a folder; name a file\n"
+    )

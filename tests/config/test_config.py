@@ -90,6 +90,7 @@ def stream(**values: object) -> dict[str, object]:
         ({"url": "file://videos/a.mp4"}, "url", "names the host 'videos'"),
         ({"url": "rtsp://fe80::1:2/live"}, "url", "an IPv6 address stands in brackets"),
         ({"url": "rtsp://admin:ab[34@10.0.0.9/live"}, "url", "[ as %5B"),
+        ({"url": "rtsp://admin:ab%cd@10.0.0.9/live"}, "url", "% is written %25"),
         ({"url": "http://h/x"}, "url", "allow.http"),
         ({"url": "rtsp://h:port/"}, "url", "not a URL"),
         ({"url": "rtsp://u:{SIGHTLINE_NO_SUCH}@h/"}, "url", "SIGHTLINE_NO_SUCH"),

@@ -668,6 +668,7 @@ def test_pictures_that_come_without_times_are_timed_by_their_arrival(caplog):
         ),
         ("rtsp", "admin:pa55@", ["Basic realm=a"], "refused the credentials"),
         ("rtsp", "", ["Basic realm=a"], "its URL has none"),
+        ("http", "admin@", ["Basic realm=a"], "a user name alone"),
     ],
 )
 def test_a_camera_that_asks_for_what_ffmpeg_cannot_answer_is_told_from_a_wrong_password(

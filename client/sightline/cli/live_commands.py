@@ -19,7 +19,7 @@ from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group
-from sightline.config import LoadedConfig, json_schema, load_config
+from sightline.config import LoadedConfig, json_schema, load_config, program_path_problems
 from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
     config = _load(arguments.config)
+    if problems := [*program_path_problems(config.options)]:
+        raise ConfigErrors.of(problems)
     setup_logging(config.options.log_level)
     workers = ForkedWorkers()
     workers.prepare()

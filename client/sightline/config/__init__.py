@@ -4,6 +4,7 @@ from sightline.config.camera import Camera
 from sightline.config.class_names import unknown_classes
 from sightline.config.groups import Config, Transport, TritonOptions
 from sightline.config.loader import LoadedConfig, canary_camera, json_schema, load_config, parse_config
+from sightline.config.paths import program_path_problems
 
 __all__ = [
     "Camera",
@@ -15,5 +16,6 @@ __all__ = [
     "json_schema",
     "load_config",
     "parse_config",
+    "program_path_problems",
     "unknown_classes",
 ]

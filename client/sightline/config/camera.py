@@ -113,6 +113,7 @@ def url_problem(url: str, allow: AllowOptions) -> str:
     number = re.fullmatch(r"[\d.]+", host or "") and not _is_address(host or "")
     problems = (
         (unsendable, "has a space or a control character; a space is written %20, and no other may be there"),
+        ("\ufffd" in unquote(url), "has a % that begins no character; in a password % is written %25"),
         ("{" in url or "}" in url, BRACES),
         (late_at, f"has an '@' behind its host; {at_cure}"),
         (scheme not in SCHEMES, f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}, file"),

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from sightline.config.camera import NEW_KEYS, Camera, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
 from sightline.config.option_group import OptionGroup
-from sightline.config.paths import path_problems
+from sightline.config.paths import camera_path_problems, program_path_problems
 from sightline.config.yaml_text import fill_secrets, parse_yaml
 from sightline.config.zones import Line, Zone
 from sightline.errors import ConfigError, ConfigErrors
@@ -125,7 +125,7 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
         problems += level.problems
         warnings += level.warnings
     if on_disk:
-        problems += path_problems(options, cameras)
+        problems += [*program_path_problems(options), *camera_path_problems(cameras)]
     by_lowered = {name.lower(): name for name in reversed(cameras)}
     warnings += [
         f"cameras {by_lowered[name.lower()]!r} and {name!r} differ in capitals only; is that meant?"

@@ -9,8 +9,8 @@ from sightline.config.groups import Config
 from sightline.errors import ConfigError
 
 
-def path_problems(options: Config, cameras: Mapping[str, Camera]) -> Iterator[ConfigError]:
-    """What is wrong with them on this machine, for this user; nothing is opened, and nothing made."""
+def program_path_problems(options: Config) -> Iterator[ConfigError]:
+    """What is wrong with those of the program on this machine, for this user; nothing is made."""
     database = options.database
     scheme, _, file = database.url.get_secret_value().partition(":///")
     if scheme.startswith("sqlite"):
@@ -18,6 +18,10 @@ def path_problems(options: Config, cameras: Mapping[str, Camera]) -> Iterator[Co
     yield from _problem("database.spool_path", _writable(database.spool_path))
     if options.canary.enabled:
         yield from _problem("canary.folder", _folder(options.canary.folder))
+
+
+def camera_path_problems(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]:
+    """The same of those of the cameras."""
     for name, camera in cameras.items():
         if camera.file:
             yield from _problem("sub_url" if camera.sub_url else "url", _readable(camera.file), name)

@@ -17,8 +17,13 @@ KNOWN = frozenset({"", "md5", "md5-sess"})
 
 def why_refused(camera: Camera) -> str:
     """Why no credentials, or no usable ones, reached a camera that wants some; "" when they did."""
-    if not urlsplit(camera.source_url).username:
+    parts = urlsplit(camera.source_url)
+    if not parts.username:
         return "the camera wants a user name and a password, and its URL has none"
+    if parts.password is None:
+        return (
+            "the camera wants a password, and its URL has a user name alone; an empty one is written USER:@"
+        )
     digests = [c for c in _challenges(camera) if c.lower().startswith("digest ")]
     algorithms = ["".join(re.findall(r'algorithm\s*=\s*"?([\w-]+)', digest, re.I)[:1]) for digest in digests]
     if not algorithms or algorithms[-1].lower() in KNOWN:
