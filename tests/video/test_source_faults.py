@@ -38,6 +38,7 @@ from sightline.errors import (
 )
 from sightline.simulation.rtsp_server import RtspServer, find_go2rtc, free_port, player
 from sightline.video.container import check_size, open_error
+from sightline.video.picture import encode_jpeg
 from sightline.video.source import Source
 from support.camera_world import camera, make_clip, make_sound, picture_at
 from support.gst import gst_camera
@@ -652,6 +653,13 @@ def test_pictures_that_come_without_times_are_timed_by_their_arrival(caplog):
     assert frames[-1].capture_time - frames[0].capture_time > 0.8
     assert 4 <= len(frames) <= 13, "5 a second, of 10"
     assert sum("arrival is taken" in record.message for record in caplog.records) == 1
+
+
+def test_the_address_of_a_single_picture_is_told_from_that_of_a_stream():
+    with SlowHttp(encode_jpeg(picture_at(0)), kind="image/jpeg", seconds=0.1, piece=65_536) as web:
+        error, _ = failure(f"http://127.0.0.1:{web.port}/snapshot.jpg")
+    assert isinstance(error, SourceUnusable)
+    assert "a single picture is no video" in str(error)
 
 
 @pytest.mark.parametrize(

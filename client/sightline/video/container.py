@@ -215,8 +215,10 @@ def open_error(error: av.FFmpegError, camera: Camera, *, timed_out: bool = False
         problem = SourceUnusable(f"is empty, cut off, or no recording of a kind that is known ({reason})")
     elif isinstance(error, _UNREACHABLE) and not recorded:
         problem = SourceUnreachable(f"cannot connect ({reason})")
-    elif isinstance(error, _UNREADABLE):
+    elif isinstance(error, av.InvalidDataError):
         problem = SourceUnreachable("connected, but the answer is not that of a camera")
+    elif isinstance(error, av.ArgumentError) and _scheme(camera.source_url).startswith("http"):
+        problem = SourceUnusable(f"connected, but a page or a single picture is no video ({reason})")
     else:
         problem = SourceUnusable(f"cannot be opened ({reason})")
     return problem
