@@ -362,7 +362,7 @@ def test_a_damaged_state_ends_no_camera_and_lowers_no_count(found: list[Damage])
     )
     analysis = camera(state, **places)
     for start in (43, 62):
-        watch(analysis, start, start + 2, PERSON, (0.52, 0.9, 0), (0.9, 0.9, 1))
+        watch(analysis, start, start + 2, (0.52, 0.9, 0))
         analysis.tick(T0 + start + 2)
         database.take(analysis)
     assert database.fell == []

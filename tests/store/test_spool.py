@@ -509,6 +509,48 @@ def test_any_order_of_faults_gives_the_newest_row_of_each_key(
     assert found[9] == 9
 
 
+def test_who_starts_while_the_database_is_away_lowers_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    write(Store(sqlite_url), [checkpoint(counted(13), watched(0.75), step=13)])
+    with locked(sqlite_url):
+        writer = make_writer(sqlite_url, tmp_path)
+        assert writer.resume_states() == {}, "its spool is new"
+        writer.put(checkpoint(counted(2), watched(0.1), step=2))
+        until(lambda: writer.health().spooled_records > 0)
+    until(lambda: is_idle(writer))
+    writer.put(checkpoint(counted(3), watched(0.2), step=3))
+    until(lambda: is_idle(writer))
+    writer.close()
+    assert list(counts_in(sqlite_url).values()) == [13]
+    assert [row["coverage"] for row in read(sqlite_url, "source_windows")] == [0.75]
+
+
+def test_windows_that_may_be_open_come_back_as_the_newest_rows_have_them(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the database, and over it from the spool; with a state or without."""
+    start = time.time() // 60 * 60
+    rows = [counted(3, start=start), counted(4, name="car", start=start), watched(0.5, start=start)]
+    writer = make_writer(database_url, tmp_path)
+    writer.put(checkpoint(*rows, counted(9, start=start - 3600), step=1))
+    until(lambda: is_idle(writer))
+    writer.close()
+    spool = Spool(tmp_path / "spool.db", MEGABYTE)
+    spool.put(rows_of(checkpoint(counted(5, start=start), step=2), time.time_ns() // 1000))
+    with spool._transaction() as connection:
+        connection.execute("UPDATE records SET body = 'torn' WHERE kind = 'resume'")
+    spool.close()
+    again = make_writer(database_url, tmp_path)
+    stored = again.resume_states()["gate"]
+    until(lambda: is_idle(again))
+    again.close()
+    assert again.health().dropped_records == 1
+    assert 5 in counts_in(database_url).values(), "what is torn holds up nothing"
+    assert stored.keys() == {"stored"}
+    assert "camera gate: its saved state cannot be read" in caplog.text
+    assert {row["item_class"]: row["count"] for row in stored["stored"]["count"]} == {"person": 5, "car": 4}
+    assert [row["coverage"] for row in stored["stored"]["window"]] == [0.5]
+
+
 # -- killed ---------------------------------------------------------------------------------------------
 
 VICTIM = """

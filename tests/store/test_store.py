@@ -112,6 +112,19 @@ def test_unwatched_windows_fill_holes_only(store: Store, database_url: str) -> N
     assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.7, 0.4]
 
 
+def test_a_program_that_began_without_the_database_lowers_nothing(store: Store, database_url: str) -> None:
+    write(store, [checkpoint(counted(13), watched(0.75))])
+    store.close()
+    later = time.time() // 60 * 60 + 120
+    store.was_away = True
+    write(store, [checkpoint(counted(2), counted(1, name="car"), watched(0.1), counted(5, start=later))])
+    assert sorted(counts_in(database_url).values()) == [1, 5, 13]
+    assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.75]
+    write(store, [checkpoint(counted(14), watched(0.8), counted(4, start=later))])
+    assert sorted(counts_in(database_url).values()) == [1, 4, 14], "what it began itself it may correct"
+    assert [row["coverage"] for row in read(database_url, "source_windows")] == [0.8]
+
+
 def test_times_are_utc_and_exact(store: Store, database_url: str) -> None:
     start = 1_767_225_600.0  # 2026-01-01T00:00:00Z
     write(store, [checkpoint(counted(1, start=start))])

@@ -17,7 +17,7 @@ damages = st.tuples(
 
 
 def damage(state: Any, where: str | None, path: list[int], rubbish: Any) -> Any:
-    """The state with one value of it replaced, or taken away."""
+    """The state with one value of it replaced, or taken away; a name is no damage to a name."""
     outer: Any = {"state": state}
     root, key = outer, "state"
     for step in () if where is None else (where, *path):
@@ -29,7 +29,8 @@ def damage(state: Any, where: str | None, path: list[int], rubbish: Any) -> Any:
             node,
             keys[step % len(keys)] if isinstance(step, int) else step if step in keys else keys[0],
         )
-    outer[key] = rubbish
     if rubbish == "gone":
         del outer[key]
+    elif not (isinstance(rubbish, str) and isinstance(outer[key], str)):
+        outer[key] = rubbish
     return root.get("state", {})

@@ -80,7 +80,8 @@ FROM records WHERE kind = 'resume' AND sequence <= ?
 """
 _OPEN_WINDOWS = """
 SELECT kind, source, key, sequence, body, '[]' FROM records
-WHERE window_start > ? AND kind IN ('count', 'window', 'unwatched') AND json_extract(body, '$.window_end') > ?
+WHERE window_start > ? AND kind IN ('count', 'window', 'unwatched')
+    AND iif(json_valid(body), json_extract(body, '$.window_end'), 0) > ?
 """
 _ALL_STATES = _KEPT_STATES + " UNION ALL " + _SPOOLED_STATES + "ORDER BY sequence"
 
@@ -187,12 +188,12 @@ class Spool:
         Checkpoints are not torn: a source's resume state never comes before a row that is older.
         """
         with self._transaction() as connection:
-            return [_pending(row) for row in connection.execute(_OLDEST, (after, limit, _MAX_SEQUENCE))]
+            return self._rows(connection, _OLDEST, (after, limit, _MAX_SEQUENCE))
 
     def outbox(self, sink: str, limit: int) -> list[PendingRow]:
         """The oldest ``limit`` rows that a sink has still to be given."""
         with self._transaction() as connection:
-            return [_pending(row) for row in connection.execute(_OUTBOX, (sink, limit))]
+            return self._rows(connection, _OUTBOX, (sink, limit))
 
     def forget_delivered(self, delivered: Iterable[Delivered]) -> set[Delivered]:
         """Take rows out of the outbox; returns those that were in it here."""
@@ -227,7 +228,7 @@ class Spool:
         """The spooled rows of windows that may still be open."""
         since = time.time() - OPEN_S
         with self._transaction() as connection:
-            return [_pending(row) for row in connection.execute(_OPEN_WINDOWS, (since - MAX_WINDOW_S, since))]
+            return self._rows(connection, _OPEN_WINDOWS, (since - MAX_WINDOW_S, since))
 
     def close(self) -> None:
         """Close the file for good; later uses raise :class:`StoreUnavailable`."""
@@ -236,6 +237,20 @@ class Spool:
             self._disconnect()
 
     # -- the file -------------------------------------------------------------------------------------
+
+    def _rows(
+        self, connection: sqlite3.Connection, query: str, values: tuple[str | float, ...]
+    ) -> list[PendingRow]:
+        """What the query finds; damaged rows are dropped and counted: they would hold up all others."""
+        try:
+            return [_pending(row) for row in connection.execute(query, values)]
+        except ValueError:
+            gone = connection.execute("DELETE FROM records WHERE NOT json_valid(body)").rowcount
+            if not gone:
+                raise
+            log.error("spool: %d rows are damaged, and dropped", gone)
+            self.dropped_rows += gone
+            return [_pending(row) for row in connection.execute(query, values)]
 
     def _facts(self, connection: sqlite3.Connection) -> dict[str, Any]:
         return dict(connection.execute("SELECT name, value FROM facts"))
