@@ -144,15 +144,12 @@ class CountMemory:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a state of counts: {error!r}") from error
         for window in windows:
-            length_s, numbers = (
-                window.end - window.start,
-                [*window.settled.values(), *window.written.values()],
-            )
+            length_s = window.end - window.start
+            numbers = [*window.settled.values(), *window.written.values()]
             is_one = 0 < length_s <= DAY_S and -SLACK_S < window.watched_s < length_s + SLACK_S
-            if not is_one or any(len(pair) != 2 or min(pair) < 0 for pair in numbers):
-                raise ValueError(f"not a state of counts: {window}")
-            if not window.ids <= memory.tracks.keys():
-                raise ValueError(f"not a state of counts: {window} has tracks that are not there")
+            is_one &= all(len(pair) == 2 and min(pair) >= 0 for pair in numbers)
+            if not is_one or not window.ids <= memory.tracks.keys():
+                raise ValueError(f"not a state of counts: no window of {window.span} is like that")
         return memory
 
     def go_on_from_rows(
