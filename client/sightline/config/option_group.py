@@ -41,7 +41,9 @@ class OptionGroup(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_true_for_one(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        is_group = isinstance(wanted, type) and issubclass(wanted, OptionGroup)
+        if isinstance(value, bool) and wanted is not bool and not is_group:
             raise PydanticCustomError("bool", "is not true or false; write its value")
         return value
 

@@ -116,10 +116,13 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
         problem = f"has a character that no text has (#x{error.character:04x}); save it as UTF-8"
         raise ConfigError(name, line + problem) from error
     except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         what = ", ".join(filter(None, (error.context, error.problem))) or str(error)
-        cure = "; write spaces, not tabs" if r"'\t'" in what else ""
-        raise ConfigError(name, f"{line}is not YAML: {what}{cure}") from error
+        mark = error.context_mark if "end of stream" in what else error.problem_mark  # where a quote begins
+        line = f"line {mark.line + 1}: " if mark else ""
+        cure = (
+            "write spaces, not tabs" if r"'\t'" in what else "is a quote, a colon or a space missing there?"
+        )
+        raise ConfigError(name, f"{line}is not YAML: {what}; {cure}") from error
     except (ValueError, LookupError) as error:  # thousands of digits; a tag such as !!bool before other text
         raise ConfigError(name, f"has a value that YAML cannot read ({error}); quote it") from error
     except RecursionError as error:
