@@ -126,6 +126,8 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
         warnings += level.warnings
     if on_disk:
         problems += [*program_path_problems(options), *camera_path_problems(cameras)]
+        wrong = {problem.camera for problem in problems}
+        cameras = {name: camera for name, camera in cameras.items() if name not in wrong}
     by_lowered = {name.lower(): name for name in reversed(cameras)}
     warnings += [
         f"cameras {by_lowered[name.lower()]!r} and {name!r} differ in capitals only; is that meant?"
