@@ -20,7 +20,9 @@ test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in
 test-faults: $(VENV)/.ready  ## every fault of docs/reliability.md provoked, long ones included
 	@$(BIN)/pytest -n 2 -m fault $(ARGS)
 
-soak: $(VENV)/.ready  ## four cameras for minutes: drops, and how memory moves; ARGS='--minutes 60 --cameras 16'
+soak: $(VENV)/.ready  ## forty minutes: fuzz, sixty dead cameras, then four cameras: drops and memory; ARGS='--minutes 60 --cameras 16'
+	@SIGHTLINE_FUZZ_S=120 $(BIN)/pytest tests/faults/test_fuzz.py
+	@SIGHTLINE_DEAD_MINUTES=10 $(BIN)/pytest tests/faults/test_dead_cameras.py
 	@$(BIN)/python tools/bench/soak.py $(ARGS)
 
 lint: $(VENV)/.ready  ## style and types

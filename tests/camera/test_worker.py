@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,12 +248,12 @@ def test_features_are_told_of_a_hot_change_and_one_that_cannot_use_it_is_switche
         assert figures(rig, "a")["camera_restarts_total"] == 0
 
 
-def test_options_of_the_program_reach_a_worker(tmp_path: Path) -> None:
+def test_options_of_the_program_reach_a_worker() -> None:
     with Rig() as rig:
-        rig.worker._parts.gate._folder = tmp_path
+        rig.worker._parts.gate._name = "test"
         rig.send(UpdateWorker(open_limit=3, log_level="error"))
         until(lambda: logging.getLogger().level == logging.ERROR, 5)
-        until(lambda: len(rig.worker._parts.gate._paths) == 3, 5)
+        until(lambda: len(rig.worker._parts.gate._places) == 3, 5)
     logging.getLogger().setLevel(logging.WARNING)
 
 

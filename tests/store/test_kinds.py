@@ -101,7 +101,7 @@ CROSSED = Event(
     ("entity", "key"),
     [
         (CountWindow("gate", "person", 3, 60.0, 120.0), "a09ba066-6f4e-5659-9cb2-49c814c24eb0"),
-        (CountWindow("g" * 300, "pers", 3, 60, 120), "c6a17deb-a9aa-5063-8ab3-7e1dc31595ef"),
+        (CountWindow("g" * 255, "pers", 3, 60, 120), "c6a17deb-a9aa-5063-8ab3-7e1dc31595ef"),
         (CROSSED, "4aa823df-da5a-543c-9bb7-993e5838ece6"),
     ],
 )

@@ -25,7 +25,7 @@ from sightline.errors import SourceUnusable
 from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.supervisor import Supervisor
-from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE, gate_folder
+from sightline.supervisor.workers import SILENT_S, START_S, STARTS_AT_ONCE
 from support.fake_workers import FakeClock, FakeHandle, FakeWorkers
 
 
@@ -420,18 +420,6 @@ def test_the_supervisor_holds_no_camera_and_imports_nothing_for_one() -> None:
     code += "print({'av', 'grpc', 'tritonclient'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_killed_program_leaves_no_folder_behind_that_the_next_one_does_not_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert gate_folder() == gate_folder()
-    (folder,) = tmp_path.iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    folder.rmdir()
-    folder.symlink_to(tmp_path / "elsewhere")  # somebody's trap
-    assert gate_folder() != folder
 
 
 def test_what_a_worker_reports_is_shown_with_what_holds_its_camera_back() -> None:

@@ -114,7 +114,7 @@ def test_a_fault_of_ours_is_kept_for_the_main_thread() -> None:
 
 @pytest.mark.fault(28)
 def test_few_open_at_once_across_processes(tmp_path: Path) -> None:
-    gates = [OpenGate(tmp_path, 2) for _ in range(3)]  # as many processes
+    gates = [OpenGate(tmp_path.name, 2) for _ in range(3)]  # as many processes
     stop, inside, most = threading.Event(), [0], [0]
     lock = threading.Lock()
 
@@ -140,7 +140,7 @@ def test_cameras_that_do_not_answer_keep_no_place_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_gate, "HOLD_S", 0.2)
-    stop, dead = threading.Event(), OpenGate(tmp_path, 1)
+    stop, dead = threading.Event(), OpenGate(tmp_path.name, 1)
     opened = threading.Event()
 
     def hold() -> None:
@@ -152,7 +152,7 @@ def test_cameras_that_do_not_answer_keep_no_place_for_long(
     until(lambda: dead._held, 5)
     started = time.monotonic()
     threading.Timer(0.3, dead.sweep).start()  # as its process does once a second
-    with OpenGate(tmp_path, 1).wait(stop):
+    with OpenGate(tmp_path.name, 1).wait(stop):
         assert 0.15 < time.monotonic() - started < 5
     opened.set()
     holder.join(5)
@@ -160,7 +160,7 @@ def test_cameras_that_do_not_answer_keep_no_place_for_long(
 
 @pytest.mark.fault(28)
 def test_who_has_failed_less_often_opens_first(tmp_path: Path) -> None:
-    gate, stop, order = OpenGate(tmp_path, 1), threading.Event(), []
+    gate, stop, order = OpenGate(tmp_path.name, 1), threading.Event(), []
 
     def open_one(failures: int) -> None:
         with gate.wait(stop, failures):
@@ -178,7 +178,7 @@ def test_who_has_failed_less_often_opens_first(tmp_path: Path) -> None:
 
 @pytest.mark.fault(28)
 def test_a_camera_that_is_stopped_does_not_wait_at_the_gate(tmp_path: Path) -> None:
-    gate = OpenGate(tmp_path, 1)
+    gate = OpenGate(tmp_path.name, 1)
     source = FakeSource(SourceUnreachable("never asked"))
     feed = feed_of(source, gate=gate)
     with gate.wait(threading.Event()):

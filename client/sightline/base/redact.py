@@ -2,10 +2,13 @@
 
 import re
 
-#: To the last @: a password may hold a slash that should have been written %2F.
-_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
+#: Up to the last '@' before a slash; where a slash comes first, it may stand in a password, which is bounded.
+_USERINFO = re.compile(
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?:[^/\s]*@|[^/\s:]{0,200}:[^\s@]{0,500}@)"
+)
+#: Wherever it stands: some cameras have it in the path (/user=admin_password=x).
 _SECRET_PARAM = re.compile(
-    r"(?i)(?P<name>[?&;](?:pass(?:word|wd)?|pwd|token|auth|key|secret|user(?:name)?)=)[^&;\s'\"]*"
+    r"(?i)(?P<name>(?:pass(?:w(?:or)?d)?|pwd|token|auth|key|secret|sig(?:nature)?|user(?:name)?|usr)=)[^&;\s]*"
 )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sightline.base.stats import Histogram
@@ -19,7 +18,7 @@ class WorkerSpec:
 
     name: str
     triton: TritonOptions
-    gate_folder: Path | None = None
+    gate: str = ""  # name of the program's open gate; empty: none
     open_limit: int = 8
     log_level: str = "info"
 

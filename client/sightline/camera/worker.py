@@ -103,7 +103,7 @@ class Worker:
         self._end_process = end_process
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._triton = connect(spec.triton, spec.name)
-        models, gate = ServedModels(self._triton), OpenGate(spec.gate_folder, spec.open_limit)
+        models, gate = ServedModels(self._triton), OpenGate(spec.gate, spec.open_limit)
         threads = SideThreads(f"{spec.name}-side", 8)
         self._parts = SharedParts(spec.name, spec.triton, models, gate, Bell(), threads, make_source)
         self._links: dict[str, DetectorLink] = {}

@@ -1,6 +1,7 @@
 """The command ``sightline``: the list of its commands, in modules of those that belong together."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,13 +16,15 @@ from sightline.errors import SightlineError
 COMMANDS = (live_commands, model_commands, feature_commands, simulation_commands)
 #: What the extra ``models`` brings, by the name under which it is imported.
 MODELS = frozenset({"cv2", "matplotlib", "onnx", "onnxruntime"})
-EXIT_PROBLEM = 1
+EXIT_PROBLEM, EXIT_TERMINATED = 1, 128 + signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = build_parser().parse_args(argv)
     command: Command = arguments.command
+    # Temporary files go, whatever is under way; a command that has more to end takes the signal over.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         return command(arguments) or 0
     except KeyboardInterrupt:

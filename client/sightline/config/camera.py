@@ -98,6 +98,8 @@ def url_problem(url: str, allow: AllowOptions) -> str:
             "is not a URL; in a password write / as %2F, ? as %3F, # as %23, [ as %5B; "
             "a port is a number up to 65535; an IPv6 address stands in brackets, as rtsp://[::1]/live"
         )
+    # FFmpeg sends a URL as it is, and what it decodes of it too: a line break would begin a header.
+    controls = any(char < " " or char == "\x7f" for char in unquote(url))
     if not url:
         return "is empty; write rtsp://HOST/PATH"
     if scheme in {"", "file"}:
@@ -105,11 +107,10 @@ def url_problem(url: str, allow: AllowOptions) -> str:
             return f"names the host {host!r}; a file is written file:///FOLDER/FILE or as a path"
         if not allow.files:
             return "is a file's path; set allow.files: true to allow files, or write rtsp://HOST/PATH"
-        return ""
+        return "has a control character; remove it" if controls else ""
     late_at = ":" in parts.netloc and "@" not in parts.netloc and "@" in url
     at_cure = "in a password write / as %2F, ? as %3F, # as %23; else @ as %40"
-    # FFmpeg sends a URL as it is, and what it decodes of it too: a line break would begin a header.
-    unsendable = " " in url or any(char < " " or char == "\x7f" for char in unquote(url))
+    unsendable = controls or any(char.isspace() for char in url)
     number = re.fullmatch(r"[\d.]+", host or "") and not _is_address(host or "")
     problems = (
         (unsendable, "has a space or a control character; a space is written %20, and no other may be there"),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sightline.base.redact import redact
 from sightline.config.camera import NEW_KEYS, Camera, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
 from sightline.config.option_group import OptionGroup
@@ -24,6 +25,8 @@ from sightline.errors import ConfigError, ConfigErrors
 
 #: What other programs call what is part of the URL here.
 _OF_URL = ("address", "host", "ip", "password", "rtsp_url", "source", "uri", "user", "username")
+MAX_BYTES = 4_000_000
+MAX_MISTAKES = 100  # of one camera, or of the top of the file; the others are only counted
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 #: Keys that mean something without a value; any other such key counts as not written.
 _NULLABLE = {"model", "fps", "classes", "tls_ca_file", "hardware_decoder", "keep_tracks", "url", "sub_url"}
@@ -67,12 +70,16 @@ def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
         ConfigError: the file cannot be read, or a value outside the cameras is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode()
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read ({error.strerror}); give -c FILE") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(str(path), f"line {line}: is not UTF-8; save the file as UTF-8") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(str(path), f"is larger than {MAX_BYTES} bytes; is it a configuration?")
     return parse_text(text, str(path), on_disk=on_disk)
 
 
@@ -118,7 +125,8 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
     problems: list[ConfigError] = []
     warnings = list(top.warnings)
     for name, value in named.items():
-        level = _Level(value, options, str(name))
+        # A URL that has lost its key is no name, and may hold a password.
+        level = _Level(value, options, re.sub(r"(?s)://.*", "://***", str(name)))
         camera = level.validate_camera(options.allow)
         if camera is not None and not level.problems:
             cameras[camera.name] = camera
@@ -174,6 +182,7 @@ class _Level:
         self.raw: dict[str, Any] = {}
         self.problems: list[ConfigError] = []
         self.warnings: list[str] = []
+        self._wrong_keys: set[str] = set()
         self.mistaken: set[str] = set()  # keys of this level that pydantic refuses
         self._old_keys: dict[str, str] = {}  # in use here, by new key
         if not isinstance(written, dict):
@@ -208,7 +217,9 @@ class _Level:
         for new, old in self._old_keys.items():
             if key == new or key.startswith(f"{new}."):
                 key = old + key.removeprefix(new)
-        if all(known.key != key for known in self.problems):
+        key = redact(key)
+        if key not in self._wrong_keys:
+            self._wrong_keys.add(key)
             self.problems.append(ConfigError(key, problem, camera=self.camera))
 
     def validate(self, model: type[_Options]) -> _Options | None:
@@ -219,8 +230,9 @@ class _Level:
         try:
             return model.model_validate(self.raw)
         except ValidationError as error:
-            for item in error.errors(include_url=False):
-                self.mistaken.add(str(item["loc"][0]) if item["loc"] else "")
+            mistakes = error.errors(include_url=False)
+            self.mistaken.update(str(item["loc"][0]) if item["loc"] else "" for item in mistakes)
+            for item in mistakes[:MAX_MISTAKES]:
                 key = ".".join(str(part) for part in item["loc"])
                 text = _TEXTS.get(item["type"], "{msg}").format(**item, **item.get("ctx", {}))
                 if item["type"] == "extra_forbidden":
@@ -228,6 +240,8 @@ class _Level:
                 elif item["type"] != "missing" and item["input"] is None:
                     text = "has no value; write one, or remove the key"
                 self.add(key, text)
+            if more := len(mistakes[MAX_MISTAKES:]):
+                self.add("…", f"{more} more mistakes are not listed; mend these first")
         return None
 
     def validate_camera(self, allow: AllowOptions) -> Camera | None:

@@ -8,6 +8,8 @@ from sightline.config.camera import Camera
 from sightline.config.groups import Config
 from sightline.errors import ConfigError
 
+MAX_NAME_BYTES = 255
+
 
 def program_path_problems(options: Config) -> Iterator[ConfigError]:
     """What is wrong with those of the program on this machine, for this user; nothing is made."""
@@ -54,14 +56,24 @@ def _readable(path: Path) -> str:
 
 
 def _writable(path: Path) -> str:
+    if problem := _folder(path.parent) or _name(path):
+        return problem
     if path.is_dir():
         return f"{str(path)!r} is a folder; name a file"
     if os.path.lexists(path) and not os.access(path, os.W_OK):
         return f"{str(path)!r} may not be written by this user; change its mode or name another file"
-    return _folder(path.parent)
+    return ""
+
+
+def _name(path: Path) -> str:
+    if len(os.fsencode(path.name)) <= MAX_NAME_BYTES:
+        return ""
+    return f"{path.name[:20] + '…'!r} is longer than a name may be ({MAX_NAME_BYTES} bytes)"
 
 
 def _folder(path: Path) -> str:
+    if problem := next(filter(None, map(_name, (path, *path.parents))), ""):
+        return problem
     there = next(parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent))
     if not there.is_dir():
         return f"{str(there)!r} is no folder; name another"

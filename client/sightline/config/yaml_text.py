@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import yaml
 
+from sightline.base.redact import redact
 from sightline.errors import ConfigError
 
 SECRETS_FOLDER = Path("/run/secrets")
@@ -24,6 +25,9 @@ _MISWRITTEN = re.compile(r"[$%{<(]\s*SIGHTLINE[\w-]*", re.IGNORECASE)
 _ODD = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]|^[\u201c\u201d\u201e\u2018\u2019\u00ab]")
 MAX_DEPTH = 30
 MAX_VALUES = 100_000  # more come only from aliases that multiply each other
+#: Longer texts are no names, and shorter numbers can always be printed (Python gives up at 4,300 digits).
+MAX_TEXT = 3_000
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 #: By tag, what plain values look like, and the characters that they begin with ("" for none at all).
 _PLAIN = {
@@ -54,12 +58,38 @@ class ParsedYaml:
         return self.lines.get(path, 1)
 
 
+class _Unusable(yaml.MarkedYAMLError):
+    """Valid YAML that a configuration must not hold."""
+
+    def __init__(self, problem: str, mark: yaml.Mark | None) -> None:
+        super().__init__(problem=problem, problem_mark=mark)
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """A key is what stands in the file, and the second of two equal keys is told, not just preferred."""
+    """A key is what stands in the file, and the second of two equal keys is told, not just preferred.
+
+    Texts are short and without control characters, and what aliases and merge keys make of a file is bounded
+    before it is made.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.problems: list[tuple[int, str]] = []  # lines and what is wrong there
+        self._depth = self._merged = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        text = getattr(event, "value", "")
+        if self._depth > MAX_DEPTH:
+            raise _Unusable("is nested too deeply", event.start_mark)
+        if len(text) > MAX_TEXT:
+            raise _Unusable(f"has a text of more than {MAX_TEXT} characters", event.start_mark)
+        if _NO_TEXT.search(text):
+            raise _Unusable("has a line break or control character in a text; remove it", event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
@@ -85,6 +115,23 @@ class _StrictLoader(yaml.SafeLoader):
             lines[key.value] = line
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge maps; of equal keys one is kept at each step, or they would multiply each other."""
+        if all(key.tag != f"{_TAG}merge" for key, _ in node.value):
+            return
+        super().flatten_mapping(node)
+        node.value = list({key.value: (key, value) for key, value in node.value}.values())
+        self._merged += len(node.value)
+        if self._merged > MAX_VALUES:
+            problem = f"holds more than {MAX_VALUES} values; do merges repeat each other?"
+            raise _Unusable(problem, node.start_mark)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError):  # a tag such as !!bool before other text
+            raise _Unusable("has a value that YAML cannot read; quote it", node.start_mark) from None
+
 
 _StrictLoader.yaml_constructors = {
     tag: make
@@ -106,6 +153,7 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
     Raises:
         ConfigError: it is no YAML, no map, or too large; the text names the line.
     """
+    loader = None
     try:
         loader = _StrictLoader(text)
         node = loader.get_single_node()
@@ -117,21 +165,26 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
         raise ConfigError(name, line + problem) from error
     except yaml.MarkedYAMLError as error:
         what = ", ".join(filter(None, (error.context, error.problem))) or str(error)
+        if isinstance(error, _Unusable) and error.problem_mark:
+            raise ConfigError(name, f"line {error.problem_mark.line + 1}: {what}") from error
         mark = error.context_mark if "end of stream" in what else error.problem_mark  # where a quote begins
         line = f"line {mark.line + 1}: " if mark else ""
         cure = (
             "write spaces, not tabs" if r"'\t'" in what else "is a quote, a colon or a space missing there?"
         )
-        raise ConfigError(name, f"{line}is not YAML: {what}; {cure}") from error
-    except (ValueError, LookupError) as error:  # thousands of digits; a tag such as !!bool before other text
-        raise ConfigError(name, f"has a value that YAML cannot read ({error}); quote it") from error
+        raise ConfigError(name, redact(f"{line}is not YAML: {what}; {cure}")) from error
+    except ValueError as error:  # an escaped character that does not exist
+        line = f"line {loader.line + 1}: " if loader else ""
+        raise ConfigError(name, f"{line}is not YAML: {error}") from error
     except RecursionError as error:
         raise ConfigError(name, "is nested too deeply, or an alias contains itself") from error
     if size > MAX_VALUES:
         raise ConfigError(name, f"holds more than {MAX_VALUES} values; do aliases repeat each other?")
     if not isinstance(raw, dict):
         raise ConfigError(name, "must be a map with a key 'cameras'")
-    problems = tuple(ConfigError(name, f"line {line}: {text}") for line, text in sorted(loader.problems))
+    problems = tuple(
+        ConfigError(name, redact(f"line {line}: {text}")) for line, text in sorted(loader.problems)
+    )
     return ParsedYaml(raw, problems, dict(_lines(node, "")))
 
 
@@ -201,4 +254,6 @@ def read_secret(name: str) -> tuple[str, str]:
     if secret is None:
         return "", f"{{{name}}} is neither in the environment nor in {SECRETS_FOLDER}"
     secret = secret.strip(" \t\r\n\ufeff")
+    if _NO_TEXT.search(secret):
+        return "", f"{{{name}}} has a line break, a control character or what is not UTF-8 in {place}"
     return secret, "" if secret else f"{{{name}}} is empty in {place}"

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import shlex
 import shutil
@@ -102,7 +103,7 @@ class RtspServer:
         self._commands = {name: _exec_source(what) for name, what in streams.items()}
         self._wanted_port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._parts = contextlib.ExitStack()  # the process and its folder
+        self._parts = contextlib.ExitStack()  # the process and its log
         self.port = port
 
     def __enter__(self) -> "RtspServer":
@@ -147,21 +148,20 @@ class RtspServer:
         self._parts.close()
 
     def _start_on(self, binary: Path) -> None:
-        folder = Path(self._parts.enter_context(tempfile.TemporaryDirectory(prefix="sightline-rtsp-")))
         options = {
             "app": {"modules": ["rtsp", "exec"]},
             **{key: {"listen": ""} for key in ("api", "webrtc", "srtp")},
             "rtsp": {"listen": f"{HOST}:{self.port}"},
             "streams": self._commands,
         }
-        config, log = folder / "go2rtc.yaml", folder / "go2rtc.log"
-        config.write_text(json.dumps(options), encoding="utf-8")
-        with log.open("wb") as output:
-            self._process = spawn([str(binary), "-c", str(config)], output, folder=folder)
+        # Nothing of it has a name on the disk, so a kill leaves nothing there.
+        log = self._parts.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  it is
+        command = [str(binary), "-c", "/dev/stdin"]
+        self._process = spawn(command, log, folder=Path("/"), first_line=json.dumps(options))
         self._parts.callback(terminate, self._process, STOP_TIMEOUT_S)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            text = log.read_text(encoding="utf-8", errors="replace")
+            text = os.pread(log.fileno(), 1 << 20, 0).decode(errors="replace")
             if not self.running or "[rtsp] listen error" in text or "address already in use" in text:
                 lines = " / ".join(text.strip().splitlines()[-3:])
                 raise ServerError(f"the RTSP server did not start on port {self.port}: {lines}")

@@ -4,9 +4,11 @@ A new kind of row is its entity in ``entities.py``, its table in ``tables.py`` w
 :class:`RowKind` here.
 """
 
+import hashlib
 import json
 import logging
 import math
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +30,8 @@ MAX_WINDOW_S = 86_400.0
 #: Fixed for ever: primary keys are derived from it, so that a retry makes the same row.
 _NAMESPACE = uuid.UUID("6e2b0c52-6a0e-4f7e-9c3e-7a2d3a1f4c11")
 _SEPARATOR = "\x1f"
+#: NUL, which Postgres does not take, half characters, which have no UTF-8, and what separates a key's parts.
+_UNSTORABLE = re.compile(f"[\x00{_SEPARATOR}\ud800-\udfff]")
 Columns = dict[str, Any]
 #: By source, the sequence of its newest checkpoint and what its worker resumes from.
 ResumeStates = dict[str, tuple[int, dict[str, Any]]]
@@ -83,8 +87,11 @@ class RowKind:
     def pending(self, entity: Any, sequence: int) -> "PendingRow":
         """The entity as a row on its way to the database."""
         values = asdict(entity)
+        for name in self.key:
+            if isinstance(values[name], str):
+                values[name] = _distinct(values[name], getattr(self.table.c[name].type, "length", None))
         key = _SEPARATOR.join(map(str, (self.key_prefix or self.name, *map(values.get, self.key))))
-        return PendingRow(self, entity.source, key, sequence, values)
+        return PendingRow(self, values["source"], key, sequence, values)
 
     def columns(self, row: "PendingRow", now: datetime) -> Columns:
         """The row as its table's columns; ``now`` is the time of writing."""
@@ -97,13 +104,22 @@ class RowKind:
             if isinstance(column.type, UtcDateTime) and not isinstance(value, datetime):
                 fields[column.name] = datetime.fromtimestamp(value, UTC)
             elif isinstance(column.type, String):
-                fields[column.name] = str(value)[: column.type.length]
+                fields[column.name] = _UNSTORABLE.sub("\ufffd", str(value))[: column.type.length]
         if "id" in self.table.c:
             key = (fields[name] for name in self.key)
             parts = (part.timestamp() if isinstance(part, datetime) else part for part in key)
             fields["id"] = uuid.uuid5(_NAMESPACE, json.dumps([*self.id_prefix, *parts]))
         fields |= {name: derive(fields) for name, derive in self.derived.items()}
         return {name: fields[name] for name in self.table.columns.keys() if name in fields}  # noqa: SIM118
+
+
+def _distinct(name: str, length: int | None) -> str:
+    """A name as a column of this length keeps it apart from others: with a digest where it does not fit."""
+    storable = _UNSTORABLE.sub("\ufffd", name)
+    if storable == name and (length is None or len(name) <= length):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{storable[: length and length - len(digest) - 1]}~{digest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,13 @@
 """Which camera runs in which worker process, and when one starts again."""
 
-import contextlib
 import logging
-import os
 import resource
-import stat
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
-from pathlib import Path
 
 from sightline.base import limits
 from sightline.base.backoff import Backoff
@@ -109,7 +105,7 @@ class Workers:
         self._start_worker = start_worker
         self._until_end = until_end
         self._clock = clock
-        self._gate = gate_folder()
+        self._gate = secrets.token_hex(8)
         self._workers: list[_Worker] = []
         self._numbers = count(1)
 
@@ -314,18 +310,3 @@ def shortages(cameras: int, per_worker: int) -> Iterator[str]:
     if limit is not None and limit < threads:
         cure = "raise it (ulimit -Hu, TasksMax= of systemd, pids_limit of compose)"
         yield f"{who} {threads} processes and threads, of which {limit} are allowed: {cure}"
-
-
-def gate_folder() -> Path:
-    """The folder of the open gate: one for each user, so that a killed program leaves none behind.
-
-    Raises:
-        OSError: there is none to be had.
-    """
-    folder = Path(tempfile.gettempdir()) / f"sightline-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-        return folder
-    return Path(tempfile.mkdtemp(prefix="sightline-"))  # another user has taken the name

@@ -50,7 +50,7 @@ class Feed:
         self._mailbox = mailbox
         self._stages = stages
         self._until_end = until_end
-        self._gate = gate or OpenGate(None, 1)
+        self._gate = gate or OpenGate("", 1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"decode-{name}", daemon=True)
         self.backoff = Backoff(1.0, 60.0)

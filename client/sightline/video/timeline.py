@@ -17,6 +17,13 @@ DISTRUST_S = 60.0  # how long a time line has to agree again before it is believ
 DAY_S = 86_400.0  # a recording with a longer pause has lost its clock
 MAX_REORDERED = 17  # frames; codecs put no more into another order
 MIN_STEP_S = 0.001
+#: Three hundred years: float64 still tells microseconds apart, and a time beyond means nothing.
+MAX_MEDIA_S = 1e10
+
+
+def _believable(time_s: float | None) -> float | None:
+    """A time stamp, or None where it is none; NaN is none."""
+    return time_s if time_s is not None and abs(time_s) < MAX_MEDIA_S else None
 
 
 class PtsStep(Enum):
@@ -50,6 +57,7 @@ class Timeline:
         """Take the next frame's media time (None when it has none) and its arrival, monotonic seconds."""
         if not self._timed:
             return PtsStep.UNTIMED
+        media_s = _believable(media_s)
         step = self._follow(media_s, received_s)
         self._received_s = received_s
         if media_s is not None:
@@ -120,7 +128,7 @@ class RecordedTimes:
 
     def next(self, pts_s: float | None, dts_s: float | None) -> float:
         """Media time of the next frame in seconds."""
-        last_s = self._media_s
+        pts_s, dts_s, last_s = _believable(pts_s), _believable(dts_s), self._media_s
         if last_s is None:
             media_s = next((time_s for time_s in (pts_s, dts_s) if time_s is not None), 0.0)
             rises = True
