@@ -61,13 +61,14 @@ def test_files_and_folders_that_are_none_are_told_with_the_other_mistakes(
         "  c: {url: FOLDER, stream: {tls_ca_file: FOLDER/none.pem}}\n"
         "  d: {url: FOLDER/file}\n"
         "  e: {url: rtsp://h/, stream: {fps: 0}}\n"
+        "  f: {url: FOLDER/missing.mp4, enabled: no}\n"
     )
     status, _, err = check(tmp_path / "config.yml", text.replace("FOLDER", str(tmp_path)), capsys)
     assert status == 1
     status, out, _ = check(
         tmp_path / "config.yml", text.replace("open_limit: 0", "").replace("FOLDER", str(tmp_path)), capsys
     )
-    assert (status, out) == (1, ["camera 'd': ok"])
+    assert (status, out) == (1, ["camera 'd': ok", "camera 'f': ok"])
     file = "; name a file that is there"
     assert [line.replace(str(tmp_path), "FOLDER").removeprefix("FOLDER/config.yml:") for line in err] == [
         "1: key 'open_limit': Input should be greater than or equal to 1",

@@ -256,6 +256,15 @@ def test_it_moves_to_another_port_or_goes_on_at_the_old_one(server: HttpServer) 
     assert get(server, "/status")[0] == 200
 
 
+@pytest.mark.parametrize("host", ["::1", "::", "0.0.0.0", "localhost"])
+def test_it_is_asked_where_it_listens(server: HttpServer, host: str) -> None:
+    options = HttpOptions(host=host, port=free_port())
+    server.move(options)
+    until(lambda: server._server.started)
+    for url in (f"http://{options.address}", server.url):
+        assert urllib.request.urlopen(f"{url}/status", timeout=5).status == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
     database, http, sinks = config.options.database, config.options.http, make_sinks(config.options)
     if arguments.standby:
         database = database.model_copy(update={"standby": True})
-    writer = Writer(database, sinks=durable_names(sinks), address=f"http://{http.host}:{http.port}")
+    writer = Writer(database, sinks=durable_names(sinks), address=f"http://{http.address}")
     canary = None
     if config.options.canary.enabled:  # what draws and judges its scene takes 20 MB
         from sightline.simulation.canary import Canary
@@ -246,8 +246,7 @@ def _snapshot(arguments: argparse.Namespace) -> None:
 
 def _status(arguments: argparse.Namespace) -> int:
     """Show what a running sightline does."""
-    http = load_config(arguments.config).options.http
-    url = f"http://{http.host}:{http.port}/status"
+    url = f"http://{load_config(arguments.config).options.http.address}/status"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             status = json.load(answer)

@@ -269,6 +269,12 @@ class HttpOptions(OptionGroup):
     port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=MAX_PORT)
     allowed_hosts: list[str] = hot([], "Names besides loopback by which browsers and Prometheus may ask.")
 
+    @property
+    def address(self) -> str:
+        """HOST:PORT at which this machine asks it, also when it listens at all addresses."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  nothing is bound
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
 
 class AllowOptions(OptionGroup):
     """``allow``: what camera URLs may be besides rtsp and rtsps."""

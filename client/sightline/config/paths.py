@@ -25,6 +25,8 @@ def program_path_problems(options: Config) -> Iterator[ConfigError]:
 def camera_path_problems(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]:
     """The same of those of the cameras."""
     for name, camera in cameras.items():
+        if not camera.enabled:
+            continue
         if camera.file:
             yield from _problem("sub_url" if camera.sub_url else "url", _readable(camera.file), name)
         if camera.stream.tls_ca_file:

@@ -104,7 +104,7 @@ class HttpServer:
     def url(self) -> str:
         """Where it listens."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return f"http://{HttpOptions(host=host, port=port).address}"
 
     def start(self) -> None:
         """Start serving."""
@@ -141,7 +141,8 @@ class HttpServer:
         except OSError as error:
             self._socket.close()
             where = f"{options.host}:{options.port}"
-            problem = f"cannot listen on {where} ({error.strerror}); set http.port to a free port"
+            cure = "set http.host to an address of this machine, and http.port to a free port"
+            problem = f"cannot listen on {where} ({error.strerror}); {cure}"
             raise ServerError(problem) from error
         config = uvicorn.Config(
             SameOrigin(self._app, options.allowed_hosts),
