@@ -215,22 +215,6 @@ def test_a_server_that_refuses_shared_memory_gets_pictures_in_requests(
     assert leftovers() == []
 
 
-@pytest.mark.fault(19)
-def test_too_little_shared_memory_is_said_with_the_number(
-    connected: Connect,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def no_room(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", no_room)
-    detector = connected()
-    assert detector.transport is Transport.GRPC
-    assert "no room for 0.4 MB" in caplog.text
-    assert len(detect(detector, Block())) == 1
-
-
 @pytest.mark.fault(18)
 def test_a_crashed_workers_region_is_unregistered_and_a_neighbours_is_not(connected: Connect) -> None:
     crashed, neighbour = connected("crashed"), connected("neighbour")

@@ -29,6 +29,7 @@ from sightline.store.kinds import COUNT, RESUME, WINDOW, PendingRow, rows_of
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore
 from sightline.store.writer import Writer
+from support.disks import fill, small_disk
 from support.stored import database_options, write
 from support.waiting import until
 
@@ -338,62 +339,18 @@ def test_memory_is_bounded_when_nothing_takes_the_results(sqlite_url: str, tmp_p
     assert max(counts_in(sqlite_url).values()) == 999
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take all the space that is left."""
-    filler = folder / "filler"
-    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    with contextlib.suppress(OSError):
-        while True:
-            os.write(descriptor, b"x" * 4096)
-    os.close(descriptor)
-    return filler
-
-
 @pytest.mark.fault(21)
-def test_a_full_disk_alarms_and_recovers(small_disk: Path) -> None:
-    url = f"sqlite:///{small_disk}/counts.db"
-    writer = make_writer(url, small_disk)
-    writer.put(checkpoint(counted(1), step=1))
-    until(lambda: is_idle(writer))
-    filler = fill(small_disk)
-    for step in range(2, 40):
-        rows = [counted(step, name=f"class {n}", start=60.0 * step) for n in range(30)]
-        writer.put(checkpoint(*rows, step=step))
-    until(lambda: writer.health().state == "memory")
-    health = writer.health()
-    assert health.alarm
-    assert "full" in health.last_error
-    assert health.dropped_records == 0
-    filler.unlink()
-    until(lambda: is_idle(writer))
-    assert not writer.health().alarm
-    writer.close()
-    assert sum(counts_in(url).values()) == 1 + 30 * sum(range(2, 40))
-
-
-@pytest.mark.fault(21)
-def test_a_spool_on_a_full_disk_while_the_database_works(sqlite_url: str, small_disk: Path) -> None:
-    filler = fill(small_disk)
-    writer = make_writer(sqlite_url, small_disk)
-    writer.put(checkpoint(counted(1), step=1))
-    until(lambda: writer.health().written_records > 0)
-    assert writer.health().alarm
-    filler.unlink()
-    writer.put(checkpoint(counted(2), step=2))
-    until(lambda: is_idle(writer) and not writer.health().alarm)
-    writer.close()
+def test_a_spool_on_a_full_disk_while_the_database_works(sqlite_url: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as folder:
+        filler = fill(folder)
+        writer = make_writer(sqlite_url, folder)
+        writer.put(checkpoint(counted(1), step=1))
+        until(lambda: writer.health().written_records > 0)
+        assert writer.health().alarm
+        filler.unlink()
+        writer.put(checkpoint(counted(2), step=2))
+        until(lambda: is_idle(writer) and not writer.health().alarm)
+        writer.close()
     assert list(counts_in(sqlite_url).values()) == [2]
 
 

@@ -1,6 +1,7 @@
 """An RTSP camera by GStreamer, for the system's Python: gst_camera.py VIDEO [USER PASSWORD] prints its port.
 
-It sends over UDP too, and it asks clients on loopback for a password; go2rtc does neither.
+It sends over UDP too, and it asks clients on loopback for a password; go2rtc does neither. Of each
+connection it prints a line.
 """
 
 import sys
@@ -32,6 +33,6 @@ if len(sys.argv) > 2:
     factory.set_permissions(permissions)
 server.get_mount_points().add_factory("/cam", factory)
 server.attach(None)
-sys.stdout.write(f"{server.get_bound_port()}\n")
-sys.stdout.flush()
+server.connect("client-connected", lambda *_: print("client", flush=True))  # noqa: T201
+print(server.get_bound_port(), flush=True)  # noqa: T201
 GLib.MainLoop().run()

@@ -1,6 +1,7 @@
 """A whole Sightline in a folder: its configuration, its process, its answers and its rows."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,11 +36,15 @@ class System:
         triton_url: str,
         database_url: str | None = None,
         arguments: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
+        """``prefix``: a program that runs it; ``environment``: variables besides ours."""
         self.folder = folder
         self.database_url = database_url or f"sqlite:///{folder / 'sightline.db'}"
-        self._arguments = arguments
+        self._arguments, self._prefix = arguments, prefix
+        self._environment = {**os.environ, **(environment or {})}
         self._base = f"http://127.0.0.1:{(port := free_port())}"
         self.options: dict[str, Any] = {
             "count": {"window_s": DAY_S},
@@ -69,8 +74,9 @@ class System:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "sightline", "run", "-c", str(self.folder / "config.yml")]
+        command = [*self._prefix, *command, *self._arguments]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *self._arguments], stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
 
     def reload(self) -> None:
         self.send(signal.SIGHUP)

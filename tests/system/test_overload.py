@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,38 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
         until(lambda: shown() == set(), 5)
         database.close()
         system.stop()
+
+
+@pytest.mark.fault(12)
+@pytest.mark.triton
+def test_the_newest_frame_wins_drops_are_counted_and_memory_is_flat(
+    tmp_path: Path, slow_triton: TritonServer
+) -> None:
+    fps, size, in_flight = 10, (640, 384), 3
+    clip = write_clip(tmp_path / "standing.mp4", [Passage(0, 1e6)], seconds=5, fps=fps, size=size)
+    triton = {"url": slow_triton.grpc_url, "in_flight": in_flight}
+    with RtspServer({"a": clip}) as server:
+        cameras = {"a": {"url": server.url("a")}}
+        with System(tmp_path, cameras, triton_url=slow_triton.grpc_url, triton=triton) as system:
+            system.until_state("a", "online")
+            system.until_frames("a", 20)  # buffers have the size that they will have
+            (worker,) = system.workers()
+            before, memory, ages_s = system.camera("a"), [worker.memory_info().rss], []
+            for _ in range(15):
+                time.sleep(1)
+                after = system.camera("a")
+                ages_s.append(after["status_time"] - after["last_frame_time"])
+                memory.append(worker.memory_info().rss)
+            assert system.stop() < 10
+    took_s = after["status_time"] - before["status_time"]
+    tracked, dropped = (after[name] - before[name] for name in ("frames_total", "dropped_total"))
+    assert tracked / took_s == pytest.approx(1 / SLEEP_S, rel=0.15), "the detector is never idle"
+    assert (tracked + dropped) / took_s == pytest.approx(fps, rel=0.1), "each frame is one or the other"
+    # A frame waits for those in flight before it and for no other; a status is a second old at most.
+    assert max(ages_s) < (in_flight + 2) * SLEEP_S + 1
+    assert after["latency_p99_ms"] < 1000 * (in_flight + 1) * SLEEP_S + 250
+    assert dropped * size[0] * size[1] * 1.5 > 20e6, "bytes that a leak of them would take"
+    assert max(memory) - memory[0] < 5e6, memory
 
 
 @pytest.mark.fault(13)

@@ -15,7 +15,7 @@ from sightline.base.stats import StageTimes
 from sightline.base.threads import SideThreads
 from sightline.config import Camera
 from sightline.entities import STAGES, CameraState, Frame
-from sightline.errors import SourceError, SourceUnauthorized, SourceUnreachable, SourceUnusable
+from sightline.errors import SourceError, SourceUnreachable, SourceUnusable
 from sightline.video import feed as feed_module
 from sightline.video import open_gate
 from sightline.video.container import check_name
@@ -59,15 +59,6 @@ def test_a_back_off_goes_on_where_the_predecessor_was() -> None:
     until(lambda: feed.reconnects == 1, 5)
     assert feed.backoff.failures == 6
     assert 14 < feed.wait_s < 33  # 1 s, doubled five times, spread by half
-    assert stop(feed, 5)
-
-
-@pytest.mark.fault(4)
-def test_a_refused_password_is_not_tried_again_soon() -> None:
-    feed = feed_of(FakeSource(SourceUnauthorized("no")))
-    feed.start()
-    until(lambda: feed.state is CameraState.UNAUTHORIZED, 5)
-    assert feed.wait_s > 55
     assert stop(feed, 5)
 
 
