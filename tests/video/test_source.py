@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import time
 from fractions import Fraction
 
@@ -225,6 +226,28 @@ def test_a_file_that_is_no_recording_is_never_tried_for_ever(tmp_path, name, mak
         source.open()
         next(source.frames())
     source.close()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "flv", "ts", "mov"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_recording_that_was_cut_off_is_not_taken_for_a_whole_one(tmp_path, suffix, cut, caplog):
+    path = make_clip(tmp_path / f"long.{suffix}", frames=60, fps=5, start_s=2, size=(640, 480))
+    if suffix in {"mp4", "mov"}:
+        bare = tmp_path / f"fast.{suffix}"
+        with av.open(str(path)) as clip, av.open(str(bare), "w", options={"movflags": "faststart"}) as sink:
+            stream = sink.add_stream_from_template(clip.streams.video[0])
+            for packet in clip.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    sink.mux(packet)
+        path = bare
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 10] if cut else whole)
+    frames, _ = run_file(path)
+    assert (len(frames) == 60) is not cut
+    said = [record.getMessage() for record in caplog.records if "could be read" in record.message]
+    assert len(said) == (cut and suffix != "ts"), "a transport stream does not say how long it is"
+    assert all(re.search(r"of the file's 1[24] s only [2-5] could", text) for text in said)
 
 
 def one_jpeg() -> bytes:

@@ -50,6 +50,8 @@ _HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 #: Pictures, or a coded stream, one after the other without a word about time.
 _UNTIMED_FORMATS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "jpeg_pipe"})
+#: Formats that have a length of their own, which a recording that was cut off keeps.
+_TELL_LENGTH = frozenset({"mov", "matroska", "flv", "asf"})
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,tcp,udp",
     "rtsps": "rtsp,rtsps,rtp,tcp,tls",
@@ -165,6 +167,15 @@ def frame_period_s(stream: VideoStream) -> float:
     """Seconds between two frames, as far as FFmpeg can guess."""
     rates = (stream.guessed_rate, stream.average_rate)
     return float(next((1 / rate for rate in rates if rate and 0 < rate <= MAX_FPS), 1 / DEFAULT_FPS))
+
+
+def written_s(container: InputContainer, stream: VideoStream) -> float:
+    """How many seconds of video a recording says it has; 0 where nothing but FFmpeg's guess tells it."""
+    if not _TELL_LENGTH & set(container.format.name.split(",")):
+        return 0.0
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / 1e6
 
 
 def own_pixel_aspect(stream: VideoStream, camera: Camera) -> float:

@@ -136,6 +136,8 @@ class Feed:
     def _end(self, error: SourceError) -> None:
         """A file has been played, or never will be."""
         if isinstance(error, SourceEnded):
+            if error.__cause__ is not None:  # not at its end
+                log.warning("camera %s: %s", self.name, error)
             self._set(CameraState.ENDED, "")
         else:
             log.error("camera %s: %s", self.name, error)

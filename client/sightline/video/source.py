@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 AWAIT_KEY_S = 10.0  # cameras with intra refresh send no key frame; damage has washed out by then
 STALLS_WITHOUT_PICTURE = 4  # give up after this many stall timeouts with packets but no decoded picture
 WARN_EVERY_S = 1.0
+MIN_SEEN_SHARE = 0.9  # of what a recording says it has, less a second
 #: No packet takes so long to decode, and no stream so long to close.
 DECODE_S = CLOSE_S = 10.0
 
@@ -97,6 +98,7 @@ class Source:
             self._container = demux.open_container(self._camera, self.decoder.accelerator())
             self._stream = demux.prepare_decoder(self._container, self._camera)
             self._own_aspect = demux.own_pixel_aspect(self._stream, self._camera)
+            self._written_s = demux.written_s(self._container, self._stream)
             self._recorded_times = RecordedTimes(demux.frame_period_s(self._stream))
             self._timeline = Timeline(timed=demux.has_times(self._container))
         except BaseException:
@@ -120,6 +122,7 @@ class Source:
         if not self._aborted.is_set():
             if self._recorded and not self._timed_frames:
                 raise SourceUnusable("no picture of the file could be decoded")
+            self._warn_of_missing_end()
             raise SourceEnded("the file has ended" if self._recorded else "the camera ended the stream")
 
     def close(self) -> None:
@@ -147,6 +150,7 @@ class Source:
         self._size = (0, 0)
         self._display = AS_DECODED
         self._index = self._timed_frames = 0
+        self._first_s = self._last_s = 0.0  # media time of the first and the last frame
         self._by_arrival = False
         self._begin_time_line()
 
@@ -213,6 +217,7 @@ class Source:
         if media_s is None:
             self.stray_frames += 1
             return None
+        self._first_s, self._last_s = self._first_s if self._timed_frames else media_s, media_s
         self._timed_frames += 1
         if frame.key_frame or (frame.width, frame.height) != self._size:
             self._look(frame)
@@ -282,6 +287,13 @@ class Source:
         self._await_key_since_s = time.monotonic()
         self._unlogged_errors += 1
         self._warn_of_damage()
+
+    def _warn_of_missing_end(self) -> None:
+        """A recording that was cut off, or is damaged, is not taken for a whole one."""
+        seen_s = self._last_s - min(self._first_s, 0)  # from 0 on, as Matroska tells its length
+        if self._recorded and seen_s < MIN_SEEN_SHARE * self._written_s - 1:
+            text = "camera %s: of the file's %.0f s only %.0f could be read; is it cut off or damaged?"
+            log.warning(text, self._camera.name, self._written_s, seen_s)
 
     def _warn_of_damage(self, *, at_once: bool = False) -> None:
         """One line a second at most, however many errors there are."""
