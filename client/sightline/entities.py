@@ -151,6 +151,7 @@ class CountWindow:
     window_start: float  # UTC epoch seconds
     window_end: float
     arrivals: int | None = None  # of the count, those first counted in this window; None: not known
+    coverage: float | None = None  # 0..1 of the window's length, where the model lacked the class for a time
 
 
 @dataclass(frozen=True, slots=True)

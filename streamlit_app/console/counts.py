@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.charts import LEFT_PX, count_chart, coverage_chart
-from console.grid import Stack, cover_buckets, default_step, stack_counts, steps_for, total
+from console.grid import Bucket, Stack, cover_buckets, default_step, stack_counts, steps_for, total
 from console.overview import flow_rows
 from console.session import Viewer, choose_range, now
 from console.texts import CSV_ROWS, csv_bytes, duration, number, safe, step_name
@@ -176,6 +176,9 @@ def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], co
         st.html(theme.heading(safe(name), number(total(count for _, count in totals))))
         chart = count_chart(buckets, series, colours, span, zone, height=120)
         st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
+    lacking = sorted({f"{row.item_class} ({row.source})" for row in counts if row.blind_s})
+    if lacking:
+        st.caption(f"Not seen for a time, since the model lacks them: {safe(', '.join(lacking))}.")
     hidden = len(chosen.sources) - MAX_PANELS
     if chosen.panels and hidden > 0:
         st.caption(f"{hidden} more cameras are not drawn; choose up to {MAX_PANELS} under Cameras.")
@@ -203,7 +206,7 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, wat
         "count": st.column_config.NumberColumn("Count", help="Distinct objects that were seen."),
         "arrivals": st.column_config.NumberColumn("Arrivals", help=ARRIVALS_NOTE),
         "coverage": st.column_config.ProgressColumn(
-            "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched."
+            "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched for it."
         ),
     }
     shown = frame[list(columns)]
@@ -211,8 +214,8 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, wat
         shown, key="counts_table", hide_index=True, height=520, placeholder="unknown", column_config=columns
     )
     note = f"The newest {theme.TABLE_ROWS} rows; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
-    note += f"Times in {safe(viewer.zone.key)}; unknown: not watched, or stored without arrivals by an "
-    note += f"earlier release. {ARRIVALS_NOTE}"
+    note += f"Times in {safe(viewer.zone.key)}; unknown: not watched, of a class that the model lacks, or "
+    note += f"stored without arrivals by an earlier release. {ARRIVALS_NOTE}"
     csv = partial(csv_of, viewer.database, chosen)
     theme.table_foot("counts", note, csv, chosen.span, columns="as in the database, and coverage")
 
@@ -232,24 +235,30 @@ def rows_of(
     if chosen.span.step_s <= chosen.window_s:
         rows = queries.read_window_rows(connection, chosen.span, chosen.sources, limit)
         return [row for row in rows if not chosen.classes or row["item_class"] in {*chosen.classes, ""}]
-    sums: dict[tuple[float, str], list[tuple[str, int | None, int | None]]] = {}
+    sums: dict[tuple[float, str], list[CountSum]] = {}
     for row in queries.read_counts(connection, chosen.span, chosen.sources):
         if not chosen.classes or row.item_class in chosen.classes:
-            sums.setdefault((row.bucket, row.source), []).append((row.item_class, row.count, row.arrivals))
+            sums.setdefault((row.bucket, row.source), []).append(row)
     rows = [
         {
             "source": name,
-            "item_class": item_class,
-            "count": count,
+            "item_class": row.item_class,
+            "count": row.count if row.count != 0 or coverage else None,
             "window_start": datetime.fromtimestamp(bucket.start, UTC),
             "window_end": datetime.fromtimestamp(bucket.end, UTC),
-            "arrivals": arrivals,
-            "coverage": round(bucket.coverage, 4),
+            "arrivals": row.arrivals if row.count != 0 or coverage else None,
+            "coverage": coverage,
         }
         for name in chosen.sources
         for bucket in cover_buckets(chosen.span, watched, [name], now())
         if bucket.expected_s > 0
-        for nothing in [0 if bucket.watched_s else None]
-        for item_class, count, arrivals in sums.get((bucket.start, name)) or [("", nothing, nothing)]
+        for row in _with_zero(sums.get((bucket.start, name), []), name, bucket)
+        for coverage in [round(max(0.0, bucket.watched_s - row.blind_s) / bucket.expected_s, 4)]
     ]
     return sorted(rows, key=lambda row: (row["window_start"], row["source"], row["item_class"]))[-limit:]
+
+
+def _with_zero(counts: list[CountSum], source: str, bucket: Bucket) -> list[CountSum]:
+    """A bucket's sums; where nothing was counted, one for all the classes that could be seen comes first."""
+    zero = CountSum(source, "", bucket.start, 0, 0)
+    return counts if any(row.count != 0 for row in counts) else [zero, *counts]

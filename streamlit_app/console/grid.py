@@ -113,7 +113,7 @@ def stack_counts(
     rows = (
         (series_of(row.source, row.item_class), row.bucket, row.count)
         for row in counts
-        if row.count is not None and (not classes or row.item_class in classes)
+        if row.count and (not classes or row.item_class in classes)
     )
     totals: dict[str, int | None] = {}
     for (source, item_class), count in distinct(counts).items():

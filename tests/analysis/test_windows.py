@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sightline.analysis.classes import ClassTable
 from sightline.analysis.counts.windows import MIN_GRACE_S, SETTLE_S, WindowCounter
 from sightline.analysis.options import AnalysisOptions
-from sightline.entities import ClockSource, CountWindow, SourceWindow, Tracks
+from sightline.entities import ClockSource, CountWindow, ModelInfo, SourceWindow, Tracks
 from support.observations import Watched
 
 NAMES = ("person", "car", "dog")
@@ -276,6 +276,31 @@ def test_windows_of_another_length_do_not_overlap_and_count_nothing_twice(before
     assert all(end == start for (_, end), (start, _) in pairwise(edges))
     assert rows.distinct() == 2
     assert all(row.coverage == 1 for row in list(rows.sources.values())[1:-1])
+
+
+def test_a_class_that_the_network_lacks_has_a_coverage_of_its_own_in_its_rows() -> None:
+    """The other classes keep theirs; another network that has it ends that, and a restart does not."""
+    lacking = ModelInfo("d", "old", ("person", "car"), 32, 32, "fp32", 0.1)
+    knowing = replace(lacking, version="new", class_names=("person", "car", "forklift"))
+    made = counter(classes=("person", "forklift"))
+    made.windows.use_model(lacking)
+    watch(made, every(0.5, 0, 30), (1, 0, True))
+    counts, [source] = made.rows()
+    found = {row.item_class: (row.count, row.arrivals, row.coverage) for row in counts}
+    assert found == {"person": (1, 1, None), "forklift": (0, 0, 0.0)}
+    assert source.coverage == pytest.approx(0.5, abs=0.02)
+    watch(made, every(0.5, 30, 60), (1, 0, True))
+    assert [row.item_class for row in made.rows()[0]] == [], "nothing new is known of it"
+    made = counter(classes=("person", "forklift"), state=json.loads(json.dumps(made.snapshot())))
+    made.windows.use_model(knowing)
+    watch(made, every(0.5, 60, 120), (2, 0, True))
+    made.finish()
+    rows = {(row.window_start - T0, row.item_class): row.coverage for row in made.rows()[0]}
+    assert rows == {
+        (0, "person"): None,
+        (0, "forklift"): pytest.approx(0.0, abs=0.01),
+        (60, "person"): None,
+    }
 
 
 def test_a_class_taken_away_keeps_its_count_and_goes_on_when_given_back() -> None:

@@ -338,6 +338,28 @@ def test_csv(world: World, url: str, step_s: int) -> None:
     assert all(row["count"] == "" for row in not_watched)
 
 
+@pytest.mark.parametrize("step_s", [60, 300])
+def test_a_class_that_the_model_lacks_was_not_seen_and_is_no_zero(
+    url: str, open_app: Callable[..., AppTest], step_s: int
+) -> None:
+    made, now = World(url), time.time()
+    made.camera("dock", now)
+    start = now // 300 * 300 - 300
+    for minute in range(5):
+        counted = {"person": 2} if minute == 1 else {}
+        made.window("dock", start + 60 * minute, 1.0, seen={"forklift": 0.0}, forklift=0, **counted)
+    choice = counts.CountFilter(
+        Span.over(start, start + 300, step_s), 60, ("dock",), (), by_camera=False, panels=False, table=True
+    )
+    found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
+    shown = {(row["item_class"], row["count"], row["arrivals"], float(row["coverage"])) for row in found}
+    others = {("", "0", "0", 1.0)} if step_s == 60 else set()
+    assert shown == {("forklift", "", "", 0.0), ("person", "2", "2", 1.0), *others}
+    app = open_app("counts")
+    assert any("forklift (dock)" in caption.value for caption in app.caption)
+    assert "forklift <b>" not in html(app)
+
+
 def test_lines_and_zones_stand_first_where_there_are_any(
     world: World, open_app: Callable[..., AppTest]
 ) -> None:

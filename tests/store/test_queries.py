@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from sightline.entities import CameraState, EventKind
 from sightline.errors import StoreUnavailable
-from sightline.store import migrations
+from sightline.store import migrations, rollups
 from sightline.store.dialects import parse_url
 from sightline.store.read.queries import (
     DAY_S,
@@ -151,6 +151,39 @@ def test_window_rows_tell_zero_from_not_watched(connection: Connection) -> None:
     assert rows[0]["window_start"] == utc(T0)
     newest = read_window_rows(connection, Span.over(T0, T0 + 600, 60), ["gate"], limit=3)
     assert [(row["item_class"], row["count"]) for row in newest] == [("person", 8), ("car", 1), ("person", 9)]
+
+
+def test_a_class_that_the_model_lacks_is_no_zero_in_windows_hours_and_days(
+    world: World, database_url: str
+) -> None:
+    blind = {"forklift": 0.0}
+    world.window("dock", T0, 1.0, forklift=0, seen=blind)
+    world.window("dock", T0 + 60, 0.5, person=3, forklift=0, seen=blind)
+    world.window("dock", T0 + 7200, 1.0, person=1, forklift=2, seen={"forklift": 0.5})
+    world.window("dock", T0 + 7260, 1.0)
+    with Database(database_url).reading() as connection:
+        rows = read_window_rows(connection, Span.over(T0, T0 + 9000, 60), ["dock"], limit=10)
+        [newest] = read_window_rows(connection, Span.over(T0, T0 + 60, 60), ["dock"], limit=1)
+    assert newest["count"] is None
+    assert [(row["item_class"], row["count"], row["arrivals"], row["coverage"]) for row in rows] == [
+        ("", 0, 0, 1.0),  # of all the others
+        ("forklift", None, None, 0.0),
+        ("forklift", None, None, 0.0),
+        ("person", 3, 3, 0.5),
+        ("forklift", 2, 2, 0.5),
+        ("person", 1, 1, 1.0),
+        ("", 0, 0, 1.0),
+    ]
+    hours = [("forklift", T0, 0, 90), ("person", T0, 3, 0), ("forklift", T0 + 7200, 2, 30)]
+    day = [("forklift", T0 - 12 * 3600, 2, 120), ("person", T0 - 12 * 3600, 4, 0)]
+    for rolled_up in (0, 1):
+        with world.engine.begin() as writing:
+            assert bool(rollups.roll_up(writing, 1000 * rolled_up)) is bool(rolled_up)
+        for step_s, expected in ((3600, [*hours, ("person", T0 + 7200, 1, 0)]), (DAY_S, day)):
+            with Database(database_url).reading() as connection:
+                sums = read_counts(connection, Span.over(T0, T0 + 9000, step_s), ["dock"])
+            assert [(row.item_class, row.bucket, row.count, row.blind_s) for row in sums] == expected
+            assert distinct(sums) == {("dock", "forklift"): 2, ("dock", "person"): 4}
 
 
 def test_nothing_can_be_written(connection: Connection) -> None:

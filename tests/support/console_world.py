@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -63,9 +64,13 @@ class World:
         *,
         length: float = 60.0,
         arrivals: int | str | None = "all",
+        seen: Mapping[str, float] | None = None,
         **counts: int,
     ) -> None:
-        """A source window and the counts in it, by class; all of them arrive unless ``arrivals`` says so."""
+        """A source window and the counts in it, by class; all of them arrive unless ``arrivals`` says so.
+
+        ``seen``: the coverage of classes that the model lacked.
+        """
         times = {"window_start": utc(start), "window_end": utc(start + length)}
         with Session(self.engine) as session:
             session.merge(
@@ -88,6 +93,7 @@ class World:
                         item_class=name,
                         count=count,
                         arrivals=count if arrivals == "all" else arrivals,
+                        coverage=(seen or {}).get(name),
                         **times,
                         created_at=utc(start + length),
                     )

@@ -38,6 +38,7 @@ class FakeServed:
     """A served model: what :class:`sightline.inference.client.ServedDetector` is to a worker."""
 
     transport, transport_message = "fake", ""
+    info: ModelInfo | None = None
 
     def __init__(self, name: str, answer: Callable[[Frame], Any]) -> None:
         self.name = name
@@ -52,6 +53,7 @@ class FakeServed:
     def connect(self) -> ModelInfo:
         if self.away:
             raise DetectorUnavailable("the server is away")
+        self.info = MODEL
         return MODEL
 
     def submit(self, frames: Sequence[Frame], stages: Sequence[StageTimes] = ()) -> list[Future[Detections]]:

@@ -7,11 +7,11 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 
-from load.servers import Target, cpu_s, inference_count, parts_of, pinned, pss_mb
+from load.servers import Part, Target, cpu_s, inference_count, parts_of, pinned, pss_mb
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess, frame_rate
@@ -56,34 +56,20 @@ def serve_cameras(
             stream = {"stream": {"fps": fps, "hardware_decoder": options.hardware_decoder}}
             sightline = stack.enter_context(SightlineProcess(folder, urls, triton=served, options=stream))
 
-        def read() -> tuple[float, int, float, list[dict[str, Any]]]:
-            triton.check()
-            sightline.check()
-            now, inferences, statuses = time.monotonic(), inference_count(triton), sightline.statuses()
-            records = sightline.metric("sightline_writer_written_records_total")
-            return now, inferences, records, [statuses[name] for name in cameras]
-
         triton.check()
         sightline.wait_until_online()
         time.sleep(options.settle)
         parts = parts_of(triton=triton.pid, sightline=sightline.pid, rtsp=rtsp.pid)
-        (begin_s, inferences, records, before), used = read(), cpu_s(parts)
+        first = _read(triton, sightline, parts)
         time.sleep(options.seconds)
-        used_after, (end_s, inferences_after, records_after, after) = cpu_s(parts), read()
-        memory, seconds = pss_mb(parts), end_s - begin_s
-    busy: dict[str, float] = defaultdict(float)  # cores, by part
-    for key, spent_s in used_after.items():
-        busy[key[0]] += (spent_s - used.get(key, 0.0)) / seconds
-    pairs = list(zip(before, after, strict=True))
-    tracked = sum(last["frames_total"] - first["frames_total"] for first, last in pairs)
-    dropped = sum(last["dropped_total"] - first["dropped_total"] for first, last in pairs)
-    served_fps = sum(frame_rate(*pair) for pair in pairs)
-    due_fps = served_fps + sum(frame_rate(*pair, "dropped_total") for pair in pairs)
-    latency_ms = {
-        key: [value for one in after if (value := one.get(f"latency_{key}_ms")) is not None]
-        for key in ("p50", "p99")
-    }
-    sizes, p99_ms = [stream_size(video) for video in videos], max(latency_ms["p99"], default=None)
+        last = _read(triton, sightline, parts)
+        memory = pss_mb(parts)
+    tracked, dropped = (
+        sum(after[key] - before[key] for before, after in zip(first.cameras, last.cameras, strict=True))
+        for key in ("frames_total", "dropped_total")
+    )
+    sizes, seconds = [stream_size(video) for video in videos], last.time_s - first.time_s
+    latency = _latency(last)
     return {
         "cameras": len(videos),
         "fps": fps,
@@ -91,20 +77,63 @@ def serve_cameras(
         "due": tracked + dropped,
         "tracked": tracked,
         "dropped": dropped,
-        "kept_up": kept_up(tracked, dropped, p99_ms, options.p99_ms),
-        "offered": round(due_fps / (len(videos) * fps), 4),
-        "served_fps": round(served_fps, 3),
-        "server_fps": round((inferences_after - inferences) / seconds, 3),
-        "latency_p50_ms": round(statistics.median(latency_ms["p50"]), 1) if latency_ms["p50"] else None,
-        "latency_p99_ms": None if p99_ms is None else round(p99_ms, 1),
-        "core_ms": {name: round(value / served_fps * 1e3, 3) for name, value in busy.items() if served_fps},
-        "cores": {name: round(value, 4) for name, value in busy.items()},
+        "server_fps": round((last.inferences - first.inferences) / seconds, 3),
+        **_rates(first, last, fps),
+        **latency,
+        "kept_up": kept_up(tracked, dropped, latency["latency_p99_ms"], options.p99_ms),
         "pss_mb": memory,
-        "decode_ms": round(statistics.mean(one["stages_ms"]["decode"]["mean"] for one in after), 3),
+        "decode_ms": round(statistics.mean(one["stages_ms"]["decode"]["mean"] for one in last.cameras), 3),
         "pixels": round(statistics.mean(pixels for pixels, _ in sizes)),
         "bytes_s": round(statistics.mean(bytes_s for _, bytes_s in sizes)),
-        "records_s": round((records_after - records) / seconds / len(videos), 3),
-        "transport": after[0]["transport"],
+        "records_s": round((last.records - first.records) / seconds / len(videos), 3),
+        "transport": last.cameras[0]["transport"],
+    }
+
+
+class _Reading(NamedTuple):
+    """Counters of every part at one moment, on the monotonic clock."""
+
+    time_s: float
+    cpu_s: dict[tuple[str, int], float]  # by part and process
+    inferences: int  # that the server has answered
+    records: float  # written to the database
+    cameras: list[dict[str, Any]]  # their statuses
+
+
+def _read(triton: Target, sightline: SightlineProcess, parts: Sequence[Part]) -> _Reading:
+    triton.check()
+    sightline.check()
+    now, used, inferences = time.monotonic(), cpu_s(parts), inference_count(triton)
+    records = sightline.metric("sightline_writer_written_records_total")
+    cameras = [status for _, status in sorted(sightline.statuses().items())]
+    return _Reading(now, used, inferences, records, cameras)
+
+
+def _rates(first: _Reading, last: _Reading, fps: float) -> dict[str, Any]:
+    """Frames a second between two readings, and what a frame took of the processors."""
+    seconds, pairs = last.time_s - first.time_s, list(zip(first.cameras, last.cameras, strict=True))
+    served_fps = sum(frame_rate(*pair) for pair in pairs)
+    due_fps = served_fps + sum(frame_rate(*pair, "dropped_total") for pair in pairs)
+    busy: dict[str, float] = defaultdict(float)  # cores, by part
+    for key, used_s in last.cpu_s.items():
+        busy[key[0]] += (used_s - first.cpu_s.get(key, 0.0)) / seconds
+    return {
+        "offered": round(due_fps / (len(pairs) * fps), 4),
+        "served_fps": round(served_fps, 3),
+        "core_ms": {name: round(cores / served_fps * 1e3, 3) for name, cores in busy.items() if served_fps},
+        "cores": {name: round(cores, 4) for name, cores in busy.items()},
+    }
+
+
+def _latency(reading: _Reading) -> dict[str, float | None]:
+    """The median camera's median and the worst camera's 99th percentile; None while there are none."""
+    p50, p99 = (
+        [value for one in reading.cameras if (value := one.get(f"latency_{key}_ms")) is not None]
+        for key in ("p50", "p99")
+    )
+    return {
+        "latency_p50_ms": round(statistics.median(p50), 1) if p50 else None,
+        "latency_p99_ms": round(max(p99), 1) if p99 else None,
     }
 
 

@@ -50,7 +50,6 @@ class DetectorLink:
         self.detector = self.resize(1)
         self.problem = "not connected yet"  # why there are no detections; empty while connected
         self.server_times: dict[str, dict[str, float]] = {}  # queue and compute, as Triton reports them
-        self.info: ModelInfo | None = None
         self._backoff = Backoff(0.2, 1.0)
         self._next_connect_s = 0.0
         self._connecting: Future[ModelInfo] | None = None
@@ -92,14 +91,14 @@ class DetectorLink:
             return False
         connecting, self._connecting = self._connecting, None
         try:
-            self.info = connecting.result()
+            model = connecting.result()
         except DetectorError as error:
             self.lose(error)
             return False
         self._backoff.good()
         self.problem = ""
-        model, worker = self.info, self._parts.worker
-        log.info("%s: %s %s over %s", worker, model.name, model.version, self.detector.transport)
+        worker, transport = self._parts.worker, self.detector.transport
+        log.info("%s: %s %s over %s", worker, model.name, model.version, transport)
         return True
 
     def _due(self, turn: int) -> list[tuple[Pipeline, Frame]]:
@@ -119,8 +118,8 @@ class DetectorLink:
             for pipeline in self.pipelines[first:] + self.pipelines[:first]:
                 if len(due) >= room:
                     return due
-                if pipeline.analysis.model is None and self.info is not None:
-                    pipeline.analysis.use_model(self.info)
+                if pipeline.analysis.model is None and (model := self.detector.info) is not None:
+                    pipeline.analysis.use_model(model)
                 if (frame := pipeline.next_frame(taken)) is not None:
                     due.append((pipeline, frame))
             if len(due) == before:

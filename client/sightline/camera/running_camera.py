@@ -38,8 +38,8 @@ class RunningCamera:
         self.link = link
         stages, mailbox = StageTimes(STAGES), Mailbox(parts.bell, lossless=spec.until_end)
         analysis = CameraAnalysis(analysis_options(camera), state=spec.resume)
-        if link.info is not None:
-            analysis.use_model(link.info)
+        if (model := link.detector.info) is not None:
+            analysis.use_model(model)
         self.pipeline = Pipeline(
             mailbox,
             analysis,

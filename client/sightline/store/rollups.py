@@ -41,18 +41,28 @@ def epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
 # -- reading ----------------------------------------------------------------------------------------------
 
 
-def count_parts(period_s: int, sources: Sequence[str], start: datetime, end: datetime) -> FromClause:
+def count_parts(
+    connection: Connection, period_s: int, sources: Sequence[str], start: datetime, end: datetime
+) -> FromClause:
     """What counts of periods of ``period_s`` (0: of windows) are summed from.
 
-    Columns: source, item_class, start, count, arrivals. Only what starts in [start, end).
+    Columns: source, item_class, start, count, arrivals, blind_s. Only what starts in [start, end).
     """
-    raw = _COUNTS.c
-    windows = select(raw.source, raw.item_class, raw.window_start.label("start"), raw.count, raw.arrivals)
-    rolled = _COUNT_ROLLUPS.c
-    rollups = select(
-        rolled.source, rolled.item_class, rolled.period_start.label("start"), rolled.count, rolled.arrivals
-    )
-    return _parts(windows.where(raw.count > 0), rollups, period_s, sources, start, end)
+    raw, window, rolled = _COUNTS.c, _WINDOWS.c, _COUNT_ROLLUPS.c
+    same = (raw[name] == window[name] for name in ("source", "window_start", "window_end"))
+    length = epoch(connection, raw.window_end) - epoch(connection, raw.window_start)
+    lacking = select((window.coverage - raw.coverage) * length).where(*same).scalar_subquery()
+    windows = select(
+        raw.source,
+        raw.item_class,
+        raw.window_start.label("start"),
+        raw.count,
+        raw.arrivals,
+        sa.case((raw.coverage.is_not(None), lacking), else_=0.0).label("blind_s"),
+    ).where((raw.count > 0) | raw.coverage.is_not(None))
+    figures = (rolled.count, rolled.arrivals, rolled.blind_s)
+    rollups = select(rolled.source, rolled.item_class, rolled.period_start.label("start"), *figures)
+    return _parts(windows, rollups, period_s, sources, start, end)
 
 
 def source_parts(
@@ -108,9 +118,10 @@ def _parts(
 
 
 def summed_counts(parts: FromClause, bucket: ColumnElement[Any]) -> Select[Any]:
-    """By ``bucket`` and by source and class: count (NULL where it is not known) and arrivals (the same)."""
+    """By ``bucket``, source and class: count (NULL where it is not known), arrivals (the same), blind_s."""
     part = parts.c
-    first = func.min(part.start).over(partition_by=[part.source, bucket])
+    counted = sa.case((func.coalesce(part.count, 1) > 0, part.start))
+    first = func.min(counted).over(partition_by=[part.source, bucket])
     rows = select(
         bucket.label("bucket"),
         part.source,
@@ -118,6 +129,7 @@ def summed_counts(parts: FromClause, bucket: ColumnElement[Any]) -> Select[Any]:
         sa.case((part.start == first, part.count), else_=part.arrivals).label("new"),
         sa.case((part.start == first, 1)).label("is_first"),
         part.arrivals,
+        part.blind_s,
     ).subquery()
     row, every = rows.c, func.count()
     # Windows that an earlier release let overlap may both be the first: what they share is not known.
@@ -125,7 +137,8 @@ def summed_counts(parts: FromClause, bucket: ColumnElement[Any]) -> Select[Any]:
     count = sa.case((known, func.sum(row.new)))
     arrivals = sa.case((func.count(row.arrivals) == every, func.sum(row.arrivals)))
     keys = (row.bucket, row.source, row.item_class)
-    return select(*keys, count.label("count"), arrivals.label("arrivals")).group_by(*keys)
+    sums = count.label("count"), arrivals.label("arrivals"), func.sum(row.blind_s).label("blind_s")
+    return select(*keys, *sums).group_by(*keys)
 
 
 # -- writing ----------------------------------------------------------------------------------------------
@@ -195,15 +208,15 @@ def _sum_period(connection: Connection, length_s: int, start: datetime, sources:
     finer = 0 if length_s == HOUR_S else HOUR_S
     time = sa.literal(start, tables.UtcDateTime()).label("period_start")
     same = sa.literal(length_s).label("period_s"), time
-    counts = summed_counts(count_parts(finer, sources, start, end), sa.literal(0)).subquery().c
+    counts = summed_counts(count_parts(connection, finer, sources, start, end), sa.literal(0)).subquery().c
     part = source_parts(connection, finer, sources, start, end).c
     sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
     _store(
         connection,
         _COUNT_ROLLUPS,
         ("source", "item_class", "period_s", "period_start"),
-        ("count", "arrivals"),
-        select(counts.source, counts.item_class, *same, counts.count, counts.arrivals),
+        ("count", "arrivals", "blind_s"),
+        select(counts.source, counts.item_class, *same, counts.count, counts.arrivals, counts.blind_s),
     )
     figures = ("watched_s", "dropped_frames", "longest_window_s")
     query = select(part.source, *same, *sums).group_by(part.source)

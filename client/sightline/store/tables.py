@@ -51,6 +51,8 @@ class CountWindowRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     #: Of the count, those first counted in this window; None in rows of releases that did not tell.
     arrivals: int | None = Field(default=None, sa_type=sa.Integer)
+    #: Of this class, where it is less than the window's, since the model lacked the class; else None.
+    coverage: float | None = Field(default=None, sa_type=sa.Float)
 
 
 class SourceWindowRow(SQLModel, table=True):
@@ -140,7 +142,10 @@ class OutboxRow(SQLModel, table=True):
 
 
 class CountRollupRow(SQLModel, table=True):
-    """Distinct tracks of one class in an hour or a day, and those that arrived; None where not known."""
+    """Distinct tracks of one class in an hour or a day, and those that arrived; None where not known.
+
+    ``blind_s`` of what was watched could not show the class: the model lacked it.
+    """
 
     __tablename__ = "count_rollups"
     __table_args__ = (sa.Index("ix_count_rollups_period", "period_s", "period_start"),)
@@ -151,6 +156,7 @@ class CountRollupRow(SQLModel, table=True):
     period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     count: int | None = Field(default=None, sa_type=sa.Integer)
     arrivals: int | None = Field(default=None, sa_type=sa.Integer)
+    blind_s: float = Field(default=0.0, sa_type=sa.Float, sa_column_kwargs={"server_default": "0"})
 
 
 class SourceRollupRow(SQLModel, table=True):

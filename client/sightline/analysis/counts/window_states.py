@@ -45,7 +45,9 @@ class OpenWindow:
     ids: set[int] = field(default_factory=set)  # tracks seen here that may still change
     settled: Numbers = field(default_factory=dict)  # ended, confirmed tracks
     written: Numbers = field(default_factory=dict)  # as last handed out, zeros included
+    blind_s: dict[str, float] = field(default_factory=dict)  # of watched_s, by class that the network lacked
     arrivals_known: bool = True  # not so where an earlier release began it
+    seen: dict[str, float] = field(default_factory=dict)  # coverage of those classes, as last handed out
     source_row: SourceWindow | None = None  # source row last handed out
 
     @property
@@ -55,7 +57,7 @@ class OpenWindow:
 
 
 #: What of a window goes into a state; its ids besides.
-_SAVED = [column.name for column in fields(OpenWindow) if column.name not in {"ids", "source_row"}]
+_SAVED = [column.name for column in fields(OpenWindow) if column.name not in {"ids", "seen", "source_row"}]
 
 
 @dataclass(slots=True)
@@ -148,6 +150,7 @@ class CountMemory:
             numbers = [*window.settled.values(), *window.written.values()]
             is_one = 0 < length_s <= DAY_S and -SLACK_S < window.watched_s < length_s + SLACK_S
             is_one &= all(len(pair) == 2 and min(pair) >= 0 for pair in numbers)
+            is_one &= all(0 <= blind_s < length_s + SLACK_S for blind_s in window.blind_s.values())
             if not is_one or not window.ids <= memory.tracks.keys():
                 raise ValueError(f"not a state of counts: no window of {window.span} is like that")
         return memory
@@ -206,11 +209,17 @@ def _windows_of(rows: Iterable[CountWindow | SourceWindow]) -> dict[Span, OpenWi
             for numbers in (window.settled, window.written):
                 numbers[row.item_class] = [row.count, row.arrivals or 0]
             window.arrivals_known &= row.arrivals is not None
+            if row.coverage is not None:
+                window.seen[row.item_class] = row.coverage
         else:
             window.watched_s = row.coverage * (end - start)
             window.frames = round(row.effective_fps * window.watched_s)
             window.dropped, window.clock_source = row.dropped_frames, row.clock_source
             window.model_version = row.model_version
+    for window in windows.values():
+        for item_class, coverage in window.seen.items():
+            seen_s = coverage * (window.end - window.start)
+            window.blind_s[item_class] = max(0.0, window.watched_s - seen_s)
     return windows
 
 

@@ -104,9 +104,10 @@ class WindowCounter(Observer):
         self._look()
 
     def _look(self) -> None:
-        """A camera none of whose classes the network has watches nothing: no zero is claimed."""
-        wanted = self._memory.classes
-        self._is_blind = bool(self._class_names and wanted) and self._class_names.isdisjoint(wanted or ())
+        """A class that the network lacks is not watched, and no zero of it is claimed."""
+        wanted = frozenset(self._memory.classes or ())
+        self._lacking = wanted - self._class_names if self._class_names else frozenset()
+        self._is_blind = bool(wanted) and self._lacking == wanted
 
     # -- what happens ---------------------------------------------------------------------------------
 
@@ -282,6 +283,8 @@ class WindowCounter(Observer):
                 window, next_time = self._window_at(time), min(end, self._window_end(time))
                 if window is not None:
                     window.watched_s += next_time - time
+                    for name in self._lacking:
+                        window.blind_s[name] = window.blind_s.get(name, 0.0) + next_time - time
                 time = next_time
         if low < until:
             self._memory.credited = joined([*self._memory.credited, (low, until)])
@@ -297,16 +300,20 @@ class WindowCounter(Observer):
     def _rows_of(self, window: OpenWindow, *, every: bool) -> list[CountWindow | SourceWindow]:
         """The window's rows: all of them, or those that differ from what was handed out last."""
         counts = self._memory.counts(window)
-        start, end = float(window.start), float(window.end)
-        rows: list[CountWindow | SourceWindow] = []
-        for item_class in sorted(filter(self._is_wanted, counts.keys() | window.written.keys())):
-            count, arrivals = numbers = counts.get(item_class, [0, 0])
-            if every or window.written.get(item_class) != numbers:
-                known = arrivals if window.arrivals_known else None
-                rows.append(CountWindow(self._options.camera, item_class, count, start, end, known))
-                window.written[item_class] = numbers
-        length = window.end - window.start
+        start, end, length = float(window.start), float(window.end), window.end - window.start
         watched_s = min(window.watched_s, float(length))
+        seen = {
+            name: round(max(0.0, watched_s - blind_s) / length, 6) for name, blind_s in window.blind_s.items()
+        }
+        rows: list[CountWindow | SourceWindow] = []
+        for item_class in sorted(filter(self._is_wanted, {*counts, *window.written, *seen})):
+            count, arrivals = numbers = counts.get(item_class, [0, 0])
+            before, coverage = window.written.get(item_class), seen.get(item_class)
+            if every or (before, window.seen.get(item_class)) != (numbers, coverage):
+                known = arrivals if window.arrivals_known or not count else None
+                rows.append(CountWindow(self._options.camera, item_class, count, start, end, known, coverage))
+                window.written[item_class] = numbers
+        window.seen = seen
         source_row = SourceWindow(
             source=self._options.camera,
             window_start=start,

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import groupby
 from math import ceil
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
@@ -96,6 +98,7 @@ class CountSum:
     bucket: float
     count: int | None
     arrivals: int | None  # of those, the ones that it had not seen before the bucket
+    blind_s: float = 0.0  # watched seconds in which its model lacked the class; then a count of 0 is no zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +188,16 @@ def read_first_windows(connection: Connection, sources: Iterable[str]) -> dict[s
 
 
 def read_counts(connection: Connection, span: Span, sources: Sequence[str]) -> list[CountSum]:
-    """Distinct tracks by bucket, camera and class; :func:`distinct` puts buckets together."""
-    parts = rollups.count_parts(span.period_s, sources, *_moments(span.start, span.end))
+    """Distinct tracks by bucket, camera and class; :func:`distinct` puts buckets together.
+
+    A class that was not counted has a row only where the model lacked it.
+    """
+    parts = rollups.count_parts(connection, span.period_s, sources, *_moments(span.start, span.end))
     query = rollups.summed_counts(parts, span.key(connection, parts.c.start))
     rows = sorted(connection.execute(query).all())
     return [
-        CountSum(source, item_class, span.bucket_of(bucket), _whole(count), _whole(arrivals))
-        for bucket, source, item_class, count, arrivals in rows
+        CountSum(source, item_class, span.bucket_of(bucket), _whole(count), _whole(arrivals), blind_s)
+        for bucket, source, item_class, count, arrivals, blind_s in rows
     ]
 
 
@@ -200,7 +206,7 @@ def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
 
     They are what a camera's first bucket counts, and what arrives in the later ones. None: not known.
     """
-    counts = list(counts)
+    counts = [row for row in counts if row.count != 0]
     first: dict[str, float] = {}
     for row in counts:
         first[row.source] = min(row.bucket, first.get(row.source, row.bucket))
@@ -230,24 +236,36 @@ def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> 
 def read_window_rows(
     connection: Connection, span: Span, sources: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
-    """Stored windows as in the database, with ``coverage``; the newest ``limit`` rows, oldest first.
+    """Stored windows as in the database, with the class's ``coverage``; the newest rows, oldest first.
 
     A watched window without counts is a row with an empty class, count and arrivals 0; one of which nothing
-    was watched has None there: that is not a zero. Arrivals are None as well in rows of earlier releases.
+    was watched, and a class that the model lacked, have None there: that is not a zero. Arrivals are None as
+    well in rows of earlier releases. At most ``limit`` rows.
     """
     count, row = _COUNTS, _WINDOWS
     same = [count[name] == row[name] for name in ("source", "window_start", "window_end")]
     order = (row.window_start.desc(), row.source.desc(), count.item_class.desc())
     columns = (count.id, row.source, count.item_class, count.count, row.window_start, row.window_end)
-    query = select(*columns, count.created_at, count.arrivals, row.coverage).order_by(*order).limit(limit)
+    seen = count.coverage.label("seen")
+    query = (
+        select(*columns, count.created_at, count.arrivals, row.coverage, seen).order_by(*order).limit(limit)
+    )
     query = query.join_from(row.source.table, count.source.table, and_(*same), isouter=True)
     query = query.where(*_within(row.window_start, (span.start, span.end), sources))
-    rows = [dict(item) for item in connection.execute(query).mappings()]
+    rows: list[dict[str, Any]] = []
+    found = map(dict, connection.execute(query).mappings())
+    for _, group in groupby(found, key=itemgetter("window_start", "source")):
+        rows += (window := list(group))
+        if all(item["seen"] is not None and not item["count"] for item in window):
+            counted = ("id", "item_class", "count", "created_at", "arrivals", "seen")
+            rows.append({**window[0], **dict.fromkeys(counted)})  # of the classes that could be seen
     for item in rows:
-        if item["count"] is None and item["coverage"] > 0:
-            item["count"] = item["arrivals"] = 0
+        if (class_coverage := item.pop("seen")) is not None:
+            item["coverage"] = class_coverage
+        if not item["count"]:
+            item["count"] = item["arrivals"] = 0 if item["coverage"] else None
         item["item_class"] = item["item_class"] or ""
-    return rows[::-1]
+    return rows[:limit][::-1]
 
 
 # -- events and hours of the drift watch -------------------------------------------------------------------
