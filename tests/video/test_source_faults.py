@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import logging
@@ -13,12 +14,14 @@ import signal
 import socket
 import socketserver
 import ssl
+import string
 import subprocess
 import sys
 import threading
 import time
 import traceback
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import av
@@ -605,6 +608,40 @@ def test_pictures_that_come_without_times_are_timed_by_their_arrival(caplog):
     assert frames[-1].capture_time - frames[0].capture_time > 0.8
     assert 4 <= len(frames) <= 13, "5 a second, of 10"
     assert sum("arrival is taken" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("ad%40min:{SIGHTLINE_PW}@", f"ad@min:{string.punctuation} ä€"),
+        (
+            "admin:a!b\"c$d&e'f(g)h*i+j,k:l;m<n=o>p@q\\r^s_t`u|v~w%@",
+            "admin:a!b\"c$d&e'f(g)h*i+j,k:l;m<n=o>p@q\\r^s_t`u|v~w%",
+        ),
+        ("admin:@", "admin:"),
+        (":pa55@", ":pa55"),
+    ],
+)
+def test_a_password_of_every_character_arrives(monkeypatch, written, sent):
+    monkeypatch.setenv("SIGHTLINE_PW", f"{string.punctuation} ä€")
+    received = []
+
+    class BasicCamera(BaseHTTPRequestHandler):
+        def do_GET(self):
+            received.append(self.headers.get("Authorization", ""))
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="a"')
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), BasicCamera) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        error, _ = failure(f"HTTP://{written}127.0.0.1:{server.server_address[1]}/cam")
+        server.shutdown()
+    assert isinstance(error, SourceUnauthorized)
+    assert base64.b64decode(max(received).removeprefix("Basic ")).decode() == sent
 
 
 def test_the_address_of_a_single_picture_is_told_from_that_of_a_stream():
