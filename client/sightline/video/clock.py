@@ -78,8 +78,9 @@ class CaptureClock:
     Used by the decode thread alone.
     """
 
-    def __init__(self, utc: UtcClock, *, max_skew_s: float = 10.0) -> None:
+    def __init__(self, utc: UtcClock, *, max_skew_s: float = 10.0, camera: str = "") -> None:
         self._utc = utc
+        self._camera = camera
         self._max_skew_s = max_skew_s
         self._skew_said = False
         self.skew_s: float | None = None  # of the camera's clock against ours, latency included, as last told
@@ -122,7 +123,8 @@ class CaptureClock:
                 trusted_s = skew_s
             elif not self._skew_said:
                 self._skew_said = True
-                log.warning("the camera's clock is %.1f s from ours; it is not used", skew_s)
+                text = "camera %s: its clock is %.1f s from ours and not used; set its time server"
+                log.warning(text, self._camera, skew_s)
         if self._offset is None:
             self._offset = wanted
         room = SLEW * max(media_s - self._media_s, 0.0)

@@ -50,7 +50,8 @@ class Source:
         self._recorded = demux.is_file(camera.source_url)
         self._paced = realtime and self._recorded
         self._arrival_said = False  # that media time is not used
-        self._clock = CaptureClock(UtcClock(), max_skew_s=camera.stream.max_clock_skew_s)
+        max_skew_s = camera.stream.max_clock_skew_s
+        self._clock = CaptureClock(UtcClock(), max_skew_s=max_skew_s, camera=camera.name)
         self._gate = FpsGate(camera.stream.fps)
         self._aborted = threading.Event()
         self._container: InputContainer | None = None
