@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sightline.serving.server import TritonServer
 from sightline.store.dialects import parse_url
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does, which tests may import later
 _numbers = itertools.count(1)
 #: What looks at the machine as a whole, for instance for shared memory that nobody owns: one at a time.
 _WHOLE_MACHINE = ("tests/system/", "tests/faults/", "tests/inference/", "tests/models/test_versions.py")

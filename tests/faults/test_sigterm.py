@@ -59,7 +59,8 @@ class World:
     def stand_still(self, *processes: psutil.Process) -> None:
         """Stop processes until the test is over."""
         for process in processes:
-            process.send_signal(signal.SIGSTOP)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
             self.parts.callback(_go_on, process)
 
     def freeze_postgres(self) -> None:
@@ -177,11 +178,13 @@ def database_is_locked(world: World) -> System:
     return system
 
 
-def worker_stands_still(world: World) -> System:
-    """And clients hold connections to the HTTP port."""
-    system = world.run(world.silent(4))
+def everything_stands_still(world: World) -> System:
+    """Workers and the database, and clients hold connections to the HTTP port."""
+    postgres: Postgres = world.fixture("postgres")
+    system = world.run(world.silent(4), database_url=postgres.new_database())
     system.until_state("silent-3", "connecting")
     world.stand_still(*system.workers())
+    world.freeze_postgres()
     port = system.options["http"]["port"]
     for request in (b"", b"GET /status HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
         world.parts.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(request)
@@ -205,25 +208,11 @@ def stand_by(world: World) -> System:
     return system
 
 
-STATES = (
-    *(
-        starting,
-        storm,
-        opening,
-        reloading,
-        overload,
-        triton_stands_still,
-        triton_is_away,
-        worker_stands_still,
-    ),
-    *(
-        database_stands_still,
-        database_stands_still_at_the_start,
-        database_is_locked,
-        canary_is_drawn,
-        stand_by,
-    ),
-)
+STATES = [
+    *[starting, storm, opening, reloading, overload, triton_is_away, triton_stands_still],
+    *[database_is_locked, database_stands_still, database_stands_still_at_the_start, everything_stands_still],
+    *[canary_is_drawn, stand_by],
+]
 
 
 def family(system: System) -> list[psutil.Process]:

@@ -373,3 +373,11 @@ def test_heads_of_real_architectures(name, head, tmp_path):
             exporter.export_network(options)
     else:
         assert manifest_of(target, exporter.export_network(options))["head"] == head
+
+
+def test_onnxruntime_tells_nobody_what_it_runs(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    code = "import sightline.models.evaluation.onnx_engine"
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, env={**environment, "TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []  # where it keeps a number for its reports

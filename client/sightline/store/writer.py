@@ -224,15 +224,16 @@ class Writer:
     def _wait_until_owner(self) -> None:
         """Open spool and database once no other program owns it; returns when told to stop, too.
 
-        A stand-by does not count while the database is away: another program may own it.
+        A stand-by does not count while the database is away: another program may own it. One that is told to
+        stop does not complain of the owner.
         """
-        next_announcement_s = 0.0
+        standby, next_announcement_s = self.standby, 0.0
         try:
             while not self._stop.is_set():
                 try:
-                    newest = self._spooled_store.open(away=not self.standby)
+                    newest = self._spooled_store.open(away=not standby)
                 except (NotOwner, StoreUnavailable) as error:
-                    if isinstance(error, NotOwner) and not self.standby:
+                    if isinstance(error, NotOwner) and not standby:
                         raise NotOwner(f"{error}; {_CURE}") from error
                     if not self._rival:
                         log.warning("database: waiting: %s", error)

@@ -98,9 +98,11 @@ class Supervisor:
     def tick(self) -> None:
         """One round of :meth:`run`."""
         self.beat_s = self._clock()
-        while self._plans:
+        while self._plans and not self._stop.is_set():
             plan = self._plans.popleft()
             self._use(plan.config, plan.steps, plan.reasons)
+        if self._stop.is_set():
+            return  # no worker starts any more
         self._workers.tick()
         self._place()
         self._bottlenecks.look(self.statuses(), self._config.options.triton.url)

@@ -153,6 +153,7 @@ class HttpServer:
             log_level="error",  # no line for each client that sends nonsense
             access_log=False,
             lifespan="off",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         sockets = [self._socket]
