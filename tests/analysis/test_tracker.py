@@ -165,6 +165,43 @@ def test_weak_boxes_keep_a_track_but_neither_start_nor_confirm_one(fps):
 
 
 @at_every_rate
+def test_weak_boxes_confirm_what_travels_also_over_a_restart(fps):
+    """As in grainy pictures: one sure box, then weak ones, every third is missing."""
+
+    def world(t: float) -> Detections:
+        missing = round(t * fps) % 3 == 2
+        return nothing(t) if missing else boxes(person(0.1 + 0.05 * t), score=0.2 if t else 0.5)
+
+    begun = Timed(TrackerOptions())
+    before = run(begun, world, seconds(fps, 0, 0.6))
+    frames = run(Timed(TrackerOptions(), state=begun.snapshot()), world, seconds(fps, 0.6, 1.6))
+    assert confirmed_ids(before) == set()
+    assert confirmed_ids(frames) == {1}
+
+
+@at_every_rate
+def test_weak_boxes_that_jump_about_confirm_nobody(fps):
+    def world(t: float) -> Detections:
+        aside = 0.012 * (round(t * fps) % 3 - 1)  # IoU with the middle one 0.61
+        return boxes(person(0.5 + aside), score=0.2 if t else 0.5)
+
+    assert confirmed_ids(run(Timed(TrackerOptions()), world, seconds(fps, 0, 10))) == set()
+
+
+@pytest.mark.parametrize("fps", [3, 5, 30])
+def test_who_leaves_the_picture_is_followed_to_its_edge(fps):
+    """The box that is found ends at the edge, the object goes on beyond it."""
+
+    def world(t: float) -> Detections:
+        bottom = 0.85 - 0.45 * t
+        top = max(0.0, bottom - 0.3)
+        return boxes((0.5, (top + bottom) / 2, 0.1, bottom - top), score=0.8 if t < 1 else 0.2)
+
+    frames = run(Timed(TrackerOptions()), world, seconds(fps, 0, 1.84))
+    assert [tracks.ids.tolist() for tracks in frames] == [[1]] * len(frames)
+
+
+@at_every_rate
 @pytest.mark.parametrize(
     ("there_s", "away_s", "same"),
     [(1, 0.6, True), (1, 1.6, False), (2, 1.6, True), (2, 2.6, False), (5, 2.6, True), (5, 3.6, False)],

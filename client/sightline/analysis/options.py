@@ -15,13 +15,13 @@ class TrackerOptions:
     As in ByteTrack, boxes with at least ``min_score`` are *high*, those with less *low*.
     """
 
-    min_score: float = 0.25  # a track starts, and is confirmed, only by boxes with at least this score
+    min_score: float = 0.25  # a track starts only by a box with at least this score
     low_score: float = 0.1  # boxes with less are ignored
     confirm_s: float = 0.5  # from first to latest high box
-    confirm_share: float = 0.4  # of that time lately, in which it must have had high boxes
+    confirm_share: float = 0.4  # of that time lately, in which it must have had high boxes, or have moved
     max_lost_s: float = 3.0  # watched time without a box after which a track has ended
     min_iou: float = 0.2  # IoU of a predicted and a high box
-    min_low_iou: float = 0.5  # the same for a low box
+    min_low_iou: float = 0.5  # the same for a low box where others are near
     max_deviation: float = 3.0  # second chance: standard deviations from the predicted position
     max_distance: float = 2.0  # second chance: object sizes from the predicted position
     max_side_ratio: float = 2.0  # second chance: how much wider or higher the box may be

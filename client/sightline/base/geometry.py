@@ -1,10 +1,13 @@
 """Boxes and picture sizes, as plain functions of arrays."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.entities import F32
 
+F64 = NDArray[np.float64]
 MULTIPLE = 32  # of which both sides of a network are
+MIN_SIDE = 1e-3  # of the picture; smaller boxes are taken to be as wide and high
 _TINY = np.finfo(np.float32).tiny  # boxes without area do not overlap
 
 
@@ -46,3 +49,19 @@ def iou_matrix(a_xyxy: F32, b_xyxy: F32) -> F32:
     union -= iou
     iou /= np.maximum(union, _TINY, out=union)
     return iou
+
+
+def travelled(old_xyxy: F64, new_xyxy: F64) -> F64:
+    """How far N boxes [4, N] have gone, in sizes of the larger one: [N].
+
+    Of two opposite sides the one that has moved less tells: a box that was cut, or grew, goes nowhere.
+
+    >>> travelled(np.array([[0.0, 0.0, 0.2, 0.4]]).T, np.array([[0.1, 0.0, 0.3, 0.2]]).T)
+    array([0.5])
+    """
+    moved = new_xyxy - old_xyxy
+    sides = np.maximum(old_xyxy[2:] - old_xyxy[:2], new_xyxy[2:] - new_xyxy[:2])
+    low, high = moved[:2], moved[2:]
+    together = np.where(low * high > 0, np.minimum(np.abs(low), np.abs(high)), 0)
+    gone: F64 = np.hypot(*(together / np.maximum(sides, MIN_SIDE)))
+    return gone

@@ -24,6 +24,7 @@ from sightline.analysis.rules.occupancy import Occupancy
 from sightline.analysis.rules.shapes import Shapes
 from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory, blank, pairs, unmoved
 from sightline.analysis.saved import from_json
+from sightline.base.geometry import travelled
 from sightline.config.zones import EDGE, Line, Zone
 from sightline.entities import Event, EventKind, Tracks
 
@@ -367,8 +368,6 @@ def _note_movement(states: States, corners: F64) -> None:
     old_sides = np.maximum(old[2:] - old[:2], MIN_SIZE)
     for new, sure in ((states["steady"][rows].T, 1), (corners[:, rows], 2)):
         sides = np.maximum(new[2:] - new[:2], MIN_SIZE)
-        low, high, growth = new[:2] - old[:2], new[2:] - old[2:], sides / old_sides
-        together = np.where(low * high > 0, np.minimum(np.abs(low), np.abs(high)), 0)
-        moved = np.hypot(*(together / np.maximum(old_sides, sides))) >= MOVED * sure
+        growth, moved = sides / old_sides, travelled(old, new) >= MOVED * sure
         moved |= (growth.min(axis=0) >= GROWN**sure) | (growth.max(axis=0) <= GROWN**-sure)
         states["moved"][rows, places] |= moved

@@ -10,6 +10,7 @@ from sightline.analysis.tracking.assignment import Index, assign
 from sightline.analysis.tracking.kalman import F64, BoxFilter, from_xyxy
 from sightline.entities import F32, Detections
 
+SECOND_IOU = 0.1  # a track that two boxes overlap by more may belong to either
 Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detections, same length
 
 
@@ -49,7 +50,10 @@ def match(
     free[rows] = False
     pairs = [(rows, boxes)]
     if not all_high:
-        low = assign(np.where(free[:, None] & ~high, cost, np.inf), 1 - options.min_low_iou)
+        # Between two who overlap nobody else there is nothing to mistake.
+        alone = ((iou > 0).sum(axis=0) < 2) & ((iou > SECOND_IOU).sum(axis=1, keepdims=True) < 2)
+        near = cost < 1 - np.where(alone, options.min_iou, options.min_low_iou)
+        low = assign(np.where(free[:, None] & ~high & near, cost, np.inf), 1 - options.min_iou)
         free[low[0]] = False
         pairs.append(low)
     high[boxes] = False

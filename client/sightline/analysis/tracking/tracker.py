@@ -1,9 +1,9 @@
 """ByteTrack in seconds: identities from one frame to the next, at any frame rate.
 
 Each frame: let time pass, match the high boxes by overlap, then the low boxes to tracks that are left
-(they keep a track, they never start or confirm one), then what is still left by how far an object can
-have moved (:mod:`sightline.analysis.tracking.association`); correct the tracks, start new ones, end those not
-seen for long.
+(they keep a track, never start one, and confirm only what travels), then what is still left by how far an
+object can have moved (:mod:`sightline.analysis.tracking.association`); correct the tracks, start new ones,
+end those not seen for long.
 
 Time in here is *watched* time (:mod:`sightline.analysis.timebase`): not having looked is no evidence
 that an object has left.
@@ -24,14 +24,14 @@ from sightline.analysis.timebase import Moment
 from sightline.analysis.tracking.assignment import Index
 from sightline.analysis.tracking.association import match, startable, unique_boxes
 from sightline.analysis.tracking.kalman import BoxFilter, from_xyxy, to_xyxy
-from sightline.base.geometry import iou_matrix
+from sightline.base.geometry import iou_matrix, travelled
 from sightline.entities import F32, I32, Detections, Tracks
 
 STATE_VERSION = 1
 EPSILON_S = 1e-3  # clocks count in ticks: 0.4999 s is half a second
 MAX_TRACKS = 1000  # the longest unseen go first beyond this
 MAX_COAST_S = 1.0  # of movement over a gap
-MIN_ANY_BOX_SHARE = 0.7  # boxes, low ones too, in this share of the time keep a track while they come
+TRAVELLED = 1.0  # box sizes from the first box: low boxes confirm that too, false ones stay where they are
 AT_EDGE = 0.01  # of the picture's side: a box that near to its edge is truncated by it
 TRUNCATED_VOTE = 0.01  # of a vote: a truncated box decides only where the whole was hardly ever seen
 ALIKE_SHARE = 0.9  # of a vote counts for a class that detectors confuse with the one voted for
@@ -46,8 +46,9 @@ _TRACK = np.dtype(
         ("seen_s", np.float64),  # watched time of the latest box
         ("high_box_share", np.float64),  # of its time with a high box, the latest ``confirm_s`` counting most
         ("any_box_share", np.float64),  # the same of any box
-        ("supported_s", np.float64),  # watched time when the shares were last enough to believe in it
+        ("supported_s", np.float64),  # watched time when that was last enough to believe in it
         ("confirmed", np.bool_),
+        ("first_box", np.float64, (4,)),  # centre x, centre y, width, height
     ]
 )
 #: What of it has another name in a state: ages there, instants here; and shares.
@@ -74,6 +75,7 @@ class _SavedTrack:
     doubtful_s: float = 0.0
     sure: float = 1.0
     held: float = 1.0
+    first_box: tuple[float, float, float, float] | None = None  # not of one that is confirmed
 
 
 class Tracker:
@@ -123,7 +125,8 @@ class Tracker:
         max_s = max(moment.usual_s, MAX_COAST_S) if moment.gap else math.inf
         self._filter.predict(min(moment.elapsed_s, max_s))
         before = len(self._filter)
-        predicted = to_xyxy(self._filter.mean).T.astype(np.float32)
+        # Of an object that leaves the picture only what is still in it can be found.
+        predicted = np.clip(to_xyxy(self._filter.mean), 0, 1).T.astype(np.float32)
         iou = iou_matrix(np.concatenate([predicted, detections.xyxy]), detections.xyxy)
         unique = unique_boxes(detections, iou[before:], options)
         if unique is not None:
@@ -184,17 +187,24 @@ class Tracker:
         high_box_share[rows] += high * (1 - decay)
         any_box_share *= decay
         any_box_share[rows] += 1 - decay
-        enough = high_box_share >= options.confirm_share
         table["seen_s"][rows] = now_s
-        table["supported_s"][enough | (any_box_share >= MIN_ANY_BOX_SHARE)] = now_s
-        enough &= now_s - table["born_s"] >= options.confirm_s - EPSILON_S
-        table["confirmed"][rows] |= enough[rows] & high
+        supported = any_box_share >= options.confirm_share
+        table["supported_s"][supported] = now_s
+        sure = high & (high_box_share[rows] >= options.confirm_share)
+        if not table["confirmed"].all():
+            first, now = table["first_box"][rows].T, self._filter.mean[:, rows]
+            sure |= supported[rows] & (travelled(to_xyxy(first), to_xyxy(now)) >= TRAVELLED)
+        sure &= now_s - table["born_s"][rows] >= options.confirm_s - EPSILON_S
+        table["confirmed"][rows] |= sure
 
     def _start(self, detections: Detections, columns: Index, votes: F32, time: float) -> None:
         count, now_s = len(detections), self._watched_s
-        self._filter.add(from_xyxy(detections.xyxy))
-        confirmed = self.options.confirm_s <= 0
-        new = [(self._next_id + i, time, now_s, now_s, 0.0, 0.0, now_s, confirmed) for i in range(count)]
+        boxes, confirmed = from_xyxy(detections.xyxy), self.options.confirm_s <= 0
+        self._filter.add(boxes)
+        new = [
+            (self._next_id + i, time, now_s, now_s, 0.0, 0.0, now_s, confirmed, box)
+            for i, box in enumerate(boxes.T)
+        ]
         self._next_id += count
         self._table = np.concatenate([self._table, np.array(new, _TRACK)])
         given = np.zeros((count, len(self._column_of)))
@@ -225,7 +235,6 @@ class Tracker:
         tentative_s = min(max(options.confirm_s / 2, 1.5 * usual_s), options.max_lost_s)
         # A short-lived track is not kept lost for longer than it was visible.
         patience_s = np.minimum(np.maximum(supported_s - table["born_s"], tentative_s), options.max_lost_s)
-        patience_s[~table["confirmed"]] = tentative_s
         patience_s += EPSILON_S
         over = now_s - seen_s > patience_s
         # Stray boxes of neighbours must not keep a vanished track alive.
@@ -251,16 +260,21 @@ class Tracker:
             **{name: table[name] for name in ("id", "first_time", "confirmed")},
             **{name: (now_s - table[column]).round(4) for name, column in _AGES.items()},
             **{name: table[column].round(4) for name, column in _SHARES.items()},
+            "first_box": table["first_box"].round(4),
             "box": self._filter.mean.T.round(5),
             "velocity": self._filter.velocity.T.round(5),
             "votes": self._votes.round(2),
         }
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        tracks = [dict(zip(columns, row, strict=True)) for row in rows]
+        for track in tracks:
+            if track["confirmed"]:
+                del track["first_box"]  # it has told what it can
         return {
             "version": STATE_VERSION,
             "next_id": self._next_id,
             "class_ids": list(self._column_of),
-            "tracks": [dict(zip(columns, row, strict=True)) for row in rows],
+            "tracks": tracks,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -281,7 +295,10 @@ class Tracker:
         if not numbers_fit or widths - {len(self._column_of)} or 0 in widths or ids != sorted({*ids}):
             raise ValueError("not a tracker's state: its boxes, classes or ids cannot be")
         rows = [
-            (t.id, t.first_time, -t.age_s, -t.unseen_s, t.sure, t.held, -t.doubtful_s, t.confirmed)
+            (
+                *(t.id, t.first_time, -t.age_s, -t.unseen_s, t.sure, t.held, -t.doubtful_s, t.confirmed),
+                t.first_box or t.box,
+            )
             for t in tracks
         ]
         self._table = np.array(rows, _TRACK)
