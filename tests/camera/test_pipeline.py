@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +34,7 @@ START = 1_700_000_040.0  # a multiple of 60
 
 
 def make_pipeline(
-    *, in_flight: int = 2, deadline_s: float = 5.0, observers: Sequence[Observer] = (), **options: Any
+    *, in_flight: int = 2, deadline_s: float | None = 5.0, observers: Sequence[Observer] = (), **options: Any
 ) -> Pipeline:
     analysis = CameraAnalysis(AnalysisOptions("door", **options))
     analysis.use_model(version("m-1", "person", "car"))
@@ -115,6 +116,32 @@ def test_a_failed_frame_is_dropped_and_counted_and_the_rest_go_on(error: Detecto
     play(pipeline, FakeDetector(answer), [frame(i, START + i / 10) for i in range(10)])
     assert (pipeline.frames, pipeline.dropped) == (9, 1)
     assert counts(pipeline) == {"person": 1}
+
+
+@pytest.mark.parametrize("error", [DetectorTimeout("late"), DetectorUnavailable("away")])
+def test_a_recording_loses_no_frame_to_a_detector_that_is_late_or_away(error: DetectorError) -> None:
+    tries: Counter[int] = Counter()
+
+    def answer(item: Frame) -> Detections | BaseException:
+        tries[item.index] += 1
+        return error if item.index % 3 == 0 and tries[item.index] < 3 else boxes(PERSON)
+
+    pipeline = make_pipeline(deadline_s=None, in_flight=3, observers=[probe := Probe()])
+    play(pipeline, FakeDetector(answer), [frame(i, START + i / 10) for i in range(10)])
+    assert [seen.frame.index for seen in probe.seen] == list(range(10))
+    assert (pipeline.frames, pipeline.dropped) == (10, 0)
+
+
+def test_a_recording_waits_for_an_answer_as_long_as_it_takes() -> None:
+    pipeline, detector = make_pipeline(deadline_s=None), FakeDetector(lambda _: boxes(PERSON), hold=True)
+    pipeline.mailbox.put(frame(0, START))
+    step(pipeline, detector)
+    time.sleep(0.02)
+    step(pipeline, detector)
+    assert (pipeline.busy, pipeline.dropped) == (1, 0)
+    detector.release()
+    step(pipeline, detector)
+    assert pipeline.frames == 1
 
 
 def test_the_same_error_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -108,7 +108,7 @@ class DetectorLink:
         are done, and the detector goes on with the others meanwhile.
         """
         due: list[tuple[Pipeline, Frame]] = []
-        if not any(len(pipeline.mailbox) for pipeline in self.pipelines):
+        if not any(pipeline.has_frame for pipeline in self.pipelines):
             return due
         room = self.capacity - sum(pipeline.busy for pipeline in self.pipelines)
         room = min(room, max(1, self.capacity // 3))

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sightline.analysis.chain import CameraAnalysis
@@ -46,7 +46,7 @@ class Pipeline:
         bell: Bell,
         *,
         in_flight: int = 2,
-        deadline_s: float = 2.0,
+        deadline_s: float | None = 2.0,  # None: a recording, of which no frame is dropped for want of time
     ) -> None:
         self.mailbox = mailbox
         self.analysis = analysis
@@ -64,6 +64,7 @@ class Pipeline:
         self._max_in_flight = in_flight
         self._deadline_s = deadline_s
         self._in_flight: deque[_InFlight] = deque()
+        self._again: deque[Frame] = deque()  # those of them that are to be sent again
         self._results: list[Result] = []  # of features, since they were taken
         self._size: tuple[int, int] | None = None
         self._warnings = WarnOnce(log)
@@ -72,7 +73,12 @@ class Pipeline:
     @property
     def busy(self) -> int:
         """Frames that the detector has not answered yet."""
-        return sum(not item.future.done() for item in self._in_flight)
+        return sum(not item.future.done() for item in self._in_flight) - len(self._again)
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a frame waits to be sent."""
+        return bool(self._again) or len(self.mailbox) > 0
 
     @property
     def is_waiting(self) -> bool:
@@ -90,6 +96,8 @@ class Pipeline:
         Args:
             taken: frames that were taken before and are not sent yet.
         """
+        if self._again:
+            return self._again.popleft()
         if not len(self.mailbox) or self.busy + taken >= self._max_in_flight:
             return None
         frame = self.mailbox.take()
@@ -99,7 +107,12 @@ class Pipeline:
 
     def sent(self, frame: Frame, future: Future[Detections], *, again: bool = False) -> None:
         """Take note of a frame on its way; ``again``: a second time, for another version of the model."""
-        self._in_flight.append(_InFlight(frame, future, time.monotonic(), again))
+        item = _InFlight(frame, future, time.monotonic(), again)
+        places = [at for at, other in enumerate(self._in_flight) if other.frame is frame]
+        if places:  # to its old place, so that frames stay in order
+            self._in_flight[places[0]] = item
+        else:
+            self._in_flight.append(item)
         future.add_done_callback(self._ring)
 
     def finish(self, submit: Callable[[Frame], Future[Detections]]) -> DetectorUnavailable | None:
@@ -115,7 +128,8 @@ class Pipeline:
         while self._in_flight:
             item = self._in_flight[0]
             done = item.future.done()
-            if not done and time.monotonic() - item.submitted_s <= self._deadline_s:
+            waited_s = 0.0 if self._deadline_s is None else time.monotonic() - item.submitted_s
+            if not done and waited_s <= (self._deadline_s or 0.0):
                 break
             self._in_flight.popleft()
             if not done:
@@ -124,18 +138,22 @@ class Pipeline:
                 continue
             try:
                 detections = item.future.result()
-            except DetectorUnavailable as error:
-                gone = error
-                self._drop("")
+            except (DetectorUnavailable, DetectorTimeout) as error:
+                if isinstance(error, DetectorUnavailable):
+                    gone = error
+                else:
+                    self.last_error = str(error)
+                if self._deadline_s is None:  # it keeps its place, so that frames stay in order
+                    self._in_flight.appendleft(replace(item, future=Future()))
+                    self._again.append(item.frame)
+                    break
+                self.dropped += 1
             except DetectorOutdated as error:
                 if item.again:
                     self._drop(str(error))
                     continue
                 self.sent(item.frame, submit(item.frame), again=True)
                 self._in_flight.rotate(1)  # to its old place, so that frames stay in order
-            except DetectorTimeout as error:
-                self.dropped += 1
-                self.last_error = str(error)
             except DetectorError as error:
                 self._drop(str(error))
             else:
@@ -148,6 +166,7 @@ class Pipeline:
             item.future.cancel()
         self.dropped += len(self._in_flight)
         self._in_flight.clear()
+        self._again.clear()
 
     def tick(self, now: float) -> None:
         """Tell the wall clock (live streams): what a silent stream left open ends."""

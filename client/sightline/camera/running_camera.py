@@ -46,7 +46,7 @@ class RunningCamera:
             stages,
             parts.bell,
             in_flight=parts.triton.in_flight,
-            deadline_s=parts.triton.deadline_s,
+            deadline_s=None if spec.until_end else parts.triton.deadline_s,
         )
         source = parts.make_source(camera, realtime=not spec.until_end)
         self.feed = Feed(camera.name, source, mailbox, stages, until_end=spec.until_end, gate=parts.gate)
