@@ -82,10 +82,13 @@ def regions_of(pid):
 @pytest.mark.triton
 def test_it_runs_survives_a_kill_on_its_ports_and_leaves_nothing(repository, tmp_path):
     said, before = [], what_runs()
+    folders = set(Path("/tmp").glob("python_env_*"))  # the Python backend's, which a killed server leaves
     server = TritonServer(repository, log_path=tmp_path / "logs" / "triton.log")
     with pytest.raises(ServerError, match="not started"):
         _ = server.pid
     server.start(said.append)
+    folders = set(Path("/tmp").glob("python_env_*")) - folders
+    assert folders
     try:
         assert any("ready" in text for text in said)
         with pytest.raises(ServerError, match="started already"):
@@ -98,6 +101,7 @@ def test_it_runs_survives_a_kill_on_its_ports_and_leaves_nothing(repository, tmp
         until(lambda: why_it_ended(server))
         assert "ended with code -9" in why_it_ended(server)
         server.stop()
+        assert not any(folder.exists() for folder in folders)
         server.start()
         server.check()
         assert (server.grpc_url, server.pid != pid) == (url, True)

@@ -90,6 +90,7 @@ class TritonServer:
         packages += [install_rtx(on_progress)] if self.config_name == RTX else []
         remove_what_the_dead_left()
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        before = _backend_folders()
         try:
             self._open_ports()
             with self._log.open("ab") as log:
@@ -110,8 +111,10 @@ class TritonServer:
         try:
             self._wait_until_ready(on_progress, timeout_s)
         except BaseException:
+            self._stack.callback(_remove_empty, _backend_folders() - before)
             self.stop()
             raise
+        self._stack.callback(_remove_empty, _backend_folders() - before)
         on_progress(f"ready at {self.grpc_url}")
         return self
 
@@ -235,6 +238,17 @@ def get(unix_socket: Path, path: str) -> tuple[int, bytes]:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
+
+
+def _backend_folders() -> set[Path]:
+    """Folders of Python backends: each server makes one, and leaves it, empty, when it is killed."""
+    return set(Path("/tmp").glob("python_env_*"))  # noqa: S108  the backend's own choice
+
+
+def _remove_empty(folders: set[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # the server has removed it; it is another's, and not empty
+            folder.rmdir()
 
 
 def _remove(folder: Path) -> None:
