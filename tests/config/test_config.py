@@ -403,6 +403,8 @@ def test_names_and_values_are_what_stands_in_the_file(tmp_path: Path) -> None:
     assert not cameras["on"].enabled
     assert (cameras["on"].count.window_s, cameras["on"].stream.fps) == (600, 10)
     assert cameras["on"].count.classes == ("on", "no", "1:30", "2024-13-45")
+    path.write_text("count: {classes: [feu\u00a0rouge]}\ncameras:\n  a: {url: rtsp://h/}\n")
+    assert load_config(path).cameras["a"].count.classes == ("feu\u00a0rouge",)
     path.write_text("cameras:\n  a: {url: rtsp://h/, stream: {fps: on}, count: {window_s: 1:00}}\n")
     assert [problem.key for problem in load_config(path).problems] == ["stream.fps", "count.window_s"]
 

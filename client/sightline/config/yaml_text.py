@@ -21,8 +21,11 @@ SECRETS_FOLDER = Path("/run/secrets")
 _PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
 #: As other programs write a placeholder, or without its second brace or its capitals.
 _MISWRITTEN = re.compile(r"[$%{<(]\s*SIGHTLINE[\w-]*", re.IGNORECASE)
-#: Spaces that are none to YAML, what is not seen at all, and quotes that quote nothing.
-_ODD = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]|^[\u201c\u201d\u201e\u2018\u2019\u00ab]")
+_SPACES = "[\u00a0\u2000-\u200a\u202f\u3000]"  # none of them separates anything for YAML
+#: Such spaces where one that separates was meant, what is not seen at all, and quotes that quote nothing.
+_ODD = re.compile(
+    f"^{_SPACES}|(?<=:){_SPACES}|{_SPACES}$|[\u200b\ufeff]|^[\u201c\u201d\u201e\u2018\u2019\u00ab]"
+)
 MAX_DEPTH = 30
 MAX_VALUES = 100_000  # more come only from aliases that multiply each other
 #: Longer texts are no names, and shorter numbers can always be printed (Python gives up at 4,300 digits).
