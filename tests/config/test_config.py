@@ -205,6 +205,22 @@ def test_addresses_of_the_wrong_form_are_refused(section: dict[str, object], tex
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///a.db",
+        "sqlite:////var/lib/a b@c.db",
+        "postgres://u:p/w?x#y:z@h/db",
+        "postgresql+psycopg://u@[::1]:5432/db?sslmode=require",
+        "postgresql://h1:5432,h2:5433/db",
+        "postgresql:///db?host=/run/postgresql",
+        "postgresql://h/db?application_name=a@b:c",
+    ],
+)
+def test_addresses_of_databases_that_sqlalchemy_takes_are_taken(url: str) -> None:
+    assert parse_config({"database": {"url": url}}).options.database.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
     "raw", [{"triton": {"url": 5}}, {"stream": {"fps": -1}, "cameras": DOOR}, {"cameras": ["x"]}]
 )
 def test_a_bad_global_value_stops(raw: dict[str, object]) -> None:

@@ -13,7 +13,9 @@ from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
 
 DAY_S = 86_400
 MAX_PORT = 65_535
-BRACES = "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals"
+BRACES = (
+    "has braces; a placeholder is written {SIGHTLINE_NAME}, in capitals, and in a password { is %7B, } is %7D"
+)
 #: The canary's camera: its name in the database, in metrics and in status. No other camera may have it.
 SOURCE = "sightline-canary"
 
@@ -227,17 +229,17 @@ class TritonOptions(OptionGroup):
 def _check_url(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
     sqlite, postgres = r"sqlite(\+pysqlite)?:///(?!:memory:)\S", r"postgres(ql)?(\+psycopg)?://"
-    host = text.partition("?")[0].rpartition("@")[2].partition("/")[0]
+    # As SQLAlchemy reads it: a password ends at the first @, whatever else it holds.
+    host = re.split("[/?]", re.sub(r"^[^:/]*(:[^@]*)?@", "", text.partition("://")[2]))[0]
     problem = ""
     if not re.match(f"{sqlite}|{postgres}", text):
         problem = "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
     elif "{" in text or "}" in text:
         problem = BRACES
-    elif not text.startswith("sqlite"):
-        if text.partition("?")[0].count("@") > 1:
-            problem = "has two '@'; in a user name or password it is written %40"
-        elif "@" in text and re.search(r":(?!\d{1,5}(,|$))[^\]]*$", host):
-            problem = "has a port that is no number"
+    elif "@" in host:
+        problem = "has two '@'; in a user name or password it is written %40"
+    elif re.search(r":(?!\d{1,5}(,|$))[^\]]*$", host):
+        problem = "has a port that is no number"
     if problem:
         raise PydanticCustomError("database", problem)
     return url
