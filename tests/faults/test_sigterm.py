@@ -277,3 +277,32 @@ def test_a_server_of_streams_leaves_nothing_in_the_temporary_folder(
         process.wait(10)
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert list(temporary.iterdir()) == []
+
+
+#: A command that has made a temporary folder, as `sightline model export` does.
+COMMAND = """
+import argparse, sys, tempfile, time
+import sightline.cli.main
+
+def command(_):
+    with tempfile.TemporaryDirectory():
+        print("works", flush=True)
+        time.sleep(60)
+
+parser = argparse.ArgumentParser()
+parser.set_defaults(command=command)
+module = sys.modules["sightline.cli.main"]
+module.build_parser = lambda: parser
+sys.exit(module.main([]))
+"""
+
+
+@pytest.mark.fault(29)
+def test_a_command_takes_its_temporary_folder_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", COMMAND], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"works\n"
+        process.terminate()
+        assert process.wait(10) == 143
+    assert list(tmp_path.iterdir()) == []

@@ -267,7 +267,7 @@ class DatabaseOptions(OptionGroup):
 class HttpOptions(OptionGroup):
     """``http``: the address of health, status and metrics."""
 
-    host: str = hot("127.0.0.1", "Address to listen on.")
+    host: str = hot("127.0.0.1", "Address to listen on; 0.0.0.0: on every one.", min_length=1)
     port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=MAX_PORT)
     allowed_hosts: list[str] = hot([], "Names besides loopback by which browsers and Prometheus may ask.")
 
