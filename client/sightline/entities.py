@@ -283,7 +283,7 @@ class CameraStatus:
     last_frame_time: float | None = None  # capture time of the last frame that was tracked
     fps: float = 0.0  # frames tracked per second, over the last seconds
     due_fps: float = 0.0  # frames per second that were to be tracked, over the same seconds
-    asked_fps: float | None = None  # stream.fps
+    asked_fps: float | None = None  # stream.fps, where the camera alone decides whether as many come
     decoder_busy: float = 0.0  # share of the last seconds in which its decode thread did not wait for packets
     worker_busy: float = 0.0  # share in which its worker's main thread did not wait
     frames_total: int = 0

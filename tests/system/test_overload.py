@@ -99,7 +99,7 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
         assert SAID in system.log()
         assert system.get("/readyz")[0] == 200
         assert 'sightline_held_back_cameras{cause="detector"} 2.0' in system.get("/metrics")[1]
-        assert "the detector is too slow" in system.camera("a")["message"]
+        until(lambda: "the detector is too slow" in system.camera("a")["message"], 5)
         require_within_estimates(system, len(cameras))
         database = Database(system.database_url)
 

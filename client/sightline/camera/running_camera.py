@@ -148,7 +148,8 @@ class RunningCamera:
             last_frame_time=pipeline.last_frame_time,
             fps=round(self._fps.rate(pipeline.frames), 2),
             due_fps=round(self._due_fps.rate(pipeline.frames + self._dropped), 2),
-            asked_fps=self.camera.stream.fps,
+            # Without the frames that are skipped undecoded, fewer than asked for say nothing of the camera.
+            asked_fps=None if self.camera.stream.skip_non_reference else self.camera.stream.fps,
             # A recorded file is read as fast as its frames are taken: its decoder waits for nothing else.
             decoder_busy=0.0 if self._until_end else _busy(self._decoder_waits.rate(feed.source.waited_s)),
             worker_busy=_busy(self._worker_waits.rate(self._bell.waited_s)),

@@ -198,7 +198,7 @@ class Versions:
 
     def _served_precision(self, version: int, manifest: Mapping[str, Any]) -> str:
         """What a version is computed in, if it serves: a CPU's configuration may differ from its file."""
-        served = {self._triton.parameter(name, version, "precision") for name in self._serving(version)}
+        served = {self._triton.precision(name, version) for name in self._serving(version)}
         own = manifest["precision"]
         if own != manifest.get("floating_point", own):  # quantised in part; the rest is what Triton names
             served = {name if name == own else f"{own} and {name}" for name in served}

@@ -67,9 +67,13 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
         """Whether the steps of a loaded version are models of their own."""
         return bool(self._config(name, version).ensemble_scheduling.step)
 
-    def parameter(self, name: str, version: int, key: str) -> str:
-        """A parameter of a loaded version's configuration, as Triton has it; empty when it has none."""
-        return str(self._config(name, version).parameters[key].string_value)
+    def precision(self, name: str, version: int) -> str:
+        """What a loaded detector's network is computed in: as its own configuration in Triton says."""
+        config = self._config(name, version)
+        for step in config.ensemble_scheduling.step:
+            if step.model_name.startswith("yolo"):
+                config = self._config(step.model_name, step.model_version)
+        return str(config.parameters["precision"].string_value)
 
     def probe(self, name: str) -> str:
         """Have a grey picture detected and check the boxes; gives the answering version's full name."""
