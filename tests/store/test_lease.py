@@ -113,6 +113,18 @@ def test_owner_and_stand_by_are_seen_by_each_other_and_in_the_database(
     assert not programs().owns
 
 
+def test_a_stand_by_that_is_stopped_does_not_complain(
+    database_url: str, tmp_path: Path, alive: Program
+) -> None:
+    Owner(database_url, tmp_path, alive).write(3)
+    waits = Writer(database_options(database_url, tmp_path / "spool.db", standby=True))
+    until(lambda: waits.health().owner)
+    waits.standby = False  # as the program does that is told to stop, before it closes the writer
+    time.sleep(1.0)
+    waits.close()
+    assert waits.failure is None
+
+
 def test_an_owner_that_gave_its_lease_back_is_not_waited_for(
     database_url: str, tmp_path: Path, alive: Program
 ) -> None:
