@@ -222,14 +222,14 @@ def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
 
 
 def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> list[Watched]:
-    """Seconds watched by each camera in each bucket; no row means that nothing was watched."""
+    """Seconds watched by each camera in each bucket, in order; no row means that nothing was watched."""
     parts = rollups.source_parts(connection, span.period_s, sources, *_moments(span.start, span.end))
     part, key = parts.c, span.key(connection, parts.c.start).label("bucket")
     sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
-    rows = connection.execute(select(key, part.source, *sums).group_by(key, part.source))
+    query = select(key, part.source, *sums).group_by(key, part.source).order_by(key, part.source)
     return [
         Watched(source, span.bucket_of(bucket), float(watched), int(dropped), float(longest))
-        for bucket, source, watched, dropped, longest in rows
+        for bucket, source, watched, dropped, longest in connection.execute(query)
     ]
 
 
@@ -330,10 +330,10 @@ def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
 def _sums(
     connection: Connection, span: Span, sources: Sequence[str], time: Any, groups: Sequence[Any], *sums: Any
 ) -> Iterator[tuple[Any, ...]]:
-    """By bucket of the column ``time`` and by ``groups``: the bucket's beginning, the groups, the sums."""
+    """By bucket of the column ``time`` and by ``groups``, in order: the bucket's beginning, groups, sums."""
     key = span.key(connection, time).label("bucket")
     query = select(key, *groups, *sums).where(*_within(time, (span.start, span.end), sources))
-    for bucket, *values in connection.execute(query.group_by(key, *groups)):
+    for bucket, *values in connection.execute(query.group_by(key, *groups).order_by(key, *groups)):
         yield (span.bucket_of(bucket), *values)
 
 
