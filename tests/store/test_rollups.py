@@ -74,7 +74,7 @@ def truth(tracks: Visits, watched: set[tuple[str, int]], first: int, last: int) 
 
 def read(url: str, first: int, last: int, step_s: int) -> tuple[list[CountSum], list[Watched]]:
     start, end = T0 + first * STEP_S, T0 + last * STEP_S
-    with closing(Database(url)) as database, database.reading() as connection:
+    with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
         span = Span.over(start, end, step_s)
         return read_counts(connection, span, ["a", "b"]), read_watched(connection, span, ["a", "b"])
 
@@ -236,7 +236,7 @@ def test_late_votes_and_corrections_add_up_anywhere(database_url: str) -> None:
 
         def read_range(start: float, end: float, step_s: int) -> tuple[dict[str, int], dict[str, int]]:
             """Distinct tracks and arrivals by class."""
-            with closing(Database(url)) as database, database.reading() as connection:
+            with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
                 sums = read_counts(connection, Span.over(start, end, step_s), ["a"])
             arrived: dict[str, int] = {}
             for item in sums:
@@ -318,7 +318,7 @@ def test_windows_of_an_earlier_release_keep_their_counts_and_their_arrivals_are_
     store = Store(url)
     store.roll_up()
     store.close()
-    with closing(Database(url)) as database, database.reading() as connection:
+    with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
         minutes = read_counts(connection, Span.over(T0, T0 + 120, 60), ["a"])
         assert [(row.count, row.arrivals) for row in minutes] == [(3, None), (3, None)]
         assert distinct(minutes) == {("a", "person"): None}

@@ -169,7 +169,7 @@ def stored(
         counts = {tuple(row[:3]): row.count for row in rows}
         query = "SELECT window_start, window_end FROM source_windows WHERE coverage > 0 ORDER BY 1"
         windows = [(row.window_start, row.window_end) for row in connection.execute(sa.text(query))]
-    with closing(Database(url)) as database, database.reading() as connection:
+    with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
         day = read_counts(connection, Span.over(DAY, DAY + DAY_S, DAY_S), ["a"])
     return counts, windows, {name: count or 0 for (_, name), count in distinct(day).items()}
 
