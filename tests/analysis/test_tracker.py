@@ -535,6 +535,19 @@ def test_a_second_box_of_the_same_object_makes_no_second_track():
     assert len(confirmed_ids(apart)) == 2  # two people who overlap by less
 
 
+@at_every_rate
+def test_a_part_that_was_found_once_does_not_take_the_object_over(fps):
+    """As a cyclist in a blurred picture, a box for the rider in one frame: both were counted at the line."""
+
+    def world(t: float) -> Detections:
+        parts = boxes(person(0.5), person(0.52), score=0.8)  # IoU 0.43
+        return boxes(person(0.5)) if t < 2 else parts if t < 2 + 0.5 / fps else boxes(person(0.511))
+
+    frames = run(Timed(TrackerOptions()), world, seconds(fps, 0, 4))
+    assert confirmed_ids(frames) == {1}
+    assert frames[-1].ids.tolist() == [1]
+
+
 def test_a_lorry_taken_for_a_van_too_is_one_object():
     # Of one class 0.65 would be a second box already; two vehicles in a row may overlap so.
     def world(shift: float) -> Detections:

@@ -10,6 +10,7 @@ from sightline.analysis.tracking.assignment import Index, assign
 from sightline.analysis.tracking.kalman import F64, BoxFilter, from_xyxy
 from sightline.entities import F32, Detections
 
+TENTATIVE_COST = 0.1  # of overlap: of two tracks that fit about alike, the one that is confirmed has the box
 SECOND_IOU = 0.1  # a track that two boxes overlap by more may belong to either
 Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detections, same length
 
@@ -33,27 +34,32 @@ def unique_boxes(detections: Detections, iou: F32, options: TrackerOptions) -> N
 
 
 def match(
-    motion: BoxFilter, detections: Detections, iou: F32, class_cost: F32, options: TrackerOptions
+    motion: BoxFilter,
+    detections: Detections,
+    iou: F32,
+    class_cost: F32,
+    confirmed: NDArray[np.bool_],
+    options: TrackerOptions,
 ) -> Pairs:
     """Pairs of N tracks, predicted to the time of the frame, and M boxes, each at most once.
 
     ``iou`` [N, M] says how much they overlap, ``class_cost`` [N, M] what it costs a track to take a box of
-    that class.
+    that class, ``confirmed`` [N] which tracks are.
     """
     high = detections.scores >= options.min_score
-    cost = 1 - iou + class_cost
-    all_high = bool(high.all())
-    rows, boxes = assign(cost if all_high else np.where(high, cost, np.inf), 1 - options.min_iou)
+    cost, limit = 1 - iou + class_cost, 1 - options.min_iou
+    wait = np.where(confirmed, 0, TENTATIVE_COST)[:, None]
+    rows, boxes = assign(np.where(high & (cost < limit), cost + wait, np.inf), limit + TENTATIVE_COST)
     if len(rows) == len(motion) or len(boxes) == len(detections):
         return rows, boxes
     free = np.ones(len(motion), bool)
     free[rows] = False
     pairs = [(rows, boxes)]
-    if not all_high:
+    if not high.all():
         # Between two who overlap nobody else there is nothing to mistake.
         alone = ((iou > 0).sum(axis=0) < 2) & ((iou > SECOND_IOU).sum(axis=1, keepdims=True) < 2)
-        near = cost < 1 - np.where(alone, options.min_iou, options.min_low_iou)
-        low = assign(np.where(free[:, None] & ~high & near, cost, np.inf), 1 - options.min_iou)
+        near = cost < np.where(alone, limit, 1 - options.min_low_iou)
+        low = assign(np.where(free[:, None] & ~high & near, cost, np.inf), limit)
         free[low[0]] = False
         pairs.append(low)
     high[boxes] = False

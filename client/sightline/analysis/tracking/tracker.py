@@ -136,7 +136,8 @@ class Tracker:
         # What it costs a track to take a box of another class than it was seen with.
         shares = self._votes @ self._kinship / np.maximum(self._votes.sum(axis=1, keepdims=True), 1e-9)
         class_cost = (options.class_penalty * (1 - shares)).astype(np.float32)[:, columns]
-        tracked, boxes = match(self._filter, detections, iou[:before], class_cost, options)
+        confirmed = self._table["confirmed"]
+        tracked, boxes = match(self._filter, detections, iou[:before], class_cost, confirmed, options)
         # A truncated box counts little for its class: a lorry's tail at the edge may be a bus's.
         truncated = (detections.xyxy * _EDGE_SIGN < _EDGE).any(axis=1)
         votes = detections.scores * np.where(truncated, np.float32(TRUNCATED_VOTE), np.float32(1))
