@@ -184,6 +184,7 @@ def test_a_bad_value_is_not_repeated_in_the_error() -> None:
 @pytest.mark.parametrize(
     ("section", "text"),
     [
+        ({"http": {"host": ""}}, "http.host"),
         ({"triton": {"url": "http://127.0.0.1:8001"}}, r"triton\.url.*must be HOST:PORT"),
         ({"triton": {"url": "127.0.0.1"}}, "must be HOST:PORT"),
         ({"triton": {"url": "127.0.0.1:99999"}}, "must be HOST:PORT"),
