@@ -21,6 +21,8 @@ from sightline.base.redact import redact
         ("http://cam/x?user=admin&password=hunter2&w=1", "http://cam/x?user=***&password=***&w=1"),
         ("rtsp://u:12/34@cam/live", "rtsp://***@cam/live"),
         ("rtsp://u:a'b\"c@cam/live", "rtsp://***@cam/live"),
+        ("rtsp://u:12?3#4@cam/live", "rtsp://***@cam/live"),
+        ("rtsp://cam?password=hun@ter2", "rtsp://cam?password=***"),
         ("http://cam/x?access_token=a'b", "http://cam/x?access_token=***"),
         ("rtsp://cam/user=admin_password=x_channel=1.sdp", "rtsp://cam/user=***"),
         ("rtsp://cam:554/live", "rtsp://cam:554/live"),

@@ -2,9 +2,10 @@
 
 import re
 
-#: Up to the last '@' before a slash; where a slash comes first, it may stand in a password, which is bounded.
+#: Up to the last '@' of the host's part; where it has none, a slash, '?' or '#' may stand in a password.
+#: That one is bounded, so that no text takes long.
 _USERINFO = re.compile(
-    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?:[^/\s]*@|[^/\s:]{0,200}:[^\s@]{0,500}@)"
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?:[^/\s?#]*@|[^/\s?#:]{0,200}:[^\s@]{0,500}@)"
 )
 #: Wherever it stands: some cameras have it in the path (/user=admin_password=x).
 _SECRET_PARAM = re.compile(
