@@ -24,7 +24,13 @@ from sightline.camera.messages import (
 )
 from sightline.config import Camera
 from sightline.entities import CameraState, CameraStatus, CountWindow, Event, Frame, SourceWindow
-from sightline.errors import DetectorError, SourceUnreachable, SourceUnusable
+from sightline.errors import (
+    DetectorError,
+    DetectorTimeout,
+    DetectorUnavailable,
+    SourceUnreachable,
+    SourceUnusable,
+)
 from sightline.features import FeatureContext
 from sightline.video import feed
 from support.fakes import boxes, frame
@@ -407,6 +413,23 @@ def test_recorded_files_share_a_worker_and_lose_nothing(run: int) -> None:
             assert report.status.state is CameraState.ENDED
             assert (report.status.frames_total, report.status.dropped_total) == (300, 0)
             assert [event.kind.value for event in rig.rows(name, Event)] == ["enter", "leave"]
+
+
+def test_a_recorded_file_loses_nothing_to_a_detector_that_is_late_or_goes_away() -> None:
+    refused: set[int] = set()
+
+    def answer(item: Frame) -> Any:
+        if item.index % 7 or item.index in refused:
+            return boxes(PERSON)
+        refused.add(item.index)
+        return DetectorUnavailable("gone") if item.index == 49 else DetectorTimeout("late")
+
+    with Rig() as rig:
+        rig.triton.model("detector").answer = answer
+        frames = [frame(i, T0 + i / 10) for i in range(100)]
+        rig.add("a", lambda: iter(frames), until_end=True)
+        until(lambda: rig.reports("a") and rig.latest("a").last, 20)
+        assert (rig.latest("a").status.frames_total, rig.latest("a").status.dropped_total) == (100, 0)
 
 
 def test_a_worker_whose_supervisor_is_gone_ends() -> None:
