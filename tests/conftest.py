@@ -32,7 +32,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class WholeMachineTogether(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "machine" if nodeid.startswith(_WHOLE_MACHINE) else super()._split_scope(nodeid)
+            whole = nodeid.startswith(_WHOLE_MACHINE) and not nodeid.startswith("tests/faults/test_fuzz.py")
+            return "machine" if whole else super()._split_scope(nodeid)
 
     return WholeMachineTogether(config, log)
 
