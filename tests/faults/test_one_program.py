@@ -29,7 +29,7 @@ from support.system import System, leftovers
 from support.toy import Passage, write_clip
 from support.waiting import until
 
-pytestmark = [pytest.mark.triton, pytest.mark.rtsp]
+pytestmark = [pytest.mark.long, pytest.mark.triton, pytest.mark.rtsp]
 
 PASSWORD = "pa55&w0rd"
 WRONG = PASSWORD.replace("pa55", "wr0ng")

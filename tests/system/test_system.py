@@ -231,22 +231,6 @@ def test_a_reload_touches_only_the_cameras_that_changed(
         system.stop()
 
 
-@pytest.mark.fault(15)
-def test_memory_travels_by_grpc_where_it_cannot_be_shared(
-    tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
-) -> None:
-    url = {"url": toy_triton.grpc_url, "transport": "grpc"}
-    with System(
-        tmp_path, {"door": {"url": standing.url("standing")}}, triton_url=toy_triton.grpc_url, triton=url
-    ) as system:
-        system.until_state("door", "online")
-        system.until_frames("door", 10)
-        assert system.camera("door")["transport"] == "grpc"
-        assert leftovers() == []
-        system.stop()
-        assert system.counts("door") == {"person": 1}
-
-
 def test_the_profile_stands_in_metrics_and_in_the_database(
     tmp_path: Path, toy_triton: TritonServer, standing: RtspServer
 ) -> None:
