@@ -460,9 +460,16 @@ def test_cameras_that_differ_in_capitals_only_are_asked_about() -> None:
     assert loaded.warnings == ("cameras 'Door' and 'door' differ in capitals only; is that meant?",)
 
 
-def test_a_scheme_in_capitals_is_what_ffmpeg_knows() -> None:
-    loaded = parse_config({"cameras": {"door": {"url": "RTSP://U:P@H/Live"}}})
-    assert loaded.cameras["door"].source_url == "rtsp://U:P@H/Live"
+@pytest.mark.parametrize(
+    ("written", "opened"),
+    [
+        ("RTSP://U:P@H/Live", "rtsp://U:P@H/Live"),
+        ("rtsp://u:a%25b@[fe80::1%25eth0]:554/live%25", "rtsp://u:a%25b@[fe80::1%eth0]:554/live%25"),
+        ("rtsp://u:a%5B%25b@h/live", "rtsp://u:a%5B%25b@h/live"),
+    ],
+)
+def test_schemes_and_zones_are_written_as_ffmpeg_takes_them(written: str, opened: str) -> None:
+    assert parse_config({"cameras": {"door": {"url": written}}}).cameras["door"].source_url == opened
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

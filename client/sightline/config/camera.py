@@ -51,7 +51,9 @@ class Camera(CameraOptions):
     def source_url(self) -> str:
         """The URL to open, with its credentials: for the source alone, never for a text."""
         url = (self.sub_url or self.url).get_secret_value()
-        scheme, colon, rest = url.partition("://")  # FFmpeg knows schemes in small letters only
+        scheme, colon, rest = url.partition("://")
+        # FFmpeg knows schemes in small letters only, and the zone of an IPv6 address only as it is.
+        rest = re.sub(r"^([^/]*\[[^]/]*)%25", r"\1%", rest)
         return f"{scheme.lower()}{colon}{rest}" if colon else url
 
     @property
