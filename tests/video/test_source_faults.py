@@ -468,19 +468,21 @@ def test_fault_6_a_jump_starts_a_new_time_line_and_time_never_goes_back(clip, tm
     assert all(0 < b.capture_time - a.capture_time < 1 for a, b in itertools.pairwise(frames))
 
 
+def flip(packet, number):
+    """Of a clip's packets the 34th is noise."""
+    if number != 33:
+        return [packet]
+    data = bytearray(bytes(packet))
+    noise = random.Random(4)
+    for place in range(40, len(data)):
+        data[place] = noise.randrange(256)
+    bent = av.Packet(bytes(data))
+    bent.pts, bent.dts, bent.time_base = packet.pts, packet.dts, packet.time_base
+    return [bent]
+
+
 @pytest.mark.fault(9)
 def test_fault_9_after_damage_frames_come_again_from_the_next_key_frame(clip, tmp_path):
-    def flip(packet, number):
-        if number != 33:
-            return [packet]
-        data = bytearray(bytes(packet))
-        noise = random.Random(4)
-        for place in range(40, len(data)):
-            data[place] = noise.randrange(256)
-        bent = av.Packet(bytes(data))
-        bent.pts, bent.dts, bent.time_base = packet.pts, packet.dts, packet.time_base
-        return [bent]
-
     source = open_source(remux(clip, tmp_path / "bent.mp4", flip))
     frames = []
     with pytest.raises(SourceEnded):
@@ -490,6 +492,19 @@ def test_fault_9_after_damage_frames_come_again_from_the_next_key_frame(clip, tm
     numbers = [round(frame.media_s * 20) for frame in frames]
     assert source.decode_errors >= 1
     assert numbers == [*range(33), *range(40, 100)]  # key frames stand at every tenth
+
+
+@pytest.mark.fault(9)
+def test_fault_9_a_recording_with_a_key_frame_a_minute_goes_on_ten_seconds_after_damage(tmp_path):
+    clip = make_clip(tmp_path / "smart.mp4", frames=200, fps=10, gop=600)
+    source, numbers = open_source(remux(clip, tmp_path / "bent.mp4", flip)), []
+    with pytest.raises(SourceEnded):
+        for frame in source.frames():
+            numbers.append(round(frame.media_s * 10))
+    source.close()
+    assert numbers[:33] == [*range(33)]
+    assert numbers[33] == pytest.approx(133, abs=2)
+    assert numbers[-1] == 199
 
 
 @pytest.mark.fault(11)

@@ -100,7 +100,8 @@ class Source:
             self._stream = demux.prepare_decoder(self._container, self._camera)
             self._own_aspect = demux.own_pixel_aspect(self._stream, self._camera)
             self._written_s = demux.written_s(self._container, self._stream)
-            self._recorded_times = RecordedTimes(demux.frame_period_s(self._stream))
+            self._period_s = demux.frame_period_s(self._stream)
+            self._recorded_times = RecordedTimes(self._period_s)
             self._timeline = Timeline(timed=demux.has_times(self._container))
         except BaseException:
             self.close()
@@ -147,7 +148,7 @@ class Source:
 
     def _begin(self) -> None:
         """What holds for one opening starts anew."""
-        self._await_key_since_s: float | None = None  # time.monotonic() of the damage
+        self._await_key_since_s: float | None = None  # of the damage, as :meth:`_stream_s` tells it
         self._size = (0, 0)
         self._display = AS_DECODED
         self._index = self._timed_frames = 0
@@ -276,16 +277,20 @@ class Source:
         if frame.is_corrupt:
             self._count_damage()
             return False
-        now, since_s = time.monotonic(), self._await_key_since_s
-        if since_s is not None and not frame.key_frame and now - since_s < AWAIT_KEY_S:
+        since_s = self._await_key_since_s
+        if since_s is not None and not frame.key_frame and self._stream_s() - since_s < AWAIT_KEY_S:
             return False
         self._await_key_since_s = None
-        self._picture_s = now
+        self._picture_s = time.monotonic()
         return True
+
+    def _stream_s(self) -> float:
+        """Seconds on a clock that runs as the stream does: a recording's runs with its packets."""
+        return self.packets * self._period_s if self._recorded else time.monotonic()
 
     def _count_damage(self) -> None:
         self.decode_errors += 1
-        self._await_key_since_s = time.monotonic()
+        self._await_key_since_s = self._stream_s()
         self._unlogged_errors += 1
         self._warn_of_damage()
 
