@@ -448,7 +448,14 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     with TritonAdmin(server.grpc_url) as control:
         assert control.ready("detector") == [1], "the regression never served"
         assert not control.ready(f"detector-{REGRESSION}")
-        assert main(["shadow", *arguments, "--model", f"detector-{GOOD}", "--json"]) == 0
+        promote = ["shadow", *arguments, "--model", f"detector-{GOOD}", "--json"]
+        config = tmp_path / "yard.yml"
+        config.write_text("cameras: {yard: {url: rtsp://h/, count: {classes: [person, forklift]}}}")
+        assert main([*promote, "-c", str(config)]) == 1
+        assert "camera 'yard', key 'count.classes': " in (refusal := capsys.readouterr().err)
+        assert "has no class 'forklift'" in refusal
+        assert control.ready("detector") == [1]
+        assert main([*promote, "-c", str(config), "--force"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert control.ready("detector") == [GOOD]
     assert report["verdict"] == "promote"

@@ -178,7 +178,7 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(graphs, "postprocess_graph", disk_full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(RepositoryError, match=r"version 2 cannot be written into .*: no space"):
         export_model(raw_network(), tmp_path)
     assert sorted(path.relative_to(target) for path in target.rglob("*")) == before
 
@@ -286,6 +286,42 @@ def test_not_a_network(tmp_path, capsys):
     assert "broken.onnx is no ONNX network" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["nothing.onnx"], "nothing.onnx cannot be read: No such file"),
+        (["."], "cannot be read: Is a directory"),
+        (["nothing.pt"], "nothing.pt"),
+        (["empty.onnx"], "empty.onnx is no ONNX network"),
+        (["half.onnx"], "half.onnx is no ONNX network"),
+        (["wrong.onnx"], "wrong.onnx cannot be run at"),
+        (["good.onnx", "--labels", "nothing.txt"], "nothing.txt"),
+        (["good.onnx", "--labels", "latin1.txt"], "latin1.txt is not UTF-8 at byte 1: save it as such"),
+        (["good.onnx", "--version", "0"], "a version is a whole number from 1 on, not 0"),
+        (["good.onnx", "--version", "-2"], "a version is a whole number from 1 on, not -2"),
+        (["good.onnx", "--version", str(2**63)], "a version is a whole number from 1 on"),
+        (["good.onnx", "--version", "1"], "version 1 of yolo is there already"),
+    ],
+)
+def test_what_is_no_network_or_version_is_named_and_nothing_of_it_stays(
+    tmp_path, capsys, monkeypatch, options, said
+):
+    monkeypatch.chdir(tmp_path)
+    good = save(raw_network(), tmp_path, "good.onnx").read_bytes()
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "half.onnx").write_bytes(good[: len(good) // 2])
+    wrong = raw_network()
+    wrong.graph.node[-1].op_type, wrong.graph.node[-1].domain = "Nothing", "nowhere"
+    wrong.opset_import.add(domain="nowhere", version=1)
+    save(wrong, tmp_path, "wrong.onnx")
+    (tmp_path / "latin1.txt").write_bytes("M\xfcll".encode("latin-1"))
+    assert main(["model", "export", "good.onnx", "--repository", "r"]) == 0
+    before = sorted((tmp_path / "r").rglob("*"))
+    assert main(["model", "export", *options, "--repository", "r"]) == 1
+    assert said in capsys.readouterr().err
+    assert sorted((tmp_path / "r").rglob("*")) == before
+
+
 def test_a_missing_extra_is_said_with_its_remedy(tmp_path, capsys, monkeypatch):
     source = save(raw_network(), tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
@@ -308,7 +344,10 @@ def test_versions_are_kept_and_switched_without_the_extra():
 def test_command_says_what_it_did(tmp_path, capsys):
     source = save(raw_network(), tmp_path)
     assert main(["model", "export", str(source), "--repository", str(tmp_path / "repository")]) == 0
-    assert "yolo version 1" in capsys.readouterr().out
+    assert "switch" not in (said := capsys.readouterr().out)
+    assert "yolo version 1" in said
+    assert main(["model", "export", str(source), "--repository", str(tmp_path / "repository")]) == 0
+    assert "version 1 goes on serving: `sightline model switch 2`" in capsys.readouterr().out
 
 
 def test_ambiguous_shapes_are_not_guessed():

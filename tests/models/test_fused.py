@@ -155,8 +155,8 @@ def test_the_configuration_has_the_detectors_contract_and_follows_export_and_swi
         sides = {item.name: [d.dim_value for d in item.type.tensor_type.shape.dim][1:] for item in outputs}
         assert {item.name: list(item.dims) for item in config.output} == sides
     exporter.export_network(exporter.ExportOptions(network, folder, shape=(192, 320), fused=True))
-    assert list(config_of(path).version_policy.specific.versions) == [2]
-    model_configs.choose(folder, "detector", 1)
+    assert list(config_of(path).version_policy.specific.versions) == [1]
+    model_configs.choose(folder, "detector", 2)
     switched = config_of(path)
-    assert list(switched.version_policy.specific.versions) == [1]
+    assert list(switched.version_policy.specific.versions) == [2]
     assert switched.parameters["precision"].string_value == "fp16"

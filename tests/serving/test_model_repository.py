@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from sightline.base.letterbox import letterbox_i420
 from sightline.models.export import exporter
+from sightline.serving import model_configs
 from sightline.serving.runtime import numerics
 from sightline.serving.server import TritonServer
 from support import toy
@@ -321,6 +322,7 @@ def test_an_end_to_end_head_and_another_floor_and_a_second_version(tmp_path):
         np.testing.assert_allclose(first["det_scores"][0], expected[1], atol=2e-3)
         toy_network = toy.write_network(tmp_path / "toy.onnx")
         assert exporter.export_network(exporter.ExportOptions(toy_network, folder, shape=NETWORK)) == 2
+        model_configs.choose(folder, "detector", 2)
         client.load_model("detector")  # beside the old one, which leaves when this one is warm
         assert ask(client, scene()[None])["num_dets"].tolist() == [[2]]
         ready = {

@@ -33,7 +33,7 @@ from sightline.serving.server import TritonServer
 from sightline.simulation.stack import SightlineProcess
 
 CAMERA = "bench"
-LIVE, CANDIDATE = 1, 2
+CANDIDATE = 2  # version 1 is live
 SHARE = 0.5
 SETTLE_S = 5.0
 DRAWS = 2000
@@ -61,9 +61,7 @@ def main() -> None:
             export_network(ExportOptions(source, repository, shape=parse_aspect(arguments.aspect)))
         with TritonServer(repository, log_path=folder / "triton.log") as server:
             with TritonAdmin(server.grpc_url) as triton:
-                versions = Versions(repository, triton, "bench")
-                versions.switch(LIVE)
-                versions.load(CANDIDATE, nice=arguments.nice)
+                Versions(repository, triton, "bench").load(CANDIDATE, nice=arguments.nice)
             frames, status = play(arguments, server.grpc_url, folder)
     report = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),

@@ -22,6 +22,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sightline.errors import RepositoryError
 from sightline.serving import model_configs
 
 STEPS = ("preprocess", "postprocess", "yolo")  # yolo last: the ensemble switches to it
@@ -53,6 +54,7 @@ def build(
     Raises:
         BuildError: there is no network, no GPU, no trtexec, the GPU lacks the precision, or a plan failed.
     """
+    model_configs.settle(target)
     if version is None:
         versions = model_configs.versions(source)
         if not versions:
@@ -220,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         version = build(given.source, given.target, given.cache, given.version, form=given.form)
         source, target = (folder / "yolo" / str(version) for folder in (given.source, given.target))
         rates = bare_rates(target / "model.plan", source / "engine.json") if given.bare else {}
-    except (BuildError, OSError, subprocess.SubprocessError) as error:
+    except (BuildError, RepositoryError, OSError, subprocess.SubprocessError) as error:
         print(f"build_engines: {error}", file=sys.stderr)
         return 1
     print(f"version {version} is ready in {given.target}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.cli.parsers import add_command, add_config_option, add_group
-from sightline.cli.version_commands import served_options
+from sightline.cli.version_commands import add_class_options, missing_classes, served_options
 from sightline.config import load_config
 from sightline.entities import Figure
 from sightline.errors import LabelError
@@ -213,6 +213,7 @@ def _add_shadow(commands: Any) -> None:
     judge = add_command(parts, _judge, common, served_options(), name="decide", text=text)
     judge.set_defaults(decide=True)
     judge.add_argument("--apply", action="store_true", help="switch to it, or retire it")
+    add_class_options(judge)
 
 
 def _judge(arguments: argparse.Namespace) -> int:
@@ -231,6 +232,7 @@ def _judge(arguments: argparse.Namespace) -> int:
     else:
         print(shadow_report.as_text(compared, decision))
     if arguments.apply and decision.verdict is not Verdict.WAIT:
+        missing = missing_classes(arguments)
         with TritonAdmin(arguments.url) as triton:
-            print(apply(arguments.repository, triton, compared, decision), file=sys.stderr)
+            print(apply(arguments.repository, triton, missing, compared, decision), file=sys.stderr)
     return STATUS[decision.verdict] if arguments.decide else 0

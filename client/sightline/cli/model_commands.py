@@ -94,8 +94,8 @@ def _export(arguments: argparse.Namespace) -> None:
         f"{manifest['network_height']}x{manifest['network_width']}, "
         f"{len(manifest['class_names'])} classes, head {manifest['head']}, GPU {manifest['precision']}"
     )
-    if model_configs.DETECTOR in model_configs.read_choices(options.repository):
-        active = model_configs.active(options.repository)
+    active = model_configs.active(options.repository)
+    if active != version:
         print(f"version {active} goes on serving: `sightline model switch {version}` changes that")
 
 

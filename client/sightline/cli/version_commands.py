@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from sightline.models.registry import audit_trail
 from sightline.serving.model_configs import DETECTOR, TRITON_URL
 
 if TYPE_CHECKING:
-    from sightline.models.registry.operations import Versions
+    from sightline.models.registry.operations import MissingClasses, Versions
 
 SHADOW_NICE = 19
 
@@ -28,7 +28,7 @@ SHADOW_NICE = 19
 def add_to(parts: Any) -> None:
     """Add the commands to the parser's subcommands."""
     common = served_options()
-    common.add_argument("--offline", action="store_true", help="look at the files alone, ask no Triton")
+    common.add_argument("--offline", action="store_true", help="work on the files alone, ask no Triton")
     common.add_argument("--json", action="store_true", help="print JSON")
 
     def add(name: str, text: str, *arguments: str, looks: bool = False) -> argparse.ArgumentParser:
@@ -53,8 +53,7 @@ def add_to(parts: Any) -> None:
     text = "default: %(default)s; switch makes new ones"
     for parser in (switch, rollback):
         parser.add_argument("--detector", default=DETECTOR, help=text)
-        add_config_option(parser)
-        parser.add_argument("--force", action="store_true", help="though cameras count classes it lacks")
+        add_class_options(parser)
     add("remove", "Unload and forget a detector that a switch made.", "detector")
     add("retire", "Take a version out of service for good.", "version").add_argument(
         "--delete", action="store_true", help="delete its weights; the manifest stays"
@@ -63,6 +62,12 @@ def add_to(parts: Any) -> None:
     add("log", "The audit trail.", looks=True).add_argument(
         "--last", type=int, default=20, help="lines to show (default: %(default)s)"
     )
+
+
+def add_class_options(parser: argparse.ArgumentParser) -> None:
+    """Add what :func:`missing_classes` needs."""
+    add_config_option(parser)
+    parser.add_argument("--force", action="store_true", help="though cameras count classes it lacks")
 
 
 def served_options() -> argparse.ArgumentParser:
@@ -83,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
     admin = nullcontext() if arguments.offline else TritonAdmin(arguments.url)
     try:
         with admin as triton:
-            missing = _missing_classes(arguments)
+            missing = missing_classes(arguments)
             done, text = _operate(Versions(arguments.repository, triton, why, missing), arguments)
     except AdminError as error:
         if hasattr(arguments, "why"):
@@ -93,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if isinstance(done, dict) and done.get("problems") else 0
 
 
-def _missing_classes(arguments: argparse.Namespace) -> Callable[[str, str, Sequence[str]], list[str]]:
+def missing_classes(arguments: argparse.Namespace) -> "MissingClasses":
     """Tells, for a detector that is to serve a version, which classes of the configured cameras it lacks."""
     if getattr(arguments, "force", True):
         return lambda *_: []
@@ -117,6 +122,7 @@ def _operate(versions: "Versions", arguments: argparse.Namespace) -> tuple[Any, 
     version: int = getattr(arguments, "version", 0)
     name: str = getattr(arguments, "detector", "")
     done: Any = {"detector": name} if name else {"version": version}
+    later = " from Triton's next start on" if arguments.offline else ""
     match arguments.operation:
         case "list":
             done = versions.overview()
@@ -139,10 +145,10 @@ def _operate(versions: "Versions", arguments: argparse.Namespace) -> tuple[Any, 
             text = f"version {version} does not serve beside any more"
         case "switch":
             done |= {"version": version, "previous": versions.switch(version, name)}
-            text = f"{name} serves version {version}, after {done['previous'] or 'none'}"
+            text = f"{name} serves version {version}{later}, after {done['previous'] or 'none'}"
         case "rollback":
             done["version"] = versions.rollback(name)
-            text = f"{name} serves version {done['version']} again"
+            text = f"{name} serves version {done['version']} again{later}"
         case "remove":
             versions.remove(name)
             text = f"{name} is gone"

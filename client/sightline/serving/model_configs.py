@@ -4,9 +4,9 @@
 the server each is written out once more, as ``configs/NAME.served.pbtxt``, with the network's sizes, classes
 and version in it. A configuration in Triton holds for all versions of a model, and versions of a network may
 differ in all of these: so each version's steps serve from folders of their own (``yolo-3``, a link to
-``yolo/3``), and so does each detector but ``detector``. ``detectors.json`` says which version each serves;
-where it is silent, ``detector`` serves the newest. The served texts are written anew before Triton reads
-them, so none goes stale.
+``yolo/3``), and so does each detector but ``detector``. ``detectors.json`` says which version each serves:
+of ``detector`` the first one that is exported, until another is chosen. The served texts are written anew
+before Triton reads them, so none goes stale.
 
 Python's standard library alone: ``build_engines.py`` runs it in Triton's container.
 """
@@ -15,7 +15,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ _KEYS = ("network_height", "network_width", "precision", "score_floor", "head", 
 _FILLED = re.compile(r"^.*# network: (?P<name>\w+)$", re.MULTILINE)
 _STEP = re.compile(rf'^(\s*)model_name: "({"|".join(STEPS)})"\n\s*model_version: -?\d+$', re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_NUMBER = re.compile(r"[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,12 @@ def beside(version: int) -> str:
 
 def versions(folder: Path) -> list[int]:
     """Numbers of the versions of ``yolo`` that hold a network, ascending."""
-    return sorted(int(path.parent.name) for path in folder.glob("yolo/[0-9]*/manifest.json"))
+    return numbers(path.parent.name for path in folder.glob("yolo/[0-9]*/manifest.json"))
+
+
+def numbers(names: Iterable[str]) -> list[int]:
+    """Those of the names that are numbers as Triton takes them, ascending; ``2.bak`` is none."""
+    return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
 
 def check_name(name: str) -> str:
@@ -71,13 +79,23 @@ def check_name(name: str) -> str:
 
 
 def read_choices(folder: Path) -> dict[str, Choice]:
-    """What has been chosen, by the detector's name; nothing in a repository that has seen no switch."""
+    """What has been chosen, by the detector's name; nothing before the first export."""
     path = folder / CHOICES
     try:
         chosen = json.loads(path.read_text()) if path.is_file() else {}
-        return {name: Choice(**values) for name, values in chosen.items()}
+        choices = {name: Choice(**values) for name, values in chosen.items()}
+        if not all(type(value) is int for choice in choices.values() for value in asdict(choice).values()):
+            raise ValueError("a version that is no number")
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise RepositoryError(f"{path} cannot be read: {error}") from error
+    return choices
+
+
+def settle(folder: Path) -> None:
+    """Choose for ``detector`` the newest version that is there now, where nothing has been chosen yet."""
+    choices = serving(folder)
+    if choices and choices != read_choices(folder):
+        _store(folder, choices)
 
 
 def serving(folder: Path) -> dict[str, Choice]:
@@ -111,9 +129,13 @@ def keep_choices(folder: Path, choices: Mapping[str, Choice]) -> None:
     """Keep what all detectors shall serve, versions that are there, and write what Triton reads."""
     for choice in choices.values():
         read_manifest(folder, choice.version)
+    _store(folder, choices)
+    write(folder)
+
+
+def _store(folder: Path, choices: Mapping[str, Choice]) -> None:
     chosen = {name: asdict(choice) for name, choice in choices.items()}
     replace(folder / CHOICES, json.dumps(chosen, indent=2) + "\n")
-    write(folder)
 
 
 def forget(folder: Path, name: str) -> None:
@@ -131,6 +153,7 @@ def write(folder: Path, config_names: Iterable[str] = ()) -> None:
     ``config_names`` are names under which a server looks for configurations, besides those that are there.
     RepositoryError: a version is not there, or its manifest is none.
     """
+    settle(folder)
     names = {ENSEMBLE, *config_names}
     names |= {path.stem.removesuffix(_SERVED) for path in folder.glob("*/configs/*.pbtxt")}
     for detector, choice in serving(folder).items():
@@ -160,6 +183,43 @@ def _write_model(
             head = f"# Made from {source.relative_to(folder)}: edit that, this is written anew.\n"
             text = head + filled(source.read_text(), name, choice, manifest)
             replace(place / "configs" / f"{served_name(config_name)}.pbtxt", text)
+
+
+@contextmanager
+def unchanged_on_failure(folder: Path) -> Iterator[None]:
+    """Put back what has been chosen, and what Triton reads of it, bit for bit when the block raises.
+
+    The copies lie in the repository, so that putting them back takes no room on the disk.
+    """
+    with tempfile.TemporaryDirectory(prefix=".before-", dir=folder) as place:
+        copies = {path: Path(place, str(number)) for number, path in enumerate(_written(folder))}
+        for path, copy in copies.items():
+            shutil.copy2(path, copy, follow_symlinks=False)
+        try:
+            yield
+        except BaseException:
+            for path in _written(folder):
+                if path not in copies:
+                    path.unlink(missing_ok=True)  # one that a link leads to is listed twice
+                    with suppress(OSError):  # something else is in it
+                        path.parent.rmdir()
+                        path.parent.parent.rmdir()
+            for path, copy in copies.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                copy.replace(path)
+            raise
+
+
+def _written(folder: Path) -> list[Path]:
+    """Files and links that are made here, and by Triton's Python; those of a folder come before its mark."""
+    paths = [
+        *folder.glob("[!.]*/[1-9]*/__pycache__/*.pyc"),
+        *folder.glob("[!.]*/configs/*.served.pbtxt"),
+        *(path for path in folder.glob("[!.]*/[0-9]*") if path.is_symlink()),
+        *folder.glob("[!.]*/.gitignore"),
+        folder / CHOICES,
+    ]
+    return [path for path in paths if path.is_symlink() or path.is_file()]
 
 
 def filled(text: str, name: str, choice: Choice, manifest: Mapping[str, Any]) -> str:
@@ -212,12 +272,15 @@ def read_manifest(folder: Path, version: int) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         sides = manifest["network_height"], manifest["network_width"], *manifest["output_shape"]
-        if min(map(int, sides)) < 1 or len(sides) != 4 or not manifest["class_names"]:
+        names = manifest["class_names"]
+        if min(map(int, sides)) < 1 or len(sides) != 4 or not (names and isinstance(names, list)):
             raise ValueError("a size or the list of classes is empty")
-        parameters_of(manifest)
-    except FileNotFoundError as error:
+        float(parameters_of(manifest)["score_floor"])
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RepositoryError(f"version {version} is not in {folder}: it has no manifest") from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise RepositoryError(f"{path} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise RepositoryError(f"{path} is no manifest: {error!r}; export the network again") from error
     return dict(manifest)
 
@@ -232,5 +295,8 @@ def replace(path: Path, text: str) -> None:
     if path.is_file() and path.read_text() == text:
         return
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # the disk is full

@@ -56,10 +56,14 @@ def export_network(options: ExportOptions, say: Say = lambda _: None) -> int:
         source = network_source.read_source(path, options.labels)
     network = source.spec(options.shape, options.precision)
     repository.prepare_repository(options.repository)
-    version = options.version or repository.next_version(options.repository)
+    version = options.version
+    if version is None:
+        version = repository.next_version(options.repository)
+    model_configs.settle(options.repository)  # a new version serves once it is chosen, the first one at once
     with repository.new_version(options.repository, version) as folders:
         _write_version(folders, source, network, options, version)
-    model_configs.write(options.repository)
+    if model_configs.active(options.repository) == version:
+        model_configs.write(options.repository)
     return version
 
 

@@ -62,13 +62,14 @@ def read_source(path: Path, labels: Path | None) -> NetworkSource:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
+    except OSError as error:
+        raise NetworkUnusable(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # onnx raises protobuf's own errors
         raise NetworkUnusable(f"{path.name} is no ONNX network: {error}") from error
     model = halve.unpack(model)
     metadata = {item.key: item.value for item in model.metadata_props}
     _check_input(model)
-    lines = labels.read_text().splitlines() if labels else ()
-    names = list(filter(None, map(str.strip, lines))) if labels else _names_of(metadata)
+    names = _read_labels(labels) if labels else _names_of(metadata)
     for name in names:
         if names.count(name) > 1:
             raise NetworkUnusable(f"two classes are called {name!r}: counts would mix them; give --labels")
@@ -77,19 +78,32 @@ def read_source(path: Path, labels: Path | None) -> NetworkSource:
     if not names:
         raise NetworkUnusable(f"{path.name} brings no class names: give them by --labels FILE, one a line")
     size = fixed_size(model) or PROBE
-    outputs = run_once(model, size)
     try:
+        outputs = run_once(model, size)
         end_to_end = tell_head(outputs, len(names), size)
     except NetworkUnusable as error:
         raise NetworkUnusable(f"{path.name}: {error}") from error
+    except Exception as error:  # onnxruntime raises errors of its own
+        raise NetworkUnusable(f"{path.name} cannot be run at {size[0]}x{size[1]}: {error}") from error
     _rename(model)
     licence = metadata.get("license", "unknown: ask whoever made the weights")
     quantisation = None
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):  # QDQ; by the type of its numbers
         is_fp8 = any(item.data_type == FP8 for item in model.graph.initializer)
-        known = json.loads(metadata.get(QUANTISATION, '{"by": "unknown"}'))
+        try:
+            known = dict(json.loads(metadata.get(QUANTISATION, '{"by": "unknown"}')))
+        except (TypeError, ValueError) as error:
+            raise NetworkUnusable(f"metadata {QUANTISATION!r} cannot be read: {error}") from error
         quantisation = known | {"precision": "fp8" if is_fp8 else "int8"}
     return NetworkSource(model, tuple(names), end_to_end, outputs[0][1][1], licence, quantisation)
+
+
+def _read_labels(path: Path) -> list[str]:
+    """Class names, one a line."""
+    try:
+        return list(filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
+    except UnicodeDecodeError as error:
+        raise NetworkUnusable(f"{path} is not UTF-8 at byte {error.start}: save it as such") from error
 
 
 def _names_of(metadata: dict[str, str]) -> list[str]:

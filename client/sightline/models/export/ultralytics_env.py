@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from sightline.base.resources import cache_folder
@@ -103,9 +104,9 @@ def to_onnx(checkpoint: Path, work: Path, *, install: bool = False, say: Say = l
 
     Raises an UltralyticsError when there is no environment or Ultralytics refuses the checkpoint.
     """
-    python = interpreter(install=install, say=say)
     copy = work / checkpoint.name
     shutil.copyfile(checkpoint, copy)
+    python = interpreter(install=install, say=say)
     command, env = [str(python), "-c", EXPORT, copy.name], environment()
     try:
         done = subprocess.run(
@@ -115,9 +116,9 @@ def to_onnx(checkpoint: Path, work: Path, *, install: bool = False, say: Say = l
         raise UltralyticsError(f"{checkpoint.name}: not exported within {TIMEOUT_S} s") from error
     product = copy.with_suffix(".onnx")
     if done.returncode or not product.is_file():
-        raise UltralyticsError(
-            f"{checkpoint.name} could not be exported:\n{(done.stderr or done.stdout)[-2000:]}"
-        )
+        lines = (done.stderr or done.stdout).splitlines()
+        tail = [*takewhile(lambda line: not line.startswith(" "), reversed(lines))]  # after the traceback
+        raise UltralyticsError(f"{checkpoint.name} could not be exported: " + "\n".join(tail[::-1])[-2000:])
     return product
 
 

@@ -20,7 +20,6 @@ from sightline.base.redact import redact
 from sightline.errors import RepositoryError
 
 FILE = "versions.jsonl"
-_LOCK = ".versions.lock"
 
 
 class Refused(RepositoryError):
@@ -28,7 +27,10 @@ class Refused(RepositoryError):
 
 
 def record(folder: Path, **values: Any) -> None:
-    """Append one line: the time, who, and ``values``; it is on the disk when this returns."""
+    """Append one line: the time, who, and ``values``; it is on the disk when this returns.
+
+    Raises a RepositoryError when it cannot be written.
+    """
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's number without a name
@@ -37,12 +39,15 @@ def record(folder: Path, **values: Any) -> None:
     who = {"user": user, "host": socket.gethostname(), **({"operator": operator} if operator else {})}
     entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **who, **values}
     line = json.dumps(entry, ensure_ascii=False) + "\n"
-    with (folder / FILE).open("a+b") as file:
-        if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-            line = f"\n{line}"  # the writer before us was cut off
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with (folder / FILE).open("a+b") as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                line = f"\n{line}"  # the writer before us was cut off
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RepositoryError(f"{folder / FILE} cannot be written: {error.strerror}") from error
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -64,7 +69,7 @@ def operation(folder: Path, action: str, **values: Any) -> Iterator[dict[str, An
     Yields a dictionary: what is put into it stands in the last line. Raises a :class:`Refused` when another
     operation runs on this repository.
     """
-    with (folder / _LOCK).open("w") as lock:
+    with (folder / FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -76,7 +81,13 @@ def operation(folder: Path, action: str, **values: Any) -> Iterator[dict[str, An
         except BaseException as error:
             result = "refused" if isinstance(error, Refused) else "failed"
             entry |= {"result": result, "reason": redact(error) or repr(error)}
-            record(folder, action=action, **entry)
+            try:
+                record(folder, action=action, **entry)
+            except RepositoryError as unrecorded:
+                raise RepositoryError(f"{entry['reason']}; {unrecorded}") from error
             raise
         seconds = round(time.monotonic() - started, 3)
-        record(folder, **({"action": action, "result": "ok", "seconds": seconds} | entry))
+        try:
+            record(folder, **({"action": action, "result": "ok", "seconds": seconds} | entry))
+        except RepositoryError as unrecorded:
+            raise RepositoryError(f"{action} is done, but {unrecorded}") from unrecorded

@@ -6,8 +6,8 @@ whatever fails, the old one goes on.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from sightline.models.registry.audit_trail import Refused
 from sightline.models.registry.repository import RETIRED
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving import model_configs
-from sightline.serving.model_configs import DETECTOR, MODELS, STEPS, beside
+from sightline.serving.model_configs import DETECTOR, MODELS, STEPS, Choice, beside
 
+#: Takes a detector, a version's full name and its class names; says which classes that are counted it lacks.
+MissingClasses = Callable[[str, str, Sequence[str]], Sequence[str]]
+LOADING = {"load", "switch", "rollback"}  # operations that change what Triton serves
 LEAVE_TIMEOUT_S = 30.0  # what an old version may take to answer what it was asked
 
 
@@ -26,10 +29,7 @@ class Versions:
     """Operations on one model repository and the Triton that serves it.
 
     Every one raises a Refused when it would do harm, a RepositoryError when something is not there, and an
-    AdminError when Triton fails; then the version that served goes on serving.
-
-    ``missing`` takes a detector, a version's full name and its class names, and says which classes that are
-    counted it lacks.
+    AdminError when Triton fails; then files and Triton are as they were before.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Versions:
         folder: Path,
         admin: TritonAdmin | None,
         why: str = "",
-        missing: Callable[[str, str, Sequence[str]], Sequence[str]] = lambda *_: (),
+        missing: MissingClasses = lambda *_: (),
     ) -> None:
         if not (folder / "yolo").is_dir():
             raise RepositoryError(f"{folder} is no model repository: it holds no yolo")
@@ -89,10 +89,16 @@ class Versions:
     def unload(self, version: int) -> None:
         """End serving a version beside the detectors; steps that a detector uses stay."""
         with self._operation("unload", version=version):
+            known = {*model_configs.versions(self.folder), *model_configs.read_choices(self.folder)}
+            if not known & {version, beside(version)}:
+                raise RepositoryError(f"version {version} is not in {self.folder}")
             self._unload_beside(version)
 
     def switch(self, version: int, name: str = DETECTOR) -> int | None:
-        """Let a detector serve this version; gives the one that served before."""
+        """Let a detector serve this version; gives the one that served before.
+
+        Without a Triton it is verified, and serves from the next start on.
+        """
         model_configs.check_name(name)
         with self._operation("switch", detector=name, version=version) as entry:
             return self._switch(name, version, entry)
@@ -104,11 +110,11 @@ class Versions:
             for past in audit_trail.read(self.folder):
                 if past.get("detector") != name or past.get("result") != "ok":
                     continue
-                if past["action"] == "switch":
-                    stack += [past["previous"]] if not stack and past["previous"] else []
-                    stack.append(past["version"])
-                elif past["action"] == "rollback":
-                    while stack and stack[-1] != past["version"]:
+                action, version = past.get("action"), past.get("version")
+                if action == "switch":
+                    stack += filter(None, [version] if stack else [past.get("previous"), version])
+                elif action == "rollback":
+                    while stack and stack[-1] != version:
                         stack.pop()
             present, there = model_configs.active(self.folder, name), model_configs.versions(self.folder)
             while stack and (stack[-1] == present or stack[-1] not in there):
@@ -135,7 +141,7 @@ class Versions:
 
         With ``delete`` its weights are deleted for good, all but the manifest.
         """
-        with self._operation("retire", version=version, delete=delete) as entry:
+        with self._operation("retire", version=version) as entry:
             entry["model_version"] = model_configs.read_manifest(self.folder, version)["model_version"]
             names = model_configs.detectors(self.folder)
             used = {*names}.intersection(self._models(version, "READY"))
@@ -146,7 +152,8 @@ class Versions:
             self._rename(str(version), f"{RETIRED}{version}")
             for name in names[1:]:
                 (self.folder / name / str(version)).unlink(missing_ok=True)  # links to what has moved
-            if delete:
+        if delete:
+            with self._operation("delete", version=version):
                 yolo = self.folder / "yolo" / f"{RETIRED}{version}"
                 (yolo / "deleted").touch()
                 for path in yolo.iterdir():
@@ -162,8 +169,8 @@ class Versions:
                 raise RepositoryError(f"version {version} has not been retired")
             if (self.folder / "yolo" / f"{RETIRED}{version}" / "deleted").exists():
                 raise RepositoryError(f"the weights of version {version} have been deleted")
+            model_configs.settle(self.folder)  # it may be the newest
             self._rename(f"{RETIRED}{version}", str(version))
-            model_configs.write(self.folder)  # it may be the newest
 
     @property
     def _triton(self) -> TritonAdmin:
@@ -172,12 +179,40 @@ class Versions:
         return self._admin
 
     def _rename(self, name: str, new: str) -> None:
-        for model in MODELS:
-            if (self.folder / model / name).is_dir():
-                (self.folder / model / name).rename(self.folder / model / new)
+        with ExitStack() as undo:
+            for model in MODELS:
+                old, place = self.folder / model / name, self.folder / model / new
+                if old.is_dir():
+                    old.rename(place)
+                    undo.callback(place.rename, old)
+            undo.pop_all()
 
-    def _operation(self, action: str, **values: Any) -> AbstractContextManager[dict[str, Any]]:
-        return audit_trail.operation(self.folder, action, **values, **self._why)
+    @contextmanager
+    def _operation(self, action: str, **values: Any) -> Iterator[dict[str, Any]]:
+        """Record an operation; when it fails, files are as they were, and then what Triton serves."""
+        with audit_trail.operation(self.folder, action, **values, **self._why) as entry:
+            before = self._admin.states() if self._admin and action in LOADING else None
+            try:
+                with model_configs.unchanged_on_failure(self.folder):
+                    yield entry
+            except BaseException as error:
+                try:
+                    if before is not None:
+                        self._put_back(before)
+                except AdminError as left:
+                    raise AdminError(f"{error}; what was loaded of it stays: {left}") from error
+                raise
+
+    def _put_back(self, before: Mapping[str, Mapping[int, str]]) -> None:
+        """Have Triton serve what it served; an ensemble that goes, goes before its steps."""
+        now = self._triton.states()
+        for name in sorted(now, key=lambda name: name.partition("-")[0] in STEPS):
+            served, serves = (
+                {version for version, state in states.get(name, {}).items() if state == "READY"}
+                for states in (before, now)
+            )
+            if served != serves:
+                (self._triton.load if served else self._triton.unload)(name)
 
     def _models(self, version: int, state: str) -> list[str]:
         """Names of the models whose version is in this state in Triton."""
@@ -216,41 +251,28 @@ class Versions:
         class_names = model_configs.read_manifest(self.folder, version)["class_names"]
         if missing := self._missing(name, full_name, class_names):
             raise Refused("\n".join([*missing, "change the configuration first, or give --force"]))
-        ready = self._triton.ready(name)
-        entry["previous"] = previous = ready[-1] if ready else model_configs.active(self.folder, name)
-        saved = model_configs.read_choices(self.folder)
-        if ready == [version] and name in saved and saved[name].version == version:
+        active, choices = model_configs.active(self.folder, name), model_configs.read_choices(self.folder)
+        ready = self._admin.ready(name) if self._admin else [active]
+        entry["previous"] = previous = ready[-1] if ready else active
+        if ready == [version] == [active]:
             raise Refused(f"version {version} serves as {name} already")
-        stood = version in self._triton.ready(beside(version))
-        self._load_beside(version)
-        saved = model_configs.read_choices(self.folder)
-        try:
+        if self._admin is None:
             model_configs.choose(self.folder, name, version)
-            self._triton.load(name)
-            self._probe(name, version)
-        except BaseException:
-            model_configs.keep_choices(self.folder, saved)
-            if name not in model_configs.serving(self.folder):
-                model_configs.forget(self.folder, name)
-            elif not self._triton.ready(name):
-                self._triton.load(name)
-            raise
-        if not stood and not self._triton.is_ensemble(name, version):
+            return previous
+        stood = version in self._admin.ready(beside(version))
+        self._load_beside(version, nice=choices.get(beside(version), Choice(version)).nice)
+        model_configs.choose(self.folder, name, version)
+        self._admin.load(name)
+        self._probe(name, version)
+        if not stood and not self._admin.is_ensemble(name, version):
             self._unload_beside(version)  # the detector has a copy of its own
         return previous
 
     def _load_beside(self, version: int, *, nice: int = 0) -> None:
-        """Load a version under its own name and have it answer; when it cannot, nothing of it stays."""
+        """Load a version under its own name and have it answer."""
         model_configs.choose(self.folder, beside(version), version, nice=nice)
-        try:
-            self._triton.load(beside(version))
-            self._probe(beside(version), version)
-        except AdminError as error:
-            try:
-                self._unload_beside(version)
-            except AdminError as left:
-                raise AdminError(f"{error}; what was loaded of it stays: {left}") from error
-            raise
+        self._triton.load(beside(version))
+        self._probe(beside(version), version)
 
     def _probe(self, name: str, version: int) -> None:
         wanted = model_configs.read_manifest(self.folder, version)["model_version"]

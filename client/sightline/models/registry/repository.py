@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sightline.base.resources import resource
@@ -16,6 +16,7 @@ from sightline.serving.runtime.numerics import END_TO_END_COLUMNS
 
 #: What a retired version's folders are called, with its number behind: Triton takes only plain numbers.
 RETIRED = ".retired-"
+MAX_VERSION = 2**63  # Triton's numbers have 64 bits
 
 
 def prepare_repository(folder: Path) -> None:
@@ -27,18 +28,19 @@ def prepare_repository(folder: Path) -> None:
     for model in MODELS:
         if (folder / model / "config.pbtxt").is_file():
             continue
-        for source in [*skeleton.glob(f"{model}/**/*.pbtxt"), *skeleton.glob(f"{model}/1/**/*.py")]:
+        sources = [*skeleton.glob(f"{model}/1/**/*.py"), *skeleton.glob(f"{model}/**/*.pbtxt")]
+        for source in sorted(sources, key=lambda path: path.name == "config.pbtxt"):  # last: all is there
             if not source.match("*.served.pbtxt"):
                 target = folder / source.relative_to(skeleton)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+                model_configs.replace(target, source.read_text())
     (folder / "detector" / "1").mkdir(parents=True, exist_ok=True)  # an ensemble has an empty version
 
 
 def retired(folder: Path) -> list[int]:
     """Numbers of the versions that have been retired (``sightline model retire``), ascending."""
     names = (path.name.removeprefix(RETIRED) for path in folder.glob(f"yolo/{RETIRED}[0-9]*"))
-    return sorted(int(name) for name in names)
+    return model_configs.numbers(names)
 
 
 def next_version(folder: Path) -> int:
@@ -60,13 +62,15 @@ def new_version(folder: Path, version: int) -> Iterator[dict[str, Path]]:
     half-written can be loaded. ``yolo`` comes late, ``detector`` (whose CPU form runs the network of its own
     version) last. When the block raises, nothing stays.
 
-    Raises a RepositoryError when this version holds a network already; versions are never overwritten.
+    Raises a RepositoryError when this version holds a network already (versions are never overwritten), or
+    cannot be written.
     """
-    if version < 1:
+    if not 1 <= version < MAX_VERSION:
         raise RepositoryError(f"a version is a whole number from 1 on, not {version}")
     if version in [*versions(folder), *retired(folder)]:
         raise RepositoryError(f"version {version} of yolo is there already; leave --version out for the next")
     drafts: dict[str, Path] = {}
+    replaced: list[Path] = []  # versions without a network
     try:
         for step in ("preprocess", "postprocess", "yolo", "detector"):
             drafts[step] = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder / step))
@@ -74,18 +78,24 @@ def new_version(folder: Path, version: int) -> Iterator[dict[str, Path]]:
             for program in (folder / step / "1").glob("*.py"):
                 shutil.copyfile(program, drafts[step] / program.name)
         yield drafts
-        for step, draft in drafts.items():
-            for path in draft.iterdir():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            place, old = folder / step / str(version), draft.with_name(f"{draft.name}-old")
-            if place.exists():  # a version without a network
-                place.rename(old)
-            draft.rename(place)
-            shutil.rmtree(old, ignore_errors=True)
+        with ExitStack() as undo:
+            for step, draft in drafts.items():
+                for path in draft.iterdir():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+                place, old = folder / step / str(version), draft.with_name(f"{draft.name}-old")
+                if place.exists():
+                    place.rename(old)
+                    undo.callback(old.rename, place)
+                    replaced.append(old)
+                draft.rename(place)
+                undo.callback(place.rename, draft)
+            undo.pop_all()
+    except OSError as error:
+        raise RepositoryError(f"version {version} cannot be written into {folder}: {error}") from error
     finally:
-        for draft in drafts.values():
-            shutil.rmtree(draft, ignore_errors=True)
+        for path in (*drafts.values(), *replaced):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def problems(folder: Path, version: int) -> list[str]:
@@ -95,7 +105,10 @@ def problems(folder: Path, version: int) -> list[str]:
     except RepositoryError as error:
         return [str(error)]
     names, head, (rows, columns) = manifest["class_names"], manifest["head"], manifest["output_shape"]
-    faults = list(_files(folder, version, manifest.get("files_sha256")))
+    try:
+        faults = list(_files(folder, version, manifest.get("files_sha256")))
+    except (AttributeError, TypeError, ValueError):
+        faults = ["the manifest's hashes are none: export the network again"]
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
         faults.append("class names are empty or doubled")
     if head == "anchors" and rows != 4 + len(names):

@@ -29,6 +29,10 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
     """
 
     def __init__(self, url: str) -> None:
+        try:
+            TritonOptions(url=url)
+        except ValueError as error:  # gRPC would blame the host's name
+            raise AdminError(f"Triton's gRPC is HOST:PORT or unix:/PATH, not {url!r}") from error
         self.url = url
         self._client = InferenceServerClient(url)
         key, _ = read_secret("SIGHTLINE_TRITON_KEY")
