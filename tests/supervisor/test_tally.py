@@ -23,8 +23,10 @@ def test_objects_are_distinct_rows_count_as_last_told_and_other_events_are_left_
     take(count("person", 0, 1, 1), count("car", 0, 1, 1), watched(0, 0.2), *events)
     take(count("person", 0, 3, 3), count("car", 0, 0, 0), watched(0, 1.0))
     take(count("person", 10, 2, 1), watched(10, 0.5), replace(first, kind=EventKind.ENTER), first)
+    take(replace(count("forklift", 10, 0, 0), coverage=0.0))
     assert list(tally.lines(["a", "b"])) == [
         "camera a: person 4",
+        "  not seen for a time, since the model lacks them: forklift",
         "  line door, backward: person 1",
         "  line door, forward: person 2",
         "  watched 15.0 s of video, in 2 windows",

@@ -35,10 +35,14 @@ class Tally:
         with self._lock:
             for camera in cameras:
                 objects: Counter[str] = Counter()
+                lacking = set()
                 for row in (row for row in self._counts.values() if row.source == camera):
                     objects[row.item_class] += row.count if row.arrivals is None else row.arrivals
+                    lacking |= {row.item_class} if row.coverage is not None else set()
                 counted = ", ".join(f"{name} {count}" for name, count in objects.most_common() if count)
                 yield f"camera {camera}: {counted or 'nothing counted'}"
+                if lacking:
+                    yield f"  not seen for a time, since the model lacks them: {', '.join(sorted(lacking))}"
                 events = [event for event in self._crossings.values() if event.source == camera]
                 crossings = Counter(
                     (event.place, event.direction or "", event.item_class) for event in events
