@@ -1,5 +1,6 @@
 """The wall clock is set an hour forward and back under a program that runs."""
 
+import os
 import re
 import signal
 import time
@@ -16,6 +17,8 @@ from support.toy import Passage, write_clip
 from support.waiting import until
 
 PRELOAD = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian: libfaketime
+#: libfaketime 0.9.10 makes Python's sleep, until a time of the monotonic clock, fail with EINVAL.
+SLEEP = "import threading, time; time.sleep = threading.Event().wait"
 HOUR_S, WINDOW_S = 3600, 2
 
 
@@ -27,8 +30,10 @@ class WallClock:
             pytest.skip(f"no {PRELOAD} (Debian: libfaketime)")
         self._file = folder / "clock"
         self.set(0)
+        (folder / "sitecustomize.py").write_text(f"{SLEEP}\n")
         self.environment = {
             "LD_PRELOAD": str(PRELOAD),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
