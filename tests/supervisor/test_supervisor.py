@@ -442,6 +442,19 @@ def test_what_a_worker_reports_is_shown_with_what_holds_its_camera_back() -> Non
     assert {s.source: s for s in world.supervisor.statuses()}["a"].notices == ()
 
 
+def test_a_recorded_file_that_has_ended_waits_for_no_detector() -> None:
+    world = World("a b")
+    (worker,) = world.tick()
+    worker.report("a", state=CameraState.UNUSABLE, detector_message="not connected yet", last=True)
+    for _ in range(12):
+        worker.report("b")
+        world.pass_time(1.0)
+    assert world.supervisor.notices() == ()
+    worker.report("b", detector_message="refused")
+    world.pass_time(8.0)
+    assert "1 of 1 cameras have no detector (refused)" in world.supervisor.notices()[0].text
+
+
 def test_limits_of_the_system_that_are_too_low_are_said_with_numbers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

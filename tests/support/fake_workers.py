@@ -53,7 +53,7 @@ class FakeHandle:
         """Report these cameras, or nothing but being there."""
         self.heard_s = self._clock()
         state = parts.pop("state", CameraState.ONLINE)
-        figures = {name: parts.pop(name) for name in ("fps", "due_fps") if name in parts}
+        figures = {name: parts.pop(name) for name in ("fps", "due_fps", "detector_message") if name in parts}
         reports = tuple(
             Report(
                 CameraStatus(name, state, "", 0.0, **figures),

@@ -105,7 +105,9 @@ class Supervisor:
             return  # no worker starts any more
         self._workers.tick()
         self._place()
-        self._bottlenecks.look(self.statuses(), self._config.options.triton.url)
+        ended = {name for name, item in self._cameras.items() if item.ended}
+        at_work = [status for status in self.statuses() if status.source not in ended]
+        self._bottlenecks.look(at_work, self._config.options.triton.url)
         for item in self._cameras.values():
             if item.running or item.ended or item.restarts < 0:
                 continue
