@@ -124,6 +124,19 @@ def test_a_state_that_lasts_is_logged_again_now_and_then(caplog: pytest.LogCaptu
     assert len(caplog.messages) == 4
 
 
+def test_a_state_that_spreads_is_logged_again_but_not_for_every_camera(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch, slow = Watch(), [status(name, fps=2.1, **SLOW) for name in "abc"]
+    watch.see(12, slow[0], status("b"), status("c"))
+    watch.see(12, *slow[:2], status("c"))
+    watch.see(60, *slow)
+    assert [message[:26] for message in caplog.messages] == [
+        "overload: 1 of 3 cameras a",
+        "overload: 3 of 3 cameras a",
+    ]
+
+
 def test_triton_is_waited_for_in_words_after_five_seconds_and_then_every_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

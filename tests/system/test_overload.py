@@ -82,9 +82,8 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
 ) -> None:
     cameras: dict[str, dict[str, Any]] = {name: {"url": standing} for name in ("a", "b")}
     with System(tmp_path, cameras, triton_url=slow_triton.grpc_url) as system:
-        until(lambda: "detector" in notices(system), 60, every_s=0.5)
+        until(lambda: notices(system).get("detector", "").startswith(SAID), 60, every_s=0.5)
         text = notices(system)["detector"]
-        assert text.startswith(SAID)
         found = re.search(
             r"analyse ([\d.]+) of ([\d.]+) frames/s; .* takes (\d+) ms for a frame, ([\d.]+) frames/s in all "
             r"where ([\d.]+) are due; what helps",
@@ -96,7 +95,7 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
         assert (in_all, due_in_all) == pytest.approx((2 * fps, 2 * due), abs=0.2)
         assert in_all == pytest.approx(1 / SLEEP_S, abs=1.5)
         assert infer_ms >= 1000 * SLEEP_S
-        assert SAID in system.log()
+        assert "2 cameras analyse" in system.log()
         assert system.get("/readyz")[0] == 200
         assert 'sightline_held_back_cameras{cause="detector"} 2.0' in system.get("/metrics")[1]
         until(lambda: "the detector is too slow" in system.camera("a")["message"], 5)

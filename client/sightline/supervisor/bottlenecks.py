@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import inf
 from statistics import fmean
 
 from sightline.entities import CameraState, CameraStatus
@@ -19,6 +20,7 @@ from sightline.entities import CameraState, CameraStatus
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+OTHERS_AGAIN_S = 30.0  # the log says a state again after so long if it is one of other cameras by then
 #: Cameras in these states are not counted: nothing is expected of them.
 _IDLE = {CameraState.MISCONFIGURED, CameraState.STOPPED, CameraState.ENDED}
 
@@ -119,7 +121,8 @@ class _Lasting:
 
     since_s: float
     since: float  # UTC epoch seconds
-    again_s: float = 0.0
+    logged_s: float = -inf
+    cameras: tuple[str, ...] = ()  # as logged
     over: str = ""  # what is said when it ends
 
 
@@ -221,10 +224,12 @@ class Bottlenecks:
         figures = _figures(members, statuses) | {"url": url, "since": since}
         words = _WORDS[cause]
         text, lasting.over = words.all_cameras.format(**figures), words.over.format(**figures)
-        if now >= lasting.again_s:
-            lasting.again_s = now + words.again_s
+        cameras = tuple(status.source for status in members)
+        again_s = words.again_s if cameras == lasting.cameras else min(words.again_s, OTHERS_AGAIN_S)
+        if now >= lasting.logged_s + again_s:
+            lasting.logged_s, lasting.cameras = now, cameras
             log.warning("%s", text)
-        return Notice(cause, text, lasting.since, tuple(status.source for status in members))
+        return Notice(cause, text, lasting.since, cameras)
 
 
 def _figures(members: Sequence[CameraStatus], statuses: Sequence[CameraStatus]) -> dict[str, object]:
