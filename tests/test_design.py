@@ -21,7 +21,8 @@ from sightline.store.dialects import parse_url
 from sightline.store.kinds import KINDS, RowKind
 from sightline.store.tables import UtcDateTime, table_of
 from sightline.store.writer import Writer
-from sightline.supervisor.sinks import make_runner
+from sightline.supervisor.sinks import wanted_by
+from sightline.supervisor.sinks.sink import make_runner
 from support.stored import database_options
 from support.waiting import until
 
@@ -54,7 +55,7 @@ def test_the_observer_sees_frames_and_gives_figures() -> None:
 def test_the_sink_gets_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sink = example("sink")["PrintEvents"]()
     options = database_options(f"sqlite:///{tmp_path}/db.sqlite", tmp_path / "spool")
-    writer = Writer(options, sinks=[sink.name])
+    writer = Writer(options, sinks=wanted_by([sink]))
     runner = make_runner(sink, writer.outbox)
     try:
         event = Event("door", EventKind.CROSSING, "gate", 7, "person", 100.0, 100.5, first_time=99.0)

@@ -61,6 +61,11 @@ class EventKind(StrEnum):
     OCCUPANCY = "occupancy"
 
 
+def lasts(kind: str, direction: str | None) -> bool:
+    """Whether such an event goes on until its :class:`EventEnd`; others are moments."""
+    return kind in {EventKind.ENTER, EventKind.LOITER} or direction == "above"
+
+
 class Picture(Protocol):
     """A decoded picture that can scale itself into memory that somebody else owns."""
 
@@ -198,6 +203,20 @@ class Event:
     unseen: bool = False
     first_time: float = 0.0  # capture time of the track's first box; event_time for occupancy
     ordinal: int = 0  # 0, 1, 2, … of this track at this place
+    media_s: float | None = None  # event_time on the stream's own clock; None: before the stream was opened
+
+
+@dataclass(frozen=True, slots=True)
+class EventEnd:
+    """An event that lasted is over. Written over the event's own row, of which it changes nothing else."""
+
+    event: Event
+    end_time: float  # capture time
+
+    @property
+    def source(self) -> str:
+        """The camera."""
+        return self.event.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +233,74 @@ class DriftWindow:
     figures: Mapping[str, Any]  # JSON-able
 
 
+class AlertState(StrEnum):
+    """What has become of an alert."""
+
+    WAITING = "waiting"  # what it is about has not lasted long enough yet; nobody has been told
+    NEW = "new"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"  # over, or somebody said so
+    FALSE_ALARM = "false_alarm"
+    PASSED = "passed"  # was over before it had lasted long enough
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What one rule makes of an event, or of several that come soon after another; the newest row holds."""
+
+    alert_id: str  # a UUID made of the rule and the first event's key: the same at every replay
+    rule: str
+    source: str  # the camera; empty for the program itself
+    kind: str  # of its events
+    place: str
+    item_class: str  # of the first event
+    value: float | None  # of the first event
+    severity: str
+    state: AlertState
+    event_time: float  # of the first event
+    opened_time: float  # our clock when the alert was made
+    changed_time: float  # our clock when this row was made
+    end_time: float | None = None  # of the last of its events that ended; None while one goes on
+    count: int = 1  # events
+    muted: bool = False  # nobody is told
+    escalated: bool = False  # the next ones were told since nobody acknowledged
+    notices: int = 0  # made so far
+    told: int = 0  # events that the newest notice knows of
+    who: str = ""  # acknowledged, resolved or called it false
+    comment: str = ""
+    events: tuple[str, ...] = ()  # keys of its newest events, so that none counts twice
+    open_events: tuple[str, ...] = ()  # keys of those that go on
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to be told about an alert, to each of its routes. It never changes."""
+
+    alert_id: str
+    ordinal: int  # 0, 1, 2, … of the alert
+    transition: str  # opened, more, escalated, acknowledged, resolved, false_alarm
+    routes: tuple[str, ...]  # their names
+    notice_time: float  # our clock
+    source: str
+    severity: str
+    title: str  # one line
+    text: str
+    link: str  # to the event in the console; empty without public_url
+    alert: Mapping[str, Any]  # the alert's fields then
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Nobody is told of a camera's alerts, or a rule's, until then. The newest row of the two holds."""
+
+    source: str  # the camera; empty: every camera
+    rule: str  # empty: every rule
+    until: float  # UTC epoch seconds; in the past: no longer
+    who: str = ""
+
+
 #: A row on its way to the database. ``store/kinds.py`` declares for each how it is keyed, merged and stored.
-Result = CountWindow | SourceWindow | Event | DriftWindow
+Result = CountWindow | SourceWindow | Event | EventEnd | DriftWindow | Alert | Notice | Mute
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from sightline.analysis.classes import ClassTable
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.config.zones import EDGE, Line, Zone
-from sightline.entities import EventKind
+from sightline.entities import Event, EventKind, lasts
 from sightline.simulation.scenes.scene_places import SceneLine as TrueLine
 from sightline.simulation.scenes.truth import meeting
 from support.rules_world import (
@@ -32,6 +33,7 @@ from support.rules_world import (
     tracks_at,
 )
 
+WIDE = Zone(points=((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)))
 at_every_rate = pytest.mark.parametrize("fps", RATES)
 
 
@@ -297,7 +299,7 @@ def test_boxes_cut_by_the_picture_stay_in_a_zone_that_ends_at_its_edge(fps: int)
 def test_the_end_of_the_stream_ends_every_visit() -> None:
     made = rules(zones={"yard": SQUARE})
     play(made, [straight((0.5, 0.5), (0.5, 0.5), 1)], times(10, 0, 5))
-    [leave] = made.rules.end(EPOCH + 5)
+    [leave] = made.take(made.rules.end(EPOCH + 5))
     assert (leave.kind.value, leave.unseen, leave.value) == ("leave", True, pytest.approx(5.0))
     assert made.rules.end(EPOCH + 6) == []
 
@@ -312,7 +314,7 @@ def test_after_a_long_blindness_everybody_has_left_and_comes_in_anew() -> None:
 def test_a_silent_stream_ends_visits_on_the_wall_clock_once() -> None:
     made, here = rules(zones={"yard": SQUARE}), straight((0.5, 0.5), (0.5, 0.5), 1)
     play(made, [here], times(10, 0, 5))
-    found = [event for second in range(100) for event in made.rules.tick(5000.0 + second, silent=True)]
+    found = made.take(end for second in range(100) for end in made.rules.tick(5000.0 + second, silent=True))
     assert story(found) == [("leave", None, 5.0)]
     again = play(made, [here], times(10, 5.1, 7))  # frames that were only late: the camera's clock went on
     assert story(again) == [("enter", None, 5.1)]
@@ -323,7 +325,7 @@ def test_a_clock_that_goes_back_makes_no_event_and_no_negative_dwell() -> None:
     made, here = rules(zones={"yard": SQUARE}), straight((0.5, 0.5), (0.5, 0.5), 1)
     play(made, [here], times(10, 100, 102), begins=[100])
     play(made, [here], times(10, 90, 92), begins=[90])
-    [leave] = made.rules.end(EPOCH + 92)
+    [leave] = made.take(made.rules.end(EPOCH + 92))
     assert leave.value == 0.0
 
 
@@ -360,19 +362,73 @@ def waiting(start: float, end: float) -> Walk:
 def test_going_on_from_any_moment_gives_the_same_events(seed: int) -> None:
     walks, classes = busy_walks(seed), [0, 1] * 4
     moments = times(10, 0, 20)
-    whole = play(rules(BUSY_LINES, BUSY_ZONES), walks, moments, class_ids=classes)
+    reference = rules(BUSY_LINES, BUSY_ZONES)
+    whole = play(reference, walks, moments, class_ids=classes)
     assert {event.kind for event in whole} == set(EventKind)
     made, found = rules(BUSY_LINES, BUSY_ZONES), []
     for number, now in enumerate(moments):
         if number % 7 == 3:
             state = json.loads(json.dumps(made.snapshot()))
-            made = rules(BUSY_LINES, BUSY_ZONES, state=state)
+            ends, made = made.ends, rules(BUSY_LINES, BUSY_ZONES, state=state)
+            made.ends = ends
         found += made.observe(tracks_at(walks, now, class_ids=classes), EPOCH + now)
     names = [[(e.kind, e.place, e.track_id, e.ordinal, e.direction) for e in run] for run in (found, whole)]
     assert sorted(names[0], key=str) == sorted(names[1], key=str)
     by_time = sorted(found, key=lambda event: (event.event_time, event.kind))
     assert [e.event_time for e in by_time] == pytest.approx([e.event_time for e in whole], abs=1e-3)
     assert len({(e.kind, e.place, e.track_id, e.first_time, e.ordinal) for e in whole}) == len(whole)
+    whole += reference.take(reference.rules.end(EPOCH + 20))
+    found += made.take(made.rules.end(EPOCH + 20))
+    for run, ends in ((whole, reference.ends), (found, made.ends)):
+        lasting = [event for event in run if lasts(event.kind, event.direction)]
+        assert sorted((end.event for end in ends), key=str) == sorted(lasting, key=str)
+        assert all(end.end_time >= end.event.event_time for end in ends)
+    assert sorted(end.end_time for end in made.ends) == pytest.approx(
+        sorted(end.end_time for end in reference.ends), abs=1e-3
+    )
+
+
+@at_every_rate
+def test_a_visit_lasts_until_it_is_left_and_crowds_until_they_are_gone(fps: int) -> None:
+    made = rules(zones={"yard": SQUARE.model_copy(update={"loiter_s": 2.0, "max_occupancy": 0})})
+    play(made, [waiting(2, 8)], times(fps, 0, 12))
+    ends = {end.event.kind.value: end for end in made.ends}
+    assert sorted(ends) == ["enter", "loiter", "occupancy"] and len(made.ends) == 3
+    assert ends["enter"].end_time == ends["loiter"].end_time
+    assert [end.end_time - EPOCH for end in ends.values()] == pytest.approx([8.0] * 3, abs=1 / fps + 1e-3)
+
+
+def test_a_visit_that_is_over_before_its_track_is_confirmed_is_told_with_its_end() -> None:
+    made = rules(zones={"yard": SQUARE})
+    found = play(made, [waiting(1, 2)], times(10, 0, 6), confirm_s=4.0)
+    assert [event.kind.value for event in found] == ["enter", "leave"]
+    [end] = made.ends
+    assert (end.event, end.end_time) == (found[0], found[1].event_time)
+
+
+@pytest.mark.parametrize(
+    "zones", [{}, {"yard": WIDE}, {"yard": SQUARE.model_copy(update={"max_occupancy": 9})}]
+)
+def test_what_lasts_in_a_place_that_changes_ends_there(zones: dict[str, Zone]) -> None:
+    zone, here = SQUARE.model_copy(update={"max_occupancy": 0}), straight((0.5, 0.5), (0.5, 0.5), 1)
+    made = rules(zones={"yard": zone})
+    begun = play(made, [here], times(10, 0, 5))
+    later = rules(zones=zones, state=json.loads(json.dumps(made.snapshot())))
+    later.take(later.rules.take())
+    stays = "yard" in zones and zones["yard"].points == SQUARE.points
+    kinds = [end.event.kind.value for end in later.ends]
+    assert sorted(kinds) == (["occupancy"] if stays else ["enter", "occupancy"])
+    assert all(end.event in begun and end.end_time == EPOCH + 5 for end in later.ends)
+
+
+def test_an_event_knows_its_position_in_the_stream() -> None:
+    made, walk = rules({"gate": UPWARD}), straight((0.8, 0.7), (0.2, 0.5), 6.0)
+    found: list[Event] = []
+    for number, now in enumerate(times(10, 0, 6)):
+        seen = made.frame(EPOCH + now, tracks_at([walk], now))
+        opened_late = replace(seen.frame, index=number, media_s=seen.frame.capture_time - EPOCH + 1000)
+        found += made.take(made.rules.observe(replace(seen, frame=opened_late)))
+    assert [event.media_s for event in found] == [pytest.approx(1003.0, abs=1e-3)]
 
 
 @at_every_rate

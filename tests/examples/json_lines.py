@@ -9,9 +9,10 @@ from pathlib import Path
 
 from sightline.config import Config
 from sightline.store.kinds import PendingRow
+from sightline.supervisor.sinks import DurableSink
 
 
-class JsonLines:
+class JsonLines(DurableSink):
     """The file is opened for each batch, and on the disk before the batch counts as delivered."""
 
     name = "json_lines"
@@ -31,7 +32,7 @@ class JsonLines:
         """Nothing is kept open."""
 
 
-def make(_: Config) -> JsonLines | None:
+def make(_: Config) -> list[JsonLines]:
     """Where it is asked for; a sink of the package has options of its own in the configuration."""
     path = os.environ.get("EXAMPLE_JSON_LINES")
-    return JsonLines(Path(path)) if path else None
+    return [JsonLines(Path(path))] if path else []

@@ -42,7 +42,7 @@ class PlateRow(_Tables, table=True):
 
 
 PLATE = RowKind(
-    name="plate", entity=Plate, model=PlateRow, key=("source", "read_time"), time="read_time", outbox=True
+    name="plate", entity=Plate, model=PlateRow, key=("source", "read_time"), time="read_time", urgent=True
 )
 
 
@@ -61,7 +61,7 @@ def test_a_new_kind_is_written_replaced_spooled_and_handed_on(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(KINDS, PLATE.name, PLATE)
-    writer = make_writer(database_url, tmp_path, sinks=["alerts"])
+    writer = make_writer(database_url, tmp_path, sinks={"alerts": lambda row: row.kind is PLATE})
     add_table(database_url)
     writer.put(plates("B-SL 1234", "M-X 1"))
     until(lambda: len(writer.outbox.read("alerts", 10)) == 2)

@@ -342,6 +342,7 @@ PROGRAM = """
 import json, os, signal, sys, threading, time
 from pathlib import Path
 from sightline.entities import Checkpoint, CountWindow, Event, EventKind
+from sightline.store.kinds import is_event
 from sightline.store.writer import Writer
 from support.stored import database_options
 
@@ -350,7 +351,7 @@ stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 told = (folder / "told").open("a", buffering=1)
 options = database_options(url, folder / "spool.db", standby=standby)
-writer = Writer(options, flush_every_s=0.02, retry_s=(0.05, 0.2), sinks=["alerts"])
+writer = Writer(options, flush_every_s=0.02, retry_s=(0.05, 0.2), sinks={"alerts": is_event})
 writer.when_failed(stop.set)
 print(writer.health().state, flush=True)
 while not writer.is_open() and not stop.wait(0.05):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from sightline.entities import Checkpoint, CountWindow, Event, EventKind
 from sightline.errors import SchemaError, StoreUnavailable
 from sightline.store.database import Store, migrations
 from sightline.store.dialects import parse_url
+from sightline.store.tables import EventRow, table_of
 from support.stored import write
 from support.waiting import until
 
@@ -67,6 +70,35 @@ def test_the_counts_table_is_the_one_of_the_design(database_url: str) -> None:
         assert kinds["window_start"] == "TIMESTAMP WITH TIME ZONE"
         assert (kinds["id"], kinds["source"]) == ("UUID", "VARCHAR(255)")
     engine.dispose()
+
+
+def test_events_of_before_get_the_ends_that_rows_tell(database_url: str) -> None:
+    make_schema(database_url, "0008")
+    story = [
+        ("enter", None, 5, 10), ("loiter", None, 5, 20), ("crossing", "forward", 5, 25),
+        ("leave", None, 5, 30), ("enter", None, 5, 40), ("enter", None, 6, 12), ("occupancy", "above", 0, 13),
+        ("occupancy", "below", 0, 33),
+    ]  # fmt: skip
+    ends = {}
+    events = table_of(EventRow)
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    names = [name for name in events.c.keys() if name not in {"end_time", "media_s"}]  # noqa: SIM118
+    old = sa.table("events", *(sa.column(name, events.c[name].type) for name in names))
+    with engine.begin() as connection:
+        for kind, direction, track, second in story:
+            time = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
+            values = (uuid.uuid4(), "gate", kind, "yard", "", track, time, direction, None, None, None, False)
+            connection.execute(sa.insert(old).values(dict(zip(names, (*values, time, time), strict=True))))
+    Store(database_url).open()
+    with engine.connect() as connection:
+        for kind, track, begun, ended in connection.execute(
+            sa.select(events.c.kind, events.c.track_id, events.c.event_time, events.c.end_time)
+        ):
+            ends[kind, track, begun.second] = ended and ended.second
+    assert ends == {
+        ("enter", 5, 10): 30, ("loiter", 5, 20): 30, ("crossing", 5, 25): 25, ("leave", 5, 30): 30,
+        ("enter", 5, 40): None, ("enter", 6, 12): None, ("occupancy", 0, 13): 33, ("occupancy", 0, 33): 33,
+    }  # fmt: skip
 
 
 @pytest.mark.fault(22)

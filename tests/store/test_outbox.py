@@ -21,7 +21,7 @@ from sightline.entities import Checkpoint
 from sightline.errors import StoreUnavailable
 from sightline.store import database
 from sightline.store.database import Store
-from sightline.store.kinds import EVENT, PendingRow, merge, rows_of
+from sightline.store.kinds import EVENT, PendingRow, is_event, merge, rows_of
 from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore
@@ -29,6 +29,7 @@ from sightline.store.writer import Writer
 from support.waiting import until
 
 SINKS = ("alerts", "broker")
+WANTED = dict.fromkeys(SINKS, is_event)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def put(writer: Writer, *numbers: int) -> None:
 
 
 def test_each_sink_is_given_each_event_once_and_in_order(database_url: str, tmp_path: Path) -> None:
-    writer = make_writer(database_url, tmp_path, sinks=SINKS)
+    writer = make_writer(database_url, tmp_path, sinks=WANTED)
     writer.put(checkpoint(counted(1), step=1))
     put(writer, 0, 1, 2)
     until(lambda: ordinals(writer) == [0, 1, 2])
@@ -119,7 +120,7 @@ def test_events_are_written_at_once(database_url: str, tmp_path: Path) -> None:
 def test_what_happens_while_the_database_is_away_is_told_from_the_spool(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    writer = make_writer(sqlite_url, tmp_path, sinks=SINKS)
+    writer = make_writer(sqlite_url, tmp_path, sinks=WANTED)
     put(writer, 0)
     until(lambda: ordinals(writer) == [0])  # and stays for the broker
     assert take(writer) == [0]
@@ -139,7 +140,7 @@ def test_what_happens_while_the_database_is_away_is_told_from_the_spool(
 def test_what_is_given_while_it_moves_into_the_database_does_not_come_again(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    writer = make_writer(sqlite_url, tmp_path, sinks=["alerts"])
+    writer = make_writer(sqlite_url, tmp_path, sinks={"alerts": is_event})
     with locked(sqlite_url):
         put(writer, 0)
         until(lambda: ordinals(writer) == [0])
@@ -154,14 +155,14 @@ def test_what_is_given_while_it_moves_into_the_database_does_not_come_again(
 
 
 def test_the_outbox_survives_a_restart_while_the_database_is_away(sqlite_url: str, tmp_path: Path) -> None:
-    writer = make_writer(sqlite_url, tmp_path, sinks=["alerts"])
+    writer = make_writer(sqlite_url, tmp_path, sinks={"alerts": is_event})
     with locked(sqlite_url):
         put(writer, 0, 1, 2)
         until(lambda: ordinals(writer) == [0, 1, 2])
         take(writer, limit=1)
         until(lambda: not writer.outbox.delivered())
         writer.close()
-        again = make_writer(sqlite_url, tmp_path, sinks=["alerts"])
+        again = make_writer(sqlite_url, tmp_path, sinks={"alerts": is_event})
         assert take(again, limit=1) == []  # it cannot know yet that no other program tells the same
     until(lambda: is_idle(again))
     assert take(again) == [1, 2]
@@ -182,7 +183,7 @@ def test_a_spool_written_before_there_was_an_outbox_is_replayed(sqlite_url: str,
         resume = ('{"resume": {"step": 1}}',)  # without the camera's name, which stood beside it only
         old.execute("UPDATE records SET body = ? WHERE kind = 'resume'", resume)
         old.commit()
-    writer = make_writer(sqlite_url, tmp_path, sinks=["alerts"])
+    writer = make_writer(sqlite_url, tmp_path, sinks={"alerts": is_event})
     assert writer.resume_states() == {"gate": {"step": 1}}
     until(lambda: is_idle(writer))
     assert ordinals(writer) == []
@@ -216,7 +217,7 @@ def test_a_spool_of_a_newer_program_is_left_alone(sqlite_url: str, tmp_path: Pat
 def test_what_no_sink_takes_is_dropped_and_counted(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = make_writer(database_url, tmp_path, sinks=SINKS)
+    writer = make_writer(database_url, tmp_path, sinks=WANTED)
     put(writer, *range(5))
     until(lambda: ordinals(writer) == [0, 1, 2, 3, 4])
     monkeypatch.setattr(database, "MAX_OUTBOX_ROWS", 3)
@@ -246,7 +247,7 @@ def test_events_dropped_from_a_full_spool_leave_its_outbox(tmp_path: Path) -> No
 @pytest.fixture
 def unreadable(tmp_path: Path) -> Iterator[Any]:
     """A database that can be written, but of which another connection reads nothing."""
-    writer = make_writer(f"sqlite:///{tmp_path}/counts.db", tmp_path, sinks=["alerts"])
+    writer = make_writer(f"sqlite:///{tmp_path}/counts.db", tmp_path, sinks={"alerts": is_event})
     writer.outbox._database = type("Broken", (), {"reading": staticmethod(broken), "close": lambda _: None})()
     yield writer
     writer.close()

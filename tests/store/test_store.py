@@ -17,6 +17,7 @@ from sightline.entities import (
     Checkpoint,
     CountWindow,
     Event,
+    EventEnd,
     EventKind,
     SourceWindow,
 )
@@ -212,6 +213,30 @@ def test_events_of_different_tracks_places_and_lives_are_different_rows(
     other = replace(crossing(), kind=EventKind.ENTER)
     write(store, [with_events(crossing(), crossing(track_id=8), again, other)])
     assert len(read(database_url, "events")) == 4
+
+
+def test_an_event_that_lasts_is_open_until_its_end_and_nothing_else_of_it_changes(
+    store: Store, database_url: str
+) -> None:
+    begun, moment = replace(crossing(), kind=EventKind.ENTER, direction=None), crossing()
+    write(store, [with_events(begun, moment)])
+    before = {row["kind"]: row for row in read(database_url, "events")}
+    assert before["enter"]["end_time"] is None
+    assert before["crossing"]["end_time"] == before["crossing"]["event_time"]
+    end = EventEnd(replace(begun, item_class="car"), 130.5)
+    for results in ([end], [end], [begun]):  # retries, and a replay of the beginning
+        write(store, [Checkpoint("gate", tuple(results), {})])
+        [entered] = [row for row in read(database_url, "events") if row["kind"] == "enter"]
+        assert "00:02:10.5" in str(entered["end_time"])
+        assert {**entered, "end_time": None} == before["enter"]
+
+
+def test_an_end_whose_beginning_was_never_written_is_the_whole_event(store: Store, database_url: str) -> None:
+    begun = replace(crossing(), kind=EventKind.LOITER, direction=None, media_s=12.5)
+    write(store, [with_events(begun), Checkpoint("gate", (EventEnd(begun, 130.5),), {})])  # in one batch
+    [row] = read(database_url, "events")
+    assert (row["kind"], row["item_class"], row["media_s"]) == ("loiter", "person", 12.5)
+    assert "00:02:10.5" in str(row["end_time"])
 
 
 #: Each of them alone once broke something, or may.

@@ -21,7 +21,8 @@ from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, Eve
 from sightline.store.kinds import PendingRow
 from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
-from sightline.supervisor.sinks import SINKS, DurableRunner, Sink, durable_names, make_sinks
+from sightline.supervisor.sinks import SINKS, DurableSink, Sink, make_sinks, wanted_by
+from sightline.supervisor.sinks.sink import DurableRunner
 from support.stored import database_options
 from support.waiting import until
 
@@ -37,7 +38,7 @@ def report(*rows: Event, camera: str = "gate", frames: int = 0) -> Report:
     return Report(status, Checkpoint(camera, rows, {"rows": len(rows)}), {})
 
 
-class Recorder:
+class Recorder(DurableSink):
     """A durable sink that remembers, and fails or hangs on demand."""
 
     def __init__(self, name: str = "recorder") -> None:
@@ -88,7 +89,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def running(folder: Path, *sinks: Sink) -> Iterator[Hub]:
     """A hub with its writer on a SQLite file."""
     options = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
-    writer = Writer(options, flush_every_s=0.02, retry_s=(0.02, 0.1), sinks=durable_names(sinks))
+    writer = Writer(options, flush_every_s=0.02, retry_s=(0.02, 0.1), sinks=wanted_by(sinks))
     hub = Hub(writer, sinks)
     yield hub
     hub.close()
@@ -150,6 +151,7 @@ from examples.json_lines import JsonLines
 from sightline.entities import Checkpoint, Event, EventKind
 from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
+from sightline.supervisor.sinks import wanted_by
 
 class Deadly(JsonLines):
     def deliver(self, messages):
@@ -158,7 +160,8 @@ class Deadly(JsonLines):
 
 sink = Deadly(folder / "events.jsonl")
 from support.stored import database_options
-writer = Writer(database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db"), sinks=[sink.name])
+options = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
+writer = Writer(options, sinks=wanted_by([sink]))
 hub = Hub(writer, [sink])
 writer.put(Checkpoint("gate", (Event("gate", EventKind.ENTER, "door", 1, "person", 101.0, 102.0),), {}))
 signal.pause()
@@ -201,7 +204,7 @@ def test_a_failing_sink_is_tried_again_shown_and_holds_up_no_other(folder: Path)
 def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sightline.supervisor.sinks.SLOW_S", 0.05)
+    monkeypatch.setattr("sightline.supervisor.sinks.sink.SLOW_S", 0.05)
     hanging = Recorder()
     hanging.go.clear()
     started = time.monotonic()
@@ -218,7 +221,7 @@ def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(
 def test_a_slow_lossy_sink_gets_the_newest_of_each_camera(folder: Path) -> None:
     screen = Screen()
     with running(folder, screen) as hub:
-        assert durable_names([screen]) == ()
+        assert wanted_by([screen]) == {}
         for frames in range(5):
             hub.take(report(frames=frames))
             hub.take(report(camera="broken"))

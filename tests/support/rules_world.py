@@ -10,7 +10,7 @@ import numpy as np
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.config.zones import Line, Zone
-from sightline.entities import Event, Tracks
+from sightline.entities import Event, EventEnd, Tracks
 from support.observations import Watched
 
 EPOCH = 1_767_225_600.0
@@ -27,12 +27,19 @@ class WatchedRules:
     """Rules, and the time of the frames that they see."""
 
     def __init__(self, options: AnalysisOptions, state: dict[str, Any] | None = None) -> None:
+        self.ends: list[EventEnd] = []
         saved = None if state is None else state["timebase"]
         self.frame = Watched(CLASSES, max_gap_s=options.max_gap_s, state=saved)
         self.rules = Rules(options, self.frame.classes, state=state and state["rules"])
 
     def observe(self, tracks: Tracks, time: float) -> list[Event]:
-        return self.rules.observe(self.frame(time, tracks))
+        return self.take(self.rules.observe(self.frame(time, tracks)))
+
+    def take(self, results: Iterable[Event | EventEnd]) -> list[Event]:
+        """The events; their ends are kept apart."""
+        found = list(results)
+        self.ends += [result for result in found if isinstance(result, EventEnd)]
+        return [result for result in found if isinstance(result, Event)]
 
     def snapshot(self) -> dict[str, Any]:
         return {"timebase": self.frame.timebase.snapshot(), "rules": self.rules.snapshot()}

@@ -24,6 +24,7 @@ from sightline.entities import (
     CountWindow,
     Detections,
     Event,
+    EventEnd,
     Figure,
     Frame,
     ModelInfo,
@@ -127,7 +128,7 @@ class CameraAnalysis:
         tracks = self._tracker.update(detections, moment)
         lap("track")
         version = self.model.version if self.model else ""
-        events: list[Event] = []
+        events: list[Event | EventEnd] = []
         seen = Observation(frame, detections, tracks, self.classes, moment, version, events)
         events += self._rules.observe(seen)
         lap("rules")
@@ -156,7 +157,7 @@ class CameraAnalysis:
 
     def take_results(self) -> list[Result]:
         """What has become certain since the last call."""
-        results, self._results = self._results, []
+        results, self._results = [*self._results, *self._rules.take()], []
         return results
 
     def rows(self, dropped_total: int = 0) -> tuple[tuple[CountWindow, ...], tuple[SourceWindow, ...]]:

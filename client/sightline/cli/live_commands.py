@@ -92,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from sightline.store.writer import Writer
     from sightline.supervisor.fork_server import ForkedWorkers
     from sightline.supervisor.hub import Hub
-    from sightline.supervisor.sinks import durable_names, make_sinks
+    from sightline.supervisor.sinks import make_sinks, wanted_by
 
     os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
     config = _load(arguments.config)
@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
     database, http, sinks = config.options.database, config.options.http, make_sinks(config.options)
     if arguments.standby:
         database = database.model_copy(update={"standby": True})
-    writer = Writer(database, sinks=durable_names(sinks), address=f"http://{http.address}")
+    writer = Writer(database, sinks=wanted_by(sinks), address=f"http://{http.address}")
     canary = None
     if config.options.canary.enabled:  # what draws and judges its scene takes 20 MB
         from sightline.simulation.canary import Canary

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
+from sightline.config.alerts import AlertOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
 
@@ -306,6 +307,7 @@ class Config(CameraOptions):
     database: DatabaseOptions = Field(DatabaseOptions(), description="Where results go.")
     http: HttpOptions = Field(HttpOptions(), description="Health, status and metrics.")
     allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
+    alerts: AlertOptions = Field(AlertOptions(), description="Who is told of which events.")
     canary: CanaryOptions = Field(
         CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
     )

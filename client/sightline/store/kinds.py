@@ -19,7 +19,7 @@ from sqlalchemy import String, Table
 from sqlmodel import SQLModel
 
 from sightline import entities
-from sightline.entities import CameraStatus, Checkpoint, Result, ResumeState
+from sightline.entities import CameraStatus, Checkpoint, Result, ResumeState, lasts
 from sightline.store import tables
 from sightline.store.tables import UtcDateTime
 
@@ -51,11 +51,11 @@ class RowKind:
         unique: columns of the table's unique key, when these are not the same.
         first_wins: of two rows of one key the first stays, in memory, spool and database; else the newest.
         replaced: columns that a newer row replaces; all but the key, ``id`` and ``created_at`` unless given.
-        derived: other columns, from the fields' values.
+        derived: other columns, from the fields' values. The fields of an entity's ``event`` are its own.
         time: the field by which the oldest rows are dropped when there is no room; None: never dropped.
         key_prefix: first part of the key; two kinds that share one replace each other's rows.
         rises: the column by which, of rows whose counters did not know each other, the greater one stays.
-        outbox: it is written at once, and handed on to the durable sinks (docs/database.md).
+        urgent: it is written at once, rather than with what comes in the next half second.
     """
 
     name: str
@@ -69,7 +69,7 @@ class RowKind:
     time: str | None = "window_start"
     key_prefix: str = ""
     rises: str = ""
-    outbox: bool = False
+    urgent: bool = False
     id_prefix: tuple[str, ...] = ()
 
     @property
@@ -87,6 +87,7 @@ class RowKind:
     def pending(self, entity: Any, sequence: int) -> "PendingRow":
         """The entity as a row on its way to the database."""
         values = asdict(entity)
+        values |= values.pop("event", {})
         for name in self.key:
             if isinstance(values[name], str):
                 values[name] = _distinct(values[name], getattr(self.table.c[name].type, "length", None))
@@ -139,6 +140,10 @@ class PendingRow:
         return math.inf if self.kind.time is None else float(self.values[self.kind.time])
 
 
+#: Whether a durable sink is to be given a row (docs/database.md).
+Wants = Callable[[PendingRow], bool]
+
+
 class Delivered(NamedTuple):
     """A row that a durable sink has been given; a newer one of its key has still to be delivered."""
 
@@ -172,9 +177,34 @@ EVENT = RowKind(
     unique=("id",),
     id_prefix=("event",),
     first_wins=True,
+    derived={"end_time": lambda row: None if lasts(row["kind"], row["direction"]) else row["event_time"]},
     time="event_time",
-    outbox=True,
+    urgent=True,
 )
+#: Replaces the event where that waits still; what takes it from the outbox learns both at once then.
+EVENT_END = replace(
+    EVENT,
+    name="event_end",
+    entity=entities.EventEnd,
+    first_wins=False,
+    replaced=("end_time",),
+    derived={},
+    key_prefix="event",
+)
+ALERT = RowKind(
+    name="alert", entity=entities.Alert, model=tables.AlertRow, key=("alert_id",), time=None, urgent=True
+)
+#: What is told comes from here: the outbox of each route that a notice names.
+NOTICE = RowKind(
+    name="notice",
+    entity=entities.Notice,
+    model=tables.NoticeRow,
+    key=("alert_id", "ordinal"),
+    first_wins=True,
+    time=None,
+    urgent=True,
+)
+MUTE = RowKind(name="mute", entity=entities.Mute, model=tables.MuteRow, key=("source", "rule"), time=None)
 DRIFT = RowKind(
     name="drift",
     entity=entities.DriftWindow,
@@ -207,7 +237,15 @@ STATUS = RowKind(
 )
 
 #: By name. Of an entity's kinds the first is the one of its rows in a checkpoint.
-KINDS = {kind.name: kind for kind in (COUNT, WINDOW, UNWATCHED, EVENT, DRIFT, RESUME, STATUS)}
+KINDS = {
+    kind.name: kind
+    for kind in (COUNT, WINDOW, UNWATCHED, EVENT, EVENT_END, ALERT, NOTICE, MUTE, DRIFT, RESUME, STATUS)
+}
+
+
+def is_event(row: PendingRow) -> bool:
+    """Whether it says that something has happened, or has ended."""
+    return row.kind.model is tables.EventRow
 
 
 def pending_row(entity: Result | ResumeState | CameraStatus, sequence: int) -> PendingRow:

@@ -7,12 +7,13 @@ sink was given from the spool does not mean that it has everything older.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from sqlalchemy import select
 
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import KINDS, Delivered, PendingRow
+from sightline.store.kinds import KINDS, Delivered, PendingRow, Wants
 from sightline.store.lease import Lease
 from sightline.store.read.readonly import Database
 from sightline.store.spool import MIN_SEQUENCE, Spool
@@ -28,7 +29,7 @@ class Outbox:
     Args:
         url: the database.
         spool: what keeps rows while the database is away.
-        sinks: names of the durable sinks; without any, nothing is written to the outbox.
+        sinks: by the durable sinks' names, which rows each of them wants.
         lease: held while no other program can have taken over, and tell the same.
         is_away: whether the database is known not to answer, so that it is not waited for.
         wake_writer: called when something is to be committed.
@@ -38,13 +39,13 @@ class Outbox:
         self,
         url: str,
         spool: Spool,
-        sinks: Sequence[str],
+        sinks: Mapping[str, Wants],
         lease: Lease,
         *,
         is_away: Callable[[], bool],
         wake_writer: Callable[[], None],
     ) -> None:
-        self.sinks = tuple(sinks)
+        self.sinks = dict(sinks)
         self._lease = lease
         self._database = Database(url)
         self._spool = spool
@@ -83,6 +84,11 @@ class Outbox:
         if problem is not None and not waiting:
             raise problem
         return sorted(waiting, key=lambda row: (row.sequence, row.key))[:limit]
+
+    def addressed(self, row: PendingRow) -> PendingRow:
+        """The row with the names of the sinks that want it."""
+        sinks = tuple(name for name, wants in self.sinks.items() if wants(row))
+        return replace(row, sinks=sinks) if sinks else row
 
     def acknowledge(self, sink: str, rows: Iterable[PendingRow]) -> None:
         """Remember that a sink has these; they never come again, unless the program is killed at once."""

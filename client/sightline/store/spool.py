@@ -149,7 +149,8 @@ class Spool:
         with self._transaction(durable=True) as connection:
             seen = (self._facts(connection).get("owned_until", 0.0), ended)
             gone = connection.execute(
-                "DELETE FROM records WHERE kind = 'event' AND window_start >= ? AND window_start < ?", seen
+                "DELETE FROM records WHERE kind LIKE 'event%' AND window_start >= ? AND window_start < ?",
+                seen,
             ).rowcount
             connection.execute("DELETE FROM records WHERE kind IN ('resume', 'status')")
             connection.execute("DELETE FROM states")

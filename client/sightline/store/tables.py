@@ -88,11 +88,17 @@ class CameraRow(SQLModel, table=True):
     sequence: int = Field(default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
+_IS_OPEN = sa.text("end_time IS NULL")
+
+
 class EventRow(SQLModel, table=True):
     """Something that a rule saw; :class:`sightline.entities.Event` says what its fields mean."""
 
     __tablename__ = "events"
-    __table_args__ = (sa.Index("ix_events_source_event_time", "source", "event_time"),)
+    __table_args__ = (
+        sa.Index("ix_events_source_event_time", "source", "event_time"),
+        sa.Index("ix_events_open", "source", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+    )
 
     id: uuid.UUID = Field(primary_key=True)
     source: str = Field(sa_type=sa.String(255))
@@ -106,8 +112,68 @@ class EventRow(SQLModel, table=True):
     x: float | None = Field(default=None, sa_type=sa.Float)
     y: float | None = Field(default=None, sa_type=sa.Float)
     unseen: bool = Field(sa_type=sa.Boolean)
+    end_time: datetime | None = Field(default=None, sa_type=UtcDateTime)  # None: it goes on
+    media_s: float | None = Field(default=None, sa_type=sa.Float)
     confirmed_time: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class AlertRow(SQLModel, table=True):
+    """What a rule made of events; :class:`sightline.entities.Alert`."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (sa.Index("ix_alerts_opened_time", "opened_time"),)
+
+    alert_id: str = Field(sa_type=sa.String(36), primary_key=True)
+    rule: str = Field(sa_type=sa.String(100))
+    source: str = Field(sa_type=sa.String(255))
+    kind: str = Field(sa_type=sa.String(32))
+    place: str = Field(sa_type=sa.String(100))
+    item_class: str = Field(sa_type=sa.String(100))
+    value: float | None = Field(default=None, sa_type=sa.Float)
+    severity: str = Field(sa_type=sa.String(16))
+    state: str = Field(sa_type=sa.String(16))
+    event_time: datetime = Field(sa_type=UtcDateTime)
+    opened_time: datetime = Field(sa_type=UtcDateTime)
+    changed_time: datetime = Field(sa_type=UtcDateTime)
+    end_time: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    count: int = Field(sa_type=sa.Integer)
+    muted: bool = Field(sa_type=sa.Boolean)
+    escalated: bool = Field(sa_type=sa.Boolean)
+    notices: int = Field(sa_type=sa.Integer)
+    told: int = Field(sa_type=sa.Integer)
+    who: str = Field(sa_type=sa.String(100))
+    comment: str = Field(sa_type=sa.Text)
+    events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    open_events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+
+
+class NoticeRow(SQLModel, table=True):
+    """What was to be told about an alert; :class:`sightline.entities.Notice`."""
+
+    __tablename__ = "notices"
+
+    alert_id: str = Field(sa_type=sa.String(36), primary_key=True)
+    ordinal: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    transition: str = Field(sa_type=sa.String(16))
+    routes: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    notice_time: datetime = Field(sa_type=UtcDateTime)
+    source: str = Field(sa_type=sa.String(255))
+    severity: str = Field(sa_type=sa.String(16))
+    title: str = Field(sa_type=sa.Text)
+    text: str = Field(sa_type=sa.Text)
+    link: str = Field(sa_type=sa.Text)
+
+
+class MuteRow(SQLModel, table=True):
+    """Cameras and rules of which nobody is told for a while; :class:`sightline.entities.Mute`."""
+
+    __tablename__ = "mutes"
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    rule: str = Field(sa_type=sa.String(100), primary_key=True)
+    until: datetime = Field(sa_type=UtcDateTime)
+    who: str = Field(sa_type=sa.String(100))
 
 
 class DriftWindowRow(SQLModel, table=True):

@@ -4,18 +4,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from sightline.base.redact import redact
 from sightline.config.groups import DatabaseOptions
-from sightline.entities import CameraStatus, Checkpoint, SourceWindow
+from sightline.entities import CameraStatus, Checkpoint, Result, SourceWindow
 from sightline.errors import NotOwner, StoreError, StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
-from sightline.store.kinds import UNWATCHED, PendingRow, merge, pending_row, rows_of
+from sightline.store.kinds import UNWATCHED, PendingRow, Wants, merge, pending_row, rows_of
 from sightline.store.lease import Lease
 from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
@@ -53,7 +53,7 @@ class Writer:
         flush_every_s: results of this long are written together.
         retry_s: first and longest wait before the database is tried again, seconds.
         max_pending: bound of the memory used when the spool cannot be written either, rows.
-        sinks: names of the durable sinks, for the outbox.
+        sinks: by the durable sinks' names, which rows each of them wants from the outbox.
         address: of the program's HTTP port, for others that find the database taken.
 
     Raises:
@@ -69,7 +69,7 @@ class Writer:
         flush_every_s: float = FLUSH_EVERY_S,
         retry_s: tuple[float, float] = RETRY_S,
         max_pending: int = MAX_PENDING,
-        sinks: Sequence[str] = (),
+        sinks: Mapping[str, Wants] | None = None,
         address: str = "",
     ) -> None:
         url = options.url.get_secret_value()
@@ -81,7 +81,7 @@ class Writer:
         self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s, name, self._lease)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
         away, wake = (lambda: bool(store.store_error)), self._wake.set
-        self.outbox = Outbox(url, self._spool, sinks, self._lease, is_away=away, wake_writer=wake)
+        self.outbox = Outbox(url, self._spool, sinks or {}, self._lease, is_away=away, wake_writer=wake)
         self._told = False  # sinks know that they may read
         self.failure: StoreError | None = None  # why the program cannot go on: another one has taken over
         self._on_failure: Callable[[], object] = lambda: None
@@ -127,6 +127,10 @@ class Writer:
     def put(self, checkpoint: Checkpoint) -> None:
         """Take a worker's rows and resume state."""
         self._take(lambda sequence: rows_of(checkpoint, sequence))
+
+    def put_results(self, results: Iterable[Result]) -> None:
+        """Take rows that are of no checkpoint: what the supervisor itself has to say."""
+        self._take(lambda sequence: [pending_row(result, sequence) for result in results])
 
     def put_status(self, status: CameraStatus) -> None:
         """Take a camera's live status."""
@@ -197,14 +201,11 @@ class Writer:
     def _take(self, make: Callable[[int], Iterable[PendingRow]]) -> None:
         with self._lock:
             self._sequence = max(self._sequence + 1, time.time_ns() // 1000)
-            rows = [
-                replace(row, sinks=self.outbox.sinks) if row.kind.outbox else row
-                for row in make(self._sequence)
-            ]
+            rows = list(map(self.outbox.addressed, make(self._sequence)))
             merge(self._pending, rows)
             self._pending_since = self._pending_since or time.time()
             self._bound_pending()
-        if any(row.kind.outbox for row in rows):
+        if any(row.kind.urgent for row in rows):
             self._wake.set()
 
     def _bound_pending(self) -> None:
@@ -276,6 +277,8 @@ class Writer:
         self._on_failure()
 
     def _step(self) -> None:
+        # Asked first: a sink that has made rows of what it was given put them before it acknowledged.
+        delivered = self.outbox.delivered()
         with self._lock:
             self._in_hand, self._pending = self._pending, {}
             batch = list(self._in_hand.values())
@@ -289,11 +292,11 @@ class Writer:
                     on_rows()
             if self._spooled_store.lost and self.failure is None:
                 self._fail(NotOwner(self._spooled_store.store_error))
-            if delivered := self.outbox.delivered():
+            if taken and delivered:
                 self.outbox.forget(self._spooled_store.forget_delivered(delivered))
             if self.outbox.sinks and time.monotonic() >= self._next_trim_s:
                 self._next_trim_s = time.monotonic() + TRIM_EVERY_S
-                self._spooled_store.trim_outbox(self.outbox.sinks)
+                self._spooled_store.trim_outbox(list(self.outbox.sinks))
             if time.monotonic() >= self._next_roll_up_s:
                 self._next_roll_up_s = time.monotonic() + ROLL_UP_EVERY_S
                 self._spooled_store.roll_up()

@@ -9,7 +9,7 @@ from typing import Any
 from sightline.camera.messages import Report
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
-from sightline.supervisor.sinks import LossyRunner, Sink, SinkHealth, make_runner
+from sightline.supervisor.sinks.sink import DurableSink, LossyRunner, Sink, SinkHealth, make_runner
 from sightline.supervisor.tally import Tally
 
 
@@ -32,6 +32,9 @@ class Hub:
         #: What the supervisor adds to a worker's word on a camera, from what it knows of the others.
         self.annotate: Callable[[CameraStatus], CameraStatus] = lambda status: status
         self._tally = Tally() if adds_up else None
+        for sink in sinks:
+            if isinstance(sink, DurableSink):
+                sink.attach(writer.put_results)
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
             writer.outbox.listeners.append(runner.wake)

@@ -26,7 +26,7 @@ from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory
 from sightline.analysis.saved import from_json
 from sightline.base.geometry import travelled
 from sightline.config.zones import EDGE, Line, Zone
-from sightline.entities import Event, EventKind, Tracks
+from sightline.entities import Event, EventEnd, EventKind, Tracks, lasts
 
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
 CLEAR = 0.15  # box sizes from the line: the crossing is certain
@@ -59,7 +59,8 @@ class Rules(Observer):
         """
         self._classes = classes
         self._watched_s = 0.0  # at the newest frame
-        self._events: list[Event] = []  # certain, and not handed out yet
+        self._events: list[Event | EventEnd] = []  # certain, and not handed out yet
+        self._stream: tuple[float, float] | None = None  # capture time at its opening, media time less it now
         self._silent_since: float | None = None  # on the wall clock
         self._use(options)
         self._memory = TrackMemory(blank(0, len(self._names)))
@@ -98,12 +99,14 @@ class Rules(Observer):
         self._allowed_for: tuple[str, ...] | None = None  # the names that the table below is of
         self._allowed_by_class = np.zeros((0, 0), bool)
 
-    def observe(self, seen: Observation) -> list[Event]:
+    def observe(self, seen: Observation) -> list[Event | EventEnd]:
         """Take in one frame, also when it shows no track; its events are in no order of time."""
         tracks, moment, memory = seen.tracks, seen.moment, self._memory
         memory.time, self._watched_s = moment.capture_time, moment.watched_s
+        opened = memory.time if seen.frame.index == 0 or self._stream is None else self._stream[0]
+        self._stream = (opened, seen.frame.media_s - memory.time)
         if not self._names:
-            return []
+            return self.take()
         if self._since is None:
             self._since = moment.capture_time
         if moment.blind:
@@ -115,9 +118,9 @@ class Rules(Observer):
             over = self._watched_s - states["seen_s"] > self._options.tracker.max_lost_s + LOST_SLACK_S
             if over.any():
                 self._end_tracks(over)
-        events = self._drain()
+        events = self.take()
         if self._occupancy:
-            events += self._occupancy.observe(self._present(), moment.capture_time)
+            events += self._occupancy.observe(self._present(), moment.capture_time, self._placed)
         return events
 
     @property
@@ -132,13 +135,14 @@ class Rules(Observer):
         inside = states["inside"][:, self._first_zone :] & states["confirmed"][:, None]
         return np.asarray(inside.sum(axis=0), np.int64)
 
-    def end(self, time: float) -> list[Event]:
+    def end(self, time: float) -> list[Event | EventEnd]:
         """End every track: the stream has ended, or its picture has another size."""
         self._memory.time = time
         self._end_tracks(np.ones(len(self._memory.states), bool))
-        return self._drain()
+        self._events += self._occupancy.end(time)
+        return self.take()
 
-    def tick(self, now: float, silent: bool) -> list[Event]:
+    def tick(self, now: float, silent: bool) -> list[Event | EventEnd]:
         """Visits end when frames no longer come.
 
         After ``max_gap_s`` + :data:`SILENT_SLACK_S` without a frame every open visit ends at its last
@@ -148,7 +152,8 @@ class Rules(Observer):
             self._silent_since = now
         if now - self._silent_since > self._options.max_gap_s + SILENT_SLACK_S:
             self._end_visits(True)
-        return self._drain()
+            self._events += self._occupancy.end(self._memory.time)
+        return self.take()
 
     def snapshot(self) -> JSON:
         """JSON-able state for a successor; take it with the events handed out and commit both together."""
@@ -157,16 +162,20 @@ class Rules(Observer):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._memory = memory = TrackMemory.load(state, self._points)
+        self._events += memory.ended
+        memory.ended = []
         self._since = from_json(float | None, state.get("since", memory.time))
         unmoved_zones = {key.removeprefix("zone:") for key in unmoved(state, self._points)}
         crowds = state.get("crowds", {})
-        self._occupancy.restore({name: crowds[name] for name in crowds.keys() & unmoved_zones})
+        self._events += self._occupancy.restore(crowds, unmoved_zones, memory.time)
         if len(memory.states) and self._names:
             distances = self._shapes.distances(memory.states["xy"], memory.states["size"])
             memory.states["armed"] |= distances >= NEAR
 
-    def _drain(self) -> list[Event]:
-        events, self._events = self._events, []
+    def take(self) -> list[Event | EventEnd]:
+        """What is certain and has not been handed out yet: ends that a change or another state brought."""
+        events, self._events = [*self._events, *self._memory.ended], []
+        self._memory.ended = []
         return events
 
     def _see(self, tracks: Tracks) -> None:
@@ -253,9 +262,10 @@ class Rules(Observer):
         """A track is confirmed: hand out the events that waited for it."""
         allowed = self._allowed(track["class_id"])
         item_class = self._classes.name(int(track["class_id"]))
-        for index, event in self._memory.pending.pop(int(track["id"]), ()):
+        for index, event, ended in self._memory.pending.pop(int(track["id"]), ()):
             if allowed[index]:
-                self._events.append(replace(event, item_class=item_class, confirmed_time=self._memory.time))
+                certain = replace(event, item_class=item_class, confirmed_time=self._memory.time)
+                self._hand_out(index, certain, ended)
         # A visit of a class that does not count here waits: the vote may change while it lasts.
         waits = track["inside"] & ~allowed
         track["moved"][waits] = True
@@ -311,6 +321,14 @@ class Rules(Observer):
             self._emit_loiter(track, index)
         track["inside"][index] = False
         self._emit(track, index, EventKind.LEAVE, time, value=max(0.0, time - entered))
+        memory, track_id = self._memory, int(track["id"])
+        going_on = memory.open.pop(track_id, [])
+        memory.ended += [EventEnd(event, time) for at, event, _ in going_on if at == index]
+        if others := [item for item in going_on if item[0] != index]:
+            memory.open[track_id] = others
+        for number, (at, event, ended) in enumerate(memory.pending.get(track_id, ())):
+            if at == index and ended is None and lasts(event.kind, event.direction):
+                memory.pending[track_id][number] = (at, event, time)
 
     def _emit_loiter(self, track: np.void, index: int) -> None:
         loiter_s = float(self._loiter_s[index])
@@ -335,15 +353,29 @@ class Rules(Observer):
             ordinal=int(track["ordinal"][index]),
             **details,
         )
+        event = self._placed(event)
         track["ordinal"][index] += 1
         if index >= self._first_zone:
             self._occupancy.changed(event.place, time)
         if track["confirmed"]:
-            self._events.append(event)
+            self._hand_out(index, event)
             return
         pending = self._memory.pending.setdefault(track_id, [])
         if len(pending) < MAX_PENDING_EVENTS:
-            pending.append((index, event))
+            pending.append((index, event, None))
+
+    def _hand_out(self, index: int, event: Event, ended: float | None = None) -> None:
+        self._events.append(event)
+        if ended is not None:
+            self._events.append(EventEnd(event, ended))
+        elif lasts(event.kind, event.direction):
+            self._memory.open.setdefault(event.track_id, []).append((index, event, None))
+
+    def _placed(self, event: Event) -> Event:
+        """The event with its position in the stream, where the stream was open then."""
+        if self._stream is None or event.event_time < self._stream[0]:
+            return event
+        return replace(event, media_s=event.event_time + self._stream[1])
 
     def _allowed(self, class_ids: NDArray[np.int32]) -> Mask:
         """Bool [N, P]: the class makes events at the place."""

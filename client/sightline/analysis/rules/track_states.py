@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sightline.analysis.saved import from_json
 from sightline.config.zones import Point
-from sightline.entities import Event
+from sightline.entities import Event, EventEnd
 
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -19,7 +19,9 @@ Index = NDArray[np.intp]
 
 VERSION = 1
 States = NDArray[np.void]  # N tracks by ascending id; the fields are those of :func:`blank`
-PendingEvents = dict[int, list[tuple[int, Event]]]  # by track, each with the column of its place
+#: By track: an event, the column of its place, and when it ended (None: it has not, or is a moment).
+TrackEvents = dict[int, list[tuple[int, Event, float | None]]]
+_SAVED_EVENTS = dict[int, list[tuple[str, Event, float | None]]]  # with the key of the place
 Points = Mapping[str, Sequence[Point]]  # of each place, by its key, in the order of the columns
 
 
@@ -104,13 +106,17 @@ class TrackMemory:
         states: the tracks that live.
         time: capture time of the newest frame.
         pending: events of tracks that are not confirmed yet.
+        open: events that were handed out and last.
+        ended: their ends, which have not been handed out yet.
         retired: how many events a track has made at places that have been removed, by track and place. A
             place may come back while the track lives, and no two events may have the same name.
     """
 
     states: States
     time: float = 0.0
-    pending: PendingEvents = field(default_factory=dict)
+    pending: TrackEvents = field(default_factory=dict)
+    open: TrackEvents = field(default_factory=dict)
+    ended: list[EventEnd] = field(default_factory=list)
     retired: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def rows_of(self, ids: NDArray[np.int64]) -> tuple[Index, Mask]:
@@ -131,8 +137,8 @@ class TrackMemory:
     def forget(self, over: Mask) -> None:
         """The tracks that ``over`` [N] marks have ended."""
         for track_id in self.states["id"][over].tolist():
-            self.pending.pop(track_id, None)
-            self.retired.pop(track_id, None)
+            for memory in (self.pending, self.open, self.retired):
+                memory.pop(track_id, None)
         self.states = self.states[~over]
 
     def _resume_numbers(self, track: np.void, numbers: Mapping[str, int], keys: Sequence[str]) -> None:
@@ -196,10 +202,8 @@ class TrackMemory:
             "time": self.time,
             "places": {key: [list(point) for point in corners] for key, corners in points.items()},
             "tracks": tracks,
-            "held": {
-                str(track_id): [[keys[index], asdict(event)] for index, event in events]
-                for track_id, events in self.pending.items()
-            },
+            "held": _dump_events(self.pending, keys),
+            "open": _dump_events(self.open, keys),
             "retired": {str(track_id): dict(numbers) for track_id, numbers in self.retired.items()},
         }
 
@@ -231,12 +235,30 @@ class TrackMemory:
                 memory._resume_numbers(states, numbers, keys)
                 for key in track.places.keys() & columns.keys():
                     _load_place(states, columns[key], track.places[key])
-            held = from_json(dict[int, list[tuple[str, Event]]], state["held"])
-            for track_id, events in held.items():
-                memory.pending[track_id] = [(columns[key], event) for key, event in events if key in columns]
+            for into, saved in ((memory.pending, state["held"]), (memory.open, state.get("open", {}))):
+                for track_id, events in _load_events(saved).items():
+                    for key, event, ended in events:
+                        if key in columns:
+                            into.setdefault(track_id, []).append((columns[key], event, ended))
+                        elif into is memory.open:
+                            memory.ended.append(EventEnd(event, memory.time))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a state of rules: {error!r}") from error
         return memory
+
+
+def _dump_events(tracks: TrackEvents, keys: Sequence[str]) -> dict[str, list[Any]]:
+    return {
+        str(track_id): [[keys[index], asdict(event), ended] for index, event, ended in events]
+        for track_id, events in tracks.items()
+    }
+
+
+def _load_events(saved: Mapping[str, Any]) -> dict[int, list[tuple[str, Event, float | None]]]:
+    # Earlier releases have no ends.
+    padded = {track_id: [[*event, None][:3] for event in events] for track_id, events in saved.items()}
+    events: dict[int, list[tuple[str, Event, float | None]]] = from_json(_SAVED_EVENTS, padded)
+    return events
 
 
 def unmoved(state: Mapping[str, Any], points: Points) -> dict[str, int]:

@@ -1,0 +1,163 @@
+"""``alerts``: which events people are told of, when, and by which way."""
+
+import string
+from enum import StrEnum
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+from sightline.config.option_group import OptionGroup, hot, restarts
+from sightline.entities import EventKind
+
+#: What a message may say, with an example of each.
+MESSAGE_FIELDS = {
+    "camera": "yard",
+    "place": "gate",
+    "kind": "enter",
+    "item_class": "person",
+    "rule": "night",
+    "severity": "warning",
+    "time": "2026-01-01 23:00:00",
+    "value": "5",
+    "count": "1",
+}
+
+
+class Severity(StrEnum):
+    """How bad it is, mildest first."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Day(StrEnum):
+    """A day of the week."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+def _minutes(value: Any) -> Any:
+    """Minutes since midnight, of HH:MM; YAML itself reads an unquoted 22:00 as 1320."""
+    if isinstance(value, str):
+        hours, colon, minutes = value.strip().partition(":")
+        if colon and hours.isdecimal() and minutes.isdecimal() and int(minutes) < 60:
+            return int(hours) * 60 + int(minutes)
+        raise PydanticCustomError("time", "must be a time of day as HH:MM")
+    return value
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError) as error:
+        text = "{name} is no time zone; write it as Europe/Berlin or UTC"
+        raise PydanticCustomError("timezone", text, {"name": repr(name)}) from error
+    return name
+
+
+def _template(text: str) -> str:
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
+    except ValueError as error:
+        raise PydanticCustomError("message", "is no template: {error}", {"error": str(error)}) from error
+    for field in fields:
+        if field not in MESSAGE_FIELDS:
+            problem = "has no field {field}; there are {fields}"
+            values = {"field": f"{{{field}}}", "fields": ", ".join(f"{{{name}}}" for name in MESSAGE_FIELDS)}
+            raise PydanticCustomError("message", problem, values)
+    return text
+
+
+TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=1440)]
+RouteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+
+
+class Schedule(OptionGroup):
+    """Hours of some days of the week. Hours over midnight belong to the day on which they begin."""
+
+    days: tuple[Day, ...] | None = hot(None, "mon, tue, wed, thu, fri, sat, sun; null: every day.")
+    begin: TimeOfDay = hot(0, "From this time of day on, HH:MM.")
+    end: TimeOfDay = hot(1440, "Until this time of day; earlier than begin: of the next day.")
+
+
+class AlertRule(OptionGroup):
+    """One rule: what of, when, how loud, and by which routes."""
+
+    cameras: tuple[str, ...] | None = hot(None, "Cameras; null: all, and the program itself.")
+    kinds: tuple[EventKind, ...] = hot(..., "Kinds of events.", min_length=1)
+    places: tuple[str, ...] | None = hot(None, "Names of lines and zones; null: all.")
+    classes: tuple[str, ...] | None = hot(None, "Class names; null: all, and events without a class.")
+    schedule: Schedule | None = hot(None, "Hours in which it holds; null: always.")
+    min_dwell_s: float = hot(0.0, "Only of what lasts at least so long; events that last.", ge=0, le=86_400)
+    min_count: int = hot(0, "Occupancy: only of at least so many.", ge=0)
+    severity: Severity = hot(Severity.WARNING, "info, warning, error, critical.")
+    message: Annotated[str, AfterValidator(_template)] = hot(
+        "{kind} {place} at {camera}", "One line, with fields in braces.", min_length=1, max_length=500
+    )
+    routes: tuple[RouteName, ...] = hot((), "Names of the routes; none: it is only listed.")
+    cooldown_s: float = hot(
+        60.0, "Events at the same place that follow within so long join the alert.", ge=0, le=86_400
+    )
+    quiet: Schedule | None = hot(None, "Hours in which nobody is told, but for critical; null: none.")
+    escalate_after_s: float | None = hot(None, "Not acknowledged for so long: others are told.", gt=0)
+    escalate_to: tuple[RouteName, ...] = hot((), "Names of the routes that are told then.")
+
+
+class AlertRoute(OptionGroup):
+    """One way to people or programs: one of apprise, webhook and pagerduty."""
+
+    apprise: SecretStr | None = hot(None, "A URL of Apprise: e-mail, SMS, Slack, Teams, ntfy and more.")
+    webhook: SecretStr | None = hot(None, "http(s) URL that is sent signed JSON.")
+    secret: SecretStr | None = hot(None, "Key of the webhook's signature (HMAC-SHA256).")
+    pagerduty: SecretStr | None = hot(None, "Routing key of a service of PagerDuty (Events API v2).")
+    min_severity: Severity = hot(Severity.INFO, "Milder alerts are not told.")
+    timeout_s: float = hot(10.0, "Of one delivery.", gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _check(self) -> "AlertRoute":
+        ways = [name for name in ("apprise", "webhook", "pagerduty") if getattr(self, name) is not None]
+        if len(ways) != 1:
+            raise PydanticCustomError("route", "must have one of apprise, webhook and pagerduty")
+        if (self.secret is None) == (ways == ["webhook"]):
+            raise PydanticCustomError("route", "a webhook needs a secret, and nothing else has one")
+        return self
+
+
+class HeartbeatOptions(OptionGroup):
+    """An outside monitor that is asked while all is well: a program that is dead tells nobody."""
+
+    url: SecretStr | None = hot(None, "Asked (GET) while all is well; null: none.")
+    every_s: float = hot(60.0, "So often.", ge=5, le=3600)
+
+
+class AlertOptions(OptionGroup):
+    """``alerts``: who is told of which events."""
+
+    rules: dict[RouteName, AlertRule] = hot({}, "Rules by name.", max_length=200)
+    routes: dict[RouteName, AlertRoute] = restarts({}, "Routes by name.", max_length=50)
+    timezone: Annotated[str, AfterValidator(_zone)] = hot("UTC", "Of schedules and messages.")
+    public_url: str | None = hot(None, "The console's address as people reach it, for links.")
+    heartbeat: HeartbeatOptions = HeartbeatOptions()
+
+    @model_validator(mode="after")
+    def _check(self) -> "AlertOptions":
+        for name, rule in self.rules.items():
+            for route in (*rule.routes, *rule.escalate_to):
+                if route not in self.routes:
+                    values = {"rule": name, "route": route, "routes": ", ".join(self.routes) or "none"}
+                    text = "rule {rule} names the route {route}, and there are: {routes}"
+                    raise PydanticCustomError("route", text, values)
+            if (rule.escalate_after_s is None) != (not rule.escalate_to):
+                text = "rule {rule}: escalate_after_s and escalate_to need each other"
+                raise PydanticCustomError("escalate", text, {"rule": name})
+        return self

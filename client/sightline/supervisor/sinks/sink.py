@@ -1,0 +1,227 @@
+"""What a sink is, and the thread that each has, so that none holds up the writer or another sink."""
+
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from sightline.base.backoff import Backoff
+from sightline.base.redact import redact
+from sightline.camera.messages import Report
+from sightline.entities import Result
+from sightline.store.kinds import PendingRow, is_event
+from sightline.store.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+BATCH = 100  # messages that a sink is given at once
+POLL_S = 10.0  # in case rows came without notice: those of an earlier start, or of a database that is back
+RETRY_S = (1.0, 60.0)
+SLOW_S = 30.0  # a call that takes longer is shown as a failure
+
+
+class DurableSink(ABC):
+    """Takes every result that it wants from the outbox at least once, oldest first of what can be reached.
+
+    It has a thread of its own, in which all but :meth:`wants` is called.
+    """
+
+    name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
+    tick_s = POLL_S  # between two ticks, at most
+
+    def wants(self, row: PendingRow) -> bool:
+        """Whether it is to be given such a row; events and their ends by default. Called by any thread."""
+        return is_event(row)
+
+    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
+        """Learn how to write rows, before anything is delivered; for sinks that make some of what they get.
+
+        Rows that are put before :meth:`deliver` returns are committed before what was delivered is forgotten.
+        """
+        return
+
+    @abstractmethod
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Hand the rows on; return once they are safe there.
+
+        Whatever it raises, all of them come again after a back-off. After a crash some may come a second
+        time, with the same ``key``.
+        """
+
+    def tick(self) -> None:
+        """Time has passed; called after each delivery as well. An error is a failed attempt."""
+        return
+
+    def close(self) -> None:
+        """Close connections and files."""
+        return
+
+
+class LossySink(Protocol):
+    """Takes the newest report of each camera, in a thread of its own."""
+
+    name: str
+
+    def show(self, report: Report) -> None:
+        """Show a camera's report. An error is logged and counted; the next report comes all the same."""
+
+    def close(self) -> None:
+        """Close connections and files."""
+
+
+Sink = DurableSink | LossySink
+AnySink = TypeVar("AnySink", DurableSink, LossySink)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkHealth:
+    """How a sink does, for /healthz, /status and the metrics."""
+
+    name: str
+    ok: bool  # the last attempt succeeded, and none takes too long
+    delivered: int  # messages; reports of a lossy sink
+    failures: int  # attempts that failed
+    dropped: int  # reports that a newer one replaced; always 0 for a durable sink
+    last_error: str  # without credentials; empty when all is well
+
+
+class SinkRunner(ABC, Generic[AnySink]):
+    """The thread, the counters and the end of a sink, the same for both kinds.
+
+    Any thread may call every method; only :meth:`stop` waits.
+    """
+
+    def __init__(self, sink: AnySink) -> None:
+        self._sink: AnySink = sink
+        self._poll_s = sink.tick_s if isinstance(sink, DurableSink) else POLL_S
+        self._stop = threading.Event()
+        self._bell = threading.Event()
+        self._delivered = self._failures = self._dropped = 0
+        self._last_error = ""
+        self._called_s: float | None = None  # monotonic; since when the sink has been at work
+        self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new."""
+        self._bell.set()
+
+    def health(self) -> SinkHealth:
+        """How the sink does."""
+        called_s, error = self._called_s, self._last_error
+        if called_s is not None and time.monotonic() - called_s > SLOW_S:
+            error = f"no answer for {time.monotonic() - called_s:.0f} s"
+        return SinkHealth(self._sink.name, not error, self._delivered, self._failures, self._dropped, error)
+
+    def stop(self, timeout_s: float) -> None:
+        """Hand over what waits already, close the sink, and end; give up after ``timeout_s``."""
+        self._stop.set()
+        self._bell.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.error("sink %s: does not end; what it was given last comes again", self._sink.name)
+
+    @abstractmethod
+    def _work(self) -> float:
+        """Hand over what waits; gives the seconds in which something new is no reason to try again."""
+
+    def _run(self) -> None:
+        try:
+            while True:
+                stopping = self._stop.is_set()
+                self._bell.clear()
+                delay_s = self._work()
+                if stopping:
+                    return
+                if delay_s:
+                    self._stop.wait(delay_s)
+                else:
+                    self._bell.wait(self._poll_s)
+        finally:
+            self._sink.close()
+
+    def _attempt(self, work: Callable[[], int | None]) -> int:
+        """Do what gives the number of things that the sink took (None: one); -1 when it failed somehow."""
+        self._called_s = time.monotonic()
+        try:
+            count = work()
+            taken = 1 if count is None else count
+        except Exception as error:  # noqa: BLE001 - it is counted and shown
+            self._failures += 1
+            if not self._last_error:
+                log.warning("sink %s: %s", self._sink.name, redact(error))
+            self._last_error = redact(error) or type(error).__name__
+            return -1
+        finally:
+            self._called_s = None
+        if self._last_error:
+            log.info("sink %s: works again", self._sink.name)
+        self._delivered += taken
+        self._last_error = ""
+        return taken
+
+
+class DurableRunner(SinkRunner[DurableSink]):
+    """Brings the outbox to a durable sink, batch by batch.
+
+    Args:
+        sink: where to.
+        outbox: what waits for it, by its name.
+        retry_s: first and longest wait after a failure.
+    """
+
+    def __init__(self, sink: DurableSink, outbox: Outbox, *, retry_s: tuple[float, float] = RETRY_S) -> None:
+        super().__init__(sink)
+        self._outbox = outbox
+        self._backoff = Backoff(*retry_s)
+
+    def _work(self) -> float:
+        while (taken := self._attempt(self._deliver_batch)) == BATCH:
+            pass
+        if taken < 0:
+            return self._backoff.next_delay_s()
+        self._backoff.good()
+        return 0.0
+
+    def _deliver_batch(self) -> int:
+        rows = self._outbox.read(self._sink.name, BATCH)
+        if rows:
+            self._sink.deliver(rows)
+            self._outbox.acknowledge(self._sink.name, rows)
+        self._sink.tick()
+        return len(rows)
+
+
+class LossyRunner(SinkRunner[LossySink]):
+    """Shows the newest report of each camera; one that comes while its camera's waits takes its place."""
+
+    def __init__(self, sink: LossySink) -> None:
+        super().__init__(sink)
+        self._lock = threading.Lock()  # guards the one below
+        self._newest: dict[str, Report] = {}
+
+    def offer(self, report: Report) -> None:
+        """Take a report; never waits for the sink."""
+        with self._lock:
+            self._dropped += report.status.source in self._newest
+            self._newest[report.status.source] = report
+        self._bell.set()
+
+    def _work(self) -> float:
+        with self._lock:
+            reports, self._newest = self._newest, {}
+        for report in reports.values():
+            self._attempt(partial(self._sink.show, report))
+        return 0.0
+
+
+def make_runner(sink: Sink, outbox: Outbox) -> DurableRunner | LossyRunner:
+    """The thread that a sink needs."""
+    return DurableRunner(sink, outbox) if isinstance(sink, DurableSink) else LossyRunner(sink)
