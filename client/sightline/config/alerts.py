@@ -3,6 +3,7 @@
 import string
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -128,6 +129,10 @@ class AlertRoute(OptionGroup):
         ways = [name for name in ("apprise", "webhook", "pagerduty") if getattr(self, name) is not None]
         if len(ways) != 1:
             raise PydanticCustomError("route", "must have one of apprise, webhook and pagerduty")
+        if self.webhook is not None:
+            parts = urlsplit(self.webhook.get_secret_value())
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+                raise PydanticCustomError("route", "webhook must be http(s)://HOST/…, without a user")
         if (self.secret is None) == (ways == ["webhook"]):
             raise PydanticCustomError("route", "a webhook needs a secret, and nothing else has one")
         return self

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 from sightline.config import Config
 from sightline.store.kinds import Wants
-from sightline.supervisor.sinks import alert_engine
+from sightline.supervisor.sinks import alert_engine, alert_routes
 from sightline.supervisor.sinks.sink import DurableSink, LossySink, Sink, SinkHealth
 
 #: Each makes its sinks from the configuration; none where they are not configured.
-SINKS: list[Callable[[Config], Iterable[Sink]]] = [alert_engine.make]
+SINKS: list[Callable[[Config], Iterable[Sink]]] = [alert_engine.make, alert_routes.make]
 
 
 def make_sinks(config: Config) -> list[Sink]:

@@ -1,0 +1,208 @@
+"""The ways by which people and programs are told: PagerDuty, a signed webhook, and all that Apprise knows.
+
+Each route is a durable sink that takes the notices which name it: at least once, each with a key that stays
+the same, in a thread of its own. What the other side refuses for good is given up, said and counted.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from http.client import HTTPException
+from importlib.util import find_spec
+from typing import Any
+
+from sightline.base.redact import redact
+from sightline.config import Config
+from sightline.config.alerts import AlertRoute, Severity
+from sightline.errors import SightlineError
+from sightline.store.kinds import NOTICE, PendingRow
+from sightline.supervisor.sinks.sink import DurableSink
+
+log = logging.getLogger(__name__)
+
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+_PAGERDUTY_ACTIONS = {
+    "acknowledged": "acknowledge",
+    "resolved": "resolve",
+    "false_alarm": "resolve",
+    "escalated": "trigger",
+    "opened": "trigger",
+    "more": "trigger",
+    "test": "trigger",
+}
+SCHEMA = "sightline.alert.v1"
+#: Answers after which the same request may succeed later; other 4xx are for good.
+_PASSING = frozenset({408, 409, 425, 429})
+
+
+class Refused(Exception):
+    """The other side will never take this notice."""
+
+
+class Route(DurableSink):
+    """One route. A notice that is refused for good is left out, the others go on."""
+
+    def __init__(self, name: str, options: AlertRoute) -> None:
+        self.name = f"route:{name}"
+        self._route, self.options = name, options
+        self.given_up = 0
+
+    def wants(self, row: PendingRow) -> bool:
+        """Notices that name it."""
+        return row.kind is NOTICE and self._route in row.values["routes"]
+
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Send each notice."""
+        for row in rows:
+            try:
+                self.send(row.values)
+            except Refused as error:
+                self.given_up += 1
+                log.error(
+                    "alert %r by route %s is given up: %s", row.values["title"], self._route, redact(error)
+                )
+
+    @abstractmethod
+    def send(self, notice: Mapping[str, Any]) -> None:
+        """Send one notice, given by the fields of :class:`~sightline.entities.Notice`.
+
+        Raises:
+            Refused: it will never be taken.
+            OSError: it was not taken, and may be later.
+        """
+
+
+class Webhook(Route):
+    """JSON by POST, signed: ``docs/alerts.md`` says how the other side checks it."""
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        """Send one notice; see :meth:`Route.send`."""
+        body = json.dumps(
+            {
+                "schema": SCHEMA,
+                "key": f"{notice['alert_id']}.{notice['ordinal']}",
+                "transition": notice["transition"],
+                "time": datetime.fromtimestamp(notice["notice_time"], UTC).isoformat(),
+                "title": notice["title"],
+                "text": notice["text"],
+                "link": notice["link"],
+                "severity": notice["severity"],
+                "alert": notice["alert"],
+            }
+        ).encode()
+        sent = str(int(time.time()))
+        secret = self.options.secret.get_secret_value() if self.options.secret else ""
+        headers = {
+            "Sightline-Timestamp": sent,
+            "Sightline-Signature": signature(secret, sent, body),
+            "Idempotency-Key": f"{notice['alert_id']}.{notice['ordinal']}",
+        }
+        url = self.options.webhook.get_secret_value() if self.options.webhook else ""
+        post(url, body, headers, self.options.timeout_s)
+
+
+class PagerDuty(Route):
+    """Events API v2: one incident for an alert, triggered, acknowledged and resolved under one key."""
+
+    url = PAGERDUTY_URL
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        """Send one notice; see :meth:`Route.send`."""
+        key = self.options.pagerduty.get_secret_value() if self.options.pagerduty else ""
+        event = {
+            "routing_key": key,
+            "event_action": _PAGERDUTY_ACTIONS[notice["transition"]],
+            "dedup_key": notice["alert_id"],
+            "payload": {
+                "summary": notice["title"][:1024],
+                "source": notice["source"] or "sightline",
+                "severity": notice["severity"],
+                "timestamp": datetime.fromtimestamp(notice["notice_time"], UTC).isoformat(),
+                "custom_details": {"text": notice["text"]},
+            },
+        }
+        if notice["link"]:
+            event |= {"client": "Sightline", "client_url": notice["link"]}
+        post(self.url, json.dumps(event).encode(), {}, self.options.timeout_s)
+
+
+class Apprise(Route):
+    """E-mail, SMS, chat and more, by the library Apprise."""
+
+    def __init__(self, name: str, options: AlertRoute) -> None:
+        super().__init__(name, options)
+        if find_spec("apprise") is None:
+            raise SightlineError(f"route {name} needs Apprise: pip install 'sightline[alerts]'")
+        import apprise  # noqa: PLC0415  a second of imports, for those who use it
+
+        self._types = {
+            Severity.INFO: apprise.NotifyType.INFO,
+            Severity.WARNING: apprise.NotifyType.WARNING,
+            Severity.ERROR: apprise.NotifyType.FAILURE,
+            Severity.CRITICAL: apprise.NotifyType.FAILURE,
+        }
+        self._apprise = apprise.Apprise()
+        url = options.apprise.get_secret_value() if options.apprise else ""
+        if not self._apprise.add(url):
+            raise SightlineError(f"alerts.routes.{name}.apprise is no URL that Apprise knows")
+
+    def send(self, notice: Mapping[str, Any]) -> None:
+        """Send one notice; see :meth:`Route.send`."""
+        body = "\n".join(filter(None, (notice["text"], notice["link"])))
+        kind = self._types[Severity(notice["severity"])]
+        if not self._apprise.notify(body=body, title=notice["title"], notify_type=kind):
+            raise OSError("the service did not take it; its reason stands in the log")
+
+
+def signature(secret: str, sent: str, body: bytes) -> str:
+    """HMAC-SHA256 of ``sent`` (the time stamp as sent), a point, and the body; in hex, after ``v1=``."""
+    return f"v1={hmac.new(secret.encode(), sent.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """A redirect is an answer like another: what is signed goes to nobody else."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> None:
+    """POST JSON.
+
+    Raises:
+        Refused: the answer says that it will never be taken.
+        OSError: no answer, or one that says later.
+    """
+    headers = {"Content-Type": "application/json", "User-Agent": "sightline", **headers}
+    request = urllib.request.Request(url, body, headers)  # noqa: S310  the configuration allows http(s) alone
+    try:
+        with _OPENER.open(request, timeout=timeout_s):
+            return
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read(500).decode(errors="replace").strip()
+        problem = f"the answer is {error.code} {error.reason}: {text}"
+        if error.code < 500 and error.code not in _PASSING:
+            raise Refused(problem) from None
+        raise OSError(problem) from None
+    except HTTPException as error:
+        raise OSError(f"no HTTP answer: {error!r}") from None
+
+
+def make(config: Config) -> list[Route]:
+    """A sink for each route."""
+    kinds = {"apprise": Apprise, "webhook": Webhook, "pagerduty": PagerDuty}
+    return [
+        kind(name, options)
+        for name, options in config.alerts.routes.items()
+        for key, kind in kinds.items()
+        if getattr(options, key) is not None
+    ]
