@@ -59,6 +59,7 @@ FOREIGN = {
     "trackeval": {"simulation"},
     "cuda": {"base"},
     "cupy": {"video"},
+    "apprise": {"supervisor"},
 }
 FREE = {"numpy", "sightline", *sys.stdlib_module_names}
 

@@ -264,8 +264,8 @@ class Alert:
     count: int = 1  # events
     muted: bool = False  # nobody is told
     escalated: bool = False  # the next ones were told since nobody acknowledged
-    notices: int = 0  # made so far
-    told: int = 0  # events that the newest notice knows of
+    notifications: int = 0  # made so far
+    told: int = 0  # events that the newest notification knows of
     who: str = ""  # acknowledged, resolved or called it false
     comment: str = ""
     events: tuple[str, ...] = ()  # keys of its newest events, so that none counts twice
@@ -273,14 +273,14 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """One thing to be told about an alert, to each of its routes. It never changes."""
 
     alert_id: str
     ordinal: int  # 0, 1, 2, … of the alert
     transition: str  # opened, more, escalated, acknowledged, resolved, false_alarm
     routes: tuple[str, ...]  # their names
-    notice_time: float  # our clock
+    notification_time: float  # our clock
     source: str
     severity: str
     title: str  # one line
@@ -300,7 +300,7 @@ class Mute:
 
 
 #: A row on its way to the database. ``store/kinds.py`` declares for each how it is keyed, merged and stored.
-Result = CountWindow | SourceWindow | Event | EventEnd | DriftWindow | Alert | Notice | Mute
+Result = CountWindow | SourceWindow | Event | EventEnd | DriftWindow | Alert | Notification | Mute
 
 
 @dataclass(frozen=True, slots=True)

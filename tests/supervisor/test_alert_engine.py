@@ -1,4 +1,4 @@
-"""The alert engine: events in, alerts and notices out; nothing twice, whatever dies."""
+"""The alert engine: events in, alerts and notifications out; nothing twice, whatever dies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sightline.config.alerts import AlertOptions, Schedule
-from sightline.entities import Alert, AlertState, Event, EventEnd, EventKind, Mute, Notice, Result
+from sightline.config.alerts import AlertOptions, Hours
+from sightline.entities import Alert, AlertState, Event, EventEnd, EventKind, Mute, Notification, Result
 from sightline.store.kinds import PendingRow, pending_row
-from sightline.store.read.alerts import OpenAlerts
+from sightline.store.read.open_alerts import OpenAlerts
 from sightline.supervisor.sinks.alert_engine import AlertEngine
 from sightline.supervisor.sinks.alert_matching import holds
 
@@ -60,10 +60,10 @@ class World:
 
     @property
     def told(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Transition and routes of every notice."""
-        keys = [(row.alert_id, row.ordinal) for row in self.rows if isinstance(row, Notice)]
-        assert len(set(keys)) == len(keys), "a notice was made twice"
-        return [(row.transition, row.routes) for row in self.rows if isinstance(row, Notice)]
+        """Transition and routes of every notification."""
+        keys = [(row.alert_id, row.ordinal) for row in self.rows if isinstance(row, Notification)]
+        assert len(set(keys)) == len(keys), "a notification was made twice"
+        return [(row.transition, row.routes) for row in self.rows if isinstance(row, Notification)]
 
     @property
     def alerts(self) -> list[Alert]:
@@ -86,8 +86,8 @@ def test_an_event_is_told_at_once_and_when_it_is_over() -> None:
     assert here.told == [("opened", GUARDS), ("resolved", GUARDS)]
     [alert] = here.alerts
     assert (alert.state, alert.end_time, alert.count) == (AlertState.RESOLVED, T0 + 30, 1)
-    [notice, over] = [row for row in here.rows if isinstance(row, Notice)]
-    assert notice.title == "enter yard at gate"
+    [notification, over] = [row for row in here.rows if isinstance(row, Notification)]
+    assert notification.title == "enter yard at gate"
     assert "over after 30 s" in over.text
 
 
@@ -100,7 +100,9 @@ def test_what_follows_soon_joins_and_is_told_once_as_a_number() -> None:
     here.wait_until(61)
     here.wait_until(62)
     assert here.told == [("opened", GUARDS), ("more", GUARDS)]
-    assert [row.title for row in here.rows if isinstance(row, Notice)][1] == "enter yard at gate and 5 more"
+    assert [row.title for row in here.rows if isinstance(row, Notification)][
+        1
+    ] == "enter yard at gate and 5 more"
     here.see(entered(9, 70), at=70)
     assert [alert.count for alert in here.alerts] == [6, 1]
     here.see(entered(10, 70, place="other"))
@@ -216,7 +218,7 @@ def test_occupancy_is_told_from_so_many_on() -> None:
 )  # fmt: skip
 def test_hours_over_midnight_belong_to_the_day_they_begin(when: str, held: bool) -> None:
     zone = ZoneInfo("Europe/Berlin")
-    schedule = Schedule.model_validate({"days": ["mon"], "begin": 1320, "end": "06:00"})  # YAML's 22:00
+    schedule = Hours.model_validate({"days": ["mon"], "begin": 1320, "end": "06:00"})  # YAML's 22:00
     moment = datetime.strptime(when, "%Y-%m-%d %H:%M").replace(tzinfo=zone).astimezone(UTC)
     assert holds(schedule, moment.timestamp(), zone) is held
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from sightline.config.alerts import AlertRoute
-from sightline.entities import Alert, AlertState, Notice
+from sightline.entities import Alert, AlertState, Notification
 from sightline.store.kinds import PendingRow, pending_row
-from sightline.supervisor.sinks.alert_routes import PagerDuty, Refused, Webhook, signature
+from sightline.supervisor.sinks.alert_routes import DeliveryRefused, PagerDuty, Webhook, signature
 
 SECRET = "a secret"
 
 
-def notice(ordinal: int = 0, transition: str = "opened", route: str = "there") -> PendingRow:
+def notification(ordinal: int = 0, transition: str = "opened", route: str = "there") -> PendingRow:
     alert = Alert(
         "5c0e6a3a-0000-5000-8000-000000000000", "night", "gate", "enter", "yard", "person", None, "warning",
         AlertState.NEW, 100.0, 101.0, 101.0,
@@ -33,7 +33,7 @@ def notice(ordinal: int = 0, transition: str = "opened", route: str = "there") -
         "https://example.org/events",
         {"count": 1},
     )
-    return pending_row(Notice(alert.alert_id, ordinal, transition, (route,), *values), 1)
+    return pending_row(Notification(alert.alert_id, ordinal, transition, (route,), *values), 1)
 
 
 class Server:
@@ -88,7 +88,7 @@ def pagerduty(url: str) -> PagerDuty:
 
 def test_a_route_wants_the_notices_that_name_it() -> None:
     route = webhook("http://127.0.0.1:1/")
-    assert (route.name, route.wants(notice()), route.wants(notice(route="other"))) == (
+    assert (route.name, route.wants(notification()), route.wants(notification(route="other"))) == (
         "route:there",
         True,
         False,
@@ -96,11 +96,13 @@ def test_a_route_wants_the_notices_that_name_it() -> None:
 
 
 def test_a_webhook_is_signed_and_names_its_key(server: Server) -> None:
-    webhook(server.url).deliver([notice(), notice(1, "resolved")])
+    webhook(server.url).deliver([notification(), notification(1, "resolved")])
     for number, (headers, body) in enumerate(server.requests):
         assert headers["Sightline-Signature"] == signature(SECRET, headers["Sightline-Timestamp"], body)
         assert (
-            headers["Idempotency-Key"] == json.loads(body)["key"] == f"{notice().values['alert_id']}.{number}"
+            headers["Idempotency-Key"]
+            == json.loads(body)["key"]
+            == f"{notification().values['alert_id']}.{number}"
         )
     assert [body["transition"] for body in server.bodies] == ["opened", "resolved"]
     assert server.bodies[0]["schema"] == "sightline.alert.v1"
@@ -109,14 +111,14 @@ def test_a_webhook_is_signed_and_names_its_key(server: Server) -> None:
 
 def test_pagerduty_sees_one_incident_from_its_trigger_to_its_end(server: Server) -> None:
     steps = ("opened", "more", "acknowledged", "resolved")
-    pagerduty(server.url).deliver([notice(number, step) for number, step in enumerate(steps)])
+    pagerduty(server.url).deliver([notification(number, step) for number, step in enumerate(steps)])
     assert [body["event_action"] for body in server.bodies] == [
         "trigger",
         "trigger",
         "acknowledge",
         "resolve",
     ]
-    assert {body["dedup_key"] for body in server.bodies} == {notice().values["alert_id"]}
+    assert {body["dedup_key"] for body in server.bodies} == {notification().values["alert_id"]}
     assert {body["routing_key"] for body in server.bodies} == {"a key"}
     assert server.bodies[0]["payload"]["severity"] == "warning"
 
@@ -126,8 +128,8 @@ def test_what_may_pass_is_tried_again(server: Server, code: int) -> None:
     server.answers = [(code, {})]
     route = webhook(server.url)
     with pytest.raises(OSError, match=str(code)):
-        route.deliver([notice()])
-    route.deliver([notice()])
+        route.deliver([notification()])
+    route.deliver([notification()])
     assert (len(server.requests), route.given_up) == (2, 0)
 
 
@@ -137,7 +139,7 @@ def test_what_is_refused_for_good_is_given_up_and_the_next_one_goes_on(
 ) -> None:
     server.answers = [(code, {})]
     route = webhook(server.url)
-    route.deliver([notice(), notice(1)])
+    route.deliver([notification(), notification(1)])
     assert (len(server.requests), route.given_up) == (2, 1)
     assert f"given up: the answer is {code}" in caplog.text
 
@@ -145,13 +147,13 @@ def test_what_is_refused_for_good_is_given_up_and_the_next_one_goes_on(
 def test_a_redirect_is_not_followed(server: Server) -> None:
     other = Server()
     server.answers = [(307, {"Location": other.url})]
-    with contextlib.suppress(OSError, Refused):
-        webhook(server.url).send(notice().values)
+    with contextlib.suppress(OSError, DeliveryRefused):
+        webhook(server.url).send(notification().values)
     assert (len(server.requests), other.requests) == (1, [])
     other.server.shutdown()
 
 
 def test_nobody_listens_and_the_secret_is_not_in_the_error() -> None:
     with pytest.raises(OSError, match="refused") as error:
-        webhook("http://127.0.0.1:1/hidden").deliver([notice()])
+        webhook("http://127.0.0.1:1/hidden").deliver([notification()])
     assert "hidden" not in str(error.value) and SECRET not in str(error.value)

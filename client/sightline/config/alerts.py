@@ -83,7 +83,7 @@ TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=1440)]
 RouteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 
 
-class Schedule(OptionGroup):
+class Hours(OptionGroup):
     """Hours of some days of the week. Hours over midnight belong to the day on which they begin."""
 
     days: tuple[Day, ...] | None = hot(None, "mon, tue, wed, thu, fri, sat, sun; null: every day.")
@@ -98,7 +98,7 @@ class AlertRule(OptionGroup):
     kinds: tuple[EventKind, ...] = hot(..., "Kinds of events.", min_length=1)
     places: tuple[str, ...] | None = hot(None, "Names of lines and zones; null: all.")
     classes: tuple[str, ...] | None = hot(None, "Class names; null: all, and events without a class.")
-    schedule: Schedule | None = hot(None, "Hours in which it holds; null: always.")
+    schedule: Hours | None = hot(None, "Hours in which it holds; null: always.")
     min_dwell_s: float = hot(0.0, "Only of what lasts at least so long; events that last.", ge=0, le=86_400)
     min_count: int = hot(0, "Occupancy: only of at least so many.", ge=0)
     severity: Severity = hot(Severity.WARNING, "info, warning, error, critical.")
@@ -109,7 +109,7 @@ class AlertRule(OptionGroup):
     cooldown_s: float = hot(
         60.0, "Events at the same place that follow within so long join the alert.", ge=0, le=86_400
     )
-    quiet: Schedule | None = hot(None, "Hours in which nobody is told, but for critical; null: none.")
+    quiet: Hours | None = hot(None, "Hours in which nobody is told, but for critical; null: none.")
     escalate_after_s: float | None = hot(None, "Not acknowledged for so long: others are told.", gt=0)
     escalate_to: tuple[RouteName, ...] = hot((), "Names of the routes that are told then.")
 

@@ -194,11 +194,11 @@ EVENT_END = replace(
 ALERT = RowKind(
     name="alert", entity=entities.Alert, model=tables.AlertRow, key=("alert_id",), time=None, urgent=True
 )
-#: What is told comes from here: the outbox of each route that a notice names.
-NOTICE = RowKind(
-    name="notice",
-    entity=entities.Notice,
-    model=tables.NoticeRow,
+#: What is told comes from here: the outbox of each route that a notification names.
+NOTIFICATION = RowKind(
+    name="notification",
+    entity=entities.Notification,
+    model=tables.NotificationRow,
     key=("alert_id", "ordinal"),
     first_wins=True,
     time=None,
@@ -239,7 +239,7 @@ STATUS = RowKind(
 #: By name. Of an entity's kinds the first is the one of its rows in a checkpoint.
 KINDS = {
     kind.name: kind
-    for kind in (COUNT, WINDOW, UNWATCHED, EVENT, EVENT_END, ALERT, NOTICE, MUTE, DRIFT, RESUME, STATUS)
+    for kind in (COUNT, WINDOW, UNWATCHED, EVENT, EVENT_END, ALERT, NOTIFICATION, MUTE, DRIFT, RESUME, STATUS)
 }
 
 

@@ -140,7 +140,7 @@ class AlertRow(SQLModel, table=True):
     count: int = Field(sa_type=sa.Integer)
     muted: bool = Field(sa_type=sa.Boolean)
     escalated: bool = Field(sa_type=sa.Boolean)
-    notices: int = Field(sa_type=sa.Integer)
+    notifications: int = Field(sa_type=sa.Integer)
     told: int = Field(sa_type=sa.Integer)
     who: str = Field(sa_type=sa.String(100))
     comment: str = Field(sa_type=sa.Text)
@@ -148,16 +148,16 @@ class AlertRow(SQLModel, table=True):
     open_events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
 
 
-class NoticeRow(SQLModel, table=True):
-    """What was to be told about an alert; :class:`sightline.entities.Notice`."""
+class NotificationRow(SQLModel, table=True):
+    """What was to be told about an alert; :class:`sightline.entities.Notification`."""
 
-    __tablename__ = "notices"
+    __tablename__ = "notifications"
 
     alert_id: str = Field(sa_type=sa.String(36), primary_key=True)
     ordinal: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     transition: str = Field(sa_type=sa.String(16))
     routes: list[str] = Field(default_factory=list, sa_type=sa.JSON)
-    notice_time: datetime = Field(sa_type=UtcDateTime)
+    notification_time: datetime = Field(sa_type=UtcDateTime)
     source: str = Field(sa_type=sa.String(255))
     severity: str = Field(sa_type=sa.String(16))
     title: str = Field(sa_type=sa.Text)

@@ -1,7 +1,7 @@
-"""Makes alerts of events, and notices of alerts. A durable sink that writes rows, and tells nobody itself.
+"""Makes alerts of events, and notifications of alerts: a durable sink that writes rows and sends nothing.
 
 Everything it knows stands in the database: a program that goes on after a kill makes the same alerts and the
-same notices, under the same keys, so that nothing is told twice under another one.
+same notifications, under the same keys, so that nothing is told twice under another one.
 """
 
 import threading
@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 from sightline.config import Config
 from sightline.config.alerts import AlertOptions, AlertRule, Severity
-from sightline.entities import Alert, AlertState, Mute, Notice, Result, lasts
+from sightline.entities import Alert, AlertState, Mute, Notification, Result, lasts
 from sightline.store.kinds import PendingRow
-from sightline.store.read.alerts import OpenAlerts, read_open_alerts
+from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks.alert_matching import holds, is_about
 from sightline.supervisor.sinks.sink import DurableSink
@@ -31,7 +31,7 @@ _OPEN = frozenset({AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED})
 
 
 class AlertEngine(DurableSink):
-    """Events in, alerts and notices out. Any thread may call every method.
+    """Events in, alerts and notifications out. Any thread may call every method.
 
     Args:
         options: rules and routes; replaced by :meth:`update`.
@@ -58,7 +58,7 @@ class AlertEngine(DurableSink):
         self._made: list[Result] = []
 
     def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
-        """Write alerts and notices by ``put``."""
+        """Write alerts and notifications by ``put``."""
         self._put = put
 
     def update(self, options: AlertOptions) -> None:
@@ -204,8 +204,8 @@ class AlertEngine(DurableSink):
         with self._lock:
             return sorted(self._begin().values(), key=lambda alert: -alert.opened_time)
 
-    def test(self, route: str) -> Notice:
-        """Send a notice of nothing by one route.
+    def test(self, route: str) -> Notification:
+        """Send a notification of nothing by one route.
 
         Raises:
             LookupError: there is no such route.
@@ -214,11 +214,11 @@ class AlertEngine(DurableSink):
             raise LookupError(f"no route {route}; there are: {', '.join(self._options.routes) or 'none'}")
         title, text = "Sightline: a test", "This is a test of the route; nothing has happened."
         values = (str(uuid.uuid4()), 0, "test", (route,), self._clock(), "", Severity.INFO.value)
-        notice = Notice(*values, title, text, self._options.public_url or "", {})
+        notification = Notification(*values, title, text, self._options.public_url or "", {})
         with self._lock:
-            self._made.append(notice)
+            self._made.append(notification)
             self._write()
-        return notice
+        return notification
 
     def _is_muted(self, rule: str, source: str, now: float) -> bool:
         names = ((source, ""), ("", rule), (source, rule), ("", ""))
@@ -233,7 +233,7 @@ class AlertEngine(DurableSink):
         return alert
 
     def _tell(self, alert: Alert, rule: AlertRule, transition: str) -> Alert:
-        """Make a notice for the routes that are to be told now; none, and the alert is only listed."""
+        """Make a notification for the routes that are to be told now; none, and the alert is only listed."""
         names = rule.routes
         if transition == "escalated":
             names = rule.escalate_to
@@ -250,14 +250,14 @@ class AlertEngine(DurableSink):
             if name in self._options.routes
             and order.index(severity) >= order.index(self._options.routes[name].min_severity)
         )
-        number = alert.notices
-        alert = self._change(alert, notices=number + bool(routes), told=alert.count)
+        number = alert.notifications
+        alert = self._change(alert, notifications=number + bool(routes), told=alert.count)
         if routes:
             title, text = _words(alert, rule, transition, zone)
             base = (self._options.public_url or "").rstrip("/")
             link = f"{base}/events?alert={alert.alert_id}" if base else ""
             values = (self._clock(), alert.source, alert.severity, title, text, link, asdict(alert))
-            self._made.append(Notice(alert.alert_id, number, transition, routes, *values))
+            self._made.append(Notification(alert.alert_id, number, transition, routes, *values))
         return alert
 
     def _write(self) -> None:
@@ -282,7 +282,7 @@ def _place(alert: Alert) -> tuple[str, str, str, str]:
 
 
 def _words(alert: Alert, rule: AlertRule, transition: str, zone: ZoneInfo) -> tuple[str, str]:
-    """Title and text of a notice."""
+    """Title and text of a notification."""
     time_text = datetime.fromtimestamp(alert.event_time, zone).strftime("%Y-%m-%d %H:%M:%S")
     title = rule.message.format_map(
         {

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from sightline.config.alerts import AlertRule, Day, Schedule
+from sightline.config.alerts import AlertRule, Day, Hours
 from sightline.entities import EventKind
 
 _DAYS = tuple(Day)
 
 
-def holds(schedule: Schedule, time: float, zone: tzinfo) -> bool:
+def holds(schedule: Hours, time: float, zone: tzinfo) -> bool:
     """Whether a schedule holds at ``time`` (UTC epoch seconds), in the time zone that it is written for."""
     now = datetime.fromtimestamp(time, zone)
     minutes = now.hour * 60 + now.minute

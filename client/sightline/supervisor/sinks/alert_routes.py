@@ -1,7 +1,7 @@
 """The ways by which people and programs are told: PagerDuty, a signed webhook, and all that Apprise knows.
 
-Each route is a durable sink that takes the notices which name it: at least once, each with a key that stays
-the same, in a thread of its own. What the other side refuses for good is given up, said and counted.
+Each route is a durable sink that takes the notifications which name it: at least once, each with a key that
+stays the same, in a thread of its own. What the other side refuses for good is given up, said and counted.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from sightline.base.redact import redact
 from sightline.config import Config
 from sightline.config.alerts import AlertRoute, Severity
 from sightline.errors import SightlineError
-from sightline.store.kinds import NOTICE, PendingRow
+from sightline.store.kinds import NOTIFICATION, PendingRow
 from sightline.supervisor.sinks.sink import DurableSink
 
 log = logging.getLogger(__name__)
@@ -42,12 +42,12 @@ SCHEMA = "sightline.alert.v1"
 _PASSING = frozenset({408, 409, 425, 429})
 
 
-class Refused(Exception):
-    """The other side will never take this notice."""
+class DeliveryRefused(Exception):
+    """The other side will never take this notification."""
 
 
 class Route(DurableSink):
-    """One route. A notice that is refused for good is left out, the others go on."""
+    """One route. A notification that is refused for good is left out, the others go on."""
 
     def __init__(self, name: str, options: AlertRoute) -> None:
         self.name = f"route:{name}"
@@ -56,25 +56,25 @@ class Route(DurableSink):
 
     def wants(self, row: PendingRow) -> bool:
         """Notices that name it."""
-        return row.kind is NOTICE and self._route in row.values["routes"]
+        return row.kind is NOTIFICATION and self._route in row.values["routes"]
 
     def deliver(self, rows: Sequence[PendingRow]) -> None:
-        """Send each notice."""
+        """Send each notification."""
         for row in rows:
             try:
                 self.send(row.values)
-            except Refused as error:
+            except DeliveryRefused as error:
                 self.given_up += 1
                 log.error(
                     "alert %r by route %s is given up: %s", row.values["title"], self._route, redact(error)
                 )
 
     @abstractmethod
-    def send(self, notice: Mapping[str, Any]) -> None:
-        """Send one notice, given by the fields of :class:`~sightline.entities.Notice`.
+    def send(self, notification: Mapping[str, Any]) -> None:
+        """Send one notification, given by the fields of :class:`~sightline.entities.Notification`.
 
         Raises:
-            Refused: it will never be taken.
+            DeliveryRefused: it will never be taken.
             OSError: it was not taken, and may be later.
         """
 
@@ -82,19 +82,19 @@ class Route(DurableSink):
 class Webhook(Route):
     """JSON by POST, signed: ``docs/alerts.md`` says how the other side checks it."""
 
-    def send(self, notice: Mapping[str, Any]) -> None:
-        """Send one notice; see :meth:`Route.send`."""
+    def send(self, notification: Mapping[str, Any]) -> None:
+        """Send one notification; see :meth:`Route.send`."""
         body = json.dumps(
             {
                 "schema": SCHEMA,
-                "key": f"{notice['alert_id']}.{notice['ordinal']}",
-                "transition": notice["transition"],
-                "time": datetime.fromtimestamp(notice["notice_time"], UTC).isoformat(),
-                "title": notice["title"],
-                "text": notice["text"],
-                "link": notice["link"],
-                "severity": notice["severity"],
-                "alert": notice["alert"],
+                "key": f"{notification['alert_id']}.{notification['ordinal']}",
+                "transition": notification["transition"],
+                "time": datetime.fromtimestamp(notification["notification_time"], UTC).isoformat(),
+                "title": notification["title"],
+                "text": notification["text"],
+                "link": notification["link"],
+                "severity": notification["severity"],
+                "alert": notification["alert"],
             }
         ).encode()
         sent = str(int(time.time()))
@@ -102,7 +102,7 @@ class Webhook(Route):
         headers = {
             "Sightline-Timestamp": sent,
             "Sightline-Signature": signature(secret, sent, body),
-            "Idempotency-Key": f"{notice['alert_id']}.{notice['ordinal']}",
+            "Idempotency-Key": f"{notification['alert_id']}.{notification['ordinal']}",
         }
         url = self.options.webhook.get_secret_value() if self.options.webhook else ""
         post(url, body, headers, self.options.timeout_s)
@@ -113,23 +113,23 @@ class PagerDuty(Route):
 
     url = PAGERDUTY_URL
 
-    def send(self, notice: Mapping[str, Any]) -> None:
-        """Send one notice; see :meth:`Route.send`."""
+    def send(self, notification: Mapping[str, Any]) -> None:
+        """Send one notification; see :meth:`Route.send`."""
         key = self.options.pagerduty.get_secret_value() if self.options.pagerduty else ""
         event = {
             "routing_key": key,
-            "event_action": _PAGERDUTY_ACTIONS[notice["transition"]],
-            "dedup_key": notice["alert_id"],
+            "event_action": _PAGERDUTY_ACTIONS[notification["transition"]],
+            "dedup_key": notification["alert_id"],
             "payload": {
-                "summary": notice["title"][:1024],
-                "source": notice["source"] or "sightline",
-                "severity": notice["severity"],
-                "timestamp": datetime.fromtimestamp(notice["notice_time"], UTC).isoformat(),
-                "custom_details": {"text": notice["text"]},
+                "summary": notification["title"][:1024],
+                "source": notification["source"] or "sightline",
+                "severity": notification["severity"],
+                "timestamp": datetime.fromtimestamp(notification["notification_time"], UTC).isoformat(),
+                "custom_details": {"text": notification["text"]},
             },
         }
-        if notice["link"]:
-            event |= {"client": "Sightline", "client_url": notice["link"]}
+        if notification["link"]:
+            event |= {"client": "Sightline", "client_url": notification["link"]}
         post(self.url, json.dumps(event).encode(), {}, self.options.timeout_s)
 
 
@@ -153,11 +153,11 @@ class Apprise(Route):
         if not self._apprise.add(url):
             raise SightlineError(f"alerts.routes.{name}.apprise is no URL that Apprise knows")
 
-    def send(self, notice: Mapping[str, Any]) -> None:
-        """Send one notice; see :meth:`Route.send`."""
-        body = "\n".join(filter(None, (notice["text"], notice["link"])))
-        kind = self._types[Severity(notice["severity"])]
-        if not self._apprise.notify(body=body, title=notice["title"], notify_type=kind):
+    def send(self, notification: Mapping[str, Any]) -> None:
+        """Send one notification; see :meth:`Route.send`."""
+        body = "\n".join(filter(None, (notification["text"], notification["link"])))
+        kind = self._types[Severity(notification["severity"])]
+        if not self._apprise.notify(body=body, title=notification["title"], notify_type=kind):
             raise OSError("the service did not take it; its reason stands in the log")
 
 
@@ -178,7 +178,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
     """POST JSON.
 
     Raises:
-        Refused: the answer says that it will never be taken.
+        DeliveryRefused: the answer says that it will never be taken.
         OSError: no answer, or one that says later.
     """
     headers = {"Content-Type": "application/json", "User-Agent": "sightline", **headers}
@@ -191,7 +191,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
             text = error.read(500).decode(errors="replace").strip()
         problem = f"the answer is {error.code} {error.reason}: {text}"
         if error.code < 500 and error.code not in _PASSING:
-            raise Refused(problem) from None
+            raise DeliveryRefused(problem) from None
         raise OSError(problem) from None
     except HTTPException as error:
         raise OSError(f"no HTTP answer: {error!r}") from None
@@ -199,7 +199,11 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
 
 def make(config: Config) -> list[Route]:
     """A sink for each route."""
-    kinds = {"apprise": Apprise, "webhook": Webhook, "pagerduty": PagerDuty}
+    kinds: dict[str, Callable[[str, AlertRoute], Route]] = {
+        "apprise": Apprise,
+        "webhook": Webhook,
+        "pagerduty": PagerDuty,
+    }
     return [
         kind(name, options)
         for name, options in config.alerts.routes.items()

@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("muted", sa.Boolean(), nullable=False),
         sa.Column("escalated", sa.Boolean(), nullable=False),
-        sa.Column("notices", sa.Integer(), nullable=False),
+        sa.Column("notifications", sa.Integer(), nullable=False),
         sa.Column("told", sa.Integer(), nullable=False),
         text("who", 100),
         sa.Column("comment", sa.Text(), nullable=False),
@@ -45,12 +45,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_alerts_opened_time", "alerts", ["opened_time"])
     op.create_table(
-        "notices",
+        "notifications",
         text("alert_id", 36, key=True),
         sa.Column("ordinal", sa.Integer(), primary_key=True, autoincrement=False),
         text("transition", 16),
         sa.Column("routes", sa.JSON(), nullable=False),
-        time("notice_time"),
+        time("notification_time"),
         text("source", 255),
         text("severity", 16),
         sa.Column("title", sa.Text(), nullable=False),
