@@ -150,6 +150,7 @@ def _watch(
         supervisor.apply,
         complete=canary.join if canary else lambda loaded: loaded,
         appliers={
+            "alerts": hub.update,
             "http": lambda options: http.move(options.http),
             "log_level": lambda options: setup_logging(options.log_level),
         },

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sightline.camera.messages import Report
+from sightline.config import Config
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks.sink import DurableSink, LossyRunner, Sink, SinkHealth, make_runner
@@ -32,9 +33,9 @@ class Hub:
         #: What the supervisor adds to a worker's word on a camera, from what it knows of the others.
         self.annotate: Callable[[CameraStatus], CameraStatus] = lambda status: status
         self._tally = Tally() if adds_up else None
-        for sink in sinks:
-            if isinstance(sink, DurableSink):
-                sink.attach(writer.put_results)
+        self._durable = [sink for sink in sinks if isinstance(sink, DurableSink)]
+        for sink in self._durable:
+            sink.attach(writer.put_results)
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
             writer.outbox.listeners.append(runner.wake)
@@ -94,6 +95,11 @@ class Hub:
     def sinks(self) -> list[SinkHealth]:
         """How each sink does."""
         return [runner.health() for runner in self._runners]
+
+    def update(self, config: Config) -> None:
+        """Let the sinks use other hot options."""
+        for sink in self._durable:
+            sink.update(config)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Let the sinks take what is in the outbox, and stop them; the rest waits for the next start."""

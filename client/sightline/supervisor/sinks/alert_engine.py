@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from sightline.config import Config
 from sightline.config.alerts import AlertOptions, AlertRule, Severity
 from sightline.entities import Alert, AlertState, Mute, Notification, Result, lasts
-from sightline.store.kinds import PendingRow
+from sightline.store.kinds import PendingRow, is_event
 from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks.alert_matching import holds, is_about
@@ -61,10 +61,14 @@ class AlertEngine(DurableSink):
         """Write alerts and notifications by ``put``."""
         self._put = put
 
-    def update(self, options: AlertOptions) -> None:
+    def wants(self, row: PendingRow) -> bool:
+        """Events and their ends, while there are rules."""
+        return bool(self._options.rules) and is_event(row)
+
+    def update(self, config: Config) -> None:
         """Other rules hold for the events that follow."""
         with self._lock:
-            self._options = options
+            self._options = config.alerts
 
     # -- events and time ------------------------------------------------------------------------------
 
@@ -267,14 +271,14 @@ class AlertEngine(DurableSink):
 
 
 def make(config: Config) -> list[AlertEngine]:
-    """The engine, where there are rules; it reads what is open from the database when it begins."""
+    """The engine, also while there are no rules: they may come. It reads what is open when it begins."""
     url = config.database.url.get_secret_value()
 
     def load() -> OpenAlerts:
         with closing(Database(url)) as database, database.reading() as connection:
             return read_open_alerts(connection, time.time() - FORGET_S)
 
-    return [AlertEngine(config.alerts, load)] if config.alerts.rules or config.alerts.routes else []
+    return [AlertEngine(config.alerts, load)]
 
 
 def _place(alert: Alert) -> tuple[str, str, str, str]:

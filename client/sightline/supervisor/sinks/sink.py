@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from sightline.base.backoff import Backoff
 from sightline.base.redact import redact
 from sightline.camera.messages import Report
+from sightline.config import Config
 from sightline.entities import Result
 from sightline.store.kinds import PendingRow, is_event
 from sightline.store.outbox import Outbox
@@ -27,7 +28,7 @@ SLOW_S = 30.0  # a call that takes longer is shown as a failure
 class DurableSink(ABC):
     """Takes every result that it wants from the outbox at least once, oldest first of what can be reached.
 
-    It has a thread of its own, in which all but :meth:`wants` is called.
+    It has a thread of its own, in which all but :meth:`wants` and :meth:`update` are called.
     """
 
     name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
@@ -42,6 +43,10 @@ class DurableSink(ABC):
 
         Rows that are put before :meth:`deliver` returns are committed before what was delivered is forgotten.
         """
+        return
+
+    def update(self, config: Config) -> None:
+        """Other hot options hold from now on. Called by any thread."""
         return
 
     @abstractmethod
