@@ -73,7 +73,7 @@ def test_the_counts_table_is_the_one_of_the_design(database_url: str) -> None:
 
 
 def test_events_of_before_get_the_ends_that_rows_tell(database_url: str) -> None:
-    make_schema(database_url, "0008")
+    make_schema(database_url, "0009")
     story = [
         ("enter", None, 5, 10), ("loiter", None, 5, 20), ("crossing", "forward", 5, 25),
         ("leave", None, 5, 30), ("enter", None, 5, 40), ("enter", None, 6, 12), ("occupancy", "above", 0, 13),

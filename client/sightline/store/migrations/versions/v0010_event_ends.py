@@ -5,8 +5,8 @@ from alembic import op
 
 from sightline.store.tables import UtcDateTime
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 #: A visit ends with the track's next ``leave``, too many people in a zone with the next ``below``; what has
 #: neither is left open.
