@@ -22,7 +22,7 @@ from sightline.store.read.readonly import Database
 MIN_STEP_S = 60
 CSV_COLUMNS = (
     *("id", "source", "kind", "place", "item_class", "track_id", "event_time", "direction", "value"),
-    *("x", "y", "unseen", "confirmed_time", "created_at"),
+    *("x", "y", "unseen", "end_time", "media_s", "confirmed_time", "created_at"),
 )
 
 

@@ -59,12 +59,12 @@ def tried(config: LoadedConfig, part: str) -> list[str | ConfigError]:
 
 @pytest.mark.rtsp
 def test_every_camera_is_told_in_a_line_with_its_cure(server: RtspServer, clip: Path, tmp_path: Path) -> None:
-    with gst_camera(clip, "admin", PASSWORD) as port:
+    with gst_camera(clip, "admin", PASSWORD) as guarded:
         urls = {
             "good": server.url("cam"),
             "hevc": server.url("other"),
             "sound": server.url("sound"),
-            "locked": f"rtsp://admin:wr0ng-w0rd@127.0.0.1:{port}/cam",
+            "locked": f"rtsp://admin:wr0ng-w0rd@127.0.0.1:{guarded.port}/cam",
             "nobody": f"rtsp://admin:{PASSWORD}@127.0.0.1:{free_port()}/cam",
             "away": "rtsp://127.0.0.1/",
         }

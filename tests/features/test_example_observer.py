@@ -37,6 +37,9 @@ class Shown:
     def reports(self) -> dict[str, Report]:
         return {"gate": self._rig.latest("gate")}
 
+    def notices(self) -> tuple[()]:
+        return ()
+
     def restarts(self) -> dict[str, int]:
         return {}
 

@@ -152,7 +152,7 @@ class AlertOptions(OptionGroup):
     routes: dict[RouteName, AlertRoute] = restarts({}, "Routes by name.", max_length=50)
     timezone: Annotated[str, AfterValidator(_zone)] = hot("UTC", "Of schedules and messages.")
     public_url: str | None = hot(None, "The console's address as people reach it, for links.")
-    heartbeat: HeartbeatOptions = HeartbeatOptions()
+    heartbeat: HeartbeatOptions = Field(HeartbeatOptions(), description="An outside monitor that is asked.")
 
     @model_validator(mode="after")
     def _check(self) -> "AlertOptions":
