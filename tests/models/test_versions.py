@@ -763,11 +763,10 @@ def test_what_serves_is_not_retired_and_what_serves_beside_is_unloaded_first(
         listed = {item["version"]: item for item in json.loads(out[out.index("[") :])}
         assert {"configured: detector", "serves: detector"} <= set(listed[serving]["state"])
         assert listed[idle]["state"] == [f"serves: detector-{idle}"]
-        precision = "fp32" if (folder / "detector/configs/cpu.pbtxt").exists() else "fp16"
-        assert listed[serving]["served_precision"] == listed[idle]["served_precision"] == precision
+        assert listed[serving]["served_precision"] == listed[idle]["served_precision"] == "fp32"
         assert main(["model", "list", *common]) == 0
         table = [line for line in capsys.readouterr().out.splitlines() if "serves:" in line]
-        assert [f" {precision} " in line for line in table] == [True, True]
+        assert [" fp32 " in line for line in table] == [True, True]
         assert main(["model", "retire", str(idle), *common]) == 0
         assert not control.ready(f"detector-{idle}")
         assert main(["model", "rollback", *common]) == 1
