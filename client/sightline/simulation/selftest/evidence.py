@@ -30,6 +30,7 @@ class ClaimedEvent:
     event_time: float
     created_at: float
     unseen: bool = False
+    confirmed_time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def claimed_events(database: Database, camera: str, since: float = 0.0) -> list[
     """Every event of a camera from ``since`` (UTC epoch seconds) on, by time."""
     with database.reading() as connection:
         rows = read_events(connection, (since, _EVER.end), [camera], limit=None)
-    times = ("event_time", "created_at")
+    times = ("event_time", "created_at", "confirmed_time")
     return [
         ClaimedEvent(**{n: row[n].timestamp() if n in times else row[n] for n in _COLUMNS})
         for row in reversed(rows)

@@ -6,9 +6,10 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from sightline.base.signals import stop_on_signals
 from sightline.errors import ServerError
@@ -79,14 +80,22 @@ def _run(arguments: argparse.Namespace, stop: Event) -> Scoreboard:
 
 
 def run_and_collect(
-    cameras: Sequence[SimulatedCamera], folder: Path, triton_url: str, database_url: str | None, stop: Event
+    cameras: Sequence[SimulatedCamera],
+    folder: Path,
+    triton_url: str,
+    database_url: str | None,
+    stop: Event,
+    *,
+    sections: Mapping[str, Any] | None = None,
+    zone_options: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, ground_truth.GroundTruth, Evidence]]:
     """Play prepared cameras once, all at the same time, through a running Triton (host:port of gRPC).
 
     Videos and truths are in ``videos`` of the folder. Its folder ``run`` is emptied, for the rows of an
     earlier run must not be counted, and gets configuration, database, logs and kept tracks. The database must
-    be empty; None for SQLite in the folder. Returned are name, truth and evidence of each. ``ServerError``: a
-    process of the path did not start, or ended. ``Interrupted``: ``stop`` was set.
+    be empty; None for SQLite in the folder. ``sections`` are further ones of the configuration, and
+    ``zone_options`` further options of every zone. Returned are name, truth and evidence of each.
+    ``ServerError``: a process of the path did not start, or ended. ``Interrupted``: ``stop`` was set.
     """
     run, videos = folder.resolve() / "run", folder / "videos"
     if run.is_dir():
@@ -97,6 +106,7 @@ def run_and_collect(
         "count": {"window_s": DAY_S},
         "track_log": {"folder": str(run / "tracks"), "time_code": True},
         "detect": DETECT,
+        **(sections or {}),
     }
     with contextlib.ExitStack() as stack:
         servers, entries = [], {}
@@ -104,7 +114,9 @@ def run_and_collect(
             began = run / f"{camera.name}.began"
             feed = player(camera.video(videos), "--once", "--began", str(began), "--lead", str(LEAD_S))
             servers.append(stack.enter_context(RtspServer({camera.name: feed})))
-            entries[camera.name] = {"url": servers[-1].url(camera.name), "rules": camera_places(camera.spec)}
+            rules = camera_places(camera.spec)
+            rules["zones"] = {name: {**zone, **(zone_options or {})} for name, zone in rules["zones"].items()}
+            entries[camera.name] = {"url": servers[-1].url(camera.name), "rules": rules}
         sightline = SightlineProcess(
             run, entries, triton={"url": triton_url}, database_url=database_url, options=options
         )
