@@ -75,14 +75,14 @@ def rehash(folder: Path, version: int) -> None:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes | str]]:
-    """Everything in a folder by its path, but for the log: mode, and content or what a link leads to."""
+    """Mode and content (or what a link leads to) by path, but for the log and what Python compiles."""
     return {
         str(path.relative_to(folder)): (
             path.lstat().st_mode,
             str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else "",
         )
         for path in folder.rglob("*")
-        if path.name != audit_trail.FILE
+        if path.name != audit_trail.FILE and "__pycache__" not in path.parts
     }
 
 
