@@ -137,6 +137,7 @@ def test_the_sample_configuration_loads_and_names_every_key() -> None:
         "allow",
         "drift",
         "shadow",
+        "clips",
         "canary",
     ):
         wanted = json_schema()["$defs"][properties[key]["$ref"].split("/")[-1]]["properties"]

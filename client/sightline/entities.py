@@ -18,6 +18,7 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+KEY_SEPARATOR = "\x1f"  # between the parts of a row's key
 Box = tuple[int, int, int, int]  # left, top, width, height of a part of a picture, in pixels, all even
 
 
@@ -205,6 +206,12 @@ class Event:
     ordinal: int = 0  # 0, 1, 2, … of this track at this place
     media_s: float | None = None  # event_time on the stream's own clock; None: before the stream was opened
 
+    @property
+    def key(self) -> str:
+        """What sinks, alerts and clips call it: the key of its row in the outbox."""
+        names = (self.source, self.kind, self.place, self.track_id, self.first_time, self.ordinal)
+        return KEY_SEPARATOR.join(map(str, ("event", *names)))
+
 
 @dataclass(frozen=True, slots=True)
 class EventEnd:
@@ -299,8 +306,37 @@ class Mute:
     who: str = ""
 
 
+class ClipState(StrEnum):
+    """What has become of a clip."""
+
+    RECORDING = "recording"
+    FINISHED = "finished"
+    LOST = "lost"  # nothing of it could be read after a crash
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The video around one event, or several that overlap; the newest row holds.
+
+    The frame of an event is at ``event.media_s - media_start_s`` seconds in the file.
+    """
+
+    source: str  # the camera
+    start_time: float  # capture time of its first frame
+    end_time: float  # of its last frame so far
+    media_start_s: float  # the first frame on the stream's own clock
+    state: ClipState
+    path: str  # of the MP4 file; the tracks are beside it as .json; empty: it is gone
+    thumbnail: str  # path of a JPEG; empty: there is none
+    codec: str  # as FFmpeg names it: h264, hevc
+    bytes: int  # of the MP4 file
+    truncated: bool  # its end, or a part, is missing: the program was killed, the disk was full
+    events: tuple[str, ...]  # Event.key of each
+    url: str = ""  # where it has been uploaded to
+
+
 #: A row on its way to the database. ``store/kinds.py`` declares for each how it is keyed, merged and stored.
-Result = CountWindow | SourceWindow | Event | EventEnd | DriftWindow | Alert | Notification | Mute
+Result = CountWindow | SourceWindow | Event | EventEnd | DriftWindow | Alert | Notification | Mute | Clip
 
 
 @dataclass(frozen=True, slots=True)

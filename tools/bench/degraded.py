@@ -75,7 +75,7 @@ DEGRADATIONS: dict[str, Degrade] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class Footage:
     """A video, who crosses which line when, and the network that watches it."""
 
     name: str
@@ -109,7 +109,7 @@ def at_rate(frames: Frames, fps: float) -> Frames:
     return taken
 
 
-def ours(frames: Frames, clip: Clip) -> Iterator[Happening]:
+def ours(frames: Frames, clip: Footage) -> Iterator[Happening]:
     """Crossings as Sightline tells them, with its defaults."""
     lines = {name: {"points": points} for name, points in clip.lines.items()}
     raw: dict[str, Any] = {"url": "rtsp://clip/1", "rules": {"lines": lines}}
@@ -123,7 +123,7 @@ def ours(frames: Frames, clip: Clip) -> Iterator[Happening]:
             yield Happening(e.event_time - START, e.place, e.direction or "", e.item_class, e.track_id)
 
 
-def librarys(frames: Frames, clip: Clip) -> Iterator[Happening]:
+def librarys(frames: Frames, clip: Footage) -> Iterator[Happening]:
     """Crossings as the libraries tell them, with the same thresholds and the same point of a box."""
     import supervision as sv
 
@@ -141,7 +141,7 @@ def librarys(frames: Frames, clip: Clip) -> Iterator[Happening]:
                     yield Happening(time_s, name, direction, "", track_id)
 
 
-def cells(clip: Clip, claims: Sequence[Happening]) -> tuple[int, str]:
+def cells(clip: Footage, claims: Sequence[Happening]) -> tuple[int, str]:
     """How many true crossings there are; how many were found by how many claims, and claimed twice."""
     matched = match(clip.truth, claims, (0.0, np.inf), by_class=False)
     twice = sum(
@@ -171,7 +171,7 @@ def main() -> None:
     if arguments.video and arguments.model:
         left = tuple(Happening(t, "right", "forward", "person", n) for n, t in enumerate(LEAVING_S))
         lines: Lines = {"right": [[0.8, 0.0], [0.8, 1.0]]}
-        clips.append(Clip("one by one", arguments.video, lines, left, *network(arguments.model)))
+        clips.append(Footage("one by one", arguments.video, lines, left, *network(arguments.model)))
     with_library = all(map(find_spec, ("trackers", "supervision")))
     if not with_library:
         print("the libraries are not installed (--help says how): ours alone")
@@ -193,7 +193,7 @@ def network(path: Path) -> tuple[BareEngine, str]:
     return BareEngine.load(path, "fp32", NETWORK), hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def streets(seeds: Sequence[int], length_s: float, folder: Path) -> list[Clip]:
+def streets(seeds: Sequence[int], length_s: float, folder: Path) -> list[Footage]:
     """Streets watched by the bundled network; videos and truths are made the first time."""
     specs = [SceneSpec("street", seed, camera=BEST_CAMERA["street"]) for seed in seeds]
     cameras = [SimulatedCamera(spec, max(RATES), length_s) for spec in specs]
@@ -204,7 +204,7 @@ def streets(seeds: Sequence[int], length_s: float, folder: Path) -> list[Clip]:
         true = ground_truth.load(camera.truth(folder)).happenings
         crossings = tuple(happening for happening in true if happening.what in ("forward", "backward"))
         watched = network(resource("models/sightline.onnx"))
-        clips.append(Clip(f"street {camera.spec.seed}", camera.video(folder), lines, crossings, *watched))
+        clips.append(Footage(f"street {camera.spec.seed}", camera.video(folder), lines, crossings, *watched))
     return clips
 
 

@@ -3,14 +3,15 @@
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sightline.config.alerts import AlertOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
+from sightline.entities import EventKind
 
 DAY_S = 86_400
 MAX_PORT = 65_535
@@ -150,6 +151,31 @@ class DriftOptions(OptionGroup):
     seed: int = reopens(0, "The same seed chooses the same frames.", ge=0)
 
 
+class ClipOptions(OptionGroup):
+    """``clips``: the video around events, kept as files."""
+
+    enabled: bool = reopens(False, "Keep the video around events as files.")
+    folder: Path = reopens(Path("clips"), "Where clips are kept, a folder for each camera.")
+    pre_s: float = reopens(5, "Seconds before an event that its clip shows, at least.", ge=0, le=60)
+    post_s: float = reopens(5, "Seconds after an event, or after its end.", ge=0, le=60)
+    max_s: float = reopens(120, "A clip that has grown this long ends.", ge=5, le=3600)
+    max_bytes: int = reopens(
+        32_000_000, "Limit of the video that waits in memory, for each camera.", ge=1_000_000
+    )
+    kinds: tuple[EventKind, ...] = reopens(
+        (EventKind.CROSSING, EventKind.ENTER, EventKind.LOITER, EventKind.OCCUPANCY),
+        "Kinds of events that have clips: crossing, enter, leave, loiter, occupancy.",
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _check_room(self) -> Self:
+        if self.max_s <= self.pre_s + self.post_s:
+            text = f"max_s: {self.max_s:g} leaves no room for pre_s + post_s ({self.pre_s + self.post_s:g})"
+            raise PydanticCustomError("room", text)
+        return self
+
+
 class ShadowOptions(OptionGroup):
     """``shadow``: which candidate sees a sample of the frames, and how much it may cost."""
 
@@ -190,6 +216,7 @@ class CameraOptions(OptionGroup):
     shadow: ShadowOptions = Field(
         ShadowOptions(), description="A candidate that sees a sample of the live frames, for comparison."
     )
+    clips: ClipOptions = Field(ClipOptions(), description="The video around events, kept as files.")
 
 
 class Transport(StrEnum):

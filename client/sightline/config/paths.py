@@ -33,6 +33,7 @@ def camera_path_problems(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]
             yield from _problem("stream.tls_ca_file", _readable(camera.stream.tls_ca_file), name)
         folders = {"track_log": camera.track_log.folder}
         folders["drift"] = camera.drift.folder if camera.drift.consent else None
+        folders["clips"] = camera.clips.folder if camera.clips.enabled else None
         folders["shadow"] = camera.shadow.folder if camera.shadow.model else None
         for group, folder in folders.items():
             if folder:

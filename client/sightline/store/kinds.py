@@ -19,7 +19,7 @@ from sqlalchemy import String, Table
 from sqlmodel import SQLModel
 
 from sightline import entities
-from sightline.entities import CameraStatus, Checkpoint, Result, ResumeState, lasts
+from sightline.entities import KEY_SEPARATOR, CameraStatus, Checkpoint, Result, ResumeState, lasts
 from sightline.store import tables
 from sightline.store.tables import UtcDateTime
 
@@ -29,9 +29,8 @@ OPEN_S = 600.0  # after its end no window is open for longer
 MAX_WINDOW_S = 86_400.0
 #: Fixed for ever: primary keys are derived from it, so that a retry makes the same row.
 _NAMESPACE = uuid.UUID("6e2b0c52-6a0e-4f7e-9c3e-7a2d3a1f4c11")
-_SEPARATOR = "\x1f"
 #: NUL, which Postgres does not take, half characters, which have no UTF-8, and what separates a key's parts.
-_UNSTORABLE = re.compile(f"[\x00{_SEPARATOR}\ud800-\udfff]")
+_UNSTORABLE = re.compile(f"[\x00{KEY_SEPARATOR}\ud800-\udfff]")
 Columns = dict[str, Any]
 #: By source, the sequence of its newest checkpoint and what its worker resumes from.
 ResumeStates = dict[str, tuple[int, dict[str, Any]]]
@@ -91,7 +90,7 @@ class RowKind:
         for name in self.key:
             if isinstance(values[name], str):
                 values[name] = _distinct(values[name], getattr(self.table.c[name].type, "length", None))
-        key = _SEPARATOR.join(map(str, (self.key_prefix or self.name, *map(values.get, self.key))))
+        key = KEY_SEPARATOR.join(map(str, (self.key_prefix or self.name, *map(values.get, self.key))))
         return PendingRow(self, values["source"], key, sequence, values)
 
     def columns(self, row: "PendingRow", now: datetime) -> Columns:
@@ -211,6 +210,14 @@ DRIFT = RowKind(
     model=tables.DriftWindowRow,
     key=("source", "window_start", "model_version"),
 )
+CLIP = RowKind(
+    name="clip",
+    entity=entities.Clip,
+    model=tables.ClipRow,
+    key=("source", "start_time"),
+    time="start_time",
+    urgent=True,
+)
 #: What has columns of its own; the rest of a status goes into the column ``status``.
 _OWN_COLUMNS = {"created_at", "sequence", "source", "state", "message", "status_time", "last_frame_time"}
 #: Shares its table with the status; whichever comes first leaves the other's columns at their defaults.
@@ -239,7 +246,20 @@ STATUS = RowKind(
 #: By name. Of an entity's kinds the first is the one of its rows in a checkpoint.
 KINDS = {
     kind.name: kind
-    for kind in (COUNT, WINDOW, UNWATCHED, EVENT, EVENT_END, ALERT, NOTIFICATION, MUTE, DRIFT, RESUME, STATUS)
+    for kind in (
+        COUNT,
+        WINDOW,
+        UNWATCHED,
+        EVENT,
+        EVENT_END,
+        ALERT,
+        NOTIFICATION,
+        MUTE,
+        DRIFT,
+        CLIP,
+        RESUME,
+        STATUS,
+    )
 }
 
 

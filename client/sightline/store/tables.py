@@ -192,6 +192,26 @@ class DriftWindowRow(SQLModel, table=True):
     figures: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
 
 
+class ClipRow(SQLModel, table=True):
+    """The video around events; :class:`sightline.entities.Clip`."""
+
+    __tablename__ = "clips"
+    __table_args__ = (sa.Index("ix_clips_start_time", "start_time"),)
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    start_time: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    end_time: datetime = Field(sa_type=UtcDateTime)
+    media_start_s: float = Field(sa_type=sa.Float)
+    state: str = Field(sa_type=sa.String(16))
+    path: str = Field(sa_type=sa.Text)
+    thumbnail: str = Field(sa_type=sa.Text)
+    codec: str = Field(sa_type=sa.String(32))
+    bytes: int = Field(sa_type=sa.BigInteger)
+    truncated: bool = Field(sa_type=sa.Boolean)
+    events: list[str] = Field(default_factory=list, sa_type=sa.JSON)  # entities.Event.key of each
+    url: str = Field(sa_type=sa.Text)
+
+
 class OutboxRow(SQLModel, table=True):
     """A row that one durable sink has still to be given; see :mod:`sightline.store.outbox`."""
 
