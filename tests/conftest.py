@@ -22,7 +22,7 @@ from sightline.store.dialects import parse_url
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does, which tests may import later
 _numbers = itertools.count(1)
 #: What looks at the machine as a whole, for instance for shared memory that nobody owns: one at a time.
-_WHOLE_MACHINE = ("tests/system/", "tests/faults/", "tests/inference/", "tests/models/test_versions.py")
+_WHOLE_MACHINE = ("tests/system/", "tests/inference/", "tests/models/test_versions.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -32,8 +32,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class WholeMachineTogether(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            whole = nodeid.startswith(_WHOLE_MACHINE) and not nodeid.startswith("tests/faults/test_fuzz.py")
-            return "machine" if whole else super()._split_scope(nodeid)
+            return "machine" if nodeid.startswith(_WHOLE_MACHINE) else super()._split_scope(nodeid)
 
     return WholeMachineTogether(config, log)
 

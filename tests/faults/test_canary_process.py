@@ -13,8 +13,8 @@ from support.waiting import until
 
 @pytest.mark.fault(24)
 def test_a_folder_that_cannot_be_written_ends_no_camera(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()  # no folder can be made in it, not even by root
-    canary = {"enabled": True, "folder": str(tmp_path / "file" / "canary")}
+    folder = Path("/proc/canary")  # not even root makes a folder there
+    canary = {"enabled": True, "folder": str(folder)}
     cameras = {"gone": {"url": "rtsp://127.0.0.1:1/x"}}
     with System(tmp_path, cameras, triton_url="127.0.0.1:1", canary=canary) as system:
         system.until_state("gone", "offline")

@@ -445,7 +445,7 @@ def test_whatever_things_are_called_their_rows_are_kept_apart(store: Store, tmp_
         numbers = {name: len(kept) for name, kept in by_kind.items()}
         assert set(map(numbers.get, ("count", "event"))) == {len(tuples)}
         assert set(map(numbers.get, ("window", "status"))) == {len(sources)}
-        spool.put(replace(row, sinks=("s",) if row.kind.outbox else ()) for row in rows)
+        spool.put(replace(row, sinks=("s",) if row.kind.urgent else ()) for row in rows)
         kept = spool.oldest(100_000, -1)
         newest = {row.key: json.dumps(dict(row.values)) for row in rows}
         assert {row.key: json.dumps(dict(row.values)) for row in kept} == newest

@@ -266,7 +266,8 @@ def test_a_server_of_streams_leaves_nothing_in_the_temporary_folder(
     monkeypatch.setenv("TMPDIR", str(temporary))
     clip = write_clip(tmp_path / "clip.mp4", [Passage(0, 1e6)], seconds=1)
     code = (
-        "import sys, time, pathlib; from sightline.simulation.rtsp_server import RtspServer\n"
+        "import signal, sys, time, pathlib; from sightline.simulation.rtsp_server import RtspServer\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it\n"
         "with RtspServer({'a': pathlib.Path(sys.argv[1])}): print('serves', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(clip)], stdout=subprocess.PIPE) as process:

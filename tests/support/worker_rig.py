@@ -167,6 +167,9 @@ class Rig:
         self._thread.join(15)
         self._pace.stop()
         assert not self._thread.is_alive()
+        for place in self.worker._places.values():  # a process that ends for one that hangs stops none
+            if place.running is not None:
+                place.running.feed.ask_to_stop()
         with socket.socket(fileno=os.dup(self._theirs.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)  # ends what waits at either end; closing alone would not
         self._theirs.close()

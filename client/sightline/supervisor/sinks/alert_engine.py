@@ -83,6 +83,8 @@ class AlertEngine(DurableSink):
     def tick(self) -> None:
         """Do what is due: what has lasted long enough, what nobody acknowledges, what has joined an alert."""
         with self._lock:
+            if self._alerts is None and not self._options.rules:
+                return  # the database is not asked for nothing
             now, alerts = self._clock(), self._begin()
             for alert in list(alerts.values()):
                 rule = self._options.rules.get(alert.rule)
