@@ -249,6 +249,7 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"  # over, or somebody said so
     FALSE_ALARM = "false_alarm"
     PASSED = "passed"  # was over before it had lasted long enough
+    JOINED = "joined"  # has lasted long enough, and is a part of the alert of a moment ago
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +266,9 @@ class Alert:
     severity: str
     state: AlertState
     event_time: float  # of the first event
-    opened_time: float  # our clock when the alert was made
+    opened_time: float  # our clock when the alert was made, or when what waited had lasted long enough
     changed_time: float  # our clock when this row was made
-    end_time: float | None = None  # of the last of its events that ended; None while one goes on
+    end_time: float | None = None  # of the event that ended last; None while one goes on
     count: int = 1  # events
     muted: bool = False  # nobody is told
     escalated: bool = False  # the next ones were told since nobody acknowledged

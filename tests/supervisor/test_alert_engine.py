@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sightline.config import Config
 from sightline.config.alerts import AlertOptions, Hours
 from sightline.entities import Alert, AlertState, Event, EventEnd, EventKind, Mute, Notification, Result
 from sightline.store.kinds import PendingRow, pending_row
@@ -45,8 +47,9 @@ class World:
         self.engine = AlertEngine(self.options, self.stored, clock=lambda: self.now)
         self.engine.attach(self.rows.extend)
 
-    def stored(self) -> OpenAlerts:
+    def stored(self, alert_id: str | None = None) -> OpenAlerts:
         alerts = {row.alert_id: row for row in self.rows if isinstance(row, Alert)}
+        alerts = {key: alert for key, alert in alerts.items() if alert_id in {None, key}}
         mutes = {(row.source, row.rule): row for row in self.rows if isinstance(row, Mute)}
         return OpenAlerts(tuple(alerts.values()), tuple(mutes.values()))
 
@@ -163,6 +166,129 @@ def test_an_acknowledged_alert_is_not_escalated() -> None:
     assert here.told == [("opened", GUARDS), ("acknowledged", GUARDS)]
     with pytest.raises(LookupError, match="no alert nothing"):
         here.engine.set_state("nothing", AlertState.RESOLVED, "ada")
+
+
+def test_what_is_closed_is_not_acknowledged_and_may_still_be_called_false() -> None:
+    here = world()
+    here.see(EventEnd(entered(1), T0 + 1), at=2)
+    [alert] = here.alerts
+    with pytest.raises(LookupError, match="is resolved already"):
+        here.engine.set_state(alert.alert_id, AlertState.ACKNOWLEDGED, "ada")
+    here.engine.set_state(alert.alert_id, AlertState.FALSE_ALARM, "ada")
+    assert [transition for transition, _ in here.told] == ["opened", "resolved", "false_alarm"]
+
+
+def test_the_next_visitor_within_the_cool_down_is_told_when_gone_or_when_it_is_over() -> None:
+    here = world(cooldown_s=60)
+    here.see(entered(1), EventEnd(entered(1), T0 + 5), at=5)
+    here.see(entered(2, 20), at=20)
+    [alert] = here.alerts
+    assert (alert.state, alert.count, alert.end_time) == (AlertState.NEW, 2, None), "open again"
+    here.see(EventEnd(entered(2, 20), T0 + 30), at=30)
+    assert [transition for transition, _ in here.told] == ["opened", "resolved", "resolved"]
+    here.see(entered(3, 40), at=40)
+    here.wait_until(65)
+    assert [transition for transition, _ in here.told[3:]] == ["more"]
+    here.see(EventEnd(entered(3, 40), T0 + 90), at=90)
+    assert [transition for transition, _ in here.told[4:]] == ["resolved"]
+    assert [alert.state for alert in here.alerts] == [AlertState.RESOLVED]
+
+
+def test_after_a_false_alarm_the_next_event_is_an_alert_of_its_own() -> None:
+    here = world(cooldown_s=60)
+    here.see(crossed(1))
+    here.engine.set_state(here.alerts[0].alert_id, AlertState.FALSE_ALARM, "ada")
+    here.see(crossed(2, 5), at=5)
+    assert [transition for transition, _ in here.told] == ["opened", "false_alarm", "opened"]
+
+
+def test_one_short_visit_does_not_hide_a_long_one_nor_lengthen_it() -> None:
+    here = world(min_dwell_s=20, cooldown_s=60)
+    here.see(entered(1))
+    here.see(entered(2, 14), at=14)
+    here.see(EventEnd(entered(1), T0 + 15), at=15)
+    here.wait_until(33)
+    assert here.told == [], "neither has lasted for 20 s"
+    here.wait_until(34)
+    assert here.told == [("opened", GUARDS)]
+    assert [alert.state for alert in here.alerts] == [AlertState.PASSED, AlertState.NEW]
+
+
+def test_those_who_have_stayed_long_enough_join_one_alert() -> None:
+    here = world(min_dwell_s=20, cooldown_s=60)
+    visits = [entered(track, track) for track in range(3)]
+    here.see(*visits, at=3)
+    for at in (20, 21, 22, 79):
+        here.wait_until(at)
+        here.start()
+    assert here.told == [("opened", GUARDS)]
+    here.wait_until(80)
+    assert here.told[1:] == [("more", GUARDS)]
+    here.see(*(EventEnd(visit, T0 + 90) for visit in visits), at=90)
+    assert here.told[2:] == [("resolved", GUARDS)]
+    assert sorted(alert.state for alert in here.alerts) == ["joined", "joined", "resolved"]
+
+
+def test_an_alert_whose_rule_is_gone_ends_all_the_same_and_is_told_no_more() -> None:
+    here = world()
+    here.see(entered(1))
+    here.engine.update(Config(alerts=AlertOptions()))
+    here.see(EventEnd(entered(1), T0 + 30), at=31)
+    assert [alert.state for alert in here.alerts] == [AlertState.RESOLVED]
+    assert here.told == [("opened", GUARDS)]
+
+
+def test_a_reload_brings_rules_and_leaves_the_routes_that_run() -> None:
+    here = world()
+    rules = {"new": {"kinds": ["crossing"], "routes": ["guards", "late"]}}
+    routes = {**ROUTES, "late": {"pagerduty": "another"}}
+    here.engine.update(Config(alerts=AlertOptions.model_validate({"rules": rules, "routes": routes})))
+    here.see(entered(1), crossed(2))
+    assert here.told == [("opened", GUARDS)], "nobody would take what a route that does not run is to be told"
+
+
+def test_a_mute_silences_what_is_open_but_not_its_end() -> None:
+    here = world(escalate_after_s=600, escalate_to=["duty"])
+    here.see(entered(1))
+    here.engine.mute(Mute("gate", "", T0 + 3600))
+    here.wait_until(700)
+    assert here.told == [("opened", GUARDS)]
+    here.see(EventEnd(entered(1), T0 + 800), at=800)
+    assert here.told[1:] == [("resolved", ("guards", "duty"))]
+
+
+def test_nobody_is_told_of_the_end_of_what_was_not_told() -> None:
+    here = world(quiet={"end": "08:10"})  # T0 is 08:00 UTC
+    here.see(entered(1))
+    here.see(EventEnd(entered(1), T0 + 3600), at=3601)
+    assert (here.told, here.alerts[0].state) == ([], AlertState.RESOLVED)
+
+
+def test_a_title_is_one_line_whatever_a_place_is_called() -> None:
+    here = world()
+    here.see(entered(1, place="yard\r\nBcc: everybody"))
+    [told] = [row for row in here.rows if isinstance(row, Notification)]
+    assert told.title == "enter yard Bcc: everybody at gate"
+
+
+def test_a_day_later_an_alert_is_known_to_the_database_alone() -> None:
+    here = world(cooldown_s=0)
+    here.see(crossed(1), entered(2))
+    here.wait_until(86_500)
+    assert [alert.kind for alert in here.engine.alerts()] == ["enter"], "the visit goes on"
+    [crossing] = [alert for alert in here.alerts if alert.kind == "crossing"]
+    here.engine.set_state(crossing.alert_id, AlertState.RESOLVED, "ada")
+    assert here.told[-1] == ("resolved", GUARDS)
+
+
+def test_an_event_is_found_among_thousands_of_alerts_at_once() -> None:
+    here = world(cooldown_s=0)
+    started_s = time.process_time()
+    for track in range(3000):
+        here.see(entered(track, track / 10), at=track / 10)
+        here.wait_until(track / 10)
+    assert len(here.alerts) == 3000
+    assert time.process_time() - started_s < 5, "as much for the last as for the first"
 
 
 @pytest.mark.parametrize("mute", [Mute("gate", "", T0 + 100), Mute("", "night", T0 + 100)])

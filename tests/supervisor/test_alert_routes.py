@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from sightline.config.alerts import AlertRoute
 from sightline.entities import Alert, AlertState, Notification
+from sightline.errors import SightlineError
+from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import PendingRow, pending_row
-from sightline.supervisor.sinks.alert_routes import DeliveryRefused, PagerDuty, Webhook, signature
+from sightline.supervisor.sinks.alert_routes import (
+    MAX_ATTEMPTS,
+    Apprise,
+    DeliveryRefused,
+    PagerDuty,
+    Webhook,
+    signature,
+)
+from sightline.supervisor.sinks.sink import PartlyDelivered
+from support.listeners import HookServer, Mail
 
 SECRET = "a secret"
 
 
-def notification(ordinal: int = 0, transition: str = "opened", route: str = "there") -> PendingRow:
-    alert = Alert(
-        "5c0e6a3a-0000-5000-8000-000000000000", "night", "gate", "enter", "yard", "person", None, "warning",
+def notification(
+    ordinal: int = 0,
+    transition: str = "opened",
+    route: str = "there",
+    *,
+    alert: str = "5c0e6a3a-0000-5000-8000-000000000000",
+    text: str = "text",
+) -> PendingRow:
+    about = Alert(
+        alert, "night", "gate", "enter", "yard", "person", None, "warning",
         AlertState.NEW, 100.0, 101.0, 101.0,
     )  # fmt: skip
     values = (
@@ -29,51 +46,26 @@ def notification(ordinal: int = 0, transition: str = "opened", route: str = "the
         "gate",
         "warning",
         "enter yard at gate",
-        "text",
+        text,
         "https://example.org/events",
         {"count": 1},
     )
-    return pending_row(Notification(alert.alert_id, ordinal, transition, (route,), *values), 1)
-
-
-class Server:
-    """An HTTP server that remembers what it is sent, and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[tuple[int, dict[str, str]]] = []  # then 202
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.requests.append((dict(self.headers), body))
-                code, headers = outer.answers.pop(0) if outer.answers else (202, {})
-                self.send_response(code)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"no")
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def bodies(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.requests]
+    return pending_row(Notification(about.alert_id, ordinal, transition, (route,), *values), 1)
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
+def server() -> Iterator[HookServer]:
+    made = HookServer()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
+
+
+@pytest.fixture
+def mail() -> Iterator[Mail]:
+    made = Mail(free_port())
+    made.start()
+    yield made
+    made.stop()
 
 
 def webhook(url: str, **options: Any) -> Webhook:
@@ -95,7 +87,7 @@ def test_a_route_wants_the_notices_that_name_it() -> None:
     )
 
 
-def test_a_webhook_is_signed_and_names_its_key(server: Server) -> None:
+def test_a_webhook_is_signed_and_names_its_key(server: HookServer) -> None:
     webhook(server.url).deliver([notification(), notification(1, "resolved")])
     for number, (headers, body) in enumerate(server.requests):
         assert headers["Sightline-Signature"] == signature(SECRET, headers["Sightline-Timestamp"], body)
@@ -109,7 +101,7 @@ def test_a_webhook_is_signed_and_names_its_key(server: Server) -> None:
     assert signature("another", headers["Sightline-Timestamp"], body) != headers["Sightline-Signature"]
 
 
-def test_pagerduty_sees_one_incident_from_its_trigger_to_its_end(server: Server) -> None:
+def test_pagerduty_sees_one_incident_from_its_trigger_to_its_end(server: HookServer) -> None:
     steps = ("opened", "more", "acknowledged", "resolved")
     pagerduty(server.url).deliver([notification(number, step) for number, step in enumerate(steps)])
     assert [body["event_action"] for body in server.bodies] == [
@@ -123,8 +115,8 @@ def test_pagerduty_sees_one_incident_from_its_trigger_to_its_end(server: Server)
     assert server.bodies[0]["payload"]["severity"] == "warning"
 
 
-@pytest.mark.parametrize("code", [500, 503, 429, 408])
-def test_what_may_pass_is_tried_again(server: Server, code: int) -> None:
+@pytest.mark.parametrize("code", [500, 503, 429, 408, 401, 404])
+def test_what_may_pass_is_tried_again(server: HookServer, code: int) -> None:
     server.answers = [(code, {})]
     route = webhook(server.url)
     with pytest.raises(OSError, match=str(code)):
@@ -133,9 +125,9 @@ def test_what_may_pass_is_tried_again(server: Server, code: int) -> None:
     assert (len(server.requests), route.given_up) == (2, 0)
 
 
-@pytest.mark.parametrize("code", [400, 401, 404, 410])
+@pytest.mark.parametrize("code", [400, 410, 413, 422])
 def test_what_is_refused_for_good_is_given_up_and_the_next_one_goes_on(
-    server: Server, code: int, caplog: pytest.LogCaptureFixture
+    server: HookServer, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answers = [(code, {})]
     route = webhook(server.url)
@@ -144,13 +136,121 @@ def test_what_is_refused_for_good_is_given_up_and_the_next_one_goes_on(
     assert f"given up: the answer is {code}" in caplog.text
 
 
-def test_a_redirect_is_not_followed(server: Server) -> None:
-    other = Server()
+def test_a_redirect_is_not_followed(server: HookServer) -> None:
+    other = HookServer()
     server.answers = [(307, {"Location": other.url})]
     with contextlib.suppress(OSError, DeliveryRefused):
         webhook(server.url).send(notification().values)
     assert (len(server.requests), other.requests) == (1, [])
-    other.server.shutdown()
+    other.close()
+
+
+def test_what_alone_fails_holds_up_no_other_alert_and_is_given_up_in_the_end(
+    server: HookServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    route = webhook(server.url)
+    poison = notification(alert="poison")
+    for attempt in range(MAX_ATTEMPTS):
+        server.answers = [(500, {}), (202, {})]
+        rows = [poison, notification(1, alert="poison"), notification(alert=f"good {attempt}")]
+        if attempt < MAX_ATTEMPTS - 1:
+            with pytest.raises(PartlyDelivered, match="500") as error:
+                route.deliver(rows)
+            assert error.value.taken == {rows[2].key}
+        else:
+            with contextlib.suppress(PartlyDelivered):
+                route.deliver(rows)
+    assert route.given_up == 1
+    assert "given up: the answer is 500" in caplog.text
+    assert [body["key"] for body in server.bodies].count("poison.1") == 0, "in order, so not before the first"
+
+
+def test_a_target_that_is_away_is_asked_a_few_times_and_nothing_is_given_up() -> None:
+    route = webhook("http://127.0.0.1:1/")
+    asked = []
+    route.send = lambda values: asked.append(values) or refuse()  # type: ignore[method-assign,func-returns-value]
+
+    def refuse() -> None:
+        raise ConnectionRefusedError("refused")
+
+    rows = [notification(alert=str(number)) for number in range(100)]
+    for _ in range(3 * MAX_ATTEMPTS):
+        with pytest.raises(PartlyDelivered, match="refused") as error:
+            route.deliver(rows)
+        assert error.value.taken == set()
+    assert (len(asked), route.given_up) == (3 * MAX_ATTEMPTS * 5, 0)
+
+
+@pytest.mark.parametrize("answer", [(404, b"Cannot POST /services/T0KEN/hook"), (410, b"no T0KEN/hook here")])
+def test_what_the_other_side_repeats_of_a_secret_stays_secret(
+    answer: tuple[int, bytes], server: HookServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, server.body = answer
+    server.answers = [(code, {})]
+    route = webhook(server.url.replace("/hook", "/services/T0KEN/hook"))
+    problem = ""
+    try:
+        route.deliver([notification()])
+    except OSError as error:
+        problem = str(error)
+    assert str(code) in problem + caplog.text
+    assert "T0KEN" not in problem + caplog.text
+
+
+# -- Apprise ---------------------------------------------------------------------------------------------
+
+
+def apprise(url: str, **options: Any) -> Apprise:
+    return Apprise("there", AlertRoute.model_validate({"apprise": url, **options}))
+
+
+def test_an_email_says_what_where_and_when(mail: Mail) -> None:
+    apprise(mail.url).deliver([notification()])
+    [message] = mail.messages
+    assert message["Subject"] == "enter yard at gate"
+    assert message["To"] == "guards@example.org"
+    body = message.get_body(("plain", "html"))
+    assert body is not None
+    text = body.get_content()
+    assert "text" in text and "https://example.org/events" in text
+
+
+def test_emails_follow_each_other_at_once(mail: Mail) -> None:
+    started_s = time.monotonic()
+    apprise(mail.url).deliver([notification(number) for number in range(4)])
+    assert len(mail.messages) == 4
+    assert time.monotonic() - started_s < 5, "the library waits 5.5 s between two"
+
+
+def test_what_a_place_is_called_is_no_markup_of_an_email(mail: Mail) -> None:
+    apprise(mail.url).deliver([notification(text="<b onclick=x>yard</b>")])
+    [message] = mail.messages
+    for part in message.walk():
+        if part.get_content_type() == "text/html":
+            assert "<b onclick" not in part.get_content()
+
+
+SECRET_URLS = (
+    "mailto://user:T0KENT0KEN@127.0.0.1:1?mode=insecure&to=a@example.org&from=b@example.org",
+    "json://user:T0KENT0KEN@127.0.0.1:1/T0KENT0KEN",
+    "form://127.0.0.1:1/T0KENT0KEN?+X-Key=T0KENT0KEN",
+    "ntfy://:T0KENT0KEN@127.0.0.1:1/T0KENT0KEN",
+)
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_no_line_of_any_level_and_no_error_holds_a_secret(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(1):
+        route = apprise(url, timeout_s=1)
+        with pytest.raises(OSError, match=r".") as error:
+            route.deliver([notification()])
+    assert "T0KEN" not in caplog.text + repr(error.value) + str(error.value.__cause__)
+
+
+def test_a_url_that_apprise_does_not_know_is_told_without_it(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(1), pytest.raises(SightlineError, match=r"routes\.there\.apprise") as error:
+        apprise("nosuchservice://T0KENT0KEN")
+    assert "T0KEN" not in caplog.text + str(error.value)
 
 
 def test_nobody_listens_and_the_secret_is_not_in_the_error() -> None:

@@ -52,7 +52,7 @@ FIGURES = (
     Figure("things_seen_total", 3, {"kind": "cat"}, "Things."),
     Figure("mood", 0.5, help="Of the observer."),
 )
-FAILING = SinkHealth("alerts", ok=False, delivered=1, failures=2, dropped=0, last_error="refused")
+FAILING = SinkHealth("alerts", ok=False, delivered=1, failures=2, dropped=0, last_error="refused", given_up=3)
 
 
 class FakeSupervisor:

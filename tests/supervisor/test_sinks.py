@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,7 +19,10 @@ from examples import json_lines
 from sightline.camera.messages import Report
 from sightline.config import parse_config
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Event, EventKind
-from sightline.store.kinds import PendingRow
+from sightline.store.kinds import PendingRow, pending_row
+from sightline.store.lease import Lease
+from sightline.store.outbox import Outbox
+from sightline.store.spool import Spool
 from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import SINKS, DurableSink, Sink, make_sinks, wanted_by
@@ -213,6 +217,34 @@ def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(
         until(lambda: "no answer" in hub.sinks()[0].last_error)
     assert time.monotonic() - started < 10
     hanging.go.set()
+
+
+def test_a_sink_is_left_alone_until_the_database_is_ours() -> None:
+    ticks: list[float] = []
+    sink, outbox = Recorder(), Mock(is_open=lambda: False, read=lambda *_: [])
+    sink.tick_s, sink.tick = 0.02, lambda: ticks.append(time.monotonic())  # type: ignore[method-assign]
+    runner = DurableRunner(sink, outbox)
+    runner.start()
+    time.sleep(0.2)
+    assert ticks == [], "what a stand-by's sink knew by then would be old when it takes over"
+    outbox.is_open = lambda: True
+    until(lambda: ticks)
+    runner.stop(5)
+
+
+def test_what_an_earlier_program_has_spooled_is_written_before_a_sink_looks(folder: Path) -> None:
+    spool = Spool(folder / "spool.db", 1_000_000)
+    spool.put([pending_row(event(1), 1)])
+    lease = Lease(spool)
+    outbox = Outbox("sqlite://", spool, {}, lease, is_away=lambda: False, wake_writer=lambda: None)
+    assert not outbox.is_open(), "another program may own the database"
+    lease._held_until_s = float("inf")
+    assert not outbox.is_open(), "rows wait"
+    spool.remove_up_to(1)
+    assert outbox.is_open()
+    spool.put([pending_row(event(2), 2)])
+    assert outbox.is_open(), "the database has gone away since, and rows of our own wait"
+    spool.close()
 
 
 # -- lossy sinks ------------------------------------------------------------------------------------------

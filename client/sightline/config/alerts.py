@@ -1,12 +1,14 @@
 """``alerts``: which events people are told of, when, and by which way."""
 
+import re
 import string
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from sightline.config.option_group import OptionGroup, hot, restarts
@@ -24,6 +26,10 @@ MESSAGE_FIELDS = {
     "value": "5",
     "count": "1",
 }
+
+
+DAY_MIN = 24 * 60
+MIN_SECRET = 5  # characters; shorter parts of a URL are words, ports and the like
 
 
 class Severity(StrEnum):
@@ -49,18 +55,34 @@ class Day(StrEnum):
 
 def _minutes(value: Any) -> Any:
     """Minutes since midnight, of HH:MM; YAML itself reads an unquoted 22:00 as 1320."""
-    if isinstance(value, str):
-        hours, colon, minutes = value.strip().partition(":")
-        if colon and hours.isdecimal() and minutes.isdecimal() and int(minutes) < 60:
-            return int(hours) * 60 + int(minutes)
-        raise PydanticCustomError("time", "must be a time of day as HH:MM")
-    return value
+    if isinstance(value, str) and re.fullmatch(r"\d\d?:[0-5]\d", value.strip(), re.ASCII):
+        hours, _, minutes = value.partition(":")
+        value = int(hours) * 60 + int(minutes)
+    elif isinstance(value, int) and 0 < value < 60:
+        value = None  # an hour alone, most likely
+    if isinstance(value, int) and 0 <= value <= DAY_MIN:
+        return value
+    raise PydanticCustomError("time", "must be a time of day as HH:MM")
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if not re.fullmatch(r"[!-~]+", url):
+        raise PydanticCustomError("url", "must be http(s)://HOST/…, with other characters written as %XX")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise PydanticCustomError("url", "must be http(s)://HOST/…, without a user")
+    return url
+
+
+def _secret_http_url(url: SecretStr) -> SecretStr:
+    _http_url(url.get_secret_value())
+    return url
 
 
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
         text = "{name} is no time zone; write it as Europe/Berlin or UTC"
         raise PydanticCustomError("timezone", text, {"name": repr(name)}) from error
     return name
@@ -68,10 +90,12 @@ def _zone(name: str) -> str:
 
 def _template(text: str) -> str:
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
+        parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
         raise PydanticCustomError("message", "is no template: {error}", {"error": str(error)}) from error
-    for field in fields:
+    for field, spec, conversion in parts:
+        if spec or conversion:
+            raise PydanticCustomError("message", "may name fields in braces, and no formats of them")
         if field not in MESSAGE_FIELDS:
             problem = "has no field {field}; there are {fields}"
             values = {"field": f"{{{field}}}", "fields": ", ".join(f"{{{name}}}" for name in MESSAGE_FIELDS)}
@@ -79,7 +103,9 @@ def _template(text: str) -> str:
     return text
 
 
-TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=1440)]
+TimeOfDay = Annotated[
+    int, BeforeValidator(_minutes), WithJsonSchema({"type": ["string", "integer"], "maximum": DAY_MIN})
+]
 RouteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 
 
@@ -88,7 +114,7 @@ class Hours(OptionGroup):
 
     days: tuple[Day, ...] | None = hot(None, "mon, tue, wed, thu, fri, sat, sun; null: every day.")
     begin: TimeOfDay = hot(0, "From this time of day on, HH:MM.")
-    end: TimeOfDay = hot(1440, "Until this time of day; earlier than begin: of the next day.")
+    end: TimeOfDay = hot(DAY_MIN, "Until this time of day; earlier than begin: of the next day.")
 
 
 class AlertRule(OptionGroup):
@@ -110,7 +136,9 @@ class AlertRule(OptionGroup):
         60.0, "Events at the same place that follow within so long join the alert.", ge=0, le=86_400
     )
     quiet: Hours | None = hot(None, "Hours in which nobody is told, but for critical; null: none.")
-    escalate_after_s: float | None = hot(None, "Not acknowledged for so long: others are told.", gt=0)
+    escalate_after_s: float | None = hot(
+        None, "Not acknowledged for so long: others are told.", gt=0, le=86_400
+    )
     escalate_to: tuple[RouteName, ...] = hot((), "Names of the routes that are told then.")
 
 
@@ -118,7 +146,9 @@ class AlertRoute(OptionGroup):
     """One way to people or programs: one of apprise, webhook and pagerduty."""
 
     apprise: SecretStr | None = hot(None, "A URL of Apprise: e-mail, SMS, Slack, Teams, ntfy and more.")
-    webhook: SecretStr | None = hot(None, "http(s) URL that is sent signed JSON.")
+    webhook: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = hot(
+        None, "http(s) URL that is sent signed JSON."
+    )
     secret: SecretStr | None = hot(None, "Key of the webhook's signature (HMAC-SHA256).")
     pagerduty: SecretStr | None = hot(None, "Routing key of a service of PagerDuty (Events API v2).")
     min_severity: Severity = hot(Severity.INFO, "Milder alerts are not told.")
@@ -129,19 +159,31 @@ class AlertRoute(OptionGroup):
         ways = [name for name in ("apprise", "webhook", "pagerduty") if getattr(self, name) is not None]
         if len(ways) != 1:
             raise PydanticCustomError("route", "must have one of apprise, webhook and pagerduty")
-        if self.webhook is not None:
-            parts = urlsplit(self.webhook.get_secret_value())
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-                raise PydanticCustomError("route", "webhook must be http(s)://HOST/…, without a user")
         if (self.secret is None) == (ways == ["webhook"]):
             raise PydanticCustomError("route", "a webhook needs a secret, and nothing else has one")
         return self
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must stand in no text, longest first: each secret, and what it consists of.
+
+        The URL of a service has its tokens in any part, and an error may name one part alone.
+        """
+        return sorted(set(self._secret_parts()), key=len, reverse=True)
+
+    def _secret_parts(self) -> Iterator[str]:
+        for secret in (self.apprise, self.webhook, self.secret, self.pagerduty):
+            whole = secret.get_secret_value() if secret else ""
+            for part in (whole, *re.split(r"[/:@?&=,;#]+", whole.partition("://")[2])):
+                yield from (text for text in (part, unquote(part)) if len(text) >= MIN_SECRET)
 
 
 class HeartbeatOptions(OptionGroup):
     """An outside monitor that is asked while all is well: a program that is dead tells nobody."""
 
-    url: SecretStr | None = hot(None, "Asked (GET) while all is well; null: none.")
+    url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = hot(
+        None, "Asked (GET) while all is well; null: none."
+    )
     every_s: float = hot(60.0, "So often.", ge=5, le=3600)
 
 
@@ -151,7 +193,9 @@ class AlertOptions(OptionGroup):
     rules: dict[RouteName, AlertRule] = hot({}, "Rules by name.", max_length=200)
     routes: dict[RouteName, AlertRoute] = restarts({}, "Routes by name.", max_length=50)
     timezone: Annotated[str, AfterValidator(_zone)] = hot("UTC", "Of schedules and messages.")
-    public_url: str | None = hot(None, "The console's address as people reach it, for links.")
+    public_url: Annotated[str, AfterValidator(_http_url)] | None = hot(
+        None, "The console's address as people reach it, for links."
+    )
     heartbeat: HeartbeatOptions = Field(HeartbeatOptions(), description="An outside monitor that is asked.")
 
     @model_validator(mode="after")

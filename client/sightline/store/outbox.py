@@ -8,6 +8,7 @@ sink was given from the spool does not mean that it has everything older.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from sqlalchemy import select
@@ -55,6 +56,20 @@ class Outbox:
         self.listeners: list[Callable[[], object]] = []
         self._lock = threading.Lock()  # guards the one below
         self._delivered: dict[tuple[str, str], int] = {}  # by sink and key, not committed yet: the sequence
+        self._settled = False  # nothing is left of what an earlier program had spooled
+
+    def is_open(self) -> bool:
+        """Whether sinks may work.
+
+        No other program can own the database, and what an earlier one had spooled has been written: a sink
+        that reads what it has made before finds all of it.
+        """
+        if self._lease.held and not self._settled:
+            with suppress(StoreUnavailable):  # a spool that cannot be read holds nothing up
+                if self._spool.waiting(MIN_SEQUENCE)[0]:
+                    return False
+            self._settled = True
+        return self._lease.held
 
     def read(self, sink: str, limit: int) -> list[PendingRow]:
         """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.

@@ -12,7 +12,6 @@ from sightline.store import tables
 
 _ALERTS = tables.table_of(tables.AlertRow).c
 _MUTES = tables.table_of(tables.MuteRow).c
-OPEN = (AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +22,18 @@ class OpenAlerts:
     mutes: tuple[Mute, ...] = ()
 
 
-def read_open_alerts(connection: Connection, since: float) -> OpenAlerts:
-    """The alerts that are open or were opened since then (UTC epoch seconds), oldest first, and all mutes."""
-    moment = datetime.fromtimestamp(since, UTC)
-    is_open = _ALERTS.state.in_([state.value for state in OPEN])
-    query = sa.select(*_ALERTS).where(sa.or_(is_open, _ALERTS.opened_time >= moment))
-    alerts = [_alert(row) for row in connection.execute(query.order_by(_ALERTS.opened_time))]
+def read_open_alerts(connection: Connection, since: float, alert_id: str | None = None) -> OpenAlerts:
+    """The alerts of which something goes on or that changed since then (UTC epoch seconds), and all mutes.
+
+    Oldest first; only the one with ``alert_id``, when that is given, whenever it was.
+    """
+    query = sa.select(*_ALERTS).order_by(_ALERTS.opened_time)
+    if alert_id is None:
+        moment = datetime.fromtimestamp(since, UTC)
+        query = query.where(sa.or_(_ALERTS.end_time.is_(None), _ALERTS.changed_time >= moment))
+    else:
+        query = query.where(_ALERTS.alert_id == alert_id)
+    alerts = [_alert(row) for row in connection.execute(query)]
     mutes = [Mute(**_values(row)) for row in connection.execute(sa.select(*_MUTES))]
     return OpenAlerts(tuple(alerts), tuple(mutes))
 

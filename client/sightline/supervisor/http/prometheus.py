@@ -51,6 +51,7 @@ _SINK = (
     ("delivered_total", "delivered", "Messages or reports that the sink took."),
     ("failures_total", "failures", "Attempts that failed."),
     ("dropped_total", "dropped", "Reports that a newer one replaced."),
+    ("given_up_total", "given_up", "Messages that the other side will never take."),
 )
 
 Families = Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]

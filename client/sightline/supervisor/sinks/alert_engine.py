@@ -26,16 +26,22 @@ from sightline.supervisor.sinks.sink import DurableSink
 #: Fixed for ever: alerts are named by it, so that a replay makes the same ones.
 _NAMESPACE = uuid.UUID("b2f0d4a7-6a43-4d3b-9a55-8f3f8b1d6f0e")
 MAX_EVENTS = 200  # keys that an alert remembers
-FORGET_S = 86_400.0  # after this long an alert that is over is not looked up any more
+FORGET_S = 86_400.0  # after this long an alert of which nothing goes on is looked up in the database alone
+FORGET_EVERY_S = 60.0
 _OPEN = frozenset({AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED})
+#: Nobody has been told of these.
+_UNTOLD = frozenset({AlertState.WAITING, AlertState.PASSED, AlertState.JOINED})
+#: People are told of these steps while they know of the alert, and whatever the hour; of the others never so.
+_CLOSING = frozenset({"acknowledged", "resolved", "false_alarm"})
+Place = tuple[str, str, str, str]  # rule, camera, kind, place
 
 
 class AlertEngine(DurableSink):
     """Events in, alerts and notifications out. Any thread may call every method.
 
     Args:
-        options: rules and routes; replaced by :meth:`update`.
-        load: reads what earlier programs have left.
+        options: rules and routes; the rules are replaced by :meth:`update`.
+        load: reads what earlier programs have left, or the one alert of an id.
         clock: our UTC.
     """
 
@@ -45,7 +51,7 @@ class AlertEngine(DurableSink):
     def __init__(
         self,
         options: AlertOptions,
-        load: Callable[[], OpenAlerts],
+        load: Callable[[str | None], OpenAlerts],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -54,6 +60,10 @@ class AlertEngine(DurableSink):
         self._put: Callable[[Iterable[Result]], object] = list
         self._lock = threading.RLock()  # guards everything below
         self._alerts: dict[str, Alert] | None = None  # by id; None: not loaded yet
+        self._of_event: dict[str, dict[str, str]] = {}  # by the event's key and the rule: the alert's id
+        self._newest: dict[Place, str] = {}  # of those that people were told of: the id
+        self._watched: set[str] = set()  # ids of those for which time may do something
+        self._next_forget = 0.0
         self._mutes: dict[tuple[str, str], Mute] = {}
         self._made: list[Result] = []
 
@@ -66,9 +76,10 @@ class AlertEngine(DurableSink):
         return bool(self._options.rules) and is_event(row)
 
     def update(self, config: Config) -> None:
-        """Other rules hold for the events that follow."""
+        """Other rules hold for the events that follow; the routes stay those that run."""
         with self._lock:
-            self._options = config.alerts
+            self._options = config.alerts.model_copy(update={"routes": self._options.routes})
+            self._watched = set(self._alerts or ())
 
     # -- events and time ------------------------------------------------------------------------------
 
@@ -76,9 +87,11 @@ class AlertEngine(DurableSink):
         """Make alerts of events, and end those whose events have ended."""
         with self._lock:
             self._begin()
-            for row in rows:
-                self._take(row.key, row.values)
-            self._write()
+            try:
+                for row in rows:
+                    self._take(row.key, row.values)
+            finally:
+                self._write()  # what is remembered is written, whatever comes
 
     def tick(self) -> None:
         """Do what is due: what has lasted long enough, what nobody acknowledges, what has joined an alert."""
@@ -86,18 +99,25 @@ class AlertEngine(DurableSink):
             if self._alerts is None and not self._options.rules:
                 return  # the database is not asked for nothing
             now, alerts = self._clock(), self._begin()
-            for alert in list(alerts.values()):
-                rule = self._options.rules.get(alert.rule)
-                if rule is not None and alert.state in _OPEN:
-                    self._pass_time(alert, rule, now)
-                if alert.state not in _OPEN and now - alert.changed_time > FORGET_S:
-                    del alerts[alert.alert_id]
+            for alert_id in list(self._watched):
+                rule = self._options.rules.get(alerts[alert_id].rule)
+                if rule is not None:
+                    self._pass_time(alerts[alert_id], rule, now)
+                if rule is None or not _is_awaited(alerts[alert_id], rule):
+                    self._watched.discard(alert_id)
+            if now >= self._next_forget:
+                self._next_forget = now + FORGET_EVERY_S
+                for alert in [alert for alert in alerts.values() if not alert.open_events]:
+                    if now - alert.changed_time > FORGET_S:
+                        self._forget(alert)
             self._write()
 
     def _begin(self) -> dict[str, Alert]:
         if self._alerts is None:
-            loaded = self._load()
-            self._alerts = {alert.alert_id: alert for alert in loaded.alerts}
+            loaded = self._load(None)
+            self._alerts = {}
+            for alert in loaded.alerts:
+                self._remember(alert)
             self._mutes = {(mute.source, mute.rule): mute for mute in loaded.mutes}
         return self._alerts
 
@@ -105,33 +125,20 @@ class AlertEngine(DurableSink):
         end_time = event.get("end_time")
         zone = ZoneInfo(self._options.timezone)
         for name, rule in self._options.rules.items():
-            alert = self._alert_of(name, key, event)
-            if alert is None and is_about(rule, event, zone):
-                alert = self._join(name, rule, key, event)
-            if alert is not None and end_time is not None:
-                self._end(rule, alert, key, end_time)
+            if name not in self._of_event.get(key, ()) and is_about(rule, event, zone):
+                self._join(name, rule, key, event)
+        if end_time is not None:
+            for alert_id in list(self._of_event.get(key, {}).values()):  # also of rules that are gone
+                self._end(self._begin()[alert_id], key, end_time)
 
-    def _alert_of(self, rule: str, key: str, event: Mapping[str, Any]) -> Alert | None:
-        """The alert that the event is a part of already."""
-        place = (rule, event["source"], event["kind"], event["place"])
-        for alert in self._begin().values():
-            if _place(alert) == place and (key in alert.events or key in alert.open_events):
-                return alert
-        return None
-
-    def _join(self, name: str, rule: AlertRule, key: str, event: Mapping[str, Any]) -> Alert:
+    def _join(self, name: str, rule: AlertRule, key: str, event: Mapping[str, Any]) -> None:
         """A new alert, or the one of a moment ago with one more event."""
         now, going_on = self._clock(), lasts(event["kind"], event["direction"])
-        place = (name, event["source"], event["kind"], event["place"])
-        for alert in self._begin().values():
-            if _place(alert) == place and now - alert.opened_time < rule.cooldown_s:
-                return self._change(
-                    alert,
-                    count=alert.count + 1,
-                    events=(*alert.events, key)[-MAX_EVENTS:],
-                    open_events=(*alert.open_events, key) if going_on else alert.open_events,
-                )
         waits = going_on and rule.min_dwell_s > 0
+        place = (name, event["source"], event["kind"], event["place"])
+        if not waits and (other := self._recent(place, rule, now)) is not None:
+            self._add(other, key, None if going_on else event["event_time"])
+            return
         alert = Alert(
             alert_id=str(uuid.uuid5(_NAMESPACE, f"{name}\x1f{key}")),
             rule=name,
@@ -145,37 +152,78 @@ class AlertEngine(DurableSink):
             event_time=event["event_time"],
             opened_time=now,
             changed_time=now,
+            end_time=None if going_on else event["event_time"],
             muted=self._is_muted(name, event["source"], now),
             events=(key,),
             open_events=(key,) if going_on else (),
         )
         alert = self._change(alert)
-        return alert if waits else self._tell(alert, rule, "opened")
+        if not waits:
+            self._tell(alert, "opened")
 
-    def _end(self, rule: AlertRule, alert: Alert, key: str, end_time: float) -> None:
+    def _recent(self, place: Place, rule: AlertRule, now: float) -> Alert | None:
+        """The alert that an event at this place joins, unless people have closed it."""
+        alert = self._begin().get(self._newest.get(place, ""))
+        if (
+            alert is None
+            or now - alert.opened_time >= rule.cooldown_s
+            or alert.state is AlertState.FALSE_ALARM
+        ):
+            return None
+        return None if alert.state is AlertState.RESOLVED and alert.who else alert
+
+    def _add(self, alert: Alert, key: str, end_time: float | None) -> Alert:
+        """One more event; one that goes on opens an alert again that was over."""
+        again = end_time is None and alert.state is AlertState.RESOLVED
+        return self._change(
+            alert,
+            state=AlertState.NEW if again else alert.state,
+            count=alert.count + 1,
+            end_time=end_time,
+            events=(*alert.events, key)[-MAX_EVENTS:],
+            open_events=(*alert.open_events, key) if end_time is None else alert.open_events,
+        )
+
+    def _open(self, alert: Alert, rule: AlertRule) -> Alert:
+        """What waited has lasted long enough: it is told, or joins what was told a moment ago."""
+        now = self._clock()
+        other = self._recent(_place(alert), rule, now)
+        if other is None:
+            return self._tell(self._change(alert, state=AlertState.NEW, opened_time=now), "opened")
+        [key] = alert.open_events
+        self._change(alert, state=AlertState.JOINED, end_time=now, events=(), open_events=())
+        return self._add(other, key, None)
+
+    def _end(self, alert: Alert, key: str, end_time: float) -> None:
         """One of its events has ended."""
         if key not in alert.open_events:
             return
+        rule = self._options.rules.get(alert.rule)
+        if alert.state is AlertState.WAITING and rule and end_time - alert.event_time >= rule.min_dwell_s:
+            alert = self._open(alert, rule)
         left = tuple(other for other in alert.open_events if other != key)
-        if alert.state is AlertState.WAITING and end_time - alert.event_time >= rule.min_dwell_s:
-            alert = self._tell(self._change(alert, state=AlertState.NEW), rule, "opened")
         over = not left and alert.state in _OPEN
         waited = alert.state is AlertState.WAITING
         state = (AlertState.PASSED if waited else AlertState.RESOLVED) if over else alert.state
         alert = self._change(alert, open_events=left, end_time=None if left else end_time, state=state)
         if over and not waited:
-            self._tell(alert, rule, "resolved")
+            self._tell(alert, "resolved")
 
     def _pass_time(self, alert: Alert, rule: AlertRule, now: float) -> None:
         if alert.state is AlertState.WAITING and now - alert.event_time >= rule.min_dwell_s:
-            alert = self._tell(self._change(alert, state=AlertState.NEW), rule, "opened")
-        if alert.state is not AlertState.NEW:
+            alert = self._open(alert, rule)
+        if alert.state not in _OPEN - _UNTOLD:
             return
         open_s, after_s = now - alert.opened_time, rule.escalate_after_s
         if alert.count > alert.told and open_s >= rule.cooldown_s:
-            alert = self._tell(alert, rule, "more")
-        if after_s is not None and open_s >= after_s and not alert.escalated:
-            self._tell(self._change(alert, escalated=True), rule, "escalated")
+            alert = self._tell(alert, "more")
+        if (
+            alert.state is AlertState.NEW
+            and after_s is not None
+            and open_s >= after_s
+            and not alert.escalated
+        ):
+            self._tell(self._change(alert, escalated=True), "escalated")
 
     # -- people ---------------------------------------------------------------------------------------
 
@@ -183,17 +231,17 @@ class AlertEngine(DurableSink):
         """Acknowledge an alert, resolve it, or call it false.
 
         Raises:
-            LookupError: there is no such alert, or it is over for longer than a day.
+            LookupError: there is no such alert, or it is closed already.
         """
         with self._lock:
-            alert = self._begin().get(alert_id)
+            alert = self._begin().get(alert_id) or next(iter(self._load(alert_id).alerts), None)
             if alert is None:
-                raise LookupError(f"no alert {alert_id}")
+                raise LookupError(f"there is no alert {alert_id}")
+            if alert.state not in _OPEN and state is not AlertState.FALSE_ALARM:
+                raise LookupError(f"alert {alert_id} is {alert.state} already")
             if alert.state is not state:
                 alert = self._change(alert, state=state, who=who, comment=comment or alert.comment)
-                rule = self._options.rules.get(alert.rule)
-                if rule is not None:
-                    alert = self._tell(alert, rule, state.value)
+                alert = self._tell(alert, state.value)
             self._write()
             return alert
 
@@ -206,7 +254,7 @@ class AlertEngine(DurableSink):
             self._write()
 
     def alerts(self) -> list[Alert]:
-        """Those that are open, and of the last day, newest first."""
+        """Those of the last day, and those of which something goes on, newest first."""
         with self._lock:
             return sorted(self._begin().values(), key=lambda alert: -alert.opened_time)
 
@@ -234,26 +282,60 @@ class AlertEngine(DurableSink):
 
     def _change(self, alert: Alert, **values: Any) -> Alert:
         alert = replace(alert, changed_time=self._clock(), **values)
-        self._begin()[alert.alert_id] = alert
+        self._remember(alert)
         self._made.append(alert)
         return alert
 
-    def _tell(self, alert: Alert, rule: AlertRule, transition: str) -> Alert:
+    def _remember(self, alert: Alert) -> None:
+        alerts = self._begin()
+        before = alerts.get(alert.alert_id)
+        alerts[alert.alert_id] = alert
+        self._watched.add(alert.alert_id)
+        keys, old = _event_keys(alert), _event_keys(before) if before else set()
+        for key in keys - old:
+            self._of_event.setdefault(key, {})[alert.rule] = alert.alert_id
+        self._unlink(alert.rule, old - keys)
+        newest = alerts.get(self._newest.get(_place(alert), ""))
+        if alert.state not in _UNTOLD and (newest is None or newest.opened_time <= alert.opened_time):
+            self._newest[_place(alert)] = alert.alert_id
+
+    def _unlink(self, rule: str, keys: Iterable[str]) -> None:
+        for key in keys:
+            of_rules = self._of_event[key]
+            del of_rules[rule]
+            if not of_rules:
+                del self._of_event[key]
+
+    def _forget(self, alert: Alert) -> None:
+        del self._begin()[alert.alert_id]
+        self._watched.discard(alert.alert_id)
+        self._unlink(alert.rule, _event_keys(alert))
+        if self._newest.get(_place(alert)) == alert.alert_id:
+            del self._newest[_place(alert)]
+
+    def _tell(self, alert: Alert, transition: str) -> Alert:
         """Make a notification for the routes that are to be told now; none, and the alert is only listed."""
+        rule = self._options.rules.get(alert.rule)
+        if rule is None:
+            return alert
         names = rule.routes
         if transition == "escalated":
             names = rule.escalate_to
         elif alert.escalated:
             names = tuple(dict.fromkeys((*names, *rule.escalate_to)))
-        order, zone = list(Severity), ZoneInfo(self._options.timezone)
+        order, zone, now = list(Severity), ZoneInfo(self._options.timezone), self._clock()
         severity = Severity(alert.severity)
-        quiet = rule.quiet is not None and holds(rule.quiet, self._clock(), zone)
-        if alert.muted or (quiet and severity is not Severity.CRITICAL):
-            names = ()
+        if transition in _CLOSING:
+            silent = not alert.notifications
+        else:
+            quiet = rule.quiet is not None and holds(rule.quiet, now, zone)
+            silent = alert.muted or self._is_muted(alert.rule, alert.source, now)
+            silent = silent or (quiet and severity is not Severity.CRITICAL)
         routes = tuple(
             name
             for name in names
-            if name in self._options.routes
+            if not silent
+            and name in self._options.routes
             and order.index(severity) >= order.index(self._options.routes[name].min_severity)
         )
         number = alert.notifications
@@ -262,7 +344,7 @@ class AlertEngine(DurableSink):
             title, text = _words(alert, rule, transition, zone)
             base = (self._options.public_url or "").rstrip("/")
             link = f"{base}/events?alert={alert.alert_id}" if base else ""
-            values = (self._clock(), alert.source, alert.severity, title, text, link, asdict(alert))
+            values = (now, alert.source, alert.severity, title, text, link, asdict(alert))
             self._made.append(Notification(alert.alert_id, number, transition, routes, *values))
         return alert
 
@@ -276,15 +358,26 @@ def make(config: Config) -> list[AlertEngine]:
     """The engine, also while there are no rules: they may come. It reads what is open when it begins."""
     url = config.database.url.get_secret_value()
 
-    def load() -> OpenAlerts:
+    def load(alert_id: str | None) -> OpenAlerts:
         with closing(Database(url)) as database, database.reading() as connection:
-            return read_open_alerts(connection, time.time() - FORGET_S)
+            return read_open_alerts(connection, time.time() - FORGET_S, alert_id)
 
     return [AlertEngine(config.alerts, load)]
 
 
-def _place(alert: Alert) -> tuple[str, str, str, str]:
+def _place(alert: Alert) -> Place:
     return (alert.rule, alert.source, alert.kind, alert.place)
+
+
+def _event_keys(alert: Alert) -> set[str]:
+    return {*alert.events, *alert.open_events}
+
+
+def _is_awaited(alert: Alert, rule: AlertRule) -> bool:
+    """Whether time alone may change it."""
+    untold = alert.state in _OPEN and alert.count > alert.told
+    escalates = alert.state is AlertState.NEW and rule.escalate_after_s is not None and not alert.escalated
+    return alert.state is AlertState.WAITING or untold or escalates
 
 
 def _words(alert: Alert, rule: AlertRule, transition: str, zone: ZoneInfo) -> tuple[str, str]:
@@ -300,11 +393,14 @@ def _words(alert: Alert, rule: AlertRule, transition: str, zone: ZoneInfo) -> tu
             "severity": alert.severity,
             "time": time_text,
             "value": "" if alert.value is None else f"{alert.value:g}",
-            "count": alert.count,
+            "count": str(alert.count),
         }
     )
+    title = " ".join(title.split())  # one line, whatever the places are called
     what, where = f"{alert.kind} {alert.place}".strip(), alert.source or "the program"
     more = alert.count - 1
+    has_ended = transition == "resolved" and alert.end_time is not None
+    over_s = alert.end_time - alert.event_time if has_ended and alert.end_time is not None else None
     if transition == "more":
         title = f"{title} and {more} more"
     elif transition != "opened":
@@ -312,8 +408,9 @@ def _words(alert: Alert, rule: AlertRule, transition: str, zone: ZoneInfo) -> tu
     lines = [
         f"{what} at {where}, {time_text} ({zone.key})",
         f"{alert.count} events" if more else "",
-        f"over after {alert.end_time - alert.event_time:.0f} s" if alert.end_time is not None else "",
+        f"over after {over_s:.0f} s" if over_s is not None else "",
         f"by {alert.who}" if alert.who else "",
         alert.comment,
+        f"alert {alert.alert_id[:8]}",  # what `sightline alerts ack` takes
     ]
     return title, "\n".join(filter(None, lines))

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -23,7 +24,7 @@ from sightline.config import Config
 from sightline.config.alerts import AlertRoute, Severity
 from sightline.errors import SightlineError
 from sightline.store.kinds import NOTIFICATION, PendingRow
-from sightline.supervisor.sinks.sink import DurableSink
+from sightline.supervisor.sinks.sink import DurableSink, PartlyDelivered
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,12 @@ _PAGERDUTY_ACTIONS = {
     "test": "trigger",
 }
 SCHEMA = "sightline.alert.v1"
-#: Answers after which the same request may succeed later; other 4xx are for good.
-_PASSING = frozenset({408, 409, 425, 429})
+#: Answers that are for good. Others may pass: a proxy answers 404 while what is behind it starts anew.
+_FINAL = frozenset({400, 410, 413, 422})
+#: Libraries of Apprise's services.
+_TALKATIVE = ("urllib3", "requests", "requests_oauthlib", "oauthlib", "slixmpp", "gntp", "markdown")
+MAX_ATTEMPTS = 10  # so often a notification may fail while the target takes others
+MAX_MISSES = 5  # failures one after another: the target is away, and the rest waits
 
 
 class DeliveryRefused(Exception):
@@ -47,27 +52,69 @@ class DeliveryRefused(Exception):
 
 
 class Route(DurableSink):
-    """One route. A notification that is refused for good is left out, the others go on."""
+    """One route. What is refused for good, or fails again and again while others are taken, is given up."""
 
     def __init__(self, name: str, options: AlertRoute) -> None:
         self.name = f"route:{name}"
-        self._route, self.options = name, options
+        self.route, self.options = name, options
         self.given_up = 0
+        self.tests: dict[
+            str, str
+        ] = {}  # by alert id, of those that were tests: what went wrong, "" if nothing
+        self._failures: Counter[str] = Counter()  # by key
+        self._secrets = options.secrets
 
     def wants(self, row: PendingRow) -> bool:
         """Notices that name it."""
-        return row.kind is NOTIFICATION and self._route in row.values["routes"]
+        return row.kind is NOTIFICATION and self.route in row.values["routes"]
 
     def deliver(self, rows: Sequence[PendingRow]) -> None:
-        """Send each notification."""
+        """Send each notification, those of an alert in their order; one alert's trouble holds up no other's.
+
+        Raises:
+            PartlyDelivered: some were not taken, and come again.
+        """
+        taken: set[str] = set()
+        failed: dict[str, tuple[PendingRow, str]] = {}  # by alert
+        misses = 0  # since something was taken
         for row in rows:
+            alert, problem = row.values["alert_id"], ""
+            if alert in failed or misses >= MAX_MISSES:
+                continue
             try:
                 self.send(row.values)
             except DeliveryRefused as error:
-                self.given_up += 1
-                log.error(
-                    "alert %r by route %s is given up: %s", row.values["title"], self._route, redact(error)
-                )
+                problem = f"given up: {self._give_up(row, self.masked(error))}"
+            except Exception as error:  # noqa: BLE001  whatever a library raises
+                problem = self.masked(error) or type(error).__name__
+                failed[alert] = row, problem
+                misses += 1
+            if alert not in failed:
+                taken.add(row.key)
+                self._failures.pop(row.key, None)
+                misses = 0
+            if row.values["transition"] == "test":
+                self.tests[alert] = problem
+        self._failures.update(row.key for row, _ in failed.values() if taken)
+        for alert, (row, problem) in list(failed.items()):
+            if self._failures[row.key] >= MAX_ATTEMPTS:
+                self._give_up(row, problem)
+                taken.add(row.key)
+                del failed[alert], self._failures[row.key]
+        if failed:
+            raise PartlyDelivered(next(iter(failed.values()))[1], taken)
+
+    def masked(self, text: object) -> str:
+        """A text of another program without what is secret in the options: URLs of services hold tokens."""
+        text = redact(text)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def _give_up(self, row: PendingRow, problem: str) -> str:
+        self.given_up += 1
+        log.error("alert %r by route %s is given up: %s", row.values["title"], self.route, problem)
+        return problem
 
     @abstractmethod
     def send(self, notification: Mapping[str, Any]) -> None:
@@ -148,17 +195,33 @@ class Apprise(Route):
             Severity.ERROR: apprise.NotifyType.FAILURE,
             Severity.CRITICAL: apprise.NotifyType.FAILURE,
         }
+        self._text_format = apprise.NotifyFormat.TEXT
+        for library in _TALKATIVE:  # their lines name URLs, and with them tokens; what failed is told by us
+            logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+        lines = logging.getLogger("apprise")
+        lines.setLevel(logging.WARNING)
+        lines.propagate = False
+        lines.addHandler(logging.NullHandler())
         self._apprise = apprise.Apprise()
         url = options.apprise.get_secret_value() if options.apprise else ""
         if not self._apprise.add(url):
             raise SightlineError(f"alerts.routes.{name}.apprise is no URL that Apprise knows")
+        for service in self._apprise:
+            service.socket_connect_timeout = service.socket_read_timeout = options.timeout_s
+            if service.secure_protocol == "mailtos":
+                service.request_rate_per_sec = 0  # a mail server of one's own takes more than one in 5.5 s
 
     def send(self, notification: Mapping[str, Any]) -> None:
         """Send one notification; see :meth:`Route.send`."""
-        body = "\n".join(filter(None, (notification["text"], notification["link"])))
-        kind = self._types[Severity(notification["severity"])]
-        if not self._apprise.notify(body=body, title=notification["title"], notify_type=kind):
-            raise OSError("the service did not take it; its reason stands in the log")
+        result = self._apprise.notify(
+            body="\n".join(filter(None, (notification["text"], notification["link"]))),
+            title=notification["title"],
+            notify_type=self._types[Severity(notification["severity"])],
+            body_format=self._text_format,
+        )
+        if not result:
+            reasons = dict.fromkeys(entry.message for entry in result.logs())
+            raise OSError("; ".join(reasons) or "the service did not take it")
 
 
 def signature(secret: str, sent: str, body: bytes) -> str:
@@ -190,7 +253,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
         with error:
             text = error.read(500).decode(errors="replace").strip()
         problem = f"the answer is {error.code} {error.reason}: {text}"
-        if error.code < 500 and error.code not in _PASSING:
+        if error.code in _FINAL:
             raise DeliveryRefused(problem) from None
         raise OSError(problem) from None
     except HTTPException as error:

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -25,6 +25,14 @@ RETRY_S = (1.0, 60.0)
 SLOW_S = 30.0  # a call that takes longer is shown as a failure
 
 
+class PartlyDelivered(OSError):
+    """Only the rows with the keys ``taken`` are safe; the others of those that were given come again."""
+
+    def __init__(self, problem: str, taken: Collection[str]) -> None:
+        super().__init__(problem)
+        self.taken = taken
+
+
 class DurableSink(ABC):
     """Takes every result that it wants from the outbox at least once, oldest first of what can be reached.
 
@@ -33,6 +41,7 @@ class DurableSink(ABC):
 
     name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
     tick_s = POLL_S  # between two ticks, at most
+    given_up = 0  # messages that it will never deliver; each was said in the log
 
     def wants(self, row: PendingRow) -> bool:
         """Whether it is to be given such a row; events and their ends by default. Called by any thread."""
@@ -53,12 +62,15 @@ class DurableSink(ABC):
     def deliver(self, rows: Sequence[PendingRow]) -> None:
         """Hand the rows on; return once they are safe there.
 
-        Whatever it raises, all of them come again after a back-off. After a crash some may come a second
-        time, with the same ``key``.
+        Whatever it raises, all of them come again after a back-off, but for what :class:`PartlyDelivered`
+        names. After a crash some may come a second time, with the same ``key``.
         """
 
     def tick(self) -> None:
-        """Time has passed; called after each delivery as well. An error is a failed attempt."""
+        """Time has passed; called after each delivery as well, while this program owns the database.
+
+        An error is a failed attempt.
+        """
         return
 
     def close(self) -> None:
@@ -92,6 +104,7 @@ class SinkHealth:
     failures: int  # attempts that failed
     dropped: int  # reports that a newer one replaced; always 0 for a durable sink
     last_error: str  # without credentials; empty when all is well
+    given_up: int = 0  # messages that the other side will never take; always 0 for a lossy sink
 
 
 class SinkRunner(ABC, Generic[AnySink]):
@@ -123,7 +136,9 @@ class SinkRunner(ABC, Generic[AnySink]):
         called_s, error = self._called_s, self._last_error
         if called_s is not None and time.monotonic() - called_s > SLOW_S:
             error = f"no answer for {time.monotonic() - called_s:.0f} s"
-        return SinkHealth(self._sink.name, not error, self._delivered, self._failures, self._dropped, error)
+        given_up = self._sink.given_up if isinstance(self._sink, DurableSink) else 0
+        counts = (self._delivered, self._failures, self._dropped)
+        return SinkHealth(self._sink.name, not error, *counts, error, given_up)
 
     def stop(self, timeout_s: float) -> None:
         """Hand over what waits already, close the sink, and end; give up after ``timeout_s``."""
@@ -196,9 +211,15 @@ class DurableRunner(SinkRunner[DurableSink]):
         return 0.0
 
     def _deliver_batch(self) -> int:
+        if not self._outbox.is_open():
+            return 0
         rows = self._outbox.read(self._sink.name, BATCH)
         if rows:
-            self._sink.deliver(rows)
+            try:
+                self._sink.deliver(rows)
+            except PartlyDelivered as error:
+                self._outbox.acknowledge(self._sink.name, [row for row in rows if row.key in error.taken])
+                raise
             self._outbox.acknowledge(self._sink.name, rows)
         self._sink.tick()
         return len(rows)
