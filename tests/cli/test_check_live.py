@@ -143,8 +143,12 @@ def test_classes_that_the_model_lacks_are_told_of_each_camera() -> None:
     with FakeTriton() as triton:
         [wrong] = tried(loaded(cameras=cameras, triton={"url": triton.url}), "triton")
         [right] = tried(loaded(cameras={"a": cameras["a"]}, triton={"url": triton.url}), "triton")
+        rules = {"night": {"kinds": ["enter"], "classes": ["persn"]}}
+        options = {"triton": {"url": triton.url}, "alerts": {"rules": rules}}
+        [silent] = tried(loaded(cameras={"a": cameras["a"]}, **options), "triton")
     assert str(wrong).startswith("camera 'b', key 'count.classes': toy-1 has no class 'Person'")
     assert "did you mean 'person'" in str(wrong)
+    assert str(silent).startswith("key 'alerts.rules.night.classes': toy-1 has no class 'persn'")
     assert right == (
         f"triton {triton.url}: ok: 'detector' is toy-1, fp32, 96x64, over system; 1 classes: person"
     )

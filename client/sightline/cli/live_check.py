@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sightline.base.threads import SideThreads
-from sightline.config import Camera, LoadedConfig, TritonOptions, unknown_classes
+from sightline.config import Camera, LoadedConfig, unknown_alert_classes, unknown_classes
 from sightline.entities import ClockSource
 from sightline.errors import (
     AdminError,
@@ -75,7 +75,7 @@ def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
     if options.canary.enabled:
         users.setdefault(options.canary.model or options.triton.model, [])
     for model, of_model in users.items():
-        yield Attempt(partial(_try_detector, options.triton, model, of_model), "triton.url")
+        yield Attempt(partial(_try_detector, config, model, of_model), "triton.url")
     yield Attempt(partial(_try_database, options.database.url.get_secret_value()), "database.url")
 
 
@@ -146,7 +146,9 @@ def _clock(camera: Camera, seen: StreamProbe) -> str:
     return f"capture time from arrival{why}"
 
 
-def _try_detector(options: TritonOptions, model: str, cameras: Sequence[Camera]) -> str:
+def _try_detector(config: LoadedConfig, model: str, cameras: Sequence[Camera]) -> str:
+    options, rules = config.options.triton, config.options.alerts.rules
+    every = [camera.name for camera in config.cameras.values() if camera.enabled]
     with TritonConnection(options, "check") as connection:
         detector = connection.model(model)
         try:
@@ -154,7 +156,9 @@ def _try_detector(options: TritonOptions, model: str, cameras: Sequence[Camera])
         except DetectorUnavailable as error:
             raise _why_away(options.url, model, error) from error
         transport = ", ".join(filter(None, (detector.transport, detector.transport_message)))
-    problems = [p for camera in cameras for p in unknown_classes(camera, info.version, info.class_names)]
+    said = (info.version, info.class_names)
+    problems = [p for camera in cameras for p in unknown_classes(camera, *said)]
+    problems += unknown_alert_classes(rules, every, [camera.name for camera in cameras], *said)
     if problems:
         raise ConfigErrors.of(problems)
     names = ", ".join(info.class_names[:MAX_LISTED]) + (", …" if len(info.class_names) > MAX_LISTED else "")

@@ -1,7 +1,7 @@
 """What a person may write in ``config.yml``."""
 
 from sightline.config.camera import Camera
-from sightline.config.class_names import unknown_classes
+from sightline.config.class_names import unknown_alert_classes, unknown_classes
 from sightline.config.groups import Config, Transport, TritonOptions
 from sightline.config.loader import LoadedConfig, canary_camera, json_schema, load_config, parse_config
 from sightline.config.paths import program_path_problems
@@ -17,5 +17,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "program_path_problems",
+    "unknown_alert_classes",
     "unknown_classes",
 ]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sightline.base.redact import redact
+from sightline.config.alert_names import unknown_names
 from sightline.config.camera import NEW_KEYS, Camera, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
 from sightline.config.option_group import OptionGroup
@@ -144,6 +145,8 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
     ]
     if top.problems:
         raise ConfigErrors.of([*top.problems, *problems])
+    broken = {problem.camera for problem in problems if problem.camera}
+    warnings += unknown_names(options.alerts.rules, cameras, broken)
     return LoadedConfig(options, cameras, tuple(problems), tuple(warnings))
 
 
