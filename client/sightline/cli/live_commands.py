@@ -9,7 +9,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group
-from sightline.config import LoadedConfig, json_schema, load_config, program_path_problems
+from sightline.config import Config, LoadedConfig, json_schema, load_config, program_path_problems
 from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from sightline.supervisor.fork_server import ForkedWorkers
     from sightline.supervisor.hub import Hub
     from sightline.supervisor.sinks import make_sinks, wanted_by
+    from sightline.supervisor.sinks.alert_actions import alert_actions
 
     os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
     config = _load(arguments.config)
@@ -115,7 +116,7 @@ def _run(arguments: argparse.Namespace) -> None:
         config = canary.join(config)
     hub = Hub(writer, sinks, adds_up=arguments.until_end)
     try:
-        _watch(arguments, config, workers, writer, hub, canary)
+        _watch(arguments, config, workers, writer, hub, canary, alert_actions(sinks))
     finally:
         workers.close()
         if canary is not None:
@@ -136,27 +137,36 @@ def _watch(
     writer: "Writer",
     hub: "Hub",
     canary: "Canary | None",
+    actions: "Mapping[str, Callable[..., Any]]",
 ) -> None:
     """Wait until the database is ours, then run the cameras until a signal ends it."""
     from sightline.base.logs import setup_logging
     from sightline.supervisor.control import Control
+    from sightline.supervisor.control_socket import socket_folder, taking_commands
+    from sightline.supervisor.heartbeat import Heartbeat
     from sightline.supervisor.http.http_server import HttpServer
     from sightline.supervisor.supervisor import Supervisor
 
     supervisor = Supervisor(config, hub, start_worker=workers.start, until_end=arguments.until_end)
+
+    def apply_alerts(options: Config) -> None:
+        hub.update(options)
+        heartbeat.update(options)
+
     control = Control(
         arguments.config,
         config,
         supervisor.apply,
         complete=canary.join if canary else lambda loaded: loaded,
         appliers={
-            "alerts": hub.update,
+            "alerts": apply_alerts,
             "http": lambda options: http.move(options.http),
             "log_level": lambda options: setup_logging(options.log_level),
         },
     )
     newest = canary.newest if canary else lambda: None
     http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
+    heartbeat = Heartbeat(config.options.alerts.heartbeat, http.problems)
 
     def stop() -> None:
         writer.standby = False
@@ -171,8 +181,11 @@ def _watch(
         if supervisor.stand_by(writer.is_open):
             if canary is not None:
                 canary.start()
-            supervisor.run()
+            heartbeat.start()  # not of a stand-by: it would hide that the owner is dead
+            with taking_commands(socket_folder(config.options.database), actions):
+                supervisor.run()
     finally:
+        heartbeat.stop()
         http.stop()
         sys.stdout.writelines(f"{line}\n" for line in hub.summary(config.cameras))
 

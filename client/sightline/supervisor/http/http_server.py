@@ -161,13 +161,17 @@ class HttpServer:
             target=lambda: self._server.run(sockets=sockets), name="http", daemon=True
         )
 
-    def _healthz(self, _: Request) -> Response:
-        health = self._writer_health()
-        problems = []
+    def problems(self) -> list[str]:
+        """What makes /healthz say 503. Any thread may call it."""
+        health, problems = self._writer_health(), []
         if time.monotonic() - self._supervisor.beat_s > BEAT_LIMIT_S:
             problems.append("the supervisor's main loop stands still")
         if health.state not in {"ok", "standby"}:
             problems.append(f"results do not reach the database ({health.state}): {health.last_error}")
+        return problems
+
+    def _healthz(self, _: Request) -> Response:
+        health, problems = self._writer_health(), self.problems()
         sinks = [asdict(sink) for sink in self._sinks()]  # theirs are no fault of ours
         body = {"ok": not problems, "problems": problems, "writer": asdict(health), "sinks": sinks}
         return JSONResponse(body, status_code=503 if problems else 200)

@@ -1,0 +1,180 @@
+"""``sightline alerts``: which alerts there are, what people say of them, and whether a route works."""
+
+import argparse
+import difflib
+import getpass
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sightline.cli.parsers import add_command, add_config_option, add_group
+from sightline.config import LoadedConfig, load_config
+from sightline.entities import AlertState
+from sightline.errors import SightlineError
+
+DAY_S = 86_400.0
+_OPEN = (AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED)
+_SHORT = 8  # characters of an id, which are enough to name one
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the parser's subcommands."""
+    parts = add_group(
+        commands, "alerts", "which alerts there are, what is said of them, and whether routes work"
+    )
+    add = add_config_option(add_command(parts, _list)).add_argument
+    add("--all", action="store_true", help="also those of the last day that are closed")
+    add("--json", action="store_true", help="print JSON")
+    words: tuple[tuple[Callable[[argparse.Namespace], None], str], ...] = (
+        (_ack, "acknowledged"),
+        (_resolve, "resolved"),
+        (_false, "false_alarm"),
+    )
+    for command, state in words:
+        parser = add_config_option(add_command(parts, command))
+        parser.set_defaults(state=state)
+        parser.add_argument("alerts", nargs="+", metavar="ID", help="its first characters will do")
+        parser.add_argument("--comment", default="", help="for those who look at it later")
+    for command in (_mute, _unmute):
+        parser = add_config_option(add_command(parts, command))
+        parser.add_argument("--camera", default="", help="only its alerts")
+        parser.add_argument("--rule", default="", help="only alerts of this rule")
+        parser.add_argument("--all", action="store_true", help="all alerts")
+        if command is _mute:
+            parser.add_argument(
+                "--hours", type=_hours, default=1.0, help="for so long (default: %(default)g)"
+            )
+    add_config_option(add_command(parts, _test)).add_argument("route", metavar="ROUTE", help="its name")
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 < hours <= 24 * 366:
+        raise argparse.ArgumentTypeError("a number of hours, more than 0 and at most a year's")
+    return hours
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    """List the alerts that are open, newest first."""
+    from sightline.supervisor.control_socket import ask, socket_folder
+
+    config = load_config(arguments.config)
+    try:
+        alerts = ask(socket_folder(config.options.database), "list")
+    except (FileNotFoundError, ConnectionRefusedError):
+        alerts = _stored(config)
+        print("nothing runs; this is what the database says", file=sys.stderr)
+    if not arguments.all:
+        alerts = [alert for alert in alerts if alert["state"] in _OPEN]
+    if arguments.json:
+        print(json.dumps(alerts, indent=2))
+        return
+    row = "{:8} {:12} {:8} {:20} {:20} {:32} {:>5} {}"
+    print(row.format("id", "state", "severity", "since (UTC)", "rule", "what", "times", "by"))
+    for alert in alerts:
+        since = datetime.fromtimestamp(alert["event_time"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+        where = alert["source"] or "the program"
+        what = " ".join(filter(None, (alert["kind"], alert["place"], "at", where)))
+        state = f"{alert['state']}{' (muted)' if alert['muted'] else ''}"
+        who = ": ".join(filter(None, (alert["who"], alert["comment"])))
+        short = alert["alert_id"][:_SHORT]
+        print(
+            row.format(
+                short, state, alert["severity"], since, alert["rule"], what, alert["count"], who
+            ).rstrip()
+        )
+
+
+def _stored(config: LoadedConfig) -> list[dict[str, Any]]:
+    from sightline.store.read.open_alerts import read_open_alerts
+    from sightline.store.read.readonly import Database, DatabaseState
+
+    with closing(Database(config.options.database.url.get_secret_value())) as database:
+        condition = database.condition()
+        if condition.state is not DatabaseState.READY:
+            raise SightlineError(f"{condition.problem} {condition.remedy}")
+        with database.reading() as connection:
+            alerts = read_open_alerts(connection, time.time() - DAY_S).alerts
+    return [asdict(alert) for alert in reversed(alerts)]
+
+
+def _ack(arguments: argparse.Namespace) -> None:
+    """Say that somebody sees to an alert: it is not escalated."""
+    _set_state(arguments)
+
+
+def _resolve(arguments: argparse.Namespace) -> None:
+    """Say that an alert is over."""
+    _set_state(arguments)
+
+
+def _false(arguments: argparse.Namespace) -> None:
+    """Say that an alert was a false alarm."""
+    _set_state(arguments)
+
+
+def _set_state(arguments: argparse.Namespace) -> None:
+    config = load_config(arguments.config)
+    for start in arguments.alerts:
+        values = {"alert": start, "state": arguments.state, "who": getpass.getuser()}
+        alert = _ask(config, "set_state", **values, comment=arguments.comment)
+        print(f"{alert['alert_id'][:_SHORT]}: {alert['state']}")
+
+
+def _mute(arguments: argparse.Namespace) -> None:
+    """Tell nobody of a camera's alerts, or a rule's, for some hours; they are listed all the same."""
+    _put_mute(arguments, time.time() + arguments.hours * 3600)
+
+
+def _unmute(arguments: argparse.Namespace) -> None:
+    """Tell people of alerts again."""
+    _put_mute(arguments, 0.0)
+
+
+def _put_mute(arguments: argparse.Namespace, until: float) -> None:
+    camera, rule = arguments.camera, arguments.rule
+    if bool(camera or rule) == arguments.all:
+        raise SightlineError("say which: --camera, --rule or both of them, or --all")
+    config = load_config(arguments.config)
+    if camera:
+        _require("camera", camera, [*config.cameras, *config.misconfigured])
+    if rule:
+        _require("rule", rule, config.options.alerts.rules)
+    _ask(config, "mute", camera=camera, rule=rule, until=until, who=getpass.getuser())
+    what = (
+        " of ".join(filter(None, (f"rule {rule}" * bool(rule), f"camera {camera}" * bool(camera)))) or "all"
+    )
+    end = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    print(f"{what}: muted until {end}" if until else f"{what}: no longer muted")
+
+
+def _test(arguments: argparse.Namespace) -> None:
+    """Send a test by a route, on the road of every alert, and say what came of it."""
+    config = load_config(arguments.config)
+    _require("route", arguments.route, config.options.alerts.routes)
+    problem = _ask(config, "test", route=arguments.route)
+    if problem:
+        raise SightlineError(f"route {arguments.route}: {problem}")
+    print(f"route {arguments.route}: the other side has taken the test")
+
+
+def _ask(config: LoadedConfig, command: str, **values: Any) -> Any:
+    from sightline.supervisor.control_socket import ask, socket_folder
+
+    try:
+        return ask(socket_folder(config.options.database), command, **values)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise SightlineError("nothing runs with this configuration; start `sightline run`") from error
+
+
+def _require(what: str, name: str, names: Iterable[str]) -> None:
+    known: Sequence[str] = list(names)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        there = f"do you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+        raise SightlineError(f"there is no {what} {name!r}; {there}")

@@ -1,0 +1,44 @@
+"""What people do with alerts, as commands that ``sightline alerts`` sends to the running program."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from sightline.entities import AlertState, Mute
+from sightline.supervisor.sinks.alert_engine import AlertEngine
+from sightline.supervisor.sinks.alert_routes import Route
+from sightline.supervisor.sinks.sink import Sink
+
+TEST_S = 30.0  # so long is waited for what comes of a test
+
+
+def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
+    """By name, what the engine among the sinks can be asked; a LookupError is for whoever asks."""
+    sinks = list(sinks)
+    [engine] = [sink for sink in sinks if isinstance(sink, AlertEngine)]
+    routes = {sink.route: sink for sink in sinks if isinstance(sink, Route)}
+
+    def set_state(alert: str, state: str, who: str, comment: str) -> dict[str, Any]:
+        ids = {known.alert_id for known in engine.alerts() if known.alert_id.startswith(alert)}
+        if len(ids) > 1:
+            raise LookupError(f"{len(ids)} alerts begin with {alert}; write more of the id")
+        found = engine.set_state(ids.pop() if ids else alert, AlertState(state), who, comment)
+        return asdict(found)
+
+    def test(route: str) -> str:
+        """What went wrong; empty when the other side has taken it."""
+        if route not in routes:
+            raise LookupError(f"route {route} does not run; a new one needs a restart")
+        alert_id = engine.test(route).alert_id
+        deadline_s = time.monotonic() + TEST_S
+        while (problem := routes[route].tests.get(alert_id)) is None and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        return f"not sent within {TEST_S:g} s; /status says what holds it up" if problem is None else problem
+
+    return {
+        "list": lambda: [asdict(alert) for alert in engine.alerts()],
+        "set_state": set_state,
+        "mute": lambda camera, rule, until, who: engine.mute(Mute(camera, rule, until, who)),
+        "test": test,
+    }

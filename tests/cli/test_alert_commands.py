@@ -1,0 +1,143 @@
+"""``sightline alerts``: beside a running program, and with its database alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sightline.cli import main
+from sightline.config import load_config
+from sightline.entities import Event, EventKind
+from sightline.store.writer import Writer
+from sightline.supervisor.control_socket import socket_folder, taking_commands
+from sightline.supervisor.hub import Hub
+from sightline.supervisor.sinks import make_sinks, wanted_by
+from sightline.supervisor.sinks.alert_actions import alert_actions
+from support.listeners import HookServer
+from support.waiting import until
+
+
+def event(number: int) -> Event:
+    now = time.time()
+    return Event("gate", EventKind.CROSSING, "line", number, "person", now, now, "forward", first_time=now)
+
+
+class Site:
+    """A configuration, a webhook server, and a program that runs or does not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.hook = HookServer()
+        self.path = folder / "config.yml"
+        routes = {
+            "hook": {"webhook": self.hook.url, "secret": "0123456789"},
+            "dead": {"webhook": "http://127.0.0.1:1/", "secret": "0123456789"},
+        }
+        rule = {"kinds": ["crossing"], "routes": ["hook"], "cooldown_s": 0}
+        values = {
+            "cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}},
+            "database": {"url": f"sqlite:///{folder}/counts.db", "spool_path": str(folder / "spool.db")},
+            "alerts": {"rules": {"night": rule}, "routes": routes},
+        }
+        self.path.write_text(yaml.safe_dump(values))
+        self.options = load_config(self.path).options
+
+    @contextmanager
+    def running(self) -> Iterator[Writer]:
+        sinks = make_sinks(self.options)
+        writer = Writer(self.options.database, flush_every_s=0.02, sinks=wanted_by(sinks))
+        hub = Hub(writer, sinks)
+        try:
+            with taking_commands(socket_folder(self.options.database), alert_actions(sinks)):
+                yield writer
+        finally:
+            hub.close()
+            writer.close()
+
+    def call(self, *words: str) -> int:
+        return main(["alerts", words[0], "-c", str(self.path), *words[1:]])
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.hook.close()
+
+
+def listed(site: Site, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, str]]:
+    capsys.readouterr()
+    assert site.call("list", "--json", *words) == 0
+    found: list[dict[str, str]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_alerts_are_listed_and_answered_while_it_runs_and_listed_afterwards(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with site.running() as writer:
+        writer.put_results([event(1), event(2)])
+        until(lambda: len(site.hook.requests) == 2)
+        one, other = (alert["alert_id"] for alert in listed(site, capsys))
+        assert site.call("ack", one[:8], "--comment", "a fox") == 0
+        assert site.call("false", other) == 0
+        capsys.readouterr()
+        assert site.call("list") == 0
+        out = capsys.readouterr().out
+        assert one[:8] in out and "acknowledged" in out and "crossing line at gate" in out and "a fox" in out
+        assert other[:8] not in out, "closed"
+        until(lambda: len(site.hook.requests) == 4)
+        assert site.call("resolve", one) == 0
+        assert site.call("ack", one) == 1
+        assert "is resolved already" in capsys.readouterr().err
+        assert site.call("ack", "00000000") == 1
+        assert "there is no alert 00000000" in capsys.readouterr().err
+    assert listed(site, capsys) == []
+    states = {alert["alert_id"]: alert["state"] for alert in listed(site, capsys, "--all")}
+    assert states == {one: "resolved", other: "false_alarm"}
+
+
+def test_a_camera_is_muted_and_told_of_again(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    with site.running() as writer:
+        assert site.call("mute", "--camera", "gate", "--hours", "2") == 0
+        assert "camera gate: muted until " in capsys.readouterr().out
+        writer.put_results([event(1)])
+        until(lambda: len(listed(site, capsys)) == 1)
+        assert site.call("unmute", "--camera", "gate") == 0
+        writer.put_results([event(2)])
+        until(lambda: site.hook.requests)
+    assert [body["alert"]["muted"] for body in site.hook.bodies] == [False]
+    assert [alert["muted"] for alert in listed(site, capsys)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("mute",), "say which"),
+        (("mute", "--camera", "gaet"), "do you mean 'gate'?"),
+        (("mute", "--rule", "nigth"), "do you mean 'night'?"),
+        (("test", "hok"), "do you mean 'hook'?"),
+        (("ack", "1234"), "nothing runs"),
+        (("test", "hook"), "nothing runs"),
+        (("list",), "not there yet"),
+    ],
+)
+def test_slips_are_told(
+    site: Site, words: tuple[str, ...], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert site.call(*words) == 1
+    assert problem in capsys.readouterr().err
+
+
+def test_a_test_goes_the_road_of_every_alert(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    with site.running():
+        assert site.call("test", "hook") == 0
+        assert "has taken the test" in capsys.readouterr().out
+        assert [body["transition"] for body in site.hook.bodies] == ["test"]
+        assert site.call("test", "dead") == 1
+        assert "refused" in capsys.readouterr().err
