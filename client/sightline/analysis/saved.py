@@ -31,6 +31,8 @@ def from_json(kind: Any, value: Any) -> Any:
     if isinstance(value, list | tuple):
         if origin in {list, set}:
             return origin(from_json(arguments[0], item) for item in value)
+        if arguments[1:] == (...,):
+            arguments = arguments[:1] * len(value)
         if origin is tuple and len(value) == len(arguments):
             return tuple(map(from_json, arguments, value))
     elif isinstance(value, Mapping) and origin is dict:

@@ -25,6 +25,7 @@ from sightline.entities import (
 from sightline.features import FEATURES, FeatureContext
 from sightline.video.feed import Feed
 from sightline.video.mailbox import Mailbox
+from sightline.video.packets import PacketObserver
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class RunningCamera:
                 candidate=partial(CandidateDetector, parts.models),
             )
             self.pipeline.add_feature(name, partial(make_feature, context))
+        observers = self.pipeline.observers
+        source.packet_observers = tuple(one for one in observers if isinstance(one, PacketObserver))
         self._until_end, self._bell = spec.until_end, parts.bell
         self._fps, self._due_fps = RateMeter(), RateMeter()
         self._decoder_waits, self._worker_waits = RateMeter(), RateMeter()

@@ -1,6 +1,7 @@
 """Observers of frames that do I/O, each in a module or a folder of its own; :data:`FEATURES` lists them."""
 
 from sightline.features import track_log
+from sightline.features.clips import clip_recorder
 from sightline.features.drift import drift_watch
 from sightline.features.feature import FeatureContext, MakeFeature
 from sightline.features.shadow import shadow_observer
@@ -10,6 +11,7 @@ FEATURES: dict[str, MakeFeature] = {
     "track_log": track_log.make,
     "drift": drift_watch.make,
     "shadow": shadow_observer.make,
+    "clips": clip_recorder.make,
 }
 
 __all__ = ["FEATURES", "FeatureContext"]

@@ -1,6 +1,7 @@
 """Pictures: a decoded one that scales itself straight into memory which somebody else owns, copies, JPEG."""
 
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from sightline.base.letterbox import split_i420
-from sightline.entities import U8, Box, Picture
+from sightline.entities import F32, U8, Box, Picture
 from sightline.video.display import AS_DECODED, Display
 
 _VALUES = np.arange(256)
@@ -126,6 +127,17 @@ def _copy_planes(frame: VideoFrame, planes: tuple[U8, U8, U8]) -> None:
         # Lines of a plane may be padded; the last one need not be there in full length.
         lines = np.frombuffer(memoryview(plane), np.uint8, rows * plane.line_size)
         out[:] = lines.reshape(rows, plane.line_size)[:, :columns]
+
+
+def draw_edges(planes: Sequence[U8], xyxy: F32, colour: tuple[int, int, int], thick_px: int) -> None:
+    """Draw the edges of boxes, float32 [N, 4] in 0..1 of the picture, into I420 planes; colour is Y, U, V."""
+    for plane, value, thick in zip(planes, colour, (thick_px, thick_px // 2, thick_px // 2), strict=True):
+        scaled = np.clip(xyxy, 0, 1) * np.array(plane.shape[::-1] * 2, np.float32)
+        for left, top, right, bottom in np.rint(scaled).astype(int).tolist():
+            plane[top : top + thick, left:right] = value
+            plane[max(top, bottom - thick) : bottom, left:right] = value
+            plane[top:bottom, left : left + thick] = value
+            plane[top:bottom, max(left, right - thick) : right] = value
 
 
 def full_range(i420: U8) -> U8:

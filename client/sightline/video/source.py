@@ -25,6 +25,7 @@ from sightline.video import container as demux
 from sightline.video.clock import CaptureClock, FpsGate, UtcClock
 from sightline.video.decoders import DecoderChoice
 from sightline.video.display import AS_DECODED, display_of
+from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
 from sightline.video.timeline import PtsStep, RecordedTimes, Timeline
 
 log = logging.getLogger(__name__)
@@ -55,14 +56,17 @@ class Source:
         self._gate = FpsGate(camera.stream.fps)
         self._aborted = threading.Event()
         self._container: InputContainer | None = None
-        self._stream: VideoStream  # this and the next two: of the last opening
+        self._stream: VideoStream  # this and the next three: of the last opening
         self._recorded_times: RecordedTimes
         self._timeline: Timeline
+        self._coded_stream: CodedStream | None = None
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
         self._warned_s = 0.0
         self._unlogged_errors = 0
         self._begin()
         self.decoder = DecoderChoice(camera)  # which one is at work
+        #: Get every packet of the video before it is decoded; set before the decode thread starts.
+        self.packet_observers: tuple[PacketObserver, ...] = ()
         #: What FFmpeg does for us now, and until when at the latest (``time.monotonic()``).
         self.call: tuple[str, float] | None = None
         self.packets = 0  # received, of the video
@@ -98,6 +102,7 @@ class Source:
         try:
             self._container = demux.open_container(self._camera, self.decoder.accelerator())
             self._stream = demux.prepare_decoder(self._container, self._camera)
+            self._coded_stream = CodedStream.of(self._stream) if self.packet_observers else None
             self._own_aspect = demux.own_pixel_aspect(self._stream, self._camera)
             self._written_s = demux.written_s(self._container, self._stream)
             self._period_s = demux.frame_period_s(self._stream)
@@ -116,7 +121,9 @@ class Source:
             SourceError: the kind says how it ended; the end of a file is SourceEnded.
         """
         for packet in self._receive():
-            packet.opaque = (time.monotonic(), demux.camera_time(packet))  # rides through the decoder with it
+            received_s = time.monotonic()
+            packet.opaque = (received_s, demux.camera_time(packet))  # rides through the decoder with it
+            self._hand_on(packet, received_s)
             for decoded in self._decode(packet):
                 if (frame := self._timed(decoded)) is not None:
                     yield frame
@@ -154,6 +161,7 @@ class Source:
         self._index = self._timed_frames = 0
         self._first_s = self._last_s = 0.0  # media time of the first and the last frame
         self._by_arrival = False
+        self._shift_s = 0.0  # of a recording: media time less PTS
         self._begin_time_line()
 
     def _begin_time_line(self) -> None:
@@ -191,6 +199,16 @@ class Source:
                     raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
             yield packet
             started_s = time.monotonic()
+
+    def _hand_on(self, packet: Packet[VideoStream], received_s: float) -> None:
+        """Show the packet to its observers, on the time line of the frames."""
+        if self._coded_stream is None or not packet.size:
+            return
+        if (coded := CodedPacket.of(packet, self._coded_stream)) is None:
+            return
+        coded = coded.at(received_s) if self._by_arrival else coded.later(self._shift_s)
+        for observer in self.packet_observers:
+            observer.packet(coded)
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """Frames that come out when ``packet`` goes in."""
@@ -255,7 +273,9 @@ class Source:
         if self._recorded:
             dts = frame.dts
             dts_s = None if dts is None or frame.time_base is None else float(dts * frame.time_base)
-            return self._recorded_times.next(frame.time, dts_s)
+            media_s = self._recorded_times.next(frame.time, dts_s)
+            self._shift_s = 0.0 if frame.time is None else media_s - frame.time
+            return media_s
         step = self._timeline.step(frame.time, received_s)
         by_arrival = step is PtsStep.UNTIMED
         if by_arrival and not self._arrival_said:

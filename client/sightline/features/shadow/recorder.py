@@ -15,12 +15,12 @@ from sightline.analysis.pairing import BoxPairs, pair_boxes
 from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.config import Camera
-from sightline.entities import F32, U8, Detections
+from sightline.entities import U8, Detections
 from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import make_private_folder, stamp, trim, write_private
 from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, write
 from sightline.video import blur
-from sightline.video.picture import encode_jpeg, full_range
+from sightline.video.picture import draw_edges, encode_jpeg, full_range
 
 log = logging.getLogger(__name__)
 
@@ -180,8 +180,8 @@ def side_by_side(i420: U8, pair: PairedFrame, difference: BoxPairs) -> U8:
         (pair.candidate, difference.same[1], difference.renamed[1], difference.candidate_only),
     ):
         planes = split_i420(i420.copy())
-        _draw(planes, found.xyxy[same], _GREEN, _EDGE_PX)
-        _draw(planes, found.xyxy[np.concatenate(odd)], _RED, _THICK_PX)
+        draw_edges(planes, found.xyxy[same], _GREEN, _EDGE_PX)
+        draw_edges(planes, found.xyxy[np.concatenate(odd)], _RED, _THICK_PX)
         views.append(planes)
     joined = [np.concatenate(planes, axis=1).reshape(-1) for planes in zip(*views, strict=True)]
     return np.concatenate(joined).reshape(i420.shape[0], i420.shape[1] * 2)
@@ -197,14 +197,3 @@ def describe(pair: PairedFrame, difference: BoxPairs, names: Sequence[Sequence[s
     parts += [f"{mine[row]} is missing" for row in difference.live_only.tolist()]
     parts += [f"{theirs[row]} is new" for row in difference.candidate_only.tolist()]
     return "; ".join(parts)
-
-
-def _draw(planes: Sequence[U8], xyxy: F32, colour: tuple[int, int, int], thick_px: int) -> None:
-    """Draw the edges of boxes (0..1 of the picture) into I420 planes."""
-    for plane, value, thick in zip(planes, colour, (thick_px, thick_px // 2, thick_px // 2), strict=True):
-        scaled = np.clip(xyxy, 0, 1) * np.array(plane.shape[::-1] * 2, np.float32)
-        for left, top, right, bottom in np.rint(scaled).astype(int).tolist():
-            plane[top : top + thick, left:right] = value
-            plane[max(top, bottom - thick) : bottom, left:right] = value
-            plane[top:bottom, left : left + thick] = value
-            plane[top:bottom, max(left, right - thick) : right] = value

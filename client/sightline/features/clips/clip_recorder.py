@@ -1,0 +1,346 @@
+"""What one camera's worker does about clips: coded video in a ring, and files of it around events.
+
+The decode thread fills the ring. The main thread says what happened and hands results out. All work on the
+disk is done by a thread of the camera's own, which looks whenever the main thread has something for it.
+"""
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.analysis.observer import JSON, Observation, Observer
+from sightline.analysis.saved import from_json
+from sightline.base.letterbox import split_i420
+from sightline.base.logs import WarnOnce
+from sightline.base.threads import SideThreads
+from sightline.config.groups import ClipOptions
+from sightline.entities import U8, Clip, ClipState, Event, EventEnd, Figure, Tracks
+from sightline.features.clips.clip_writer import PART, GrowingClip, box_of, settle
+from sightline.features.clips.packet_ring import PacketRing
+from sightline.features.feature import FeatureContext
+from sightline.features.kept_files import make_private_folder
+from sightline.video.packets import CodedPacket
+from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_range, written
+
+log = logging.getLogger(__name__)
+
+LATE_S = 5.0  # an event is certain so long after it happened, or sooner
+SILENT_S = 5.0  # a clip whose stream has stood still for so long ends
+RETRY_S = 10.0  # what could not be settled is tried again
+MAX_WAITING, MAX_PICTURES = 64, 2  # events that the disk has not come to yet; pictures for them
+END_S, END_RECORDED_S, CLOSE_S = 0.5, 10.0, 2.0
+_RED = (81, 90, 240)  # Y, U, V
+HELP = {
+    "clips_ring_bytes": "Coded video that waits in memory for an event.",
+    "clips_ring_s": "Seconds of coded video that wait in memory for an event.",
+    "clips_ring_given_up_total": "Times that the pictures since one key frame were more than max_bytes.",
+    "clips_finished_total": "Clips that were finished.",
+    "clips_missed_events_total": "Events that got no clip: the disk did not take it, or no key frame came.",
+    "clips_failing": "1 while clips cannot be written.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    """An event, and what the frame that made it certain showed."""
+
+    event: Event
+    media_s: float  # when it happened
+    offset_s: float  # capture time less media time
+    names: tuple[str, ...]  # of the classes
+    picture: YuvPicture | U8 | None
+
+
+class ClipRecorder(Observer):
+    """The clips of one camera."""
+
+    name = "clips"
+
+    def __init__(
+        self,
+        camera: str,
+        options: ClipOptions,
+        state: Mapping[str, Any] | None = None,
+        *,
+        lossless: bool = False,
+    ) -> None:
+        self._camera, self._options, self._lossless = camera, options, lossless
+        self._folder = (options.folder / camera).resolve()
+        self._ring = PacketRing(options.pre_s + LATE_S, options.max_bytes)
+        self._packet_s = time.monotonic()  # of the newest packet
+        self._rows: deque[Clip] = deque()  # for the main thread
+        self._open = {
+            clip.start_time: clip for clip in _known(camera, state)
+        }  # whose last row says they grow
+        self._inbox: queue.SimpleQueue[_Occurrence | tuple[str, float] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards the one below
+        self._frames: deque[tuple[float, Tracks]] = deque()  # of the ring's seconds
+        self._names: tuple[str, ...] = ()
+        self._clip: GrowingClip | None = None  # this and the rest: of the clip thread
+        self._pending: list[_Occurrence] = []  # events that wait for a key frame
+        self._unsettled: dict[Path, Clip | None] = {
+            Path(clip.path).with_suffix(""): clip for clip in self._open.values()
+        }
+        self._settle_s = 0.0
+        self._warnings = WarnOnce(log)
+        self.finished = self.missed = 0
+        self.failing = False
+        self._thread = SideThreads("clips", 1)
+        self._job: Future[None] = self._thread.submit(self._start)
+
+    # -- the decode thread ------------------------------------------------------------------------------
+
+    def packet(self, packet: CodedPacket) -> None:
+        """Keep a packet for a while."""
+        self._packet_s = time.monotonic()
+        self._ring.append(packet)
+
+    # -- the main thread --------------------------------------------------------------------------------
+
+    def observe(self, seen: Observation) -> list[Clip]:
+        """Take note of tracks and events."""
+        frame, self._names = seen.frame, seen.classes.names
+        offset_s = frame.capture_time - frame.media_s
+        with self._lock:
+            self._frames.append((frame.media_s, seen.tracks))
+            while not 0 <= frame.media_s - self._frames[0][0] <= self._options.pre_s + 2 * LATE_S:
+                self._frames.popleft()
+        for result in seen.results:
+            if isinstance(result, EventEnd) and self._inbox.qsize() < 10 * MAX_WAITING:
+                self._inbox.put((result.event.key, result.end_time - offset_s))
+            elif isinstance(result, Event) and result.kind in self._options.kinds:
+                self._offer(result, seen, offset_s)
+        return self._advance()
+
+    def tick(self, now: float, silent: bool) -> list[Clip]:
+        """Time passes."""
+        return self._advance()
+
+    def end(self, time: float) -> list[Clip]:
+        """What grows ends here; it is waited for, but not for long."""
+        self._inbox.put(None)
+        self._job = self._thread.submit(self._work)
+        wait([self._job], END_RECORDED_S if self._lossless else END_S)
+        return self._advance()
+
+    def snapshot(self) -> JSON:
+        """The clips whose rows say that they grow."""
+        return {"open": [asdict(clip) for clip in self._open.values()]} if self._open else {}
+
+    def figures(self) -> list[Figure]:
+        """Of ring and files."""
+        values = {
+            "clips_ring_bytes": self._ring.bytes,
+            "clips_ring_s": self._ring.seconds,
+            "clips_ring_given_up_total": self._ring.given_up,
+            "clips_finished_total": self.finished,
+            "clips_missed_events_total": self.missed,
+            "clips_failing": float(self.failing),
+        }
+        return [Figure(name, value, help=HELP[name]) for name, value in values.items()]
+
+    def close(self) -> None:
+        """Finish what grows."""
+        self._inbox.put(None)
+        wait([self._thread.submit(self._work)], CLOSE_S)
+        self._thread.close()
+
+    def _offer(self, event: Event, seen: Observation, offset_s: float) -> None:
+        """Hand an event to the clip thread, unless that has come to a halt."""
+        waiting = self._inbox.qsize()
+        if waiting >= MAX_WAITING:
+            self.missed += 1
+            return
+        picture: YuvPicture | U8 | None = None
+        if (
+            waiting < MAX_PICTURES
+        ):  # a source's picture may be copied by any thread, another by this one alone
+            shown = seen.frame.picture
+            picture = shown if isinstance(shown, YuvPicture) else written(shown)
+        media_s = event.event_time - offset_s if event.media_s is None else event.media_s
+        self._inbox.put(_Occurrence(event, media_s, offset_s, seen.classes.names, picture))
+
+    def _advance(self) -> list[Clip]:
+        """Let the clip thread look where it has something to do; the rows that it has made."""
+        if self._job.done():
+            self._job.result()  # a fault of ours is shown, and the feature switched off
+            if self._clip or self._pending or self._unsettled or not self._inbox.empty():
+                self._job = self._thread.submit(self._work)
+        if self._lossless:  # a recording is read faster than the ring's seconds pass
+            wait([self._job])
+        rows = [self._rows.popleft() for _ in range(len(self._rows))]
+        for clip in rows:
+            self._open.pop(clip.start_time, None)
+            if clip.state is ClipState.RECORDING:
+                self._open[clip.start_time] = clip
+        return rows
+
+    # -- the clip thread --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        with suppress(OSError):
+            for part in self._folder.glob(f"*{PART}"):
+                self._unsettled.setdefault(part.with_name(part.name.removesuffix(PART)), None)
+        self._work()
+
+    def _work(self) -> None:
+        try:
+            self._settle_leftovers()
+            while not self._inbox.empty():
+                self._handle(self._inbox.get())
+            self._grow()
+        except (OSError, ValueError) as error:
+            self._fail(error)
+
+    def _handle(self, item: _Occurrence | tuple[str, float] | None) -> None:
+        if item is None:
+            self._grow()
+            self._finish()
+            return
+        if isinstance(item, tuple):
+            if self._clip:
+                self._clip.end_event(*item, self._options.post_s)
+            return
+        if self._clip and item.media_s + self._options.post_s > self._clip.longest_s:
+            self._finish()  # it has no room for this one
+        if self._clip:
+            self._clip.add_event(item.event, item.media_s, self._options.post_s)
+            return
+        if not self._pending:
+            self._ring.follow(item.media_s - self._options.pre_s)
+        self._pending.append(item)
+        self._grow()
+
+    def _grow(self) -> None:
+        """Write what has come; begin where events wait, and end what is complete."""
+        packets = self._ring.take()
+        begins = self._clip is None and bool(self._pending)
+        if begins:
+            first = next((at for at, packet in enumerate(packets) if packet.is_key), None)
+            if first is None:
+                self._wait_for_key(packets)
+                return
+            self._begin(packets[first])
+            packets = packets[first + 1 :]
+        if self._clip is None:
+            return
+        over = not all(map(self._clip.write, packets))
+        with self._lock:
+            frames = list(self._frames)
+        self._clip.write_tracks(frames, self._names)
+        if begins:
+            self._rows.append(self._clip.clip)
+        silent = not self._lossless and time.monotonic() - self._packet_s > SILENT_S
+        if over or silent or self._ring.overflowed:
+            self._finish(truncated=self._ring.overflowed)
+
+    def _begin(self, first: CodedPacket) -> None:
+        """Open a clip for the events that wait."""
+        make_private_folder(self._folder)
+        offset_s = self._pending[0].offset_s
+        self._clip = GrowingClip(
+            self._folder, self._camera, first, offset_s=offset_s, max_s=self._options.max_s
+        )
+        for item in self._pending:
+            self._clip.add_event(item.event, item.media_s, self._options.post_s)
+        self._add_thumbnail(self._clip, self._pending[0])
+        self._pending.clear()
+
+    def _wait_for_key(self, packets: Sequence[CodedPacket]) -> None:
+        """Give up events that are over before a key frame has come."""
+        now_s = packets[-1].media_s if packets else -math.inf
+        waiting = [item for item in self._pending if item.media_s + self._options.post_s >= now_s][
+            -MAX_WAITING:
+        ]
+        self.missed += len(self._pending) - len(waiting)
+        self._pending = waiting
+
+    def _add_thumbnail(self, clip: GrowingClip, item: _Occurrence) -> None:
+        """The picture of an event, with the box of its track."""
+        if item.picture is None:
+            return
+        with self._lock:
+            box = box_of(item.event, self._frames)
+        picture = (
+            item.picture.copy_full_range()
+            if isinstance(item.picture, YuvPicture)
+            else full_range(item.picture)
+        )
+        draw_edges(split_i420(picture), box, _RED, max(2, len(picture) // 300 * 2))
+        clip.add_thumbnail(encode_jpeg(picture))
+
+    def _finish(self, *, truncated: bool = False) -> None:
+        """Close what grows and settle it."""
+        clip, self._clip = self._clip, None
+        self._ring.release()
+        if clip is None:
+            self.missed += len(self._pending)
+            self._pending.clear()
+            return
+        self._unsettled[clip.stem] = clip.clip
+        clip.close()
+        self._settle(clip.stem, clip.clip, truncated=truncated)
+
+    def _settle_leftovers(self) -> None:
+        """Finish what a crash or a full disk has left."""
+        if time.monotonic() < self._settle_s:
+            return
+        self._settle_s = time.monotonic() + RETRY_S
+        for stem, clip in list(self._unsettled.items()):
+            try:
+                self._settle(stem, clip, truncated=True)
+            except (OSError, ValueError) as error:  # what grows meanwhile goes on
+                self._warn(error)
+
+    def _settle(self, stem: Path, known: Clip | None, *, truncated: bool) -> None:
+        clip = settle(stem, known, truncated=truncated)
+        if clip is None and Path(f"{stem}{PART}").exists():
+            return  # it still grows, in a worker that is about to end
+        del self._unsettled[stem]
+        self.failing = False
+        if clip is not None:
+            self.finished += clip.state is ClipState.FINISHED
+            self._rows.append(clip)
+
+    def _fail(self, error: OSError | ValueError) -> None:
+        """The camera goes on without this clip; what there is of it is settled once the disk takes it."""
+        self._warn(error)
+        self.missed += len(self._pending)
+        self._pending.clear()
+        self._ring.release()
+        clip, self._clip = self._clip, None
+        if clip is not None:
+            self._unsettled[clip.stem] = clip.clip
+            with suppress(OSError):
+                clip.close()
+
+    def _warn(self, error: OSError | ValueError) -> None:
+        self.failing = True
+        problem = getattr(error, "strerror", None) or error
+        self._warnings.warn_once(f"camera {self._camera}: clips cannot be kept in {self._folder}: {problem}")
+
+
+def make(context: FeatureContext) -> ClipRecorder | None:
+    """What a camera's ``clips`` asks for."""
+    options = context.camera.clips
+    if not options.enabled:
+        return None
+    return ClipRecorder(context.camera.name, options, context.state, lossless=context.lossless)
+
+
+def _known(camera: str, state: Mapping[str, Any] | None) -> list[Clip]:
+    """The clips that a snapshot says were growing."""
+    try:
+        return [from_json(Clip, clip) for clip in (state or {}).get("open", ())]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        log.warning("camera %s: its open clips cannot be read from its saved state: %s", camera, error)
+        return []

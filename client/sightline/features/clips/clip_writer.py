@@ -1,0 +1,233 @@
+"""One clip while it grows: the fragmented video, the tracks beside it, and the files that they become.
+
+``STEM.part.mp4`` and ``STEM.part.jsonl`` grow, and are locked while they do. :func:`settle` makes
+``STEM.mp4`` and ``STEM.json`` of them, at the end of a clip or after a crash. ``STEM.jpg`` is there from the
+first event on.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sightline.analysis.saved import from_json
+from sightline.entities import Clip, ClipState, Event, Tracks, lasts
+from sightline.features.kept_files import stamp, to_columns, write_private
+from sightline.video.clip_file import FragmentFile, finish
+from sightline.video.packets import CodedPacket
+
+PART = ".part.jsonl"
+MAX_TRACKS_BYTES = 4_000_000  # of one clip; later frames have no tracks in it
+EPSILON_S = 1e-4  # times of packets and frames are rounded each in its way
+MAX_EVENTS = 500  # of one clip; later ones are not listed
+
+
+class GrowingClip:
+    """A camera's open clip, for one thread; every method may raise OSError.
+
+    Args:
+        folder: of the camera's clips.
+        source: the camera.
+        first: the key frame that it begins with; ValueError: it cannot be put into an MP4 file.
+        offset_s: capture time less media time.
+        max_s: no clip is longer.
+    """
+
+    def __init__(
+        self, folder: Path, source: str, first: CodedPacket, *, offset_s: float, max_s: float
+    ) -> None:
+        start_time = round(first.media_s + offset_s, 3)
+        self.stem = folder / f"{stamp(start_time)}Z-{source}"
+        self._stream = first.stream
+        self.start_s, self.longest_s = first.media_s, first.media_s + max_s
+        self._until_s: dict[str, float] = {}  # by event: media time that it is to be shown to
+        self._events: list[str] = []
+        self._tracks_s = -math.inf  # media time of the newest tracks
+        self._names: Sequence[str] = ()
+        self._left_bytes = MAX_TRACKS_BYTES
+        self._clip = Clip(
+            source=source,
+            start_time=start_time,
+            end_time=start_time,
+            media_start_s=first.media_s,
+            state=ClipState.RECORDING,
+            path=f"{self.stem}.mp4",
+            thumbnail="",
+            codec=first.stream.codec,
+            bytes=0,
+            truncated=False,
+            events=(),
+        )
+        parts = Path(f"{self.stem}{PART}"), Path(f"{self.stem}.part.mp4")
+        descriptor = os.open(parts[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._lines = os.fdopen(descriptor, "w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write_line({"clip": asdict(self._clip)})
+            self._lines.flush()
+            self._video = FragmentFile(parts[1], first)
+        except BaseException:
+            for path in parts:
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._lines.close()
+            raise
+
+    @property
+    def clip(self) -> Clip:
+        """Its row as it is now."""
+        now_s = self._video.media_s - self.start_s
+        return replace(self._clip, end_time=self._clip.start_time + now_s, events=tuple(self._events))
+
+    @property
+    def limit_s(self) -> float:
+        """Media time at which it ends; infinite while an event goes on and there is room."""
+        return min(max(self._until_s.values(), default=-math.inf), self.longest_s)
+
+    def add_event(self, event: Event, media_s: float, post_s: float) -> None:
+        """It is to show an event, of that media time, and what follows."""
+        until_s = math.inf if lasts(event.kind, event.direction) else media_s + post_s
+        self._until_s[event.key] = until_s
+        if len(self._events) < MAX_EVENTS:
+            self._events.append(event.key)
+            about = {name: getattr(event, name) for name in ("kind", "place", "track_id", "item_class")}
+            about |= {"key": event.key, "event_time": event.event_time}
+            self._write_line({"event": about | {"position_s": round(media_s - self.start_s, 4)}})
+
+    def end_event(self, key: str, media_s: float, post_s: float) -> None:
+        """An event that lasted is over; one that is in no clip changes nothing."""
+        if key in self._until_s:
+            self._until_s[key] = media_s + post_s
+            self._write_line({"event_end": {"key": key, "end_position_s": round(media_s - self.start_s, 4)}})
+
+    def add_thumbnail(self, jpeg: bytes) -> None:
+        """The picture that stands for it."""
+        path = Path(f"{self.stem}.jpg")
+        write_private(path, jpeg)
+        self._clip = replace(self._clip, thumbnail=str(path))
+        self._write_line({"thumbnail": str(path)})
+
+    def write(self, packet: CodedPacket) -> bool:
+        """Add the stream's next packet; False: not this one, the clip shows all that it is to show.
+
+        Pictures that were sent after one that follows them still come, so none is missing before the last.
+        """
+        if packet.stream is not self._stream or packet.media_s > self._video.media_s >= self.limit_s:
+            return False
+        self._video.write(packet)
+        return True
+
+    def write_tracks(self, frames: Iterable[tuple[float, Tracks]], names: Sequence[str]) -> None:
+        """Add tracks of frames, by media time, but for those that it has; ``names``: of the classes."""
+        if len(names) > len(self._names):
+            self._names = tuple(names)
+            self._write_line({"classes": self._names})
+        newest_s = self._video.media_s + EPSILON_S
+        for media_s, tracks in frames:
+            is_new = max(self._tracks_s, self.start_s - EPSILON_S) < media_s <= newest_s
+            if is_new and self._left_bytes > 0:
+                self._tracks_s = media_s
+                columns = [round(media_s - self.start_s, 4), tracks.ids.tolist(), *to_columns(tracks)]
+                self._left_bytes -= self._write_line(columns)
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Write what is left, and let :func:`settle` have it."""
+        with self._lines:
+            self._lines.flush()
+            self._video.close()
+
+    def _write_line(self, value: object) -> int:
+        return self._lines.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
+
+
+def settle(stem: Path, known: Clip | None = None, *, truncated: bool = True) -> Clip | None:
+    """Make the clip's files of its parts, and its row; OSError: not now.
+
+    Args:
+        stem: path of the clip's files without their suffixes.
+        known: the row that says it is growing; its parts may be gone, or may have been settled already.
+        truncated: its end is missing.
+
+    Returns:
+        None: it still grows, or nothing is known of it.
+    """
+    part, video, sidecar = (Path(f"{stem}{suffix}") for suffix in (PART, ".part.mp4", ".json"))
+    with contextlib.ExitStack() as stack:
+        try:
+            lines = stack.enter_context(part.open(encoding="utf-8", errors="replace"))
+            fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        except FileNotFoundError:
+            return _settled(sidecar) or (known and _lost(known))
+        head, frames = _read(lines)
+        clip = from_json(Clip, written) if (written := head.pop("clip")) else known
+        finished = finish(video, Path(f"{stem}.mp4")) if clip else None
+        if clip and finished:
+            clip = replace(
+                clip,
+                state=ClipState.FINISHED,
+                truncated=truncated,
+                codec=finished.codec,
+                bytes=finished.bytes,
+                end_time=clip.start_time + finished.seconds,
+                thumbnail=head.pop("thumbnail"),
+                events=tuple(event["key"] for event in head["events"]),
+            )
+            text = json.dumps({"version": 1, "clip": asdict(clip), **head}, separators=(",", ":"))
+            write_private(sidecar, f'{text[:-1]},"frames":[{",".join(frames)}]}}\n'.encode())
+        elif clip:
+            clip = _lost(clip)
+        for path in (video, part):
+            path.unlink(missing_ok=True)
+        return clip
+
+
+def box_of(event: Event, frames: Sequence[tuple[float, Tracks]]) -> Any:
+    """The newest box of an event's track, float32 [1, 4]; [0, 4]: none has been seen."""
+    for _, tracks in reversed(frames):
+        if (at := np.flatnonzero(tracks.ids == event.track_id)).size:
+            return tracks.xyxy[at[:1]]
+    return np.zeros((0, 4), np.float32)
+
+
+def _lost(clip: Clip) -> Clip:
+    return replace(clip, state=ClipState.LOST, path="", thumbnail="", bytes=0, truncated=True)
+
+
+def _settled(sidecar: Path) -> Clip | None:
+    """The row of a clip that has its files; None: it has none."""
+    try:
+        clip: Clip = from_json(Clip, json.loads(sidecar.read_bytes())["clip"])
+        return clip
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _read(lines: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """What the sidecar says, and its frames as they stand there. The last line may have been cut off."""
+    head: dict[str, Any] = {"clip": None, "thumbnail": "", "classes": []}
+    events: dict[str, dict[str, Any]] = {}
+    frames: list[str] = []
+    for line in lines:
+        if not line.endswith("\n"):
+            break
+        if line.startswith("["):
+            frames.append(line[:-1])
+            continue
+        value = json.loads(line)
+        if "event" in value:
+            events[value["event"]["key"]] = value["event"]
+        elif "event_end" in value:
+            events.get(value["event_end"]["key"], {}).update(value["event_end"])
+        else:
+            head |= value
+    return head | {"events": list(events.values())}, frames

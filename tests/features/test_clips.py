@@ -1,0 +1,384 @@
+"""Clips: the video around events, as it came from the camera, and what is beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from sightline.config import parse_config
+from sightline.config.groups import ClipOptions
+from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks
+from sightline.errors import SourceError
+from sightline.features.clips import clip_recorder
+from sightline.features.clips.clip_recorder import ClipRecorder
+from sightline.features.clips.packet_ring import PacketRing
+from sightline.simulation.rtsp_server import RtspServer
+from sightline.store.kinds import pending_row
+from sightline.video.packets import CodedPacket, CodedStream
+from sightline.video.source import Source
+from support.camera_world import camera
+from support.disks import fill, small_disk
+from support.numbered import number_in, numbered_clip, numbers_by_time
+from support.observations import Watched
+from support.waiting import until
+
+FPS = 10
+BOX = np.array([[0.25, 0.5, 0.5, 0.9]], np.float32)
+
+
+class Recording:
+    """A camera whose video is recorded, with the events that a test wants at the frames of its choice."""
+
+    def __init__(self, folder: Path, *, lossless: bool = True, state: Any = None, **options: Any) -> None:
+        given = ClipOptions(enabled=True, folder=folder, **{"pre_s": 1, "post_s": 1, **options})
+        self.recorder = ClipRecorder("gate", given, state, lossless=lossless)
+        self.rows: list[Clip] = []
+        self._seen = Watched(["person"])
+        self._ordinal = 0
+
+    def play(self, url: str | Path, results: dict[int, list[Any]], *, stop: int = 10**9) -> None:
+        """Show frames until the stream ends or has given ``stop``; ``results`` by the number of the frame."""
+        source = Source(camera(url), realtime=False)
+        source.packet_observers = (self.recorder,)
+        source.open()
+        with contextlib.closing(source), contextlib.suppress(SourceError):
+            for frame in source.frames():
+                number = number_in(frame.picture._frame)
+                here = [self.result(item, frame) for item in results.pop(number, ())]
+                tracks = Tracks(
+                    np.array([7]),
+                    BOX,
+                    np.ones(1, np.float32),
+                    np.zeros(1, np.int32),
+                    np.zeros(1),
+                    np.ones(1, bool),
+                )
+                seen = replace(self._seen(frame, tracks), results=here)
+                self.rows += self.recorder.observe(seen)
+                if frame.index >= stop:
+                    return
+
+    def result(self, item: Any, frame: Any) -> Event | EventEnd:
+        if isinstance(item, tuple):  # the end of an event
+            return EventEnd(item[0](), frame.capture_time)
+        self._ordinal += 1
+        self.event = Event(
+            "gate", item, "door", 7, "person", frame.capture_time, frame.capture_time, media_s=frame.media_s,
+            first_time=1.25, ordinal=self._ordinal,
+        )  # fmt: skip
+        return self.event
+
+    def end(self) -> Clip:
+        """The one clip that has become of it."""
+        self.rows += self.recorder.end(0.0)
+        self.recorder.close()
+        [clip] = [row for row in self.rows if row.state is not ClipState.RECORDING]
+        return clip
+
+    def figure(self, name: str) -> float:
+        return next(figure.value for figure in self.recorder.figures() if figure.name == name)
+
+
+def packets_of(path: str | Path) -> list[av.Packet]:
+    with av.open(str(path)) as source:
+        return [packet for packet in source.demux(video=0) if packet.size]
+
+
+def annex_b(path: Path, target: Path) -> Path:
+    """The same video as a camera sends it: start codes, parameter sets before each key frame."""
+    with av.open(str(path)) as source, av.open(str(target), "w", format="mpegts") as sink:
+        stream = source.streams.video[0]
+        output = sink.add_stream_from_template(stream, opaque=True)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.stream = output
+                sink.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("form", ["mp4", "ts"])
+@pytest.mark.parametrize(
+    ("codec", "gop", "bframes"),
+    [("libx264", 10, 0), ("libx264", 40, 3), ("libx265", 40, 3), ("libx265", 10, 0)],
+)
+def test_the_frame_at_an_events_position_is_the_events(
+    tmp_path: Path, codec: str, gop: int, bframes: int, form: str
+) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 120, fps=FPS, codec=codec, gop=gop, bframes=bframes)
+    video = annex_b(video, tmp_path / "v.ts") if form == "ts" else video
+    made = Recording(tmp_path / "clips")
+    made.play(video, {75: [EventKind.CROSSING]})
+    clip = made.end()
+    assert made.event.media_s is not None
+    assert (clip.state, clip.truncated, clip.source) == (ClipState.FINISHED, False, "gate")
+    assert clip.codec == {"libx264": "h264", "libx265": "hevc"}[codec]
+    shown = numbers_by_time(clip.path)
+    assert shown[round(1000 * (made.event.media_s - clip.media_start_s))] == 75
+    # from the key frame before the pre-roll on, to the end of the post-roll, and no frame is missing
+    first = (75 - FPS) // gop * gop
+    last = max(shown.values())
+    assert 75 + FPS <= last <= 75 + FPS + bframes
+    assert list(shown.values()) == list(range(first, last + 1))
+    assert next(iter(shown)) == 0
+    assert clip.end_time - clip.start_time == pytest.approx((last - first) / FPS, abs=0.01)
+    assert clip.bytes == Path(clip.path).stat().st_size
+    packets = packets_of(clip.path)
+    assert packets[0].is_keyframe
+    content = Path(clip.path).read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # plays before all of it has come
+    assert (b"hvc1" if codec == "libx265" else b"avc1") in content
+    assert not list(Path(clip.path).parent.glob("*part*"))
+
+
+def test_what_is_beside_a_clip(tmp_path: Path) -> None:
+    made = Recording(tmp_path / "clips")
+    made.play(numbered_clip(tmp_path / "v.mp4", 80), {35: [EventKind.ENTER], 45: [(lambda: made.event,)]})
+    clip = made.end()
+    path = Path(clip.path)
+    assert path.parent == tmp_path / "clips" / "gate"
+    assert path.name.endswith("Z-gate.mp4")
+    assert [row.state for row in made.rows] == [ClipState.RECORDING, ClipState.FINISHED]
+    assert made.rows[0].path == clip.path
+    assert clip.events == (made.event.key,)
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["classes"] == ["person"]
+    [event] = sidecar["events"]
+    assert event["position_s"] == pytest.approx(made.event.media_s - clip.media_start_s)
+    assert event["end_position_s"] == pytest.approx(event["position_s"] + 1)
+    shown = numbers_by_time(path)
+    assert list(shown.values())[-1] == 55  # the post-roll begins at the event's end
+    positions = [round(1000 * frame[0]) for frame in sidecar["frames"]]
+    assert set(positions) <= set(shown)  # each on a frame of the video
+    assert [shown[position] for position in positions] == list(range(20, 56))
+    _, ids, xyxy, _, class_ids = sidecar["frames"][0]
+    assert (ids, xyxy, class_ids) == ([7], [2500, 5000, 5000, 9000], [0])
+    with av.open(clip.thumbnail) as picture:
+        rgb = next(picture.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    edge, inside = rgb[160, 80], rgb[160, 120]
+    assert edge[0] > edge[2] + 60  # the left edge of the box is red
+    assert abs(inside[0] - inside[2]) < 20
+    for one in path.parent.iterdir():
+        assert stat.S_IMODE(one.stat().st_mode) == 0o600, one
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_events_that_overlap_share_a_clip_and_others_do_not(tmp_path: Path) -> None:
+    made = Recording(tmp_path / "clips")
+    happens = {20: [EventKind.CROSSING], 26: [EventKind.CROSSING, EventKind.LEAVE], 60: [EventKind.CROSSING]}
+    made.play(numbered_clip(tmp_path / "v.mp4", 90), happens)
+    made.rows += made.recorder.end(0.0)
+    first, second = [row for row in made.rows if row.state is ClipState.FINISHED]
+    assert [len(first.events), len(second.events)] == [2, 1]  # leave is not one of its kinds
+    assert list(numbers_by_time(first.path).values()) == list(range(10, 37))
+    assert list(numbers_by_time(second.path).values()) == list(range(50, 71))
+
+
+def test_a_clip_ends_when_it_is_long_enough_and_the_next_event_gets_its_own(tmp_path: Path) -> None:
+    made = Recording(tmp_path / "clips", max_s=5)
+    made.play(numbered_clip(tmp_path / "v.mp4", 160), {30: [EventKind.LOITER], 66: [EventKind.CROSSING]})
+    made.rows += made.recorder.end(0.0)
+    first, second = [row for row in made.rows if row.state is ClipState.FINISHED]
+    assert list(numbers_by_time(first.path).values()) == list(range(20, 66))
+    assert list(numbers_by_time(second.path).values()) == list(range(50, 77))
+
+
+def test_a_clip_must_have_room_for_what_comes_before_and_after() -> None:
+    raw = {"cameras": {"gate": {"url": "rtsp://gate/1", "clips": {"pre_s": 10, "max_s": 12}}}}
+    [problem] = parse_config(raw).problems
+    assert str(problem) == "camera 'gate', key 'clips': max_s: 12 leaves no room for pre_s + post_s (15)"
+
+
+def test_a_key_names_the_row_of_the_event() -> None:
+    event = Event("gate", EventKind.ENTER, "Tür 1", 7, "person", 10.5, 11.0, first_time=9.125, ordinal=2)
+    assert event.key == pending_row(event, 1).key
+
+
+def stream_of(codec: str = "h264") -> CodedStream:
+    return CodedStream(codec, Fraction(1, 1000), b"", b"")
+
+
+def packets(stream: CodedStream, sizes: Iterable[int], *, gop: int, start_ms: int = 0) -> list[CodedPacket]:
+    return [
+        CodedPacket(bytes(size), start_ms + 100 * n, start_ms + 100 * n, n % gop == 0, stream)
+        for n, size in enumerate(sizes)
+    ]
+
+
+def test_the_ring_is_bounded_in_seconds_and_begins_at_a_key_frame() -> None:
+    ring, stream = PacketRing(3.0, 10**6), stream_of()
+    for packet in packets(stream, [100] * 205, gop=20):
+        ring.append(packet)
+    assert (ring.seconds, ring.bytes) == (pytest.approx(4.4), 45 * 100)  # 3 s, and the group they begin in
+    ring.follow(18.5)
+    taken = ring.take()
+    assert (taken[0].is_key, taken[0].media_s, taken[-1].media_s) == (True, 18.0, 20.4)
+    assert ring.take() == []
+    for packet in packets(stream_of(), [100] * 3, gop=20):  # the camera was opened again
+        ring.append(packet)
+    assert ring.seconds == pytest.approx(0.2)
+    assert len(ring.take()) == 3
+
+
+def test_the_ring_is_bounded_in_bytes_under_a_huge_group() -> None:
+    ring, stream = PacketRing(3.0, 50_000), stream_of()
+    largest = 0
+    for packet in packets(stream, [1000] * 400, gop=1000):
+        ring.append(packet)
+        largest = max(largest, ring.bytes)
+    assert largest <= 50_000
+    assert (ring.bytes, ring.given_up) == (0, 1)
+    for packet in packets(stream, [1000] * 5, gop=5, start_ms=40_000):
+        ring.append(packet)
+    assert ring.bytes == 5000
+    ring.follow(40.0)
+    for packet in packets(stream, [1000] * 500, gop=5, start_ms=41_000):  # and nobody takes it
+        ring.append(packet)
+    assert ring.overflowed
+    assert sum(len(packet.data) for packet in ring.take()) <= 2 * 50_000 + 1000
+
+
+def test_a_group_larger_than_the_ring_costs_the_pre_roll_and_not_the_clip(tmp_path: Path) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 100, gop=40, noise=200)
+    sizes = [packet.size for packet in packets_of(video)]
+    assert sum(sizes[40:65]) > 1_000_000
+    made = Recording(tmp_path / "clips", max_bytes=1_000_000)
+    made.play(video, {65: [EventKind.CROSSING], 85: [EventKind.CROSSING]})
+    clip = made.end()
+    assert made.figure("clips_ring_given_up_total") >= 1
+    assert (made.figure("clips_missed_events_total"), clip.events) == (1, (made.event.key,))
+    assert next(iter(numbers_by_time(clip.path).values())) == 80  # the next key frame
+
+
+VICTIM = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = sys.argv[3:]
+from features.test_clips import EventKind, Recording
+made = Recording(Path(sys.argv[1]))
+made.play(Path(sys.argv[2]), {55: [EventKind.ENTER]}, stop=70)
+print("growing", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_clip_that_grew_when_the_program_was_killed_is_finished_by_the_next_one(tmp_path: Path) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 120, bframes=2)
+    tests = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", VICTIM, str(tmp_path / "clips"), str(video), tests]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "growing\n"
+        [part] = (tmp_path / "clips" / "gate").glob("*.part.mp4")
+        other = Recording(tmp_path / "clips")  # a successor that came too early leaves it alone
+        time.sleep(0.2)
+        assert other.recorder.tick(0.0, False) == []
+        assert part.exists()
+        other.recorder.close()
+        os.kill(victim.pid, signal.SIGKILL)
+    made = Recording(tmp_path / "clips")
+    until(lambda: made.rows.extend(made.recorder.tick(0.0, False)) or bool(made.rows))
+    clip = made.end()
+    assert (clip.state, clip.truncated, len(clip.events)) == (ClipState.FINISHED, True, 1)
+    shown = list(numbers_by_time(clip.path).values())
+    assert shown[0] == 40
+    assert shown[-1] >= 62  # what came after the last fragment is lost
+    assert shown == list(range(40, shown[-1] + 1))
+    sidecar = json.loads(Path(clip.path).with_suffix(".json").read_text())
+    assert sidecar["events"][0]["key"] == clip.events[0]
+    assert sorted(path.suffix for path in Path(clip.path).parent.iterdir()) == [".jpg", ".json", ".mp4"]
+
+
+def test_a_row_that_says_a_clip_grows_is_never_left_alone(tmp_path: Path) -> None:
+    """The files were finished, and then the program died before the row was written."""
+    made = Recording(tmp_path / "clips")
+    made.play(numbered_clip(tmp_path / "v.mp4", 60), {20: [EventKind.CROSSING]}, stop=25)
+    state = made.recorder.snapshot()
+    made.recorder.close()
+    again = Recording(tmp_path / "clips", state=state)
+    clip = again.end()
+    assert (clip.state, clip.start_time) == (ClipState.FINISHED, made.rows[0].start_time)
+    assert again.recorder.snapshot() == {}
+    for path in (tmp_path / "clips" / "gate").iterdir():
+        path.unlink()
+    lost = Recording(tmp_path / "clips", state=state).end()
+    assert (lost.state, lost.path, lost.truncated) == (ClipState.LOST, "", True)
+
+
+def test_a_full_disk_is_said_and_the_camera_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clip_recorder, "RETRY_S", 0.0)
+    video = numbered_clip(tmp_path / "v.mp4", 100, noise=60)
+    with small_disk(tmp_path / "disk") as disk:
+        made = Recording(disk / "clips")
+        filler = fill(disk)
+        made.play(video, {20: [EventKind.CROSSING]})  # no clip can begin
+        made.rows += made.recorder.end(0.0)
+        assert made.rows == []
+        assert (made.figure("clips_failing"), made.figure("clips_missed_events_total")) == (1, 1)
+        assert sum("clips cannot be kept" in text for text in caplog.messages) == 1
+        filler.unlink()
+        made.play(video, {20: [EventKind.ENTER]}, stop=22)  # one that grows loses its disk
+        assert [row.state for row in made.rows] == [ClipState.RECORDING]
+        filler = fill(disk)
+        made.play(video, {}, stop=60)
+        made.rows += made.recorder.end(0.0)
+        assert made.figure("clips_failing") == 1
+        filler.unlink()
+        until(lambda: made.rows.extend(made.recorder.tick(0.0, False)) or len(made.rows) > 1)
+        clip = made.rows[-1]
+        assert (clip.state, clip.truncated) == (ClipState.FINISHED, True)
+        assert next(iter(numbers_by_time(clip.path).values())) == 10
+        assert made.figure("clips_failing") == 0
+        made.recorder.close()
+
+
+def test_packets_come_before_the_fps_gate_and_are_copied(tmp_path: Path) -> None:
+    seen: list[CodedPacket] = []
+
+    class Look:
+        def packet(self, packet: CodedPacket) -> None:
+            seen.append(packet)
+
+    video = numbered_clip(tmp_path / "v.mp4", 40, bframes=2)
+    source = Source(camera(video, fps=2), realtime=False)
+    source.packet_observers = (Look(),)
+    source.open()
+    with contextlib.closing(source), contextlib.suppress(SourceError):
+        assert sum(1 for _ in source.frames()) == 8
+    wanted = packets_of(video)
+    assert [packet.data for packet in seen] == [bytes(packet) for packet in wanted]
+    assert [(packet.pts, packet.dts, packet.is_key) for packet in seen] == [
+        (packet.pts, packet.dts, packet.is_keyframe) for packet in wanted
+    ]
+    assert {id(packet.stream) for packet in seen} == {id(seen[0].stream)}
+
+
+@pytest.mark.rtsp
+@pytest.mark.parametrize(("codec", "bframes"), [("libx264", 3), ("libx265", 2)])
+def test_a_clip_of_a_real_stream(tmp_path: Path, codec: str, bframes: int) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 200, codec=codec, gop=20, bframes=bframes)
+    made = Recording(tmp_path / "clips", lossless=False, pre_s=1.95)
+    with RtspServer({"cam": video}) as server:
+        made.play(server.url("cam"), {60: [EventKind.CROSSING]}, stop=100)
+    clip = made.end()
+    assert made.event.media_s is not None
+    shown = numbers_by_time(clip.path)
+    assert shown[round(1000 * (made.event.media_s - clip.media_start_s))] == 60
+    assert list(shown.values())[:31] == list(range(40, 71))
+    assert not clip.truncated
