@@ -26,6 +26,7 @@ class ClockSource(StrEnum):
     """Where a frame's capture time came from, best first."""
 
     RTCP = "rtcp"  # the camera's own clock, from RTCP sender reports
+    RTCP_CORRECTED = "rtcp_corrected"  # the same, shifted to our UTC: it is too far off
     PTS = "pts"  # media time anchored to the arrival clock, jitter filtered out
     ARRIVAL = "arrival"  # the moment the packet arrived here
 
@@ -60,6 +61,7 @@ class EventKind(StrEnum):
     LEAVE = "leave"
     LOITER = "loiter"
     OCCUPANCY = "occupancy"
+    CLOCK_STEP = "clock_step"  # no rule's: the camera's clock was set
 
 
 def lasts(kind: str, direction: str | None) -> bool:
@@ -195,7 +197,8 @@ class Event:
     # Crossing: forward (from the right to the left of the line, seen from its first point on) or backward.
     # Occupancy: above, or below again. Else None.
     direction: str | None = None
-    # Leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Else None.
+    # Leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Clock step: the seconds by
+    # which the clock was set forward. Else None.
     value: float | None = None
     x: float | None = None  # the anchor at that moment, shares of the picture; None for occupancy
     y: float | None = None
@@ -238,6 +241,20 @@ class DriftWindow:
     boxes: int  # with at least the least score of a track
     pictures: int  # whose look was measured
     figures: Mapping[str, Any]  # JSON-able
+
+
+@dataclass(frozen=True, slots=True)
+class ClockWindow:
+    """An hour of the clock that sender reports tell: the camera's, or that of what passes its stream on."""
+
+    source: str
+    window_start: float  # our UTC, epoch seconds, a whole hour
+    offset_s: float  # that clock less ours, as last read in the hour; the least delay makes it smaller
+    drift_ppm: float | None  # how much faster than ours it runs; None: read for less than ten minutes
+    jitter_s: float  # standard deviation of the readings about offset and drift
+    reports: int  # sender reports that told something new
+    steps: int  # times it was set
+    clock_source: str  # that capture times came from at the last reading
 
 
 class AlertState(StrEnum):
@@ -337,7 +354,18 @@ class Clip:
 
 
 #: A row on its way to the database. ``store/kinds.py`` declares for each how it is keyed, merged and stored.
-Result = CountWindow | SourceWindow | Event | EventEnd | DriftWindow | Alert | Notification | Mute | Clip
+Result = (
+    CountWindow
+    | SourceWindow
+    | Event
+    | EventEnd
+    | DriftWindow
+    | ClockWindow
+    | Alert
+    | Notification
+    | Mute
+    | Clip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,6 +449,8 @@ class CameraStatus:
     transport_message: str = ""  # why it is not a better one; empty when it is the best, or as configured
     decoder: str = ""  # cpu, cuda, …; after a colon, why it is not the one asked for
     clock_source: str = ""
+    clock_offset_s: float | None = None  # the camera's clock less ours; None: it has not told it
+    clock_drift_ppm: float | None = None  # how much faster than ours it runs; None: not known yet
     model_version: str = ""
     detector_message: str = ""  # why there is no detector; empty while connected
     warnings: tuple[str, ...] = ()  # what goes wrong while it is online; in the message as well

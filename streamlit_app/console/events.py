@@ -105,14 +105,14 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: EventFilter) -> 
 def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
     """An event of the database, formatted for the table."""
     is_dwell = row["kind"] in {EventKind.LEAVE, EventKind.LOITER}
-    present = f"{row['value']:.0f} present" if row["kind"] == EventKind.OCCUPANCY else ""
+    form = {EventKind.OCCUPANCY: "{:.0f} present", EventKind.CLOCK_STEP: "{:+.1f} s"}.get(row["kind"], "")
     return {
         "Time": viewer.clock(row["event_time"].timestamp(), "%Y-%m-%d %H:%M:%S.%f")[:-5],
         "Camera": row["source"],
         "Kind": row["kind"],
         "Place": row["place"],
         "Class": row["item_class"],
-        "Direction": " ".join(filter(None, (row["direction"] or "", present))),
+        "Direction": " ".join(filter(None, (row["direction"] or "", form.format(row["value"])))),
         "Dwell, s": round(row["value"], 1) if is_dwell else None,
         "Unseen": "unseen" if row["unseen"] else "",
         "Track": row["track_id"] or None,

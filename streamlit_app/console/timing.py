@@ -121,6 +121,12 @@ def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> 
     return milliseconds(value), tint
 
 
+def _clock(status: CameraStatus) -> str:
+    """Where capture time comes from, and how far the camera's own clock is ahead of ours."""
+    off = "" if status.clock_offset_s is None else f" {status.clock_offset_s:+.2f} s"
+    return safe(status.clock_source) + off or DASH
+
+
 def _frames_table(statuses: Sequence[CameraStatus], at: float) -> str:
     rows = []
     for status in statuses:
@@ -134,7 +140,7 @@ def _frames_table(statuses: Sequence[CameraStatus], at: float) -> str:
             number(status.gate_skipped_total),
             number(status.decode_errors_total),
             number(status.reconnects_total),
-            f"<small>{safe(status.clock_source) or DASH}</small>",
+            f"<small>{_clock(status)}</small>",
         )
         rows.append(("idle" if stale else "", cells))
     return theme.table({"Camera": "name", **dict.fromkeys(FRAME_HEADS, "num")}, rows)

@@ -364,7 +364,7 @@ def test_going_on_from_any_moment_gives_the_same_events(seed: int) -> None:
     moments = times(10, 0, 20)
     reference = rules(BUSY_LINES, BUSY_ZONES)
     whole = play(reference, walks, moments, class_ids=classes)
-    assert {event.kind for event in whole} == set(EventKind)
+    assert {event.kind for event in whole} == set(EventKind) - {EventKind.CLOCK_STEP}
     made, found = rules(BUSY_LINES, BUSY_ZONES), []
     for number, now in enumerate(moments):
         if number % 7 == 3:

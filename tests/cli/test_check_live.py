@@ -112,7 +112,7 @@ def test_a_cameras_clock_that_is_off_is_told(server: RtspServer, monkeypatch: py
     config = loaded(cameras={"cam": {"url": server.url("cam")}})
     [line] = tried(config, "url")
     assert isinstance(line, str)
-    assert "arrival: the camera's clock is 9" in line
+    assert "capture time from the camera's clock, corrected: it is 9" in line
     assert "ahead of ours, more than stream.max_clock_skew_s (10); set its time server" in line
 
 

@@ -1,5 +1,6 @@
 """A camera's stream that gives what a test wants."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ class FakeSource:
         self.packets = self.decode_errors = self.gate_skipped = self.stray_frames = 0
         self.receive_s = self.waited_s = 0.0
         self.fps: float | None = None
+        self.clock_readings: deque[Any] = deque()
 
     def resolve(self) -> None:
         pass

@@ -3,11 +3,14 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from sightline.entities import ClockSource
-from sightline.video.clock import CaptureClock, FpsGate, UtcClock
+from sightline.video.clock import MAX_EARLY_S, MAX_LATE_S, CaptureClock, ClockReading, FpsGate, UtcClock
+
+HOUR_S = 3600.0
 
 
 class Hands:
@@ -147,6 +150,143 @@ def test_capture_time_stays_near_arrival_whatever_media_time_says(scale, reports
         ahead_s = 0.5 + (max(scale - 1, 0) * 2 if reports else 0.0)
         assert -4.1 - 2 * reports <= captured - hands.wall_s <= ahead_s + 0.31
         hands.pass_s(0.1)
+
+
+# -- clocks that are off ------------------------------------------------------------------------------------
+
+
+def watch(
+    hands: Hands,
+    capture: CaptureClock,
+    ahead_s: Callable[[float], float],
+    seconds: float = 120.0,
+    *,
+    report_s: float = 5.0,
+    jitter_s: float = 0.02,
+    early_s: float = MAX_EARLY_S,
+) -> Iterator[tuple[float, float, ClockSource]]:
+    """Ten frames a second of a camera that is ``ahead_s(t)`` ahead of true time, and reports every 5 s.
+
+    Gives when each was really taken (UTC by the hands at the start), its capture time, and the clock.
+    """
+    jitter, start_s, to_utc = random.Random(4), hands.monotonic_s, hands.wall_s - hands.monotonic_s
+    base_s: float | None = None
+    for number in range(round(10 * seconds)):
+        passed_s = number / 10
+        hands.pass_s(start_s + passed_s + 0.03 + jitter.uniform(0, jitter_s) - hands.monotonic_s)
+        if passed_s % report_s == 1.0:  # what FFmpeg makes of it: the last report, counted on by media time
+            base_s = start_s + to_utc + ahead_s(passed_s)
+        camera_time = None if base_s is None else base_s + passed_s
+        captured, source = capture.stamp_live(7.0 + passed_s, hands.monotonic_s, camera_time)
+        assert -MAX_LATE_S <= captured - hands.monotonic_s - capture._utc.offset() <= early_s + 1e-6
+        yield start_s + to_utc + passed_s, captured, source
+
+
+def steps_of(capture: CaptureClock) -> list[ClockReading]:
+    return [reading for reading in capture.sender.readings if reading.step_s]
+
+
+@pytest.mark.parametrize("drift", [0.0, 1e-4, -1e-4])
+@pytest.mark.parametrize("ahead_s", [HOUR_S, -HOUR_S, 20.0])
+def test_a_camera_clock_that_is_far_off_is_corrected_by_its_offset(ahead_s, drift):
+    hands = Hands()
+    capture = CaptureClock(hands.clock(), camera="yard")
+    seen = list(watch(hands, capture, lambda passed_s: ahead_s + drift * passed_s, 900.0))
+    assert all(0.0 <= captured - true < 0.055 for true, captured, _ in seen[100:])
+    assert all(0.089 < b[1] - a[1] < 0.111 for a, b in itertools.pairwise(seen))
+    assert {source for *_, source in seen[:100]} == {ClockSource.PTS}
+    assert {source for *_, source in seen[120:]} == {ClockSource.RTCP_CORRECTED}
+    last = capture.sender.readings[-1]
+    assert last.offset_s == pytest.approx(ahead_s + drift * 900, abs=0.045)
+    assert not steps_of(capture)
+
+
+@pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S, 40.0, -86_400.0])
+def test_a_camera_clock_that_is_set_is_told_once_and_moves_no_frame(step_s):
+    hands = Hands()
+    capture = CaptureClock(hands.clock())
+    seen = list(watch(hands, capture, lambda passed_s: 100.0 + step_s * (passed_s >= 60)))
+    assert all(0.089 < b[1] - a[1] < 0.111 for a, b in itertools.pairwise(seen))
+    assert all(0.0 <= captured - true < 0.055 for true, captured, _ in seen[100:])
+    [step] = steps_of(capture)
+    assert step.step_s == pytest.approx(step_s, abs=0.001)
+    assert step.step_time == pytest.approx(seen[610][1], abs=0.1)  # that of the report after it
+    assert seen[-1][2] is ClockSource.RTCP_CORRECTED
+
+
+def test_a_camera_clock_that_is_put_right_is_believed_again():
+    hands = Hands()
+    capture = CaptureClock(hands.clock())
+    seen = list(watch(hands, capture, lambda passed_s: HOUR_S * (passed_s < 60)))
+    assert seen[600][2] is ClockSource.RTCP_CORRECTED
+    assert {source for *_, source in seen[615:]} == {ClockSource.RTCP}
+    assert steps_of(capture)[0].step_s == pytest.approx(-HOUR_S, abs=0.001)
+
+
+def test_a_step_while_the_stream_is_closed_is_told():
+    hands = Hands()
+    capture = CaptureClock(hands.clock())
+    list(watch(hands, capture, lambda _: 0.0, 30.0))
+    capture.restart()
+    hands.pass_s(60.0)
+    list(watch(hands, capture, lambda _: -HOUR_S, 30.0))  # it has restarted, and has no time server
+    assert [reading.step_s for reading in steps_of(capture)] == [pytest.approx(-HOUR_S, abs=0.05)]
+
+
+@pytest.mark.fault(23)
+def test_our_own_wall_clocks_step_is_none_of_the_cameras():
+    hands = Hands()
+    capture = CaptureClock(hands.clock())
+    list(watch(hands, capture, lambda _: 0.0, 30.0))
+    leads = [reading.lead_s for reading in capture.sender.readings]
+    hands.wall_s += HOUR_S
+    for number in range(300):
+        hands.pass_s(0.1)
+        camera_time = hands.wall_s - HOUR_S - 0.03
+        capture.stamp_live(37.0 + number / 10, hands.monotonic_s, camera_time)
+    assert capture.sender.readings[-1].offset_s == pytest.approx(-HOUR_S, abs=0.05)
+    assert capture.sender.readings[-1].lead_s == pytest.approx(leads[-1], abs=0.05)
+    assert not steps_of(capture)
+
+
+def test_a_clock_that_means_nothing_is_neither_used_nor_told():
+    hands = Hands()
+    capture, wild = CaptureClock(hands.clock()), random.Random(5)
+    seen = list(watch(hands, capture, lambda _: wild.uniform(-1e6, 1e6), 300.0))
+    assert {source for *_, source in seen} == {ClockSource.PTS}
+    assert all(0.0 <= captured - true < 0.055 for true, captured, _ in seen)
+    assert not capture.sender.readings
+
+
+def test_a_clock_at_the_limit_is_not_believed_and_corrected_by_turns():
+    hands = Hands()
+    capture = CaptureClock(hands.clock(), max_skew_s=10)
+    ahead = watch(hands, capture, lambda at: 9.95 + 1e-4 * at, 1800.0, jitter_s=0.1, early_s=11.0)
+    seen = list(ahead)
+    assert {source for *_, source in seen[20:]} == {ClockSource.RTCP, ClockSource.RTCP_CORRECTED}
+    assert len(list(itertools.groupby(source for *_, source in seen[20:]))) == 2
+    assert all(0.089 < b[1] - a[1] < 0.111 for a, b in itertools.pairwise(seen))
+
+
+def test_machines_and_cameras_whose_clocks_differ_agree_on_one_time_line():
+    """What happens at one moment has the same time in the results of every camera, whatever its clock."""
+    clocks: list[Callable[[float], float]] = [
+        lambda _: 0.0,
+        lambda _: HOUR_S,
+        lambda _: -HOUR_S,
+        lambda passed_s: 50.0 + 1e-4 * passed_s,
+        lambda passed_s: HOUR_S * (passed_s < 300),
+        lambda passed_s: -90.0 if passed_s < 200 else 900.0,
+    ]
+    hands = [Hands() for _ in clocks]
+    seen = [
+        list(watch(of, CaptureClock(of.clock()), ahead_s, 600.0))
+        for of, ahead_s in zip(hands, clocks, strict=True)
+    ]
+    for moments in zip(*(frames[100:] for frames in seen), strict=True):
+        times = [captured for _, captured, _ in moments]
+        assert max(times) - min(times) < 0.055
+        assert min(times) >= moments[0][0] - 0.001
 
 
 def test_a_recorded_files_time_is_its_media_time_from_the_start_of_playing():

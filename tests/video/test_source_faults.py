@@ -398,6 +398,68 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
 
 
+class ShiftedClock(Line):
+    """A line to a camera whose clock is ahead: bends the NTP time of RTCP sender reports within RTSP."""
+
+    def __init__(self, port):
+        super().__init__(port)
+        self.ahead_s = 0
+        self.reports = 0
+
+    def _pump(self, source, target):
+        data, is_client = b"", source in self._open[::2]
+        with contextlib.suppress(OSError):
+            while more := source.recv(65_536):
+                bent, data = (more, b"") if is_client else self._bend(data + more)
+                target.sendall(bent)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _bend(self, data):
+        """What can be sent on, and the rest: interleaved packets are $, channel, length, payload."""
+        done = bytearray()
+        while data:
+            if data[:1] != b"$":
+                text, _, _ = data.partition(b"$")
+                done += text
+                data = data[len(text) :]
+                continue
+            size = 4 + int.from_bytes(data[2:4], "big")
+            if len(data) < max(size, 4):
+                break
+            packet, data = bytearray(data[:size]), data[size:]
+            if packet[1] % 2 and packet[5] == 200:  # a sender report
+                self.reports += 1
+                seconds = int.from_bytes(packet[12:16], "big") + self.ahead_s
+                packet[12:16] = seconds.to_bytes(4, "big")
+            done += packet
+        return bytes(done), data
+
+
+@pytest.mark.rtsp
+def test_a_camera_whose_clock_is_off_and_is_set_has_our_times(server):
+    with ShiftedClock(server.port) as line:
+        line.ahead_s = 3600
+        source = open_source(f"rtsp://127.0.0.1:{line.port}/cam", fps=10)
+        readings, frames = source.clock_readings, []
+        for frame in itertools.islice(source.frames(), 450):
+            frames.append(frame)
+            if readings and line.ahead_s == 3600:
+                assert frame.clock_source is ClockSource.RTCP_CORRECTED
+                assert readings[0].offset_s == pytest.approx(3600, abs=0.5)
+                line.ahead_s = -7200
+            if any(reading.step_s for reading in readings):
+                break
+        source.close()
+    assert readings[-1].step_s == pytest.approx(-10_800, abs=0.2)
+    late = [frame.capture_time - frame.received_s - (time.time() - time.monotonic()) for frame in frames]
+    assert max(late) < 0.5  # the first ones come all at once
+    assert -0.3 < min(late[50:]) < max(late[50:]) < 0.1
+    steps = [b.capture_time - a.capture_time for a, b in itertools.pairwise(frames)]
+    assert 0.08 < min(steps) < max(steps) < 0.12
+
+
 # --- no server needed ------------------------------------------------------------------------------------
 
 

@@ -246,7 +246,9 @@ class Pipeline:
         """Call every feature; the camera goes on without one that fails."""
         for observer in tuple(self.observers):
             try:
-                self._results += call(observer) or ()
+                results = tuple(call(observer) or ())
+                self._results += results
+                self.has_event |= any(isinstance(result, Event) for result in results)
             except Exception as error:
                 log.exception(SWITCHED_OFF, self._camera, observer.name)
                 self.failed[observer.name] = repr(error)

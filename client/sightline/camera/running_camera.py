@@ -8,6 +8,7 @@ from functools import partial
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import analysis_options
 from sightline.base.stats import RateMeter, StageTimes
+from sightline.camera.clock_record import ClockRecord
 from sightline.camera.detector_link import CandidateDetector, DetectorLink, SharedParts
 from sightline.camera.messages import CameraSpec, Report, Retry
 from sightline.camera.pipeline import Pipeline
@@ -51,6 +52,9 @@ class RunningCamera:
         )
         source = parts.make_source(camera, realtime=not spec.until_end)
         self.feed = Feed(camera.name, source, mailbox, stages, until_end=spec.until_end, gate=parts.gate)
+        state = spec.resume.get(ClockRecord.name)
+        self._clock = ClockRecord(camera.name, source.clock_readings, state)
+        self.pipeline.observers.append(self._clock)
         for name, make_feature in FEATURES.items():
             context = FeatureContext(
                 camera=camera,
@@ -169,6 +173,8 @@ class RunningCamera:
             transport_message=link.detector.transport_message,
             decoder=feed.source.decoder.used,
             clock_source=newest.clock_source if newest else "",
+            clock_offset_s=self._clock.offset_s,
+            clock_drift_ppm=self._clock.drift_ppm,
             model_version=model.version if model else "",
             stages_ms=stages | link.server_times,
             lines=tuple(pipeline.analysis.options.lines),

@@ -141,7 +141,7 @@ def _clock(camera: Camera, seen: StreamProbe) -> str:
         if seen.clock_source is ClockSource.RTCP:
             return f"capture time from the camera's clock (RTCP), {off}"
         limit = f"more than stream.max_clock_skew_s ({camera.stream.max_clock_skew_s:g})"
-        return f"capture time from arrival: the camera's clock is {off}, {limit}; set its time server"
+        return f"capture time from the camera's clock, corrected: it is {off}, {limit}; set its time server"
     why = f": no RTCP sender report within {CLOCK_S:g} s" if tells_time(camera) else ""
     return f"capture time from arrival{why}"
 

@@ -48,7 +48,7 @@ class StreamOptions(OptionGroup):
         le=4,
     )
     max_clock_skew_s: float = reopens(
-        10.0, "A camera clock that differs from ours by more than this is not believed.", gt=0
+        10.0, "A camera clock that differs from ours by more than this is corrected by the difference.", gt=0
     )
 
 

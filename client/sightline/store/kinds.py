@@ -210,6 +210,12 @@ DRIFT = RowKind(
     model=tables.DriftWindowRow,
     key=("source", "window_start", "model_version"),
 )
+CLOCK = RowKind(
+    name="clock",
+    entity=entities.ClockWindow,
+    model=tables.ClockWindowRow,
+    key=("source", "window_start"),
+)
 CLIP = RowKind(
     name="clip",
     entity=entities.Clip,
@@ -256,6 +262,7 @@ KINDS = {
         NOTIFICATION,
         MUTE,
         DRIFT,
+        CLOCK,
         CLIP,
         RESUME,
         STATUS,

@@ -192,6 +192,22 @@ class DriftWindowRow(SQLModel, table=True):
     figures: dict[str, Any] = Field(default_factory=dict, sa_type=sa.JSON)
 
 
+class ClockWindowRow(SQLModel, table=True):
+    """An hour of a camera's clock against ours; :class:`sightline.entities.ClockWindow`."""
+
+    __tablename__ = "clock_windows"
+    __table_args__ = (sa.Index("ix_clock_windows_window_start", "window_start"),)
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    window_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    offset_s: float = Field(sa_type=sa.Float)
+    drift_ppm: float | None = Field(default=None, sa_type=sa.Float)
+    jitter_s: float = Field(sa_type=sa.Float)
+    reports: int = Field(sa_type=sa.Integer)
+    steps: int = Field(sa_type=sa.Integer)
+    clock_source: str = Field(sa_type=sa.String(16))
+
+
 class ClipRow(SQLModel, table=True):
     """The video around events; :class:`sightline.entities.Clip`."""
 

@@ -7,7 +7,9 @@ never goes back.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sightline.entities import ClockSource
 
@@ -15,10 +17,16 @@ log = logging.getLogger(__name__)
 
 SLEW = 0.1  # a correction is spread out so that 1 s of it takes 10 s of media time
 WALL_SLEW = 0.01  # how fast UTC, once ahead of the wall clock, lets the wall clock catch up
-STEP_S = 0.5  # a wall clock that moves by more than this against the monotonic one was set
+STEP_S = 0.5  # a clock that moves by more than this against a steady one was set
 MIN_STEP_S = 0.001  # two frames are never closer than this in capture time
 MAX_LATE_S, MAX_EARLY_S = 4.0, 0.5  # capture time is not further before, or after, arrival than this
 DELAY_WINDOW_S = 30.0  # the least delay is looked for over one to two of these
+SETTLE_S = 10.0  # a sender's clock is counted on once it has not stepped for two usual report intervals
+READ_EVERY_S, MAX_READINGS = 5.0, 256
+SAME_REPORT_S = 2e-6  # what rounding makes of one sender report
+#: From one opening to the next the delay may change, and a clock drift while nobody looks.
+REOPENED_STEP_S, MAX_CLOCK_DRIFT = 2.0, 1e-3
+TRUST_AGAIN = 0.9  # a clock that was too far off is believed again below this share of the limit
 
 
 class UtcClock:
@@ -66,11 +74,121 @@ class UtcClock:
             return self._offset
 
 
+class LeastDelay:
+    """The least delay seen over the last one to two windows: jitter only ever adds to one."""
+
+    def __init__(self) -> None:
+        self._window_end_s = float("-inf")
+        self._least = self._least_before = float("inf")
+
+    def add(self, at_s: float, delay_s: float) -> float:
+        """Take a delay seen at ``at_s`` (monotonic seconds); the least one now."""
+        if at_s >= self._window_end_s:
+            self._least_before, self._least = self._least, float("inf")
+            self._window_end_s = at_s + DELAY_WINDOW_S
+        self._least = min(self._least, delay_s)
+        return min(self._least, self._least_before)
+
+    def shift(self, seconds: float) -> None:
+        """What the delays are measured by was set: they are all longer by so much."""
+        self._least += seconds
+        self._least_before += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What some seconds of sender reports have told of the sender's clock."""
+
+    reading_time: float  # our UTC, epoch seconds
+    offset_s: float  # the sender's clock less our UTC, as it looks from here: less the least delay
+    received_s: float  # time.monotonic()
+    lead_s: float  # the sender's clock less the monotonic one, the least delay since the reading before
+    series: int  # readings of one series can be compared: no step and no opening lies between them
+    reports: int  # new ones since the reading before
+    clock_source: ClockSource  # that capture time came from
+    step_s: float = 0.0  # that the clock has been set by; 0: it has not
+    step_time: float = 0.0  # our UTC when that was seen first
+
+
+class SenderClock:
+    """The clock that sender reports tell, against ours: the camera's, or that of what passes its stream on.
+
+    Used by the decode thread alone; any one thread may take :attr:`readings` from the left.
+    """
+
+    def __init__(self) -> None:
+        self.readings: deque[ClockReading] = deque(maxlen=MAX_READINGS)
+        self._series = self._reports = 0
+        self._due_s = float("-inf")
+        self._before: tuple[float, float] | None = None  # of the last reading: when, and minus its delay
+        self.restart()
+
+    def restart(self) -> None:
+        """The stream was opened anew, or its media time jumped."""
+        self._base_s: float | None = None  # the sender's clock less media time, by the last report
+        self._delay = LeastDelay()
+        self.delay_s = float("inf")  # arrival less the sender's clock: the least of late
+        self._recent_s = float("inf")  # the least since the last reading
+        self._unsettled_s: float | None = None  # since when; monotonic seconds
+        self._settled_s = float("inf")
+        self._step_s = 0.0  # since the last reading
+        self._reopened = True
+        self.settled = False  # for a while there was no step
+
+    def observe(self, camera_time: float, media_s: float, received_s: float) -> float:
+        """Take a frame's time on the sender's clock; the same on the monotonic one, the least delay later."""
+        base_s = camera_time - media_s
+        step_s = 0.0 if self._base_s is None else base_s - self._base_s
+        if self._base_s is None or abs(step_s) > STEP_S:
+            self._delay.shift(-step_s)
+            self._step_s += step_s
+            self._series += 1
+            self._recent_s = float("inf")
+            self._settled_s = received_s + SETTLE_S
+            self._unsettled_s = received_s if self._unsettled_s is None else self._unsettled_s
+        if self._base_s is None or abs(step_s) > SAME_REPORT_S:
+            self._base_s = base_s
+            self._reports += 1
+        delay_s = received_s - camera_time
+        self.delay_s = self._delay.add(received_s, delay_s)
+        self._recent_s = min(self._recent_s, delay_s)
+        self.settled = received_s >= self._settled_s
+        return camera_time + self.delay_s
+
+    def read(self, received_s: float, to_utc: float, source: ClockSource) -> None:
+        """Keep a reading, if one is due; ``to_utc``: what to add to the monotonic clock to get UTC."""
+        if not self.settled or received_s < self._due_s:
+            return
+        step_s, least_s = self._step_s, STEP_S
+        if self._before is None:
+            step_s = 0.0
+        elif self._reopened:
+            step_s = -self.delay_s - self._before[1]
+            least_s = REOPENED_STEP_S + MAX_CLOCK_DRIFT * (received_s - self._before[0])
+        reading = ClockReading(
+            reading_time=received_s + to_utc,
+            offset_s=-self.delay_s - to_utc,
+            received_s=received_s,
+            lead_s=-self._recent_s,
+            series=self._series,
+            reports=self._reports,
+            clock_source=source,
+            step_s=step_s if abs(step_s) > least_s else 0.0,
+            step_time=(received_s if self._unsettled_s is None else self._unsettled_s) + to_utc,
+        )
+        self.readings.append(reading)
+        self._before = (received_s, -self.delay_s)
+        self._due_s = received_s + READ_EVERY_S
+        self._reports, self._step_s, self._reopened, self._unsettled_s = 0, 0.0, False, None
+        self._recent_s = float("inf")
+
+
 class CaptureClock:
     """Capture time of one camera's frames, on the best clock there is; never goes back.
 
     A live frame's time is its media time plus an offset. The offset that is wanted comes from the
-    camera's own clock where sender reports tell it and it is near ours, else from the least delay seen
+    camera's own clock where sender reports tell it: as it is where it is near ours, else shifted to our UTC.
+    Where they do not, or that clock has just been set, it comes from the least delay seen
     between media time and arrival. The offset in use follows the wanted one slowly, so that neither
     jitter nor a change of clock makes two frames seem nearer or further apart than they are. Whatever it
     is, capture time stays near arrival.
@@ -84,6 +202,7 @@ class CaptureClock:
         self._max_skew_s = max_skew_s
         self._skew_said = False
         self.skew_s: float | None = None  # of the camera's clock against ours, latency included, as last told
+        self.sender = SenderClock()
         self._last_given = float("-inf")
         self.restart()
 
@@ -91,8 +210,9 @@ class CaptureClock:
         """Forget the stream's time line, but not the last time given out: it was reopened or it jumped."""
         self._offset: float | None = None  # capture time on the monotonic clock - media time
         self._media_s = 0.0
-        self._window_end_s = float("-inf")
-        self._least = self._least_before = float("inf")
+        self._delay = LeastDelay()
+        self.sender.restart()
+        self._corrects = False  # the camera's clock is too far from ours
         self._late_s, self._early_s = MAX_LATE_S, MAX_EARLY_S
 
     def stamp_live(
@@ -109,22 +229,21 @@ class CaptureClock:
             UTC epoch seconds, and the clock they come from.
         """
         to_utc = self._utc.offset()
-        # The least of arrival - media time over the last one to two windows: jitter only ever adds.
-        if received_s >= self._window_end_s:
-            self._least_before, self._least = self._least, float("inf")
-            self._window_end_s = received_s + DELAY_WINDOW_S
-        self._least = min(self._least, received_s - media_s)
-        wanted, source = min(self._least, self._least_before), ClockSource.PTS
+        wanted, source = self._delay.add(received_s, received_s - media_s), ClockSource.PTS
         trusted_s = 0.0  # the skew of a camera's clock that is used
         if camera_time is not None:
             skew_s = self.skew_s = camera_time - to_utc - received_s
-            if abs(skew_s) <= self._max_skew_s:
+            corrected = self.sender.observe(camera_time, media_s, received_s) - media_s
+            limit_s = self._max_skew_s * (TRUST_AGAIN if self._corrects else 1.0)
+            self._corrects = self.sender.settled and abs(self.sender.delay_s + to_utc) > limit_s
+            if abs(skew_s) <= self._max_skew_s and not self._corrects:
                 wanted, source = camera_time - to_utc - media_s, ClockSource.RTCP
                 trusted_s = skew_s
-            elif not self._skew_said:
-                self._skew_said = True
-                text = "camera %s: its clock is %.1f s from ours and not used; set its time server"
-                log.warning(text, self._camera, skew_s)
+            else:
+                self._warn_of_skew(skew_s)
+                if self._corrects and abs(corrected - wanted) <= STEP_S:  # else it does not run as time does
+                    wanted, source = corrected, ClockSource.RTCP_CORRECTED
+            self.sender.read(received_s, to_utc, source)
         if self._offset is None:
             self._offset = wanted
         room = SLEW * max(media_s - self._media_s, 0.0)
@@ -146,6 +265,12 @@ class CaptureClock:
             self._offset = self._forward(self._utc.now()) - media_s
             return media_s + self._offset, ClockSource.PTS
         return self._forward(media_s + self._offset), ClockSource.PTS
+
+    def _warn_of_skew(self, skew_s: float) -> None:
+        if not self._skew_said:
+            self._skew_said = True
+            text = "camera %s: its clock is %.1f s %s ours, and corrected by that; set its time server"
+            log.warning(text, self._camera, abs(skew_s), "behind" if skew_s < 0 else "ahead of")
 
     def _forward(self, capture_time: float) -> float:
         """``capture_time``, or just after the last one given out when that is later."""

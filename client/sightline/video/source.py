@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import av
@@ -22,7 +23,7 @@ from sightline.config import Camera
 from sightline.entities import Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
 from sightline.video import container as demux
-from sightline.video.clock import CaptureClock, FpsGate, UtcClock
+from sightline.video.clock import CaptureClock, ClockReading, FpsGate, UtcClock
 from sightline.video.decoders import DecoderChoice
 from sightline.video.display import AS_DECODED, display_of
 from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
@@ -86,6 +87,11 @@ class Source:
     def clock_skew_s(self) -> float | None:
         """How far the camera's clock is ahead of ours, latency included; None: it has not told it."""
         return self._clock.skew_s
+
+    @property
+    def clock_readings(self) -> deque[ClockReading]:
+        """Of the camera's clock; one other thread may take them from the left."""
+        return self._clock.sender.readings
 
     def resolve(self) -> None:
         """Resolve the host's name, before :meth:`open`; see :func:`sightline.video.container.check_name`."""
