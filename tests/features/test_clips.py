@@ -20,7 +20,7 @@ import av
 import numpy as np
 import pytest
 
-from sightline.config import parse_config
+from sightline.config import Camera, parse_config
 from sightline.config.groups import ClipOptions
 from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks
 from sightline.errors import SourceError
@@ -36,6 +36,7 @@ from support.disks import fill, small_disk
 from support.numbered import number_in, numbered_clip, numbers_by_time
 from support.observations import Watched
 from support.waiting import until
+from support.worker_rig import Rig
 
 FPS = 10
 BOX = np.array([[0.25, 0.5, 0.5, 0.9]], np.float32)
@@ -382,3 +383,24 @@ def test_a_clip_of_a_real_stream(tmp_path: Path, codec: str, bframes: int) -> No
     assert shown[round(1000 * (made.event.media_s - clip.media_start_s))] == 60
     assert list(shown.values())[:31] == list(range(40, 71))
     assert not clip.truncated
+
+
+def test_a_worker_records_and_reports_clips(tmp_path: Path) -> None:
+    class WithVideo(Rig):
+        def _make_source(self, camera: Camera, **options: Any) -> Any:
+            return Source(camera, **options)
+
+    video = numbered_clip(tmp_path / "v.mp4", 60)
+    everywhere = {"zones": {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}}
+    clips = {"enabled": True, "folder": str(tmp_path / "clips"), "pre_s": 1, "post_s": 1}
+    with WithVideo() as rig:
+        rig.add("gate", until_end=True, url=str(video), rules=everywhere, clips=clips)
+        until(lambda: any(report.last for report in rig.reports("gate")), 20)
+        rows = {row.state: row for row in rig.rows("gate", Clip)}
+        event, _ = rig.rows("gate", Event)  # entered; and left, of which no clip is kept
+        figures = {figure.name: figure.value for figure in rig.latest("gate").figures}
+    assert set(rows) == {ClipState.RECORDING, ClipState.FINISHED}
+    clip = rows[ClipState.FINISHED]
+    assert clip.events == (event.key,)
+    assert list(numbers_by_time(clip.path).values()) == list(range(60))  # it lasted to the end of the file
+    assert figures["clips_finished_total"] == 1
