@@ -133,6 +133,7 @@ def test_the_sample_configuration_loads_and_names_every_key() -> None:
         "track_log",
         "triton",
         "database",
+        "retention",
         "http",
         "allow",
         "drift",

@@ -108,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.standby:
         database = database.model_copy(update={"standby": True})
     writer = Writer(database, sinks=wanted_by(sinks), address=f"http://{http.address}")
+    writer.retention.update(config.options.retention)
     canary = None
     if config.options.canary.enabled:  # what draws and judges its scene takes 20 MB
         from sightline.simulation.canary import Canary
@@ -162,6 +163,7 @@ def _watch(
             "alerts": apply_alerts,
             "http": lambda options: http.move(options.http),
             "log_level": lambda options: setup_logging(options.log_level),
+            "retention": lambda options: writer.retention.update(options.retention),
         },
     )
     newest = canary.newest if canary else lambda: None

@@ -292,6 +292,19 @@ class DatabaseOptions(OptionGroup):
     )
 
 
+class RetentionOptions(OptionGroup):
+    """``retention``: for how many days rows stay in the database; null: for ever."""
+
+    windows_days: float | None = hot(
+        None, "Windows, once their hours and days are summed, which stay.", ge=1, le=36_500
+    )
+    events_days: float | None = hot(None, "Events that have ended.", ge=1, le=36_500)
+    alerts_days: float | None = hot(
+        None, "Alerts, from when they were closed on, and what was told of them.", ge=1, le=36_500
+    )
+    drift_days: float | None = hot(None, "Hours of the drift watch.", ge=1, le=36_500)
+
+
 class HttpOptions(OptionGroup):
     """``http``: the address of health, status and metrics."""
 
@@ -332,6 +345,7 @@ class Config(CameraOptions):
 
     triton: TritonOptions = Field(TritonOptions(), description="Where the detectors are served.")
     database: DatabaseOptions = Field(DatabaseOptions(), description="Where results go.")
+    retention: RetentionOptions = Field(RetentionOptions(), description="How long rows stay there.")
     http: HttpOptions = Field(HttpOptions(), description="Health, status and metrics.")
     allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
     alerts: AlertOptions = Field(AlertOptions(), description="Who is told of which events.")

@@ -34,6 +34,7 @@ from sightline.store.kinds import (
     parse_resume,
 )
 from sightline.store.lease import Lease
+from sightline.store.retention import Retention
 from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of
 
 log = logging.getLogger(__name__)
@@ -199,6 +200,11 @@ class Store:
         """Sum some of the hours and days of which windows were written since."""
         with self._opened(), self._writing() as connection:
             rollups.roll_up(connection, ROLL_UP_AT_ONCE)
+
+    def delete_expired(self, retention: Retention) -> None:
+        """Delete some of what has been kept for long enough."""
+        with self._opened():
+            retention.delete_some(self._writing)
 
     # -- reading --------------------------------------------------------------------------------------
 

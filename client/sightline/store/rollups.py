@@ -26,6 +26,8 @@ _COUNTS, _WINDOWS, _STALE = (
 _COUNT_ROLLUPS, _SOURCE_ROLLUPS = (
     tables.table_of(model) for model in (tables.CountRollupRow, tables.SourceRollupRow)
 )
+_EXPIRIES = tables.table_of(tables.ExpiryRow)
+WINDOWS = "windows"  # in ``expiries``
 _KEY = ("source", "period_s", "period_start")
 Where = Sequence[ColumnElement[bool]]
 
@@ -179,8 +181,14 @@ def _note(connection: Connection, periods: Iterable[tuple[str, int, float]]) -> 
 
 
 def roll_up(connection: Connection, limit: int) -> int:
-    """Sum the oldest ``limit`` hours and days that are noted; how many were."""
+    """Sum the oldest ``limit`` hours and days that are noted; how many were.
+
+    An hour of which windows have been deleted keeps its sums, whatever comes late.
+    """
     stale, hours = _STALE.c, _STALE.alias().c
+    deleted = select(_EXPIRIES.c.until).where(_EXPIRIES.c.kind == WINDOWS).scalar_subquery()
+    expired = stale.period_s == HOUR_S, stale.period_start < deleted
+    connection.execute(sa.delete(_STALE).where(*expired))
     hour_left = sa.exists().where(
         hours.source == stale.source,
         hours.period_s == HOUR_S,

@@ -15,6 +15,7 @@ from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, Sto
 from sightline.store.database import Store
 from sightline.store.kinds import RESUME, Delivered, PendingRow, ResumeStates, with_stored
 from sightline.store.lease import LEASE_S, Lease
+from sightline.store.retention import Retention
 from sightline.store.spool import MIN_SEQUENCE, Spool
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class WriterHealth:
     dropped_records: int = 0  # results lost because spool or memory was full
     rejected_rows: int = 0  # rows that the database will never take
     dropped_outbox_rows: int = 0  # that no sink has taken in time
+    expired_rows: int = 0  # deleted, since they had been kept for long enough
     written_records: int = 0
     failures: int = 0  # attempts on the database that failed
     last_success_time: float | None = None  # UTC epoch seconds
@@ -72,6 +74,11 @@ class SpooledStore:
     def is_replaying(self) -> bool:
         """Rows wait in the spool and the database takes them."""
         return self.waiting > 0 and not self.store_error
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """The database takes rows, and none waits in the spool."""
+        return not self.waiting and not self.store_error
 
     def open(self, *, away: bool = True) -> ResumeStates:
         """By source, sequence and resume state of the newest checkpoint that spool or database know.
@@ -171,8 +178,12 @@ class SpooledStore:
 
     def roll_up(self) -> None:
         """Bring hours and days up to date, as :meth:`Store.roll_up` says; later when the database is away."""
-        if not self.store_error and not self.waiting:
+        if self.is_up_to_date:
             self._try(self.store.roll_up)
+
+    def delete_expired(self, retention: Retention) -> None:
+        """Delete some of what has been kept for long enough."""
+        self._try(lambda: self.store.delete_expired(retention))
 
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""

@@ -97,6 +97,7 @@ class EventRow(SQLModel, table=True):
     __tablename__ = "events"
     __table_args__ = (
         sa.Index("ix_events_source_event_time", "source", "event_time"),
+        sa.Index("ix_events_event_time", "event_time"),
         sa.Index("ix_events_open", "source", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
     )
 
@@ -152,6 +153,7 @@ class NotificationRow(SQLModel, table=True):
     """What was to be told about an alert; :class:`sightline.entities.Notification`."""
 
     __tablename__ = "notifications"
+    __table_args__ = (sa.Index("ix_notifications_notification_time", "notification_time"),)
 
     alert_id: str = Field(sa_type=sa.String(36), primary_key=True)
     ordinal: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
@@ -284,6 +286,15 @@ class StaleRollupRow(SQLModel, table=True):
     period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     period_end: datetime = Field(sa_type=UtcDateTime)
+
+
+class ExpiryRow(SQLModel, table=True):
+    """Up to when rows of a kind have been deleted; see :mod:`sightline.store.retention`."""
+
+    __tablename__ = "expiries"
+
+    kind: str = Field(sa_type=sa.String(32), primary_key=True)
+    until: datetime = Field(sa_type=UtcDateTime)
 
 
 class LeaseRow(SQLModel, table=True):

@@ -4,8 +4,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from sightline.store.dialects import parse_url
 from sightline.store.kinds import UNWATCHED, PendingRow, Wants, merge, pending_row, rows_of
 from sightline.store.lease import Lease
 from sightline.store.outbox import Outbox
+from sightline.store.retention import Retention
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore, WriterHealth
 
@@ -82,6 +83,7 @@ class Writer:
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
         away, wake = (lambda: bool(store.store_error)), self._wake.set
         self.outbox = Outbox(url, self._spool, sinks or {}, self._lease, is_away=away, wake_writer=wake)
+        self.retention = Retention()
         self._told = False  # sinks know that they may read
         self.failure: StoreError | None = None  # why the program cannot go on: another one has taken over
         self._on_failure: Callable[[], object] = lambda: None
@@ -171,6 +173,7 @@ class Writer:
             dropped_records=dropped,
             rejected_rows=self._store.rejected_rows,
             dropped_outbox_rows=self._store.dropped_outbox_rows,
+            expired_rows=self.retention.deleted_rows,
             last_error=self._rival or store.store_error or store.spool_error or self._crash,
         )
 
@@ -262,7 +265,7 @@ class Writer:
             self._fail(error)
         stopping = not self._open.is_set()
         while not stopping:
-            self._wake.wait(self._flush_every_s)
+            self._rest()
             self._stop.wait(min(MIN_FLUSH_S, self._flush_every_s))  # what comes with it is written with it
             self._wake.clear()
             stopping = self._stop.is_set()
@@ -271,6 +274,26 @@ class Writer:
             self._step()
             while self._spooled_store.is_replaying and not self._stop.is_set():
                 self._step()
+
+    def _rest(self) -> None:
+        """Wait for something to write, for a flush at most; what has expired is deleted meanwhile."""
+        until_s = time.monotonic() + self._flush_every_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            due_s = self.retention.wait_s if self._spooled_store.is_up_to_date else math.inf
+            if self._wake.wait(min(left_s, due_s)):
+                return
+            if due_s < left_s:
+                with self._errors_noted("what has expired could not be deleted"):
+                    self._spooled_store.delete_expired(self.retention)
+
+    @contextmanager
+    def _errors_noted(self, problem: str) -> Iterator[None]:
+        """Go on after an error that is none of the database's: it is logged and shown."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("writer: %s", problem)
+            self._crash = redact(error)
 
     def _fail(self, error: StoreError) -> None:
         self.failure = error
@@ -283,7 +306,7 @@ class Writer:
             self._in_hand, self._pending = self._pending, {}
             batch = list(self._in_hand.values())
         taken = False
-        try:
+        with self._errors_noted("a batch failed; it is tried again"):
             taken = self._spooled_store.deliver(batch)
             back = self._lease.held and not self._told
             self._told = self._lease.held
@@ -300,9 +323,6 @@ class Writer:
             if time.monotonic() >= self._next_roll_up_s:
                 self._next_roll_up_s = time.monotonic() + ROLL_UP_EVERY_S
                 self._spooled_store.roll_up()
-        except Exception as error:
-            log.exception("writer: a batch failed; it is tried again")
-            self._crash = redact(error)
         with self._lock:
             if not taken:
                 merge(self._in_hand, self._pending.values())

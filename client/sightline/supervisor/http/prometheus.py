@@ -43,6 +43,11 @@ _WRITER = (
     ("writer_written_records_total", "written_records", "Records written to the database."),
     ("writer_failures_total", "failures", "Attempts to write that failed."),
     ("writer_dropped_records_total", "dropped_records", "Results lost because spool or memory was full."),
+    (
+        "writer_expired_records_total",
+        "expired_rows",
+        "Rows deleted, since they had been kept for long enough.",
+    ),
     ("writer_rejected_records_total", "rejected_rows", "Records that the database will never take."),
     ("outbox_dropped_rows_total", "dropped_outbox_rows", "Rows that a sink did not take in time."),
 )

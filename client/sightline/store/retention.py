@@ -1,0 +1,146 @@
+"""Rows that have been kept for long enough are deleted, a few at a time, while there is nothing to write.
+
+What a reader could misunderstand never goes: windows only once their hours are summed, by whole hours and
+each together with its counts; events only when they have ended, alerts only when they are closed. Hours and
+days stay. An hour whose windows have been deleted is never summed again: ``expiries`` says until when.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from sightline.config.groups import RetentionOptions
+from sightline.store import tables
+from sightline.store.dialects import upsert
+from sightline.store.read.open_alerts import OPEN
+from sightline.store.rollups import HOUR_S, WINDOWS
+
+LOOK_EVERY_S = 60.0  # once nothing is left to delete
+RETRY_S = 5.0  # after an error
+TARGET_S = 0.015  # of one transaction: so long, at most, what comes meanwhile waits for it
+REST = 1.0  # between two transactions, shares of the time that the last one took
+MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
+
+_COUNTS, _WINDOWS, _STALE, _EVENTS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EXPIRIES = (
+    tables.table_of(model)
+    for model in (
+        tables.CountWindowRow,
+        tables.SourceWindowRow,
+        tables.StaleRollupRow,
+        tables.EventRow,
+        tables.AlertRow,
+        tables.NotificationRow,
+        tables.DriftWindowRow,
+        tables.ExpiryRow,
+    )
+)
+
+
+class Retention:
+    """What is kept for how long, and how fast the rest goes.
+
+    The writer's thread deletes; any thread may call :meth:`update` and read the numbers.
+
+    Args:
+        options: for how many days each kind of row is kept.
+        clock: UTC epoch seconds.
+    """
+
+    def __init__(
+        self, options: RetentionOptions | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.deleted_rows = 0
+        self._options = options or RetentionOptions()
+        self._clock = clock
+        self._limit = FIRST_ROWS
+        self._next_s = 0.0  # monotonic
+
+    def update(self, options: RetentionOptions) -> None:
+        """Keep rows for other times from now on."""
+        self._options, self._next_s = options, 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next transaction is due; infinite while everything is kept."""
+        if all(getattr(self._options, option) is None for option in _DELETE):
+            return math.inf
+        return max(0.0, self._next_s - time.monotonic())
+
+    def delete_some(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        """Delete some rows in one transaction; how many follows from how long the last ones took."""
+        started_s = time.monotonic()
+        self._next_s = started_s + RETRY_S
+        options, deleted, now = self._options, 0, datetime.fromtimestamp(self._clock(), UTC)
+        with transaction() as connection:
+            for option, delete in _DELETE.items():
+                if (days := getattr(options, option)) is not None and not deleted:
+                    deleted = delete(connection, now - timedelta(days=days), self._limit)
+        took_s = time.monotonic() - started_s
+        self.deleted_rows += deleted
+        self._next_s = started_s + LOOK_EVERY_S
+        if deleted:
+            faster = min(2.0, TARGET_S / took_s)
+            self._limit = min(MAX_ROWS, max(MIN_ROWS, math.floor(self._limit * faster)))
+            self._next_s = started_s + took_s * (1 + REST)
+
+
+def _delete_windows(connection: Connection, before: datetime, limit: int) -> int:
+    """Whole hours, of which none is still to be summed; a window and its counts go together."""
+    stale = connection.scalar(select(func.min(_STALE.c.period_start)).where(_STALE.c.period_s == HOUR_S))
+    before = before.replace(minute=0, second=0, microsecond=0)
+    before = before if stale is None else min(before, stale)
+    window, count = _WINDOWS.c, _COUNTS.c
+    deleted = _delete_oldest(connection, _WINDOWS, window.window_start, before, limit)
+    oldest = connection.scalar(select(func.min(window.window_start))) or before
+    same = (window[name] == count[name] for name in ("source", "window_start", "window_end"))
+    orphans = (count.window_start < before, count.window_start <= oldest, ~sa.exists().where(*same))
+    deleted += connection.execute(sa.delete(_COUNTS).where(*orphans)).rowcount
+    if deleted:
+        note = upsert(connection, _EXPIRIES, ("kind",), ("until",), rises="until")
+        connection.execute(note.values(kind=WINDOWS, until=before))
+    return deleted
+
+
+def _delete_events(connection: Connection, before: datetime, limit: int) -> int:
+    ended = _EVENTS.c.end_time.is_not(None)
+    return _delete_oldest(connection, _EVENTS, _EVENTS.c.event_time, before, limit, ended)
+
+
+def _delete_alerts(connection: Connection, before: datetime, limit: int) -> int:
+    """Alerts that have been closed for so long, and notifications of alerts that are no longer there."""
+    alert, told = _ALERTS.c, _NOTIFICATIONS.c
+    closed = (alert.changed_time < before, alert.state.not_in([state.value for state in OPEN]))
+    deleted = _delete_oldest(connection, _ALERTS, alert.opened_time, before, limit, *closed)
+    orphan = ~sa.exists().where(alert.alert_id == told.alert_id)
+    return deleted + _delete_oldest(connection, _NOTIFICATIONS, told.notification_time, before, limit, orphan)
+
+
+def _delete_drift(connection: Connection, before: datetime, limit: int) -> int:
+    return _delete_oldest(connection, _DRIFT, _DRIFT.c.window_start, before, limit)
+
+
+def _delete_oldest(
+    connection: Connection,
+    table: sa.Table,
+    time: ColumnElement[datetime],
+    before: datetime,
+    limit: int,
+    *conditions: ColumnElement[bool],
+) -> int:
+    """Delete the oldest ``limit`` rows of which ``time`` is before then; how many there were."""
+    oldest = select(*table.primary_key).where(time < before, *conditions).order_by(time).limit(limit)
+    return connection.execute(sa.delete(table).where(sa.tuple_(*table.primary_key).in_(oldest))).rowcount
+
+
+#: By option of :class:`RetentionOptions`, what deletes the rows that are older than that.
+_DELETE: Mapping[str, Callable[[Connection, datetime, int], int]] = {
+    "windows_days": _delete_windows,
+    "events_days": _delete_events,
+    "alerts_days": _delete_alerts,
+    "drift_days": _delete_drift,
+}

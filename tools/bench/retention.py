@@ -1,0 +1,267 @@
+"""Rows expire while a program writes: what an event waits for the database before, meanwhile and afterwards.
+
+    python tools/bench/retention.py                        # 5 million rows in a new SQLite file
+    python tools/bench/retention.py --url postgresql://…   # in an empty database of Postgres
+
+Rows of twenty days are generated, of which two are kept. A writer then does what it does in `sightline run`:
+every camera reports once a second, and ten events a second each wait for their commit, which is timed.
+In the end as many rows as a quarter of the first come in again: the file holds them without growing.
+"""
+
+import itertools
+import tempfile
+import threading
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import sqlalchemy as sa
+
+from sightline.config.groups import DatabaseOptions, RetentionOptions
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    CountWindow,
+    Event,
+    EventKind,
+    SourceWindow,
+)
+from sightline.store.database import Store
+from sightline.store.dialects import parse_url
+from sightline.store.kinds import PendingRow, is_event
+from sightline.store.writer import Writer
+
+DAYS, KEPT_DAYS = 20, 2
+EVENT_EVERY_S = 0.1
+CLASSES = 2
+TRACKS = {str(number): ["person", True, 123.456789 + number] for number in range(20)}  # of a resume state
+#: By dialect: what makes a time of epoch seconds, and a new UUID.
+_FUNCTIONS = {
+    "sqlite": ("strftime('%Y-%m-%d %H:%M:%S.000000', {}, 'unixepoch')", "lower(hex(randomblob(16)))"),
+    "postgresql": ("to_timestamp({})", "gen_random_uuid()"),
+}
+#: By table: rows in a step of all cameras, and the columns of row ``n``; {m} is its step, {c} its camera.
+_ROWS = {
+    "source_windows": (
+        1.0,
+        "source, window_start, window_end, coverage, effective_fps, dropped_frames, clock_source,"
+        " model_version, config_hash",
+        "{source}, {time}, {end}, 1.0, 5.0, 0, 'rtcp', 'yolo/1', '0123456789abcdef'",
+    ),
+    "count_windows": (
+        float(CLASSES),
+        "id, source, item_class, count, window_start, window_end, created_at, arrivals",
+        "{uuid}, {source}, 'class' || (n % 2), n % 7, {time}, {end}, {end}, n % 5",
+    ),
+    "events": (
+        0.5,
+        "id, source, kind, place, item_class, track_id, event_time, direction, x, y, unseen, end_time,"
+        " confirmed_time, created_at",
+        "{uuid}, {source}, 'enter', 'yard', 'person', n, {time}, NULL, 0.5, 0.5, FALSE,"
+        " CASE WHEN n % 1000 > 0 THEN {end} END, {time}, {time}",
+    ),
+    "alerts": (
+        0.02,
+        "alert_id, rule, source, kind, place, item_class, severity, state, event_time, opened_time,"
+        " changed_time, count, muted, escalated, notifications, told, who, comment, events, open_events",
+        "'{prefix}' || n, 'night', {source}, 'enter', 'yard', 'person', 'warning',"
+        " CASE WHEN n % 500 > 0 THEN 'resolved' ELSE 'new' END, {time}, {time}, {time},"
+        " 1, FALSE, FALSE, 1, 1, '', '', '[]', '[]'",
+    ),
+    "notifications": (
+        0.02,
+        "alert_id, ordinal, transition, routes, notification_time, source, severity, title, text, link",
+        "'{prefix}' || n, 0, 'opened', '[]', {time}, {source}, 'warning', 'enter yard', 'enter yard', ''",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What was measured for a while."""
+
+    name: str
+    seconds: float
+    latencies_ms: tuple[float, ...]  # of events, from put to commit
+    deleted: int
+    size_bytes: int  # of the database, at the end
+
+    def __str__(self) -> str:
+        p50, p99, most = np.percentile(self.latencies_ms, [50, 99, 100]) if self.latencies_ms else (0, 0, 0)
+        return (
+            f"{self.name:8} {self.seconds:6.0f} s  {len(self.latencies_ms):6} events: p50 {p50:6.1f} ms,"
+            f" p99 {p99:6.1f} ms, most {most:6.1f} ms; deleted {self.deleted:8} rows"
+            f" ({self.deleted / self.seconds:6.0f}/s); {self.size_bytes / 1e6:7.1f} MB"
+        )
+
+
+def generate(url: str, rows: int, cameras: int, prefix: str) -> None:
+    """Fill a database whose tables are there with about so many rows of the last :data:`DAYS`."""
+    per_step = cameras * sum(share for share, _, _ in _ROWS.values())
+    steps = max(1, round(rows / per_step))
+    step_s = max(60, DAYS * 86_400 // steps // 60 * 60)
+    start = int(time.time()) // 60 * 60 - steps * step_s
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    as_time, uuid = _FUNCTIONS[engine.dialect.name]
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-500000"):
+                connection.exec_driver_sql(f"PRAGMA {pragma}")
+        for table, (share, columns, values) in _ROWS.items():
+            # The rows of a step stand together, as they do when they are written.
+            per_camera = max(1, round(share))
+            at_once = max(1, round(cameras * share)) if share < 1 else cameras * per_camera
+            moment = f"({start} + n / {at_once} * {step_s})"
+            filled = values.format(
+                source=f"'{prefix}' || (n / {per_camera} % {cameras})",
+                time=as_time.format(moment),
+                end=as_time.format(f"{moment} + {step_s}"),
+                uuid=uuid,
+                prefix=prefix,
+            )
+            numbers = f"SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < {steps * at_once - 1}"
+            query = f"WITH RECURSIVE number(n) AS ({numbers}) SELECT {filled} FROM number"
+            percent = "%" if engine.dialect.name == "sqlite" else "%%"  # as the driver wants it
+            connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) {query}".replace("%", percent))
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE")
+
+
+def size_of(url: str) -> int:
+    """Bytes on the disk: file and write-ahead log, or what Postgres says."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        file = Path(str(parsed.database))
+        return sum(path.stat().st_size for path in file.parent.glob(f"{file.name}*"))
+    engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
+
+
+class Program:
+    """Cameras that report to a writer, in a thread, and the times that events take to their commit."""
+
+    def __init__(self, url: str, folder: Path, cameras: int) -> None:
+        options = {"url": url, "spool_path": folder / "spool.db"}
+        self.writer = Writer(DatabaseOptions.model_validate(options))
+        self._cameras = cameras
+        self._put_s: dict[str, float] = {}  # by an event's key
+        self._latencies_ms: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def committed(self, rows: Iterable[PendingRow]) -> None:
+        """These rows are in the database."""
+        for row in rows:
+            if is_event(row):
+                self._latencies_ms.append((time.perf_counter() - self._put_s.pop(row.source)) * 1e3)
+
+    def take_latencies(self) -> tuple[float, ...]:
+        """Those since the last call."""
+        latencies, self._latencies_ms = self._latencies_ms, []
+        return tuple(latencies)
+
+    def close(self) -> None:
+        """Stop reporting and writing."""
+        self._stop.set()
+        self._thread.join()
+        self.writer.close(timeout_s=30.0)
+
+    def _run(self) -> None:
+        """Each camera reports once a second; events come from cameras of their own."""
+        next_s = next_event_s = time.perf_counter()
+        for number in itertools.count():
+            now, camera = time.time(), number % self._cameras
+            start = now // 60 * 60
+            name, times = f"camera{camera}", (start, start + 60.0)
+            counts = [CountWindow(name, f"class{k}", number, *times, number) for k in range(CLASSES)]
+            window = SourceWindow(name, *times, 0.5, 5.0, number, "rtcp", "yolo/1", "0123456789abcdef")
+            self.writer.put(Checkpoint(name, (*counts, window), {"tracks": TRACKS}))
+            self.writer.put_status(CameraStatus(name, CameraState.ONLINE, "", now))
+            if time.perf_counter() >= next_event_s:
+                next_event_s += EVENT_EVERY_S
+                event = Event(f"event{number}", EventKind.CROSSING, "door", 1, "person", now, now, "forward")
+                self._put_s[event.source] = time.perf_counter()
+                self.writer.put_results([event])
+            next_s += 1 / self._cameras
+            if self._stop.wait(max(0.0, next_s - time.perf_counter())):
+                return
+
+
+@contextmanager
+def running(url: str, folder: Path, cameras: int) -> Iterator[Program]:
+    """A program at work, whose commits are timed."""
+    write_rows = Store.write_rows
+    program: Program | None = None
+
+    def write(store: Store, rows: Iterable[PendingRow]) -> None:
+        batch = list(rows)
+        write_rows(store, batch)
+        if program is not None:
+            program.committed(batch)
+
+    with patch.object(Store, "write_rows", write):
+        program = Program(url, folder, cameras)
+        try:
+            yield program
+        finally:
+            program.close()
+
+
+def measure(url: str, rows: int, cameras: int, seconds: float, limit_s: float) -> Iterator[Phase]:
+    """The phases as they end: before, while (at most ``limit_s``), after, and with more rows again."""
+    store = Store(url)
+    store.open()
+    store.close()
+    generate(url, rows, cameras, "camera")
+    kept = RetentionOptions(windows_days=KEPT_DAYS, events_days=KEPT_DAYS, alerts_days=KEPT_DAYS)
+    with tempfile.TemporaryDirectory() as folder, running(url, Path(folder), cameras) as program:
+        retention = program.writer.retention
+
+        def phase(name: str, is_over: Callable[[float], bool]) -> Phase:
+            program.take_latencies()
+            started_s, before = time.perf_counter(), retention.deleted_rows
+            while not is_over(time.perf_counter() - started_s):
+                time.sleep(0.05)
+            passed_s, deleted = time.perf_counter() - started_s, retention.deleted_rows - before
+            return Phase(name, passed_s, program.take_latencies(), deleted, size_of(url))
+
+        time.sleep(min(2.0, seconds))  # until it has begun
+        yield phase("before", lambda passed_s: passed_s > seconds)
+        retention.update(kept)
+        # Once nothing is left it looks again after a minute only.
+        yield phase("while", lambda passed_s: passed_s > limit_s or 10.0 < retention.wait_s < 1e9)
+        yield phase("after", lambda passed_s: passed_s > seconds)
+    started_s = time.perf_counter()
+    generate(url, rows // 4, cameras, "again")
+    yield Phase("again", time.perf_counter() - started_s, (), 0, size_of(url))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="an empty database; default: a new SQLite file")
+    for name, value, text in (
+        ("rows", 5_000_000, "generated"),
+        ("cameras", 50, "that report"),
+        ("seconds", 20, "of the phases before and after"),
+        ("limit-s", 1800, "of the phase in which rows are deleted, at most"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"{text} (default: %(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = arguments.url or f"sqlite:///{folder}/bench.db"
+        numbers = arguments.rows, arguments.cameras, arguments.seconds, arguments.limit_s
+        for phase in measure(url, *numbers):
+            print(phase, flush=True)
+
+
+if __name__ == "__main__":
+    main()
