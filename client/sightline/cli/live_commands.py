@@ -163,7 +163,7 @@ def _watch(
             "alerts": apply_alerts,
             "http": lambda options: http.move(options.http),
             "log_level": lambda options: setup_logging(options.log_level),
-            "retention": lambda options: writer.retention.update(options.retention),
+            "retention": hub.update,
         },
     )
     newest = canary.newest if canary else lambda: None

@@ -97,7 +97,8 @@ class Hub:
         return [runner.health() for runner in self._runners]
 
     def update(self, config: Config) -> None:
-        """Let the sinks use other hot options."""
+        """Let writer and sinks use other hot options."""
+        self._writer.retention.update(config.retention)
         for sink in self._durable:
             sink.update(config)
 
