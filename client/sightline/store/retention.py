@@ -116,8 +116,10 @@ def _delete_alerts(connection: Connection, before: datetime, limit: int) -> int:
     alert, told = _ALERTS.c, _NOTIFICATIONS.c
     closed = (alert.changed_time < before, alert.state.not_in([state.value for state in OPEN]))
     deleted = _delete_oldest(connection, _ALERTS, alert.opened_time, before, limit, *closed)
-    orphan = ~sa.exists().where(alert.alert_id == told.alert_id)
-    return deleted + _delete_oldest(connection, _NOTIFICATIONS, told.notification_time, before, limit, orphan)
+    if deleted < limit:  # before that, nearly all notifications belong to alerts that are there
+        orphan = ~sa.exists().where(alert.alert_id == told.alert_id)
+        deleted += _delete_oldest(connection, _NOTIFICATIONS, told.notification_time, before, limit, orphan)
+    return deleted
 
 
 def _delete_drift(connection: Connection, before: datetime, limit: int) -> int:
