@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ def event(number: int, hour: float, kind: EventKind = EventKind.CROSSING) -> Eve
 
 def alert(name: str, state: AlertState, opened: float, changed: float) -> Alert:
     values = (name, "night", "gate", "enter", "door", "person", None, "warning", state)
-    return Alert(*values, T0, T0 + opened * HOUR_S, T0 + changed * HOUR_S)
+    end_time = None if state is AlertState.ACKNOWLEDGED else T0 + changed * HOUR_S
+    return Alert(*values, T0, T0 + opened * HOUR_S, T0 + changed * HOUR_S, end_time)
 
 
 def told(name: str, hour: float) -> Notification:
@@ -188,6 +190,7 @@ def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_o
         alert("closed", AlertState.RESOLVED, 0, 1),
         alert("just closed", AlertState.FALSE_ALARM, 0, 40),
         alert("open", AlertState.ACKNOWLEDGED, 0, 1),
+        replace(alert("resolved by hand", AlertState.RESOLVED, 0, 1), end_time=None),
         *(told(name, 1) for name in ("closed", "just closed", "open", "a test of a route")),
         told("a later test", 40),
         drift(0),
@@ -210,7 +213,8 @@ def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_o
     expire(store, 48, events_days=1)
     assert left() == ({2, 4}, *everything[1:]), "an event that goes on stays, however old"
     expire(store, 48, alerts_days=1)
-    assert left()[1:3] == ({"just closed", "open"}, {"just closed", "open", "a later test"})
+    stays = {"just closed", "open", "resolved by hand"}
+    assert left()[1:3] == (stays, {"just closed", "open", "a later test"})
     assert left()[3] == 2
     expire(store, 48, drift_days=1)
     assert left()[3] == 1

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from sightline.config.groups import RetentionOptions
+from sightline.entities import AlertState
 from sightline.store import tables
 from sightline.store.dialects import upsert
-from sightline.store.read.open_alerts import OPEN
 from sightline.store.rollups import HOUR_S, WINDOWS
 
 LOOK_EVERY_S = 60.0  # once nothing is left to delete
@@ -26,6 +26,7 @@ TARGET_S = 0.015  # of one transaction: so long, at most, what comes meanwhile w
 REST = 1.0  # between two transactions, shares of the time that the last one took
 MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
 
+_OPEN = [state.value for state in (AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED)]
 _COUNTS, _WINDOWS, _STALE, _EVENTS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EXPIRIES = (
     tables.table_of(model)
     for model in (
@@ -114,7 +115,7 @@ def _delete_events(connection: Connection, before: datetime, limit: int) -> int:
 def _delete_alerts(connection: Connection, before: datetime, limit: int) -> int:
     """Alerts that have been closed for so long, and notifications of alerts that are no longer there."""
     alert, told = _ALERTS.c, _NOTIFICATIONS.c
-    closed = (alert.changed_time < before, alert.state.not_in([state.value for state in OPEN]))
+    closed = (alert.changed_time < before, alert.state.not_in(_OPEN), alert.end_time.is_not(None))
     deleted = _delete_oldest(connection, _ALERTS, alert.opened_time, before, limit, *closed)
     if deleted < limit:  # before that, nearly all notifications belong to alerts that are there
         orphan = ~sa.exists().where(alert.alert_id == told.alert_id)
