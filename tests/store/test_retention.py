@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from test_spool import locked, make_writer
 from test_store import read
 
-from bench import retention as retention_bench
+from bench import retention_bench
 from sightline.config.groups import RetentionOptions
 from sightline.entities import (
     Alert,

@@ -1,7 +1,7 @@
 """Rows expire while a program writes: what an event waits for the database before, meanwhile and afterwards.
 
-    python tools/bench/retention.py                        # 5 million rows in a new SQLite file
-    python tools/bench/retention.py --url postgresql://…   # in an empty database of Postgres
+    python tools/bench/retention_bench.py                        # 5 million rows in a new SQLite file
+    python tools/bench/retention_bench.py --url postgresql://…   # in an empty database of Postgres
 
 Rows of twenty days are generated, of which two are kept. A writer then does what it does in `sightline run`:
 every camera reports once a second, and ten events a second each wait for their commit, which is timed.
@@ -144,7 +144,7 @@ def size_of(url: str) -> int:
         return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
 
 
-class Program:
+class ReportingCameras:
     """Cameras that report to a writer, in a thread, and the times that events take to their commit."""
 
     def __init__(self, url: str, folder: Path, cameras: int) -> None:
@@ -196,10 +196,10 @@ class Program:
 
 
 @contextmanager
-def running(url: str, folder: Path, cameras: int) -> Iterator[Program]:
+def running(url: str, folder: Path, cameras: int) -> Iterator[ReportingCameras]:
     """A program at work, whose commits are timed."""
     write_rows = Store.write_rows
-    program: Program | None = None
+    program: ReportingCameras | None = None
 
     def write(store: Store, rows: Iterable[PendingRow]) -> None:
         batch = list(rows)
@@ -208,7 +208,7 @@ def running(url: str, folder: Path, cameras: int) -> Iterator[Program]:
             program.committed(batch)
 
     with patch.object(Store, "write_rows", write):
-        program = Program(url, folder, cameras)
+        program = ReportingCameras(url, folder, cameras)
         try:
             yield program
         finally:
