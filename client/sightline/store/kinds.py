@@ -310,8 +310,13 @@ def with_stored(states: ResumeStates, rows: Iterable[PendingRow]) -> ResumeState
 
 
 def merge(into: MutableMapping[str, PendingRow], rows: Iterable[PendingRow]) -> None:
-    """Merge rows into those of earlier ones; a row that replaces another moves to the end of the order."""
+    """Merge rows into those of earlier ones; a row that replaces another moves to the end of the order.
+
+    What a sink had still to be given it is given in the newer form, whether it wants that by itself or not.
+    """
     for row in rows:
         if not (row.kind.first_wins and row.key in into):
-            into.pop(row.key, None)
+            before = into.pop(row.key, None)
+            if before is not None and not {*before.sinks} <= {*row.sinks}:
+                row = replace(row, sinks=tuple({*before.sinks, *row.sinks}))  # noqa: PLW2901
             into[row.key] = row
