@@ -60,6 +60,8 @@ FOREIGN = {
     "cuda": {"base"},
     "cupy": {"video"},
     "apprise": {"supervisor"},
+    "confluent_kafka": {"supervisor"},
+    "paho": {"supervisor"},
 }
 FREE = {"numpy", "sightline", *sys.stdlib_module_names}
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from sightline.config.alerts import AlertOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
+from sightline.config.streams import ResultStreamsOptions
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
 from sightline.entities import EventKind
 
@@ -349,6 +350,9 @@ class Config(CameraOptions):
     http: HttpOptions = Field(HttpOptions(), description="Health, status and metrics.")
     allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
     alerts: AlertOptions = Field(AlertOptions(), description="Who is told of which events.")
+    streams: ResultStreamsOptions = Field(
+        ResultStreamsOptions(), description="Brokers that are given every result."
+    )
     canary: CanaryOptions = Field(
         CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
     )

@@ -18,6 +18,10 @@ def program_path_problems(options: Config) -> Iterator[ConfigError]:
     if scheme.startswith("sqlite"):
         yield from _problem("database.url", _writable(Path(file.partition("?")[0])))
     yield from _problem("database.spool_path", _writable(database.spool_path))
+    for name, broker in (("kafka", options.streams.kafka), ("mqtt", options.streams.mqtt)):
+        for key in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+            if path := getattr(broker, key, None):
+                yield from _problem(f"streams.{name}.{key}", _readable(path))
     if options.canary.enabled:
         yield from _problem("canary.folder", _folder(options.canary.folder))
 

@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterable
 
 from sightline.config import Config
 from sightline.store.kinds import Wants
-from sightline.supervisor.sinks import alert_engine, alert_routes
+from sightline.supervisor.sinks import alert_engine, alert_routes, kafka_sink, mqtt_sink
 from sightline.supervisor.sinks.sink import DurableSink, LossySink, Sink, SinkHealth
 
 #: Each makes its sinks from the configuration; none where they are not configured.
-SINKS: list[Callable[[Config], Iterable[Sink]]] = [alert_engine.make, alert_routes.make]
+SINKS: list[Callable[[Config], Iterable[Sink]]] = [
+    alert_engine.make,
+    alert_routes.make,
+    kafka_sink.make,
+    mqtt_sink.make,
+]
 
 
 def make_sinks(config: Config) -> list[Sink]:
@@ -25,6 +30,10 @@ def make_sinks(config: Config) -> list[Sink]:
     names = [sink.name for sink in sinks]
     if len(set(names)) < len(names):
         raise ValueError(f"two sinks have the same name: {sorted(names)}")
+    engines = [sink for sink in sinks if isinstance(sink, alert_engine.AlertEngine)]
+    for sink in sinks:
+        if isinstance(sink, mqtt_sink.MqttSink):
+            sink.mutes = next(iter(engines), None)
     return sinks
 
 

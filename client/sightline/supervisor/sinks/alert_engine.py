@@ -253,6 +253,12 @@ class AlertEngine(DurableSink):
             self._made.append(mute)
             self._write()
 
+    def muted_until(self, camera: str) -> float:
+        """Until when (UTC epoch seconds) nobody is told of a camera's alerts, as far as has been loaded."""
+        with self._lock:
+            mutes = (self._mutes.get((source, "")) for source in (camera, ""))
+            return max((mute.until for mute in mutes if mute is not None), default=0.0)
+
     def alerts(self) -> list[Alert]:
         """Those of the last day, and those of which something goes on, newest first."""
         with self._lock:

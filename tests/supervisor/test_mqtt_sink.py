@@ -1,0 +1,451 @@
+"""Results to MQTT: a real mosquitto, stopped, frozen and back; Home Assistant's devices and switches."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from paho.mqtt import client as mqtt
+
+from sightline.camera.messages import Report
+from sightline.config.streams import MqttOptions
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    CountWindow,
+    Event,
+    EventKind,
+    Mute,
+    Result,
+    SourceWindow,
+)
+from sightline.store.kinds import pending_row
+from sightline.store.writer import Writer
+from sightline.supervisor.hub import Hub
+from sightline.supervisor.sinks import wanted_by
+from sightline.supervisor.sinks.mqtt_sink import MqttSink
+from sightline.supervisor.sinks.sink import DurableRunner
+from support.brokers import Mosquitto, free_port, frozen
+from support.stored import database_options
+from support.waiting import until
+
+T0 = 1_700_000_000.0
+PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+
+
+def event(camera: str, number: int) -> Event:
+    return Event(camera, EventKind.CROSSING, "line", number, "person", T0 + number, T0 + number, "forward")
+
+
+def status(
+    camera: str = "gate", at: float = T0, state: CameraState = CameraState.ONLINE, **zones: int
+) -> CameraStatus:
+    return CameraStatus(camera, state, "", at, occupancy=zones)
+
+
+def report(camera: str, *rows: Result) -> Report:
+    return Report(status(camera), Checkpoint(camera, rows, {}), {})
+
+
+def options(broker: Mosquitto, **more: Any) -> MqttOptions:
+    values = {"host": "127.0.0.1", "port": broker.port, "timeout_s": 1, "commands": True, **more}
+    return MqttOptions.model_validate(values)
+
+
+class Listener:
+    """A client that remembers; the broker keeps for it what comes while it is away."""
+
+    def __init__(self, broker: Mosquitto, topics: str = "#") -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.states: dict[str, str] = {}
+        self.client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, "listener", clean_session=False, protocol=mqtt.MQTTv311
+        )
+        self.client.reconnect_delay_set(1, 1)
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.on_message = self._on_message
+        self.client.on_connect = lambda client, *_: client.subscribe(topics, 1)
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.loop_start()
+        assert subscribed.wait(10)
+
+    def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
+        self.messages.append((message.topic, message.payload.decode()))
+        self.states[message.topic] = message.payload.decode()
+
+    def json(self, topic: str) -> Any:
+        return json.loads(self.states[topic])
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    made = Mosquitto(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def listener(broker: Mosquitto) -> Iterator[Listener]:
+    made = Listener(broker)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make(broker: Mosquitto) -> Iterator[Callable[..., MqttSink]]:
+    """Makes sinks, and closes them."""
+    sinks: list[MqttSink] = []
+
+    def made(**more: Any) -> MqttSink:
+        sinks.append(MqttSink(options(broker, **more)))
+        return sinks[-1]
+
+    yield made
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DurableRunner.__init__, "__kwdefaults__", {"retry_s": (0.05, 0.2)})
+
+
+@contextlib.contextmanager
+def running(folder: Path, sink: MqttSink) -> Iterator[Hub]:
+    database = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
+    writer = Writer(database, flush_every_s=0.02, sinks=wanted_by([sink]))
+    hub = Hub(writer, [sink])
+    yield hub
+    hub.close()
+    writer.close()
+
+
+def send(sink: MqttSink, *entities: Result | CameraStatus) -> None:
+    sequence = time.time_ns() // 1000
+    sink.deliver([pending_row(entity, sequence + number) for number, entity in enumerate(entities)])
+
+
+# -- outages ----------------------------------------------------------------------------------------------
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_nothing_is_lost_and_order_is_kept_while_the_broker_is_away(
+    tmp_path: Path, broker: Mosquitto, listener: Listener, how: str, protocol: str
+) -> None:
+    cameras, numbers = ("gate", "yard"), iter(range(1, 1000))
+
+    def happen(times: int) -> None:
+        for _ in range(times):
+            number = next(numbers)
+            for camera in cameras:
+                hub.take(report(camera, event(camera, number)))
+            time.sleep(0.005)
+
+    def told(camera: str) -> list[str]:
+        return [text for topic, text in list(listener.messages) if topic == f"sightline/{camera}/events"]
+
+    with running(tmp_path, MqttSink(options(broker, protocol=protocol))) as hub:
+        happen(20)
+        until(lambda: len(told("yard")) == 20)
+        if how == "stopped":
+            broker.stop()
+            happen(60)
+            time.sleep(3)
+            until(lambda: not hub.sinks()[0].ok)
+            broker.start()
+        else:
+            assert broker.process is not None
+            with frozen(broker.process):
+                happen(60)
+                time.sleep(3)
+                assert not hub.sinks()[0].ok
+        happen(20)
+        last = next(numbers) - 1
+        for camera in cameras:
+            until(lambda camera=camera: len(set(told(camera))) == last)  # type: ignore[misc]
+            tracks = [json.loads(text)["track_id"] for text in told(camera)]
+            assert list(dict.fromkeys(tracks)) == list(range(1, last + 1)), "in order, by first sight"
+        until(lambda: hub.sinks()[0].ok)
+        assert listener.states["sightline/_program/availability"] == "online"
+    until(lambda: listener.states["sightline/_program/availability"] == "offline")
+
+
+def test_a_program_that_dies_is_shown_as_gone(broker: Mosquitto, listener: Listener, make: Any) -> None:
+    sink = make()
+    send(sink, status())
+    until(lambda: listener.states.get("sightline/_program/availability") == "online")
+    sink._client.socket().close()  # as the kernel does for a process that is killed
+    until(lambda: listener.states["sightline/_program/availability"] == "offline")
+
+
+def test_one_who_waits_for_the_database_connects_to_nothing(make: Any) -> None:
+    sink = make()
+    sink.tick()
+    assert sink._client is None
+
+
+def test_a_lost_connection_is_noticed_without_results(broker: Mosquitto, make: Any) -> None:
+    sink = make()
+    send(sink, status())
+    broker.stop()
+    with pytest.raises(OSError, match=r"lost|refused"):
+        for _ in range(3):
+            sink.tick()
+    broker.start()
+    sink.tick()
+    assert sink._client.is_connected()
+
+
+# -- topics -----------------------------------------------------------------------------------------------
+
+
+@PROTOCOLS
+def test_states_are_retained_and_results_are_not(broker: Mosquitto, make: Any, protocol: str) -> None:
+    window = SourceWindow("gate", T0, T0 + 60, 0.5, 5.0, 0, "rtcp", "sightline-1", "abc")
+    counts = [CountWindow("gate", name, 2, T0, T0 + 60, 2) for name in ("person", "car")]
+    send(make(protocol=protocol), status(yard=2), event("gate", 1), *counts, window)
+    late = Listener(broker, "sightline/#")
+    until(lambda: "sightline/gate/counts" in late.states)
+    late.close()
+    assert late.states["sightline/gate/occupancy/yard"] == "2"
+    assert late.json("sightline/gate/status")["schema"] == "sightline.status.v1"
+    assert late.json("sightline/gate/counts") == {
+        "window_start": T0,
+        "window_end": T0 + 60,
+        "coverage": 0.5,
+        "counts": {"person": 2, "car": 2},
+    }
+    assert not {"sightline/gate/events", "sightline/gate/windows"} & late.states.keys()
+
+
+def test_a_window_without_a_class_counts_none_of_it(listener: Listener, make: Any) -> None:
+    sink = make()
+    send(sink, CountWindow("gate", "person", 5, T0, T0 + 60, 5))
+    until(
+        lambda: (
+            listener.json("sightline/gate/counts")["counts"] == {"person": 5} if listener.states else False
+        )
+    )
+    send(sink, SourceWindow("gate", T0 + 60, T0 + 120, 1.0, 5.0, 0, "rtcp", "sightline-1", "abc"))
+    until(lambda: listener.json("sightline/gate/counts")["counts"] == {})
+    send(sink, CountWindow("gate", "person", 6, T0, T0 + 60, 6))  # corrected late
+    send(sink, status())
+    until(lambda: "sightline/gate/status" in listener.states)
+    assert listener.json("sightline/gate/counts")["counts"] == {}
+    assert [json.loads(text)["count"] for topic, text in listener.messages if '"count": 6' in text] == [6]
+
+
+def test_events_of_the_program_have_a_level_that_no_camera_can_have(listener: Listener, make: Any) -> None:
+    send(make(), event("", 1))
+    until(lambda: "sightline/_program/events" in listener.states)
+
+
+# -- Home Assistant ---------------------------------------------------------------------------------------
+
+
+def entities_of(listener: Listener) -> dict[str, dict[str, Any]]:
+    """By component and name, those that are announced now."""
+    found = {}
+    for topic, text in listener.states.items():
+        if topic.startswith("homeassistant/") and text:
+            found[f"{topic.split('/')[1]} {json.loads(text)['name']}"] = json.loads(text)
+    return found
+
+
+def shown(listener: Listener, entity: dict[str, Any]) -> str:
+    """What Home Assistant shows of an entity: its template, rendered as it does."""
+    text = listener.states[entity["state_topic"]]
+    with contextlib.suppress(ValueError):
+        value_json = json.loads(text)
+    template = jinja2.Environment(autoescape=False).from_string(entity.get("value_template", "{{ value }}"))
+    return template.render(value=text, value_json=value_json if text[0] == "{" else None)
+
+
+def test_a_camera_is_a_device_whose_entities_show_what_was_sent(listener: Listener, make: Any) -> None:
+    sink = make()
+    count = CountWindow("gate", 'traffic "light"', 4, T0, T0 + 60, 4)
+    send(sink, count, status(**{"yard": 0, "Tür/links": 3}))
+    until(lambda: "switch mute" in entities_of(listener))
+    entities = entities_of(listener)
+    assert set(entities) == {
+        "binary_sensor connection",
+        "binary_sensor yard",
+        "binary_sensor Tür/links",
+        'sensor traffic "light" count',
+        "switch enabled",
+        "switch mute",
+    }
+    values = {name: shown(listener, entity) for name, entity in entities.items() if "mute" not in name}
+    assert list(values.values()).count("ON") == 3
+    assert (values["binary_sensor yard"], values["binary_sensor Tür/links"]) == ("OFF", "ON")
+    assert values['sensor traffic "light" count'] == "4"
+    assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)
+    assert {json.dumps(entity["device"]) for entity in entities.values()} == {
+        json.dumps({"identifiers": ["sightline_gate"], "name": "gate", "manufacturer": "Sightline"})
+    }
+    for entity in entities.values():
+        for source in entity["availability"]:
+            assert source["topic"] in listener.states
+    topics = [topic for topic in listener.states if topic.startswith("homeassistant/")]
+    assert all(set(topic) <= set("/_-") | {*map(chr, range(48, 123))} for topic in topics)
+
+
+def test_a_zone_that_is_no_more_is_taken_back_but_not_while_the_camera_is_away(
+    listener: Listener, make: Any
+) -> None:
+    sink = make()
+    send(sink, status(yard=1, gate=0))
+    until(lambda: "binary_sensor gate" in entities_of(listener))
+    send(sink, status(state=CameraState.OFFLINE), status(at=T0 + 1, yard=1))
+    until(lambda: "binary_sensor gate" not in entities_of(listener))
+    assert "binary_sensor yard" in entities_of(listener)
+    cleared = [text for topic, text in listener.messages if "yard" in topic and not text]
+    assert cleared == [], "it was taken back while the camera was away"
+
+
+def test_without_discovery_and_commands_there_are_none(listener: Listener, make: Any) -> None:
+    send(make(discovery_prefix=None, commands=False), status(yard=1))
+    until(lambda: "sightline/gate/status" in listener.states)
+    send(make(discovery_prefix=None, commands=False, prefix="other"), status())
+    until(lambda: "other/gate/status" in listener.states)
+    assert not [topic for topic in listener.states if topic.startswith("homeassistant") or "enabled" in topic]
+
+
+class Engine:
+    """What the alert engine does about mutes."""
+
+    def __init__(self) -> None:
+        self.mutes: list[Mute] = []
+
+    def mute(self, mute: Mute) -> None:
+        self.mutes.append(mute)
+
+    def muted_until(self, camera: str) -> float:
+        return max((mute.until for mute in self.mutes[-1:] if mute.source == camera), default=0.0)
+
+
+def test_switches_mute_alerts_for_a_while_and_ask_for_cameras(
+    listener: Listener, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, engine = make(mute_s=3600), Engine()
+    sink.mutes = engine
+    send(sink, status())
+    sink.tick()
+    until(lambda: listener.states.get("sightline/gate/mute") == "OFF")
+
+    def switch(topic: str, position: str, *, retain: bool = False) -> None:
+        listener.client.publish(topic, position, 1, retain=retain).wait_for_publish(5)
+
+    def mutes() -> list[Mute]:
+        sink.tick()
+        return engine.mutes
+
+    switch("sightline/gate/mute/set", "ON")
+    until(lambda: len(mutes()) == 1)
+    assert (engine.mutes[0].source, engine.mutes[0].rule, engine.mutes[0].who) == ("gate", "", "MQTT")
+    assert abs(engine.mutes[0].until - time.time() - 3600) < 30
+    until(lambda: listener.states["sightline/gate/mute"] == "ON")
+    for topic, position in (("other/mute", "ON"), ("gate/mute", "MAYBE")):
+        switch(f"sightline/{topic}/set", position)
+    switch("sightline/gate/mute/set", "OFF")
+    until(lambda: len(mutes()) == 2)
+    assert engine.mutes[1].until < time.time()
+    until(lambda: listener.states["sightline/gate/mute"] == "OFF")
+    assert caplog.text.count("is no command") == 2
+    switch("sightline/gate/enabled/set", "OFF")
+    until(lambda: mutes() and "cannot be disabled by a switch yet" in caplog.text)
+    asked: list[tuple[str, bool]] = []
+    sink.set_enabled = lambda camera, enabled: asked.append((camera, enabled))
+    switch("sightline/gate/enabled/set", "ON")
+    until(lambda: mutes() and asked == [("gate", True)])
+
+
+def test_a_retained_command_is_not_obeyed_again_at_each_start(
+    listener: Listener, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener.client.publish("sightline/gate/mute/set", "ON", 1, retain=True).wait_for_publish(5)
+    sink, engine = make(), Engine()
+    sink.mutes = engine
+    send(sink, status())
+    until(lambda: sink.tick() or "is not obeyed" in caplog.text)
+    assert engine.mutes == []
+
+
+# -- refusals ---------------------------------------------------------------------------------------------
+
+
+def test_nobody_listens_at_the_port(broker: Mosquitto) -> None:
+    sink = MqttSink(options(broker, port=free_port()))
+    with pytest.raises(OSError, match="refused"):
+        send(sink, status())
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_wrong_password_is_named_as_such_and_not_shown(tmp_path: Path, protocol: str) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "us", "hunter2"], check=True)
+    broker = Mosquitto(tmp_path, "allow_anonymous false", f"password_file {passwords}")
+    broker.start()
+    try:
+        sink = MqttSink(options(broker, protocol=protocol, username="us", password="hunter3"))
+        with pytest.raises(OSError, match=r"refuses the connection: .*uthori") as error:
+            send(sink, status())
+        assert "hunter" not in str(error.value)
+        sink = MqttSink(options(broker, protocol=protocol, username="us", password="hunter2"))
+        send(sink, status())
+        sink.close()
+    finally:
+        broker.stop()
+
+
+def test_what_the_broker_does_not_let_us_publish_is_not_delivered(tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite sightline/_program/#\ntopic readwrite sightline/gate/#\n")
+    broker = Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rules}")
+    broker.start()
+    try:
+        sink = MqttSink(options(broker, discovery_prefix=None, commands=False))
+        send(sink, event("gate", 1))
+        with pytest.raises(OSError, match="the broker refuses: Not authorized"):
+            send(sink, event("yard", 1))
+        sink.close()
+    finally:
+        broker.stop()
+
+
+def test_tls_checks_the_brokers_certificate(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    broker = Mosquitto(tmp_path, "allow_anonymous true", f"certfile {certificate}", f"keyfile {key}")
+    broker.start()
+    try:
+        good = {"tls": True, "host": "localhost", "tls_ca_file": certificate, "timeout_s": 5}
+        sink = MqttSink(options(broker, **good))
+        send(sink, status())
+        sink.close()
+        for wrong in ({"tls_ca_file": None}, {"host": "127.0.0.1"}):
+            with pytest.raises(OSError, match="certificate verify failed"):
+                send(MqttSink(options(broker, **{**good, **wrong})), status())
+        sink = MqttSink(options(broker, tls=True, verify_tls=False, timeout_s=5))
+        send(sink, status())
+        sink.close()
+    finally:
+        broker.stop()
