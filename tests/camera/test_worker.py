@@ -23,7 +23,17 @@ from sightline.camera.messages import (
     UpdateWorker,
 )
 from sightline.config import Camera
-from sightline.entities import CameraState, CameraStatus, CountWindow, Event, Frame, SourceWindow
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    ClockSource,
+    ClockWindow,
+    CountWindow,
+    Event,
+    EventKind,
+    Frame,
+    SourceWindow,
+)
 from sightline.errors import (
     DetectorError,
     DetectorTimeout,
@@ -33,6 +43,7 @@ from sightline.errors import (
 )
 from sightline.features import FeatureContext
 from sightline.video import feed
+from sightline.video.clock import ClockReading
 from support.fakes import boxes, frame
 from support.waiting import until
 from support.worker_rig import MODEL, PERSON, Rig, camera, live
@@ -84,6 +95,26 @@ def test_a_status_tells_what_is_due_and_who_is_busy() -> None:
     status = busy(slow)
     assert status.due_fps > 1.5 * status.fps > 0
     assert status.worker_busy > 0.7
+
+
+def test_a_cameras_clock_is_status_figure_row_and_event() -> None:
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 3)
+        reading = ClockReading(
+            T0, 4000.2, 50.0, T0 + 3950.2, 1, 2, ClockSource.RTCP_CORRECTED, 4000.0, T0 - 10
+        )
+        rig.sources["a"].clock_readings.append(reading)
+        until(lambda: rig.rows("a", ClockWindow) and rig.latest("a").status.clock_offset_s, 20)
+        [event], [row, *_] = rig.rows("a", Event), rig.rows("a", ClockWindow)
+        assert (event.kind, event.value, event.event_time) == (EventKind.CLOCK_STEP, 4000.0, T0 - 10)
+        hour = T0 // 3600 * 3600
+        assert row == ClockWindow("a", hour, 4000.2, None, 0.0, 2, 1, "rtcp_corrected")
+        report = rig.latest("a")
+        assert (report.status.clock_offset_s, report.status.clock_drift_ppm) == (4000.2, None)
+        assert {f.name: f.value for f in report.figures}["clock_offset_seconds"] == 4000.2
+        assert report.checkpoint is not None
+        assert report.checkpoint.resume["clock"]["offset_s"] == 4000.2
 
 
 def test_frames_that_are_due_together_travel_together() -> None:
