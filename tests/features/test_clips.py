@@ -29,7 +29,7 @@ from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.packet_ring import PacketRing
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.store.kinds import pending_row
-from sightline.video.packets import CodedPacket, CodedStream
+from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
 from sightline.video.source import Source
 from support.camera_world import camera
 from support.disks import fill, small_disk
@@ -52,10 +52,17 @@ class Recording:
         self._seen = Watched(["person"])
         self._ordinal = 0
 
-    def play(self, url: str | Path, results: dict[int, list[Any]], *, stop: int = 10**9) -> None:
+    def play(
+        self,
+        url: str | Path,
+        results: dict[int, list[Any]],
+        *,
+        stop: int = 10**9,
+        observer: PacketObserver | None = None,
+    ) -> None:
         """Show frames until the stream ends or has given ``stop``; ``results`` by the number of the frame."""
         source = Source(camera(url), realtime=False)
-        source.packet_observers = (self.recorder,)
+        source.packet_observers = (observer or self.recorder,)
         source.open()
         with contextlib.closing(source), contextlib.suppress(SourceError):
             for frame in source.frames():
@@ -196,6 +203,21 @@ def test_a_clip_ends_when_it_is_long_enough_and_the_next_event_gets_its_own(tmp_
     first, second = [row for row in made.rows if row.state is ClipState.FINISHED]
     assert list(numbers_by_time(first.path).values()) == list(range(20, 66))
     assert list(numbers_by_time(second.path).values()) == list(range(50, 77))
+
+
+def test_a_stream_whose_times_go_back_ends_its_clip(tmp_path: Path) -> None:
+    made = Recording(tmp_path / "clips")
+
+    class Jump:
+        number = 0
+
+        def packet(self, packet: CodedPacket) -> None:
+            self.number += 1
+            made.recorder.packet(packet.later(-50.0) if self.number > 60 else packet)
+
+    made.play(numbered_clip(tmp_path / "v.mp4", 90), {55: [EventKind.ENTER]}, observer=Jump())
+    assert [row.state for row in made.rows] == [ClipState.RECORDING, ClipState.FINISHED]  # before its end
+    assert list(numbers_by_time(made.end().path).values()) == list(range(40, 60))
 
 
 def test_a_clip_must_have_room_for_what_comes_before_and_after() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from sightline.analysis.saved import from_json
 from sightline.entities import Clip, ClipState, Event, Tracks, lasts
+from sightline.features.clips.packet_ring import follows
 from sightline.features.kept_files import stamp, to_columns, write_private
 from sightline.video.clip_file import FragmentFile, finish
 from sightline.video.packets import CodedPacket
@@ -45,7 +46,7 @@ class GrowingClip:
     ) -> None:
         start_time = round(first.media_s + offset_s, 3)
         self.stem = folder / f"{stamp(start_time)}Z-{source}"
-        self._stream = first.stream
+        self._newest = first
         self.start_s, self.longest_s = first.media_s, first.media_s + max_s
         self._until_s: dict[str, float] = {}  # by event: media time that it is to be shown to
         self._events: list[str] = []
@@ -119,8 +120,9 @@ class GrowingClip:
 
         Pictures that were sent after one that follows them still come, so none is missing before the last.
         """
-        if packet.stream is not self._stream or packet.media_s > self._video.media_s >= self.limit_s:
+        if not follows(packet, self._newest) or packet.media_s > self._video.media_s >= self.limit_s:
             return False
+        self._newest = packet
         self._video.write(packet)
         return True
 

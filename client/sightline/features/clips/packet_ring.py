@@ -36,7 +36,7 @@ class PacketRing:
     def append(self, packet: CodedPacket) -> None:
         """Add the camera's next packet."""
         with self._lock:
-            if self._groups and not _follows(packet, self._groups[-1][-1]):
+            if self._groups and not follows(packet, self._groups[-1][-1]):
                 self._clear()
             if packet.is_key:
                 self._groups.append([])
@@ -95,6 +95,6 @@ class PacketRing:
         self.bytes = 0
 
 
-def _follows(packet: CodedPacket, last: CodedPacket) -> bool:
+def follows(packet: CodedPacket, last: CodedPacket) -> bool:
     """Whether a packet goes on with the stream of another."""
     return packet.stream is last.stream and (packet.dts - last.dts) * packet.stream.time_base > -BACK_S
