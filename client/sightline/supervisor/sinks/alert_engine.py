@@ -62,7 +62,7 @@ class AlertEngine(DurableSink):
         self._alerts: dict[str, Alert] | None = None  # by id; None: not loaded yet
         self._of_event: dict[str, dict[str, str]] = {}  # by the event's key and the rule: the alert's id
         self._newest: dict[Place, str] = {}  # of those that people were told of: the id
-        self._watched: set[str] = set()  # ids of those for which time may do something
+        self._watched: dict[str, None] = {}  # ids of those for which time may do something, in order
         self._next_forget = 0.0
         self._mutes: dict[tuple[str, str], Mute] = {}
         self._made: list[Result] = []
@@ -79,7 +79,7 @@ class AlertEngine(DurableSink):
         """Other rules hold for the events that follow; the routes stay those that run."""
         with self._lock:
             self._options = config.alerts.model_copy(update={"routes": self._options.routes})
-            self._watched = set(self._alerts or ())
+            self._watched = dict.fromkeys(self._alerts or ())
 
     # -- events and time ------------------------------------------------------------------------------
 
@@ -99,12 +99,16 @@ class AlertEngine(DurableSink):
             if self._alerts is None and not self._options.rules:
                 return  # the database is not asked for nothing
             now, alerts = self._clock(), self._begin()
-            for alert_id in list(self._watched):
-                rule = self._options.rules.get(alerts[alert_id].rule)
-                if rule is not None:
-                    self._pass_time(alerts[alert_id], rule, now)
-                if rule is None or not _is_awaited(alerts[alert_id], rule):
-                    self._watched.discard(alert_id)
+            rules = self._options.rules
+            for alert in [alerts[alert_id] for alert_id in self._watched]:
+                if alert.rule in rules:
+                    self._pass_time(alert, rules[alert.rule], now)
+            self._watched = {
+                alert_id: None
+                for alert_id in self._watched
+                if alerts[alert_id].rule in rules
+                and _is_awaited(alerts[alert_id], rules[alerts[alert_id].rule])
+            }
             if now >= self._next_forget:
                 self._next_forget = now + FORGET_EVERY_S
                 for alert in [alert for alert in alerts.values() if not alert.open_events]:
@@ -296,7 +300,7 @@ class AlertEngine(DurableSink):
         alerts = self._begin()
         before = alerts.get(alert.alert_id)
         alerts[alert.alert_id] = alert
-        self._watched.add(alert.alert_id)
+        self._watched[alert.alert_id] = None
         keys, old = _event_keys(alert), _event_keys(before) if before else set()
         for key in keys - old:
             self._of_event.setdefault(key, {})[alert.rule] = alert.alert_id
@@ -314,7 +318,7 @@ class AlertEngine(DurableSink):
 
     def _forget(self, alert: Alert) -> None:
         del self._begin()[alert.alert_id]
-        self._watched.discard(alert.alert_id)
+        self._watched.pop(alert.alert_id, None)
         self._unlink(alert.rule, _event_keys(alert))
         if self._newest.get(_place(alert)) == alert.alert_id:
             del self._newest[_place(alert)]
