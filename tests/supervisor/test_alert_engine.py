@@ -230,6 +230,15 @@ def test_those_who_have_stayed_long_enough_join_one_alert() -> None:
     assert sorted(alert.state for alert in here.alerts) == ["joined", "joined", "resolved"]
 
 
+def test_what_joins_in_the_moment_of_an_escalation_is_kept() -> None:
+    here = world(min_dwell_s=20, cooldown_s=60, escalate_after_s=10, escalate_to=["duty"])
+    here.see(entered(1), entered(2, 10), at=10)
+    here.wait_until(20)
+    here.wait_until(30)  # the second has stayed for 20 s, and nobody has acknowledged for 10 s
+    [alert] = [alert for alert in here.alerts if alert.state is AlertState.NEW]
+    assert (alert.count, len(alert.open_events), alert.escalated) == (2, 2, True)
+
+
 def test_an_alert_whose_rule_is_gone_ends_all_the_same_and_is_told_no_more() -> None:
     here = world()
     here.see(entered(1))

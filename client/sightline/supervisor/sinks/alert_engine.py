@@ -100,8 +100,8 @@ class AlertEngine(DurableSink):
                 return  # the database is not asked for nothing
             now, alerts = self._clock(), self._begin()
             rules = self._options.rules
-            for alert in [alerts[alert_id] for alert_id in self._watched]:
-                if alert.rule in rules:
+            for alert_id in list(self._watched):
+                if (alert := alerts[alert_id]).rule in rules:
                     self._pass_time(alert, rules[alert.rule], now)
             self._watched = {
                 alert_id: None
