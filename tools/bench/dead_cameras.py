@@ -122,6 +122,7 @@ def measure(arguments: Namespace) -> dict[str, Any]:
             report = watch(sightline, dead, arguments, started_s)
             stopping_s = time.monotonic()
         report["stop_s"] = round(time.monotonic() - stopping_s, 1)
+    has_server = bool(arguments.good or arguments.triton)
     report["problems"] = [
         text
         for wrong, text in (
@@ -129,6 +130,7 @@ def measure(arguments: Namespace) -> dict[str, Any]:
             (report["lost"], "the good camera was lost"),
             (report["restarts"], "workers were restarted"),
             (not arguments.good and report["cores"] > 0.2, "dead cameras take more than 0.2 cores"),
+            (report["ready"] != has_server, f"/readyz says {'' if report['ready'] else 'not '}ready"),
             (report["stop_s"] > 10, "SIGTERM took more than 10 s"),
         )
         if wrong
@@ -158,6 +160,9 @@ def watch(
     now_s = time.monotonic()
     used = (processor_s(sightline.pid) - settled[1]) / (now_s - settled[0]) if settled else 0.0
     page = fetch(f"{sightline.url}/metrics").splitlines()
+    ready = False
+    with contextlib.suppress(ServerError):  # 503
+        ready = bool(json.loads(fetch(f"{sightline.url}/readyz"))["ready"])
     return {
         "cameras": len(dead) + arguments.good,
         "seconds": round(now_s - started_s),
@@ -165,6 +170,7 @@ def watch(
         "lost": lost,
         "restarts": sum(float(line.split()[-1]) for line in page if "worker_restarts_total{" in line),
         "cores": round(used, 3),
+        "ready": ready,
         "told": sum(bool(statuses.get(name, {}).get("message")) for name in dead),
     }
 
