@@ -151,7 +151,7 @@ def test_a_newer_row_that_a_sink_does_not_want_reaches_it_in_place_of_the_older_
 
 
 def test_the_engine_says_until_when_a_camera_is_muted() -> None:
-    engine = AlertEngine(AlertOptions(), lambda: OpenAlerts((), ()))
+    engine = AlertEngine(AlertOptions(), lambda _: OpenAlerts())
     for mute in (Mute("gate", "", 50.0), Mute("gate", "night", 90.0), Mute("yard", "", 10.0)):
         engine.mute(mute)
     assert [engine.muted_until(camera) for camera in ("gate", "yard", "hall")] == [50.0, 10.0, 0.0]
