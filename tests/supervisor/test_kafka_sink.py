@@ -109,7 +109,10 @@ def test_each_stream_has_its_topic_keyed_by_camera(tmp_path: Path) -> None:
                     assert dict(message.headers())["key"].decode() == body["key"]
 
 
-def test_nothing_is_lost_and_order_is_kept_while_the_cluster_is_frozen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outage_s", [4, pytest.param(60, marks=pytest.mark.long)])
+def test_nothing_is_lost_and_order_is_kept_while_the_cluster_is_frozen(
+    tmp_path: Path, outage_s: float
+) -> None:
     cameras = ("gate", "yard", "hall")
     with kafka_cluster() as (address, process), running(tmp_path, KafkaSink(options(address))) as hub:
         numbers = iter(range(1, 1000))
@@ -126,7 +129,7 @@ def test_nothing_is_lost_and_order_is_kept_while_the_cluster_is_frozen(tmp_path:
         with frozen(process):
             for _ in range(10):
                 happen(10)
-                time.sleep(0.4)
+                time.sleep(outage_s / 10)
             health = hub.sinks()[0]
             assert not health.ok and "no acknowledgement within 1 s" in health.last_error
         happen(20)

@@ -144,9 +144,10 @@ def send(sink: MqttSink, *entities: Result | CameraStatus) -> None:
 
 
 @PROTOCOLS
+@pytest.mark.parametrize("outage_s", [3, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_nothing_is_lost_and_order_is_kept_while_the_broker_is_away(
-    tmp_path: Path, broker: Mosquitto, listener: Listener, how: str, protocol: str
+    tmp_path: Path, broker: Mosquitto, listener: Listener, how: str, outage_s: float, protocol: str
 ) -> None:
     cameras, numbers = ("gate", "yard"), iter(range(1, 1000))
 
@@ -166,14 +167,14 @@ def test_nothing_is_lost_and_order_is_kept_while_the_broker_is_away(
         if how == "stopped":
             broker.stop()
             happen(60)
-            time.sleep(3)
+            time.sleep(outage_s)
             until(lambda: not hub.sinks()[0].ok)
             broker.start()
         else:
             assert broker.process is not None
             with frozen(broker.process):
                 happen(60)
-                time.sleep(3)
+                time.sleep(outage_s)
                 assert not hub.sinks()[0].ok
         happen(20)
         last = next(numbers) - 1
