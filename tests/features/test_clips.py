@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import yaml
 
 from sightline.config import Camera, parse_config
 from sightline.config.groups import ClipOptions
@@ -29,9 +30,10 @@ from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.packet_ring import PacketRing
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.store.kinds import pending_row
+from sightline.video.clip_file import FragmentFile, finish
 from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
 from sightline.video.source import Source
-from support.camera_world import camera
+from support.camera_world import camera, make_clip
 from support.disks import fill, small_disk
 from support.numbered import number_in, numbered_clip, numbers_by_time
 from support.observations import Watched
@@ -218,6 +220,39 @@ def test_a_stream_whose_times_go_back_ends_its_clip(tmp_path: Path) -> None:
     made.play(numbered_clip(tmp_path / "v.mp4", 90), {55: [EventKind.ENTER]}, observer=Jump())
     assert [row.state for row in made.rows] == [ClipState.RECORDING, ClipState.FINISHED]  # before its end
     assert list(numbers_by_time(made.end().path).values()) == list(range(40, 60))
+
+
+def test_a_clip_is_turned_and_stretched_as_its_source_is(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "v.mp4", frames=20, turn=(90, False, False), pixel_aspect=(2, 1))
+    made: list[CodedPacket] = []
+
+    class Keep:
+        def packet(self, packet: CodedPacket) -> None:
+            made.append(packet)
+
+    def shown(path: Path) -> tuple[int, int]:
+        source = Source(camera(path), realtime=False)
+        source.packet_observers = (Keep(),)
+        source.open()
+        with contextlib.closing(source), contextlib.suppress(SourceError):
+            for frame in source.frames():
+                size = frame.picture.width, frame.picture.height
+        return size
+
+    before = shown(video)
+    part = FragmentFile(tmp_path / "part.mp4", made[0])
+    for packet in made[1:20]:
+        part.write(packet)
+    part.close()
+    assert finish(tmp_path / "part.mp4", tmp_path / "clip.mp4") is not None
+    assert shown(tmp_path / "clip.mp4") == before == (240, 640)
+
+
+def test_the_first_example_of_the_docs_works_as_it_stands() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "clips.md").read_text()
+    loaded = parse_config(yaml.safe_load(text.split("```yaml")[1].split("```")[0]))
+    assert (loaded.problems, loaded.warnings) == ((), ())
+    assert loaded.cameras["entrance"].clips.enabled
 
 
 def test_a_clip_must_have_room_for_what_comes_before_and_after() -> None:
