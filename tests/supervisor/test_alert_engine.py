@@ -232,7 +232,7 @@ def test_those_who_have_stayed_long_enough_join_one_alert() -> None:
 
 def test_what_joins_in_the_moment_of_an_escalation_is_kept() -> None:
     here = world(min_dwell_s=20, cooldown_s=60, escalate_after_s=10, escalate_to=["duty"])
-    here.see(entered(1), entered(2, 10), at=10)
+    here.see(entered(2, 10), entered(1), at=10)
     here.wait_until(20)
     here.wait_until(30)  # the second has stayed for 20 s, and nobody has acknowledged for 10 s
     [alert] = [alert for alert in here.alerts if alert.state is AlertState.NEW]
