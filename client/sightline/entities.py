@@ -54,19 +54,33 @@ ENDINGS = frozenset(
 
 
 class EventKind(StrEnum):
-    """What a rule saw."""
+    """What a rule saw, or what troubles the system itself."""
 
     CROSSING = "crossing"  # of a line
     ENTER = "enter"  # of a zone
     LEAVE = "leave"
     LOITER = "loiter"
     OCCUPANCY = "occupancy"
-    CLOCK_STEP = "clock_step"  # no rule's: the camera's clock was set
+    CAMERA_OFFLINE = "camera_offline"
+    TRITON_AWAY = "triton_away"
+    DATABASE_AWAY = "database_away"
+    SPOOL_FILLING = "spool_filling"
+    OVERLOAD = "overload"
+    CLOCK_STEP = "clock_step"  # the only trouble that is a moment
+    DELIVERY_FAILED = "delivery_failed"
+    UPLOAD_FAILED = "upload_failed"
+
+
+#: What rules see. Every other kind is a trouble of the system's own, of a camera or (source "") the program.
+RULE_KINDS = frozenset(
+    {EventKind.CROSSING, EventKind.ENTER, EventKind.LEAVE, EventKind.LOITER, EventKind.OCCUPANCY}
+)
+_LASTING = frozenset(EventKind) - RULE_KINDS - {EventKind.CLOCK_STEP} | {EventKind.ENTER, EventKind.LOITER}
 
 
 def lasts(kind: str, direction: str | None) -> bool:
     """Whether such an event goes on until its :class:`EventEnd`; others are moments."""
-    return kind in {EventKind.ENTER, EventKind.LOITER} or direction == "above"
+    return kind in _LASTING or direction == "above"
 
 
 class Picture(Protocol):
@@ -179,17 +193,18 @@ class SourceWindow:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a rule saw of a confirmed track, or of a zone; ``docs/rules.md`` has the exact meaning.
+    """Something a rule saw of a confirmed track, or of a zone, or a trouble of the system itself.
 
-    An event never changes once it has been made. ``source``, ``kind``, ``place``, ``track_id``,
-    ``first_time`` and ``ordinal`` name it, so that a retry or a replay makes the same row.
+    ``docs/rules.md`` and ``docs/monitoring.md`` have the exact meaning. An event never changes once it has
+    been made. ``source``, ``kind``, ``place``, ``track_id``, ``first_time`` and ``ordinal`` name it, so that
+    a retry or a replay makes the same row.
     """
 
-    source: str  # the camera
+    source: str  # the camera; empty: the program itself
     kind: EventKind
-    place: str  # the line's or the zone's name
-    track_id: int  # whose; 0 for occupancy
-    item_class: str  # the track's class when the event was made; empty for occupancy
+    place: str  # the line's or the zone's name; of some troubles, what is troubled
+    track_id: int  # whose; 0 for occupancy and troubles
+    item_class: str  # the track's class when the event was made; empty for occupancy and troubles
     event_time: float  # when it happened, between two frames where it fell between them
     # Capture time of the frame after which the event was certain; never before event_time while the camera's
     # clock goes on.
@@ -198,14 +213,15 @@ class Event:
     # Occupancy: above, or below again. Else None.
     direction: str | None = None
     # Leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Clock step: the seconds by
-    # which the clock was set forward. Else None.
+    # which the clock was set forward. Trouble of several cameras: how many. Spool filling: the share.
+    # Else None.
     value: float | None = None
     x: float | None = None  # the anchor at that moment, shares of the picture; None for occupancy
     y: float | None = None
     # The passage itself was not seen: the track began in the zone (enter), was lost in it (leave), or passed
     # while it was out of sight for more than a second.
     unseen: bool = False
-    first_time: float = 0.0  # capture time of the track's first box; event_time for occupancy
+    first_time: float = 0.0  # capture time of the track's first box; event_time where there is no track
     ordinal: int = 0  # 0, 1, 2, … of this track at this place
     media_s: float | None = None  # event_time on the stream's own clock; None: before the stream was opened
 

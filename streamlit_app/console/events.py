@@ -1,7 +1,8 @@
-"""Events: crossings of lines over time, and the newest events as table and CSV."""
+"""Events: crossings of lines over time, and the newest events, troubles too, as table and CSV."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from console.charts import LEFT_PX, count_chart
 from console.grid import cover_buckets, default_step, stack, steps_for
 from console.session import Viewer, choose_range, now
 from console.texts import CSV_ROWS, csv_bytes, safe
-from sightline.entities import EventKind
+from sightline.entities import EventKind, lasts
 from sightline.store.read import queries
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
@@ -22,8 +23,9 @@ from sightline.store.read.readonly import Database
 MIN_STEP_S = 60
 CSV_COLUMNS = (
     *("id", "source", "kind", "place", "item_class", "track_id", "event_time", "direction", "value"),
-    *("x", "y", "unseen", "end_time", "media_s", "confirmed_time", "created_at"),
+    *("x", "y", "unseen", "end_time", "media_s", "first_time", "ordinal", "confirmed_time", "created_at"),
 )
+PROGRAM = ""  # the source of what troubles the program itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,18 @@ class EventFilter:
     """The filters of the page."""
 
     span: Span
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # cameras, and the program
     kinds: tuple[EventKind, ...]  # empty: all
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, crossings, table."""
-    names = [status.source for status in queries.read_cameras(connection)]
+    names = [*(status.source for status in queries.read_cameras(connection)), PROGRAM]
     if not queries.has_events(connection, names):
         theme.state(
             "No camera has made an event yet.",
             "Give a camera lines or zones in config.yml, as docs/rules.md says; crossings, visits and "
-            "occupancy then appear here.",
+            "occupancy then appear here, and so does what troubles the system.",
             icon="timeline",
         )
         return
@@ -58,7 +60,9 @@ def _choose(viewer: Viewer, names: list[str]) -> EventFilter | None:
     period = choose_range(viewer, row, "events")
     if period is None:
         return None
-    sources = row.multiselect("Cameras", names, key="events_cameras", placeholder="all cameras", width=230)
+    sources = row.multiselect(
+        "Cameras", names, key="events_cameras", placeholder="all cameras", width=230, format_func=_camera
+    )
     known = [kind.value for kind in EventKind]
     kinds = row.multiselect("Kinds", known, key="events_kinds", placeholder="all kinds", width=230)
     start, end = period
@@ -71,15 +75,16 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
     """Crossings by line and direction over time."""
     if chosen.kinds and EventKind.CROSSING not in chosen.kinds:
         return
-    crossings = queries.read_crossings(connection, chosen.span, chosen.sources)
+    cameras = [source for source in chosen.sources if source != PROGRAM]
+    crossings = queries.read_crossings(connection, chosen.span, cameras)
     if not crossings:
         return
     totals, series = stack(
         (f"{row.source} · {row.place} · {row.direction}", row.bucket, row.count) for row in crossings
     )
     colours = theme.colours([name for name, _ in totals])
-    watched = queries.read_watched(connection, chosen.span, chosen.sources)
-    buckets = cover_buckets(chosen.span, watched, chosen.sources, now())
+    watched = queries.read_watched(connection, chosen.span, cameras)
+    buckets = cover_buckets(chosen.span, watched, cameras, now())
     st.html(theme.heading("Crossings"))
     st.html(theme.legend(totals, colours, buckets))
     chart = count_chart(buckets, series, colours, chosen.span, viewer.zone, height=220, left_px=LEFT_PX)
@@ -104,11 +109,15 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: EventFilter) -> 
 
 def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
     """An event of the database, formatted for the table."""
+    until = ""
+    if lasts(row["kind"], row["direction"]):
+        until = _time(viewer, row["end_time"]) if row["end_time"] else "goes on"
     is_dwell = row["kind"] in {EventKind.LEAVE, EventKind.LOITER}
     form = {EventKind.OCCUPANCY: "{:.0f} present", EventKind.CLOCK_STEP: "{:+.1f} s"}.get(row["kind"], "")
     return {
-        "Time": viewer.clock(row["event_time"].timestamp(), "%Y-%m-%d %H:%M:%S.%f")[:-5],
-        "Camera": row["source"],
+        "Time": _time(viewer, row["event_time"]),
+        "Until": until,
+        "Camera": _camera(row["source"]),
         "Kind": row["kind"],
         "Place": row["place"],
         "Class": row["item_class"],
@@ -117,6 +126,14 @@ def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
         "Unseen": "unseen" if row["unseen"] else "",
         "Track": row["track_id"] or None,
     }
+
+
+def _camera(source: str) -> str:
+    return "Sightline" if source == PROGRAM else source
+
+
+def _time(viewer: Viewer, moment: datetime) -> str:
+    return viewer.clock(moment.timestamp(), "%Y-%m-%d %H:%M:%S.%f")[:-5]
 
 
 def _read(connection: Connection, chosen: EventFilter, limit: int) -> list[dict[str, Any]]:

@@ -79,16 +79,21 @@ def test_events_of_before_get_the_ends_that_rows_tell(database_url: str) -> None
         ("leave", None, 5, 30), ("enter", None, 5, 40), ("enter", None, 6, 12), ("occupancy", "above", 0, 13),
         ("occupancy", "below", 0, 33),
     ]  # fmt: skip
-    ends = {}
+    ends, later = {}, {"end_time", "media_s", "first_time", "ordinal"}
     events = table_of(EventRow)
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
-    names = [name for name in events.c.keys() if name not in {"end_time", "media_s"}]  # noqa: SIM118
+    names = [name for name in events.c.keys() if name not in later]  # noqa: SIM118
     old = sa.table("events", *(sa.column(name, events.c[name].type) for name in names))
     with engine.begin() as connection:
         for kind, direction, track, second in story:
             time = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
             values = (uuid.uuid4(), "gate", kind, "yard", "", track, time, direction, None, None, None, False)
             connection.execute(sa.insert(old).values(dict(zip(names, (*values, time, time), strict=True))))
+    execute(
+        database_url,
+        "INSERT INTO cameras (source, state, message, heartbeat, status, resume) "
+        "VALUES ('gate', 'online', '', '2026-01-01 00:00:35', '{}', '{}')",
+    )
     Store(database_url).open()
     with engine.connect() as connection:
         for kind, track, begun, ended in connection.execute(
@@ -97,7 +102,7 @@ def test_events_of_before_get_the_ends_that_rows_tell(database_url: str) -> None
             ends[kind, track, begun.second] = ended and ended.second
     assert ends == {
         ("enter", 5, 10): 30, ("loiter", 5, 20): 30, ("crossing", 5, 25): 25, ("leave", 5, 30): 30,
-        ("enter", 5, 40): None, ("enter", 6, 12): None, ("occupancy", 0, 13): 33, ("occupancy", 0, 33): 33,
+        ("enter", 5, 40): 40, ("enter", 6, 12): 35, ("occupancy", 0, 13): 33, ("occupancy", 0, 33): 33,
     }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from sightline.store.database import Store
 from sightline.store.kinds import with_stored
 from sightline.store.read.queries import DAY_S, Span, distinct, read_counts
 from sightline.store.read.readonly import Database
+from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.supervisor import Supervisor
@@ -75,6 +76,15 @@ class ToStore:
 
     def mark_unwatched(self, windows: Any) -> None:
         """Of the wall clock, which is not the scene's."""
+
+    def put_results(self, results: Any) -> None:
+        """Troubles, which are not looked at."""
+
+    def health(self) -> WriterHealth:
+        return WriterHealth()
+
+    def open_events(self) -> None:
+        """Not looked at."""
 
 
 class Program:

@@ -22,6 +22,7 @@ from sightline.camera.messages import EXIT_HANGING, RemoveCamera, Retry, UpdateC
 from sightline.config import LoadedConfig, parse_config
 from sightline.entities import CameraState, CameraStatus
 from sightline.errors import SourceUnusable
+from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.supervisor import Supervisor
@@ -36,6 +37,7 @@ class WriterInMemory:
         self.resume = resume or {}
         self.statuses: list[CameraStatus] = []
         self.unwatched: list[Any] = []
+        self.results: list[Any] = []
 
     def resume_states(self) -> dict[str, Any]:
         return self.resume
@@ -48,6 +50,15 @@ class WriterInMemory:
 
     def mark_unwatched(self, windows: Any) -> None:
         self.unwatched += windows
+
+    def put_results(self, results: Any) -> None:
+        self.results += results
+
+    def health(self) -> WriterHealth:
+        return WriterHealth()
+
+    def open_events(self) -> None:
+        return None
 
 
 def config_of(names: str, per_worker: int = 4, **options: Any) -> LoadedConfig:

@@ -18,6 +18,7 @@ import psutil
 import sqlalchemy as sa
 import yaml
 
+from sightline.entities import RULE_KINDS
 from sightline.inference.leftovers import PREFIX, is_abandoned
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.dialects import parse_url
@@ -165,11 +166,19 @@ class System:
         return {name: count for name, count in found.items() if count}
 
     def events(self, source: str) -> list[dict[str, Any]]:
-        """A source's events in order of what happened; times are aware datetimes."""
+        """What rules saw at a camera, in order of what happened; times are aware datetimes."""
+        return [row for row in self._events(source) if row["kind"] in RULE_KINDS]
+
+    def troubles(self, kind: str, source: str = "") -> list[dict[str, Any]]:
+        """A camera's troubles of a kind, or the program's; as :meth:`events`."""
+        return [row for row in self._events(source) if row["kind"] == kind]
+
+    def _events(self, source: str) -> list[dict[str, Any]]:
         found = [row for row in self.rows("events") if row["source"] == source]
         for row in found:
-            if isinstance(row["event_time"], str):
-                row["event_time"] = datetime.fromisoformat(row["event_time"]).replace(tzinfo=UTC)
+            for name in ("event_time", "end_time"):
+                if isinstance(row[name], str):
+                    row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
         return sorted(found, key=lambda row: (row["event_time"], row["kind"]))
 
     def log(self) -> str:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from sightline.entities import EventKind
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
+from sightline.supervisor.troubles import HOLD_S
 from support.system import System, leftovers
 from support.toy import Passage, write_clip
 from support.waiting import until
@@ -76,7 +78,7 @@ def test_counting_resumes_after_everything_has_failed_once(
         started = time.time()
         rtsp.stop()
         system.until_state("door", "offline")
-        time.sleep(OUTAGE_S)
+        time.sleep(max(OUTAGE_S, HOLD_S[EventKind.CAMERA_OFFLINE][0] + 3))
         outages["rtsp"] = (started, time.time())
         rtsp.start()
         settle(system)
@@ -101,7 +103,7 @@ def test_counting_resumes_after_everything_has_failed_once(
         ended = time.time()
         system.stop()
     check(system, began, ended, outages)
-    check_visits(system)
+    check_events(system, outages)
     assert leftovers() == []
 
 
@@ -128,9 +130,18 @@ def check(system: System, began: float, ended: float, outages: dict[str, tuple[f
     assert min(inside) > 0.9, "a locked database stopped the watching"
 
 
-def check_visits(system: System) -> None:
-    """One visit through all of it: nobody is taken for gone who was only not looked at."""
+def check_events(system: System, outages: dict[str, tuple[float, float]]) -> None:
+    """One visit through all of it, since nobody has left; each outage is a trouble that is as long."""
     assert [event["kind"] for event in system.events("door")] == ["enter"]
+    for name, kind, source in (
+        ("triton", EventKind.TRITON_AWAY, ""),
+        ("rtsp", EventKind.CAMERA_OFFLINE, "door"),
+        ("database", EventKind.DATABASE_AWAY, ""),
+    ):
+        [row] = system.troubles(kind, source)
+        start, end = outages[name]
+        assert start <= row["event_time"].timestamp() <= start + 15, kind
+        assert end - 2 <= row["end_time"].timestamp() <= end + 30, kind
 
 
 def to_epoch(stored: str) -> float:

@@ -34,6 +34,7 @@ from sightline.store.kinds import (
     parse_resume,
 )
 from sightline.store.lease import Lease
+from sightline.store.read.open_events import OpenEvent, read_open_events
 from sightline.store.retention import Retention
 from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of
 
@@ -232,6 +233,11 @@ class Store:
                     entity = kind.entity(**dict(zip(names, times, strict=True)))
                     rows.append(kind.pending(entity, known.get(entity.source, 0)))
         return rows
+
+    def open_events(self) -> tuple[OpenEvent, ...]:
+        """The events that go on. This renews the lease: they are ours."""
+        with self._opened(), self._writing() as connection:
+            return read_open_events(connection)
 
     # -- connecting -----------------------------------------------------------------------------------
 

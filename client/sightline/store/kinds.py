@@ -187,7 +187,7 @@ EVENT_END = replace(
     entity=entities.EventEnd,
     first_wins=False,
     replaced=("end_time",),
-    derived={},
+    derived={"end_time": lambda row: max(row["end_time"], row["event_time"])},
     key_prefix="event",
 )
 ALERT = RowKind(

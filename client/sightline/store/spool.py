@@ -212,12 +212,15 @@ class Spool:
             connection.execute("DELETE FROM records WHERE sequence <= ?", (sequence,))
         self._shrink()
 
-    def waiting(self, after: int) -> tuple[int, float | None]:
-        """How many rows above sequence ``after`` there are, and when the oldest was spooled (UTC epoch)."""
+    def waiting(self, after: int) -> tuple[int, float | None, float]:
+        """How many rows above sequence ``after`` there are, when the oldest was spooled (UTC epoch seconds).
+
+        And how much of the space is used, 0..1.
+        """
         query = "SELECT count(*), min(spooled_at) FROM records WHERE sequence > ?"
         with self._transaction() as connection:
             count, since = connection.execute(query, (after,)).fetchone()
-            return int(count), since
+            return int(count), since, _used_bytes(connection) / self._max_bytes
 
     def states(self) -> ResumeStates:
         """By source: sequence and resume state of its newest checkpoint, spooled or already stored."""
@@ -320,7 +323,7 @@ class Spool:
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         """Drop the oldest windows until the file's used pages fit; call inside a transaction."""
-        while _bytes_of(connection, "page_count") - _bytes_of(connection, "freelist_count") > self._max_bytes:
+        while _used_bytes(connection) > self._max_bytes:
             gone = connection.execute(
                 "DELETE FROM records WHERE key IN (SELECT key FROM records "
                 "WHERE window_start < 9e999 ORDER BY window_start LIMIT ?)",
@@ -347,6 +350,10 @@ class Spool:
 def _bytes_of(connection: sqlite3.Connection, pages: str) -> int:
     count, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in (pages, "page_size"))
     return int(count * size)
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    return _bytes_of(connection, "page_count") - _bytes_of(connection, "freelist_count")
 
 
 def _pending(row: tuple[Any, ...]) -> PendingRow:

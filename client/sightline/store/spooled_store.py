@@ -15,6 +15,7 @@ from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, Sto
 from sightline.store.database import Store
 from sightline.store.kinds import RESUME, Delivered, PendingRow, ResumeStates, with_stored
 from sightline.store.lease import LEASE_S, Lease
+from sightline.store.read.open_events import OpenEvents
 from sightline.store.retention import Retention
 from sightline.store.spool import MIN_SEQUENCE, Spool
 
@@ -37,6 +38,8 @@ class WriterHealth:
     pending_records: int = 0  # in memory
     spooled_records: int = 0  # on disk, waiting for the database
     oldest_age_s: float = 0.0  # of what waits; 0 when nothing does
+    database_away: bool = False  # it is locked, full, down or not ours: results are spooled
+    spool_used: float = 0.0  # 0..1 of database.spool_max_bytes
     dropped_records: int = 0  # results lost because spool or memory was full
     rejected_rows: int = 0  # rows that the database will never take
     dropped_outbox_rows: int = 0  # that no sink has taken in time
@@ -59,6 +62,8 @@ class SpooledStore:
     lease: Lease | None = None  # the store's; None where no other program can write
     waiting: int = 0  # rows in the spool
     waiting_since: float | None = None  # UTC epoch seconds
+    spool_used: float = 0.0  # 0..1 of its limit
+    open_events: OpenEvents | None = None  # as of when they were last read; None: never yet
     store_error: str = ""  # without credentials; empty when all is well
     spool_error: str = ""
     refused: bool = False  # the database's schema is not ours
@@ -185,6 +190,18 @@ class SpooledStore:
         """Delete some of what has been kept for long enough."""
         self._try(lambda: self.store.delete_expired(retention))
 
+    def read_open_events(self, put_s: float) -> None:
+        """Read which events go on; what was put before ``put_s`` (monotonic) has been delivered.
+
+        Not while the spool holds rows, or the database is away: ends may be among them.
+        """
+
+        def read() -> None:
+            self.open_events = OpenEvents(put_s, self.store.open_events())
+
+        if self.is_up_to_date:
+            self._try(read)
+
     def try_now(self) -> None:
         """Forget the back-off for the next attempt."""
         self._next_try_s = 0.0
@@ -204,7 +221,7 @@ class SpooledStore:
             log.info("database: everything spooled has been written")
 
     def _count_waiting(self) -> None:
-        self.waiting, self.waiting_since = self.spool.waiting(self._replayed)
+        self.waiting, self.waiting_since, self.spool_used = self.spool.waiting(self._replayed)
 
     def _is_due(self) -> bool:
         return not self.lost and time.monotonic() >= self._next_try_s

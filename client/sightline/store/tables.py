@@ -115,6 +115,9 @@ class EventRow(SQLModel, table=True):
     unseen: bool = Field(sa_type=sa.Boolean)
     end_time: datetime | None = Field(default=None, sa_type=UtcDateTime)  # None: it goes on
     media_s: float | None = Field(default=None, sa_type=sa.Float)
+    #: UTC epoch seconds as the program has them, since the id is made of them; None in older releases' rows.
+    first_time: float | None = Field(default=None, sa_type=sa.Float)
+    ordinal: int | None = Field(default=None, sa_type=sa.Integer)
     confirmed_time: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
 

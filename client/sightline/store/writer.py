@@ -18,6 +18,7 @@ from sightline.store.dialects import parse_url
 from sightline.store.kinds import UNWATCHED, PendingRow, Wants, merge, pending_row, rows_of
 from sightline.store.lease import Lease
 from sightline.store.outbox import Outbox
+from sightline.store.read.open_events import OpenEvents
 from sightline.store.retention import Retention
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore, WriterHealth
@@ -28,6 +29,7 @@ FLUSH_EVERY_S = 0.5
 MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty transactions a second
 TRIM_EVERY_S = 60.0
 ROLL_UP_EVERY_S = 5.0
+OPEN_EVENTS_EVERY_S = 2.0
 _CURE = (
     "end that program first, give this one another database.url, or let it wait with --standby "
     "(database.standby: true), to take over when that one ends"
@@ -87,7 +89,7 @@ class Writer:
         self._told = False  # sinks know that they may read
         self.failure: StoreError | None = None  # why the program cannot go on: another one has taken over
         self._on_failure: Callable[[], object] = lambda: None
-        self._next_trim_s = self._next_roll_up_s = 0.0  # monotonic
+        self._next_trim_s = self._next_roll_up_s = self._next_open_events_s = 0.0  # monotonic
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
         self._stop = threading.Event()
@@ -125,6 +127,10 @@ class Writer:
         With it are, as "stored", rows of windows that may still be open: they hold where a state knows less.
         """
         return dict(self._resume)
+
+    def open_events(self) -> OpenEvents | None:
+        """The events that go on, as the database last told; None while it has not been reached yet."""
+        return self._spooled_store.open_events
 
     def put(self, checkpoint: Checkpoint) -> None:
         """Take a worker's rows and resume state."""
@@ -169,6 +175,8 @@ class Writer:
             owner=self._lease.owner,
             pending_records=pending,
             spooled_records=store.waiting,
+            database_away=bool(store.store_error),
+            spool_used=store.spool_used,
             oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
             dropped_records=dropped,
             rejected_rows=self._store.rejected_rows,
@@ -250,6 +258,7 @@ class Writer:
                     continue
                 self._resume = {source: resume for source, (_, resume) in newest.items() if resume}
                 self._sequence = max((sequence for sequence, _ in newest.values()), default=0)
+                self._spooled_store.read_open_events(time.monotonic())
                 self._rival = ""
                 self._open.set()
                 return
@@ -301,7 +310,7 @@ class Writer:
 
     def _step(self) -> None:
         # Asked first: a sink that has made rows of what it was given put them before it acknowledged.
-        delivered = self.outbox.delivered()
+        delivered, put_s = self.outbox.delivered(), time.monotonic()
         with self._lock:
             self._in_hand, self._pending = self._pending, {}
             batch = list(self._in_hand.values())
@@ -323,6 +332,9 @@ class Writer:
             if time.monotonic() >= self._next_roll_up_s:
                 self._next_roll_up_s = time.monotonic() + ROLL_UP_EVERY_S
                 self._spooled_store.roll_up()
+            if taken and time.monotonic() >= self._next_open_events_s:
+                self._next_open_events_s = time.monotonic() + OPEN_EVENTS_EVERY_S
+                self._spooled_store.read_open_events(put_s)
         with self._lock:
             if not taken:
                 merge(self._in_hand, self._pending.values())

@@ -30,6 +30,8 @@ class Hub:
         self._reports: dict[str, Report] = {}
         self._resume: dict[str, Mapping[str, Any]] = {}
         self.mark_unwatched = writer.mark_unwatched  # windows without a worker go straight on
+        self.put_results, self.writer_health = writer.put_results, writer.health
+        self.open_events = writer.open_events
         #: What the supervisor adds to a worker's word on a camera, from what it knows of the others.
         self.annotate: Callable[[CameraStatus], CameraStatus] = lambda status: status
         self._tally = Tally() if adds_up else None
@@ -81,6 +83,11 @@ class Hub:
         """What a worker of this camera goes on from: empty for a new camera."""
         with self._lock:
             return self._resume.get(camera) or self._writer.resume_states().get(camera, {})
+
+    def newest_resume(self, camera: str) -> Mapping[str, Any] | None:
+        """What a worker of this program has sent last of a camera; None if none has yet."""
+        with self._lock:
+            return self._resume.get(camera)
 
     def reports(self) -> dict[str, Report]:
         """The newest report of every camera that has sent one, without its rows; a copy."""

@@ -9,16 +9,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import cache
 
+from sightline.analysis.rules import SILENT_SLACK_S, open_events
 from sightline.base.backoff import Backoff
 from sightline.camera import messages
 from sightline.config import LoadedConfig
-from sightline.entities import ENDINGS, CameraState, CameraStatus, SourceWindow
+from sightline.entities import ENDINGS, CameraState, CameraStatus, Event, SourceWindow
 from sightline.errors import SourceUnusable
 from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.bottlenecks import Bottlenecks, Notice
 from sightline.supervisor.control import CameraStep, Plan
 from sightline.supervisor.hub import Hub
+from sightline.supervisor.open_spans import OpenSpans
+from sightline.supervisor.troubles import HOLD_S, Troubles, signs_of
 from sightline.supervisor.workers import HostedCamera, StartWorker, Workers, shortages
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,7 @@ class Supervisor:
         start_worker: makes one worker process; an OSError is retried.
         until_end: recorded files are played once, as fast as they can be processed, without drops.
         clock: monotonic seconds.
+        wall_clock: UTC epoch seconds.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Supervisor:
         start_worker: StartWorker,
         until_end: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._hub = hub
@@ -58,6 +64,10 @@ class Supervisor:
         self._workers = Workers(config.options, hub, start_worker, until_end=until_end, clock=clock)
         self._bottlenecks = Bottlenecks(clock)
         hub.annotate = self._bottlenecks.annotate
+        self._troubles, self._open_spans = Troubles(clock, wall_clock), OpenSpans(clock)
+        self._knows_open = False  # the database has told what the program before has left open
+        self._wall_clock = wall_clock
+        self._began: float | None = None  # UTC epoch seconds, of the first tick
         self.beat_s = clock()
 
     def stand_by(self, is_ready: Callable[[], bool]) -> bool:
@@ -85,6 +95,7 @@ class Supervisor:
                     failed = [s for s in self.statuses() if s.state in ENDINGS - {CameraState.ENDED}]
                     if failed:
                         raise SourceUnusable("; ".join(f"camera {s.source}: {s.message}" for s in failed))
+                    self._hub.put_results(self._troubles.end())
                     return
                 if self._stop.wait(TICK_S):
                     return
@@ -108,18 +119,52 @@ class Supervisor:
         ended = {name for name, item in self._cameras.items() if item.ended}
         at_work = [status for status in self.statuses() if status.source not in ended]
         self._bottlenecks.look(at_work, self._config.options.triton.url)
+        self._watch_troubles()
         for item in self._cameras.values():
             if item.running or item.ended or item.restarts < 0:
                 continue
             # Coverage 0 for the window that has ended without a worker; a row that is there stays.
             camera, window_s = item.camera, item.camera.count.window_s
-            end = time.time() // window_s * window_s
+            end = self._wall_clock() // window_s * window_s
             if item.marked_end != end:
                 item.marked_end = end
                 window = SourceWindow(
                     camera.name, end - window_s, end, 0.0, 0.0, 0, "", "", camera.config_hash
                 )
                 self._hub.mark_unwatched([window])
+
+    def _watch_troubles(self) -> None:
+        """Make events of the system's own troubles, and end the events that nothing goes on with."""
+        self._began = self._began or self._wall_clock()
+        newest = self._hub.open_events()
+        if newest is not None and not self._knows_open:
+            self._knows_open = True
+            self._troubles.adopt(newest.events, self._cameras)
+        health, sinks = self._hub.writer_health(), self._hub.sinks()
+        results = self._troubles.look(signs_of(self.statuses(), health, self.notices(), sinks))
+        keys_of = cache(self._open_keys)
+
+        def goes_on(event: Event) -> bool | None:
+            if event.kind in HOLD_S:
+                return self._troubles.goes_on(event)
+            keys = keys_of(event.source)
+            return None if keys is None else event.key in keys
+
+        results += self._open_spans.look(newest, goes_on)
+        if results:
+            self._hub.put_results(results)
+
+    def _open_keys(self, camera: str) -> set[str] | None:
+        """The keys of the events that a camera's rules go on with; None while that is not known."""
+        item = self._cameras.get(camera)
+        if item is None:  # its last report may still come
+            return None if camera in {leaving.name for leaving in self._leaving} else set()
+        report = self._hub.reports().get(camera)
+        silent_s = self._wall_clock() - (report.status.status_time if report else self._began or 0.0)
+        if silent_s > item.camera.track.max_gap_s + SILENT_SLACK_S:  # a worker would have ended them
+            return set()
+        resume = self._hub.newest_resume(camera)
+        return None if resume is None else {event.key for event in open_events(resume.get("rules", {}))}
 
     def stop(self) -> None:
         """Ask :meth:`run` to return. Any thread may call it (a signal handler must not: see ``signals``)."""
@@ -135,9 +180,9 @@ class Supervisor:
         return [
             reports[name].status
             if name in reports
-            else _plain_status(name, CameraState.STARTING, item.message)
+            else self._plain_status(name, CameraState.STARTING, item.message)
             for name, item in list(self._cameras.items())
-        ] + [_plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong.items()]
+        ] + [self._plain_status(name, CameraState.MISCONFIGURED, problem) for name, problem in wrong.items()]
 
     def reports(self) -> dict[str, messages.Report]:
         """The newest report of every camera that has sent one. Any thread may call it."""
@@ -176,7 +221,7 @@ class Supervisor:
         for name, problem in self._misconfigured.items():
             if known.get(name) != problem:
                 log.error("%s; this camera does not run", problem)
-            self._hub.set_status(_plain_status(name, CameraState.MISCONFIGURED, problem))
+            self._hub.set_status(self._plain_status(name, CameraState.MISCONFIGURED, problem))
         for shortage in shortages(len(self._cameras), config.options.cameras_per_worker):
             log.error("%s", shortage)
         self._place()
@@ -190,7 +235,7 @@ class Supervisor:
                 self._hub.forget(item.name)
                 problem = self._misconfigured.get(item.name)
                 state = CameraState.MISCONFIGURED if problem else CameraState.STOPPED
-                self._hub.set_status(_plain_status(item.name, state, problem or item.message))
+                self._hub.set_status(self._plain_status(item.name, state, problem or item.message))
         leaving = {item.name for item in self._leaving}
         for name, item in self._cameras.items():
             if not item.placed and name not in leaving:
@@ -204,6 +249,5 @@ class Supervisor:
         for item in self._cameras.values():
             item.placed = item.running = False
 
-
-def _plain_status(name: str, state: CameraState, message: str) -> CameraStatus:
-    return CameraStatus(source=name, state=state, message=message, status_time=time.time())
+    def _plain_status(self, name: str, state: CameraState, message: str) -> CameraStatus:
+        return CameraStatus(source=name, state=state, message=message, status_time=self._wall_clock())

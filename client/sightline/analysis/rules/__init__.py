@@ -22,7 +22,16 @@ from sightline.analysis.observer import JSON, Observation, Observer
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules.occupancy import Occupancy
 from sightline.analysis.rules.shapes import Shapes
-from sightline.analysis.rules.track_states import F64, Mask, States, TrackMemory, blank, pairs, unmoved
+from sightline.analysis.rules.track_states import (
+    F64,
+    Mask,
+    States,
+    TrackMemory,
+    blank,
+    load_events,
+    pairs,
+    unmoved,
+)
 from sightline.analysis.saved import from_json
 from sightline.base.geometry import travelled
 from sightline.config.zones import EDGE, Line, Zone
@@ -389,6 +398,13 @@ class Rules(Observer):
         named = (class_ids >= 0) & (class_ids < unknown)
         table: Mask = self._allowed_by_class[np.where(named, class_ids, unknown)]
         return table
+
+
+def open_events(state: Mapping[str, Any]) -> list[Event]:
+    """The events that go on, by a :meth:`Rules.snapshot`; ValueError: it is none."""
+    visits = [event for track in load_events(state.get("open", {})).values() for _, event, _ in track]
+    crowds = [from_json(Event | None, zone.get("event")) for zone in state.get("crowds", {}).values()]
+    return [*visits, *filter(None, crowds)]
 
 
 def _note_movement(states: States, corners: F64) -> None:

@@ -236,7 +236,7 @@ class TrackMemory:
                 for key in track.places.keys() & columns.keys():
                     _load_place(states, columns[key], track.places[key])
             for into, saved in ((memory.pending, state["held"]), (memory.open, state.get("open", {}))):
-                for track_id, events in _load_events(saved).items():
+                for track_id, events in load_events(saved).items():
                     for key, event, ended in events:
                         if key in columns:
                             into.setdefault(track_id, []).append((columns[key], event, ended))
@@ -254,7 +254,8 @@ def _dump_events(tracks: TrackEvents, keys: Sequence[str]) -> dict[str, list[Any
     }
 
 
-def _load_events(saved: Mapping[str, Any]) -> dict[int, list[tuple[str, Event, float | None]]]:
+def load_events(saved: Mapping[str, Any]) -> dict[int, list[tuple[str, Event, float | None]]]:
+    """By track: place, event, and when it ended; ValueError: it is something else."""
     # Earlier releases have no ends.
     padded = {track_id: [[*event, None][:3] for event in events] for track_id, events in saved.items()}
     events: dict[int, list[tuple[str, Event, float | None]]] = from_json(_SAVED_EVENTS, padded)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sightline.entities import RULE_KINDS
 from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.ground_truth import Happening, SimulatedCamera
@@ -96,9 +97,10 @@ _COLUMNS = tuple(field.name for field in fields(ClaimedEvent))
 
 
 def claimed_events(database: Database, camera: str, since: float = 0.0) -> list[ClaimedEvent]:
-    """Every event of a camera from ``since`` (UTC epoch seconds) on, by time."""
+    """Every event that rules saw at a camera from ``since`` (UTC epoch seconds) on, by time."""
     with database.reading() as connection:
-        rows = read_events(connection, (since, _EVER.end), [camera], limit=None)
+        kinds = tuple(RULE_KINDS)
+        rows = read_events(connection, (since, _EVER.end), [camera], kinds=kinds, limit=None)
     times = ("event_time", "created_at", "confirmed_time")
     return [
         ClaimedEvent(**{n: row[n].timestamp() if n in times else row[n] for n in _COLUMNS})

@@ -38,6 +38,7 @@ _WRITER = (
     ("writer_alarm", "alarm", "1 when results are lost, or soon will be."),
     ("writer_pending_records", "pending_records", "Records in memory, waiting for the database."),
     ("writer_spooled_records", "spooled_records", "Records on disk while the database is away."),
+    ("writer_spool_used_ratio", "spool_used", "Used share of database.spool_max_bytes."),
     ("writer_oldest_seconds", "oldest_age_s", "Age of the oldest record that waits."),
     ("writer_batch_seconds", "write_s", "Time of the last batch in the database."),
     ("writer_written_records_total", "written_records", "Records written to the database."),

@@ -13,7 +13,7 @@ from sightline.base.backoff import Backoff
 from sightline.base.redact import redact
 from sightline.camera.messages import Report
 from sightline.config import Config
-from sightline.entities import Result
+from sightline.entities import EventKind, Result
 from sightline.store.kinds import PendingRow, is_event
 from sightline.store.outbox import Outbox
 
@@ -40,6 +40,7 @@ class DurableSink(ABC):
     """
 
     name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
+    trouble = EventKind.DELIVERY_FAILED  # the event that it is when every attempt of a minute fails
     tick_s = POLL_S  # between two ticks, at most
     given_up = 0  # messages that it will never deliver; each was said in the log
 
@@ -105,6 +106,7 @@ class SinkHealth:
     dropped: int  # reports that a newer one replaced; always 0 for a durable sink
     last_error: str  # without credentials; empty when all is well
     given_up: int = 0  # messages that the other side will never take; always 0 for a lossy sink
+    trouble: EventKind | None = None  # the event that it is when every attempt of a minute fails
 
 
 class SinkRunner(ABC, Generic[AnySink]):
@@ -136,9 +138,10 @@ class SinkRunner(ABC, Generic[AnySink]):
         called_s, error = self._called_s, self._last_error
         if called_s is not None and time.monotonic() - called_s > SLOW_S:
             error = f"no answer for {time.monotonic() - called_s:.0f} s"
-        given_up = self._sink.given_up if isinstance(self._sink, DurableSink) else 0
+        durable = self._sink if isinstance(self._sink, DurableSink) else None
+        more = (durable.given_up, durable.trouble) if durable is not None else ()
         counts = (self._delivered, self._failures, self._dropped)
-        return SinkHealth(self._sink.name, not error, *counts, error, given_up)
+        return SinkHealth(self._sink.name, not error, *counts, error, *more)
 
     def stop(self, timeout_s: float) -> None:
         """Hand over what waits already, close the sink, and end; give up after ``timeout_s``."""
