@@ -76,12 +76,16 @@ def step_name(step_s: int) -> str:
 
 
 def csv_bytes(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> bytes:
-    """Rows as CSV, with times in ISO 8601, UTC."""
+    """Rows as CSV, with times in ISO 8601, UTC, and no text that a spreadsheet takes for a formula."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns)
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
-        )
+        writer.writerow({key: _cell(value) for key, value in row.items()})
     return out.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"  # a place may have any name; spreadsheets take this one for text
+    return value.isoformat() if isinstance(value, datetime) else value

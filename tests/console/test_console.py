@@ -543,6 +543,7 @@ def test_events_are_a_table_a_chart_and_a_csv(
     wanted = events.EventFilter(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
     rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
     assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
+    assert rows[1]["place"] == "'=door"  # text for a spreadsheet, too, and no formula
     assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)
     app.multiselect(key="events_kinds").set_value(["enter"]).run()
     assert "Nothing happened in this range" in html(app)

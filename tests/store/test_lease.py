@@ -79,6 +79,18 @@ def test_a_second_program_is_refused_and_names_the_owner(
     assert list(counts_in(database_url).values()) == [3]
 
 
+def test_an_owner_whose_port_has_moved_is_named_with_the_new_one(
+    database_url: str, tmp_path: Path, alive: Program
+) -> None:
+    first = Owner(database_url, tmp_path, alive)
+    first.write(1)
+    first.lease.move("http://127.0.0.1:8099")
+    first.write(2)
+    assert "http://127.0.0.1:8099" in first.lease.owner
+    with pytest.raises(NotOwner, match=r"http://127\.0\.0\.1:8099"):
+        make_writer(database_url, tmp_path)
+
+
 def test_owner_and_stand_by_are_seen_by_each_other_and_in_the_database(
     database_url: str, tmp_path: Path, alive: Program
 ) -> None:

@@ -156,6 +156,10 @@ def _watch(
         hub.update(options)
         heartbeat.update(options)
 
+    def apply_http(options: Config) -> None:
+        http.move(options.http)
+        writer.lease.move(http.url)
+
     control = Control(
         arguments.config,
         config,
@@ -163,7 +167,7 @@ def _watch(
         complete=canary.join if canary else lambda loaded: loaded,
         appliers={
             "alerts": apply_alerts,
-            "http": lambda options: http.move(options.http),
+            "http": apply_http,
             "log_level": lambda options: setup_logging(options.log_level),
             "retention": hub.update,
         },

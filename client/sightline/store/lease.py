@@ -130,6 +130,10 @@ class Lease:
         """No other program can have taken over."""
         return self._clock() < self._held_until_s
 
+    def move(self, address: str) -> None:
+        """The program's HTTP port is there from now on, as the next renewal says."""
+        self._program = replace(self._program, address=address)
+
     def hold(self, connection: Connection) -> None:
         """Renew the lease, or take it where it is free; first thing in a write transaction.
 
@@ -142,7 +146,8 @@ class Lease:
         renew = sa.update(_LEASES).where(_LEASES.c.scope == SCOPE).values(expires_at=expiry, held=True)
         mine = sa.and_(_LEASES.c.fence == self.fence, _LEASES.c.owner == self._name)
         self._uncommitted = (self.fence, now_s)
-        if self.fence and connection.execute(renew.where(mine)).rowcount:
+        program = asdict(self._program)
+        if self.fence and connection.execute(renew.where(mine).values(program=program)).rowcount:
             return
         row = self._current(connection)
         if row.held or row.fence > self.fence > 0:

@@ -79,12 +79,12 @@ class Writer:
         name = parse_url(url).set(username=None, password=None, query={}).render_as_string()
         self.standby = options.standby
         self._spool = Spool(options.spool_path, options.spool_max_bytes)
-        self._lease = Lease(self._spool, address)
-        self._store = Store(url, self._lease)
-        self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s, name, self._lease)
+        self.lease = Lease(self._spool, address)
+        self._store = Store(url, self.lease)
+        self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s, name, self.lease)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
         away, wake = (lambda: bool(store.store_error)), self._wake.set
-        self.outbox = Outbox(url, self._spool, sinks or {}, self._lease, is_away=away, wake_writer=wake)
+        self.outbox = Outbox(url, self._spool, sinks or {}, self.lease, is_away=away, wake_writer=wake)
         self.retention = Retention()
         self._told = False  # sinks know that they may read
         self.failure: StoreError | None = None  # why the program cannot go on: another one has taken over
@@ -171,8 +171,8 @@ class Writer:
             store.health,
             state=state,
             alarm=bool(store.spool_error) or store.refused or store.lost,
-            owns_database=self._lease.held,
-            owner=self._lease.owner,
+            owns_database=self.lease.held,
+            owner=self.lease.owner,
             pending_records=pending,
             spooled_records=store.waiting,
             database_away=bool(store.store_error),
@@ -317,8 +317,8 @@ class Writer:
         taken = False
         with self._errors_noted("a batch failed; it is tried again"):
             taken = self._spooled_store.deliver(batch)
-            back = self._lease.held and not self._told
-            self._told = self._lease.held
+            back = self.lease.held and not self._told
+            self._told = self.lease.held
             if back or (taken and any(row.sinks for row in batch)):
                 for on_rows in list(self.outbox.listeners):
                     on_rows()
