@@ -62,6 +62,7 @@ FOREIGN = {
     "apprise": {"supervisor"},
     "confluent_kafka": {"supervisor"},
     "paho": {"supervisor"},
+    "obstore": {"supervisor"},
 }
 FREE = {"numpy", "sightline", *sys.stdlib_module_names}
 
@@ -136,6 +137,7 @@ def test_the_sample_configuration_loads_and_names_every_key() -> None:
         "triton",
         "database",
         "retention",
+        "uploads",
         "http",
         "allow",
         "drift",

@@ -205,11 +205,9 @@ def test_a_failing_sink_is_tried_again_shown_and_holds_up_no_other(folder: Path)
     assert failing.closed
 
 
-def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sightline.supervisor.sinks.sink.SLOW_S", 0.05)
+def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(folder: Path) -> None:
     hanging = Recorder()
+    hanging.slow_s = 0.05
     hanging.go.clear()
     started = time.monotonic()
     with running(folder, hanging) as hub:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from sightline.config.alerts import AlertOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
 from sightline.config.streams import ResultStreamsOptions
+from sightline.config.upload_options import UploadOptions
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
 from sightline.entities import EventKind
 
@@ -304,6 +305,10 @@ class RetentionOptions(OptionGroup):
         None, "Alerts, from when they were closed on, and what was told of them.", ge=1, le=36_500
     )
     drift_days: float | None = hot(None, "Hours of the drift watch.", ge=1, le=36_500)
+    clips_days: float | None = hot(
+        None, "Files of clips; their rows stay as long as events.", ge=1, le=36_500
+    )
+    clips_bytes: int | None = hot(None, "Limit of all clips' videos; the oldest go first.", ge=1_000_000)
 
 
 class HttpOptions(OptionGroup):
@@ -353,6 +358,7 @@ class Config(CameraOptions):
     streams: ResultStreamsOptions = Field(
         ResultStreamsOptions(), description="Brokers that are given every result."
     )
+    uploads: UploadOptions = Field(UploadOptions(), description="Where finished clips are copied to.")
     canary: CanaryOptions = Field(
         CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
     )

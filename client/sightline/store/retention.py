@@ -27,13 +27,14 @@ REST = 1.0  # between two transactions, shares of the time that the last one too
 MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
 
 _OPEN = [state.value for state in (AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED)]
-_COUNTS, _WINDOWS, _STALE, _EVENTS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EXPIRIES = (
+_COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EXPIRIES = (
     tables.table_of(model)
     for model in (
         tables.CountWindowRow,
         tables.SourceWindowRow,
         tables.StaleRollupRow,
         tables.EventRow,
+        tables.ClipRow,
         tables.AlertRow,
         tables.NotificationRow,
         tables.DriftWindowRow,
@@ -108,8 +109,14 @@ def _delete_windows(connection: Connection, before: datetime, limit: int) -> int
 
 
 def _delete_events(connection: Connection, before: datetime, limit: int) -> int:
-    ended = _EVENTS.c.end_time.is_not(None)
-    return _delete_oldest(connection, _EVENTS, _EVENTS.c.event_time, before, limit, ended)
+    """Events that have ended, and then rows of clips whose files are no longer here."""
+    event, clip = _EVENTS.c, _CLIPS.c
+    deleted = _delete_oldest(
+        connection, _EVENTS, event.event_time, before, limit, event.end_time.is_not(None)
+    )
+    if deleted < limit:
+        deleted += _delete_oldest(connection, _CLIPS, clip.start_time, before, limit, clip.path == "")
+    return deleted
 
 
 def _delete_alerts(connection: Connection, before: datetime, limit: int) -> int:

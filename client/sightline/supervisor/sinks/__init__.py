@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 
 from sightline.config import Config
 from sightline.store.kinds import Wants
-from sightline.supervisor.sinks import alert_engine, alert_routes, kafka_sink, mqtt_sink
+from sightline.supervisor.sinks import (
+    alert_engine,
+    alert_routes,
+    clip_retention,
+    kafka_sink,
+    mqtt_sink,
+    uploads,
+)
 from sightline.supervisor.sinks.sink import DurableSink, LossySink, Sink, SinkHealth
 
 #: Each makes its sinks from the configuration; none where they are not configured.
@@ -17,6 +24,8 @@ SINKS: list[Callable[[Config], Iterable[Sink]]] = [
     alert_routes.make,
     kafka_sink.make,
     mqtt_sink.make,
+    uploads.make,
+    clip_retention.make,
 ]
 
 

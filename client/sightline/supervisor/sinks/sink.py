@@ -43,6 +43,8 @@ class DurableSink(ABC):
     trouble = EventKind.DELIVERY_FAILED  # the event that it is when every attempt of a minute fails
     tick_s = POLL_S  # between two ticks, at most
     given_up = 0  # messages that it will never deliver; each was said in the log
+    batch = BATCH  # messages that it is given at once, at most
+    slow_s = SLOW_S  # a call that takes longer is shown as a failure
 
     def wants(self, row: PendingRow) -> bool:
         """Whether it is to be given such a row; events and their ends by default. Called by any thread."""
@@ -117,7 +119,8 @@ class SinkRunner(ABC, Generic[AnySink]):
 
     def __init__(self, sink: AnySink) -> None:
         self._sink: AnySink = sink
-        self._poll_s = sink.tick_s if isinstance(sink, DurableSink) else POLL_S
+        times = (sink.tick_s, sink.slow_s) if isinstance(sink, DurableSink) else (POLL_S, SLOW_S)
+        self._poll_s, self._slow_s = times
         self._stop = threading.Event()
         self._bell = threading.Event()
         self._delivered = self._failures = self._dropped = 0
@@ -136,7 +139,7 @@ class SinkRunner(ABC, Generic[AnySink]):
     def health(self) -> SinkHealth:
         """How the sink does."""
         called_s, error = self._called_s, self._last_error
-        if called_s is not None and time.monotonic() - called_s > SLOW_S:
+        if called_s is not None and time.monotonic() - called_s > self._slow_s:
             error = f"no answer for {time.monotonic() - called_s:.0f} s"
         durable = self._sink if isinstance(self._sink, DurableSink) else None
         more = (durable.given_up, durable.trouble) if durable is not None else ()
@@ -206,7 +209,7 @@ class DurableRunner(SinkRunner[DurableSink]):
         self._backoff = Backoff(*retry_s)
 
     def _work(self) -> float:
-        while (taken := self._attempt(self._deliver_batch)) == BATCH:
+        while (taken := self._attempt(self._deliver_batch)) == self._sink.batch:
             pass
         if taken < 0:
             return self._backoff.next_delay_s()
@@ -216,7 +219,7 @@ class DurableRunner(SinkRunner[DurableSink]):
     def _deliver_batch(self) -> int:
         if not self._outbox.is_open():
             return 0
-        rows = self._outbox.read(self._sink.name, BATCH)
+        rows = self._outbox.read(self._sink.name, self._sink.batch)
         if rows:
             try:
                 self._sink.deliver(rows)

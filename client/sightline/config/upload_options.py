@@ -1,0 +1,52 @@
+"""``uploads``: where finished clips are copied to."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+from sightline.config.option_group import OptionGroup, restarts
+
+
+def _check_url(url: str | None) -> str | None:
+    if url is not None and not re.fullmatch(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#{}\s]*)?|file:///[^?#]+", url
+    ):
+        raise PydanticCustomError("url", "must be s3://BUCKET/PREFIX or file:///FOLDER")
+    return url
+
+
+def _check_endpoint(endpoint: str | None) -> str | None:
+    if endpoint is not None and not re.fullmatch(r"https?://[^/@?#\s]+/?", endpoint):
+        raise PydanticCustomError("endpoint", "must be http(s)://HOST:PORT, without a user")
+    return endpoint
+
+
+class UploadOptions(OptionGroup):
+    """``uploads``: a store of S3's kind, or a folder, to which finished clips are copied."""
+
+    url: Annotated[str | None, AfterValidator(_check_url)] = restarts(
+        None, "s3://BUCKET/PREFIX, or file:///FOLDER; null: nowhere."
+    )
+    endpoint: Annotated[str | None, AfterValidator(_check_endpoint)] = restarts(
+        None, "http(s)://HOST:PORT of a store of S3's kind; null: Amazon's."
+    )
+    region: str = restarts("us-east-1", "Its region.")
+    access_key: SecretStr | None = restarts(
+        None, "Its access key; null: as AWS' own tools find one, in the environment or the machine's role."
+    )
+    secret_key: SecretStr | None = restarts(None, "The secret access key that belongs to it.")
+    allow_http: bool = restarts(False, "Allow an endpoint without TLS.")
+    timeout_s: float = restarts(60.0, "Of one request; large files are sent in parts.", gt=0, le=600)
+    delete_local: bool = restarts(False, "Delete a clip's files here once they are there.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "UploadOptions":
+        if (self.access_key is None) != (self.secret_key is None):
+            raise PydanticCustomError("key", "access_key and secret_key need each other")
+        if self.endpoint is not None and self.endpoint.startswith("http:") and not self.allow_http:
+            raise PydanticCustomError(
+                "endpoint", "is http without TLS; set allow_http: true if that is meant"
+            )
+        return self

@@ -1,0 +1,140 @@
+"""Finished clips are copied to a store of S3's kind or to a folder, with their tracks and their thumbnail.
+
+Names are made of camera, day and file, so a clip that is sent twice, after a kill, say, is there once. While
+the store does not answer, clips wait in their folder and their rows in the outbox.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from sightline.config import Config
+from sightline.config.upload_options import UploadOptions
+from sightline.entities import Clip, ClipState, Result
+from sightline.errors import SightlineError
+from sightline.store.kinds import CLIP, PendingRow
+from sightline.supervisor.sinks.clip_retention import UPLOADS, files_of, without_files
+from sightline.supervisor.sinks.sink import DurableSink
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 5.0
+MAX_ERROR = 300  # characters of what the store says
+
+
+class Uploads(DurableSink):
+    """Copies clips, one after the other; what the configuration says is deleted here afterwards."""
+
+    name = UPLOADS
+    batch = 1  # so that what follows a clip that fails waits, and what went before is not sent again
+    slow_s = 900.0
+
+    def __init__(self, options: UploadOptions, url: str) -> None:
+        if find_spec("obstore") is None:
+            raise SightlineError("uploads need obstore: pip install 'sightline[s3]'")
+        self._options, self._url = options, url.rstrip("/")
+        self._put: Callable[[Iterable[Result]], object] = list
+        self._store: ObjectStore | None = None
+
+    def wants(self, row: PendingRow) -> bool:
+        """Clips that are finished and not there yet."""
+        values = row.values
+        return (
+            row.kind is CLIP
+            and values["state"] == ClipState.FINISHED
+            and bool(values["path"] and not values["url"])
+        )
+
+    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
+        """Write by ``put`` where clips have gone to."""
+        self._put = put
+
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Copy clips.
+
+        Raises:
+            OSError: the store did not take one.
+        """
+        from obstore.exceptions import BaseError  # noqa: PLC0415  for those who use it
+
+        for row in rows:
+            clip = Clip(**{**row.values, "events": tuple(row.values["events"])})
+            try:
+                copied = self._copied(clip)
+            except (BaseError, OSError, ValueError) as error:
+                raise OSError(self._text_of(error)) from None  # the library's own text may hold keys
+            self._put([copied])
+            if self._options.delete_local:
+                for path in files_of(clip):
+                    path.unlink(missing_ok=True)
+
+    def _copied(self, clip: Clip) -> Clip:
+        """The clip as it is once its files are there; the video comes last."""
+        import obstore  # noqa: PLC0415
+
+        store = self._open()
+        folder = f"{clip.source}/{datetime.fromtimestamp(clip.start_time, UTC):%Y/%m/%d}"
+        name = f"{folder}/{Path(clip.path).name}"
+        if Path(clip.path).is_file():
+            for path in files_of(clip):
+                if path.is_file():
+                    obstore.put(store, f"{folder}/{path.name}", path)
+        else:
+            try:  # a run that was killed may have copied and deleted it
+                obstore.head(store, name)
+            except FileNotFoundError:
+                self.given_up += 1
+                log.error("uploads: the clip %s is no longer there, nor at its destination", clip.path)
+                return without_files(clip, state=ClipState.LOST)
+        url = f"{self._url}/{name}"
+        return without_files(clip, url=url) if self._options.delete_local else replace(clip, url=url)
+
+    def _open(self) -> "ObjectStore":
+        """The store; a folder must be there, since what is mounted there may be missing."""
+        from obstore.store import LocalStore, S3Store  # noqa: PLC0415
+
+        options = self._options
+        if self._store is None and self._url.startswith("file:"):
+            self._store = LocalStore(Path(url2pathname(urlsplit(self._url).path)))
+        elif self._store is None:
+            keys = {
+                "endpoint": options.endpoint,
+                "access_key_id": options.access_key and options.access_key.get_secret_value(),
+                "secret_access_key": options.secret_key and options.secret_key.get_secret_value(),
+            }
+            self._store = S3Store.from_url(
+                self._url,
+                region=options.region,
+                config={name: value for name, value in keys.items() if value},  # type: ignore[misc]
+                client_options={
+                    "allow_http": options.allow_http,
+                    "connect_timeout": timedelta(seconds=CONNECT_S),
+                    "timeout": timedelta(seconds=options.timeout_s),
+                },
+                # What lasts longer is for the runner's back-off, so that it is shown.
+                retry_config={"max_retries": 1, "retry_timeout": timedelta(seconds=options.timeout_s)},
+            )
+        assert self._store is not None  # noqa: S101  one of the two has made it
+        return self._store
+
+    def _text_of(self, error: Exception) -> str:
+        """What went wrong, in a line, without keys."""
+        text = " ".join(str(error).partition("\n\nDebug source:")[0].split())
+        for secret in (self._options.secret_key, self._options.access_key):
+            if secret is not None:
+                text = text.replace(secret.get_secret_value(), "***")
+        return text[:MAX_ERROR] or type(error).__name__
+
+
+def make(config: Config) -> list[Uploads]:
+    """The sink, if clips are to be copied."""
+    return [Uploads(config.uploads, config.uploads.url)] if config.uploads.url else []
