@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_store import read
 
 from sightline.config.groups import RetentionOptions
 from sightline.entities import Clip, ClipState, Result
@@ -19,6 +18,7 @@ from sightline.store.read.kept_clips import KeptClips, read_kept_clips
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks import clip_retention
 from sightline.supervisor.sinks.clip_retention import UPLOADS, ClipRetention
+from support.stored import read_rows
 
 T0, HOUR_S, MEGABYTE = 1_790_000_000.123457, 3600.0, 1_000_000
 
@@ -84,7 +84,7 @@ def test_the_oldest_go_by_bytes_and_by_days_but_not_what_is_still_to_be_copied(
     assert left(tmp_path) == {1, 3, 21, 22, 23, 24}
     make(clips_days=1).tick()
     assert left(tmp_path) == {1, 3, 24}
-    rows = {str(row["events"]): (row["path"], row["thumbnail"]) for row in read(database_url, "clips")}
+    rows = {str(row["events"]): (row["path"], row["thumbnail"]) for row in read_rows(database_url, "clips")}
     assert len(rows) == 9
     assert sum(paths == ("", "") for paths in rows.values()) == 6
 
@@ -109,7 +109,7 @@ def test_what_could_be_deleted_is_written_down_though_the_next_cannot(
     retention = retention_of(database_url, store, now_hour=48)(clips_days=1)
     with pytest.raises(OSError, match=r"1\.mp4"):
         retention.tick()
-    assert [bool(row["path"]) for row in read(database_url, "clips")].count(False) == 1
+    assert [bool(row["path"]) for row in read_rows(database_url, "clips")].count(False) == 1
 
 
 def test_nothing_is_deleted_while_the_database_is_away(tmp_path: Path) -> None:

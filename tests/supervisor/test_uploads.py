@@ -14,7 +14,6 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-from test_store import read
 
 from sightline.config import parse_config
 from sightline.config.upload_options import UploadOptions
@@ -26,7 +25,7 @@ from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import wanted_by
 from sightline.supervisor.sinks.sink import DurableRunner, SinkHealth
 from sightline.supervisor.sinks.uploads import Uploads
-from support.stored import database_options
+from support.stored import database_options, read_rows
 from support.waiting import until
 
 KEY, SECRET = "AKIAEXAMPLEKEY", "a-very/secret+key"
@@ -105,7 +104,7 @@ def running(folder: Path, options: UploadOptions) -> Iterator[tuple[Writer, Hub]
 
 
 def urls(folder: Path) -> list[str]:
-    return sorted(row["url"] for row in read(f"sqlite:///{folder}/counts.db", "clips"))
+    return sorted(row["url"] for row in read_rows(f"sqlite:///{folder}/counts.db", "clips"))
 
 
 def have_arrived(folder: Path, count: int) -> bool:
@@ -222,7 +221,7 @@ def test_keys_stand_in_no_log_no_status_and_no_row(tmp_path: Path, caplog: pytes
         writer.put_results([clip(tmp_path, 1)])
         until(lambda: health(hub).last_error)
         assert "InvalidAccessKeyId" in health(hub).last_error
-        texts = [caplog.text, repr(hub.sinks()), repr(read(f"sqlite:///{tmp_path}/counts.db", "clips"))]
+        texts = [caplog.text, repr(hub.sinks()), repr(read_rows(f"sqlite:///{tmp_path}/counts.db", "clips"))]
     refusing.shutdown()
     refusing.server_close()
     texts += [repr(options), caplog.text]
@@ -246,10 +245,10 @@ def test_a_folder_that_is_not_mounted_is_waited_for(tmp_path: Path) -> None:
     ("values", "key"),
     [
         ({"url": "https://bucket.s3.amazonaws.com"}, "uploads.url"),
-        ({"url": "s3://user:secret@bucket"}, "uploads.url"),
+        ({"url": "s3://user:hunter2@bucket"}, "uploads.url"),
         ({"url": "file://folder"}, "uploads.url"),
         ({"endpoint": "http://127.0.0.1:9000"}, "uploads"),
-        ({"endpoint": "http://user:secret@127.0.0.1:9000", "allow_http": True}, "uploads.endpoint"),
+        ({"endpoint": "http://user:hunter2@127.0.0.1:9000", "allow_http": True}, "uploads.endpoint"),
         ({"access_key": "x"}, "uploads"),
     ],
 )
@@ -257,4 +256,4 @@ def test_a_mistake_is_named_with_its_key(values: dict[str, Any], key: str) -> No
     with pytest.raises(ConfigError) as caught:
         parse_config({"uploads": values})
     assert caught.value.key.startswith(key)
-    assert "secret" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)

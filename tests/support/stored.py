@@ -3,10 +3,14 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from sightline.config.groups import DatabaseOptions
 from sightline.entities import CameraStatus, Checkpoint
 from sightline.store.database import Store
+from sightline.store.dialects import parse_url
 from sightline.store.kinds import pending_row, rows_of
 
 
@@ -25,3 +29,10 @@ def write(store: Store, checkpoints: Sequence[Checkpoint], statuses: Sequence[Ca
         [row for checkpoint in checkpoints for row in rows_of(checkpoint, sequence)]
         + [pending_row(status, sequence) for status in statuses]
     )
+
+
+def read_rows(url: str, table: str) -> list[dict[str, Any]]:
+    """All rows of a table, read by another connection."""
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()]
