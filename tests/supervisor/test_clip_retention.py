@@ -30,6 +30,13 @@ def store(database_url: str) -> Iterator[Store]:
         yield made
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "clips"
+    made.mkdir()
+    return made
+
+
 def clip(folder: Path, hour: int, state: ClipState = ClipState.FINISHED) -> Clip:
     video = folder / f"{hour}.mp4"
     for path in (video, video.with_suffix(".json"), video.with_suffix(".jpg")):
@@ -69,50 +76,50 @@ def left(folder: Path) -> set[int]:
 
 
 def test_the_oldest_go_by_bytes_and_by_days_but_not_what_is_still_to_be_copied(
-    store: Store, database_url: str, tmp_path: Path
+    store: Store, database_url: str, folder: Path
 ) -> None:
     make = retention_of(database_url, store, now_hour=48)
-    put(store, clip(tmp_path, 0), clip(tmp_path, 2), *(clip(tmp_path, hour) for hour in range(20, 25)))
-    put(store, clip(tmp_path, 1), waiting=True)
-    put(store, clip(tmp_path, 3, ClipState.RECORDING))
+    put(store, clip(folder, 0), clip(folder, 2), *(clip(folder, hour) for hour in range(20, 25)))
+    put(store, clip(folder, 1), waiting=True)
+    put(store, clip(folder, 3, ClipState.RECORDING))
     make().tick()
     make(clips_days=3, clips_bytes=9 * MEGABYTE).tick()
-    assert len(left(tmp_path)) == 9
+    assert len(left(folder)) == 9
     make(clips_bytes=6 * MEGABYTE).tick()  # one of the nine waits, one is being written
-    assert left(tmp_path) == {1, 3, 21, 22, 23, 24}
+    assert left(folder) == {1, 3, 21, 22, 23, 24}
     make(clips_bytes=6 * MEGABYTE).tick()
-    assert left(tmp_path) == {1, 3, 21, 22, 23, 24}
+    assert left(folder) == {1, 3, 21, 22, 23, 24}
     make(clips_days=1).tick()
-    assert left(tmp_path) == {1, 3, 24}
+    assert left(folder) == {1, 3, 24}
     rows = {str(row["events"]): (row["path"], row["thumbnail"]) for row in read_rows(database_url, "clips")}
     assert len(rows) == 9
     assert sum(paths == ("", "") for paths in rows.values()) == 6
 
 
 def test_it_goes_in_small_steps(
-    store: Store, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clip_retention, "AT_ONCE", 2)
-    put(store, *(clip(tmp_path, hour) for hour in range(5)))
+    put(store, *(clip(folder, hour) for hour in range(5)))
     retention = retention_of(database_url, store, now_hour=48)(clips_days=1)
     for kept in ({2, 3, 4}, {4}, set()):
         retention.tick()
-        assert left(tmp_path) == kept
+        assert left(folder) == kept
 
 
 def test_what_could_be_deleted_is_written_down_though_the_next_cannot(
-    store: Store, database_url: str, tmp_path: Path
+    store: Store, database_url: str, folder: Path
 ) -> None:
-    put(store, *(clip(tmp_path, hour) for hour in range(3)))
-    (tmp_path / "1.mp4").unlink()
-    (tmp_path / "1.mp4").mkdir()  # as good as a file that may not be deleted
+    put(store, *(clip(folder, hour) for hour in range(3)))
+    (folder / "1.mp4").unlink()
+    (folder / "1.mp4").mkdir()  # as good as a file that may not be deleted
     retention = retention_of(database_url, store, now_hour=48)(clips_days=1)
     with pytest.raises(OSError, match=r"1\.mp4"):
         retention.tick()
     assert [bool(row["path"]) for row in read_rows(database_url, "clips")].count(False) == 1
 
 
-def test_nothing_is_deleted_while_the_database_is_away(tmp_path: Path) -> None:
+def test_nothing_is_deleted_while_the_database_is_away() -> None:
     def away() -> KeptClips:
         raise StoreUnavailable("away")
 
