@@ -9,6 +9,7 @@ In the end as many rows as a quarter of the first come in again: the file holds 
 """
 
 import itertools
+import os
 import tempfile
 import threading
 import time
@@ -131,6 +132,8 @@ def generate(url: str, rows: int, cameras: int, prefix: str) -> None:
             connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) {query}".replace("%", percent))
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("ANALYZE")
+    engine.dispose()
+    os.sync()  # what was generated must not be on its way to the disk while something is measured
 
 
 def size_of(url: str) -> int:

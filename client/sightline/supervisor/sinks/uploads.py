@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -106,15 +106,16 @@ class Uploads(DurableSink):
         if self._store is None and self._url.startswith("file:"):
             self._store = LocalStore(Path(url2pathname(urlsplit(self._url).path)))
         elif self._store is None:
-            keys = {
+            values = {
                 "endpoint": options.endpoint,
                 "access_key_id": options.access_key and options.access_key.get_secret_value(),
                 "secret_access_key": options.secret_key and options.secret_key.get_secret_value(),
             }
+            keys: Any = {name: value for name, value in values.items() if value}
             self._store = S3Store.from_url(
                 self._url,
                 region=options.region,
-                config={name: value for name, value in keys.items() if value},  # type: ignore[misc]
+                config=keys,
                 client_options={
                     "allow_http": options.allow_http,
                     "connect_timeout": timedelta(seconds=CONNECT_S),
