@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
-from sightline.cli.parsers import add_command, add_config_option, add_group
+from sightline.cli.parsers import add_command, add_config_option, add_group, parse_port
 from sightline.config import Config, LoadedConfig, json_schema, load_config, program_path_problems
 from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:
     add = add_command(commands, _console).add_argument
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
+    add("--port", type=parse_port, default=8501, help="port to listen on (default: %(default)s)")
     add(
         "--allowed-host",
         action="append",
@@ -75,8 +75,15 @@ def add_to(commands: Any) -> None:
     add("--model-repository", type=Path, default="model_repository", help="default: %(default)s")
     add("--config-name", default="cpu", help="configs/NAME.pbtxt to use (default: %(default)s)")
     add("--model", action="append", help="model to load; repeatable (default: detector)")
-    add("--grpc-port", type=int, default=8001, help="for your own programs; 0: none (default: %(default)s)")
-    add("--metrics-port", type=int, default=0, help="for every user of this machine; 0: none (default)")
+    add(
+        "--grpc-port",
+        type=parse_port,
+        default=8001,
+        help="for your own programs; 0: none (default: %(default)s)",
+    )
+    add(
+        "--metrics-port", type=parse_port, default=0, help="for every user of this machine; 0: none (default)"
+    )
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
 
 
@@ -290,6 +297,8 @@ def _status(arguments: argparse.Namespace) -> int:
     writer = status["writer"]
     state = "stand-by" if writer["state"] == "standby" else f"results: {writer['state']}"
     print(f"\n{state}; owner: {writer['owner'] or 'not known'}")
+    if writer["state"] not in {"ok", "standby"}:
+        print(writer["last_error"])
     if config := status.get("config"):  # its last change, and what waits for a restart
         last = config["last"]
         at = datetime.fromtimestamp(last["time"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -41,6 +41,13 @@ def _numbers(text: str, separator: str) -> tuple[float, float]:
         raise argparse.ArgumentTypeError(f"two numbers with {separator!r} between are needed") from error
 
 
+def parse_port(text: str) -> int:
+    """A TCP port; 0 is none, or any free one."""
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
 def parse_shape(text: str) -> tuple[int, int]:
     """`HxW` as height and width."""
     height, width = _numbers(text, "x")

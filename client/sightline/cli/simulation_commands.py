@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.signals import stop_on_signals
-from sightline.cli.parsers import add_command, parse_line
+from sightline.cli.parsers import add_command, parse_line, parse_port
 from sightline.simulation.scenes.spec import LIGHTS, NUMBERS, SCENES, WEATHERS, above_zero
 
 
@@ -18,14 +18,14 @@ def add_to(commands: Any) -> None:
     add("--line", type=parse_line, metavar="X1,Y1,X2,Y2", help=text)
     add("--cameras", type=int, help="how many cameras (default: one for each --video, or 4 simulated ones)")
     add("--fps", type=float, default=5.0, help="frames a second a camera (default: %(default)s)")
-    add("--port", type=int, default=8501, help="the console's port (default: %(default)s)")
+    add("--port", type=parse_port, default=8501, help="the console's port (default: %(default)s)")
     text = "where the demo keeps its database, model and logs (default: %(default)s)"
     add("--folder", type=Path, default=".sightline/demo", help=text)
     add = add_command(commands, _simulate).add_argument
     add("video", nargs="+", type=Path, help="video file")
     add("--fps", type=float, help="serve copies with this frame rate")
     add("--copies", type=int, help="number of cameras; the files take turns")
-    add("--port", type=int, default=8554, help="TCP port; 0 picks a free one")
+    add("--port", type=parse_port, default=8554, help="TCP port; 0 picks a free one")
     add("--once", action="store_true", help="play once, from the first client on, then end")
     add = add_command(commands, _selftest).add_argument
     add("--scene", choices=[*SCENES, "all"], default="street", help="default: %(default)s")
