@@ -189,6 +189,7 @@ def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_o
         EventEnd(enter, T0 + 4 * HOUR_S),
         alert("closed", AlertState.RESOLVED, 0, 1),
         alert("just closed", AlertState.FALSE_ALARM, 0, 40),
+        alert("a crossing that nobody has closed", AlertState.NEW, 0, 1),
         alert("open", AlertState.ACKNOWLEDGED, 0, 1),
         replace(alert("resolved by hand", AlertState.RESOLVED, 0, 1), end_time=None),
         *(told(name, 1) for name in ("closed", "just closed", "open", "a test of a route")),

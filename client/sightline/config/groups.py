@@ -302,7 +302,7 @@ class RetentionOptions(OptionGroup):
     )
     events_days: float | None = hot(None, "Events that have ended.", ge=1, le=36_500)
     alerts_days: float | None = hot(
-        None, "Alerts, from when they were closed on, and what was told of them.", ge=1, le=36_500
+        None, "Alerts, from when they changed last, and what was told of them.", ge=1, le=36_500
     )
     drift_days: float | None = hot(None, "Hours of the drift watch.", ge=1, le=36_500)
     clips_days: float | None = hot(

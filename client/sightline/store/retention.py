@@ -1,8 +1,8 @@
 """Rows that have been kept for long enough are deleted, a few at a time, while there is nothing to write.
 
 What a reader could misunderstand never goes: windows only once their hours are summed, by whole hours and
-each together with its counts; events only when they have ended, alerts only when they are closed. Hours and
-days stay. An hour whose windows have been deleted is never summed again: ``expiries`` says until when.
+each together with its counts; events only when they have ended, alerts only when all of theirs have. Hours
+and days stay. An hour whose windows have been deleted is never summed again: ``expiries`` says until when.
 """
 
 import math
@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from sightline.config.groups import RetentionOptions
-from sightline.entities import AlertState
 from sightline.store import tables
 from sightline.store.dialects import upsert
 from sightline.store.rollups import HOUR_S, WINDOWS
@@ -26,7 +25,6 @@ TARGET_S = 0.015  # of one transaction: so long, at most, what comes meanwhile w
 REST = 1.0  # between two transactions, shares of the time that the last one took
 MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
 
-_OPEN = [state.value for state in (AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED)]
 _COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EXPIRIES = (
     tables.table_of(model)
     for model in (
@@ -120,9 +118,9 @@ def _delete_events(connection: Connection, before: datetime, limit: int) -> int:
 
 
 def _delete_alerts(connection: Connection, before: datetime, limit: int) -> int:
-    """Alerts that have been closed for so long, and notifications of alerts that are no longer there."""
+    """Alerts of which nothing goes on and that have not changed for so long; notifications without one."""
     alert, told = _ALERTS.c, _NOTIFICATIONS.c
-    closed = (alert.changed_time < before, alert.state.not_in(_OPEN), alert.end_time.is_not(None))
+    closed = (alert.changed_time < before, alert.end_time.is_not(None))
     deleted = _delete_oldest(connection, _ALERTS, alert.opened_time, before, limit, *closed)
     if deleted < limit:  # before that, nearly all notifications belong to alerts that are there
         orphan = ~sa.exists().where(alert.alert_id == told.alert_id)
