@@ -169,11 +169,13 @@ def camera_rows(
         if status.warnings and tone == "good":
             tone = "warn"
         # The supervisor tells of a misconfigured camera once: it has no worker whose heart could beat.
-        silent = is_stale(status, at) and status.state is not CameraState.MISCONFIGURED
+        stale = is_stale(status, at)
+        silent = stale and status.state is not CameraState.MISCONFIGURED
         if silent and tone != "idle":
             word, tone = "no heartbeat", "bad"
             message = f"Nothing heard for {age(at - status.status_time)}; is “sightline run” running?"
-        coverage = _open_coverage(status.status_time, latest.get(status.source))
+        # Of a heart that beats no longer, also a stopped camera's, no window is open.
+        coverage = None if stale else _open_coverage(status.status_time, latest.get(status.source))
         rows.append(CameraRowView(status, word, tone, message, coverage))
     return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.status.source))
 
@@ -265,7 +267,7 @@ def _cells(
         state += f'<span class="sl-message">{safe(row.message)}</span>'
     latency = f"{milliseconds(status.latency_p50_ms)} / {milliseconds(status.latency_p99_ms)} ms"
     coverage = unknown
-    if row.coverage is not None and row.word != "no heartbeat":
+    if row.coverage is not None:
         tone = "" if row.coverage >= 0.95 else "warn" if row.coverage >= 0.5 else "bad"
         bar = f'<span class="sl-bar {tone}"><i style="width:{round(row.coverage * 100)}%"></i></span>'
         coverage = f"<span>{bar}{percent(row.coverage)}</span>"

@@ -169,6 +169,10 @@ def test_coverage_of_the_open_window_is_of_its_past(
     window = SourceWindow("gate", T0 - passed_s, T0 - passed_s + 60, watched_s / 60, 10, 0, "pts", "", "")
     [line] = overview.camera_rows([report()], {"gate": window}, T0)
     assert line.coverage == pytest.approx(expected)
+    [line] = overview.camera_rows(
+        [report("stopped", 11)], {"gate": replace(window, window_start=T0 - 30)}, T0
+    )
+    assert (line.word, line.coverage) == ("stopped", None)  # nobody watches what has passed since
 
 
 # Gaps are not zeros
