@@ -22,6 +22,7 @@ from sightline.entities import (
     Alert,
     AlertState,
     Checkpoint,
+    ClockWindow,
     CountWindow,
     DriftWindow,
     Event,
@@ -177,6 +178,10 @@ def drift(hour: float) -> DriftWindow:
     return DriftWindow("gate", moment, moment + HOUR_S, "yolo/1", 1, 1, 1, {})
 
 
+def clock(hour: float) -> ClockWindow:
+    return ClockWindow("gate", T0 + hour * HOUR_S, 0.0, None, 0.0, 1, 0, "rtcp")
+
+
 def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_own_days(
     store: Store, database_url: str
 ) -> None:
@@ -196,6 +201,8 @@ def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_o
         told("a later test", 40),
         drift(0),
         drift(40),
+        clock(0),
+        clock(40),
     ]
     for result in results:  # each in a transaction of its own, as they come
         write(store, [Checkpoint("gate", (result,), {})])
@@ -218,7 +225,9 @@ def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_o
     assert left()[1:3] == (stays, {"just closed", "open", "a later test"})
     assert left()[3] == 2
     expire(store, 48, drift_days=1)
-    assert left()[3] == 1
+    assert (left()[3], len(read(database_url, "clock_windows"))) == (1, 2)
+    expire(store, 48, clocks_days=1)
+    assert len(read(database_url, "clock_windows")) == 1
 
 
 def test_how_many_rows_go_at_once_follows_from_how_long_it_takes(

@@ -305,6 +305,7 @@ class RetentionOptions(OptionGroup):
         None, "Alerts, from when they changed last, and what was told of them.", ge=1, le=36_500
     )
     drift_days: float | None = hot(None, "Hours of the drift watch.", ge=1, le=36_500)
+    clocks_days: float | None = hot(None, "Hours of the cameras' clocks.", ge=1, le=36_500)
     clips_days: float | None = hot(
         None, "Files of clips; their rows stay as long as events.", ge=1, le=36_500
     )

@@ -25,7 +25,7 @@ TARGET_S = 0.015  # of one transaction: so long, at most, what comes meanwhile w
 REST = 1.0  # between two transactions, shares of the time that the last one took
 MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
 
-_COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EXPIRIES = (
+_COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _CLOCKS, _EXPIRIES = (
     tables.table_of(model)
     for model in (
         tables.CountWindowRow,
@@ -36,6 +36,7 @@ _COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _EX
         tables.AlertRow,
         tables.NotificationRow,
         tables.DriftWindowRow,
+        tables.ClockWindowRow,
         tables.ExpiryRow,
     )
 )
@@ -132,6 +133,10 @@ def _delete_drift(connection: Connection, before: datetime, limit: int) -> int:
     return _delete_oldest(connection, _DRIFT, _DRIFT.c.window_start, before, limit)
 
 
+def _delete_clocks(connection: Connection, before: datetime, limit: int) -> int:
+    return _delete_oldest(connection, _CLOCKS, _CLOCKS.c.window_start, before, limit)
+
+
 def _delete_oldest(
     connection: Connection,
     table: sa.Table,
@@ -151,4 +156,5 @@ _DELETE: Mapping[str, Callable[[Connection, datetime, int], int]] = {
     "events_days": _delete_events,
     "alerts_days": _delete_alerts,
     "drift_days": _delete_drift,
+    "clocks_days": _delete_clocks,
 }
