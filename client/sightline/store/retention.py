@@ -99,7 +99,9 @@ def _delete_windows(connection: Connection, before: datetime, limit: int) -> int
     deleted = _delete_oldest(connection, _WINDOWS, window.window_start, before, limit)
     oldest = connection.scalar(select(func.min(window.window_start))) or before
     same = (window[name] == count[name] for name in ("source", "window_start", "window_end"))
-    orphans = (count.window_start < before, count.window_start <= oldest, ~sa.exists().where(*same))
+    # One bound: of two, SQLite would look for the first alone and read all the rest.
+    expired = count.window_start <= oldest if oldest < before else count.window_start < before
+    orphans = (expired, ~sa.exists().where(*same))
     deleted += connection.execute(sa.delete(_COUNTS).where(*orphans)).rowcount
     if deleted:
         note = upsert(connection, _EXPIRIES, ("kind",), ("until",), rises="until")
