@@ -524,6 +524,20 @@ def test_events_without_any_say_what_to_configure(world: World, open_app: Callab
     assert "lines or zones in config.yml" in text
 
 
+def test_troubles_of_the_program_are_events_too_and_go_on_until_they_end(
+    world: World, open_app: Callable[..., AppTest]
+) -> None:
+    now, trouble = time.time(), {"item_class": "", "track_id": 0}
+    end = datetime.fromtimestamp(now - 60, UTC)
+    world.event("", "database_away", "", now - 20, **trouble)
+    world.event("yard", "camera_offline", "", now - 90, end_time=end, **trouble)
+    [table] = open_app("events").dataframe
+    assert list(table.value["Camera"]) == ["Sightline", "yard"]
+    assert list(table.value["Kind"]) == ["database_away", "camera_offline"]
+    assert table.value["Until"].iloc[0] == "goes on"
+    assert table.value["Until"].iloc[1] > table.value["Time"].iloc[1]
+
+
 def test_events_are_a_table_a_chart_and_a_csv(
     world: World, url: str, open_app: Callable[..., AppTest]
 ) -> None:
