@@ -230,9 +230,9 @@ def test_nothing_of_a_route_stands_in_the_status(folder: Path) -> None:
     )
     with running(config) as (writer, hub):
         writer.put_results([event(EventKind.ENTER)])
-        until(lambda: all(sink.failures for sink in hub.sinks()[1:]))
+        until(lambda: all(sink.failures for sink in hub.sinks() if sink.name.startswith("route:")))
         assert "T0KEN" not in json.dumps([sink.last_error for sink in hub.sinks()])
-        assert [bool(sink.last_error) for sink in hub.sinks()] == [False, True, True]
+        assert {sink.name for sink in hub.sinks() if sink.last_error} == {"route:hook", "route:mail"}
 
 
 def test_while_the_database_is_away_alerts_are_told_from_the_spool(folder: Path) -> None:
