@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from sightline.config import Config
 from sightline.config.upload_options import UploadOptions
-from sightline.entities import Clip, ClipState, Result
+from sightline.entities import Clip, ClipState, EventKind, Result
 from sightline.errors import SightlineError
 from sightline.store.kinds import CLIP, PendingRow
 from sightline.supervisor.sinks.clip_retention import UPLOADS, files_of, without_files
@@ -37,6 +37,7 @@ class Uploads(DurableSink):
     name = UPLOADS
     batch = 1  # so that what follows a clip that fails waits, and what went before is not sent again
     slow_s = 900.0
+    trouble = EventKind.UPLOAD_FAILED
 
     def __init__(self, options: UploadOptions, url: str) -> None:
         if find_spec("obstore") is None:
