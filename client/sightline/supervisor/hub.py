@@ -109,7 +109,7 @@ class Hub:
         for sink in self._durable:
             sink.update(config)
 
-    def close(self, timeout_s: float = 2.0) -> None:
+    def close(self, timeout_s: float = 1.0) -> None:
         """Let the sinks take what is in the outbox, and stop them; the rest waits for the next start."""
         deadline_s = time.monotonic() + timeout_s
         for runner in self._runners:
