@@ -112,5 +112,7 @@ class Hub:
     def close(self, timeout_s: float = 1.0) -> None:
         """Let the sinks take what is in the outbox, and stop them; the rest waits for the next start."""
         deadline_s = time.monotonic() + timeout_s
+        for runner in self._runners:  # all of them have the whole time
+            runner.ask_to_stop()
         for runner in self._runners:
             runner.stop(max(0.0, deadline_s - time.monotonic()))

@@ -146,10 +146,14 @@ class SinkRunner(ABC, Generic[AnySink]):
         counts = (self._delivered, self._failures, self._dropped)
         return SinkHealth(self._sink.name, not error, *counts, error, *more)
 
-    def stop(self, timeout_s: float) -> None:
-        """Hand over what waits already, close the sink, and end; give up after ``timeout_s``."""
+    def ask_to_stop(self) -> None:
+        """Hand over what waits already, close the sink, and end."""
         self._stop.set()
-        self._bell.set()
+        self.wake()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask it to stop, and give up after ``timeout_s``."""
+        self.ask_to_stop()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.error("sink %s: does not end; what it was given last comes again", self._sink.name)
@@ -207,11 +211,19 @@ class DurableRunner(SinkRunner[DurableSink]):
         super().__init__(sink)
         self._outbox = outbox
         self._backoff = Backoff(*retry_s)
+        self._has_news = True  # the outbox may hold something: ticks alone are no reason to read it
+        self._next_read_s = 0.0  # monotonic
+
+    def wake(self) -> None:
+        """There is something new."""
+        self._has_news = True
+        super().wake()
 
     def _work(self) -> float:
         while (taken := self._attempt(self._deliver_batch)) == self._sink.batch:
-            pass
+            self._has_news = True
         if taken < 0:
+            self._has_news = True
             return self._backoff.next_delay_s()
         self._backoff.good()
         return 0.0
@@ -219,7 +231,10 @@ class DurableRunner(SinkRunner[DurableSink]):
     def _deliver_batch(self) -> int:
         if not self._outbox.is_open():
             return 0
-        rows = self._outbox.read(self._sink.name, self._sink.batch)
+        rows: list[PendingRow] = []
+        if self._has_news or time.monotonic() >= self._next_read_s:
+            self._has_news, self._next_read_s = False, time.monotonic() + POLL_S
+            rows = self._outbox.read(self._sink.name, self._sink.batch)
         if rows:
             try:
                 self._sink.deliver(rows)
