@@ -36,7 +36,7 @@ from sightline.store.kinds import (
 from sightline.store.lease import Lease
 from sightline.store.read.open_events import OpenEvent, read_open_events
 from sightline.store.retention import Retention
-from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of
+from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of, with_epochs
 
 log = logging.getLogger(__name__)
 
@@ -229,8 +229,7 @@ class Store:
                     table.window_end > since, table.window_start > since - timedelta(seconds=MAX_WINDOW_S)
                 )
                 for row in connection.execute(query):
-                    times = (value.timestamp() if isinstance(value, datetime) else value for value in row)
-                    entity = kind.entity(**dict(zip(names, times, strict=True)))
+                    entity = kind.entity(**with_epochs(row._asdict()))
                     rows.append(kind.pending(entity, known.get(entity.source, 0)))
         return rows
 

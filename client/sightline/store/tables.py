@@ -1,6 +1,7 @@
 """The database's tables. Migrations (``migrations/``) make them; a test holds the two against each other."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -319,6 +320,12 @@ class IdentityRow(SQLModel, table=True):
     __tablename__ = "database_identity"
 
     id: uuid.UUID = Field(primary_key=True)
+
+
+def with_epochs(columns: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row's columns by name, times as UTC epoch seconds: what entities are made of."""
+    items = columns.items()
+    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in items}
 
 
 def table_of(model: type[SQLModel]) -> sa.Table:

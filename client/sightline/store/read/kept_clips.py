@@ -1,7 +1,6 @@
 """Clips whose files are still here, for what deletes them."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -32,7 +31,6 @@ def read_kept_clips(connection: Connection, sink: str, limit: int) -> KeptClips:
     clips = []
     for row in connection.execute(query.order_by(_CLIPS.start_time).limit(limit + len(waiting))).mappings():
         if row["path"] not in waiting:
-            times = {name: value.timestamp() for name, value in row.items() if isinstance(value, datetime)}
             fixed = {"state": ClipState(row["state"]), "events": tuple(row["events"])}
-            clips.append(Clip(**{**row, **times, **fixed}))
+            clips.append(Clip(**{**tables.with_epochs(row), **fixed}))
     return KeptClips(int(total or 0), tuple(clips[:limit]))

@@ -34,17 +34,11 @@ def read_open_alerts(connection: Connection, since: float, alert_id: str | None 
     else:
         query = query.where(_ALERTS.alert_id == alert_id)
     alerts = [_alert(row) for row in connection.execute(query)]
-    mutes = [Mute(**_values(row)) for row in connection.execute(sa.select(*_MUTES))]
+    mutes = [Mute(**tables.with_epochs(row._asdict())) for row in connection.execute(sa.select(*_MUTES))]
     return OpenAlerts(tuple(alerts), tuple(mutes))
 
 
 def _alert(row: Row[Any]) -> Alert:
-    values = _values(row)
+    values = tables.with_epochs(row._asdict())
     lists = {name: tuple(values[name]) for name in ("events", "open_events")}
     return Alert(**{**values, **lists, "state": AlertState(values["state"])})
-
-
-def _values(row: Row[Any]) -> dict[str, Any]:
-    """The columns, times in epoch seconds."""
-    items = row._asdict().items()
-    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in items}

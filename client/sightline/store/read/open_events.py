@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,9 +53,7 @@ def read_open_events(connection: Connection) -> tuple[OpenEvent, ...]:
 
 
 def _open_event(columns: Mapping[str, Any]) -> OpenEvent:
-    values: dict[str, Any] = {
-        name: value.timestamp() if isinstance(value, datetime) else value for name, value in columns.items()
-    }
+    values = tables.with_epochs(columns)
     last_frame_time, heartbeat = values.pop("last_frame_time"), values.pop("heartbeat")
     values["kind"] = EventKind(values["kind"])
     event = Event(**values)

@@ -15,7 +15,7 @@ from math import ceil
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from sightline.config.groups import SOURCE
 from sightline.entities import CameraState, CameraStatus, DriftWindow, EventKind, SourceWindow
@@ -176,7 +176,7 @@ def read_latest_windows(connection: Connection, sources: Iterable[str]) -> dict[
     latest = {}
     for source in sources:  # one step down the primary key for each: no scan
         if (newest := connection.execute(query.where(_WINDOWS.source == source)).first()) is not None:
-            latest[source] = SourceWindow(**_with_epochs(newest))
+            latest[source] = SourceWindow(**tables.with_epochs(newest._asdict()))
     return latest
 
 
@@ -321,7 +321,7 @@ def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
     if condition.state is not DatabaseState.READY:
         raise StoreUnavailable(f"{condition.problem} {condition.detail}".strip())
     with closing(database), database.reading() as connection:
-        return [DriftWindow(**_with_epochs(row)) for row in connection.execute(query)]
+        return [DriftWindow(**tables.with_epochs(row._asdict())) for row in connection.execute(query)]
 
 
 # -- parts of the queries ----------------------------------------------------------------------------------
@@ -340,12 +340,6 @@ def _sums(
 def _within(time: Any, between: tuple[float, float], sources: Sequence[str]) -> list[ColumnElement[bool]]:
     start, end = _moments(*between)
     return [time >= start, time < end, time.table.c.source.in_(sources)]
-
-
-def _with_epochs(row: Row[Any]) -> dict[str, Any]:
-    """A row's columns, times in epoch seconds."""
-    items = row._asdict().items()
-    return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in items}
 
 
 def _moments(*times: float) -> list[datetime]:
