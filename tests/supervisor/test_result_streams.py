@@ -191,7 +191,7 @@ def test_the_examples_of_the_document_are_configurations(monkeypatch: pytest.Mon
 def test_a_missing_library_is_named_with_its_extra(
     name: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"sightline.supervisor.sinks.{name}_sink.find_spec", lambda _: None)
+    monkeypatch.setattr("sightline.base.extras.find_spec", lambda _: None)
     with pytest.raises(SightlineError, match=rf"pip install 'sightline\[{name}\]'"):
         make_sinks(options(**{name: more}))
 

@@ -61,7 +61,7 @@ class Arrivals:
 def receivers(arrivals: Arrivals) -> Iterator[dict[str, dict[str, str]]]:
     """A real SMTP server and a webhook's; gives the routes to them."""
 
-    class Mailbox:
+    class SmtpHandler:
         async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  as called
             body = message_from_bytes(envelope.content, policy=policy.default).get_body(("plain", "html"))
             found = re.search(r"alert=([0-9a-f-]{36})", body.get_content() if body is not None else "")
@@ -81,7 +81,7 @@ def receivers(arrivals: Arrivals) -> Iterator[dict[str, dict[str, str]]]:
         def log_message(self, *_: Any) -> None:
             """Quiet."""
 
-    mailbox = Controller(Mailbox(), hostname="127.0.0.1", port=free_port())
+    mailbox = Controller(SmtpHandler(), hostname="127.0.0.1", port=free_port())
     hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     mailbox.start()
     threading.Thread(target=hook.serve_forever, daemon=True).start()

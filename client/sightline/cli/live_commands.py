@@ -11,10 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sightline.base.extras import require_extra
 from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
@@ -258,8 +258,8 @@ def _snapshot(arguments: argparse.Namespace) -> None:
         raise ConfigError("cameras", f"has no {name!r}; it has {', '.join(config.cameras) or 'none'}")
     if arguments.picture.suffix.lower() not in {".jpg", ".jpeg"}:
         raise SightlineError(f"{arguments.picture}: the picture is a JPEG; give a name that ends in .jpg")
-    if arguments.draw and find_spec("cv2") is None:
-        raise SightlineError("drawing needs OpenCV: pip install 'sightline[draw]'")
+    if arguments.draw:
+        require_extra("cv2", "drawing needs OpenCV", "draw")
     seen = take_picture(camera)
     picture = seen.picture
     if arguments.draw:
@@ -322,8 +322,7 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 def _console(arguments: argparse.Namespace) -> int:
     """Serve the operators' console; its database is SIGHTLINE_DATABASE_URL's, else the configuration's."""
-    if find_spec("streamlit") is None:
-        raise SightlineError("the console needs Streamlit: pip install 'sightline[console]'")
+    require_extra("streamlit", "the console needs Streamlit", "console")
     app = str(resource("streamlit_app/app.py"))
     flags = [f"--server.address={arguments.address}", f"--server.port={arguments.port}"]
     flags += ["--server.headless=true", "--browser.gatherUsageStats=false"]

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPException
-from importlib.util import find_spec
 from typing import Any
 
+from sightline.base.extras import require_extra
 from sightline.base.redact import redact
 from sightline.config import Config
 from sightline.config.alerts import AlertRoute, Severity
@@ -185,8 +185,7 @@ class Apprise(Route):
 
     def __init__(self, name: str, options: AlertRoute) -> None:
         super().__init__(name, options)
-        if find_spec("apprise") is None:
-            raise SightlineError(f"route {name} needs Apprise: pip install 'sightline[alerts]'")
+        require_extra("apprise", f"route {name} needs Apprise", "alerts")
         import apprise  # noqa: PLC0415  a second of imports, for those who use it
 
         self._types = {

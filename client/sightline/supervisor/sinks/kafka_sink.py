@@ -4,12 +4,11 @@ import json
 import logging
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sightline.base.extras import require_extra
 from sightline.config import Config
 from sightline.config.streams import KafkaOptions
-from sightline.errors import SightlineError
 from sightline.store.kinds import PendingRow
 from sightline.supervisor.sinks.result_stream import ResultStream, in_order, message_of, stream_of
 
@@ -152,6 +151,5 @@ def make(config: Config) -> list[KafkaSink]:
     """
     if config.streams.kafka is None:
         return []
-    if find_spec("confluent_kafka") is None:
-        raise SightlineError("streams.kafka needs confluent-kafka: pip install 'sightline[kafka]'")
+    require_extra("confluent_kafka", "streams.kafka needs confluent-kafka", "kafka")
     return [KafkaSink(config.streams.kafka)]

@@ -6,13 +6,12 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sightline.base.extras import require_extra
 from sightline.config import Config
 from sightline.config.streams import MqttOptions
 from sightline.entities import CameraState, Mute
-from sightline.errors import SightlineError
 from sightline.store.kinds import COUNT, PendingRow
 from sightline.supervisor.sinks.home_assistant import CameraTopics, availability_topic, discovery
 from sightline.supervisor.sinks.result_stream import ResultStream, Stream, in_order, message_of, stream_of
@@ -301,6 +300,5 @@ def make(config: Config) -> list[MqttSink]:
     """
     if config.streams.mqtt is None:
         return []
-    if find_spec("paho") is None:
-        raise SightlineError("streams.mqtt needs paho-mqtt: pip install 'sightline[mqtt]'")
+    require_extra("paho", "streams.mqtt needs paho-mqtt", "mqtt")
     return [MqttSink(config.streams.mqtt)]

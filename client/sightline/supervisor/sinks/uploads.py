@@ -8,16 +8,15 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from sightline.base.extras import require_extra
 from sightline.config import Config
 from sightline.config.upload_options import UploadOptions
 from sightline.entities import Clip, ClipState, EventKind, Result
-from sightline.errors import SightlineError
 from sightline.store.kinds import CLIP, PendingRow
 from sightline.supervisor.sinks.clip_retention import UPLOADS, files_of, without_files
 from sightline.supervisor.sinks.sink import DurableSink
@@ -40,8 +39,7 @@ class Uploads(DurableSink):
     trouble = EventKind.UPLOAD_FAILED
 
     def __init__(self, options: UploadOptions, url: str) -> None:
-        if find_spec("obstore") is None:
-            raise SightlineError("uploads need obstore: pip install 'sightline[s3]'")
+        require_extra("obstore", "uploads need obstore", "s3")
         self._options, self._url = options, url.rstrip("/")
         self._put: Callable[[Iterable[Result]], object] = list
         self._store: ObjectStore | None = None
