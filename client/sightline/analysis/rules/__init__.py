@@ -172,7 +172,6 @@ class Rules(Observer):
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._memory = memory = TrackMemory.load(state, self._points)
         self._events += memory.ended
-        memory.ended = []
         self._since = from_json(float | None, state.get("since", memory.time))
         unmoved_zones = {key.removeprefix("zone:") for key in unmoved(state, self._points)}
         crowds = state.get("crowds", {})
@@ -183,8 +182,7 @@ class Rules(Observer):
 
     def take(self) -> list[Event | EventEnd]:
         """What is certain and has not been handed out yet: ends that a change or another state brought."""
-        events, self._events = [*self._events, *self._memory.ended], []
-        self._memory.ended = []
+        events, self._events = self._events, []
         return events
 
     def _see(self, tracks: Tracks) -> None:
@@ -332,7 +330,7 @@ class Rules(Observer):
         self._emit(track, index, EventKind.LEAVE, time, value=max(0.0, time - entered))
         memory, track_id = self._memory, int(track["id"])
         going_on = memory.open.pop(track_id, [])
-        memory.ended += [EventEnd(event, time) for at, event, _ in going_on if at == index]
+        self._events += [EventEnd(event, time) for at, event, _ in going_on if at == index]
         if others := [item for item in going_on if item[0] != index]:
             memory.open[track_id] = others
         for number, (at, event, ended) in enumerate(memory.pending.get(track_id, ())):

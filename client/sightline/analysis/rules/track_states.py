@@ -107,7 +107,7 @@ class TrackMemory:
         time: capture time of the newest frame.
         pending: events of tracks that are not confirmed yet.
         open: events that were handed out and last.
-        ended: their ends, which have not been handed out yet.
+        ended: the ends of those in places that are no longer where they were, when this was loaded.
         retired: how many events a track has made at places that have been removed, by track and place. A
             place may come back while the track lives, and no two events may have the same name.
     """
