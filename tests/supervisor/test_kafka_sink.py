@@ -24,13 +24,10 @@ from sightline.entities import (
     SourceWindow,
 )
 from sightline.store.kinds import pending_row
-from sightline.store.writer import Writer
-from sightline.supervisor.hub import Hub
-from sightline.supervisor.sinks import wanted_by
 from sightline.supervisor.sinks.kafka_sink import KafkaSink
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.brokers import free_port, frozen, kafka_cluster
-from support.stored import database_options
+from support.running_hub import running
 from support.waiting import until
 
 T0 = 1_700_000_000.0
@@ -46,16 +43,6 @@ def report(camera: str, *rows: Any, at: float = T0) -> Report:
 
 def options(address: str, **more: Any) -> KafkaOptions:
     return KafkaOptions.model_validate({"servers": [address], "timeout_s": 1, "prefix": "site", **more})
-
-
-@contextlib.contextmanager
-def running(folder: Path, sink: KafkaSink) -> Iterator[Hub]:
-    database = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
-    writer = Writer(database, flush_every_s=0.02, sinks=wanted_by([sink]))
-    hub = Hub(writer, [sink])
-    yield hub
-    hub.close()
-    writer.close()
 
 
 class Reader:

@@ -29,13 +29,10 @@ from sightline.entities import (
     SourceWindow,
 )
 from sightline.store.kinds import pending_row
-from sightline.store.writer import Writer
-from sightline.supervisor.hub import Hub
-from sightline.supervisor.sinks import wanted_by
 from sightline.supervisor.sinks.mqtt_sink import MqttSink
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.brokers import Mosquitto, free_port, frozen
-from support.stored import database_options
+from support.running_hub import running
 from support.waiting import until
 
 T0 = 1_700_000_000.0
@@ -123,16 +120,6 @@ def make(broker: Mosquitto) -> Iterator[Callable[..., MqttSink]]:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DurableRunner.__init__, "__kwdefaults__", {"retry_s": (0.05, 0.2)})
-
-
-@contextlib.contextmanager
-def running(folder: Path, sink: MqttSink) -> Iterator[Hub]:
-    database = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
-    writer = Writer(database, flush_every_s=0.02, sinks=wanted_by([sink]))
-    hub = Hub(writer, [sink])
-    yield hub
-    hub.close()
-    writer.close()
 
 
 def send(sink: MqttSink, *entities: Result | CameraStatus) -> None:

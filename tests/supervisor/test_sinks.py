@@ -23,11 +23,9 @@ from sightline.store.kinds import PendingRow, pending_row
 from sightline.store.lease import Lease
 from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
-from sightline.store.writer import Writer
-from sightline.supervisor.hub import Hub
-from sightline.supervisor.sinks import SINKS, DurableSink, Sink, make_sinks, wanted_by
+from sightline.supervisor.sinks import SINKS, DurableSink, make_sinks, wanted_by
 from sightline.supervisor.sinks.sink import DurableRunner
-from support.stored import database_options
+from support.running_hub import running
 from support.waiting import until
 
 OPTIONS = parse_config({"cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}}}).options
@@ -87,17 +85,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Failures are retried at once.
     monkeypatch.setattr(DurableRunner.__init__, "__kwdefaults__", {"retry_s": (0.02, 0.05)})
     return tmp_path
-
-
-@contextlib.contextmanager
-def running(folder: Path, *sinks: Sink) -> Iterator[Hub]:
-    """A hub with its writer on a SQLite file."""
-    options = database_options(f"sqlite:///{folder}/counts.db", folder / "spool.db")
-    writer = Writer(options, flush_every_s=0.02, retry_s=(0.02, 0.1), sinks=wanted_by(sinks))
-    hub = Hub(writer, sinks)
-    yield hub
-    hub.close()
-    writer.close()
 
 
 @contextlib.contextmanager
