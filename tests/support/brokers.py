@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
+
+from support.waiting import until
 
 _MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
 _CLUSTER = """
@@ -36,6 +39,7 @@ def frozen(process: "subprocess.Popen[str]") -> Iterator[None]:
     """A process that neither reads nor answers for a while."""
     process.send_signal(signal.SIGSTOP)
     try:
+        until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, 5)
         yield
     finally:
         process.send_signal(signal.SIGCONT)
