@@ -54,12 +54,12 @@ train: $(VENV)/.ready  ## the bundled detector anew, from nothing: hours on two 
 lock: $(VENV)/.ready  ## resolve the dependencies anew, with hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra draw --extra models --extra scenes --extra selftest --extra alerts \
-		--extra kafka --extra mqtt --extra s3 --extra dev pyproject.toml -o requirements/dev.txt
+		--extra kafka --extra mqtt --extra s3 --extra oidc --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		-c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 \
 		--extra postgres --extra console --extra draw --extra cuda --extra nvdec --extra alerts --extra kafka \
-		--extra mqtt --extra s3 pyproject.toml -o requirements/image.txt
+		--extra mqtt --extra s3 --extra oidc pyproject.toml -o requirements/image.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
 		client/sightline/serving/data/triton.in -o client/sightline/serving/data/triton.txt
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --python-version 3.11 --no-deps --no-annotate \
