@@ -14,6 +14,7 @@ import pytest
 
 from sightline.config import Config
 from sightline.config.alerts import AlertOptions, Hours
+from sightline.config.groups import SOURCE
 from sightline.entities import Alert, AlertState, Event, EventEnd, EventKind, Mute, Notification, Result
 from sightline.store.kinds import PendingRow, pending_row
 from sightline.store.read.open_alerts import OpenAlerts
@@ -344,6 +345,16 @@ def test_events_that_a_rule_is_not_about(rule: dict[str, Any]) -> None:
     here = world(**rule)
     here.see(entered(1), crossed(2))
     assert here.rows == []
+
+
+def test_what_the_canary_plays_is_told_by_a_rule_that_names_it_alone() -> None:
+    seen, away = entered(1, camera=SOURCE), Event(SOURCE, EventKind.CAMERA_OFFLINE, "", 0, "", T0, T0)
+    here = world(kinds=["enter", "camera_offline"])
+    here.see(seen, away)
+    assert [alert.kind for alert in here.alerts] == ["camera_offline"], "a canary that is down is a trouble"
+    here = world(cameras=[SOURCE])
+    here.see(seen)
+    assert here.told == [("opened", GUARDS)]
 
 
 def test_occupancy_is_told_from_so_many_on() -> None:

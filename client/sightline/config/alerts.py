@@ -120,7 +120,9 @@ class Hours(OptionGroup):
 class AlertRule(OptionGroup):
     """One rule: what of, when, how loud, and by which routes."""
 
-    cameras: tuple[str, ...] | None = hot(None, "Cameras; null: all, and the program itself.")
+    cameras: tuple[str, ...] | None = hot(
+        None, "Cameras; null: all, and the program itself. What the canary plays is told if it is named."
+    )
     kinds: tuple[EventKind, ...] = hot(..., "Kinds of events.", min_length=1)
     places: tuple[str, ...] | None = hot(None, "Names of lines and zones; null: all.")
     classes: tuple[str, ...] | None = hot(None, "Class names; null: all, and events without a class.")

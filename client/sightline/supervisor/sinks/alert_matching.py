@@ -5,7 +5,8 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from sightline.config.alerts import AlertRule, Day, Hours
-from sightline.entities import EventKind
+from sightline.config.groups import SOURCE
+from sightline.entities import RULE_KINDS, EventKind
 
 _DAYS = tuple(Day)
 
@@ -34,6 +35,8 @@ def is_about(rule: AlertRule, event: Mapping[str, Any], zone: tzinfo) -> bool:
     )
     if any(names is not None and value not in names for names, value in wanted):
         return False
+    if rule.cameras is None and event["source"] == SOURCE and event["kind"] in RULE_KINDS:
+        return False  # nobody is to be told of what the canary plays, but by a rule that names it
     if event["kind"] == EventKind.OCCUPANCY and (
         event["direction"] != "above" or (event["value"] or 0) < rule.min_count
     ):
