@@ -15,6 +15,7 @@ from sightline.entities import Alert, AlertState, Notification
 from sightline.errors import SightlineError
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import PendingRow, pending_row
+from sightline.supervisor.sinks import kept_mail
 from sightline.supervisor.sinks.alert_routes import (
     MAX_ATTEMPTS,
     Apprise,
@@ -220,6 +221,33 @@ def test_emails_follow_each_other_at_once(mail: Mail) -> None:
     apprise(mail.url).deliver([notification(number) for number in range(4)])
     assert len(mail.messages) == 4
     assert time.monotonic() - started_s < 5, "the library waits 5.5 s between two"
+
+
+def test_emails_share_a_connection_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Mail(free_port())
+    first.start()
+    route = apprise(first.url)
+    for number in range(4):
+        route.deliver([notification(number)])
+        route.tick()
+    first.stop()  # and hangs up
+    assert (len(first.messages), len(first.sessions)) == (4, 1)
+    with pytest.raises(OSError, match="submitting email"):
+        route.deliver([notification(4)])
+    second = Mail(first.port)
+    second.start()
+    route.deliver([notification(4)])
+    assert (len(second.messages), len(second.sessions)) == (1, 1), "at the first attempt"
+    monkeypatch.setattr(kept_mail, "MAX_MAILS", 2)
+    for number in range(5, 8):
+        route.deliver([notification(number)])
+    assert (len(second.messages), len(second.sessions)) == (4, 2), "it has been used often enough"
+    monkeypatch.setattr(kept_mail, "KEEP_S", 0.0)
+    route.tick()
+    route.deliver([notification(8)])
+    assert (len(second.messages), len(second.sessions)) == (5, 3), "it has not been used for long"
+    route.close()
+    second.stop()
 
 
 def test_what_a_place_is_called_is_no_markup_of_an_email(mail: Mail) -> None:

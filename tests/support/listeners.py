@@ -52,13 +52,17 @@ class Mail:
     """An SMTP server without TLS that keeps what it is sent; it can be away, and come back."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.messages: list[EmailMessage] = []
+        self.sessions: list[Session] = []  # one for each connection over which e-mails came
         self.url = f"mailto://127.0.0.1:{port}?mode=insecure&to=guards@example.org&from=sightline@example.org"
         self._controller = Controller(self, hostname="127.0.0.1", port=port)
 
     async def handle_DATA(  # noqa: N802  aiosmtpd calls it
-        self, _server: SMTP, _session: Session, envelope: Envelope
+        self, _server: SMTP, session: Session, envelope: Envelope
     ) -> str:
+        if session not in self.sessions:
+            self.sessions.append(session)
         content = envelope.content or b""
         data = content if isinstance(content, bytes) else content.encode()
         message = email.message_from_bytes(data, policy=email.policy.default)

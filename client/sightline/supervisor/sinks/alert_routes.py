@@ -188,6 +188,8 @@ class Apprise(Route):
         require_extra("apprise", f"route {name} needs Apprise", "alerts")
         import apprise  # noqa: PLC0415  a second of imports, for those who use it
 
+        from sightline.supervisor.sinks import kept_mail  # noqa: PLC0415
+
         self._types = {
             Severity.INFO: apprise.NotifyType.INFO,
             Severity.WARNING: apprise.NotifyType.WARNING,
@@ -195,6 +197,7 @@ class Apprise(Route):
             Severity.CRITICAL: apprise.NotifyType.FAILURE,
         }
         self._text_format = apprise.NotifyFormat.TEXT
+        self._mail = kept_mail
         for library in _TALKATIVE:  # their lines name URLs, and with them tokens; what failed is told by us
             logging.getLogger(library).setLevel(logging.CRITICAL + 1)
         lines = logging.getLogger("apprise")
@@ -221,6 +224,14 @@ class Apprise(Route):
         if not result:
             reasons = dict.fromkeys(entry.message for entry in result.logs())
             raise OSError("; ".join(reasons) or "the service did not take it")
+
+    def tick(self) -> None:
+        """Let go of connections to mail servers that are not used."""
+        self._mail.CONNECTIONS.close(self._mail.KEEP_S)
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._mail.CONNECTIONS.close()
 
 
 def signature(secret: str, sent: str, body: bytes) -> str:
