@@ -13,7 +13,7 @@ import pytest
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.observer import Observation, Observer
-from sightline.camera import running_camera
+from sightline.camera import running_camera, worker
 from sightline.camera.messages import (
     EXIT_HANGING,
     AddCamera,
@@ -376,6 +376,26 @@ def test_an_event_is_reported_at_once() -> None:
         latest = rig.latest("a").checkpoint
         assert latest is not None
         assert latest.resume["tracker"], "with the state to go on from"
+
+
+def test_neither_a_report_nor_another_event_a_moment_ago_holds_an_event_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "EVENT_EVERY_S", 30.0)
+    monkeypatch.setattr(worker, "EVENT_BURST_S", 120.0)
+    people: list[tuple[float, ...]] = []
+
+    def come(number: int) -> None:
+        people.append((0.1 + 0.1 * number, 0.4, 0.16 + 0.1 * number, 0.6))
+        until(lambda: len(rig.rows("a", Event)) == number, 1, every_s=0.005)
+
+    with Rig(lambda _: boxes(*people), report_every_s=4.0) as rig:
+        rig.add("a", rules={"zones": ROOM}, track={"confirm_s": 0})
+        rig.until_frames("a", 20)  # a report has just come
+        for number in range(1, 6):
+            come(number)
+        with pytest.raises(AssertionError):
+            come(6)  # after that one every `EVENT_EVERY_S`
 
 
 def test_a_lost_detector_is_said_and_found_again() -> None:

@@ -21,7 +21,7 @@ from sightline.entities import Checkpoint
 from sightline.errors import StoreUnavailable
 from sightline.store import database
 from sightline.store.database import Store
-from sightline.store.kinds import EVENT, PendingRow, is_event, merge, rows_of
+from sightline.store.kinds import COUNT, EVENT, PendingRow, is_event, merge, rows_of
 from sightline.store.outbox import Outbox
 from sightline.store.spool import Spool
 from sightline.store.spooled_store import SpooledStore
@@ -112,6 +112,20 @@ def test_events_are_written_at_once(database_url: str, tmp_path: Path) -> None:
     until(lambda: bool(read(database_url, "events")), timeout_s=2.0)
     assert read(database_url, "count_windows")
     writer.close()
+
+
+def test_a_sink_is_woken_by_rows_of_its_own_alone(sqlite_url: str, tmp_path: Path) -> None:
+    sinks = {"alerts": is_event, "counts": lambda row: row.kind is COUNT}
+    writer = make_writer(sqlite_url, tmp_path, sinks=sinks)
+    alerts = writer.outbox.listeners["alerts"] = Mock()
+    counts = writer.outbox.listeners["counts"] = Mock()
+    until(lambda: alerts.called and counts.called)  # there may be something of an earlier start
+    counts.reset_mock()
+    alerts.reset_mock()
+    put(writer, 0)
+    until(lambda: alerts.called)
+    writer.close()
+    assert not counts.called
 
 
 # -- the database away ----------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ from sightline.video.source import Source
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
-EVENT_EVERY_S = 0.2  # of one camera
+#: Between two checkpoints of events of one camera, on average; after a quiet second five may go at once.
+EVENT_EVERY_S, EVENT_BURST_S = 0.2, 0.8
 STEP_S = 0.25  # longest wait: features tick, and reports are on time
 #: A decode thread ends with its next packet; one that waits for a silent camera is left behind after so long.
 FEED_STOP_S = 3.0
@@ -79,7 +80,7 @@ class _Place:
     last: Report | None = None  # made, and sent when the features have ended
     closing: Future[None] | None = None
     latest: Report | None = None  # what was sent last
-    event_due_s: float = 0.0  # when the next checkpoint of an event may go
+    event_due_s: float = 0.0  # when the next checkpoint of an event may go; behind: more than one may
 
     @property
     def name(self) -> str:
@@ -246,7 +247,7 @@ class Worker:
     def _send(self, reports: Sequence[Report], hanging: tuple[str, ...] = ()) -> None:
         for report in reports:
             if place := self._places.get(report.status.source):
-                place.latest, place.event_due_s = report, time.monotonic() + EVENT_EVERY_S
+                place.latest = report
         try:
             self._connection.send(WorkerReport(tuple(reports), hanging))
         except OSError:  # the supervisor has closed the pipe
@@ -254,6 +255,7 @@ class Worker:
 
     def _report_event(self, place: _Place, running: RunningCamera) -> None:
         """Send a checkpoint of one camera now: its event and its resume state are committed together."""
+        place.event_due_s = max(place.event_due_s, time.monotonic() - EVENT_BURST_S) + EVENT_EVERY_S
         if place.latest is not None and place.latest.checkpoint is not None:  # at most a second ago
             report = replace(place.latest, checkpoint=running.checkpoint())
         else:  # it has just been started

@@ -52,8 +52,8 @@ class Outbox:
         self._spool = spool
         self._is_away = is_away
         self._wake_writer = wake_writer
-        #: Called by the writer's thread whenever rows have been committed; they must not block.
-        self.listeners: list[Callable[[], object]] = []
+        #: By sink, called by the writer's thread whenever rows for it were committed; they must not block.
+        self.listeners: dict[str, Callable[[], object]] = {}
         self._lock = threading.Lock()  # guards the one below
         self._delivered: dict[tuple[str, str], int] = {}  # by sink and key, not committed yet: the sequence
         self._settled = False  # nothing is left of what an earlier program had spooled

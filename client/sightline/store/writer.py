@@ -26,7 +26,7 @@ from sightline.store.spooled_store import SpooledStore, WriterHealth
 log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 0.5
-MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty transactions a second
+MIN_FLUSH_S = 0.02  # events are written at once, but not in more than fifty batches a second
 TRIM_EVERY_S = 60.0
 ROLL_UP_EVERY_S = 5.0
 OPEN_EVENTS_EVERY_S = 2.0
@@ -272,10 +272,11 @@ class Writer:
                 self._wait_until_owner()
         except StoreError as error:
             self._fail(error)
-        stopping = not self._open.is_set()
+        stopping, next_step_s = not self._open.is_set(), 0.0
         while not stopping:
             self._rest()
-            self._stop.wait(min(MIN_FLUSH_S, self._flush_every_s))  # what comes with it is written with it
+            self._stop.wait(max(0.0, next_step_s - time.monotonic()))
+            next_step_s = time.monotonic() + min(MIN_FLUSH_S, self._flush_every_s)
             self._wake.clear()
             stopping = self._stop.is_set()
             if stopping:
@@ -319,8 +320,9 @@ class Writer:
             taken = self._spooled_store.deliver(batch)
             back = self.lease.held and not self._told
             self._told = self.lease.held
-            if back or (taken and any(row.sinks for row in batch)):
-                for on_rows in list(self.outbox.listeners):
+            wanted = {name for row in batch for name in row.sinks} if taken else set[str]()
+            for name, on_rows in list(self.outbox.listeners.items()):
+                if back or name in wanted:
                     on_rows()
             if self._spooled_store.lost and self.failure is None:
                 self._fail(NotOwner(self._spooled_store.store_error))

@@ -40,7 +40,7 @@ class Hub:
             sink.attach(writer.put_results)
         self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
         for runner in self._runners:
-            writer.outbox.listeners.append(runner.wake)
+            writer.outbox.listeners[runner.name] = runner.wake
             runner.start()
 
     def take(self, report: Report) -> None:

@@ -119,6 +119,7 @@ class SinkRunner(ABC, Generic[AnySink]):
 
     def __init__(self, sink: AnySink) -> None:
         self._sink: AnySink = sink
+        self.name = sink.name
         times = (sink.tick_s, sink.slow_s) if isinstance(sink, DurableSink) else (POLL_S, SLOW_S)
         self._poll_s, self._slow_s = times
         self._stop = threading.Event()
