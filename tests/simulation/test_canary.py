@@ -36,7 +36,7 @@ def test_whole_passes_are_judged_and_nothing_else() -> None:
 def test_a_pass_has_its_own_events_and_its_own_beginning() -> None:
     one = finished(looped(40, 10))[1]
     events = [
-        ClaimedEvent("crossing", "road", "forward", "car", 1, at, at) for at in (1010.0, 1020.0, 1030.0)
+        ClaimedEvent("crossing", "road", "forward", "car", 1, at, at, at) for at in (1010.0, 1020.0, 1030.0)
     ]
     mine = evidence_of(one, events, 997.2, 10.0, 1.0)
     assert [event.event_time for event in mine.events] == [1020.0]
@@ -62,7 +62,14 @@ def test_its_camera_stands_among_the_others_with_a_name_that_nobody_else_may_hav
 
 
 def test_its_figures_are_metrics() -> None:
-    newest = {"figures": {"idf1": 0.5, "hota": None}, "passes": 2, "judged_time": 7.0}
-    values = {figure.name.removeprefix("canary_"): figure.value for figure in canary_figures(newest)}
-    assert values == {"idf1": 0.5, "passes": 2.0, "judged_timestamp_seconds": 7.0}
+    kinds = {"enter": {"row_p99_s": 0.3, "told_p99_s": None}, "leave (lost)": {"row_p99_s": 0.2}}
+    newest = {"figures": {"idf1": 0.5, "hota": None}, "latencies": kinds, "passes": 2, "judged_time": 7.0}
+    values = {(f.name.removeprefix("canary_"), *f.labels.values()): f.value for f in canary_figures(newest)}
+    assert values == {
+        ("idf1",): 0.5,
+        ("passes",): 2.0,
+        ("judged_timestamp_seconds",): 7.0,
+        ("event_row_p99_s", "enter"): 0.3,
+        ("event_row_p99_s", "leave (lost)"): 0.2,
+    }
     assert canary_figures(None) == []

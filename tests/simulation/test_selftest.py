@@ -103,8 +103,10 @@ def evidence(truth: GroundTruth, *, shift: float = 0.0, late_s: float = 0.3) -> 
                 np.array([True]),
             )
         )  # fmt: skip
-    event = ClaimedEvent("crossing", "outbound", "backward", "car", 9, START + 15.0 + late_s, START + 16.0)
-    return Evidence(tuple(frames), (event,), {"car": 1}, truth.length_s, 0, START, ground_truth.SAMPLES_FPS)
+    crossed = ClaimedEvent(
+        "crossing", "outbound", "backward", "car", 9, START + 15.0 + late_s, START + 16.0, START + 15.8
+    )
+    return Evidence(tuple(frames), (crossed,), {"car": 1}, truth.length_s, 0, START, ground_truth.SAMPLES_FPS)
 
 
 def test_a_perfect_pipeline_has_a_perfect_scoreboard() -> None:
@@ -119,10 +121,42 @@ def test_a_perfect_pipeline_has_a_perfect_scoreboard() -> None:
     json.dumps(board.record())
 
 
+def test_latency_is_told_by_kind_and_exits_of_lost_tracks_are_in_no_pool() -> None:
+    truth = moving()
+    base = evidence(truth)
+
+    def event(kind: str, at: float, certain: float, row: float, *, unseen: bool = False) -> ClaimedEvent:
+        times = (START + at, START + row, START + certain)
+        told_time = None if unseen else START + row + 0.1
+        return ClaimedEvent(kind, "far pavement", None, "car", 9, *times, unseen, told_time=told_time)
+
+    events = [
+        event("enter", 10.0, 10.2, 10.4),
+        event("leave", 12.0, 12.4, 12.5),
+        event("leave", 14.0, 20.0, 20.3, unseen=True),
+    ]
+    board = judge([("gate", truth, replace(base, events=(*base.events, *events)))])
+    crossing, enter = board.latencies["crossing"], board.latencies["enter"]
+    assert (crossing["certain_p99_s"], crossing["row_p99_s"]) == pytest.approx((0.5, 0.2), abs=1e-3)
+    assert (enter["certain_p50_s"], enter["row_p50_s"]) == pytest.approx((0.2, 0.2), abs=1e-3)
+    assert enter["told_p99_s"] == pytest.approx(0.3, abs=1e-3)
+    assert board.latencies["leave"]["certain_p99_s"] == pytest.approx(0.4, abs=1e-3)
+    lost = board.latencies["leave (lost)"]
+    assert (lost["number"], lost["certain_p99_s"], lost["row_p99_s"]) == pytest.approx(
+        (1, 6.0, 0.3), abs=1e-3
+    )
+    assert lost["told_p50_s"] is None
+    row_p99_s = board.figures["row_p99_s"]
+    assert row_p99_s is not None and row_p99_s < 1, "6.3 s of the lost track are not among them"
+    assert "leave (lost)" in table(board, thresholds())
+
+
 def test_who_crosses_a_line_called_like_a_zone_does_not_leave_the_zone() -> None:
     truth = moving()
     base = evidence(truth)
-    crossed = ClaimedEvent("crossing", "crossing", "backward", "car", 9, START + 10.0, START + 10.5)
+    crossed = ClaimedEvent(
+        "crossing", "crossing", "backward", "car", 9, START + 10.0, START + 10.5, START + 10.2
+    )
     board = judge([("gate", truth, replace(base, events=(*base.events, crossed)))])
     assert board.figures["occupancy_mae"] == 0
 

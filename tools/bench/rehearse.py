@@ -76,10 +76,11 @@ def play(
     events = (event for event in analysis.take_results() if isinstance(event, Event))
     claimed = tuple(
         ClaimedEvent(
-            e.kind, e.place, e.direction, e.item_class, e.track_id, e.event_time, e.confirmed_time, e.unseen
+            e.kind, e.place, e.direction, e.item_class, e.track_id, e.event_time, e.confirmed_time,
+            e.confirmed_time, e.unseen,
         )
         for e in events
-    )
+    )  # fmt: skip
     return Evidence(tuple(kept), claimed, totals, camera.length_s, 0, START, camera.fps)
 
 

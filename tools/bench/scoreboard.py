@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from sightline.base.machine import processor
@@ -27,7 +28,7 @@ from sightline.serving.server import TritonServer
 from sightline.simulation import demo
 from sightline.simulation.scenes import spec
 from sightline.simulation.scenes.spec import LIGHTS, SCENES, WEATHERS, SceneSpec
-from sightline.simulation.selftest.figures import judge
+from sightline.simulation.selftest.figures import LATENCIES, judge
 from sightline.simulation.selftest.ground_truth import BEST_CAMERA, Interrupted, SimulatedCamera, prepare
 from sightline.simulation.selftest.runner import run_and_collect
 from sightline.simulation.stack import progress
@@ -184,7 +185,28 @@ def page(arguments: Namespace) -> str:
         chosen = {cell: record for cell, record in records.items() if cell.part_of == part_of}
         if chosen:
             lines += [f"## {title}", "", *(_long_table if part_of == "long" else _table)(chosen)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_latencies(records)])
+
+
+def _latencies(records: Mapping[Cell, dict[str, Any]]) -> list[str]:
+    """By kind of event, over the cells that tell it: the median of the p50 and the largest p99."""
+    by_kind: dict[str, list[dict[str, float | None]]] = {}
+    for record in records.values():
+        for kind, latencies in record.get("latencies", {}).items():
+            by_kind.setdefault(kind, []).append(latencies)
+    rows = []
+    for kind, each in sorted(by_kind.items()):
+        columns = {
+            name: [v for one in each if (v := one[name]) is not None] for name in ("number", *LATENCIES)
+        }
+        chosen = [(median if "p50" in name else max, columns[name]) for name in LATENCIES]
+        times = [f"{choose(values):.2f}" if values else "-" for choose, values in chosen]
+        rows.append([kind, f"{sum(columns['number']):.0f}", *times])
+    heads = ["kind", "events", *(name.replace("_", " ") for name in LATENCIES)]
+    about = (
+        "Until an event is certain; from then until its row, and its alert: the median p50, the worst p99."
+    )
+    return ["## Latency of events", "", about, "", *markdown_table(heads, rows), ""] if rows else []
 
 
 def _table(chosen: Mapping[Cell, dict[str, Any]]) -> list[str]:

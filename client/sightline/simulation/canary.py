@@ -171,7 +171,13 @@ def judge_laps(
     each = [evidence_of(lap, events, began_time, truth.length_s, options.fps) for lap in laps]
     scoreboard = judge([(f"lap {i}", truth, lap) for i, lap in enumerate(each)])
     figures = {name: value for name, value in scoreboard.figures.items() if name not in LEFT_OUT}
-    return {"figures": figures, "passes": len(laps), "judged_time": laps[-1][-1].capture_time}
+    judged_time = laps[-1][-1].capture_time
+    return {
+        "figures": figures,
+        "latencies": scoreboard.latencies,
+        "passes": len(laps),
+        "judged_time": judged_time,
+    }
 
 
 def main(words: list[str]) -> int:

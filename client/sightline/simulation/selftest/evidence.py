@@ -2,17 +2,18 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sightline.entities import RULE_KINDS
+from sightline.entities import KEY_SEPARATOR, RULE_KINDS
 from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.ground_truth import Happening, SimulatedCamera
+from sightline.store.kinds import EVENT
 from sightline.store.read.queries import Span, distinct, read_counts, read_events, read_watched
 from sightline.store.read.readonly import Database
 
@@ -30,8 +31,10 @@ class ClaimedEvent:
     track_id: int
     event_time: float
     created_at: float
+    confirmed_time: float  # capture time of the frame after which it was certain
     unseen: bool = False
-    confirmed_time: float = 0.0
+    key: str = ""  # by which alerts name it
+    told_time: float | None = None  # its alert was received then; None: none was
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,24 @@ def claims(evidence: Evidence) -> list[Happening]:
     return happenings
 
 
-def latencies_s(evidence: Evidence) -> tuple[list[float], list[float]]:
-    """Seconds from the moment a picture was due to be taken to its tracks, and to the rows of its events."""
+#: A `leave` of a track that was lost: it is certain only after ``track.max_lost_s``.
+LOST = "leave (lost)"
+
+
+@dataclass(frozen=True, slots=True)
+class EventLatency:
+    """What passed from an event's moment, seconds."""
+
+    certain_s: float  # until the frame was taken after which it was certain
+    row_s: float  # from then until its row was made
+    told_s: float | None  # from then until its alert was received; None: none was
+
+
+def latencies_s(evidence: Evidence) -> tuple[list[float], dict[str, list[EventLatency]]]:
+    """Seconds from the moment a picture was due to be taken to its tracks, and what passed of each event.
+
+    Events are by kind, and :data:`LOST` is one.
+    """
 
     def due_time(frame: TrackedFrame) -> float | None:
         if frame.due_time is not None or evidence.began_time is None or frame.scene_s is None:
@@ -86,32 +105,49 @@ def latencies_s(evidence: Evidence) -> tuple[list[float], list[float]]:
     tracked = [frame.tracked_time - due for frame, due in dues]
     offsets = [frame.scene_s - due for frame, due in dues if frame.scene_s is not None]
     scene_s = scene_clock(evidence.frames)
-    if scene_s is None or not offsets:
-        return tracked, []
-    offset = float(np.median(offsets))  # of the scene's clock against UTC
-    return tracked, [e.created_at - (scene_s(e.event_time) - offset) for e in evidence.events]
+    events: defaultdict[str, list[EventLatency]] = defaultdict(list)
+    if scene_s is not None and offsets:
+        offset = float(np.median(offsets))  # of the scene's clock against UTC
+        for event in evidence.events:
+            kind = LOST if event.kind == "leave" and event.unseen else event.kind
+            certain_s = scene_s(event.confirmed_time)
+            certain, told = certain_s - offset, event.told_time
+            told_s = None if told is None else told - certain
+            passed = EventLatency(certain_s - scene_s(event.event_time), event.created_at - certain, told_s)
+            events[kind].append(passed)
+    return tracked, dict(events)
 
 
 _EVER = Span.over(0.0, 4e9, 4_000_000_000)  # one bucket, until 2096
-_COLUMNS = tuple(field.name for field in fields(ClaimedEvent))
+_COLUMNS = tuple(field.name for field in fields(ClaimedEvent) if field.name not in ("key", "told_time"))
 
 
-def claimed_events(database: Database, camera: str, since: float = 0.0) -> list[ClaimedEvent]:
-    """Every event that rules saw at a camera from ``since`` (UTC epoch seconds) on, by time."""
+def claimed_events(
+    database: Database, camera: str, since: float = 0.0, told: Mapping[str, float] | None = None
+) -> list[ClaimedEvent]:
+    """Every event that rules saw at a camera from ``since`` (UTC epoch seconds) on, by time.
+
+    ``told``: when their alerts were received, by the events' keys.
+    """
     with database.reading() as connection:
         kinds = tuple(RULE_KINDS)
         rows = read_events(connection, (since, _EVER.end), [camera], kinds=kinds, limit=None)
     times = ("event_time", "created_at", "confirmed_time")
-    return [
-        ClaimedEvent(**{n: row[n].timestamp() if n in times else row[n] for n in _COLUMNS})
-        for row in reversed(rows)
-    ]
+    events = []
+    for row in reversed(rows):
+        values = {n: row[n].timestamp() if n in times else row[n] for n in _COLUMNS}
+        key = KEY_SEPARATOR.join(str(row[name]) for name in EVENT.key)
+        key = f"{EVENT.name}{KEY_SEPARATOR}{key}"
+        events.append(ClaimedEvent(**values, key=key, told_time=(told or {}).get(key)))
+    return events
 
 
-def gather(camera: SimulatedCamera, run: Path, database_url: str) -> Evidence:
-    """Everything that a run in a folder wrote about one camera."""
+def gather(
+    camera: SimulatedCamera, run: Path, database_url: str, told: Mapping[str, float] | None = None
+) -> Evidence:
+    """Everything that a run in a folder wrote about one camera; ``told`` as :func:`claimed_events` has it."""
     with contextlib.closing(Database(database_url)) as database:
-        events = claimed_events(database, camera.name)
+        events = claimed_events(database, camera.name, told=told)
         with database.reading() as connection:
             counts = distinct(read_counts(connection, _EVER, [camera.name]))
             watched = read_watched(connection, _EVER, [camera.name])

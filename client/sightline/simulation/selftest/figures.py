@@ -9,7 +9,15 @@ import numpy as np
 
 from sightline.simulation.scenes.truth import CLASSES, inside
 from sightline.simulation.selftest.box_scores import identity, moments, pairs, precision
-from sightline.simulation.selftest.evidence import Evidence, Matched, claims, latencies_s, match
+from sightline.simulation.selftest.evidence import (
+    LOST,
+    EventLatency,
+    Evidence,
+    Matched,
+    claims,
+    latencies_s,
+    match,
+)
 from sightline.simulation.selftest.ground_truth import SAMPLES_FPS, GroundTruth, Happening
 
 #: The first and last seconds are played but not judged: tracks begin, and events become certain.
@@ -46,8 +54,8 @@ class CameraFigures:
     counts: dict[str, Count]  # by class
     occupancy_errors: Sequence[float]  # signed, one for each second and zone
     dwell_errors_s: Sequence[float]  # claimed minus true, for visits of which both ends were found
-    tracked_s: Sequence[float]  # scene to tracks, scene to row
-    row_s: Sequence[float]
+    tracked_s: Sequence[float]  # scene to tracks
+    events_s: Mapping[str, Sequence[EventLatency]]  # by kind
     frames: int  # tracked; sent; taken but not tracked
     due_frames: int
     dropped_frames: int
@@ -82,7 +90,7 @@ def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFig
 
     lines = [line.name for line in truth.places.lines]
     visits = by_place([zone.name for zone in truth.places.zones], VISITS)
-    tracked_s, row_s = latencies_s(evidence)
+    tracked_s, events_s = latencies_s(evidence)
     return CameraFigures(
         name=name,
         crossings=by_place(lines, CROSSINGS),
@@ -92,7 +100,7 @@ def judge_camera(name: str, truth: GroundTruth, evidence: Evidence) -> CameraFig
         occupancy_errors=_occupancy_errors(truth, claimed),
         dwell_errors_s=_dwell_errors(visits),
         tracked_s=tracked_s,
-        row_s=row_s,
+        events_s=events_s,
         frames=len(evidence.frames),
         due_frames=round(truth.length_s * evidence.fps),
         dropped_frames=evidence.dropped_frames,
@@ -148,6 +156,7 @@ class Scoreboard:
     unjudged: tuple[str, ...]  # names of figures that are None although the truth had something to judge
     cameras: tuple[CameraFigures, ...]  # each camera's own figures
     ap50: dict[str, float]  # average precision at IoU 0.5 by class
+    latencies: dict[str, dict[str, float | None]]  # by kind of event: their number, and :data:`LATENCIES`
 
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -155,6 +164,7 @@ class Scoreboard:
             "figures": self.figures,
             "unjudged": list(self.unjudged),
             "ap50": self.ap50,
+            "latencies": self.latencies,
             "cameras": {camera.name: camera.record() for camera in self.cameras},
             "not_measured": NOT_MEASURED,
         }
@@ -176,7 +186,9 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
         stays += len({t.who for t in true if t.what == "enter"} & {t.who for t in true if t.what == "leave"})
     zones = sum(len(truth.places.zones) for _, truth, _ in cameras)
     seen = sum(int((~sample.ignored).sum()) for _, truth, _ in cameras for sample in truth.samples)
-    tracked_s, row_s = [s for c in each for s in c.tracked_s], [s for c in each for s in c.row_s]
+    tracked_s = [s for c in each for s in c.tracked_s]
+    by_kind = {kind: [s for c in each for s in c.events_s.get(kind, ())] for kind in _kinds(each)}
+    row_s = [e.certain_s + e.row_s for kind, events_s in by_kind.items() if kind != LOST for e in events_s]
     due = sum(c.due_frames for c in each)
     events = crossings.true + visits.true
     # Figure -> its value, and how much there was to judge.
@@ -203,7 +215,23 @@ def judge(cameras: Sequence[tuple[str, GroundTruth, Evidence]]) -> Scoreboard:
         unjudged=tuple(name for name, (value, there) in judged.items() if value is None and there),
         cameras=each,
         ap50=boxes.ap50 if boxes else {},
+        latencies={kind: _latencies(events_s) for kind, events_s in by_kind.items()},
     )
+
+
+#: Of each kind of event: until it was certain; from then until its row was made, and its alert received.
+LATENCIES = ("certain_p50_s", "certain_p99_s", "row_p50_s", "row_p99_s", "told_p50_s", "told_p99_s")
+
+
+def _kinds(cameras: Iterable[CameraFigures]) -> list[str]:
+    return sorted({kind for camera in cameras for kind in camera.events_s})
+
+
+def _latencies(events_s: Sequence[EventLatency]) -> dict[str, float | None]:
+    columns = [e.certain_s for e in events_s], [e.row_s for e in events_s], [e.told_s for e in events_s]
+    known = [[value for value in column if value is not None] for column in columns]
+    quantiles = [_quantile(column, share) for column in known for share in (0.5, 0.99)]
+    return {"number": len(events_s), **dict(zip(LATENCIES, quantiles, strict=True))}
 
 
 def _mean_abs(values: Iterable[float]) -> float | None:
@@ -250,8 +278,8 @@ FIGURES: dict[str, tuple[str, str, Threshold | None]] = {
     "map50_95": ("mAP at IoU 0.5 to 0.95", "{:.3f}", None),
     "tracked_p50_s": ("scene to tracks, median, s", "{:.2f}", None),
     "tracked_p99_s": ("scene to tracks, 99 %, s", "{:.2f}", None),
-    "row_p50_s": ("scene to database row, median, s", "{:.2f}", Threshold(3.0, "max")),
-    "row_p99_s": ("scene to database row, 99 %, s", "{:.2f}", Threshold(8.0, "max")),
+    "row_p50_s": ("scene to row, median, s (lost exits apart)", "{:.2f}", Threshold(2.0, "max")),
+    "row_p99_s": ("scene to row, 99 %, s (lost exits apart)", "{:.2f}", Threshold(4.0, "max")),
     "frames_lost": ("frames sent but not tracked", "{:.1%}", Threshold(0.10, "max")),
     "coverage": ("coverage, the least of the cameras", "{:.1%}", Threshold(0.85, "min")),
 }  # fmt: skip
@@ -296,6 +324,13 @@ def table(scoreboard: Scoreboard, bounds: Mapping[str, Threshold]) -> str:
     if scoreboard.ap50:
         each = "  ".join(f"{name} {value:.2f}" for name, value in scoreboard.ap50.items())
         lines.append(f"  {'average precision at IoU 0.5':48} {each}")
+    if scoreboard.latencies:
+        heads = " ".join(f"{name.replace('_', ' '):>14}" for name in ("number", *LATENCIES))
+        lines += ["", f"  {'latency of events':18} {heads}"]
+    for kind, of in scoreboard.latencies.items():
+        values = [of[name] for name in LATENCIES]
+        shown = [f"{of['number']}", *("-" if value is None else f"{value:.2f}" for value in values)]
+        lines.append(f"  {kind:18} {' '.join(f'{text:>14}' for text in shown)}")
     heads = f"{'true':>5} {'claimed':>7} {'right':>6} {'missed':>6} {'extra':>6} {'hidden':>6}"
     lines += ["", f"  {'camera':26} {'place':14} {heads}"]
     for camera in scoreboard.cameras:

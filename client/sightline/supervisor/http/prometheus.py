@@ -126,7 +126,13 @@ def canary_figures(newest: Mapping[str, Any] | None) -> list[Figure]:
         return []
     values = {"passes": newest["passes"], "judged_timestamp_seconds": newest["judged_time"]}
     values |= {name: value for name, value in newest["figures"].items() if value is not None}
-    return [Figure(f"canary_{name}", float(value), help=_CANARY_HELP) for name, value in values.items()]
+    figures = [Figure(f"canary_{name}", float(value), help=_CANARY_HELP) for name, value in values.items()]
+    return figures + [
+        Figure(f"canary_event_{name}", float(value), {"kind": kind}, _CANARY_HELP)
+        for kind, latencies in newest["latencies"].items()
+        for name, value in latencies.items()
+        if value is not None
+    ]
 
 
 def _camera_figures(supervisor: Supervisor) -> Iterator[Figure]:
