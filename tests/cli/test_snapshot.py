@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from support.camera_world import make_clip
+from support.fake_triton import FakeTriton
+from support.numbered import numbered_clip
 
 
 def snapshot(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -89,3 +91,32 @@ def test_only_drawing_needs_opencv(folder: Path) -> None:
     )
     assert (plain.returncode, drawn.returncode) == (0, 1)
     assert drawn.stderr == "sightline: drawing needs OpenCV: pip install 'sightline[draw]'\n"
+
+
+def test_what_privacy_names_is_covered_or_no_picture_is_shown(tmp_path: Path) -> None:
+    numbered_clip(tmp_path / "cam.mp4", 3, noise=100)
+    plain = {"url": "cam.mp4"}
+    cameras = {"plain": plain, "gate": plain | {"privacy": {"blur": ["faces", "persons"]}}}
+    cameras["yard"] = plain | {"privacy": {"blur": ["plates"]}}
+
+    def steps(name: str) -> float:
+        """The mean step between neighbouring points."""
+        return float(np.abs(np.diff(pixels(tmp_path / name)[20:220], axis=1)).mean())
+
+    with FakeTriton() as triton:
+        raw = {"allow": {"files": True}, "triton": {"url": triton.url}, "cameras": cameras}
+        (tmp_path / "config.yml").write_text(yaml.safe_dump(raw))
+        triton.answer = lambda _: [(0, 0, 1, 1)]
+        for name in ("plain", "gate"):
+            done = snapshot(tmp_path, name, f"{name}.jpg")
+            assert done.returncode == 0, done.stderr
+        assert steps("gate.jpg") < 2 < 10 < steps("plain.jpg")
+        unknown = snapshot(tmp_path, "yard", "yard.jpg")
+        check = [sys.executable, "-m", "sightline", "check", "--live", "--stills", "stills"]
+        subprocess.run(check, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+        assert steps("stills/gate.jpg") < 2 < 10 < steps("stills/plain.jpg")
+    away = snapshot(tmp_path, "gate", "away.jpg")
+    assert (unknown.returncode, away.returncode) == (1, 1)
+    assert "'yard', key 'privacy.blur': no picture can be shown: blur: plates: none of" in unknown.stderr
+    assert "'gate', key 'privacy.blur': nothing says what to cover in a picture" in away.stderr
+    assert {path.name for path in tmp_path.rglob("*.jpg")} == {"gate.jpg", "plain.jpg"}

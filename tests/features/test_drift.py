@@ -187,6 +187,21 @@ def test_the_reservoir_is_fair_bounded_and_the_same_for_the_same_seed() -> None:
 # -- pictures -----------------------------------------------------------------------------------------
 
 
+def test_what_privacy_names_is_covered_in_samples_too(tmp_path: Path) -> None:
+    drift = {"folder": str(tmp_path), "every_s": 1, "consent": True, "blur": []}
+    privacy = {"blur": ["persons"]}
+    raw = {"cameras": {"gate": {"url": "rtsp://x/1", "drift": drift, "privacy": privacy}}}
+    watch = watch_of(parse_config(raw).cameras["gate"])
+    assert watch is not None
+    watch_frames(watch, boxes(PERSON), [HOUR + 0.99])
+    watch.close()
+    [sample] = kept_samples(tmp_path, "gate")
+    with av.open(str(sample.path)) as container:
+        decoded = next(container.decode(video=0)).to_ndarray(format="yuv420p")
+    assert spread(decoded, PERSON) < 15
+    assert json.loads(sample.path.with_suffix(".json").read_text())["blurred"] == ["persons"]
+
+
 def spread(picture: np.ndarray, area: tuple[float, float, float, float]) -> float:
     """Mean absolute step between neighbours in the inner part of an area, of luma."""
     height, width = len(picture) * 2 // 3, picture.shape[1]
@@ -199,8 +214,7 @@ def test_faces_and_plates_are_covered_and_the_rest_is_left_alone() -> None:
     picture = noise().copy_full_range()
     before = picture.copy()
     found = np.array([PERSON, (0.6, 0.25, 0.9, 0.75)], np.float32)
-    for area in blur.areas((Blurred.FACES, Blurred.PLATES), found, CLASSES):
-        blur.cover(picture, area)
+    blur.hide(picture, (Blurred.FACES, Blurred.PLATES), found, CLASSES)
     head, legs = (0.25, 0.25, 0.5, 0.45), (0.25, 0.6, 0.5, 0.75)
     roof, bumper = (0.6, 0.25, 0.9, 0.33), (0.6, 0.5, 0.9, 0.75)
     assert spread(before, head) > 50

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -16,9 +17,9 @@ import pytest
 from sightline.analysis.pairing import PairCounts, pair_boxes, pair_events
 from sightline.cli.main import main
 from sightline.config import Camera
-from sightline.config.groups import DriftOptions, RulesOptions, ShadowOptions
+from sightline.config.groups import Blurred, DriftOptions, PrivacyOptions, RulesOptions, ShadowOptions
 from sightline.config.zones import Line
-from sightline.entities import Detections, Event, EventKind, ModelInfo
+from sightline.entities import U8, Box, Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
 from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import stamp, trim
@@ -34,7 +35,7 @@ from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving import model_configs
 from sightline.serving.server import TritonServer
 from support import toy
-from support.fakes import FakeDetector, boxes, frame
+from support.fakes import FakeDetector, GreyPicture, boxes, frame
 from support.observations import Watched
 from support.system import System
 from support.waiting import until
@@ -107,10 +108,17 @@ def shadow_of(
     return Shadow(FeatureContext(camera, None, "detector", lossless, is_busy, lambda _: candidate), candidate)
 
 
-def play(shadow: Shadow, count: int, *, first: int = 0) -> None:
+class NoisyPicture(GreyPicture):
+    """Its neighbouring points differ."""
+
+    def write_i420(self, out: U8, box: Box | None = None) -> None:
+        out[:] = np.random.default_rng(0).integers(16, 235, out.shape, np.uint8)
+
+
+def play(shadow: Shadow, count: int, *, first: int = 0, noisy: bool = False) -> None:
     seen = Watched(NAMES)
     for index in range(first, first + count):
-        item = frame(index, START + index / 10)
+        item = frame(index, START + index / 10, NoisyPicture(320, 180) if noisy else None)
         shadow.observe(seen(item, None, boxes([0.1, 0.2, 0.3, 0.8]), model_version=LIVE.version))
 
 
@@ -231,6 +239,23 @@ def test_pictures_are_kept_by_consent_alone_and_few(tmp_path: Path, consent: boo
         assert head.pictures[0]["what"] == "person 0.90 is car 0.90"
         shadow_of(camera(tmp_path), candidate).close()  # consent is withdrawn
         assert not list(tmp_path.glob("door/*.jpg"))
+
+
+def test_what_privacy_names_is_covered_in_pictures_of_differences(tmp_path: Path) -> None:
+    areas = {}
+    for name, blur in (("hidden", (Blurred.PERSONS,)), ("plain", ())):
+        watched = camera(tmp_path / name).model_copy(
+            update={"drift": DriftOptions(consent=True, blur=()), "privacy": PrivacyOptions(blur=blur)}
+        )
+        shadow = shadow_of(watched, FakeCandidate(lambda frame: found(1, NEW)), lossless=True)
+        play(shadow, 100, noisy=True)
+        shadow.close()
+        with av.open(str(min((tmp_path / name).glob("door/*.jpg")))) as file:
+            picture = next(file.decode(video=0)).to_ndarray(format="gray")
+        height, width = picture.shape[0], picture.shape[1] // 2
+        inner = picture[round(0.3 * height) : round(0.7 * height), round(0.14 * width) : round(0.26 * width)]
+        areas[name] = float(np.abs(np.diff(inner.astype(int), axis=1)).mean())
+    assert areas["hidden"] < 10 < areas["plain"]
 
 
 def test_the_folder_has_a_bound(tmp_path: Path) -> None:

@@ -141,8 +141,7 @@ def drift(arguments: Namespace) -> None:
 
     def keep(_: int) -> None:
         copy = picture.copy_full_range()
-        for area in blur.areas(options.blur, detections.xyxy, names):
-            blur.cover(copy, area)
+        blur.hide(copy, options.blur, detections.xyxy, names)
         encode_jpeg(copy)
 
     print(f"a kept picture: {timed(keep, range(5), time.process_time)}")

@@ -1,14 +1,16 @@
 """What ``sightline check --live`` and ``sightline snapshot`` try: cameras, Triton and the database."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from sightline.analysis.classes import class_name
 from sightline.base.threads import SideThreads
-from sightline.config import Camera, LoadedConfig, unknown_alert_classes, unknown_classes
-from sightline.entities import ClockSource
+from sightline.config import Camera, LoadedConfig, TritonOptions, unknown_alert_classes, unknown_classes
+from sightline.entities import U8, ClockSource, Frame
 from sightline.errors import (
     AdminError,
     ConfigError,
@@ -28,8 +30,9 @@ from sightline.inference.client import TritonConnection
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.store import migrations
 from sightline.store.read.readonly import Database, DatabaseState
+from sightline.video import blur
 from sightline.video.container import is_file
-from sightline.video.picture import encode_jpeg, full_range
+from sightline.video.picture import encode_jpeg, from_i420, full_range
 from sightline.video.probe import CLOCK_S, StreamProbe, probe, tells_time
 
 T = TypeVar("T")
@@ -68,7 +71,8 @@ def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
     cameras = [camera for camera in config.cameras.values() if camera.enabled]
     users: dict[str, list[Camera]] = {}
     for camera in cameras:
-        yield Attempt(partial(_try_camera, camera, stills), url_key(camera), camera.name)
+        call = partial(_try_camera, options.triton, camera, stills)
+        yield Attempt(call, url_key(camera), camera.name)
         users.setdefault(camera.detect.model or options.triton.model, []).append(camera)
         if camera.shadow.model:
             users.setdefault(camera.shadow.model, [])
@@ -95,6 +99,33 @@ def take_picture(camera: Camera) -> StreamProbe:
     return outcome
 
 
+def covered_picture(triton: TritonOptions, camera: Camera, seen: StreamProbe) -> U8:
+    """The picture with what ``privacy.blur`` names covered, wherever the camera's detector finds it.
+
+    Raises:
+        ConfigError: no detector says what to cover.
+    """
+    if not camera.privacy.blur:
+        return seen.picture
+    picture = seen.picture.copy()
+    frame = Frame(from_i420(picture), 0, 0.0, seen.capture_time, seen.clock_source, time.monotonic())
+    with TritonConnection(triton, "snapshot") as connection:
+        detector = connection.model(camera.detect.model or triton.model)
+        try:
+            names = detector.connect().class_names
+            [future] = detector.submit([frame])
+            boxes = future.result(DEADLINE_S)
+        except (DetectorError, TimeoutError) as error:
+            problem = f"nothing says what to cover in a picture, since no detector answers: {error}"
+            raise ConfigError("privacy.blur", f"{problem}; start Triton", camera.name) from error
+    names = boxes.model.class_names if boxes.model else names
+    if problem := blur.why_not(camera.privacy.blur, names):
+        raise ConfigError("privacy.blur", f"no picture can be shown: {problem}", camera.name)
+    called = [class_name(names, class_id) for class_id in boxes.class_ids.tolist()]
+    blur.hide(picture, camera.privacy.blur, boxes.xyxy, called)
+    return picture
+
+
 def url_key(camera: Camera) -> str:
     """Which of a camera's URLs is opened."""
     return "sub_url" if camera.sub_url else "url"
@@ -113,10 +144,11 @@ def _outcome(call: Callable[[], T], key: str, camera: str | None, threads: SideT
         return ConfigError(key, f"{error}{cure}", camera)
 
 
-def _try_camera(camera: Camera, stills: Path | None) -> str:
+def _try_camera(triton: TritonOptions, camera: Camera, stills: Path | None) -> str:
     seen = probe(camera)
     if stills is not None:
-        write_private(stills / f"{camera.name}.jpg", encode_jpeg(full_range(seen.picture)))
+        picture = covered_picture(triton, camera, seen)
+        write_private(stills / f"{camera.name}.jpg", encode_jpeg(full_range(picture)))
     facts = [f"{_CODECS.get(seen.codec, seen.codec)} {seen.size[0]}x{seen.size[1]}"]
     if seen.fps is not None:
         wanted = camera.stream.fps

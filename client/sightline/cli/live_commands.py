@@ -246,7 +246,7 @@ def _tell(lines: Iterable[str | ConfigError]) -> int:
 def _snapshot(arguments: argparse.Namespace) -> None:
     """Take one picture of a camera, as the analysis sees it: turned, its pixels square."""
     from sightline.base.logs import setup_logging
-    from sightline.cli.live_check import take_picture
+    from sightline.cli.live_check import covered_picture, take_picture
     from sightline.features.kept_files import write_private
     from sightline.video.picture import encode_jpeg, full_range
 
@@ -261,7 +261,7 @@ def _snapshot(arguments: argparse.Namespace) -> None:
     if arguments.draw:
         require_extra("cv2", "drawing needs OpenCV", "draw")
     seen = take_picture(camera)
-    picture = seen.picture
+    picture = covered_picture(config.options.triton, camera, seen)
     if arguments.draw:
         from sightline.video.drawing import draw_places, to_bgr, to_i420
 

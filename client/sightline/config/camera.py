@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 
-from sightline.config.groups import BRACES, AllowOptions, CameraOptions
+from sightline.config.groups import BRACES, AllowOptions, Blurred, CameraOptions
 from sightline.config.option_group import Effect, OptionGroup, reopens
 
 #: Groups whose options shape what is counted.
@@ -63,6 +63,11 @@ class Camera(CameraOptions):
         if parts.scheme == "file":
             return Path(unquote(parts.path))
         return None if parts.scheme else Path(self.source_url)
+
+    @property
+    def sample_blur(self) -> tuple[Blurred, ...]:
+        """What is blurred in pictures that are kept to look at the detector."""
+        return tuple(dict.fromkeys((*self.drift.blur, *self.privacy.blur)))
 
     def shaping_options(self) -> dict[str, Any]:
         """What shapes this camera's counts, JSON-able.

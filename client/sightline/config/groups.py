@@ -115,12 +115,22 @@ class TrackLogOptions(OptionGroup):
 
 
 class Blurred(StrEnum):
-    """What is made unrecognisable in a kept picture, as far as the detector found it."""
+    """What is made unrecognisable in a picture, as far as the detector found it."""
 
     FACES = "faces"  # the upper part of every box of a person
     PLATES = "plates"  # the lower part of every box of a vehicle
     PERSONS = "persons"  # every box of a person, whole
     VEHICLES = "vehicles"  # every box of a vehicle, whole
+    BOXES = "boxes"  # every box, whole
+
+
+class PrivacyOptions(OptionGroup):
+    """``privacy``: what is unrecognisable in every picture and clip of a camera."""
+
+    blur: tuple[Blurred, ...] = reopens(
+        (),
+        "What is blurred in pictures and clips: faces, plates, persons, vehicles, boxes; empty: nothing.",
+    )
 
 
 class DriftOptions(OptionGroup):
@@ -148,7 +158,7 @@ class DriftOptions(OptionGroup):
     )
     blur: tuple[Blurred, ...] = reopens(
         (Blurred.FACES, Blurred.PLATES),
-        "What is blurred before a picture is written: faces, plates, persons, vehicles.",
+        "What is blurred before a picture is written: faces, plates, persons, vehicles, boxes.",
     )
     seed: int = reopens(0, "The same seed chooses the same frames.", ge=0)
 
@@ -219,6 +229,9 @@ class CameraOptions(OptionGroup):
         ShadowOptions(), description="A candidate that sees a sample of the live frames, for comparison."
     )
     clips: ClipOptions = Field(ClipOptions(), description="The video around events, kept as files.")
+    privacy: PrivacyOptions = Field(
+        PrivacyOptions(), description="What is blurred in every picture and clip."
+    )
 
 
 class Transport(StrEnum):

@@ -4,7 +4,7 @@ There is no detector of faces or plates here: of every box of a person the upper
 of a vehicle the lower part, boxes of the lowest scores included. Who was not found at all is not covered.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -27,6 +27,8 @@ _NEEDS = {
     Blurred.PLATES: VEHICLES,
     Blurred.VEHICLES: VEHICLES,
 }
+_WHOLE = {Blurred.PERSONS, Blurred.VEHICLES, Blurred.BOXES}
+Area = tuple[float, float, float, float]  # left, top, right, bottom in shares of the picture
 
 
 def why_not(blur: Collection[Blurred], class_names: Sequence[str]) -> str:
@@ -35,32 +37,44 @@ def why_not(blur: Collection[Blurred], class_names: Sequence[str]) -> str:
     A model that knows no class of a kind would leave everything of that kind in the picture.
     """
     known = {name.lower() for name in class_names}
-    missing = sorted(item.value for item in blur if not known & _NEEDS[item])
+    missing = sorted(item.value for item in blur if item in _NEEDS and not known & _NEEDS[item])
     return f"blur: {', '.join(missing)}: none of the model's classes is of that kind" if missing else ""
 
 
-def areas(
-    blur: Collection[Blurred], xyxy: F32, names: Sequence[str]
-) -> Iterator[tuple[float, float, float, float]]:
-    """What to cover, left, top, right, bottom in shares of the picture, margins included.
+def area_of(blur: Collection[Blurred], box: Sequence[float], name: str) -> Area | None:
+    """What to cover of one box in 0..1, margins included; None: nothing.
 
     Args:
         blur: what is asked for.
-        xyxy: float32 [N, 4] in 0..1.
+        box: left, top, right, bottom.
+        name: of its class.
+    """
+    kinds = {item for item in blur if item not in _NEEDS or name.lower() in _NEEDS[item]}
+    if not kinds:
+        return None
+    left, top, right, bottom = box
+    wide, high = right - left, bottom - top
+    whole = not kinds.isdisjoint(_WHOLE)
+    low = bottom if whole or Blurred.FACES not in kinds else top + FACE_SHARE * high
+    upper = top if whole or Blurred.PLATES not in kinds else bottom - PLATE_SHARE * high
+    return left - MARGIN * wide, upper - MARGIN * high, right + MARGIN * wide, low + MARGIN * high
+
+
+def hide(picture: U8, blur: Collection[Blurred], xyxy: F32, names: Sequence[str]) -> None:
+    """Cover what is asked for in a picture, uint8 [3/2·height, width], I420, changed in place.
+
+    Args:
+        picture: what is changed.
+        blur: what is asked for.
+        xyxy: boxes, float32 [N, 4] in 0..1.
         names: class name of each box.
     """
-    for (left, top, right, bottom), name in zip(xyxy.tolist(), names, strict=True):
-        kinds = [item for item in blur if name.lower() in _NEEDS[item]]
-        if not kinds:
-            continue
-        wide, high = right - left, bottom - top
-        whole = bool({Blurred.PERSONS, Blurred.VEHICLES} & set(kinds))
-        low = bottom if whole or Blurred.FACES not in kinds else top + FACE_SHARE * high
-        upper = top if whole or Blurred.PLATES not in kinds else bottom - PLATE_SHARE * high
-        yield left - MARGIN * wide, upper - MARGIN * high, right + MARGIN * wide, low + MARGIN * high
+    for box, name in zip(xyxy.tolist(), names, strict=True):
+        if (area := area_of(blur, box, name)) is not None:
+            cover(picture, area)
 
 
-def cover(picture: U8, area: tuple[float, float, float, float]) -> None:
+def cover(picture: U8, area: Area) -> None:
     """Replace an area by the means of a few cells.
 
     Args:

@@ -146,6 +146,11 @@ def full_range(i420: U8) -> U8:
     return np.concatenate([_LUMA[i420[:luma]], _CHROMA[i420[luma:]]])
 
 
+def from_i420(i420: U8) -> YuvPicture:
+    """A picture of uint8 [3/2·height, width], limited range, that scales itself like a decoded one."""
+    return YuvPicture(VideoFrame.from_ndarray(i420, format="yuv420p"), VideoReformatter())
+
+
 def small_luma(picture: Picture) -> U8:
     """The luma of a picture, scaled to a width of 128: uint8 [height, 128]."""
     height = max(2, round(picture.height * SMALL_PX / picture.width / 2) * 2)

@@ -117,7 +117,8 @@ def make(context: FeatureContext) -> DriftWatch | None:
 
     Without consent nothing of a picture is written, and pictures from a time with consent are deleted.
     """
-    camera, options = context.camera, context.camera.drift
+    camera = context.camera
+    options = camera.drift.model_copy(update={"blur": camera.sample_blur})
     if not options.consent:
         try:
             Samples(camera.name, options).delete_all()

@@ -92,8 +92,7 @@ class FrameSampler:
         model = found.model
         names = [known[i] if 0 <= i < len(known) else "" for i in found.class_ids.tolist()]
         picture = frame.copy_full_range() if isinstance(frame, YuvPicture) else full_range(frame)
-        for area in blur.areas(self._options.blur, found.xyxy, names):
-            blur.cover(picture, area)
+        blur.hide(picture, self._options.blur, found.xyxy, names)
         encoded = encode_jpeg(picture)
         record = {
             "camera": self._source,

@@ -65,12 +65,13 @@ class Recorder:
 
     def __init__(self, context: FeatureContext) -> None:
         self._camera, self._live_model = context.camera, context.live_model
-        self._options, self._drift = context.camera.shadow, context.camera.drift
+        self._options, self._consent = context.camera.shadow, context.camera.drift.consent
+        self._blur = context.camera.sample_blur
         self._shaping = self._newest_shaping = context.camera.shaping_options()
         self._folder = self._options.folder / self._camera.name
         self._interval: _Interval | None = None
         self._warnings = WarnOnce(log)
-        if not self._drift.consent:  # or not any more
+        if not self._consent:  # or not any more
             for path in self._folder.glob("*.jpg"):
                 path.unlink(missing_ok=True)
 
@@ -117,7 +118,7 @@ class Recorder:
         pair = PairedFrame(capture_time, live.detections, candidate.detections)
         interval.lines.append(pair.encode())
         # No pictures without consent, nor where nobody can say what is to be blurred.
-        if self._options.pictures and self._drift.consent and not blur.why_not(self._drift.blur, live.names):
+        if self._options.pictures and self._consent and not blur.why_not(self._blur, live.names):
             self._remember(interval, pair, i420)
 
     def _remember(self, interval: _Interval, pair: PairedFrame, i420: U8) -> None:
@@ -156,14 +157,13 @@ class Recorder:
             self._warnings.warn_once(f"{self._folder}: episodes cannot be kept: {error.strerror}")
 
     def _write_pictures(self, stem: str, interval: _Interval) -> tuple[dict[str, object], ...]:
-        """Of the largest differences, covered as ``drift.blur`` says wherever either model saw something."""
+        """Of the largest differences, covered as options say wherever either model saw something."""
         kept = []
         for number, (pair, difference, i420) in enumerate(interval.best, start=1):
             hidden = i420.copy()
             for found, known in zip((pair.live, pair.candidate), interval.names, strict=True):
                 called = [class_name(known, class_id) for class_id in found.class_ids.tolist()]
-                for area in blur.areas(self._drift.blur, found.xyxy, called):
-                    blur.cover(hidden, area)
+                blur.hide(hidden, self._blur, found.xyxy, called)
             name, what = f"{stem}-{number}.jpg", describe(pair, difference, interval.names)
             joined = side_by_side(hidden, pair, difference)
             write_private(self._folder / name, encode_jpeg(full_range(joined)))
