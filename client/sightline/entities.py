@@ -6,6 +6,7 @@ since the Unix epoch, UTC, as float64; times named ``*_s`` are seconds on the cl
 names.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -214,6 +215,7 @@ class Event:
     direction: str | None = None
     # Leave: dwell in seconds. Loiter: ``loiter_s``. Occupancy: how many are there. Clock step: the seconds by
     # which the clock was set forward. Trouble of several cameras: how many. Spool filling: the share.
+    # Delivery or upload failed: how many were given up, if any.
     # Else None.
     value: float | None = None
     x: float | None = None  # the anchor at that moment, shares of the picture; None for occupancy
@@ -311,6 +313,7 @@ class Alert:
     comment: str = ""
     events: tuple[str, ...] = ()  # keys of its newest events, so that none counts twice
     open_events: tuple[str, ...] = ()  # keys of those that go on
+    failed_routes: tuple[str, ...] = ()  # routes by which something of it was given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +341,11 @@ class Mute:
     rule: str  # empty: every rule
     until: float  # UTC epoch seconds; in the past: no longer
     who: str = ""
+
+
+def picture_name(event_key: str) -> str:
+    """The file name of an event's picture, which lies beside its clip."""
+    return f"event-{hashlib.sha256(event_key.encode()).hexdigest()[:20]}.jpg"
 
 
 class ClipState(StrEnum):

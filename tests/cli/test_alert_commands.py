@@ -141,3 +141,14 @@ def test_a_test_goes_the_road_of_every_alert(site: Site, capsys: pytest.CaptureF
         assert [body["transition"] for body in site.hook.bodies] == ["test"]
         assert site.call("test", "dead") == 1
         assert "refused" in capsys.readouterr().err
+
+
+def test_an_alert_that_was_given_up_is_marked_in_the_list(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.hook.answers = [(422, {})]
+    with site.running() as writer:
+        writer.put_results([event(1)])
+        until(lambda: any(alert["failed_routes"] for alert in listed(site, capsys)))
+        assert site.call("list") == 0
+        assert "not told by hook" in capsys.readouterr().out

@@ -23,13 +23,14 @@ import yaml
 
 from sightline.config import Camera, parse_config
 from sightline.config.groups import ClipOptions
-from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks
+from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks, picture_name
 from sightline.errors import SourceError
 from sightline.features.clips import clip_recorder
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.packet_ring import PacketRing
 from sightline.simulation.rtsp_server import RtspServer
 from sightline.store.kinds import pending_row
+from sightline.supervisor.sinks.clip_retention import files_of
 from sightline.video.clip_file import FragmentFile, finish
 from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
 from sightline.video.source import Source
@@ -175,6 +176,8 @@ def test_what_is_beside_a_clip(tmp_path: Path) -> None:
     positions = [round(1000 * frame[0]) for frame in sidecar["frames"]]
     assert set(positions) <= set(shown)  # each on a frame of the video
     assert [shown[position] for position in positions] == list(range(20, 56))
+    assert Path(clip.thumbnail) == path.with_name(picture_name(made.event.key))
+    assert event["picture"] == picture_name(made.event.key)
     _, ids, xyxy, _, class_ids = sidecar["frames"][0]
     assert (ids, xyxy, class_ids) == ([7], [2500, 5000, 5000, 9000], [0])
     with av.open(clip.thumbnail) as picture:
@@ -194,6 +197,11 @@ def test_events_that_overlap_share_a_clip_and_others_do_not(tmp_path: Path) -> N
     made.rows += made.recorder.end(0.0)
     first, second = [row for row in made.rows if row.state is ClipState.FINISHED]
     assert [len(first.events), len(second.events)] == [2, 1]  # leave is not one of its kinds
+    for clip in (first, second):
+        pictures = [Path(clip.path).with_name(picture_name(key)) for key in clip.events]
+        assert all(picture.is_file() for picture in pictures), "each event has its own"
+        assert clip.thumbnail == str(pictures[0])
+        assert {*pictures} < {*files_of(clip)}, "they go with the clip"
     assert list(numbers_by_time(first.path).values()) == list(range(10, 37))
     assert list(numbers_by_time(second.path).values()) == list(range(50, 71))
 
@@ -389,6 +397,7 @@ def test_a_full_disk_is_said_and_the_camera_goes_on(
         made.rows += made.recorder.end(0.0)
         assert made.rows == []
         assert (made.figure("clips_failing"), made.figure("clips_missed_events_total")) == (1, 1)
+        assert not list((disk / "clips").rglob("event-*.jpg"))
         assert sum("clips cannot be kept" in text for text in caplog.messages) == 1
         filler.unlink()
         made.play(video, {20: [EventKind.ENTER]}, stop=22)  # one that grows loses its disk

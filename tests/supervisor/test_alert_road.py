@@ -23,6 +23,7 @@ from sightline.store.writer import Writer
 from sightline.supervisor.control import Control
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import make_sinks, wanted_by
+from sightline.supervisor.sinks.alert_engine import AlertEngine
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.listeners import HookServer, Mail
 from support.waiting import until
@@ -253,3 +254,21 @@ def test_while_the_database_is_away_alerts_are_told_from_the_spool(folder: Path)
         time.sleep(0.3)
     server.close()
     assert [body["alert"]["kind"] for body in server.bodies] == ["enter", "loiter"]
+
+
+def test_an_alert_says_which_route_has_given_something_up(folder: Path) -> None:
+    server = HookServer()
+    server.answers = [(422, {})]
+    config = configure(folder, hook={"webhook": server.url, "secret": SECRET})
+    with running(config) as (writer, hub):
+        writer.put_results([event(EventKind.CROSSING), event(EventKind.ENTER)])
+        until(lambda: len(server.requests) == 2)
+        until(lambda: not writer.health().pending_records)
+        [route] = [sink for sink in hub.sinks() if sink.name == "route:hook"]
+        assert (route.ok, route.given_up, route.gave_up_ago_s is not None) == (True, 1, True)
+    again = make_sinks(config.options)[0]
+    assert isinstance(again, AlertEngine)
+    refused = {body["alert"]["alert_id"] for body in server.bodies[:1]}
+    assert {alert.alert_id for alert in again.alerts() if alert.failed_routes == ("hook",)} == refused
+    assert [alert.failed_routes for alert in again.alerts() if alert.alert_id not in refused] == [()]
+    server.close()

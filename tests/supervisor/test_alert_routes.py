@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sightline.config import Camera, parse_config
 from sightline.config.alerts import AlertRoute
-from sightline.entities import Alert, AlertState, Notification
-from sightline.errors import SightlineError
+from sightline.entities import Alert, AlertState, Notification, picture_name
+from sightline.errors import ConfigError, SightlineError
+from sightline.features.kept_files import write_private
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import PendingRow, pending_row
 from sightline.supervisor.sinks import kept_mail
 from sightline.supervisor.sinks.alert_routes import (
     MAX_ATTEMPTS,
+    PICTURE_S,
     Apprise,
     DeliveryRefused,
     PagerDuty,
@@ -25,6 +32,7 @@ from sightline.supervisor.sinks.alert_routes import (
     signature,
 )
 from sightline.supervisor.sinks.sink import PartlyDelivered
+from sightline.video.picture import encode_jpeg
 from support.listeners import HookServer, Mail
 
 SECRET = "a secret"
@@ -37,19 +45,21 @@ def notification(
     *,
     alert: str = "5c0e6a3a-0000-5000-8000-000000000000",
     text: str = "text",
+    kind: str = "enter",
+    age_s: float = 1000.0,
 ) -> PendingRow:
     about = Alert(
         alert, "night", "gate", "enter", "yard", "person", None, "warning",
         AlertState.NEW, 100.0, 101.0, 101.0,
     )  # fmt: skip
     values = (
-        101.0,
+        time.time() - age_s,
         "gate",
         "warning",
         "enter yard at gate",
         text,
         "https://example.org/events",
-        {"count": 1},
+        {"count": 1, "kind": kind, "events": ["an event"]},
     )
     return pending_row(Notification(about.alert_id, ordinal, transition, (route,), *values), 1)
 
@@ -169,7 +179,7 @@ def test_what_alone_fails_holds_up_no_other_alert_and_is_given_up_in_the_end(
 def test_a_target_that_is_away_is_asked_a_few_times_and_nothing_is_given_up() -> None:
     route = webhook("http://127.0.0.1:1/")
     asked = []
-    route.send = lambda values: asked.append(values) or refuse()  # type: ignore[method-assign,func-returns-value]
+    route.send = lambda values, picture=None: asked.append(values) or refuse()  # type: ignore[method-assign,func-returns-value]
 
     def refuse() -> None:
         raise ConnectionRefusedError("refused")
@@ -256,6 +266,142 @@ def test_what_a_place_is_called_is_no_markup_of_an_email(mail: Mail) -> None:
     for part in message.walk():
         if part.get_content_type() == "text/html":
             assert "<b onclick" not in part.get_content()
+
+
+# -- pictures --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cameras(tmp_path: Path) -> Mapping[str, Camera]:
+    clips = {"enabled": True, "folder": str(tmp_path / "cl?ps & more")}
+    (tmp_path / "cl?ps & more" / "gate").mkdir(parents=True)
+    return parse_config({"cameras": {"gate": {"url": "rtsp://h/", "clips": clips}}}).cameras
+
+
+def picture_of(cameras: Mapping[str, Camera]) -> Path:
+    return cameras["gate"].clips.folder / "gate" / picture_name("an event")
+
+
+JPEG = encode_jpeg(np.full((96, 64), 128, np.uint8))
+
+
+def test_the_picture_of_an_event_arrives_with_its_email(mail: Mail, cameras: Mapping[str, Camera]) -> None:
+    picture_of(cameras).write_bytes(JPEG)
+    route = apprise(mail.url)
+    route.update_cameras(cameras)
+    route.deliver([notification(), notification(1, "more"), notification(2, "resolved")])
+    opened, more, resolved = ([*message.iter_attachments()] for message in mail.messages)
+    for [attachment] in (opened, more):
+        assert attachment.get_content_type() == "image/jpeg"
+        assert attachment.get_content() == JPEG
+    assert resolved == [], "it shows what has begun"
+
+
+def test_a_picture_that_comes_a_moment_later_is_waited_for(mail: Mail, cameras: Mapping[str, Camera]) -> None:
+    route = apprise(mail.url)
+    route.update_cameras(cameras)
+    late = threading.Timer(0.1, lambda: write_private(picture_of(cameras), JPEG))
+    late.start()
+    route.deliver([notification(age_s=0)])
+    late.join()
+    [attachment] = mail.messages[0].iter_attachments()
+    assert attachment.get_content() == JPEG
+
+
+@pytest.mark.parametrize(
+    ("given", "waits_s"),
+    [
+        ({"age_s": 0}, PICTURE_S),  # it never comes
+        ({"age_s": 10}, 0),  # a retry
+        ({"age_s": 0, "kind": "leave"}, 0),  # has no clips
+        ({"age_s": 0, "transition": "resolved"}, 0),
+    ],
+)
+def test_a_picture_is_waited_for_briefly_and_only_where_one_may_come(
+    server: HookServer, cameras: Mapping[str, Camera], given: dict[str, Any], waits_s: float
+) -> None:
+    route = webhook(server.url)
+    route.update_cameras(cameras)
+    began_s = time.monotonic()
+    route.deliver([notification(**given), notification(1, **given)])
+    assert waits_s <= time.monotonic() - began_s < waits_s + 0.2, "once for all of one moment"
+    assert [body["picture"] for body in server.bodies] == [None, None]
+
+
+def test_a_camera_without_clips_costs_no_wait(server: HookServer) -> None:
+    route = webhook(server.url)
+    route.update_cameras(parse_config({"cameras": {"gate": {"url": "rtsp://h/"}}}).cameras)
+    began_s = time.monotonic()
+    route.deliver([notification(age_s=0)])
+    assert time.monotonic() - began_s < 0.2
+
+
+@pytest.mark.parametrize("way", ["path", "attached", "none"])
+def test_a_webhook_is_given_the_picture_as_the_options_say(
+    server: HookServer, cameras: Mapping[str, Camera], way: str
+) -> None:
+    picture_of(cameras).write_bytes(JPEG)
+    route = webhook(server.url, picture=way)
+    route.update_cameras(cameras)
+    route.deliver([notification()])
+    [body] = server.bodies
+    about = {"path": str(picture_of(cameras)), "media_type": "image/jpeg"}
+    content = {"base64": base64.b64encode(JPEG).decode()} if way == "attached" else {}
+    assert body["picture"] == (None if way == "none" else about | content)
+
+
+def test_an_alert_whose_picture_is_not_taken_goes_without_it(
+    server: HookServer, cameras: Mapping[str, Camera]
+) -> None:
+    picture_of(cameras).write_bytes(JPEG)
+    server.answers = [(413, {})]
+    route = webhook(server.url, picture="attached")
+    route.update_cameras(cameras)
+    route.deliver([notification()])
+    assert [body["picture"] is None for body in server.bodies] == [False, True]
+    assert (len({body["key"] for body in server.bodies}), route.given_up) == (1, 0)
+
+
+def test_pagerduty_is_given_a_link_and_waits_for_no_picture(
+    server: HookServer, cameras: Mapping[str, Camera]
+) -> None:
+    route = pagerduty(server.url)
+    route.update_cameras(cameras)
+    began_s = time.monotonic()
+    route.deliver([notification(age_s=0)])
+    assert time.monotonic() - began_s < 0.2
+    [link] = server.bodies[0]["links"]
+    assert link["href"] == "https://example.org/events"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"apprise": "json://127.0.0.1", "picture": "path"},
+        {"pagerduty": "key", "picture": "attached"},
+        {"webhook": "http://127.0.0.1/", "secret": "key", "picture": "mail"},
+    ],
+)
+def test_how_pictures_go_is_checked(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"routes\.there.*picture|routes\.there\.picture"):
+        parse_config({"alerts": {"routes": {"there": wrong}}})
+
+
+# -- what is given up ------------------------------------------------------------------------------------
+
+
+def test_people_are_told_of_what_is_given_up_but_not_of_what_tells_of_it(server: HookServer) -> None:
+    route = webhook(server.url)
+    noted: list[tuple[str, str]] = []
+    route.note_failed = lambda alert, name: noted.append((alert, name))
+    server.answers = [(422, {})] * 2
+    route.deliver([notification(kind="delivery_failed")])
+    assert (route.given_up, route.gave_up_s) == (1, None), "it would be told for ever"
+    route.deliver([notification(1)])
+    assert (route.given_up, route.gave_up_s is None) == (2, False)
+    route.tick()
+    route.tick()
+    assert noted == [(notification().values["alert_id"], "there")] * 2
 
 
 SECRET_URLS = (

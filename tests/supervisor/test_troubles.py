@@ -280,3 +280,27 @@ def test_that_the_database_is_away_is_told_while_it_is(tmp_path: Path) -> None:
         [(kind, source, ended)] = database.execute("SELECT kind, source, end_time FROM events").fetchall()
     assert (kind, source) == ("database_away", "")
     assert ended is not None
+
+
+def test_one_message_that_was_given_up_is_told_at_once_and_is_over_some_minutes_later() -> None:
+    watch = Watch()
+
+    def look(seconds: int, ago_s: float | None) -> list[Event | EventEnd]:
+        results = []
+        for second in range(seconds):
+            since_s = None if ago_s is None else ago_s + second
+            health = SinkHealth(
+                "route:guards", True, 9, 0, 0, "", 1, EventKind.DELIVERY_FAILED, gave_up_ago_s=since_s
+            )
+            results += watch.see(1, signs_of((), OK, (), [health]))
+        return results
+
+    assert look(60, None) == []
+    [event] = look(1, 0.5)
+    assert isinstance(event, Event)
+    assert (event.kind, event.place, event.value) == ("delivery_failed", "route:guards", 1)
+    assert event.event_time == watch.now
+    assert look(590, 1.5) == []
+    [end] = look(60, 591.5)
+    assert isinstance(end, EventEnd)
+    assert end.event == event

@@ -81,7 +81,8 @@ def _list(arguments: argparse.Namespace) -> None:
         where = alert["source"] or "the program"
         what = " ".join(filter(None, (alert["kind"], alert["place"], "at", where)))
         state = f"{alert['state']}{' (muted)' if alert['muted'] else ''}"
-        who = ": ".join(filter(None, (alert["who"], alert["comment"])))
+        untold = f"not told by {', '.join(alert['failed_routes'])}" if alert["failed_routes"] else ""
+        who = "; ".join(filter(None, (": ".join(filter(None, (alert["who"], alert["comment"]))), untold)))
         short = alert["alert_id"][:_SHORT]
         print(
             row.format(

@@ -144,6 +144,14 @@ class AlertRule(OptionGroup):
     escalate_to: tuple[RouteName, ...] = hot((), "Names of the routes that are told then.")
 
 
+class AlertPicture(StrEnum):
+    """How the picture of an event goes with its alert."""
+
+    ATTACHED = "attached"
+    PATH = "path"  # on this machine
+    NONE = "none"
+
+
 class AlertRoute(OptionGroup):
     """One way to people or programs: one of apprise, webhook and pagerduty."""
 
@@ -155,6 +163,9 @@ class AlertRoute(OptionGroup):
     pagerduty: SecretStr | None = hot(None, "Routing key of a service of PagerDuty (Events API v2).")
     min_severity: Severity = hot(Severity.INFO, "Milder alerts are not told.")
     timeout_s: float = hot(10.0, "Of one delivery.", gt=0, le=60)
+    picture: AlertPicture | None = hot(
+        None, "The event's picture: attached, path, none; null: attached, by a webhook its path."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "AlertRoute":
@@ -163,6 +174,11 @@ class AlertRoute(OptionGroup):
             raise PydanticCustomError("route", "must have one of apprise, webhook and pagerduty")
         if (self.secret is None) == (ways == ["webhook"]):
             raise PydanticCustomError("route", "a webhook needs a secret, and nothing else has one")
+        if (self.picture is AlertPicture.PATH and ways != ["webhook"]) or (
+            self.picture is AlertPicture.ATTACHED and ways == ["pagerduty"]
+        ):
+            problem = "picture: path is for webhooks, and PagerDuty takes none; write attached or none"
+            raise PydanticCustomError("route", problem)
         return self
 
     @property

@@ -151,6 +151,7 @@ class AlertRow(SQLModel, table=True):
     comment: str = Field(sa_type=sa.Text)
     events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
     open_events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    failed_routes: list[str] = Field(default_factory=list, sa_type=sa.JSON)
 
 
 class NotificationRow(SQLModel, table=True):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sightline.camera.messages import Report
-from sightline.config import Config
+from sightline.config import Camera, Config
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
 from sightline.supervisor.sinks.sink import DurableSink, LossyRunner, Sink, SinkHealth, make_runner
@@ -108,6 +108,11 @@ class Hub:
         self._writer.retention.update(config.retention)
         for sink in self._durable:
             sink.update(config)
+
+    def update_cameras(self, cameras: Mapping[str, Camera]) -> None:
+        """Let sinks know the cameras and their options."""
+        for sink in self._durable:
+            sink.update_cameras(cameras)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Let the sinks take what is in the outbox, and stop them; the rest waits for the next start."""

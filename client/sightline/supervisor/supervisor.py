@@ -217,6 +217,7 @@ class Supervisor:
             if step is not CameraStep.STOP and name not in self._cameras:
                 backoff = Backoff(0.5, 30.0, clock=self._clock)
                 self._cameras[name] = HostedCamera(config.cameras[name], backoff)
+        self._hub.update_cameras(config.cameras)
         known, self._misconfigured = self._misconfigured, config.misconfigured
         for name, problem in self._misconfigured.items():
             if known.get(name) != problem:

@@ -18,6 +18,7 @@ from sightline.supervisor.sinks import SinkHealth
 
 SPOOL_FILLING = 0.5  # of database.spool_max_bytes
 SETTLE_S = 30.0  # after a start, what is not seen may only not be seen yet
+GIVEN_UP_S = 600.0  # a message that was given up is a trouble for so long
 UNKNOWN_S = 60.0  # a camera that has not come up within so long is away
 #: Of each kind, for how long it must be seen before it begins, and not be seen before it ends. The database's
 #: must have been told before its lease has run out. Overloads are settled already.
@@ -50,6 +51,7 @@ class Sign(NamedTuple):
 
     holds: bool | None  # None: it cannot be told; what was seen before is believed
     value: float | None = None
+    certain: bool = False  # it is not waited for that it lasts
 
 
 @dataclass(slots=True)
@@ -81,8 +83,10 @@ def signs_of(
             place = notice.cause if kind is EventKind.OVERLOAD else ""
             signs[Trouble(kind, place=place)] = Sign(True, len(notice.cameras))
     for sink in sinks:
-        if sink.trouble is not None and not sink.ok:
-            signs[Trouble(sink.trouble, place=sink.name)] = Sign(True)
+        lost = sink.gave_up_ago_s is not None and sink.gave_up_ago_s < GIVEN_UP_S
+        if sink.trouble is not None and (lost or not sink.ok):
+            value = sink.given_up if lost else None
+            signs[Trouble(sink.trouble, place=sink.name)] = Sign(True, value, lost)
     return signs
 
 
@@ -125,6 +129,7 @@ class Troubles:
             if sign.holds:
                 watched.ended = None
             begins_s, ends_s = HOLD_S[trouble.kind]
+            begins_s = 0.0 if sign.certain else begins_s
             lasted_s = now_s - watched.since_s
             if watched.event is not None:
                 if watched.holds is False and lasted_s >= ends_s:

@@ -10,10 +10,10 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from sightline.analysis.saved import from_json
 from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.base.threads import SideThreads
-from sightline.config.groups import ClipOptions
-from sightline.entities import U8, Clip, ClipState, Event, EventEnd, Figure, Tracks
-from sightline.features.clips.clip_writer import PART, GrowingClip, box_of, settle
+from sightline.config.groups import Blurred, ClipOptions
+from sightline.entities import U8, Clip, ClipState, Event, EventEnd, Figure, picture_name
+from sightline.features.clips.clip_writer import PART, GrowingClip, SeenFrame, box_of, settle
 from sightline.features.clips.packet_ring import PacketRing
 from sightline.features.feature import FeatureContext
-from sightline.features.kept_files import make_private_folder
+from sightline.features.kept_files import make_private_folder, write_private
+from sightline.video.blur import cover, why_not
+from sightline.video.hidden_areas import HiddenAreas, HiddenRow, hidden_rows
 from sightline.video.packets import CodedPacket
 from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_range, written
 
@@ -56,8 +58,9 @@ class _Occurrence:
     event: Event
     media_s: float  # when it happened
     offset_s: float  # capture time less media time
-    names: tuple[str, ...]  # of the classes
     picture: YuvPicture | U8 | None
+    shown_s: float  # media time of the picture
+    path: str = ""  # of the picture, once it has been written
 
 
 class ClipRecorder(Observer):
@@ -72,8 +75,9 @@ class ClipRecorder(Observer):
         state: Mapping[str, Any] | None = None,
         *,
         lossless: bool = False,
+        blur: Collection[Blurred] = (),
     ) -> None:
-        self._camera, self._options, self._lossless = camera, options, lossless
+        self._camera, self._options, self._lossless, self._blur = camera, options, lossless, blur
         self._folder = (options.folder / camera).resolve()
         self._ring = PacketRing(options.pre_s + LATE_S, options.max_bytes)
         self._packet_s = time.monotonic()  # of the newest packet
@@ -83,7 +87,7 @@ class ClipRecorder(Observer):
         }  # whose last row says they grow
         self._inbox: queue.SimpleQueue[_Occurrence | tuple[str, float] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the one below
-        self._frames: deque[tuple[float, Tracks]] = deque()  # of the ring's seconds
+        self._frames: deque[SeenFrame] = deque()  # of the ring's seconds
         self._names: tuple[str, ...] = ()
         self._clip: GrowingClip | None = None  # this and the rest: of the clip thread
         self._pending: list[_Occurrence] = []  # events that wait for a key frame
@@ -110,8 +114,9 @@ class ClipRecorder(Observer):
         """Take note of tracks and events."""
         frame, self._names = seen.frame, seen.classes.names
         offset_s = frame.capture_time - frame.media_s
+        hidden = self._hidden(seen) if self._blur else []
         with self._lock:
-            self._frames.append((frame.media_s, seen.tracks))
+            self._frames.append((frame.media_s, seen.tracks, hidden))
             while not 0 <= frame.media_s - self._frames[0][0] <= self._options.pre_s + 2 * LATE_S:
                 self._frames.popleft()
         for result in seen.results:
@@ -154,8 +159,20 @@ class ClipRecorder(Observer):
         wait([self._thread.submit(self._work)], CLOSE_S)
         self._thread.close()
 
+    def _hidden(self, seen: Observation) -> list[HiddenRow]:
+        """What is to be covered in a frame."""
+        track_names, names = (
+            [seen.classes.name(class_id) for class_id in boxes.class_ids.tolist()]
+            for boxes in (seen.tracks, seen.detections)
+        )
+        return hidden_rows(self._blur, seen.tracks, track_names, seen.detections, names)
+
     def _offer(self, event: Event, seen: Observation, offset_s: float) -> None:
         """Hand an event to the clip thread, unless that has come to a halt."""
+        if problem := why_not(self._blur, seen.classes.names):
+            self._warnings.warn_once(f"camera {self._camera}: no clips are kept: privacy.{problem}")
+            self.missed += 1
+            return
         waiting = self._inbox.qsize()
         if waiting >= MAX_WAITING:
             self.missed += 1
@@ -167,7 +184,7 @@ class ClipRecorder(Observer):
             shown = seen.frame.picture
             picture = shown if isinstance(shown, YuvPicture) else written(shown)
         media_s = event.event_time - offset_s if event.media_s is None else event.media_s
-        self._inbox.put(_Occurrence(event, media_s, offset_s, seen.classes.names, picture))
+        self._inbox.put(_Occurrence(event, media_s, offset_s, picture, seen.frame.media_s))
 
     def _advance(self) -> list[Clip]:
         """Let the clip thread look where it has something to do; the rows that it has made."""
@@ -212,8 +229,9 @@ class ClipRecorder(Observer):
             return
         if self._clip and item.media_s + self._options.post_s > self._clip.longest_s:
             self._finish()  # it has no room for this one
+        item = replace(item, picture=None, path=self._draw(item))
         if self._clip:
-            self._clip.add_event(item.event, item.media_s, self._options.post_s)
+            self._clip.add_event(item.event, item.media_s, self._options.post_s, item.path)
             return
         if not self._pending:
             self._ring.follow(item.media_s - self._options.pre_s)
@@ -251,40 +269,58 @@ class ClipRecorder(Observer):
             self._folder, self._camera, first, offset_s=offset_s, max_s=self._options.max_s
         )
         for item in self._pending:
-            self._clip.add_event(item.event, item.media_s, self._options.post_s)
-        self._add_thumbnail(self._clip, self._pending[0])
+            self._clip.add_event(item.event, item.media_s, self._options.post_s, item.path)
         self._pending.clear()
 
     def _wait_for_key(self, packets: Sequence[CodedPacket]) -> None:
         """Give up events that are over before a key frame has come."""
         now_s = packets[-1].media_s if packets else -math.inf
-        waiting = [item for item in self._pending if item.media_s + self._options.post_s >= now_s][
-            -MAX_WAITING:
-        ]
-        self.missed += len(self._pending) - len(waiting)
-        self._pending = waiting
+        self._miss([item for item in self._pending if item.media_s + self._options.post_s < now_s])
+        self._miss(self._pending[:-MAX_WAITING])
 
-    def _add_thumbnail(self, clip: GrowingClip, item: _Occurrence) -> None:
-        """The picture of an event, with the box of its track."""
-        if item.picture is None:
-            return
+    def _miss(self, items: list[_Occurrence]) -> None:
+        """Events that get no clip, and so no picture."""
+        self.missed += len(items)
+        self._pending = [item for item in self._pending if item not in items]
+        for item in items:
+            if item.path:
+                with suppress(OSError):
+                    Path(item.path).unlink(missing_ok=True)
+
+    def _draw(self, item: _Occurrence) -> str:
+        """Write the picture of an event, with the box of its track; its path, empty where there is none.
+
+        It is there before anything else of the clip is written: alerts wait for it.
+        """
+        if item.picture is None or (self._clip and not self._clip.lists_more):
+            return ""
         with self._lock:
-            box = box_of(item.event, self._frames)
-        picture = (
-            item.picture.copy_full_range()
-            if isinstance(item.picture, YuvPicture)
-            else full_range(item.picture)
-        )
-        draw_edges(split_i420(picture), box, _RED, max(2, len(picture) // 300 * 2))
-        clip.add_thumbnail(encode_jpeg(picture))
+            frames = list(self._frames)
+        path = self._folder / picture_name(item.event.key)
+        try:
+            picture = (
+                item.picture.copy_full_range()
+                if isinstance(item.picture, YuvPicture)
+                else full_range(item.picture)
+            )
+            if self._blur:
+                for area in HiddenAreas((time_s, rows) for time_s, _, rows in frames).at(item.shown_s):
+                    cover(picture, area)
+            thick_px = max(2, len(picture) // 300 * 2)
+            draw_edges(split_i420(picture), box_of(item.event, frames), _RED, thick_px)
+            make_private_folder(self._folder)
+            write_private(path, encode_jpeg(picture))
+        except (OSError, ValueError) as error:  # the clip itself may still be kept
+            self._warn(error)
+            return ""
+        return str(path)
 
     def _finish(self, *, truncated: bool = False) -> None:
         """Close what grows and settle it."""
         clip, self._clip = self._clip, None
         self._ring.release()
         if clip is None:
-            self.missed += len(self._pending)
-            self._pending.clear()
+            self._miss(self._pending)
             return
         self._unsettled[clip.stem] = clip.clip
         clip.close()
@@ -314,8 +350,7 @@ class ClipRecorder(Observer):
     def _fail(self, error: OSError | ValueError) -> None:
         """The camera goes on without this clip; what there is of it is settled once the disk takes it."""
         self._warn(error)
-        self.missed += len(self._pending)
-        self._pending.clear()
+        self._miss(self._pending)
         self._ring.release()
         clip, self._clip = self._clip, None
         if clip is not None:
@@ -332,9 +367,10 @@ class ClipRecorder(Observer):
 def make(context: FeatureContext) -> ClipRecorder | None:
     """What a camera's ``clips`` asks for."""
     options = context.camera.clips
-    if not options.enabled:
+    if not options.enabled or context.camera.privacy.blur:  # their video cannot be covered yet
         return None
-    return ClipRecorder(context.camera.name, options, context.state, lossless=context.lossless)
+    blur = context.camera.privacy.blur
+    return ClipRecorder(context.camera.name, options, context.state, lossless=context.lossless, blur=blur)
 
 
 def _known(camera: str, state: Mapping[str, Any] | None) -> list[Clip]:

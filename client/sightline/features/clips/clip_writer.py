@@ -1,8 +1,8 @@
 """One clip while it grows: the fragmented video, the tracks beside it, and the files that they become.
 
 ``STEM.part.mp4`` and ``STEM.part.jsonl`` grow, and are locked while they do. :func:`settle` makes
-``STEM.mp4`` and ``STEM.json`` of them, at the end of a clip or after a crash. ``STEM.jpg`` is there from the
-first event on.
+``STEM.mp4`` and ``STEM.json`` of them, at the end of a clip or after a crash. Beside them lies a picture of
+each event, from that event on.
 """
 
 import contextlib
@@ -18,16 +18,19 @@ from typing import Any
 import numpy as np
 
 from sightline.analysis.saved import from_json
-from sightline.entities import Clip, ClipState, Event, Tracks, lasts
+from sightline.entities import Clip, ClipState, Event, Tracks, lasts, picture_name
 from sightline.features.clips.packet_ring import follows
 from sightline.features.kept_files import stamp, to_columns, write_private
 from sightline.video.clip_file import FragmentFile, finish
+from sightline.video.hidden_areas import HiddenRow
 from sightline.video.packets import CodedPacket
 
 PART = ".part.jsonl"
 MAX_TRACKS_BYTES = 4_000_000  # of one clip; later frames have no tracks in it
 EPSILON_S = 1e-4  # times of packets and frames are rounded each in its way
 MAX_EVENTS = 500  # of one clip; later ones are not listed
+#: Of an analysed frame its media time, its tracks, and what is to be covered in it.
+SeenFrame = tuple[float, Tracks, list[HiddenRow]]
 
 
 class GrowingClip:
@@ -92,28 +95,30 @@ class GrowingClip:
         """Media time at which it ends; infinite while an event goes on and there is room."""
         return min(max(self._until_s.values(), default=-math.inf), self.longest_s)
 
-    def add_event(self, event: Event, media_s: float, post_s: float) -> None:
-        """It is to show an event, of that media time, and what follows."""
+    @property
+    def lists_more(self) -> bool:
+        """Whether it lists one more event."""
+        return len(self._events) < MAX_EVENTS
+
+    def add_event(self, event: Event, media_s: float, post_s: float, picture: str = "") -> None:
+        """It is to show an event, of that media time, and what follows; ``picture``: the path of its JPEG."""
         until_s = math.inf if lasts(event.kind, event.direction) else media_s + post_s
         self._until_s[event.key] = until_s
-        if len(self._events) < MAX_EVENTS:
-            self._events.append(event.key)
-            about = {name: getattr(event, name) for name in ("kind", "place", "track_id", "item_class")}
-            about |= {"key": event.key, "event_time": event.event_time}
-            self._write_line({"event": about | {"position_s": round(media_s - self.start_s, 4)}})
+        if not self.lists_more:
+            return
+        self._events.append(event.key)
+        about = {name: getattr(event, name) for name in ("kind", "place", "track_id", "item_class")}
+        about |= {"key": event.key, "event_time": event.event_time, "picture": Path(picture).name}
+        self._write_line({"event": about | {"position_s": round(media_s - self.start_s, 4)}})
+        if picture and not self._clip.thumbnail:
+            self._clip = replace(self._clip, thumbnail=picture)
+            self._write_line({"thumbnail": picture})
 
     def end_event(self, key: str, media_s: float, post_s: float) -> None:
         """An event that lasted is over; one that is in no clip changes nothing."""
         if key in self._until_s:
             self._until_s[key] = media_s + post_s
             self._write_line({"event_end": {"key": key, "end_position_s": round(media_s - self.start_s, 4)}})
-
-    def add_thumbnail(self, jpeg: bytes) -> None:
-        """The picture that stands for it."""
-        path = Path(f"{self.stem}.jpg")
-        write_private(path, jpeg)
-        self._clip = replace(self._clip, thumbnail=str(path))
-        self._write_line({"thumbnail": str(path)})
 
     def write(self, packet: CodedPacket) -> bool:
         """Add the stream's next packet; False: not this one, the clip shows all that it is to show.
@@ -126,13 +131,13 @@ class GrowingClip:
         self._video.write(packet)
         return True
 
-    def write_tracks(self, frames: Iterable[tuple[float, Tracks]], names: Sequence[str]) -> None:
+    def write_tracks(self, frames: Iterable[SeenFrame], names: Sequence[str]) -> None:
         """Add tracks of frames, by media time, but for those that it has; ``names``: of the classes."""
         if len(names) > len(self._names):
             self._names = tuple(names)
             self._write_line({"classes": self._names})
         newest_s = self._video.media_s + EPSILON_S
-        for media_s, tracks in frames:
+        for media_s, tracks, _ in frames:
             is_new = max(self._tracks_s, self.start_s - EPSILON_S) < media_s <= newest_s
             if is_new and self._left_bytes > 0:
                 self._tracks_s = media_s
@@ -169,7 +174,7 @@ def settle(stem: Path, known: Clip | None = None, *, truncated: bool = True) -> 
         except BlockingIOError:
             return None
         except FileNotFoundError:
-            return _settled(sidecar) or (known and _lost(known))
+            return _settled(sidecar) or (known and _lost(known, sidecar.parent))
         head, frames = _read(lines)
         clip = from_json(Clip, written) if (written := head.pop("clip")) else known
         finished = finish(video, Path(f"{stem}.mp4")) if clip else None
@@ -187,21 +192,23 @@ def settle(stem: Path, known: Clip | None = None, *, truncated: bool = True) -> 
             text = json.dumps({"version": 1, "clip": asdict(clip), **head}, separators=(",", ":"))
             write_private(sidecar, f'{text[:-1]},"frames":[{",".join(frames)}]}}\n'.encode())
         elif clip:
-            clip = _lost(clip)
+            clip = _lost(clip, sidecar.parent)
         for path in (video, part):
             path.unlink(missing_ok=True)
         return clip
 
 
-def box_of(event: Event, frames: Sequence[tuple[float, Tracks]]) -> Any:
+def box_of(event: Event, frames: Sequence[SeenFrame]) -> Any:
     """The newest box of an event's track, float32 [1, 4]; [0, 4]: none has been seen."""
-    for _, tracks in reversed(frames):
+    for _, tracks, _ in reversed(frames):
         if (at := np.flatnonzero(tracks.ids == event.track_id)).size:
             return tracks.xyxy[at[:1]]
     return np.zeros((0, 4), np.float32)
 
 
-def _lost(clip: Clip) -> Clip:
+def _lost(clip: Clip, folder: Path) -> Clip:
+    for key in clip.events:
+        (folder / picture_name(key)).unlink(missing_ok=True)
     return replace(clip, state=ClipState.LOST, path="", thumbnail="", bytes=0, truncated=True)
 
 

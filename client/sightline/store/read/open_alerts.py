@@ -40,5 +40,5 @@ def read_open_alerts(connection: Connection, since: float, alert_id: str | None 
 
 def _alert(row: Row[Any]) -> Alert:
     values = tables.with_epochs(row._asdict())
-    lists = {name: tuple(values[name]) for name in ("events", "open_events")}
+    lists = {name: tuple(values[name]) for name in ("events", "open_events", "failed_routes")}
     return Alert(**{**values, **lists, "state": AlertState(values["state"])})

@@ -41,6 +41,8 @@ def make_sinks(config: Config) -> list[Sink]:
         raise ValueError(f"two sinks have the same name: {sorted(names)}")
     engines = [sink for sink in sinks if isinstance(sink, alert_engine.AlertEngine)]
     for sink in sinks:
+        if isinstance(sink, alert_routes.Route) and engines:
+            sink.note_failed = engines[0].note_failed
         if isinstance(sink, mqtt_sink.MqttSink):
             sink.mutes = next(iter(engines), None)
     return sinks

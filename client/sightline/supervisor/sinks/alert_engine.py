@@ -249,6 +249,18 @@ class AlertEngine(DurableSink):
             self._write()
             return alert
 
+    def note_failed(self, alert_id: str, route: str) -> None:
+        """Remember that a notification of an alert was given up by a route.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        with self._lock:
+            alert = self._begin().get(alert_id) or next(iter(self._load(alert_id).alerts), None)
+            if alert is not None and route not in alert.failed_routes:
+                self._change(alert, failed_routes=(*alert.failed_routes, route))
+                self._write()
+
     def mute(self, mute: Mute) -> None:
         """Tell nobody of a camera's or a rule's alerts for a while, or again."""
         with self._lock:

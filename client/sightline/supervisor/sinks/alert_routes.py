@@ -4,6 +4,8 @@ Each route is a durable sink that takes the notifications which name it: at leas
 stays the same, in a thread of its own. What the other side refuses for good is given up, said and counted.
 """
 
+import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -16,13 +18,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sightline.base.extras import require_extra
 from sightline.base.redact import redact
-from sightline.config import Config
-from sightline.config.alerts import AlertRoute, Severity
-from sightline.errors import SightlineError
+from sightline.config import Camera, Config
+from sightline.config.alerts import AlertPicture, AlertRoute, Severity
+from sightline.config.groups import ClipOptions
+from sightline.entities import EventKind, picture_name
+from sightline.errors import SightlineError, StoreUnavailable
 from sightline.store.kinds import NOTIFICATION, PendingRow
 from sightline.supervisor.sinks.sink import DurableSink, PartlyDelivered
 
@@ -44,6 +50,9 @@ _FINAL = frozenset({400, 410, 413, 422})
 #: Libraries of Apprise's services.
 _TALKATIVE = ("urllib3", "requests", "requests_oauthlib", "oauthlib", "slixmpp", "gntp", "markdown")
 MAX_ATTEMPTS = 10  # so often a notification may fail while the target takes others
+#: Steps whose notifications show the event's picture.
+_WITH_PICTURE = frozenset({"opened", "more", "escalated"})
+PICTURE_S, PICTURE_STEP_S = 0.3, 0.01  # so long after the notification a picture is waited for
 MAX_MISSES = 5  # failures one after another: the target is away, and the rest waits
 
 
@@ -54,6 +63,8 @@ class DeliveryRefused(Exception):
 class Route(DurableSink):
     """One route. What is refused for good, or fails again and again while others are taken, is given up."""
 
+    default_picture = AlertPicture.ATTACHED
+
     def __init__(self, name: str, options: AlertRoute) -> None:
         self.name = f"route:{name}"
         self.route, self.options = name, options
@@ -62,7 +73,15 @@ class Route(DurableSink):
             str, str
         ] = {}  # by alert id, of those that were tests: what went wrong, "" if nothing
         self._failures: Counter[str] = Counter()  # by key
+        self._failed: list[str] = []  # ids of alerts of which something was given up
+        self.note_failed: Callable[[str, str], object] = lambda alert_id, route: None
+        self._clips: Mapping[str, ClipOptions] = {}  # of the cameras that keep any
+        self.picture = options.picture or self.default_picture
         self._secrets = options.secrets
+
+    def update_cameras(self, cameras: Mapping[str, Camera]) -> None:
+        """Learn which cameras keep pictures of their events, and where."""
+        self._clips = {name: camera.clips for name, camera in cameras.items() if camera.clips.enabled}
 
     def wants(self, row: PendingRow) -> bool:
         """Notices that name it."""
@@ -82,7 +101,7 @@ class Route(DurableSink):
             if alert in failed or misses >= MAX_MISSES:
                 continue
             try:
-                self.send(row.values)
+                self._send(row)
             except DeliveryRefused as error:
                 problem = f"given up: {self._give_up(row, self.masked(error))}"
             except Exception as error:  # noqa: BLE001  whatever a library raises
@@ -111,14 +130,60 @@ class Route(DurableSink):
             text = text.replace(secret, "***")
         return text
 
+    def _send(self, row: PendingRow) -> None:
+        """Send a notification with its picture; it may be the picture alone that is not taken."""
+        picture = self._picture(row)
+        try:
+            self.send(row.values, picture)
+        except Exception:
+            if picture is None or self.picture is not AlertPicture.ATTACHED:
+                raise
+            self.send(row.values)
+
+    def _picture(self, row: PendingRow) -> Path | None:
+        """The picture of the newest event, which is written at about the time of the notification."""
+        values, alert = row.values, row.values["alert"]
+        clips = self._clips.get(values["source"])
+        if (
+            clips is None
+            or self.picture is AlertPicture.NONE
+            or values["transition"] not in _WITH_PICTURE
+            or alert["kind"] not in clips.kinds
+        ):
+            return None
+        path: Path = (clips.folder / values["source"] / picture_name(alert["events"][-1])).resolve()
+        patience_s = min(PICTURE_S, values["notification_time"] + PICTURE_S - time.time())
+        deadline_s = time.monotonic() + patience_s
+        while not path.exists():
+            if time.monotonic() >= deadline_s:
+                return None
+            time.sleep(PICTURE_STEP_S)
+        return path
+
+    def tick(self) -> None:
+        """Note at the alerts what could not be told of them; while the database is away, later."""
+        with contextlib.suppress(StoreUnavailable):
+            while self._failed:
+                self.note_failed(self._failed[0], self.route)
+                self._failed.pop(0)
+
     def _give_up(self, row: PendingRow, problem: str) -> str:
-        self.given_up += 1
+        kind = row.values["alert"].get("kind")
+        if kind in {None, EventKind.DELIVERY_FAILED}:  # a test, or what tells of such a failure itself
+            self.given_up += 1
+        else:
+            self.give_up()
+        self._failed.append(row.values["alert_id"])
         log.error("alert %r by route %s is given up: %s", row.values["title"], self.route, problem)
         return problem
 
     @abstractmethod
-    def send(self, notification: Mapping[str, Any]) -> None:
+    def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification, given by the fields of :class:`~sightline.entities.Notification`.
+
+        Args:
+            notification: what to send.
+            picture: the JPEG of its event, if there is one and the options want it.
 
         Raises:
             DeliveryRefused: it will never be taken.
@@ -129,8 +194,15 @@ class Route(DurableSink):
 class Webhook(Route):
     """JSON by POST, signed: ``docs/alerts.md`` says how the other side checks it."""
 
-    def send(self, notification: Mapping[str, Any]) -> None:
+    default_picture = AlertPicture.PATH
+
+    def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification; see :meth:`Route.send`."""
+        about: dict[str, str] | None = None
+        if picture is not None:
+            about = {"path": str(picture), "media_type": "image/jpeg"}
+        if picture is not None and about is not None and self.picture is AlertPicture.ATTACHED:
+            about["base64"] = base64.b64encode(picture.read_bytes()).decode()
         body = json.dumps(
             {
                 "schema": SCHEMA,
@@ -142,6 +214,7 @@ class Webhook(Route):
                 "link": notification["link"],
                 "severity": notification["severity"],
                 "alert": notification["alert"],
+                "picture": about,
             }
         ).encode()
         sent = str(int(time.time()))
@@ -156,11 +229,15 @@ class Webhook(Route):
 
 
 class PagerDuty(Route):
-    """Events API v2: one incident for an alert, triggered, acknowledged and resolved under one key."""
+    """Events API v2: one incident for an alert, triggered, acknowledged and resolved under one key.
 
+    It takes pictures by their public addresses alone, and they have none.
+    """
+
+    default_picture = AlertPicture.NONE
     url = PAGERDUTY_URL
 
-    def send(self, notification: Mapping[str, Any]) -> None:
+    def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification; see :meth:`Route.send`."""
         key = self.options.pagerduty.get_secret_value() if self.options.pagerduty else ""
         event = {
@@ -176,7 +253,8 @@ class PagerDuty(Route):
             },
         }
         if notification["link"]:
-            event |= {"client": "Sightline", "client_url": notification["link"]}
+            link = {"href": notification["link"], "text": "The alert in the console"}
+            event |= {"client": "Sightline", "client_url": notification["link"], "links": [link]}
         post(self.url, json.dumps(event).encode(), {}, self.options.timeout_s)
 
 
@@ -213,20 +291,22 @@ class Apprise(Route):
             if service.secure_protocol == "mailtos":
                 service.request_rate_per_sec = 0  # a mail server of one's own takes more than one in 5.5 s
 
-    def send(self, notification: Mapping[str, Any]) -> None:
-        """Send one notification; see :meth:`Route.send`."""
+    def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
+        """Send one notification; see :meth:`Route.send`. Services that take no files are given the text."""
         result = self._apprise.notify(
             body="\n".join(filter(None, (notification["text"], notification["link"]))),
             title=notification["title"],
             notify_type=self._types[Severity(notification["severity"])],
             body_format=self._text_format,
+            attach=f"file://{quote(str(picture))}" if picture else None,
         )
         if not result:
             reasons = dict.fromkeys(entry.message for entry in result.logs())
             raise OSError("; ".join(reasons) or "the service did not take it")
 
     def tick(self) -> None:
-        """Let go of connections to mail servers that are not used."""
+        """Let go of connections to mail servers that are not used, too."""
+        super().tick()
         self._mail.CONNECTIONS.close(self._mail.KEEP_S)
 
     def close(self) -> None:

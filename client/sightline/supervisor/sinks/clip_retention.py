@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline.config import Config
 from sightline.config.groups import DAY_S, RetentionOptions
-from sightline.entities import Clip, Result
+from sightline.entities import Clip, Result, picture_name
 from sightline.errors import StoreUnavailable
 from sightline.store.kinds import PendingRow
 from sightline.store.read.kept_clips import KeptClips, read_kept_clips
@@ -86,10 +86,12 @@ class ClipRetention(DurableSink):
 
 
 def files_of(clip: Clip) -> list[Path]:
-    """Its tracks, its thumbnail, and last its video, as far as the clip has them."""
-    video = Path(clip.path)
-    paths = [video.with_suffix(".json"), video] if clip.path else []
-    return [Path(clip.thumbnail), *paths] if clip.thumbnail else paths
+    """Its pictures, its tracks, and last its video, as far as the clip has them."""
+    video, thumbnail = Path(clip.path), Path(clip.thumbnail)
+    folder = video.parent if clip.path else thumbnail.parent
+    pictures = {folder / picture_name(key) for key in clip.events} if clip.path or clip.thumbnail else set()
+    pictures |= {thumbnail} if clip.thumbnail else set()
+    return [*sorted(pictures), *([video.with_suffix(".json"), video] if clip.path else [])]
 
 
 def without_files(clip: Clip, **changes: Any) -> Clip:

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from sightline.base.backoff import Backoff
 from sightline.base.redact import redact
 from sightline.camera.messages import Report
-from sightline.config import Config
+from sightline.config import Camera, Config
 from sightline.entities import EventKind, Result
 from sightline.store.kinds import PendingRow, is_event
 from sightline.store.outbox import Outbox
@@ -36,19 +36,25 @@ class PartlyDelivered(OSError):
 class DurableSink(ABC):
     """Takes every result that it wants from the outbox at least once, oldest first of what can be reached.
 
-    It has a thread of its own, in which all but :meth:`wants` and :meth:`update` are called.
+    It has a thread of its own, in which all but :meth:`wants` and the updates are called.
     """
 
     name: str  # stands in the outbox: renaming a sink leaves what waits for it behind
-    trouble = EventKind.DELIVERY_FAILED  # the event that it is when every attempt of a minute fails
+    trouble = EventKind.DELIVERY_FAILED  # when every attempt of a minute fails, or something is given up
     tick_s = POLL_S  # between two ticks, at most
     given_up = 0  # messages that it will never deliver; each was said in the log
+    gave_up_s: float | None = None  # monotonic; when it did so last, and people are to be told
     batch = BATCH  # messages that it is given at once, at most
     slow_s = SLOW_S  # a call that takes longer is shown as a failure
 
     def wants(self, row: PendingRow) -> bool:
         """Whether it is to be given such a row; events and their ends by default. Called by any thread."""
         return is_event(row)
+
+    def give_up(self) -> None:
+        """Count a message that will never be delivered; people are told that there is one."""
+        self.given_up += 1
+        self.gave_up_s = time.monotonic()
 
     def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
         """Learn how to write rows, before anything is delivered; for sinks that make some of what they get.
@@ -59,6 +65,10 @@ class DurableSink(ABC):
 
     def update(self, config: Config) -> None:
         """Other hot options hold from now on. Called by any thread."""
+        return
+
+    def update_cameras(self, cameras: Mapping[str, Camera]) -> None:
+        """These cameras are watched from now on, with these options. Called by any thread."""
         return
 
     @abstractmethod
@@ -109,6 +119,7 @@ class SinkHealth:
     last_error: str  # without credentials; empty when all is well
     given_up: int = 0  # messages that the other side will never take; always 0 for a lossy sink
     trouble: EventKind | None = None  # the event that it is when every attempt of a minute fails
+    gave_up_ago_s: float | None = None  # since it gave up something that people are to know of
 
 
 class SinkRunner(ABC, Generic[AnySink]):
@@ -143,7 +154,9 @@ class SinkRunner(ABC, Generic[AnySink]):
         if called_s is not None and time.monotonic() - called_s > self._slow_s:
             error = f"no answer for {time.monotonic() - called_s:.0f} s"
         durable = self._sink if isinstance(self._sink, DurableSink) else None
-        more = (durable.given_up, durable.trouble) if durable is not None else ()
+        gave_up_s = durable.gave_up_s if durable is not None else None
+        ago_s = None if gave_up_s is None else time.monotonic() - gave_up_s
+        more = (durable.given_up, durable.trouble, ago_s) if durable is not None else ()
         counts = (self._delivered, self._failures, self._dropped)
         return SinkHealth(self._sink.name, not error, *counts, error, *more)
 

@@ -91,7 +91,7 @@ class Uploads(DurableSink):
             try:  # a run that was killed may have copied and deleted it
                 obstore.head(store, name)
             except FileNotFoundError:
-                self.given_up += 1
+                self.give_up()
                 log.error("uploads: the clip %s is no longer there, nor at its destination", clip.path)
                 return without_files(clip, state=ClipState.LOST)
         url = f"{self._url}/{name}"
