@@ -275,6 +275,20 @@ class ClockWindow:
     clock_source: str  # that capture times came from at the last reading
 
 
+class Role(StrEnum):
+    """What a person or a program may do, least first: each may do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ENGINEER = "engineer"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """0 for the least."""
+        return list(Role).index(self)
+
+
 class AlertState(StrEnum):
     """What has become of an alert."""
 

@@ -7,6 +7,7 @@
     ├── DetectorError: DetectorUnavailable, DetectorTimeout, DetectorMismatch, DetectorOutdated
     ├── StoreError: StoreUnavailable: OwnerSilent; SchemaError, NotOwner
     ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError
+    ├── AccessError: SignInRefused: TooManyAttempts
     └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
@@ -167,3 +168,22 @@ class EvaluationError(ModelError):
 
 class AdminError(ModelError):
     """Triton is away or refuses, or a model does not answer as a detector does."""
+
+
+class AccessError(SightlineError):
+    """An account, a token or a link cannot be made, changed or used; the text says what to do."""
+
+
+class SignInRefused(AccessError):
+    """Nobody is signed in; the text never tells whether there is such an account."""
+
+
+class TooManyAttempts(SignInRefused):
+    """There were too many attempts lately: try again after ``wait_s`` seconds."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"too many attempts; try again in {max(1, round(wait_s))} seconds")
+        self.wait_s = wait_s
+
+    def __reduce__(self) -> tuple[type["TooManyAttempts"], tuple[float]]:
+        return TooManyAttempts, (self.wait_s,)

@@ -16,6 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlmodel import SQLModel
 
+from conftest import Postgres
 from sightline.entities import Checkpoint, CountWindow, Event, EventKind
 from sightline.errors import SchemaError, StoreUnavailable
 from sightline.store.database import Store, migrations
@@ -220,3 +221,27 @@ def test_two_programs_that_open_an_empty_database_together_both_succeed(
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+def test_roles_that_read_the_database_do_not_read_its_accounts(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    make_schema(url, "0015")
+    execute(
+        url,
+        'DROP ROLE IF EXISTS "a-reader"',
+        'CREATE ROLE "a-reader"',
+        'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "a-reader", PUBLIC',
+        'ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO "a-reader", PUBLIC',
+    )
+    Store(url).open()
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        may = {
+            name: connection.execute(
+                sa.text("SELECT has_table_privilege('a-reader', :name, 'SELECT')"), {"name": name}
+            ).scalar()
+            for name in sa.inspect(connection).get_table_names()
+        }
+    secret = {"accounts", "sign_ins", "tokens", "one_time_links", "audit"}
+    assert {name for name, it in may.items() if not it} == secret
+    execute(url, 'DROP OWNED BY "a-reader"', 'DROP ROLE "a-reader"')

@@ -33,6 +33,7 @@ from sightline.entities import (
     SourceWindow,
 )
 from sightline.store import retention as retention_module
+from sightline.store.access_store import AccessStore, AuditEntry
 from sightline.store.database import Store
 from sightline.store.read.queries import Span, read_counts, read_watched
 from sightline.store.read.readonly import Database
@@ -228,6 +229,24 @@ def test_events_that_go_on_and_alerts_that_are_open_stay_and_each_kind_has_its_o
     assert (left()[3], len(read(database_url, "clock_windows"))) == (1, 2)
     expire(store, 48, clocks_days=1)
     assert len(read(database_url, "clock_windows")) == 1
+
+
+def test_who_did_what_goes_after_so_many_days(store: Store, database_url: str) -> None:
+    write(store, [windows(range(1))])
+    access = AccessStore(database_url)
+    with access.writing() as rows:
+        for hour in (0, 30):
+            time = T0 + hour * HOUR_S
+            rows.add_entry(
+                AuditEntry(
+                    time=time, who="", how="", address="", action="", target=str(hour), outcome="", detail=""
+                )
+            )
+    access.close()
+    expire(store, 48, events_days=1)
+    assert len(read(database_url, "audit")) == 2
+    expire(store, 48, audit_days=1)
+    assert [row["target"] for row in read(database_url, "audit")] == ["30"]
 
 
 def test_how_many_rows_go_at_once_follows_from_how_long_it_takes(

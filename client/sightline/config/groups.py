@@ -319,6 +319,7 @@ class RetentionOptions(OptionGroup):
     )
     drift_days: float | None = hot(None, "Hours of the drift watch.", ge=1, le=36_500)
     clocks_days: float | None = hot(None, "Hours of the cameras' clocks.", ge=1, le=36_500)
+    audit_days: float | None = hot(None, "Who did what.", ge=1, le=36_500)
     clips_days: float | None = hot(
         None, "Files of clips; their rows stay as long as events.", ge=1, le=36_500
     )

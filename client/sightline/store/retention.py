@@ -25,7 +25,7 @@ TARGET_S = 0.015  # of one transaction: so long, at most, what comes meanwhile w
 REST = 1.0  # between two transactions, shares of the time that the last one took
 MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
 
-_COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _CLOCKS, _EXPIRIES = (
+_COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _CLOCKS, _AUDIT, _EXPIRIES = (
     tables.table_of(model)
     for model in (
         tables.CountWindowRow,
@@ -37,6 +37,7 @@ _COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _CL
         tables.NotificationRow,
         tables.DriftWindowRow,
         tables.ClockWindowRow,
+        tables.AuditRow,
         tables.ExpiryRow,
     )
 )
@@ -139,6 +140,10 @@ def _delete_clocks(connection: Connection, before: datetime, limit: int) -> int:
     return _delete_oldest(connection, _CLOCKS, _CLOCKS.c.window_start, before, limit)
 
 
+def _delete_audit(connection: Connection, before: datetime, limit: int) -> int:
+    return _delete_oldest(connection, _AUDIT, _AUDIT.c.time, before, limit)
+
+
 def _delete_oldest(
     connection: Connection,
     table: sa.Table,
@@ -159,4 +164,5 @@ _DELETE: Mapping[str, Callable[[Connection, datetime, int], int]] = {
     "alerts_days": _delete_alerts,
     "drift_days": _delete_drift,
     "clocks_days": _delete_clocks,
+    "audit_days": _delete_audit,
 }

@@ -34,6 +34,21 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class NameSet(sa.TypeDecorator[frozenset[str]]):
+    """A set of names as a JSON list; NULL: all there are."""
+
+    impl = sa.JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: frozenset[str] | None, dialect: sa.Dialect) -> list[str] | None:
+        """The same set is always the same text."""
+        return None if value is None else sorted(value)
+
+    def process_result_value(self, value: list[str] | None, dialect: sa.Dialect) -> frozenset[str] | None:
+        """Give a set, whatever the list's order."""
+        return None if value is None else frozenset(value)
+
+
 class CountWindowRow(SQLModel, table=True):
     """Distinct confirmed tracks of one class that one source saw in one window."""
 
@@ -291,6 +306,95 @@ class StaleRollupRow(SQLModel, table=True):
     period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     period_end: datetime = Field(sa_type=UtcDateTime)
+
+
+class AccountRow(SQLModel, table=True):
+    """A person; :class:`sightline.store.access_store.Account`."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (sa.UniqueConstraint("subject", name="uq_accounts_subject"),)
+
+    account: str = Field(sa_type=sa.String(255), primary_key=True)  # the name without its capitals
+    name: str = Field(sa_type=sa.String(100))
+    role: str = Field(sa_type=sa.String(16))
+    cameras: frozenset[str] | None = Field(default=None, sa_type=NameSet)
+    subject: str | None = Field(default=None, sa_type=sa.String(512))
+    password_hash: str = Field(sa_type=sa.String(255))
+    enabled: bool = Field(sa_type=sa.Boolean)
+    must_change: bool = Field(sa_type=sa.Boolean)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failures: int = Field(sa_type=sa.Integer)
+    locked_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    revision: int = Field(sa_type=sa.Integer)
+
+
+class SignInRow(SQLModel, table=True):
+    """One sign-in of a person; :class:`sightline.store.access_store.SignIn`."""
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (
+        sa.Index("ix_sign_ins_account", "account"),
+        sa.Index("ix_sign_ins_expires_at", "expires_at"),
+    )
+
+    session_hash: str = Field(sa_type=sa.String(64), primary_key=True)
+    account: str = Field(sa_type=sa.String(255))
+    revision: int = Field(sa_type=sa.Integer)
+    how: str = Field(sa_type=sa.String(16))
+    address: str = Field(sa_type=sa.String(64))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    seen_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TokenRow(SQLModel, table=True):
+    """A program's key to the API; :class:`sightline.store.access_store.ApiToken`."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (sa.UniqueConstraint("token_hash", name="uq_tokens_token_hash"),)
+
+    token_id: str = Field(sa_type=sa.String(16), primary_key=True)
+    name: str = Field(sa_type=sa.String(100))
+    token_hash: str = Field(sa_type=sa.String(64))
+    role: str = Field(sa_type=sa.String(16))
+    cameras: frozenset[str] | None = Field(default=None, sa_type=NameSet)
+    created_by: str = Field(sa_type=sa.String(100))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class OneTimeLinkRow(SQLModel, table=True):
+    """A link that works once: it sets the program up, or signs an account in."""
+
+    __tablename__ = "one_time_links"
+
+    link_hash: str = Field(sa_type=sa.String(64), primary_key=True)
+    purpose: str = Field(sa_type=sa.String(16))
+    account: str = Field(sa_type=sa.String(255))  # "" for none
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AuditRow(SQLModel, table=True):
+    """Who did what; :class:`sightline.store.access_store.AuditEntry`."""
+
+    __tablename__ = "audit"
+    __table_args__ = (sa.Index("ix_audit_time", "time"),)
+
+    entry_id: int | None = Field(default=None, sa_type=sa.Integer, primary_key=True)  # rises
+    time: datetime = Field(sa_type=UtcDateTime)
+    who: str = Field(sa_type=sa.String(100))
+    how: str = Field(sa_type=sa.String(16))
+    address: str = Field(sa_type=sa.String(64))
+    action: str = Field(sa_type=sa.String(32))
+    target: str = Field(sa_type=sa.String(255))
+    outcome: str = Field(sa_type=sa.String(16))
+    detail: str = Field(sa_type=sa.Text)
 
 
 class ExpiryRow(SQLModel, table=True):
