@@ -63,6 +63,10 @@ FOREIGN = {
     "confluent_kafka": {"supervisor"},
     "paho": {"supervisor"},
     "obstore": {"supervisor"},
+    "argon2": {"access"},
+    "authlib": {"access"},
+    "joserfc": {"access"},
+    "requests": {"access"},
 }
 FREE = {"numpy", "sightline", *sys.stdlib_module_names}
 

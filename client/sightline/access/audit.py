@@ -1,0 +1,62 @@
+"""Who did what: one function keeps it, in the same transaction as what was done."""
+
+from enum import StrEnum
+
+from sightline.access.rights import Caller
+from sightline.base.redact import redact
+from sightline.store.access_store import AccessRows, AuditEntry
+
+MAX_DETAIL = 1000  # characters
+
+
+class Action(StrEnum):
+    """What was done."""
+
+    SIGN_IN = "sign_in"
+    SIGN_OUT = "sign_out"
+    SET_UP = "set_up"
+    CHANGE_PASSWORD = "change_password"  # noqa: S105  no password
+    ADD_ACCOUNT = "add_account"
+    CHANGE_ACCOUNT = "change_account"
+    CREATE_TOKEN = "create_token"  # noqa: S105  no token
+    REVOKE_TOKEN = "revoke_token"  # noqa: S105  no token
+    CHANGE_CONFIG = "change_config"
+    CHANGE_ALERT = "change_alert"
+    MUTE = "mute"
+    PROBE = "probe"
+    TEST_ROUTE = "test_route"
+
+
+def record(
+    rows: AccessRows,
+    action: Action,
+    target: str,
+    by: Caller,
+    now: float,
+    *,
+    detail: str = "",
+    refused: bool = False,
+) -> None:
+    """Keep who did what.
+
+    Args:
+        rows: the transaction in which it was done.
+        action: what.
+        target: to which account, token, camera or file.
+        by: who, from where.
+        now: UTC epoch seconds.
+        detail: more, such as old and new values; no secret may be in it.
+        refused: it was tried, and not done.
+    """
+    rows.add_entry(
+        AuditEntry(
+            time=now,
+            who=by.person.name[:100] if by.person else "",
+            how=by.person.how if by.person else "",
+            address=by.address[:64],
+            action=action,
+            target=target[:255],
+            outcome="refused" if refused else "done",
+            detail=redact(detail)[:MAX_DETAIL],
+        )
+    )

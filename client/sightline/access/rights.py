@@ -1,0 +1,107 @@
+"""What each role may do; :func:`allowed` is the one place that decides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sightline.entities import Role
+
+
+class Right(StrEnum):
+    """One thing that may be done."""
+
+    SEE_HEALTH = "see_health"
+    CHANGE_PASSWORD = "change_password"  # noqa: S105  one's own; no password
+    SEE_LIVE = "see_live"
+    SEE_STATUS = "see_status"
+    SEE_COUNTS = "see_counts"
+    SEE_EVENTS = "see_events"
+    SEE_ALERTS = "see_alerts"
+    SEE_CLIPS = "see_clips"
+    ACKNOWLEDGE = "acknowledge"
+    MUTE = "mute"
+    SEE_METRICS = "see_metrics"
+    SEE_CONFIG = "see_config"
+    WRITE_CONFIG = "write_config"
+    PROBE = "probe"
+    TEST_ROUTE = "test_route"
+    MANAGE_PEOPLE = "manage_people"
+    SEE_AUDIT = "see_audit"
+
+
+@dataclass(frozen=True, slots=True)
+class RightRule:
+    """Who has a right."""
+
+    least: Role | None  # the least role that has it; None: everybody, signed in or not
+    of_camera: bool  # asked for one camera; for the program as a whole it takes all cameras
+    meaning: str
+
+
+RIGHTS: Mapping[Right, RightRule] = {
+    Right.SEE_HEALTH: RightRule(None, False, "whether the program is alive and ready, for probes"),
+    Right.CHANGE_PASSWORD: RightRule(Role.VIEWER, False, "change one's own password"),
+    Right.SEE_LIVE: RightRule(Role.VIEWER, True, "live pictures, video and detections"),
+    Right.SEE_STATUS: RightRule(Role.VIEWER, True, "state and figures of a camera"),
+    Right.SEE_COUNTS: RightRule(Role.VIEWER, True, "counts and their coverage"),
+    Right.SEE_EVENTS: RightRule(Role.VIEWER, True, "events"),
+    Right.SEE_ALERTS: RightRule(Role.VIEWER, True, "alerts, and what was said of them"),
+    Right.SEE_CLIPS: RightRule(Role.VIEWER, True, "clips and their thumbnails"),
+    Right.ACKNOWLEDGE: RightRule(Role.OPERATOR, True, "acknowledge and close alerts"),
+    Right.MUTE: RightRule(Role.OPERATOR, True, "mute alerts"),
+    Right.SEE_METRICS: RightRule(Role.OPERATOR, False, "`/metrics`: figures of all cameras, no pictures"),
+    Right.SEE_CONFIG: RightRule(Role.ENGINEER, True, "the configuration, without its secrets"),
+    Right.WRITE_CONFIG: RightRule(Role.ENGINEER, True, "change the configuration"),
+    Right.PROBE: RightRule(Role.ENGINEER, False, "try a camera's URL"),
+    Right.TEST_ROUTE: RightRule(Role.ENGINEER, False, "send a test by a route of alerts"),
+    Right.MANAGE_PEOPLE: RightRule(Role.ADMIN, False, "accounts and tokens"),
+    Right.SEE_AUDIT: RightRule(Role.ADMIN, False, "who did what"),
+}
+
+
+class How(StrEnum):
+    """What showed who somebody is."""
+
+    PASSWORD = "password"  # noqa: S105  no password
+    OIDC = "oidc"
+    LINK = "link"
+    TOKEN = "token"  # noqa: S105  no token
+    COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is signed in, or a program with a token."""
+
+    name: str
+    role: Role
+    cameras: frozenset[str] | None  # that are seen at all; None: all of them
+    how: How
+    must_change: bool = False  # the password, before anything else
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for something, and from where."""
+
+    person: Person | None  # None: nobody who is signed in
+    address: str = ""  # of the network; "" for this machine's command line
+
+
+def allowed(person: Person | None, right: Right, camera: str | None = None) -> bool:
+    """Whether somebody, or nobody (None), may do something.
+
+    Args:
+        person: who asks.
+        right: what for.
+        camera: of which camera; None: of the program, or of all cameras at once. It does not matter for a
+            right that is no camera's.
+    """
+    rule = RIGHTS[right]
+    if rule.least is None:
+        return True
+    if person is None or person.role.rank < rule.least.rank:
+        return False
+    if person.must_change and right is not Right.CHANGE_PASSWORD:
+        return False
+    return not rule.of_camera or person.cameras is None or camera in person.cameras
