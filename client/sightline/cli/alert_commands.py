@@ -1,18 +1,17 @@
 """``sightline alerts``: which alerts there are, what people say of them, and whether a route works."""
 
 import argparse
-import difflib
 import getpass
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sightline.cli.parsers import add_command, add_config_option, add_group
+from sightline.cli.parsers import add_command, add_config_option, add_group, require_name
 from sightline.config import LoadedConfig, load_config
 from sightline.entities import AlertState
 from sightline.errors import SightlineError
@@ -143,9 +142,9 @@ def _put_mute(arguments: argparse.Namespace, until: float) -> None:
         raise SightlineError("say which: --camera, --rule or both of them, or --all")
     config = load_config(arguments.config)
     if camera:
-        _require("camera", camera, [*config.cameras, *config.misconfigured])
+        require_name("camera", camera, [*config.cameras, *config.misconfigured])
     if rule:
-        _require("rule", rule, config.options.alerts.rules)
+        require_name("rule", rule, config.options.alerts.rules)
     _ask(config, "mute", camera=camera, rule=rule, until=until, who=getpass.getuser())
     what = (
         " of ".join(filter(None, (f"rule {rule}" * bool(rule), f"camera {camera}" * bool(camera)))) or "all"
@@ -157,7 +156,7 @@ def _put_mute(arguments: argparse.Namespace, until: float) -> None:
 def _test(arguments: argparse.Namespace) -> None:
     """Send a test by a route, on the road of every alert, and say what came of it."""
     config = load_config(arguments.config)
-    _require("route", arguments.route, config.options.alerts.routes)
+    require_name("route", arguments.route, config.options.alerts.routes)
     problem = _ask(config, "test", route=arguments.route)
     if problem:
         raise SightlineError(f"route {arguments.route}: {problem}")
@@ -171,11 +170,3 @@ def _ask(config: LoadedConfig, command: str, **values: Any) -> Any:
         return ask(socket_folder(config.options.database), command, **values)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise SightlineError("nothing runs with this configuration; start `sightline run`") from error
-
-
-def _require(what: str, name: str, names: Iterable[str]) -> None:
-    known: Sequence[str] = list(names)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        there = f"do you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
-        raise SightlineError(f"there is no {what} {name!r}; {there}")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sightline.cli.parsers import add_command, add_config_option, add_group
+from sightline.cli.parsers import add_command, add_config_option, add_group, parse_day
 from sightline.cli.version_commands import add_class_options, missing_classes, served_options
 from sightline.config import load_config
 from sightline.entities import Figure
@@ -34,8 +34,9 @@ def add_to(commands: Any) -> None:
     folder, period, outputs = (argparse.ArgumentParser(add_help=False) for _ in range(3))
     folder.add_argument("--folder", type=Path, default="drift", help="drift.folder of the config")
     period.add_argument("--camera", nargs="+", default=[], help="default: all")
-    period.add_argument("--since", type=_day, default=0.0, metavar="DAY", help="of capture, UTC: 2026-11-20")
-    period.add_argument("--until", type=_day, default=float("inf"), metavar="DAY")
+    text = "of capture, UTC: 2026-11-20"
+    period.add_argument("--since", type=parse_day, default=0.0, metavar="DAY", help=text)
+    period.add_argument("--until", type=parse_day, default=float("inf"), metavar="DAY")
     outputs.add_argument("--json", type=Path, help="keep the whole report in this file")
     outputs.add_argument("--metrics", type=Path, help="Prometheus text file (node exporter's collector)")
     add_command(parts, _samples, folder, period)
@@ -64,15 +65,11 @@ def add_to(commands: Any) -> None:
     add("--database", help="URL, in place of the config's")
     add("--baseline-days", type=float, default=7, help="of a camera with a version (default: %(default)g)")
     text = "where they begin (default: at the first)"
-    add("--baseline-from", type=_day, default=0.0, metavar="DAY", help=text)
+    add("--baseline-from", type=parse_day, default=0.0, metavar="DAY", help=text)
     add("--hours", type=int, default=24, help="newest hours to examine (default: %(default)s)")
     add("--history-days", type=float, default=400, help="how far back rows are read (default: %(default)g)")
     add_command(parts, _sweep, folder)
     _add_shadow(commands)
-
-
-def _day(text: str) -> float:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
 
 
 def _samples(arguments: argparse.Namespace) -> None:

@@ -7,13 +7,27 @@ from collections.abc import Sequence
 
 import sightline
 from sightline.base.redact import redact
-from sightline.cli import alert_commands, feature_commands, live_commands, model_commands, simulation_commands
+from sightline.cli import (
+    access_commands,
+    alert_commands,
+    feature_commands,
+    live_commands,
+    model_commands,
+    simulation_commands,
+)
 from sightline.cli.parsers import Command
 from sightline.errors import SightlineError
 
 #: In the order of ``--help``. Each module has ``add_to(commands)``, which adds its parsers and sets each
 #: parser's default ``command`` to a function of the parsed arguments that returns the exit status.
-COMMANDS = (live_commands, alert_commands, model_commands, feature_commands, simulation_commands)
+COMMANDS = (
+    live_commands,
+    alert_commands,
+    access_commands,
+    model_commands,
+    feature_commands,
+    simulation_commands,
+)
 #: What the extra ``models`` brings, by the name under which it is imported.
 MODELS = frozenset({"cv2", "matplotlib", "onnx", "onnxruntime"})
 EXIT_PROBLEM, EXIT_TERMINATED = 1, 128 + signal.SIGTERM

@@ -1,12 +1,15 @@
 """How commands are added, and what several of them share."""
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sightline.base.geometry import shape_for_aspect
 from sightline.config.zones import Line
+from sightline.errors import SightlineError
 
 #: Takes the parsed arguments, returns the exit status; None is 0.
 Command = Callable[[argparse.Namespace], int | None]
@@ -82,3 +85,17 @@ def add_config_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     text = "default: %(default)s"
     parser.add_argument("-c", "--config", type=Path, default="config.yml", metavar="FILE", help=text)
     return parser
+
+
+def parse_day(text: str) -> float:
+    """`2026-11-20` as UTC epoch seconds."""
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+
+
+def require_name(what: str, name: str, names: Iterable[str]) -> None:
+    """Raise :class:`SightlineError`, with the nearest name, unless it is one of them."""
+    known: Sequence[str] = list(names)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        there = f"do you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+        raise SightlineError(f"there is no {what} {name!r}; {there}")
