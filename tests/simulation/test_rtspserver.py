@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import tarfile
@@ -10,7 +11,7 @@ import av
 import pytest
 
 from sightline.errors import ServerError
-from sightline.simulation import rtsp_server
+from sightline.simulation import rtsp_player, rtsp_server
 from sightline.simulation.rtsp_server import RtspServer, copy_at_fps, find_go2rtc
 from support.camera_world import make_clip
 
@@ -103,3 +104,13 @@ def test_the_simulator_prints_urls_and_ends_cleanly(tmp_path):
         process.terminate()
         assert process.wait(10) == 0
     assert [url.startswith("rtsp://127.0.0.1:") for url in urls] == [True, True]
+
+
+def test_a_player_sends_each_frame_at_once():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as end,
+    ):
+        assert not end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        rtsp_player._send_at_once()
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
