@@ -3,7 +3,7 @@
 import streamlit as st
 
 from console import counts, events, overview, theme, timing
-from console.session import choose_viewer, database_url, open_database
+from console.session import choose_viewer, console_options, open_database
 from sightline.errors import ConfigError
 
 PAGES = (
@@ -26,14 +26,15 @@ def main() -> None:
     chosen = st.navigation(pages, position="top")
     st.html(theme.STYLE)
     try:
-        database = open_database(database_url())
+        url, recording = console_options()
+        database = open_database(url)
     except ConfigError as error:
         theme.state("The configuration cannot be used.", f"Correct it and reload this page: {error}.")
         return
     # Called here and not by chosen.run(), the page keeps the state of these widgets when another is chosen.
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.html(f'<h1 class="sl-title"><span>Sightline</span> {chosen.title}</h1>')
-        viewer = choose_viewer(database)
+        viewer = choose_viewer(database, recording)
     theme.live(shows[chosen.title], viewer)
 
 

@@ -385,10 +385,11 @@ class Clip:
     path: str  # of the MP4 file; the tracks are beside it as .json; empty: it is gone
     thumbnail: str  # path of a JPEG; empty: there is none
     codec: str  # as FFmpeg names it: h264, hevc
-    bytes: int  # of the MP4 file
+    bytes: int  # of the MP4 file, and of its copy
     truncated: bool  # its end, or a part, is missing: the program was killed, the disk was full
     events: tuple[str, ...]  # Event.key of each
     url: str = ""  # where it has been uploaded to
+    h264_path: str = ""  # of its copy in H.264; empty: there is none
 
 
 #: A row on its way to the database. ``store/kinds.py`` declares for each how it is keyed, merged and stored.

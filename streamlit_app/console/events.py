@@ -15,6 +15,7 @@ from console.charts import LEFT_PX, count_chart
 from console.grid import cover_buckets, default_step, stack, steps_for
 from console.session import Viewer, choose_range, now
 from console.texts import CSV_ROWS, csv_bytes, safe
+from sightline.config.recording_options import RecordingOptions
 from sightline.entities import EventKind, lasts
 from sightline.store.read import queries
 from sightline.store.read.queries import Span
@@ -25,6 +26,7 @@ CSV_COLUMNS = (
     *("id", "source", "kind", "place", "item_class", "track_id", "event_time", "direction", "value"),
     *("x", "y", "unseen", "end_time", "media_s", "first_time", "ordinal", "confirmed_time", "created_at"),
 )
+NO_RECORDING = RecordingOptions()
 PROGRAM = ""  # the source of what troubles the program itself
 
 
@@ -92,18 +94,19 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
 
 
 def _show_table(viewer: Viewer, connection: Connection, chosen: EventFilter) -> None:
-    rows = _read(connection, chosen, theme.TABLE_ROWS + 1)
+    rows = _read(connection, viewer.recording, chosen, theme.TABLE_ROWS + 1)
     st.html(theme.heading("Newest events"))
     if not rows:
         remedy = "Choose a longer range, or more kinds."
         theme.state("Nothing happened in this range.", remedy, icon="search_off")
         return
     frame = pd.DataFrame([_cells(viewer, row) for row in rows[: theme.TABLE_ROWS]])
-    st.dataframe(frame, key="events_table", hide_index=True, height=440, placeholder="")
+    links = {"Recording": st.column_config.LinkColumn(display_text="play")}
+    st.dataframe(frame, key="events_table", hide_index=True, height=440, placeholder="", column_config=links)
     note = f"The newest {theme.TABLE_ROWS} events; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
     note += f"Times in {safe(viewer.zone.key)}. Unseen: the crossing itself was not seen; "
     note += "the track began or ended there."
-    csv = partial(csv_of, viewer.database, chosen)
+    csv = partial(csv_of, viewer.database, chosen, viewer.recording)
     theme.table_foot("events", note, csv, chosen.span, columns="as in the database")
 
 
@@ -125,6 +128,7 @@ def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
         "Dwell, s": round(row["value"], 1) if is_dwell else None,
         "Unseen": "unseen" if row["unseen"] else "",
         "Track": row["track_id"] or None,
+        **({"Recording": row["recording"] or None} if "recording" in row else {}),
     }
 
 
@@ -136,12 +140,20 @@ def _time(viewer: Viewer, moment: datetime) -> str:
     return viewer.clock(moment.timestamp(), "%Y-%m-%d %H:%M:%S.%f")[:-5]
 
 
-def _read(connection: Connection, chosen: EventFilter, limit: int) -> list[dict[str, Any]]:
+def _read(
+    connection: Connection, recording: RecordingOptions, chosen: EventFilter, limit: int
+) -> list[dict[str, Any]]:
+    """Rows of the database, and where the recording of each is played, if there are any."""
     between = chosen.span.start, chosen.span.end
-    return queries.read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=limit)
+    rows = queries.read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=limit)
+    for row in rows if recording.url else ():
+        end_time = row["end_time"] and row["end_time"].timestamp()
+        row["recording"] = recording.link(row["source"], row["event_time"].timestamp(), end_time)
+    return rows
 
 
-def csv_of(database: Database, chosen: EventFilter) -> bytes:
-    """The chosen events as CSV, newest first, with the columns of the database."""
+def csv_of(database: Database, chosen: EventFilter, recording: RecordingOptions = NO_RECORDING) -> bytes:
+    """The chosen events as CSV, newest first, with the columns of the database, and links to recordings."""
+    columns = (*CSV_COLUMNS, "recording") if recording.url else CSV_COLUMNS
     with database.reading() as connection:
-        return csv_bytes(_read(connection, chosen, CSV_ROWS), CSV_COLUMNS)
+        return csv_bytes(_read(connection, recording, chosen, CSV_ROWS), columns)

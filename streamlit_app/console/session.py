@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -14,6 +14,7 @@ import streamlit as st
 
 from console import grid
 from sightline.config import load_config
+from sightline.config.recording_options import RecordingOptions
 from sightline.store.read.readonly import Database
 
 URL_VARIABLE = "SIGHTLINE_DATABASE_URL"
@@ -27,6 +28,7 @@ class Viewer:
     database: Database
     zone: ZoneInfo
     refresh_s: float | None
+    recording: RecordingOptions = field(default_factory=RecordingOptions)  # links from events to recordings
 
     def clock(self, time_: float, form: str = "%H:%M:%S") -> str:
         """A moment in the viewer's zone."""
@@ -38,21 +40,25 @@ def now() -> float:
     return time.time()
 
 
-def database_url() -> str:
-    """From the environment, else from ``-- --config FILE``, else from ``config.yml`` here, else the default.
+def console_options() -> tuple[str, RecordingOptions]:
+    """The database's URL, and how events are linked to recordings.
+
+    From the environment (the database alone), else from ``-- --config FILE``, else from ``config.yml`` here,
+    else the defaults.
 
     Raises:
         ConfigError: the configuration cannot be read.
     """
     if url := os.environ.get(URL_VARIABLE):
-        return url
+        return url, RecordingOptions()
     parser = argparse.ArgumentParser(prog="streamlit run streamlit_app/app.py --", exit_on_error=False)
     parser.add_argument("--config", "-c", type=Path)
     named: Path | None = parser.parse_known_args(sys.argv[1:])[0].config
     path = named or Path("config.yml")
     if named is None and not path.is_file():
-        return "sqlite:///sightline.db"
-    return load_config(path).options.database.url.get_secret_value()
+        return "sqlite:///sightline.db", RecordingOptions()
+    options = load_config(path).options
+    return options.database.url.get_secret_value(), options.recording
 
 
 @st.cache_resource(max_entries=4, show_spinner=False, on_release=lambda database: database.close())
@@ -66,7 +72,7 @@ def _all_zones() -> list[str]:
     return sorted(available_timezones() - {"localtime"})
 
 
-def choose_viewer(database: Database) -> Viewer:
+def choose_viewer(database: Database, recording: RecordingOptions) -> Viewer:
     """The small menu with the time zone and the refresh interval."""
     own = st.context.timezone or "UTC"
     try:
@@ -79,7 +85,7 @@ def choose_viewer(database: Database) -> Viewer:
         zone = st.selectbox("Time zone", zones, index=index, key="zone", help=text)
         refresh = st.segmented_control("Refresh", [*REFRESH_S], default="3 s", key="refresh", required=True)
         st.caption(database.label)
-    return Viewer(database, ZoneInfo(zone), REFRESH_S[refresh])
+    return Viewer(database, ZoneInfo(zone), REFRESH_S[refresh], recording)
 
 
 def choose_range(

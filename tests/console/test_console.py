@@ -31,6 +31,7 @@ from streamlit.util import calc_hash  # noqa: E402
 
 from console import charts, counts, events, grid, overview, texts, timing  # noqa: E402
 from console.grid import Cover  # noqa: E402
+from console.session import console_options  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
 from sightline.store import migrations  # noqa: E402
 from sightline.store.read.queries import Span, Watched  # noqa: E402
@@ -495,6 +496,17 @@ def test_the_database_of_a_config(
     monkeypatch.setattr(sys, "argv", ["pages.py", "--config", str(config)])
     app = AppTest.from_file(str(APP), default_timeout=60).run()
     assert "gate" in html(app)
+    world.event("gate", "crossing", "door", time.time() - 60, direction="forward")
+    link = "http://h/get?path={camera}&start={start}&duration={seconds}"
+    config.write_text(f"database:\n  url: {url}\nrecording:\n  url: {link}\n")
+    app._page_hash = calc_hash("events")  # switch_page knows files only
+    app.run()
+    [played] = app.dataframe[0].value["Recording"]
+    assert re.fullmatch(r"http://h/get\?path=gate&start=20[^&]+Z&duration=30.0", played)
+    options = console_options()[1]
+    wanted = events.EventFilter(Span.over(time.time() - 600, time.time() + 60, 60), ("gate",), ())
+    [row] = csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted, options).decode()))
+    assert row["recording"] == played
     config.write_text("database:\n  uri: typo\n")
     assert "configuration cannot be used" in html(app.run())
 
@@ -561,6 +573,7 @@ def test_events_are_a_table_a_chart_and_a_csv(
     wanted = events.EventFilter(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
     rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
     assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
+    assert "recording" not in rows[0]
     assert rows[1]["place"] == "'=door"  # text for a spreadsheet, too, and no formula
     assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)
     app.multiselect(key="events_kinds").set_value(["enter"]).run()

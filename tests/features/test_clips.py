@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,20 +25,24 @@ import yaml
 from sightline.config import Camera, parse_config
 from sightline.config.groups import ClipOptions
 from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks, picture_name
-from sightline.errors import SourceError
-from sightline.features.clips import clip_recorder
+from sightline.errors import SourceError, SourceStalled
+from sightline.features.clips import clip_recorder, clip_writer
 from sightline.features.clips.clip_recorder import ClipRecorder
+from sightline.features.clips.clip_stream import MainStream
 from sightline.features.clips.packet_ring import PacketRing
-from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.rtsp_server import RtspServer, player
 from sightline.store.kinds import pending_row
 from sightline.supervisor.sinks.clip_retention import files_of
 from sightline.video.clip_file import FragmentFile, finish
+from sightline.video.open_gate import OpenGate
 from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
 from sightline.video.source import Source
 from support.camera_world import camera, make_clip
 from support.disks import fill, small_disk
+from support.gst import gst_camera
 from support.numbered import number_in, numbered_clip, numbers_by_time
 from support.observations import Watched
+from support.sounding import tones_in, with_tones
 from support.waiting import until
 from support.worker_rig import Rig
 
@@ -45,12 +50,30 @@ FPS = 10
 BOX = np.array([[0.25, 0.5, 0.5, 0.9]], np.float32)
 
 
+class Keep:
+    """Remembers packets."""
+
+    def __init__(self, packets: list[CodedPacket]) -> None:
+        self._packets = packets
+
+    def packet(self, packet: CodedPacket) -> None:
+        self._packets.append(packet)
+
+
 class Recording:
     """A camera whose video is recorded, with the events that a test wants at the frames of its choice."""
 
-    def __init__(self, folder: Path, *, lossless: bool = True, state: Any = None, **options: Any) -> None:
-        given = ClipOptions(enabled=True, folder=folder, **{"pre_s": 1, "post_s": 1, **options})
-        self.recorder = ClipRecorder("gate", given, state, lossless=lossless)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lossless: bool = True,
+        state: Any = None,
+        main: MainStream | None = None,
+        **options: Any,
+    ) -> None:
+        self.options = ClipOptions(enabled=True, folder=folder, **{"pre_s": 1, "post_s": 1, **options})
+        self.recorder = ClipRecorder("gate", self.options, state, lossless=lossless, main=main)
         self.rows: list[Clip] = []
         self._seen = Watched(["person"])
         self._ordinal = 0
@@ -64,7 +87,7 @@ class Recording:
         observer: PacketObserver | None = None,
     ) -> None:
         """Show frames until the stream ends or has given ``stop``; ``results`` by the number of the frame."""
-        source = Source(camera(url), realtime=False)
+        source = Source(camera(url).model_copy(update={"clips": self.options}), realtime=False)
         source.packet_observers = (observer or self.recorder,)
         source.open()
         with contextlib.closing(source), contextlib.suppress(SourceError):
@@ -234,13 +257,9 @@ def test_a_clip_is_turned_and_stretched_as_its_source_is(tmp_path: Path) -> None
     video = make_clip(tmp_path / "v.mp4", frames=20, turn=(90, False, False), pixel_aspect=(2, 1))
     made: list[CodedPacket] = []
 
-    class Keep:
-        def packet(self, packet: CodedPacket) -> None:
-            made.append(packet)
-
     def shown(path: Path) -> tuple[int, int]:
         source = Source(camera(path), realtime=False)
-        source.packet_observers = (Keep(),)
+        source.packet_observers = (Keep(made),)
         source.open()
         with contextlib.closing(source), contextlib.suppress(SourceError):
             for frame in source.frames():
@@ -330,12 +349,284 @@ def test_a_group_larger_than_the_ring_costs_the_pre_roll_and_not_the_clip(tmp_pa
     assert next(iter(numbers_by_time(clip.path).values())) == 80  # the next key frame
 
 
+def sounds_of(path: str | Path) -> list[str]:
+    with av.open(str(path)) as opened:
+        return [stream.codec_context.name for stream in opened.streams.audio]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [("v.mp4", "aac", 16_000), ("v.mov", "pcm_alaw", 8000), ("v.mov", "pcm_mulaw", 8000)],
+)
+def test_a_clip_sounds_as_its_camera_does(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    silent = numbered_clip(tmp_path / "silent.mp4", 90, codec="libx265", bframes=2)
+    video = with_tones(silent, tmp_path / name, codec, rate=rate)
+    made = Recording(tmp_path / "clips", audio=True, h264_copy=True, post_s=2)
+    made.play(video, {35: [EventKind.CROSSING]})
+    clip = made.end()
+    for path in (clip.path, clip.h264_path):
+        assert sounds_of(path) == ["aac"]
+        shown = numbers_by_time(path)
+        assert next(iter(shown.items())) == (0, 20)
+        assert tones_in(path) == pytest.approx([1, 2, 3], abs=0.02)  # with the frames 30, 40, 50
+        assert {30, 40, 50} <= set(shown.values())
+    made = Recording(tmp_path / "without")
+    made.play(video, {35: [EventKind.CROSSING]})
+    assert sounds_of(made.end().path) == []
+
+
+def test_sound_that_no_clip_can_hold_is_said_and_the_clip_is_silent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = numbered_clip(tmp_path / "silent.mp4", 60)
+    for video, why in (
+        (with_tones(silent, tmp_path / "v.mkv", "libmp3lame"), "no clip can hold its sound (mp3)"),
+        (silent, "the stream has no sound"),
+    ):
+        made = Recording(tmp_path / video.stem, audio=True)
+        made.play(video, {35: [EventKind.CROSSING]})
+        clip = made.end()
+        assert sounds_of(clip.path) == []
+        assert list(numbers_by_time(clip.path).values()) == list(range(20, 46))
+        assert f"clips have no sound: {why}" in caplog.text
+
+
+def test_a_track_of_sound_in_which_nothing_comes_is_left_out(tmp_path: Path) -> None:
+    silent = numbered_clip(tmp_path / "silent.mp4", 90)
+    made = Recording(tmp_path / "clips", audio=True)
+    made.play(with_tones(silent, tmp_path / "v.mp4", "aac", seconds=2), {65: [EventKind.CROSSING]})
+    clip = made.end()
+    assert sounds_of(clip.path) == []
+    assert list(numbers_by_time(clip.path).values()) == list(range(50, 76))
+
+
+@pytest.mark.rtsp
+@pytest.mark.parametrize(("name", "codec"), [("v.mp4", "aac"), ("v.mov", "pcm_alaw")])
+def test_sound_and_video_of_a_real_stream_belong_together(tmp_path: Path, name: str, codec: str) -> None:
+    silent = numbered_clip(tmp_path / "silent.mp4", 200, gop=20)
+    video = with_tones(silent, tmp_path / name, codec, rate=16_000 if codec == "aac" else 8000)
+    made = Recording(tmp_path / "clips", lossless=False, audio=True, post_s=2)
+    with RtspServer({"cam": player(video, "--sound")}) as server:
+        made.play(server.url("cam"), {60: [EventKind.CROSSING]}, stop=100)
+    clip = made.end()
+    assert sounds_of(clip.path) == ["aac"]
+    at = {number: time_ms / 1000 for time_ms, number in numbers_by_time(clip.path).items()}
+    tones = tones_in(clip.path)
+    assert len(tones) >= 2
+    assert tones == pytest.approx(
+        [at[number] for number in (50, 60, 70, 80) if number in at][: len(tones)], abs=0.05
+    )
+
+
+@pytest.mark.rtsp
+def test_a_camera_of_which_sound_alone_comes_is_opened_again(tmp_path: Path) -> None:
+    silent = numbered_clip(tmp_path / "silent.mp4", 20)
+    video = with_tones(silent, tmp_path / "v.mp4", "aac", seconds=15)
+    options = ClipOptions(enabled=True, audio=True, folder=tmp_path)
+    with RtspServer({"cam": player(video, "--sound", "--once")}) as server:
+        source = Source(camera(server.url("cam"), stall_timeout_s=2).model_copy(update={"clips": options}))
+        heard: list[CodedPacket] = []
+        source.packet_observers = (Keep(heard),)
+        source.open()
+        with contextlib.closing(source), pytest.raises(SourceStalled, match="nothing came for"):
+            for _ in source.frames():
+                pass
+    assert sum(packet.is_sound for packet in heard) > 30
+
+
+def main_stream(url: str) -> MainStream:
+    """The main stream of a camera of which another is analysed."""
+    urls = {"url": url, "sub_url": "rtsp://127.0.0.1/sub"}
+    raw = {"cameras": {"cam": {**urls, "clips": {"enabled": True, "stream": "main", "pre_s": 1}}}}
+    return MainStream(parse_config(raw).cameras["cam"], OpenGate("", 1))
+
+
+def number_at(clip: Clip, media_s: float | None) -> int:
+    """The number in the clip's frame at an event's position."""
+    assert media_s is not None
+    position_ms = 1000 * (media_s - clip.media_start_s)
+    return min(numbers_by_time(clip.path).items(), key=lambda item: abs(item[0] - position_ms))[1]
+
+
+@pytest.mark.rtsp
+@pytest.mark.parametrize("reports", [True, False])
+def test_an_event_is_at_its_frame_of_the_main_stream(tmp_path: Path, reports: bool) -> None:
+    """Both connections show the same moment; when each begins is its own affair."""
+    video = numbered_clip(tmp_path / "v.mp4", 300, gop=20)
+    with contextlib.ExitStack() as stack:
+        if reports:
+            url = f"rtsp://127.0.0.1:{stack.enter_context(gst_camera(video, '--shared')).port}/cam"
+        else:
+            url = stack.enter_context(RtspServer({"cam": video})).url("cam")
+        main = main_stream(url)
+        until(lambda: main.feed.online and main.ring.seconds > 0.7, 20)
+        made = Recording(tmp_path / "clips", lossless=False, main=main, pre_s=3)
+        made.play(url, {120: [EventKind.CROSSING]}, stop=130)
+        assert (main.clock.sender_s is not None) is reports
+        clip = made.end()
+    assert made.figure("clips_fell_back_total") == 0
+    assert made.recorder._stream is main
+    assert abs(clip.media_start_s - made.event.media_s) < 10  # on the clock of what is analysed
+    assert number_at(clip, made.event.media_s) == 120
+    shown = list(numbers_by_time(clip.path).values())
+    assert shown[0] in {80, 90}
+    assert shown == list(range(shown[0], shown[-1] + 1))
+
+
+@pytest.mark.rtsp
+def test_streams_of_two_rates_are_put_together_by_arrival(tmp_path: Path) -> None:
+    began = {name: tmp_path / f"{name}.began" for name in ("main", "sub")}
+    videos = {
+        "main": numbered_clip(tmp_path / "main.mp4", 500, fps=25, gop=25, bframes=2),
+        "sub": numbered_clip(tmp_path / "sub.mp4", 200, fps=10),
+    }
+    streams = {name: player(videos[name], "--began", str(began[name])) for name in videos}
+    with RtspServer(streams) as server:
+        main = main_stream(server.url("main"))
+        until(lambda: main.feed.online and main.ring.seconds > 0.7, 20)
+        made = Recording(tmp_path / "clips", lossless=False, main=main)
+        made.play(server.url("sub"), {60: [EventKind.CROSSING]}, stop=100)
+    clip = made.end()
+    moment = float(began["sub"].read_text()) + 6.0
+    wanted = 25 * (moment - float(began["main"].read_text()))
+    assert number_at(clip, made.event.media_s) == pytest.approx(wanted, abs=2.5)  # 0.1 s
+
+
+@pytest.mark.rtsp
+def test_without_its_main_stream_a_clip_is_of_the_analysed_one(tmp_path: Path) -> None:
+    video, large = (numbered_clip(tmp_path / f"{name}.mp4", 200) for name in ("sub", "main"))
+    with RtspServer({"sub": video}) as server, RtspServer({"main": large}) as away:
+        main = main_stream(away.url("main"))
+        until(lambda: main.feed.online, 20)
+        away.stop()
+        until(lambda: main.feed.problem != "", 20)
+        made = Recording(tmp_path / "clips", lossless=False, main=main)
+        made.play(server.url("sub"), {40: [EventKind.CROSSING]}, stop=70)
+        assert (made.figure("clips_main_online"), made.figure("clips_main_reconnects_total")) == (0, 1)
+        assert made.recorder.problem().startswith("main stream: ")
+        clip = made.end()
+    assert made.figure("clips_fell_back_total") == 1
+    assert list(numbers_by_time(clip.path).values()) == list(range(30, 51))
+
+
+class Both:
+    """Gives packets to both streams, those of the main one 500 s later on its clock."""
+
+    def __init__(self, made: Recording, main: MainStream) -> None:
+        self.made, self.main = made, main
+        self.last, self.silent, self.jump_s = 10**9, 10**9, dict[int, float]()
+        self._stream: CodedStream | None = None
+        self._number = -1
+
+    def packet(self, packet: CodedPacket) -> None:
+        self._number += 1
+        packet = replace(packet, received_s=packet.media_s)
+        self._stream = self._stream or replace(packet.stream)
+        self.made.recorder.packet(packet)
+        if self._number <= self.last:
+            later_s = 500 + sum(jump_s for number, jump_s in self.jump_s.items() if self._number >= number)
+            self.main.packet(replace(packet.later(later_s), stream=self._stream))
+        if self._number >= self.silent:
+            self.main.packet_s = time.monotonic() - 10  # for that long, as it seems
+
+
+def test_what_the_main_stream_no_longer_showed_is_shown_by_the_other(tmp_path: Path) -> None:
+    main = main_stream("rtsp://127.0.0.1:1/main")
+    made = Recording(tmp_path / "clips", main=main)
+    both = Both(made, main)
+    both.last, both.silent = 62, 66
+    happens = {60: [EventKind.ENTER], 64: [EventKind.CROSSING]}
+    made.play(numbered_clip(tmp_path / "v.mp4", 100), happens, observer=both)
+    made.rows += made.recorder.end(0.0)
+    first, second = [row for row in made.rows if row.state is ClipState.FINISHED]
+    assert list(numbers_by_time(first.path).values()) == list(range(50, 63))
+    assert (first.truncated, second.truncated) == (True, False)
+    assert list(numbers_by_time(second.path).values()) == list(range(50, 75))
+    assert (number_at(second, made.event.media_s), second.events) == (64, (made.event.key,))
+    made.recorder.close()
+
+
+def test_a_main_stream_whose_clock_jumps_ends_its_clip(tmp_path: Path) -> None:
+    main = main_stream("rtsp://127.0.0.1:1/main")
+    made = Recording(tmp_path / "clips", main=main)
+    both = Both(made, main)
+    both.jump_s[60] = 300.0
+    happens = {55: [EventKind.ENTER], 75: [EventKind.CROSSING]}
+    made.play(numbered_clip(tmp_path / "v.mp4", 100), happens, observer=both)
+    made.rows += made.recorder.end(0.0)
+    first, second = [row for row in made.rows if row.state is ClipState.FINISHED]
+    assert first.truncated
+    assert list(numbers_by_time(first.path).values()) == list(range(40, 60))
+    assert number_at(second, made.event.media_s) == 75
+    assert made.recorder._stream is main
+    made.recorder.close()
+
+
+def test_a_clip_of_h265_has_a_copy_that_shows_the_same_at_the_same_times(tmp_path: Path) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 60, codec="libx265", bframes=3)
+    made = Recording(tmp_path / "clips", h264_copy=True)
+    made.play(video, {25: [EventKind.CROSSING]})
+    clip = made.end()
+    path, copy = Path(clip.path), Path(clip.h264_path)
+    assert (clip.codec, clip.truncated, copy) == ("hevc", False, path.with_suffix(".h264.mp4"))
+    with av.open(str(copy)) as opened:
+        assert opened.streams.video[0].codec.canonical_name == "h264"
+    assert numbers_by_time(copy) == numbers_by_time(path)
+    assert clip.bytes == path.stat().st_size + copy.stat().st_size
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["clip"]["h264_path"] == clip.h264_path
+    assert made.figure("clips_without_copy_total") == 0
+    assert {one.suffix for one in path.parent.iterdir()} == {".jpg", ".json", ".mp4"}
+    assert set(files_of(clip)) == set(path.parent.iterdir())  # what is uploaded, and deleted at last
+
+
+def test_h264_is_not_copied_and_what_cannot_be_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Recording(tmp_path / "clips", h264_copy=True)
+    made.play(numbered_clip(tmp_path / "a.mp4", 40), {15: [EventKind.CROSSING]})
+    assert (made.end().h264_path, made.figure("clips_without_copy_total")) == ("", 0)
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("no encoder")
+
+    monkeypatch.setattr(clip_writer, "transcode", refuse)
+    made = Recording(tmp_path / "clips", h264_copy=True)
+    made.play(numbered_clip(tmp_path / "b.mp4", 40, codec="libx265"), {15: [EventKind.CROSSING]})
+    clip = made.end()
+    assert (clip.state, clip.h264_path, clip.bytes) == (
+        ClipState.FINISHED,
+        "",
+        Path(clip.path).stat().st_size,
+    )
+    assert made.figure("clips_without_copy_total") == 1
+    assert "has no copy in H.264: no encoder" in caplog.text
+
+
+def test_a_copy_that_was_not_made_when_the_program_died_is_made_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 60, codec="libx265")
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_recorder.transcoder, "submit", lambda _: Future())
+        patch.setattr(clip_recorder, "END_RECORDED_S", 0.1)
+        died = Recording(tmp_path / "clips", h264_copy=True)
+        died.play(video, {25: [EventKind.CROSSING]})
+        died.rows += died.recorder.end(0.0)
+        died.recorder.close()
+    assert [row.state for row in died.rows] == [ClipState.RECORDING]
+    clip = Recording(tmp_path / "clips", h264_copy=True).end()
+    assert (clip.state, clip.truncated, clip.events) == (ClipState.FINISHED, False, (died.event.key,))
+    assert numbers_by_time(clip.h264_path) == numbers_by_time(clip.path)
+
+
 VICTIM = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from features.test_clips import EventKind, Recording
-made = Recording(Path(sys.argv[1]))
+made = Recording(Path(sys.argv[1]), audio=True)
 made.play(Path(sys.argv[2]), {55: [EventKind.ENTER]}, stop=70)
 print("growing", flush=True)
 time.sleep(60)
@@ -343,7 +634,7 @@ time.sleep(60)
 
 
 def test_a_clip_that_grew_when_the_program_was_killed_is_finished_by_the_next_one(tmp_path: Path) -> None:
-    video = numbered_clip(tmp_path / "v.mp4", 120, bframes=2)
+    video = with_tones(numbered_clip(tmp_path / "v.mp4", 120, bframes=2), tmp_path / "s.mp4", "aac")
     tests = str(Path(__file__).parent.parent)
     command = [sys.executable, "-c", VICTIM, str(tmp_path / "clips"), str(video), tests]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
@@ -361,6 +652,7 @@ def test_a_clip_that_grew_when_the_program_was_killed_is_finished_by_the_next_on
     clip = made.end()
     assert (clip.state, clip.truncated, len(clip.events)) == (ClipState.FINISHED, True, 1)
     shown = list(numbers_by_time(clip.path).values())
+    assert tones_in(clip.path)[:2] == pytest.approx([1, 2], abs=0.02)
     assert shown[0] == 40
     assert shown[-1] >= 62  # what came after the last fragment is lost
     assert shown == list(range(40, shown[-1] + 1))
@@ -417,14 +709,9 @@ def test_a_full_disk_is_said_and_the_camera_goes_on(
 
 def test_packets_come_before_the_fps_gate_and_are_copied(tmp_path: Path) -> None:
     seen: list[CodedPacket] = []
-
-    class Look:
-        def packet(self, packet: CodedPacket) -> None:
-            seen.append(packet)
-
     video = numbered_clip(tmp_path / "v.mp4", 40, bframes=2)
     source = Source(camera(video, fps=2), realtime=False)
-    source.packet_observers = (Look(),)
+    source.packet_observers = (Keep(seen),)
     source.open()
     with contextlib.closing(source), contextlib.suppress(SourceError):
         assert sum(1 for _ in source.frames()) == 8

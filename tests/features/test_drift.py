@@ -39,6 +39,7 @@ from sightline.store.database import Store
 from sightline.store.read.queries import read_hours
 from sightline.supervisor.http.prometheus import text_of_figures
 from sightline.video import blur
+from sightline.video.open_gate import OpenGate
 from sightline.video.picture import YuvPicture, encode_jpeg
 from support.fakes import GreyPicture, boxes, frame
 from support.observations import Watched
@@ -56,7 +57,7 @@ def camera(folder: Path, **drift: Any) -> Camera:
 
 
 def watch_of(camera: Camera) -> DriftWatch | None:
-    return make(FeatureContext(camera, None, "detector", False, lambda: False, candidate=no_candidate))
+    return make(FeatureContext(camera, None, "detector", False, lambda: False, no_candidate, OpenGate("", 1)))
 
 
 def kept_samples(folder: Path, camera: str) -> list[Sample]:

@@ -34,6 +34,7 @@ from sightline.models.registry.operations import Versions
 from sightline.models.registry.triton_admin import TritonAdmin
 from sightline.serving import model_configs
 from sightline.serving.server import TritonServer
+from sightline.video.open_gate import OpenGate
 from support import toy
 from support.fakes import FakeDetector, GreyPicture, boxes, frame
 from support.observations import Watched
@@ -105,7 +106,10 @@ def shadow_of(
     lossless: bool = False,
     is_busy: Callable[[], bool] = lambda: False,
 ) -> Shadow:
-    return Shadow(FeatureContext(camera, None, "detector", lossless, is_busy, lambda _: candidate), candidate)
+    return Shadow(
+        FeatureContext(camera, None, "detector", lossless, is_busy, lambda _: candidate, OpenGate("", 1)),
+        candidate,
+    )
 
 
 class NoisyPicture(GreyPicture):

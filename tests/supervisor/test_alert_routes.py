@@ -112,6 +112,29 @@ def test_a_webhook_is_signed_and_names_its_key(server: HookServer) -> None:
     assert signature("another", headers["Sightline-Timestamp"], body) != headers["Sightline-Signature"]
 
 
+def test_what_is_told_of_an_event_has_a_link_to_its_recording(server: HookServer, mail: Mail) -> None:
+    url = "http://127.0.0.1:9996/get?path={camera}&start={start}&duration={seconds}"
+    config = parse_config({"recording": {"url": url}, "cameras": {"gate": {"url": "rtsp://h/"}}}).options
+    wanted = "http://127.0.0.1:9996/get?path=gate&start=1970-01-01T00%3A01%3A30.000Z&duration=35.0"
+    row = notification()
+    row.values["alert"] = {"event_time": 100.0, "end_time": 105.0}
+    for route in (webhook(server.url), pagerduty(server.url), apprise(mail.url)):
+        route.deliver([row])
+        route.update(config)
+        route.deliver([row])
+    told = [{"href": row.values["link"], "text": "The alert in the console"}]
+    assert [body.get("recording", body.get("links")) for body in server.bodies] == [
+        *("", wanted),
+        *(told, [*told, {"href": wanted, "text": "Recording"}]),
+    ]
+    texts = [message.get_body(("plain",)).get_content() for message in mail.messages]
+    assert [wanted in text for text in texts] == [False, True]
+    test = notification()
+    test.values["alert"] = {}
+    webhook(server.url).deliver([test])
+    assert server.bodies[-1]["recording"] == ""
+
+
 def test_pagerduty_sees_one_incident_from_its_trigger_to_its_end(server: HookServer) -> None:
     steps = ("opened", "more", "acknowledged", "resolved")
     pagerduty(server.url).deliver([notification(number, step) for number, step in enumerate(steps)])

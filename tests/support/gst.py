@@ -26,9 +26,9 @@ class GstCamera:
 
 
 @contextlib.contextmanager
-def gst_camera(video: Path, *login: str) -> Iterator[GstCamera]:
-    """Serve ``video``, to each client from its beginning; ``login`` (user, password) is asked for."""
-    command = ["/usr/bin/python3", str(Path(__file__).with_name("gst_camera.py")), str(video), *login]
+def gst_camera(video: Path, *words: str) -> Iterator[GstCamera]:
+    """Serve ``video``, to each client from its beginning unless ``--shared``; a login is asked for."""
+    command = ["/usr/bin/python3", str(Path(__file__).with_name("gst_camera.py")), str(video), *words]
     with tempfile.NamedTemporaryFile() as file:
         output = Path(file.name)
         try:

@@ -1,7 +1,7 @@
-"""An RTSP camera by GStreamer, for the system's Python: gst_camera.py VIDEO [USER PASSWORD] prints its port.
+"""An RTSP camera by GStreamer, for the system's Python: gst_camera.py VIDEO [--shared] [USER PASSWORD].
 
-It sends over UDP too, and it asks clients on loopback for a password; go2rtc does neither. Of each
-connection it prints a line.
+It prints its port, and a line for each connection. It sends over UDP too, asks clients on loopback for a
+password, and sends reports of its clock; go2rtc does none of it. ``--shared``: all clients see one moment.
 """
 
 import sys
@@ -18,10 +18,12 @@ server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service("0")
 factory = GstRtspServer.RTSPMediaFactory()
-video = Path(sys.argv[1]).resolve()
+words = [word for word in sys.argv[1:] if word != "--shared"]
+video = Path(words[0]).resolve()
+factory.set_shared("--shared" in sys.argv)
 factory.set_launch(f'( filesrc location="{video}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 )')
-if len(sys.argv) > 2:
-    user, password = sys.argv[2:4]
+if len(words) > 1:
+    user, password = words[1:3]
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
     auth = GstRtspServer.RTSPAuth()

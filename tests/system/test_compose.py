@@ -20,6 +20,7 @@ import yaml
 
 from gpu import build_engines
 from sightline.cli import build_parser
+from sightline.cli.main import main
 from sightline.config import load_config
 from sightline.models.export import exporter
 from sightline.models.registry import repository
@@ -296,11 +297,50 @@ def test_mediamtx_lets_nobody_in_without_a_password(tmp_path):
     assert [user["user"] for user in config["authInternalUsers"]][:2] == ["reader", "publisher"]
 
 
-def test_mediamtx_script_refuses_to_start_without_passwords():
-    script = ROOT / "deploy" / "mediamtx.sh"
-    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=False, timeout=10)
+@pytest.mark.parametrize("service", ["mediamtx", "recorder"])
+def test_mediamtx_script_refuses_to_start_without_passwords_and_gives_them(service, compose, tmp_path):
+    item = compose["services"][service]
+    script = (ROOT / "deploy" / "mediamtx.sh").read_text()
+    (tmp_path / "mediamtx.sh").write_text(script.replace("/run/secrets", str(tmp_path)))
+    command = ["sh", str(tmp_path / "mediamtx.sh"), *item.get("command", ())]
+    environment = {"PATH": os.environ["PATH"], "MEDIAMTX": "env"}
+    environment["MEDIAMTX_CONFIG"] = "config=" + item.get("environment", {}).get("MEDIAMTX_CONFIG", "")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10, env=environment)
     assert done.returncode == 1
     assert "secret SIGHTLINE_RTSP_READER_PASSWORD is missing" in done.stderr
+    for number, secret in enumerate(item["secrets"]):
+        (tmp_path / secret).write_text(f"word{number}")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=environment)
+    passwords = sorted(line for line in done.stdout.splitlines() if line.startswith("MTX_"))
+    assert passwords == [f"MTX_AUTHINTERNALUSERS_{n}_PASS=word{n}" for n in range(len(item["secrets"]))]
+
+
+def test_the_recorder_is_optional_and_told_by_our_command_what_to_record(compose, tmp_path, monkeypatch):
+    told, recorder = compose["services"]["recorder-config"], compose["services"]["recorder"]
+    assert told["profiles"] == recorder["profiles"] == ["recording"]
+    assert "recorder" not in str(
+        [item.get("depends_on") for name, item in services(compose) if name != "recorder"]
+    )
+    for secret in told["secrets"]:
+        monkeypatch.setenv(secret, "p@ss/word")
+    command = [*told["command"]]
+    command[command.index("-c") + 1], command[-1] = (
+        str(ROOT / "deploy" / "config.yml"),
+        str(tmp_path / "out.yml"),
+    )
+    assert main(command[1:]) == 0
+    config = yaml.safe_load((tmp_path / "out.yml").read_text())
+    assert config["paths"]["door"]["source"] == "rtsp://reader:p%40ss%2Fword@mediamtx:8554/door"
+    assert [user["user"] for user in config["authInternalUsers"]] == ["reader", "any"]
+    # One volume: written there by one, read and recorded into by the other.
+    [folder] = [mount.split(":")[1] for mount in recorder["volumes"] if mount.startswith("recordings:")]
+    assert recorder["environment"]["MEDIAMTX_CONFIG"] == f"{folder}/{Path(told['command'][-1]).name}"
+    assert config["pathDefaults"]["recordPath"].startswith(f"{folder}/")
+    [written] = [mount.split(":")[1] for mount in told["volumes"] if mount.startswith("recordings:")]
+    assert str(Path(told["command"][-1]).parent) == written
+    [port] = recorder["ports"]
+    assert port.startswith("127.0.0.1:") and config["playbackAddress"] == f":{port.split(':')[1]}"
+    assert config["apiAddress"] in " ".join(recorder["healthcheck"]["test"])
 
 
 FAKE_TRTEXEC = """#!/bin/sh

@@ -2,12 +2,18 @@
 
     python tools/bench/cameras.py --json artifacts/cameras.json
     python tools/bench/cameras.py --checkout ../before      # the same for another checkout, in alternation
+    python tools/bench/cameras.py --cameras 16 --clips 3    # what clips cost, in three rounds
 
 Cameras of 640x360 at 5 frames/s come over real RTSP (encoded beforehand) and are answered by the real server,
 through shared memory, by a model that costs nothing and returns 8 moving boxes. Measured are the supervisor
 and its workers: PSS (shared pages divided among those who share them) and processor time, decoding included.
 
 ``pss_mb_per_camera`` is, for more than one camera, that of each further one; for one camera it is everything.
+
+``--clips``: the same cameras with clips off, with clips on and no event that has one (idle), and with events
+that go on all of the time (recording), in alternation. Rules and events are the same. Given are the ratios of
+a frame's processor time to that without clips, of medians over the rounds, and what clips add to a camera's
+memory.
 """
 
 import json
@@ -15,9 +21,10 @@ import os
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from fractions import Fraction
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import av
@@ -84,6 +91,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--checkout", type=Path, help="another checkout, measured in alternation: before")
     parser.add_argument("--cameras-per-worker", type=int, help="default: that of the program")
+    parser.add_argument("--clips", type=int, metavar="ROUNDS", help="compare clips off, idle and recording")
     parser.add_argument("--json", type=Path, default=Path("artifacts/cameras.json"))
     arguments = parser.parse_args()
     counts = [int(count) for count in arguments.cameras.split(",")]
@@ -102,6 +110,9 @@ def main() -> None:
             RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
             TritonServer(folder / "repository", log_path=folder / "triton.log") as triton,
         ):
+            if arguments.clips:
+                keep(arguments.json, compare_clips(folder, rtsp, triton, arguments, counts[-1]))
+                return
             for count in counts:
                 cameras = {f"camera-{i + 1}": {"url": rtsp.url("camera")} for i in range(count)}
                 for word, (checkout, options) in which.items():
@@ -118,9 +129,50 @@ def main() -> None:
     if arguments.checkout is not None:
         report["before"] = figures(runs, "before")
     print(table(report, counts))
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(report, indent=2))
-    print(f"kept in {arguments.json}")
+    keep(arguments.json, report)
+
+
+def keep(path: Path, report: dict[str, Any]) -> None:
+    """Write the report."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2))
+    print(f"kept in {path}")
+
+
+def compare_clips(
+    folder: Path, rtsp: RtspServer, triton: TritonServer, arguments: Namespace, count: int
+) -> dict[str, Any]:
+    """Measure the three in alternation, and print what clips cost."""
+    zones = {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}
+    recording: dict[str, Any] = {
+        "enabled": True,
+        "max_s": 3600,
+        "kinds": ["enter"],
+    }  # the boxes stay in the zone
+    clips = {"off": {"enabled": False}, "idle": {**recording, "kinds": ["loiter"]}, "recording": recording}
+    runs: dict[str, list[dict[str, Any]]] = {word: [] for word in clips}
+    for _ in range(arguments.clips):
+        for word, own in clips.items():
+            place = Path(tempfile.mkdtemp(dir=folder))
+            options = {**own, "folder": str(place / "clips")}
+            camera = {"url": rtsp.url("camera"), "rules": {"zones": zones}, "clips": options}
+            sightline = SightlineProcess(
+                place, {f"camera-{i + 1}": camera for i in range(count)}, triton={"url": triton.grpc_url}
+            )
+            runs[word].append(measure(sightline, arguments.seconds))
+            runs[word][-1]["clip_bytes"] = sum(path.stat().st_size for path in place.rglob("*.mp4"))
+            print(word, json.dumps(runs[word][-1]), flush=True)
+    middle = {
+        word: {key: median(run[key] for run in of) for key in ("core_ms_per_frame", "pss_mb")}
+        for word, of in runs.items()
+    }
+    report: dict[str, Any] = {"machine": machine.describe(), "cameras": count, "runs": runs}
+    for word in ("idle", "recording"):
+        ratio = middle[word]["core_ms_per_frame"] / middle["off"]["core_ms_per_frame"]
+        more_mb = (middle[word]["pss_mb"] - middle["off"]["pss_mb"]) / count
+        report[word] = {"core_ratio": ratio, "mb_per_camera": more_mb}
+        print(f"{word:10} {100 * (ratio - 1):+.1f} % of a frame's processor time, {more_mb:+.2f} MB a camera")
+    return report
 
 
 def write_clip(path: Path) -> Path:

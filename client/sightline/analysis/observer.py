@@ -76,6 +76,10 @@ class Observer(Protocol):
         """What a successor goes on from; JSON-able, empty for nothing."""
         return {}
 
+    def problem(self) -> str:
+        """What is wrong, for people, while its camera goes on all the same; empty: nothing."""
+        return ""
+
     def figures(self) -> Iterable[Figure]:
         """Numbers about its work."""
         return ()

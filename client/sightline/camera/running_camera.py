@@ -63,6 +63,7 @@ class RunningCamera:
                 lossless=spec.until_end,
                 is_busy=lambda: len(mailbox) > 0,
                 candidate=partial(CandidateDetector, parts.models),
+                gate=parts.gate,
             )
             self.pipeline.add_feature(name, partial(make_feature, context))
         observers = self.pipeline.observers
@@ -144,7 +145,8 @@ class RunningCamera:
         total = stages.get("total", {})
         newest, model = self._newest, pipeline.analysis.model
         failed = [f"{name} is switched off: {error}" for name, error in pipeline.failed.items()]
-        warnings = (*failed, *self._compare_classes())
+        problems = filter(None, (observer.problem() for observer in pipeline.observers))
+        warnings = (*failed, *problems, *self._compare_classes())
         return CameraStatus(
             source=self.camera.name,
             state=state,

@@ -50,7 +50,12 @@ def add_to(commands: Any) -> None:
     snapshot.add_argument("--draw", action="store_true", help=text)
     status = add_command(commands, _status)
     status.add_argument("--json", action="store_true", help="the whole status as JSON")
-    for parser in (run, check, snapshot, status):
+    recorder = add_command(commands, _recorder)
+    text = "where to write it, for this user's eyes: it has the cameras' passwords"
+    recorder.add_argument("file", type=Path, metavar="OUT.yml", help=text)
+    text = "where MediaMTX keeps the recordings (default: %(default)s)"
+    recorder.add_argument("--folder", default="/recordings/video", help=text)
+    for parser in (run, check, snapshot, recorder, status):
         add_config_option(parser)
     schema = add_command(commands, _schema)
     schema.add_argument(
@@ -271,6 +276,17 @@ def _snapshot(arguments: argparse.Namespace) -> None:
     write_private(arguments.picture, encode_jpeg(full_range(picture)))
     at = datetime.fromtimestamp(seen.capture_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     print(f"{arguments.picture}: camera {name!r} at {at}, {seen.size[0]}x{seen.size[1]}")
+
+
+def _recorder(arguments: argparse.Namespace) -> None:
+    """Write MediaMTX's configuration that records every camera."""
+    from sightline.config.recorder import recorder_yaml
+    from sightline.features.kept_files import write_private
+
+    config = _load(arguments.config)
+    text = recorder_yaml(config.cameras.values(), config.options.recording, arguments.folder)
+    write_private(arguments.file, text.encode())
+    print(f"{arguments.file}: records the main streams of {len(config.cameras)} cameras")
 
 
 def _status(arguments: argparse.Namespace) -> int:

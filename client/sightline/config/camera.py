@@ -57,6 +57,16 @@ class Camera(CameraOptions):
         return f"{scheme.lower()}{colon}{rest}" if colon else url
 
     @property
+    def wants_sound(self) -> bool:
+        """Whether the sound of that stream is taken too: clips are made of it."""
+        return self.clips.enabled and self.clips.audio and not self.has_clip_stream
+
+    @property
+    def has_clip_stream(self) -> bool:
+        """Whether clips are made of another stream than that, the main one."""
+        return self.clips.enabled and self.clips.stream == "main" and self.sub_url is not None
+
+    @property
     def file(self) -> Path | None:
         """The recording that it plays; None for a live camera."""
         parts = urlsplit(self.source_url)

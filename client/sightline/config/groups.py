@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from sightline.config.alerts import AlertOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
+from sightline.config.recording_options import RecordingOptions
 from sightline.config.streams import ResultStreamsOptions
 from sightline.config.upload_options import UploadOptions
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
@@ -172,7 +173,14 @@ class ClipOptions(OptionGroup):
     post_s: float = reopens(5, "Seconds after an event, or after its end.", ge=0, le=60)
     max_s: float = reopens(120, "A clip that has grown this long ends.", ge=5, le=3600)
     max_bytes: int = reopens(
-        32_000_000, "Limit of the video that waits in memory, for each camera.", ge=1_000_000
+        32_000_000, "Limit of the video that waits in memory, for each stream.", ge=1_000_000
+    )
+    stream: Literal["analysed", "main"] = reopens(
+        "analysed", "Which stream: the one that is analysed, or the camera's main one (url) beside it."
+    )
+    audio: bool = reopens(False, "With the camera's sound: AAC, or G.711, which becomes AAC.")
+    h264_copy: bool = reopens(
+        False, "Make a copy in H.264 of each clip that is coded with anything else, such as H.265."
     )
     kinds: tuple[EventKind, ...] = reopens(
         (EventKind.CROSSING, EventKind.ENTER, EventKind.LOITER, EventKind.OCCUPANCY),
@@ -374,6 +382,9 @@ class Config(CameraOptions):
         ResultStreamsOptions(), description="Brokers that are given every result."
     )
     uploads: UploadOptions = Field(UploadOptions(), description="Where finished clips are copied to.")
+    recording: RecordingOptions = Field(
+        RecordingOptions(), description="Continuous recordings, made by MediaMTX, and links to them."
+    )
     canary: CanaryOptions = Field(
         CanaryOptions(), description="A simulated camera beside the real ones, judged all the time."
     )

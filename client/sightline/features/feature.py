@@ -8,6 +8,7 @@ from sightline.analysis.observer import Observer
 from sightline.config import Camera
 from sightline.entities import ModelInfo
 from sightline.inference.detector import Detector
+from sightline.video.open_gate import OpenGate
 
 
 class Candidate(Detector, Protocol):
@@ -30,6 +31,7 @@ class FeatureContext:
     lossless: bool  # a recorded file: waiting is better than leaving a frame out
     is_busy: Callable[[], bool]  # whether a live frame waits to be detected
     candidate: Callable[[str], Candidate]  # connects to another served model
+    gate: OpenGate  # bounds how many streams open at once
 
 
 #: Makes a feature; None when the camera's options do not ask for it.

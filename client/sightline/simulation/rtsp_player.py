@@ -2,7 +2,8 @@
 
 Run by the RTSP server of :mod:`sightline.simulation.rtsp_server` for each stream that has a client::
 
-    python -m sightline.simulation.rtsp_player [--once] [--began FILE] [--lead S] VIDEO rtsp://127.0.0.1:PORT/PATH
+    python -m sightline.simulation.rtsp_player [--once] [--sound] [--began FILE] [--lead S] VIDEO \
+        rtsp://127.0.0.1:PORT/PATH
 
 Timestamps run on without a seam when the file starts over, so a looped file looks like a camera.
 """
@@ -25,11 +26,12 @@ from av.container import InputContainer
 LINGER_S = 0.5  # what was sent last still has to pass through the server
 
 
-def feed(path: str, url: str, *, once: bool, began: Path | None, lead_s: float) -> None:
+def feed(path: str, url: str, *, once: bool, sound: bool, began: Path | None, lead_s: float) -> None:
     """Send until the server goes away or, with ``once``, to the end; ``began`` gets the UTC start."""
     server = os.getppid()
     with av.open(path) as source, av.open(url, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
-        streams = list(source.streams.video[:1] or source.streams.audio[:1])
+        videos, sounds = source.streams.video[:1], source.streams.audio[:1]
+        streams = [*videos, *(sounds if sound or not videos else [])]
         outputs = {stream.index: sink.add_stream_from_template(stream) for stream in streams}
         sink.start_encoding()
         _send_at_once()
@@ -89,12 +91,13 @@ def main() -> int:
     parser.add_argument("video", help="file to play")
     parser.add_argument("url", help="where to, as the RTSP server asks")
     parser.add_argument("--once", action="store_true", help="play it once, then end the server that asked")
+    parser.add_argument("--sound", action="store_true", help="with the file's sound")
     parser.add_argument("--began", type=Path, help="gets the UTC second at which its first frame was due")
     parser.add_argument("--lead", type=float, default=0.0, help="seconds to wait before the first frame")
     args = parser.parse_args()
     av.logging.set_level(av.logging.ERROR)
     try:
-        feed(args.video, args.url, once=args.once, began=args.began, lead_s=args.lead)
+        feed(args.video, args.url, once=args.once, sound=args.sound, began=args.began, lead_s=args.lead)
     except (av.error.OSError, av.error.EOFError):
         return 1  # the server hung up: no client is left
     return 0

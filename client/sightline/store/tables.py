@@ -248,6 +248,7 @@ class ClipRow(SQLModel, table=True):
     truncated: bool = Field(sa_type=sa.Boolean)
     events: list[str] = Field(default_factory=list, sa_type=sa.JSON)  # entities.Event.key of each
     url: str = Field(sa_type=sa.Text)
+    h264_path: str = Field(sa_type=sa.Text)
 
 
 class OutboxRow(SQLModel, table=True):

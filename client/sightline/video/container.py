@@ -128,8 +128,8 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
         raise SourceUnusable(redact(f"cannot be opened: {error}")) from error
 
 
-def prepare_decoder(container: InputContainer, camera: Camera) -> VideoStream:
-    """Choose the video and set up its decoder, on one thread: more would delay frames and cost memory.
+def choose_video(container: InputContainer) -> VideoStream:
+    """The stream that a player would show.
 
     Raises:
         SourceUnusable: there is no video that something here decodes.
@@ -142,7 +142,16 @@ def prepare_decoder(container: InputContainer, camera: Camera) -> VideoStream:
     if not usable:
         raise SourceUnusable("no decoder here for the stream's video codec")
     best = container.streams.best("video")  # of several default ones: not the one of thumbnails
-    stream = max(usable, key=lambda stream: (bool(stream.disposition & Disposition.default), stream is best))
+    return max(usable, key=lambda stream: (bool(stream.disposition & Disposition.default), stream is best))
+
+
+def prepare_decoder(container: InputContainer, camera: Camera) -> VideoStream:
+    """Choose the video and set up its decoder, on one thread: more would delay frames and cost memory.
+
+    Raises:
+        SourceUnusable: there is no video that something here decodes.
+    """
+    stream = choose_video(container)
     check_size(stream.width, stream.height)
     context = stream.codec_context
     context.thread_count = 1
@@ -269,7 +278,8 @@ def _options(camera: Camera) -> dict[str, str]:
     }
     if scheme in {"rtsp", "rtsps"}:
         # Frame rates are not guessed from the first frames: time comes from PTS, and joining is faster.
-        options |= {"allowed_media_types": "video", "fpsprobesize": "0"}
+        media = "video+audio" if camera.wants_sound else "video"
+        options |= {"allowed_media_types": media, "fpsprobesize": "0"}
         options["rtsp_transport"] = "tcp" if scheme == "rtsps" else camera.stream.rtsp_transport
     else:
         options["format_whitelist"] = _FILE_FORMATS if scheme == "file" else _HTTP_FORMATS

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SLOW_RETRY_S = 60.0
 #: Beyond FFmpeg's own time-outs: then it hangs in C, and only the end of the process helps.
 HANG_GRACE_S = 5.0
-_STATES: dict[type[SourceError], CameraState] = {
+FAILED_STATES: dict[type[SourceError], CameraState] = {
     SourceUnauthorized: CameraState.UNAUTHORIZED,
     SourceNotFound: CameraState.NOT_FOUND,
     SourceUnusable: CameraState.UNUSABLE,
@@ -104,7 +104,7 @@ class Feed:
                 try:
                     self._run_source()
                 except SourceError as error:
-                    if self._until_end and (isinstance(error, SourceEnded) or type(error) in _STATES):
+                    if self._until_end and (isinstance(error, SourceEnded) or type(error) in FAILED_STATES):
                         self._end(error)
                         return
                     self._wait_to_retry(error)
@@ -141,13 +141,13 @@ class Feed:
             self._set(CameraState.ENDED, "")
         else:
             log.error("camera %s: %s", self.name, error)
-            self._set(_STATES[type(error)], str(error))
+            self._set(FAILED_STATES[type(error)], str(error))
         self._mailbox.shutdown()
 
     def _wait_to_retry(self, error: SourceError) -> None:
         self.reconnects += 1
-        state = _STATES.get(type(error), CameraState.OFFLINE)
-        delay_s = self.backoff.next_delay_s(least_s=SLOW_RETRY_S if type(error) in _STATES else 0.0)
+        state = FAILED_STATES.get(type(error), CameraState.OFFLINE)
+        delay_s = self.backoff.next_delay_s(least_s=SLOW_RETRY_S if type(error) in FAILED_STATES else 0.0)
         self.retry_at_s = time.monotonic() + delay_s
         if str(error) != self._logged:  # once, not at every try: a camera may be away for weeks
             self._logged = str(error)

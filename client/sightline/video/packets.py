@@ -1,4 +1,4 @@
-"""Coded packets of a video as they come from a camera: what clips are made of, without decoding anything.
+"""Coded packets of video and sound as they come from a camera: what clips are made of, nothing decoded.
 
 Bytes of a packet are copied once, out of FFmpeg's memory; after that only references travel.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import av
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -27,13 +28,18 @@ class CodedStream:
     time_base: Fraction
     extradata: bytes  # parameter sets, as the stream brings them
     header: bytes  # an MP4 file without a packet: size, aspect, turn, colours; empty: no MP4 can hold it
+    sound: CodedStream | None = None  # what is heard with a video, where that is wanted
+    rate: int = 0  # of a sound: samples a second
+    channels: int = 0
 
     @staticmethod
-    def of(stream: VideoStream) -> CodedStream:
-        """The stream's, while it is open."""
-        context = stream.codec_context
+    def of(stream: VideoStream | AudioStream, sound: AudioStream | None = None) -> CodedStream:
+        """The stream's, while it is open; ``sound`` comes with it."""
+        context: Any = stream.codec_context
         codec, base = context.codec.canonical_name, stream.time_base or Fraction(1, 90_000)
-        return CodedStream(codec, base, bytes(context.extradata or b""), _header(stream))
+        heard = (context.sample_rate, context.channels) if isinstance(stream, AudioStream) else (0, 0)
+        about = codec, base, bytes(context.extradata or b""), _header(stream)
+        return CodedStream(*about, CodedStream.of(sound) if sound else None, *heard)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,17 +49,27 @@ class CodedPacket:
     data: bytes
     pts: int  # units of the stream's time base, on the clock of ``Frame.media_s``
     dts: int
-    is_key: bool
+    is_key: bool  # of a video: nothing before it is needed to show it
     stream: CodedStream
+    received_s: float = 0.0  # time.monotonic()
+    sender_time: float | None = None  # UTC on the sender's clock, where its reports have told it
 
     @staticmethod
-    def of(packet: Packet[VideoStream], stream: CodedStream) -> CodedPacket | None:
+    def of(
+        packet: Packet[Any], stream: CodedStream, received_s: float = 0.0, sender_time: float | None = None
+    ) -> CodedPacket | None:
         """A copy; a time stamp that is missing is the other one. None: it has neither."""
         pts, dts = packet.pts, packet.dts
         pts, dts = dts if pts is None else pts, pts if dts is None else dts
         if pts is None or dts is None:
             return None
-        return CodedPacket(bytes(packet), pts, dts, packet.is_keyframe, stream)
+        is_key = packet.is_keyframe and not stream.rate
+        return CodedPacket(bytes(packet), pts, dts, is_key, stream, received_s, sender_time)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is heard, not seen."""
+        return self.stream.rate > 0
 
     @property
     def media_s(self) -> float:
@@ -76,7 +92,10 @@ class CodedPacket:
 
 @runtime_checkable
 class PacketObserver(Protocol):
-    """Sees every packet of a camera's video, on the decode thread, before the fps gate."""
+    """Sees every packet of a camera's video, and of its sound where that is wanted.
+
+    It is called on the decode thread, before the fps gate.
+    """
 
     def packet(self, packet: CodedPacket) -> None:
         """Take one; never blocks."""
@@ -101,7 +120,7 @@ def parameter_sets(packet: CodedPacket) -> bytes:
     return b"".join(units.values()) if len(units) == len(wanted) else b""
 
 
-def _header(stream: VideoStream) -> bytes:
+def _header(stream: VideoStream | AudioStream) -> bytes:
     memory = io.BytesIO()
     try:
         with av.open(memory, "w", format="mp4", options={"movflags": "empty_moov"}) as empty:

@@ -12,13 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from sightline.base.logs import WarnOnce
 from sightline.config import Camera
 from sightline.entities import Frame
 from sightline.errors import SourceEnded, SourceStalled, SourceUnusable
@@ -27,6 +30,7 @@ from sightline.video.clock import CaptureClock, ClockReading, FpsGate, UtcClock
 from sightline.video.decoders import DecoderChoice
 from sightline.video.display import AS_DECODED, display_of
 from sightline.video.packets import CodedPacket, CodedStream, PacketObserver
+from sightline.video.sound import sound_of
 from sightline.video.timeline import PtsStep, RecordedTimes, Timeline
 
 log = logging.getLogger(__name__)
@@ -61,6 +65,8 @@ class Source:
         self._recorded_times: RecordedTimes
         self._timeline: Timeline
         self._coded_stream: CodedStream | None = None
+        self._sound: AudioStream | None = None
+        self._warnings = WarnOnce(log)
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
         self._warned_s = 0.0
         self._unlogged_errors = 0
@@ -108,7 +114,8 @@ class Source:
         try:
             self._container = demux.open_container(self._camera, self.decoder.accelerator())
             self._stream = demux.prepare_decoder(self._container, self._camera)
-            self._coded_stream = CodedStream.of(self._stream) if self.packet_observers else None
+            self._sound = self._find_sound(self._container)
+            self._coded_stream = CodedStream.of(self._stream, self._sound) if self.packet_observers else None
             self._own_aspect = demux.own_pixel_aspect(self._stream, self._camera)
             self._written_s = demux.written_s(self._container, self._stream)
             self._period_s = demux.frame_period_s(self._stream)
@@ -128,8 +135,9 @@ class Source:
         """
         for packet in self._receive():
             received_s = time.monotonic()
-            packet.opaque = (received_s, demux.camera_time(packet))  # rides through the decoder with it
-            self._hand_on(packet, received_s)
+            camera_time = demux.camera_time(packet)
+            packet.opaque = (received_s, camera_time)  # rides through the decoder with it
+            self._hand_on(packet, received_s, camera_time)
             for decoded in self._decode(packet):
                 if (frame := self._timed(decoded)) is not None:
                     yield frame
@@ -176,14 +184,16 @@ class Source:
         self._play_start_s: float | None = None
 
     def _receive(self) -> Iterator[Packet[VideoStream]]:
-        """Packets of the video as they come; ends at the end of the stream."""
+        """Packets of the video as they come, those of the sound handed on; ends at the end of the stream."""
         if self._container is None:
             raise SourceUnusable("the source is not open")
         stall_s = self._camera.stream.stall_timeout_s
         started_s = self._picture_s = time.monotonic()
-        packets = self._container.demux(self._stream)
+        packets: Iterator[Packet[Any]] = self._container.demux(
+            self._stream, *([self._sound] if self._sound else [])
+        )
         while not self._aborted.is_set():
-            self.call = ("reading", started_s + stall_s)
+            self.call = ("reading", time.monotonic() + stall_s)
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
@@ -194,10 +204,13 @@ class Source:
                 return
             now = time.monotonic()
             self.receive_s = now - started_s
-            self.waited_s += self.receive_s
             if not self._recorded and self.receive_s >= stall_s:
-                # FFmpeg timed out, and gives what its parser still held before it says so.
+                # FFmpeg timed out, and gives what its parser still held before it says so; or it is sound.
                 raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
+            if packet.stream is self._sound:
+                self._hand_on(packet, now, None)
+                continue
+            self.waited_s += self.receive_s
             if packet.size:
                 self.packets += 1
                 patience_s = STALLS_WITHOUT_PICTURE * stall_s
@@ -206,11 +219,23 @@ class Source:
             yield packet
             started_s = time.monotonic()
 
-    def _hand_on(self, packet: Packet[VideoStream], received_s: float) -> None:
+    def _find_sound(self, container: InputContainer) -> AudioStream | None:
+        """The sound that is handed on with the video."""
+        if not self._camera.wants_sound or not self.packet_observers:
+            return None
+        sound, why_not = sound_of(container)
+        if why_not:
+            self._warnings.warn_once(f"camera {self._camera.name}: clips have no sound: {why_not}")
+        return sound
+
+    def _hand_on(self, packet: Packet[Any], received_s: float, camera_time: float | None) -> None:
         """Show the packet to its observers, on the time line of the frames."""
-        if self._coded_stream is None or not packet.size:
+        stream = self._coded_stream
+        if packet.stream is self._sound and stream is not None:
+            stream = stream.sound
+        if stream is None or not packet.size:
             return
-        if (coded := CodedPacket.of(packet, self._coded_stream)) is None:
+        if (coded := CodedPacket.of(packet, stream, received_s, camera_time)) is None:
             return
         coded = coded.at(received_s) if self._by_arrival else coded.later(self._shift_s)
         for observer in self.packet_observers:

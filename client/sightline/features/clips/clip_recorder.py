@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,17 @@ from sightline.base.logs import WarnOnce
 from sightline.base.threads import SideThreads
 from sightline.config.groups import Blurred, ClipOptions
 from sightline.entities import U8, Clip, ClipState, Event, EventEnd, Figure, picture_name
+from sightline.features.clips.clip_stream import (
+    LATE_S,
+    MAX_SHIFT_CHANGE_S,
+    SILENT_S,
+    ClipStream,
+    MainStream,
+)
 from sightline.features.clips.clip_writer import PART, GrowingClip, SeenFrame, box_of, settle
-from sightline.features.clips.packet_ring import PacketRing
 from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import make_private_folder, write_private
+from sightline.video import transcoder
 from sightline.video.blur import cover, why_not
 from sightline.video.hidden_areas import HiddenAreas, HiddenRow, hidden_rows
 from sightline.video.packets import CodedPacket
@@ -35,9 +43,8 @@ from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_ra
 
 log = logging.getLogger(__name__)
 
-LATE_S = 5.0  # an event is certain so long after it happened, or sooner
-SILENT_S = 5.0  # a clip whose stream has stood still for so long ends
 RETRY_S = 10.0  # what could not be settled is tried again
+MAX_COPIES = 8  # clips of a camera that wait for their copies; later ones have none
 MAX_WAITING, MAX_PICTURES = 64, 2  # events that the disk has not come to yet; pictures for them
 END_S, END_RECORDED_S, CLOSE_S = 0.5, 10.0, 2.0
 _RED = (81, 90, 240)  # Y, U, V
@@ -48,6 +55,12 @@ HELP = {
     "clips_finished_total": "Clips that were finished.",
     "clips_missed_events_total": "Events that got no clip: the disk did not take it, or no key frame came.",
     "clips_failing": "1 while clips cannot be written.",
+    "clips_main_online": "1 while the main stream sends, of which clips are made.",
+    "clips_main_reconnects_total": "Times that the main stream was lost, or could not be opened.",
+    "clips_main_ring_bytes": "Coded video of the main stream that waits in memory for an event.",
+    "clips_main_ring_s": "Seconds of it.",
+    "clips_fell_back_total": "Clips of the analysed stream, since the main one did not have the moment.",
+    "clips_without_copy_total": "Clips that were to have a copy in H.264, and have none.",
 }
 
 
@@ -75,12 +88,12 @@ class ClipRecorder(Observer):
         state: Mapping[str, Any] | None = None,
         *,
         lossless: bool = False,
+        main: MainStream | None = None,  # that clips are made of, as far as it is there
         blur: Collection[Blurred] = (),
     ) -> None:
         self._camera, self._options, self._lossless, self._blur = camera, options, lossless, blur
         self._folder = (options.folder / camera).resolve()
-        self._ring = PacketRing(options.pre_s + LATE_S, options.max_bytes)
-        self._packet_s = time.monotonic()  # of the newest packet
+        self._analysed, self._main = ClipStream(options), main
         self._rows: deque[Clip] = deque()  # for the main thread
         self._open = {
             clip.start_time: clip for clip in _known(camera, state)
@@ -90,13 +103,17 @@ class ClipRecorder(Observer):
         self._frames: deque[SeenFrame] = deque()  # of the ring's seconds
         self._names: tuple[str, ...] = ()
         self._clip: GrowingClip | None = None  # this and the rest: of the clip thread
+        self._stream = self._analysed  # that the clip is made of
+        self._shift_s = 0.0  # its media time less that of the frames
         self._pending: list[_Occurrence] = []  # events that wait for a key frame
+        self._unseen: list[_Occurrence] = []  # events of the clip that it does not show yet
         self._unsettled: dict[Path, Clip | None] = {
             Path(clip.path).with_suffix(""): clip for clip in self._open.values()
         }
         self._settle_s = 0.0
+        self._settling: dict[Path, Future[Clip | None]] = {}  # of those, where copies are made
         self._warnings = WarnOnce(log)
-        self.finished = self.missed = 0
+        self.finished = self.missed = self.without_copy = self.fell_back = 0
         self.failing = False
         self._thread = SideThreads("clips", 1)
         self._job: Future[None] = self._thread.submit(self._start)
@@ -104,9 +121,8 @@ class ClipRecorder(Observer):
     # -- the decode thread ------------------------------------------------------------------------------
 
     def packet(self, packet: CodedPacket) -> None:
-        """Keep a packet for a while."""
-        self._packet_s = time.monotonic()
-        self._ring.append(packet)
+        """Keep a packet of the analysed stream for a while."""
+        self._analysed.packet(packet)
 
     # -- the main thread --------------------------------------------------------------------------------
 
@@ -135,6 +151,8 @@ class ClipRecorder(Observer):
         self._inbox.put(None)
         self._job = self._thread.submit(self._work)
         wait([self._job], END_RECORDED_S if self._lossless else END_S)
+        if self._lossless:
+            wait(self._settling.values(), END_RECORDED_S)
         return self._advance()
 
     def snapshot(self) -> JSON:
@@ -144,17 +162,33 @@ class ClipRecorder(Observer):
     def figures(self) -> list[Figure]:
         """Of ring and files."""
         values = {
-            "clips_ring_bytes": self._ring.bytes,
-            "clips_ring_s": self._ring.seconds,
-            "clips_ring_given_up_total": self._ring.given_up,
+            "clips_ring_bytes": self._analysed.ring.bytes,
+            "clips_ring_s": self._analysed.ring.seconds,
+            "clips_ring_given_up_total": self._analysed.ring.given_up,
             "clips_finished_total": self.finished,
             "clips_missed_events_total": self.missed,
             "clips_failing": float(self.failing),
         }
+        if self._options.h264_copy:
+            values["clips_without_copy_total"] = self.without_copy
+        if (main := self._main) is not None:
+            values |= {
+                "clips_main_online": float(main.feed.online),
+                "clips_main_reconnects_total": main.feed.reconnects,
+                "clips_main_ring_bytes": main.ring.bytes,
+                "clips_main_ring_s": main.ring.seconds,
+                "clips_fell_back_total": self.fell_back,
+            }
         return [Figure(name, value, help=HELP[name]) for name, value in values.items()]
+
+    def problem(self) -> str:
+        """Why clips are not of the main stream."""
+        return f"main stream: {problem}" if self._main and (problem := self._main.feed.problem) else ""
 
     def close(self) -> None:
         """Finish what grows."""
+        if self._main is not None:
+            self._main.feed.stop()
         self._inbox.put(None)
         wait([self._thread.submit(self._work)], CLOSE_S)
         self._thread.close()
@@ -232,16 +266,38 @@ class ClipRecorder(Observer):
         item = replace(item, picture=None, path=self._draw(item))
         if self._clip:
             self._clip.add_event(item.event, item.media_s, self._options.post_s, item.path)
+            self._unseen.append(item)
             return
         if not self._pending:
-            self._ring.follow(item.media_s - self._options.pre_s)
+            self._follow(item.media_s)
         self._pending.append(item)
         self._grow()
 
+    def _follow(self, media_s: float) -> None:
+        """Choose the stream of the next clip: the main one if it has that moment."""
+        self._stream, self._shift_s = self._analysed, 0.0
+        if self._main is not None:
+            shift_s = self._main.shift_at(media_s, self._analysed.clock)
+            if shift_s is None:
+                self.fell_back += 1
+            else:
+                self._stream, self._shift_s = self._main, shift_s
+        self._stream.ring.follow(media_s - self._options.pre_s + self._shift_s)
+
+    def _has_lost_main(self) -> bool:
+        """Whether the clip is to be of the main stream, and that is gone."""
+        main = self._main if self._stream is self._main else None
+        return main is not None and main.is_lost(self._shift_s, self._analysed.clock)
+
     def _grow(self) -> None:
         """Write what has come; begin where events wait, and end what is complete."""
-        packets = self._ring.take()
+        lost = self._has_lost_main()
         begins = self._clip is None and bool(self._pending)
+        if begins and lost:
+            self._stream.ring.release()
+            self._follow(self._pending[0].media_s)
+            lost = False
+        packets = [packet.later(-self._shift_s) for packet in self._stream.ring.take()]
         if begins:
             first = next((at for at, packet in enumerate(packets) if packet.is_key), None)
             if first is None:
@@ -251,15 +307,23 @@ class ClipRecorder(Observer):
             packets = packets[first + 1 :]
         if self._clip is None:
             return
+        if lost:  # what comes after a jump has no place in it
+            until_s = self._clip.newest_s + MAX_SHIFT_CHANGE_S
+            packets = [packet for packet in packets if packet.media_s < until_s]
         over = not all(map(self._clip.write, packets))
         with self._lock:
             frames = list(self._frames)
         self._clip.write_tracks(frames, self._names)
         if begins:
             self._rows.append(self._clip.clip)
-        silent = not self._lossless and time.monotonic() - self._packet_s > SILENT_S
-        if over or silent or self._ring.overflowed:
-            self._finish(truncated=self._ring.overflowed)
+        silent = not self._lossless and self._stream.silent_s > SILENT_S
+        overflowed = self._stream.ring.overflowed
+        self._unseen = [item for item in self._unseen if item.media_s > self._clip.newest_s]
+        if over or silent or overflowed or lost:
+            self._finish(truncated=overflowed or lost)
+            if self._unseen and self._stream is self._main:  # it had stopped before them
+                self._pending, self._unseen = self._unseen, []
+                self._follow(self._pending[0].media_s)
 
     def _begin(self, first: CodedPacket) -> None:
         """Open a clip for the events that wait."""
@@ -270,6 +334,7 @@ class ClipRecorder(Observer):
         )
         for item in self._pending:
             self._clip.add_event(item.event, item.media_s, self._options.post_s, item.path)
+        self._unseen = self._pending.copy()
         self._pending.clear()
 
     def _wait_for_key(self, packets: Sequence[CodedPacket]) -> None:
@@ -318,40 +383,54 @@ class ClipRecorder(Observer):
     def _finish(self, *, truncated: bool = False) -> None:
         """Close what grows and settle it."""
         clip, self._clip = self._clip, None
-        self._ring.release()
+        self._stream.ring.release()
         if clip is None:
             self._miss(self._pending)
             return
         self._unsettled[clip.stem] = clip.clip
-        clip.close()
-        self._settle(clip.stem, clip.clip, truncated=truncated)
+        clip.close(whole=not truncated)
+        self._settle(clip.stem, clip.clip)
 
     def _settle_leftovers(self) -> None:
-        """Finish what a crash or a full disk has left."""
+        """Finish what a crash or a full disk has left, and take those whose copies have been made."""
+        for stem in [stem for stem, copying in self._settling.items() if copying.done()]:
+            try:
+                self._settled(stem, self._settling.pop(stem).result())
+            except (OSError, ValueError) as error:
+                self._warn(error)
         if time.monotonic() < self._settle_s:
             return
         self._settle_s = time.monotonic() + RETRY_S
-        for stem, clip in list(self._unsettled.items()):
+        for stem in self._unsettled.keys() - self._settling.keys():
             try:
-                self._settle(stem, clip, truncated=True)
+                self._settle(stem, self._unsettled[stem])
             except (OSError, ValueError) as error:  # what grows meanwhile goes on
                 self._warn(error)
 
-    def _settle(self, stem: Path, known: Clip | None, *, truncated: bool) -> None:
-        clip = settle(stem, known, truncated=truncated)
+    def _settle(self, stem: Path, known: Clip | None) -> None:
+        """Make a clip's files of its parts: at once, or, with a copy, when it is its turn."""
+        wants_copy = self._options.h264_copy and not (known and known.codec == "h264")
+        if wants_copy and len(self._settling) < MAX_COPIES:
+            self._settling[stem] = transcoder.submit(partial(settle, stem, known, h264_copy=True))
+        else:
+            self._settled(stem, settle(stem, known))
+
+    def _settled(self, stem: Path, clip: Clip | None) -> None:
         if clip is None and Path(f"{stem}{PART}").exists():
             return  # it still grows, in a worker that is about to end
         del self._unsettled[stem]
         self.failing = False
         if clip is not None:
             self.finished += clip.state is ClipState.FINISHED
+            wants_copy = self._options.h264_copy and clip.codec != "h264"
+            self.without_copy += wants_copy and not clip.h264_path
             self._rows.append(clip)
 
     def _fail(self, error: OSError | ValueError) -> None:
         """The camera goes on without this clip; what there is of it is settled once the disk takes it."""
         self._warn(error)
         self._miss(self._pending)
-        self._ring.release()
+        self._stream.ring.release()
         clip, self._clip = self._clip, None
         if clip is not None:
             self._unsettled[clip.stem] = clip.clip
@@ -367,10 +446,12 @@ class ClipRecorder(Observer):
 def make(context: FeatureContext) -> ClipRecorder | None:
     """What a camera's ``clips`` asks for."""
     options = context.camera.clips
-    if not options.enabled or context.camera.privacy.blur:  # their video cannot be covered yet
+    if not options.enabled:
         return None
-    blur = context.camera.privacy.blur
-    return ClipRecorder(context.camera.name, options, context.state, lossless=context.lossless, blur=blur)
+    live = context.camera.has_clip_stream and not context.lossless
+    main = MainStream(context.camera, context.gate) if live else None
+    blur, lossless = context.camera.privacy.blur, context.lossless
+    return ClipRecorder(context.camera.name, options, context.state, lossless=lossless, main=main, blur=blur)
 
 
 def _known(camera: str, state: Mapping[str, Any] | None) -> list[Clip]:

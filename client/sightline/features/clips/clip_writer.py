@@ -1,13 +1,14 @@
 """One clip while it grows: the fragmented video, the tracks beside it, and the files that they become.
 
 ``STEM.part.mp4`` and ``STEM.part.jsonl`` grow, and are locked while they do. :func:`settle` makes
-``STEM.mp4`` and ``STEM.json`` of them, at the end of a clip or after a crash. Beside them lies a picture of
-each event, from that event on.
+``STEM.mp4`` and ``STEM.json`` of them, at the end of a clip or after a crash, and ``STEM.h264.mp4`` where a
+copy is wanted. Beside them lies a picture of each event, from that event on.
 """
 
 import contextlib
 import fcntl
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -24,10 +25,13 @@ from sightline.features.kept_files import stamp, to_columns, write_private
 from sightline.video.clip_file import FragmentFile, finish
 from sightline.video.hidden_areas import HiddenRow
 from sightline.video.packets import CodedPacket
+from sightline.video.transcoder import transcode
+
+log = logging.getLogger(__name__)
 
 PART = ".part.jsonl"
 MAX_TRACKS_BYTES = 4_000_000  # of one clip; later frames have no tracks in it
-EPSILON_S = 1e-4  # times of packets and frames are rounded each in its way
+EPSILON_S = 1e-3  # times of packets and frames are rounded each in its way
 MAX_EVENTS = 500  # of one clip; later ones are not listed
 #: Of an analysed frame its media time, its tracks, and what is to be covered in it.
 SeenFrame = tuple[float, Tracks, list[HiddenRow]]
@@ -49,6 +53,9 @@ class GrowingClip:
     ) -> None:
         start_time = round(first.media_s + offset_s, 3)
         self.stem = folder / f"{stamp(start_time)}Z-{source}"
+        while any(Path(f"{self.stem}{suffix}").exists() for suffix in (".mp4", PART)):  # of another stream
+            start_time = round(start_time + 0.001, 3)
+            self.stem = folder / f"{stamp(start_time)}Z-{source}"
         self._newest = first
         self.start_s, self.longest_s = first.media_s, first.media_s + max_s
         self._until_s: dict[str, float] = {}  # by event: media time that it is to be shown to
@@ -91,6 +98,11 @@ class GrowingClip:
         return replace(self._clip, end_time=self._clip.start_time + now_s, events=tuple(self._events))
 
     @property
+    def newest_s(self) -> float:
+        """Media time of its newest picture."""
+        return self._video.media_s
+
+    @property
     def limit_s(self) -> float:
         """Media time at which it ends; infinite while an event goes on and there is room."""
         return min(max(self._until_s.values(), default=-math.inf), self.longest_s)
@@ -125,6 +137,9 @@ class GrowingClip:
 
         Pictures that were sent after one that follows them still come, so none is missing before the last.
         """
+        if packet.is_sound:
+            self._video.write(packet)
+            return True
         if not follows(packet, self._newest) or packet.media_s > self._video.media_s >= self.limit_s:
             return False
         self._newest = packet
@@ -145,23 +160,25 @@ class GrowingClip:
                 self._left_bytes -= self._write_line(columns)
         self._lines.flush()
 
-    def close(self) -> None:
-        """Write what is left, and let :func:`settle` have it."""
+    def close(self, *, whole: bool = False) -> None:
+        """Write what is left, and let :func:`settle` have it; ``whole``: nothing of it is missing."""
         with self._lines:
             self._lines.flush()
             self._video.close()
+            if whole:  # if all of it has reached the disk, which FFmpeg does not always know
+                self._write_line({"seconds": round(self._video.media_s - self.start_s, 4)})
 
     def _write_line(self, value: object) -> int:
         return self._lines.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
 
 
-def settle(stem: Path, known: Clip | None = None, *, truncated: bool = True) -> Clip | None:
+def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) -> Clip | None:
     """Make the clip's files of its parts, and its row; OSError: not now.
 
     Args:
         stem: path of the clip's files without their suffixes.
         known: the row that says it is growing; its parts may be gone, or may have been settled already.
-        truncated: its end is missing.
+        h264_copy: make one, unless it is in H.264; a clip that cannot be copied goes without.
 
     Returns:
         None: it still grows, or nothing is known of it.
@@ -179,12 +196,15 @@ def settle(stem: Path, known: Clip | None = None, *, truncated: bool = True) -> 
         clip = from_json(Clip, written) if (written := head.pop("clip")) else known
         finished = finish(video, Path(f"{stem}.mp4")) if clip else None
         if clip and finished:
+            copy = Path(f"{stem}.h264.mp4")
+            copy_bytes = _copy(clip, copy) if h264_copy and finished.codec != "h264" else 0
             clip = replace(
                 clip,
                 state=ClipState.FINISHED,
-                truncated=truncated,
+                truncated=finished.seconds < head.pop("seconds") - EPSILON_S,
                 codec=finished.codec,
-                bytes=finished.bytes,
+                bytes=finished.bytes + copy_bytes,
+                h264_path=str(copy) if copy_bytes else "",
                 end_time=clip.start_time + finished.seconds,
                 thumbnail=head.pop("thumbnail"),
                 events=tuple(event["key"] for event in head["events"]),
@@ -206,6 +226,15 @@ def box_of(event: Event, frames: Sequence[SeenFrame]) -> Any:
     return np.zeros((0, 4), np.float32)
 
 
+def _copy(clip: Clip, target: Path) -> int:
+    """Write the copy in H.264; its bytes, 0 where there is none."""
+    try:
+        return transcode(Path(clip.path), target).bytes
+    except (OSError, ValueError) as error:
+        log.warning("camera %s: the clip %s has no copy in H.264: %s", clip.source, clip.path, error)
+        return 0
+
+
 def _lost(clip: Clip, folder: Path) -> Clip:
     for key in clip.events:
         (folder / picture_name(key)).unlink(missing_ok=True)
@@ -223,7 +252,7 @@ def _settled(sidecar: Path) -> Clip | None:
 
 def _read(lines: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """What the sidecar says, and its frames as they stand there. The last line may have been cut off."""
-    head: dict[str, Any] = {"clip": None, "thumbnail": "", "classes": []}
+    head: dict[str, Any] = {"clip": None, "thumbnail": "", "classes": [], "seconds": math.inf}
     events: dict[str, dict[str, Any]] = {}
     frames: list[str] = []
     for line in lines:

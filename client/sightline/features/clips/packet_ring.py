@@ -1,4 +1,4 @@
-"""The last seconds of a camera's coded video, bounded by seconds and by bytes."""
+"""The last seconds of a camera's coded video, with its sound, bounded by seconds and by bytes."""
 
 import threading
 from collections import deque
@@ -20,6 +20,7 @@ class PacketRing:
         self._keep_s, self._max_bytes = keep_s, max_bytes
         self._lock = threading.Lock()  # guards everything below
         self._groups: deque[list[CodedPacket]] = deque()
+        self._newest: CodedPacket | None = None  # of the video; None: the ring is empty
         self._group_bytes: deque[int] = deque()
         self._waiting: list[CodedPacket] | None = None  # None: nobody follows
         self._waiting_bytes = 0
@@ -28,16 +29,25 @@ class PacketRing:
         self.overflowed = False  # the follower was too slow: packets are missing from here on
 
     @property
+    def start_s(self) -> float | None:
+        """Media time of the first packet; None: there is none."""
+        with self._lock:
+            return self._groups[0][0].media_s if self._groups else None
+
+    @property
     def seconds(self) -> float:
         """From the first packet to the last."""
         with self._lock:
-            return self._groups[-1][-1].media_s - self._groups[0][0].media_s if self._groups else 0.0
+            return self._newest.media_s - self._groups[0][0].media_s if self._newest else 0.0
 
     def append(self, packet: CodedPacket) -> None:
         """Add the camera's next packet."""
         with self._lock:
-            if self._groups and not follows(packet, self._groups[-1][-1]):
-                self._clear()
+            if not packet.is_sound:
+                if self._newest and not follows(packet, self._newest):
+                    self._clear()
+                if packet.is_key or self._newest:
+                    self._newest = packet
             if packet.is_key:
                 self._groups.append([])
                 self._group_bytes.append(0)
@@ -48,7 +58,8 @@ class PacketRing:
             self._groups[-1].append(packet)
             self._group_bytes[-1] += size
             self.bytes += size
-            self._trim(packet.media_s - self._keep_s)
+            if self._newest:
+                self._trim(self._newest.media_s - self._keep_s)
 
     def follow(self, media_s: float) -> None:
         """From now on :meth:`take` gives everything from the last key frame before ``media_s`` on."""
@@ -92,6 +103,7 @@ class PacketRing:
     def _clear(self) -> None:
         self._groups.clear()
         self._group_bytes.clear()
+        self._newest = None
         self.bytes = 0
 
 

@@ -27,6 +27,7 @@ from sightline.base.redact import redact
 from sightline.config import Camera, Config
 from sightline.config.alerts import AlertPicture, AlertRoute, Severity
 from sightline.config.groups import ClipOptions
+from sightline.config.recording_options import RecordingOptions
 from sightline.entities import EventKind, picture_name
 from sightline.errors import SightlineError, StoreUnavailable
 from sightline.store.kinds import NOTIFICATION, PendingRow
@@ -78,6 +79,18 @@ class Route(DurableSink):
         self._clips: Mapping[str, ClipOptions] = {}  # of the cameras that keep any
         self.picture = options.picture or self.default_picture
         self._secrets = options.secrets
+        self._recording = RecordingOptions()
+
+    def update(self, config: Config) -> None:
+        """Link to recordings as the configuration says."""
+        self._recording = config.recording
+
+    def recording(self, notification: Mapping[str, Any]) -> str:
+        """Where the recording of the notification's alert is played; empty: nowhere."""
+        alert = notification["alert"]
+        if not self._recording.url or not alert:  # which is empty in a test
+            return ""
+        return self._recording.link(notification["source"], alert["event_time"], alert["end_time"])
 
     def update_cameras(self, cameras: Mapping[str, Camera]) -> None:
         """Learn which cameras keep pictures of their events, and where."""
@@ -212,6 +225,7 @@ class Webhook(Route):
                 "title": notification["title"],
                 "text": notification["text"],
                 "link": notification["link"],
+                "recording": self.recording(notification),
                 "severity": notification["severity"],
                 "alert": notification["alert"],
                 "picture": about,
@@ -253,8 +267,9 @@ class PagerDuty(Route):
             },
         }
         if notification["link"]:
-            link = {"href": notification["link"], "text": "The alert in the console"}
-            event |= {"client": "Sightline", "client_url": notification["link"], "links": [link]}
+            event |= {"client": "Sightline", "client_url": notification["link"]}
+        links = {"The alert in the console": notification["link"], "Recording": self.recording(notification)}
+        event["links"] = [{"href": href, "text": text} for text, href in links.items() if href]
         post(self.url, json.dumps(event).encode(), {}, self.options.timeout_s)
 
 
@@ -294,7 +309,9 @@ class Apprise(Route):
     def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification; see :meth:`Route.send`. Services that take no files are given the text."""
         result = self._apprise.notify(
-            body="\n".join(filter(None, (notification["text"], notification["link"]))),
+            body="\n".join(
+                filter(None, (notification["text"], notification["link"], self.recording(notification)))
+            ),
             title=notification["title"],
             notify_type=self._types[Severity(notification["severity"])],
             body_format=self._text_format,
@@ -357,9 +374,12 @@ def make(config: Config) -> list[Route]:
         "webhook": Webhook,
         "pagerduty": PagerDuty,
     }
-    return [
+    routes = [
         kind(name, options)
         for name, options in config.alerts.routes.items()
         for key, kind in kinds.items()
         if getattr(options, key) is not None
     ]
+    for route in routes:
+        route.update(config)
+    return routes

@@ -86,17 +86,17 @@ class ClipRetention(DurableSink):
 
 
 def files_of(clip: Clip) -> list[Path]:
-    """Its pictures, its tracks, and last its video, as far as the clip has them."""
-    video, thumbnail = Path(clip.path), Path(clip.thumbnail)
-    folder = video.parent if clip.path else thumbnail.parent
-    pictures = {folder / picture_name(key) for key in clip.events} if clip.path or clip.thumbnail else set()
-    pictures |= {thumbnail} if clip.thumbnail else set()
-    return [*sorted(pictures), *([video.with_suffix(".json"), video] if clip.path else [])]
+    """Its pictures, its tracks, its copy, and last its video, as far as the clip has them."""
+    folder = Path(clip.path or clip.thumbnail).parent
+    pictures = {str(folder / picture_name(key)) for key in clip.events if clip.path or clip.thumbnail}
+    tracks = str(Path(clip.path).with_suffix(".json")) if clip.path else ""
+    last = (tracks, clip.h264_path, clip.path)
+    return [Path(path) for path in (*sorted({clip.thumbnail, *pictures}), *last) if path]
 
 
 def without_files(clip: Clip, **changes: Any) -> Clip:
     """The clip as it is once its files here are gone."""
-    return replace(clip, path="", thumbnail="", **changes)
+    return replace(clip, path="", thumbnail="", h264_path="", **changes)
 
 
 def make(config: Config) -> list[ClipRetention]:

@@ -1,0 +1,136 @@
+"""Continuous recording: MediaMTX's configuration, and links that its playback server takes."""
+
+from __future__ import annotations
+
+import re
+import stat
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from sightline.cli.main import main
+from sightline.config import parse_config
+from sightline.config.recording_options import RecordingOptions
+from sightline.errors import ConfigError
+
+CAMERAS = {
+    "hall.2": {"url": "rtsp://viewer:pass%2Fword@10.0.0.2/main", "sub_url": "rtsp://10.0.0.2/sub"},
+    "udp": {"url": "rtsps://10.0.0.3/1", "stream": {"rtsp_transport": "udp"}},
+    "off": {"url": "rtsp://10.0.0.4/1", "enabled": False},
+    "web": {"url": "http://10.0.0.5/video"},
+    "file": {"url": "walk.mp4"},
+}
+
+
+@contextmanager
+def playback(
+    recorded: dict[str, tuple[float, float]],
+) -> Iterator[tuple[str, list[tuple[str, float, float]]]]:
+    """MediaMTX's documented ``/get`` of paths, recorded from one second to another; and what it has sent."""
+    sent: list[tuple[str, float, float]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(parts.query, strict_parsing=True).items()}
+            self.send_response(self.answer(parts.path, query))
+            self.end_headers()
+
+        def answer(self, path: str, query: dict[str, str]) -> int:
+            rfc3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
+            if path != "/get" or set(query) != {"path", "start", "duration"}:
+                return 404
+            if not re.fullmatch(rfc3339, query["start"]) or not re.fullmatch(
+                r"\d+(\.\d+)?", query["duration"]
+            ):
+                return 400
+            start, seconds = datetime.fromisoformat(query["start"]).timestamp(), float(query["duration"])
+            first, last = recorded.get(query["path"], (0, 0))
+            if start + seconds < first or start > last:
+                return 404
+            sent.append((query["path"], start, seconds))
+            return 200
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield (
+            f"http://127.0.0.1:{server.server_port}/get?path={{camera}}&start={{start}}&duration={{seconds}}",
+            sent,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_link_plays_what_was_around_the_event() -> None:
+    begun = datetime(2026, 11, 29, 10, 0, tzinfo=UTC).timestamp()
+    with playback({"hall.2": (begun, begun + 3600)}) as (url, sent):
+        options = RecordingOptions(url=url, pre_s=5, post_s=10)
+        for end_time in (None, begun + 160.25):
+            with urllib.request.urlopen(options.link("hall.2", begun + 100.25, end_time)) as answer:
+                assert answer.status == 200
+        assert sent == [("hall.2", begun + 95.25, 15.0), ("hall.2", begun + 95.25, 75.0)]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(options.link("hall.2", begun - 100, None))
+    assert options.link("", begun, None) == ""  # the program's own trouble
+    assert RecordingOptions().link("hall.2", begun, None) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/get?path={camera}&start={start}",
+        "http://h/get?path={camera}&start={start}&duration={seconds}&again={camera}",
+        "http://h/get?path={camera}&start={start}&duration={seconds}&x={place}",
+        "http://h/get?path={camera}&start={start}&duration={seconds",
+        "ftp://h/get?path={camera}&start={start}&duration={seconds}",
+        "http://reader:secret@h/get?path={camera}&start={start}&duration={seconds}",
+    ],
+)
+def test_a_template_that_makes_no_link_is_refused(url: str) -> None:
+    raw = {"recording": {"url": url}, "cameras": {"gate": {"url": "rtsp://h/"}}}
+    with pytest.raises(ConfigError, match=r"^key 'recording\.url': must ") as problem:
+        parse_config(raw)
+    assert "secret" not in str(problem.value)
+
+
+def test_mediamtx_is_told_to_record_each_cameras_main_stream(tmp_path: Path) -> None:
+    config, out = tmp_path / "config.yml", tmp_path / "mediamtx.yml"
+    raw = {"allow": {"files": True, "http": True}, "recording": {"keep_days": 2.5}, "cameras": CAMERAS}
+    (tmp_path / "walk.mp4").touch()
+    config.write_text(yaml.safe_dump(raw))
+    assert main(["recorder", "-c", str(config), str(out), "--folder", "/disk"]) == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600  # it has passwords
+    recorder = yaml.safe_load(out.read_text())
+    assert recorder["paths"] == {
+        "hall.2": {"source": "rtsp://viewer:pass%2Fword@10.0.0.2/main", "rtspTransport": "tcp"},
+        "udp": {"source": "rtsps://10.0.0.3/1", "rtspTransport": "udp"},
+    }
+    defaults = recorder["pathDefaults"]
+    assert (defaults["record"], defaults["recordDeleteAfter"]) == (True, "60h")
+    assert defaults["recordPath"].startswith("/disk/%path/")
+    assert (recorder["playback"], recorder["playbackAddress"], recorder["apiAddress"]) == (
+        *(True, ":9996"),
+        "127.0.0.1:9997",
+    )
+    assert not any(
+        recorder[server] for server in ("rtsp", "rtmp", "hls", "webrtc", "srt", "metrics", "pprof")
+    )
+    users = {user["user"]: user for user in recorder["authInternalUsers"]}
+    assert [item["action"] for item in users["reader"]["permissions"]] == ["playback"]
+    assert users["any"]["ips"] == ["127.0.0.1"]
+    assert [item["action"] for item in users["any"]["permissions"]] == ["api"]
