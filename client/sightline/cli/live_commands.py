@@ -280,7 +280,7 @@ def _snapshot(arguments: argparse.Namespace) -> None:
 
 def _recorder(arguments: argparse.Namespace) -> None:
     """Write MediaMTX's configuration that records every camera."""
-    from sightline.config.recorder import recorder_yaml
+    from sightline.config.mediamtx import recorder_yaml
     from sightline.features.kept_files import write_private
 
     config = _load(arguments.config)
