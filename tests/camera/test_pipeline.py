@@ -317,3 +317,52 @@ def test_a_feature_that_fails_is_switched_off_and_shown(caplog: pytest.LogCaptur
     assert pipeline.observers == [healthy]
     assert ("feature_failed", {"feature": "probe"}) in [(f.name, f.labels) for f in pipeline.figures()]
     assert "probe has failed and is switched off" in caplog.text
+
+
+class Breaks(Probe):
+    """Fails at one thing, whenever it is asked for it."""
+
+    name = "breaks"
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        setattr(self, what, self._fail)
+
+    def _fail(self, *_: object) -> Any:
+        raise RuntimeError("it broke")
+
+
+class Opaque(Probe):
+    """Has a state that nothing can store."""
+
+    name = "breaks"
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"of": {1, 2}}
+
+
+@pytest.mark.parametrize("what", ["observe", "tick", "end", "update", "snapshot", "figures", "state"])
+def test_whatever_a_feature_fails_at_it_is_said_once_and_the_camera_goes_on(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaks, healthy = Opaque() if what == "state" else Breaks(what), Probe()
+    pipeline = make_pipeline(observers=[breaks, healthy])
+    play(pipeline, FakeDetector(lambda _: boxes(PERSON)), [frame(i, START + i / 10) for i in range(15)])
+    for _ in range(3):
+        pipeline.tick(START)
+        pipeline.update_features(None)
+        state, figures = pipeline.snapshot(), pipeline.figures()
+        pipeline.end_features()
+    assert (pipeline.frames, len(healthy.seen), state["probe"]) == (15, 15, {"seen": 15})
+    assert "breaks" not in state
+    assert [figure.labels for figure in figures if figure.name == "feature_failed"] == [{"feature": "breaks"}]
+    [line] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert line.message == "camera door: breaks has failed and is switched off"
+    assert (pipeline.observers, pipeline.retired) == ([healthy], [breaks])
+
+
+def test_a_feature_that_cannot_be_closed_keeps_no_other_open() -> None:
+    healthy = Probe()
+    pipeline = make_pipeline(observers=[Breaks("close"), healthy])
+    pipeline.close()
+    assert healthy.calls == ["close"]

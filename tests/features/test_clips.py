@@ -22,10 +22,12 @@ import numpy as np
 import pytest
 import yaml
 
+from sightline.analysis.observer import Observation, Observer
 from sightline.config import Camera, parse_config
 from sightline.config.groups import ClipOptions
 from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks, picture_name
 from sightline.errors import SourceError, SourceStalled
+from sightline.features import FEATURES
 from sightline.features.clips import clip_recorder, clip_writer
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.clip_stream import MainStream
@@ -738,11 +740,14 @@ def test_a_clip_of_a_real_stream(tmp_path: Path, codec: str, bframes: int) -> No
     assert not clip.truncated
 
 
-def test_a_worker_records_and_reports_clips(tmp_path: Path) -> None:
-    class WithVideo(Rig):
-        def _make_source(self, camera: Camera, **options: Any) -> Any:
-            return Source(camera, **options)
+class WithVideo(Rig):
+    """Cameras that play files."""
 
+    def _make_source(self, camera: Camera, **options: Any) -> Any:
+        return Source(camera, **options)
+
+
+def test_a_worker_records_and_reports_clips(tmp_path: Path) -> None:
     video = numbered_clip(tmp_path / "v.mp4", 60)
     everywhere = {"zones": {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}}
     clips = {"enabled": True, "folder": str(tmp_path / "clips"), "pre_s": 1, "post_s": 1}
@@ -757,3 +762,42 @@ def test_a_worker_records_and_reports_clips(tmp_path: Path) -> None:
     assert clip.events == (event.key,)
     assert list(numbers_by_time(clip.path).values()) == list(range(60))  # it lasted to the end of the file
     assert figures["clips_finished_total"] == 1
+
+
+def test_a_feature_that_fails_at_a_packet_is_switched_off_and_the_camera_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Observer):
+        name = "broken"
+        packets = 0
+        closed = False
+
+        def observe(self, seen: Observation) -> tuple[()]:
+            return ()
+
+        def packet(self, packet: CodedPacket) -> None:
+            self.packets += 1
+            if self.packets == 5:
+                raise RuntimeError("no more")
+
+        def close(self) -> None:
+            self.closed = True
+
+    broken = Broken()
+    clips = {"enabled": True, "folder": str(tmp_path / "clips"), "pre_s": 1, "post_s": 1}
+    monkeypatch.setitem(FEATURES, "broken", lambda _: broken)
+    video = numbered_clip(tmp_path / "v.mp4", 60)
+    everywhere = {"zones": {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}}
+    with WithVideo() as rig:
+        rig.add("gate", until_end=True, url=str(video), rules=everywhere, clips=clips)
+        until(lambda: any(report.last for report in rig.reports("gate")), 20)
+        last = rig.latest("gate")
+        until(lambda: broken.closed, 5)
+        figures = {figure.name: figure.value for figure in last.figures}
+        states = [row.state for row in rig.rows("gate", Clip)]
+    assert broken.packets == 5
+    assert last.status.frames_total == 60
+    assert "broken is switched off: RuntimeError('no more')" in last.status.message
+    assert (figures["feature_failed"], figures["camera_restarts_total"]) == (1, 0)
+    assert states[-1] is ClipState.FINISHED, "the other observer of packets goes on"
+    assert sum("camera gate: broken has failed" in record.message for record in caplog.records) == 1

@@ -135,6 +135,23 @@ def test_a_running_camera_that_becomes_misconfigured_is_shown_so() -> None:
     assert "ftp" in newest["b"].message
 
 
+def test_a_report_that_cannot_be_taken_deafens_no_other_camera(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World("a b")
+    (worker,) = world.tick()
+
+    def put(checkpoint: Any) -> None:
+        if checkpoint.source == "a":
+            raise TypeError("no kind of row")
+
+    monkeypatch.setattr(world.writer, "put", put)
+    worker.report("a", "b", resume={"count": 1})
+    assert [status.source for status in world.writer.statuses] == ["b"]
+    assert world.states() == {"a": "online", "b": "online"}
+    assert "camera a: what it reports cannot be taken" in caplog.text
+
+
 def test_a_worker_without_cameras_ends() -> None:
     world = World("a b", per_worker=1)
     assert len(world.tick()) == 2

@@ -23,6 +23,8 @@ class FakeSource:
         self.receive_s = self.waited_s = 0.0
         self.fps: float | None = None
         self.clock_readings: deque[Any] = deque()
+        self.packet_observers: tuple[Any, ...] = ()
+        self.failed_observers: deque[tuple[Any, Exception]] = deque()
 
     def resolve(self) -> None:
         pass
@@ -44,6 +46,9 @@ class FakeSource:
 
     def change_fps(self, fps: float | None) -> None:
         self.fps = fps
+
+    def leave_out(self, observer: object) -> None:
+        self.packet_observers = tuple(one for one in self.packet_observers if one is not observer)
 
     def abort(self) -> None:
         self._aborted = True

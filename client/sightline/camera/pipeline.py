@@ -5,13 +5,14 @@ The worker takes frames of several cameras to the detector together; each pipeli
 flight, and takes their results in the order of its frames.
 """
 
+import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.observer import JSON, Observer
@@ -25,6 +26,7 @@ from sightline.video.mailbox import Mailbox
 log = logging.getLogger(__name__)
 
 SWITCHED_OFF = "camera %s: %s has failed and is switched off"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,19 +202,35 @@ class Pipeline:
         """Tell the features of changed options."""
         self._ask(lambda observer: observer.update(options))
 
+    def switch_off(self, observer: object, error: Exception) -> None:
+        """Go on without a feature that has failed, on whatever thread; it is to be closed."""
+        for feature in [feature for feature in self.observers if feature is observer]:
+            log.error(SWITCHED_OFF, self._camera, feature.name, exc_info=error)
+            self.failed[feature.name] = repr(error)
+            self.observers.remove(feature)
+            self.retired.append(feature)
+
+    def close_feature(self, observer: Observer) -> None:
+        """Close one; takes seconds, so not in the main thread."""
+        try:
+            observer.close()
+        except Exception:
+            log.exception("camera %s: %s could not be closed", self._camera, observer.name)
+
     def close(self) -> None:
         """Close the features; takes seconds, so not in the main thread."""
-        for observer in self.observers:
-            observer.close()
+        for observer in (*self.observers, *self.retired):
+            self.close_feature(observer)
 
     def snapshot(self) -> JSON:
         """What a successor goes on from: the analysis and, by name, the features."""
-        features = {observer.name: observer.snapshot() for observer in self.observers}
-        return self.analysis.snapshot() | {name: state for name, state in features.items() if state}
+        features = {observer.name: state for observer, state in self._answers(_state) if state}
+        return self.analysis.snapshot() | features
 
     def figures(self) -> list[Figure]:
         """Numbers of the analysis and of the features; a feature that failed is one of them."""
-        figures = [*self.analysis.figures(), *(f for observer in self.observers for f in observer.figures())]
+        of_features = (found for _, found in self._answers(lambda observer: tuple(observer.figures())))
+        figures = [*self.analysis.figures(), *(figure for found in of_features for figure in found)]
         text = "1 for a feature that has failed and is switched off until the camera starts again."
         return figures + [Figure("feature_failed", 1.0, {"feature": name}, text) for name in self.failed]
 
@@ -243,20 +261,30 @@ class Pipeline:
         self._lap_s = now
 
     def _ask(self, call: Callable[[Observer], Iterable[Result] | None]) -> None:
-        """Call every feature; the camera goes on without one that fails."""
+        """Call every feature for its results."""
+        for _, results in self._answers(lambda observer: tuple(call(observer) or ())):
+            self._results += results
+            self.has_event |= any(isinstance(result, Event) for result in results)
+
+    def _answers(self, call: Callable[[Observer], T]) -> Iterator[tuple[Observer, T]]:
+        """What every feature answers; the camera goes on without one that fails."""
         for observer in tuple(self.observers):
             try:
-                results = tuple(call(observer) or ())
-                self._results += results
-                self.has_event |= any(isinstance(result, Event) for result in results)
-            except Exception as error:
-                log.exception(SWITCHED_OFF, self._camera, observer.name)
-                self.failed[observer.name] = repr(error)
-                self.observers.remove(observer)
-                self.retired.append(observer)
+                answer = call(observer)
+            except Exception as error:  # noqa: BLE001  a fault of its own
+                self.switch_off(observer, error)
+            else:
+                yield observer, answer
 
     def _drop(self, why: str) -> None:
         self.dropped += 1
         if why:
             self._warnings.warn_once(f"camera {self._camera}: frame dropped: {why}")
             self.last_error = why
+
+
+def _state(observer: Observer) -> JSON:
+    """What a successor of a feature goes on from; raises here, in its own name, what could not be stored."""
+    state = observer.snapshot()
+    json.dumps(state)
+    return state

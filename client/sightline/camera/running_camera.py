@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.observer import Observer
 from sightline.analysis.options import analysis_options
 from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.clock_record import ClockRecord
@@ -90,8 +91,23 @@ class RunningCamera:
         if gone is not None:
             self.link.lose(gone)
 
+    def take_retired(self) -> list[Observer]:
+        """Features that have failed, to be closed: neither thread gives them anything more."""
+        self._switch_off_failed()
+        retired, self.pipeline.retired = self.pipeline.retired, []
+        for observer in retired:
+            self.feed.source.leave_out(observer)
+        return retired
+
+    def _switch_off_failed(self) -> None:
+        """Those that have failed on the decode thread."""
+        failed = self.feed.source.failed_observers
+        while failed:
+            self.pipeline.switch_off(*failed.popleft())
+
     def report(self, now: float, *, last: bool = False, restarts: int = 0) -> Report:
         """Everything about the camera, with the rows since the last report."""
+        self._switch_off_failed()
         checkpoint, histograms = self.checkpoint(), self.pipeline.stages.snapshots()
         figures = tuple(self._figures(restarts))
         return Report(self._status(now), checkpoint, histograms, figures, self.retry, last)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
@@ -268,8 +269,8 @@ class Worker:
         try:
             if running.feed.failure is not None:
                 raise running.feed.failure
-            while running.pipeline.retired:
-                self._parts.threads.submit(running.pipeline.retired.pop().close)
+            for observer in running.take_retired():
+                self._parts.threads.submit(partial(running.pipeline.close_feature, observer))
             return running.report(now, restarts=place.restarts)
         except Exception as error:  # noqa: BLE001
             self._restart(place, error)

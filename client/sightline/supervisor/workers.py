@@ -197,7 +197,10 @@ class Workers:
         """Runs in the worker's reader thread."""
         worker.hanging.update(message.hanging)
         for report in message.reports:
-            self._hub.take(report)
+            try:
+                self._hub.take(report)
+            except Exception:  # a feature has made what cannot be a row: the other cameras are still heard
+                log.exception("camera %s: what it reports cannot be taken", report.status.source)
             if (item := worker.cameras.get(report.status.source)) is not None:
                 item.retry = report.retry
                 item.retry_at_s = self._clock() + report.retry.wait_s

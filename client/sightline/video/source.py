@@ -74,6 +74,8 @@ class Source:
         self.decoder = DecoderChoice(camera)  # which one is at work
         #: Get every packet of the video before it is decoded; set before the decode thread starts.
         self.packet_observers: tuple[PacketObserver, ...] = ()
+        #: Those that have failed since one other thread took them from the left, and how; they get no more.
+        self.failed_observers: deque[tuple[PacketObserver, Exception]] = deque()
         #: What FFmpeg does for us now, and until when at the latest (``time.monotonic()``).
         self.call: tuple[str, float] | None = None
         self.packets = 0  # received, of the video
@@ -160,6 +162,10 @@ class Source:
         """Let another rate pass from now on; any thread may call this."""
         self._gate.change(fps)
 
+    def leave_out(self, observer: object) -> None:
+        """Show it no more packets, if it was shown any."""
+        self.packet_observers = tuple(one for one in self.packet_observers if one is not observer)
+
     def abort(self) -> None:
         """Make :meth:`frames` end soon without an error; any thread may call this.
 
@@ -239,7 +245,11 @@ class Source:
             return
         coded = coded.at(received_s) if self._by_arrival else coded.later(self._shift_s)
         for observer in self.packet_observers:
-            observer.packet(coded)
+            try:
+                observer.packet(coded)
+            except Exception as error:  # noqa: BLE001  a fault of its own: the camera goes on without it
+                self.leave_out(observer)
+                self.failed_observers.append((observer, error))
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """Frames that come out when ``packet`` goes in."""
