@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from sightline.base.file_times import stamp
 from sightline.cli.feature_commands import ALARM
 from sightline.cli.main import main
 from sightline.entities import Checkpoint, DriftWindow
@@ -22,7 +23,6 @@ from sightline.features.drift import hour_comparison, labelled_accuracy, labels
 from sightline.features.drift.hourly_stats import BOXES_FROM, SCORE_BINS, SHARPNESS_FROM
 from sightline.features.drift.labelled_accuracy import AccuracyRule, Labelled
 from sightline.features.drift.samples import LEDGER
-from sightline.features.kept_files import stamp
 from sightline.serving.server import TritonServer
 from sightline.store.database import Store
 from support.stored import write

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from sightline.analysis.pairing import PairCounts, pair_boxes, pair_events
+from sightline.base.file_times import stamp
 from sightline.cli.main import main
 from sightline.config import Camera
 from sightline.config.groups import Blurred, DriftOptions, PrivacyOptions, RulesOptions, ShadowOptions
@@ -22,7 +23,7 @@ from sightline.config.zones import Line
 from sightline.entities import U8, Box, Detections, Event, EventKind, ModelInfo
 from sightline.errors import DetectorUnavailable, ShadowError
 from sightline.features.feature import FeatureContext
-from sightline.features.kept_files import stamp, trim
+from sightline.features.kept_files import trim
 from sightline.features.shadow import episode, promotion_rule
 from sightline.features.shadow.episode import BLOCK, EpisodeSampler
 from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, outcomes

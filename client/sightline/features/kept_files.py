@@ -7,30 +7,16 @@ import math
 import os
 import time
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sightline.base.file_times import captured_time
 from sightline.config.groups import DAY_S
 from sightline.entities import Detections, Tracks
 
 BOX, SCORE = 10_000, 1_000  # units of the numbers: 1/10000 of the picture, 1/1000
-_STAMP = "%Y%m%dT%H%M%S.%f"
-
-
-def stamp(captured: float) -> str:
-    """Epoch seconds as the beginning of a file's name, in UTC, such as ``20261121T093015.250``."""
-    return datetime.fromtimestamp(captured, UTC).strftime(_STAMP)[:-3]
-
-
-def captured_time(path: Path) -> float | None:
-    """The epoch seconds that a file's name begins with; None: it is another file."""
-    try:
-        return datetime.strptime(path.name[:19], _STAMP).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
 
 
 def make_private_folder(folder: Path) -> None:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from sightline.analysis.saved import from_json
+from sightline.base.file_times import stamp
 from sightline.entities import Clip, ClipState, Event, Tracks, lasts, picture_name
 from sightline.features.clips.packet_ring import follows
-from sightline.features.kept_files import stamp, to_columns, write_private
+from sightline.features.kept_files import to_columns, write_private
 from sightline.video.clip_file import FragmentFile, finish
 from sightline.video.hidden_areas import HiddenRow
 from sightline.video.packets import CodedPacket

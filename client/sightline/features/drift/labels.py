@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sightline.base.file_times import captured_time
 from sightline.errors import LabelError
 from sightline.features.drift.samples import camera_folders, number_of
-from sightline.features.kept_files import captured_time, write_private
+from sightline.features.kept_files import write_private
 
 IN_ZIP = "annotations/instances_default.json"  # where CVAT's "COCO 1.0" has it
 WHAT = (

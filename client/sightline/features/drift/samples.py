@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from sightline.base.file_times import stamp
 from sightline.config.groups import DriftOptions
 from sightline.entities import Detections
-from sightline.features.kept_files import make_private_folder, stamp, trim, write_private
+from sightline.features.kept_files import make_private_folder, trim, write_private
 
 log = logging.getLogger(__name__)
 

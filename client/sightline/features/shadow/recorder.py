@@ -12,12 +12,13 @@ import numpy as np
 
 from sightline.analysis.classes import class_name
 from sightline.analysis.pairing import BoxPairs, pair_boxes
+from sightline.base.file_times import stamp
 from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.config import Camera
 from sightline.entities import U8, Detections
 from sightline.features.feature import FeatureContext
-from sightline.features.kept_files import make_private_folder, stamp, trim, write_private
+from sightline.features.kept_files import make_private_folder, trim, write_private
 from sightline.features.shadow.episode import SUFFIX, EpisodeHead, PairedFrame, write
 from sightline.video import blur
 from sightline.video.picture import draw_edges, encode_jpeg, full_range
