@@ -1,6 +1,9 @@
-"""Clips whose files are still here, for what deletes them."""
+"""Clips as the database knows them, for what deletes them and what compares them with the files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -20,6 +23,16 @@ class KeptClips:
     oldest: tuple[Clip, ...]  # that are finished, and that no sink waits for; oldest first
 
 
+class ListedClip(NamedTuple):
+    """Where a clip is to be found."""
+
+    start_time: float  # UTC epoch seconds
+    path: str  # empty: not here
+    url: str
+    state: ClipState
+    events: tuple[str, ...]  # Event.key of each
+
+
 def read_kept_clips(connection: Connection, sink: str, limit: int) -> KeptClips:
     """At most ``limit`` clips that may go; not those that are still to be given to ``sink``."""
     is_here = _CLIPS.path != ""
@@ -28,9 +41,35 @@ def read_kept_clips(connection: Connection, sink: str, limit: int) -> KeptClips:
         body["path"] for body in connection.scalars(sa.select(_OUTBOX.body).where(_OUTBOX.sink == sink))
     }
     query = sa.select(*_CLIPS).where(is_here, _CLIPS.state != ClipState.RECORDING.value)
-    clips = []
-    for row in connection.execute(query.order_by(_CLIPS.start_time).limit(limit + len(waiting))).mappings():
-        if row["path"] not in waiting:
-            fixed = {"state": ClipState(row["state"]), "events": tuple(row["events"])}
-            clips.append(Clip(**{**tables.with_epochs(row), **fixed}))
+    rows = connection.execute(query.order_by(_CLIPS.start_time).limit(limit + len(waiting))).mappings()
+    clips = [_clip(row) for row in rows if row["path"] not in waiting]
     return KeptClips(int(total or 0), tuple(clips[:limit]))
+
+
+def read_sources(connection: Connection) -> list[str]:
+    """The cameras that have rows of clips."""
+    return list(connection.scalars(sa.select(_CLIPS.source).distinct()))
+
+
+def read_listed_clips(connection: Connection, source: str) -> list[ListedClip]:
+    """All of a camera's."""
+    columns = (_CLIPS.start_time, _CLIPS.path, _CLIPS.url, _CLIPS.state, _CLIPS.events)
+    return [
+        ListedClip(start_time.timestamp(), path, url, ClipState(state), tuple(events))
+        for start_time, path, url, state, events in connection.execute(
+            sa.select(*columns).where(_CLIPS.source == source)
+        )
+    ]
+
+
+def read_clip(connection: Connection, source: str, start_time: float) -> Clip | None:
+    """One of them."""
+    moment = datetime.fromtimestamp(start_time, UTC)
+    query = sa.select(*_CLIPS).where(_CLIPS.source == source, _CLIPS.start_time == moment)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _clip(row)
+
+
+def _clip(row: Mapping[Any, Any]) -> Clip:
+    fixed = {"state": ClipState(row["state"]), "events": tuple(row["events"])}
+    return Clip(**{**tables.with_epochs(row), **fixed})

@@ -12,6 +12,7 @@ from sightline.supervisor.sinks import (
     alert_engine,
     alert_routes,
     clip_retention,
+    clip_sweep,
     kafka_sink,
     mqtt_sink,
     uploads,
@@ -26,6 +27,7 @@ SINKS: list[Callable[[Config], Iterable[Sink]]] = [
     mqtt_sink.make,
     uploads.make,
     clip_retention.make,
+    clip_sweep.make,
 ]
 
 

@@ -1,0 +1,230 @@
+"""Files of clips and their rows are compared: all of them after a start, and from then on slowly.
+
+What a kill at the wrong moment, a camera that has left the configuration, or a database that was lost has
+left behind is finished, listed again, or removed. Files that are not named as ours are never touched, and
+nothing that has changed a moment ago.
+"""
+
+import logging
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sightline.base.file_times import STAMP_LENGTH, captured_time, stamp
+from sightline.base.logs import WarnOnce
+from sightline.config import Config
+from sightline.config.groups import DAY_S
+from sightline.entities import Clip, ClipState, Result, picture_name
+from sightline.errors import StoreUnavailable
+from sightline.store.kinds import PendingRow
+from sightline.store.read.kept_clips import ListedClip, read_clip, read_listed_clips, read_sources
+from sightline.store.read.readonly import Database
+from sightline.supervisor.sinks.clip_retention import without_files
+from sightline.supervisor.sinks.sink import DurableSink
+
+log = logging.getLogger(__name__)
+
+OLD_S = 600.0  # what has changed later may be on its way to a row
+STEP_S = 2.0  # between two cameras
+PASS_EVERY_S = 900.0
+SAY_EVERY_S = DAY_S  # the same again
+VIDEO, SIDECAR, PART, PART_VIDEO = ".mp4", ".json", ".part.jsonl", ".part.mp4"
+DRAFTS = (f"{VIDEO}.new", f"{SIDECAR}.new", ".jpg.new", ".h264.mp4.new")
+LISTED = "had no row, and are listed again"
+_PICTURE = re.compile(r"event-[0-9a-f]{20}\.jpg")  # as entities.picture_name
+#: How names of our files end, after time and camera; the first that fits.
+ENDS = (PART, PART_VIDEO, *DRAFTS, ".h264.mp4", VIDEO, SIDECAR, ".jpg")
+
+
+class ClipSweep(DurableSink):
+    """A sink for the thread that each sink has: it takes no rows.
+
+    Args:
+        folder: of the cameras' folders; others are known by the rows that name them.
+        reading: a connection to read by; StoreUnavailable: not now.
+        clock: our UTC.
+    """
+
+    name = "clip_sweep"
+    tick_s = STEP_S
+
+    def __init__(
+        self,
+        folder: Path,
+        reading: Callable[[], AbstractContextManager[Any]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder, self._reading, self._clock = folder, reading, clock
+        self._put: Callable[[Iterable[Result]], object] = list
+        self._left: list[str] = []  # cameras of this round
+        self._next_s = 0.0  # monotonic
+        self._warnings = WarnOnce(log, SAY_EVERY_S)
+
+    def wants(self, row: PendingRow) -> bool:
+        """None."""
+        del row
+        return False
+
+    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
+        """Write by ``put`` what has been found."""
+        self._put = put
+
+    def update(self, config: Config) -> None:
+        """Clips are kept elsewhere from now on."""
+        self._folder = config.clips.folder
+
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Nothing is ever delivered."""
+
+    def tick(self) -> None:
+        """Look at the next camera, when that is due."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + STEP_S
+        try:
+            if not self._left:
+                with self._reading() as connection:
+                    sources = set(read_sources(connection))
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    sources |= {path.name for path in self._folder.iterdir() if path.is_dir()}
+                self._left = sorted(sources)
+            if self._left:
+                self.look(self._left[-1])
+                self._left.pop()
+        except StoreUnavailable:
+            return  # which is shown elsewhere
+        if not self._left:
+            self._next_s = time.monotonic() + PASS_EVERY_S
+
+    def look(self, source: str) -> None:
+        """Compare the files and the rows of one camera."""
+        with self._reading() as connection:
+            listed = {_name(clip.start_time, source): clip for clip in read_listed_clips(connection, source)}
+        folders = {Path(clip.path).parent for clip in listed.values() if clip.path}
+        folders.add((self._folder / source).resolve())
+        pictures = {picture_name(key) for clip in listed.values() if clip.path for key in clip.events}
+        done: Counter[str] = Counter()
+        for folder in folders:
+            for name, paths in _files(folder, source).items():
+                row = listed.pop(name, None)
+                if not _is_whole(row, paths) and self._is_old(paths.values()):
+                    self._count(done, self._put_right, source, folder / name, row, paths)
+        for name, row in listed.items():
+            if row.path and self._clock() - row.start_time > OLD_S and not Path(row.path).exists():
+                self._count(done, self._miss, source, Path(row.path).with_name(name), row)
+        for folder in [] if done[LISTED] else folders:  # the next time their pictures are known
+            self._remove_pictures(folder, pictures, done)
+        if done:
+            text = "; ".join(f"{count} {what}" for what, count in sorted(done.items()))
+            self._warnings.warn_once(f"camera {source}: clips: {text}")
+
+    def _remove_pictures(self, folder: Path, known: Container[str], done: Counter[str]) -> None:
+        """Remove pictures of events that are in no clip; one that grows does not name its events yet."""
+        for path in folder.glob("event-*.jpg"):
+            if _PICTURE.fullmatch(path.name) and path.name not in known:
+                with suppress(OSError):
+                    if self._clock() - path.stat().st_mtime > DAY_S:
+                        path.unlink()
+                        done["pictures were of no clip, and are gone"] += 1
+
+    def _is_old(self, paths: Iterable[Path]) -> bool:
+        try:
+            return all(self._clock() - path.stat().st_mtime > OLD_S for path in paths)
+        except FileNotFoundError:  # it has just got its name
+            return False
+
+    def _count(self, done: Counter[str], work: Callable[..., str], *values: object) -> None:
+        try:
+            if what := work(*values):
+                done[what] += 1
+        except (OSError, ValueError) as error:  # of this clip alone
+            self._warnings.warn_once(f"clips: {error}")
+
+    def _put_right(self, source: str, stem: Path, row: ListedClip | None, paths: dict[str, Path]) -> str:
+        """What has been done about files that have no row, or not the one that they should have."""
+        from sightline.features.clips.clip_writer import settle  # noqa: PLC0415  FFmpeg, where it is needed
+
+        if PART in paths or (row is not None and row.state is ClipState.RECORDING):
+            if (clip := settle(stem, self._clip(source, row))) is not None:
+                self._put([clip])
+                return f"that nobody recorded any more are {clip.state}"
+            return "" if PART in paths and paths[PART].exists() else "could not be read, and are gone"
+        if row is not None and row.path and VIDEO not in paths:
+            return self._miss(source, stem, row)
+        if VIDEO in paths and (row is None or not (row.path or row.url)):
+            if (clip := settle(stem)) is None:  # it is whole: this only reads what its sidecar says
+                return "have neither row nor sidecar, and are left alone"
+            self._put([_moved(clip, stem.parent)])
+            return LISTED
+        removed = {PART_VIDEO, *DRAFTS} if row is not None and row.path else ENDS
+        for path in [path for end, path in paths.items() if end in removed]:
+            path.unlink(missing_ok=True)
+        return "had left files behind, which are gone"
+
+    def _miss(self, source: str, stem: Path, row: ListedClip) -> str:
+        """What has been done about a row without its file; nothing where a disk may be missing."""
+        from sightline.features.clips.clip_writer import settle  # noqa: PLC0415
+
+        clip = self._clip(source, row)
+        if row.state is ClipState.RECORDING:
+            clip = settle(stem, clip)
+        elif clip is not None:
+            clip = without_files(clip) if stem.parent.is_dir() else None
+        self._put([] if clip is None else [clip])
+        return "" if clip is None else "had lost their files"
+
+    def _clip(self, source: str, row: ListedClip | None) -> Clip | None:
+        if row is None:
+            return None
+        with self._reading() as connection:
+            return read_clip(connection, source, row.start_time)
+
+
+def make(config: Config) -> list[ClipSweep]:
+    """The sink, always: there may be clips of cameras that are no more."""
+    url = config.database.url.get_secret_value()
+
+    @contextmanager
+    def reading() -> Iterator[Any]:
+        with closing(Database(url)) as database, database.reading() as connection:
+            yield connection
+
+    return [ClipSweep(config.clips.folder, reading)]
+
+
+def _name(start_time: float, source: str) -> str:
+    """Of a clip's files, without their ends."""
+    return f"{stamp(start_time)}Z-{source}"
+
+
+def _files(folder: Path, source: str) -> dict[str, dict[str, Path]]:
+    """By clip's name and by end, the files of a camera's clips in a folder."""
+    files: dict[str, dict[str, Path]] = defaultdict(dict)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for path in folder.iterdir():
+            end = next((end for end in ENDS if path.name.endswith(end)), "")
+            name = path.name.removesuffix(end)
+            if end and name[STAMP_LENGTH:] == f"Z-{source}" and captured_time(path) is not None:
+                files[name][end] = path
+    return files
+
+
+def _moved(clip: Clip, folder: Path) -> Clip:
+    """As its sidecar has it, with its files where they are."""
+    thumbnail, copy = (
+        str(folder / Path(path).name) if path else "" for path in (clip.thumbnail, clip.h264_path)
+    )
+    return replace(clip, path=str(folder / Path(clip.path).name), thumbnail=thumbnail, h264_path=copy)
+
+
+def _is_whole(row: ListedClip | None, paths: Iterable[str]) -> bool:
+    """Whether row and files are as they should be."""
+    ends = {*paths}
+    settled = row is not None and bool(row.path) and row.state is not ClipState.RECORDING
+    return settled and VIDEO in ends and not ends & {PART, PART_VIDEO, *DRAFTS}
