@@ -294,15 +294,16 @@ def test_a_writer_deletes_when_told_to_and_waits_while_the_database_is_locked(tm
 
 def test_a_program_writes_on_while_rows_expire_and_their_room_is_used_again(database_url: str) -> None:
     """The benchmark in small: 40,000 rows."""
-    before, meanwhile, after, again = retention_bench.measure(
-        database_url, rows=40_000, cameras=20, seconds=2.0, limit_s=120.0
+    before, meanwhile, after, again, last = retention_bench.measure(
+        database_url, rows=40_000, cameras=20, seconds=2.0, limit_s=120.0, rounds=2
     )
     assert meanwhile.deleted > 30_000
     assert before.deleted == after.deleted == 0
     assert min(len(before.latencies_ms), len(after.latencies_ms)) > 3
     # On a busy machine; docs/database.md has the figures of the whole form.
     assert np.median(meanwhile.latencies_ms or (0.0,)) < 500
+    assert min(again.deleted, last.deleted) > 30_000
     if database_url.startswith("sqlite"):
-        assert again.size_bytes <= after.size_bytes * 1.05
+        assert max(again.size_bytes, last.size_bytes) <= after.size_bytes * 1.1
     kept = {row["end_time"] is None for row in read(database_url, "events") if row["kind"] == "enter"}
     assert kept == {False, True}

@@ -2,10 +2,12 @@
 
     python tools/bench/retention_bench.py                        # 5 million rows in a new SQLite file
     python tools/bench/retention_bench.py --url postgresql://…   # in an empty database of Postgres
+    python tools/bench/retention_bench.py --url … --rows 0 --rounds 4   # in one that holds them already
 
 Rows of twenty days are generated, of which two are kept. A writer then does what it does in `sightline run`:
-every camera reports once a second, and ten events a second each wait for their commit, which is timed.
-In the end as many rows as a quarter of the first come in again: the file holds them without growing.
+every camera reports once a second, and ten events a second each wait for their commit, which is timed. After
+that, in each round, up to a million rows come in that are old already, and go: the database holds them
+without growing.
 """
 
 import itertools
@@ -39,6 +41,8 @@ from sightline.store.kinds import PendingRow, is_event
 from sightline.store.writer import Writer
 
 DAYS, KEPT_DAYS = 20, 2
+_KEPT = ("windows_days", "events_days", "alerts_days")
+ROUND_ROWS = 1_000_000
 EVENT_EVERY_S = 0.1
 CLASSES = 2
 TRACKS = {str(number): ["person", True, 123.456789 + number] for number in range(20)}  # of a resume state
@@ -102,12 +106,12 @@ class Phase:
         )
 
 
-def generate(url: str, rows: int, cameras: int, prefix: str) -> None:
-    """Fill a database whose tables are there with about so many rows of the last :data:`DAYS`."""
+def generate(url: str, rows: int, cameras: int, prefix: str, kept_days: int = 0) -> None:
+    """Fill a database whose tables are there with about so many rows of the last :data:`DAYS`, but these."""
     per_step = cameras * sum(share for share, _, _ in _ROWS.values())
     steps = max(1, round(rows / per_step))
-    step_s = max(60, DAYS * 86_400 // steps // 60 * 60)
-    start = int(time.time()) // 60 * 60 - steps * step_s
+    step_s = max(60, (DAYS - kept_days) * 86_400 // steps // 60 * 60)
+    start = int(time.time()) // 3600 * 3600 - kept_days * 86_400 - steps * step_s
     engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     as_time, uuid = _FUNCTIONS[engine.dialect.name]
     with engine.connect() as connection:
@@ -153,7 +157,7 @@ class ReportingCameras:
     def __init__(self, url: str, folder: Path, cameras: int) -> None:
         options = {"url": url, "spool_path": folder / "spool.db"}
         self.writer = Writer(DatabaseOptions.model_validate(options))
-        self._cameras = cameras
+        self._url, self._cameras = url, cameras
         self._put_s: dict[str, float] = {}  # by an event's key
         self._latencies_ms: list[float] = []
         self._stop = threading.Event()
@@ -166,10 +170,25 @@ class ReportingCameras:
             if is_event(row):
                 self._latencies_ms.append((time.perf_counter() - self._put_s.pop(row.source)) * 1e3)
 
-    def take_latencies(self) -> tuple[float, ...]:
-        """Those since the last call."""
-        latencies, self._latencies_ms = self._latencies_ms, []
-        return tuple(latencies)
+    def pass_time(self, name: str, seconds: float) -> Phase:
+        """Go on for so long."""
+        return self._phase(name, lambda passed_s: passed_s > seconds)
+
+    def expire(self, name: str, limit_s: float) -> Phase:
+        """Go on until nothing is left that is too old, at most for so long."""
+        retention = self.writer.retention
+        retention.update(RetentionOptions.model_validate(dict.fromkeys(_KEPT, KEPT_DAYS)))
+        # Once nothing is left it looks again after a minute only.
+        return self._phase(name, lambda passed_s: passed_s > limit_s or 10.0 < retention.wait_s < 1e9)
+
+    def _phase(self, name: str, is_over: Callable[[float], bool]) -> Phase:
+        self._latencies_ms.clear()
+        retention, started_s = self.writer.retention, time.perf_counter()
+        before = retention.deleted_rows
+        while not is_over(time.perf_counter() - started_s):
+            time.sleep(0.05)
+        passed_s, deleted = time.perf_counter() - started_s, retention.deleted_rows - before
+        return Phase(name, passed_s, tuple(self._latencies_ms), deleted, size_of(self._url))
 
     def close(self) -> None:
         """Stop reporting and writing."""
@@ -218,33 +237,26 @@ def running(url: str, folder: Path, cameras: int) -> Iterator[ReportingCameras]:
             program.close()
 
 
-def measure(url: str, rows: int, cameras: int, seconds: float, limit_s: float) -> Iterator[Phase]:
-    """The phases as they end: before, while (at most ``limit_s``), after, and with more rows again."""
+def measure(
+    url: str, rows: int, cameras: int, seconds: float, limit_s: float, rounds: int = 1
+) -> Iterator[Phase]:
+    """The phases as they end: before, while (at most ``limit_s``), and after; then the rounds."""
     store = Store(url)
     store.open()
     store.close()
-    generate(url, rows, cameras, "camera")
-    kept = RetentionOptions(windows_days=KEPT_DAYS, events_days=KEPT_DAYS, alerts_days=KEPT_DAYS)
-    with tempfile.TemporaryDirectory() as folder, running(url, Path(folder), cameras) as program:
-        retention = program.writer.retention
-
-        def phase(name: str, is_over: Callable[[float], bool]) -> Phase:
-            program.take_latencies()
-            started_s, before = time.perf_counter(), retention.deleted_rows
-            while not is_over(time.perf_counter() - started_s):
-                time.sleep(0.05)
-            passed_s, deleted = time.perf_counter() - started_s, retention.deleted_rows - before
-            return Phase(name, passed_s, program.take_latencies(), deleted, size_of(url))
-
-        time.sleep(min(2.0, seconds))  # until it has begun
-        yield phase("before", lambda passed_s: passed_s > seconds)
-        retention.update(kept)
-        # Once nothing is left it looks again after a minute only.
-        yield phase("while", lambda passed_s: passed_s > limit_s or 10.0 < retention.wait_s < 1e9)
-        yield phase("after", lambda passed_s: passed_s > seconds)
-    started_s = time.perf_counter()
-    generate(url, rows // 4, cameras, "again")
-    yield Phase("again", time.perf_counter() - started_s, (), 0, size_of(url))
+    if rows:
+        generate(url, rows, cameras, "camera")
+    with tempfile.TemporaryDirectory() as folder:
+        with running(url, Path(folder), cameras) as program:
+            time.sleep(min(2.0, seconds))  # until it has begun
+            yield program.pass_time("before", seconds)
+            yield program.expire("while", limit_s)
+            yield program.pass_time("after", seconds)
+        for number in range(rounds):
+            # The program is away meanwhile, since this is written as fast as can be.
+            generate(url, min(rows, ROUND_ROWS) or ROUND_ROWS, cameras, f"{time.time_ns()}-", KEPT_DAYS)
+            with running(url, Path(folder), cameras) as program:
+                yield program.expire(f"round {number + 1}", limit_s)
 
 
 def main() -> None:
@@ -252,16 +264,17 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="an empty database; default: a new SQLite file")
     for name, value, text in (
-        ("rows", 5_000_000, "generated"),
+        ("rows", 5_000_000, "generated; 0: the database holds them already"),
         ("cameras", 50, "that report"),
         ("seconds", 20, "of the phases before and after"),
-        ("limit-s", 1800, "of the phase in which rows are deleted, at most"),
+        ("limit-s", 1800, "of a phase in which rows are deleted, at most"),
+        ("rounds", 1, "in which more rows come in and go"),
     ):
         parser.add_argument(f"--{name}", type=int, default=value, help=f"{text} (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = arguments.url or f"sqlite:///{folder}/bench.db"
-        numbers = arguments.rows, arguments.cameras, arguments.seconds, arguments.limit_s
+        numbers = *(arguments.rows, arguments.cameras, arguments.seconds, arguments.limit_s), arguments.rounds
         for phase in measure(url, *numbers):
             print(phase, flush=True)
 
