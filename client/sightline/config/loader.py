@@ -75,12 +75,14 @@ def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
             data = file.read(MAX_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise ConfigError(str(path), f"cannot be read ({error.strerror}); give -c FILE") from error
+        problem = f"cannot be read ({error.strerror}); give -c FILE"
+        raise ConfigError("", problem, place=str(path)) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(str(path), f"line {line}: is not UTF-8; save the file as UTF-8") from error
+        raise ConfigError("", "is not UTF-8; save the file as UTF-8", place=f"{path}:{line}") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(str(path), f"is larger than {MAX_BYTES} bytes; is it a configuration?")
+        problem = f"is larger than {MAX_BYTES} bytes; is it a configuration?"
+        raise ConfigError("", problem, place=str(path))
     return parse_text(text, str(path), on_disk=on_disk)
 
 
@@ -235,6 +237,9 @@ class _Level:
         except ValidationError as error:
             mistakes = error.errors(include_url=False)
             self.mistaken.update(str(item["loc"][0]) if item["loc"] else "" for item in mistakes)
+            # Of a list whose only value is wrong pydantic says as well that it is too short: it is not.
+            inside = {item["loc"][:depth] for item in mistakes for depth in range(len(item["loc"]))}
+            mistakes = [x for x in mistakes if x["type"] != "too_short" or x["loc"] not in inside]
             for item in mistakes[:MAX_MISTAKES]:
                 key = ".".join(str(part) for part in item["loc"])
                 text = _TEXTS.get(item["type"], "{msg}").format(**item, **item.get("ctx", {}))

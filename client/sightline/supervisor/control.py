@@ -213,4 +213,5 @@ def _replace_file(path: Path, text: str) -> None:
             os.close(folder)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise ConfigError(str(path), f"cannot be written ({error.strerror}); nothing was changed") from error
+        problem = f"cannot be written ({error.strerror}); nothing was changed"
+        raise ConfigError("", problem, place=str(path)) from error
