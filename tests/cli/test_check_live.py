@@ -150,7 +150,7 @@ def test_classes_that_the_model_lacks_are_told_of_each_camera() -> None:
     assert "did you mean 'person'" in str(wrong)
     assert str(silent).startswith("key 'alerts.rules.night.classes': toy-1 has no class 'persn'")
     assert right == (
-        f"triton {triton.url}: ok: 'detector' is toy-1, fp32, 96x64, over system; 1 classes: person"
+        f"triton {triton.url}: ok: 'detector' is toy-1, fp32, network 64x96, over system; 1 classes: person"
     )
 
 

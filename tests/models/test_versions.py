@@ -428,6 +428,25 @@ def test_an_address_with_a_scheme_is_named(folder: Path, capsys: pytest.CaptureF
     assert "HOST:PORT or unix:/PATH, not 'http://127.0.0.1:8001'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("operation", "offline"),
+    [
+        (["list"], "--offline looks at the files alone"),
+        (["switch", "2"], "--offline changes the files alone"),
+        (["rollback"], "--offline changes the files alone"),
+        (["load", "2"], ""),  # it cannot
+    ],
+)
+def test_without_a_triton_the_cure_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], operation: list[str], offline: str
+) -> None:
+    assert main(["model", *operation, "--repository", str(folder), "--url", "127.0.0.1:1"]) == 1
+    said = capsys.readouterr().err
+    assert "start it with `sightline triton serve`, or name the one that runs" in said
+    assert ("--offline" in said) == bool(offline)
+    assert offline in said
+
+
 def test_the_log_may_be_damaged(folder: Path) -> None:
     bad = {"detector": "detector", "result": "ok"}
     lines = ["[]", "3", json.dumps(bad), json.dumps(bad)[:-1]]

@@ -24,10 +24,11 @@ from sightline.errors import (
     SourceUnauthorized,
     SourceUnreachable,
     SourceUnusable,
+    TritonAway,
 )
 from sightline.features.kept_files import write_private
 from sightline.inference.client import TritonConnection
-from sightline.models.registry.triton_admin import TritonAdmin
+from sightline.models.registry.triton_admin import AWAY_CURE, TritonAdmin
 from sightline.store import migrations
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.video import blur
@@ -194,7 +195,7 @@ def _try_detector(config: LoadedConfig, model: str, cameras: Sequence[Camera]) -
     if problems:
         raise ConfigErrors.of(problems)
     names = ", ".join(info.class_names[:MAX_LISTED]) + (", …" if len(info.class_names) > MAX_LISTED else "")
-    size = f"{info.network_width}x{info.network_height}"
+    size = f"network {info.network_height}x{info.network_width}"
     return (
         f"triton {options.url}: ok: {model!r} is {info.version}, {info.precision}, {size}, over {transport}; "
         f"{len(info.class_names)} classes: {names}"
@@ -206,9 +207,10 @@ def _why_away(url: str, model: str, error: DetectorError) -> ConfigError:
     try:
         with TritonAdmin(url) as admin:
             states = admin.states()
-    except AdminError:
-        cure = "start it with `sightline triton serve`, or name the one that runs"
-        return ConfigError("triton.url", f"{error}; {cure}")
+    except TritonAway:
+        return ConfigError("triton.url", f"{error}; {AWAY_CURE}")
+    except AdminError:  # it lists its models to others
+        return ConfigError("triton.model", str(error))
     ready = [name for name, versions in states.items() if "READY" in versions.values()]
     cure = f"ready there: {', '.join(sorted(ready)[:MAX_LISTED]) or 'none'}; see `sightline model list`"
     return ConfigError("triton.model", f"{error}; {cure}")
