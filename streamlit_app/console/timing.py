@@ -29,7 +29,8 @@ MAX_BARS = 12
 FRAME_HEADS = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
 STAGES_NOTE = (
     "“infer” is the whole request, there and back; Triton's own share of it is a mean that the server "
-    "reports. “queue wait” is the time between arrival and the detector's turn. Stages overlap between "
+    "reports; on a CPU only of its queue, since the network computes in threads that it does not time. "
+    "“queue wait” is the time between arrival and the detector's turn. Stages overlap between "
     "frames, so their sum may exceed the time between two frames. “wait for packet” is idle time until the "
     "camera sends the next packet, and no part of the sum."
 )
