@@ -210,14 +210,14 @@ def test_where_nothing_was_ever_chosen_a_new_version_changes_nothing(folder: Pat
 
 def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
     cpu = folder / "detector/configs/cpu.pbtxt"
-    tuned = cpu.read_text().replace('"fp32"', '"bf16"').replace("max_queue_size: 64", "max_queue_size: 7")
+    tuned = cpu.read_text().replace('"fp32"', '"bf16"').replace("max_batch_size: 8", "max_batch_size: 7")
     cpu.write_text(tuned)
     model_configs.choose(folder, "detector", 1)
     model_configs.choose(folder, "yards", 2)
     assert cpu.read_text() == tuned, "what people edit is never written"
     for name, version, classes in (("detector", 1, toy.CLASSES), ("yards", 2, OTHER_NAMES)):
         text = (folder / name / "configs/cpu.served.pbtxt").read_text()
-        assert "max_queue_size: 7" in text
+        assert "max_batch_size: 7" in text
         assert f'name: "{name}"' in text
         assert f"versions: [ {version} ]" in text
         found = dict(re.findall(r'key: "(\w+)" value \{ string_value: ("(?:[^"\\]|\\.)*") \}', text))
