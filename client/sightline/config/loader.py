@@ -70,6 +70,15 @@ def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
     Raises:
         ConfigError: the file cannot be read, or a value outside the cameras is wrong.
     """
+    return parse_text(read_text(path), str(path), on_disk=on_disk)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration, as it stands in the file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -83,7 +92,7 @@ def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
     if len(data) > MAX_BYTES:
         problem = f"is larger than {MAX_BYTES} bytes; is it a configuration?"
         raise ConfigError("", problem, place=str(path))
-    return parse_text(text, str(path), on_disk=on_disk)
+    return text
 
 
 def parse_text(text: str, name: str = "config.yml", *, on_disk: bool = False) -> LoadedConfig:
