@@ -123,9 +123,10 @@ def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> 
 
 
 def _clock(status: CameraStatus) -> str:
-    """Where capture time comes from, and how far the camera's own clock is ahead of ours."""
-    off = "" if status.clock_offset_s is None else f" {status.clock_offset_s:+.2f} s"
-    return safe(status.clock_source) + off or DASH
+    """Where capture time comes from, and how far the camera's own clock is ahead of ours and gains on it."""
+    off = "" if status.clock_offset_s is None else f"{status.clock_offset_s:+.2f} s"
+    drift = "" if status.clock_drift_ppm is None else f"{status.clock_drift_ppm:+.0f} ppm"
+    return " ".join(filter(None, (safe(status.clock_source), off, drift))) or DASH
 
 
 def _frames_table(statuses: Sequence[CameraStatus], at: float) -> str:

@@ -478,6 +478,26 @@ def test_the_profile_shows_the_wait_for_a_packet_beside_the_work(
     assert re.search(r'data-h="wait for packet">210<', text)  # shown, but not tinted as work
 
 
+@pytest.mark.parametrize(
+    ("figures", "shown"),
+    [
+        ({}, "rtcp"),
+        ({"clock_offset_s": -0.034, "clock_drift_ppm": 12.4}, "rtcp -0.03 s +12 ppm"),
+        (
+            {"clock_source": "rtcp_corrected", "clock_offset_s": 3600.0, "clock_drift_ppm": -180.0},
+            "rtcp_corrected +3600.00 s -180 ppm",
+        ),
+        ({"clock_source": "<b>", "clock_offset_s": 0.0}, "&lt;b&gt; +0.00 s"),
+        ({"clock_source": ""}, texts.DASH),
+    ],
+)
+def test_the_profile_shows_how_far_a_cameras_clock_is_off(
+    figures: dict[str, Any], shown: str, url: str, open_app: Callable[..., AppTest]
+) -> None:
+    World(url).camera("gate", time.time(), **figures)
+    assert re.search(rf'data-h="clock"><small>{re.escape(shown)}</small>', html(open_app("profile")))
+
+
 # States of the database
 
 
