@@ -229,7 +229,15 @@ def _check(arguments: argparse.Namespace) -> int:
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if not arguments.live:
-        return _tell([*(f"camera {name!r}: ok" for name in config.cameras), *config.problems])
+        from sightline.cli.outside_check import outside_problems
+
+        return _tell(
+            [
+                *(f"camera {name!r}: ok" for name in config.cameras),
+                *config.problems,
+                *outside_problems(config.options),
+            ]
+        )
     from sightline.base.logs import setup_logging
     from sightline.cli.live_check import attempts_of, outcomes
 
