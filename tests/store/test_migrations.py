@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -183,6 +184,23 @@ def test_a_migration_that_fails_changes_nothing(database_url: str, monkeypatch: 
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     with engine.connect() as connection:
         assert migrations.revision(connection) == "0001"
+
+
+def test_a_migration_of_postgres_may_take_longer_than_a_write(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.new_database()
+    make_schema(url, "0005")
+    upgrade = command.upgrade
+
+    def slowly(config: Any, revision: str) -> None:
+        config.attributes["connection"].execute(sa.text("SELECT pg_sleep(2.5)"))
+        upgrade(config, revision)
+
+    monkeypatch.setattr(command, "upgrade", slowly)
+    store = Store(url, write_timeout_s=1.5)
+    store.open()
+    store.close()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

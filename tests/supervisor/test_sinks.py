@@ -206,7 +206,10 @@ def test_a_sink_that_hangs_is_shown_and_the_end_does_not_wait_for_it(folder: Pat
 
 def test_a_sink_is_left_alone_until_the_database_is_ours() -> None:
     ticks: list[float] = []
-    sink, outbox = Recorder(), Mock(is_open=lambda: False, read=lambda *_: [])
+    sink, outbox = (
+        Recorder(),
+        Mock(is_open=lambda: False, is_alone=lambda: False, is_away=lambda: False, read=lambda *_: []),
+    )
     sink.tick_s, sink.tick = 0.02, lambda: ticks.append(time.monotonic())  # type: ignore[method-assign]
     runner = DurableRunner(sink, outbox)
     runner.start()

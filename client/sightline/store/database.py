@@ -2,12 +2,12 @@
 
 import logging
 import sqlite3
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sightline.base.file_modes import keep_from_others
 from sightline.errors import NotOwner, OwnerSilent, SchemaError, StoreError, StoreUnavailable
 from sightline.store import migrations, rollups
-from sightline.store.dialects import make_engine, parse_url, shut_socket, text_of, upsert
+from sightline.store.dialects import giving_up, make_engine, parse_url, text_of, upsert
 from sightline.store.kinds import (
     COUNT,
     KINDS,
@@ -40,7 +40,7 @@ from sightline.store.tables import IdentityRow, LeaseRow, OutboxRow, table_of, w
 
 log = logging.getLogger(__name__)
 
-WRITE_TIMEOUT_S = 15.0  # a Postgres that says nothing for this long is taken for gone
+WRITE_TIMEOUT_S = 6.0  # a Postgres that says nothing for this long is taken for gone
 MAX_OUTBOX_AGE_S = 7 * 86_400.0
 ROLL_UP_AT_ONCE = 8  # hours, and as many days, of all cameras: some 0.1 s
 MAX_OUTBOX_ROWS = 100_000  # for each sink
@@ -119,9 +119,12 @@ class Store:
                 return (stat.st_dev, stat.st_ino)
         return None
 
-    def _back_up(self, revision: str) -> None:
+    def _before_migration(self, connection: Connection, revision: str) -> None:
+        """Copy a SQLite file. Postgres migrates in one transaction, all or nothing, however long it takes."""
         if self._file is None:
-            return  # Postgres migrates in one transaction: all or nothing
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.info["alarm"].cancel()
+            return
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         copy = self._file.with_name(f"{self._file.name}.backup-{revision}-{stamp}")
         with closing(sqlite3.connect(self._file)) as old, closing(sqlite3.connect(copy)) as new:
@@ -242,18 +245,14 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """One transaction that cannot hang: a silent server's socket is shut after the time-out."""
-        with self._engine.begin() as connection:
+        """One transaction that cannot hang: a silent server is given up after the time-out."""
+        with self._engine.connect() as connection:
             if self._file is not None:
-                yield connection
+                with connection.begin():
+                    yield connection
                 return
-            alarm = threading.Timer(self._write_timeout_s, shut_socket, [connection])
-            alarm.daemon = True
-            alarm.start()
-            try:
+            with giving_up(connection, self._write_timeout_s) as connection.info["alarm"], connection.begin():
                 yield connection
-            finally:
-                alarm.cancel()
 
     @contextmanager
     def _writing(self, *, new: bool = False) -> Iterator[Connection]:
@@ -269,7 +268,7 @@ class Store:
             if has_lease:
                 hold(connection)
             if new:
-                migrations.migrate(connection, self._back_up)
+                migrations.migrate(connection, partial(self._before_migration, connection))
             if not has_lease:
                 hold(connection)
             yield connection

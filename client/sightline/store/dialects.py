@@ -1,7 +1,9 @@
 """What differs between SQLite and Postgres: connecting, waiting, and giving up."""
 
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +29,7 @@ _SETTINGS = " ".join(
         "extra_float_digits=3",
         "standard_conforming_strings=on",
         r"default_transaction_isolation=read\ committed",
-        "idle_in_transaction_session_timeout=5s",
+        "idle_in_transaction_session_timeout=4s",
     )
 )
 #: What not every server knows, and a schema where the search path names none that is there.
@@ -88,10 +90,10 @@ def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | No
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
     milliseconds = int(statement_timeout_s * 1000)
-    timeouts = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}"
+    timeouts = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds * 5 // 6}"
     options = f"{url.query.get('options', '')} {_SETTINGS} {timeouts}"
     if read_wait_s is None:
-        connect = {"connect_timeout": 5, "application_name": "sightline", "tcp_user_timeout": milliseconds}
+        connect = {"connect_timeout": 3, "application_name": "sightline", "tcp_user_timeout": milliseconds}
         connect |= {"options": f"{options} -c default_transaction_read_only=off", "keepalives_idle": 10}
     else:  # libpq takes less than 2 seconds as 2
         connect = {"connect_timeout": max(2, round(read_wait_s)), "application_name": "sightline-console"}
@@ -110,14 +112,56 @@ def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | No
         connection.execute(_ON_CONNECT)
         connection.commit()
 
+    _bound_opening(engine, statement_timeout_s if read_wait_s is None else read_wait_s)
     return engine
 
 
-def shut_socket(connection: Connection) -> None:
-    """Wake a thread that waits for a Postgres server which does not answer; its call then fails."""
-    driver: Any = connection.connection.driver_connection
-    with socket.socket(fileno=socket.dup(driver.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)
+def _bound_opening(engine: Engine, timeout_s: float) -> None:
+    """Give up a Postgres server that falls silent while a connection is made, or taken into use again."""
+    do_ping = engine.dialect.do_ping
+
+    @event.listens_for(engine, "do_connect")
+    def begin(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        driver = dialect.connect(*arguments, **options)
+        record.info["opening"] = _alarm(driver, timeout_s)
+        return driver
+
+    @event.listens_for(engine, "connect")  # the last one
+    def end(_driver: Any, record: Any) -> None:
+        record.info.pop("opening").cancel()
+
+    def ping(driver: Any) -> bool:
+        alarm = _alarm(driver, timeout_s)
+        try:
+            return do_ping(driver)
+        finally:
+            alarm.cancel()
+
+    engine.dialect.do_ping = ping  # type: ignore[assignment, method-assign]
+
+
+@contextmanager
+def giving_up(connection: Connection, timeout_s: float) -> Iterator[threading.Timer]:
+    """After so long, calls to a Postgres server that does not answer fail; until the timer is cancelled."""
+    alarm = _alarm(connection.connection.driver_connection, timeout_s)
+    try:
+        yield alarm
+    finally:
+        alarm.cancel()
+
+
+def _alarm(driver: Any, timeout_s: float) -> threading.Timer:
+    """Wakes a thread that waits for an answer, by shutting the socket; its call then fails."""
+
+    def shut() -> None:
+        if not driver.closed:
+            with socket.socket(fileno=socket.dup(driver.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout_s, shut)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def text_of(error: BaseException) -> str:

@@ -275,6 +275,13 @@ def is_event(row: PendingRow) -> bool:
     return row.kind.model is tables.EventRow
 
 
+def is_own(row: PendingRow) -> bool:
+    """Whether it is about what troubles this program itself, which nobody else can tell."""
+    if row.kind is NOTIFICATION:
+        return row.values["alert"].get("kind") not in entities.RULE_KINDS
+    return is_event(row) and row.values["kind"] not in entities.RULE_KINDS
+
+
 def pending_row(entity: Result | ResumeState | CameraStatus, sequence: int) -> PendingRow:
     """The entity as a row of its kind."""
     kind = next(kind for kind in KINDS.values() if kind.entity is type(entity))

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import select
 
@@ -19,6 +20,8 @@ from sightline.store.lease import Lease
 from sightline.store.read.readonly import Database
 from sightline.store.spool import MIN_SEQUENCE, Spool
 from sightline.store.tables import OutboxRow, table_of
+
+READ_WAIT_S = 0.5  # for a lock; a Postgres that says nothing for ten times as long is taken for gone
 
 
 class Outbox:
@@ -32,7 +35,8 @@ class Outbox:
         spool: what keeps rows while the database is away.
         sinks: by the durable sinks' names, which rows each of them wants.
         lease: held while no other program can have taken over, and tell the same.
-        is_away: whether the database is known not to answer, so that it is not waited for.
+        is_away: whether the database is known not to answer, so that it is not waited for; not where another
+            program owns it.
         wake_writer: called when something is to be committed.
     """
 
@@ -48,9 +52,9 @@ class Outbox:
     ) -> None:
         self.sinks = dict(sinks)
         self._lease = lease
-        self._database = Database(url)
+        self._database = Database(url, timeout_s=READ_WAIT_S)
         self._spool = spool
-        self._is_away = is_away
+        self.is_away = is_away
         self._wake_writer = wake_writer
         #: By sink, called by the writer's thread whenever rows for it were committed; they must not block.
         self.listeners: dict[str, Callable[[], object]] = {}
@@ -71,10 +75,18 @@ class Outbox:
             self._settled = True
         return self._lease.held
 
+    def is_alone(self) -> bool:
+        """Whether sinks may be told of this program's own troubles, and of nothing else.
+
+        The database has been away for so long that another program may count in our place.
+        """
+        return not self._lease.held and self.is_away()
+
     def read(self, sink: str, limit: int) -> list[PendingRow]:
         """At most ``limit`` of what waits for a sink, oldest first; without what it acknowledged.
 
-        Nothing while another program may own the database.
+        Nothing while another program may own the database, but for what only this one can tell of a database
+        that is away; see :func:`sightline.store.kinds.is_own`.
 
         Spool and database are each read when they can be; a row on its way from one to the other is in both
         or comes at the next call.
@@ -82,13 +94,16 @@ class Outbox:
         Raises:
             StoreUnavailable: one of them cannot be read, though it should, and the other holds nothing.
         """
-        if not self._lease.held:
+        alone = self.is_alone()
+        if not (alone or self._lease.held):
             return []
+        reads: list[Callable[[str, int], list[PendingRow]]] = [partial(self._spool.outbox, own=alone)]
+        reads += [] if alone else [self._read_database]
         with self._lock:
             done = {key: sequence for (name, key), sequence in self._delivered.items() if name == sink}
         rows: dict[str, PendingRow] = {}
         problem: StoreUnavailable | None = None
-        for read in (self._spool.outbox, self._read_database):  # in this order: rows move the same way
+        for read in reads:  # in this order: rows move the same way
             try:
                 for row in read(sink, limit + len(done)):
                     if row.key not in rows or row.sequence > rows[row.key].sequence:
@@ -130,7 +145,7 @@ class Outbox:
                     del self._delivered[sink, key]
 
     def _read_database(self, sink: str, limit: int) -> list[PendingRow]:
-        if self._is_away():
+        if self.is_away():
             return []
         row = table_of(OutboxRow).c
         query = select(row.kind, row.source, row.key, row.sequence, row.body).where(row.sink == sink)

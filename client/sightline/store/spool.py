@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.file_modes import keep_from_others
+from sightline.entities import RULE_KINDS, Event, EventKind, lasts
 from sightline.errors import StoreUnavailable
 from sightline.store.kinds import (
     KINDS,
@@ -26,6 +27,7 @@ from sightline.store.kinds import (
     ResumeStates,
     parse_resume,
 )
+from sightline.store.read.open_events import OpenEvent
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,13 @@ _OUTBOX = """
 SELECT kind, source, key, sequence, body, json_array(sink) FROM outbox JOIN records USING (key)
 WHERE sink = ? ORDER BY sequence, key LIMIT ?
 """
+#: As :func:`sightline.store.kinds.is_own` says.
+_OWN = """kind IN ('event', 'event_end', 'notification') AND coalesce(
+    json_extract(body, '$.alert.kind'), json_extract(body, '$.kind'), ''
+) NOT IN ({})""".format(", ".join(f"'{kind}'" for kind in sorted(RULE_KINDS)))
+_OWN_OUTBOX = _OUTBOX.replace("WHERE", f"WHERE {_OWN} AND")
+_TROUBLES = f"SELECT body FROM records WHERE {_OWN} AND kind = 'event' ORDER BY sequence"  # noqa: S608
+_HEARTBEAT = "SELECT max(json_extract(body, '$.status_time')) FROM records WHERE kind = 'status'"
 _PUT_ABSENT = _PUT_NEW + "NOTHING"
 _PUT = _PUT_NEW + "UPDATE SET kind = excluded.kind, sequence = excluded.sequence, body = excluded.body"
 _INTO_STATES = "INSERT INTO states (source, sequence, body) "
@@ -191,10 +200,19 @@ class Spool:
         with self._transaction() as connection:
             return self._rows(connection, _OLDEST, (after, limit, _MAX_SEQUENCE))
 
-    def outbox(self, sink: str, limit: int) -> list[PendingRow]:
-        """The oldest ``limit`` rows that a sink has still to be given."""
+    def outbox(self, sink: str, limit: int, *, own: bool = False) -> list[PendingRow]:
+        """The oldest ``limit`` rows that a sink has still to be given; only this program's ``own``, if so."""
         with self._transaction() as connection:
-            return self._rows(connection, _OUTBOX, (sink, limit))
+            return self._rows(connection, _OWN_OUTBOX if own else _OUTBOX, (sink, limit))
+
+    def open_troubles(self) -> tuple[OpenEvent, ...]:
+        """The troubles of the system itself whose ends have not been spooled."""
+        with self._transaction() as connection:
+            seen = connection.execute(_HEARTBEAT).fetchone()[0] or 0.0
+            rows = [json.loads(body) for (body,) in connection.execute(_TROUBLES)]
+        events = [Event(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
+        going_on = [event for event in events if lasts(event.kind, event.direction)]
+        return tuple(OpenEvent(event, max(event.confirmed_time, seen)) for event in going_on)
 
     def forget_delivered(self, delivered: Iterable[Delivered]) -> set[Delivered]:
         """Take rows out of the outbox; returns those that were in it here."""

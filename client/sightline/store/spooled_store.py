@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 REPLAY_ROWS = 2000  # rows a transaction while the spool is replayed
 RENEW_S = 2.0  # the lease is renewed after this long without a transaction
+#: An answer is so long in coming that the database must be away; told at the same moment as it is given up.
+SLOW_S = 2.5
 
 
 @dataclass(slots=True)
@@ -74,6 +76,13 @@ class SpooledStore:
     _replayed: int = MIN_SEQUENCE  # spooled rows up to this sequence are in the database
     _identity: str = ""  # the database's when it was last used
     _used_s: float = 0.0  # monotonic; when it last was
+    _asked_s: float | None = None  # monotonic; since when it has not answered
+
+    @property
+    def is_away(self) -> bool:
+        """The database does not take rows, or has not answered for a while."""
+        asked_s = self._asked_s
+        return bool(self.store_error) or (asked_s is not None and time.monotonic() - asked_s > SLOW_S)
 
     @property
     def is_replaying(self) -> bool:
@@ -108,6 +117,7 @@ class SpooledStore:
             self.store.was_away = True
             with self._spool_errors_noted():
                 self.spool.bind(self.url)
+                self.open_events = OpenEvents(time.monotonic(), self.spool.open_troubles(), whole=False)
         else:
             self._settle()
         with self._spool_errors_noted():
@@ -132,7 +142,7 @@ class SpooledStore:
             self._identity = self.store.identity
 
     def deliver(self, batch: Sequence[PendingRow]) -> bool:
-        """Bring a batch to the database or into the spool, and replay a part of what waits there.
+        """Bring a batch to the database, or into the spool where that holds rows or the database is away.
 
         Returns:
             False when neither took the batch: it is still the caller's.
@@ -141,10 +151,7 @@ class SpooledStore:
         if self._is_due() and (idle or not self._identity):
             self._try(self.store.renew)
         if self.waiting:
-            taken = not batch or self.to_spool(batch)
-            if self._is_due():
-                self._replay()
-            return taken
+            return not batch or self.to_spool(batch)
         if not batch:
             return True
         if self._is_due() and self._to_store(batch):
@@ -206,7 +213,10 @@ class SpooledStore:
         """Forget the back-off for the next attempt."""
         self._next_try_s = 0.0
 
-    def _replay(self) -> None:
+    def replay(self) -> None:
+        """Bring a part of what waits in the spool to the database, when that is due."""
+        if not self.waiting or not self._is_due():
+            return
         with self._spool_errors_noted():
             if rows := self.spool.oldest(REPLAY_ROWS, self._replayed):
                 if not self._to_store(rows):
@@ -236,11 +246,14 @@ class SpooledStore:
 
     def _try(self, work: Callable[[], None]) -> bool:
         """Do something in the database; whether it was done."""
+        self._asked_s = time.monotonic()
         try:
             work()
         except StoreError as error:
             self._store_failed(error)
             return False
+        finally:
+            self._asked_s = None
         if self.store_error:
             log.info("database: back after %d failed attempts", self.health.failures)
         self.store_error, self.refused, self._delay_s = "", False, 0.0

@@ -15,7 +15,7 @@ from sightline.entities import CameraStatus, Checkpoint, Result, SourceWindow
 from sightline.errors import NotOwner, StoreError, StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
-from sightline.store.kinds import UNWATCHED, PendingRow, Wants, merge, pending_row, rows_of
+from sightline.store.kinds import UNWATCHED, PendingRow, Wants, is_own, merge, pending_row, rows_of
 from sightline.store.lease import Lease
 from sightline.store.outbox import Outbox
 from sightline.store.read.open_events import OpenEvents
@@ -36,7 +36,9 @@ _CURE = (
     "(database.standby: true), to take over when that one ends"
 )
 MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes them
-RETRY_S = (0.5, 4.0)  # an owner is back well before LEASE_S, after which another program takes over
+#: An owner is back well before LEASE_S, after which another program takes over. The first wait leaves time to
+#: tell that the database is away: each try may wait for a server that does not answer.
+RETRY_S = (1.0, 4.0)
 STANDBY_POLL_S = 0.5
 ANNOUNCE_EVERY_S = 5.0  # a stand-by, in the database
 
@@ -84,7 +86,7 @@ class Writer:
         self._store = Store(url, self.lease)
         self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s, name, self.lease)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
-        away, wake = (lambda: bool(store.store_error)), self._wake.set
+        away, wake = (lambda: store.is_away and not store.lost), self._wake.set
         self.outbox = Outbox(url, self._spool, sinks or {}, self.lease, is_away=away, wake_writer=wake)
         self.retention = Retention()
         self._told = False  # sinks know that they may read
@@ -130,7 +132,10 @@ class Writer:
         return dict(self._resume)
 
     def open_events(self) -> OpenEvents | None:
-        """The events that go on, as the database last told; None while it has not been reached yet."""
+        """The events that go on, as the database last told.
+
+        While it has not been reached yet: the spooled troubles that do, or None where there is no spool.
+        """
         return self._spooled_store.open_events
 
     def put(self, checkpoint: Checkpoint) -> None:
@@ -176,7 +181,7 @@ class Writer:
             owner=self.lease.owner,
             pending_records=pending,
             spooled_records=store.waiting,
-            database_away=bool(store.store_error),
+            database_away=store.is_away,
             spool_used=store.spool_used,
             oldest_age_s=max(0.0, time.time() - min(since)) if since else 0.0,
             dropped_records=dropped,
@@ -310,6 +315,15 @@ class Writer:
         self.failure = error
         self._on_failure()
 
+    def _wake_sinks(self, rows: Sequence[PendingRow]) -> None:
+        """Some rows can be read now, or all of them again."""
+        held, is_open = self.lease.held, self.outbox.is_open()
+        back, self._told = is_open and not self._told, is_open
+        wanted = {name for row in rows if held or is_own(row) for name in row.sinks}
+        for name, on_rows in list(self.outbox.listeners.items()):
+            if back or name in wanted:
+                on_rows()
+
     def _step(self) -> None:
         # Asked first: a sink that has made rows of what it was given put them before it acknowledged.
         delivered, put_s = self.outbox.delivered(), time.monotonic()
@@ -319,12 +333,9 @@ class Writer:
         taken = False
         with self._errors_noted("a batch failed; it is tried again"):
             taken = self._spooled_store.deliver(batch)
-            back = self.lease.held and not self._told
-            self._told = self.lease.held
-            wanted = {name for row in batch for name in row.sinks} if taken else set[str]()
-            for name, on_rows in list(self.outbox.listeners.items()):
-                if back or name in wanted:
-                    on_rows()
+            self._wake_sinks(batch if taken else ())
+            self._spooled_store.replay()
+            self._wake_sinks(())
             if self._spooled_store.lost and self.failure is None:
                 self._fail(NotOwner(self._spooled_store.store_error))
             if taken and delivered:

@@ -65,7 +65,7 @@ class Supervisor:
         self._bottlenecks = Bottlenecks(clock)
         hub.annotate = self._bottlenecks.annotate
         self._troubles, self._open_spans = Troubles(clock, wall_clock), OpenSpans(clock)
-        self._knows_open = False  # the database has told what the program before has left open
+        self._adopted: bool | None = None  # what was left open; False: as far as is spooled
         self._wall_clock = wall_clock
         self._began: float | None = None  # UTC epoch seconds, of the first tick
         self.beat_s = clock()
@@ -137,8 +137,8 @@ class Supervisor:
         """Make events of the system's own troubles, and end the events that nothing goes on with."""
         self._began = self._began or self._wall_clock()
         newest = self._hub.open_events()
-        if newest is not None and not self._knows_open:
-            self._knows_open = True
+        if newest is not None and (self._adopted is None or newest.whole > self._adopted):
+            self._adopted = newest.whole
             self._troubles.adopt(newest.events, self._cameras)
         health, sinks = self._hub.writer_health(), self._hub.sinks()
         results = self._troubles.look(signs_of(self.statuses(), health, self.notices(), sinks))
@@ -223,10 +223,6 @@ class Supervisor:
             if known.get(name) != problem:
                 log.error("%s; this camera does not run", problem)
             self._hub.set_status(self._plain_status(name, CameraState.MISCONFIGURED, problem))
-        leaving = {item.name for item in self._leaving}  # those are shown as stopped once they have reported
-        for name, camera in config.cameras.items():
-            if not camera.enabled and name not in leaving:
-                self._hub.set_status(self._plain_status(name, CameraState.STOPPED, "enabled: false"))
         for shortage in shortages(len(self._cameras), config.options.cameras_per_worker):
             log.error("%s", shortage)
         self._place()

@@ -29,6 +29,7 @@ class OpenEvents:
 
     read_s: float  # monotonic; what was put before is known
     events: tuple[OpenEvent, ...]
+    whole: bool = True  # False: only troubles that are spooled, since the database has not been reached yet
 
 
 def read_open_events(connection: Connection) -> tuple[OpenEvent, ...]:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store import migrations
-from sightline.store.dialects import make_engine, parse_url, text_of
+from sightline.store.dialects import giving_up, make_engine, parse_url, text_of
 from sightline.store.lease import SCOPE, Program
 from sightline.store.tables import LeaseRow, table_of
 
@@ -114,10 +114,11 @@ class Database:
         self.label = "database"
         self._wrong = ""
         self._engine: Engine | None = None
+        self._give_up_s = 10 * timeout_s
         self._path: Path | None = None
         try:
             parsed = parse_url(url.strip())
-            self._engine = make_engine(parsed, 10 * timeout_s, read_wait_s=timeout_s)
+            self._engine = make_engine(parsed, self._give_up_s, read_wait_s=timeout_s)
             self.label = f"Postgres · {parsed.database or ''}@{parsed.host or 'localhost'}"
             if parsed.get_backend_name() == "sqlite":
                 self._path = Path(str(parsed.database)).absolute()
@@ -198,6 +199,11 @@ class Database:
             raise StoreUnavailable(self._wrong)
         try:
             with self._engine.connect() as connection:
-                yield connection
+                if self._path is not None:
+                    yield connection
+                    return
+                with giving_up(connection, self._give_up_s):
+                    yield connection
+                    connection.rollback()  # a server may fall silent at any moment
         except SQLAlchemyError as error:
             raise StoreUnavailable(text_of(error)) from error

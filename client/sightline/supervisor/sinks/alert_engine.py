@@ -47,6 +47,7 @@ class AlertEngine(DurableSink):
 
     name = "alerts"
     tick_s = 0.5
+    ticks_alone = True
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class AlertEngine(DurableSink):
         self._put: Callable[[Iterable[Result]], object] = list
         self._lock = threading.RLock()  # guards everything below
         self._alerts: dict[str, Alert] | None = None  # by id; None: not loaded yet
+        self._is_whole = False  # they are all that the database has, and not what was made without it
         self._of_event: dict[str, dict[str, str]] = {}  # by the event's key and the rule: the alert's id
         self._newest: dict[Place, str] = {}  # of those that people were told of: the id
         self._watched: dict[str, None] = {}  # ids of those for which time may do something, in order
@@ -117,9 +119,11 @@ class AlertEngine(DurableSink):
             self._write()
 
     def _begin(self) -> dict[str, Alert]:
-        if self._alerts is None:
-            loaded = self._load(None)
-            self._alerts = {}
+        if self._alerts is None or not (self._is_whole or self.database_is_away):
+            # What was made without having seen the database is there too by the time it is loaded.
+            loaded = OpenAlerts() if self.database_is_away else self._load(None)
+            self._is_whole = not self.database_is_away
+            self._alerts, self._of_event, self._newest, self._watched = {}, {}, {}, {}
             for alert in loaded.alerts:
                 self._remember(alert)
             self._mutes = {(mute.source, mute.rule): mute for mute in loaded.mutes}

@@ -46,6 +46,8 @@ class DurableSink(ABC):
     gave_up_s: float | None = None  # monotonic; when it did so last, and people are to be told
     batch = BATCH  # messages that it is given at once, at most
     slow_s = SLOW_S  # a call that takes longer is shown as a failure
+    ticks_alone = False  # it has something to do in time though another program may own the database
+    database_is_away = False  # set before each call; after a while only the program's own troubles come
 
     def wants(self, row: PendingRow) -> bool:
         """Whether it is to be given such a row; events and their ends by default. Called by any thread."""
@@ -81,6 +83,8 @@ class DurableSink(ABC):
 
     def tick(self) -> None:
         """Time has passed; called after each delivery as well, while this program owns the database.
+
+        With :attr:`ticks_alone` also while it may have lost the database, which is away.
 
         An error is a failed attempt.
         """
@@ -243,8 +247,10 @@ class DurableRunner(SinkRunner[DurableSink]):
         return 0.0
 
     def _deliver_batch(self) -> int:
-        if not self._outbox.is_open():
+        alone = not self._outbox.is_open()
+        if alone and not self._outbox.is_alone():
             return 0
+        self._sink.database_is_away = self._outbox.is_away()
         rows: list[PendingRow] = []
         if self._has_news or time.monotonic() >= self._next_read_s:
             self._has_news, self._next_read_s = False, time.monotonic() + POLL_S
@@ -256,7 +262,8 @@ class DurableRunner(SinkRunner[DurableSink]):
                 self._outbox.acknowledge(self._sink.name, [row for row in rows if row.key in error.taken])
                 raise
             self._outbox.acknowledge(self._sink.name, rows)
-        self._sink.tick()
+        if self._sink.ticks_alone or not alone:
+            self._sink.tick()
         return len(rows)
 
 
