@@ -419,6 +419,7 @@ class ModelInfo:
     precision: str
     score_floor: float
     max_batch: int = 1  # pictures in one request
+    answers_later: bool = False  # from threads of its own: Triton's compute time is not that of the network
 
 
 @dataclass(frozen=True, slots=True)

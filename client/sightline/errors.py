@@ -6,7 +6,7 @@
     │                SourceEnded
     ├── DetectorError: DetectorUnavailable, DetectorTimeout, DetectorMismatch, DetectorOutdated
     ├── StoreError: StoreUnavailable: OwnerSilent; SchemaError, NotOwner
-    ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError
+    ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError: TritonAway
     ├── AccessError: SignInRefused: TooManyAttempts
     └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError
 
@@ -24,7 +24,7 @@ class SightlineError(Exception):
 class ConfigError(SightlineError):
     """A value in the configuration is wrong; the text names camera (if it is one's), key and remedy.
 
-    ``place`` is where it stands, as ``config.yml:7``, when that is known.
+    ``place`` is where it stands, as ``config.yml:7``, when that is known; a whole file has no key.
     """
 
     def __init__(self, key: str, problem: str, camera: str | None = None, place: str = "") -> None:
@@ -32,8 +32,9 @@ class ConfigError(SightlineError):
         self.key, self.problem, self.camera, self.place = key, problem, camera, place
 
     def __str__(self) -> str:
-        where = f"camera {self.camera!r}, key {self.key!r}" if self.camera else f"key {self.key!r}"
-        return f"{f'{self.place}: ' if self.place else ''}{where}: {self.problem}"
+        camera = f"camera {self.camera!r}, " if self.camera else ""
+        where = f"{camera}key {self.key!r}" if self.key else ""
+        return ": ".join(filter(None, (self.place, where, self.problem)))
 
     @property
     def problems(self) -> tuple["ConfigError", ...]:
@@ -168,6 +169,10 @@ class EvaluationError(ModelError):
 
 class AdminError(ModelError):
     """Triton is away or refuses, or a model does not answer as a detector does."""
+
+
+class TritonAway(AdminError):
+    """No Triton answers at the address."""
 
 
 class AccessError(SightlineError):

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S, CrossingSum, Programs, Span, is_stale
+from sightline.store.read.queries import DAY_S, CountSum, CrossingSum, Programs, Span, Watched, is_stale
 from sightline.store.read.readonly import Database
 
 #: Each state's word, its tone, and a sentence for when the status has none.
@@ -48,7 +48,7 @@ COLUMNS = {
     "Via": "",
 }
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
-TOTALS_TTL_S = 10
+TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
 HOUR_S = 3600
 DISTINCT = "distinct objects of each camera"
 
@@ -75,14 +75,17 @@ class CameraRowView:
 
 
 @dataclass(frozen=True, slots=True)
-class Today:
-    """Totals since midnight in the viewer's zone."""
+class Totals:
+    """Since midnight in the viewer's zone, and of the last hour; all of one moment, so that they agree."""
 
     by_class: Mapping[str, int | None]  # distinct objects of each camera; None: not known
     by_source: Mapping[str, int | None]
     crossings: Sequence[CrossingSum]
     uncovered_s: float
     camera_s: float
+    hour: Span
+    hour_counts: Sequence[CountSum]
+    hour_watched: Sequence[Watched]
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
@@ -95,17 +98,14 @@ def show(viewer: Viewer, connection: Connection) -> None:
     sources = [status.source for status in statuses]
     latest = queries.read_latest_windows(connection, sources)
     rows = camera_rows(statuses, latest, now())
-    midnight = datetime.fromtimestamp(now(), viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = _today(viewer.database, viewer.zone.key, midnight.timestamp(), tuple(sources))
+    window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
+    step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
+    today = read_totals(viewer.database, viewer.zone.key, step_s, tuple(sources))
+    span, counts, watched = today.hour, today.hour_counts, today.hour_watched
     for text in dict.fromkeys(text for row in rows for text in row.notices):
         st.html(f'<div class="sl-notice">{safe(text)}</div>')
     theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     st.html(_tiles(rows, today))
-    window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
-    step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
-    span = Span.over(now() - HOUR_S, now(), step_s)
-    counts = queries.read_counts(connection, span, sources)
-    watched = queries.read_watched(connection, span, sources)
     _, by_source = stack_counts(counts, lambda source, _: source)
     body = []
     for row in rows:
@@ -190,24 +190,28 @@ def _open_coverage(heartbeat: float, window: SourceWindow | None) -> float | Non
 
 
 @st.cache_data(ttl=TOTALS_TTL_S, max_entries=32, show_spinner=False, hash_funcs={Database: id})
-def _today(database: Database, zone: str, midnight: float, sources: tuple[str, ...]) -> Today:
-    """Totals of the day; shared by all viewers of a zone."""
-    del zone  # a part of the cache's key
+def read_totals(database: Database, zone: str, step_s: int, sources: tuple[str, ...]) -> Totals:
+    """Totals of the day, and the last hour in steps; shared by all viewers of a zone."""
     at = now()
-    span = replace(Span.over(midnight, at, DAY_S), start=midnight, end=at)
+    hour, day = Span.over(at - HOUR_S, at, step_s), Span.over(at, at + 1e-3, DAY_S, ZoneInfo(zone))
     with database.reading() as connection:
-        counts = queries.read_counts(connection, span, sources)
-        watched = queries.read_watched(connection, span, sources)
-        crossings = queries.read_crossings(connection, span, sources)
+        # The day last: what comes meanwhile may not be in the hour alone.
+        of_hour = (
+            queries.read_counts(connection, hour, sources),
+            queries.read_watched(connection, hour, sources),
+        )
+        counts = queries.read_counts(connection, day, sources)
+        watched = queries.read_watched(connection, day, sources)
+        crossings = queries.read_crossings(connection, day, sources)
         first = queries.read_first_windows(connection, sources)
     by_class = dict(stack_counts(counts, lambda _, item_class: item_class)[0])
     by_source = dict(stack_counts(counts, lambda source, _: source)[0])
-    expected = sum(at - max(midnight, start) for start in first.values())
+    expected = sum(max(0.0, at - max(day.start, start)) for start in first.values())
     uncovered = max(0.0, expected - sum(row.watched_s for row in watched))
-    return Today(by_class, by_source, crossings, uncovered, expected)
+    return Totals(by_class, by_source, crossings, uncovered, expected, hour, *of_hour)
 
 
-def _tiles(rows: list[CameraRowView], today: Today) -> str:
+def _tiles(rows: list[CameraRowView], today: Totals) -> str:
     """A row of figures."""
     online = sum(row.is_live for row in rows)
     trouble = sum(row.tone == "bad" for row in rows)

@@ -29,7 +29,8 @@ MAX_BARS = 12
 FRAME_HEADS = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
 STAGES_NOTE = (
     "“infer” is the whole request, there and back; Triton's own share of it is a mean that the server "
-    "reports. “queue wait” is the time between arrival and the detector's turn. Stages overlap between "
+    "reports; on a CPU only of its queue, since the network computes in threads that it does not time. "
+    "“queue wait” is the time between arrival and the detector's turn. Stages overlap between "
     "frames, so their sum may exceed the time between two frames. “wait for packet” is idle time until the "
     "camera sends the next packet, and no part of the sum."
 )
@@ -122,9 +123,10 @@ def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> 
 
 
 def _clock(status: CameraStatus) -> str:
-    """Where capture time comes from, and how far the camera's own clock is ahead of ours."""
-    off = "" if status.clock_offset_s is None else f" {status.clock_offset_s:+.2f} s"
-    return safe(status.clock_source) + off or DASH
+    """Where capture time comes from, and how far the camera's own clock is ahead of ours and gains on it."""
+    off = "" if status.clock_offset_s is None else f"{status.clock_offset_s:+.2f} s"
+    drift = "" if status.clock_drift_ppm is None else f"{status.clock_drift_ppm:+.0f} ppm"
+    return " ".join(filter(None, (safe(status.clock_source), off, drift))) or DASH
 
 
 def _frames_table(statuses: Sequence[CameraStatus], at: float) -> str:

@@ -22,9 +22,11 @@ from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer, find_go2rtc, free_port
 from sightline.video import source
 from sightline.video.clock import UtcClock
+from support.brokers import Mosquitto
 from support.camera_world import make_clip, make_sound
 from support.fake_triton import FakeTriton
 from support.gst import gst_camera
+from support.listeners import HookServer, Mail
 
 PASSWORD = "pa55w0rd"
 
@@ -150,7 +152,7 @@ def test_classes_that_the_model_lacks_are_told_of_each_camera() -> None:
     assert "did you mean 'person'" in str(wrong)
     assert str(silent).startswith("key 'alerts.rules.night.classes': toy-1 has no class 'persn'")
     assert right == (
-        f"triton {triton.url}: ok: 'detector' is toy-1, fp32, 96x64, over system; 1 classes: person"
+        f"triton {triton.url}: ok: 'detector' is toy-1, fp32, network 64x96, over system; 1 classes: person"
     )
 
 
@@ -179,3 +181,69 @@ def test_stills_ask_for_live(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["check", "--stills", str(tmp_path / "shots")]) == 1
     assert "--live" in capsys.readouterr().err
     assert not (tmp_path / "shots").exists()
+
+
+def test_where_results_go_is_tried_and_nobody_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.base.logs.setup_logging", lambda _: None)  # of this process, for good
+    mail, hook = Mail(free_port(), PASSWORD), HookServer()
+    broker = Mosquitto(tmp_path)
+    user, people = f"sightline:{PASSWORD}", "mode=insecure&to=a@example.org&from=b@example.org"
+    routes = {
+        "guards": {"apprise": f"mailto://{user}@127.0.0.1:{mail.port}?{people}"},
+        "locked": {"apprise": f"mailto://sightline:wr0ng-w0rd@127.0.0.1:{mail.port}?{people}"},
+        "typo": {"apprise": f"mailtoo://{user}@127.0.0.1"},
+        "program": {"webhook": hook.url, "secret": PASSWORD},
+        "nowhere": {"webhook": f"https://nowhere.invalid/{PASSWORD}", "secret": PASSWORD},
+    }
+    broken = f"127.0.0.1:{free_port()}"
+    config = {
+        "cameras": {"a": {"url": "rtsp://h/", "enabled": False}},
+        "database": {"url": f"sqlite:///{tmp_path}/counts.db", "spool_path": f"{tmp_path}/spool.db"},
+        "streams": {"mqtt": {"host": "127.0.0.1", "port": broker.port}, "kafka": {"servers": [broken]}},
+        "uploads": {"url": f"file://{tmp_path}"},
+        "alerts": {"routes": routes, "heartbeat": {"url": f"http://{broken}/{PASSWORD}"}},
+    }
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    command = ["check", "-c", str(tmp_path / "config.yml")]
+    assert main(command) == 1
+    [typo] = capsys.readouterr().err.splitlines()
+    assert typo.startswith("key 'alerts.routes.typo.apprise': is no URL that Apprise knows")
+    mail.start()
+    broker.start()
+    try:
+        assert main([*command, "--live"]) == 1
+    finally:
+        mail.stop()
+        hook.close()
+        broker.stop()
+    written = capsys.readouterr()
+    assert [line for line in written.out.splitlines() if not line.startswith("database")] == [
+        "streams.mqtt: ok: MQTT 5",
+        "uploads.url: ok: can be read",
+        "alerts.routes.guards.apprise: ok: the mail server 127.0.0.1 has logged us in",
+        "alerts.routes.program.webhook: ok: 127.0.0.1 can be reached",
+    ]
+    problems = dict(line.split("': ", 1) for line in written.err.splitlines())
+    assert {key: text.rpartition("; ")[2].partition(":")[0] for key, text in problems.items()} == {
+        "key 'streams.kafka": "nothing listens there",
+        "key 'alerts.routes.locked.apprise": "check user name and password, and what they may do there",
+        "key 'alerts.routes.typo.apprise": "see https",
+        "key 'alerts.routes.nowhere.webhook": "the name does not resolve",
+        "key 'alerts.heartbeat.url": "nothing listens there",
+    }
+    assert PASSWORD not in written.out + written.err and "w0rd" not in written.err
+    assert (mail.messages, hook.requests) == ([], [])
+
+
+def test_a_library_that_is_missing_is_a_mistake_of_its_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.base.extras.find_spec", lambda _: None)
+    config = {"cameras": {"a": {"url": "rtsp://h/"}}, "streams": {"mqtt": {"host": "127.0.0.1"}}}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    assert main(["check", "-c", str(tmp_path / "config.yml")]) == 1
+    assert "key 'streams.mqtt': streams.mqtt needs paho-mqtt: pip install 'sightline[mqtt]'" in (
+        capsys.readouterr().err
+    )

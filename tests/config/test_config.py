@@ -375,26 +375,26 @@ BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("cameras: [", "line 1: is not YAML"),
+        ("cameras: [", ":1: is not YAML"),
         ("- a\n- b\n", "must be a map"),
         ("text", "must be a map"),
-        ("cameras:\n  a: {url: x}\n  b: {url: x}\n  a: {url: y}\n", "line 4: 'a' stands here and in line 2"),
-        ("cameras:\n  a:\n    rules: {}\n    rules: {}\n", "line 4: 'rules' stands here and in line 3"),
-        ("cameras:\n  ? [a]\n  : {url: x}\n", "line 2: a key must be text"),
-        ("cameras:\n  a:\n    url:\u00a0rtsp://h/\n", "line 3: has the character '\\\\xa0', that of a word"),
-        ("cameras:\n  a: {url: \u201crtsp://h/\u201d}\n", "line 2: has the character '\u201c'"),
-        ("cameras:\n\ta: {url: x}\n", "line 2: is not YAML: .*; write spaces, not tabs"),
-        ("cameras: {}\n---\ncameras: {}\n", "line 2: is not YAML: expected a single document"),
-        ("cameras:\n  a: {url: 'x}\n  b: {url: x}\n", "line 2: is not YAML: .*is a quote.* missing there"),
-        ("cameras:\n  a: {url: rtsp://[::1]/}\n", "line 2: is not YAML: .*is a quote.* missing there"),
-        ("cameras:\n  a: !env X\n", "line 2: is not YAML: could not determine a constructor"),
-        ("cameras:\n  a: {url: !!timestamp x}\n", "line 2: is not YAML: could not determine a constructor"),
+        ("cameras:\n  a: {url: x}\n  b: {url: x}\n  a: {url: y}\n", ":4: 'a' stands here and in line 2"),
+        ("cameras:\n  a:\n    rules: {}\n    rules: {}\n", ":4: 'rules' stands here and in line 3"),
+        ("cameras:\n  ? [a]\n  : {url: x}\n", ":2: a key must be text"),
+        ("cameras:\n  a:\n    url:\u00a0rtsp://h/\n", ":3: has the character '\\\\xa0', that of a word"),
+        ("cameras:\n  a: {url: \u201crtsp://h/\u201d}\n", ":2: has the character '\u201c'"),
+        ("cameras:\n\ta: {url: x}\n", ":2: is not YAML: .*; write spaces, not tabs"),
+        ("cameras: {}\n---\ncameras: {}\n", ":2: is not YAML: expected a single document"),
+        ("cameras:\n  a: {url: 'x}\n  b: {url: x}\n", ":2: is not YAML: .*is a quote.* missing there"),
+        ("cameras:\n  a: {url: rtsp://[::1]/}\n", ":2: is not YAML: .*is a quote.* missing there"),
+        ("cameras:\n  a: !env X\n", ":2: is not YAML: could not determine a constructor"),
+        ("cameras:\n  a: {url: !!timestamp x}\n", ":2: is not YAML: could not determine a constructor"),
         ("cameras:\n  a: {url: !!bool x}\n", "a value that YAML cannot read"),
         ("cameras:\n  a: {url: !!int ''}\n", "a value that YAML cannot read"),
-        ("cameras:\n  a: {url: x}\n# \x1b\n", r"line 3: has a character that no text has \(#x001b\)"),
+        ("cameras:\n  a: {url: x}\n# \x1b\n", r":3: has a character that no text has \(#x001b\)"),
         ("a: &a [*a]\n", "nested too deeply, or an alias contains itself"),
         ("a: " + "[" * 2000, "nested too deeply"),
-        ("day: " + "9" * 5000, "line 1: has a text of more than"),
+        ("day: " + "9" * 5000, ":1: has a text of more than"),
         (BOMB, "more than 100000 values"),
     ],
 )  # fmt: skip
@@ -403,7 +403,7 @@ def test_a_broken_file_is_told_with_place_and_cure(tmp_path: Path, text: str, pr
     path.write_text(text)
     with pytest.raises(ConfigError, match=problem) as caught:
         load_config(path)
-    assert caught.value.key == str(path)
+    assert str(caught.value).startswith(f"{path}:"), "as any other mistake: the file, and its line"
 
 
 def test_names_and_values_are_what_stands_in_the_file(tmp_path: Path) -> None:
@@ -445,13 +445,31 @@ def test_mistakes_in_keys_and_in_values_are_told_together_with_their_lines(tmp_p
     with pytest.raises(ConfigErrors) as caught:
         load_config(path)
     assert [str(problem).replace(str(path), "FILE").split(": ", 1) for problem in caught.value.problems] == [
-        ["key 'FILE'", "line 1: 'model' stands here and in line 1; remove one of them"],
-        ["key 'FILE'", "line 8: 'd' stands here and in line 7; remove one of them"],
-        ["key 'FILE'", "line 10: 'b' stands here and in line 9; remove one of them"],
+        ["FILE:1", "'model' stands here and in line 1; remove one of them"],
+        ["FILE:8", "'d' stands here and in line 7; remove one of them"],
+        ["FILE:10", "'b' stands here and in line 9; remove one of them"],
         ["FILE:8", "camera 'a', key 'rules.lines.d.points': needs at least 2 points, has 1"],
         ["FILE:4", "camera 'a', key 'url': scheme 'ftp' is not one of rtsp, rtsps, http, https, file"],
         ["FILE:12", mock.ANY],
     ]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"alerts": {"rules": {"night": {"kinds": ["entr"]}}}},
+        {"clips": {"kinds": ["entr"]}},
+        {"cameras": {"door": {"url": "rtsp://h/", "clips": {"kinds": ["entr"]}}}},
+    ],
+)
+def test_a_list_whose_only_value_is_wrong_is_not_called_empty_as_well(written: dict[str, object]) -> None:
+    try:
+        problems = parse_config({"cameras": DOOR, **written}).problems
+    except ConfigError as error:
+        problems = error.problems
+    [problem] = problems
+    assert problem.key.endswith("kinds.0")
+    assert "'crossing', 'enter'" in problem.problem
 
 
 def test_cameras_that_differ_in_capitals_only_are_asked_about() -> None:
@@ -476,7 +494,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "missing.yml")
     (tmp_path / "latin1.yml").write_bytes(b"cameras:\n  front: # Eingang T\xfcr\n")
-    with pytest.raises(ConfigError, match="line 2: is not UTF-8"):
+    with pytest.raises(ConfigError, match=":2: is not UTF-8"):
         load_config(tmp_path / "latin1.yml")
 
 

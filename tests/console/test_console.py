@@ -33,7 +33,7 @@ from console import charts, counts, events, grid, overview, texts, timing  # noq
 from console.grid import Cover  # noqa: E402
 from console.session import console_options  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
-from sightline.store import migrations  # noqa: E402
+from sightline.store import migrations, rollups  # noqa: E402
 from sightline.store.read.queries import Span, Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 
@@ -137,6 +137,41 @@ def test_overview_names_the_owner_and_its_stand_by(
 def test_overview_without_cameras(url: str, open_app: Callable[..., AppTest]) -> None:
     World(url)
     assert "No camera has reported yet" in html(open_app())
+
+
+def test_tiles_and_last_hour_are_of_one_moment(world: World, open_app: Callable[..., AppTest]) -> None:
+    def figures() -> tuple[int, int]:
+        text = html(open_app())
+        tile, legend = (
+            re.search(pattern, text) for pattern in (r"Person today</div>.*?>(\d+)<", r"person <b>(\d+)<")
+        )
+        assert tile and legend
+        return int(tile[1]), int(legend[1])
+
+    overview.read_totals.clear()  # type: ignore[attr-defined]
+    before = figures()
+    world.window("yard", time.time() // 60 * 60, 1.0, person=9)
+    after = figures()
+    assert after[1] - after[0] == before[1] - before[0]  # 0 unless it is just after midnight
+
+
+@pytest.mark.parametrize(
+    ("zone", "today"), [("UTC", 4), ("Europe/Berlin", 6), ("America/New_York", 14), ("Asia/Kolkata", 14)]
+)
+def test_today_begins_at_the_viewers_midnight(
+    url: str, monkeypatch: pytest.MonkeyPatch, zone: str, today: int
+) -> None:
+    made, noon = World(url), T0 - 86_400
+    made.camera("gate", noon)
+    for hour, count in ((6.5, 8), (11.5, 2), (12.5, 4)):  # UTC: 18:30, 23:30, 0:30
+        made.window("gate", noon + 3600 * hour, 1.0, person=count)
+    with made.engine.begin() as connection:
+        rollups.roll_up(connection, 1000)
+    monkeypatch.setattr(overview, "now", lambda: noon + 3600 * 13)  # 1:00
+    overview.read_totals.clear()  # type: ignore[attr-defined]
+    with closing(Database(url)) as database:
+        totals = overview.read_totals(database, zone, 60, ("gate",))
+    assert totals.by_class == {"person": today}
 
 
 def report(state: str = "online", age: float = 0.0, **status: Any) -> Any:
@@ -374,7 +409,7 @@ def test_lines_and_zones_stand_first_where_there_are_any(
     world.camera("<b>roof</b>", now - 60, occupancy={"deck": 2})
     for direction in ("forward", "forward", "forward", "backward"):
         world.event("gate", "crossing", "door", now - 5, direction=direction)
-    overview._today.clear()  # type: ignore[attr-defined]
+    overview.read_totals.clear()  # type: ignore[attr-defined]
     for page in ("", "counts"):
         text = html(open_app(page))
         cells = re.findall(
@@ -441,6 +476,26 @@ def test_the_profile_shows_the_wait_for_a_packet_beside_the_work(
     assert "wait for packet" not in legend
     assert "receive" not in legend
     assert re.search(r'data-h="wait for packet">210<', text)  # shown, but not tinted as work
+
+
+@pytest.mark.parametrize(
+    ("figures", "shown"),
+    [
+        ({}, "rtcp"),
+        ({"clock_offset_s": -0.034, "clock_drift_ppm": 12.4}, "rtcp -0.03 s +12 ppm"),
+        (
+            {"clock_source": "rtcp_corrected", "clock_offset_s": 3600.0, "clock_drift_ppm": -180.0},
+            "rtcp_corrected +3600.00 s -180 ppm",
+        ),
+        ({"clock_source": "<b>", "clock_offset_s": 0.0}, "&lt;b&gt; +0.00 s"),
+        ({"clock_source": ""}, texts.DASH),
+    ],
+)
+def test_the_profile_shows_how_far_a_cameras_clock_is_off(
+    figures: dict[str, Any], shown: str, url: str, open_app: Callable[..., AppTest]
+) -> None:
+    World(url).camera("gate", time.time(), **figures)
+    assert re.search(rf'data-h="clock"><small>{re.escape(shown)}</small>', html(open_app("profile")))
 
 
 # States of the database

@@ -210,14 +210,14 @@ def test_where_nothing_was_ever_chosen_a_new_version_changes_nothing(folder: Pat
 
 def test_what_an_operator_has_tuned_stays(folder: Path) -> None:
     cpu = folder / "detector/configs/cpu.pbtxt"
-    tuned = cpu.read_text().replace('"fp32"', '"bf16"').replace("max_queue_size: 64", "max_queue_size: 7")
+    tuned = cpu.read_text().replace('"fp32"', '"bf16"').replace("max_batch_size: 8", "max_batch_size: 7")
     cpu.write_text(tuned)
     model_configs.choose(folder, "detector", 1)
     model_configs.choose(folder, "yards", 2)
     assert cpu.read_text() == tuned, "what people edit is never written"
     for name, version, classes in (("detector", 1, toy.CLASSES), ("yards", 2, OTHER_NAMES)):
         text = (folder / name / "configs/cpu.served.pbtxt").read_text()
-        assert "max_queue_size: 7" in text
+        assert "max_batch_size: 7" in text
         assert f'name: "{name}"' in text
         assert f"versions: [ {version} ]" in text
         found = dict(re.findall(r'key: "(\w+)" value \{ string_value: ("(?:[^"\\]|\\.)*") \}', text))
@@ -426,6 +426,25 @@ def test_an_address_with_a_scheme_is_named(folder: Path, capsys: pytest.CaptureF
     where = ["--repository", str(folder), "--url", "http://127.0.0.1:8001"]
     assert main(["model", "list", *where]) == 1
     assert "HOST:PORT or unix:/PATH, not 'http://127.0.0.1:8001'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("operation", "offline"),
+    [
+        (["list"], "--offline looks at the files alone"),
+        (["switch", "2"], "--offline changes the files alone"),
+        (["rollback"], "--offline changes the files alone"),
+        (["load", "2"], ""),  # it cannot
+    ],
+)
+def test_without_a_triton_the_cure_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], operation: list[str], offline: str
+) -> None:
+    assert main(["model", *operation, "--repository", str(folder), "--url", "127.0.0.1:1"]) == 1
+    said = capsys.readouterr().err
+    assert "start it with `sightline triton serve`, or name the one that runs" in said
+    assert ("--offline" in said) == bool(offline)
+    assert offline in said
 
 
 def test_the_log_may_be_damaged(folder: Path) -> None:

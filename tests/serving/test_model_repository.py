@@ -1,7 +1,9 @@
 """The numerics, and the boxes that the real server gives: in one process and as an ensemble."""
 
 import json
+import random
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -143,15 +145,12 @@ def tensors(config):
 
 
 @pytest.mark.parametrize("model", ["detector", "preprocess", "yolo", "postprocess"])
-def test_a_cpu_configuration_has_queue_priorities_and_warm_up(model):
+def test_a_cpu_configuration_batches_without_a_policy_and_is_warmed_up(model):
     config = config_of(COMMITTED / model / "configs" / "cpu.pbtxt")
     assert (config.name, config.backend) == (model, "python")
     assert config.max_batch_size > 1
-    queue = config.dynamic_batching
-    assert (queue.priority_levels, queue.default_priority_level) == (2, 1)  # shadows ask for the lower one
-    assert queue.default_queue_policy.allow_timeout_override
-    assert queue.default_queue_policy.max_queue_size > 0
-    assert queue.default_queue_policy.default_timeout_microseconds > 0
+    assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.ListFields(), "with any of them the batcher sleeps through requests"
     assert config.model_warmup
 
 
@@ -296,6 +295,24 @@ def test_many_requests_at_once_are_all_answered_rightly(detector, network):
         )
     for frame, answer in zip(frames, answers, strict=True):
         check_boxes(answer, 0, reference(network, frame))
+
+
+@pytest.mark.triton
+def test_what_comes_while_the_model_is_called_does_not_wait_for_the_next_request(detector):
+    frame, moments = scene()[None], random.Random(1)
+
+    def took_s(delay_s):
+        time.sleep(delay_s)
+        started_s = time.monotonic()
+        ask(detector, frame)
+        return time.monotonic() - started_s
+
+    with ThreadPoolExecutor(4) as pool:
+        times = [
+            s for _ in range(150) for s in pool.map(took_s, [moments.random() * 0.004 for _ in range(4)])
+        ]
+    slow = [s for s in times if s > 0.4]  # with a queue policy the batcher looks twice a second: 20 of these
+    assert len(slow) < 4
 
 
 @pytest.mark.triton

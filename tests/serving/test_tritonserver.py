@@ -249,9 +249,14 @@ def test_a_broken_repository_is_explained(fault, repository, tmp_path):
     assert fault == "manifest unreadable" or str(tmp_path / "triton.log") in text
 
 
+def test_a_configuration_that_nobody_has_made_is_refused(repository, tmp_path):
+    text = refusal(repository, tmp_path, config_name="nosuch")
+    assert "has no configuration 'nosuch', only cpu, ensemble, fused, rtx" in text
+
+
 @pytest.mark.triton
 def test_the_configuration_for_a_gpu_is_refused_with_the_remedy(repository, tmp_path):
-    text = refusal(repository, tmp_path, config_name="gpu")
+    text = refusal(repository, tmp_path, config_name="ensemble")
     assert "needs the backend 'tensorrt'" in text
     assert "use the one named cpu" in text
 

@@ -6,13 +6,18 @@ import socket
 import subprocess
 import sys
 import tarfile
+import wave
+from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 
+from sightline.cli import main
 from sightline.errors import ServerError
 from sightline.simulation import rtsp_player, rtsp_server
-from sightline.simulation.rtsp_server import RtspServer, copy_at_fps, find_go2rtc
+from sightline.simulation.rtsp_server import RtspServer, copy_at_fps, find_go2rtc, player
 from support.camera_world import make_clip
 
 
@@ -74,10 +79,52 @@ def test_a_video_that_is_not_there(tmp_path):
 
 
 def test_a_name_that_cannot_be_passed_on(tmp_path):
-    path = tmp_path / "it's.mp4"
-    path.touch()
+    path = make_clip(tmp_path / "it's.mp4", frames=5)
     with pytest.raises(ServerError, match="cannot be passed"):
         RtspServer({"cam": path})
+
+
+def write_sound(path):
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(1600))
+
+
+def cut_off(path):
+    whole = make_clip(path.with_name("whole.mp4"), frames=20)
+    path.write_bytes(whole.read_bytes()[:1000])
+
+
+def write_raw(path):
+    with av.open(str(make_clip(path.with_name("timed.mp4"), frames=20))) as source:
+        path.write_bytes(b"".join(bytes(packet) for packet in source.demux(video=0)))
+
+
+UNPLAYABLE = {
+    "README.md": lambda path: path.write_text("# Not a video\n" * 50),
+    "notes.txt": lambda path: path.write_text("not a video either\n" * 50),  # to FFmpeg a picture of letters
+    "empty.mp4": Path.touch,
+    "cut.mp4": cut_off,
+    "raw.h264": write_raw,
+    "photo.png": lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("name", UNPLAYABLE)
+@pytest.mark.parametrize("options", [[], ["--fps", "5"]])
+def test_what_cannot_be_played_is_refused_before_a_camera_is_promised(name, options, tmp_path, capsys):
+    UNPLAYABLE[name](tmp_path / name)
+    assert main(["simulate", str(tmp_path / name), "--port", "0", *options]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{name} " in err
+
+
+def test_sound_alone_can_be_played_but_has_no_frame_rate(tmp_path):
+    write_sound(tmp_path / "sound.wav")
+    assert player(tmp_path / "sound.wav")
+    with pytest.raises(ServerError, match="has no video"):
+        copy_at_fps(tmp_path / "sound.wav", 5, tmp_path / "copies")
 
 
 def test_a_copy_at_another_frame_rate_lasts_as_long_and_is_made_once(tmp_path):

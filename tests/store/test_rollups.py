@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from support.stored import write
 T0 = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
 STEP_S = 1200
 WINDOWS = 80  # a day and eight hours
+ZONES = [ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York", "Asia/Kolkata")]
 Visits = Sequence[tuple[str, str, int, int]]  # camera, class, first and last window of a track
 
 
@@ -122,6 +124,12 @@ def test_any_range_is_its_first_part_and_the_arrivals_of_the_rest(database_url: 
         before = {step_s: read(url, 0, days, step_s) for step_s in (STEP_S, 3600, DAY_S)}
         roll_up(url)
         whole = truth(tracks, watched, 0, WINDOWS)
+        for zone in ZONES:  # days that begin within an hour, or a day, of UTC
+            midnight = Span.over(T0 + 20 * 3600, T0 + 20 * 3600 + 1, DAY_S, zone)
+            limits = [math.ceil((edge - T0) / STEP_S) for edge in midnight.edges]
+            with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
+                local = read_counts(connection, midnight, ["a", "b"])
+            assert distinct(local) == truth(tracks, watched, limits[0], limits[1])
         for step_s, (counts, seconds) in before.items():
             assert read(url, 0, days, step_s) == (counts, seconds), "roll-ups equal windows"
             assert distinct(counts) == whole

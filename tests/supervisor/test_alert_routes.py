@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sightline.base.network_cures import cure_for
 from sightline.config import Camera, parse_config
 from sightline.config.alerts import AlertRoute
 from sightline.entities import Alert, AlertState, Notification, picture_name
@@ -33,7 +35,7 @@ from sightline.supervisor.sinks.alert_routes import (
 )
 from sightline.supervisor.sinks.sink import PartlyDelivered
 from sightline.video.picture import encode_jpeg
-from support.listeners import HookServer, Mail
+from support.listeners import HookServer, Mail, tls_files
 
 SECRET = "a secret"
 
@@ -213,6 +215,19 @@ def test_a_target_that_is_away_is_asked_a_few_times_and_nothing_is_given_up() ->
             route.deliver(rows)
         assert error.value.taken == set()
     assert (len(asked), route.given_up) == (3 * MAX_ATTEMPTS * 5, 0)
+
+
+def test_a_test_that_fails_is_over_and_counts_against_no_alert() -> None:
+    route = webhook("http://127.0.0.1:1/")
+    rows = [notification(alert=str(number)) for number in range(MAX_ATTEMPTS)]
+    for number in range(2 * MAX_ATTEMPTS):
+        test = notification(alert=f"test {number}", transition="test")
+        with pytest.raises(PartlyDelivered, match="refused") as error:
+            route.deliver([*rows, test])
+        assert error.value.taken == {test.key}
+        assert "refused" in route.tests[f"test {number}"]
+    route.deliver([test])
+    assert route.given_up == 0
 
 
 @pytest.mark.parametrize("answer", [(404, b"Cannot POST /services/T0KEN/hook"), (410, b"no T0KEN/hook here")])
@@ -454,3 +469,70 @@ def test_nobody_listens_and_the_secret_is_not_in_the_error() -> None:
     with pytest.raises(OSError, match="refused") as error:
         webhook("http://127.0.0.1:1/hidden").deliver([notification()])
     assert "hidden" not in str(error.value) and SECRET not in str(error.value)
+
+
+# -- why it is not delivered, and tries that tell nobody ---------------------------------------------------
+
+
+def mail_with(password: str, url_password: str, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """A mail server with a password, and the URL of a route to it."""
+    mail = Mail(free_port(), password, tls)
+    mail.start()
+    yield mail.url.replace("//", f"//user:{url_password}@")
+    mail.stop()
+    assert mail.messages == []
+
+
+def problems_of(route: Apprise) -> list[str]:
+    """What a try and a delivery say."""
+    with pytest.raises(OSError, match=r".") as tried:
+        route.probe()
+    with pytest.raises(OSError, match=r".") as delivered:
+        route.deliver([notification()])
+    return [str(tried.value), str(delivered.value)]
+
+
+def test_a_wrong_password_of_a_mail_server_is_told_as_such() -> None:
+    with contextlib.contextmanager(mail_with)("hunter2hunter2", "wr0ng-w0rd") as url:
+        for problem in problems_of(apprise(url)):
+            assert "535" in problem and "w0rd" not in problem
+            assert "check user name and password" in cure_for(problem)
+
+
+@pytest.mark.parametrize(
+    ("host", "words", "cure"),
+    [
+        ("nowhere.invalid:25", r"not known|resolution", "the name does not resolve"),
+        ("127.0.0.1:1", "refused", "nothing listens there"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["mailto", "json"])
+def test_a_service_that_cannot_be_reached_is_told_with_the_reason(
+    scheme: str, host: str, words: str, cure: str
+) -> None:
+    query = "?mode=insecure&to=a@example.org&from=b@example.org" * (scheme == "mailto")
+    for problem in problems_of(apprise(f"{scheme}://user:T0KENT0KEN@{host}/{query}", timeout_s=2)):
+        assert re.search(words, problem) and cure in cure_for(problem)
+        assert "T0KEN" not in problem and "0x" not in problem
+
+
+def test_a_mail_server_without_tls_or_with_an_untrusted_certificate_is_told(
+    mail: Mail, tmp_path: Path
+) -> None:
+    for problem in problems_of(apprise(mail.url.replace("insecure", "starttls"))):
+        assert "do not agree on TLS" in cure_for(problem), problem
+    with contextlib.contextmanager(mail_with)("", "", tls_files(tmp_path)) as url:
+        for problem in problems_of(apprise(url.replace("user:@", ""))):
+            assert "certificate verify failed" in problem
+            assert "not trusted" in cure_for(problem)
+
+
+def test_tries_that_succeed_tell_nobody(server: HookServer, mail: Mail) -> None:
+    with contextlib.contextmanager(mail_with)("hunter2hunter2", "hunter2hunter2") as url:
+        assert apprise(url).probe() == "the mail server 127.0.0.1 has logged us in"
+    assert apprise(mail.url).probe() == "the mail server 127.0.0.1 answers"
+    assert webhook(server.url).probe() == "127.0.0.1 can be reached"
+    assert pagerduty(server.url).probe() == "127.0.0.1 can be reached; its key was not tried"
+    assert apprise(server.url.replace("http:", "json:")).probe() == "JSON: 127.0.0.1 can be reached"
+    assert "which was not tried" in apprise("gotify://127.0.0.1/T0KENT0KEN").probe()
+    assert (server.requests, mail.messages) == ([], [])

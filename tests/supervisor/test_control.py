@@ -229,3 +229,129 @@ def test_a_file_that_cannot_be_written_leaves_everything_as_it_was(
     assert [path.name for path in world.path.parent.iterdir()] == ["config.yml"]
     assert world.path.read_text() == old
     assert world.supervisor.plans == []
+
+
+# -- cameras switched on and off --------------------------------------------------------------------------
+
+COMMENTED = """\
+# the site's cameras
+cameras:
+  door:          # the front
+    url: rtsp://h/door   # its main stream
+  yard: {url: "rtsp://h/yard", enabled: true}   # behind
+log_level: info
+"""
+
+
+def switched(path: Path, text: str, camera: str = "door") -> str:
+    """The file's text once a camera in it has been switched off, or on if it was off."""
+    path.write_bytes(text.encode())
+    config = load_config(path)
+    enabled = config.cameras[camera].enabled
+    Control(path, config, lambda _: None).set_enabled(camera, not enabled, "anna")
+    assert load_config(path).cameras[camera].enabled is not enabled
+    return path.read_bytes().decode()
+
+
+def test_a_camera_is_switched_off_and_on_and_the_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(COMMENTED)
+    supervisor = Recorder()
+    control = Control(path, load_config(path), supervisor.apply)
+    control.set_enabled("door", False, "anna")
+    off = COMMENTED.replace("    url: rtsp://h/door", "    enabled: false\n    url: rtsp://h/door")
+    assert path.read_text() == off
+    assert supervisor.plans[-1].steps == {"door": CameraStep.STOP}
+    last = control.state()["last"]
+    assert (last["by"], last["changes"]) == ("anna", ["camera 'door' stops: enabled: false"])
+    control.set_enabled("door", False, "anna")
+    assert len(supervisor.plans) == 1, "it was off already"
+    control.set_enabled("door", True, "anna")
+    assert path.read_text() == off.replace("enabled: false", "enabled: true")
+    assert supervisor.plans[-1].steps == {"door": CameraStep.START}
+    control.set_enabled("yard", False, "anna")
+    assert 'yard: {url: "rtsp://h/yard", enabled: false}   # behind' in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("cameras: {door: {url: 'rtsp://h/'}}", "cameras: {door: {enabled: false, url: 'rtsp://h/'}}"),
+        (
+            "\ufeffcameras:\r\n  door:\r\n    url: rtsp://h/\r\n",
+            "\ufeffcameras:\r\n  door:\r\n    enabled: false\r\n    url: rtsp://h/\r\n",
+        ),
+        (
+            "cameras:\n  door:\n    'enabled': 'true' # yes\n    url: rtsp://h/",
+            "cameras:\n  door:\n    'enabled': false # yes\n    url: rtsp://h/",
+        ),
+        (
+            "cameras:\n  yard: &y\n    url: rtsp://h/\n  door:\n    <<: *y\n",
+            "cameras:\n  yard: &y\n    url: rtsp://h/\n  door:\n    enabled: false\n    <<: *y\n",
+        ),
+        (
+            "cameras:\n  door:\n    url: rtsp://h/\n    enabled: false\n",
+            "cameras:\n  door:\n    url: rtsp://h/\n    enabled: true\n",
+        ),
+    ],
+)
+def test_the_rest_of_the_file_stays_as_it_was(tmp_path: Path, text: str, wanted: str) -> None:
+    assert switched(tmp_path / "config.yml", text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cameras:\n  yard: &y {url: 'rtsp://h/'}\n  door: *y\n",
+        "cameras:\n  yard: &y {url: 'rtsp://h/'}\n  door: {<<: *y}\n",
+        "cameras:\n  yard: {url: 'rtsp://h/', enabled: &on true}\n  door: {enabled: *on, url: 'rtsp://h/'}\n",
+    ],
+)
+@pytest.mark.parametrize("camera", ["door", "yard"])
+def test_what_several_cameras_share_is_changed_for_one_or_not_at_all(
+    tmp_path: Path, text: str, camera: str
+) -> None:
+    path = tmp_path / "config.yml"
+    try:
+        switched(path, text, camera)
+    except ConfigError as error:
+        assert (error.key, "by hand" in str(error)) == (f"cameras.{camera}.enabled", True)
+        assert path.read_text() == text
+    else:
+        cameras = load_config(path).cameras
+        assert [name for name, item in cameras.items() if not item.enabled] == [camera]
+
+
+def test_what_else_has_changed_in_the_file_waits_for_a_reload(world: World) -> None:
+    world.save(log_level="debug", cameras={"door": DOOR, "yard": {**YARD, "sub_url": "rtsp://h/2"}})
+    world.control.set_enabled("door", False, "anna")
+    [plan] = world.supervisor.plans
+    assert (plan.steps, plan.changes) == ({"door": CameraStep.STOP}, ())
+    world.control.reload("test")
+    plan = world.supervisor.plans[-1]
+    assert plan.steps == {"yard": CameraStep.RESTART}
+    assert {change.key for change in plan.changes} == {"log_level", "sub_url"}
+    assert not plan.config.cameras["door"].enabled
+
+
+def test_a_camera_that_cannot_be_switched_is_named_with_the_reason(world: World) -> None:
+    world.reload(cameras={"door": {**DOOR, "stream": {"fps": 0}}, "yard": YARD})
+    with pytest.raises(ConfigError, match=r"camera 'door', key 'stream\.fps'"):
+        world.control.set_enabled("door", False, "anna")
+    with pytest.raises(ConfigError, match="has no 'gate'"):
+        world.control.set_enabled("gate", False, "anna")
+    world.save(cameras={"gate": YARD})
+    with pytest.raises(ConfigError, match=r"'cameras\.yard': is not in the file"):
+        world.control.set_enabled("yard", False, "anna")
+    world.path.write_text("cameras: [")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        world.control.set_enabled("yard", False, "anna")
+
+
+def test_a_read_only_file_is_told_and_the_camera_runs_on(world: World) -> None:
+    world.path.chmod(0o444)
+    old = world.path.read_text()
+    with pytest.raises(ConfigError, match=r"config\.yml: cannot be written \(it is read-only\)"):
+        world.control.set_enabled("door", False, "anna")
+    assert (world.path.read_text(), world.supervisor.plans) == (old, [])
+    assert [path.name for path in world.path.parent.iterdir()] == ["config.yml"]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import socketserver
+import ssl
+import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from sightline.base.network_cures import cure_for
 from sightline.camera.messages import Report
 from sightline.config.streams import KafkaOptions
 from sightline.entities import (
@@ -27,6 +33,7 @@ from sightline.store.kinds import pending_row
 from sightline.supervisor.sinks.kafka_sink import KafkaSink
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.brokers import free_port, frozen, kafka_cluster
+from support.listeners import tls_files
 from support.running_hub import running
 from support.waiting import until
 
@@ -183,3 +190,107 @@ def test_settings_that_the_library_refuses_are_a_failure_without_the_password(tm
     with pytest.raises(OSError, match=r"ca\.pem|ssl") as error:
         KafkaSink(options("127.0.0.1:1", **secure)).deliver([pending_row(event("gate", 1), 1)])
     assert "hunter2" not in str(error.value)
+
+
+# -- tries that tell nobody, and what is wrong -------------------------------------------------------------
+
+
+def problem_of(options: KafkaOptions) -> str:
+    """What a try says; a delivery says the same."""
+    with pytest.raises(OSError, match=r".") as tried:
+        KafkaSink(options).probe()
+    sink = KafkaSink(options)
+    with pytest.raises(OSError, match="no acknowledgement within") as delivered:
+        sink.deliver([pending_row(event("gate", 1), 1)])
+    sink.close()
+    problem = str(tried.value)
+    assert cure_for(problem) == cure_for(str(delivered.value).partition(": ")[2])
+    return problem
+
+
+@contextlib.contextmanager
+def tls_in_front_of(address: str, certificate: Path, key: Path) -> Iterator[int]:
+    """A port of TLS that passes everything on."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    host, _, port = address.partition(":")
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = server.accept()
+                try:
+                    inside = context.wrap_socket(plain, server_side=True)
+                except OSError:  # the client does not trust us
+                    continue
+                behind = socket.create_connection((host, int(port)))
+                for pair in ((inside, behind), (behind, inside)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(server.getsockname()[1])
+
+
+def test_a_cluster_is_tried_without_a_message() -> None:
+    with kafka_cluster() as (address, _):
+        assert KafkaSink(options(address, timeout_s=5)).probe() == (
+            "1 broker; not there yet: site.events, site.windows, site.status"
+        )
+
+
+def test_tls_to_a_cluster_is_checked_by_authority_and_name(tmp_path: Path) -> None:
+    certificate, key = tls_files(tmp_path)
+    good = {"tls": True, "tls_ca_file": certificate, "timeout_s": 3}
+    with kafka_cluster() as (address, _), tls_in_front_of(address, certificate, key) as port:
+        assert KafkaSink(options(f"localhost:{port}", **good)).probe().startswith("1 broker")
+        assert (
+            KafkaSink(options(f"127.0.0.1:{port}", **good, verify_tls=False)).probe().startswith("1 broker")
+        )
+        for server, more in ((f"127.0.0.1:{port}", {}), (f"localhost:{port}", {"tls_ca_file": None})):
+            problem = problem_of(options(server, **{**good, **more}))
+            assert "certificate verify failed" in problem
+            assert "not trusted" in cure_for(problem)
+        assert "do not agree on TLS" in cure_for(problem_of(options(address, **good)))
+        assert "do not agree on TLS" in cure_for(problem_of(options(f"localhost:{port}", timeout_s=3)))
+
+
+def test_a_broker_that_cannot_be_reached_is_told_with_the_cure() -> None:
+    assert "nothing listens there" in cure_for(problem_of(options(f"127.0.0.1:{free_port()}")))
+    assert "does not resolve" in cure_for(problem_of(options("nowhere.invalid:9092", timeout_s=3)))
+
+
+class LockedBroker(socketserver.StreamRequestHandler):
+    """Just enough of a broker to refuse a password."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError, struct.error):
+            while True:
+                (size,) = struct.unpack(">i", self.rfile.read(4))
+                request, version, number = struct.unpack(">hhi", self.rfile.read(size)[:8])
+                name = b"SCRAM-SHA-512"
+                known = b"".join(struct.pack(">hhh", *item) for item in ((17, 0, 1), (18, 0, 0), (36, 0, 0)))
+                refusal = b"Authentication failed during authentication due to invalid credentials"
+                body = {
+                    17: struct.pack(f">hih{len(name)}s", 0, 1, len(name), name),
+                    18: struct.pack(">hi", 35 if version else 0, 3) + known,
+                    36: struct.pack(f">hh{len(refusal)}si", 58, len(refusal), refusal, 0),
+                }[request]
+                self.wfile.write(struct.pack(">ii", len(body) + 4, number) + body)
+
+
+def test_a_password_that_is_refused_is_told_as_such_and_not_shown() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), LockedBroker) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        problem = problem_of(options(address, username="us", password="hunter2", timeout_s=2))
+        server.shutdown()
+    assert "invalid credentials" in problem and "hunter2" not in problem
+    assert "check user name and password" in cure_for(problem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 import jinja2
 import pytest
-from paho.mqtt import client as mqtt
 
+from sightline.base.network_cures import cure_for
 from sightline.camera.messages import Report
+from sightline.config import load_config
 from sightline.config.streams import MqttOptions
 from sightline.entities import (
     CameraState,
@@ -29,9 +29,11 @@ from sightline.entities import (
     SourceWindow,
 )
 from sightline.store.kinds import pending_row
+from sightline.supervisor.control import Control
 from sightline.supervisor.sinks.mqtt_sink import MqttSink
 from sightline.supervisor.sinks.sink import DurableRunner
-from support.brokers import Mosquitto, free_port, frozen
+from support.brokers import Listener, Mosquitto, free_port, frozen
+from support.listeners import tls_files
 from support.running_hub import running
 from support.waiting import until
 
@@ -56,36 +58,6 @@ def report(camera: str, *rows: Result) -> Report:
 def options(broker: Mosquitto, **more: Any) -> MqttOptions:
     values = {"host": "127.0.0.1", "port": broker.port, "timeout_s": 1, "commands": True, **more}
     return MqttOptions.model_validate(values)
-
-
-class Listener:
-    """A client that remembers; the broker keeps for it what comes while it is away."""
-
-    def __init__(self, broker: Mosquitto, topics: str = "#") -> None:
-        self.messages: list[tuple[str, str]] = []
-        self.states: dict[str, str] = {}
-        self.client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, "listener", clean_session=False, protocol=mqtt.MQTTv311
-        )
-        self.client.reconnect_delay_set(1, 1)
-        subscribed = threading.Event()
-        self.client.on_subscribe = lambda *_: subscribed.set()
-        self.client.on_message = self._on_message
-        self.client.on_connect = lambda client, *_: client.subscribe(topics, 1)
-        self.client.connect("127.0.0.1", broker.port)
-        self.client.loop_start()
-        assert subscribed.wait(10)
-
-    def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
-        self.messages.append((message.topic, message.payload.decode()))
-        self.states[message.topic] = message.payload.decode()
-
-    def json(self, topic: str) -> Any:
-        return json.loads(self.states[topic])
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 @pytest.fixture
@@ -328,7 +300,7 @@ class Engine:
         return max((mute.until for mute in self.mutes[-1:] if mute.source == camera), default=0.0)
 
 
-def test_switches_mute_alerts_for_a_while_and_ask_for_cameras(
+def test_a_switch_mutes_alerts_for_a_while(
     listener: Listener, make: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink, engine = make(mute_s=3600), Engine()
@@ -356,12 +328,74 @@ def test_switches_mute_alerts_for_a_while_and_ask_for_cameras(
     assert engine.mutes[1].until < time.time()
     until(lambda: listener.states["sightline/gate/mute"] == "OFF")
     assert caplog.text.count("is no command") == 2
-    switch("sightline/gate/enabled/set", "OFF")
-    until(lambda: mutes() and "cannot be disabled by a switch yet" in caplog.text)
-    asked: list[tuple[str, bool]] = []
-    sink.set_enabled = lambda camera, enabled: asked.append((camera, enabled))
-    switch("sightline/gate/enabled/set", "ON")
-    until(lambda: mutes() and asked == [("gate", True)])
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Control:
+    path = tmp_path / "config.yml"
+    path.write_text("cameras:\n  gate:\n    url: rtsp://127.0.0.1:1/x # ours\n")
+    return Control(path, load_config(path), lambda _: None)
+
+
+def test_a_switch_turns_a_camera_off_and_on_for_good(
+    listener: Listener, make: Any, control: Control, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, path = make(), control._path
+    sink.set_enabled = control.set_enabled
+    send(sink, status())
+    until(lambda: listener.states.get("sightline/gate/enabled") == "ON")
+
+    def switch(topic: str, position: bytes) -> None:
+        listener.client.publish(f"sightline/{topic}/enabled/set", position, 1).wait_for_publish(5)
+
+    def last() -> list[str]:
+        sink.tick()
+        last: dict[str, Any] = control.state()["last"]
+        return [last["by"], *last["changes"]]
+
+    for topic, position in (("nobody", b"OFF"), ("", b"OFF"), ("gate", b"\xff" * 100_000), ("gate", b"")):
+        switch(topic, position)
+    until(lambda: last() and caplog.text.count("is no command") == 4)
+    assert len(caplog.text) < 2000
+    assert "enabled" not in path.read_text()
+    switch("gate", b"OFF")
+    until(lambda: last() == ["MQTT", "camera 'gate' stops: enabled: false"])
+    assert "    enabled: false\n    url: rtsp://127.0.0.1:1/x # ours\n" in path.read_text()
+    assert listener.states["sightline/gate/enabled"] == "ON", "it runs until it is said to have stopped"
+    send(sink, status(state=CameraState.STOPPED))
+    until(lambda: listener.states["sightline/gate/enabled"] == "OFF")
+    path.chmod(0o444)
+    switch("gate", b"ON")
+    until(lambda: last() and "cannot be written (it is read-only)" in caplog.text)
+    assert sink._client.is_connected() and listener.states["sightline/gate/enabled"] == "OFF"
+    path.chmod(0o644)
+    for position in (b"OFF", b"OFF", b"ON"):
+        switch("gate", position)
+    until(lambda: last() == ["MQTT", "camera 'gate' starts"])
+
+
+def test_a_broker_that_has_forgotten_everything_is_told_the_states_again(
+    broker: Mosquitto, tmp_path: Path, make: Any
+) -> None:
+    sink = make()
+    send(sink, status(state=CameraState.STOPPED))
+    broker.kill()
+    for file in tmp_path.glob("mosquitto.db*"):
+        file.unlink()
+    broker.start()
+    late = Listener(broker, "#")
+    until(lambda: _ticks(sink) and late.states.get("sightline/gate/enabled") == "OFF")
+    until(lambda: "switch enabled" in entities_of(late))
+    until(lambda: late.states.get("sightline/_program/availability") == "online")
+    late.close()
+
+
+def _ticks(sink: MqttSink) -> bool:
+    try:
+        sink.tick()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_retained_command_is_not_obeyed_again_at_each_start(
@@ -373,6 +407,22 @@ def test_a_retained_command_is_not_obeyed_again_at_each_start(
     send(sink, status())
     until(lambda: sink.tick() or "is not obeyed" in caplog.text)
     assert engine.mutes == []
+
+
+def test_a_try_leaves_a_program_that_runs_connected_and_publishes_nothing(
+    listener: Listener, make: Any
+) -> None:
+    sink = make()
+    send(sink, status())
+    until(lambda: "switch mute" in entities_of(listener))
+    before = len(listener.messages)
+    assert make().probe() == "MQTT 5"
+    assert make(protocol="3.1.1").probe() == "MQTT 3.1.1"
+    sink.tick()
+    assert sink._client.is_connected()
+    send(sink, event("gate", 1))
+    until(lambda: len(listener.messages) > before)
+    assert [topic for topic, _ in listener.messages[before:]] == ["sightline/gate/events"]
 
 
 # -- refusals ---------------------------------------------------------------------------------------------
@@ -395,6 +445,9 @@ def test_a_wrong_password_is_named_as_such_and_not_shown(tmp_path: Path, protoco
         with pytest.raises(OSError, match=r"refuses the connection: .*uthori") as error:
             send(sink, status())
         assert "hunter" not in str(error.value)
+        with pytest.raises(OSError, match="refuses the connection") as error:
+            sink.probe()
+        assert "check user name and password" in cure_for(str(error.value))
         sink = MqttSink(options(broker, protocol=protocol, username="us", password="hunter2"))
         send(sink, status())
         sink.close()
@@ -418,10 +471,7 @@ def test_what_the_broker_does_not_let_us_publish_is_not_delivered(tmp_path: Path
 
 
 def test_tls_checks_the_brokers_certificate(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    certificate, key = tls_files(tmp_path)
     broker = Mosquitto(tmp_path, "allow_anonymous true", f"certfile {certificate}", f"keyfile {key}")
     broker.start()
     try:

@@ -152,6 +152,34 @@ def test_a_report_that_cannot_be_taken_deafens_no_other_camera(
     assert "camera a: what it reports cannot be taken" in caplog.text
 
 
+def test_a_disabled_camera_is_shown_so_from_the_start_and_once_it_is_added() -> None:
+    def config(**enabled: bool) -> LoadedConfig:
+        cameras = {name: {"url": f"rtsp://h/{name}", "enabled": on} for name, on in enabled.items()}
+        return parse_config({"cameras": cameras, "cameras_per_worker": 4})
+
+    world = World("")
+    world.reload(config(a=True, b=False))
+    (worker,) = world.tick()
+    assert worker.cameras == ["a"]
+
+    def shown() -> dict[str, tuple[str, str]]:
+        newest = {status.source: status for status in world.writer.statuses}
+        return {name: (status.state.value, status.message) for name, status in newest.items()}
+
+    off = ("stopped", "enabled: false")
+    assert shown() == {"b": off}
+    world.reload(config(a=False, b=False, c=False))
+    worker.obeys = False
+    world.tick()
+    assert shown() == {"b": off, "c": off}, "the worker still has the first one"
+    worker.report("a", last=True)
+    world.tick()
+    assert shown() == {"a": off, "b": off, "c": off}
+    world.reload(config(b=True))
+    world.tick()
+    assert world.workers.alive[-1].cameras == ["b"]
+
+
 def test_a_worker_without_cameras_ends() -> None:
     world = World("a b", per_worker=1)
     assert len(world.tick()) == 2

@@ -24,7 +24,7 @@ from sightline.store.writer import Writer
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import wanted_by
 from sightline.supervisor.sinks.sink import DurableRunner, SinkHealth
-from sightline.supervisor.sinks.uploads import Uploads
+from sightline.supervisor.sinks.uploads import MAX_ERROR, Uploads
 from support.stored import database_options, read_rows
 from support.waiting import until
 
@@ -257,3 +257,22 @@ def test_a_mistake_is_named_with_its_key(values: dict[str, Any], key: str) -> No
         parse_config({"uploads": values})
     assert caught.value.key.startswith(key)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_store_is_tried_without_a_clip(server: Server, tmp_path: Path) -> None:
+    options = server.options()
+    assert Uploads(options, options.url or "").probe() == "can be read"
+    assert server.objects() == {}
+    for wrong, words in (
+        ({"url": "s3://another/site"}, "NoSuchBucket"),
+        ({"endpoint": "http://127.0.0.1:1"}, "^Connection refused: "),
+        ({"endpoint": "http://nowhere.invalid:1"}, r"not known|resolution"),
+        ({"endpoint": server.endpoint.replace("http:", "https:")}, "^InvalidMessage InvalidContentType: "),
+        ({"url": f"file://{tmp_path}/nowhere"}, "nowhere is not there"),
+    ):
+        options = server.options(**wrong, timeout_s=2)
+        with pytest.raises(OSError, match=words) as error:
+            Uploads(options, options.url or "").probe()
+        assert SECRET not in str(error.value) and len(str(error.value)) <= MAX_ERROR
+    folder = server.options(url=f"file://{tmp_path}")
+    assert Uploads(folder, folder.url or "").probe() == "can be read"

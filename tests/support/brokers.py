@@ -1,18 +1,22 @@
 """Real brokers for a test: Debian's mosquitto, and librdkafka's mock cluster in a process of its own."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from paho.mqtt import client as mqtt
 
 from support.waiting import until
 
@@ -20,7 +24,7 @@ _MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
 _CLUSTER = """
 import signal
 from confluent_kafka import Producer
-producer = Producer({"test.mock.num.brokers": 1})
+producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
 [broker] = producer.list_topics(timeout=10).brokers.values()
 print(f"{broker.host}:{broker.port}", flush=True)
 signal.pause()
@@ -72,6 +76,12 @@ class Mosquitto:
             else:
                 return
 
+    def kill(self) -> None:
+        """End it so that it keeps nothing."""
+        if self.process is not None:
+            self.process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """End it, if it runs."""
         if self.process is not None:
@@ -89,3 +99,34 @@ def kafka_cluster() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
             yield process.stdout.readline().strip(), process
         finally:
             process.kill()
+
+
+class Listener:
+    """A client that remembers; the broker keeps for it what comes while it is away."""
+
+    def __init__(self, broker: Mosquitto, topics: str = "#") -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.states: dict[str, str] = {}
+        self.client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, "listener", clean_session=False, protocol=mqtt.MQTTv311
+        )
+        self.client.reconnect_delay_set(1, 1)
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.on_message = self._on_message
+        self.client.on_connect = lambda client, *_: client.subscribe(topics, 1)
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.loop_start()
+        assert subscribed.wait(10)
+
+    def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
+        text = message.payload.decode(errors="replace")
+        self.messages.append((message.topic, text))
+        self.states[message.topic] = text
+
+    def json(self, topic: str) -> Any:
+        return json.loads(self.states[topic])
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()

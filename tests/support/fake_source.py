@@ -18,6 +18,7 @@ class FakeSource:
         self._play = play
         self._aborted = False
         self.opened = 0
+        self.recorded = False
         self.call: tuple[str, float] | None = None
         self.packets = self.decode_errors = self.gate_skipped = self.stray_frames = 0
         self.receive_s = self.waited_s = 0.0

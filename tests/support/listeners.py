@@ -2,13 +2,25 @@
 
 import email.policy
 import json
+import ssl
+import subprocess
 import threading
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+
+
+def tls_files(folder: Path) -> tuple[Path, Path]:
+    """A certificate of ``localhost`` that nobody has signed, and its key."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return certificate, key
 
 
 class HookServer:
@@ -49,14 +61,32 @@ class HookServer:
 
 
 class Mail:
-    """An SMTP server without TLS that keeps what it is sent; it can be away, and come back."""
+    """An SMTP server that keeps what it is sent; it can be away, and come back.
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    Args:
+        port: of loopback.
+        password: that everybody needs; empty: nobody.
+        tls: certificate and key with which it offers STARTTLS; None: it does not.
+    """
+
+    def __init__(self, port: int, password: str = "", tls: tuple[Path, Path] | None = None) -> None:
         self.messages: list[EmailMessage] = []
         self.sessions: list[Session] = []  # one for each connection over which e-mails came
-        self.url = f"mailto://127.0.0.1:{port}?mode=insecure&to=guards@example.org&from=sightline@example.org"
-        self._controller = Controller(self, hostname="127.0.0.1", port=port)
+        self.port = port
+        people = "to=guards@example.org&from=sightline@example.org"
+        self.url = f"mailto://127.0.0.1:{port}?mode={'starttls' if tls else 'insecure'}&{people}"
+        options: dict[str, Any] = {}
+        if password:
+            options |= {
+                "authenticator": lambda *given: AuthResult(
+                    success=given[4].password == password.encode(), handled=False
+                ),
+                "auth_require_tls": False,
+            }
+        if tls:
+            options["tls_context"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            options["tls_context"].load_cert_chain(*tls)
+        self._controller = Controller(self, hostname="127.0.0.1", port=port, **options)
 
     async def handle_DATA(  # noqa: N802  aiosmtpd calls it
         self, _server: SMTP, session: Session, envelope: Envelope

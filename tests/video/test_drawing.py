@@ -93,6 +93,27 @@ def test_names_are_written_in_many_scripts_and_stay_in_the_picture():
     assert columns[0] < WIDTH / 2  # it was moved to where there is room
 
 
+def written(picture, bare):
+    """Number of pixels in which letters are: they are brighter than their ground."""
+    return int(((picture > 200).all(axis=2) & ~(bare > 200).all(axis=2)).sum())
+
+
+def test_names_at_one_place_do_not_cover_each_other():
+    points = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9))
+    names = [f"place number {number}" for number in range(4)]
+    alone = [drawn(zones={name: Zone(points=points)}) for name in names]
+    bare = drawn(zones={"": Zone(points=points)})
+    together = drawn(zones=dict.fromkeys(names, Zone(points=points)))
+    assert written(together, bare) > 0.95 * sum(written(picture, bare) for picture in alone)
+
+    boxes, labels = np.array([[0.25, 0.5, 0.75, 1.0]] * 3, np.float32), ["person 1", "person 2", "person 3"]
+    pictures = [np.full((HEIGHT, WIDTH, 3), GREY, np.uint8) for _ in range(4)]
+    for picture, chosen in zip(pictures, ([0], [1], [2], [0, 1, 2]), strict=True):
+        draw_boxes(picture, boxes[chosen], [labels[number] for number in chosen])
+    *each, all_of_them = (written(picture, pictures[0] * 0) for picture in pictures)
+    assert all_of_them > 0.95 * sum(each)
+
+
 def test_boxes_are_drawn_with_labels_and_no_box_is_well():
     picture = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     draw_boxes(picture, np.zeros((0, 4), np.float32), [])

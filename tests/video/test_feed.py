@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -60,6 +61,17 @@ def test_a_back_off_goes_on_where_the_predecessor_was() -> None:
     assert feed.backoff.failures == 6
     assert 14 < feed.wait_s < 33  # 1 s, doubled five times, spread by half
     assert stop(feed, 5)
+
+
+def test_a_file_that_is_played_again_has_not_been_reconnected(caplog: pytest.LogCaptureFixture) -> None:
+    source = FakeSource(lambda: iter([frame(0, 1.0)]))
+    source.recorded = True
+    feed = feed_of(source)
+    feed.start()
+    until(lambda: source.opened > 1, 5)
+    assert feed.reconnects == 0
+    assert stop(feed, 5)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_a_file_that_is_played_once_and_cannot_be_ends_and_says_why() -> None:

@@ -3,6 +3,7 @@
     python tools/bench/micro.py rules --tracks 40 --places 4
     python tools/bench/micro.py drift --size 1920x1080
     python tools/bench/micro.py store --cameras 50 --url postgresql://…
+    python tools/bench/micro.py privacy --size 1920x1080 --fps 25
 
 Rules and drift are measured in the thread's own processor time, so a busy machine matters less; caches are
 shared all the same. A batch is one second of all cameras, in one transaction, straight into the database and
@@ -41,7 +42,11 @@ from sightline.entities import (
     SourceWindow,
     Tracks,
 )
+from sightline.features.clips.hidden_clip import Hiding, covered
 from sightline.features.drift.drift_watch import DriftWatch
+from sightline.simulation.scenes import truth
+from sightline.simulation.scenes.encode import Coding, render
+from sightline.simulation.scenes.spec import SceneSpec
 from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool
@@ -147,6 +152,25 @@ def drift(arguments: Namespace) -> None:
     print(f"a kept picture: {timed(keep, range(5), time.process_time)}")
 
 
+def privacy(arguments: Namespace) -> None:
+    """A clip of the street, coded again with every box covered: processor seconds for a second of video."""
+    width, height = (int(side) for side in arguments.size.split("x"))
+    spec = SceneSpec(width=width, height=height)
+    with tempfile.TemporaryDirectory(prefix="sightline-privacy-") as folder:
+        video = Path(folder) / "clip.mp4"
+        render(spec, Coding(arguments.codec, arguments.fps), arguments.seconds, video)
+        size = np.array([width, height] * 2)
+        frames = [
+            (frame.time_s, [(i, *box) for i, box in zip(frame.ids, frame.full_xyxy / size, strict=True)])
+            for frame in truth.frames(spec, 5, arguments.seconds)
+        ]
+        started_s = time.process_time()
+        if covered(video, video.with_name("covered.mp4"), Hiding(), frames) is None:
+            raise SystemExit("nothing came of it")
+        spent_s = time.process_time() - started_s
+        print(f"{spent_s / arguments.seconds:.3f} s of a core for a second of video")
+
+
 def store(arguments: Namespace) -> None:
     """Batches into a new SQLite file, other databases, and the spool."""
     with tempfile.TemporaryDirectory() as folder:
@@ -179,6 +203,7 @@ def main() -> None:
     for measure, values in (
         (rules, {"tracks": 40, "places": 4, "frames": 3000}),
         (drift, {"frames": 10_000, "boxes": 20, "size": "1920x1080"}),
+        (privacy, {"size": "640x360", "codec": "h264", "fps": 25, "seconds": 4}),
         (store, {"cameras": 50, "seconds": 120}),
     ):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)

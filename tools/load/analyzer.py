@@ -264,7 +264,7 @@ def read_times(path: Path) -> list[tuple[int, int]] | None:
 def prepare(
     options: argparse.Namespace, server: Target, source: Path | None, **more: Any
 ) -> tuple[Analyzer, str]:
-    """perf_analyzer with up to 16 I420 pictures of the size that the server takes, and that size: 640x384.
+    """perf_analyzer with up to 16 I420 pictures of the size that the server takes, and that size (WxH).
 
     Args:
         options: those that :class:`Analyzer` has, too, and ``client_cpus``.

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from sightline.base.network_cures import cure_for
 from sightline.cli.parsers import add_command, add_config_option, add_group, require_name
+from sightline.cli.running_program import ask_running
 from sightline.config import LoadedConfig, load_config
 from sightline.entities import AlertState
 from sightline.errors import SightlineError
@@ -122,7 +124,7 @@ def _set_state(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config)
     for start in arguments.alerts:
         values = {"alert": start, "state": arguments.state, "who": getpass.getuser()}
-        alert = _ask(config, "set_state", **values, comment=arguments.comment)
+        alert = ask_running(config, "set_state", **values, comment=arguments.comment)
         print(f"{alert['alert_id'][:_SHORT]}: {alert['state']}")
 
 
@@ -145,7 +147,7 @@ def _put_mute(arguments: argparse.Namespace, until: float) -> None:
         require_name("camera", camera, [*config.cameras, *config.misconfigured])
     if rule:
         require_name("rule", rule, config.options.alerts.rules)
-    _ask(config, "mute", camera=camera, rule=rule, until=until, who=getpass.getuser())
+    ask_running(config, "mute", camera=camera, rule=rule, until=until, who=getpass.getuser())
     what = (
         " of ".join(filter(None, (f"rule {rule}" * bool(rule), f"camera {camera}" * bool(camera)))) or "all"
     )
@@ -157,16 +159,7 @@ def _test(arguments: argparse.Namespace) -> None:
     """Send a test by a route, on the road of every alert, and say what came of it."""
     config = load_config(arguments.config)
     require_name("route", arguments.route, config.options.alerts.routes)
-    problem = _ask(config, "test", route=arguments.route)
+    problem = ask_running(config, "test", route=arguments.route)
     if problem:
-        raise SightlineError(f"route {arguments.route}: {problem}")
+        raise SightlineError(f"route {arguments.route}: {problem}; {cure_for(problem)}")
     print(f"route {arguments.route}: the other side has taken the test")
-
-
-def _ask(config: LoadedConfig, command: str, **values: Any) -> Any:
-    from sightline.supervisor.control_socket import ask, socket_folder
-
-    try:
-        return ask(socket_folder(config.options.database), command, **values)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise SightlineError("nothing runs with this configuration; start `sightline run`") from error

@@ -1,4 +1,4 @@
-"""What ``sightline check --live`` and ``sightline snapshot`` try: cameras, Triton and the database."""
+"""What ``sightline check --live`` and ``sightline snapshot`` try: all that a configuration names."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from sightline.analysis.classes import class_name
+from sightline.base.network_cures import cure_for
 from sightline.base.threads import SideThreads
+from sightline.cli.outside_check import probes_of
 from sightline.config import Camera, LoadedConfig, TritonOptions, unknown_alert_classes, unknown_classes
 from sightline.entities import U8, ClockSource, Frame
 from sightline.errors import (
@@ -24,10 +26,11 @@ from sightline.errors import (
     SourceUnauthorized,
     SourceUnreachable,
     SourceUnusable,
+    TritonAway,
 )
 from sightline.features.kept_files import write_private
 from sightline.inference.client import TritonConnection
-from sightline.models.registry.triton_admin import TritonAdmin
+from sightline.models.registry.triton_admin import AWAY_CURE, TritonAdmin
 from sightline.store import migrations
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.video import blur
@@ -66,13 +69,16 @@ class Attempt:
 
 
 def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
-    """Every camera that is enabled, every detector, and the database; pictures are kept in ``stills``."""
+    """Every camera that is enabled, every detector, database, brokers, uploads and ways of alerts.
+
+    Pictures are kept in ``stills``.
+    """
     options = config.options
     cameras = [camera for camera in config.cameras.values() if camera.enabled]
     users: dict[str, list[Camera]] = {}
     for camera in cameras:
-        call = partial(_try_camera, options.triton, camera, stills)
-        yield Attempt(call, url_key(camera), camera.name)
+        look = partial(_try_camera, options.triton, camera, stills)
+        yield Attempt(look, url_key(camera), camera.name)
         users.setdefault(camera.detect.model or options.triton.model, []).append(camera)
         if camera.shadow.model:
             users.setdefault(camera.shadow.model, [])
@@ -81,6 +87,8 @@ def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
     for model, of_model in users.items():
         yield Attempt(partial(_try_detector, config, model, of_model), "triton.url")
     yield Attempt(partial(_try_database, options.database.url.get_secret_value()), "database.url")
+    for key, call in probes_of(options):
+        yield Attempt(call, key)
 
 
 def outcomes(attempts: Sequence[Attempt]) -> Iterator[str | ConfigError]:
@@ -142,6 +150,8 @@ def _outcome(call: Callable[[], T], key: str, camera: str | None, threads: SideT
     except SightlineError as error:
         cure = f"; {_CURES[type(error)]}" if type(error) in _CURES else ""
         return ConfigError(key, f"{error}{cure}", camera)
+    except OSError as error:
+        return ConfigError(key, f"{error}; {cure_for(str(error))}", camera)
 
 
 def _try_camera(triton: TritonOptions, camera: Camera, stills: Path | None) -> str:
@@ -194,7 +204,7 @@ def _try_detector(config: LoadedConfig, model: str, cameras: Sequence[Camera]) -
     if problems:
         raise ConfigErrors.of(problems)
     names = ", ".join(info.class_names[:MAX_LISTED]) + (", …" if len(info.class_names) > MAX_LISTED else "")
-    size = f"{info.network_width}x{info.network_height}"
+    size = f"network {info.network_height}x{info.network_width}"
     return (
         f"triton {options.url}: ok: {model!r} is {info.version}, {info.precision}, {size}, over {transport}; "
         f"{len(info.class_names)} classes: {names}"
@@ -206,9 +216,10 @@ def _why_away(url: str, model: str, error: DetectorError) -> ConfigError:
     try:
         with TritonAdmin(url) as admin:
             states = admin.states()
-    except AdminError:
-        cure = "start it with `sightline triton serve`, or name the one that runs"
-        return ConfigError("triton.url", f"{error}; {cure}")
+    except TritonAway:
+        return ConfigError("triton.url", f"{error}; {AWAY_CURE}")
+    except AdminError:  # it lists its models to others
+        return ConfigError("triton.model", str(error))
     ready = [name for name, versions in states.items() if "READY" in versions.values()]
     cure = f"ready there: {', '.join(sorted(ready)[:MAX_LISTED]) or 'none'}; see `sightline model list`"
     return ConfigError("triton.model", f"{error}; {cure}")

@@ -9,7 +9,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sightline.store.writer import Writer
     from sightline.supervisor.fork_server import ForkedWorkers
     from sightline.supervisor.hub import Hub
+    from sightline.supervisor.sinks import Sink
 
 log = logging.getLogger("sightline")
 
@@ -39,7 +40,7 @@ def add_to(commands: Any) -> None:
     text = "while another program owns the database, wait, and take over when it ends or dies"
     run.add_argument("--standby", action="store_true", help=text)
     check = add_command(commands, _check)
-    text = "also try cameras, Triton and the database, each for 15 seconds at most"
+    text = "also try cameras, Triton, the database and where results go, each for 15 seconds at most"
     check.add_argument("--live", action="store_true", help=text)
     text = "with --live: keep a picture of every camera there, for this user's eyes"
     check.add_argument("--stills", type=Path, metavar="FOLDER", help=text)
@@ -107,7 +108,6 @@ def _run(arguments: argparse.Namespace) -> None:
     from sightline.supervisor.fork_server import ForkedWorkers
     from sightline.supervisor.hub import Hub
     from sightline.supervisor.sinks import make_sinks, wanted_by
-    from sightline.supervisor.sinks.alert_actions import alert_actions
 
     os.umask(0o077)  # what we write is for nobody else: database, spool, backups, pictures
     config = _load(arguments.config)
@@ -131,7 +131,7 @@ def _run(arguments: argparse.Namespace) -> None:
         config = canary.join(config)
     hub = Hub(writer, sinks, adds_up=arguments.until_end)
     try:
-        _watch(arguments, config, workers, writer, hub, canary, alert_actions(sinks))
+        _watch(arguments, config, workers, writer, hub, canary, sinks)
     finally:
         workers.close()
         if canary is not None:
@@ -152,7 +152,7 @@ def _watch(
     writer: "Writer",
     hub: "Hub",
     canary: "Canary | None",
-    actions: "Mapping[str, Callable[..., Any]]",
+    sinks: "Sequence[Sink]",
 ) -> None:
     """Wait until the database is ours, then run the cameras until a signal ends it."""
     from sightline.base.logs import setup_logging
@@ -160,6 +160,8 @@ def _watch(
     from sightline.supervisor.control_socket import socket_folder, taking_commands
     from sightline.supervisor.heartbeat import Heartbeat
     from sightline.supervisor.http.http_server import HttpServer
+    from sightline.supervisor.sinks import let_switch
+    from sightline.supervisor.sinks.alert_actions import alert_actions
     from sightline.supervisor.supervisor import Supervisor
 
     supervisor = Supervisor(config, hub, start_worker=workers.start, until_end=arguments.until_end)
@@ -184,6 +186,8 @@ def _watch(
             "retention": hub.update,
         },
     )
+    let_switch(sinks, control.set_enabled)
+    actions = {**alert_actions(sinks), "set_enabled": control.set_enabled}
     newest = canary.newest if canary else lambda: None
     http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
     heartbeat = Heartbeat(config.options.alerts.heartbeat, http.problems)
@@ -213,7 +217,8 @@ def _watch(
 def _check(arguments: argparse.Namespace) -> int:
     """List every mistake in a config.yml, with its place and its cure, without running it.
 
-    With --live also try what it names: every camera, the detectors in Triton, the database.
+    With --live also try what it names: cameras, the detectors in Triton, the database, brokers, uploads, and
+    the ways of alerts, by which nobody is told anything.
     """
     if arguments.stills and not arguments.live:
         raise SightlineError("--stills keeps pictures of cameras, which are tried with --live")
@@ -224,7 +229,15 @@ def _check(arguments: argparse.Namespace) -> int:
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if not arguments.live:
-        return _tell([*(f"camera {name!r}: ok" for name in config.cameras), *config.problems])
+        from sightline.cli.outside_check import outside_problems
+
+        return _tell(
+            [
+                *(f"camera {name!r}: ok" for name in config.cameras),
+                *config.problems,
+                *outside_problems(config.options),
+            ]
+        )
     from sightline.base.logs import setup_logging
     from sightline.cli.live_check import attempts_of, outcomes
 

@@ -10,6 +10,7 @@ from sightline.base.redact import redact
 from sightline.cli import (
     access_commands,
     alert_commands,
+    camera_commands,
     feature_commands,
     live_commands,
     model_commands,
@@ -22,6 +23,7 @@ from sightline.errors import SightlineError
 #: parser's default ``command`` to a function of the parsed arguments that returns the exit status.
 COMMANDS = (
     live_commands,
+    camera_commands,
     alert_commands,
     access_commands,
     model_commands,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.cli.parsers import add_command, add_config_option
 from sightline.config import load_config, unknown_classes
-from sightline.errors import AdminError
+from sightline.errors import AdminError, TritonAway
 from sightline.models.registry import audit_trail
 from sightline.serving.model_configs import DETECTOR, TRITON_URL
 
@@ -91,9 +91,12 @@ def _run(arguments: argparse.Namespace) -> int:
             missing = missing_classes(arguments)
             done, text = _operate(Versions(arguments.repository, triton, why, missing), arguments)
     except AdminError as error:
-        if hasattr(arguments, "why"):
+        changes = hasattr(arguments, "why")
+        if arguments.operation == "load" or (changes and not isinstance(error, TritonAway)):
             raise
-        raise AdminError(f"{error}; --offline looks at the files alone") from error
+        raise AdminError(
+            f"{error}; --offline {'changes' if changes else 'looks at'} the files alone"
+        ) from error
     print(json.dumps(done, indent=2, ensure_ascii=False) if arguments.json else text)
     return 1 if isinstance(done, dict) and done.get("problems") else 0
 

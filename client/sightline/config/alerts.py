@@ -66,7 +66,11 @@ def _minutes(value: Any) -> Any:
 
 
 def _http_url(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no port
+    except ValueError as error:
+        raise PydanticCustomError("url", "is no URL: must be http(s)://HOST:PORT/…") from error
     if not re.fullmatch(r"[!-~]+", url):
         raise PydanticCustomError("url", "must be http(s)://HOST/…, with other characters written as %XX")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
@@ -152,6 +156,9 @@ class AlertPicture(StrEnum):
     NONE = "none"
 
 
+WAYS = ("apprise", "webhook", "pagerduty")
+
+
 class AlertRoute(OptionGroup):
     """One way to people or programs: one of apprise, webhook and pagerduty."""
 
@@ -169,17 +176,21 @@ class AlertRoute(OptionGroup):
 
     @model_validator(mode="after")
     def _check(self) -> "AlertRoute":
-        ways = [name for name in ("apprise", "webhook", "pagerduty") if getattr(self, name) is not None]
-        if len(ways) != 1:
+        if sum(getattr(self, name) is not None for name in WAYS) != 1:
             raise PydanticCustomError("route", "must have one of apprise, webhook and pagerduty")
-        if (self.secret is None) == (ways == ["webhook"]):
+        if (self.secret is None) == (self.way == "webhook"):
             raise PydanticCustomError("route", "a webhook needs a secret, and nothing else has one")
-        if (self.picture is AlertPicture.PATH and ways != ["webhook"]) or (
-            self.picture is AlertPicture.ATTACHED and ways == ["pagerduty"]
+        if (self.picture is AlertPicture.PATH and self.way != "webhook") or (
+            self.picture is AlertPicture.ATTACHED and self.way == "pagerduty"
         ):
             problem = "picture: path is for webhooks, and PagerDuty takes none; write attached or none"
             raise PydanticCustomError("route", problem)
         return self
+
+    @property
+    def way(self) -> str:
+        """Which of the three it is."""
+        return next(name for name in WAYS if getattr(self, name) is not None)
 
     @property
     def secrets(self) -> list[str]:

@@ -70,18 +70,29 @@ def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
     Raises:
         ConfigError: the file cannot be read, or a value outside the cameras is wrong.
     """
+    return parse_text(read_text(path), str(path), on_disk=on_disk)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration, as it stands in the file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise ConfigError(str(path), f"cannot be read ({error.strerror}); give -c FILE") from error
+        problem = f"cannot be read ({error.strerror}); give -c FILE"
+        raise ConfigError("", problem, place=str(path)) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(str(path), f"line {line}: is not UTF-8; save the file as UTF-8") from error
+        raise ConfigError("", "is not UTF-8; save the file as UTF-8", place=f"{path}:{line}") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(str(path), f"is larger than {MAX_BYTES} bytes; is it a configuration?")
-    return parse_text(text, str(path), on_disk=on_disk)
+        problem = f"is larger than {MAX_BYTES} bytes; is it a configuration?"
+        raise ConfigError("", problem, place=str(path))
+    return text
 
 
 def parse_text(text: str, name: str = "config.yml", *, on_disk: bool = False) -> LoadedConfig:
@@ -235,6 +246,9 @@ class _Level:
         except ValidationError as error:
             mistakes = error.errors(include_url=False)
             self.mistaken.update(str(item["loc"][0]) if item["loc"] else "" for item in mistakes)
+            # Of a list whose only value is wrong pydantic says as well that it is too short: it is not.
+            inside = {item["loc"][:depth] for item in mistakes for depth in range(len(item["loc"]))}
+            mistakes = [x for x in mistakes if x["type"] != "too_short" or x["loc"] not in inside]
             for item in mistakes[:MAX_MISTAKES]:
                 key = ".".join(str(part) for part in item["loc"])
                 text = _TEXTS.get(item["type"], "{msg}").format(**item, **item.get("ctx", {}))

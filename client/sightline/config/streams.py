@@ -89,7 +89,9 @@ class MqttOptions(BrokerOptions):
     discovery_prefix: Prefix | None = restarts(
         "homeassistant", "Where Home Assistant looks for new devices; null: it is told of none."
     )
-    commands: bool = restarts(False, "Obey switches: whoever may publish at the broker can mute alerts.")
+    commands: bool = restarts(
+        False, "Obey switches: whoever may publish at the broker can mute alerts and stop cameras."
+    )
     mute_s: float = restarts(
         28_800.0, "For so long the mute switch mutes, unless it is switched off.", gt=0, le=2_592_000
     )

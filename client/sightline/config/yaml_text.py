@@ -6,7 +6,7 @@ Secrets come in as ``{SIGHTLINE_…}``, from the environment or from files.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,32 +163,78 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
         raw = None if node is None else loader.construct_document(node)
         size = _size(raw, MAX_DEPTH)
     except yaml.reader.ReaderError as error:
-        line = f"line {text.count(chr(10), 0, error.position) + 1}: "
+        line = text.count("\n", 0, error.position) + 1
         problem = f"has a character that no text has (#x{error.character:04x}); save it as UTF-8"
-        raise ConfigError(name, line + problem) from error
+        raise _mistake(problem, name, line) from error
     except yaml.MarkedYAMLError as error:
         what = ", ".join(filter(None, (error.context, error.problem))) or str(error)
         if isinstance(error, _Unusable) and error.problem_mark:
-            raise ConfigError(name, f"line {error.problem_mark.line + 1}: {what}") from error
+            raise _mistake(what, name, error.problem_mark.line + 1) from error
         mark = error.context_mark if "end of stream" in what else error.problem_mark  # where a quote begins
-        line = f"line {mark.line + 1}: " if mark else ""
         cure = (
             "write spaces, not tabs" if r"'\t'" in what else "is a quote, a colon or a space missing there?"
         )
-        raise ConfigError(name, redact(f"{line}is not YAML: {what}; {cure}")) from error
+        raise _mistake(f"is not YAML: {what}; {cure}", name, mark.line + 1 if mark else 0) from error
     except ValueError as error:  # an escaped character that does not exist
-        line = f"line {loader.line + 1}: " if loader else ""
-        raise ConfigError(name, f"{line}is not YAML: {error}") from error
+        raise _mistake(f"is not YAML: {error}", name, loader.line + 1 if loader else 0) from error
     except RecursionError as error:
-        raise ConfigError(name, "is nested too deeply, or an alias contains itself") from error
+        raise _mistake("is nested too deeply, or an alias contains itself", name) from error
     if size > MAX_VALUES:
-        raise ConfigError(name, f"holds more than {MAX_VALUES} values; do aliases repeat each other?")
+        raise _mistake(f"holds more than {MAX_VALUES} values; do aliases repeat each other?", name)
     if not isinstance(raw, dict):
-        raise ConfigError(name, "must be a map with a key 'cameras'")
-    problems = tuple(
-        ConfigError(name, redact(f"line {line}: {text}")) for line, text in sorted(loader.problems)
-    )
+        raise _mistake("must be a map with a key 'cameras'", name)
+    problems = tuple(_mistake(text, name, line) for line, text in sorted(loader.problems))
     return ParsedYaml(raw, problems, dict(_lines(node, "")))
+
+
+def _mistake(problem: str, name: str, line: int = 0) -> ConfigError:
+    """What is wrong with a file, or with one of its lines."""
+    return ConfigError("", redact(problem), place=f"{name}:{line}" if line else name)
+
+
+def with_value(text: str, name: str, path: Sequence[str], value: bool) -> str:
+    """A text in which one value of a map is another; all else is as it was, comments and spaces too.
+
+    Args:
+        text: the whole file.
+        name: of the file, for errors.
+        path: the keys that lead to the value; all but the last must be there.
+        value: what is to stand there.
+
+    Raises:
+        ConfigError: the text is no YAML, has no such map, or the value does not stand there alone.
+    """
+    *above, last = path
+    values, node = parse_yaml(text, name).values, yaml.compose(text, _StrictLoader)
+    for key in above:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((item for own, item in pairs if own.value == key), None)
+    if not isinstance(node, yaml.MappingNode) or not node.value:
+        problem = "is not in the file; has it been changed? reload it, then try again"
+        raise ConfigError(".".join(above), problem, place=name)
+    written, first = str(value).lower(), node.value[0][0].start_mark
+    own = next((item for key, item in node.value if key.value == last), None)
+    if own is not None:
+        start, end = own.start_mark.index, own.end_mark.index
+    else:
+        line_end = "\r\n" if "\r\n" in text else "\n"
+        start = end = first.index
+        written = f"{last}: {written}" + (", " if node.flow_style else line_end + " " * first.column)
+    changed = text[:start] + written + text[end:]
+    cause: ConfigError | None = None
+    try:
+        if parse_yaml(changed, name).values == _with_item(values, path, value):
+            return changed
+    except ConfigError as error:
+        cause = error
+    cure = "cannot be changed alone, since others share it or by the way it is written; change it by hand"
+    raise ConfigError(".".join(path), cure, place=name) from cause
+
+
+def _with_item(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy with another value at a path; what aliases share stays as it is elsewhere."""
+    key, *below = path
+    return {**values, key: _with_item(values[key], below, value) if below else value}
 
 
 def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:

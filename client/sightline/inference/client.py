@@ -18,7 +18,7 @@ from sightline.base.cuda import DevicePicture, has_gpu
 from sightline.base.letterbox import undo_letterbox
 from sightline.base.stats import StageTimes
 from sightline.config import Transport, TritonOptions
-from sightline.entities import Box, Detections, Frame, ModelInfo, check_detections
+from sightline.entities import SERVER_STAGES, Box, Detections, Frame, ModelInfo, check_detections
 from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
 from sightline.inference.connection import TritonChannel
 from sightline.inference.infer_stream import InferStream
@@ -180,6 +180,9 @@ class ServedDetector:
     def server_times_ms(self) -> dict[str, dict[str, float]]:
         """Mean queue and compute time of the model since the last call, as Triton reports them.
 
+        Of a model that answers from threads of its own the compute time is left out: Triton takes the handing
+        over for it.
+
         Raises:
             DetectorError: the server is away.
         """
@@ -194,8 +197,8 @@ class ServedDetector:
         requests, *spent_ns = (a - b for a, b in zip(now, before, strict=True))
         if requests <= 0:
             return {}
-        names = ("triton_queue", "triton_compute")
-        return {n: {"mean": round(ns / requests / 1e6, 3)} for n, ns in zip(names, spent_ns, strict=True)}
+        names = SERVER_STAGES[:1] if self.info and self.info.answers_later else SERVER_STAGES
+        return {n: {"mean": round(ns / requests / 1e6, 3)} for n, ns in zip(names, spent_ns, strict=False)}
 
     def close(self) -> None:
         """Wait briefly for requests in flight and give the slots back; the connection stays."""

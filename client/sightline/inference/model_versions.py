@@ -4,7 +4,9 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
+from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
 from sightline.entities import ModelInfo
@@ -13,6 +15,7 @@ from sightline.inference.segments import Call
 
 MAX_KNOWN = 8  # versions remembered
 _CHECK_EVERY_S = 0.1
+_KIND_CPU = model_config_pb2.ModelInstanceGroup.Kind.Value("KIND_CPU")
 
 
 class ModelVersions:
@@ -59,7 +62,9 @@ class ModelVersions:
         """Ask the server what a version says of itself; without a version, the one that serves now."""
         config = self._call("ModelConfig", pb.ModelConfigRequest(name=self._name, version=version)).config
         parameters = {key: value.string_value for key, value in config.parameters.items()}
-        return parse_model_info(self._name, parameters, config.max_batch_size)
+        on_cpu = any(group.kind == _KIND_CPU for group in config.instance_group)
+        info = parse_model_info(self._name, parameters, config.max_batch_size)
+        return replace(info, answers_later=config.backend == "python" and on_cpu)
 
 
 def parse_model_info(name: str, parameters: Mapping[str, str], max_batch: int = 1) -> ModelInfo:

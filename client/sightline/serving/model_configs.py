@@ -56,6 +56,12 @@ def served_name(config_name: str) -> str:
     return f"{config_name}{_SERVED}"
 
 
+def config_names(folder: Path) -> set[str]:
+    """Names of the configurations that people have made for some model, and of ``config.pbtxt``."""
+    names = {path.stem for path in folder.glob("*/configs/*.pbtxt")}
+    return {ENSEMBLE, *(name for name in names if not name.endswith(_SERVED))}
+
+
 def beside(version: int) -> str:
     """The name under which a version serves by itself, beside the detectors."""
     return f"{DETECTOR}-{version}"

@@ -27,7 +27,8 @@ from sightline.serving.install import Installation, Say, install, install_rtx
 from sightline.serving.log_explainer import explain
 from sightline.serving.owners_port import HOST, OwnersPort, bind
 
-RTX = "rtx"  # the configuration that needs TensorRT-RTX
+CPU = "cpu"  # the configuration that the embedded server uses unless told otherwise
+RTX = "rtx"  # the one that needs TensorRT-RTX
 READY_TIMEOUT_S = 180.0  # compiling a large network on a slow machine takes most of it
 STOP_TIMEOUT_S = 15.0
 _DRAIN_S = 5  # the server's own patience with requests in flight when it is told to stop
@@ -45,7 +46,7 @@ class TritonServer:
 
     model_repository: Path  # folder with ``detector`` and its steps
     _: KW_ONLY
-    config_name: str = "cpu"  # ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``
+    config_name: str = CPU  # ``configs/<name>.pbtxt`` is used where it exists, else ``config.pbtxt``
     models: Sequence[str] = ("detector",)  # to load; others can be loaded later
     grpc_port: int = 0  # gRPC for this user's programs that cannot use a Unix socket; 0: none
     metrics_port: int = 0  # metrics in Prometheus' format, for every user; 0: on a Unix socket only
@@ -165,6 +166,10 @@ class TritonServer:
             if python and not any(folder.glob(f"{model}/[0-9]*/model.py")):
                 # The server would wait for ever on a stub that cannot begin.
                 raise ServerError(f"{folder / model} has no <version>/model.py: restore it from the checkout")
+        names = model_configs.config_names(folder) | {CPU}
+        if self.config_name not in names:  # Triton would take config.pbtxt, which is of a GPU
+            there = ", ".join(sorted(names))
+            raise ServerError(f"{folder} has no configuration {self.config_name!r}, only {there}")
         if not (folder / "yolo").is_dir():
             return
         if not model_configs.versions(folder):

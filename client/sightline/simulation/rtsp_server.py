@@ -8,6 +8,7 @@ digest below. Each stream is played by :mod:`rtsp_player`, started when the firs
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import os
 import platform
@@ -86,10 +87,26 @@ def player(video: Path, *options: str) -> list[str]:
     With ``--once`` it is played once, from the moment its first client comes, and then the whole server ends,
     as a camera that is switched off does; else over and over.
     """
-    if not video.is_file():
-        raise ServerError(f"{video} is not a file")
+    _check_playable(video)
     module = "sightline.simulation.rtsp_player"
     return [sys.executable, "-m", module, *options, str(video.resolve()), "{output}"]
+
+
+def _check_playable(video: Path, *, sound: bool = True) -> None:
+    """Refuse what the player could not play: its end would only be seen as a camera that does not answer."""
+    if not video.is_file():
+        raise ServerError(f"{video} is not a file")
+    options = {"packetsize": "1400"}
+    try:
+        with av.open(str(video)) as source, av.open(io.BytesIO(), "w", format="rtp", options=options) as sink:
+            streams = source.streams.video[:1] or source.streams.audio[: int(sound)]
+            packets = source.demux(streams) if streams else ()
+            if not any(packet.pts is not None and packet.dts is not None for packet in packets):
+                raise ServerError(f"{video} has no video, or its frames have no times; make an MP4 of it")
+            sink.add_stream_from_template(streams[0])
+            sink.start_encoding()
+    except (av.FFmpegError, ValueError) as error:
+        raise ServerError(f"{video} is no video that can be served over RTSP ({error})") from error
 
 
 class RtspServer:
@@ -192,6 +209,7 @@ def copy_at_fps(video: Path, fps: float, folder: Path | None = None) -> Path:
     Frames are chosen by media time and keep their times, so the copy lasts as long as the original. It is
     made once, in ``folder``, by default ``clips`` in the cache folder.
     """
+    _check_playable(video, sound=False)
     folder = folder or cache_folder() / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     stat = video.stat()

@@ -93,9 +93,14 @@ def _parts(
     start: datetime,
     end: datetime,
 ) -> FromClause:
-    """Days that are up to date, hours of the others that are, and the windows of what is left."""
+    """Whole days that are up to date, whole hours of the others that are, and the windows of what is left."""
     window_start, table = windows.selected_columns.start.element, rollups.get_final_froms()[0].c
     parts, above = [], 0
+
+    def whole(length_s: int, time: Any) -> ColumnElement[bool]:
+        """The period that a time lies in is not cut by the ends of the range."""
+        first, last = -(-start.timestamp() // length_s) * length_s, end.timestamp() // length_s * length_s
+        return sa.and_(time >= datetime.fromtimestamp(first, UTC), time < datetime.fromtimestamp(last, UTC))
 
     def within(query: Select[Any], time: Any) -> Select[Any]:
         source = time.table.c.source
@@ -112,13 +117,16 @@ def _parts(
             stale.period_end > time,
         )
 
+    def not_in(length_s: int, time: Any) -> ColumnElement[bool]:
+        """No roll-up of this length has what lies at a time."""
+        return sa.or_(~whole(length_s, time), in_stale(length_s, time)) if length_s else sa.true()
+
     for length_s in [length_s for length_s in (DAY_S, HOUR_S) if length_s <= period_s]:
         query = within(rollups, table.period_start).where(table.period_s == length_s)
-        query = query.where(~in_stale(length_s, table.period_start))
-        parts.append(query.where(in_stale(above, table.period_start)) if above else query)
+        query = query.where(whole(length_s, table.period_start), ~in_stale(length_s, table.period_start))
+        parts.append(query.where(not_in(above, table.period_start)))
         above = length_s
-    query = within(windows, window_start)
-    parts.append(query.where(in_stale(above, window_start)) if above else query)
+    parts.append(within(windows, window_start).where(not_in(above, window_start)))
     return sa.union_all(*parts).subquery()
 
 

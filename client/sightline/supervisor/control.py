@@ -1,5 +1,6 @@
 """The one way a configuration changes: load → compare → plan → say it → apply it."""
 
+import errno
 import logging
 import os
 import shutil
@@ -7,7 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from sightline.base.redact import redact
 from sightline.config import Config, LoadedConfig, load_config
 from sightline.config.groups import CameraOptions
-from sightline.config.loader import parse_text
+from sightline.config.loader import parse_text, read_text
 from sightline.config.option_group import Change, Effect
+from sightline.config.yaml_text import with_value
 from sightline.errors import ConfigError, ConfigErrors, SightlineError
 
 log = logging.getLogger(__name__)
@@ -154,6 +156,25 @@ class Control:
                 raise ConfigErrors.of(config.problems)
             return self._change(config, by, save=lambda: _replace_file(self._path.resolve(), text))
 
+    def set_enabled(self, camera: str, enabled: bool, by: str) -> None:
+        """Switch a camera on or off, in the file too; what else has changed there is left for a reload.
+
+        Raises:
+            ConfigError: there is no such camera, it has a mistake, or the file cannot be changed.
+        """
+        with self._lock:
+            options = self._config.cameras.get(camera)
+            if options is None:
+                problems = [problem for problem in self._config.problems if problem.camera == camera]
+                raise ConfigErrors.of(problems or [ConfigError("cameras", f"has no {camera!r}")])
+            if options.enabled is enabled:
+                return
+            path = self._path.resolve()
+            text = with_value(read_text(path), str(path), ("cameras", camera, "enabled"), enabled)
+            cameras = {**self._config.cameras, camera: options.model_copy(update={"enabled": enabled})}
+            config = replace(self._config, cameras=cameras, warnings=())
+            self._change(config, by, save=lambda: _replace_file(path, text))
+
     def state(self) -> dict[str, Any]:
         """For /status, JSON-able: the last change, and what waits for a restart of the program."""
         return {"last": dict(self._last), "needs_restart": list(self._needs_restart)}
@@ -194,6 +215,8 @@ def _replace_file(path: Path, text: str) -> None:
     """
     new, backup = path.with_name(f".{path.name}.new"), path.with_name(f"{path.name}.bak")
     try:
+        if path.exists() and not path.stat().st_mode & 0o222:  # who may write the folder could replace it
+            raise PermissionError(errno.EACCES, "it is read-only")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -213,4 +236,5 @@ def _replace_file(path: Path, text: str) -> None:
             os.close(folder)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise ConfigError(str(path), f"cannot be written ({error.strerror}); nothing was changed") from error
+        problem = f"cannot be written ({error.strerror}); nothing was changed"
+        raise ConfigError("", problem, place=str(path)) from error

@@ -18,8 +18,9 @@ from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
+from sightline.base.redact import redact
 from sightline.config.groups import DatabaseOptions
-from sightline.errors import ServerError
+from sightline.errors import ServerError, SightlineError
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class ControlSocket(ThreadingUnixStreamServer):
 
     Args:
         folder: made for this user alone; it must be nobody else's.
-        commands: by name. A LookupError of one is an answer.
+        commands: by name. A LookupError or SightlineError of one is an answer.
 
     Raises:
         ServerError: there can be no socket.
@@ -103,6 +104,8 @@ class _Conversation(StreamRequestHandler):
             return {"answer": command(**request)}
         except LookupError as error:
             return {"error": str(error.args[0] if error.args else error)}
+        except SightlineError as error:
+            return {"error": redact(error)}
         except Exception as error:
             log.exception("a command failed")
             return {"error": f"{type(error).__name__}, see the log of the running program"}
@@ -114,7 +117,7 @@ def taking_commands(folder: Path, commands: Mapping[str, Command]) -> Iterator[N
     try:
         control = ControlSocket(folder, commands)
     except ServerError as error:
-        log.error("%s; `sightline alerts` can only list them", error)
+        log.error("%s; `sightline alerts` can only list them, and `sightline camera` do nothing", error)
         yield
         return
     control.start()

@@ -2,10 +2,9 @@
 
 import logging
 import threading
-import urllib.request
 from collections.abc import Callable, Sequence
 
-from sightline.base.redact import redact
+from sightline.base.http_request import send_request
 from sightline.config import Config
 from sightline.config.alerts import HeartbeatOptions
 
@@ -53,12 +52,9 @@ class Heartbeat:
     def _ask(self, url: str) -> None:
         failure = ""
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S):  # noqa: S310  the configuration allows http(s) alone
-                pass
+            send_request(url, timeout_s=TIMEOUT_S)
         except Exception as error:  # noqa: BLE001  whatever it is, people must hear of it, and it is tried again
-            # The URL is a secret, and an error may name its path; the kinds below do not.
-            known = isinstance(error, OSError)
-            failure = redact(error).replace(url, "***") if known else type(error).__name__
+            failure = str(error) if isinstance(error, OSError) else type(error).__name__
         if failure and not self._failure:
             log.warning("heartbeat: the outside monitor was not reached: %s", failure)
         elif self._failure and not failure:

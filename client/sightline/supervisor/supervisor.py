@@ -223,6 +223,10 @@ class Supervisor:
             if known.get(name) != problem:
                 log.error("%s; this camera does not run", problem)
             self._hub.set_status(self._plain_status(name, CameraState.MISCONFIGURED, problem))
+        leaving = {item.name for item in self._leaving}  # those are shown as stopped once they have reported
+        for name, camera in config.cameras.items():
+            if not camera.enabled and name not in leaving:
+                self._hub.set_status(self._plain_status(name, CameraState.STOPPED, "enabled: false"))
         for shortage in shortages(len(self._cameras), config.options.cameras_per_worker):
             log.error("%s", shortage)
         self._place()

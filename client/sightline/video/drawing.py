@@ -24,6 +24,7 @@ LINE_COLOUR, ZONE_COLOUR, BOX_COLOUR, TEXT_COLOUR = (
 ZONE_TINT = 0.2  # how much of its colour covers a zone
 TEXT_SHARE, MIN_TEXT_PX = 1 / 36, 13  # height of letters, by the picture's shorter side
 ARROW_TEXTS = 3.0  # length of an arrow, in heights of letters
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 GRID = 256  # places inside a zone are told apart by so many rows and columns
 
 
@@ -57,17 +58,19 @@ def draw_places(picture: U8, lines: Mapping[str, Line], zones: Mapping[str, Zone
         corners = _pixels(line.points, picture)
         cv2.polylines(picture, [corners], False, LINE_COLOUR, _stroke_px(picture), cv2.LINE_AA)
         texts += _draw_arrow(picture, corners, name)
+    taken: list[Rectangle] = []
     for text, place in texts:
-        _write(picture, text, place)
+        _write(picture, text, place, taken)
 
 
 def draw_boxes(picture: U8, xyxy: F32, labels: Sequence[str]) -> None:
     """Draw boxes, float32 [N, 4] in 0..1 of the picture, each with its label above it; else as above."""
+    taken: list[Rectangle] = []
     for (left, top, right, bottom), label in zip(xyxy.tolist(), labels, strict=True):
         corner, opposite = _pixels([(left, top), (right, bottom)], picture).tolist()
         cv2.rectangle(picture, corner, opposite, BOX_COLOUR, _stroke_px(picture))
         if label:
-            _write(picture, label, (corner[0] + _text_px(picture), corner[1] - _text_px(picture)))
+            _write(picture, label, (corner[0] + _text_px(picture), corner[1] - _text_px(picture)), taken)
 
 
 def _draw_arrow(picture: U8, corners: NDArray[np.int32], name: str) -> list[tuple[str, Point]]:
@@ -90,13 +93,25 @@ def _draw_arrow(picture: U8, corners: NDArray[np.int32], name: str) -> list[tupl
     return [(name, (first[0], first[1])), ("in", tuple(tip + ahead / ARROW_TEXTS))]
 
 
-def _write(picture: U8, text: str, middle: Point) -> None:
-    """Write a text around a place, on dark ground, where it is wholly in the picture."""
+def _write(picture: U8, text: str, middle: Point, taken: list[Rectangle]) -> None:
+    """Write a text around a place, on dark ground, where it is wholly in the picture.
+
+    Where another text is, it goes above or below, as near as there is room; ``taken`` holds where texts are.
+    """
     height, width = picture.shape[:2]
     font, size = cv2.FontFace("sans"), _text_px(picture)
     _, top, wide, tall = cv2.getTextSize((width, height), text, (0, 0), font, size)
     x = min(max(round(middle[0] - wide / 2), 0), max(width - wide, 0))
-    y = min(max(round(middle[1] - tall / 2), 0), max(height - tall, 0))
+    last = max(height - tall, 0)
+    wanted = min(max(round(middle[1] - tall / 2), 0), last)
+    beside = [r for r in taken if r[0] < x + wide and x < r[2]]
+    free = [
+        row
+        for row in {wanted, *(r[1] - tall for r in beside), *(r[3] for r in beside)}
+        if 0 <= row <= last and not any(r[1] < row + tall and row < r[3] for r in beside)
+    ]
+    y = min(free, key=lambda row: abs(row - wanted), default=wanted)
+    taken.append((x, y, x + wide, y + tall))
     ground = picture[y : y + tall, x : x + wide]
     ground //= 3
     cv2.putText(picture, text, (x, y - top), TEXT_COLOUR, font, size)

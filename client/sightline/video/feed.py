@@ -145,13 +145,16 @@ class Feed:
         self._mailbox.shutdown()
 
     def _wait_to_retry(self, error: SourceError) -> None:
-        self.reconnects += 1
+        if not self.source.recorded:
+            self.reconnects += 1
+        played = self.source.recorded and isinstance(error, SourceEnded) and error.__cause__ is None
         state = FAILED_STATES.get(type(error), CameraState.OFFLINE)
         delay_s = self.backoff.next_delay_s(least_s=SLOW_RETRY_S if type(error) in FAILED_STATES else 0.0)
         self.retry_at_s = time.monotonic() + delay_s
         if str(error) != self._logged:  # once, not at every try: a camera may be away for weeks
             self._logged = str(error)
-            log.warning("camera %s: %s; next try in %.0f s", self.name, error, delay_s)
+            level = logging.INFO if played else logging.WARNING
+            log.log(level, "camera %s: %s; next try in %.0f s", self.name, error, delay_s)
         self._set(state, str(error))
         self._stop.wait(self.wait_s)
 

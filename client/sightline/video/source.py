@@ -53,8 +53,9 @@ class Source:
 
     def __init__(self, camera: Camera, *, realtime: bool = True) -> None:
         self._camera = camera
-        self._recorded = demux.is_file(camera.source_url)
-        self._paced = realtime and self._recorded
+        #: A file, which is played over and over.
+        self.recorded = demux.is_file(camera.source_url)
+        self._paced = realtime and self.recorded
         self._arrival_said = False  # that media time is not used
         max_skew_s = camera.stream.max_clock_skew_s
         self._clock = CaptureClock(UtcClock(), max_skew_s=max_skew_s, camera=camera.name)
@@ -145,10 +146,10 @@ class Source:
                     yield frame
         self._warn_of_damage(at_once=True)
         if not self._aborted.is_set():
-            if self._recorded and not self._timed_frames:
+            if self.recorded and not self._timed_frames:
                 raise SourceUnusable("no picture of the file could be decoded")
             self._warn_of_missing_end()
-            raise SourceEnded("the file has ended" if self._recorded else "the camera ended the stream")
+            raise SourceEnded("the file has ended" if self.recorded else "the camera ended the stream")
 
     def close(self) -> None:
         """Let go of the stream; by the thread that opened it. Nothing happens the second time."""
@@ -210,7 +211,7 @@ class Source:
                 return
             now = time.monotonic()
             self.receive_s = now - started_s
-            if not self._recorded and self.receive_s >= stall_s:
+            if not self.recorded and self.receive_s >= stall_s:
                 # FFmpeg timed out, and gives what its parser still held before it says so; or it is sound.
                 raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
             if packet.stream is self._sound:
@@ -220,7 +221,7 @@ class Source:
             if packet.size:
                 self.packets += 1
                 patience_s = STALLS_WITHOUT_PICTURE * stall_s
-                if not self._recorded and now - self._picture_s > patience_s:  # a change of codec, perhaps
+                if not self.recorded and now - self._picture_s > patience_s:  # a change of codec, perhaps
                     raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
             yield packet
             started_s = time.monotonic()
@@ -292,7 +293,7 @@ class Source:
             early_s = max(0.0, self._play_start_s + media_s - now)
             self._aborted.wait(early_s)
             self.waited_s += early_s
-        if self._recorded:
+        if self.recorded:
             capture_time, clock_source = self._clock.stamp_recorded(media_s)
         elif self._by_arrival:
             capture_time, clock_source = self._clock.stamp_arrival(received_s)
@@ -305,13 +306,13 @@ class Source:
             media_s=media_s,
             capture_time=capture_time,
             clock_source=clock_source,
-            received_s=time.monotonic() if self._recorded else received_s,
+            received_s=time.monotonic() if self.recorded else received_s,
             decode_s=self.decode_s,
         )
 
     def _media_s(self, frame: VideoFrame, received_s: float) -> float | None:
         """The frame's media time, that of arrival where there is none to believe; None for a stray."""
-        if self._recorded:
+        if self.recorded:
             dts = frame.dts
             dts_s = None if dts is None or frame.time_base is None else float(dts * frame.time_base)
             media_s = self._recorded_times.next(frame.time, dts_s)
@@ -347,7 +348,7 @@ class Source:
 
     def _stream_s(self) -> float:
         """Seconds on a clock that runs as the stream does: a recording's runs with its packets."""
-        return self.packets * self._period_s if self._recorded else time.monotonic()
+        return self.packets * self._period_s if self.recorded else time.monotonic()
 
     def _count_damage(self) -> None:
         self.decode_errors += 1
@@ -358,7 +359,7 @@ class Source:
     def _warn_of_missing_end(self) -> None:
         """A recording that was cut off, or is damaged, is not taken for a whole one."""
         seen_s = self._last_s - min(self._first_s, 0)  # from 0 on, as Matroska tells its length
-        if self._recorded and seen_s < MIN_SEEN_SHARE * self._written_s - 1:
+        if self.recorded and seen_s < MIN_SEEN_SHARE * self._written_s - 1:
             text = "camera %s: of the file's %.0f s only %.0f could be read; is it cut off or damaged?"
             log.warning(text, self._camera.name, self._written_s, seen_s)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import av
+from av.codec.codec import Codec, UnknownCodecError
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -35,8 +36,18 @@ Draw = Callable[[U8, float], None]
 
 NICE = 10  # of the thread: it gets what live cameras leave
 KEY_EVERY_S, DEFAULT_FPS = 2, 25
+ENCODER = "libx264"
 _OPTIONS = {"preset": "veryfast", "crf": "23", "bf": "0"}  # without B-frames the first is at 0 s
 _THREADS = SideThreads("transcode", 1)
+
+
+def has_encoder() -> bool:
+    """Whether this FFmpeg can write H.264; the one in PyAV's wheels can, by x264, which is under the GPL."""
+    try:
+        Codec(ENCODER, "w")
+    except UnknownCodecError:
+        return False
+    return True
 
 
 def submit(work: Callable[[], T]) -> Future[T]:
@@ -138,7 +149,7 @@ def _encoder(
     sink: Any, video: VideoStream, first: VideoFrame, size: tuple[int, int], base: Fraction
 ) -> VideoStream:
     rate = video.average_rate or video.guessed_rate or Fraction(DEFAULT_FPS)
-    output: VideoStream = sink.add_stream("libx264", rate=rate, options=_OPTIONS)
+    output: VideoStream = sink.add_stream(ENCODER, rate=rate, options=_OPTIONS)
     output.width, output.height, output.pix_fmt = *size, "yuv420p"
     context = output.codec_context
     context.time_base = output.time_base = base

@@ -9,7 +9,7 @@ import math
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -25,6 +25,7 @@ from sightline.base.logs import WarnOnce
 from sightline.base.threads import SideThreads
 from sightline.config.groups import Blurred, ClipOptions
 from sightline.entities import U8, Clip, ClipState, Event, EventEnd, Figure, picture_name
+from sightline.errors import SightlineError
 from sightline.features.clips.clip_stream import (
     LATE_S,
     MAX_SHIFT_CHANGE_S,
@@ -32,7 +33,16 @@ from sightline.features.clips.clip_stream import (
     ClipStream,
     MainStream,
 )
-from sightline.features.clips.clip_writer import PART, GrowingClip, SeenFrame, box_of, settle
+from sightline.features.clips.clip_writer import (
+    EPSILON_S,
+    PART,
+    GrowingClip,
+    SeenFrame,
+    box_of,
+    discard,
+    settle,
+)
+from sightline.features.clips.hidden_clip import Hiding, hides, settle_apart
 from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import make_private_folder, write_private
 from sightline.video import transcoder
@@ -44,6 +54,9 @@ from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_ra
 log = logging.getLogger(__name__)
 
 RETRY_S = 10.0  # what could not be settled is tried again
+BEHIND_S = 3.0  # a picture is waited for so long to be analysed, by those that follow it
+MAIN_SLACK_S = 0.2  # the clocks of two streams of a camera agree to within that
+MAX_RAW, MAX_CRASHES = 100, 3  # clips that wait to be covered, and attempts that have ended in a crash
 MAX_COPIES = 8  # clips of a camera that wait for their copies; later ones have none
 MAX_WAITING, MAX_PICTURES = 64, 2  # events that the disk has not come to yet; pictures for them
 END_S, END_RECORDED_S, CLOSE_S = 0.5, 10.0, 2.0
@@ -107,11 +120,13 @@ class ClipRecorder(Observer):
         self._shift_s = 0.0  # its media time less that of the frames
         self._pending: list[_Occurrence] = []  # events that wait for a key frame
         self._unseen: list[_Occurrence] = []  # events of the clip that it does not show yet
+        self._waiting: list[CodedPacket] = []  # of pictures that have not been analysed
         self._unsettled: dict[Path, Clip | None] = {
             Path(clip.path).with_suffix(""): clip for clip in self._open.values()
         }
         self._settle_s = 0.0
-        self._settling: dict[Path, Future[Clip | None]] = {}  # of those, where copies are made
+        self._settling: dict[Path, Future[Clip | None]] = {}  # of those, where they are coded again
+        self._crashes: Counter[Path] = Counter()  # of the processes that do so
         self._warnings = WarnOnce(log)
         self.finished = self.missed = self.without_copy = self.fell_back = 0
         self.failing = False
@@ -254,7 +269,7 @@ class ClipRecorder(Observer):
 
     def _handle(self, item: _Occurrence | tuple[str, float] | None) -> None:
         if item is None:
-            self._grow()
+            self._grow(ends=True)
             self._finish()
             return
         if isinstance(item, tuple):
@@ -283,13 +298,25 @@ class ClipRecorder(Observer):
             else:
                 self._stream, self._shift_s = self._main, shift_s
         self._stream.ring.follow(media_s - self._options.pre_s + self._shift_s)
+        self._waiting.clear()
 
     def _has_lost_main(self) -> bool:
         """Whether the clip is to be of the main stream, and that is gone."""
         main = self._main if self._stream is self._main else None
         return main is not None and main.is_lost(self._shift_s, self._analysed.clock)
 
-    def _grow(self) -> None:
+    def _let_wait(self, packets: list[CodedPacket], ends: bool) -> list[CodedPacket]:
+        """Those that may be written: of the others, what is to be covered is not known yet."""
+        packets = self._waiting + packets
+        with self._lock:
+            seen_s = self._frames[-1][0] if self._frames else -math.inf
+        newest_s = max((packet.media_s for packet in packets), default=-math.inf)
+        until_s = math.inf if ends else max(seen_s, newest_s - BEHIND_S) + EPSILON_S
+        at = next((at for at, packet in enumerate(packets) if packet.media_s > until_s), len(packets))
+        self._waiting = packets[at:]
+        return packets[:at]
+
+    def _grow(self, *, ends: bool = False) -> None:
         """Write what has come; begin where events wait, and end what is complete."""
         lost = self._has_lost_main()
         begins = self._clip is None and bool(self._pending)
@@ -297,7 +324,11 @@ class ClipRecorder(Observer):
             self._stream.ring.release()
             self._follow(self._pending[0].media_s)
             lost = False
+        silent = not self._lossless and self._stream.silent_s > SILENT_S
+        overflowed = self._stream.ring.overflowed
         packets = [packet.later(-self._shift_s) for packet in self._stream.ring.take()]
+        if self._blur:
+            packets = self._let_wait(packets, ends or silent or overflowed or lost)
         if begins:
             first = next((at for at, packet in enumerate(packets) if packet.is_key), None)
             if first is None:
@@ -316,8 +347,6 @@ class ClipRecorder(Observer):
         self._clip.write_tracks(frames, self._names)
         if begins:
             self._rows.append(self._clip.clip)
-        silent = not self._lossless and self._stream.silent_s > SILENT_S
-        overflowed = self._stream.ring.overflowed
         self._unseen = [item for item in self._unseen if item.media_s > self._clip.newest_s]
         if over or silent or overflowed or lost:
             self._finish(truncated=overflowed or lost)
@@ -329,8 +358,14 @@ class ClipRecorder(Observer):
         """Open a clip for the events that wait."""
         make_private_folder(self._folder)
         offset_s = self._pending[0].offset_s
+        hiding = Hiding(MAIN_SLACK_S if self._stream is self._main else 0.0) if self._blur else None
         self._clip = GrowingClip(
-            self._folder, self._camera, first, offset_s=offset_s, max_s=self._options.max_s
+            self._folder,
+            self._camera,
+            first,
+            offset_s=offset_s,
+            max_s=self._options.max_s,
+            hiding=hiding,
         )
         for item in self._pending:
             self._clip.add_event(item.event, item.media_s, self._options.post_s, item.path)
@@ -384,6 +419,7 @@ class ClipRecorder(Observer):
         """Close what grows and settle it."""
         clip, self._clip = self._clip, None
         self._stream.ring.release()
+        self._waiting.clear()
         if clip is None:
             self._miss(self._pending)
             return
@@ -398,6 +434,12 @@ class ClipRecorder(Observer):
                 self._settled(stem, self._settling.pop(stem).result())
             except (OSError, ValueError) as error:
                 self._warn(error)
+                self._crashes[stem] += isinstance(error, ChildProcessError)
+        waiting = [stem for stem in self._unsettled if stem not in self._settling]
+        too_many = waiting[:-MAX_RAW] if self._blur else []
+        for stem in {*too_many, *(stem for stem in waiting if self._crashes[stem] >= MAX_CRASHES)}:
+            log.error("camera %s: the clip %s cannot be covered: it is deleted", self._camera, stem.name)
+            self._settled(stem, discard(stem, self._unsettled[stem]))
         if time.monotonic() < self._settle_s:
             return
         self._settle_s = time.monotonic() + RETRY_S
@@ -410,7 +452,10 @@ class ClipRecorder(Observer):
     def _settle(self, stem: Path, known: Clip | None) -> None:
         """Make a clip's files of its parts: at once, or, with a copy, when it is its turn."""
         wants_copy = self._options.h264_copy and not (known and known.codec == "h264")
-        if wants_copy and len(self._settling) < MAX_COPIES:
+        if hides(Path(f"{stem}{PART}")):
+            if len(self._settling) < MAX_COPIES:  # else it waits
+                self._settling[stem] = transcoder.submit(partial(settle_apart, stem, known))
+        elif wants_copy and len(self._settling) < MAX_COPIES:
             self._settling[stem] = transcoder.submit(partial(settle, stem, known, h264_copy=True))
         else:
             self._settled(stem, settle(stem, known))
@@ -448,9 +493,14 @@ def make(context: FeatureContext) -> ClipRecorder | None:
     options = context.camera.clips
     if not options.enabled:
         return None
-    live = context.camera.has_clip_stream and not context.lossless
-    main = MainStream(context.camera, context.gate) if live else None
     blur, lossless = context.camera.privacy.blur, context.lossless
+    if blur and not transcoder.has_encoder():
+        raise SightlineError(
+            "clips with privacy.blur are coded as H.264, and this PyAV has no libx264: "
+            "install its wheel, or set clips.enabled: false for this camera"
+        )
+    live = context.camera.has_clip_stream and not lossless
+    main = MainStream(context.camera, context.gate) if live else None
     return ClipRecorder(context.camera.name, options, context.state, lossless=lossless, main=main, blur=blur)
 
 

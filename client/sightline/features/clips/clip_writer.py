@@ -21,6 +21,7 @@ import numpy as np
 from sightline.analysis.saved import from_json
 from sightline.base.file_times import stamp
 from sightline.entities import Clip, ClipState, Event, Tracks, lasts, picture_name
+from sightline.features.clips.hidden_clip import Hiding, covered
 from sightline.features.clips.packet_ring import follows
 from sightline.features.kept_files import to_columns, write_private
 from sightline.video.clip_file import FragmentFile, finish
@@ -47,10 +48,18 @@ class GrowingClip:
         first: the key frame that it begins with; ValueError: it cannot be put into an MP4 file.
         offset_s: capture time less media time.
         max_s: no clip is longer.
+        hiding: what the frames say is to be covered in it; None: nothing.
     """
 
     def __init__(
-        self, folder: Path, source: str, first: CodedPacket, *, offset_s: float, max_s: float
+        self,
+        folder: Path,
+        source: str,
+        first: CodedPacket,
+        *,
+        offset_s: float,
+        max_s: float,
+        hiding: Hiding | None = None,
     ) -> None:
         start_time = round(first.media_s + offset_s, 3)
         self.stem = folder / f"{stamp(start_time)}Z-{source}"
@@ -64,6 +73,7 @@ class GrowingClip:
         self._tracks_s = -math.inf  # media time of the newest tracks
         self._names: Sequence[str] = ()
         self._left_bytes = MAX_TRACKS_BYTES
+        self._hides = hiding is not None
         self._clip = Clip(
             source=source,
             start_time=start_time,
@@ -82,7 +92,7 @@ class GrowingClip:
         self._lines = os.fdopen(descriptor, "w", encoding="utf-8")
         try:
             fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._write_line({"clip": asdict(self._clip)})
+            self._write_line({"clip": asdict(self._clip), "hiding": hiding and asdict(hiding)})
             self._lines.flush()
             self._video = FragmentFile(parts[1], first)
         except BaseException:
@@ -153,12 +163,17 @@ class GrowingClip:
             self._names = tuple(names)
             self._write_line({"classes": self._names})
         newest_s = self._video.media_s + EPSILON_S
-        for media_s, tracks, _ in frames:
-            is_new = max(self._tracks_s, self.start_s - EPSILON_S) < media_s <= newest_s
-            if is_new and self._left_bytes > 0:
-                self._tracks_s = media_s
-                columns = [round(media_s - self.start_s, 4), tracks.ids.tolist(), *to_columns(tracks)]
-                self._left_bytes -= self._write_line(columns)
+        begin_s = max(self._tracks_s, self.start_s - EPSILON_S)
+        for media_s, tracks, hidden in frames:
+            if not begin_s < media_s <= newest_s:
+                continue
+            self._tracks_s = media_s
+            position_s = round(media_s - self.start_s, 4)
+            if self._left_bytes > 0:
+                self._left_bytes -= self._write_line([position_s, tracks.ids.tolist(), *to_columns(tracks)])
+            if self._hides:
+                rows = [(track, *(round(side, 4) for side in area)) for track, *area in hidden]
+                self._write_line({"hidden": [position_s, rows]})
         self._lines.flush()
 
     def close(self, *, whole: bool = False) -> None:
@@ -195,7 +210,11 @@ def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) ->
             return _settled(sidecar) or (known and _lost(known, sidecar.parent))
         head, frames = _read(lines)
         clip = from_json(Clip, written) if (written := head.pop("clip")) else known
-        finished = finish(video, Path(f"{stem}.mp4")) if clip else None
+        clip = clip and replace(clip, events=tuple(event["key"] for event in head["events"]) or clip.events)
+        hiding, hidden, target = head.pop("hiding"), head.pop("hidden"), Path(f"{stem}.mp4")
+        finished = None
+        if clip:
+            finished = covered(video, target, Hiding(**hiding), hidden) if hiding else finish(video, target)
         if clip and finished:
             copy = Path(f"{stem}.h264.mp4")
             copy_bytes = _copy(clip, copy) if h264_copy and finished.codec != "h264" else 0
@@ -208,7 +227,6 @@ def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) ->
                 h264_path=str(copy) if copy_bytes else "",
                 end_time=clip.start_time + finished.seconds,
                 thumbnail=head.pop("thumbnail"),
-                events=tuple(event["key"] for event in head["events"]),
             )
             text = json.dumps({"version": 1, "clip": asdict(clip), **head}, separators=(",", ":"))
             write_private(sidecar, f'{text[:-1]},"frames":[{",".join(frames)}]}}\n'.encode())
@@ -217,6 +235,19 @@ def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) ->
         for path in (video, part):
             path.unlink(missing_ok=True)
         return clip
+
+
+def discard(stem: Path, known: Clip | None) -> Clip | None:
+    """Delete the parts of a clip of which nothing is to be shown; its row, if it is known."""
+    part = Path(f"{stem}{PART}")
+    with contextlib.suppress(FileNotFoundError), part.open(encoding="utf-8", errors="replace") as lines:
+        head, _ = _read(lines)
+        if head["clip"]:
+            events = tuple(event["key"] for event in head["events"])
+            known = replace(from_json(Clip, head["clip"]), events=events)
+    for path in (Path(f"{stem}.part.mp4"), part):
+        path.unlink(missing_ok=True)
+    return known and _lost(known, stem.parent)
 
 
 def box_of(event: Event, frames: Sequence[SeenFrame]) -> Any:
@@ -254,6 +285,7 @@ def _settled(sidecar: Path) -> Clip | None:
 def _read(lines: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """What the sidecar says, and its frames as they stand there. The last line may have been cut off."""
     head: dict[str, Any] = {"clip": None, "thumbnail": "", "classes": [], "seconds": math.inf}
+    head |= {"hiding": None, "hidden": []}
     events: dict[str, dict[str, Any]] = {}
     frames: list[str] = []
     for line in lines:
@@ -265,6 +297,8 @@ def _read(lines: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
         value = json.loads(line)
         if "event" in value:
             events[value["event"]["key"]] = value["event"]
+        elif "hidden" in value:
+            head["hidden"].append(value["hidden"])
         elif "event_end" in value:
             events.get(value["event_end"]["key"], {}).update(value["event_end"])
         else:

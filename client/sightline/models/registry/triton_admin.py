@@ -13,19 +13,22 @@ from tritonclient.utils import InferenceServerException
 from sightline.config import Transport, TritonOptions
 from sightline.config.yaml_text import read_secret
 from sightline.entities import ClockSource, Frame
-from sightline.errors import AdminError, DetectorError
+from sightline.errors import AdminError, DetectorError, TritonAway
 from sightline.inference.client import TritonConnection
 from sightline.video.picture import YuvPicture
 
 GREY = 114
 LOAD_TIMEOUT_S = 900.0  # a plan of hundreds of megabytes, or a compilation on a slow machine
 CALL_TIMEOUT_S = 10.0
+LIVE_TIMEOUT_S = 2.0
+AWAY_CURE = "start it with `sightline triton serve`, or name the one that runs"
 
 
 class TritonAdmin(AbstractContextManager["TritonAdmin"]):
     """One connection to Triton's gRPC; it sends the key ``SIGHTLINE_TRITON_KEY``, where there is one.
 
-    All raise an AdminError when Triton is away or refuses, or a model does not answer as a detector does.
+    All raise a TritonAway when nothing answers, an AdminError when Triton refuses, or a model does not answer
+    as a detector does.
     """
 
     def __init__(self, url: str) -> None:
@@ -106,4 +109,14 @@ class TritonAdmin(AbstractContextManager["TritonAdmin"]):
         try:
             return method(*arguments, headers=self._headers, **options)
         except InferenceServerException as error:
-            raise AdminError(f"Triton at {self.url}: {str(error.message()).strip()}") from error
+            problem = f"Triton at {self.url}: {str(error.message()).strip()}"
+            if self._is_away():
+                raise TritonAway(f"{problem}; {AWAY_CURE}") from error
+            raise AdminError(problem) from error
+
+    def _is_away(self) -> bool:
+        try:
+            self._client.is_server_live(client_timeout=LIVE_TIMEOUT_S)
+        except InferenceServerException as error:
+            return error.status() in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
+        return False

@@ -65,9 +65,9 @@ class Span:
 
     @property
     def period_s(self) -> int:
-        """The longest period whose roll-ups make up its buckets: a day, an hour, or 0 for none."""
-        periods = sorted(rollups.PERIODS_S, reverse=True)
-        return next((length for length in periods if not any(edge % length for edge in self.edges)), 0)
+        """The longest period none of which lies in two buckets: a day, an hour, or 0 for none."""
+        periods, inner = sorted(rollups.PERIODS_S, reverse=True), self.edges[1:-1]
+        return next((length for length in periods if not any(edge % length for edge in inner)), 0)
 
     def key(self, connection: Connection, column: Any) -> ColumnElement[Any]:
         """The number of a time's bucket: of a day since 1970 in the zone, or of a step since a round time."""

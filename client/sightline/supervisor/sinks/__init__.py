@@ -50,9 +50,16 @@ def make_sinks(config: Config) -> list[Sink]:
     return sinks
 
 
+def let_switch(sinks: Iterable[Sink], set_enabled: Callable[[str, bool, str], object]) -> None:
+    """Let the switches of a broker turn cameras on and off."""
+    for sink in sinks:
+        if isinstance(sink, mqtt_sink.MqttSink):
+            sink.set_enabled = set_enabled
+
+
 def wanted_by(sinks: Iterable[Sink]) -> dict[str, Wants]:
     """By the names of the durable ones, which rows each wants from the outbox."""
     return {sink.name: sink.wants for sink in sinks if isinstance(sink, DurableSink)}
 
 
-__all__ = ["SINKS", "DurableSink", "LossySink", "Sink", "SinkHealth", "make_sinks", "wanted_by"]
+__all__ = ["SINKS", "DurableSink", "LossySink", "Sink", "SinkHealth", "let_switch", "make_sinks", "wanted_by"]

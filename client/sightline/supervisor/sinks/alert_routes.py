@@ -10,26 +10,26 @@ import hashlib
 import hmac
 import json
 import logging
+import math
+import re
 import time
-import urllib.error
-import urllib.request
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sightline.base.extras import require_extra
+from sightline.base.http_request import HttpRefused, reach_server, send_request
 from sightline.base.redact import redact
 from sightline.config import Camera, Config
 from sightline.config.alerts import AlertPicture, AlertRoute, Severity
 from sightline.config.groups import ClipOptions
 from sightline.config.recording_options import RecordingOptions
 from sightline.entities import EventKind, picture_name
-from sightline.errors import SightlineError, StoreUnavailable
+from sightline.errors import ConfigError, StoreUnavailable
 from sightline.store.kinds import NOTIFICATION, PendingRow
 from sightline.supervisor.sinks.sink import DurableSink, PartlyDelivered
 
@@ -50,6 +50,9 @@ SCHEMA = "sightline.alert.v1"
 _FINAL = frozenset({400, 410, 413, 422})
 #: Libraries of Apprise's services.
 _TALKATIVE = ("urllib3", "requests", "requests_oauthlib", "oauthlib", "slixmpp", "gntp", "markdown")
+#: The reason in a line of Apprise's; a URL that stands before it is left out.
+_REASON = re.compile(r"(?:Socket|I/O) Exception: (?:.*\(Caused by )?(.*)", re.DOTALL)
+_HOST_IN_URL = ("jsons", "forms", "xmls")  # services whose URL names the server itself
 MAX_ATTEMPTS = 10  # so often a notification may fail while the target takes others
 #: Steps whose notifications show the event's picture.
 _WITH_PICTURE = frozenset({"opened", "more", "escalated"})
@@ -103,30 +106,31 @@ class Route(DurableSink):
     def deliver(self, rows: Sequence[PendingRow]) -> None:
         """Send each notification, those of an alert in their order; one alert's trouble holds up no other's.
 
+        A test that fails is over: whoever has asked for it is told, and nobody wants it later.
+
         Raises:
             PartlyDelivered: some were not taken, and come again.
         """
         taken: set[str] = set()
+        over: set[str] = set()  # tests that failed
         failed: dict[str, tuple[PendingRow, str]] = {}  # by alert
         misses = 0  # since something was taken
         for row in rows:
-            alert, problem = row.values["alert_id"], ""
-            if alert in failed or misses >= MAX_MISSES:
+            alert, is_test = row.values["alert_id"], row.values["transition"] == "test"
+            if alert in failed or (misses >= MAX_MISSES and not is_test):
                 continue
-            try:
-                self._send(row)
-            except DeliveryRefused as error:
-                problem = f"given up: {self._give_up(row, self.masked(error))}"
-            except Exception as error:  # noqa: BLE001  whatever a library raises
-                problem = self.masked(error) or type(error).__name__
-                failed[alert] = row, problem
-                misses += 1
-            if alert not in failed:
+            problem, again = self._try(row)
+            if is_test:
+                self.tests[alert] = problem
+            if not again:
                 taken.add(row.key)
                 self._failures.pop(row.key, None)
                 misses = 0
-            if row.values["transition"] == "test":
-                self.tests[alert] = problem
+            elif is_test:
+                over.add(row.key)
+            else:
+                failed[alert] = row, problem
+                misses += 1
         self._failures.update(row.key for row, _ in failed.values() if taken)
         for alert, (row, problem) in list(failed.items()):
             if self._failures[row.key] >= MAX_ATTEMPTS:
@@ -134,7 +138,17 @@ class Route(DurableSink):
                 taken.add(row.key)
                 del failed[alert], self._failures[row.key]
         if failed:
-            raise PartlyDelivered(next(iter(failed.values()))[1], taken)
+            raise PartlyDelivered(next(iter(failed.values()))[1], taken | over)
+
+    def _try(self, row: PendingRow) -> tuple[str, bool]:
+        """Send a notification; what went wrong, if anything, and whether to try it again."""
+        try:
+            self._send(row)
+        except DeliveryRefused as error:
+            return f"given up: {self._give_up(row, self.masked(error))}", False
+        except Exception as error:  # noqa: BLE001  whatever a library raises
+            return self.masked(error) or type(error).__name__, True
+        return "", False
 
     def masked(self, text: object) -> str:
         """A text of another program without what is secret in the options: URLs of services hold tokens."""
@@ -190,6 +204,17 @@ class Route(DurableSink):
         log.error("alert %r by route %s is given up: %s", row.values["title"], self.route, problem)
         return problem
 
+    def probe(self) -> str:
+        """Go as far as the other side lets us without a notification."""
+        try:
+            return self.reach()
+        except Exception as error:  # noqa: BLE001  whatever a library raises
+            raise OSError(self.masked(error) or type(error).__name__) from None
+
+    @abstractmethod
+    def reach(self) -> str:
+        """Connect, and log in where that is something of its own; what came of it, in words."""
+
     @abstractmethod
     def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification, given by the fields of :class:`~sightline.entities.Notification`.
@@ -208,6 +233,14 @@ class Webhook(Route):
     """JSON by POST, signed: ``docs/alerts.md`` says how the other side checks it."""
 
     default_picture = AlertPicture.PATH
+
+    def reach(self) -> str:
+        """Connect to the server; see :meth:`Route.reach`."""
+        return reach_server(self._url, self.options.timeout_s)
+
+    @property
+    def _url(self) -> str:
+        return self.options.webhook.get_secret_value() if self.options.webhook else ""
 
     def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification; see :meth:`Route.send`."""
@@ -238,8 +271,7 @@ class Webhook(Route):
             "Sightline-Signature": signature(secret, sent, body),
             "Idempotency-Key": f"{notification['alert_id']}.{notification['ordinal']}",
         }
-        url = self.options.webhook.get_secret_value() if self.options.webhook else ""
-        post(url, body, headers, self.options.timeout_s)
+        post(self._url, body, headers, self.options.timeout_s)
 
 
 class PagerDuty(Route):
@@ -250,6 +282,10 @@ class PagerDuty(Route):
 
     default_picture = AlertPicture.NONE
     url = PAGERDUTY_URL
+
+    def reach(self) -> str:
+        """Connect to the service; see :meth:`Route.reach`."""
+        return f"{reach_server(self.url, self.options.timeout_s)}; its key was not tried"
 
     def send(self, notification: Mapping[str, Any], picture: Path | None = None) -> None:
         """Send one notification; see :meth:`Route.send`."""
@@ -294,13 +330,15 @@ class Apprise(Route):
         for library in _TALKATIVE:  # their lines name URLs, and with them tokens; what failed is told by us
             logging.getLogger(library).setLevel(logging.CRITICAL + 1)
         lines = logging.getLogger("apprise")
-        lines.setLevel(logging.WARNING)
+        lines.setLevel(logging.DEBUG)  # those of the reasons go into its results
+        lines.addFilter(_only_reasons)
         lines.propagate = False
         lines.addHandler(logging.NullHandler())
         self._apprise = apprise.Apprise()
         url = options.apprise.get_secret_value() if options.apprise else ""
         if not self._apprise.add(url):
-            raise SightlineError(f"alerts.routes.{name}.apprise is no URL that Apprise knows")
+            cure = "see https://appriseit.com/services/ for those there are"
+            raise ConfigError(f"alerts.routes.{name}.apprise", f"is no URL that Apprise knows; {cure}")
         for service in self._apprise:
             service.socket_connect_timeout = service.socket_read_timeout = options.timeout_s
             if service.secure_protocol == "mailtos":
@@ -316,6 +354,7 @@ class Apprise(Route):
             notify_type=self._types[Severity(notification["severity"])],
             body_format=self._text_format,
             attach=f"file://{quote(str(picture))}" if picture else None,
+            log_level=logging.DEBUG,
         )
         if not result:
             reasons = dict.fromkeys(entry.message for entry in result.logs())
@@ -330,18 +369,43 @@ class Apprise(Route):
         """Close all of them."""
         self._mail.CONNECTIONS.close()
 
+    def reach(self) -> str:
+        """Log in to mail servers, connect to others as far as it is known where; see :meth:`Route.reach`."""
+        return ", ".join(map(self._reach, self._apprise))
+
+    def _reach(self, service: Any) -> str:
+        from apprise.plugins.email.smtp import AppriseSMTPController  # noqa: PLC0415
+
+        timeout_s = self.options.timeout_s
+        if hasattr(service, "smtp_host"):
+            server = (service.smtp_host, service.port, service.secure_mode, service.user, service.password)
+            with AppriseSMTPController(*server, service.verify_certificate, math.ceil(timeout_s)):
+                has = "has logged us in" if service.user else "answers"
+                return f"the mail server {service.smtp_host} {has}"
+        url = getattr(type(service), "notify_url", "")
+        if service.secure_protocol in _HOST_IN_URL:
+            port = f":{service.port}" if service.port else ""
+            url = f"{'https' if service.secure else 'http'}://{service.host}{port}/"
+        if not (isinstance(url, str) and re.match(r"https?://[\w.-]+(?::\d+)?(?:/|$)", url)):
+            return f"a URL of {service.service_name}, which was not tried"
+        return f"{service.service_name}: {reach_server(url, timeout_s)}"
+
+
+def _only_reasons(record: logging.LogRecord) -> bool:
+    """Of the lines of the lowest level those that say what went wrong; others hold whole messages."""
+    if record.levelno >= logging.WARNING:
+        return True
+    if not str(record.msg).startswith(("Socket Exception: ", "I/O Exception: ")):
+        return False  # before it is put together: it may hold a picture
+    reason = _REASON.match(record.getMessage())
+    if reason is not None:
+        record.msg, record.args = reason[1], ()
+    return reason is not None
+
 
 def signature(secret: str, sent: str, body: bytes) -> str:
     """HMAC-SHA256 of ``sent`` (the time stamp as sent), a point, and the body; in hex, after ``v1=``."""
     return f"v1={hmac.new(secret.encode(), sent.encode() + b'.' + body, hashlib.sha256).hexdigest()}"
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """A redirect is an answer like another: what is signed goes to nobody else."""
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> None:
@@ -351,35 +415,32 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
         DeliveryRefused: the answer says that it will never be taken.
         OSError: no answer, or one that says later.
     """
-    headers = {"Content-Type": "application/json", "User-Agent": "sightline", **headers}
-    request = urllib.request.Request(url, body, headers)  # noqa: S310  the configuration allows http(s) alone
     try:
-        with _OPENER.open(request, timeout=timeout_s):
-            return
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read(500).decode(errors="replace").strip()
-        problem = f"the answer is {error.code} {error.reason}: {text}"
+        send_request(url, body, {"Content-Type": "application/json", **headers}, timeout_s=timeout_s)
+    except HttpRefused as error:
+        problem = f"{error}: {error.body}"
         if error.code in _FINAL:
             raise DeliveryRefused(problem) from None
         raise OSError(problem) from None
-    except HTTPException as error:
-        raise OSError(f"no HTTP answer: {error!r}") from None
 
 
-def make(config: Config) -> list[Route]:
-    """A sink for each route."""
+def make_route(name: str, options: AlertRoute) -> Route:
+    """One route.
+
+    Raises:
+        SightlineError: a library is not installed, or does not know the URL.
+    """
     kinds: dict[str, Callable[[str, AlertRoute], Route]] = {
         "apprise": Apprise,
         "webhook": Webhook,
         "pagerduty": PagerDuty,
     }
-    routes = [
-        kind(name, options)
-        for name, options in config.alerts.routes.items()
-        for key, kind in kinds.items()
-        if getattr(options, key) is not None
-    ]
+    return kinds[options.way](name, options)
+
+
+def make(config: Config) -> list[Route]:
+    """A sink for each route."""
+    routes = [make_route(name, options) for name, options in config.alerts.routes.items()]
     for route in routes:
         route.update(config)
     return routes

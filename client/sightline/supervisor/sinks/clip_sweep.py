@@ -34,7 +34,7 @@ STEP_S = 2.0  # between two cameras
 PASS_EVERY_S = 900.0
 SAY_EVERY_S = DAY_S  # the same again
 VIDEO, SIDECAR, PART, PART_VIDEO = ".mp4", ".json", ".part.jsonl", ".part.mp4"
-DRAFTS = (f"{VIDEO}.new", f"{SIDECAR}.new", ".jpg.new", ".h264.mp4.new")
+DRAFTS = (f"{VIDEO}.new", f"{SIDECAR}.new", ".jpg.new", ".h264.mp4.new", ".part.whole.mp4")
 LISTED = "had no row, and are listed again"
 _PICTURE = re.compile(r"event-[0-9a-f]{20}\.jpg")  # as entities.picture_name
 #: How names of our files end, after time and camera; the first that fits.
@@ -149,9 +149,11 @@ class ClipSweep(DurableSink):
     def _put_right(self, source: str, stem: Path, row: ListedClip | None, paths: dict[str, Path]) -> str:
         """What has been done about files that have no row, or not the one that they should have."""
         from sightline.features.clips.clip_writer import settle  # noqa: PLC0415  FFmpeg, where it is needed
+        from sightline.features.clips.hidden_clip import hides, settle_apart  # noqa: PLC0415
 
         if PART in paths or (row is not None and row.state is ClipState.RECORDING):
-            if (clip := settle(stem, self._clip(source, row))) is not None:
+            make = settle_apart if PART in paths and hides(paths[PART]) else settle
+            if (clip := make(stem, self._clip(source, row))) is not None:
                 self._put([clip])
                 return f"that nobody recorded any more are {clip.state}"
             return "" if PART in paths and paths[PART].exists() else "could not be read, and are gone"

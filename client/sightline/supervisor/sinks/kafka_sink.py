@@ -10,7 +10,7 @@ from sightline.base.extras import require_extra
 from sightline.config import Config
 from sightline.config.streams import KafkaOptions
 from sightline.store.kinds import PendingRow
-from sightline.supervisor.sinks.result_stream import ResultStream, in_order, message_of, stream_of
+from sightline.supervisor.sinks.result_stream import ResultStream, Stream, in_order, message_of, stream_of
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
@@ -62,6 +62,24 @@ class KafkaSink(ResultStream):
         self._sent = {item: False for item, acknowledged in self._sent.items() if not acknowledged}
         self._problem = ""
 
+    def probe(self) -> str:
+        """Ask for the cluster's brokers and topics."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415  an extra
+
+        try:
+            producer = self._open()
+            cluster = producer.list_topics(timeout=self._options.timeout_s)
+        except KafkaException as error:
+            if self._producer is not None:
+                self._producer.poll(0)  # what it complains of
+            raise OSError(self._problem or error.args[0].str()) from error
+        finally:
+            self.close()
+        count = len(cluster.brokers)
+        missing = [topic for stream in Stream if (topic := self._topic(stream)) not in cluster.topics]
+        there = f"{count} broker{'s' * (count > 1)}"
+        return f"{there}; not there yet: {', '.join(missing)}" if missing else there
+
     def tick(self) -> None:
         """Let the library say what it has to say."""
         if self._producer is not None:
@@ -77,12 +95,15 @@ class KafkaSink(ResultStream):
     def _produce(self, producer: "Producer", row: PendingRow) -> None:
         message = message_of(row)
         producer.produce(
-            f"{self._options.prefix}.{stream_of(row)}",
+            self._topic(stream_of(row)),
             json.dumps(message).encode(),
             key=row.source,
             headers=[("key", message["key"].encode()), ("schema", message["schema"].encode())],
             on_delivery=partial(self._on_delivery, (row.key, row.sequence)),
         )
+
+    def _topic(self, stream: Stream) -> str:
+        return f"{self._options.prefix}.{stream}"
 
     def _on_delivery(self, item: tuple[str, int], error: "KafkaError | None", _: "Message") -> None:
         """Note what has become of a message; called by the library while this thread is in it."""
@@ -93,7 +114,8 @@ class KafkaSink(ResultStream):
             self._sent.pop(item, None)
 
     def _on_error(self, error: "KafkaError") -> None:
-        self._problem = error.str()
+        if not self._problem or error.name() != "_ALL_BROKERS_DOWN":  # that one follows upon the reason
+            self._problem = error.str()
         self._is_broken |= error.fatal()
 
     def _open(self) -> "Producer":

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sightline.base.extras import require_extra
+from sightline.base.redact import redact
 from sightline.config import Config
 from sightline.config.streams import MqttOptions
 from sightline.entities import CameraState, Mute
+from sightline.errors import SightlineError
 from sightline.store.kinds import COUNT, PendingRow
 from sightline.supervisor.sinks.home_assistant import CameraTopics, availability_topic, discovery
 from sightline.supervisor.sinks.result_stream import ResultStream, Stream, in_order, message_of, stream_of
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 60
-MAX_COMMANDS = 100  # that wait; older ones are dropped
+BY = "MQTT"  # stands beside what switches do
+STATES_AT_ONCE = 100
+MAX_COMMAND = 20  # bytes that are looked at
 _NOT_RUNNING = frozenset({CameraState.STOPPED, CameraState.MISCONFIGURED})
 
 
@@ -37,21 +41,16 @@ class Mutes(Protocol):
         """Until when nobody is told of a camera's alerts; in the past: people are told."""
 
 
-def _not_yet(camera: str, enabled: bool) -> None:
-    verb = "enabled" if enabled else "disabled"
-    cure = "set its `enabled` in config.yml and reload"
-    log.warning("mqtt: camera %s cannot be %s by a switch yet; %s", camera, verb, cure)
-
-
 class MqttSink(ResultStream):
     """One connection, used by the sink's thread alone; each failure ends it, and the next try makes another.
 
     What was given to :meth:`deliver` is published at least once (QoS 1), in order. Topics of states are
-    retained, and published when they change or the connection is new.
+    retained, and published when they change and when the connection is new.
 
     Attributes:
         mutes: what the mute switches act on; None: there are none.
-        set_enabled: what the switches of the cameras call: camera, and whether it is to run.
+        set_enabled: what the switches of the cameras call: camera, whether it is to run, who says so. None:
+            they are not obeyed.
     """
 
     name = "mqtt"
@@ -60,19 +59,19 @@ class MqttSink(ResultStream):
     def __init__(self, options: MqttOptions) -> None:
         super().__init__()
         self.mutes: Mutes | None = None
-        self.set_enabled: Callable[[str, bool], None] = _not_yet
+        self.set_enabled: Callable[[str, bool, str], object] | None = None
         self._options = options
         self._client: Client | None = None
         self._begun = False  # something has been delivered: a stand-by connects to nothing
         self._answer: ReasonCode | None = None  # to the connection
         self._refusal = ""  # of what was published
         self._waiting: deque[MQTTMessageInfo] = deque()
-        self._retained: dict[str, str] = {}  # by topic, as published by this connection
+        self._retained: dict[str, str] = {}  # by topic, as published last; each connection begins with them
         self._announced: dict[str, set[str]] = {}  # by camera, topics of its entities
         self._zones: dict[str, tuple[str, ...]] = {}  # by camera
         self._classes: dict[str, set[str]] = {}  # by camera, that a window has counted
         self._counts: dict[str, dict[str, Any]] = {}  # by camera, those of its newest window that has ended
-        self._commands: deque[tuple[str, str, bool]] = deque(maxlen=MAX_COMMANDS)
+        self._commands: dict[tuple[str, str], bool] = {}  # by camera and switch, the newest
 
     def deliver(self, rows: Sequence[PendingRow]) -> None:
         """Publish the rows and the states that they change; return once all of it is acknowledged.
@@ -111,20 +110,41 @@ class MqttSink(ResultStream):
             self._drop()
             raise
 
+    def probe(self) -> str:
+        """Log in under another name, so that a program that runs keeps its connection."""
+        try:
+            self._log_in(self._make_client(f"{self._options.prefix}-check"))
+            self._used().disconnect()
+        finally:
+            self._drop()
+        return f"MQTT {self._options.protocol}"
+
     def _connect(self) -> None:
+        self._drop()
+        options, availability = self._options, availability_topic(self._options.prefix)
+        client = self._make_client(options.prefix)
+        client.will_set(availability, "offline", qos=1, retain=True)
+        self._log_in(client)
+        if options.commands:
+            client.subscribe([(f"{options.prefix}/+/{switch}/set", 1) for switch in ("enabled", "mute")])
+        for number, (topic, text) in enumerate(self._retained.items(), 1):  # the broker may have forgotten
+            self._publish(topic, text, retain=True)
+            if number % STATES_AT_ONCE == 0:
+                self._wait_for_acknowledgements()
+        self._keep(availability, "online")
+
+    def _make_client(self, client_id: str) -> "Client":
         from paho.mqtt import client as mqtt  # noqa: PLC0415  an extra
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
 
-        self._drop()
-        options, availability = self._options, availability_topic(self._options.prefix)
-        client = self._client = mqtt.Client(
+        options = self._options
+        client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=options.prefix,
+            client_id=client_id,
             protocol={"5": mqtt.MQTTv5, "3.1.1": mqtt.MQTTv311}[options.protocol],
             reconnect_on_failure=False,
         )
         client.connect_timeout = options.timeout_s
-        client.will_set(availability, "offline", qos=1, retain=True)
         if options.username is not None:
             password = options.password.get_secret_value() if options.password else None
             client.username_pw_set(options.username, password)
@@ -134,13 +154,19 @@ class MqttSink(ResultStream):
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
+        return client
+
+    def _log_in(self, client: "Client") -> None:
+        """Connect, and wait for the broker's answer.
+
+        Raises:
+            OSError: it refuses us, or does not answer.
+        """
+        self._client, options = client, self._options
         client.connect(options.host, options.port or (8883 if options.tls else 1883), KEEPALIVE_S)
         self._turn_until(lambda: self._answer is not None)
         if self._answer is not None and self._answer.is_failure:
             raise OSError(f"the broker refuses the connection: {self._answer}")
-        if options.commands:
-            client.subscribe([(f"{options.prefix}/+/{switch}/set", 1) for switch in ("enabled", "mute")])
-        self._keep(availability, "online")
 
     def _used(self) -> "Client":
         if self._client is None:
@@ -153,7 +179,6 @@ class MqttSink(ResultStream):
         self._client = self._answer = None
         self._refusal = ""
         self._waiting.clear()
-        self._retained.clear()
 
     def _turn_until(self, is_done: Callable[[], bool]) -> None:
         """Send and receive until something has come.
@@ -200,7 +225,7 @@ class MqttSink(ResultStream):
         self._waiting.append(self._used().publish(topic, text, qos=1, retain=retain))
 
     def _keep(self, topic: str, text: str) -> None:
-        """Publish a state, if this connection has not yet."""
+        """Publish a state that is new; the connection has begun with those that are not."""
         if self._retained.get(topic) != text:
             self._publish(topic, text, retain=True)
             self._retained[topic] = text
@@ -256,26 +281,29 @@ class MqttSink(ResultStream):
 
     def _on_message(self, _: "Client", __: Any, message: "MQTTMessage") -> None:
         camera, switch = message.topic.split("/")[1:3]
-        position = message.payload.decode(errors="replace").strip().upper()
+        position = message.payload[:MAX_COMMAND].decode(errors="replace").strip().upper()
         if message.retain:
             log.warning("mqtt: a retained command on %s is not obeyed", message.topic)
         elif camera not in self._announced or position not in {"ON", "OFF"}:
-            log.warning("mqtt: %.40r on %.200r is no command", position, message.topic)
+            log.warning("mqtt: %r on %.200r is no command", position, message.topic)
         else:
-            self._commands.append((camera, switch, position == "ON"))
+            self._commands[camera, switch] = position == "ON"
 
     def _obey(self) -> None:
         """Do what the switches ask for, and show what came of it."""
         self._used().loop(0.0)
         while self._commands:
-            camera, switch, is_on = self._commands[0]
+            (camera, switch), is_on = next(iter(self._commands.items()))
             log.info("mqtt: camera %s: %s is switched %s", camera, switch, "on" if is_on else "off")
-            if switch == "enabled":
-                self.set_enabled(camera, is_on)
-            elif self.mutes is not None:
+            if switch == "mute" and self.mutes is not None:
                 until = time.time() + self._options.mute_s if is_on else 0.0
-                self.mutes.mute(Mute(camera, "", until, "MQTT"))
-            self._commands.popleft()
+                self.mutes.mute(Mute(camera, "", until, BY))
+            elif switch == "enabled" and self.set_enabled is not None:
+                try:
+                    self.set_enabled(camera, is_on, BY)
+                except SightlineError as error:  # it would be the same at the next try
+                    log.warning("mqtt: %s", redact(error))
+            del self._commands[camera, switch]
         if self.mutes is not None and self._options.commands:
             for camera in self._announced:
                 is_muted = self.mutes.muted_until(camera) > time.time()

@@ -5,6 +5,8 @@ the store does not answer, clips wait in their folder and their rows in the outb
 """
 
 import logging
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
+#: The library's text ends at "error sending request"; what is inside says why.
+_REASON = re.compile(r'(?:message|error): (?:"([^"]+)"|(Invalid\w+)\(\s*(\w+))')
 MAX_ERROR = 300  # characters of what the store says
 
 
@@ -75,6 +79,22 @@ class Uploads(DurableSink):
             if self._options.delete_local:
                 for path in files_of(clip):
                     path.unlink(missing_ok=True)
+
+    def probe(self) -> str:
+        """Look for clips in the store; whether some may be written there, only the first one shows."""
+        import obstore  # noqa: PLC0415
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        if self._url.startswith("file:"):
+            folder = Path(url2pathname(urlsplit(self._url).path))
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise OSError(f"{folder} is not there, or this user may not write into it")
+        try:
+            for _ in obstore.list(self._open(), chunk_size=1):
+                break
+        except (BaseError, OSError, ValueError) as error:
+            raise OSError(self._text_of(error)) from None
+        return "can be read"
 
     def _copied(self, clip: Clip) -> Clip:
         """The clip as it is once its files are there; the video comes last."""
@@ -128,7 +148,9 @@ class Uploads(DurableSink):
 
     def _text_of(self, error: Exception) -> str:
         """What went wrong, in a line, without keys."""
-        text = " ".join(str(error).partition("\n\nDebug source:")[0].split())
+        text, _, inside = str(error).partition("\n\nDebug source:")
+        reasons = [" ".join(filter(None, groups)) for groups in _REASON.findall(inside)]
+        text = ": ".join([*reasons[-1:], " ".join(text.split())])
         for secret in (self._options.secret_key, self._options.access_key):
             if secret is not None:
                 text = text.replace(secret.get_secret_value(), "***")

@@ -1,0 +1,40 @@
+"""``python -m sightline.features.clips.settle_job STEM ROW``: makes a clip's files; prints its row as JSON.
+
+ROW is the row that says that it is growing, or null. The process ends when its input does.
+"""
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from sightline.analysis.saved import from_json
+from sightline.entities import Clip
+from sightline.features.clips.clip_writer import settle
+
+NICE = 19
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """Do it."""
+    os.nice(NICE)
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    stem, row = sys.argv[1:]
+    try:
+        clip = settle(Path(stem), from_json(Clip, json.loads(row)) if row != "null" else None)
+        answer: dict[str, object] = {"clip": clip and asdict(clip)}
+    except OSError as error:
+        answer = {"problem": (error.errno, error.strerror or str(error))}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
