@@ -236,9 +236,56 @@ def test_a_change_of_the_account_ends_its_sign_ins(people: People, change: Calla
     assert people.accounts.person_of(session) is None
     assert people.accounts.person_of(bertas)
     assert people.audit()[-1].action == "change_account"
-    assert OTHER not in str(people.audit())
+    assert not any(secret in str(people.audit()) for secret in (OTHER, "argon2"))
+    ended = {row["account"]: row["ended_at"] is not None for row in read_rows(people.url, "sign_ins")}
+    assert ended == {"anna": True, "berta": False}
     people.accounts.enable("anna", ROOT)
     assert people.accounts.person_of(session) is None  # what has ended stays so
+
+
+def test_a_change_while_somebody_signs_in_holds_for_that_sign_in(people: People) -> None:
+    people.add(role=Role.OPERATOR)
+
+    class Slow(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+            people.accounts.set_role("anna", Role.VIEWER, ROOT)
+            return super().verify(hash, password)
+
+    people.passwords._hasher = Slow(1, 64, 1)
+    session = people.accounts.sign_in("anna", PASSWORD, HOME).session
+    assert people.accounts.person_of(session) is None
+
+
+def test_an_account_that_is_closed_in_whatever_way_is_nobodys(people: People) -> None:
+    people.add()
+    session = people.session()
+    with people.store.writing() as rows:
+        rows.change_account("anna", enabled=False)
+    assert people.accounts.person_of(session) is None
+
+
+def test_who_has_signed_out_is_not_known_while_the_database_is_away(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.add()
+    stays, leaves = people.session(), people.session()
+    token = people.tokens.create("one", Role.VIEWER, ROOT, days=1)
+    for session in (stays, leaves):
+        assert people.accounts.person_of(session)
+    assert people.tokens.person_of(token)
+
+    def away() -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(people.store, "reading", away)
+    assert people.accounts.person_of(stays)
+    assert people.tokens.person_of(token)
+    monkeypatch.setattr(people.store, "writing", away)
+    with pytest.raises(StoreUnavailable):
+        people.accounts.sign_out(leaves)
+    with pytest.raises(StoreUnavailable):
+        people.accounts.person_of(leaves)
+    assert people.accounts.person_of(stays)
 
 
 def test_an_account_that_expires_ends_with_its_sign_ins(people: People) -> None:
@@ -292,6 +339,21 @@ def test_a_hash_of_other_parameters_is_made_anew(people: People) -> None:
     assert people.accounts.person_of(session)  # the password is the same
     people.session()
     assert people.accounts.everybody() == [after]
+
+
+def test_a_password_that_is_changed_while_its_hash_is_made_anew_stays(people: People) -> None:
+    people.add()
+
+    class Slow(PasswordHasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            people.passwords._hasher = PasswordHasher(2, 64, 1)
+            people.accounts.set_password("anna", OTHER, ROOT, must_change=False)
+            return super().hash(password, salt=salt)
+
+    people.passwords._hasher = Slow(2, 64, 1)
+    people.session()
+    refused(people)
+    people.accounts.sign_in("anna", OTHER, HOME)
 
 
 def test_names_are_one_in_any_capitals_and_only_names(people: People) -> None:

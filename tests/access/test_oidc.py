@@ -171,6 +171,11 @@ def test_a_token_for_others_too_must_name_us_as_the_one_that_asked(site: Site) -
     site.sign_in()
 
 
+def test_a_token_for_another_client_is_refused_though_we_asked_for_it(site: Site) -> None:
+    site.provider.bend = lambda claims: {**claims, "aud": "another client", "azp": CLIENT}
+    assert "not accepted" in site.refused()
+
+
 def test_a_token_that_nobody_signed_is_refused(site: Site) -> None:
     site.provider.sign = unsigned
     assert "not accepted" in site.refused()
