@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,23 +23,29 @@ import pytest
 from sightline.analysis.chain import frame_at
 from sightline.config import parse_config
 from sightline.config.groups import Blurred, ClipOptions
-from sightline.entities import Clip, ClipState, Detections, Event, EventKind, Tracks
+from sightline.entities import Clip, ClipState, Detections, Event, EventKind, Tracks, picture_name
 from sightline.errors import SightlineError, SourceError
 from sightline.features.clips import clip_recorder, hidden_clip
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.clip_writer import settle
 from sightline.features.feature import FeatureContext
+from sightline.simulation.rtsp_server import free_port
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.encode import pictures
 from sightline.simulation.scenes.spec import SceneSpec
-from sightline.supervisor.sinks import clip_sweep
+from sightline.supervisor.sinks import clip_sweep, make_sinks
 from sightline.supervisor.sinks.clip_sweep import OLD_S, ClipSweep
 from sightline.video import timecode, transcoder
 from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
+from support import fakes
 from support.camera_world import camera
+from support.listeners import Mail
+from support.numbered import numbered_clip
 from support.observations import Watched
+from support.running_hub import running
 from support.waiting import until
+from support.worker_rig import PERSON, WithVideo
 
 SPEC = SceneSpec("shop", 5)
 FPS, LENGTH_S, EVENT_AT = 10, 8.0, 45
@@ -271,7 +278,7 @@ def test_what_a_killed_program_leaves_is_covered_before_anything_else_sees_it(
     [part] = folder.rglob("*.part.mp4")
     stem = Path(str(part).removesuffix(".part.mp4"))
     # The one that covers it is killed as well.
-    job = [sys.executable, "-m", hidden_clip.JOB, str(stem), "null"]
+    job = [sys.executable, "-m", hidden_clip.JOB, "0", str(stem), "null"]
     with subprocess.Popen(job, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         until(lambda: any(folder.rglob("*.new")), 30)
         os.kill(child.pid, signal.SIGKILL)
@@ -303,7 +310,7 @@ def test_the_process_that_covers_ends_with_the_one_that_has_started_it(
     tmp_path: Path, drawn: dict[str, Path], happened: list[Any]
 ) -> None:
     stem, _ = part_of(tmp_path, drawn, happened)
-    command = [sys.executable, "-m", hidden_clip.JOB, str(stem), "null"]
+    command = [sys.executable, "-m", hidden_clip.JOB, "0", str(stem), "null"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         until(lambda: any(stem.parent.glob("*.new")), 30)
         assert child.stdin is not None
@@ -349,6 +356,31 @@ def test_what_a_camera_has_left_behind_that_is_configured_no_more_is_covered(
     assert apart == [stem], "not in the process that looks after all cameras"
     assert (clip.state, clip.path, clip.codec) == (ClipState.FINISHED, row.path, "h264")
     assert not any("part" in name for name in names_in(stem.parent))
+
+
+def test_a_camera_does_not_wait_for_a_clip_that_is_covered(
+    tmp_path: Path, drawn: dict[str, Path], happened: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+
+    def slow(stem: Path, known: Clip | None, nice: int) -> Clip | None:
+        may_go_on.wait(5)
+        return settle(stem, known)
+
+    monkeypatch.setattr(clip_recorder, "settle_apart", slow)
+    monkeypatch.setattr(clip_recorder, "END_RECORDED_S", 0.1)
+    made = Simulated(tmp_path / "clips", happened, (Blurred.FACES,))
+    made.play(drawn["libx264"])
+    made.rows += made.recorder.end(0.0)
+    assert made.settled == []
+    again = Event("gate", EventKind.CROSSING, "door", 7, "person", 1.0, 1.0, media_s=made.event.media_s)
+    seen = replace(made._seen(fakes.frame(0, time.time())), results=[again])
+    began_s = time.monotonic()
+    made.recorder.observe(seen)
+    assert time.monotonic() - began_s < 0.2
+    until((tmp_path / "clips" / "gate" / picture_name(again.key)).exists, 5)
+    may_go_on.set()
+    made.end()
 
 
 def test_what_cannot_be_covered_is_lost_and_never_shown(
@@ -409,3 +441,47 @@ def test_without_an_encoder_there_are_no_clips_and_the_reason_is_told(
     context = FeatureContext(watched, None, "", True, lambda: False, no_candidate, OpenGate("", 1))
     with pytest.raises(SightlineError, match=r"no libx264.*clips\.enabled: false"):
         clip_recorder.make(context)
+
+
+def test_a_workers_clip_and_the_picture_in_the_email_are_covered(tmp_path: Path) -> None:
+    video = numbered_clip(tmp_path / "v.mp4", 60, noise=100)
+    clips = {"enabled": True, "folder": str(tmp_path / "clips"), "pre_s": 1, "post_s": 1}
+    gate = {
+        "url": str(video),
+        "rules": {"zones": {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}},
+        "clips": clips,
+        "privacy": {"blur": ["persons"]},
+    }
+    mail = Mail(free_port())
+    rules = {"all": {"kinds": ["enter"], "routes": ["guards"]}}
+    database = {"url": f"sqlite:///{tmp_path}/counts.db"}
+    raw = {"allow": {"files": True}, "database": database, "cameras": {"gate": gate}}
+    config = parse_config(raw | {"alerts": {"rules": rules, "routes": {"guards": {"apprise": mail.url}}}})
+    mail.start()
+    with running(tmp_path, *make_sinks(config.options)) as hub, WithVideo() as rig:
+        hub.update_cameras(config.cameras)
+        taken = 0
+
+        def go_on() -> bool:
+            nonlocal taken
+            reports = rig.reports("gate")
+            for report in reports[taken:]:
+                hub.take(report)
+            taken = len(reports)
+            return bool(mail.messages) and any(report.last for report in reports)
+
+        rig.add("gate", until_end=True, **gate)
+        until(go_on, 30)
+        rows = {row.state: row for row in rig.rows("gate", Clip)}
+    mail.stop()
+    [picture] = mail.messages[0].iter_attachments()
+    clip = rows[ClipState.FINISHED]
+    assert picture.get_content() == Path(clip.thumbnail).read_bytes()
+    left, top, right, bottom = (round(side * size) for side, size in zip(PERSON, (320, 240) * 2, strict=True))
+    shown = [*luma_by_number(clip.path).values()]
+    assert len(shown) == 60
+    with av.open(clip.thumbnail) as file:
+        thumbnail = next(file.decode(video=0)).to_ndarray(format="gray")
+    for luma in (*shown, thumbnail):
+        inner = luma[top + 4 : bottom - 4, left + 6 : right - 6].astype(int)  # within the thumbnail's red box
+        assert np.abs(np.diff(inner, axis=1)).mean() < 6 < np.abs(np.diff(luma[30:, 200:].astype(int))).mean()

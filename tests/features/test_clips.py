@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from sightline.analysis.observer import Observation, Observer
-from sightline.config import Camera, parse_config
+from sightline.config import parse_config
 from sightline.config.groups import ClipOptions
 from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks, picture_name
 from sightline.errors import SourceError, SourceStalled
@@ -46,7 +46,7 @@ from support.numbered import number_in, numbered_clip, numbers_by_time
 from support.observations import Watched
 from support.sounding import tones_in, with_tones
 from support.waiting import until
-from support.worker_rig import Rig
+from support.worker_rig import WithVideo
 
 FPS = 10
 BOX = np.array([[0.25, 0.5, 0.5, 0.9]], np.float32)
@@ -738,13 +738,6 @@ def test_a_clip_of_a_real_stream(tmp_path: Path, codec: str, bframes: int) -> No
     assert shown[round(1000 * (made.event.media_s - clip.media_start_s))] == 60
     assert list(shown.values())[:31] == list(range(40, 71))
     assert not clip.truncated
-
-
-class WithVideo(Rig):
-    """Cameras that play files."""
-
-    def _make_source(self, camera: Camera, **options: Any) -> Any:
-        return Source(camera, **options)
 
 
 def test_a_worker_records_and_reports_clips(tmp_path: Path) -> None:

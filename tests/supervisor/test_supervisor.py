@@ -106,6 +106,18 @@ def test_cameras_share_workers_up_to_the_limit() -> None:
     assert [handle.cameras for handle in world.tick()] == [["a", "b", "c", "d"], ["e", "f"]]
 
 
+def test_sinks_are_told_of_the_cameras_at_the_start_and_after_a_reload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(Hub, "update_cameras", lambda hub, cameras: told.append([*cameras]))
+    world = World("a b")
+    world.tick()
+    world.reload(config_of("b c"))
+    world.tick()
+    assert (told[0], told[-1]) == (["a", "b"], ["b", "c"])
+
+
 def test_a_new_camera_joins_a_worker_and_a_removed_one_leaves_the_others_alone() -> None:
     world = World("a b")
     (worker,) = world.tick()

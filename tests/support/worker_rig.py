@@ -26,6 +26,7 @@ from sightline.camera.worker import Worker
 from sightline.config import Camera, TritonOptions, parse_config
 from sightline.entities import Detections, Frame, ModelInfo
 from sightline.errors import DetectorUnavailable
+from sightline.video.source import Source
 from support.fake_source import FakeSource
 from support.fakes import boxes, frame
 from support.waiting import until
@@ -224,3 +225,10 @@ class Rig:
                 self.messages.append(self.ends.recv())
         except (EOFError, OSError, TypeError):  # TypeError: closed here while it waits
             return
+
+
+class WithVideo(Rig):
+    """Its cameras play files."""
+
+    def _make_source(self, camera: Camera, **options: Any) -> Any:
+        return Source(camera, **options)

@@ -260,9 +260,9 @@ class ClipRecorder(Observer):
 
     def _work(self) -> None:
         try:
-            self._settle_leftovers()
-            while not self._inbox.empty():
+            while not self._inbox.empty():  # first, since alerts wait for pictures
                 self._handle(self._inbox.get())
+            self._settle_leftovers()
             self._grow()
         except (OSError, ValueError) as error:
             self._fail(error)
@@ -454,7 +454,8 @@ class ClipRecorder(Observer):
         wants_copy = self._options.h264_copy and not (known and known.codec == "h264")
         if hides(Path(f"{stem}{PART}")):
             if len(self._settling) < MAX_COPIES:  # else it waits
-                self._settling[stem] = transcoder.submit(partial(settle_apart, stem, known))
+                work = partial(settle_apart, stem, known, 0 if self._lossless else 19)
+                self._settling[stem] = transcoder.submit(work)
         elif wants_copy and len(self._settling) < MAX_COPIES:
             self._settling[stem] = transcoder.submit(partial(settle, stem, known, h264_copy=True))
         else:

@@ -66,14 +66,14 @@ def hides(lines: Path) -> bool:
         return False
 
 
-def settle_apart(stem: Path, known: Clip | None) -> Clip | None:
-    """What ``clip_writer.settle`` does and gives, in a process of its own.
+def settle_apart(stem: Path, known: Clip | None, nice: int = 19) -> Clip | None:
+    """What ``clip_writer.settle`` does and gives, in a process of its own, of the lowest priority by default.
 
     Raises:
         OSError: not now.
         ChildProcessError: the process has died.
     """
-    command = [sys.executable, "-m", JOB, str(stem), json.dumps(known and asdict(known))]
+    command = [sys.executable, "-m", JOB, str(nice), str(stem), json.dumps(known and asdict(known))]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=nowhere, env=without_secrets(), start_new_session=True

@@ -1,6 +1,6 @@
-"""``python -m sightline.features.clips.settle_job STEM ROW``: makes a clip's files; prints its row as JSON.
+"""``python -m sightline.features.clips.settle_job NICE STEM ROW``: makes a clip's files; prints its row.
 
-ROW is the row that says that it is growing, or null. The process ends when its input does.
+ROW is the row that says that it is growing, as JSON, or null. The process ends when its input does.
 """
 
 import json
@@ -14,8 +14,6 @@ from sightline.analysis.saved import from_json
 from sightline.entities import Clip
 from sightline.features.clips.clip_writer import settle
 
-NICE = 19
-
 
 def _end_with_input() -> None:
     while os.read(0, 1):
@@ -25,9 +23,9 @@ def _end_with_input() -> None:
 
 def main() -> None:
     """Do it."""
-    os.nice(NICE)
+    nice, stem, row = sys.argv[1:]
+    os.nice(int(nice))
     threading.Thread(target=_end_with_input, daemon=True).start()
-    stem, row = sys.argv[1:]
     try:
         clip = settle(Path(stem), from_json(Clip, json.loads(row)) if row != "null" else None)
         answer: dict[str, object] = {"clip": clip and asdict(clip)}
