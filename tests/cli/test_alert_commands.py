@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from sightline.supervisor.control_socket import socket_folder, taking_commands
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import make_sinks, wanted_by
 from sightline.supervisor.sinks.alert_actions import alert_actions
-from support.listeners import HookServer
+from support.brokers import free_port
+from support.listeners import HookServer, Mail
 from support.waiting import until
 
 
@@ -32,11 +34,14 @@ class Site:
     """A configuration, a webhook server, and a program that runs or does not."""
 
     def __init__(self, folder: Path) -> None:
-        self.hook = HookServer()
+        self.hook, self.mail = HookServer(), Mail(free_port(), "hunter2hunter2")
         self.path = folder / "config.yml"
         routes = {
             "hook": {"webhook": self.hook.url, "secret": "0123456789"},
             "dead": {"webhook": "http://127.0.0.1:1/", "secret": "0123456789"},
+            "nowhere": {"webhook": "https://nowhere.invalid/", "secret": "0123456789"},
+            "plain": {"webhook": self.hook.url.replace("http:", "https:"), "secret": "0123456789"},
+            "locked": {"apprise": self.mail.url.replace("//", "//us:wr0ng-w0rd@")},
         }
         rule = {"kinds": ["crossing"], "routes": ["hook"], "cooldown_s": 0}
         values = {
@@ -141,6 +146,30 @@ def test_a_test_goes_the_road_of_every_alert(site: Site, capsys: pytest.CaptureF
         assert [body["transition"] for body in site.hook.bodies] == ["test"]
         assert site.call("test", "dead") == 1
         assert "Connection refused; nothing listens there: check host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("route", "reason", "cure"),
+    [
+        ("nowhere", "(?:not known|resolution)", "the name does not resolve"),
+        ("plain", "SSL", "the two sides do not agree on TLS"),
+        ("locked", "535", "check user name and password"),
+    ],
+)
+def test_a_test_that_fails_says_why_and_what_to_do_and_is_over(
+    site: Site, route: str, reason: str, cure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.mail.start()
+    try:
+        with site.running():
+            for _ in range(2):  # at once: what has failed holds up nothing
+                assert site.call("test", route) == 1
+                written = capsys.readouterr()
+                assert written.out == "" and "w0rd" not in written.err
+                assert re.match(rf"sightline: route {route}: .*{reason}.*; {cure}", written.err)
+    finally:
+        site.mail.stop()
+    assert (site.hook.requests, site.mail.messages) == ([], [])
 
 
 def test_an_alert_that_was_given_up_is_marked_in_the_list(
