@@ -24,15 +24,9 @@ from sightline.features.kept_files import write_private
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import PendingRow, pending_row
 from sightline.supervisor.sinks import kept_mail
-from sightline.supervisor.sinks.alert_routes import (
-    MAX_ATTEMPTS,
-    PICTURE_S,
-    Apprise,
-    DeliveryRefused,
-    PagerDuty,
-    Webhook,
-    signature,
-)
+from sightline.supervisor.sinks.apprise_route import Apprise
+from sightline.supervisor.sinks.http_routes import PagerDuty, Webhook, signature
+from sightline.supervisor.sinks.route import MAX_ATTEMPTS, PICTURE_S, DeliveryRefused
 from sightline.supervisor.sinks.sink import PartlyDelivered
 from sightline.video.picture import encode_jpeg
 from support.listeners import HookServer, Mail, tls_files

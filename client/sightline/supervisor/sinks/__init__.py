@@ -17,6 +17,7 @@ from sightline.supervisor.sinks import (
     mqtt_sink,
     uploads,
 )
+from sightline.supervisor.sinks.route import Route
 from sightline.supervisor.sinks.sink import DurableSink, LossySink, Sink, SinkHealth
 
 #: Each makes its sinks from the configuration; none where they are not configured.
@@ -43,7 +44,7 @@ def make_sinks(config: Config) -> list[Sink]:
         raise ValueError(f"two sinks have the same name: {sorted(names)}")
     engines = [sink for sink in sinks if isinstance(sink, alert_engine.AlertEngine)]
     for sink in sinks:
-        if isinstance(sink, alert_routes.Route) and engines:
+        if isinstance(sink, Route) and engines:
             sink.note_failed = engines[0].note_failed
         if isinstance(sink, mqtt_sink.MqttSink):
             sink.mutes = next(iter(engines), None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sightline.entities import AlertState, Mute
 from sightline.supervisor.sinks.alert_engine import AlertEngine
-from sightline.supervisor.sinks.alert_routes import Route
+from sightline.supervisor.sinks.route import Route
 from sightline.supervisor.sinks.sink import Sink
 
 TEST_S = 30.0  # so long is waited for what comes of a test
