@@ -133,6 +133,18 @@ def toy_triton(toy_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def yolo_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A server of a real network, for real videos; only where the shared inputs are."""
+    from sightline.models.export import exporter
+    from support.real_video import NETWORK
+
+    repository = tmp_path_factory.mktemp("yolo") / "model_repository"
+    exporter.export_network(exporter.ExportOptions(source=NETWORK, repository=repository, shape=(384, 640)))
+    with TritonServer(repository, log_path=repository.parent / "triton.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def shared_accuracy() -> tuple[Any, list[Any]]:
     """What YOLOv8n finds on coco128 at 640x640 in FP32 and in FP16: one pass each, for every test."""
     from sightline.config import Transport

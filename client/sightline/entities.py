@@ -70,6 +70,7 @@ class EventKind(StrEnum):
     CLOCK_STEP = "clock_step"  # the only trouble that is a moment
     DELIVERY_FAILED = "delivery_failed"
     UPLOAD_FAILED = "upload_failed"
+    CLIPS_FAILED = "clips_failed"  # a camera's cannot be written
 
 
 #: What rules see. Every other kind is a trouble of the system's own, of a camera or (source "") the program.
@@ -454,6 +455,7 @@ class Figure:
     value: float
     labels: Mapping[str, str] = field(default_factory=dict)  # what of, beside the camera; the same for a name
     help: str = ""  # one sentence
+    trouble: EventKind | None = None  # of the camera, for as long as the value is not 0
 
 
 #: The stages of a frame that are timed, in order. ``receive`` is the idle wait for the camera's next packet.

@@ -9,7 +9,6 @@ import functools
 import http.server
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,30 +27,14 @@ from sightline.config.groups import HttpOptions
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
 from sightline.supervisor.http.http_server import HttpServer
+from support.browser import chromium
 from support.console_world import World
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no chromium and chromedriver (Debian: chromium chromium-driver)"
-    ),
-]
+pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "artifacts" / "console"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
 # Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
 OVERLOAD = (
     "overload: 3 of 4 cameras analyse 2.1 of 5.0 frames/s; the detector yolov8n-1 takes 180 ms for a frame, "
@@ -123,14 +106,8 @@ def _healthy(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 def look(browser: Any, width: int, height: int, scheme: str) -> None:
@@ -235,14 +212,8 @@ def test_a_foreign_page_in_the_same_browser_gets_nothing(browser: Any, closed_ur
 @pytest.fixture
 def rebound(tmp_path: Path) -> Iterator[Any]:
     """A browser to which evil.example is loopback: what DNS rebinding makes of it."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    for flag in (*FLAGS, rules, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path / "profile", "--host-resolver-rules=MAP evil.example 127.0.0.1") as driver:
+        yield driver
 
 
 def test_a_name_that_was_bound_to_loopback_afterwards_gets_nothing(rebound: Any, base_url: str) -> None:

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -693,7 +694,15 @@ def test_a_full_disk_is_said_and_the_camera_goes_on(
         assert (made.figure("clips_failing"), made.figure("clips_missed_events_total")) == (1, 1)
         assert not list((disk / "clips").rglob("event-*.jpg"))
         assert sum("clips cannot be kept" in text for text in caplog.messages) == 1
+        made.rows += made.recorder.tick(0.0, False)
+        assert made.figure("clips_failing") == 1
         filler.unlink()
+        until(
+            lambda: not made.rows.extend(made.recorder.tick(0.0, False)) and not made.figure("clips_failing")
+        )
+        assert list((disk / "clips" / "gate").iterdir()) == [], (
+            "no event was needed to see that there is room"
+        )
         made.play(video, {20: [EventKind.ENTER]}, stop=22)  # one that grows loses its disk
         assert [row.state for row in made.rows] == [ClipState.RECORDING]
         filler = fill(disk)
@@ -707,6 +716,23 @@ def test_a_full_disk_is_said_and_the_camera_goes_on(
         assert next(iter(numbers_by_time(clip.path).values())) == 10
         assert made.figure("clips_failing") == 0
         made.recorder.close()
+
+
+def test_a_disk_that_stands_still_is_a_failure_while_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_recorder, "STUCK_S", 0.2)
+    goes_on = threading.Event()
+    monkeypatch.setattr(clip_recorder, "make_private_folder", lambda _: goes_on.wait(20))
+    made = Recording(tmp_path / "clips", lossless=False)
+    made.play(numbered_clip(tmp_path / "v.mp4", 40), {20: [EventKind.CROSSING]})
+    until(lambda: made.figure("clips_failing"))
+    [trouble] = [figure.trouble for figure in made.recorder.figures() if figure.value and figure.trouble]
+    assert trouble is EventKind.CLIPS_FAILED
+    (tmp_path / "clips" / "gate").mkdir(parents=True)
+    goes_on.set()
+    until(lambda: not made.figure("clips_failing"))
+    assert made.end().state is ClipState.FINISHED
 
 
 def test_packets_come_before_the_fps_gate_and_are_copied(tmp_path: Path) -> None:

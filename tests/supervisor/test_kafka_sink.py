@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from sightline.base.network_cures import cure_for
 from sightline.camera.messages import Report
@@ -32,7 +31,7 @@ from sightline.entities import (
 from sightline.store.kinds import pending_row
 from sightline.supervisor.sinks.kafka_sink import KafkaSink
 from sightline.supervisor.sinks.sink import DurableRunner
-from support.brokers import free_port, frozen, kafka_cluster
+from support.brokers import KafkaReader, free_port, frozen, kafka_cluster
 from support.listeners import tls_files
 from support.running_hub import running
 from support.waiting import until
@@ -52,29 +51,9 @@ def options(address: str, **more: Any) -> KafkaOptions:
     return KafkaOptions.model_validate({"servers": [address], "timeout_s": 1, "prefix": "site", **more})
 
 
-class Reader:
-    """Reads a topic from its beginning."""
-
-    def __init__(self, address: str, topic: str) -> None:
-        self._consumer = Consumer({"bootstrap.servers": address, "group.id": "reader", "log_level": 2})
-        partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        self.partitions = len(partitions)
-        self.messages: list[Any] = []
-
-    def read(self, timeout_s: float = 0.2) -> list[Any]:
-        while (message := self._consumer.poll(timeout_s)) is not None:
-            if message.error() is None:
-                self.messages.append(message)
-        return self.messages
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
 @contextlib.contextmanager
-def reading(address: str, topic: str) -> Iterator[Reader]:
-    reader = Reader(address, topic)
+def reading(address: str, topic: str) -> Iterator[KafkaReader]:
+    reader = KafkaReader(address, topic)
     yield reader
     reader.close()
 
@@ -103,6 +82,7 @@ def test_each_stream_has_its_topic_keyed_by_camera(tmp_path: Path) -> None:
                     assert dict(message.headers())["key"].decode() == body["key"]
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("outage_s", [4, pytest.param(60, marks=pytest.mark.long)])
 def test_nothing_is_lost_and_order_is_kept_while_the_cluster_is_frozen(
     tmp_path: Path, outage_s: float

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.camera.messages import Report
 from sightline.config.alerts import AlertRule
-from sightline.entities import CameraState, CameraStatus, Event, EventEnd, EventKind, lasts
+from sightline.entities import CameraState, CameraStatus, Event, EventEnd, EventKind, Figure, lasts
 from sightline.store.kinds import PendingRow
 from sightline.store.read.open_events import OpenEvent
 from sightline.store.spooled_store import WriterHealth
@@ -59,6 +60,11 @@ class Watch:
 
 def status(state: CameraState, name: str = "gate") -> CameraStatus:
     return CameraStatus(name, state, "", 0.0)
+
+
+def report(failing: float) -> Report:
+    figure = Figure("clips_failing", failing, trouble=EventKind.CLIPS_FAILED)
+    return Report(status(CameraState.ONLINE), None, {}, (figure,))
 
 
 def camera(*states: CameraState) -> dict[Trouble, Sign]:
@@ -133,6 +139,7 @@ def test_a_camera_that_has_left_the_configuration_is_no_trouble_any_more() -> No
             Trouble(EventKind.DELIVERY_FAILED, "", "mqtt"),
             None,
         ),
+        (signs_of((), OK, (), (), [report(1.0)]), Trouble(EventKind.CLIPS_FAILED, "gate"), None),
     ],
 )
 def test_each_trouble_of_the_program_begins_after_its_hold_time_and_ends_after_the_other(
@@ -154,7 +161,8 @@ def test_what_is_no_trouble_makes_none() -> None:
     lossy = SinkHealth("screen", False, 0, 1, 0, "x")
     notices = [Notice(cause, "", 1.0, ("a",)) for cause in (Cause.BURSTS, Cause.CAMERA)]
     health = WriterHealth(state="spooling", spool_used=0.4)  # it is replayed
-    assert Watch().see(200, signs_of([status(CameraState.ONLINE)], health, notices, [lossy])) == []
+    signs = signs_of([status(CameraState.ONLINE)], health, notices, [lossy], [report(0.0)])
+    assert Watch().see(200, signs) == []
 
 
 def test_a_start_goes_on_with_what_still_holds_and_ends_the_rest_when_it_was_last_seen() -> None:

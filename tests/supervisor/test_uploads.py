@@ -11,9 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from sightline.config import parse_config
 from sightline.config.upload_options import UploadOptions
@@ -25,10 +23,10 @@ from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import wanted_by
 from sightline.supervisor.sinks.sink import DurableRunner, SinkHealth
 from sightline.supervisor.sinks.uploads import MAX_ERROR, Uploads
+from support.s3 import KEY, SECRET, S3Server
 from support.stored import database_options, read_rows
 from support.waiting import until
 
-KEY, SECRET = "AKIAEXAMPLEKEY", "a-very/secret+key"
 DAY = 1_790_000_000.25  # 2026-09-21
 
 
@@ -44,46 +42,10 @@ def clip(folder: Path, number: int, size: int = 1000) -> Clip:
     return Clip("gate", *times, 1.5, ClipState.FINISHED, *files, False, (f"event{number}",))
 
 
-class Server:
-    """A store of S3's kind on a port that stays the same, also when it is down."""
-
-    def __init__(self) -> None:
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self.start()
-        host, self.port = self._server.get_host_and_port()
-        self.endpoint = f"http://{host}:{self.port}"
-        keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
-        self.client = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys)
-        self.client.create_bucket(Bucket="bucket")
-
-    def start(self) -> None:
-        self._server.start()
-
-    def stop(self) -> None:
-        self._server.stop()
-
-    def restart(self) -> None:
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self.start()
-
-    def objects(self) -> dict[str, bytes]:
-        names = [item["Key"] for item in self.client.list_objects_v2(Bucket="bucket").get("Contents", [])]
-        return {name: self.client.get_object(Bucket="bucket", Key=name)["Body"].read() for name in names}
-
-    def options(self, **more: Any) -> UploadOptions:
-        values = {"url": "s3://bucket/site/1", "endpoint": self.endpoint, "allow_http": True, "timeout_s": 5}
-        return UploadOptions.model_validate({**values, "access_key": KEY, "secret_key": SECRET, **more})
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
+def server() -> Iterator[S3Server]:
+    made = S3Server()
     yield made
-    with contextlib.suppress(Exception):
-        made.client.delete_objects(
-            Bucket="bucket", Delete={"Objects": [{"Key": name} for name in made.objects()]}
-        )
-        made.client.delete_bucket(Bucket="bucket")
     made.stop()
 
 
@@ -117,7 +79,7 @@ def health(hub: Hub) -> SinkHealth:
 
 
 def test_clips_arrive_whole_and_under_names_of_their_own_also_after_an_outage(
-    server: Server, tmp_path: Path
+    server: S3Server, tmp_path: Path
 ) -> None:
     first, second = clip(tmp_path, 1), clip(tmp_path, 2, size=12_000_000)  # in parts
     prefix = "site/1/gate/2026/09/21/clip"
@@ -145,7 +107,7 @@ def test_clips_arrive_whole_and_under_names_of_their_own_also_after_an_outage(
 
 
 def test_a_clip_that_waits_while_the_program_ends_is_copied_by_the_next(
-    server: Server, tmp_path: Path
+    server: S3Server, tmp_path: Path
 ) -> None:
     server.stop()
     with running(tmp_path, server.options()) as (writer, hub):
@@ -158,7 +120,7 @@ def test_a_clip_that_waits_while_the_program_ends_is_copied_by_the_next(
 
 
 def test_local_files_go_once_they_are_there_and_a_clip_that_comes_again_changes_nothing(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: S3Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     uploads = Uploads(server.options(delete_local=True), "s3://bucket/site/1/")
     written: list[Any] = []
@@ -184,7 +146,7 @@ def test_local_files_go_once_they_are_there_and_a_clip_that_comes_again_changes_
     assert "no longer there" in caplog.text
 
 
-def test_a_clip_that_cannot_be_read_now_is_no_lost_one(server: Server, tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_read_now_is_no_lost_one(server: S3Server, tmp_path: Path) -> None:
     uploads = Uploads(server.options(), "s3://bucket/site/1")
     server.stop()
     gone = replace(clip(tmp_path, 2), path=str(tmp_path / "gate" / "none.mp4"))
@@ -259,7 +221,7 @@ def test_a_mistake_is_named_with_its_key(values: dict[str, Any], key: str) -> No
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_store_is_tried_without_a_clip(server: Server, tmp_path: Path) -> None:
+def test_a_store_is_tried_without_a_clip(server: S3Server, tmp_path: Path) -> None:
     options = server.options()
     assert Uploads(options, options.url or "").probe() == "can be read"
     assert server.objects() == {}

@@ -1,4 +1,7 @@
-"""Real brokers for a test: Debian's mosquitto, and librdkafka's mock cluster in a process of its own."""
+"""Real brokers for a test: Debian's mosquitto, and librdkafka's mock cluster in a process of its own.
+
+And clients that receive from them.
+"""
 
 import json
 import os
@@ -16,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from paho.mqtt import client as mqtt
 
 from support.waiting import until
@@ -50,7 +54,7 @@ def frozen(process: "subprocess.Popen[str]") -> Iterator[None]:
 
 
 class Mosquitto:
-    """A broker at one port that can be stopped and started; what it holds for clients outlives that."""
+    """A broker at one port that can be stopped, killed and started; what it holds for clients is kept."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
         if _MOSQUITTO is None:
@@ -59,6 +63,7 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         user = ("user root",) if os.geteuid() == 0 else ()
         basics = (f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/")
+        basics += ("autosave_on_changes true", "autosave_interval 1")  # so a kill loses no subscription
         self._config.write_text("\n".join([*basics, *user, *(lines or ("allow_anonymous true",)), ""]))
         self.process: subprocess.Popen[str] | None = None
 
@@ -76,16 +81,17 @@ class Mosquitto:
             else:
                 return
 
-    def kill(self) -> None:
-        """End it so that it keeps nothing."""
-        if self.process is not None:
-            self.process.kill()
-        self.stop()
-
     def stop(self) -> None:
         """End it, if it runs."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
         if self.process is not None:
-            self.process.terminate()
+            self.process.send_signal(number)
             self.process.wait(10)
             self.process = None
 
@@ -130,3 +136,23 @@ class Listener:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+class KafkaReader:
+    """Reads a topic from its beginning."""
+
+    def __init__(self, address: str, topic: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": address, "group.id": "reader", "log_level": 2})
+        partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        self.partitions = len(partitions)
+        self.messages: list[Any] = []
+
+    def read(self, timeout_s: float = 0.2) -> list[Any]:
+        while (message := self._consumer.poll(timeout_s)) is not None:
+            if message.error() is None:
+                self.messages.append(message)
+        return self.messages
+
+    def close(self) -> None:
+        self._consumer.close()

@@ -86,7 +86,8 @@ class Mail:
         if tls:
             options["tls_context"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             options["tls_context"].load_cert_chain(*tls)
-        self._controller = Controller(self, hostname="127.0.0.1", port=port, **options)
+        self._options = options
+        self._controller: Controller | None = None
 
     async def handle_DATA(  # noqa: N802  aiosmtpd calls it
         self, _server: SMTP, session: Session, envelope: Envelope
@@ -101,7 +102,10 @@ class Mail:
         return "250 OK"
 
     def start(self) -> None:
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **self._options)
         self._controller.start()
 
     def stop(self) -> None:
-        self._controller.stop()
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None

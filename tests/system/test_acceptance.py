@@ -1,8 +1,6 @@
 """The main job on real videos, with real weights: skipped where the shared inputs are not there."""
 
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +8,10 @@ import pytest
 from conftest import Postgres
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer, copy_at_fps
+from support.real_video import NEEDS_SHARED, VIDEO
 from support.system import DAY_S, System, leftovers
 from support.waiting import until
 
-SHARED = Path(os.environ.get("SIGHTLINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-VIDEO = SHARED / "videos" / "one-by-one-person-detection.mp4"
-NETWORK = Path(os.environ.get("SIGHTLINE_NETWORK", SHARED / "models" / "yolov8n.onnx"))  # or a .pt
 SECONDS = 139.4
 PERSONS = 6  # counted by eye
 
@@ -23,22 +19,12 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.triton,
     pytest.mark.rtsp,
-    pytest.mark.skipif(not VIDEO.is_file() or not NETWORK.is_file(), reason=f"no shared inputs at {SHARED}"),
+    NEEDS_SHARED,
 ]
 
 
-@pytest.fixture(scope="module")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    from sightline.models.export import exporter
-
-    repository = tmp_path_factory.mktemp("yolo") / "model_repository"
-    exporter.export_network(exporter.ExportOptions(source=NETWORK, repository=repository, shape=(384, 640)))
-    with TritonServer(repository, log_path=repository.parent / "triton.log") as server:
-        yield server
-
-
 def test_six_persons_are_six_at_10_and_at_5_frames_a_second(
-    tmp_path: Path, triton: TritonServer, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, yolo_triton: TritonServer, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     half = copy_at_fps(VIDEO, 5, tmp_path_factory.mktemp("half"))
     streams = {"sqlite10": VIDEO, "sqlite5": half, "postgres10": VIDEO, "postgres5": half}
@@ -53,7 +39,7 @@ def test_six_persons_are_six_at_10_and_at_5_frames_a_second(
                 systems[kind] = System(
                     folder,
                     cameras,
-                    triton_url=triton.grpc_url,
+                    triton_url=yolo_triton.grpc_url,
                     database_url=url,
                     count={"window_s": DAY_S, "classes": ["person"]},
                 )

@@ -26,12 +26,16 @@ def make_private_folder(folder: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """In one piece, readable by its owner alone."""
+    """In one piece, readable by its owner alone; an OSError leaves nothing behind."""
     draft = path.with_name(f"{path.name}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except OSError:  # a full disk has room for an empty file
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def trim(folder: Path, max_days: float, max_bytes: float = math.inf) -> tuple[int, int]:

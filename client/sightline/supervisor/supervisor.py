@@ -141,7 +141,8 @@ class Supervisor:
             self._adopted = newest.whole
             self._troubles.adopt(newest.events, self._cameras)
         health, sinks = self._hub.writer_health(), self._hub.sinks()
-        results = self._troubles.look(signs_of(self.statuses(), health, self.notices(), sinks))
+        signs = signs_of(self.statuses(), health, self.notices(), sinks, self.reports().values())
+        results = self._troubles.look(signs)
         keys_of = cache(self._open_keys)
 
         def goes_on(event: Event) -> bool | None:

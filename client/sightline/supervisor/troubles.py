@@ -8,13 +8,16 @@ otherwise ends at the last moment at which the program before can have seen it.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from sightline.camera.messages import Report
 from sightline.entities import CameraState, CameraStatus, Event, EventEnd, EventKind
 from sightline.store.read.open_events import OpenEvent
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.bottlenecks import Cause, Notice
-from sightline.supervisor.sinks import SinkHealth
+
+if TYPE_CHECKING:  # whose alerts ask for the times below
+    from sightline.supervisor.sinks import SinkHealth
 
 SPOOL_FILLING = 0.5  # of database.spool_max_bytes
 SETTLE_S = 30.0  # after a start, what is not seen may only not be seen yet
@@ -30,6 +33,7 @@ HOLD_S = {
     EventKind.OVERLOAD: (0.0, 3.0),
     EventKind.DELIVERY_FAILED: (60.0, 5.0),
     EventKind.UPLOAD_FAILED: (60.0, 5.0),
+    EventKind.CLIPS_FAILED: (5.0, 5.0),
 }
 _NOTICES = {Cause.TRITON: EventKind.TRITON_AWAY} | dict.fromkeys(
     (Cause.DETECTOR, Cause.DECODER, Cause.WORKER), EventKind.OVERLOAD
@@ -67,7 +71,8 @@ def signs_of(
     statuses: Iterable[CameraStatus],
     writer: WriterHealth,
     notices: Iterable[Notice],
-    sinks: Iterable[SinkHealth],
+    sinks: "Iterable[SinkHealth]",
+    reports: Iterable[Report] = (),
 ) -> dict[Trouble, Sign]:
     """What one look at everything says; what is not among them does not hold."""
     signs = {
@@ -87,6 +92,10 @@ def signs_of(
         if sink.trouble is not None and (lost or not sink.ok):
             value = sink.given_up if lost else None
             signs[Trouble(sink.trouble, place=sink.name)] = Sign(True, value, lost)
+    for report in reports:
+        for figure in report.figures:
+            if figure.trouble is not None:
+                signs[Trouble(figure.trouble, report.status.source)] = Sign(figure.value != 0)
     return signs
 
 

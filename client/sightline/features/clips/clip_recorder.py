@@ -7,10 +7,11 @@ disk is done by a thread of the camera's own, which looks whenever the main thre
 import logging
 import math
 import queue
+import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.base.threads import SideThreads
 from sightline.config.groups import Blurred, ClipOptions
-from sightline.entities import U8, Clip, ClipState, Event, EventEnd, Figure, picture_name
+from sightline.entities import U8, Clip, ClipState, Event, EventEnd, EventKind, Figure, picture_name
 from sightline.errors import SightlineError
 from sightline.features.clips.clip_stream import (
     LATE_S,
@@ -53,7 +54,9 @@ from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_ra
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 10.0  # what could not be settled is tried again
+RETRY_S = 10.0  # what could not be settled is tried again, and whether there is room again
+STUCK_S = 10.0  # a disk that takes longer is a failure
+MIN_ROOM_BYTES = 65_536  # or as much as the ring holds: what a clip begins with
 BEHIND_S = 3.0  # a picture is waited for so long to be analysed, by those that follow it
 MAIN_SLACK_S = 0.2  # the clocks of two streams of a camera agree to within that
 MAX_RAW, MAX_CRASHES = 100, 3  # clips that wait to be covered, and attempts that have ended in a crash
@@ -67,7 +70,7 @@ HELP = {
     "clips_ring_given_up_total": "Times that the pictures since one key frame were more than max_bytes.",
     "clips_finished_total": "Clips that were finished.",
     "clips_missed_events_total": "Events that got no clip: the disk did not take it, or no key frame came.",
-    "clips_failing": "1 while clips cannot be written.",
+    "clips_failing": "1 while clips cannot be written: the disk is full, slow or gone.",
     "clips_main_online": "1 while the main stream sends, of which clips are made.",
     "clips_main_reconnects_total": "Times that the main stream was lost, or could not be opened.",
     "clips_main_ring_bytes": "Coded video of the main stream that waits in memory for an event.",
@@ -129,9 +132,9 @@ class ClipRecorder(Observer):
         self._crashes: Counter[Path] = Counter()  # of the processes that do so
         self._warnings = WarnOnce(log)
         self.finished = self.missed = self.without_copy = self.fell_back = 0
-        self.failing = False
+        self.failing = True  # until the disk has shown that it takes something
         self._thread = SideThreads("clips", 1)
-        self._job: Future[None] = self._thread.submit(self._start)
+        self._job: Future[None] = self._submit(self._start)
 
     # -- the decode thread ------------------------------------------------------------------------------
 
@@ -164,7 +167,7 @@ class ClipRecorder(Observer):
     def end(self, time: float) -> list[Clip]:
         """What grows ends here; it is waited for, but not for long."""
         self._inbox.put(None)
-        self._job = self._thread.submit(self._work)
+        self._job = self._submit(self._work)
         wait([self._job], END_RECORDED_S if self._lossless else END_S)
         if self._lossless:
             wait(self._settling.values(), END_RECORDED_S)
@@ -182,7 +185,6 @@ class ClipRecorder(Observer):
             "clips_ring_given_up_total": self._analysed.ring.given_up,
             "clips_finished_total": self.finished,
             "clips_missed_events_total": self.missed,
-            "clips_failing": float(self.failing),
         }
         if self._options.h264_copy:
             values["clips_without_copy_total"] = self.without_copy
@@ -194,7 +196,12 @@ class ClipRecorder(Observer):
                 "clips_main_ring_s": main.ring.seconds,
                 "clips_fell_back_total": self.fell_back,
             }
-        return [Figure(name, value, help=HELP[name]) for name, value in values.items()]
+        is_stuck = not self._job.done() and time.monotonic() - self._submitted_s > STUCK_S
+        name, failing = "clips_failing", float(self.failing or is_stuck)
+        return [
+            *(Figure(name, value, help=HELP[name]) for name, value in values.items()),
+            Figure(name, failing, help=HELP[name], trouble=EventKind.CLIPS_FAILED),
+        ]
 
     def problem(self) -> str:
         """Why clips are not of the main stream."""
@@ -235,12 +242,17 @@ class ClipRecorder(Observer):
         media_s = event.event_time - offset_s if event.media_s is None else event.media_s
         self._inbox.put(_Occurrence(event, media_s, offset_s, picture, seen.frame.media_s))
 
+    def _submit(self, work: Callable[[], None]) -> Future[None]:
+        self._submitted_s = time.monotonic()
+        return self._thread.submit(work)
+
     def _advance(self) -> list[Clip]:
         """Let the clip thread look where it has something to do; the rows that it has made."""
         if self._job.done():
             self._job.result()  # a fault of ours is shown, and the feature switched off
-            if self._clip or self._pending or self._unsettled or not self._inbox.empty():
-                self._job = self._thread.submit(self._work)
+            at_work = self._clip or self._pending or self._unsettled or self.failing
+            if at_work or not self._inbox.empty():
+                self._job = self._submit(self._work)
         if self._lossless:  # a recording is read faster than the ring's seconds pass
             wait([self._job])
         rows = [self._rows.popleft() for _ in range(len(self._rows))]
@@ -447,6 +459,14 @@ class ClipRecorder(Observer):
             try:
                 self._settle(stem, self._unsettled[stem])
             except (OSError, ValueError) as error:  # what grows meanwhile goes on
+                self._warn(error)
+        if self.failing and not self._unsettled:  # nothing else would show that there is room
+            try:
+                make_private_folder(self._folder)
+                with tempfile.TemporaryFile(dir=self._folder) as room:
+                    room.write(bytes(max(self._analysed.ring.bytes, MIN_ROOM_BYTES)))
+                self.failing = False
+            except OSError as error:
                 self._warn(error)
 
     def _settle(self, stem: Path, known: Clip | None) -> None:

@@ -16,18 +16,20 @@ from zoneinfo import ZoneInfo
 
 from sightline.config import Config
 from sightline.config.alerts import AlertOptions, AlertRule, Severity
-from sightline.entities import Alert, AlertState, Mute, Notification, Result, lasts
+from sightline.entities import Alert, AlertState, EventKind, Mute, Notification, Result, lasts
 from sightline.store.kinds import PendingRow, is_event
 from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks.alert_matching import holds, is_about
 from sightline.supervisor.sinks.sink import DurableSink
+from sightline.supervisor.troubles import HOLD_S
 
 #: Fixed for ever: alerts are named by it, so that a replay makes the same ones.
 _NAMESPACE = uuid.UUID("b2f0d4a7-6a43-4d3b-9a55-8f3f8b1d6f0e")
 MAX_EVENTS = 200  # keys that an alert remembers
 FORGET_S = 86_400.0  # after this long an alert of which nothing goes on is looked up in the database alone
 FORGET_EVERY_S = 60.0
+WRITTEN_S = 1.0  # an end that is certain is read within so long
 _OPEN = frozenset({AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED})
 #: Nobody has been told of these.
 _UNTOLD = frozenset({AlertState.WAITING, AlertState.PASSED, AlertState.JOINED})
@@ -42,6 +44,7 @@ class AlertEngine(DurableSink):
     Args:
         options: rules and routes; the rules are replaced by :meth:`update`.
         load: reads what earlier programs have left, or the one alert of an id.
+        max_lost_s: the end of a visit is certain so long after it.
         clock: our UTC.
     """
 
@@ -54,9 +57,10 @@ class AlertEngine(DurableSink):
         options: AlertOptions,
         load: Callable[[str | None], OpenAlerts],
         *,
+        max_lost_s: float = 3.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._options = options
+        self._options, self._max_lost_s = options, max_lost_s
         self._load, self._clock = load, clock
         self._put: Callable[[Iterable[Result]], object] = list
         self._lock = threading.RLock()  # guards everything below
@@ -81,6 +85,7 @@ class AlertEngine(DurableSink):
         """Other rules hold for the events that follow; the routes stay those that run."""
         with self._lock:
             self._options = config.alerts.model_copy(update={"routes": self._options.routes})
+            self._max_lost_s = config.track.max_lost_s
             self._watched = dict.fromkeys(self._alerts or ())
 
     # -- events and time ------------------------------------------------------------------------------
@@ -218,8 +223,11 @@ class AlertEngine(DurableSink):
             self._tell(alert, "resolved")
 
     def _pass_time(self, alert: Alert, rule: AlertRule, now: float) -> None:
-        if alert.state is AlertState.WAITING and now - alert.event_time >= rule.min_dwell_s:
-            alert = self._open(alert, rule)
+        if alert.state is AlertState.WAITING:
+            _, certain_s = HOLD_S.get(EventKind(alert.kind), (0.0, self._max_lost_s))
+            # Until then what is over may only not be known to be.
+            if now - alert.event_time >= rule.min_dwell_s + certain_s + WRITTEN_S:
+                alert = self._open(alert, rule)
         if alert.state not in _OPEN - _UNTOLD:
             return
         open_s, after_s = now - alert.opened_time, rule.escalate_after_s
@@ -388,7 +396,7 @@ def make(config: Config) -> list[AlertEngine]:
         with closing(Database(url)) as database, database.reading() as connection:
             return read_open_alerts(connection, time.time() - FORGET_S, alert_id)
 
-    return [AlertEngine(config.alerts, load)]
+    return [AlertEngine(config.alerts, load, max_lost_s=config.track.max_lost_s)]
 
 
 def _place(alert: Alert) -> Place:
