@@ -28,6 +28,7 @@ from sightline.errors import SightlineError, SourceError
 from sightline.features.clips import clip_recorder, hidden_clip
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.clip_writer import settle
+from sightline.features.clips.hidden_clip import Hiding
 from sightline.features.feature import FeatureContext
 from sightline.simulation.rtsp_server import free_port
 from sightline.simulation.scenes import truth
@@ -39,7 +40,7 @@ from sightline.video import timecode, transcoder
 from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
 from support import fakes
-from support.camera_world import camera
+from support.camera_world import camera, make_clip
 from support.listeners import Mail
 from support.numbered import numbered_clip
 from support.observations import Watched
@@ -410,6 +411,25 @@ def test_a_process_that_crashes_again_and_again_costs_the_clip_and_no_more(
     assert (clip.state, clip.path) == (ClipState.LOST, "")
     assert "cannot be covered: it is deleted" in caplog.text
     assert names_in(tmp_path) == set()
+
+
+def test_a_turned_picture_is_covered_where_it_is_shown_and_for_the_slack_of_its_times(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "v.mp4", frames=20, turn=(90, False, False), pixel_aspect=(2, 1))
+    upper = [(1, 0.0, 0.0, 1.0, 0.25)]
+    frames = [(n / 10, upper if n == 10 else []) for n in range(-5, 25)]
+    covered: dict[float, list[bool]] = {}
+    for slack_s in (0.0, 0.3):
+        target = tmp_path / f"{slack_s}.mp4"
+        assert hidden_clip.covered(video, target, Hiding(slack_s), frames) is not None
+        with av.open(str(target)) as file:
+            shown = [frame.to_ndarray(format="gray") for frame in file.decode(video=0)]
+        assert {picture.shape for picture in shown} == {(640, 240)}
+        covered[slack_s] = [len(np.unique(picture[10:150, 120])) < 10 for picture in shown]
+        assert all(len(np.unique(picture[170:630, 120])) > 20 for picture in shown)
+    assert [n for n, hidden in enumerate(covered[0.0]) if hidden] == [
+        *range(5, 20)
+    ]  # and what leads, and holds
+    assert [n for n, hidden in enumerate(covered[0.3]) if hidden] == [*range(2, 20)]
 
 
 def test_a_model_that_cannot_say_what_to_cover_gets_no_clips(
