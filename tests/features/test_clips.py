@@ -404,21 +404,20 @@ def test_a_track_of_sound_in_which_nothing_comes_is_left_out(tmp_path: Path) -> 
 
 
 @pytest.mark.rtsp
-@pytest.mark.parametrize(("name", "codec"), [("v.mp4", "aac"), ("v.mov", "pcm_alaw")])
-def test_sound_and_video_of_a_real_stream_belong_together(tmp_path: Path, name: str, codec: str) -> None:
-    silent = numbered_clip(tmp_path / "silent.mp4", 200, gop=20)
-    video = with_tones(silent, tmp_path / name, codec, rate=16_000 if codec == "aac" else 8000)
+@pytest.mark.parametrize(("name", "codec", "rate"), [("v.mp4", "aac", 16_000), ("v.mov", "pcm_alaw", 8000)])
+def test_sound_and_video_of_a_real_stream_belong_together(
+    tmp_path: Path, name: str, codec: str, rate: int
+) -> None:
+    silent = numbered_clip(tmp_path / "silent.mp4", 140, gop=20)
+    video = with_tones(silent, tmp_path / name, codec, rate=rate)
     made = Recording(tmp_path / "clips", lossless=False, audio=True, post_s=2)
-    with RtspServer({"cam": player(video, "--sound")}) as server:
-        made.play(server.url("cam"), {60: [EventKind.CROSSING]}, stop=100)
+    with gst_camera(video, codec.removeprefix("pcm_")) as gst:
+        made.play(f"rtsp://127.0.0.1:{gst.port}/cam", {60: [EventKind.CROSSING]}, stop=100)
     clip = made.end()
     assert sounds_of(clip.path) == ["aac"]
     at = {number: time_ms / 1000 for time_ms, number in numbers_by_time(clip.path).items()}
-    tones = tones_in(clip.path)
-    assert len(tones) >= 2
-    assert tones == pytest.approx(
-        [at[number] for number in (50, 60, 70, 80) if number in at][: len(tones)], abs=0.05
-    )
+    assert next(iter(at)) == 40
+    assert tones_in(clip.path) == pytest.approx([at[number] for number in (50, 60, 70, 80)], abs=0.03)
 
 
 @pytest.mark.rtsp
@@ -434,7 +433,7 @@ def test_a_camera_of_which_sound_alone_comes_is_opened_again(tmp_path: Path) -> 
         with contextlib.closing(source), pytest.raises(SourceStalled, match="nothing came for"):
             for _ in source.frames():
                 pass
-    assert sum(packet.is_sound for packet in heard) > 30
+    assert sum(packet.is_sound for packet in heard) > 20  # of 16 a second
 
 
 def main_stream(url: str) -> MainStream:
@@ -456,23 +455,19 @@ def number_at(clip: Clip, media_s: float | None) -> int:
 def test_an_event_is_at_its_frame_of_the_main_stream(tmp_path: Path, reports: bool) -> None:
     """Both connections show the same moment; when each begins is its own affair."""
     video = numbered_clip(tmp_path / "v.mp4", 300, gop=20)
-    with contextlib.ExitStack() as stack:
-        if reports:
-            url = f"rtsp://127.0.0.1:{stack.enter_context(gst_camera(video, '--shared')).port}/cam"
-        else:
-            url = stack.enter_context(RtspServer({"cam": video})).url("cam")
-        main = main_stream(url)
+    with RtspServer({"cam": video}) as server:
+        main = main_stream(server.url("cam"))
+        main.one_sender = reports
         until(lambda: main.feed.online and main.ring.seconds > 0.7, 20)
         made = Recording(tmp_path / "clips", lossless=False, main=main, pre_s=3)
-        made.play(url, {120: [EventKind.CROSSING]}, stop=130)
-        assert (main.clock.sender_s is not None) is reports
+        made.play(server.url("cam"), {120: [EventKind.CROSSING]}, stop=130)
+        assert main.clock.sender_s is not None
         clip = made.end()
     assert made.figure("clips_fell_back_total") == 0
     assert made.recorder._stream is main
-    assert abs(clip.media_start_s - made.event.media_s) < 10  # on the clock of what is analysed
     assert number_at(clip, made.event.media_s) == 120
     shown = list(numbers_by_time(clip.path).values())
-    assert shown[0] in {80, 90}
+    assert shown[0] == 80
     assert shown == list(range(shown[0], shown[-1] + 1))
 
 
@@ -505,7 +500,8 @@ def test_without_its_main_stream_a_clip_is_of_the_analysed_one(tmp_path: Path) -
         until(lambda: main.feed.problem != "", 20)
         made = Recording(tmp_path / "clips", lossless=False, main=main)
         made.play(server.url("sub"), {40: [EventKind.CROSSING]}, stop=70)
-        assert (made.figure("clips_main_online"), made.figure("clips_main_reconnects_total")) == (0, 1)
+        assert made.figure("clips_main_online") == 0
+        assert made.figure("clips_main_reconnects_total") >= 1
         assert made.recorder.problem().startswith("main stream: ")
         clip = made.end()
     assert made.figure("clips_fell_back_total") == 1

@@ -27,7 +27,7 @@ class GstCamera:
 
 @contextlib.contextmanager
 def gst_camera(video: Path, *words: str) -> Iterator[GstCamera]:
-    """Serve ``video``, to each client from its beginning unless ``--shared``; a login is asked for."""
+    """Serve ``video``, to each client from its beginning; ``words``: those of ``gst_camera.py``."""
     command = ["/usr/bin/python3", str(Path(__file__).with_name("gst_camera.py")), str(video), *words]
     with tempfile.NamedTemporaryFile() as file:
         output = Path(file.name)

@@ -1,7 +1,7 @@
-"""An RTSP camera by GStreamer, for the system's Python: gst_camera.py VIDEO [--shared] [USER PASSWORD].
+"""An RTSP camera by GStreamer, for the system's Python: gst_camera.py VIDEO [USER PASSWORD] prints its port.
 
-It prints its port, and a line for each connection. It sends over UDP too, asks clients on loopback for a
-password, and sends reports of its clock; go2rtc does none of it. ``--shared``: all clients see one moment.
+It sends over UDP too, and it asks clients on loopback for a password; go2rtc does neither. Of each
+connection it prints a line. With ``aac`` or ``alaw`` in place of the user it sends the file's sound too.
 """
 
 import sys
@@ -18,12 +18,16 @@ server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service("0")
 factory = GstRtspServer.RTSPMediaFactory()
-words = [word for word in sys.argv[1:] if word != "--shared"]
-video = Path(words[0]).resolve()
-factory.set_shared("--shared" in sys.argv)
-factory.set_launch(f'( filesrc location="{video}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 )')
-if len(words) > 1:
-    user, password = words[1:3]
+video = Path(sys.argv[1]).resolve()
+SOUNDS = {"aac": "aacparse ! rtpmp4gpay pt=97", "alaw": "rtppcmapay pt=8"}
+launch = (
+    f'filesrc location="{video}" ! qtdemux name=file  file. ! queue ! h264parse ! rtph264pay name=pay0 pt=96'
+)
+if sys.argv[2:] and sys.argv[2] in SOUNDS:
+    launch += f"  file. ! queue ! {SOUNDS[sys.argv.pop(2)]} name=pay1"
+factory.set_launch(f"( {launch} )")
+if len(sys.argv) > 2:
+    user, password = sys.argv[2:4]
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
     auth = GstRtspServer.RTSPAuth()

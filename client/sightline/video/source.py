@@ -215,7 +215,7 @@ class Source:
                 # FFmpeg timed out, and gives what its parser still held before it says so; or it is sound.
                 raise SourceStalled(f"nothing came for {self.receive_s:.1f} s")
             if packet.stream is self._sound:
-                self._hand_on(packet, now, None)
+                self._hand_on(packet, now, demux.camera_time(packet))
                 continue
             self.waited_s += self.receive_s
             if packet.size:

@@ -1,4 +1,4 @@
-"""When things were seen on the media clocks of two streams of one camera, which both begin anywhere."""
+"""When things happened on the media clocks of two streams of one camera, which both begin anywhere."""
 
 from sightline.video.clock import LeastDelay
 from sightline.video.packets import CodedPacket, CodedStream

@@ -44,12 +44,12 @@ class MainStream(ClipStream):
     def __init__(self, camera: Camera, gate: OpenGate) -> None:
         super().__init__(camera.clips)
         hosts = {urlsplit(url.get_secret_value()).hostname for url in (camera.url, camera.sub_url) if url}
-        self._one_sender = len(hosts) == 1
+        self.one_sender = len(hosts) == 1  # whose clock both streams' reports tell
         self.feed = PacketFeed(camera.model_copy(update={"sub_url": None}), self, gate)
 
     def shift_s(self, analysed: StreamClock) -> float | None:
         """Its media time less that of the analysed stream; None: not known."""
-        return shift_s(analysed, self.clock, one_sender=self._one_sender)
+        return shift_s(analysed, self.clock, one_sender=self.one_sender)
 
     def shift_at(self, media_s: float, analysed: StreamClock) -> float | None:
         """The same, if a clip of that moment, on the analysed stream's clock, can be made of it."""
