@@ -1,6 +1,7 @@
 """What the demo makes of its options."""
 
 import contextlib
+import subprocess
 import threading
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from sightline.cli import build_parser
 from sightline.errors import ServerError
+from sightline.simulation import demo
 from sightline.simulation.demo import occupy, prepare_show
 
 
@@ -35,6 +37,33 @@ def test_a_line_that_is_none_is_refused(line: str, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         build_parser().parse_args(["demo", "--line", line])
     assert "four numbers in 0..1" in capsys.readouterr().err
+
+
+def test_a_network_is_exported_once_and_again_when_the_skeleton_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports: list[list[str]] = []
+
+    def export(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        exports.append(command)
+        (tmp_path / "model_repository").mkdir()
+        return subprocess.CompletedProcess(command, 0)
+
+    skeleton, network = tmp_path / "skeleton", tmp_path / "n.onnx"
+    skeleton.mkdir()
+    network.touch()
+    (skeleton / "config.pbtxt").write_text("queue")
+    monkeypatch.setattr(demo.subprocess, "run", export)
+    monkeypatch.setattr(demo, "resource", lambda _: skeleton)
+    for made in (1, 1):
+        demo.prepare_model(network, tmp_path)
+        assert len(exports) == made
+    (skeleton / "cpu.served.pbtxt").write_text("made of it")
+    demo.prepare_model(network, tmp_path)
+    assert len(exports) == 1
+    (skeleton / "config.pbtxt").write_text("another queue")
+    demo.prepare_model(network, tmp_path)
+    assert len(exports) == 2
 
 
 def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ process. They are started in the order in which they need each other and stopped
 import argparse
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -164,10 +165,12 @@ def bundled_model() -> Path:
 
 
 def prepare_model(model: Path, folder: Path) -> Path:
-    """A repository in ``folder``, its model exported once a file; ``ServerError`` if that fails."""
+    """A repository in ``folder``, exported anew if file or skeleton differ; ``ServerError`` if that fails."""
     repository = folder / "model_repository"
     stamp = repository / ".made-from"
-    made_from = f"{model} {model.stat().st_mtime_ns}"
+    configs = sorted(resource("model_repository").glob("**/*.pbtxt"))
+    skeleton = b"".join(path.read_bytes() for path in configs if not path.name.endswith(".served.pbtxt"))
+    made_from = f"{model} {model.stat().st_mtime_ns} {hashlib.sha256(skeleton).hexdigest()}"
     if stamp.is_file() and stamp.read_text() == made_from:
         say(f"model: {model.name} is already exported")
         return repository
