@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
+import psutil
 import pytest
 from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import Postgres
 from sightline.access.accounts import OidcIdentity, folded, hashed
 from sightline.access.rights import Caller, How, Person, Right, allowed
 from sightline.entities import Role
 from sightline.errors import AccessError, SignInRefused, StoreError, StoreUnavailable, TooManyAttempts
-from sightline.store.access_store import AccessStore, open_access_store
+from sightline.store.access_store import AccessRows, AccessStore, open_access_store
 from support.people import HOME, PASSWORD, ROOT, People, people_of
 from support.stored import read_rows
+from support.waiting import until
 
 DAY_S = 86_400.0
 OTHER = "another four words in a row"
@@ -546,6 +551,36 @@ def test_while_the_database_is_away_nobody_is_anybody() -> None:
         pass
     with pytest.raises(StoreUnavailable), store.writing():
         pass
+
+
+@pytest.mark.fault(20)
+def test_a_postgres_that_hangs_holds_nobody_for_long(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    open_access_store(url).close()
+    store = AccessStore(url, timeout_s=1.0)
+
+    def ask(within: Callable[[], AbstractContextManager[AccessRows]]) -> bool:
+        try:
+            with within() as rows:
+                rows.accounts()
+        except StoreUnavailable:
+            return False
+        return True
+
+    both = [store.reading, store.writing]
+    assert all(map(ask, both))
+    server = psutil.Process(postgres.pid)
+    family = [*server.children(recursive=True), server]
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert not any(pool.map(ask, both * 2))
+    finally:
+        for process in family:
+            process.send_signal(signal.SIGCONT)
+    until(lambda: all(map(ask, both)))
+    store.close()
 
 
 def test_a_database_of_another_kind_is_refused_with_what_to_do(tmp_path: object) -> None:

@@ -6,20 +6,20 @@ they mean is decided in :mod:`sightline.access`. Times are UTC epoch seconds.
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sightline.entities import Role
 from sightline.errors import StoreError, StoreUnavailable
 from sightline.store import tables
 from sightline.store.database import Store
-from sightline.store.dialects import make_engine, parse_url, text_of, upsert
+from sightline.store.dialects import giving_up, make_engine, parse_url, text_of, upsert
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.store.tables import UtcDateTime, table_of, with_epochs
 
@@ -231,9 +231,11 @@ class AccessStore:
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
         parsed = parse_url(url)
+        self._timeout_s = timeout_s
         self._turn = threading.Lock()
         self._writer = make_engine(parsed, timeout_s)
         self._reader = make_engine(parsed, timeout_s, read_wait_s=timeout_s)
+        self._is_file = self._writer.dialect.name == "sqlite"
 
     def close(self) -> None:
         """Close every connection that is kept."""
@@ -245,9 +247,9 @@ class AccessStore:
         """The rows as they are now.
 
         Raises:
-            StoreUnavailable: the database is locked or away.
+            StoreUnavailable: the database is locked, away, or silent for longer than the time-out.
         """
-        with _translated(), self._reader.connect() as connection:
+        with self._connected(self._reader) as connection:
             yield AccessRows(connection)
 
     @contextmanager
@@ -255,13 +257,28 @@ class AccessStore:
         """The rows, and changes of them that are made all together or, after an error, not at all.
 
         Raises:
-            StoreUnavailable: the database is locked or away.
+            StoreUnavailable: the database is locked, away, or silent for longer than the time-out.
         """
-        with self._turn, _translated():
-            with self._writer.begin() as connection:
+        if not self._turn.acquire(timeout=self._timeout_s):
+            raise StoreUnavailable("the database does not answer those who asked before")
+        try:
+            with self._connected(self._writer) as connection, connection.begin():
                 yield AccessRows(connection)
-            if self._writer.dialect.name == "sqlite":
+        finally:
+            if self._is_file:
                 self._writer.dispose()  # opened anew for each change, so a file that is replaced is noticed
+            self._turn.release()
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
+        """A connection on which nothing is waited for for ever; the library's errors become ours."""
+        try:
+            with engine.connect() as connection, ExitStack() as stack:
+                if not self._is_file:
+                    stack.enter_context(giving_up(connection, self._timeout_s))
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreUnavailable(text_of(error)) from error
 
 
 def open_access_store(url: str) -> AccessStore:
@@ -278,14 +295,6 @@ def open_access_store(url: str) -> AccessStore:
     elif condition.state is not DatabaseState.READY:
         raise StoreError(f"{condition.problem} {condition.remedy}")
     return AccessStore(url)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(text_of(error)) from error
 
 
 def _columns(table: sa.Table, values: Mapping[str, Any]) -> dict[str, Any]:
