@@ -40,6 +40,9 @@ from sightline.entities import Event, EventEnd, EventKind, Tracks, lasts
 NEAR = 0.05  # box sizes from the line; nearer than this may be a trembling anchor
 CLEAR = 0.15  # box sizes from the line: the crossing is certain
 MOVED = 0.3  # box sizes that both of two opposite sides have moved: it is no box that was cut or trembles
+#: Times as far, before a track crosses a line or enters a zone again: who is hidden from the left, and then
+#: from the right, has gone nowhere. In and out of a zone people go by small steps.
+LINE_AGAIN, ZONE_AGAIN = 2.0, 1.5
 GROWN = 1.25  # or width and height have both become so many times what they were, or a part
 STEADY_S = 1.0  # in the mean of so long, since a trembling box jumps; twice as far counts at once
 SETTLE_S = 1.0  # with a little distance for so long, the crossing is certain too
@@ -209,7 +212,7 @@ class Rules(Observer):
         steady = states["steady"] + late * (corners.T - states["steady"])
         states["steady"] = np.where(np.isnan(steady), corners.T, steady)
         distances = self._move(states, anchors, sizes)
-        _note_movement(states, corners)
+        _note_movement(states, corners, self._first_zone)
         states["class_id"] = tracks.class_ids
         fresh = tracks.confirmed & ~states["confirmed"]
         if fresh.any():
@@ -405,14 +408,19 @@ def open_events(state: Mapping[str, Any]) -> list[Event]:
     return [*visits, *filter(None, crowds)]
 
 
-def _note_movement(states: States, corners: F64) -> None:
-    """Note at which places tracks have really moved; ``corners`` [4, N] are their boxes in this frame."""
+def _note_movement(states: States, corners: F64, first_zone: int) -> None:
+    """Note at which places tracks have really moved; ``corners`` [4, N] are their boxes in this frame.
+
+    Places from ``first_zone`` on are zones.
+    """
     rows, places = np.nonzero(~states["moved"])
     if not len(rows):
         return
     old = states["box"][rows, places].T
     old_sides = np.maximum(old[2:] - old[:2], MIN_SIZE)
-    for new, sure in ((states["steady"][rows].T, 1), (corners[:, rows], 2)):
+    again = (states["ordinal"][rows, places] > 0) & ~states["inside"][rows, places]
+    times = np.where(again, np.where(places < first_zone, LINE_AGAIN, ZONE_AGAIN), 1)
+    for new, sure in ((states["steady"][rows].T, times), (corners[:, rows], 2 * times)):
         sides = np.maximum(new[2:] - new[:2], MIN_SIZE)
         growth, moved = sides / old_sides, travelled(old, new) >= MOVED * sure
         moved |= (growth.min(axis=0) >= GROWN**sure) | (growth.max(axis=0) <= GROWN**-sure)

@@ -15,17 +15,18 @@ SECOND_IOU = 0.1  # a track that two boxes overlap by more may belong to either
 Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detections, same length
 
 
-def unique_boxes(detections: Detections, iou: F32, options: TrackerOptions) -> NDArray[np.bool_] | None:
+def unique_boxes(
+    detections: Detections, iou: F32, alike: NDArray[np.bool_], options: TrackerOptions
+) -> NDArray[np.bool_] | None:
     """Which boxes are no second one of another; None: all. The network's NMS knows one class at a time.
 
     A box that is left out hides no other. ``iou`` [M, M] are the overlaps of the M boxes; those with
-    themselves are set to 0.
+    themselves are set to 0. ``alike`` [M, M]: of one class, or of two that detectors confuse.
     """
     iou.flat[:: len(iou) + 1] = 0
     if not iou.size or iou.max() < min(options.dedupe_iou, options.dedupe_other_iou):
         return None
-    same = detections.class_ids[:, None] == detections.class_ids
-    overlapping = iou >= np.where(same, options.dedupe_iou, options.dedupe_other_iou)
+    overlapping = iou >= np.where(alike, options.dedupe_iou, options.dedupe_other_iou)
     unique = np.ones(len(detections), bool)
     for row in np.argsort(-detections.scores, kind="stable"):
         if unique[row]:

@@ -128,11 +128,12 @@ class Tracker:
         # Of an object that leaves the picture only what is still in it can be found.
         predicted = np.clip(to_xyxy(self._filter.mean), 0, 1).T.astype(np.float32)
         iou = iou_matrix(np.concatenate([predicted, detections.xyxy]), detections.xyxy)
-        unique = unique_boxes(detections, iou[before:], options)
-        if unique is not None:
-            detections = detections.take(unique)
-            iou = iou[np.concatenate([np.ones(before, bool), unique])][:, unique]
         columns = self._columns(detections.class_ids)
+        alike = self._kinship[np.ix_(columns, columns)] > 0
+        unique = unique_boxes(detections, iou[before:], alike, options)
+        if unique is not None:
+            detections, columns = detections.take(unique), columns[unique]
+            iou = iou[np.concatenate([np.ones(before, bool), unique])][:, unique]
         # What it costs a track to take a box of another class than it was seen with.
         shares = self._votes @ self._kinship / np.maximum(self._votes.sum(axis=1, keepdims=True), 1e-9)
         class_cost = (options.class_penalty * (1 - shares)).astype(np.float32)[:, columns]
