@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sightline.analysis.counts.windows import WindowCounter
@@ -225,6 +225,9 @@ def test_late_votes_and_corrections_add_up_anywhere(database_url: str) -> None:
         checkpoints_at=st.sets(st.integers(0, FRAMES - 1), max_size=12),
         limit=st.integers(0, 3),
         cuts=st.tuples(*[st.integers(0, FRAMES * FRAME_S // WINDOW_S)] * 3),
+    )
+    @example(  # the only car of its hour becomes a person after the hour was summed
+        lives=[(0, 1, 0, 0, False), (69, 60, 0, 27, False)], checkpoints_at={90}, limit=2, cuts=(0, 0, 0)
     )
     def check(lives: list[Life], checkpoints_at: set[int], limit: int, cuts: tuple[int, int, int]) -> None:
         clear(url)
