@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +19,9 @@ from sightline.entities import Alert, AlertState, EventKind, Mute, Notification,
 from sightline.store.kinds import PendingRow, is_event
 from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
 from sightline.store.read.readonly import Database
+from sightline.supervisor.sinks.alert_index import UNTOLD, AlertIndex, Place, place_of
 from sightline.supervisor.sinks.alert_matching import holds, is_about
+from sightline.supervisor.sinks.alert_words import words_of
 from sightline.supervisor.sinks.sink import DurableSink
 from sightline.supervisor.troubles import HOLD_S
 
@@ -31,11 +32,8 @@ FORGET_S = 86_400.0  # after this long an alert of which nothing goes on is look
 FORGET_EVERY_S = 60.0
 WRITTEN_S = 1.0  # an end that is certain is read within so long
 _OPEN = frozenset({AlertState.WAITING, AlertState.NEW, AlertState.ACKNOWLEDGED})
-#: Nobody has been told of these.
-_UNTOLD = frozenset({AlertState.WAITING, AlertState.PASSED, AlertState.JOINED})
 #: People are told of these steps while they know of the alert, and whatever the hour; of the others never so.
 _CLOSING = frozenset({"acknowledged", "resolved", "false_alarm"})
-Place = tuple[str, str, str, str]  # rule, camera, kind, place
 
 
 class AlertEngine(DurableSink):
@@ -64,10 +62,8 @@ class AlertEngine(DurableSink):
         self._load, self._clock = load, clock
         self._put: Callable[[Iterable[Result]], object] = list
         self._lock = threading.RLock()  # guards everything below
-        self._alerts: dict[str, Alert] | None = None  # by id; None: not loaded yet
+        self._index: AlertIndex | None = None  # None: not loaded yet
         self._is_whole = False  # they are all that the database has, and not what was made without it
-        self._of_event: dict[str, dict[str, str]] = {}  # by the event's key and the rule: the alert's id
-        self._newest: dict[Place, str] = {}  # of those that people were told of: the id
         self._watched: dict[str, None] = {}  # ids of those for which time may do something, in order
         self._next_forget = 0.0
         self._mutes: dict[tuple[str, str], Mute] = {}
@@ -86,7 +82,7 @@ class AlertEngine(DurableSink):
         with self._lock:
             self._options = config.alerts.model_copy(update={"routes": self._options.routes})
             self._max_lost_s = config.track.max_lost_s
-            self._watched = dict.fromkeys(self._alerts or ())
+            self._watched = dict.fromkeys(self._index.alerts if self._index else ())
 
     # -- events and time ------------------------------------------------------------------------------
 
@@ -103,9 +99,9 @@ class AlertEngine(DurableSink):
     def tick(self) -> None:
         """Do what is due: what has lasted long enough, what nobody acknowledges, what has joined an alert."""
         with self._lock:
-            if self._alerts is None and not self._options.rules:
+            if self._index is None and not self._options.rules:
                 return  # the database is not asked for nothing
-            now, alerts = self._clock(), self._begin()
+            now, alerts = self._clock(), self._begin().alerts
             rules = self._options.rules
             for alert_id in list(self._watched):
                 if (alert := alerts[alert_id]).rule in rules:
@@ -120,29 +116,33 @@ class AlertEngine(DurableSink):
                 self._next_forget = now + FORGET_EVERY_S
                 for alert in [alert for alert in alerts.values() if not alert.open_events]:
                     if now - alert.changed_time > FORGET_S:
-                        self._forget(alert)
+                        self._begin().remove(alert)
+                        self._watched.pop(alert.alert_id, None)
             self._write()
 
-    def _begin(self) -> dict[str, Alert]:
-        if self._alerts is None or not (self._is_whole or self.database_is_away):
+    def _begin(self) -> AlertIndex:
+        if self._index is None or not (self._is_whole or self.database_is_away):
             # What was made without having seen the database is there too by the time it is loaded.
             loaded = OpenAlerts() if self.database_is_away else self._load(None)
             self._is_whole = not self.database_is_away
-            self._alerts, self._of_event, self._newest, self._watched = {}, {}, {}, {}
-            for alert in loaded.alerts:
-                self._remember(alert)
+            self._index = AlertIndex(loaded.alerts)
+            self._watched = dict.fromkeys(self._index.alerts)
             self._mutes = {(mute.source, mute.rule): mute for mute in loaded.mutes}
-        return self._alerts
+        return self._index
+
+    def _find(self, alert_id: str) -> Alert | None:
+        """One of those that are known, or that the database has."""
+        return self._begin().alerts.get(alert_id) or next(iter(self._load(alert_id).alerts), None)
 
     def _take(self, key: str, event: Mapping[str, Any]) -> None:
         end_time = event.get("end_time")
         zone = ZoneInfo(self._options.timezone)
         for name, rule in self._options.rules.items():
-            if name not in self._of_event.get(key, ()) and is_about(rule, event, zone):
+            if name not in self._begin().of_event(key) and is_about(rule, event, zone):
                 self._join(name, rule, key, event)
         if end_time is not None:
-            for alert_id in list(self._of_event.get(key, {}).values()):  # also of rules that are gone
-                self._end(self._begin()[alert_id], key, end_time)
+            for alert_id in list(self._begin().of_event(key).values()):  # also of rules that are gone
+                self._end(self._begin().alerts[alert_id], key, end_time)
 
     def _join(self, name: str, rule: AlertRule, key: str, event: Mapping[str, Any]) -> None:
         """A new alert, or the one of a moment ago with one more event."""
@@ -176,7 +176,7 @@ class AlertEngine(DurableSink):
 
     def _recent(self, place: Place, rule: AlertRule, now: float) -> Alert | None:
         """The alert that an event at this place joins, unless people have closed it."""
-        alert = self._begin().get(self._newest.get(place, ""))
+        alert = self._begin().newest(place)
         if (
             alert is None
             or now - alert.opened_time >= rule.cooldown_s
@@ -200,7 +200,7 @@ class AlertEngine(DurableSink):
     def _open(self, alert: Alert, rule: AlertRule) -> Alert:
         """What waited has lasted long enough: it is told, or joins what was told a moment ago."""
         now = self._clock()
-        other = self._recent(_place(alert), rule, now)
+        other = self._recent(place_of(alert), rule, now)
         if other is None:
             return self._tell(self._change(alert, state=AlertState.NEW, opened_time=now), "opened")
         [key] = alert.open_events
@@ -228,7 +228,7 @@ class AlertEngine(DurableSink):
             # Until then what is over may only not be known to be.
             if now - alert.event_time >= rule.min_dwell_s + certain_s + WRITTEN_S:
                 alert = self._open(alert, rule)
-        if alert.state not in _OPEN - _UNTOLD:
+        if alert.state not in _OPEN - UNTOLD:
             return
         open_s, after_s = now - alert.opened_time, rule.escalate_after_s
         if alert.count > alert.told and open_s >= rule.cooldown_s:
@@ -250,7 +250,7 @@ class AlertEngine(DurableSink):
             LookupError: there is no such alert, or it is closed already.
         """
         with self._lock:
-            alert = self._begin().get(alert_id) or next(iter(self._load(alert_id).alerts), None)
+            alert = self._find(alert_id)
             if alert is None:
                 raise LookupError(f"there is no alert {alert_id}")
             if alert.state not in _OPEN and state is not AlertState.FALSE_ALARM:
@@ -268,7 +268,7 @@ class AlertEngine(DurableSink):
             StoreUnavailable: the database is away.
         """
         with self._lock:
-            alert = self._begin().get(alert_id) or next(iter(self._load(alert_id).alerts), None)
+            alert = self._find(alert_id)
             if alert is not None and route not in alert.failed_routes:
                 self._change(alert, failed_routes=(*alert.failed_routes, route))
                 self._write()
@@ -290,7 +290,7 @@ class AlertEngine(DurableSink):
     def alerts(self) -> list[Alert]:
         """Those of the last day, and those of which something goes on, newest first."""
         with self._lock:
-            return sorted(self._begin().values(), key=lambda alert: -alert.opened_time)
+            return sorted(self._begin().alerts.values(), key=lambda alert: -alert.opened_time)
 
     def test(self, route: str) -> Notification:
         """Send a notification of nothing by one route.
@@ -316,36 +316,10 @@ class AlertEngine(DurableSink):
 
     def _change(self, alert: Alert, **values: Any) -> Alert:
         alert = replace(alert, changed_time=self._clock(), **values)
-        self._remember(alert)
+        self._begin().put(alert)
+        self._watched[alert.alert_id] = None
         self._made.append(alert)
         return alert
-
-    def _remember(self, alert: Alert) -> None:
-        alerts = self._begin()
-        before = alerts.get(alert.alert_id)
-        alerts[alert.alert_id] = alert
-        self._watched[alert.alert_id] = None
-        keys, old = _event_keys(alert), _event_keys(before) if before else set()
-        for key in keys - old:
-            self._of_event.setdefault(key, {})[alert.rule] = alert.alert_id
-        self._unlink(alert.rule, old - keys)
-        newest = alerts.get(self._newest.get(_place(alert), ""))
-        if alert.state not in _UNTOLD and (newest is None or newest.opened_time <= alert.opened_time):
-            self._newest[_place(alert)] = alert.alert_id
-
-    def _unlink(self, rule: str, keys: Iterable[str]) -> None:
-        for key in keys:
-            of_rules = self._of_event[key]
-            del of_rules[rule]
-            if not of_rules:
-                del self._of_event[key]
-
-    def _forget(self, alert: Alert) -> None:
-        del self._begin()[alert.alert_id]
-        self._watched.pop(alert.alert_id, None)
-        self._unlink(alert.rule, _event_keys(alert))
-        if self._newest.get(_place(alert)) == alert.alert_id:
-            del self._newest[_place(alert)]
 
     def _tell(self, alert: Alert, transition: str) -> Alert:
         """Make a notification for the routes that are to be told now; none, and the alert is only listed."""
@@ -375,7 +349,7 @@ class AlertEngine(DurableSink):
         number = alert.notifications
         alert = self._change(alert, notifications=number + bool(routes), told=alert.count)
         if routes:
-            title, text = _words(alert, rule, transition, zone)
+            title, text = words_of(alert, rule, transition, zone)
             base = (self._options.public_url or "").rstrip("/")
             link = f"{base}/events?alert={alert.alert_id}" if base else ""
             values = (now, alert.source, alert.severity, title, text, link, asdict(alert))
@@ -399,52 +373,8 @@ def make(config: Config) -> list[AlertEngine]:
     return [AlertEngine(config.alerts, load, max_lost_s=config.track.max_lost_s)]
 
 
-def _place(alert: Alert) -> Place:
-    return (alert.rule, alert.source, alert.kind, alert.place)
-
-
-def _event_keys(alert: Alert) -> set[str]:
-    return {*alert.events, *alert.open_events}
-
-
 def _is_awaited(alert: Alert, rule: AlertRule) -> bool:
     """Whether time alone may change it."""
     untold = alert.state in _OPEN and alert.count > alert.told
     escalates = alert.state is AlertState.NEW and rule.escalate_after_s is not None and not alert.escalated
     return alert.state is AlertState.WAITING or untold or escalates
-
-
-def _words(alert: Alert, rule: AlertRule, transition: str, zone: ZoneInfo) -> tuple[str, str]:
-    """Title and text of a notification."""
-    time_text = datetime.fromtimestamp(alert.event_time, zone).strftime("%Y-%m-%d %H:%M:%S")
-    title = rule.message.format_map(
-        {
-            "camera": alert.source or "Sightline",
-            "place": alert.place,
-            "kind": alert.kind,
-            "item_class": alert.item_class,
-            "rule": alert.rule,
-            "severity": alert.severity,
-            "time": time_text,
-            "value": "" if alert.value is None else f"{alert.value:g}",
-            "count": str(alert.count),
-        }
-    )
-    title = " ".join(title.split())  # one line, whatever the places are called
-    what, where = f"{alert.kind} {alert.place}".strip(), alert.source or "the program"
-    more = alert.count - 1
-    has_ended = transition == "resolved" and alert.end_time is not None
-    over_s = alert.end_time - alert.event_time if has_ended and alert.end_time is not None else None
-    if transition == "more":
-        title = f"{title} and {more} more"
-    elif transition != "opened":
-        title = f"{transition.replace('_', ' ')}: {title}"
-    lines = [
-        f"{what} at {where}, {time_text} ({zone.key})",
-        f"{alert.count} events" if more else "",
-        f"over after {over_s:.0f} s" if over_s is not None else "",
-        f"by {alert.who}" if alert.who else "",
-        alert.comment,
-        f"alert {alert.alert_id[:8]}",  # what `sightline alerts ack` takes
-    ]
-    return title, "\n".join(filter(None, lines))
