@@ -7,7 +7,7 @@ same notifications, under the same keys, so that nothing is told twice under ano
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
@@ -60,7 +60,6 @@ class AlertEngine(DurableSink):
     ) -> None:
         self._options, self._max_lost_s = options, max_lost_s
         self._load, self._clock = load, clock
-        self._put: Callable[[Iterable[Result]], object] = list
         self._lock = threading.RLock()  # guards everything below
         self._index: AlertIndex | None = None  # None: not loaded yet
         self._is_whole = False  # they are all that the database has, and not what was made without it
@@ -68,10 +67,6 @@ class AlertEngine(DurableSink):
         self._next_forget = 0.0
         self._mutes: dict[tuple[str, str], Mute] = {}
         self._made: list[Result] = []
-
-    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
-        """Write alerts and notifications by ``put``."""
-        self._put = put
 
     def wants(self, row: PendingRow) -> bool:
         """Events and their ends, while there are rules."""

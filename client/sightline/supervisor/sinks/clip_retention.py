@@ -5,7 +5,7 @@ It takes no rows: it is a sink for the thread that each sink has, so that a slow
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +13,17 @@ from typing import Any
 
 from sightline.config import Config
 from sightline.config.groups import DAY_S, RetentionOptions
-from sightline.entities import Clip, Result, picture_name
+from sightline.entities import Clip, picture_name
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import PendingRow
 from sightline.store.read.kept_clips import KeptClips, read_kept_clips
 from sightline.store.read.readonly import Database
-from sightline.supervisor.sinks.sink import DurableSink
+from sightline.supervisor.sinks.sink import TickingSink
 
 UPLOADS = "uploads"  # the sink that copies clips
 AT_ONCE = 50  # clips, at most, between two rests
 
 
-class ClipRetention(DurableSink):
+class ClipRetention(TickingSink):
     """Deletes the files of clips that the database knows; their rows stay, without paths.
 
     Args:
@@ -43,23 +42,10 @@ class ClipRetention(DurableSink):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._options, self._load, self._clock = options, load, clock
-        self._put: Callable[[Iterable[Result]], object] = list
-
-    def wants(self, row: PendingRow) -> bool:
-        """None."""
-        del row
-        return False
-
-    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
-        """Write by ``put`` which clips are gone."""
-        self._put = put
 
     def update(self, config: Config) -> None:
         """Other limits hold from now on."""
         self._options = config.retention
-
-    def deliver(self, rows: Sequence[PendingRow]) -> None:
-        """Nothing is ever delivered."""
 
     def tick(self) -> None:
         """Delete some of what is too old or too much."""

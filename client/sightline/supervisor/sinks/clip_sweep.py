@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +19,12 @@ from sightline.base.file_times import STAMP_LENGTH, captured_time, stamp
 from sightline.base.logs import WarnOnce
 from sightline.config import Config
 from sightline.config.groups import DAY_S
-from sightline.entities import Clip, ClipState, Result, picture_name
+from sightline.entities import Clip, ClipState, picture_name
 from sightline.errors import StoreUnavailable
-from sightline.store.kinds import PendingRow
 from sightline.store.read.kept_clips import ListedClip, read_clip, read_listed_clips, read_sources
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks.clip_retention import without_files
-from sightline.supervisor.sinks.sink import DurableSink
+from sightline.supervisor.sinks.sink import TickingSink
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ _PICTURE = re.compile(r"event-[0-9a-f]{20}\.jpg")  # as entities.picture_name
 ENDS = (PART, PART_VIDEO, *DRAFTS, ".h264.mp4", VIDEO, SIDECAR, ".jpg")
 
 
-class ClipSweep(DurableSink):
+class ClipSweep(TickingSink):
     """A sink for the thread that each sink has: it takes no rows.
 
     Args:
@@ -61,26 +60,13 @@ class ClipSweep(DurableSink):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._reading, self._clock = folder, reading, clock
-        self._put: Callable[[Iterable[Result]], object] = list
         self._left: list[str] = []  # cameras of this round
         self._next_s = 0.0  # monotonic
         self._warnings = WarnOnce(log, SAY_EVERY_S)
 
-    def wants(self, row: PendingRow) -> bool:
-        """None."""
-        del row
-        return False
-
-    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
-        """Write by ``put`` what has been found."""
-        self._put = put
-
     def update(self, config: Config) -> None:
         """Clips are kept elsewhere from now on."""
         self._folder = config.clips.folder
-
-    def deliver(self, rows: Sequence[PendingRow]) -> None:
-        """Nothing is ever delivered."""
 
     def tick(self) -> None:
         """Look at the next camera, when that is due."""

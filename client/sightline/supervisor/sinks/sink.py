@@ -47,6 +47,7 @@ class DurableSink(ABC):
     batch = BATCH  # messages that it is given at once, at most
     slow_s = SLOW_S  # a call that takes longer is shown as a failure
     ticks_alone = False  # it has something to do in time though another program may own the database
+    _put: Callable[[Iterable[Result]], object] = list  # writes rows, once it is attached
     database_is_away = False  # set before each call; after a while only the program's own troubles come
 
     def wants(self, row: PendingRow) -> bool:
@@ -63,7 +64,7 @@ class DurableSink(ABC):
 
         Rows that are put before :meth:`deliver` returns are committed before what was delivered is forgotten.
         """
-        return
+        self._put = put
 
     def update(self, config: Config) -> None:
         """Other hot options hold from now on. Called by any thread."""
@@ -93,6 +94,18 @@ class DurableSink(ABC):
     def close(self) -> None:
         """Close connections and files."""
         return
+
+
+class TickingSink(DurableSink):
+    """Takes no rows: it is there for the thread that each sink has, and works in :meth:`tick`."""
+
+    def wants(self, row: PendingRow) -> bool:
+        """None."""
+        del row
+        return False
+
+    def deliver(self, rows: Sequence[PendingRow]) -> None:
+        """Nothing is ever delivered."""
 
 
 class LossySink(Protocol):

@@ -7,7 +7,7 @@ the store does not answer, clips wait in their folder and their rows in the outb
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 from sightline.base.extras import require_extra
 from sightline.config import Config
 from sightline.config.upload_options import UploadOptions
-from sightline.entities import Clip, ClipState, EventKind, Result
+from sightline.entities import Clip, ClipState, EventKind
 from sightline.store.kinds import CLIP, PendingRow
 from sightline.supervisor.sinks.clip_retention import UPLOADS, files_of, without_files
 from sightline.supervisor.sinks.sink import DurableSink
@@ -45,7 +45,6 @@ class Uploads(DurableSink):
     def __init__(self, options: UploadOptions, url: str) -> None:
         require_extra("obstore", "uploads need obstore", "s3")
         self._options, self._url = options, url.rstrip("/")
-        self._put: Callable[[Iterable[Result]], object] = list
         self._store: ObjectStore | None = None
 
     def wants(self, row: PendingRow) -> bool:
@@ -56,10 +55,6 @@ class Uploads(DurableSink):
             and values["state"] == ClipState.FINISHED
             and bool(values["path"] and not values["url"])
         )
-
-    def attach(self, put: Callable[[Iterable[Result]], object]) -> None:
-        """Write by ``put`` where clips have gone to."""
-        self._put = put
 
     def deliver(self, rows: Sequence[PendingRow]) -> None:
         """Copy clips.
