@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -20,10 +20,21 @@ import av
 import numpy as np
 import pytest
 
-from sightline.analysis.chain import frame_at
+from sightline.analysis.chain import CameraAnalysis, frame_at
+from sightline.analysis.options import AnalysisOptions
 from sightline.config import parse_config
 from sightline.config.groups import Blurred, ClipOptions
-from sightline.entities import Clip, ClipState, Detections, Event, EventKind, Tracks, picture_name
+from sightline.entities import (
+    Clip,
+    ClipState,
+    Detections,
+    Event,
+    EventKind,
+    Frame,
+    ModelInfo,
+    Tracks,
+    picture_name,
+)
 from sightline.errors import SightlineError, SourceError
 from sightline.features.clips import clip_recorder, hidden_clip
 from sightline.features.clips.clip_recorder import ClipRecorder
@@ -130,6 +141,16 @@ class Detector:
         return tracks, Detections(xyxy, scores, classes)
 
 
+@contextlib.contextmanager
+def playing(video: Path, recorder: ClipRecorder, **options: Any) -> Iterator[Iterator[Frame]]:
+    """The frames of a video, of which a recorder is given the packets."""
+    source = Source(camera(video, **options), realtime=False)
+    source.packet_observers = (recorder,)
+    source.open()
+    with contextlib.closing(source), contextlib.suppress(SourceError):
+        yield source.frames()
+
+
 class Simulated:
     """A camera that shows the scene, five frames a second of which are analysed; something happens in one."""
 
@@ -140,11 +161,8 @@ class Simulated:
         self._detector, self._seen = Detector(happened), Watched(KINDS)
 
     def play(self, video: Path, *, stop: int = 10**9) -> None:
-        source = Source(camera(video, fps=5), realtime=False)
-        source.packet_observers = (self.recorder,)
-        source.open()
-        with contextlib.closing(source), contextlib.suppress(SourceError):
-            for frame in source.frames():
+        with playing(video, self.recorder, fps=5) as frames:
+            for frame in frames:
                 number = round(frame.media_s * FPS)
                 tracks, detections = self._detector(number)
                 results: list[Event] = []
@@ -443,6 +461,31 @@ def test_a_model_that_cannot_say_what_to_cover_gets_no_clips(
     assert recorder.missed == 1
     assert "no clips are kept: privacy.blur: plates: none of the model's classes" in caplog.text
     assert names_in(tmp_path) == set()
+
+
+def test_what_another_version_cannot_tell_is_covered_whole(tmp_path: Path) -> None:
+    """The names of a camera's classes stay known when a version that lacks them serves."""
+    video = numbered_clip(tmp_path / "v.mp4", 40, noise=100)
+    recorder = ClipRecorder(
+        "gate",
+        ClipOptions(enabled=True, folder=tmp_path / "clips", pre_s=1, post_s=1),
+        lossless=True,
+        blur=(Blurred.FACES,),
+    )
+    analysis = CameraAnalysis(AnalysisOptions("gate"))
+    rows: list[Clip] = []
+    with playing(video, recorder) as frames:
+        for frame in frames:
+            names = ("person", "car") if frame.index < 15 else ("car",)
+            model = ModelInfo("detector", str(len(names)), names, 96, 64, "fp32", 0.1)
+            seen = analysis.observe(frame, replace(Detections.empty(), model=model))
+            event = Event("gate", EventKind.CROSSING, "door", 7, "person", 1.0, 1.0, media_s=1.0)
+            rows += recorder.observe(replace(seen, results=[event] if frame.index == 10 else []))
+    rows += recorder.end(0.0)
+    until(lambda: rows.extend(recorder.tick(0.0, False)) or rows[-1].state is ClipState.FINISHED, 60)
+    recorder.close()
+    steps = [np.abs(np.diff(luma[30:].astype(int))).mean() for luma in luma_by_number(rows[-1].path).values()]
+    assert [step > 8 for step in steps] == [number < 15 for number in range(len(steps))]
 
 
 def no_candidate(model: str) -> NoReturn:

@@ -16,9 +16,11 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from prometheus_client.parser import text_string_to_metric_families
 
+from sightline.analysis.chain import CameraAnalysis
+from sightline.analysis.options import AnalysisOptions
 from sightline.config import Camera, parse_config
 from sightline.config.groups import Blurred, DetectOptions, DriftOptions
-from sightline.entities import Checkpoint, Detections, DriftWindow
+from sightline.entities import Checkpoint, Detections, DriftWindow, ModelInfo
 from sightline.errors import ConfigError
 from sightline.features.drift import hourly_stats
 from sightline.features.drift.drift_watch import DriftWatch, make
@@ -186,6 +188,19 @@ def test_the_reservoir_is_fair_bounded_and_the_same_for_the_same_seed() -> None:
 
 
 # -- pictures -----------------------------------------------------------------------------------------
+
+
+def test_a_sample_names_the_version_whose_boxes_it_has(tmp_path: Path) -> None:
+    watch = watch_of(camera(tmp_path, consent=True))
+    assert watch is not None
+    analysis = CameraAnalysis(AnalysisOptions("gate"))
+    model = ModelInfo("detector", "m-1", CLASSES, 192, 320, "fp32", 0.1)
+    shown = replace(frame(0, HOUR + 0.99), picture=noise())
+    watch.observe(analysis.observe(shown, replace(boxes(PERSON), model=model)))
+    watch.close()
+    [sample] = kept_samples(tmp_path, "gate")
+    about = json.loads(sample.path.with_suffix(".json").read_text())
+    assert (about["model"], about["model_version"]) == ("detector", "m-1")
 
 
 def test_what_privacy_names_is_covered_in_samples_too(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class CameraAnalysis:
         lap("track")
         version = self.model.version if self.model else ""
         events: list[Event | EventEnd] = []
-        seen = Observation(frame, detections, tracks, self.classes, moment, version, events)
+        seen = Observation(frame, detections, tracks, self.classes, moment, version, events, self.model)
         events += self._rules.observe(seen)
         lap("rules")
         self._windows.observe(seen)

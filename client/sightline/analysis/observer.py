@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from sightline.analysis.classes import ClassTable
 from sightline.analysis.timebase import Moment
-from sightline.entities import Detections, Figure, Frame, Result, Tracks
+from sightline.entities import Detections, Figure, Frame, ModelInfo, Result, Tracks
 
 JSON = dict[str, Any]
 
@@ -24,6 +24,8 @@ class Observation:
         moment: its place in time.
         model_version: of the network that made the boxes; empty when that is not known.
         results: of the pure observers, which run before those with I/O.
+        model: the network that made the boxes, by whose own numbers their classes no longer go; None when it
+            is not known.
     """
 
     frame: Frame
@@ -33,6 +35,7 @@ class Observation:
     moment: Moment
     model_version: str = ""
     results: Sequence[Result] = ()
+    model: ModelInfo | None = None
 
 
 class Observer(Protocol):

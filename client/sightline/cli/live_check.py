@@ -127,7 +127,7 @@ def covered_picture(triton: TritonOptions, camera: Camera, seen: StreamProbe) ->
             problem = f"nothing says what to cover in a picture, since no detector answers: {error}"
             raise ConfigError("privacy.blur", f"{problem}; start Triton", camera.name) from error
     names = boxes.model.class_names if boxes.model else names
-    if problem := blur.why_not(camera.privacy.blur, names):
+    if problem := blur.why_not(camera.privacy.blur, boxes.model, names):
         raise ConfigError("privacy.blur", f"no picture can be shown: {problem}", camera.name)
     called = [class_name(names, class_id) for class_id in boxes.class_ids.tolist()]
     blur.hide(picture, camera.privacy.blur, boxes.xyxy, called)

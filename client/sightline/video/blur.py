@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from sightline.config.groups import Blurred
-from sightline.entities import F32, U8
+from sightline.entities import F32, U8, ModelInfo
 
 #: Class names, in small letters, that are taken for persons and for vehicles.
 PERSONS = frozenset({"person", "people", "pedestrian", "human", "man", "woman", "child", "worker"})
@@ -31,12 +31,13 @@ _WHOLE = {Blurred.PERSONS, Blurred.VEHICLES, Blurred.BOXES}
 Area = tuple[float, float, float, float]  # left, top, right, bottom in shares of the picture
 
 
-def why_not(blur: Collection[Blurred], class_names: Sequence[str]) -> str:
-    """Why this model's boxes cannot say what to blur; empty when they can.
+def why_not(blur: Collection[Blurred], model: ModelInfo | None, class_names: Sequence[str]) -> str:
+    """Why a model's boxes cannot say what to blur; empty when they can.
 
-    A model that knows no class of a kind would leave everything of that kind in the picture.
+    A model that knows no class of a kind would leave everything of that kind in the picture. ``class_names``
+    count where it is not known which model it is: they are those of every version that has served.
     """
-    known = {name.lower() for name in class_names}
+    known = {name.lower() for name in (model.class_names if model else class_names)}
     missing = sorted(item.value for item in blur if item in _NEEDS and not known & _NEEDS[item])
     return f"blur: {', '.join(missing)}: none of the model's classes is of that kind" if missing else ""
 

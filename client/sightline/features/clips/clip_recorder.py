@@ -48,7 +48,7 @@ from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import make_private_folder, write_private
 from sightline.video import transcoder
 from sightline.video.blur import cover, why_not
-from sightline.video.hidden_areas import HiddenAreas, HiddenRow, hidden_rows
+from sightline.video.hidden_areas import EVERYTHING, NO_TRACK, HiddenAreas, HiddenRow, hidden_rows
 from sightline.video.packets import CodedPacket
 from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_range, written
 
@@ -216,7 +216,9 @@ class ClipRecorder(Observer):
         self._thread.close()
 
     def _hidden(self, seen: Observation) -> list[HiddenRow]:
-        """What is to be covered in a frame."""
+        """What is to be covered in a frame: everything, where its boxes cannot tell."""
+        if why_not(self._blur, seen.model, seen.classes.names):
+            return [(NO_TRACK, *EVERYTHING)]
         track_names, names = (
             [seen.classes.name(class_id) for class_id in boxes.class_ids.tolist()]
             for boxes in (seen.tracks, seen.detections)
@@ -225,7 +227,7 @@ class ClipRecorder(Observer):
 
     def _offer(self, event: Event, seen: Observation, offset_s: float) -> None:
         """Hand an event to the clip thread, unless that has come to a halt."""
-        if problem := why_not(self._blur, seen.classes.names):
+        if problem := why_not(self._blur, seen.model, seen.classes.names):
             self._warnings.warn_once(f"camera {self._camera}: no clips are kept: privacy.{problem}")
             self.missed += 1
             return

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sightline.analysis.observer import Observation, Observer
@@ -63,7 +64,8 @@ class DriftWatch(Observer):
                 stratum = f"{kind}-{self._image.light if self._image else 'unknown'}"
                 # A source's picture may be copied by any thread, another by this one alone.
                 picture = frame.picture if isinstance(frame.picture, YuvPicture) else written(frame.picture)
-                self._sampler.offer(picture, frame.capture_time, stratum, detections, names)
+                found = replace(detections, model=seen.model)
+                self._sampler.offer(picture, frame.capture_time, stratum, found, names)
         return ()
 
     def update(self, options: Camera) -> None:

@@ -83,7 +83,7 @@ class FrameSampler:
     def _take(
         self, frame: YuvPicture | U8, captured: float, stratum: str, found: Detections, known: Sequence[str]
     ) -> None:
-        if problem := blur.why_not(self._options.blur, known):
+        if problem := blur.why_not(self._options.blur, found.model, known):
             self.refused += 1
             self._warnings.warn_once(f"camera {self._source}: no pictures are kept: {problem}")
             return

@@ -119,7 +119,8 @@ class Recorder:
         pair = PairedFrame(capture_time, live.detections, candidate.detections)
         interval.lines.append(pair.encode())
         # No pictures without consent, nor where nobody can say what is to be blurred.
-        if self._options.pictures and self._consent and not blur.why_not(self._blur, live.names):
+        can_cover = not blur.why_not(self._blur, live.detections.model, live.names)
+        if self._options.pictures and self._consent and can_cover:
             self._remember(interval, pair, i420)
 
     def _remember(self, interval: _Interval, pair: PairedFrame, i420: U8) -> None:

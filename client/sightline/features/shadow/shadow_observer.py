@@ -99,7 +99,8 @@ class Shadow(Observer):
             network = info.network_width, info.network_height
             size = fit_size(frame.picture.width, frame.picture.height, *network)
             scaled = ScaledPicture(written(frame.picture, *size))
-            live = Answer(seen.detections, seen.classes.names, seen.model_version)
+            found = replace(seen.detections, model=seen.model)
+            live = Answer(found, seen.classes.names, seen.model_version)
             if self._offer((interval_no, replace(frame, picture=scaled), live)):
                 self.mirrored += 1
                 return ()
