@@ -15,12 +15,12 @@ import yaml
 from sightline.cli import main
 from sightline.config import load_config
 from sightline.entities import Event, EventKind
+from sightline.simulation.rtsp_server import free_port
 from sightline.store.writer import Writer
 from sightline.supervisor.control_socket import socket_folder, taking_commands
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import make_sinks, wanted_by
 from sightline.supervisor.sinks.alert_actions import alert_actions
-from support.brokers import free_port
 from support.listeners import HookServer, Mail
 from support.waiting import until
 

@@ -28,10 +28,11 @@ from sightline.entities import (
     EventKind,
     SourceWindow,
 )
+from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import pending_row
 from sightline.supervisor.sinks.kafka_sink import KafkaSink
 from sightline.supervisor.sinks.sink import DurableRunner
-from support.brokers import KafkaReader, free_port, frozen, kafka_cluster
+from support.brokers import KafkaReader, frozen, kafka_cluster
 from support.listeners import tls_files
 from support.running_hub import running
 from support.waiting import until

@@ -28,11 +28,12 @@ from sightline.entities import (
     Result,
     SourceWindow,
 )
+from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import pending_row
 from sightline.supervisor.control import Control
 from sightline.supervisor.sinks.mqtt_sink import MqttSink
 from sightline.supervisor.sinks.sink import DurableRunner
-from support.brokers import Listener, Mosquitto, free_port, frozen
+from support.brokers import Listener, Mosquitto, frozen
 from support.listeners import tls_files
 from support.running_hub import running
 from support.waiting import until

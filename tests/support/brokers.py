@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from paho.mqtt import client as mqtt
 
+from sightline.simulation.rtsp_server import free_port
 from support.waiting import until
 
 _MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -33,13 +34,6 @@ producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
 print(f"{broker.host}:{broker.port}", flush=True)
 signal.pause()
 """
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """What every group of options shares: unknown keys are refused, effects are declared, changes are told."""
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -68,6 +69,17 @@ class OptionGroup(BaseModel):
                 yield Change(key, effect, "changed", camera)
             else:
                 yield Change(key, effect, f"{_text(before)} → {_text(after)}", camera)
+
+
+def matching(pattern: str, problem: str) -> AfterValidator:
+    """What a text must look like as a whole, and what is said where it does not."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("pattern", problem)
+        return text
+
+    return AfterValidator(check)
 
 
 def _option(effect: Effect, default: Any, description: str, **bounds: Any) -> Any:

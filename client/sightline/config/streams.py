@@ -1,34 +1,28 @@
 """``streams``: results as they come, to Kafka and MQTT."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
+from pydantic import BeforeValidator, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from sightline.config.option_group import OptionGroup, restarts
+from sightline.config.option_group import OptionGroup, matching, restarts
 
-
-def _address(text: str) -> str:
-    if not re.fullmatch(r"(?:\[[^\]\s]+\]|[^:/\s,\[\]]+):[0-9]{1,5}", text):
-        raise PydanticCustomError("address", "must be HOST:PORT of a broker, as kafka.example.org:9092")
-    return text
-
-
-def _host(text: str) -> str:
-    if re.search(r"[/\s@\[\]]|^[^:]*:[^:]*$", text):
-        raise PydanticCustomError("host", "must be a name or an address alone, without scheme and port")
-    return text
-
-
-def _prefix(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
-        raise PydanticCustomError("prefix", "is 1 to 100 letters, digits, '_', '.' or '-'")
-    return text
-
-
-Prefix = Annotated[str, AfterValidator(_prefix)]
+Address = Annotated[
+    str,
+    matching(
+        r"(?:\[[^\]\s]+\]|[^:/\s,\[\]]+):[0-9]{1,5}",
+        "must be HOST:PORT of a broker, as kafka.example.org:9092",
+    ),
+]
+Host = Annotated[
+    str,
+    matching(r"(?![^:]*:[^:]*$)[^/\s@\[\]]+", "must be a name or an address alone, without scheme and port"),
+]
+Prefix = Annotated[
+    str,
+    matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", "is 1 to 100 letters, digits, '_', '.' or '-'"),
+]
 
 
 class BrokerOptions(OptionGroup):
@@ -60,9 +54,7 @@ class BrokerOptions(OptionGroup):
 class KafkaOptions(BrokerOptions):
     """``streams.kafka``: topics of events, windows and status, keyed by camera."""
 
-    servers: tuple[Annotated[str, AfterValidator(_address)], ...] = restarts(
-        ..., "HOST:PORT of one broker or some; they name the others."
-    )
+    servers: tuple[Address, ...] = restarts(..., "HOST:PORT of one broker or some; they name the others.")
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = restarts(
         "SCRAM-SHA-512", "How the password is proved (SASL)."
     )
@@ -81,7 +73,7 @@ class KafkaOptions(BrokerOptions):
 class MqttOptions(BrokerOptions):
     """``streams.mqtt``: topics for each camera, and devices for Home Assistant."""
 
-    host: Annotated[str, AfterValidator(_host)] = restarts(..., "The broker's name or address.", min_length=1)
+    host: Host = restarts(..., "The broker's name or address.", min_length=1)
     port: int | None = restarts(None, "Its port; null: 1883, with TLS 8883.", ge=1, le=65_535)
     protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(str)] = restarts(
         "5", "Version of MQTT: 5 or 3.1.1."

@@ -1,37 +1,27 @@
 """``uploads``: where finished clips are copied to."""
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from sightline.config.option_group import OptionGroup, restarts
+from sightline.config.option_group import OptionGroup, matching, restarts
 
-
-def _check_url(url: str | None) -> str | None:
-    if url is not None and not re.fullmatch(
-        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#{}\s]*)?|file:///[^?#]+", url
-    ):
-        raise PydanticCustomError("url", "must be s3://BUCKET/PREFIX or file:///FOLDER")
-    return url
-
-
-def _check_endpoint(endpoint: str | None) -> str | None:
-    if endpoint is not None and not re.fullmatch(r"https?://[^/@?#\s]+/?", endpoint):
-        raise PydanticCustomError("endpoint", "must be http(s)://HOST:PORT, without a user")
-    return endpoint
+Url = Annotated[
+    str,
+    matching(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#{}\s]*)?|file:///[^?#]+",
+        "must be s3://BUCKET/PREFIX or file:///FOLDER",
+    ),
+]
+Endpoint = Annotated[str, matching(r"https?://[^/@?#\s]+/?", "must be http(s)://HOST:PORT, without a user")]
 
 
 class UploadOptions(OptionGroup):
     """``uploads``: a store of S3's kind, or a folder, to which finished clips are copied."""
 
-    url: Annotated[str | None, AfterValidator(_check_url)] = restarts(
-        None, "s3://BUCKET/PREFIX, or file:///FOLDER; null: nowhere."
-    )
-    endpoint: Annotated[str | None, AfterValidator(_check_endpoint)] = restarts(
-        None, "http(s)://HOST:PORT of a store of S3's kind; null: Amazon's."
-    )
+    url: Url | None = restarts(None, "s3://BUCKET/PREFIX, or file:///FOLDER; null: nowhere.")
+    endpoint: Endpoint | None = restarts(None, "http(s)://HOST:PORT of a store of S3's kind; null: Amazon's.")
     region: str = restarts("us-east-1", "Its region.")
     access_key: SecretStr | None = restarts(
         None, "Its access key; null: as AWS' own tools find one, in the environment or the machine's role."
