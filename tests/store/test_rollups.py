@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -302,6 +303,40 @@ def test_a_crash_between_writing_and_summing_leaves_nothing_stale(database_url: 
         (3600, hours[1], 1, 0),
         (DAY_S, hours[0], 2, 2),
     ]
+
+
+def test_a_class_that_is_taken_back_leaves_its_hour_and_its_day(database_url: str) -> None:
+    """A vote that is corrected after its hour was summed: the window's row counts nothing any more."""
+    store = Store(database_url)
+    times = (T0, T0 + STEP_S)
+    seen = SourceWindow("a", *times, 1.0, 5.0, 1, "pts", "m", "")
+    for car, person in ((1, 0), (0, 1)):
+        counts = CountWindow("a", "car", car, *times, car), CountWindow("a", "person", person, *times, person)
+        write(store, [Checkpoint("a", (seen, *counts), {})])
+        for _ in range(2):
+            store.roll_up()
+    store.close()
+    for step_s in (3600, DAY_S):
+        assert distinct(read(database_url, 0, 72, step_s)[0]) == {("a", "person"): 1}
+
+
+def test_an_hour_that_goes_on_is_read_from_its_windows_and_summed_once_it_is_over(database_url: str) -> None:
+    hour = time.time() // 3600 * 3600
+    store = Store(database_url)
+    for start, count in ((hour - 3600, 3), (hour, 5)):
+        window = SourceWindow("a", start, start + 60, 1.0, 5.0, 1, "pts", "m", "")
+        rows = (window, CountWindow("a", "person", count, start, start + 60, count))
+        write(store, [Checkpoint("a", rows, {})])
+    store.roll_up()
+    store.close()
+    engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
+    row = table_of(CountRollupRow).c
+    with engine.connect() as connection:
+        starts = connection.scalars(sa.select(row.period_start).where(row.period_s == 3600)).all()
+    assert [start.timestamp() for start in starts] == [hour - 3600]
+    with closing(Database(database_url, timeout_s=30.0)) as database, database.reading() as connection:
+        hours = read_counts(connection, Span.over(hour - 3600, hour + 3600, 3600), ["a"])
+    assert [(item.bucket, item.count) for item in hours] == [(hour - 3600, 3), (hour, 5)]
 
 
 def test_windows_of_an_earlier_release_keep_their_counts_and_their_arrivals_are_not_known(

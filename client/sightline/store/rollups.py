@@ -192,13 +192,15 @@ def _note(connection: Connection, periods: Iterable[tuple[str, int, float]]) -> 
 
 
 def roll_up(connection: Connection, limit: int) -> int:
-    """Sum the oldest ``limit`` hours and days that are noted; how many were.
+    """Sum the oldest ``limit`` hours and days that are noted and over; how many were.
 
-    An hour of which windows have been deleted keeps its sums, whatever comes late.
+    One that goes on is read from its windows: to sum it again and again would hold the writer up. An hour of
+    which windows have been deleted keeps its sums, whatever comes late.
     """
     stale, hours = _STALE.c, _STALE.alias().c
     deleted = select(_EXPIRIES.c.until).where(_EXPIRIES.c.kind == WINDOWS).scalar_subquery()
     expired = stale.period_s == HOUR_S, stale.period_start < deleted
+    over = stale.period_end <= datetime.now(UTC)
     connection.execute(sa.delete(_STALE).where(*expired))
     hour_left = sa.exists().where(
         hours.source == stale.source,
@@ -208,8 +210,8 @@ def roll_up(connection: Connection, limit: int) -> int:
     )
     done = 0
     for length_s in PERIODS_S:  # a day is summed from its hours
-        query = select(stale.source, stale.period_start).where(stale.period_s == length_s)
-        starts = select(stale.period_start).where(stale.period_s == length_s).distinct()
+        query = select(stale.source, stale.period_start).where(stale.period_s == length_s, over)
+        starts = select(stale.period_start).where(stale.period_s == length_s, over).distinct()
         if length_s == DAY_S:
             query, starts = query.where(~hour_left), starts.where(~hour_left)
         starts = starts.order_by(stale.period_start).limit(limit)
@@ -233,6 +235,9 @@ def _sum_period(connection: Connection, length_s: int, start: datetime, sources:
     connection.execute(sa.delete(_COUNT_ROLLUPS).where(*before))
     part = source_parts(connection, finer, sources, start, end).c
     sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
+    rolled = _COUNT_ROLLUPS.c
+    same_rows = (rolled.period_s == length_s, rolled.period_start == start, rolled.source.in_(sources))
+    connection.execute(sa.delete(_COUNT_ROLLUPS).where(*same_rows))  # also of a class that was taken back
     _store(
         connection,
         _COUNT_ROLLUPS,
