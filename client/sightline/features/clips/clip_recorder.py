@@ -16,6 +16,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_ra
 
 log = logging.getLogger(__name__)
 
+WORK_EVERY_S = 0.5  # what grows is written; events are handled at once
 RETRY_S = 10.0  # what could not be settled is tried again, and whether there is room again
 STUCK_S = 10.0  # a disk that takes longer is a failure
 MIN_ROOM_BYTES = 65_536  # or as much as the ring holds: what a clip begins with
@@ -109,7 +111,7 @@ class ClipRecorder(Observer):
     ) -> None:
         self._camera, self._options, self._lossless, self._blur = camera, options, lossless, blur
         self._folder = (options.folder / camera).resolve()
-        self._analysed, self._main = ClipStream(options), main
+        self._analysed, self._main = ClipStream(options, timed=main is not None), main
         self._rows: deque[Clip] = deque()  # for the main thread
         self._open = {
             clip.start_time: clip for clip in _known(camera, state)
@@ -127,7 +129,7 @@ class ClipRecorder(Observer):
         self._unsettled: dict[Path, Clip | None] = {
             Path(clip.path).with_suffix(""): clip for clip in self._open.values()
         }
-        self._settle_s = 0.0
+        self._settle_s = self._worked_s = 0.0
         self._settling: dict[Path, Future[Clip | None]] = {}  # of those, where they are coded again
         self._crashes: Counter[Path] = Counter()  # of the processes that do so
         self._warnings = WarnOnce(log)
@@ -253,7 +255,10 @@ class ClipRecorder(Observer):
         if self._job.done():
             self._job.result()  # a fault of ours is shown, and the feature switched off
             at_work = self._clip or self._pending or self._unsettled or self.failing
-            if at_work or not self._inbox.empty():
+            now = time.monotonic()
+            due = at_work and (self._lossless or now - self._worked_s >= WORK_EVERY_S)
+            if due or not self._inbox.empty():
+                self._worked_s = now
                 self._job = self._submit(self._work)
         if self._lossless:  # a recording is read faster than the ring's seconds pass
             wait([self._job])
@@ -356,9 +361,10 @@ class ClipRecorder(Observer):
             until_s = self._clip.newest_s + MAX_SHIFT_CHANGE_S
             packets = [packet for packet in packets if packet.media_s < until_s]
         over = not all(map(self._clip.write, packets))
+        written_s = self._clip.tracks_s
         with self._lock:
-            frames = list(self._frames)
-        self._clip.write_tracks(frames, self._names)
+            frames = [*takewhile(lambda frame: frame[0] > written_s, reversed(self._frames))]
+        self._clip.write_tracks(reversed(frames), self._names)
         if begins:
             self._rows.append(self._clip.clip)
         self._unseen = [item for item in self._unseen if item.media_s > self._clip.newest_s]

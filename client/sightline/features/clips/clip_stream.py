@@ -20,7 +20,9 @@ MAX_SHIFT_CHANGE_S = 1.5  # of two streams' media clocks; one of them has jumped
 class ClipStream:
     """The last seconds of a stream. One thread calls :meth:`packet`; any other may read."""
 
-    def __init__(self, options: ClipOptions) -> None:
+    def __init__(self, options: ClipOptions, *, timed: bool) -> None:
+        """``timed``: its clock is wanted."""
+        self._timed = timed
         self.ring = PacketRing(options.pre_s + LATE_S, options.max_bytes)
         self.clock = StreamClock()
         self.packet_s = time.monotonic()  # of the newest packet of the video
@@ -29,7 +31,8 @@ class ClipStream:
         """Keep a packet for a while."""
         if not packet.is_sound:
             self.packet_s = time.monotonic()
-            self.clock.add(packet)
+            if self._timed:
+                self.clock.add(packet)
         self.ring.append(packet)
 
     @property
@@ -42,7 +45,7 @@ class MainStream(ClipStream):
     """What comes by a second connection, from the URL that is not analysed."""
 
     def __init__(self, camera: Camera, gate: OpenGate) -> None:
-        super().__init__(camera.clips)
+        super().__init__(camera.clips, timed=True)
         hosts = {urlsplit(url.get_secret_value()).hostname for url in (camera.url, camera.sub_url) if url}
         self.one_sender = len(hosts) == 1  # whose clock both streams' reports tell
         self.feed = PacketFeed(camera.model_copy(update={"sub_url": None}), self, gate)

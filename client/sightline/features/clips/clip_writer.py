@@ -39,6 +39,9 @@ MAX_EVENTS = 500  # of one clip; later ones are not listed
 SeenFrame = tuple[float, Tracks, list[HiddenRow]]
 
 
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 class GrowingClip:
     """A camera's open clip, for one thread; every method may raise OSError.
 
@@ -109,6 +112,11 @@ class GrowingClip:
         return replace(self._clip, end_time=self._clip.start_time + now_s, events=tuple(self._events))
 
     @property
+    def tracks_s(self) -> float:
+        """Tracks of frames up to this media time have been written, or do not belong into it."""
+        return max(self._tracks_s, self.start_s - EPSILON_S)
+
+    @property
     def newest_s(self) -> float:
         """Media time of its newest picture."""
         return self._video.media_s
@@ -162,8 +170,7 @@ class GrowingClip:
         if len(names) > len(self._names):
             self._names = tuple(names)
             self._write_line({"classes": self._names})
-        newest_s = self._video.media_s + EPSILON_S
-        begin_s = max(self._tracks_s, self.start_s - EPSILON_S)
+        newest_s, begin_s = self._video.media_s + EPSILON_S, self.tracks_s
         for media_s, tracks, hidden in frames:
             if not begin_s < media_s <= newest_s:
                 continue
@@ -185,7 +192,7 @@ class GrowingClip:
                 self._write_line({"seconds": round(self._video.media_s - self.start_s, 4)})
 
     def _write_line(self, value: object) -> int:
-        return self._lines.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
+        return self._lines.write(_to_json(value) + "\n")
 
 
 def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) -> Clip | None:

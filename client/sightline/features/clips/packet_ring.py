@@ -109,4 +109,7 @@ class PacketRing:
 
 def follows(packet: CodedPacket, last: CodedPacket) -> bool:
     """Whether a packet goes on with the stream of another."""
-    return packet.stream is last.stream and (packet.dts - last.dts) * packet.stream.time_base > -BACK_S
+    base = packet.stream.time_base  # without the sums of fractions, which every packet would pay for
+    return (
+        packet.stream is last.stream and (packet.dts - last.dts) * base.numerator > -BACK_S * base.denominator
+    )
