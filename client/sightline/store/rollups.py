@@ -232,9 +232,6 @@ def _sum_period(connection: Connection, length_s: int, start: datetime, sources:
     counts = summed_counts(count_parts(connection, finer, sources, start, end), sa.literal(0)).subquery().c
     part = source_parts(connection, finer, sources, start, end).c
     sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
-    rolled = _COUNT_ROLLUPS.c
-    same_rows = (rolled.period_s == length_s, rolled.period_start == start, rolled.source.in_(sources))
-    connection.execute(sa.delete(_COUNT_ROLLUPS).where(*same_rows))  # also of a class that was taken back
     _store(
         connection,
         _COUNT_ROLLUPS,
