@@ -20,7 +20,7 @@ from sightline.features.clips.clip_writer import GrowingClip
 from sightline.store.database import Store
 from sightline.store.kinds import pending_row
 from sightline.store.read.readonly import Database
-from sightline.supervisor.sinks.clip_sweep import OLD_S, ClipSweep
+from sightline.supervisor.sinks.clip_sweep import PART_OLD_S, ClipSweep
 from sightline.video.packets import CodedPacket
 from sightline.video.source import Source
 from support.camera_world import camera
@@ -28,7 +28,7 @@ from support.numbered import numbered_clip, numbers_by_time
 from support.stored import read_rows
 
 T0 = 1_700_000_000.25
-OLD = time.time() - 2 * OLD_S
+OLD = time.time() - 2 * PART_OLD_S
 
 
 class World:

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from sightline.supervisor.sinks.sink import TickingSink
 log = logging.getLogger(__name__)
 
 OLD_S = 600.0  # what has changed later may be on its way to a row
+PART_OLD_S = 3600.0  # the worker of the camera may still wait for its turn to code a clip again
 STEP_S = 2.0  # between two cameras
 PASS_EVERY_S = 900.0
 SAY_EVERY_S = DAY_S  # the same again
@@ -99,7 +100,7 @@ class ClipSweep(TickingSink):
         for folder in folders:
             for name, paths in _files(folder, source).items():
                 row = listed.pop(name, None)
-                if not _is_whole(row, paths) and self._is_old(paths.values()):
+                if not _is_whole(row, paths) and self._is_old(paths):
                     self._count(done, self._put_right, source, folder / name, row, paths)
         for name, row in listed.items():
             if row.path and self._clock() - row.start_time > OLD_S and not Path(row.path).exists():
@@ -119,9 +120,10 @@ class ClipSweep(TickingSink):
                         path.unlink()
                         done["pictures were of no clip, and are gone"] += 1
 
-    def _is_old(self, paths: Iterable[Path]) -> bool:
+    def _is_old(self, paths: Mapping[str, Path]) -> bool:
+        old_s = PART_OLD_S if PART in paths else OLD_S
         try:
-            return all(self._clock() - path.stat().st_mtime > OLD_S for path in paths)
+            return all(self._clock() - path.stat().st_mtime > old_s for path in paths.values())
         except FileNotFoundError:  # it has just got its name
             return False
 
