@@ -230,6 +230,9 @@ def _sum_period(connection: Connection, length_s: int, start: datetime, sources:
     time = sa.literal(start, tables.UtcDateTime()).label("period_start")
     same = sa.literal(length_s).label("period_s"), time
     counts = summed_counts(count_parts(connection, finer, sources, start, end), sa.literal(0)).subquery().c
+    rolled = _COUNT_ROLLUPS.c  # a late vote may have taken a class away altogether
+    before = rolled.source.in_(sources), rolled.period_s == length_s, rolled.period_start == start
+    connection.execute(sa.delete(_COUNT_ROLLUPS).where(*before))
     part = source_parts(connection, finer, sources, start, end).c
     sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
     _store(
