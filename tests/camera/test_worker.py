@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +254,18 @@ class Watchful(Observer):
         if "bad" in options.rules.zones:
             raise RuntimeError("cannot be used")
         self.updates.append(options)
+
+
+def test_a_main_stream_that_is_away_is_shown_and_the_camera_goes_on(tmp_path: Path) -> None:
+    with Rig() as rig:
+        urls = {"url": "rtsp://127.0.0.1:1/main", "sub_url": "rtsp://127.0.0.1/sub"}
+        rig.add("a", **urls, clips={"enabled": True, "stream": "main", "folder": str(tmp_path)})
+        until(lambda: rig.frames("a") > 0 and figures(rig, "a")["clips_main_reconnects_total"] > 0)
+        rig.until_frames("a", 20)
+        status = rig.latest("a").status
+        assert status.state is CameraState.ONLINE
+        assert status.warnings == ("main stream: cannot connect (Connection refused)",)
+        assert figures(rig, "a")["clips_main_online"] == 0
 
 
 def test_a_feature_that_cannot_be_made_is_shown_and_the_camera_goes_on(

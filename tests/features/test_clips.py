@@ -504,6 +504,11 @@ def test_without_its_main_stream_a_clip_is_of_the_analysed_one(tmp_path: Path) -
         assert made.figure("clips_main_reconnects_total") >= 1
         assert made.recorder.problem().startswith("main stream: ")
         clip = made.end()
+        main = main_stream(away.url("main"))
+        until(lambda: main.feed.problem != "", 20)
+        away.start()
+        until(lambda: main.feed.online and not main.feed.problem, 20)
+        main.feed.stop()
     assert made.figure("clips_fell_back_total") == 1
     assert list(numbers_by_time(clip.path).values()) == list(range(30, 51))
 

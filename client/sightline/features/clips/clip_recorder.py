@@ -262,6 +262,8 @@ class ClipRecorder(Observer):
                 self._job = self._submit(self._work)
         if self._lossless:  # a recording is read faster than the ring's seconds pass
             wait([self._job])
+        if not self._rows:
+            return []
         rows = [self._rows.popleft() for _ in range(len(self._rows))]
         for clip in rows:
             self._open.pop(clip.start_time, None)
