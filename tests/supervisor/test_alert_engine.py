@@ -15,7 +15,18 @@ import pytest
 from sightline.config import Config
 from sightline.config.alerts import AlertOptions, Hours
 from sightline.config.groups import SOURCE
-from sightline.entities import Alert, AlertState, Event, EventEnd, EventKind, Mute, Notification, Result
+from sightline.entities import (
+    Alert,
+    AlertState,
+    CameraState,
+    CameraStatus,
+    Event,
+    EventEnd,
+    EventKind,
+    Mute,
+    Notification,
+    Result,
+)
 from sightline.store.kinds import PendingRow, pending_row
 from sightline.store.read.open_alerts import OpenAlerts
 from sightline.supervisor.sinks.alert_engine import AlertEngine
@@ -59,8 +70,11 @@ class World:
         self.now = self.now if at is None else T0 + at
         self.engine.deliver([pending_row(result, 1) for result in results])
 
-    def wait_until(self, at: float) -> None:
+    def wait_until(self, at: float, *, camera_is_away: bool = False) -> None:
         self.now = T0 + at
+        if not camera_is_away:
+            status = CameraStatus("gate", CameraState.ONLINE, "", self.now, last_frame_time=self.now)
+            assert not self.engine.wants(pending_row(status, 1))
         self.engine.tick()
 
     @property
@@ -146,6 +160,17 @@ def test_what_was_over_before_a_least_dwell_and_is_known_later_is_not_told() -> 
     here.see(EventEnd(entered(1), T0 + 19), at=22.5)
     here.wait_until(60)
     assert (here.told, [alert.state for alert in here.alerts]) == ([], [AlertState.PASSED])
+
+
+def test_nobody_is_known_to_stay_while_the_camera_is_away() -> None:
+    for dwell_s, told in ((9, []), (21, [("opened", GUARDS), ("resolved", GUARDS)])):
+        here = world(min_dwell_s=20)
+        here.see(entered(1))
+        here.wait_until(11 if dwell_s < 20 else 23)
+        here.wait_until(60, camera_is_away=True)
+        assert here.told == []
+        here.see(EventEnd(entered(1), T0 + dwell_s), at=60)
+        assert here.told == told
 
 
 def test_a_visit_that_comes_with_its_end_is_judged_by_its_dwell() -> None:

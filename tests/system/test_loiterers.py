@@ -47,9 +47,10 @@ def test_three_stay_too_long_and_each_is_told_once_since_the_entry(told: Told) -
 
 
 @pytest.mark.parametrize("told", ["simulated", REAL], indirect=True)
-def test_the_frame_at_the_events_position_shows_the_person(told: Told) -> None:
-    found = overlaps(told, "loiter")
-    assert len(found) == 3
+@pytest.mark.parametrize("kind", ["enter", "loiter"])
+def test_the_frame_at_the_events_position_shows_the_person(told: Told, kind: str) -> None:
+    found = overlaps(told, kind)
+    assert len(found) == sum(event["kind"] == kind for event in told.events) >= 3
     assert min(found) >= 0.5, found
 
 

@@ -4,6 +4,7 @@ Everything it knows stands in the database: a program that goes on after a kill 
 same notifications, under the same keys, so that nothing is told twice under another one.
 """
 
+import math
 import threading
 import time
 import uuid
@@ -16,7 +17,7 @@ from zoneinfo import ZoneInfo
 from sightline.config import Config
 from sightline.config.alerts import AlertOptions, AlertRule, Severity
 from sightline.entities import Alert, AlertState, EventKind, Mute, Notification, Result, lasts
-from sightline.store.kinds import PendingRow, is_event
+from sightline.store.kinds import STATUS, PendingRow, is_event
 from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks.alert_index import UNTOLD, AlertIndex, Place, place_of
@@ -60,6 +61,7 @@ class AlertEngine(DurableSink):
     ) -> None:
         self._options, self._max_lost_s = options, max_lost_s
         self._load, self._clock = load, clock
+        self._watched_until: dict[str, float] = {}  # by camera, capture time of its newest frame
         self._lock = threading.RLock()  # guards everything below
         self._index: AlertIndex | None = None  # None: not loaded yet
         self._is_whole = False  # they are all that the database has, and not what was made without it
@@ -69,7 +71,9 @@ class AlertEngine(DurableSink):
         self._made: list[Result] = []
 
     def wants(self, row: PendingRow) -> bool:
-        """Events and their ends, while there are rules."""
+        """Events and their ends, while there are rules. What statuses say is noted: no lock is taken here."""
+        if row.kind is STATUS and row.values["last_frame_time"] is not None:
+            self._watched_until[row.source] = row.values["last_frame_time"]
         return bool(self._options.rules) and is_event(row)
 
     def update(self, config: Config) -> None:
@@ -219,9 +223,11 @@ class AlertEngine(DurableSink):
 
     def _pass_time(self, alert: Alert, rule: AlertRule, now: float) -> None:
         if alert.state is AlertState.WAITING:
-            _, certain_s = HOLD_S.get(EventKind(alert.kind), (0.0, self._max_lost_s))
+            seen, certain_s = self._watched_until.get(alert.source, -math.inf), self._max_lost_s
+            if (hold := HOLD_S.get(EventKind(alert.kind))) is not None:
+                seen, certain_s = now, hold[1]
             # Until then what is over may only not be known to be.
-            if now - alert.event_time >= rule.min_dwell_s + certain_s + WRITTEN_S:
+            if seen - alert.event_time >= rule.min_dwell_s + certain_s + WRITTEN_S:
                 alert = self._open(alert, rule)
         if alert.state not in _OPEN - UNTOLD:
             return
