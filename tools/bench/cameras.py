@@ -11,9 +11,9 @@ and its workers: PSS (shared pages divided among those who share them) and proce
 ``pss_mb_per_camera`` is, for more than one camera, that of each further one; for one camera it is everything.
 
 ``--clips``: the same cameras with clips off, with clips on and no event that has one (idle), and with events
-that go on all of the time (recording), in alternation. Rules and events are the same. Given are the ratios of
-a frame's processor time to that without clips, of medians over the rounds, and what clips add to a camera's
-memory.
+that go on all of the time (recording), in alternation. Rules, events and frames are the same. Given are the
+ratios of processor time to that without clips in the same round, medians over the rounds, and what clips add
+to a camera's memory.
 """
 
 import json
@@ -159,14 +159,11 @@ def compare_clips(
             runs[word].append(measure(sightline, arguments.seconds))
             runs[word][-1]["clip_bytes"] = sum(path.stat().st_size for path in place.rglob("*.mp4"))
             print(word, json.dumps(runs[word][-1]), flush=True)
-    middle = {
-        word: {key: median(run[key] for run in of) for key in ("core_ms_per_frame", "pss_mb")}
-        for word, of in runs.items()
-    }
     report: dict[str, Any] = {"machine": machine.describe(), "cameras": count, "runs": runs}
     for word in ("idle", "recording"):
-        ratio = middle[word]["core_ms_per_frame"] / middle["off"]["core_ms_per_frame"]
-        more_mb = (middle[word]["pss_mb"] - middle["off"]["pss_mb"]) / count
+        pairs = list(zip(runs[word], runs["off"], strict=True))  # each with its neighbour in time
+        ratio = median(run["core_ms_per_s"] / off["core_ms_per_s"] for run, off in pairs)
+        more_mb = median(run["pss_mb"] - off["pss_mb"] for run, off in pairs) / count
         report[word] = {"core_ratio": ratio, "mb_per_camera": more_mb}
         print(f"{word:10} {100 * (ratio - 1):+.1f} % of a frame's processor time, {more_mb:+.2f} MB a camera")
     return report
@@ -222,6 +219,7 @@ def measure(sightline: SightlineProcess, seconds: float) -> dict[str, Any]:
             "processes": len(parts),
             "fps": frames / took_s,
             "core_ms_per_frame": 1e3 * busy_s / max(frames, 1),
+            "core_ms_per_s": 1e3 * busy_s / took_s,
         }
 
 

@@ -4,6 +4,7 @@
     python tools/bench/micro.py drift --size 1920x1080
     python tools/bench/micro.py store --cameras 50 --url postgresql://…
     python tools/bench/micro.py privacy --size 1920x1080 --fps 25
+    python tools/bench/micro.py clips --cameras 16
 
 Rules and drift are measured in the thread's own processor time, so a busy machine matters less; caches are
 shared all the same. A batch is one second of all cameras, in one transaction, straight into the database and
@@ -12,6 +13,7 @@ into the spool.
 
 import itertools
 import json
+import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -31,6 +33,7 @@ from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.analysis.timebase import Timebase
 from sightline.config import parse_config
+from sightline.config.groups import ClipOptions
 from sightline.config.zones import Line, Zone
 from sightline.entities import (
     CameraState,
@@ -38,10 +41,13 @@ from sightline.entities import (
     Checkpoint,
     CountWindow,
     Detections,
+    Event,
+    EventKind,
     Frame,
     SourceWindow,
     Tracks,
 )
+from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.hidden_clip import Hiding, covered
 from sightline.features.drift.drift_watch import DriftWatch
 from sightline.simulation.scenes import truth
@@ -51,7 +57,11 @@ from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool
 from sightline.video import blur
+from sightline.video.packets import CodedPacket, CodedStream
 from sightline.video.picture import YuvPicture, encode_jpeg
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from bench import cameras
 
 FPS = 10
 BEGIN = 1.7e9
@@ -171,6 +181,60 @@ def privacy(arguments: Namespace) -> None:
         print(f"{spent_s / arguments.seconds:.3f} s of a core for a second of video")
 
 
+def clips(arguments: Namespace) -> None:
+    """Cameras at 5 frames/s in real time: clips off, on without an event, with one that goes on; in turn."""
+    with tempfile.TemporaryDirectory(prefix="sightline-clips-") as folder:
+        with av.open(str(cameras.write_clip(Path(folder) / "camera.mp4"))) as source:
+            stream = CodedStream.of(source.streams.video[0])
+            coded = [CodedPacket.of(packet, stream) for packet in source.demux(video=0) if packet.size]
+        packets = [packet for packet in coded if packet is not None]
+        for _ in range(arguments.rounds):
+            for number, word in enumerate(("off", "idle", "recording")):
+                place = Path(tempfile.mkdtemp(dir=folder))
+                options = ClipOptions(enabled=True, folder=place, max_s=3600)
+                recorders = [ClipRecorder(f"c{i}", options) for i in range(arguments.cameras * (number > 0))]
+                spent_ms = play_clips(recorders, packets, arguments, has_event=number == 2)
+                print(f"{word:10} {spent_ms:.3f} ms of processor time a frame", flush=True)
+
+
+def play_clips(
+    recorders: list[ClipRecorder], packets: list[CodedPacket], arguments: Namespace, *, has_event: bool
+) -> float:
+    """Show each camera's frames when they are due; milliseconds a frame, the first two seconds left out."""
+    fps, xyxy, ids = cameras.FPS, np.zeros((8, 4), np.float32), np.arange(8)
+    tracks = Tracks(
+        ids, xyxy, np.ones(8, np.float32), np.zeros(8, np.int32), np.full(8, BEGIN), np.ones(8, bool)
+    )
+    picture = YuvPicture(av.VideoFrame(cameras.WIDTH, cameras.HEIGHT, "yuv420p"), VideoReformatter())
+    timebases = [Timebase(max_gap_s=10.0) for _ in range(arguments.cameras)]
+    started_s, spent_s, ticked_s = time.monotonic(), time.process_time(), 0.0
+    for number in range(arguments.seconds * fps):
+        if number == 2 * fps:
+            spent_s = time.process_time()
+        media_s = number / fps
+        packet = packets[number % len(packets)].at(media_s)
+        for at, timebase in enumerate(timebases):
+            time.sleep(max(0.0, started_s + media_s + at / arguments.cameras / fps - time.monotonic()))
+            frame = replace(frame_at(BEGIN + media_s), media_s=media_s, picture=picture)
+            seen = Observation(frame, Detections.empty(), tracks, CLASSES, timebase.advance(BEGIN + media_s))
+            if has_event and number == 5:
+                values = (EventKind.ENTER, "all", 1, "person", frame.capture_time, frame.capture_time)
+                event = Event(f"c{at}", *values, media_s=media_s, first_time=BEGIN, ordinal=1)
+                seen = replace(seen, results=[event])
+            for recorder in recorders[at : at + 1]:
+                recorder.packet(packet)
+                recorder.observe(seen)
+            if time.monotonic() - ticked_s > 0.25:
+                ticked_s = time.monotonic()
+                for recorder in recorders:
+                    recorder.tick(frame.capture_time, silent=False)
+    spent_s = time.process_time() - spent_s
+    for recorder in recorders:
+        recorder.close()
+    frames: int = (arguments.seconds - 2) * fps * arguments.cameras
+    return 1e3 * spent_s / frames
+
+
 def store(arguments: Namespace) -> None:
     """Batches into a new SQLite file, other databases, and the spool."""
     with tempfile.TemporaryDirectory() as folder:
@@ -204,6 +268,7 @@ def main() -> None:
         (rules, {"tracks": 40, "places": 4, "frames": 3000}),
         (drift, {"frames": 10_000, "boxes": 20, "size": "1920x1080"}),
         (privacy, {"size": "640x360", "codec": "h264", "fps": 25, "seconds": 4}),
+        (clips, {"cameras": 16, "seconds": 12, "rounds": 2}),
         (store, {"cameras": 50, "seconds": 120}),
     ):
         part = parts.add_parser(measure.__name__, help=measure.__doc__)

@@ -252,13 +252,11 @@ class ClipRecorder(Observer):
 
     def _advance(self) -> list[Clip]:
         """Let the clip thread look where it has something to do; the rows that it has made."""
-        if self._job.done():
+        has_more, now = not self._inbox.empty(), time.monotonic()
+        if (has_more or self._lossless or now - self._worked_s >= WORK_EVERY_S) and self._job.done():
             self._job.result()  # a fault of ours is shown, and the feature switched off
-            at_work = self._clip or self._pending or self._unsettled or self.failing
-            now = time.monotonic()
-            due = at_work and (self._lossless or now - self._worked_s >= WORK_EVERY_S)
-            if due or not self._inbox.empty():
-                self._worked_s = now
+            self._worked_s = now
+            if has_more or self._clip or self._pending or self._unsettled or self.failing:
                 self._job = self._submit(self._work)
         if self._lossless:  # a recording is read faster than the ring's seconds pass
             wait([self._job])
