@@ -45,6 +45,9 @@ MAX_OUTBOX_AGE_S = 7 * 86_400.0
 ROLL_UP_AT_ONCE = 8  # hours, and as many days, of all cameras: some 0.1 s
 MAX_OUTBOX_ROWS = 100_000  # for each sink
 _OUTBOX, _LEASES, _IDENTITY = table_of(OutboxRow), table_of(LeaseRow), table_of(IdentityRow)
+#: What is old stands first in every index, whatever Postgres' statistics of a while ago say: by them it reads
+#: whole tables for a few rows. What is not on the disk yet when its server dies is deleted once more.
+_DELETING = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "synchronous_commit")
 _REFUSALS = (DataError, IntegrityError, StatementError, ValueError, TypeError, OverflowError)
 
 
@@ -208,7 +211,7 @@ class Store:
     def delete_expired(self, retention: Retention) -> None:
         """Delete some of what has been kept for long enough."""
         with self._opened():
-            retention.delete_some(self._writing)
+            retention.delete_some(self._deleting)
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -274,6 +277,15 @@ class Store:
             yield connection
         if self._lease is not None:
             self._lease.committed()
+
+    @contextmanager
+    def _deleting(self) -> Iterator[Connection]:
+        """As :meth:`_writing`, of old rows."""
+        with self._writing() as connection:
+            if self._file is None:
+                for setting in _DELETING:
+                    connection.execute(sa.text(f"SET LOCAL {setting} = off"))
+            yield connection
 
     @contextmanager
     def _opened(self) -> Iterator[Mapping[str, int]]:
