@@ -8,17 +8,17 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
 
-test: $(VENV)/.ready  ## the tests, with the real parts, in two processes: six minutes on two cores
-	@$(BIN)/pytest -n 2 -m "not long and not browser" $(ARGS)
+test: $(VENV)/.ready  ## the tests, with the real parts, in three processes: six minutes on two cores
+	@$(BIN)/pytest -n 3 -m "not long and not browser" $(ARGS)
 
 test-browser: $(VENV)/.ready  ## the console in a headless Chromium
 	@$(BIN)/pytest -m browser $(ARGS)
 
 test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in a fresh environment: some minutes more
-	@$(BIN)/pytest -m long $(ARGS)
+	@$(BIN)/pytest -n 2 -m long $(ARGS)
 
 test-faults: $(VENV)/.ready  ## every fault of docs/reliability.md provoked, long ones included
-	@$(BIN)/pytest -n 2 -m fault $(ARGS)
+	@$(BIN)/pytest -n 3 -m fault $(ARGS)
 
 soak: $(VENV)/.ready  ## forty minutes: fuzz, sixty dead cameras, then four cameras: drops and memory; ARGS='--minutes 60 --cameras 16'
 	@SIGHTLINE_FUZZ_S=120 $(BIN)/pytest tests/faults/test_fuzz.py

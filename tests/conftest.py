@@ -22,7 +22,7 @@ from sightline.store.dialects import parse_url
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does, which tests may import later
 _numbers = itertools.count(1)
 #: What looks at the machine as a whole, for instance for shared memory that nobody owns: one at a time.
-_WHOLE_MACHINE = ("tests/system/", "tests/inference/", "tests/models/test_versions.py")
+_WHOLE_MACHINE = ("tests/system/test_system.py", "tests/inference/", "tests/models/test_versions.py")
 
 
 @pytest.hookimpl(optionalhook=True)
