@@ -33,7 +33,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         url = request.getfixturevalue("yolo_triton").grpc_url
         return watch(folder, Stay(VIDEO, 139.4, 15, entries, url))
     url = request.getfixturevalue("toy_triton").grpc_url
-    return watch(folder, Stay(write_clip(folder / "stays.mp4", STAYS, seconds=35), 35, 4, (5, 21, 28), url))
+    return watch(folder, Stay(write_clip(folder / "stays.mp4", STAYS, seconds=38), 38, 4, (5, 21, 28), url))
 
 
 @pytest.mark.parametrize("told", ["simulated", REAL], indirect=True)
