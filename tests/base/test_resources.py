@@ -4,6 +4,7 @@ from sightline.base import resources
 from sightline.base.resources import cache_folder
 from sightline.errors import SightlineError
 from sightline.simulation import rtsp_server
+from support.numbered import numbered_clip
 
 
 def test_a_checkout_and_a_wheel_have_their_resources_in_different_places(monkeypatch, tmp_path):
@@ -33,7 +34,7 @@ def test_fetched_programs_and_copied_videos_are_kept_in_the_one_cache_folder(mon
     monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(rtsp_server, "_encode", lambda video, fps, copy: copy.write_bytes(b"video"))
-    (tmp_path / "video.mp4").write_bytes(b"video")
+    numbered_clip(tmp_path / "video.mp4", 1)
     copy = rtsp_server.copy_at_fps(tmp_path / "video.mp4", 5)
     assert copy.parent == tmp_path / "own" / "clips"
     program = tmp_path / "own" / f"go2rtc-{rtsp_server.VERSION}" / "go2rtc"

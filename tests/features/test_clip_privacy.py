@@ -46,7 +46,7 @@ from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.encode import pictures
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.supervisor.sinks import clip_sweep, make_sinks
-from sightline.supervisor.sinks.clip_sweep import OLD_S, ClipSweep
+from sightline.supervisor.sinks.clip_sweep import PART_OLD_S, ClipSweep
 from sightline.video import timecode, transcoder
 from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
@@ -362,7 +362,7 @@ def test_what_a_camera_has_left_behind_that_is_configured_no_more_is_covered(
 ) -> None:
     stem, row = part_of(tmp_path, drawn, happened)
     monkeypatch.setattr(clip_sweep, "read_listed_clips", lambda connection, source: [])
-    sweep = ClipSweep(tmp_path / "clips", contextlib.nullcontext, clock=lambda: time.time() + OLD_S + 60)
+    sweep = ClipSweep(tmp_path / "clips", contextlib.nullcontext, clock=lambda: time.time() + PART_OLD_S + 60)
     rows: list[Any] = []
     sweep.attach(rows.extend)
     apart: list[Path] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,5 +35,5 @@ def damage(state: Any, where: str | None, path: list[int], rubbish: Any) -> Any:
     if rubbish == "gone":
         del outer[key]
     else:
-        outer[key] = rubbish
+        outer[key] = copy.deepcopy(rubbish)  # else rubbish could be put into itself
     return root.get("state", {})

@@ -111,7 +111,7 @@ def test_names_at_one_place_do_not_cover_each_other():
     for picture, chosen in zip(pictures, ([0], [1], [2], [0, 1, 2]), strict=True):
         draw_boxes(picture, boxes[chosen], [labels[number] for number in chosen])
     *each, all_of_them = (written(picture, pictures[0] * 0) for picture in pictures)
-    assert all_of_them > 0.95 * sum(each)
+    assert all_of_them > 0.85 * sum(each)  # one that is covered would leave two thirds
 
 
 def test_boxes_are_drawn_with_labels_and_no_box_is_well():
