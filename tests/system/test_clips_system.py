@@ -1,6 +1,7 @@
 """Clips with real parts: RTSP server, Triton, database; and a worker that is killed while one grows."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ import pytest
 
 from sightline.entities import EventKind
 from sightline.serving.server import TritonServer
-from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.rtsp_server import RtspServer, player
 from sightline.supervisor.troubles import HOLD_S
 from support.disks import fill, small_disk
 from support.listeners import HookServer
 from support.s3 import S3Server
+from support.sounding import tones_in, with_tones
 from support.system import System
 from support.toy import BLUE, Passage, write_clip
 from support.waiting import until
@@ -184,3 +186,33 @@ def test_a_full_disk_is_told_once_and_loses_no_clip_that_had_begun(kept: Kept, t
     [row] = [row for row in kept.system.rows("clips") if row["start_time"] == promised]
     assert (row["state"], bool(row["truncated"])) == ("finished", True)
     kept.check_store()
+
+
+def test_clips_of_the_main_stream_have_sound_and_a_copy(tmp_path: Path, toy_triton: TritonServer) -> None:
+    """Both streams show the same, so that the analysed one tells what the other's frame must show."""
+    quiet = {"x265-params": "log-level=none"}
+    silent = write_clip(tmp_path / "silent.mp4", WALKS[:2], seconds=16, codec="libx265", options=quiet)
+    video = with_tones(silent, tmp_path / "walks.mp4", "aac")
+    clips = {"enabled": True, "folder": str(tmp_path / "clips"), "pre_s": 1, "post_s": 2}
+    with RtspServer({"cam": player(video, "--sound")}) as server:
+        url = server.url("cam")
+        cameras = {"cam": {"url": url, "sub_url": url, "rules": {"lines": GATE}}}
+        clips |= {"stream": "main", "audio": True, "h264_copy": True}
+        with System(tmp_path, cameras, triton_url=toy_triton.grpc_url, clips=clips) as system:
+            until(lambda: [row["state"] for row in system.rows("clips")].count("finished") >= 3, 120)
+            metrics = system.get("/metrics")[1]
+            system.stop()
+            events, rows = system.events("cam"), system.rows("clips")
+    assert re.search(r'^sightline_clips_main_online\{camera="cam"\} 1', metrics, re.MULTILINE)
+    assert re.search(r'^sightline_clips_fell_back_total\{camera="cam"\} [01]', metrics, re.MULTILINE)
+    media = {str(event["event_time"].timestamp()): event["media_s"] for event in events}
+    finished = [row for row in rows if row["state"] == "finished" and not row["truncated"]]
+    assert len(finished) >= 3
+    for clip in finished[1:3]:  # the first may have been before the main stream was there
+        sidecar = json.loads(Path(clip["path"]).with_suffix(".json").read_text())
+        [event] = sidecar["events"]
+        position_s = media[str(round(event["event_time"], 6))] - clip["media_start_s"]
+        assert clip["codec"] == "hevc"
+        for path in (clip["path"], clip["h264_path"]):
+            assert middle_at(path, position_s) == pytest.approx(0.4, abs=0.04)
+            assert len(tones_in(path)) >= 2
