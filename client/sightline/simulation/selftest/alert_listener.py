@@ -21,7 +21,7 @@ class AlertListener:
 
     def __init__(self, port: int) -> None:
         self.times: dict[str, float] = {}
-        rule = {"kinds": sorted(RULE_KINDS), "routes": ["selftest"], "cooldown_s": 0}
+        rule = {"kinds": sorted(map(str, RULE_KINDS)), "routes": ["selftest"], "cooldown_s": 0}
         route = {"webhook": f"http://127.0.0.1:{port}/", "secret": "selftest"}
         self.options: dict[str, Any] = {"routes": {"selftest": route}, "rules": {"all": rule}}
 
