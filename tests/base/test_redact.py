@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from sightline.base.logs import setup_logging
-from sightline.base.redact import redact
+from sightline.base.redact import MAX_OUTSIDE, outside_text, redact
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,28 @@ from sightline.base.redact import redact
 )
 def test_urls_lose_their_credentials_and_nothing_else(text: str, redacted: str) -> None:
     assert redact(text) == redacted
+
+
+def test_what_others_say_is_one_short_line_and_masked_before_it_is_cut() -> None:
+    said = outside_text(f"{'x' * (MAX_OUTSIDE - 8)}T0KENT0KEN\r\n\x1b[2J", ["T0KENT0KEN"])
+    assert said.isprintable() and len(said) <= MAX_OUTSIDE and "T0K" not in said
+    assert outside_text("no\r\n2026-11-29 all is well\x1b]0;") == "no 2026-11-29 all is well]0;"
+    assert outside_text("T0K\x00EN", ["T0KEN"]) == "***"
+    assert len(outside_text("x" * 60_000)) == MAX_OUTSIDE
+
+
+def test_no_text_forges_a_line_of_the_log_or_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        setup_logging("info")
+        logging.getLogger("x").info("%s", "no\r\n2026-11-29 all is well\x1b[2J\u2028")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("x: no\\r")
+    assert second == "    2026-11-29 all is well\\x1b[2J\\u2028"
 
 
 def test_the_log_is_redacted_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:

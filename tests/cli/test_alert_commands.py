@@ -102,6 +102,8 @@ def test_alerts_are_listed_and_answered_while_it_runs_and_listed_afterwards(
         assert "is resolved already" in capsys.readouterr().err
         assert site.call("ack", "00000000") == 1
         assert "there is no alert 00000000" in capsys.readouterr().err
+        assert site.call("false", "") == 1
+        assert "write the first characters" in capsys.readouterr().err
     assert listed(site, capsys) == []
     states = {alert["alert_id"]: alert["state"] for alert in listed(site, capsys, "--all")}
     assert states == {one: "resolved", other: "false_alarm"}

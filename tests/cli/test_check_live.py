@@ -237,6 +237,18 @@ def test_where_results_go_is_tried_and_nobody_is_told(
     assert (mail.messages, hook.requests) == ([], [])
 
 
+def test_a_mail_password_that_would_go_out_in_clear_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"mailto://sender:{PASSWORD}@example.org?to=guards@example.org"
+    routes = {"clear": {"apprise": url}, "safe": {"apprise": url.replace("mailto", "mailtos")}}
+    config = {"cameras": {"a": {"url": "rtsp://h/"}}, "alerts": {"routes": routes}}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    assert main(["check", "-c", str(tmp_path / "config.yml")]) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: alerts.routes.clear.apprise sends its password to example.org in clear")
+
+
 def test_a_library_that_is_missing_is_a_mistake_of_its_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

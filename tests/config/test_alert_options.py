@@ -82,6 +82,8 @@ def test_classes_of_a_camera_that_counts_all_are_the_models() -> None:
         ({"routes": {"a": {"apprise": "json://T0KEN", "pagerduty": "T0KEN"}}}, "one of"),
         ({"routes": {"a": {"webhook": "http://h/T0KEN\x7f", "secret": "T0KEN"}}}, "%XX"),
         ({"routes": {"a": {"webhook": "http://h/T0KEN T0KEN", "secret": "T0KEN"}}}, "%XX"),
+        ({"routes": {"a": {"webhook": "http://h/T0KEN", "secret": ""}}}, "secret must not be empty"),
+        ({"routes": {"a": {"pagerduty": " "}}}, "pagerduty must not be empty"),
         ({"timezone": "Europe/Nowhere"}, "time zone"),
     ],
 )
@@ -104,6 +106,8 @@ def test_a_time_of_day_as_text_and_as_yaml_reads_it(begin: Any, minutes: int) ->
 def test_what_is_secret_in_a_url_is_each_of_its_parts() -> None:
     route = AlertRoute.model_validate({"apprise": "slack://Tok%41en/Second/x?to=Third3"})
     assert set(route.secrets) >= {"slack://Tok%41en/Second/x?to=Third3", "TokAen", "Second", "Third3"}
+    mail = "mailtos://sender:T0KEN@example.org?smtp=mail.example.org&to=guards@example.org&pass=Another"
+    assert set(AlertRoute.model_validate({"apprise": mail}).secrets) == {mail, "sender", "T0KEN", "Another"}
     assert "T0KEN" not in repr(AlertOptions.model_validate({"routes": {"a": {"pagerduty": "T0KEN"}}}))
 
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from sightline.base.network_cures import cure_for
+from sightline.base.redact import MAX_OUTSIDE
 from sightline.config import Camera, parse_config
 from sightline.config.alerts import AlertRoute
 from sightline.entities import Alert, AlertState, Notification, picture_name
@@ -26,7 +28,7 @@ from sightline.store.kinds import PendingRow, pending_row
 from sightline.supervisor.sinks import kept_mail
 from sightline.supervisor.sinks.apprise_route import Apprise
 from sightline.supervisor.sinks.http_routes import PagerDuty, Webhook, signature
-from sightline.supervisor.sinks.route import MAX_ATTEMPTS, PICTURE_S, DeliveryRefused
+from sightline.supervisor.sinks.route import MAX_ATTEMPTS, PICTURE_S, TEST_S, DeliveryRefused
 from sightline.supervisor.sinks.sink import PartlyDelivered
 from sightline.video.picture import encode_jpeg
 from support.listeners import HookServer, Mail, tls_files
@@ -215,13 +217,37 @@ def test_a_test_that_fails_is_over_and_counts_against_no_alert() -> None:
     route = webhook("http://127.0.0.1:1/")
     rows = [notification(alert=str(number)) for number in range(MAX_ATTEMPTS)]
     for number in range(2 * MAX_ATTEMPTS):
-        test = notification(alert=f"test {number}", transition="test")
+        test = notification(alert=f"test {number}", transition="test", age_s=0)
         with pytest.raises(PartlyDelivered, match="refused") as error:
             route.deliver([*rows, test])
         assert error.value.taken == {test.key}
         assert "refused" in route.tests[f"test {number}"]
     route.deliver([test])
     assert route.given_up == 0
+
+
+def test_a_test_that_nobody_waits_for_any_more_is_not_sent(server: HookServer) -> None:
+    route = webhook(server.url)
+    route.deliver([notification(alert="old", transition="test", age_s=TEST_S + 1)])
+    route.deliver([notification(alert="new", transition="test", age_s=0)])
+    assert [body["key"] for body in server.bodies] == ["new.0"]
+    assert ("not sent" in route.tests["old"], route.tests["new"]) == (True, "")
+
+
+def test_what_a_server_answers_is_shown_as_one_short_line(server: HookServer) -> None:
+    server.answers, server.body = [(500, {})], b"no\r\n2026-11-29 all is well\x1b[2J" * 1000
+    with pytest.raises(OSError, match="500") as error:
+        webhook(server.url).deliver([notification()])
+    assert str(error.value).isprintable() and len(str(error.value)) <= MAX_OUTSIDE
+
+
+def test_of_a_secret_in_a_long_answer_no_part_is_left(server: HookServer) -> None:
+    for room in range(MAX_OUTSIDE - 60, MAX_OUTSIDE):
+        server.answers = [(500, {})]
+        server.body = b"x" * room + b" at /services/T0KENT0KEN/hook " + b"x" * 500
+        with pytest.raises(OSError, match="500") as error:
+            webhook(server.url.replace("/hook", "/services/T0KENT0KEN/hook")).deliver([notification()])
+        assert "T0" not in str(error.value)
 
 
 @pytest.mark.parametrize("answer", [(404, b"Cannot POST /services/T0KEN/hook"), (410, b"no T0KEN/hook here")])
@@ -290,6 +316,116 @@ def test_emails_share_a_connection_while_it_lasts(monkeypatch: pytest.MonkeyPatc
     assert (len(second.messages), len(second.sessions)) == (5, 3), "it has not been used for long"
     route.close()
     second.stop()
+
+
+PEOPLE = "good@example.org,gone@example.org"
+
+
+def several(mail: Mail, **options: Any) -> Apprise:
+    return apprise(mail.url.replace("guards@example.org", PEOPLE), **options)
+
+
+@pytest.mark.parametrize("more", ["", "&cc=third@example.org"])
+def test_one_address_that_is_refused_for_good_is_given_up_and_the_others_are_told_once(
+    mail: Mail, more: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mail.refusals["gone@example.org"] = "550 5.1.1 no such user"
+    route = apprise(mail.url.replace("guards@example.org", PEOPLE) + more)
+    route.deliver([notification()])
+    assert mail.told.count("good@example.org") == 1
+    assert mail.told.count("third@example.org") == bool(more)
+    assert (route.given_up, route.gave_up_s is None) == (1, False)
+    assert "given up: gone@example.org: 550 5.1.1 no such user" in caplog.text
+
+
+def test_an_address_that_is_refused_for_now_is_tried_again_alone(mail: Mail) -> None:
+    mail.refusals["gone@example.org"] = "450 4.2.0 come back later"
+    route = several(mail)
+    for _ in range(3):
+        with pytest.raises(PartlyDelivered, match=r"450 4\.2\.0 come back later"):
+            route.deliver([notification()])
+    assert mail.told == ["good@example.org"]
+    mail.refusals.clear()
+    route.deliver([notification()])
+    route.deliver([notification(1)])
+    assert mail.told == ["good@example.org", "gone@example.org"] * 2
+    assert route.given_up == 0
+
+
+def test_targets_of_other_services_are_told_once_too(mail: Mail) -> None:
+    route = apprise("json://127.0.0.1:1/")
+    [service] = route._apprise
+    tried: list[str] = []
+
+    def send(**_: Any) -> bool:
+        for target in ("good", "gone"):
+            if not service.is_delivered(target):
+                tried.append(target)
+                if target == "good":
+                    service.mark_delivered(target)
+        return False
+
+    service.send = send
+    for _ in range(3):
+        with pytest.raises(PartlyDelivered):
+            route.deliver([notification()])
+    assert tried == ["good", "gone", "gone", "gone"]
+
+
+@pytest.mark.parametrize("server", ["example.org", "192.0.2.1"])
+def test_a_password_that_would_go_out_in_clear_is_warned_of(server: str) -> None:
+    people = "to=a@example.org&from=b@example.org"
+    assert "mailtos://" in apprise(f"mailto://user:T0KEN@{server}?{people}").warning
+    for safe in (
+        f"mailtos://user:T0KEN@{server}?{people}",
+        f"mailto://user:T0KEN@{server}?{people}&mode=starttls",
+        f"mailto://{server}?{people}",
+        f"mailto://user:T0KEN@127.0.0.1:25?{people}",
+        f"json://user:T0KEN@{server}",
+    ):
+        assert apprise(safe).warning == ""
+
+
+def drip(greeting: bytes, line: bytes) -> Iterator[int]:
+    """The port of a server that greets, and then goes on and on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak(client: socket.socket) -> None:
+            with client, contextlib.suppress(OSError):
+                client.sendall(greeting)
+                while True:
+                    client.sendall(line)
+                    time.sleep(0.1)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=speak, args=[listener.accept()[0]], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("url", "greeting", "line"),
+    [
+        ("mailto://127.0.0.1:{}?mode=insecure&to=a@example.org&from=b@example.org", b"", b"220-hello\r\n"),
+        ("mailto://127.0.0.1:{}?mode=ssl&to=a@example.org&from=b@example.org", b"\x16\x03\x03\x3f\xff", b"x"),
+        ("http://127.0.0.1:{}/", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("http://127.0.0.1:{}/", b"HTTP/1.1 200 OK\r\nX: ", b"a"),
+        ("http://127.0.0.1:{}/", b"HTTP/1.1 500 no\r\n\r\n", b"a"),
+    ],
+)
+def test_a_server_that_never_ends_is_left_when_the_time_of_the_delivery_is_over(
+    url: str, greeting: bytes, line: bytes
+) -> None:
+    with contextlib.contextmanager(drip)(greeting, line) as port:
+        make = apprise if url.startswith("mailto") else webhook
+        began_s = time.monotonic()
+        with pytest.raises(OSError, match=r"no answer within 0\.5 s|timed out"):
+            make(url.format(port), timeout_s=0.5).deliver([notification()])
+        assert time.monotonic() - began_s < 3
 
 
 def test_what_a_place_is_called_is_no_markup_of_an_email(mail: Mail) -> None:
@@ -392,6 +528,24 @@ def test_an_alert_whose_picture_is_not_taken_goes_without_it(
     route.deliver([notification()])
     assert [body["picture"] is None for body in server.bodies] == [False, True]
     assert (len({body["key"] for body in server.bodies}), route.given_up) == (1, 0)
+
+
+def test_an_email_is_sent_without_its_picture_only_where_that_was_refused(
+    mail: Mail, cameras: Mapping[str, Camera]
+) -> None:
+    picture_of(cameras).write_bytes(JPEG)
+    route = several(mail)
+    route.update_cameras(cameras)
+    mail.refusals["gone@example.org"] = "450 4.2.0 come back later"
+    for _ in range(2):
+        with pytest.raises(PartlyDelivered):
+            route.deliver([notification()])
+    assert mail.told == ["good@example.org"]
+    mail.refusals = {"picture": "552 5.3.4 too large"}
+    route.deliver([notification(1)])
+    assert mail.told == ["good@example.org"] * 2 + ["gone@example.org"]
+    assert [len([*message.iter_attachments()]) for message in mail.messages] == [1, 0, 0]
+    assert route.given_up == 0
 
 
 def test_pagerduty_is_given_a_link_and_waits_for_no_picture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,3 +76,23 @@ def test_a_monitor_that_is_away_is_told_of_once_and_without_its_url(
     heartbeat.stop()
     assert caplog.text.count("not reached") == 1
     assert "T0KEN" not in caplog.text
+
+
+def test_what_a_monitor_answers_is_shown_as_one_short_line_without_its_token(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as client:
+                client.recv(1000)
+                client.sendall(b"HTTP/1.1 500 no /T0KENT0KEN \x1b[2J" + b"x" * 60_000 + b"\r\n\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/T0KENT0KEN"
+        heartbeat = Heartbeat(options(url, 60), lambda: [])
+        heartbeat.start()
+        until(lambda: "not reached" in caplog.text)
+        heartbeat.stop()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "500 no" in line and "T0KEN" not in line and line.isprintable() and len(line) < 300

@@ -67,10 +67,15 @@ class Mail:
         port: of loopback.
         password: that everybody needs; empty: nobody.
         tls: certificate and key with which it offers STARTTLS; None: it does not.
+
+    Attributes:
+        refusals: what is said to some recipients, by address; by "picture", to e-mails with one.
     """
 
     def __init__(self, port: int, password: str = "", tls: tuple[Path, Path] | None = None) -> None:
         self.messages: list[EmailMessage] = []
+        self.refusals: dict[str, str] = {}
+        self.told: list[str] = []  # recipients of e-mails, one after the other
         self.sessions: list[Session] = []  # one for each connection over which e-mails came
         self.port = port
         people = "to=guards@example.org&from=sightline@example.org"
@@ -89,6 +94,14 @@ class Mail:
         self._options = options
         self._controller: Controller | None = None
 
+    async def handle_RCPT(  # noqa: N802  aiosmtpd calls it
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if address in self.refusals:
+            return self.refusals[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
     async def handle_DATA(  # noqa: N802  aiosmtpd calls it
         self, _server: SMTP, session: Session, envelope: Envelope
     ) -> str:
@@ -98,6 +111,9 @@ class Mail:
         data = content if isinstance(content, bytes) else content.encode()
         message = email.message_from_bytes(data, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
+        if "picture" in self.refusals and [*message.iter_attachments()]:
+            return self.refusals["picture"]
+        self.told += envelope.rcpt_tos
         self.messages.append(message)
         return "250 OK"
 

@@ -8,7 +8,9 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-MAX_BODY = 500  # bytes of a refusal that are kept
+from sightline.base.deadline import Deadline
+
+MAX_BODY = 16_384  # bytes of a refusal that are read; what is shown is cut when it has been masked
 
 
 class HttpRefused(OSError):
@@ -16,7 +18,8 @@ class HttpRefused(OSError):
 
     Attributes:
         code: the status.
-        body: the beginning of what the server says of it; it may repeat what is secret in the URL.
+        body: what the server says of it. As the reason in the error itself, it may be of any characters, and
+            repeat what is secret in the URL.
     """
 
     def __init__(self, code: int, reason: str, body: str) -> None:
@@ -29,21 +32,51 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """A redirect is an answer like another: what is sent goes to nobody else."""
 
 
-_OPENER = urllib.request.build_opener(_NoRedirects)
+class _Request(urllib.request.Request):
+    deadline: Deadline
+
+    def connection(self, kind: type[HTTPConnection]) -> Any:
+        """What makes a connection that ends at the deadline."""
+
+        def make(host: str, **options: Any) -> HTTPConnection:
+            made = kind(host, **options)
+            vars(made)["_create_connection"] = self.deadline.connect
+            return made
+
+        return make
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, request: Any) -> Any:
+        return self.do_open(request.connection(HTTPConnection), request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, request: Any) -> Any:
+        return self.do_open(request.connection(HTTPSConnection), request)
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects, _Http, _Https)
 
 
 def send_request(
     url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, *, timeout_s: float
 ) -> None:
-    """Ask for a URL; POST if there is a body. No error names the URL.
+    """Ask for a URL; POST if there is a body. No error of ours names the URL.
+
+    Args:
+        url: http or https.
+        body: what is posted.
+        headers: besides those that HTTP needs.
+        timeout_s: for all of it, however slowly the other side goes on speaking.
 
     Raises:
         HttpRefused: the answer is no success; a redirect is none.
         OSError: there is no answer.
     """
     headers = {"User-Agent": "sightline", **(headers or {})}
-    request = urllib.request.Request(url, body, headers)  # noqa: S310  the configuration allows http(s) alone
-    with _in_words(timeout_s):
+    request = _Request(url, body, headers)
+    with _in_words(timeout_s), Deadline(timeout_s) as request.deadline:
         try:
             _OPENER.open(request, timeout=timeout_s).close()
         except urllib.error.HTTPError as error:
@@ -65,7 +98,8 @@ def reach_server(url: str, timeout_s: float) -> str:
     connection = {"http": HTTPConnection, "https": HTTPSConnection}[parts.scheme](
         host, parts.port, timeout=timeout_s
     )
-    with _in_words(timeout_s):
+    with _in_words(timeout_s), Deadline(timeout_s) as deadline:
+        vars(connection)["_create_connection"] = deadline.connect
         try:
             connection.connect()
         finally:

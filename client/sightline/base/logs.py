@@ -7,8 +7,15 @@ from sightline.base.redact import redact
 
 
 class _RedactingFormatter(logging.Formatter):
+    """What others say forges no line and steers no terminal: lines that follow are indented."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        text = redact(super().format(record))
+        if text.isprintable():
+            return text
+        return "".join(
+            "\n    " if sign == "\n" else sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text
+        )
 
 
 def setup_logging(level: str) -> None:

@@ -1,6 +1,9 @@
 """Credentials out of every text that people or programs may read."""
 
 import re
+from collections.abc import Iterable
+
+MAX_OUTSIDE = 200  # characters of what another program says that are shown
 
 #: Up to the last '@' of the host's part; where it has none, a slash, '?' or '#' may stand in a password.
 #: That one is bounded, so that no text takes long.
@@ -21,3 +24,17 @@ def redact(text: object) -> str:
     """
     masked = _USERINFO.sub(r"\g<scheme>***@", str(text))
     return _SECRET_PARAM.sub(r"\g<name>***", masked)
+
+
+def outside_text(text: object, secrets: Iterable[str] = (), limit: int = MAX_OUTSIDE) -> str:
+    """What another program says, in one printable line of at most ``limit`` characters, without secrets.
+
+    They are masked before it is cut: the beginning of one would pass for a word.
+
+    >>> outside_text("500 no T0KEN\\r\\n\\x1b[2Jall is well", ["T0KEN"])
+    '500 no *** [2Jall is well'
+    """
+    line = redact("".join(filter(str.isprintable, " ".join(str(text).split()))))
+    for secret in secrets:
+        line = line.replace(secret, "***")
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -226,11 +226,11 @@ def _check(arguments: argparse.Namespace) -> int:
         config = _load(arguments.config, on_disk=True)
     except ConfigError as error:
         return _tell(error.problems)
-    for warning in config.warnings:
+    from sightline.cli.outside_check import outside_problems, outside_warnings
+
+    for warning in (*config.warnings, *outside_warnings(config.options)):
         print(f"warning: {warning}", file=sys.stderr)
     if not arguments.live:
-        from sightline.cli.outside_check import outside_problems
-
         return _tell(
             [
                 *(f"camera {name!r}: ok" for name in config.cameras),

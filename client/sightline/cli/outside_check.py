@@ -1,6 +1,7 @@
 """What takes results elsewhere: brokers, uploads and ways of alerts; made and tried, and nobody is told."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Protocol
@@ -50,6 +51,14 @@ def outside_problems(options: Config) -> Iterator[ConfigError]:
             yield error
         except SightlineError as error:
             yield ConfigError(key, str(error))
+
+
+def outside_warnings(options: Config) -> Iterator[str]:
+    """What works, and should not be so."""
+    for name, route in options.alerts.routes.items():
+        with suppress(SightlineError):  # one of the problems
+            if warning := make_route(name, route).warning:
+                yield f"alerts.routes.{name}.{route.way} {warning}"
 
 
 def probes_of(options: Config) -> Iterator[tuple[str, Callable[[], str]]]:

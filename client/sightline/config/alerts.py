@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -157,6 +157,27 @@ class AlertPicture(StrEnum):
 
 
 WAYS = ("apprise", "webhook", "pagerduty")
+#: In URLs of e-mails: what people have to read in an error, and no secret.
+_OPEN_IN_MAILS = frozenset({"to", "cc", "bcc", "from", "name", "reply", "smtp", "mode"})
+
+
+def _secrets_in(url: str) -> Iterator[str]:
+    """A URL, and what it consists of: any part may be a token. For e-mails, servers and people are none."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() in {"mailto", "mailtos"}:
+        address, _, query = rest.partition("?")
+        options = (option.partition("=")[::2] for option in query.split("&"))
+        rest = (
+            address.rpartition("@")[0]
+            + "&"
+            + "&".join(value for name, value in options if name.lower() not in _OPEN_IN_MAILS)
+        )
+    for part in (url, *re.split(r"[/:@?&=,;#]+", rest)):
+        yield from (text for text in (part, unquote(part)) if len(text) >= MIN_SECRET)
+
+
+def _longest_first(texts: Iterable[str]) -> list[str]:
+    return sorted(set(texts), key=len, reverse=True)
 
 
 class AlertRoute(OptionGroup):
@@ -178,6 +199,9 @@ class AlertRoute(OptionGroup):
     def _check(self) -> "AlertRoute":
         if sum(getattr(self, name) is not None for name in WAYS) != 1:
             raise PydanticCustomError("route", "must have one of apprise, webhook and pagerduty")
+        for name in (*WAYS, "secret"):
+            if (value := getattr(self, name)) is not None and not value.get_secret_value().strip():
+                raise PydanticCustomError("route", "{name} must not be empty", {"name": name})
         if (self.secret is None) == (self.way == "webhook"):
             raise PydanticCustomError("route", "a webhook needs a secret, and nothing else has one")
         if (self.picture is AlertPicture.PATH and self.way != "webhook") or (
@@ -198,13 +222,8 @@ class AlertRoute(OptionGroup):
 
         The URL of a service has its tokens in any part, and an error may name one part alone.
         """
-        return sorted(set(self._secret_parts()), key=len, reverse=True)
-
-    def _secret_parts(self) -> Iterator[str]:
-        for secret in (self.apprise, self.webhook, self.secret, self.pagerduty):
-            whole = secret.get_secret_value() if secret else ""
-            for part in (whole, *re.split(r"[/:@?&=,;#]+", whole.partition("://")[2])):
-                yield from (text for text in (part, unquote(part)) if len(text) >= MIN_SECRET)
+        given = (self.apprise, self.webhook, self.secret, self.pagerduty)
+        return _longest_first(part for one in given if one for part in _secrets_in(one.get_secret_value()))
 
 
 class HeartbeatOptions(OptionGroup):
@@ -214,6 +233,11 @@ class HeartbeatOptions(OptionGroup):
         None, "Asked (GET) while all is well; null: none."
     )
     every_s: float = hot(60.0, "So often.", ge=5, le=3600)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must stand in no text; see :attr:`AlertRoute.secrets`."""
+        return _longest_first(_secrets_in(self.url.get_secret_value())) if self.url else []
 
 
 class AlertOptions(OptionGroup):

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from sightline.base.http_request import send_request
+from sightline.base.redact import outside_text
 from sightline.config import Config
 from sightline.config.alerts import HeartbeatOptions
 
@@ -46,15 +47,17 @@ class Heartbeat:
             self._bell.clear()
             options = self._options
             if options.url is not None and not self._problems():
-                self._ask(options.url.get_secret_value())
+                self._ask(options.url.get_secret_value(), options.secrets)
             self._bell.wait(options.every_s)
 
-    def _ask(self, url: str) -> None:
+    def _ask(self, url: str, secrets: Sequence[str]) -> None:
         failure = ""
         try:
             send_request(url, timeout_s=TIMEOUT_S)
         except Exception as error:  # noqa: BLE001  whatever it is, people must hear of it, and it is tried again
-            failure = str(error) if isinstance(error, OSError) else type(error).__name__
+            failure = type(error).__name__
+            if isinstance(error, OSError):
+                failure = outside_text(error, secrets)
         if failure and not self._failure:
             log.warning("heartbeat: the outside monitor was not reached: %s", failure)
         elif self._failure and not failure:

@@ -7,10 +7,8 @@ from typing import Any
 
 from sightline.entities import AlertState, Mute
 from sightline.supervisor.sinks.alert_engine import AlertEngine
-from sightline.supervisor.sinks.route import Route
+from sightline.supervisor.sinks.route import TEST_S, Route
 from sightline.supervisor.sinks.sink import Sink
-
-TEST_S = 30.0  # so long is waited for what comes of a test
 
 
 def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
@@ -20,6 +18,8 @@ def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
     routes = {sink.route: sink for sink in sinks if isinstance(sink, Route)}
 
     def set_state(alert: str, state: str, who: str, comment: str) -> dict[str, Any]:
+        if not alert:
+            raise LookupError("write the first characters of the alert's id")
         ids = {known.alert_id for known in engine.alerts() if known.alert_id.startswith(alert)}
         if len(ids) > 1:
             raise LookupError(f"{len(ids)} alerts begin with {alert}; write more of the id")
@@ -34,7 +34,8 @@ def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
         deadline_s = time.monotonic() + TEST_S
         while (problem := routes[route].tests.get(alert_id)) is None and time.monotonic() < deadline_s:
             time.sleep(0.05)
-        return f"not sent within {TEST_S:g} s; /status says what holds it up" if problem is None else problem
+        late = f"not sent within {TEST_S:g} s, and no longer is; /status says what held it up"
+        return late if problem is None else problem
 
     return {
         "list": lambda: [asdict(alert) for alert in engine.alerts()],

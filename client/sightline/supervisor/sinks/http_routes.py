@@ -12,7 +12,7 @@ from typing import Any
 
 from sightline.base.http_request import HttpRefused, reach_server, send_request
 from sightline.config.alerts import AlertPicture
-from sightline.supervisor.sinks.route import DeliveryRefused, Route
+from sightline.supervisor.sinks.route import DeliveryRefused, NotTaken, Route
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 _PAGERDUTY_ACTIONS = {
@@ -119,7 +119,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
 
     Raises:
         DeliveryRefused: the answer says that it will never be taken.
-        OSError: no answer, or one that says later.
+        NotTaken: the answer says later.
+        OSError: there is none.
     """
     try:
         send_request(url, body, {"Content-Type": "application/json", **headers}, timeout_s=timeout_s)
@@ -127,4 +128,4 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
         problem = f"{error}: {error.body}"
         if error.code in _FINAL:
             raise DeliveryRefused(problem) from None
-        raise OSError(problem) from None
+        raise NotTaken(problem) from None

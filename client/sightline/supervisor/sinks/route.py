@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sightline.base.redact import redact
+from sightline.base.redact import outside_text
 from sightline.config import Camera, Config
 from sightline.config.alerts import AlertPicture, AlertRoute
 from sightline.config.groups import ClipOptions
@@ -28,18 +28,24 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 10  # so often a notification may fail while the target takes others
 #: Steps whose notifications show the event's picture.
 _WITH_PICTURE = frozenset({"opened", "more", "escalated"})
+TEST_S = 30.0  # so long is waited for what comes of a test; afterwards it is not sent any more
 PICTURE_S, PICTURE_STEP_S = 0.3, 0.01  # so long after the notification a picture is waited for
 MAX_MISSES = 5  # failures one after another: the target is away, and the rest waits
 
 
 class DeliveryRefused(Exception):
-    """The other side will never take this notification."""
+    """The other side will never take this notification, or some of its people will not."""
+
+
+class NotTaken(OSError):
+    """The other side answers that it does not take this; without its picture, or later, it may."""
 
 
 class Route(DurableSink):
     """One route. What is refused for good, or fails again and again while others are taken, is given up."""
 
     default_picture = AlertPicture.ATTACHED
+    warning = ""  # of what works, and should not be so
 
     def __init__(self, name: str, options: AlertRoute) -> None:
         self.name = f"route:{name}"
@@ -114,6 +120,8 @@ class Route(DurableSink):
 
     def _try(self, row: PendingRow) -> tuple[str, bool]:
         """Send a notification; what went wrong, if anything, and whether to try it again."""
+        if row.values["transition"] == "test" and time.time() - row.values["notification_time"] > TEST_S:
+            return f"not sent within {TEST_S:g} s", False  # whoever has asked has been told so
         try:
             self._send(row)
         except DeliveryRefused as error:
@@ -124,17 +132,14 @@ class Route(DurableSink):
 
     def masked(self, text: object) -> str:
         """A text of another program without what is secret in the options: URLs of services hold tokens."""
-        text = redact(text)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return outside_text(text, self._secrets)
 
     def _send(self, row: PendingRow) -> None:
-        """Send a notification with its picture; it may be the picture alone that is not taken."""
+        """Send a notification with its picture; without, where an answer may be about the picture alone."""
         picture = self._picture(row)
         try:
             self.send(row.values, picture)
-        except Exception:
+        except (DeliveryRefused, NotTaken):
             if picture is None or self.picture is not AlertPicture.ATTACHED:
                 raise
             self.send(row.values)
@@ -197,5 +202,6 @@ class Route(DurableSink):
 
         Raises:
             DeliveryRefused: it will never be taken.
-            OSError: it was not taken, and may be later.
+            NotTaken: the answer is no, and may be another one later.
+            OSError: there is no answer.
         """

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from sightline.base.backoff import Backoff
-from sightline.base.redact import redact
+from sightline.base.redact import outside_text
 from sightline.camera.messages import Report
 from sightline.config import Camera, Config
 from sightline.entities import EventKind, Result
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 BATCH = 100  # messages that a sink is given at once
 POLL_S = 10.0  # in case rows came without notice: those of an earlier start, or of a database that is back
 RETRY_S = (1.0, 60.0)
+MAX_PROBLEM = 500  # characters of an error that are shown
 SLOW_S = 30.0  # a call that takes longer is shown as a failure
 
 
@@ -216,9 +217,10 @@ class SinkRunner(ABC, Generic[AnySink]):
             taken = 1 if count is None else count
         except Exception as error:  # noqa: BLE001 - it is counted and shown
             self._failures += 1
+            problem = outside_text(error, limit=MAX_PROBLEM) or type(error).__name__
             if not self._last_error:
-                log.warning("sink %s: %s", self._sink.name, redact(error))
-            self._last_error = redact(error) or type(error).__name__
+                log.warning("sink %s: %s", self._sink.name, problem)
+            self._last_error = problem
             return -1
         finally:
             self._called_s = None
