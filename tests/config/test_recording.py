@@ -28,6 +28,8 @@ CAMERAS = {
     "udp": {"url": "rtsps://10.0.0.3/1", "stream": {"rtsp_transport": "udp"}},
     "off": {"url": "rtsp://10.0.0.4/1", "enabled": False},
     "web": {"url": "http://10.0.0.5/video"},
+    "private": {"url": "rtsp://10.0.0.6/1", "privacy": {"blur": ["faces"]}},
+    "wrong": {"url": "rtsp://10.0.0.7/1", "stream": {"fps": -1}},
     "file": {"url": "walk.mp4"},
 }
 
@@ -108,13 +110,20 @@ def test_a_template_that_makes_no_link_is_refused(url: str) -> None:
     assert "secret" not in str(problem.value)
 
 
-def test_mediamtx_is_told_to_record_each_cameras_main_stream(tmp_path: Path) -> None:
+def test_mediamtx_is_told_to_record_each_cameras_main_stream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, out = tmp_path / "config.yml", tmp_path / "mediamtx.yml"
     raw = {"allow": {"files": True, "http": True}, "recording": {"keep_days": 2.5}, "cameras": CAMERAS}
     (tmp_path / "walk.mp4").touch()
     config.write_text(yaml.safe_dump(raw))
     assert main(["recorder", "-c", str(config), str(out), "--folder", "/disk"]) == 0
     assert stat.S_IMODE(out.stat().st_mode) == 0o600  # it has passwords
+    told = capsys.readouterr()
+    assert "of 2 of 7 cameras" in told.out
+    left_out = {line.split("'")[1]: line.partition(": ")[2] for line in told.err.splitlines()}
+    assert set(left_out) == {"off", "web", "file", "private", "wrong"}
+    assert "--uncovered" in left_out["private"] and "disabled" in left_out["off"]
     recorder = yaml.safe_load(out.read_text())
     assert recorder["paths"] == {
         "hall.2": {"source": "rtsp://viewer:pass%2Fword@10.0.0.2/main", "rtspTransport": "tcp"},
@@ -124,13 +133,28 @@ def test_mediamtx_is_told_to_record_each_cameras_main_stream(tmp_path: Path) -> 
     assert (defaults["record"], defaults["recordDeleteAfter"]) == (True, "60h")
     assert defaults["recordPath"].startswith("/disk/%path/")
     assert (recorder["playback"], recorder["playbackAddress"], recorder["apiAddress"]) == (
-        *(True, ":9996"),
+        *(True, "127.0.0.1:9996"),
         "127.0.0.1:9997",
     )
     assert not any(
         recorder[server] for server in ("rtsp", "rtmp", "hls", "webrtc", "srt", "metrics", "pprof")
     )
-    users = {user["user"]: user for user in recorder["authInternalUsers"]}
-    assert [item["action"] for item in users["reader"]["permissions"]] == ["playback"]
-    assert users["any"]["ips"] == ["127.0.0.1"]
-    assert [item["action"] for item in users["any"]["permissions"]] == ["api"]
+    for user, action in zip(recorder["authInternalUsers"], ("playback", "api"), strict=True):
+        assert user["user"] == "any" and set(user["ips"]) <= {"127.0.0.1", "::1"} and user["ips"]
+        assert [item["action"] for item in user["permissions"]] == [action]
+
+
+def test_recordings_are_open_to_others_and_uncovered_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(yaml.safe_dump({"cameras": {"private": CAMERAS["private"]}}))
+    command = ["recorder", "-c", str(config), "--uncovered", "--playback", ":9996"]
+    passwords = set()
+    for name in ("a.yml", "b.yml"):
+        assert main([*command, str(tmp_path / name)]) == 0
+        recorder = yaml.safe_load((tmp_path / name).read_text())
+        assert (list(recorder["paths"]), recorder["playbackAddress"]) == (["private"], ":9996")
+        reader, health = recorder["authInternalUsers"]
+        assert (reader["user"], health["ips"]) == ("reader", ["127.0.0.1"])
+        assert len(reader["pass"]) >= 20
+        passwords.add(reader["pass"])
+    assert len(passwords) == 2

@@ -51,11 +51,7 @@ def add_to(commands: Any) -> None:
     snapshot.add_argument("--draw", action="store_true", help=text)
     status = add_command(commands, _status)
     status.add_argument("--json", action="store_true", help="the whole status as JSON")
-    recorder = add_command(commands, _recorder)
-    text = "where to write it, for this user's eyes: it has the cameras' passwords"
-    recorder.add_argument("file", type=Path, metavar="OUT.yml", help=text)
-    text = "where MediaMTX keeps the recordings (default: %(default)s)"
-    recorder.add_argument("--folder", default="/recordings/video", help=text)
+    recorder = _add_recorder(commands)
     for parser in (run, check, snapshot, recorder, status):
         add_config_option(parser)
     schema = add_command(commands, _schema)
@@ -91,6 +87,19 @@ def add_to(commands: Any) -> None:
         "--metrics-port", type=parse_port, default=0, help="for every user of this machine; 0: none (default)"
     )
     add("--log-file", type=Path, default=None, help="the server's log (default: a cache folder)")
+
+
+def _add_recorder(commands: Any) -> argparse.ArgumentParser:
+    recorder = add_command(commands, _recorder)
+    text = "where to write it, for this user's eyes: it has the cameras' passwords"
+    recorder.add_argument("file", type=Path, metavar="OUT.yml", help=text)
+    text = "where MediaMTX keeps the recordings (default: %(default)s)"
+    recorder.add_argument("--folder", default="/recordings/video", help=text)
+    text = "where recordings are played (default: %(default)s); elsewhere than on loopback with a password"
+    recorder.add_argument("--playback", default="127.0.0.1:9996", metavar="ADDRESS:PORT", help=text)
+    text = "also cameras with privacy.blur, of which nothing is blurred in recordings"
+    recorder.add_argument("--uncovered", action="store_true", help=text)
+    return recorder
 
 
 def _load(path: Path, *, on_disk: bool = False) -> LoadedConfig:
@@ -293,13 +302,21 @@ def _snapshot(arguments: argparse.Namespace) -> None:
 
 def _recorder(arguments: argparse.Namespace) -> None:
     """Write MediaMTX's configuration that records every camera."""
-    from sightline.config.mediamtx import recorder_yaml
+    from sightline.config.mediamtx import recorder_yaml, why_not_recorded
     from sightline.features.kept_files import write_private
 
     config = _load(arguments.config)
-    text = recorder_yaml(config.cameras.values(), config.options.recording, arguments.folder)
+    left_out = dict.fromkeys(config.misconfigured, "its configuration has mistakes; see `sightline check`")
+    for name, camera in config.cameras.items():
+        if why := why_not_recorded(camera, uncovered=arguments.uncovered):
+            left_out[name] = why
+    cameras = [camera for name, camera in config.cameras.items() if name not in left_out]
+    text = recorder_yaml(cameras, config.options.recording, arguments.folder, arguments.playback)
     write_private(arguments.file, text.encode())
-    print(f"{arguments.file}: records the main streams of {len(config.cameras)} cameras")
+    for name, why in left_out.items():
+        print(f"camera {name!r} is not recorded: {why}", file=sys.stderr)
+    of_all = f"{len(cameras)} of {len(cameras) + len(left_out)} cameras"
+    print(f"{arguments.file}: records the main streams of {of_all}")
 
 
 def _status(arguments: argparse.Namespace) -> int:

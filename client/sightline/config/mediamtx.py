@@ -1,5 +1,6 @@
 """What MediaMTX is told so that it records the cameras of a configuration."""
 
+import secrets
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,39 +10,65 @@ import yaml
 from sightline.config.camera import Camera
 from sightline.config.recording_options import RecordingOptions
 
-PLAYBACK_PORT, API_PORT = 9996, 9997
+PLAYBACK, API_PORT = "127.0.0.1:9996", 9997
+_HERE = {"127.0.0.1", "localhost", "[::1]"}
 SERVERS = ("rtsp", "rtmp", "hls", "webrtc", "srt", "metrics", "pprof")  # that nobody needs here
 
 
-def recorder_yaml(cameras: Iterable[Camera], options: RecordingOptions, folder: str) -> str:
-    """MediaMTX's configuration, with the cameras' credentials: a secret.
-
-    The main stream of each camera is recorded; disabled ones are left out, and what does not come by RTSP.
+def why_not_recorded(camera: Camera, *, uncovered: bool = False) -> str:
+    """Why a camera is left out; empty: it is not.
 
     Args:
-        cameras: all of them.
+        camera: which.
+        uncovered: what ``privacy`` covers elsewhere may be recorded as it is.
+    """
+    if not camera.enabled:
+        return "it is disabled"
+    if urlsplit(_main_url(camera)).scheme not in {"rtsp", "rtsps"}:
+        return "it does not come by RTSP"
+    if camera.privacy.blur and not uncovered:
+        return "nothing would be blurred, which its privacy asks for; --uncovered records it all the same"
+    return ""
+
+
+def _main_url(camera: Camera) -> str:
+    return camera.model_copy(update={"sub_url": None}).source_url
+
+
+def recorder_yaml(
+    cameras: Iterable[Camera], options: RecordingOptions, folder: str, playback: str = PLAYBACK
+) -> str:
+    """MediaMTX's configuration, with the cameras' credentials: a secret.
+
+    On loopback, recordings are played without a password, by this machine alone; elsewhere with one that is
+    made here, unless MTX_AUTHINTERNALUSERS_0_PASS says another.
+
+    Args:
+        cameras: those that are recorded, by their main streams.
         options: how long recordings stay.
         folder: where they are kept.
+        playback: address and port at which they are played.
     """
-    paths: dict[str, Any] = {}
-    for camera in cameras:
-        source = camera.model_copy(update={"sub_url": None}).source_url
-        if camera.enabled and urlsplit(source).scheme in {"rtsp", "rtsps"}:
-            paths[camera.name] = {"source": source, "rtspTransport": camera.stream.rtsp_transport}
+    paths = {
+        camera.name: {"source": _main_url(camera), "rtspTransport": camera.stream.rtsp_transport}
+        for camera in cameras
+    }
+    is_here = playback.rpartition(":")[0] in _HERE
     recorder: dict[str, Any] = {
         "logLevel": "info",
         **dict.fromkeys(SERVERS, False),
         "api": True,
         "apiAddress": f"127.0.0.1:{API_PORT}",
         "playback": True,
-        "playbackAddress": f":{PLAYBACK_PORT}",
+        "playbackAddress": playback,
         "authMethod": "internal",
         "authInternalUsers": [
             {
-                "user": "reader",
-                "pass": "",
+                "user": "any" if is_here else "reader",
+                "pass": "" if is_here else secrets.token_urlsafe(24),
+                "ips": ["127.0.0.1", "::1"] if is_here else [],
                 "permissions": [{"action": "playback"}],
-            },  # MTX_AUTHINTERNALUSERS_0_PASS
+            },
             {"user": "any", "ips": ["127.0.0.1"], "permissions": [{"action": "api"}]},  # the health check
         ],
         "pathDefaults": {
