@@ -344,7 +344,7 @@ class Notification:
     severity: str
     title: str  # one line
     text: str
-    link: str  # to the event in the console; empty without public_url
+    link: str  # to the console; empty without public_url
     alert: Mapping[str, Any]  # the alert's fields then
 
 
@@ -356,6 +356,11 @@ class Mute:
     rule: str  # empty: every rule
     until: float  # UTC epoch seconds; in the past: no longer
     who: str = ""
+
+    def touches(self, other: "Mute") -> bool:
+        """Whether there may be alerts that both are of."""
+        pairs = ((self.source, other.source), (self.rule, other.rule))
+        return all("" in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def picture_name(event_key: str) -> str:

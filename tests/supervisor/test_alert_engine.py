@@ -346,6 +346,86 @@ def test_an_event_costs_no_more_beside_thousands_of_alerts() -> None:
     assert cost_s(beside) < 3 * cost_s(alone)
 
 
+SIX_HOURS_S = 6 * 3600.0
+
+
+def test_a_clock_that_is_set_back_silences_nothing() -> None:
+    here = world(cooldown_s=60)
+    here.see(crossed(1))
+    for number in range(3):
+        at = number * 600 - SIX_HOURS_S
+        here.see(crossed(10 + number, at), at=at)
+        here.see(crossed(20 + number, at + 5), at=at + 5)
+        here.wait_until(at + 300)
+    assert here.told == [("opened", GUARDS), *[("opened", GUARDS), ("more", GUARDS)] * 3]
+    assert sorted(alert.count for alert in here.alerts) == [1, 2, 2, 2]
+
+
+def test_a_clock_that_is_set_back_a_little_tells_nothing_twice() -> None:
+    here = world(cooldown_s=60, escalate_after_s=600, escalate_to=["duty"])
+    here.see(crossed(1), at=0)
+    here.see(crossed(2, -0.5), at=-0.5)
+    here.wait_until(-0.4)
+    assert (here.told, [alert.count for alert in here.alerts]) == ([("opened", GUARDS)], [2])
+
+
+def test_a_clock_that_is_set_back_keeps_back_no_escalation_and_no_trouble() -> None:
+    here = world(kinds=["camera_offline"], min_dwell_s=20, escalate_after_s=600, escalate_to=["duty"])
+    here.see(Event("gate", EventKind.CAMERA_OFFLINE, "", 0, "", T0, T0))
+    here.wait_until(-SIX_HOURS_S)
+    assert here.told == [("opened", GUARDS)]
+    here.wait_until(-2 * SIX_HOURS_S)
+    assert here.told == [("opened", GUARDS), ("escalated", ("duty",))]
+
+
+def test_a_trouble_that_ends_after_the_clock_was_set_back_is_told() -> None:
+    here, away = world(kinds=["camera_offline"], min_dwell_s=20), EventKind.CAMERA_OFFLINE
+    event = Event("gate", away, "", 0, "", T0, T0)
+    here.see(EventEnd(event, T0 - SIX_HOURS_S), at=-SIX_HOURS_S)
+    assert [transition for transition, _ in here.told] == ["opened", "resolved"]
+
+
+def test_a_clock_that_is_set_back_makes_no_mute_longer() -> None:
+    here, passed = world(cooldown_s=0), [0.0]
+    here.engine = AlertEngine(
+        here.options, here.stored, clock=lambda: here.now, steady=lambda: 1000.0 + passed[0]
+    )
+    here.engine.attach(here.rows.extend)
+    here.engine.mute(Mute("gate", "", T0 + 100))
+    here.now -= SIX_HOURS_S
+    passed[0] = 99
+    here.see(crossed(1))
+    assert (here.told, here.engine.is_muted("gate")) == ([], True)
+    passed[0] = 100
+    here.see(crossed(2))
+    assert (here.told, here.engine.is_muted("gate"), here.engine.mutes()) == ([("opened", GUARDS)], False, [])
+
+
+def test_who_lifts_a_mute_is_told_what_else_mutes() -> None:
+    engine = world().engine
+    everything, rule, other, lifted = (
+        Mute("", "", T0 + 3600, "ada"),
+        Mute("", "night", T0 + 1800, "bob"),
+        Mute("yard", "", T0 + 900, "ada"),
+        Mute("gate", "", 0.0, "ada"),
+    )
+    for mute in (everything, rule, other):
+        engine.mute(mute)
+    assert engine.mute(lifted) == [everything, rule]
+    assert engine.mutes() == [everything, rule, other]
+    assert engine.mute(Mute("", "", 0.0)) == [rule, other]
+    assert engine.mute(Mute("", "night", 0.0)) == [other], "of camera yard the rule is muted as well"
+    assert engine.mute(Mute("gate", "day", 0.0)) == []
+
+
+def test_a_link_leads_to_the_console_as_it_is_reached() -> None:
+    here = world()
+    url = "https://cameras.example.org/console/"
+    here.engine.update(Config(alerts=here.options.model_copy(update={"public_url": url})))
+    here.see(crossed(1))
+    assert [row.link for row in here.rows if isinstance(row, Notification)] == [url]
+
+
 @pytest.mark.parametrize("mute", [Mute("gate", "", T0 + 100), Mute("", "night", T0 + 100)])
 def test_what_is_muted_is_listed_and_told_to_nobody(mute: Mute) -> None:
     here = world(cooldown_s=0)

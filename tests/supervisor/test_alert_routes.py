@@ -120,7 +120,7 @@ def test_what_is_told_of_an_event_has_a_link_to_its_recording(server: HookServer
         route.deliver([row])
         route.update(config)
         route.deliver([row])
-    told = [{"href": row.values["link"], "text": "The alert in the console"}]
+    told = [{"href": row.values["link"], "text": "The console"}]
     assert [body.get("recording", body.get("links")) for body in server.bodies] == [
         *("", wanted),
         *(told, [*told, {"href": wanted, "text": "Recording"}]),

@@ -322,6 +322,23 @@ def test_what_several_cameras_share_is_changed_for_one_or_not_at_all(
         assert [name for name, item in cameras.items() if not item.enabled] == [camera]
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_switch_that_changes_nothing_now_mends_a_file_that_says_otherwise(
+    world: World, enabled: bool
+) -> None:
+    world.reload(cameras={"door": {**DOOR, "enabled": enabled}, "yard": YARD})
+    world.save(cameras={"door": {**DOOR, "enabled": not enabled}, "yard": YARD})
+    world.control.set_enabled("door", enabled, "anna")
+    assert load_config(world.path).cameras["door"].enabled is enabled
+    assert len(world.supervisor.plans) == 1, "it runs, or does not, as it did"
+    before = world.path.read_text()
+    world.control.set_enabled("yard", True, "anna")
+    assert world.path.read_text() == before
+    world.save(cameras={"door": DOOR})
+    with pytest.raises(ConfigError, match=r"'cameras\.yard': is not in the file"):
+        world.control.set_enabled("yard", True, "anna")
+
+
 def test_what_else_has_changed_in_the_file_waits_for_a_reload(world: World) -> None:
     world.save(log_level="debug", cameras={"door": DOOR, "yard": {**YARD, "sub_url": "rtsp://h/2"}})
     world.control.set_enabled("door", False, "anna")

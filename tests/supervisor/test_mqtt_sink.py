@@ -16,6 +16,7 @@ import pytest
 from sightline.base.network_cures import cure_for
 from sightline.camera.messages import Report
 from sightline.config import load_config
+from sightline.config.alerts import AlertOptions
 from sightline.config.streams import MqttOptions
 from sightline.entities import (
     CameraState,
@@ -30,7 +31,9 @@ from sightline.entities import (
 )
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.kinds import pending_row
+from sightline.store.read.open_alerts import OpenAlerts
 from sightline.supervisor.control import Control
+from sightline.supervisor.sinks.alert_engine import AlertEngine
 from sightline.supervisor.sinks.mqtt_sink import MqttSink
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.brokers import Listener, Mosquitto, frozen
@@ -306,8 +309,8 @@ class Engine:
     def mute(self, mute: Mute) -> None:
         self.mutes.append(mute)
 
-    def muted_until(self, camera: str) -> float:
-        return max((mute.until for mute in self.mutes[-1:] if mute.source == camera), default=0.0)
+    def is_muted(self, camera: str) -> bool:
+        return any(mute.until > time.time() for mute in self.mutes[-1:] if mute.source == camera)
 
 
 def test_a_switch_mutes_alerts_for_a_while(
@@ -351,7 +354,7 @@ def test_a_switch_turns_a_camera_off_and_on_for_good(
     listener: Listener, make: Any, control: Control, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink, path = make(), control._path
-    sink.set_enabled = control.set_enabled
+    sink.set_enabled, sink.is_enabled = control.set_enabled, control.is_enabled
     send(sink, status())
     until(lambda: listener.states.get("sightline/gate/enabled") == "ON")
 
@@ -417,6 +420,44 @@ def test_a_retained_command_is_not_obeyed_again_at_each_start(
     send(sink, status())
     until(lambda: sink.tick() or "is not obeyed" in caplog.text)
     assert engine.mutes == []
+
+
+def test_a_retained_command_that_comes_while_connected_is_not_obeyed_either(
+    listener: Listener, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, engine = make(), Engine()
+    sink.mutes = engine
+    send(sink, status())
+    sink.tick()
+    listener.client.publish("sightline/gate/mute/set", "ON", 1, retain=True).wait_for_publish(5)
+    until(lambda: sink.tick() or "is not obeyed" in caplog.text)
+    assert engine.mutes == []
+
+
+def test_a_camera_that_stops_with_the_program_is_not_shown_as_switched_off(
+    listener: Listener, make: Any
+) -> None:
+    sink = make()
+    sink.is_enabled = lambda camera: camera == "gate"
+    for state in (CameraState.ONLINE, CameraState.STOPPED):
+        send(sink, status(state=state), status("yard", state=state))
+    until(lambda: listener.states.get("sightline/yard/enabled") == "OFF")
+    assert listener.json("sightline/gate/status")["state"] == "stopped"
+    assert listener.states["sightline/gate/enabled"] == "ON"
+
+
+def test_a_switch_that_cannot_lift_the_mute_of_all_alerts_stays_on_and_says_so(
+    listener: Listener, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, engine = make(), AlertEngine(AlertOptions(), lambda _: OpenAlerts())
+    engine.attach(lambda _: None)
+    engine.mute(Mute("", "", time.time() + 3600))
+    sink.mutes = engine
+    send(sink, status())
+    sink.tick()
+    listener.client.publish("sightline/gate/mute/set", "OFF", 1).wait_for_publish(5)
+    until(lambda: sink.tick() or "gate stays muted" in caplog.text)
+    assert listener.states["sightline/gate/mute"] == "ON"
 
 
 def test_a_try_leaves_a_program_that_runs_connected_and_publishes_nothing(

@@ -195,7 +195,7 @@ def _watch(
             "retention": hub.update,
         },
     )
-    let_switch(sinks, control.set_enabled)
+    let_switch(sinks, control.set_enabled, control.is_enabled)
     actions = {**alert_actions(sinks), "set_enabled": control.set_enabled}
     newest = canary.newest if canary else lambda: None
     http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)

@@ -18,7 +18,7 @@ from sightline.config import Config, LoadedConfig, load_config
 from sightline.config.groups import CameraOptions
 from sightline.config.loader import parse_text, read_text
 from sightline.config.option_group import Change, Effect
-from sightline.config.yaml_text import with_value
+from sightline.config.yaml_text import parse_yaml, with_value
 from sightline.errors import ConfigError, ConfigErrors, SightlineError
 
 log = logging.getLogger(__name__)
@@ -167,13 +167,23 @@ class Control:
             if options is None:
                 problems = [problem for problem in self._config.problems if problem.camera == camera]
                 raise ConfigErrors.of(problems or [ConfigError("cameras", f"has no {camera!r}")])
-            if options.enabled is enabled:
-                return
             path = self._path.resolve()
-            text = with_value(read_text(path), str(path), ("cameras", camera, "enabled"), enabled)
+            before = read_text(path)
+            if options.enabled is enabled and _is_enabled_in(before, str(path), camera) == enabled:
+                return
+            text = with_value(before, str(path), ("cameras", camera, "enabled"), enabled)
+            if options.enabled is enabled:  # the file alone says otherwise, and is not loaded yet
+                _replace_file(path, text)
+                log.info("configuration (by %s): camera %r: the file says enabled: %s", by, camera, enabled)
+                return
             cameras = {**self._config.cameras, camera: options.model_copy(update={"enabled": enabled})}
             config = replace(self._config, cameras=cameras, warnings=())
             self._change(config, by, save=lambda: _replace_file(path, text))
+
+    def is_enabled(self, camera: str) -> bool:
+        """Whether a camera is to run; one that has mistakes is not."""
+        options = self._config.cameras.get(camera)
+        return options is not None and options.enabled
 
     def state(self) -> dict[str, Any]:
         """For /status, JSON-able: the last change, and what waits for a restart of the program."""
@@ -205,6 +215,15 @@ class Control:
 
     def _record(self, by: str, outcome: str, lines: list[str]) -> None:
         self._last = {"time": time.time(), "by": by, "outcome": outcome, "changes": lines}
+
+
+def _is_enabled_in(text: str, name: str, camera: str) -> Any:
+    """What a file says of a camera, as it stands there; None: nothing of it."""
+    cameras = parse_yaml(text, name).values.get("cameras")
+    own = cameras.get(camera) if isinstance(cameras, dict) else None
+    if not isinstance(own, dict):
+        return None
+    return True if (written := own.get("enabled")) is None else written
 
 
 def _replace_file(path: Path, text: str) -> None:

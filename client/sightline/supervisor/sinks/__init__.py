@@ -51,11 +51,13 @@ def make_sinks(config: Config) -> list[Sink]:
     return sinks
 
 
-def let_switch(sinks: Iterable[Sink], set_enabled: Callable[[str, bool, str], object]) -> None:
+def let_switch(
+    sinks: Iterable[Sink], set_enabled: Callable[[str, bool, str], object], is_enabled: Callable[[str], bool]
+) -> None:
     """Let the switches of a broker turn cameras on and off."""
     for sink in sinks:
         if isinstance(sink, mqtt_sink.MqttSink):
-            sink.set_enabled = set_enabled
+            sink.set_enabled, sink.is_enabled = set_enabled, is_enabled
 
 
 def wanted_by(sinks: Iterable[Sink]) -> dict[str, Wants]:

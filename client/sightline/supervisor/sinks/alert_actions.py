@@ -40,6 +40,9 @@ def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
     return {
         "list": lambda: [asdict(alert) for alert in engine.alerts()],
         "set_state": set_state,
-        "mute": lambda camera, rule, until, who: engine.mute(Mute(camera, rule, until, who)),
+        "mute": lambda camera, rule, until, who: [
+            asdict(mute) for mute in engine.mute(Mute(camera, rule, until, who))
+        ],
+        "mutes": lambda: [asdict(mute) for mute in engine.mutes()],
         "test": test,
     }

@@ -44,7 +44,8 @@ class AlertEngine(DurableSink):
         options: rules and routes; the rules are replaced by :meth:`update`.
         load: reads what earlier programs have left, or the one alert of an id.
         max_lost_s: the end of a visit is certain so long after it.
-        clock: our UTC.
+        clock: our UTC; it may be set back.
+        steady: monotonic seconds.
     """
 
     name = "alerts"
@@ -58,16 +59,17 @@ class AlertEngine(DurableSink):
         *,
         max_lost_s: float = 3.0,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options, self._max_lost_s = options, max_lost_s
-        self._load, self._clock = load, clock
+        self._load, self._clock, self._steady = load, clock, steady
         self._watched_until: dict[str, float] = {}  # by camera, capture time of its newest frame
         self._lock = threading.RLock()  # guards everything below
         self._index: AlertIndex | None = None  # None: not loaded yet
         self._is_whole = False  # they are all that the database has, and not what was made without it
         self._watched: dict[str, None] = {}  # ids of those for which time may do something, in order
-        self._next_forget = 0.0
-        self._mutes: dict[tuple[str, str], Mute] = {}
+        self._forgot_time = 0.0
+        self._mutes: dict[tuple[str, str], tuple[Mute, float]] = {}  # and when each ends by the steady clock
         self._made: list[Result] = []
 
     def wants(self, row: PendingRow) -> bool:
@@ -111,8 +113,8 @@ class AlertEngine(DurableSink):
                 if alerts[alert_id].rule in rules
                 and _is_awaited(alerts[alert_id], rules[alerts[alert_id].rule])
             }
-            if now >= self._next_forget:
-                self._next_forget = now + FORGET_EVERY_S
+            if abs(now - self._forgot_time) >= FORGET_EVERY_S:
+                self._forgot_time = now
                 for alert in [alert for alert in alerts.values() if not alert.open_events]:
                     if now - alert.changed_time > FORGET_S:
                         self._begin().remove(alert)
@@ -126,7 +128,9 @@ class AlertEngine(DurableSink):
             self._is_whole = not self.database_is_away
             self._index = AlertIndex(loaded.alerts)
             self._watched = dict.fromkeys(self._index.alerts)
-            self._mutes = {(mute.source, mute.rule): mute for mute in loaded.mutes}
+            self._mutes = {}
+            for mute in loaded.mutes:
+                self._keep_mute(mute)
         return self._index
 
     def _find(self, alert_id: str) -> Alert | None:
@@ -165,7 +169,7 @@ class AlertEngine(DurableSink):
             opened_time=now,
             changed_time=now,
             end_time=None if going_on else event["event_time"],
-            muted=self._is_muted(name, event["source"], now),
+            muted=self._is_muted(name, event["source"]),
             events=(key,),
             open_events=(key,) if going_on else (),
         )
@@ -178,7 +182,7 @@ class AlertEngine(DurableSink):
         alert = self._begin().newest(place)
         if (
             alert is None
-            or now - alert.opened_time >= rule.cooldown_s
+            or abs(now - alert.opened_time) >= rule.cooldown_s  # also one of a clock that was ahead
             or alert.state is AlertState.FALSE_ALARM
         ):
             return None
@@ -211,7 +215,8 @@ class AlertEngine(DurableSink):
         if key not in alert.open_events:
             return
         rule = self._options.rules.get(alert.rule)
-        if alert.state is AlertState.WAITING and rule and end_time - alert.event_time >= rule.min_dwell_s:
+        dwell_s = abs(end_time - alert.event_time)  # of a trouble, our clock may have been set back meanwhile
+        if alert.state is AlertState.WAITING and rule and dwell_s >= rule.min_dwell_s:
             alert = self._open(alert, rule)
         left = tuple(other for other in alert.open_events if other != key)
         over = not left and alert.state in _OPEN
@@ -225,13 +230,14 @@ class AlertEngine(DurableSink):
         if alert.state is AlertState.WAITING:
             seen, certain_s = self._watched_until.get(alert.source, -math.inf), self._max_lost_s
             if (hold := HOLD_S.get(EventKind(alert.kind))) is not None:
-                seen, certain_s = now, hold[1]
+                seen, certain_s = alert.event_time + abs(now - alert.event_time), hold[1]
             # Until then what is over may only not be known to be.
             if seen - alert.event_time >= rule.min_dwell_s + certain_s + WRITTEN_S:
                 alert = self._open(alert, rule)
         if alert.state not in _OPEN - UNTOLD:
             return
-        open_s, after_s = now - alert.opened_time, rule.escalate_after_s
+        # What was opened later than now is of a clock that was ahead: too early is better than never.
+        open_s, after_s = abs(now - alert.opened_time), rule.escalate_after_s
         if alert.count > alert.told and open_s >= rule.cooldown_s:
             alert = self._tell(alert, "more")
         if (
@@ -274,19 +280,26 @@ class AlertEngine(DurableSink):
                 self._change(alert, failed_routes=(*alert.failed_routes, route))
                 self._write()
 
-    def mute(self, mute: Mute) -> None:
-        """Tell nobody of a camera's or a rule's alerts for a while, or again."""
+    def mute(self, mute: Mute) -> list[Mute]:
+        """Tell nobody of a camera's or a rule's alerts for a while, or again; what else mutes any of them."""
         with self._lock:
             self._begin()
-            self._mutes[mute.source, mute.rule] = mute
+            self._keep_mute(mute)
             self._made.append(mute)
             self._write()
+            return [other for other in self.mutes() if other != mute and other.touches(mute)]
 
-    def muted_until(self, camera: str) -> float:
-        """Until when (UTC epoch seconds) nobody is told of a camera's alerts, as far as has been loaded."""
+    def mutes(self) -> list[Mute]:
+        """Those that hold, the one that ends last first."""
         with self._lock:
-            mutes = (self._mutes.get((source, "")) for source in (camera, ""))
-            return max((mute.until for mute in mutes if mute is not None), default=0.0)
+            self._begin()
+            held = [mute for name, (mute, _) in self._mutes.items() if self._holds(name)]
+            return sorted(held, key=lambda mute: -mute.until)
+
+    def is_muted(self, camera: str) -> bool:
+        """Whether nobody is told of any alert of a camera, as far as has been loaded."""
+        with self._lock:
+            return self._holds((camera, "")) or self._holds(("", ""))
 
     def alerts(self) -> list[Alert]:
         """Those of the last day, and those of which something goes on, newest first."""
@@ -309,9 +322,16 @@ class AlertEngine(DurableSink):
             self._write()
         return notification
 
-    def _is_muted(self, rule: str, source: str, now: float) -> bool:
-        names = ((source, ""), ("", rule), (source, rule), ("", ""))
-        return any(name in self._mutes and self._mutes[name].until > now for name in names)
+    def _is_muted(self, rule: str, source: str) -> bool:
+        return any(map(self._holds, ((source, ""), ("", rule), (source, rule), ("", ""))))
+
+    def _keep_mute(self, mute: Mute) -> None:
+        self._mutes[mute.source, mute.rule] = mute, self._steady() + mute.until - self._clock()
+
+    def _holds(self, name: tuple[str, str]) -> bool:
+        """Whether a mute does; a clock that is set back makes none longer."""
+        mute, end_s = self._mutes.get(name, (None, 0.0))
+        return mute is not None and mute.until > self._clock() and end_s > self._steady()
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -338,7 +358,7 @@ class AlertEngine(DurableSink):
             silent = not alert.notifications
         else:
             quiet = rule.quiet is not None and holds(rule.quiet, now, zone)
-            silent = alert.muted or self._is_muted(alert.rule, alert.source, now)
+            silent = alert.muted or self._is_muted(alert.rule, alert.source)
             silent = silent or (quiet and severity is not Severity.CRITICAL)
         routes = tuple(
             name
@@ -351,8 +371,7 @@ class AlertEngine(DurableSink):
         alert = self._change(alert, notifications=number + bool(routes), told=alert.count)
         if routes:
             title, text = words_of(alert, rule, transition, zone)
-            base = (self._options.public_url or "").rstrip("/")
-            link = f"{base}/events?alert={alert.alert_id}" if base else ""
+            link = self._options.public_url or ""
             values = (now, alert.source, alert.severity, title, text, link, asdict(alert))
             self._made.append(Notification(alert.alert_id, number, transition, routes, *values))
         return alert

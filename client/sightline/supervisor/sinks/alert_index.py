@@ -45,7 +45,12 @@ class AlertIndex:
             self._of_event.setdefault(key, {})[alert.rule] = alert.alert_id
         self._unlink(alert.rule, old - keys)
         newest = self.newest(place)
-        if alert.state not in UNTOLD and (newest is None or newest.opened_time <= alert.opened_time):
+        # One that was opened later than now was so by a clock that was ahead: what follows joins it no more.
+        if alert.state not in UNTOLD and (
+            newest is None
+            or newest.opened_time <= alert.opened_time
+            or newest.opened_time > alert.changed_time
+        ):
             self._newest[place] = alert.alert_id
 
     def remove(self, alert: Alert) -> None:

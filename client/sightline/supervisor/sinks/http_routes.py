@@ -104,7 +104,7 @@ class PagerDuty(Route):
         }
         if notification["link"]:
             event |= {"client": "Sightline", "client_url": notification["link"]}
-        links = {"The alert in the console": notification["link"], "Recording": self.recording(notification)}
+        links = {"The console": notification["link"], "Recording": self.recording(notification)}
         event["links"] = [{"href": href, "text": text} for text, href in links.items() if href]
         post(self.url, json.dumps(event).encode(), {}, self.options.timeout_s)
 

@@ -34,11 +34,11 @@ _NOT_RUNNING = frozenset({CameraState.STOPPED, CameraState.MISCONFIGURED})
 class Mutes(Protocol):
     """What the mute switches act on: the alert engine."""
 
-    def mute(self, mute: Mute) -> None:
+    def mute(self, mute: Mute) -> object:
         """Tell nobody of a camera's alerts for a while, or again."""
 
-    def muted_until(self, camera: str) -> float:
-        """Until when nobody is told of a camera's alerts; in the past: people are told."""
+    def is_muted(self, camera: str) -> bool:
+        """Whether nobody is told of any alert of a camera."""
 
 
 class MqttSink(ResultStream):
@@ -51,6 +51,7 @@ class MqttSink(ResultStream):
         mutes: what the mute switches act on; None: there are none.
         set_enabled: what the switches of the cameras call: camera, whether it is to run, who says so. None:
             they are not obeyed.
+        is_enabled: whether a camera is to run; one that is, and has stopped, ends with the program.
     """
 
     name = "mqtt"
@@ -60,6 +61,7 @@ class MqttSink(ResultStream):
         super().__init__()
         self.mutes: Mutes | None = None
         self.set_enabled: Callable[[str, bool, str], object] | None = None
+        self.is_enabled: Callable[[str], bool] = lambda _: False
         self._options = options
         self._client: Client | None = None
         self._begun = False  # something has been delivered: a stand-by connects to nothing
@@ -120,13 +122,17 @@ class MqttSink(ResultStream):
         return f"MQTT {self._options.protocol}"
 
     def _connect(self) -> None:
+        from paho.mqtt.subscribeoptions import SubscribeOptions  # noqa: PLC0415  an extra
+
         self._drop()
         options, availability = self._options, availability_topic(self._options.prefix)
         client = self._make_client(options.prefix)
         client.will_set(availability, "offline", qos=1, retain=True)
         self._log_in(client)
         if options.commands:
-            client.subscribe([(f"{options.prefix}/+/{switch}/set", 1) for switch in ("enabled", "mute")])
+            # Otherwise a retained command that comes while we are connected would not be known as such.
+            how: Any = SubscribeOptions(1, retainAsPublished=True) if options.protocol == "5" else 1
+            client.subscribe([(f"{options.prefix}/+/{switch}/set", how) for switch in ("enabled", "mute")])
         for number, (topic, text) in enumerate(self._retained.items(), 1):  # the broker may have forgotten
             self._publish(topic, text, retain=True)
             if number % STATES_AT_ONCE == 0:
@@ -264,8 +270,9 @@ class MqttSink(ResultStream):
             self._zones[camera] = tuple(status["occupancy"])
             for zone, tracks in status["occupancy"].items():
                 self._keep(topics.occupancy(zone), str(tracks))
-        if self._options.commands:
-            self._keep(f"{topics.base}/enabled", "OFF" if status["state"] in _NOT_RUNNING else "ON")
+        is_off = status["state"] in _NOT_RUNNING
+        if self._options.commands and not (is_off and self.is_enabled(camera)):
+            self._keep(f"{topics.base}/enabled", "OFF" if is_off else "ON")
         zones, classes = self._zones.get(camera, ()), sorted(self._classes.get(camera, ()))
         entities = discovery(topics, zones, classes, commands=self._options.commands) if prefix else {}
         for end in self._announced.get(camera, set()) - entities.keys():
@@ -298,6 +305,8 @@ class MqttSink(ResultStream):
             if switch == "mute" and self.mutes is not None:
                 until = time.time() + self._options.mute_s if is_on else 0.0
                 self.mutes.mute(Mute(camera, "", until, BY))
+                if not is_on and self.mutes.is_muted(camera):
+                    log.warning("mqtt: camera %s stays muted: all are; see `sightline alerts mutes`", camera)
             elif switch == "enabled" and self.set_enabled is not None:
                 try:
                     self.set_enabled(camera, is_on, BY)
@@ -306,8 +315,8 @@ class MqttSink(ResultStream):
             del self._commands[camera, switch]
         if self.mutes is not None and self._options.commands:
             for camera in self._announced:
-                is_muted = self.mutes.muted_until(camera) > time.time()
-                self._keep(f"{self._topics(camera).base}/mute", "ON" if is_muted else "OFF")
+                position = "ON" if self.mutes.is_muted(camera) else "OFF"
+                self._keep(f"{self._topics(camera).base}/mute", position)
 
 
 def _tls_context(options: MqttOptions) -> ssl.SSLContext:
