@@ -166,7 +166,12 @@ def test_a_token_is_shown_once_and_ends_when_it_is_revoked(
     assert "token_hash" not in listed
     assert site.run("token", "revoke", "prometheus") == 0
     assert people().tokens.person_of(token) is None
-    for days in ("0", "-1", "3651", "nan"):
+    assert site.run("token", "create", "brief", "--days", "1e-9") == 0
+    capsys.readouterr()
+    assert site.run("token", "list") == 0
+    [brief] = [line.split() for line in capsys.readouterr().out.splitlines() if "brief" in line]
+    assert brief[3] == "expired"
+    for days in ("0", "-1", "3651", "nan", "x"):
         with pytest.raises(SystemExit):
             site.run("token", "create", "other", "--days", days)
 

@@ -122,6 +122,52 @@ def test_a_camera_is_muted_and_told_of_again(site: Site, capsys: pytest.CaptureF
     assert [alert["muted"] for alert in listed(site, capsys)] == [False, True]
 
 
+def test_what_still_mutes_is_told_and_listed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    with site.running():
+        assert site.call("mutes") == 0
+        assert capsys.readouterr().out == "nothing is muted\n"
+        assert site.call("mute", "--all", "--hours", "3") == 0
+        assert site.call("mute", "--rule", "night", "--camera", "gate") == 0
+        everything, one = capsys.readouterr().out.splitlines()
+        assert everything.startswith("all: muted until ")
+        assert one.startswith("rule night of camera gate: muted until ")
+        assert site.call("mutes") == 0
+        assert capsys.readouterr().out.splitlines() == [everything, one]
+        assert site.call("unmute", "--camera", "gate") == 0
+        told, *others = capsys.readouterr().out.splitlines()
+        assert told == "camera gate: this mute is lifted; of its alerts are still muted by others:"
+        assert others == [f"  {everything}", f"  {one}"]
+    assert site.call("mutes") == 0
+    assert capsys.readouterr().out.splitlines() == [everything, one], "nothing runs: from the database"
+    with site.running():
+        for words in (("--all",), ("--rule", "night", "--camera", "gate")):
+            assert site.call("unmute", *words) == 0
+        assert capsys.readouterr().out.endswith("rule night of camera gate: no longer muted\n")
+
+
+def test_commands_to_the_running_program_need_no_secret(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(site.path.read_text())
+    values["cameras"]["gate"]["url"] = values["alerts"]["routes"]["dead"]["webhook"] = "{SIGHTLINE_NOT_SET}"
+    values["database"]["url"] = "postgresql://us:{SIGHTLINE_NOT_SET}@h/x"
+    with site.running():
+        site.path.write_text(yaml.safe_dump(values))
+        for words in (("list",), ("mute", "--camera", "gate"), ("mutes",), ("test", "hook")):
+            assert site.call(*words) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    assert site.call("list") == 1, "now the database is asked"
+    assert "config.yml:" in (problem := capsys.readouterr().err) and "database.url" in problem
+    assert problem.count("SIGHTLINE_NOT_SET") == 1
+
+
+def test_hours_that_are_no_number_are_told_as_such(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    for hours in ("x", "0", "nan", "9000"):
+        with pytest.raises(SystemExit):
+            site.call("mute", "--all", "--hours", hours)
+        assert "a number is needed, more than 0 and at most 8784" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

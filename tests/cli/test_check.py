@@ -41,6 +41,18 @@ def test_old_keys_are_warned_of_and_do_not_fail(tmp_path: Path, capsys: pytest.C
     ]
 
 
+def test_a_folder_for_uploads_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"cameras:\n  a: {{url: rtsp://h/}}\nuploads: {{url: 'file://{tmp_path}/a%20b'}}\n"
+    status, _, err = check(tmp_path / "config.yml", text, capsys)
+    assert status == 1
+    assert [line for line in err if "uploads.url" in line and "/a b' is not there" in line] == err
+    (tmp_path / "a b").mkdir()
+    status, _, err = check(tmp_path / "config.yml", text, capsys)
+    assert [line for line in err if "is not there" in line] == []
+
+
 def test_a_file_without_cameras_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = check(tmp_path / "config.yml", "stream: {fps: 5}\n", capsys)
     assert status == 1

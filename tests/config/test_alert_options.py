@@ -45,6 +45,20 @@ def alerts(**rule: Any) -> dict[str, Any]:
         ({"cameras": ["door"], "places": ["yard"]}, ["places names 'yard'", "there are: step"]),
         ({"places": ["yard"], "classes": ["car"]}, ["classes names 'car'", "there are: person"]),
         ({"classes": ["perosn"]}, ["classes names 'perosn'", "do you mean 'person'?"]),
+        ({"kinds": ["crossing"], "places": ["yard"]}, ["told of crossing: no line is there; add one"]),
+        ({"kinds": ["crossing"]}, ["told of crossing: no line is there"]),
+        ({"kinds": ["crossing", "enter"]}, []),
+        ({"kinds": ["enter", "loiter"], "places": ["yard"]}, ["told of loiter: no zone with loiter_s"]),
+        ({"kinds": ["occupancy"]}, ["told of occupancy: no zone with max_occupancy"]),
+        ({"kinds": ["occupancy"], "classes": ["person"]}, ["told of occupancy: it has no class"]),
+        ({"kinds": ["camera_offline"], "cameras": ["gate"]}, []),
+        ({"kinds": ["camera_offline"], "places": ["yard"]}, ["told of camera_offline: it has no place"]),
+        ({"kinds": ["camera_offline"], "classes": ["car"]}, ["told of camera_offline: it has no class"]),
+        ({"kinds": ["triton_away"], "cameras": ["gate"]}, ["told of triton_away: it is of the program"]),
+        ({"kinds": ["delivery_failed"], "places": ["mqtt"]}, []),
+        ({"kinds": ["leave"], "min_dwell_s": 5}, ["night.min_dwell_s holds for none of its kinds"]),
+        ({"kinds": ["enter", "leave"], "min_dwell_s": 5}, []),
+        ({"min_count": 5}, ["night.min_count holds for occupancy alone"]),
     ],
 )
 def test_names_of_nothing_are_warned_of_with_the_nearest(rule: dict[str, Any], warnings: list[str]) -> None:
@@ -85,6 +99,11 @@ def test_classes_of_a_camera_that_counts_all_are_the_models() -> None:
         ({"routes": {"a": {"webhook": "http://h/T0KEN", "secret": ""}}}, "secret must not be empty"),
         ({"routes": {"a": {"pagerduty": " "}}}, "pagerduty must not be empty"),
         ({"timezone": "Europe/Nowhere"}, "time zone"),
+        ({"rules": {"a": {"kinds": ["enter"], "cameras": []}}}, "rules.a.cameras.* is empty.*leave it out"),
+        ({"rules": {"a": {"kinds": ["enter"], "places": []}}}, "rules.a.places.* is empty"),
+        ({"rules": {"a": {"kinds": ["enter"], "classes": []}}}, "rules.a.classes.* is empty"),
+        ({"rules": {"a": {"kinds": ["enter"], "quiet": {"days": []}}}}, "rules.a.quiet.days.* is empty"),
+        ({"rules": {"Night": {"kinds": ["enter"]}}}, "rules.Night.*small letters"),
     ],
 )
 def test_mistakes_are_told_without_secrets(group: dict[str, Any], problem: str) -> None:

@@ -472,6 +472,17 @@ def test_a_list_whose_only_value_is_wrong_is_not_called_empty_as_well(written: d
     assert "'crossing', 'enter'" in problem.problem
 
 
+def test_kinds_of_events_that_have_no_clips_are_refused() -> None:
+    raw = {"url": "rtsp://h/", "clips": {"kinds": ["enter", "camera_offline"]}}
+    [problem] = parse_config({"cameras": {"door": raw}}).problems
+    assert (problem.key, "has no clips" in problem.problem) == ("clips.kinds.1", True)
+
+
+def test_a_name_that_begins_with_a_mark_is_told_why() -> None:
+    [problem] = parse_config({"cameras": {"_door": {"url": "rtsp://h/"}}}).problems
+    assert "first a letter or digit" in problem.problem
+
+
 def test_cameras_that_differ_in_capitals_only_are_asked_about() -> None:
     loaded = parse_config({"cameras": {"Door": {"url": "rtsp://h/a"}, **DOOR}})
     assert list(loaded.cameras) == ["Door", "door"]

@@ -123,6 +123,8 @@ def test_mediamtx_is_told_to_record_each_cameras_main_stream(
     assert "of 2 of 7 cameras" in told.out
     left_out = {line.split("'")[1]: line.partition(": ")[2] for line in told.err.splitlines()}
     assert set(left_out) == {"off", "web", "file", "private", "wrong"}
+    assert main(["recorder", "-c", str(config), str(tmp_path / "nowhere" / "x.yml")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
     assert "--uncovered" in left_out["private"] and "disabled" in left_out["off"]
     recorder = yaml.safe_load(out.read_text())
     assert recorder["paths"] == {

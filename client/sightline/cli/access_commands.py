@@ -17,8 +17,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sightline.cli.parsers import add_command, add_config_option, add_group, parse_day, require_name
-from sightline.config import LoadedConfig, load_config
+from sightline.cli.parsers import (
+    add_command,
+    add_config_option,
+    add_group,
+    parse_day,
+    parse_number,
+    require_name,
+)
+from sightline.config import ConfigOutline, load_outline
 from sightline.entities import Role
 from sightline.errors import SightlineError
 
@@ -57,16 +64,9 @@ def add_to(commands: Any) -> None:
     parser = add_config_option(add_command(tokens, _token_create, roles, cameras))
     parser.add_argument("name", metavar="NAME", help="what the token is for")
     text = "it works for so long (default: %(default)g)"
-    parser.add_argument("--days", type=_days, default=365.0, help=text)
+    parser.add_argument("--days", type=parse_number(3650), default=365.0, help=text)
     add_config_option(add_command(tokens, _token_list, json_too))
     add_config_option(add_command(tokens, _token_revoke)).add_argument("name", help="its name or id")
-
-
-def _days(text: str) -> float:
-    days = float(text)
-    if not 0 < days <= 3650:
-        raise argparse.ArgumentTypeError("a number of days, more than 0 and at most 3650")
-    return days
 
 
 def _user_add(arguments: argparse.Namespace) -> None:
@@ -165,7 +165,8 @@ def _token_list(arguments: argparse.Namespace) -> None:
     row = "{:8} {:24} {:9} {:10} {:10} {}"
     print(row.format("id", "name", "role", "until", "last used", "cameras"))
     for token in tokens:
-        until = "revoked" if token.revoked_at else _day(token.expires_at)
+        expired = token.expires_at is not None and token.expires_at <= time.time()
+        until = "revoked" if token.revoked_at else "expired" if expired else _day(token.expires_at)
         used = _day(token.used_at) or "never"
         print(row.format(token.token_id, token.name, token.role, until, used, _seen(token.cameras)))
 
@@ -184,12 +185,12 @@ class _Access:
     accounts: "Accounts"
     tokens: "Tokens"
     caller: "Caller"
-    config: LoadedConfig
+    config: ConfigOutline
 
     def cameras(self, names: list[str] | None) -> frozenset[str] | None:
         """The cameras, each of which must be one of the configuration's."""
         for name in names or ():
-            require_name("camera", name, [*self.config.cameras, *self.config.misconfigured])
+            require_name("camera", name, self.config.cameras)
         return None if names is None else frozenset(names)
 
 
@@ -203,8 +204,8 @@ def _opened(arguments: argparse.Namespace) -> Iterator[_Access]:
     from sightline.store.access_store import open_access_store
 
     os.umask(0o077)  # a database that is made here is for nobody else
-    config = load_config(arguments.config)
-    store = open_access_store(config.options.database.url.get_secret_value())
+    config = load_outline(arguments.config, "url")
+    store = open_access_store(config.database.url.get_secret_value())
     try:
         operator = Caller(Person(_unix_user(), Role.ADMIN, None, How.COMMAND_LINE))
         accounts = Accounts(store, AccessOptions(), Passwords())

@@ -6,7 +6,7 @@ from typing import Any
 
 from sightline.cli.parsers import add_command, add_config_option, add_group, require_name
 from sightline.cli.running_program import ask_running
-from sightline.config import load_config
+from sightline.config import load_outline
 
 
 def add_to(commands: Any) -> None:
@@ -28,7 +28,7 @@ def _disable(arguments: argparse.Namespace) -> None:
 
 
 def _set_enabled(arguments: argparse.Namespace, enabled: bool) -> None:
-    config, camera = load_config(arguments.config), arguments.camera
-    require_name("camera", camera, [*config.cameras, *config.misconfigured])
+    config, camera = load_outline(arguments.config), arguments.camera
+    require_name("camera", camera, config.cameras)
     ask_running(config, "set_enabled", camera=camera, enabled=enabled, by=getpass.getuser())
     print(f"camera {camera}: {'enabled' if enabled else 'disabled'}")

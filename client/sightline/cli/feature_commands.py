@@ -17,7 +17,7 @@ from typing import Any
 
 from sightline.cli.parsers import add_command, add_config_option, add_group, parse_day
 from sightline.cli.version_commands import add_class_options, missing_classes, served_options
-from sightline.config import load_config
+from sightline.config import load_outline
 from sightline.entities import Figure
 from sightline.errors import LabelError
 from sightline.features.shadow.promotion_rule import PromotionRule, Verdict, decide
@@ -153,7 +153,7 @@ def _watch(arguments: argparse.Namespace) -> int:
     from sightline.features.drift import hour_comparison
     from sightline.store.read.queries import read_hours
 
-    url = arguments.database or load_config(arguments.config).options.database.url.get_secret_value()
+    url = arguments.database or load_outline(arguments.config, "url").database.url.get_secret_value()
     rule = hour_comparison.HourRule(baseline_days=arguments.baseline_days, recent_h=arguments.hours)
     rows = read_hours(url, time.time() - arguments.history_days * hour_comparison.DAY_S)
     report = hour_comparison.watch([row for row in rows if row.window_start >= arguments.baseline_from], rule)

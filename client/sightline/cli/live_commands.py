@@ -19,7 +19,14 @@ from sightline.base.redact import redact
 from sightline.base.resources import resource
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group, parse_port
-from sightline.config import Config, LoadedConfig, json_schema, load_config, program_path_problems
+from sightline.config import (
+    Config,
+    LoadedConfig,
+    json_schema,
+    load_config,
+    load_outline,
+    program_path_problems,
+)
 from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
 if TYPE_CHECKING:
@@ -306,6 +313,8 @@ def _recorder(arguments: argparse.Namespace) -> None:
     from sightline.features.kept_files import write_private
 
     config = _load(arguments.config)
+    if not (folder := arguments.file.parent).is_dir():
+        raise SightlineError(f"there is no folder {str(folder)!r}; make it, or name another file")
     left_out = dict.fromkeys(config.misconfigured, "its configuration has mistakes; see `sightline check`")
     for name, camera in config.cameras.items():
         if why := why_not_recorded(camera, uncovered=arguments.uncovered):
@@ -321,7 +330,7 @@ def _recorder(arguments: argparse.Namespace) -> None:
 
 def _status(arguments: argparse.Namespace) -> int:
     """Show what a running sightline does."""
-    url = f"http://{load_config(arguments.config).options.http.address}/status"
+    url = f"http://{load_outline(arguments.config).http.address}/status"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             status = json.load(answer)

@@ -35,6 +35,21 @@ def add_command(
     return parser
 
 
+def parse_number(most: float) -> Callable[[str], float]:
+    """What reads a number of something, more than 0 and at most so many."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = 0.0
+        if not 0 < number <= most:
+            raise argparse.ArgumentTypeError(f"a number is needed, more than 0 and at most {most:g}")
+        return number
+
+    return parse
+
+
 def _numbers(text: str, separator: str) -> tuple[float, float]:
     """Two numbers of an argument."""
     first, _, second = text.partition(separator)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sightline.config import LoadedConfig
+from sightline.config import ConfigOutline
 from sightline.errors import SightlineError
 
 
-def ask_running(config: LoadedConfig, command: str, **values: Any) -> Any:
+def ask_running(config: ConfigOutline, command: str, **values: Any) -> Any:
     """What the running program answers to a command.
 
     Raises:
@@ -15,6 +15,6 @@ def ask_running(config: LoadedConfig, command: str, **values: Any) -> Any:
     from sightline.supervisor.control_socket import ask, socket_folder
 
     try:
-        return ask(socket_folder(config.options.database), command, **values)
+        return ask(socket_folder(config.database), command, **values)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise SightlineError("nothing runs with this configuration; start `sightline run`") from error

@@ -4,14 +4,14 @@ import re
 import string
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from sightline.config.option_group import OptionGroup, hot, restarts
+from sightline.config.option_group import OptionGroup, hot, matching, restarts
 from sightline.entities import EventKind
 
 #: What a message may say, with an example of each.
@@ -110,13 +110,28 @@ def _template(text: str) -> str:
 TimeOfDay = Annotated[
     int, BeforeValidator(_minutes), WithJsonSchema({"type": ["string", "integer"], "maximum": DAY_MIN})
 ]
-RouteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+_NAME = r"[a-z][a-z0-9_]{0,49}"
+RouteName = Annotated[
+    str,
+    matching(_NAME, "a name is 1 to 50 small letters, digits or '_', first a letter"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"}),
+]
+_Item = TypeVar("_Item")
+
+
+def _some(values: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    if not values:
+        raise PydanticCustomError("empty", "is empty, so that nothing would ever match; leave it out for all")
+    return values
+
+
+Some = Annotated[tuple[_Item, ...], AfterValidator(_some)]
 
 
 class Hours(OptionGroup):
     """Hours of some days of the week. Hours over midnight belong to the day on which they begin."""
 
-    days: tuple[Day, ...] | None = hot(None, "mon, tue, wed, thu, fri, sat, sun; null: every day.")
+    days: Some[Day] | None = hot(None, "mon, tue, wed, thu, fri, sat, sun; null: every day.")
     begin: TimeOfDay = hot(0, "From this time of day on, HH:MM.")
     end: TimeOfDay = hot(DAY_MIN, "Until this time of day; earlier than begin: of the next day.")
 
@@ -124,12 +139,12 @@ class Hours(OptionGroup):
 class AlertRule(OptionGroup):
     """One rule: what of, when, how loud, and by which routes."""
 
-    cameras: tuple[str, ...] | None = hot(
+    cameras: Some[str] | None = hot(
         None, "Cameras; null: all, and the program itself. What the canary plays is told if it is named."
     )
     kinds: tuple[EventKind, ...] = hot(..., "Kinds of events.", min_length=1)
-    places: tuple[str, ...] | None = hot(None, "Names of lines and zones; null: all.")
-    classes: tuple[str, ...] | None = hot(None, "Class names; null: all, and events without a class.")
+    places: Some[str] | None = hot(None, "Names of lines and zones; null: all.")
+    classes: Some[str] | None = hot(None, "Class names; null: all, and events without a class.")
     schedule: Hours | None = hot(None, "Hours in which it holds; null: always.")
     min_dwell_s: float = hot(0.0, "Only of what lasts at least so long; events that last.", ge=0, le=86_400)
     min_count: int = hot(0, "Occupancy: only of at least so many.", ge=0)

@@ -14,7 +14,7 @@ from sightline.config.recording_options import RecordingOptions
 from sightline.config.streams import ResultStreamsOptions
 from sightline.config.upload_options import UploadOptions
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
-from sightline.entities import EventKind
+from sightline.entities import RULE_KINDS, EventKind
 
 DAY_S = 86_400
 MAX_PORT = 65_535
@@ -164,6 +164,12 @@ class DriftOptions(OptionGroup):
     seed: int = reopens(0, "The same seed chooses the same frames.", ge=0)
 
 
+def _check_clip_kind(kind: EventKind) -> EventKind:
+    if kind not in RULE_KINDS:
+        raise PydanticCustomError("kind", "has no clips; crossing, enter, leave, loiter and occupancy have")
+    return kind
+
+
 class ClipOptions(OptionGroup):
     """``clips``: the video around events, kept as files."""
 
@@ -182,7 +188,7 @@ class ClipOptions(OptionGroup):
     h264_copy: bool = reopens(
         False, "Make a copy in H.264 of each clip that is coded with anything else, such as H.265."
     )
-    kinds: tuple[EventKind, ...] = reopens(
+    kinds: tuple[Annotated[EventKind, AfterValidator(_check_clip_kind)], ...] = reopens(
         (EventKind.CROSSING, EventKind.ENTER, EventKind.LOITER, EventKind.OCCUPANCY),
         "Kinds of events that have clips: crossing, enter, leave, loiter, occupancy.",
         min_length=1,

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sightline.base.redact import redact
-from sightline.config.alert_names import unknown_names
+from sightline.config.alert_names import idle_kinds, unknown_names
 from sightline.config.camera import NEW_KEYS, Camera, url_problem
-from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config
+from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config, DatabaseOptions, HttpOptions
 from sightline.config.option_group import OptionGroup
-from sightline.config.paths import camera_path_problems, program_path_problems
+from sightline.config.paths import camera_path_problems, program_path_problems, upload_path_problems
 from sightline.config.yaml_text import fill_secrets, parse_yaml
 from sightline.config.zones import Line, Zone
 from sightline.errors import ConfigError, ConfigErrors
@@ -62,6 +62,45 @@ class LoadedConfig:
         for problem in self.problems:
             texts.setdefault(problem.camera or "", []).append(str(problem))
         return {name: "; ".join(lines) for name, lines in texts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOutline:
+    """What leads to the program that runs with a configuration, and the names that stand in it."""
+
+    database: DatabaseOptions
+    http: HttpOptions
+    cameras: tuple[str, ...]
+    rules: tuple[str, ...]  # of alerts
+    routes: tuple[str, ...]
+
+
+def load_outline(path: Path, *keys: str) -> ConfigOutline:
+    """Read these alone, so that no secret is needed: of ``database`` where its spool is, and its ``keys``.
+
+    Raises:
+        ConfigError: the file cannot be read, or one of these is wrong.
+    """
+    parsed = parse_yaml(read_text(path), str(path))
+
+    def section(value: Any) -> dict[str, Any]:
+        return value if isinstance(value, dict) else {}
+
+    written = {key: value for key, value in parsed.values.items() if key in {"database", "http"}}
+    if isinstance(database := written.get("database"), dict):
+        written["database"] = {key: database[key] for key in ("spool_path", *keys) if key in database}
+    top = _Level(written, CameraOptions())
+    options = top.validate(Config)
+    if options is None or top.problems:
+        raise ConfigErrors.of(
+            [
+                ConfigError(problem.key, problem.problem, place=f"{path}:{parsed.line(problem.key)}")
+                for problem in top.problems
+            ]
+        )
+    alerts = section(parsed.values.get("alerts"))
+    names = (parsed.values.get("cameras"), alerts.get("rules"), alerts.get("routes"))
+    return ConfigOutline(options.database, options.http, *(tuple(section(value)) for value in names))
 
 
 def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
@@ -145,7 +184,8 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
         problems += level.problems
         warnings += level.warnings
     if on_disk:
-        problems += [*program_path_problems(options), *camera_path_problems(cameras)]
+        problems += [*program_path_problems(options), *upload_path_problems(options)]
+        problems += camera_path_problems(cameras)
         wrong = {problem.camera for problem in problems}
         cameras = {name: camera for name, camera in cameras.items() if name not in wrong}
     by_lowered = {name.lower(): name for name in reversed(cameras)}
@@ -158,6 +198,7 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
         raise ConfigErrors.of([*top.problems, *problems])
     broken = {problem.camera for problem in problems if problem.camera}
     warnings += unknown_names(options.alerts.rules, cameras, broken)
+    warnings += idle_kinds(options.alerts.rules, cameras, broken)
     return LoadedConfig(options, cameras, tuple(problems), tuple(warnings))
 
 
@@ -267,7 +308,7 @@ class _Level:
             self.add("name", "a camera's name is the key above it; remove this one")
         name = self.raw["name"] = self.camera or ""
         if not _CAMERA_NAME.fullmatch(name):
-            self.add("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'")
+            self.add("cameras", "a name is 1 to 63 letters, digits, '_', '.' or '-'; first a letter or digit")
         elif name == SOURCE:
             self.add("cameras", "is the canary's name; choose another")
         camera = self.validate(Camera)

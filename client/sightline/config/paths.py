@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from sightline.config.camera import Camera
 from sightline.config.groups import Config
@@ -24,6 +26,14 @@ def program_path_problems(options: Config) -> Iterator[ConfigError]:
                 yield from _problem(f"streams.{name}.{key}", _readable(path))
     if options.canary.enabled:
         yield from _problem("canary.folder", _folder(options.canary.folder))
+
+
+def upload_path_problems(options: Config) -> Iterator[ConfigError]:
+    """Whether the folder for uploads is there; a program that runs waits for it."""
+    if options.uploads.url is not None and options.uploads.url.startswith("file:"):
+        path = Path(url2pathname(urlsplit(options.uploads.url).path))
+        missing = f"{str(path)!r} is not there; make the folder, or mount what holds it"
+        yield from _problem("uploads.url", _folder(path) if os.path.lexists(path) else missing)
 
 
 def camera_path_problems(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]:
