@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -38,7 +39,7 @@ from sightline.entities import (
 from sightline.errors import SightlineError, SourceError
 from sightline.features.clips import clip_recorder, hidden_clip
 from sightline.features.clips.clip_recorder import ClipRecorder
-from sightline.features.clips.clip_writer import settle
+from sightline.features.clips.clip_writer import discard, settle
 from sightline.features.clips.hidden_clip import Hiding
 from sightline.features.feature import FeatureContext
 from sightline.simulation.rtsp_server import free_port
@@ -331,10 +332,12 @@ def test_the_process_that_covers_ends_with_the_one_that_has_started_it(
     stem, _ = part_of(tmp_path, drawn, happened)
     command = [sys.executable, "-m", hidden_clip.JOB, "0", str(stem), "null"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        until(lambda: any(stem.parent.glob("*.new")), 30)
+        until(Path(f"{stem}.mp4.new").exists, 30)
+        assert Path(f"{stem}.part.whole.mp4").exists()
         assert child.stdin is not None
         child.stdin.close()
         assert child.wait(10) == 1
+    assert not any(Path(f"{stem}{end}").exists() for end in hidden_clip.COPIES)
     assert not Path(f"{stem}.mp4").exists()
 
 
@@ -357,14 +360,108 @@ def test_nothing_has_the_clips_name_before_it_is_covered(
     assert not any("part" in name for name in names_in(stem.parent))
 
 
+def sweep_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ClipSweep, list[Any]]:
+    """A sweep to which all files are old, of a database without rows; and what it writes there."""
+    monkeypatch.setattr(clip_sweep, "read_identity", lambda connection: "a database")
+    monkeypatch.setattr(clip_sweep, "read_listed_clips", lambda connection, source: [])
+    sweep = ClipSweep(folder, contextlib.nullcontext, clock=lambda: time.time() + PART_OLD_S + 60)
+    rows: list[Any] = []
+    sweep.attach(rows.extend)
+    return sweep, rows
+
+
+#: What a power cut may make of the lines of a part.
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "nul": lambda lines: bytes(len(lines)),
+    "first line": lambda lines: bytes(lines.index(b"\n")) + lines[lines.index(b"\n") :],
+    "torn": lambda lines: lines[:20],
+    "torn before its end": lambda lines: lines[: lines.index(b"\n")],
+    "no head": lambda lines: lines[lines.index(b"\n") + 1 :],
+    "a number": lambda lines: b"7\n" + lines,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_video_of_which_nobody_can_tell_whether_to_cover_it_is_never_shown(
+    tmp_path: Path,
+    drawn: dict[str, Path],
+    happened: list[Any],
+    damage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stem, row = part_of(tmp_path, drawn, happened)
+    lines = Path(f"{stem}.part.jsonl")
+    lines.write_bytes(DAMAGES[damage](lines.read_bytes()))
+    parts = {path: path.read_bytes() for path in stem.parent.glob("*.part.*")}
+    for blur in ((Blurred.FACES,), ()):
+        for path, content in parts.items():
+            path.write_bytes(content)
+        clip = Simulated(tmp_path / "clips", happened, blur, {"open": [asdict(row)]}).end()
+        assert (clip.state, clip.path) == (ClipState.LOST, "")
+        assert {name for name in names_in(stem.parent) if "event" not in name} == set()
+    assert "is lost: the first line of" in caplog.text
+    for path, content in parts.items():
+        path.write_bytes(content)
+    sweep, rows = sweep_of(tmp_path / "clips", monkeypatch)
+    sweep.look("gate")
+    assert rows == []
+    assert {name for name in names_in(stem.parent) if "event" not in name} == set()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\0\0\0\0", b"[1,", b"7", b'{"hidden":[1e9,[[1,0.5]]]}', b'{"hidden":[-1.0,[]]}', b'{"hid":1}'],
+)
+def test_around_a_damaged_line_everything_is_covered(
+    tmp_path: Path, drawn: dict[str, Path], happened: list[Any], damaged: bytes
+) -> None:
+    stem, row = part_of(tmp_path, drawn, happened)
+    path = Path(f"{stem}.part.jsonl")
+    lines = path.read_bytes().split(b"\n")
+    hidden = [at for at, line in enumerate(lines) if line.startswith(b'{"hidden"')]
+    at = hidden[len(hidden) // 2]
+    position_s = json.loads(lines[at])["hidden"][0]
+    path.write_bytes(b"\n".join([*lines[:at], damaged, *lines[at + 1 :]]))
+    clip = settle(stem, row)
+    assert clip is not None
+    assert clip.state is ClipState.FINISHED
+    json.loads(Path(clip.path).with_suffix(".json").read_text())
+    original, first = luma_by_number(drawn["libx264"]), first_number(clip)
+    whole = (0.0, 0.0, 1.0, 1.0 / UPPER)
+    alike = {
+        number: likeness(original[number], picture, np.array(whole))
+        for number, picture in luma_by_number(clip.path, first).items()
+    }
+    number = first + round(position_s * FPS)
+    assert max(alike[near] for near in range(number - 2, number + 2)) < GONE
+    assert min(alike[number - 4], alike[number - 3], alike[number + 2], alike[number + 3]) > GONE
+
+
+def test_no_copy_of_what_was_to_be_covered_stays(
+    tmp_path: Path, drawn: dict[str, Path], happened: list[Any]
+) -> None:
+    stem, row = part_of(tmp_path, drawn, happened)
+    copies = [Path(f"{stem}{end}") for end in hidden_clip.COPIES]
+    for path in copies:
+        path.write_bytes(b"raw")
+    assert discard(stem, row) is not None
+    assert {name for name in names_in(stem.parent) if "event" not in name} == set()
+    others = [stem.with_name(name) for name in ("20231114T221321.250Z-yard.part.mp4", "notes.part.mp4")]
+    for path in (*copies, *others, Path(f"{stem}.part.mp4")):
+        path.write_bytes(b"raw")
+    made = Simulated(tmp_path / "clips", happened, (Blurred.FACES,))
+    made.recorder.end(0.0)
+    made.recorder.close()
+    assert {*stem.parent.iterdir()} == {*others}
+
+
 def test_what_a_camera_has_left_behind_that_is_configured_no_more_is_covered(
     tmp_path: Path, drawn: dict[str, Path], happened: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stem, row = part_of(tmp_path, drawn, happened)
-    monkeypatch.setattr(clip_sweep, "read_listed_clips", lambda connection, source: [])
-    sweep = ClipSweep(tmp_path / "clips", contextlib.nullcontext, clock=lambda: time.time() + PART_OLD_S + 60)
-    rows: list[Any] = []
-    sweep.attach(rows.extend)
+    sweep, rows = sweep_of(tmp_path / "clips", monkeypatch)
     apart: list[Path] = []
     real = hidden_clip.settle_apart
     monkeypatch.setattr(
@@ -427,7 +524,7 @@ def test_a_process_that_crashes_again_and_again_costs_the_clip_and_no_more(
     made.play(drawn["libx264"])
     clip = made.end()
     assert (clip.state, clip.path) == (ClipState.LOST, "")
-    assert "cannot be covered: it is deleted" in caplog.text
+    assert "cannot be finished: it is deleted" in caplog.text
     assert names_in(tmp_path) == set()
 
 

@@ -232,6 +232,42 @@ def test_events_that_overlap_share_a_clip_and_others_do_not(tmp_path: Path) -> N
     assert list(numbers_by_time(second.path).values()) == list(range(50, 71))
 
 
+def test_every_event_of_a_frame_has_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Recording(tmp_path / "clips")
+    video = numbered_clip(tmp_path / "v.mp4", 60)
+    made.play(video, {20: [EventKind.CROSSING] * 7})
+    clip = made.end()
+    assert len(clip.events) == 7
+    pictures = {path.name for path in Path(clip.path).parent.glob("event-*.jpg")}
+    assert pictures == {picture_name(key) for key in clip.events}
+    assert made.figure("clips_without_picture_total") == 0
+    monkeypatch.setattr(clip_recorder, "MAX_PICTURES", 0)  # as though the disk had not taken any yet
+    made = Recording(tmp_path / "others")
+    made.play(video, {20: [EventKind.CROSSING] * 2})
+    assert made.end().thumbnail == ""
+    assert made.figure("clips_without_picture_total") == 2
+    assert caplog.text.count("camera gate: events have no pictures: the disk is too slow") == 1
+
+
+def test_a_clip_that_can_never_be_finished_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("what it holds makes no sense")
+
+    monkeypatch.setattr(clip_recorder, "settle", refuse)
+    monkeypatch.setattr(clip_recorder, "RETRY_S", 0.0)
+    made = Recording(tmp_path / "clips")
+    made.play(numbered_clip(tmp_path / "v.mp4", 60), {20: [EventKind.CROSSING]})
+    made.rows += made.recorder.end(0.0)
+    until(lambda: made.rows.extend(made.recorder.tick(0.0, False)) or made.rows[-1].state is ClipState.LOST)
+    made.recorder.close()
+    assert "cannot be finished: it is deleted" in caplog.text
+    assert not list((tmp_path / "clips" / "gate").iterdir())
+
+
 def test_a_clip_ends_when_it_is_long_enough_and_the_next_event_gets_its_own(tmp_path: Path) -> None:
     made = Recording(tmp_path / "clips", max_s=5)
     made.play(numbered_clip(tmp_path / "v.mp4", 160), {30: [EventKind.LOITER], 66: [EventKind.CROSSING]})

@@ -97,7 +97,7 @@ def test_files_without_rows_are_listed_again_or_removed(
     world.files(1)
     world.files(2, ".jpg")
     world.files(3, ".json", ".jpg.new")
-    world.files(4, ".part.mp4")
+    world.files(4, ".part.mp4", ".part.whole.mp4", ".part.whole.mp4.new", ".h264.mp4.new", ".jpg.new")
     world.files(5, ".mp4")
     world.clip(6, path="", thumbnail="", url="s3://b/6.mp4")
     world.files(6)
@@ -135,6 +135,34 @@ def test_a_clip_of_a_database_that_was_lost_is_listed_as_it_was(world: World, tm
     assert (row["path"], row["codec"], row["state"]) == (clip.path, "h264", "finished")
     assert row["events"] in (before[0]["events"], json.dumps(list(clip.events)))
     new.store.close()
+
+
+def test_files_of_another_programs_database_are_left_alone(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = world.clip(1)
+    world.files(1)
+    world.sidecar(1, clip)
+    world.sweep.look("gate")
+    world.files(2, ".part.mp4", ".jpg")
+    other = World(tmp_path / "other", f"sqlite:///{tmp_path}/other.db")
+    other.sweep._folder = world.folder
+    there = world.here()
+    mine = replace(clip, start_time=T0 + 7, path=f"{world.stem(7)}.mp4")
+    other.write([mine])  # it was written into the same folder
+    other.sweep.look("gate")
+    assert world.here() == there
+    assert other.rows() == [("finished", True)]
+    mark = world.folder / ".sightline-database"
+    assert f"if that database is no more, delete {mark}" in caplog.text
+    mark.unlink()
+    other.sweep.look("gate")
+    assert other.rows() == [("finished", True), ("finished", False)]
+    assert world.here() == {f"1.250Z-gate{end}" for end in (".mp4", ".json", ".jpg")}
+    caplog.clear()
+    world.sweep.look("gate")
+    assert f"{world.folder} belongs to another program's database" in caplog.text
+    other.store.close()
 
 
 def test_rows_without_files_are_lost_but_not_with_their_whole_folder(world: World) -> None:
@@ -178,6 +206,7 @@ def test_what_is_new_or_not_ours_is_left_alone(world: World) -> None:
 def test_pictures_of_events_go_once_no_clip_has_them(world: World) -> None:
     day = time.time() - 2 * 86_400.0
     names = [picture_name(key) for key in ("event", "another", "new")]
+    names.append(f"{names[0]}.new")  # what a kill has left of one
     for name in names:
         (world.gate / name).write_bytes(b"x")
         os.utime(world.gate / name, (day, day))

@@ -37,14 +37,13 @@ from sightline.features.clips.clip_stream import (
 )
 from sightline.features.clips.clip_writer import (
     EPSILON_S,
-    PART,
     GrowingClip,
     SeenFrame,
     box_of,
     discard,
     settle,
 )
-from sightline.features.clips.hidden_clip import Hiding, hides, settle_apart
+from sightline.features.clips.hidden_clip import COPIES, PART, RAW_ENDS, Hiding, hides, settle_apart
 from sightline.features.feature import FeatureContext
 from sightline.features.kept_files import make_private_folder, write_private
 from sightline.video import transcoder
@@ -61,9 +60,9 @@ STUCK_S = 10.0  # a disk that takes longer is a failure
 MIN_ROOM_BYTES = 65_536  # or as much as the ring holds: what a clip begins with
 BEHIND_S = 3.0  # a picture is waited for so long to be analysed, by those that follow it
 MAIN_SLACK_S = 0.2  # the clocks of two streams of a camera agree to within that
-MAX_RAW, MAX_CRASHES = 100, 3  # clips that wait to be covered, and attempts that have ended in a crash
+MAX_RAW, MAX_CRASHES = 100, 3  # clips that wait to be covered; failures that are not the disk's
 MAX_COPIES = 8  # clips of a camera that wait for their copies; later ones have none
-MAX_WAITING, MAX_PICTURES = 64, 2  # events that the disk has not come to yet; pictures for them
+MAX_WAITING, MAX_PICTURES = 64, 4  # events that the disk has not come to yet; frames for pictures of them
 END_S, END_RECORDED_S, CLOSE_S = 0.5, 10.0, 2.0
 _RED = (81, 90, 240)  # Y, U, V
 HELP = {
@@ -79,6 +78,7 @@ HELP = {
     "clips_main_ring_s": "Seconds of it.",
     "clips_fell_back_total": "Clips of the analysed stream, since the main one did not have the moment.",
     "clips_without_copy_total": "Clips that were to have a copy in H.264, and have none.",
+    "clips_without_picture_total": "Events that got no picture: the disk did not take it in time.",
 }
 
 
@@ -117,8 +117,9 @@ class ClipRecorder(Observer):
             clip.start_time: clip for clip in _known(camera, state)
         }  # whose last row says they grow
         self._inbox: queue.SimpleQueue[_Occurrence | tuple[str, float] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards the one below
+        self._lock = threading.Lock()  # guards the two below
         self._frames: deque[SeenFrame] = deque()  # of the ring's seconds
+        self._undrawn: set[float] = set()  # media times of frames that wait to be drawn for their events
         self._names: tuple[str, ...] = ()
         self._clip: GrowingClip | None = None  # this and the rest: of the clip thread
         self._stream = self._analysed  # that the clip is made of
@@ -131,9 +132,9 @@ class ClipRecorder(Observer):
         }
         self._settle_s = self._worked_s = 0.0
         self._settling: dict[Path, Future[Clip | None]] = {}  # of those, where they are coded again
-        self._crashes: Counter[Path] = Counter()  # of the processes that do so
+        self._crashes: Counter[Path] = Counter()  # attempts that failed, though not for the disk
         self._warnings = WarnOnce(log)
-        self.finished = self.missed = self.without_copy = self.fell_back = 0
+        self.finished = self.missed = self.without_copy = self.without_picture = self.fell_back = 0
         self.failing = True  # until the disk has shown that it takes something
         self._thread = SideThreads("clips", 1)
         self._job: Future[None] = self._submit(self._start)
@@ -158,8 +159,9 @@ class ClipRecorder(Observer):
         for result in seen.results:
             if isinstance(result, EventEnd) and self._inbox.qsize() < 10 * MAX_WAITING:
                 self._inbox.put((result.event.key, result.end_time - offset_s))
-            elif isinstance(result, Event) and result.kind in self._options.kinds:
-                self._offer(result, seen, offset_s)
+        events = [result for result in seen.results if isinstance(result, Event)]
+        if events := [event for event in events if event.kind in self._options.kinds]:
+            self._offer(events, seen, offset_s)
         return self._advance()
 
     def tick(self, now: float, silent: bool) -> list[Clip]:
@@ -187,6 +189,7 @@ class ClipRecorder(Observer):
             "clips_ring_given_up_total": self._analysed.ring.given_up,
             "clips_finished_total": self.finished,
             "clips_missed_events_total": self.missed,
+            "clips_without_picture_total": self.without_picture,
         }
         if self._options.h264_copy:
             values["clips_without_copy_total"] = self.without_copy
@@ -227,24 +230,24 @@ class ClipRecorder(Observer):
         )
         return hidden_rows(self._blur, seen.tracks, track_names, seen.detections, names)
 
-    def _offer(self, event: Event, seen: Observation, offset_s: float) -> None:
-        """Hand an event to the clip thread, unless that has come to a halt."""
+    def _offer(self, events: Sequence[Event], seen: Observation, offset_s: float) -> None:
+        """Hand a frame's events to the clip thread, as many as it takes: it may have come to a halt."""
         if problem := why_not(self._blur, seen.model, seen.classes.names):
             self._warnings.warn_once(f"camera {self._camera}: no clips are kept: privacy.{problem}")
-            self.missed += 1
+            self.missed += len(events)
             return
-        waiting = self._inbox.qsize()
-        if waiting >= MAX_WAITING:
-            self.missed += 1
-            return
+        taken = events[: max(0, MAX_WAITING - self._inbox.qsize())]
+        self.missed += len(events) - len(taken)
+        shown, shown_s = seen.frame.picture, seen.frame.media_s
         picture: YuvPicture | U8 | None = None
-        if (
-            waiting < MAX_PICTURES
-        ):  # a source's picture may be copied by any thread, another by this one alone
-            shown = seen.frame.picture
-            picture = shown if isinstance(shown, YuvPicture) else written(shown)
-        media_s = event.event_time - offset_s if event.media_s is None else event.media_s
-        self._inbox.put(_Occurrence(event, media_s, offset_s, picture, seen.frame.media_s))
+        with self._lock:
+            if taken and len(self._undrawn) < MAX_PICTURES:
+                self._undrawn.add(shown_s)
+                # A source's picture may be copied by any thread, another by this one alone.
+                picture = shown if isinstance(shown, YuvPicture) else written(shown)
+        for event in taken:
+            media_s = event.event_time - offset_s if event.media_s is None else event.media_s
+            self._inbox.put(_Occurrence(event, media_s, offset_s, picture, shown_s))
 
     def _submit(self, work: Callable[[], None]) -> Future[None]:
         self._submitted_s = time.monotonic()
@@ -275,6 +278,10 @@ class ClipRecorder(Observer):
         with suppress(OSError):
             for part in self._folder.glob(f"*{PART}"):
                 self._unsettled.setdefault(part.with_name(part.name.removesuffix(PART)), None)
+            for end in RAW_ENDS:  # copies, and what no line speaks of any more
+                for path in self._folder.glob(f"*Z-{self._camera}{end}"):
+                    if end in COPIES or not path.with_name(path.name.removesuffix(end) + PART).exists():
+                        path.unlink(missing_ok=True)
         self._work()
 
     def _work(self) -> None:
@@ -295,9 +302,16 @@ class ClipRecorder(Observer):
             if self._clip:
                 self._clip.end_event(*item, self._options.post_s)
             return
-        if self._clip and item.media_s + self._options.post_s > self._clip.longest_s:
+        clip = self._clip
+        is_over = clip is not None and item.media_s + self._options.post_s > clip.longest_s
+        is_listed = clip is None or is_over or clip.lists_more
+        path = self._draw(item) if is_listed else ""
+        self.without_picture += is_listed and not path
+        with self._lock:
+            self._undrawn.discard(item.shown_s)
+        item = replace(item, picture=None, path=path)
+        if is_over:
             self._finish()  # it has no room for this one
-        item = replace(item, picture=None, path=self._draw(item))
         if self._clip:
             self._clip.add_event(item.event, item.media_s, self._options.post_s, item.path)
             self._unseen.append(item)
@@ -412,7 +426,8 @@ class ClipRecorder(Observer):
 
         It is there before anything else of the clip is written: alerts wait for it.
         """
-        if item.picture is None or (self._clip and not self._clip.lists_more):
+        if item.picture is None:
+            self._warnings.warn_once(f"camera {self._camera}: events have no pictures: the disk is too slow")
             return ""
         with self._lock:
             frames = list(self._frames)
@@ -453,12 +468,11 @@ class ClipRecorder(Observer):
             try:
                 self._settled(stem, self._settling.pop(stem).result())
             except (OSError, ValueError) as error:
-                self._warn(error)
-                self._crashes[stem] += isinstance(error, ChildProcessError)
+                self._not_settled(stem, error)
         waiting = [stem for stem in self._unsettled if stem not in self._settling]
         too_many = waiting[:-MAX_RAW] if self._blur else []
         for stem in {*too_many, *(stem for stem in waiting if self._crashes[stem] >= MAX_CRASHES)}:
-            log.error("camera %s: the clip %s cannot be covered: it is deleted", self._camera, stem.name)
+            log.error("camera %s: the clip %s cannot be finished: it is deleted", self._camera, stem.name)
             self._settled(stem, discard(stem, self._unsettled[stem]))
         if time.monotonic() < self._settle_s:
             return
@@ -467,7 +481,7 @@ class ClipRecorder(Observer):
             try:
                 self._settle(stem, self._unsettled[stem])
             except (OSError, ValueError) as error:  # what grows meanwhile goes on
-                self._warn(error)
+                self._not_settled(stem, error)
         if self.failing and not self._unsettled:  # nothing else would show that there is room
             try:
                 make_private_folder(self._folder)
@@ -488,6 +502,11 @@ class ClipRecorder(Observer):
             self._settling[stem] = transcoder.submit(partial(settle, stem, known, h264_copy=True))
         else:
             self._settled(stem, settle(stem, known))
+
+    def _not_settled(self, stem: Path, error: OSError | ValueError) -> None:
+        """Try again when the disk is better; a process that has died, or content that is wrong, stays so."""
+        self._warn(error)
+        self._crashes[stem] += isinstance(error, ChildProcessError | ValueError)
 
     def _settled(self, stem: Path, clip: Clip | None) -> None:
         if clip is None and Path(f"{stem}{PART}").exists():

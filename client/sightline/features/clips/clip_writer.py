@@ -3,6 +3,9 @@
 ``STEM.part.mp4`` and ``STEM.part.jsonl`` grow, and are locked while they do. :func:`settle` makes
 ``STEM.mp4`` and ``STEM.json`` of them, at the end of a clip or after a crash, and ``STEM.h264.mp4`` where a
 copy is wanted. Beside them lies a picture of each event, from that event on.
+
+The first line of ``STEM.part.jsonl`` says whether the video may be shown as it is. A video of which that
+line cannot be read never is.
 """
 
 import contextlib
@@ -21,20 +24,21 @@ import numpy as np
 from sightline.analysis.saved import from_json
 from sightline.base.file_times import stamp
 from sightline.entities import Clip, ClipState, Event, Tracks, lasts, picture_name
-from sightline.features.clips.hidden_clip import Hiding, covered
+from sightline.features.clips.hidden_clip import PART, Hiding, covered, remove_raw
 from sightline.features.clips.packet_ring import follows
 from sightline.features.kept_files import to_columns, write_private
 from sightline.video.clip_file import FragmentFile, finish
-from sightline.video.hidden_areas import HiddenRow
+from sightline.video.hidden_areas import EVERYTHING, NO_TRACK, HiddenRow
 from sightline.video.packets import CodedPacket
 from sightline.video.transcoder import transcode
 
 log = logging.getLogger(__name__)
 
-PART = ".part.jsonl"
 MAX_TRACKS_BYTES = 4_000_000  # of one clip; later frames have no tracks in it
 EPSILON_S = 1e-3  # times of packets and frames are rounded each in its way
 MAX_EVENTS = 500  # of one clip; later ones are not listed
+_LATER: dict[str, Any] = {"thumbnail": str, "classes": list[str], "seconds": float}  # known once it grows
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError)  # what a line that a disk has spoilt raises
 #: Of an analysed frame its media time, its tracks, and what is to be covered in it.
 SeenFrame = tuple[float, Tracks, list[HiddenRow]]
 
@@ -97,6 +101,7 @@ class GrowingClip:
             fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_line({"clip": asdict(self._clip), "hiding": hiding and asdict(hiding)})
             self._lines.flush()
+            os.fsync(descriptor)  # a video whose first line a power cut has taken is lost
             self._video = FragmentFile(parts[1], first)
         except BaseException:
             for path in parts:
@@ -214,14 +219,19 @@ def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) ->
         except BlockingIOError:
             return None
         except FileNotFoundError:
+            remove_raw(stem)
             return _settled(sidecar) or (known and _lost(known, sidecar.parent))
         head, frames = _read(lines)
-        clip = from_json(Clip, written) if (written := head.pop("clip")) else known
-        clip = clip and replace(clip, events=tuple(event["key"] for event in head["events"]) or clip.events)
-        hiding, hidden, target = head.pop("hiding"), head.pop("hidden"), Path(f"{stem}.mp4")
-        finished = None
+        clip: Clip | None = head.pop("clip")
+        hiding, hidden = head.pop("hiding"), head.pop("hidden")
+        finished, target = None, Path(f"{stem}.mp4")
         if clip:
-            finished = covered(video, target, Hiding(**hiding), hidden) if hiding else finish(video, target)
+            events = tuple(event["key"] for event in head["events"])
+            clip = replace(clip, events=events or (known or clip).events)
+            finished = covered(video, target, hiding, hidden) if hiding else finish(video, target)
+        else:  # whether it is to be covered is not known either
+            log.error("the clip %s is lost: the first line of %s cannot be read", target, part.name)
+            clip = known
         if clip and finished:
             copy = Path(f"{stem}.h264.mp4")
             copy_bytes = _copy(clip, copy) if h264_copy and finished.codec != "h264" else 0
@@ -239,8 +249,8 @@ def settle(stem: Path, known: Clip | None = None, *, h264_copy: bool = False) ->
             write_private(sidecar, f'{text[:-1]},"frames":[{",".join(frames)}]}}\n'.encode())
         elif clip:
             clip = _lost(clip, sidecar.parent)
-        for path in (video, part):
-            path.unlink(missing_ok=True)
+        remove_raw(stem)
+        part.unlink(missing_ok=True)
         return clip
 
 
@@ -250,10 +260,9 @@ def discard(stem: Path, known: Clip | None) -> Clip | None:
     with contextlib.suppress(FileNotFoundError), part.open(encoding="utf-8", errors="replace") as lines:
         head, _ = _read(lines)
         if head["clip"]:
-            events = tuple(event["key"] for event in head["events"])
-            known = replace(from_json(Clip, head["clip"]), events=events)
-    for path in (Path(f"{stem}.part.mp4"), part):
-        path.unlink(missing_ok=True)
+            known = replace(head["clip"], events=tuple(event["key"] for event in head["events"]))
+    remove_raw(stem)
+    part.unlink(missing_ok=True)
     return known and _lost(known, stem.parent)
 
 
@@ -290,24 +299,44 @@ def _settled(sidecar: Path) -> Clip | None:
 
 
 def _read(lines: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """What the sidecar says, and its frames as they stand there. The last line may have been cut off."""
+    """What the sidecar says, and its frames as they stand there; ``clip`` None: its first line is damaged.
+
+    The last line may have been cut off. What another damaged line has said was perhaps to be covered, so
+    everything is, from the frame before it to the one after.
+    """
     head: dict[str, Any] = {"clip": None, "thumbnail": "", "classes": [], "seconds": math.inf}
     head |= {"hiding": None, "hidden": []}
     events: dict[str, dict[str, Any]] = {}
     frames: list[str] = []
-    for line in lines:
+    for number, line in enumerate(lines):
         if not line.endswith("\n"):
             break
-        if line.startswith("["):
-            frames.append(line[:-1])
-            continue
-        value = json.loads(line)
-        if "event" in value:
-            events[value["event"]["key"]] = value["event"]
-        elif "hidden" in value:
-            head["hidden"].append(value["hidden"])
-        elif "event_end" in value:
-            events.get(value["event_end"]["key"], {}).update(value["event_end"])
-        else:
-            head |= value
+        try:
+            value = json.loads(line)
+            if number == 0:
+                head["hiding"] = from_json(Hiding | None, value["hiding"])
+                head["clip"] = from_json(Clip, value["clip"])
+            elif isinstance(value, list):
+                frames.append(line[:-1])
+            else:
+                _take(value, head, events)
+        except _DAMAGED:
+            if hidden := head["hidden"]:  # before the first frame all is covered as it is
+                hidden.append((hidden[-1][0], [(NO_TRACK, *EVERYTHING)]))
     return head | {"events": list(events.values())}, frames
+
+
+def _take(value: dict[str, Any], head: dict[str, Any], events: dict[str, dict[str, Any]]) -> None:
+    """Take over what a line says; one of :data:`_DAMAGED`: it is none of ours."""
+    if "event" in value:
+        events[from_json(str, value["event"]["key"])] = value["event"]
+    elif "event_end" in value:
+        events.get(value["event_end"]["key"], {}).update(value["event_end"])
+    elif "hidden" in value:
+        time_s, rows = from_json(tuple[float, list[HiddenRow]], value["hidden"])
+        if head["hidden"] and time_s < head["hidden"][-1][0]:
+            raise ValueError("the times of frames rise")
+        head["hidden"].append((time_s, rows))
+    else:
+        [(name, said)] = value.items()
+        head[name] = from_json(_LATER[name], said)

@@ -1,7 +1,8 @@
 """Clips of cameras with ``privacy.blur``: coded again, in a process of its own, with what is hidden covered.
 
 Until then their video has the name of a part, which nothing but this takes for a clip, and it is deleted
-afterwards. The process has the lowest priority, and ends with the one that started it.
+afterwards, as is the whole copy that is made of it meanwhile. The process has the lowest priority, and ends
+with the one that started it.
 """
 
 import json
@@ -23,6 +24,9 @@ from sightline.video.transcoder import transcode
 log = logging.getLogger(__name__)
 
 JOB = "sightline.features.clips.settle_job"
+PART = ".part.jsonl"
+COPIES = (".part.whole.mp4", ".part.whole.mp4.new")  # of the video as it came, while it is covered
+RAW_ENDS = (*COPIES, ".part.mp4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +58,23 @@ def covered(
         log.error("the clip %s is lost: %s", target, error)
         return None
     finally:
-        whole.unlink(missing_ok=True)
+        for path in (whole, whole.with_name(f"{whole.name}.new")):
+            path.unlink(missing_ok=True)
+
+
+def remove_raw(stem: Path, ends: Sequence[str] = RAW_ENDS) -> None:
+    """Remove a clip's video as it came, or its copies alone, which whatever covers it makes anew."""
+    for end in ends:
+        Path(f"{stem}{end}").unlink(missing_ok=True)
 
 
 def hides(lines: Path) -> bool:
-    """Whether a clip is to be covered, by the first of its lines."""
+    """Whether a clip is to be covered, by the first of its lines; of one that is damaged nothing is shown."""
     try:
         with lines.open(encoding="utf-8", errors="replace") as file:
-            return bool(json.loads(file.readline()).get("hiding"))
-    except (FileNotFoundError, ValueError):
+            line = file.readline()
+            return line.endswith("\n") and json.loads(line)["hiding"] is not None
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return False
 
 
@@ -83,6 +95,7 @@ def settle_apart(stem: Path, known: Clip | None, nice: int = 19) -> Clip | None:
     try:
         answer = json.loads(output)
     except ValueError:
+        remove_raw(stem, COPIES)
         text = f"the process that covers {stem.name} has ended with {child.returncode}"
         raise ChildProcessError(text) from None
     if problem := answer.get("problem"):

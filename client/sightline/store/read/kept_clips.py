@@ -12,6 +12,7 @@ from sightline.entities import Clip, ClipState
 from sightline.store import tables
 
 _CLIPS = tables.table_of(tables.ClipRow).c
+_IDENTITY = tables.table_of(tables.IdentityRow).c
 _OUTBOX = tables.table_of(tables.OutboxRow).c
 
 
@@ -44,6 +45,11 @@ def read_kept_clips(connection: Connection, sink: str, limit: int) -> KeptClips:
     rows = connection.execute(query.order_by(_CLIPS.start_time).limit(limit + len(waiting))).mappings()
     clips = [_clip(row) for row in rows if row["path"] not in waiting]
     return KeptClips(int(total or 0), tuple(clips[:limit]))
+
+
+def read_identity(connection: Connection) -> str:
+    """What tells this database from every other."""
+    return str(connection.scalar(sa.select(_IDENTITY.id)) or "")
 
 
 def read_sources(connection: Connection) -> list[str]:

@@ -2,7 +2,7 @@
 
 What a kill at the wrong moment, a camera that has left the configuration, or a database that was lost has
 left behind is finished, listed again, or removed. Files that are not named as ours are never touched, and
-nothing that has changed a moment ago.
+nothing that has changed a moment ago, nor anything in a folder that belongs to another database.
 """
 
 import logging
@@ -21,7 +21,13 @@ from sightline.config import Config
 from sightline.config.groups import DAY_S
 from sightline.entities import Clip, ClipState, picture_name
 from sightline.errors import StoreUnavailable
-from sightline.store.read.kept_clips import ListedClip, read_clip, read_listed_clips, read_sources
+from sightline.store.read.kept_clips import (
+    ListedClip,
+    read_clip,
+    read_identity,
+    read_listed_clips,
+    read_sources,
+)
 from sightline.store.read.readonly import Database
 from sightline.supervisor.sinks.clip_retention import without_files
 from sightline.supervisor.sinks.sink import TickingSink
@@ -34,11 +40,14 @@ STEP_S = 2.0  # between two cameras
 PASS_EVERY_S = 900.0
 SAY_EVERY_S = DAY_S  # the same again
 VIDEO, SIDECAR, PART, PART_VIDEO = ".mp4", ".json", ".part.jsonl", ".part.mp4"
-DRAFTS = (f"{VIDEO}.new", f"{SIDECAR}.new", ".jpg.new", ".h264.mp4.new", ".part.whole.mp4")
+WHOLE_COPY = ".part.whole.mp4"  # raw, of a part that was being covered
+MARK = ".sightline-database"  # in the folder of the cameras' folders: whose clips they are
 LISTED = "had no row, and are listed again"
-_PICTURE = re.compile(r"event-[0-9a-f]{20}\.jpg")  # as entities.picture_name
+_PICTURE = re.compile(r"event-[0-9a-f]{20}\.jpg(\.new)?")  # as entities.picture_name, and its draft
+_ENDS = (PART, PART_VIDEO, WHOLE_COPY, ".h264.mp4", VIDEO, SIDECAR, ".jpg")
+DRAFTS = (WHOLE_COPY, *(f"{end}.new" for end in _ENDS))
 #: How names of our files end, after time and camera; the first that fits.
-ENDS = (PART, PART_VIDEO, *DRAFTS, ".h264.mp4", VIDEO, SIDECAR, ".jpg")
+ENDS = sorted({*_ENDS, *DRAFTS}, key=len, reverse=True)
 
 
 class ClipSweep(TickingSink):
@@ -92,18 +101,21 @@ class ClipSweep(TickingSink):
     def look(self, source: str) -> None:
         """Compare the files and the rows of one camera."""
         with self._reading() as connection:
+            identity = read_identity(connection)
             listed = {_name(clip.start_time, source): clip for clip in read_listed_clips(connection, source)}
         folders = {Path(clip.path).parent for clip in listed.values() if clip.path}
         folders.add((self._folder / source).resolve())
         pictures = {picture_name(key) for clip in listed.values() if clip.path for key in clip.events}
         done: Counter[str] = Counter()
+        folders = {folder for folder in folders if self._is_ours(folder.parent, identity)}
         for folder in folders:
             for name, paths in _files(folder, source).items():
                 row = listed.pop(name, None)
                 if not _is_whole(row, paths) and self._is_old(paths):
                     self._count(done, self._put_right, source, folder / name, row, paths)
         for name, row in listed.items():
-            if row.path and self._clock() - row.start_time > OLD_S and not Path(row.path).exists():
+            is_here = row.path and Path(row.path).parent in folders
+            if is_here and self._clock() - row.start_time > OLD_S and not Path(row.path).exists():
                 self._count(done, self._miss, source, Path(row.path).with_name(name), row)
         for folder in [] if done[LISTED] else folders:  # the next time their pictures are known
             self._remove_pictures(folder, pictures, done)
@@ -113,12 +125,34 @@ class ClipSweep(TickingSink):
 
     def _remove_pictures(self, folder: Path, known: Container[str], done: Counter[str]) -> None:
         """Remove pictures of events that are in no clip; one that grows does not name its events yet."""
-        for path in folder.glob("event-*.jpg"):
+        for path in folder.glob("event-*.jpg*"):
             if _PICTURE.fullmatch(path.name) and path.name not in known:
                 with suppress(OSError):
                     if self._clock() - path.stat().st_mtime > DAY_S:
                         path.unlink()
                         done["pictures were of no clip, and are gone"] += 1
+
+    def _is_ours(self, root: Path, identity: str) -> bool:
+        """Whether the cameras' folders in a folder are this database's; those of nobody are from now on."""
+        from sightline.features.kept_files import write_private  # noqa: PLC0415
+
+        mark = root / MARK
+        try:
+            owner = mark.read_text("utf-8", "replace").strip() if mark.exists() else ""
+            if not owner:  # or a power cut has emptied it
+                write_private(mark, f"{identity}\n".encode())
+                owner = identity
+        except FileNotFoundError:
+            return True  # there is nothing
+        except OSError as error:
+            self._warnings.warn_once(f"clips: {mark}: {error.strerror}; files in that folder are left alone")
+            return False
+        if owner != identity:
+            self._warnings.warn_once(
+                f"clips: {root} belongs to another program's database: no file there is listed or removed. "
+                f"Give each program a clips.folder of its own; if that database is no more, delete {mark}"
+            )
+        return owner == identity
 
     def _is_old(self, paths: Mapping[str, Path]) -> bool:
         old_s = PART_OLD_S if PART in paths else OLD_S
