@@ -123,9 +123,10 @@ class FakeTriton(GRPCInferenceServiceServicer):
             try:
                 for request in request_iterator:
                     self.requests.append(request)
-                    self._held.append(request)
-                    if not self.hold:
-                        self.release()
+                    if self.hold:
+                        self._held.append(request)
+                    else:  # of several clients, to the one that asked
+                        out.put(self._respond(request))
             except grpc.RpcError:
                 pass  # the client has closed the stream
             out.put(None)
