@@ -58,8 +58,7 @@ def covered(
         log.error("the clip %s is lost: %s", target, error)
         return None
     finally:
-        for path in (whole, whole.with_name(f"{whole.name}.new")):
-            path.unlink(missing_ok=True)
+        remove_raw(part.with_name(part.name.removesuffix(".part.mp4")), COPIES)
 
 
 def remove_raw(stem: Path, ends: Sequence[str] = RAW_ENDS) -> None:

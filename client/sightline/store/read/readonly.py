@@ -6,7 +6,7 @@ again later gives the new condition, so a reader recovers by itself.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -207,3 +207,10 @@ class Database:
                     connection.rollback()  # a server may fall silent at any moment
         except SQLAlchemyError as error:
             raise StoreUnavailable(text_of(error)) from error
+
+
+@contextmanager
+def reading_from(url: str) -> Iterator[Connection]:
+    """A database as it is now, opened for this one question; it raises what :meth:`Database.reading` does."""
+    with closing(Database(url)) as database, database.reading() as connection:
+        yield connection

@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +18,7 @@ from sightline.config.alerts import AlertOptions, AlertRule, Severity
 from sightline.entities import Alert, AlertState, EventKind, Mute, Notification, Result, lasts
 from sightline.store.kinds import STATUS, PendingRow, is_event
 from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
-from sightline.store.read.readonly import Database
+from sightline.store.read.readonly import reading_from
 from sightline.supervisor.sinks.alert_index import UNTOLD, AlertIndex, Place, place_of
 from sightline.supervisor.sinks.alert_matching import holds, is_about
 from sightline.supervisor.sinks.alert_words import words_of
@@ -387,7 +386,7 @@ def make(config: Config) -> list[AlertEngine]:
     url = config.database.url.get_secret_value()
 
     def load(alert_id: str | None) -> OpenAlerts:
-        with closing(Database(url)) as database, database.reading() as connection:
+        with reading_from(url) as connection:
             return read_open_alerts(connection, time.time() - FORGET_S, alert_id)
 
     return [AlertEngine(config.alerts, load, max_lost_s=config.track.max_lost_s)]

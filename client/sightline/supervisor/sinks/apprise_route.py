@@ -12,7 +12,7 @@ from sightline.base.extras import require_extra
 from sightline.base.http_request import reach_server
 from sightline.config.alerts import AlertRoute, Severity
 from sightline.errors import ConfigError
-from sightline.supervisor.sinks.route import DeliveryRefused, NotTaken, Route
+from sightline.supervisor.sinks.route import DeliveryRefused, NotTaken, Route, key_of
 
 #: Libraries of Apprise's services.
 _TALKATIVE = ("urllib3", "requests", "requests_oauthlib", "oauthlib", "slixmpp", "gntp", "markdown")
@@ -70,7 +70,7 @@ class Apprise(Route):
         Of several people each is told once, whatever comes of the others; an address that is refused for
         good is given up.
         """
-        key = f"{notification['alert_id']}.{notification['ordinal']}"
+        key = key_of(notification)
         receipt = self._receipts.setdefault(key, self._mail.Receipt())
         receipt.with_picture, receipt.is_answered = picture is not None, False
         told, of_mail = self._told.set(receipt.told), self._mail.RECEIPT.set(receipt)
@@ -98,7 +98,7 @@ class Apprise(Route):
             refusals = "; ".join(f"{address}: {words}" for address, words in receipt.refused.items())
             people = len(receipt.served) + len(receipt.refused)
             raise DeliveryRefused(f"{refusals}; {len(receipt.served)} of {people} have it")
-        del self._receipts[key]
+        self._receipts.pop(key, None)  # it may have been among the oldest
 
     def tick(self) -> None:
         """Let go of connections to mail servers that are not used, too."""

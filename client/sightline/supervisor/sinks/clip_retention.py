@@ -6,7 +6,6 @@ It takes no rows: it is a sink for the thread that each sink has, so that a slow
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sightline.config.groups import DAY_S, RetentionOptions
 from sightline.entities import Clip, picture_name
 from sightline.errors import StoreUnavailable
 from sightline.store.read.kept_clips import KeptClips, read_kept_clips
-from sightline.store.read.readonly import Database
+from sightline.store.read.readonly import reading_from
 from sightline.supervisor.sinks.sink import TickingSink
 
 UPLOADS = "uploads"  # the sink that copies clips
@@ -90,7 +89,7 @@ def make(config: Config) -> list[ClipRetention]:
     url = config.database.url.get_secret_value()
 
     def load() -> KeptClips:
-        with closing(Database(url)) as database, database.reading() as connection:
+        with reading_from(url) as connection:
             return read_kept_clips(connection, UPLOADS, AT_ONCE)
 
     return [ClipRetention(config.retention, load)]

@@ -9,9 +9,10 @@ import logging
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sightline.store.read.kept_clips import (
     read_listed_clips,
     read_sources,
 )
-from sightline.store.read.readonly import Database
+from sightline.store.read.readonly import reading_from
 from sightline.supervisor.sinks.clip_retention import without_files
 from sightline.supervisor.sinks.sink import TickingSink
 
@@ -213,13 +214,7 @@ class ClipSweep(TickingSink):
 def make(config: Config) -> list[ClipSweep]:
     """The sink, always: there may be clips of cameras that are no more."""
     url = config.database.url.get_secret_value()
-
-    @contextmanager
-    def reading() -> Iterator[Any]:
-        with closing(Database(url)) as database, database.reading() as connection:
-            yield connection
-
-    return [ClipSweep(config.clips.folder, reading)]
+    return [ClipSweep(config.clips.folder, partial(reading_from, url))]
 
 
 def _name(start_time: float, source: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sightline.base.http_request import HttpRefused, reach_server, send_request
 from sightline.config.alerts import AlertPicture
-from sightline.supervisor.sinks.route import DeliveryRefused, NotTaken, Route
+from sightline.supervisor.sinks.route import DeliveryRefused, NotTaken, Route, key_of
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 _PAGERDUTY_ACTIONS = {
@@ -47,12 +47,13 @@ class Webhook(Route):
         about: dict[str, str] | None = None
         if picture is not None:
             about = {"path": str(picture), "media_type": "image/jpeg"}
-        if picture is not None and about is not None and self.picture is AlertPicture.ATTACHED:
-            about["base64"] = base64.b64encode(picture.read_bytes()).decode()
+            if self.picture is AlertPicture.ATTACHED:
+                about["base64"] = base64.b64encode(picture.read_bytes()).decode()
+        key = key_of(notification)
         body = json.dumps(
             {
                 "schema": SCHEMA,
-                "key": f"{notification['alert_id']}.{notification['ordinal']}",
+                "key": key,
                 "transition": notification["transition"],
                 "time": datetime.fromtimestamp(notification["notification_time"], UTC).isoformat(),
                 "title": notification["title"],
@@ -69,7 +70,7 @@ class Webhook(Route):
         headers = {
             "Sightline-Timestamp": sent,
             "Sightline-Signature": signature(secret, sent, body),
-            "Idempotency-Key": f"{notification['alert_id']}.{notification['ordinal']}",
+            "Idempotency-Key": key,
         }
         post(self._url, body, headers, self.options.timeout_s)
 

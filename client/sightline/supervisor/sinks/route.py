@@ -41,6 +41,11 @@ class NotTaken(OSError):
     """The other side answers that it does not take this; without its picture, or later, it may."""
 
 
+def key_of(notification: Mapping[str, Any]) -> str:
+    """What a notification is called, at every attempt, by those who are told."""
+    return f"{notification['alert_id']}.{notification['ordinal']}"
+
+
 class Route(DurableSink):
     """One route. What is refused for good, or fails again and again while others are taken, is given up."""
 
@@ -51,9 +56,8 @@ class Route(DurableSink):
         self.name = f"route:{name}"
         self.route, self.options = name, options
         self.given_up = 0
-        self.tests: dict[
-            str, str
-        ] = {}  # by alert id, of those that were tests: what went wrong, "" if nothing
+        #: By alert id, of those that were tests: what went wrong, "" if nothing.
+        self.tests: dict[str, str] = {}
         self._failures: Counter[str] = Counter()  # by key
         self._failed: list[str] = []  # ids of alerts of which something was given up
         self.note_failed: Callable[[str, str], object] = lambda alert_id, route: None
