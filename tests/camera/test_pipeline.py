@@ -341,7 +341,9 @@ class Opaque(Probe):
         return {"of": {1, 2}}
 
 
-@pytest.mark.parametrize("what", ["observe", "tick", "end", "update", "snapshot", "figures", "state"])
+@pytest.mark.parametrize(
+    "what", ["observe", "tick", "end", "update", "snapshot", "problem", "figures", "state"]
+)
 def test_whatever_a_feature_fails_at_it_is_said_once_and_the_camera_goes_on(
     what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -351,10 +353,10 @@ def test_whatever_a_feature_fails_at_it_is_said_once_and_the_camera_goes_on(
     for _ in range(3):
         pipeline.tick(START)
         pipeline.update_features(None)
-        state, figures = pipeline.snapshot(), pipeline.figures()
+        state, problems, figures = pipeline.snapshot(), pipeline.problems(), pipeline.figures()
         pipeline.end_features()
     assert (pipeline.frames, len(healthy.seen), state["probe"]) == (15, 15, {"seen": 15})
-    assert "breaks" not in state
+    assert ("breaks" not in state, problems) == (True, [])
     assert [figure.labels for figure in figures if figure.name == "feature_failed"] == [{"feature": "breaks"}]
     [line] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert line.message == "camera door: breaks has failed and is switched off"

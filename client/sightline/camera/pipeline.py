@@ -227,6 +227,10 @@ class Pipeline:
         features = {observer.name: state for observer, state in self._answers(_state) if state}
         return self.analysis.snapshot() | features
 
+    def problems(self) -> list[str]:
+        """What is wrong with features that go on all the same."""
+        return [problem for _, problem in self._answers(lambda observer: observer.problem()) if problem]
+
     def figures(self) -> list[Figure]:
         """Numbers of the analysis and of the features; a feature that failed is one of them."""
         of_features = (found for _, found in self._answers(lambda observer: tuple(observer.figures())))

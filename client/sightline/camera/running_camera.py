@@ -160,8 +160,8 @@ class RunningCamera:
         stages = pipeline.stages.recent_ms()
         total = stages.get("total", {})
         newest, model = self._newest, pipeline.analysis.model
+        problems = pipeline.problems()  # may switch one off
         failed = [f"{name} is switched off: {error}" for name, error in pipeline.failed.items()]
-        problems = filter(None, (observer.problem() for observer in pipeline.observers))
         warnings = (*failed, *problems, *self._compare_classes())
         return CameraStatus(
             source=self.camera.name,
