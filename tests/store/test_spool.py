@@ -516,7 +516,7 @@ VICTIM = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from sightline.entities import Checkpoint, Detections, Tracks
+from sightline.entities import Checkpoint, Detections, ModelInfo, Tracks
 from sightline.analysis.chain import frame_at
 from sightline.analysis.classes import ClassTable
 from sightline.analysis.counts.windows import WindowCounter
@@ -532,12 +532,14 @@ writer = Writer(options, flush_every_s=0.01, retry_s=(0.02, 0.1))
 resume = writer.resume_states().get("gate", {})
 classes, timebase = ClassTable([(0, "person")]), Timebase(10.0, resume.get("timebase"))
 counter = WindowCounter(AnalysisOptions("gate", window_s=5), classes, state=resume.get("windows"))
+model = ModelInfo("detector", "1", ("person",), 384, 640, "fp32", 0.1)
 print("ready", flush=True)
 one = lambda track: Tracks(np.array([track]), np.zeros((1, 4), np.float32), np.ones(1, np.float32),
                            np.zeros(1, np.int32), np.array([track * 0.3]), np.ones(1, bool))
 for frame in range(resume.get("frame", 0), total):
     moment, tracks = timebase.advance(frame * 0.1), one(frame // 3)
-    counter.observe(Observation(frame_at(frame * 0.1), Detections.empty(), tracks, classes, moment, "1"))
+    seen = frame_at(frame * 0.1), Detections.empty(), tracks, classes, moment
+    counter.observe(Observation(*seen, model=model))
     if frame % 7 == 0:
         counts, sources = counter.rows()
         state = {"frame": frame + 1, "windows": counter.snapshot(), "timebase": timebase.snapshot()}

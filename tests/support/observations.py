@@ -9,7 +9,7 @@ from sightline.analysis.chain import frame_at
 from sightline.analysis.classes import ClassTable
 from sightline.analysis.observer import Observation
 from sightline.analysis.timebase import Timebase
-from sightline.entities import ClockSource, Detections, Frame, Tracks
+from sightline.entities import ClockSource, Detections, Frame, ModelInfo, Tracks
 
 
 class Watched:
@@ -38,5 +38,9 @@ class Watched:
             Tracks.empty() if tracks is None else tracks,
             self.classes,
             self.timebase.advance(frame.capture_time),
-            model_version,
+            model=_model(model_version, self.classes) if model_version else None,
         )
+
+
+def _model(version: str, classes: ClassTable) -> ModelInfo:
+    return ModelInfo("detector", version, classes.names, 384, 640, "fp32", 0.1)

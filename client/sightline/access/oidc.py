@@ -26,7 +26,8 @@ from joserfc.jwk import KeySet, OctKey
 from joserfc.jws import JWSRegistry
 
 from sightline.access.accounts import MAX_NAME, OidcIdentity
-from sightline.config.access_options import LOOPBACK, OidcGroup, OidcOptions
+from sightline.base.same_origin import LOOPBACK
+from sightline.config.access_options import OidcGroup, OidcOptions
 from sightline.errors import AccessError, SignInRefused
 
 COOKIE_S = 600.0

@@ -127,9 +127,8 @@ class CameraAnalysis:
         moment = self._timebase.advance(frame.capture_time)
         tracks = self._tracker.update(detections, moment)
         lap("track")
-        version = self.model.version if self.model else ""
         events: list[Event | EventEnd] = []
-        seen = Observation(frame, detections, tracks, self.classes, moment, version, events, self.model)
+        seen = Observation(frame, detections, tracks, self.classes, moment, events, self.model)
         events += self._rules.observe(seen)
         lap("rules")
         self._windows.observe(seen)

@@ -22,7 +22,6 @@ class Observation:
         classes: what the class ids of ``detections`` and ``tracks`` mean; the same numbers for as long as the
             camera runs, whatever versions of the network come and go.
         moment: its place in time.
-        model_version: of the network that made the boxes; empty when that is not known.
         results: of the pure observers, which run before those with I/O.
         model: the network that made the boxes, by whose own numbers their classes no longer go; None when it
             is not known.
@@ -33,9 +32,13 @@ class Observation:
     tracks: Tracks
     classes: ClassTable
     moment: Moment
-    model_version: str = ""
     results: Sequence[Result] = ()
     model: ModelInfo | None = None
+
+    @property
+    def model_version(self) -> str:
+        """Of the network that made the boxes; empty when that is not known."""
+        return self.model.version if self.model else ""
 
 
 class Observer(Protocol):

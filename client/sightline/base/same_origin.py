@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # names of this machine itself
 
 
 class SameOrigin:
@@ -19,7 +19,7 @@ class SameOrigin:
 
     def __init__(self, app: Callable[..., Awaitable[None]], names: Iterable[str] = ()) -> None:
         self._app = app
-        self._names = {name.lower() for name in names}.difference(_LOOPBACK)
+        self._names = {name.lower() for name in names}.difference(LOOPBACK)
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Pass the request on, or refuse it."""
@@ -37,7 +37,7 @@ class SameOrigin:
     def _allows(self, scope: _Message) -> bool:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-        here = {*_LOOPBACK, (scope.get("server") or ("",))[0]}
+        here = {*LOOPBACK, (scope.get("server") or ("",))[0]}
         return (
             len(hosts) == 1
             and _hostname(f"//{hosts[0]}") in here | self._names

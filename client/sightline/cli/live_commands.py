@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.base.extras import require_extra
 from sightline.base.redact import redact
 from sightline.base.resources import resource
+from sightline.base.same_origin import LOOPBACK
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group, parse_port
 from sightline.config import (
@@ -27,6 +28,7 @@ from sightline.config import (
     load_outline,
     program_path_problems,
 )
+from sightline.config.mediamtx import PLAYBACK
 from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def _add_recorder(commands: Any) -> argparse.ArgumentParser:
     text = "where MediaMTX keeps the recordings (default: %(default)s)"
     recorder.add_argument("--folder", default="/recordings/video", help=text)
     text = "where recordings are played (default: %(default)s); elsewhere than on loopback with a password"
-    recorder.add_argument("--playback", default="127.0.0.1:9996", metavar="ADDRESS:PORT", help=text)
+    recorder.add_argument("--playback", default=PLAYBACK, metavar="ADDRESS:PORT", help=text)
     text = "also cameras with privacy.blur, of which nothing is blurred in recordings"
     recorder.add_argument("--uncovered", action="store_true", help=text)
     return recorder
@@ -242,18 +244,13 @@ def _check(arguments: argparse.Namespace) -> int:
         config = _load(arguments.config, on_disk=True)
     except ConfigError as error:
         return _tell(error.problems)
-    from sightline.cli.outside_check import outside_problems, outside_warnings
+    from sightline.cli.outside_check import try_making
 
-    for warning in (*config.warnings, *outside_warnings(config.options)):
+    problems, warnings = try_making(config.options)
+    for warning in (*config.warnings, *warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if not arguments.live:
-        return _tell(
-            [
-                *(f"camera {name!r}: ok" for name in config.cameras),
-                *config.problems,
-                *outside_problems(config.options),
-            ]
-        )
+        return _tell([*(f"camera {name!r}: ok" for name in config.cameras), *config.problems, *problems])
     from sightline.base.logs import setup_logging
     from sightline.cli.live_check import attempts_of, outcomes
 
@@ -381,7 +378,7 @@ def _console(arguments: argparse.Namespace) -> int:
     app = str(resource("streamlit_app/app.py"))
     flags = [f"--server.address={arguments.address}", f"--server.port={arguments.port}"]
     flags += ["--server.headless=true", "--browser.gatherUsageStats=false"]
-    names = ["localhost", "127.0.0.1", "::1", *arguments.allowed_host]
+    names = [*LOOPBACK, *arguments.allowed_host]
     flags += [f"--server.allowedHosts={name}" for name in names]
     if arguments.config is not None:
         flags += ["--", "--config", str(arguments.config)]

@@ -1,7 +1,6 @@
 """What takes results elsewhere: brokers, uploads and ways of alerts; made and tried, and nobody is told."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Protocol
@@ -42,23 +41,18 @@ def _makers(options: Config) -> Iterator[tuple[str, Callable[[], Outside]]]:
         yield f"alerts.routes.{name}.{route.way}", partial(make_route, name, route)
 
 
-def outside_problems(options: Config) -> Iterator[ConfigError]:
-    """What cannot be made: a library is not installed, or does not know the URL."""
+def try_making(options: Config) -> tuple[list[ConfigError], list[str]]:
+    """What cannot be made, since a library is not installed or does not know the URL; and warnings."""
+    problems, warnings = [], []
     for key, make in _makers(options):
         try:
-            make()
+            if warning := getattr(make(), "warning", ""):
+                warnings.append(f"{key} {warning}")
         except ConfigError as error:
-            yield error
+            problems.append(error)
         except SightlineError as error:
-            yield ConfigError(key, str(error))
-
-
-def outside_warnings(options: Config) -> Iterator[str]:
-    """What works, and should not be so."""
-    for name, route in options.alerts.routes.items():
-        with suppress(SightlineError):  # one of the problems
-            if warning := make_route(name, route).warning:
-                yield f"alerts.routes.{name}.{route.way} {warning}"
+            problems.append(ConfigError(key, str(error)))
+    return problems, warnings
 
 
 def probes_of(options: Config) -> Iterator[tuple[str, Callable[[], str]]]:

@@ -6,10 +6,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from sightline.base.same_origin import LOOPBACK
 from sightline.config.option_group import OptionGroup, hot, restarts
 from sightline.entities import Role
-
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def _check_issuer(url: str) -> str:

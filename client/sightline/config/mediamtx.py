@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from sightline.base.same_origin import LOOPBACK
 from sightline.config.camera import Camera
 from sightline.config.recording_options import RecordingOptions
 
 PLAYBACK, API_PORT = "127.0.0.1:9996", 9997
-_HERE = {"127.0.0.1", "localhost", "[::1]"}
+_HERE = {f"[{name}]" if ":" in name else name for name in LOOPBACK}
 SERVERS = ("rtsp", "rtmp", "hls", "webrtc", "srt", "metrics", "pprof")  # that nobody needs here
 
 

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from sightline.config.camera import Camera
 from sightline.config.groups import Config
@@ -30,8 +28,7 @@ def program_path_problems(options: Config) -> Iterator[ConfigError]:
 
 def upload_path_problems(options: Config) -> Iterator[ConfigError]:
     """Whether the folder for uploads is there; a program that runs waits for it."""
-    if options.uploads.url is not None and options.uploads.url.startswith("file:"):
-        path = Path(url2pathname(urlsplit(options.uploads.url).path))
+    if (path := options.uploads.folder) is not None:
         missing = f"{str(path)!r} is not there; make the folder, or mount what holds it"
         yield from _problem("uploads.url", _folder(path) if os.path.lexists(path) else missing)
 

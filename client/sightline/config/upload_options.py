@@ -1,6 +1,9 @@
 """``uploads``: where finished clips are copied to."""
 
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pydantic import SecretStr, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +33,12 @@ class UploadOptions(OptionGroup):
     allow_http: bool = restarts(False, "Allow an endpoint without TLS.")
     timeout_s: float = restarts(60.0, "Of one request; large files are sent in parts.", gt=0, le=600)
     delete_local: bool = restarts(False, "Delete a clip's files here once they are there.")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a ``file:`` URL; None: the store is another."""
+        is_folder = self.url is not None and self.url.startswith("file:")
+        return Path(url2pathname(urlsplit(self.url).path)) if self.url and is_folder else None
 
     @model_validator(mode="after")
     def _check(self) -> "UploadOptions":

@@ -16,16 +16,18 @@ Pairs = tuple[Index, Index]  # columns of tracks, ascending, and rows of detecti
 
 
 def unique_boxes(
-    detections: Detections, iou: F32, alike: NDArray[np.bool_], options: TrackerOptions
+    detections: Detections, columns: Index, kinship: F64, iou: F32, options: TrackerOptions
 ) -> NDArray[np.bool_] | None:
     """Which boxes are no second one of another; None: all. The network's NMS knows one class at a time.
 
     A box that is left out hides no other. ``iou`` [M, M] are the overlaps of the M boxes; those with
-    themselves are set to 0. ``alike`` [M, M]: of one class, or of two that detectors confuse.
+    themselves are set to 0. ``columns`` [M] are their classes' places in ``kinship`` [K, K], which is 0 for
+    two classes that detectors do not confuse.
     """
     iou.flat[:: len(iou) + 1] = 0
     if not iou.size or iou.max() < min(options.dedupe_iou, options.dedupe_other_iou):
         return None
+    alike = kinship[np.ix_(columns, columns)] > 0
     overlapping = iou >= np.where(alike, options.dedupe_iou, options.dedupe_other_iou)
     unique = np.ones(len(detections), bool)
     for row in np.argsort(-detections.scores, kind="stable"):

@@ -129,8 +129,7 @@ class Tracker:
         predicted = np.clip(to_xyxy(self._filter.mean), 0, 1).T.astype(np.float32)
         iou = iou_matrix(np.concatenate([predicted, detections.xyxy]), detections.xyxy)
         columns = self._columns(detections.class_ids)
-        alike = self._kinship[np.ix_(columns, columns)] > 0
-        unique = unique_boxes(detections, iou[before:], alike, options)
+        unique = unique_boxes(detections, columns, self._kinship, iou[before:], options)
         if unique is not None:
             detections, columns = detections.take(unique), columns[unique]
             iou = iou[np.concatenate([np.ones(before, bool), unique])][:, unique]

@@ -12,8 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from sightline.base.extras import require_extra
 from sightline.config import Config
@@ -80,10 +78,9 @@ class Uploads(DurableSink):
         import obstore  # noqa: PLC0415
         from obstore.exceptions import BaseError  # noqa: PLC0415
 
-        if self._url.startswith("file:"):
-            folder = Path(url2pathname(urlsplit(self._url).path))
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise OSError(f"{folder} is not there, or this user may not write into it")
+        folder = self._options.folder
+        if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(f"{folder} is not there, or this user may not write into it")
         try:
             for _ in obstore.list(self._open(), chunk_size=1):
                 break
@@ -117,8 +114,8 @@ class Uploads(DurableSink):
         from obstore.store import LocalStore, S3Store  # noqa: PLC0415
 
         options = self._options
-        if self._store is None and self._url.startswith("file:"):
-            self._store = LocalStore(Path(url2pathname(urlsplit(self._url).path)))
+        if self._store is None and options.folder is not None:
+            self._store = LocalStore(options.folder)
         elif self._store is None:
             values = {
                 "endpoint": options.endpoint,
