@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
 
-test: $(VENV)/.ready  ## the tests, with the real parts, in three processes: six minutes on two cores
+test: $(VENV)/.ready  ## the tests, with the real parts, in three processes: eight minutes on two cores
 	@$(BIN)/pytest -n 3 -m "not long and not browser" $(ARGS)
 
 test-browser: $(VENV)/.ready  ## the console in a headless Chromium
