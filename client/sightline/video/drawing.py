@@ -73,6 +73,18 @@ def draw_boxes(picture: U8, xyxy: F32, labels: Sequence[str]) -> None:
             _write(picture, label, (corner[0] + _text_px(picture), corner[1] - _text_px(picture)), taken)
 
 
+def draw_trails(picture: U8, trails: Sequence[Sequence[Point]]) -> None:
+    """Draw where each of some objects has come from, points in shares of the picture; else as above."""
+    for trail in trails:
+        cv2.polylines(picture, [_pixels(trail, picture)], False, BOX_COLOUR, _stroke_px(picture), cv2.LINE_AA)
+
+
+def draw_caption(picture: U8, text: str) -> None:
+    """Write a line at the bottom of the picture; else as above."""
+    height, width = picture.shape[:2]
+    _write(picture, text, (width / 2, height), [])
+
+
 def _draw_arrow(picture: U8, corners: NDArray[np.int32], name: str) -> list[tuple[str, Point]]:
     """The arrow of a line, in the middle of the longest piece that is seen; its texts and their places."""
     height, width = picture.shape[:2]

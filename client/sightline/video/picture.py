@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
@@ -19,7 +20,7 @@ _VALUES = np.arange(256)
 _LUMA = np.clip(np.rint((_VALUES - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 _CHROMA = np.clip(np.rint((_VALUES - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8)
 SMALL_PX = 128  # width of what is made to look at
-JPEG_QUALITY = "3"  # of 1 (best) to 31
+JPEG_QUALITY = 3
 _FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"})
 
 
@@ -71,26 +72,28 @@ class YuvPicture:
         rows = np.frombuffer(memoryview(plane), np.uint8, frame.height * plane.line_size)
         return rows.reshape(frame.height, plane.line_size)[:, : frame.width]
 
-    def copy_full_range(self) -> U8:
-        """A copy of its own for a file: full range, as shown but for an odd last row or column.
-
-        Unlike :meth:`write_i420` it may be called by any thread.
+    def copy(self, width: int, height: int, colours: ColorRange = ColorRange.MPEG) -> U8:
+        """A copy of that size, both sides even; unlike :meth:`write_i420` any thread may call it.
 
         Returns:
-            uint8 [3/2·height, width], I420, BT.601, 0..255.
+            uint8 [3/2·height, width], I420, BT.601; of limited range, or of ``colours``.
 
         Raises:
             ValueError: FFmpeg cannot convert it.
         """
-        out = np.empty((self.height // 2 * 3, self.width // 2 * 2), np.uint8)
+        out = np.empty((height // 2 * 3, width), np.uint8)
         planes = self._planes(out)
-        height, width = planes[0].shape
+        rows, columns = planes[0].shape
         try:
-            scaled = self._scaled(VideoReformatter(), width, height, ColorRange.JPEG)
+            scaled = self._scaled(VideoReformatter(), columns, rows, colours)
         except FFmpegError as error:
             raise ValueError(f"the picture cannot be converted: {error}") from error
         _copy_planes(scaled, planes)
         return out
+
+    def copy_full_range(self) -> U8:
+        """A copy for a file, 0..255: as shown but for an odd last row or column; else as :meth:`copy`."""
+        return self.copy(self.width // 2 * 2, self.height // 2 * 2, ColorRange.JPEG)
 
     def _planes(self, out: Any, box: Box | None = None) -> tuple[Any, Any, Any]:
         """The planes of ``out``, or of its part ``box``, as the frame's own lie."""
@@ -151,6 +154,22 @@ def from_i420(i420: U8) -> YuvPicture:
     return YuvPicture(VideoFrame.from_ndarray(i420, format="yuv420p"), VideoReformatter())
 
 
+def decode_jpeg(data: bytes) -> YuvPicture:
+    """The picture of :func:`encode_jpeg`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    codec = VideoCodecContext.create("mjpeg", "r")
+    try:
+        frames = [*codec.decode(Packet(data)), *codec.decode(None)]
+    except FFmpegError as error:
+        raise ValueError(f"this is no JPEG: {error}") from error
+    if not frames:
+        raise ValueError("this is no JPEG")
+    return YuvPicture(frames[0], VideoReformatter())
+
+
 def small_luma(picture: Picture) -> U8:
     """The luma of a picture, scaled to a width of 128: uint8 [height, 128]."""
     height = max(2, round(picture.height * SMALL_PX / picture.width / 2) * 2)
@@ -165,8 +184,10 @@ def written(picture: Picture, width: int | None = None, height: int | None = Non
     return out
 
 
-def encode_jpeg(picture: U8) -> bytes:
+def encode_jpeg(picture: U8, quality: int = JPEG_QUALITY) -> bytes:
     """The file's bytes of uint8 [3/2·height, width], full range; they hold the picture and nothing else.
+
+    ``quality`` is 1 (best) to 31.
 
     Raises:
         ValueError: FFmpeg cannot encode it.
@@ -179,7 +200,7 @@ def encode_jpeg(picture: U8) -> bytes:
     codec.color_range = ColorRange.JPEG
     codec.time_base = Fraction(1, 25)
     codec.thread_count = 1
-    codec.options = {"qmin": JPEG_QUALITY, "qmax": JPEG_QUALITY}
+    codec.options = {"qmin": str(quality), "qmax": str(quality)}
     try:
         packets = [*codec.encode(frame), *codec.encode(None)]
     except FFmpegError as error:

@@ -45,10 +45,11 @@ from sightline.features.clips.clip_writer import (
 )
 from sightline.features.clips.hidden_clip import COPIES, PART, RAW_ENDS, Hiding, hides, settle_apart
 from sightline.features.feature import FeatureContext
+from sightline.features.hidden_frames import hidden_in
 from sightline.features.kept_files import make_private_folder, write_private
 from sightline.video import transcoder
 from sightline.video.blur import cover, why_not
-from sightline.video.hidden_areas import EVERYTHING, NO_TRACK, HiddenAreas, HiddenRow, hidden_rows
+from sightline.video.hidden_areas import HiddenAreas
 from sightline.video.packets import CodedPacket
 from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_range, written
 
@@ -151,7 +152,7 @@ class ClipRecorder(Observer):
         """Take note of tracks and events."""
         frame, self._names = seen.frame, seen.classes.names
         offset_s = frame.capture_time - frame.media_s
-        hidden = self._hidden(seen) if self._blur else []
+        hidden = hidden_in(seen, self._blur) if self._blur else []
         with self._lock:
             self._frames.append((frame.media_s, seen.tracks, hidden))
             while not 0 <= frame.media_s - self._frames[0][0] <= self._options.pre_s + 2 * LATE_S:
@@ -219,16 +220,6 @@ class ClipRecorder(Observer):
         self._inbox.put(None)
         wait([self._thread.submit(self._work)], CLOSE_S)
         self._thread.close()
-
-    def _hidden(self, seen: Observation) -> list[HiddenRow]:
-        """What is to be covered in a frame: everything, where its boxes cannot tell."""
-        if why_not(self._blur, seen.model, seen.classes.names):
-            return [(NO_TRACK, *EVERYTHING)]
-        track_names, names = (
-            [seen.classes.name(class_id) for class_id in boxes.class_ids.tolist()]
-            for boxes in (seen.tracks, seen.detections)
-        )
-        return hidden_rows(self._blur, seen.tracks, track_names, seen.detections, names)
 
     def _offer(self, events: Sequence[Event], seen: Observation, offset_s: float) -> None:
         """Hand a frame's events to the clip thread, as many as it takes: it may have come to a halt."""
