@@ -363,6 +363,34 @@ class Mute:
         return all("" in pair or pair[0] == pair[1] for pair in pairs)
 
 
+class Variant(StrEnum):
+    """What can be seen live of a camera: two sizes of pictures, with or without overlay, and boxes."""
+
+    SMALL = "small"
+    SMALL_OVERLAY = "small-overlay"
+    LARGE = "large"
+    LARGE_OVERLAY = "large-overlay"
+    DETECTIONS = "detections"  # JSON
+
+    @property
+    def side_px(self) -> int:
+        """No side of such a picture is longer."""
+        return 640 if self.value.startswith("small") else 1280
+
+    @property
+    def has_overlay(self) -> bool:
+        """Whether boxes, places and the like are drawn on it."""
+        return self.value.endswith("-overlay")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Asks a camera to be shown for a while; ask again before that is over."""
+
+    variants: frozenset[Variant]
+    seconds: float
+
+
 def picture_name(event_key: str) -> str:
     """The file name of an event's picture, which lies beside its clip."""
     return f"event-{hashlib.sha256(event_key.encode()).hexdigest()[:20]}.jpg"

@@ -16,6 +16,7 @@ from sightline.camera import worker
 from sightline.camera.messages import (
     AddCamera,
     CameraSpec,
+    LiveMessage,
     Message,
     Report,
     Stop,
@@ -131,11 +132,13 @@ class Rig:
         self.sources: dict[str, FakeSource] = {}
         self.exit_code: int | None = None
         self.messages: list[WorkerReport] = []
+        self.shown: list[LiveMessage] = []
         self.ends, self._theirs = Pipe()
         spec = WorkerSpec("worker-1", TritonOptions(**triton))
         self.worker = Worker(
             spec,
             self._theirs,
+            self._show,
             connect=lambda *_: self.triton,
             make_source=self._make_source,
             end_process=self._end_process,
@@ -204,6 +207,10 @@ class Rig:
             for row in report.checkpoint.rows
             if isinstance(row, kind)
         ]
+
+    def _show(self, message: LiveMessage) -> bool:
+        self.shown.append(message)
+        return False
 
     def _make_source(self, camera: Camera, **_: Any) -> FakeSource:
         source = self.sources[camera.name] = FakeSource(self.plays[camera.name])

@@ -11,6 +11,7 @@ from functools import partial
 
 from sightline.base.backoff import Backoff
 from sightline.base.threads import Bell, SideThreads
+from sightline.camera.messages import LiveMessage
 from sightline.camera.pipeline import Pipeline
 from sightline.config import TritonOptions
 from sightline.entities import Frame, ModelInfo
@@ -36,6 +37,7 @@ class SharedParts:
     bell: Bell  # wakes the main thread
     threads: SideThreads
     make_source: Callable[..., Source]  # as Source is made
+    show: Callable[[LiveMessage], bool]  # as LiveSender.put
 
 
 class DetectorLink:

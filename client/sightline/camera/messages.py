@@ -6,7 +6,7 @@ from typing import Any
 
 from sightline.base.stats import Histogram
 from sightline.config import Camera, TritonOptions
-from sightline.entities import CameraStatus, Checkpoint, Figure
+from sightline.entities import CameraStatus, Checkpoint, Figure, Variant
 
 #: How a worker ends whose camera hangs.
 EXIT_HANGING = 70
@@ -74,11 +74,20 @@ class UpdateWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class AskFeature:
+    """Hand a request to one of a camera's features; nothing where the camera or the feature is not there."""
+
+    camera: str
+    feature: str  # its name
+    request: object
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Report every camera a last time, unregister, exit."""
 
 
-Message = AddCamera | UpdateCamera | RemoveCamera | UpdateWorker | Stop
+Message = AddCamera | UpdateCamera | RemoveCamera | UpdateWorker | AskFeature | Stop
 
 
 # -- from a worker ----------------------------------------------------------------------------------------
@@ -102,3 +111,13 @@ class WorkerReport:
 
     reports: tuple[Report, ...]
     hanging: tuple[str, ...] = ()  # cameras whose decoder hangs in C: the worker ends after this
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMessage:
+    """What there is to be seen of a camera now; has a pipe of its own, and the next one replaces it."""
+
+    camera: str
+    variant: Variant
+    header: Mapping[str, Any]  # JSON-able
+    payload: bytes  # JPEG, or JSON

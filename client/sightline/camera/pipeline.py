@@ -202,6 +202,11 @@ class Pipeline:
         """Tell the features of changed options."""
         self._ask(lambda observer: observer.update(options))
 
+    def request(self, feature: str, message: object) -> None:
+        """Hand a feature a word from the supervisor."""
+        for _ in self._answers(lambda one: one.request(message) if one.name == feature else None):
+            pass
+
     def switch_off(self, observer: object, error: Exception) -> None:
         """Go on without a feature that has failed, on whatever thread; it is to be closed."""
         for feature in [feature for feature in self.observers if feature is observer]:

@@ -11,7 +11,7 @@ from sightline.analysis.options import analysis_options
 from sightline.base.stats import RateMeter, StageTimes
 from sightline.camera.clock_record import ClockRecord
 from sightline.camera.detector_link import CandidateDetector, DetectorLink, SharedParts
-from sightline.camera.messages import CameraSpec, Report, Retry
+from sightline.camera.messages import CameraSpec, LiveMessage, Report, Retry
 from sightline.camera.pipeline import Pipeline
 from sightline.config import Camera, unknown_classes
 from sightline.entities import (
@@ -65,6 +65,8 @@ class RunningCamera:
                 is_busy=lambda: len(mailbox) > 0,
                 candidate=partial(CandidateDetector, parts.models),
                 gate=parts.gate,
+                publish=lambda *what: parts.show(LiveMessage(camera.name, *what)),
+                occupancy=lambda: analysis.occupancy,
             )
             self.pipeline.add_feature(name, partial(make_feature, context))
         observers = self.pipeline.observers

@@ -1,7 +1,8 @@
 """A process that hosts cameras: it waits for frames, answers and messages of all of them at one place.
 
 Threads: the main thread (everything that is not named here), a decode thread for each camera
-(:mod:`feed`), gRPC's, one that listens to the supervisor, and a few side threads for what may take long.
+(:mod:`feed`), gRPC's, one that listens to the supervisor, a few side threads for what may take long and,
+while somebody watches, one that draws and one that sends pictures.
 A worker whose supervisor has died sees the pipe end, and ends.
 """
 
@@ -21,10 +22,13 @@ from sightline.base.backoff import Backoff
 from sightline.base.logs import setup_logging
 from sightline.base.threads import Bell, SideThreads
 from sightline.camera.detector_link import DetectorLink, ServedModels, SharedParts
+from sightline.camera.live_sender import LiveSender
 from sightline.camera.messages import (
     EXIT_HANGING,
     AddCamera,
+    AskFeature,
     CameraSpec,
+    LiveMessage,
     Message,
     RemoveCamera,
     Report,
@@ -55,8 +59,8 @@ STOP_S = 5.0
 CLOSE_RECORDED_S = 20.0  # features of recorded files may take their time
 
 
-def run_worker(connection: Connection) -> None:
-    """Entry point of the process; its first message says what it is."""
+def run_worker(connection: Connection, live: Connection) -> None:
+    """Entry point of the process; its first message says what it is. ``live`` takes what is seen live."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides; Ctrl-C reaches the whole group
     try:
@@ -64,7 +68,7 @@ def run_worker(connection: Connection) -> None:
     except EOFError:
         return  # the supervisor has changed its mind
     setup_logging(spec.log_level)
-    Worker(spec, connection).run()
+    Worker(spec, connection, LiveSender(live).put).run()
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +99,7 @@ class Worker:
         self,
         spec: WorkerSpec,
         connection: Connection,  # to the supervisor
+        show: Callable[[LiveMessage], bool] = lambda _: False,  # as LiveSender.put
         *,
         connect: Callable[[TritonOptions, str], TritonConnection] = TritonConnection,
         make_source: Callable[..., Source] = Source,
@@ -107,7 +112,7 @@ class Worker:
         self._triton = connect(spec.triton, spec.name)
         models, gate = ServedModels(self._triton), OpenGate(spec.gate, spec.open_limit)
         threads = SideThreads(f"{spec.name}-side", 8)
-        self._parts = SharedParts(spec.name, spec.triton, models, gate, Bell(), threads, make_source)
+        self._parts = SharedParts(spec.name, spec.triton, models, gate, Bell(), threads, make_source, show)
         self._links: dict[str, DetectorLink] = {}
         self._places: dict[str, _Place] = {}
         self._old_feeds: list[Feed] = []  # of cameras that ended; they may still wait in FFmpeg
@@ -160,6 +165,9 @@ class Worker:
                 case UpdateWorker(open_limit, log_level):
                     logging.getLogger().setLevel(log_level.upper())
                     self._parts.gate.resize(open_limit)
+                case AskFeature(name, feature, request) if place := self._places.get(name):
+                    if place.running is not None:
+                        place.running.pipeline.request(feature, request)
                 case RemoveCamera(name) if name in self._places:
                     self._begin_leaving(self._places[name])
 

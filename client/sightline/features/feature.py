@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sightline.analysis.observer import Observer
+from sightline.analysis.observer import JSON, Observer
 from sightline.config import Camera
-from sightline.entities import ModelInfo
+from sightline.entities import ModelInfo, Variant
 from sightline.inference.detector import Detector
 from sightline.video.open_gate import OpenGate
 
@@ -32,6 +32,10 @@ class FeatureContext:
     is_busy: Callable[[], bool]  # whether a live frame waits to be detected
     candidate: Callable[[str], Candidate]  # connects to another served model
     gate: OpenGate  # bounds how many streams open at once
+    #: Shows what is to be seen live: a header, and JPEG or JSON; True where that replaces what has not been
+    #: sent yet. Any thread; never waits.
+    publish: Callable[[Variant, JSON, bytes], bool] = lambda *_: False
+    occupancy: Callable[[], Mapping[str, int]] = dict  # by zone, how many confirmed tracks are in it
 
 
 #: Makes a feature; None when the camera's options do not ask for it.

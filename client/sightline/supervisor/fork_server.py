@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sightline.base.processes import without_secrets
-from sightline.camera.messages import Message, WorkerReport, WorkerSpec
+from sightline.camera.messages import LiveMessage, Message, WorkerReport, WorkerSpec
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +36,22 @@ ANSWER = struct.Struct("<ii")
 STARTED, REFUSED, ENDED = range(3)  # with the process id, with errno, with the exit code
 
 OnReport = Callable[[WorkerReport], None]
+OnLive = Callable[[LiveMessage], object]
 
 
 # -- the supervisor's end ---------------------------------------------------------------------------------
 
 
 class ForkedWorkers:
-    """Starts workers by a fork server, and the server when it is not there. Main thread."""
+    """Starts workers by a fork server, and the server when it is not there. Main thread.
+
+    ``on_live`` takes what is to be seen live, in a thread for each worker that starts from then on.
+    """
 
     _control: socket.socket
 
-    def __init__(self) -> None:
+    def __init__(self, on_live: OnLive = lambda _: None) -> None:
+        self.on_live = on_live
         self._server: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
@@ -66,7 +71,7 @@ class ForkedWorkers:
         if server is None or server.poll() is not None:
             server = self._start_server()
         try:
-            return WorkerProcess(self._control, spec, on_report, kill_server=server.kill)
+            return WorkerProcess(self._control, spec, on_report, self.on_live, kill_server=server.kill)
         except BrokenPipeError:
             self.close()
             raise
@@ -107,6 +112,8 @@ class ForkedWorkers:
 class WorkerProcess:
     """A worker forked by the server: its pipe, a thread that reads it and one that writes to it.
 
+    A second pipe, with a thread of its own, brings what is to be seen live: it never holds reports up.
+
     The main thread calls every method.
 
     Attributes:
@@ -117,7 +124,12 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, control: socket.socket, spec: WorkerSpec, on_report: OnReport, kill_server: Callable[[], None]
+        self,
+        control: socket.socket,
+        spec: WorkerSpec,
+        on_report: OnReport,
+        on_live: OnLive,
+        kill_server: Callable[[], None],
     ) -> None:
         self.pid = 0
         self.exit_code: int | None = None
@@ -125,22 +137,29 @@ class WorkerProcess:
         self.heard_s: float | None = None
         self._name = spec.name
         self._kill_server = kill_server
-        self._on_report = on_report
+        self._on_report, self._on_live = on_report, on_live
         with ExitStack() as ours, ExitStack() as theirs:
             self._connection, child = multiprocessing.Pipe()
             ours.callback(self._connection.close)
             theirs.callback(child.close)
+            self._live, live = multiprocessing.Pipe(duplex=False)
+            ours.callback(self._live.close)
+            theirs.callback(live.close)
             self._status, status = os.pipe()
             ours.callback(os.close, self._status)
             theirs.callback(os.close, status)
-            socket.send_fds(control, [b"w"], [child.fileno(), status])
+            socket.send_fds(control, [b"w"], [child.fileno(), live.fileno(), status])
             self._ours = ours.pop_all()
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._outbox.put(spec)
-        self._reader = threading.Thread(target=self._read, name=f"{spec.name}-reports", daemon=True)
-        self._writer = threading.Thread(target=self._write, name=f"{spec.name}-messages", daemon=True)
-        self._reader.start()
-        self._writer.start()
+        works = {"reports": self._read, "live": self._read_live, "messages": self._write}
+        threads = [
+            threading.Thread(target=work, name=f"{spec.name}-{name}", daemon=True)
+            for name, work in works.items()
+        ]
+        self._reader, *self._others = threads
+        for thread in threads:
+            thread.start()
 
     def send(self, message: Message) -> None:
         """Send a message; never waits, and means nothing once the worker has ended."""
@@ -164,8 +183,9 @@ class WorkerProcess:
             self.kill()
             self._reader.join(5.0)
         self._outbox.put(None)
-        self._writer.join(5.0)
-        if not self._reader.is_alive() and not self._writer.is_alive():
+        for thread in self._others:
+            thread.join(5.0)
+        if not any(thread.is_alive() for thread in (self._reader, *self._others)):
             self._ours.close()
         # Else it is not even forked yet: it finds its pipe closed when the server gets to it.
 
@@ -198,6 +218,13 @@ class WorkerProcess:
         self._on_report(report)
         return True
 
+    def _read_live(self) -> None:
+        try:
+            while True:
+                self._on_live(self._live.recv())
+        except (EOFError, OSError):  # it has ended, perhaps in the middle of a picture
+            return
+
     def _write(self) -> None:
         try:
             for message in iter(self._outbox.get, None):
@@ -217,7 +244,7 @@ class ForkServer:
         run_worker: what a worker does.
     """
 
-    def __init__(self, control: socket.socket, run_worker: Callable[[Connection], None]) -> None:
+    def __init__(self, control: socket.socket, run_worker: Callable[[Connection, Connection], None]) -> None:
         self._control = control
         self._run_worker = run_worker
         self._status: dict[int, int] = {}  # process id -> its status pipe
@@ -238,12 +265,12 @@ class ForkServer:
                     self._woken.recv(4096)
                     self._reap()
                     continue
-                message, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
+                message, descriptors, _, _ = socket.recv_fds(self._control, 1, 3)
                 if not message:
                     return
                 self._fork(*descriptors)
 
-    def _fork(self, pipe: int, status: int) -> None:
+    def _fork(self, pipe: int, live: int, status: int) -> None:
         try:
             pid = os.fork()
         except OSError as error:
@@ -251,12 +278,13 @@ class ForkServer:
             os.close(status)
         else:
             if pid == 0:
-                self._become_worker(pipe)
+                self._become_worker(pipe, live)
             self._status[pid] = status
             self._answer(status, STARTED, pid)
         os.close(pipe)
+        os.close(live)
 
-    def _become_worker(self, pipe: int) -> None:
+    def _become_worker(self, pipe: int, live: int) -> None:
         """Never returns. The worker keeps its status pipe, so that its end shows even after the server's."""
         code = 1
         try:
@@ -267,7 +295,7 @@ class ForkServer:
                 end.close()
             for other in self._status.values():
                 os.close(other)
-            self._run_worker(Connection(pipe))
+            self._run_worker(Connection(pipe), Connection(live, readable=False))
             code = 0
         except BaseException:  # noqa: BLE001  the end of the process: its exit code tells the supervisor
             traceback.print_exc()

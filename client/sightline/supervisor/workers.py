@@ -29,7 +29,7 @@ STOP_S = 5.5  # and some seconds for the rest of the program: ten in all
 DEATHS_TO_DIVIDE = 3
 
 #: Descriptors of a process and threads of the program, as a test measures them, with some to spare.
-SUPERVISOR_FILES, FILES_PER_WORKER = 400, 3
+SUPERVISOR_FILES, FILES_PER_WORKER = 500, 4
 WORKER_FILES, FILES_PER_CAMERA = 64, 6
 OTHER_THREADS, THREADS_PER_WORKER, THREADS_PER_CAMERA = 64, 32, 2
 
@@ -132,13 +132,19 @@ class Workers:
         if not self.tell(item, messages.RemoveCamera(item.name)):
             item.left = True
 
+    def owner_of(self, item: HostedCamera) -> WorkerProcess | None:
+        """The worker in which the camera runs; None when it runs in none. Any thread may call it."""
+        for worker in list(self._workers):
+            if worker.cameras.get(item.name) is item and item.running:
+                return worker.handle
+        return None
+
     def tell(self, item: HostedCamera, message: messages.Message) -> bool:
         """Send a message to the worker in which the camera runs; False when it runs in none."""
-        for worker in self._workers:
-            if worker.cameras.get(item.name) is item and worker.handle is not None and item.running:
-                worker.handle.send(message)
-                return True
-        return False
+        if (owner := self.owner_of(item)) is None:
+            return False
+        owner.send(message)
+        return True
 
     def broadcast(self, message: messages.Message) -> None:
         """Tell every worker."""
