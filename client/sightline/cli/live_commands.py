@@ -67,8 +67,8 @@ def add_to(commands: Any) -> None:
     schema.add_argument(
         "--example", action="store_true", help="print the sample, in which every key is explained"
     )
-    text = "print that of a stream's messages instead (docs/streams.md)"
-    schema.add_argument("--stream", choices=("event", "window", "status"), help=text)
+    text = "print that of a stream's messages instead (docs/streams.md, docs/live.md)"
+    schema.add_argument("--stream", choices=("event", "window", "status", "detections"), help=text)
     add = add_command(commands, _console).add_argument
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -365,9 +365,10 @@ def _schema(arguments: argparse.Namespace) -> None:
     if arguments.example:
         print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
     elif arguments.stream:
+        from sightline.features.live.detections_message import SCHEMA
         from sightline.supervisor.sinks.result_stream import json_schemas
 
-        print(json.dumps(json_schemas()[arguments.stream], indent=2))
+        print(json.dumps({**json_schemas(), "detections": SCHEMA}[arguments.stream], indent=2))
     else:
         print(json.dumps(json_schema(), indent=2))
 

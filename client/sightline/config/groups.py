@@ -226,6 +226,28 @@ class ShadowOptions(OptionGroup):
     seed: int = reopens(0, "The same seed chooses the same episodes.", ge=0)
 
 
+class Layer(StrEnum):
+    """What is drawn on live pictures."""
+
+    BOXES = "boxes"
+    IDS = "ids"
+    CLASSES = "classes"
+    PLACES = "places"  # zones with how many are in them, lines with how many crossed them in this window
+    TRAILS = "trails"
+    CLOCK = "clock"  # capture time
+    LATENCY = "latency"  # from the packet's arrival to the picture
+
+
+class LiveOptions(OptionGroup):
+    """``live``: pictures for those who watch; while nobody does they cost nothing."""
+
+    fps: float = hot(10, "Pictures, and messages of boxes, a second at most.", gt=0, le=30)
+    layers: tuple[Layer, ...] = hot(
+        tuple(Layer),
+        "What is drawn where an overlay is asked for: boxes, ids, classes, places, trails, clock, latency.",
+    )
+
+
 class CameraOptions(OptionGroup):
     """Groups that may stand at the top as defaults and in a camera as its own, laid over them key by key."""
 
@@ -246,6 +268,7 @@ class CameraOptions(OptionGroup):
     privacy: PrivacyOptions = Field(
         PrivacyOptions(), description="What is blurred in every picture and clip."
     )
+    live: LiveOptions = Field(LiveOptions(), description="Pictures for those who watch.")
 
 
 class Transport(StrEnum):
