@@ -18,6 +18,7 @@ from sightline.camera import running_camera, worker
 from sightline.camera.messages import (
     EXIT_HANGING,
     AddCamera,
+    AskFeature,
     CameraSpec,
     RemoveCamera,
     UpdateCamera,
@@ -34,6 +35,8 @@ from sightline.entities import (
     EventKind,
     Frame,
     SourceWindow,
+    Variant,
+    Watch,
 )
 from sightline.errors import (
     DetectorError,
@@ -43,6 +46,7 @@ from sightline.errors import (
     SourceUnusable,
 )
 from sightline.features import FeatureContext
+from sightline.features.live.live_observer import LiveObserver
 from sightline.video import feed
 from sightline.video.clock import ClockReading
 from support.fakes import boxes, frame
@@ -116,6 +120,39 @@ def test_a_cameras_clock_is_status_figure_row_and_event() -> None:
         assert {f.name: f.value for f in report.figures}["clock_offset_seconds"] == 4000.2
         assert report.checkpoint is not None
         assert report.checkpoint.resume["clock"]["offset_s"] == 4000.2
+
+
+def test_a_worker_hands_requests_on_and_shows_what_they_ask_for() -> None:
+    with Rig() as rig:
+        rig.add("a")
+        rig.add("b")
+        rig.until_frames("b", 3)
+        wanted = Watch(frozenset({Variant.DETECTIONS, Variant.SMALL}), 60.0)
+        rig.send(AskFeature("nowhere", "live", wanted))
+        rig.send(AskFeature("b", "nothing", wanted))
+        rig.send(AskFeature("a", "live", wanted))
+        until(lambda: len(rig.shown) >= 6, 20)
+        assert {message.camera for message in rig.shown} == {"a"}
+        assert {message.variant for message in rig.shown} == wanted.variants
+        rig.until_frames("b", 3)
+        assert figures(rig, "a")["live_variants"] == 2
+        assert figures(rig, "b")["live_variants"] == 0
+
+
+def test_a_feature_that_fails_at_a_request_is_switched_off_and_its_camera_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(LiveObserver, "request", fail)
+    with Rig() as rig:
+        rig.add("a")
+        rig.until_frames("a", 3)
+        rig.send(AskFeature("a", "live", Watch(frozenset({Variant.SMALL}), 5.0)))
+        until(lambda: "live is switched off" in rig.latest("a").status.message, 20)
+        rig.until_frames("a", 10)
+        assert rig.latest("a").status.state is CameraState.ONLINE
 
 
 def test_frames_that_are_due_together_travel_together() -> None:

@@ -106,6 +106,23 @@ def test_cameras_share_workers_up_to_the_limit() -> None:
     assert [handle.cameras for handle in world.tick()] == [["a", "b", "c", "d"], ["e", "f"]]
 
 
+def test_the_owner_of_a_camera_is_the_worker_in_which_it_runs_now() -> None:
+    world = World("a b c", per_worker=2)
+    first, second = world.tick()
+    owners = [world.supervisor.owner_of(name) for name in "abc"]
+    assert owners == [first, first, second]
+    assert world.supervisor.live.owner_of("c") is second
+    first.kill()
+    world.tick()
+    assert world.supervisor.owner_of("a") is None
+    world.pass_time(5)
+    successor = world.supervisor.owner_of("a")
+    assert successor is not None
+    assert successor not in {first, second}
+    with pytest.raises(LookupError):
+        world.supervisor.owner_of("nowhere")
+
+
 def test_sinks_are_told_of_the_cameras_at_the_start_and_after_a_reload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

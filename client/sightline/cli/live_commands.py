@@ -148,6 +148,7 @@ def _run(arguments: argparse.Namespace) -> None:
         canary = Canary(config.options.canary, database.url.get_secret_value())
         config = canary.join(config)
     hub = Hub(writer, sinks, adds_up=arguments.until_end)
+    workers.on_live = hub.live.take
     try:
         _watch(arguments, config, workers, writer, hub, canary, sinks)
     finally:

@@ -1,4 +1,7 @@
-"""Where the workers' reports go: rows to the writer, the newest to status, metrics and lossy sinks."""
+"""Where the workers' reports go: rows to the writer, the newest to status, metrics and lossy sinks.
+
+What is seen live goes beside it, by a way of its own.
+"""
 
 import threading
 import time
@@ -10,6 +13,7 @@ from sightline.camera.messages import Report
 from sightline.config import Camera, Config
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
+from sightline.supervisor.live_pictures import LivePictures
 from sightline.supervisor.sinks.sink import DurableSink, LossyRunner, Sink, SinkHealth, make_runner
 from sightline.supervisor.tally import Tally
 
@@ -34,6 +38,7 @@ class Hub:
         self.open_events = writer.open_events
         #: What the supervisor adds to a worker's word on a camera, from what it knows of the others.
         self.annotate: Callable[[CameraStatus], CameraStatus] = lambda status: status
+        self.live = LivePictures()
         self._tally = Tally() if adds_up else None
         self._durable = [sink for sink in sinks if isinstance(sink, DurableSink)]
         for sink in self._durable:

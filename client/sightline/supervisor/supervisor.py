@@ -21,6 +21,7 @@ from sightline.inference.leftovers import remove_abandoned
 from sightline.supervisor.bottlenecks import Bottlenecks, Notice
 from sightline.supervisor.control import CameraStep, Plan
 from sightline.supervisor.hub import Hub
+from sightline.supervisor.live_pictures import CameraOwner
 from sightline.supervisor.open_spans import OpenSpans
 from sightline.supervisor.troubles import HOLD_S, Troubles, signs_of
 from sightline.supervisor.workers import HostedCamera, StartWorker, Workers, shortages
@@ -64,6 +65,8 @@ class Supervisor:
         self._workers = Workers(config.options, hub, start_worker, until_end=until_end, clock=clock)
         self._bottlenecks = Bottlenecks(clock)
         hub.annotate = self._bottlenecks.annotate
+        self.live = hub.live  # what is seen of the cameras
+        self.live.owner_of = self.owner_of
         self._troubles, self._open_spans = Troubles(clock, wall_clock), OpenSpans(clock)
         self._adopted: bool | None = None  # what was left open; False: as far as is spooled
         self._wall_clock = wall_clock
@@ -189,6 +192,14 @@ class Supervisor:
         """The newest report of every camera that has sent one. Any thread may call it."""
         reports = self._hub.reports()
         return {name: reports[name] for name in list(self._cameras) if name in reports}
+
+    def owner_of(self, camera: str) -> CameraOwner | None:
+        """Who runs a camera; None while nobody does. Any thread may call it.
+
+        Raises:
+            LookupError: no camera of that name is to run.
+        """
+        return self._workers.owner_of(self._cameras[camera])
 
     def notices(self) -> tuple[Notice, ...]:
         """What holds cameras back now. Any thread may call it."""
