@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.access.rights import RIGHTS, How, Person, Right, allowed
+from sightline.access.rights import RIGHTS, How, Person, Right, allowed, allowed_for_some
 from sightline.entities import Role
 from support.rights_table import BEGIN, END, rights_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "access.md"
 CAMERAS = ("gate", "yard")
+PUBLIC = (Right.SEE_HEALTH, Right.SIGN_IN)
 seen = st.none() | st.frozensets(st.sampled_from(CAMERAS))
 people = st.builds(Person, st.just("anna"), st.sampled_from(Role), seen, st.sampled_from(How), st.booleans())
 rights = st.sampled_from(Right)
@@ -31,7 +32,7 @@ def test_every_right_has_a_rule() -> None:
 
 @given(rights, asked)
 def test_nobody_has_only_what_is_public(right: Right, camera: str | None) -> None:
-    assert allowed(None, right, camera) == (right is Right.SEE_HEALTH)
+    assert allowed(None, right, camera) == (right in PUBLIC)
 
 
 @given(people, rights, asked)
@@ -44,6 +45,12 @@ def test_a_greater_role_never_may_less(who: Person, right: Right, camera: str | 
 @given(people, rights, asked)
 def test_who_sees_more_cameras_never_may_less(who: Person, right: Right, camera: str | None) -> None:
     assert allowed(replace(who, cameras=None), right, camera) >= allowed(who, right, camera)
+
+
+@given(people, rights, asked)
+def test_who_may_nothing_of_any_camera_may_nothing(who: Person, right: Right, camera: str | None) -> None:
+    assert allowed_for_some(who, right) >= allowed(who, right, camera)
+    assert allowed_for_some(None, right) == (right in PUBLIC)
 
 
 @given(people, rights)
@@ -65,7 +72,7 @@ def test_a_camera_that_is_not_theirs_is_nobodys(right: Right) -> None:
 @given(rights, asked)
 def test_a_password_that_must_be_changed_comes_first(right: Right, camera: str | None) -> None:
     admin = person(Role.ADMIN, must_change=True)
-    assert allowed(admin, right, camera) == (right in {Right.CHANGE_PASSWORD, Right.SEE_HEALTH})
+    assert allowed(admin, right, camera) == (right in {Right.CHANGE_PASSWORD, *PUBLIC})
 
 
 def test_the_table_of_the_docs_is_that_of_the_code() -> None:

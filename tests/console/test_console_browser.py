@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +26,9 @@ import pytest
 from sightline.config.groups import HttpOptions
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
+from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.http.visitors import NobodyElse
 from support.browser import chromium
 from support.console_world import World
 
@@ -234,8 +236,7 @@ fetch(url, {method: "POST", mode: "no-cors", body: "{}"}).then(() => done("answe
 def test_nor_does_it_of_the_status_port_and_of_triton(
     rebound: Any, toy_repository: Path, tmp_path: Path
 ) -> None:
-    nobody = cast(Any, None)  # whom the port would ask
-    status = HttpServer(HttpOptions(port=0), nobody, nobody)
+    status = HttpServer(HttpOptions(port=0), Door([], NobodyElse()))
     status.start()
     try:
         with TritonServer(toy_repository, grpc_port=free_port(), log_path=tmp_path / "log") as triton:

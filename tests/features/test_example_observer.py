@@ -15,7 +15,10 @@ from sightline.config.groups import HttpOptions
 from sightline.entities import CameraStatus
 from sightline.features import FEATURES
 from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.http.door import Door
+from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.http.visitors import NobodyElse
 from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until
 from support.worker_rig import Rig
@@ -57,7 +60,8 @@ def test_an_example_observer_is_one_file_and_one_line() -> None:
     with Rig() as rig:
         rig.add("gate")
         rig.until_frames("gate", 20)
-        http = HttpServer(HttpOptions(port=0), cast(Supervisor, Shown(rig)), lambda: HEALTH)
+        pages = HealthPages(cast(Supervisor, Shown(rig)), lambda: HEALTH)
+        http = HttpServer(HttpOptions(port=0), Door(pages.endpoints(), NobodyElse()))
         http.start()
         try:
             page = read(http, "/metrics")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,7 +26,11 @@ from sightline.simulation.rtsp_server import free_port
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.bottlenecks import Cause, Notice
 from sightline.supervisor.http import http_server
+from sightline.supervisor.http.door import Door
+from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.http.own_programs import fetch_own, own_key
+from sightline.supervisor.http.visitors import NobodyElse
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until
@@ -83,9 +88,15 @@ def supervisor() -> FakeSupervisor:
 
 
 @pytest.fixture
-def server(supervisor: FakeSupervisor) -> Iterator[HttpServer]:
-    options, fake = HttpOptions(host="127.0.0.1", port=0), cast(Supervisor, supervisor)
-    http = HttpServer(options, fake, lambda: HEALTH, sinks=lambda: [FAILING])
+def health() -> list[WriterHealth]:
+    """What the writer says of itself; a test puts something else there."""
+    return [HEALTH]
+
+
+@pytest.fixture
+def server(supervisor: FakeSupervisor, health: list[WriterHealth]) -> Iterator[HttpServer]:
+    pages = HealthPages(cast(Supervisor, supervisor), lambda: health[0], sinks=lambda: [FAILING])
+    http = HttpServer(HttpOptions(port=0), Door(pages.endpoints(), NobodyElse()))
     http.start()
     until(lambda: http._server.started)
     yield http
@@ -117,7 +128,7 @@ def test_ready_once_every_camera_has_its_detector(server: HttpServer, supervisor
 
 
 def test_health_is_that_of_the_writer_and_the_main_loop(
-    server: HttpServer, supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+    server: HttpServer, supervisor: FakeSupervisor, health: list[WriterHealth]
 ) -> None:
     status, body = get(server, "/healthz")
     assert (status, json.loads(body)["sinks"][0]["last_error"]) == (
@@ -125,8 +136,7 @@ def test_health_is_that_of_the_writer_and_the_main_loop(
         "refused",
     )  # shown, and no fault of ours
     supervisor.beat_s = 0.0
-    away = replace(HEALTH, state="spooling", last_error="locked")
-    monkeypatch.setattr(server, "_writer_health", lambda: away)
+    health[0] = replace(HEALTH, state="spooling", last_error="locked")
     status, body = get(server, "/healthz")
     assert status == 503
     assert [problem[:12] for problem in json.loads(body)["problems"]] == ["the supervis", "results do n"]
@@ -153,17 +163,17 @@ def test_an_overload_is_said_and_measured_and_no_reason_to_be_restarted(
 def test_the_status_command_says_notices_and_who_owns_the_database(
     server: HttpServer,
     supervisor: FakeSupervisor,
-    monkeypatch: pytest.MonkeyPatch,
+    health: list[WriterHealth],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     supervisor.said = (Notice(Cause.TRITON, "waiting for Triton at h:1 since", 100.0, ("gate",)),)
     path, port = tmp_path / "config.yml", server.url.rpartition(":")[2]
-    path.write_text(f"http: {{port: {port}}}\ncameras: {{gate: {{url: rtsp://h/}}}}\n")
+    database = f"database: {{spool_path: {tmp_path / 'spool.db'}}}"
+    path.write_text(f"http: {{port: {port}}}\n{database}\ncameras: {{gate: {{url: rtsp://h/}}}}\n")
     owner = "sightline on there (process 7, since 08:00)"
     for state, words in (("standby", "stand-by"), ("ok", "results: ok")):
-        health = replace(HEALTH, state=state, owner=owner)
-        monkeypatch.setattr(server, "_writer_health", lambda health=health: health)
+        health[0] = replace(HEALTH, state=state, owner=owner)
         assert main(["status", "-c", str(path)]) == 0
         out = capsys.readouterr().out
         assert "\nwaiting for Triton at h:1 since\n" in out
@@ -290,3 +300,68 @@ def test_other_peoples_pages_are_refused(server: HttpServer, headers: dict[str, 
         connection.request("GET", "/metrics", headers=headers)
         answer = connection.getresponse()
         assert (answer.status, b"sightline" in answer.read()) == (status, status == 200)
+
+
+# -- TLS --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> dict[str, str]:
+    """Of a name that is not loopback's, as those of real sites are."""
+    paths = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    files = ["-out", paths["tls_cert"], "-keyout", paths["tls_key"]]
+    command = ["openssl", "req", "-x509", *kind, "-subj", "/CN=cameras.example.org", *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths
+
+
+def test_with_a_certificate_it_speaks_tls_and_its_own_programs_trust_it_alone(
+    server: HttpServer, certificate: dict[str, str], tmp_path: Path
+) -> None:
+    options = HttpOptions.model_validate({"port": free_port(), **certificate})
+    server.move(options)
+    until(lambda: server._server.started)
+    assert server.url == f"https://127.0.0.1:{options.port}"
+    assert json.loads(fetch_own(options, tmp_path, "/status"))["cameras"]
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        urllib.request.urlopen(f"{server.url}/status", timeout=5)
+    with pytest.raises((urllib.error.URLError, OSError)):
+        urllib.request.urlopen(server.url.replace("https", "http") + "/healthz", timeout=5)
+
+
+@pytest.mark.parametrize("broken", ["not there", "no certificate", "another key"])
+def test_a_certificate_that_cannot_be_used_changes_nothing(
+    server: HttpServer, certificate: dict[str, str], tmp_path: Path, broken: str
+) -> None:
+    if broken == "not there":
+        certificate["tls_cert"] = str(tmp_path / "gone.pem")
+    elif broken == "no certificate":
+        Path(certificate["tls_cert"]).write_text("nothing")
+    else:
+        generated = ["openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out"]
+        subprocess.run([*generated, certificate["tls_key"]], check=True, capture_output=True)
+    with pytest.raises(ServerError, match=r"http\.tls_cert"):
+        server.move(HttpOptions.model_validate({"port": free_port(), **certificate}))
+    assert get(server, "/healthz")[0] == 200
+
+
+def test_certificate_and_key_are_given_together() -> None:
+    with pytest.raises(ValueError, match="together"):
+        HttpOptions(tls_cert=Path("cert.pem"))
+    with pytest.raises(ValueError, match="network"):
+        HttpOptions(trusted_proxies=["10.0.0.0/99"])
+
+
+# -- its own user's programs ------------------------------------------------------------------------------
+
+
+def test_the_key_is_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "spool.db.control"
+    key = own_key(folder)
+    assert own_key(folder) == key
+    assert len(key) > 40
+    assert (folder.stat().st_mode & 0o777, (folder / "key").stat().st_mode & 0o777) == (0o700, 0o600)
+    folder.chmod(0o755)
+    with pytest.raises(ServerError, match="not this user's alone"):
+        own_key(folder)

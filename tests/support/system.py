@@ -18,10 +18,13 @@ import psutil
 import sqlalchemy as sa
 import yaml
 
+from sightline.config.groups import DatabaseOptions
 from sightline.entities import RULE_KINDS
 from sightline.inference.leftovers import PREFIX, is_abandoned
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.dialects import parse_url
+from sightline.supervisor.control_socket import socket_folder
+from sightline.supervisor.http.own_programs import KEY_FILE
 from support.waiting import until
 
 DAY_S = 86_400  # one window for a whole test
@@ -121,13 +124,19 @@ class System:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP answer; (0, "") while nothing listens."""
+        request = urllib.request.Request(self._base + path, headers=self._own_key())
         try:
-            with urllib.request.urlopen(self._base + path, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
         except (urllib.error.URLError, OSError):
             return 0, ""
+
+    def _own_key(self) -> dict[str, str]:
+        """What its own user's programs show; nothing before it is there."""
+        key = socket_folder(DatabaseOptions.model_validate(self.options["database"])) / KEY_FILE
+        return {"Authorization": f"Bearer {key.read_text()}"} if key.exists() else {}
 
     def camera(self, name: str) -> dict[str, Any]:
         """A camera's live status; empty while unknown."""

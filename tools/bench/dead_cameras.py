@@ -28,7 +28,7 @@ from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.demo import bundled_model, prepare_model
 from sightline.simulation.rtsp_server import RtspServer, free_port
-from sightline.simulation.stack import SightlineProcess, fetch
+from sightline.simulation.stack import SightlineProcess
 
 IN_NAMESPACE = "SIGHTLINE_DEAD_NAME_SERVERS"
 ANSWERS = {
@@ -159,10 +159,10 @@ def watch(
             settled = time.monotonic(), processor_s(sightline.pid)
     now_s = time.monotonic()
     used = (processor_s(sightline.pid) - settled[1]) / (now_s - settled[0]) if settled else 0.0
-    page = fetch(f"{sightline.url}/metrics").splitlines()
+    page = sightline.fetch("/metrics").splitlines()
     ready = False
     with contextlib.suppress(ServerError):  # 503
-        ready = bool(json.loads(fetch(f"{sightline.url}/readyz"))["ready"])
+        ready = bool(json.loads(sightline.fetch("/readyz"))["ready"])
     return {
         "cameras": len(dead) + arguments.good,
         "seconds": round(now_s - started_s),

@@ -225,6 +225,18 @@ class Accounts:
         with self._store.reading() as rows:
             return rows.accounts()
 
+    def find(self, name: str) -> Account:
+        """One by its name.
+
+        Raises:
+            AccessError: there is none.
+        """
+        with self._store.reading() as rows:
+            account = rows.account(folded(name))
+        if account is None:
+            raise AccessError(f"there is no account {name!r}")
+        return account
+
     def add(
         self,
         name: str,

@@ -1,7 +1,7 @@
 """What each role may do; :func:`allowed` is the one place that decides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sightline.entities import Role
@@ -11,6 +11,7 @@ class Right(StrEnum):
     """One thing that may be done."""
 
     SEE_HEALTH = "see_health"
+    SIGN_IN = "sign_in"
     CHANGE_PASSWORD = "change_password"  # noqa: S105  one's own; no password
     SEE_LIVE = "see_live"
     SEE_STATUS = "see_status"
@@ -40,6 +41,7 @@ class RightRule:
 
 RIGHTS: Mapping[Right, RightRule] = {
     Right.SEE_HEALTH: RightRule(None, False, "whether the program is alive and ready, for probes"),
+    Right.SIGN_IN: RightRule(None, False, "sign in and out, and read what the API is"),
     Right.CHANGE_PASSWORD: RightRule(Role.VIEWER, False, "change one's own password"),
     Right.SEE_LIVE: RightRule(Role.VIEWER, True, "live pictures, video and detections"),
     Right.SEE_STATUS: RightRule(Role.VIEWER, True, "state and figures of a camera"),
@@ -67,6 +69,7 @@ class How(StrEnum):
     LINK = "link"
     TOKEN = "token"  # noqa: S105  no token
     COMMAND_LINE = "command line"
+    NOTHING = "nothing"  # accounts are switched off
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +108,8 @@ def allowed(person: Person | None, right: Right, camera: str | None = None) -> b
     if person.must_change and right is not Right.CHANGE_PASSWORD:
         return False
     return not rule.of_camera or person.cameras is None or camera in person.cameras
+
+
+def allowed_for_some(person: Person | None, right: Right) -> bool:
+    """Whether somebody may do something at least of some camera, if there is one that they see."""
+    return allowed(person and replace(person, cameras=None), right)

@@ -7,9 +7,7 @@ import logging
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +32,13 @@ from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 if TYPE_CHECKING:
     from sightline.simulation.canary import Canary
     from sightline.store.writer import Writer
+    from sightline.supervisor.control import Control
     from sightline.supervisor.fork_server import ForkedWorkers
+    from sightline.supervisor.http.health_pages import HealthPages
+    from sightline.supervisor.http.site import Site
     from sightline.supervisor.hub import Hub
     from sightline.supervisor.sinks import Sink
+    from sightline.supervisor.supervisor import Supervisor
 
 log = logging.getLogger("sightline")
 
@@ -139,7 +141,7 @@ def _run(arguments: argparse.Namespace) -> None:
     database, http, sinks = config.options.database, config.options.http, make_sinks(config.options)
     if arguments.standby:
         database = database.model_copy(update={"standby": True})
-    writer = Writer(database, sinks=wanted_by(sinks), address=f"http://{http.address}")
+    writer = Writer(database, sinks=wanted_by(sinks), address=http.url)
     writer.retention.update(config.options.retention)
     canary = None
     if config.options.canary.enabled:  # what draws and judges its scene takes 20 MB
@@ -178,6 +180,7 @@ def _watch(
     from sightline.supervisor.control import Control
     from sightline.supervisor.control_socket import socket_folder, taking_commands
     from sightline.supervisor.heartbeat import Heartbeat
+    from sightline.supervisor.http.health_pages import HealthPages
     from sightline.supervisor.http.http_server import HttpServer
     from sightline.supervisor.sinks import let_switch
     from sightline.supervisor.sinks.alert_actions import alert_actions
@@ -199,6 +202,7 @@ def _watch(
         supervisor.apply,
         complete=canary.join if canary else lambda loaded: loaded,
         appliers={
+            "access": lambda options: site.update(options),  # noqa: PLW0108  made below
             "alerts": apply_alerts,
             "http": apply_http,
             "log_level": lambda options: setup_logging(options.log_level),
@@ -207,16 +211,18 @@ def _watch(
     )
     let_switch(sinks, control.set_enabled, control.is_enabled)
     actions = {**alert_actions(sinks), "set_enabled": control.set_enabled}
-    newest = canary.newest if canary else lambda: None
-    http = HttpServer(config.options.http, supervisor, writer.health, newest, control.state, hub.sinks)
-    heartbeat = Heartbeat(config.options.alerts.heartbeat, http.problems)
+    pages = HealthPages(
+        supervisor, writer.health, canary.newest if canary else lambda: None, control.state, hub.sinks
+    )
+    site = _make_site(config.options, supervisor, control, actions, pages)
+    http = HttpServer(config.options.http, site.door)
+    heartbeat = Heartbeat(config.options.alerts.heartbeat, pages.problems)
 
     def stop() -> None:
         writer.standby = False
         supervisor.stop()
 
-    reload = lambda: control.reload("SIGHUP")  # noqa: E731
-    on_signals({signal.SIGHUP: reload, signal.SIGINT: stop, signal.SIGTERM: stop})
+    on_signals({signal.SIGHUP: lambda: control.reload("SIGHUP"), signal.SIGINT: stop, signal.SIGTERM: stop})
     writer.when_failed(supervisor.stop)
     http.start()
     log.info("health, status and metrics at %s", http.url)
@@ -225,12 +231,33 @@ def _watch(
             if canary is not None:
                 canary.start()
             heartbeat.start()  # not of a stand-by: it would hide that the owner is dead
+            site.start(http.url)
             with taking_commands(socket_folder(config.options.database), actions):
                 supervisor.run()
     finally:
         heartbeat.stop()
         http.stop()
+        site.close()
         sys.stdout.writelines(f"{line}\n" for line in hub.summary(config.cameras))
+
+
+def _make_site(
+    options: Config,
+    supervisor: "Supervisor",
+    control: "Control",
+    actions: Mapping[str, Callable[..., Any]],
+    pages: "HealthPages",
+) -> "Site":
+    """What the HTTP port offers, and the door before it."""
+    from sightline.store.access_store import AccessStore
+    from sightline.store.read.readonly import Database
+    from sightline.supervisor.control_socket import socket_folder
+    from sightline.supervisor.http.site import Site, api_endpoints
+
+    url = options.database.url.get_secret_value()
+    store = AccessStore(url)
+    api = api_endpoints(supervisor, lambda: control.config, actions, Database(url), store)
+    return Site(options, store, [*pages.endpoints(), *api], socket_folder(options.database))
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -328,11 +355,14 @@ def _recorder(arguments: argparse.Namespace) -> None:
 
 def _status(arguments: argparse.Namespace) -> int:
     """Show what a running sightline does."""
-    url = f"http://{load_outline(arguments.config).http.address}/status"
+    from sightline.supervisor.control_socket import socket_folder
+    from sightline.supervisor.http.own_programs import fetch_own
+
+    options = load_outline(arguments.config)
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            status = json.load(answer)
-    except (urllib.error.URLError, TimeoutError) as error:
+        status = json.loads(fetch_own(options.http, socket_folder(options.database), "/status"))
+    except OSError as error:
+        url = f"{options.http.url}/status"
         print(f"sightline: nothing answers at {url} ({error}); is `sightline run` up?", file=sys.stderr)
         return 1
     if arguments.json:

@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, SecretStr
 from pydantic_core import PydanticCustomError
 
 from sightline.base.same_origin import LOOPBACK
@@ -41,7 +41,7 @@ class OidcOptions(OptionGroup):
 class AccessOptions(OptionGroup):
     """``access``: who may look, and do what."""
 
-    enabled: bool = restarts(False, "Ask everybody who they are.")
+    enabled: bool = restarts(True, "Ask who it is; false: whoever asks from this machine is an admin.")
     idle_s: float = hot(8 * 3600, "A sign-in that is not used for so long ends.", ge=60, le=31 * 86_400)
     max_s: float = hot(7 * 86_400, "A sign-in ends after this long.", ge=60, le=366 * 86_400)
     lock_after: int = hot(5, "Wrong passwords in a row that lock an account.", ge=2, le=100)
@@ -49,4 +49,4 @@ class AccessOptions(OptionGroup):
     max_lock_s: float = hot(900, "But never for longer than this.", ge=1, le=86_400)
     attempts_per_address: int = hot(20, "Attempts to sign in a minute, of one address.", ge=1, le=10_000)
     attempts_per_name: int = hot(10, "And with one name.", ge=1, le=10_000)
-    oidc: OidcOptions | None = Field(None, description="An identity provider; null: none.")
+    oidc: OidcOptions | None = restarts(None, "An identity provider; null: none.")

@@ -2,12 +2,14 @@
 
 import re
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from sightline.config.access_options import AccessOptions
 from sightline.config.alerts import AlertOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
 from sightline.config.recording_options import RecordingOptions
@@ -363,12 +365,36 @@ class RetentionOptions(OptionGroup):
     clips_bytes: int | None = hot(None, "Limit of all clips' videos; the oldest go first.", ge=1_000_000)
 
 
+def _check_network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise PydanticCustomError("network", "must be an address or a network, as 10.0.0.0/8") from None
+    return text
+
+
 class HttpOptions(OptionGroup):
-    """``http``: the address of health, status and metrics."""
+    """``http``: the address of health, status, metrics and the API."""
 
     host: str = hot("127.0.0.1", "Address to listen on; 0.0.0.0: on every one.", min_length=1)
     port: int = hot(8080, "Port; 0 picks a free one.", ge=0, le=MAX_PORT)
     allowed_hosts: list[str] = hot([], "Names besides loopback by which browsers and Prometheus may ask.")
+    tls_cert: Path | None = hot(None, "Certificate with its chain (PEM); null: no TLS.")
+    tls_key: Path | None = hot(None, "Its key (PEM), without a password.")
+    trusted_proxies: list[Annotated[str, AfterValidator(_check_network)]] = hot(
+        [], "Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed."
+    )
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise PydanticCustomError("tls", "tls_cert and tls_key are given together, or neither of them")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where this machine asks it."""
+        return f"{'http' if self.tls_cert is None else 'https'}://{self.address}"
 
     @property
     def address(self) -> str:
@@ -404,7 +430,8 @@ class Config(CameraOptions):
     triton: TritonOptions = Field(TritonOptions(), description="Where the detectors are served.")
     database: DatabaseOptions = Field(DatabaseOptions(), description="Where results go.")
     retention: RetentionOptions = Field(RetentionOptions(), description="How long rows stay there.")
-    http: HttpOptions = Field(HttpOptions(), description="Health, status and metrics.")
+    http: HttpOptions = Field(HttpOptions(), description="Health, status, metrics and the API.")
+    access: AccessOptions = Field(AccessOptions(), description="Who may look, and do what.")
     allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
     alerts: AlertOptions = Field(AlertOptions(), description="Who is told of which events.")
     streams: ResultStreamsOptions = Field(

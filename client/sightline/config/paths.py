@@ -22,6 +22,9 @@ def program_path_problems(options: Config) -> Iterator[ConfigError]:
         for key in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
             if path := getattr(broker, key, None):
                 yield from _problem(f"streams.{name}.{key}", _readable(path))
+    for key in ("tls_cert", "tls_key"):
+        if path := getattr(options.http, key):
+            yield from _problem(f"http.{key}", _readable(path))
     if options.canary.enabled:
         yield from _problem("canary.folder", _folder(options.canary.folder))
 

@@ -19,9 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sightline.access.accounts import Accounts
+from sightline.access.passwords import Passwords
 from sightline.base.processes import make_all, spawn, terminate
 from sightline.base.resources import resource
 from sightline.base.signals import stop_on_signals
+from sightline.config.access_options import AccessOptions
+from sightline.entities import Role
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer
@@ -29,6 +33,7 @@ from sightline.simulation.scenes.encode import Coding, cache_path, render_comman
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.stack import SightlineProcess, check_running, fetch
+from sightline.store.access_store import open_access_store
 
 #: Where videos and networks are looked for when none is named.
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "../shared"))
@@ -89,8 +94,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
                         raise
                     continue
                 ready = True
-                say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
-                say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
+                tell_ready(sightline, url, folder)
         say("stopping")
     return 0
 
@@ -138,6 +142,15 @@ def prepare_show(
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
     return cameras, arguments.model or bundled_model(), None
+
+
+def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
+    """Print the addresses, and a link that signs in as an admin, once."""
+    with contextlib.closing(open_access_store(sightline.database_url)) as store:
+        link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
+    say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
+    say(f"sign in there, once: {sightline.url}/auth/link#{link}")
+    say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
 
 
 def say(text: str) -> None:

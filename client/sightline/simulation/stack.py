@@ -14,8 +14,11 @@ from typing import Any, Self
 import yaml
 
 from sightline.base.processes import spawn, terminate
+from sightline.config.groups import DatabaseOptions, HttpOptions
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port
+from sightline.supervisor.control_socket import socket_folder
+from sightline.supervisor.http.own_programs import fetch_own
 
 ONLINE_S = 180.0  # cameras, workers and server start at once, on a machine that may be busy
 STOP_S = 12.0
@@ -49,7 +52,8 @@ class SightlineProcess:
         self.database_url = database_url or f"sqlite:///{folder / 'sightline.db'}"
         self.log_path = folder / "sightline.log"
         http = {"port": free_port(), **(options or {}).get("http", {})}
-        self.url = f"http://127.0.0.1:{http['port']}"
+        self._http = HttpOptions.model_validate(http)
+        self.url = self._http.url
         config = {
             "triton": dict(triton),
             "database": {"url": self.database_url, "spool_path": str(folder / "spool.db")},
@@ -57,6 +61,7 @@ class SightlineProcess:
             "http": http,
             "cameras": {name: dict(camera) for name, camera in cameras.items()},
         }
+        self._commands = socket_folder(DatabaseOptions.model_validate(config["database"]))
         path = folder / "config.yml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         self._command = [sys.executable, "-m", "sightline", "run", "-c", str(path), *arguments]
@@ -84,14 +89,21 @@ class SightlineProcess:
         if self._process is not None:
             check_running(self._process, "sightline run", self.log_path)
 
+    def fetch(self, path: str) -> str:
+        """The body of its answer to its own user; ``ServerError`` when there is none, or it is an error."""
+        try:
+            return fetch_own(self._http, self._commands, path, timeout_s=10).decode()
+        except OSError as error:
+            raise ServerError(f"{self.url}{path} gives no answer: {error}") from error
+
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Each camera's live status by its name; ``ServerError`` when there is no answer."""
-        cameras = json.loads(fetch(f"{self.url}/status"))["cameras"]
+        cameras = json.loads(self.fetch("/status"))["cameras"]
         return {camera["source"]: camera for camera in cameras}
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels; ``ServerError`` when there is none."""
-        for line in fetch(f"{self.url}/metrics").splitlines():
+        for line in self.fetch("/metrics").splitlines():
             if line.startswith(f"{name} "):
                 return float(line.removeprefix(f"{name} "))
         raise ServerError(f"{self.url}/metrics has no {name}")

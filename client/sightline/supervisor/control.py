@@ -180,6 +180,11 @@ class Control:
             config = replace(self._config, cameras=cameras, warnings=())
             self._change(config, by, save=lambda: _replace_file(path, text))
 
+    @property
+    def config(self) -> LoadedConfig:
+        """What is in force."""
+        return self._config
+
     def is_enabled(self, camera: str) -> bool:
         """Whether a camera is to run; one that has mistakes is not."""
         options = self._config.cameras.get(camera)

@@ -1,6 +1,6 @@
 """Clips as the database knows them, for what deletes them and what compares them with the files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -74,6 +74,17 @@ def read_clip(connection: Connection, source: str, start_time: float) -> Clip | 
     query = sa.select(*_CLIPS).where(_CLIPS.source == source, _CLIPS.start_time == moment)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else _clip(row)
+
+
+def read_clips(
+    connection: Connection, between: tuple[float, float], sources: Sequence[str], limit: int
+) -> list[Clip]:
+    """The newest ``limit`` clips of ``sources`` that began in [start, end), newest first."""
+    start, end = (datetime.fromtimestamp(time, UTC) for time in between)
+    query = sa.select(*_CLIPS).where(_CLIPS.source.in_(sources))
+    query = query.where(_CLIPS.start_time >= start, _CLIPS.start_time < end)
+    rows = connection.execute(query.order_by(_CLIPS.start_time.desc(), _CLIPS.source).limit(limit))
+    return [_clip(row) for row in rows.mappings()]
 
 
 def _clip(row: Mapping[Any, Any]) -> Clip:

@@ -156,6 +156,11 @@ def read_cameras(connection: Connection) -> list[CameraStatus]:
     return statuses
 
 
+def read_source_names(connection: Connection) -> list[str]:
+    """The names of all cameras that ever ran, the canary's too."""
+    return list(connection.scalars(select(_CAMERAS.source).order_by(_CAMERAS.source)))
+
+
 def read_programs(connection: Connection, now: float) -> Programs:
     """The database's owner and those that wait for its end."""
     row = _LEASES

@@ -40,6 +40,7 @@ def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
     return {
         "list": lambda: [asdict(alert) for alert in engine.alerts()],
         "set_state": set_state,
+        "comment": lambda alert, text: asdict(engine.comment(alert, text)),
         "mute": lambda camera, rule, until, who: [
             asdict(mute) for mute in engine.mute(Mute(camera, rule, until, who))
         ],

@@ -267,6 +267,20 @@ class AlertEngine(DurableSink):
             self._write()
             return alert
 
+    def comment(self, alert_id: str, text: str) -> Alert:
+        """Write something to an alert, which stays as it is.
+
+        Raises:
+            LookupError: there is no such alert.
+        """
+        with self._lock:
+            alert = self._find(alert_id)
+            if alert is None:
+                raise LookupError(f"there is no alert {alert_id}")
+            alert = self._change(alert, comment=text)
+            self._write()
+            return alert
+
     def note_failed(self, alert_id: str, route: str) -> None:
         """Remember that a notification of an alert was given up by a route.
 

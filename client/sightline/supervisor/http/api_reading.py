@@ -1,0 +1,264 @@
+"""The API's answers about cameras, counts, events and clips. Times are UTC epoch seconds."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator, model_validator
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+
+from sightline.access.rights import Right
+from sightline.config import LoadedConfig
+from sightline.entities import CameraStatus, Clip, EventKind
+from sightline.store.read.kept_clips import read_clip, read_clips
+from sightline.store.read.queries import (
+    CountSum,
+    Span,
+    Watched,
+    read_counts,
+    read_events,
+    read_source_names,
+    read_watched,
+)
+from sightline.store.read.readonly import Database
+from sightline.store.tables import with_epochs
+from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
+from sightline.supervisor.supervisor import Supervisor
+
+MAX_BUCKETS = 1000
+MAX_ROWS = 1000
+_LAST = 253_402_300_799.0  # of the year 9999
+_FILES = {"video": "video/mp4", "h264": "video/mp4", "thumbnail": "image/jpeg", "tracks": "application/json"}
+
+
+class OfCameras(Taken):
+    """Of which cameras and of which time."""
+
+    camera: tuple[str, ...] = Field((), max_length=1000, description="Names; none: all that one sees.")
+    start: float = Field(0.0, ge=0, le=_LAST, description="UTC epoch seconds.")
+    end: float | None = Field(None, ge=0, le=_LAST, description="The first moment after it; null: now.")
+
+    @property
+    def until(self) -> float:
+        """The end."""
+        return time.time() + 1.0 if self.end is None else self.end
+
+
+class CountsQuery(OfCameras):
+    """Which counts, in which buckets."""
+
+    step_s: int = Field(3600, ge=1, le=86_400, description="Length of a bucket; 86400: days of the zone.")
+    zone: str = Field("UTC", description="The time zone in which buckets begin at round times.")
+
+    @field_validator("zone")
+    @classmethod
+    def _check_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is no time zone, as Europe/Berlin") from None
+        return zone
+
+    @model_validator(mode="after")
+    def _check_span(self) -> "CountsQuery":
+        if not 0 < self.until - self.start <= MAX_BUCKETS * self.step_s:
+            raise ValueError(f"start to end is more than nothing and at most {MAX_BUCKETS} times step_s")
+        return self
+
+
+class EventsQuery(OfCameras):
+    """Which events."""
+
+    kind: tuple[EventKind, ...] = Field((), description="Kinds; none: all.")
+    limit: int = Field(100, ge=1, le=MAX_ROWS)
+
+
+class ClipsQuery(OfCameras):
+    """Which clips, by when they began."""
+
+    limit: int = Field(100, ge=1, le=MAX_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class CountsAnswer:
+    """Counts by bucket, camera and class, and how much of each bucket was watched."""
+
+    edges: tuple[float, ...]  # beginning of every bucket, and the end of the last
+    counts: list[CountSum]
+    watched: list[Watched]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the database has it; docs/rules.md says what it means."""
+
+    id: str
+    source: str  # the camera; empty: the program itself
+    kind: str
+    place: str
+    track_id: int
+    item_class: str
+    event_time: float
+    confirmed_time: float
+    end_time: float | None  # null: it goes on, or was a moment
+    direction: str | None
+    value: float | None
+    x: float | None
+    y: float | None
+    unseen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """A clip, and where its files are asked for; null: there is none."""
+
+    source: str
+    start_time: float
+    end_time: float
+    media_start_s: float
+    state: str
+    codec: str
+    bytes: int
+    truncated: bool
+    events: tuple[str, ...]  # keys of each
+    video: str | None
+    h264: str | None
+    thumbnail: str | None
+    tracks: str | None
+    uploaded_to: str
+
+
+class ReadingApi:
+    """What may be read.
+
+    Args:
+        supervisor: whose cameras they are.
+        database: where results are.
+        config: the configuration in force.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, database: Database, config: Callable[[], LoadedConfig]
+    ) -> None:
+        self._supervisor, self._database, self._config = supervisor, database, config
+
+    def endpoints(self) -> list[Endpoint]:
+        """All of them."""
+        get, each = partial(Endpoint, "GET"), partial(Endpoint, "GET", each=True)
+        cameras, one = "/api/v1/cameras", "/api/v1/cameras/{camera}"
+        file = f"{one}/clips/{{start_time:float}}/{{file}}"
+        video: dict[str, Any] = {"camera": "camera", "media": "video/mp4", "long": True}
+        return [
+            each(cameras, Right.SEE_STATUS, self._cameras, gives=list[CameraStatus]),
+            get(one, Right.SEE_STATUS, self._camera, camera="camera", gives=CameraStatus),
+            each("/api/v1/counts", Right.SEE_COUNTS, self._counts, takes=CountsQuery, gives=CountsAnswer),
+            each(
+                "/api/v1/events", Right.SEE_EVENTS, self._events, takes=EventsQuery, gives=list[StoredEvent]
+            ),
+            each("/api/v1/clips", Right.SEE_CLIPS, self._clips, takes=ClipsQuery, gives=list[StoredClip]),
+            get(file, Right.SEE_CLIPS, self._clip_file, **video),
+        ]
+
+    def _cameras(self, call: Call) -> list[CameraStatus]:
+        """The cameras and how each does."""
+        return [status for status in self._supervisor.statuses() if call.sees(status.source)]
+
+    def _camera(self, call: Call) -> CameraStatus:
+        """How one camera does."""
+        for status in self._supervisor.statuses():
+            if status.source == call.camera:
+                return status
+        raise not_there(f"camera {call.camera!r}")
+
+    def _counts(self, call: Call) -> CountsAnswer:
+        """Distinct objects by bucket, camera and class."""
+        query: CountsQuery = call.taken
+        span = Span.over(query.start, query.until, query.step_s, ZoneInfo(query.zone))
+        sources = self._sources(call)
+        with self._database.reading() as connection:
+            counts = read_counts(connection, span, sources)
+            return CountsAnswer(span.edges, counts, read_watched(connection, span, sources))
+
+    def _events(self, call: Call) -> list[StoredEvent]:
+        """Events of cameras and, for who sees all, of the program; newest first."""
+        query: EventsQuery = call.taken
+        sources = [*self._sources(call), *([""] if call.sees(None) and not query.camera else [])]
+        span = (query.start, query.until)
+        with self._database.reading() as connection:
+            rows = read_events(connection, span, sources, kinds=query.kind, limit=query.limit)
+        shown = StoredEvent.__dataclass_fields__
+        values = ({**with_epochs(row), "id": str(row["id"])} for row in rows)
+        return [StoredEvent(**{name: item[name] for name in shown}) for item in values]
+
+    def _clips(self, call: Call) -> list[StoredClip]:
+        """Clips, newest first."""
+        query: ClipsQuery = call.taken
+        span = (query.start, query.until)
+        with self._database.reading() as connection:
+            clips = read_clips(connection, span, self._sources(call), query.limit)
+        return [_shown(clip) for clip in clips]
+
+    def _clip_file(self, call: Call) -> Response:
+        """A clip's video, its copy in H.264, its thumbnail or its tracks; ranges can be asked for."""
+        name, start_time = call.connection.path_params["file"], call.connection.path_params["start_time"]
+        with self._database.reading() as connection:
+            clip = read_clip(connection, call.camera or "", start_time)
+        path = _paths(clip).get(name) if clip else None
+        if path is None or not (path := path.resolve()).is_file() or not self._is_in_a_folder(path):
+            raise not_there(f"such file of a clip of camera {call.camera!r}")
+        return FileResponse(path, media_type=_FILES[name])
+
+    def _is_in_a_folder(self, path: Path) -> bool:
+        """Whether it is in one that clips are kept in: rows name files, and may be another program's."""
+        config = self._config()
+        folders = {config.options.clips.folder, *(item.clips.folder for item in config.cameras.values())}
+        return any(path.is_relative_to(folder.resolve()) for folder in folders)
+
+    def _sources(self, call: Call) -> Sequence[str]:
+        """The cameras asked for, or all that one sees, also of those that no longer run.
+
+        Raises:
+            HTTPException: one that is asked for is not seen.
+        """
+        asked: tuple[str, ...] = call.taken.camera
+        if unseen := [name for name in asked if not call.sees(name)]:
+            raise HTTPException(403, f"camera {unseen[0]!r} is not one of those that you see")
+        return asked or [name for name in self._known() if call.sees(name)]
+
+    def _known(self) -> Iterable[str]:
+        running = {status.source for status in self._supervisor.statuses()}
+        with self._database.reading() as connection:
+            return sorted(running | set(read_source_names(connection)))
+
+
+def _paths(clip: Clip) -> dict[str, Path]:
+    """By what they are, the files of a clip that are here."""
+    tracks = str(Path(clip.path).with_suffix(".json")) if clip.path else ""
+    texts = {"video": clip.path, "h264": clip.h264_path, "thumbnail": clip.thumbnail, "tracks": tracks}
+    return {name: Path(text) for name, text in texts.items() if text}
+
+
+def _shown(clip: Clip) -> StoredClip:
+    base = f"/api/v1/cameras/{clip.source}/clips/{clip.start_time!r}"
+    links = {name: f"{base}/{name}" for name in _paths(clip)}
+    return StoredClip(
+        source=clip.source,
+        start_time=clip.start_time,
+        end_time=clip.end_time,
+        media_start_s=clip.media_start_s,
+        state=clip.state,
+        codec=clip.codec,
+        bytes=clip.bytes,
+        truncated=clip.truncated,
+        events=clip.events,
+        video=links.get("video"),
+        h264=links.get("h264"),
+        thumbnail=links.get("thumbnail"),
+        tracks=links.get("tracks"),
+        uploaded_to=clip.url,
+    )

@@ -1,0 +1,77 @@
+"""The API that tries what is not configured yet: a camera's URL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from pydantic import Field, SecretStr
+
+from sightline.access.audit import Action
+from sightline.access.rights import Right
+from sightline.base.redact import redact
+from sightline.base.threads import SideThreads
+from sightline.config import Camera, LoadedConfig
+from sightline.config.camera import url_problem
+from sightline.errors import ConfigError, SourceError, SourceUnreachable
+from sightline.store.access_store import AccessStore
+from sightline.supervisor.http.api_alerts import audited
+from sightline.supervisor.http.endpoint import Call, Endpoint, Taken
+from sightline.video.probe import probe
+
+DEADLINE_S = 15.0
+AT_ONCE = 2
+
+
+class UrlToTry(Taken):
+    """A camera's URL, as the configuration would have it."""
+
+    url: SecretStr = Field(max_length=2000)
+
+
+@dataclass(frozen=True, slots=True)
+class TriedUrl:
+    """What a stream sends."""
+
+    codec: str  # as FFmpeg names it
+    width: int  # as shown, in square pixels
+    height: int
+    decode_errors: int
+
+
+class TriesApi:
+    """Tries URLs, a few at once.
+
+    Args:
+        store: where it is kept who tried what.
+        config: the configuration in force, which says what a URL may be.
+    """
+
+    def __init__(self, store: AccessStore, config: Callable[[], LoadedConfig]) -> None:
+        self._store, self._config = store, config
+        self._threads = SideThreads("probe", AT_ONCE)
+
+    def endpoints(self) -> list[Endpoint]:
+        """The one there is."""
+        return [
+            Endpoint(
+                "POST", "/api/v1/probe", Right.PROBE, self._try, takes=UrlToTry, gives=TriedUrl, long=True
+            )
+        ]
+
+    def _try(self, call: Call) -> TriedUrl:
+        """Open a URL, of the schemes that a camera may have, and look at one picture."""
+        url: str = call.taken.url.get_secret_value()
+        options = self._config().options
+        if problem := url_problem(url, options.allow):
+            raise ConfigError("url", problem)
+        with audited(self._store, call, Action.PROBE, redact(url)):
+            pass  # it takes long: what is tried is kept before
+        camera = Camera.model_validate({"name": "probe", "url": url, "stream": options.stream})
+        look = partial(probe, camera, only_picture=True)
+        try:
+            seen = self._threads.run(look, DEADLINE_S)
+        except TimeoutError:
+            raise SourceUnreachable(f"gives no picture within {DEADLINE_S:g} s") from None
+        except SourceError as error:
+            raise type(error)(redact(error)) from None
+        return TriedUrl(seen.codec, *seen.size, seen.decode_errors)

@@ -1,0 +1,242 @@
+"""The one way to every handler: who asks, and whether they may, is settled before it is called."""
+
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from sightline.access.rights import RIGHTS, Caller, Person, allowed, allowed_for_some
+from sightline.base.redact import redact
+from sightline.errors import AccessError, SightlineError, SignInRefused, StoreUnavailable, TooManyAttempts
+from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
+from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
+
+log = logging.getLogger(__name__)
+
+LONG = "sightline.long"  # in a request's scope: its answer may take long
+RETRY_S = 5
+_CLOSED_BY_POLICY, _TRY_AGAIN = 1008, 1013  # codes of WebSockets
+#: By error, the status that it becomes; the first that fits.
+_STATUSES: tuple[tuple[type[SightlineError], int], ...] = (
+    (TooManyAttempts, 429),
+    (SignInRefused, 401),
+    (AccessError, 400),
+    (StoreUnavailable, 503),
+    (SightlineError, 422),
+)
+#: Of every answer, unless it has its own: nothing of another site is loaded, and nothing is kept or framed.
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob:; media-src 'self' blob:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'self'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+}
+_SHOWN = frozenset({"authorization", "cookie"})
+_HSTS = "max-age=31536000"
+_Message = MutableMapping[str, Any]
+
+
+class Door:
+    """The ASGI application of the HTTP port.
+
+    Args:
+        endpoints: all there are.
+        visitors: tells who asks.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint], visitors: Visitors) -> None:
+        self.endpoints, self._visitors = tuple(endpoints), visitors
+        handlers = {HTTPException: _http_error, SightlineError: _own_error}
+        routes = [self._route(endpoint) for endpoint in self.endpoints]
+        self._app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+
+    async def __call__(self, scope: _Message, receive: Any, send: Any) -> None:
+        """Answer a request, with the headers that all answers have."""
+
+        async def send_with_headers(message: _Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in message["headers"]}
+                more = dict(_HEADERS)
+                if is_secure(HTTPConnection(scope)):
+                    more["strict-transport-security"] = _HSTS
+                pairs = [(name.encode(), value.encode()) for name, value in more.items()]
+                message["headers"] = [*message["headers"], *(pair for pair in pairs if pair[0] not in own)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _route(self, endpoint: Endpoint) -> BaseRoute:
+        if endpoint.method == WEBSOCKET:
+
+            async def open_socket(socket: WebSocket) -> None:
+                try:
+                    call = await self._let_in(endpoint, socket, dict(socket.query_params))
+                except (HTTPException, SightlineError) as error:
+                    away = isinstance(error, StoreUnavailable)
+                    await socket.close(_TRY_AGAIN if away else _CLOSED_BY_POLICY)  # answered with 403
+                    return
+                await endpoint.handler(socket, call)
+
+            return WebSocketRoute(endpoint.path, open_socket)
+
+        async def answer(request: Request) -> Response:
+            return await self._answer(endpoint, request)
+
+        return Route(endpoint.path, answer, methods=[endpoint.method])
+
+    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        person = await self._person(endpoint, request)
+        values = _query_of(endpoint, request) if request.method in SAFE else await _body_of(endpoint, request)
+        call = await self._checked(endpoint, request, person, values)
+        request.scope[LONG] = endpoint.long
+        given = await _call(endpoint.handler, call)
+        if isinstance(given, Response):
+            return given
+        if endpoint.gives is None:
+            return Response(status_code=204)
+        return Response(TypeAdapter(endpoint.gives).dump_json(given), media_type="application/json")
+
+    async def _let_in(self, endpoint: Endpoint, connection: HTTPConnection, values: Any) -> Call:
+        person = await self._person(endpoint, connection)
+        return await self._checked(endpoint, connection, person, values)
+
+    async def _person(self, endpoint: Endpoint, connection: HTTPConnection) -> Person | None:
+        """Who asks, if they have the right for anything at all.
+
+        Raises:
+            HTTPException: they have not; 401 where nobody is known.
+        """
+        if RIGHTS[endpoint.right].least is None:
+            with suppress(HTTPException, StoreUnavailable):  # it is answered whoever asks, with less
+                return await self._who(connection)
+            return None
+        person = await self._who(connection)
+        if not allowed_for_some(person, endpoint.right):
+            raise _refusal(person)
+        return person
+
+    async def _who(self, connection: HTTPConnection) -> Person | None:
+        if _SHOWN.isdisjoint(connection.headers.keys()):  # nothing is looked up: probes wait for no thread
+            return self._visitors.person_of(connection)
+        return await run_in_threadpool(self._visitors.person_of, connection)
+
+    async def _checked(
+        self, endpoint: Endpoint, connection: HTTPConnection, person: Person | None, values: Any
+    ) -> Call:
+        """The call, whose sender may make it.
+
+        Raises:
+            HTTPException: the sender may not, or what is sent is not what the endpoint takes.
+        """
+        taken = _taken(endpoint, values)
+        call = Call(connection, Caller(person, address_of(connection)), endpoint.right, taken, None)
+        camera: str | None = None
+        if isinstance(endpoint.camera, str):
+            camera = connection.path_params[endpoint.camera]
+        elif endpoint.camera is not None:
+            camera = await run_in_threadpool(endpoint.camera, call) or None
+        if not endpoint.each and not allowed(person, endpoint.right, camera):
+            raise _refusal(person)
+        return Call(connection, call.caller, endpoint.right, taken, camera)
+
+    async def still_allowed(self, call: Call) -> bool:
+        """Whether whoever made a call may still do so: what stays open asks every few seconds.
+
+        Raises:
+            StoreUnavailable: it cannot be told.
+        """
+        person = await self._who(call.connection)
+        return person == call.caller.person
+
+
+async def _call(handler: Callable[[Call], Any], call: Call) -> Any:
+    if inspect.iscoroutinefunction(handler):
+        return await handler(call)
+    return await run_in_threadpool(handler, call)
+
+
+def _taken(endpoint: Endpoint, values: Any) -> Any:
+    if endpoint.takes is None:
+        return None
+    try:
+        return endpoint.takes.model_validate(values)
+    except ValidationError as error:  # told without what was sent, which may be a secret
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        texts = (f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in mistakes)
+        raise HTTPException(422, "; ".join(texts).replace(": Value error, ", ": ")) from None
+
+
+def _refusal(person: Person | None) -> HTTPException:
+    if person is None:
+        return HTTPException(401, "sign in, or show a token", {"www-authenticate": "Bearer"})
+    return HTTPException(
+        403, "change the password first" if person.must_change else f"{person.role} may not do this here"
+    )
+
+
+def _query_of(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+    """What stands in the query; of a list's key all values."""
+    fields = endpoint.takes.model_fields if endpoint.takes else {}
+    found: dict[str, Any] = dict(request.query_params)
+    for name in set(found) & set(fields):
+        if "tuple" in str(fields[name].annotation):
+            found[name] = request.query_params.getlist(name)
+    return found
+
+
+async def _body_of(endpoint: Endpoint, request: Request) -> Any:
+    """The JSON that is sent; {} where nothing is.
+
+    Raises:
+        HTTPException: it is too large or no JSON.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > endpoint.max_body:
+            raise HTTPException(413, f"at most {endpoint.max_body} bytes are taken")
+    if not body:
+        return {}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "send JSON, with Content-Type: application/json")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "is not JSON") from error
+
+
+# -- errors -----------------------------------------------------------------------------------------------
+
+
+def _error(status: int, text: str, headers: Any = None, **more: Any) -> Response:
+    return JSONResponse({"error": text, **more}, status_code=status, headers=headers)
+
+
+async def _http_error(_: Request, error: HTTPException) -> Response:
+    return _error(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, error.headers)
+
+
+async def _own_error(request: Request, error: SightlineError) -> Response:
+    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+    wait_s = max(1, round(error.wait_s)) if isinstance(error, TooManyAttempts) else RETRY_S
+    headers = {"retry-after": str(wait_s)} if status in {429, 503} else None
+    if status == 503:
+        log.warning("HTTP: %s %s: %s", request.method, request.url.path, redact(error))
+        return _error(status, "the database does not answer; try again", headers)
+    return _error(status, redact(error), headers)

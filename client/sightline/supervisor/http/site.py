@@ -1,0 +1,141 @@
+"""All that the HTTP port offers, and who is let in."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightline.access.accounts import Accounts
+from sightline.access.passwords import Passwords
+from sightline.access.tokens import Tokens
+from sightline.base.extras import require_extra
+from sightline.config import Config, LoadedConfig
+from sightline.errors import StoreError
+from sightline.store.access_store import AccessStore
+from sightline.store.read.readonly import Database
+from sightline.supervisor.http.api_alerts import AlertsApi
+from sightline.supervisor.http.api_people import PeopleApi
+from sightline.supervisor.http.api_reading import ReadingApi
+from sightline.supervisor.http.api_tries import TriesApi
+from sightline.supervisor.http.door import Door
+from sightline.supervisor.http.endpoint import Endpoint
+from sightline.supervisor.http.openapi import with_openapi
+from sightline.supervisor.http.own_programs import own_key
+from sightline.supervisor.http.sign_in_pages import SignInPages
+from sightline.supervisor.http.visitors import KnownPeople, NobodyElse
+from sightline.supervisor.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from sightline.access.oidc import OidcClient
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 5.0  # whether there is an account, while the database does not answer
+
+
+def api_endpoints(
+    supervisor: Supervisor,
+    config: Callable[[], LoadedConfig],
+    actions: Mapping[str, Callable[..., Any]],
+    database: Database,
+    store: AccessStore,
+) -> list[Endpoint]:
+    """The API, but for people.
+
+    Args:
+        supervisor: whose cameras they are.
+        config: the configuration in force.
+        actions: what the running program does with alerts, by name.
+        database: where results are.
+        store: where it is kept who did what.
+    """
+    reading = ReadingApi(supervisor, database, config)
+    alerts, tries = AlertsApi(actions, database, store), TriesApi(store, config)
+    return [*reading.endpoints(), *alerts.endpoints(), *tries.endpoints()]
+
+
+def access_endpoints(
+    accounts: Accounts, tokens: Tokens, store: AccessStore, oidc: "OidcClient | None" = None
+) -> list[Endpoint]:
+    """What there is where accounts are on: signing in, people, tokens, and who did what."""
+    people = PeopleApi(accounts, tokens, store)
+    return [*SignInPages(accounts, oidc).endpoints(), *people.endpoints()]
+
+
+class Site:
+    """Accounts, and the door before everything.
+
+    Args:
+        options: as the program was started.
+        store: of accounts.
+        endpoints: what there is besides those.
+        folder: of the program's commands: where its own user's key lies.
+
+    Raises:
+        ServerError: the key cannot be written.
+        SightlineError: an identity provider is configured, and its library is not installed.
+    """
+
+    def __init__(
+        self, options: Config, store: AccessStore, endpoints: Iterable[Endpoint], folder: Path
+    ) -> None:
+        self._store = store
+        self._accounts: Accounts | None = None
+        self._stop = threading.Event()
+        self._greeting: threading.Thread | None = None
+        if not options.access.enabled:
+            log.warning("access.enabled is false: whoever asks from this machine may see and do everything")
+            self.door = Door(with_openapi(endpoints), NobodyElse())
+            return
+        self._accounts = Accounts(store, options.access, Passwords())
+        oidc = None
+        if options.access.oidc is not None:
+            require_extra("authlib", "access.oidc needs Authlib", "oidc")
+            from sightline.access.oidc import OidcClient  # noqa: PLC0415  an extra
+
+            oidc = OidcClient(options.access.oidc)
+        tokens = Tokens(store)
+        own = access_endpoints(self._accounts, tokens, store, oidc)
+        people = KnownPeople(self._accounts, tokens, own_key(folder))
+        self.door = Door(with_openapi([*own, *endpoints]), people)
+
+    def update(self, options: Config) -> None:
+        """Go by other options of ``access`` from now on."""
+        if self._accounts is not None:
+            self._accounts.update(options.access)
+
+    def start(self, url: str) -> None:
+        """While there is no account, tell on the terminal by which link of ``url`` the first one is made.
+
+        Without a terminal it is only told that there is none: a log is read by others.
+        """
+        if self._accounts is not None:
+            self._greeting = threading.Thread(
+                target=self._greet, args=(self._accounts, url), name="greeting", daemon=True
+            )
+            self._greeting.start()
+
+    def _greet(self, accounts: Accounts, url: str) -> None:
+        """As soon as the database answers."""
+        while not self._stop.is_set():
+            try:
+                link = accounts.make_set_up_link()
+                break
+            except StoreError:
+                self._stop.wait(ASK_AGAIN_S)
+        else:
+            return
+        if link is not None and sys.stderr.isatty():
+            sys.stderr.write("\nNobody has an account yet. Make the first one, within an hour:\n")
+            sys.stderr.write(f"    {url}/auth/set-up#{link}\n\n")
+        elif link is not None:
+            log.warning("nobody has an account yet; `sightline user add NAME --role admin` makes one")
+
+    def close(self) -> None:
+        """Stop, and close the database."""
+        self._stop.set()
+        if self._greeting is not None:
+            self._greeting.join(timeout=1.0)
+        self._store.close()

@@ -1,0 +1,393 @@
+"""Every endpoint tried as everybody: who is let in, and that nobody sees another camera by it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from sightline.access.rights import RIGHTS, Right
+from sightline.config.loader import parse_config
+from sightline.entities import (
+    Alert,
+    AlertState,
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    Clip,
+    ClipState,
+    CountWindow,
+    Event,
+    EventKind,
+    Mute,
+    Role,
+    SourceWindow,
+)
+from sightline.store.database import Store
+from sightline.store.read.readonly import Database
+from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.http.door import Door
+from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
+from sightline.supervisor.http.health_pages import HealthPages
+from support.front import Answer, Front, known, served
+from support.people import PASSWORD, ROOT, People, people_of
+from support.stored import write
+from support.whole_api import BEGIN, END, PAGE, endpoints_table, whole_api
+
+GATE, YARD = "gate", "yard"
+REFUSALS = re.compile("sign in, or show a token|may not do this here")
+START = 1_790_000_000.5
+
+
+def alert_of(camera: str) -> Alert:
+    return Alert(
+        f"alert-{camera}", "night", camera, "enter", f"{camera}-zone", "person", None, "warning",
+        AlertState.NEW, START, START, START,
+    )  # fmt: skip
+
+
+class Shop:
+    """Two cameras with everything that can be seen of them."""
+
+    def __init__(self, people: People, folder: Path) -> None:
+        self.people, self.done = people, []
+        self.config = parse_config(
+            {
+                "clips": {"folder": str(folder)},
+                "cameras": {GATE: {"url": "rtsp://h/"}, YARD: {"url": "rtsp://h/"}},
+            }
+        )
+        self.alerts = [alert_of(camera) for camera in (GATE, YARD)]
+        self._fill(folder)
+        self.database = Database(people.url)
+        self.endpoints = whole_api(
+            HealthPages(cast(Any, self), WriterHealth),
+            self,
+            lambda: self.config,
+            {
+                "list": lambda: [asdict(alert) for alert in self.alerts],
+                "set_state": self._set_state,
+                "comment": self._set_state,
+                "mute": lambda *values: self.done.append(values),
+                "test": lambda route: f"tested {route}",
+            },
+            self.database,
+            people.accounts,
+            people.tokens,
+            people.store,
+        )
+
+    def _fill(self, folder: Path) -> None:
+        rows: list[Any] = [Mute("", "", 4e9)]
+        for camera, alert in zip((GATE, YARD), self.alerts, strict=True):
+            path = folder / camera / "clip.mp4"
+            path.parent.mkdir()
+            for suffix, text in ((".mp4", b"0123456789"), (".jpg", b"picture"), (".json", b"{}")):
+                path.with_suffix(suffix).write_bytes(text)
+            rows += [
+                alert,
+                Mute(camera, "", 4e9),
+                CountWindow(camera, "person", 3, 1_790_000_040.0, 1_790_000_100.0, 3),
+                SourceWindow(camera, 1_790_000_040.0, 1_790_000_100.0, 1.0, 5.0, 0, "pts", "1", "0"),
+                Event(camera, EventKind.ENTER, f"{camera}-zone", 7, "person", START, START, first_time=START),
+                Clip(
+                    camera,
+                    START,
+                    START + 9,
+                    0.0,
+                    ClipState.FINISHED,
+                    str(path),
+                    str(path.with_suffix(".jpg")),
+                    "h264",
+                    10,
+                    False,
+                    (),
+                ),
+            ]
+        with closing(Store(self.people.url)) as store:
+            store.open()
+            write(store, [Checkpoint(camera, tuple(rows), {}) for camera in (GATE, YARD)], self.statuses())
+
+    def _set_state(self, alert_id: str, *values: Any) -> dict[str, Any]:
+        self.done.append((alert_id, *values))
+        return asdict(next(alert for alert in self.alerts if alert.alert_id == alert_id))
+
+    # as a supervisor
+
+    beat_s = float("inf")
+
+    def statuses(self) -> list[CameraStatus]:
+        return [CameraStatus(name, CameraState.ONLINE, f"{name} is well", START) for name in (GATE, YARD)]
+
+    def reports(self) -> dict[str, Any]:
+        return {}
+
+    def notices(self) -> tuple[()]:
+        return ()
+
+    def restarts(self) -> dict[str, int]:
+        return {}
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[People]:
+    with people_of(f"sqlite:///{tmp_path}/all.db", attempts_per_address=1000, attempts_per_name=1000) as made:
+        for name, cameras in (("of-gate", [GATE]), ("of-yard", [YARD]), ("of-all", None)):
+            for role in Role:
+                made.add(f"{role}-{name}", role, cameras=cameras)
+        yield made
+
+
+@pytest.fixture
+def shop(people: People, tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(people, tmp_path)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def front(shop: Shop) -> Iterator[Front]:
+    with served(shop.endpoints, known(shop.people)) as made:
+        yield made
+
+
+#: What is sent where something is; what is not here is sent without.
+BODIES: dict[str, Any] = {
+    "POST /auth/sign-in": {"name": "nobody-there", "password": PASSWORD},
+    "POST /auth/set-up": {"link": "x", "name": "x", "password": PASSWORD},
+    "POST /auth/link": {"link": "x"},
+    "POST /auth/password": {"password": "wrong", "new": PASSWORD},
+    "POST /api/v1/people": {"name": "new", "password": PASSWORD, "cameras": [YARD]},
+    "PUT /api/v1/people/{name}": {"enabled": True},
+    "POST /api/v1/tokens": {"name": "new"},
+    "POST /api/v1/alerts/{alert}": {"state": "acknowledged", "comment": "seen"},
+    "POST /api/v1/mutes": {"camera": GATE, "until": 4e9},
+    "POST /api/v1/probe": {"url": "gopher://nowhere"},
+}
+QUERIES = {"/api/v1/counts": "?start=1790000000&end=1790003600", "/auth/oidc": "?next=/"}
+VALUES = {
+    "camera": GATE, "alert": f"alert-{GATE}", "start_time": repr(START), "file": "video",
+    "name": "viewer-of-yard", "token": "nothing", "route": "guards",
+}  # fmt: skip
+
+
+def ask(front: Front, endpoint: Endpoint, **who: Any) -> Answer:
+    """About the camera ``gate``, where an endpoint is about one."""
+    path = re.sub(r"\{(\w+)(:\w+)?\}", lambda match: VALUES[match[1]], endpoint.path)
+    body = BODIES.get(f"{endpoint.method} {endpoint.path}")
+    return front.ask(path + QUERIES.get(endpoint.path, ""), endpoint.method, body, **who)
+
+
+def is_let_in(answer: Answer) -> bool:
+    """Whether the handler was reached, whatever it said."""
+    return not (answer.status in {401, 403} and REFUSALS.search(answer.error))
+
+
+def may(endpoint: Endpoint, role: Role | None, cameras: frozenset[str] | None) -> bool:
+    rule = RIGHTS[endpoint.right]
+    if rule.least is None:
+        return True
+    if role is None or role.rank < rule.least.rank:
+        return False
+    return (
+        not rule.of_camera
+        or cameras is None
+        or endpoint.each
+        or (endpoint.camera is not None and GATE in cameras)
+    )
+
+
+def asked(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """Those that this can ask; the identity provider is not there."""
+    return [item for item in endpoints if "oidc" not in item.path and item.method != WEBSOCKET]
+
+
+def test_every_endpoint_lets_in_whom_the_table_says(front: Front, shop: Shop) -> None:
+    wrong = []
+    for endpoint in asked(shop.endpoints):
+        if is_let_in(ask(front, endpoint)) is not may(endpoint, None, None):
+            wrong.append((endpoint.method, endpoint.path, "nobody"))
+        for name, cameras in (("gate", frozenset({GATE})), ("yard", frozenset({YARD})), ("all", None)):
+            for role in Role:
+                token = shop.people.tokens.create(f"{role} {name}", role, ROOT, days=1, cameras=cameras)
+                answer = ask(front, endpoint, token=token)
+                if is_let_in(answer) is not may(endpoint, role, cameras):
+                    wrong.append((endpoint.method, endpoint.path, f"{role} of {name}", answer.status))
+                shop.people.tokens.revoke(f"{role} {name}", ROOT)
+    assert wrong == []
+
+
+def test_a_token_that_is_forged_expired_or_revoked_opens_nothing(front: Front, shop: Shop) -> None:
+    people = shop.people
+    revoked, expired = (people.tokens.create(name, Role.ADMIN, ROOT, days=1) for name in ("r", "e"))
+    people.tokens.revoke("r", ROOT)
+    people.now += 86_401
+    forged = f"{expired[:-1]}{'A' if expired[-1] != 'A' else 'B'}"
+    for endpoint in asked(shop.endpoints):
+        if RIGHTS[endpoint.right].least is not None:
+            for token in (revoked, expired, forged):
+                assert ask(front, endpoint, token=token).status == 401, endpoint.path
+
+
+def test_a_sign_in_that_has_ended_opens_nothing(front: Front, shop: Shop) -> None:
+    session = shop.people.session("admin-of-all")
+    closed = [endpoint for endpoint in asked(shop.endpoints) if RIGHTS[endpoint.right].least is not None]
+    assert all(is_let_in(ask(front, item, session=session)) for item in closed if item.method == "GET")
+    shop.people.accounts.set_role("admin-of-all", Role.VIEWER, ROOT)
+    for endpoint in closed:
+        assert ask(front, endpoint, session=session).status == 401, endpoint.path
+
+
+def test_nobody_sees_another_camera_by_any_answer(front: Front, shop: Shop) -> None:
+    shown = []
+    for endpoint in asked(shop.endpoints):
+        rule = RIGHTS[endpoint.right]
+        if endpoint.method == "GET" and (rule.of_camera or rule.least is None):
+            answer = ask(front, endpoint, session=shop.people.session("engineer-of-yard"))
+            assert not re.search(rf"\b{GATE}\b", answer.body.decode()), endpoint.path
+            if answer.status == 200 and YARD in answer.body.decode():
+                shown.append(endpoint.path)
+    assert {"/api/v1/cameras", "/api/v1/counts", "/api/v1/events", "/api/v1/alerts", "/api/v1/clips"} <= {
+        *shown
+    }
+    asked_for = front.ask(f"/api/v1/events?camera={GATE}", session=shop.people.session("engineer-of-yard"))
+    assert asked_for.status == 403
+
+
+def test_what_a_viewer_may_not_do_is_not_done(front: Front, shop: Shop) -> None:
+    for name in ("viewer-of-all", "admin-of-yard"):
+        session = shop.people.session(name)
+        for endpoint in asked(shop.endpoints):
+            if endpoint.method != "GET" and RIGHTS[endpoint.right].of_camera:
+                assert ask(front, endpoint, session=session).status == 403
+    assert shop.done == []
+
+
+def test_an_alert_knows_who_acknowledged_it_and_the_audit_too(front: Front, shop: Shop) -> None:
+    session = shop.people.session("operator-of-gate")
+    assert front.post("/api/v1/alerts/alert-gate", {"state": "acknowledged"}, session=session).status == 200
+    assert shop.done == [("alert-gate", AlertState.ACKNOWLEDGED, "operator-of-gate", "")]
+    entry = shop.people.audit()[-1]
+    assert (entry.action, entry.who, entry.target, entry.address) == (
+        "change_alert", "operator-of-gate", "alert-gate", "127.0.0.1",
+    )  # fmt: skip
+    assert front.post("/api/v1/alerts/alert-gone", {"state": "resolved"}, session=session).status == 404
+
+
+def test_files_of_clips_are_given_in_ranges_and_only_from_their_folder(
+    front: Front, shop: Shop, tmp_path: Path
+) -> None:
+    session = shop.people.session("viewer-of-gate")
+    [clip] = front.ask("/api/v1/clips", session=session).json
+    part = front.ask(clip["video"], session=session, headers={"Range": "bytes=2-4"})
+    assert (part.status, part.body, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
+    assert front.ask(clip["thumbnail"], session=session).body == b"picture"
+    assert clip["h264"] is None
+    assert front.ask(clip["video"].replace("/video", "/h264"), session=session).status == 404
+    (tmp_path / GATE / "clip.mp4").unlink()
+    (tmp_path / GATE / "clip.mp4").symlink_to("/etc/passwd")
+    assert front.ask(clip["video"], session=session).status == 404
+
+
+def test_counts_come_with_what_was_watched(front: Front, shop: Shop) -> None:
+    query = "?start=1790000000&end=1790003600&step_s=60&camera=gate"
+    answer = front.ask(f"/api/v1/counts{query}", session=shop.people.session("viewer-of-gate")).json
+    assert [(item["source"], item["count"]) for item in answer["counts"]] == [(GATE, 3)]
+    assert [(item["source"], item["watched_s"]) for item in answer["watched"]] == [(GATE, 60.0)]
+
+
+def test_a_probe_tries_what_a_camera_may_have_and_nothing_else(front: Front, shop: Shop) -> None:
+    session = shop.people.session("engineer-of-all")
+    for url in ("file:///etc/passwd", "/etc/passwd", "http://10.0.0.1/", "gopher://x"):
+        answer = front.post("/api/v1/probe", {"url": url}, session=session)
+        assert (answer.status, "key 'url'" in answer.error) == (422, True)
+    refused = front.post("/api/v1/probe", {"url": "rtsp://u:secret@127.0.0.1:9/"}, session=session)
+    assert refused.status == 422
+    assert "secret" not in refused.error
+    assert [entry.target for entry in shop.people.audit() if entry.action == "probe"] == [
+        "rtsp://***@127.0.0.1:9/"
+    ]
+
+
+def test_people_and_tokens_are_managed_and_hashes_shown_to_nobody(front: Front, shop: Shop) -> None:
+    session = shop.people.session("admin-of-all")
+    made = front.post(
+        "/api/v1/people", {"name": "Zoe", "password": PASSWORD, "cameras": [GATE]}, session=session
+    )
+    assert (made.json["cameras"], made.json["must_change"]) == ([GATE], True)
+    changed = front.ask("/api/v1/people/zoe", "PUT", {"role": "operator", "cameras": None}, session=session)
+    assert (changed.json["role"], changed.json["cameras"]) == ("operator", None)
+    assert (
+        front.ask("/api/v1/people/zoe", "PUT", {"enabled": False}, session=session).json["enabled"] is False
+    )
+    token = front.post("/api/v1/tokens", {"name": "t", "role": "viewer"}, session=session).json["token"]
+    assert front.ask("/api/v1/cameras", token=token).status == 200
+    assert front.ask("/api/v1/tokens/t", "DELETE", session=session).status == 204
+    assert front.ask("/api/v1/cameras", token=token).status == 401
+    texts = [front.ask(f"/api/v1/{name}", session=session).body for name in ("people", "tokens", "audit")]
+    assert not any(b"argon2" in text or b"hash" in text for text in texts)
+    assert front.ask("/api/v1/people/admin-of-all", "PUT", {"role": "viewer"}, session=session).status == 200
+
+
+def test_sockets_are_refused_before_they_are_accepted(people: People) -> None:
+    told: list[str] = []
+
+    async def handler(socket: Any, call: Call) -> None:
+        told.append(call.camera or "")
+        await socket.accept()
+        await socket.close()
+
+    endpoint = Endpoint(WEBSOCKET, "/ws/{camera}", Right.SEE_LIVE, handler, camera="camera")
+    door = Door([endpoint], known(people))
+    token = people.tokens.create("s", Role.VIEWER, ROOT, days=1, cameras=[GATE])
+
+    def first_answer(camera: str, *headers: tuple[bytes, bytes]) -> str:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "websocket", "path": f"/ws/{camera}", "query_string": b"", "headers": list(headers),
+            "scheme": "ws", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "subprotocols": [],
+        }  # fmt: skip
+        asyncio.run(door(scope, receive, send))
+        return str(sent[0]["type"])
+
+    bearer = (b"authorization", f"Bearer {token}".encode())
+    assert first_answer(GATE, bearer) == "websocket.accept"
+    assert first_answer(YARD, bearer) == first_answer(GATE) == "websocket.close"
+    session = people.session("viewer-of-gate")
+    cookie = (b"cookie", f"sightline={session}".encode())
+    assert first_answer(GATE, cookie) == "websocket.close"  # no page says that it is ours
+    assert first_answer(GATE, cookie, (b"origin", b"http://127.0.0.1:2")) == "websocket.accept"
+    assert told == [GATE, GATE]
+
+
+def test_the_description_names_every_endpoint_and_what_it_takes(front: Front, shop: Shop) -> None:
+    described = front.ask("/api/v1/openapi.json").json
+    paths = {re.sub(r"\{(\w+):\w+\}", r"{\1}", item.path) for item in shop.endpoints}
+    assert set(described["paths"]) == paths
+    text = json.dumps(described)
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert names <= set(described["components"]["schemas"])
+    sign_in = described["paths"]["/auth/sign-in"]["post"]
+    assert sign_in["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("PasswordSignIn")
+    assert all(item.summary for item in shop.endpoints)
+
+
+def test_the_table_of_the_docs_is_that_of_the_endpoints() -> None:
+    text = PAGE.read_text()
+    assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip() == endpoints_table(), (
+        "python tests/support/whole_api.py --write"
+    )
