@@ -1,7 +1,7 @@
 """Every error that Sightline raises on purpose; each class says what has happened.
 
     SightlineError
-    ├── ConfigError: ConfigErrors
+    ├── ConfigError: ConfigErrors, ConfigChanged
     ├── SourceError: SourceUnreachable, SourceUnauthorized, SourceNotFound, SourceUnusable, SourceStalled,
     │                SourceEnded
     ├── DetectorError: DetectorUnavailable, DetectorTimeout, DetectorMismatch, DetectorOutdated
@@ -61,6 +61,10 @@ class ConfigErrors(ConfigError):
     def of(problems: Sequence[ConfigError]) -> ConfigError:
         """The only problem as it is, or all of them as one error."""
         return problems[0] if len(problems) == 1 else ConfigErrors(problems)
+
+
+class ConfigChanged(ConfigError):
+    """The file is another one than that which somebody wants to change; it has to be read again."""
 
 
 class SourceError(SightlineError):

@@ -12,7 +12,7 @@ import yaml
 
 from sightline.config import Config, load_config
 from sightline.config.option_group import Effect
-from sightline.errors import ConfigError, ServerError
+from sightline.errors import ConfigChanged, ConfigError, ServerError
 from sightline.supervisor.control import CameraStep, Control, Plan
 
 SQUARE = {"points": [[0, 0], [1, 0], [1, 1]]}
@@ -372,3 +372,56 @@ def test_a_read_only_file_is_told_and_the_camera_runs_on(world: World) -> None:
         world.control.set_enabled("door", False, "anna")
     assert (world.path.read_text(), world.supervisor.plans) == (old, [])
     assert [path.name for path in world.path.parent.iterdir()] == ["config.yml"]
+
+
+# -- by people who do not see secrets ----------------------------------------------------------------------
+
+
+def test_secrets_that_are_sent_are_files_of_the_owner_and_go_when_nothing_names_them(world: World) -> None:
+    folder = world.path.with_name("config.yml.secrets")
+
+    def edit(before: str, after: str) -> None:
+        text, version = world.control.masked()
+        assert before in text
+        world.control.edit(text.replace(before, after), "anna", version)
+
+    edit("rtsp://h/yard", "rtsp://u:hunter2@h/yard")
+    [first] = folder.iterdir()
+    assert (first.read_text(), stat.S_IMODE(first.stat().st_mode)) == ("hunter2", 0o600)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert "hunter2" not in world.path.read_text()
+    assert load_config(world.path).cameras["yard"].source_url == "rtsp://u:hunter2@h/yard"
+    edit(f"{{{first.name}}}", "hunter3")
+    assert first.exists(), "the copy of before names it"
+    edit("rtsp://h/door", "rtsp://h/door2")
+    assert [path.read_text() for path in folder.iterdir()] == ["hunter3"]
+
+
+def test_an_edit_that_cannot_be_applied_leaves_no_secret_behind(world: World) -> None:
+    text, version = world.control.masked()
+    text = text.replace("rtsp://h/yard", "rtsp://u:hunter2@h/yard")
+    with pytest.raises(ServerError):
+        world.control.edit(text + "http: {port: 1}\n", "anna", version)
+    folder = world.path.with_name("config.yml.secrets")
+    assert (list(folder.iterdir()), world.supervisor.plans) == ([], [])
+    with pytest.raises(ConfigError, match="fps"):
+        world.control.edit(text + "stream: {fps: -1}\n", "anna", version)
+    assert list(folder.iterdir()) == []
+
+
+def test_an_edit_of_another_version_is_refused_and_one_that_is_tried_changes_nothing(world: World) -> None:
+    text, version = world.control.masked()
+    before = world.path.read_text()
+    tried = world.control.edit(text.replace("h/yard", "h/other"), "anna", version, try_only=True)
+    assert tried.changes == ["camera 'yard', url changed: the camera reconnects"]
+    assert "+    url: rtsp://h/other\n" in tried.difference
+    assert (world.path.read_text(), world.supervisor.plans) == (before, [])
+    world.save(log_level="debug")
+    with pytest.raises(ConfigChanged):
+        world.control.edit(text, "anna", version)
+
+
+def test_a_version_tells_nothing_about_secrets_to_those_who_try_passwords(world: World) -> None:
+    again = Control(world.path, load_config(world.path), world.supervisor.apply)
+    assert again.masked()[0] == world.control.masked()[0]
+    assert again.masked()[1] != world.control.masked()[1]

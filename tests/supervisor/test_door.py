@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from sightline.access.rights import RIGHTS, Right
-from sightline.config.loader import parse_config
+from sightline.config import load_config
 from sightline.entities import (
     Alert,
     AlertState,
@@ -33,6 +33,7 @@ from sightline.entities import (
 from sightline.store.database import Store
 from sightline.store.read.readonly import Database
 from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.control import Control, Plan
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.health_pages import HealthPages
@@ -58,19 +59,20 @@ class Shop:
 
     def __init__(self, people: People, folder: Path) -> None:
         self.people, self.done = people, []
-        self.config = parse_config(
-            {
-                "clips": {"folder": str(folder)},
-                "cameras": {GATE: {"url": "rtsp://h/"}, YARD: {"url": "rtsp://h/"}},
-            }
+        path = folder / "config.yml"
+        path.write_text(
+            f"clips: {{folder: {folder}}}\ncameras:\n"
+            f"  {GATE}: {{url: 'rtsp://u:hunter2@h/'}}\n  {YARD}: {{url: rtsp://h/}}\n"
         )
+        self.plans: list[Plan] = []
+        self.control = Control(path, load_config(path), self.plans.append)
         self.alerts = [alert_of(camera) for camera in (GATE, YARD)]
         self._fill(folder)
         self.database = Database(people.url)
         self.endpoints = whole_api(
             HealthPages(cast(Any, self), WriterHealth),
             self,
-            lambda: self.config,
+            self.control,
             {
                 "list": lambda: [asdict(alert) for alert in self.alerts],
                 "set_state": self._set_state,
@@ -170,6 +172,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/alerts/{alert}": {"state": "acknowledged", "comment": "seen"},
     "POST /api/v1/mutes": {"camera": GATE, "until": 4e9},
     "POST /api/v1/probe": {"url": "gopher://nowhere"},
+    "PUT /api/v1/config": {"text": "cameras: {}"},
 }
 QUERIES = {"/api/v1/counts": "?start=1790000000&end=1790003600", "/auth/oidc": "?next=/"}
 VALUES = {
@@ -301,6 +304,34 @@ def test_counts_come_with_what_was_watched(front: Front, shop: Shop) -> None:
     answer = front.ask(f"/api/v1/counts{query}", session=shop.people.session("viewer-of-gate")).json
     assert [(item["source"], item["count"]) for item in answer["counts"]] == [(GATE, 3)]
     assert [(item["source"], item["watched_s"]) for item in answer["watched"]] == [(GATE, 60.0)]
+
+
+def test_the_configuration_is_changed_without_seeing_its_secrets(front: Front, shop: Shop) -> None:
+    session = shop.people.session("engineer-of-all")
+    read = front.ask("/api/v1/config", session=session).json
+    assert "hunter2" not in read["text"]
+    text = read["text"].replace("rtsp://h/", "rtsp://w:passw0rd@h/yard")
+    sent = {"text": text, "try_only": True}
+    match = {"If-Match": f'"{read["version"]}"'}
+    tried = front.ask("/api/v1/config", "PUT", sent, session=session, headers=match).json
+    assert (tried["changes"], shop.plans) == (["camera 'yard', url changed: the camera reconnects"], [])
+    done = front.ask("/api/v1/config", "PUT", {"text": text}, session=session, headers=match)
+    assert (done.status, len(shop.plans)) == (200, 1)
+    assert "+" in done.json["difference"]
+    assert not {"hunter2", "passw0rd"} & set(re.findall(r"\w+", done.body.decode()))
+    urls = {name: camera.source_url for name, camera in shop.control.config.cameras.items()}
+    assert urls == {GATE: "rtsp://u:hunter2@h/", YARD: "rtsp://w:passw0rd@h/yard"}
+    late = front.ask("/api/v1/config", "PUT", {"text": text}, session=session, headers=match)
+    assert late.status == 412
+    assert front.ask("/api/v1/config", "PUT", {"text": text}, session=session).status == 428
+    entry = shop.people.audit()[-1]
+    assert (entry.action, entry.who, entry.detail) == (
+        "change_config",
+        "engineer-of-all",
+        "camera 'yard', url changed: the camera reconnects",
+    )
+    options = front.ask("/api/v1/cameras/gate/config", session=shop.people.session("engineer-of-gate"))
+    assert (options.json["url"], options.json["stream"]["stall_timeout_s"]) == ("**********", 8.0)
 
 
 def test_a_probe_tries_what_a_camera_may_have_and_nothing_else(front: Front, shop: Shop) -> None:

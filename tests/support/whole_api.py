@@ -20,7 +20,7 @@ NOTHING = cast(Any, None)
 def whole_api(  # noqa: PLR0917  as many parts as there are
     pages: HealthPages,
     supervisor: Any = NOTHING,
-    config: Callable[[], Any] = NOTHING,
+    control: Any = NOTHING,
     actions: Mapping[str, Callable[..., Any]] = NOTHING,
     database: Any = NOTHING,
     accounts: Any = NOTHING,
@@ -29,7 +29,7 @@ def whole_api(  # noqa: PLR0917  as many parts as there are
 ) -> list[Endpoint]:
     """As the program has them, with an identity provider."""
     oidc = cast(Any, object())
-    api = api_endpoints(supervisor, config, actions, database, store)
+    api = api_endpoints(supervisor, control, actions, database, store)
     return with_openapi([*access_endpoints(accounts, tokens, store, oidc), *pages.endpoints(), *api])
 
 

@@ -256,7 +256,7 @@ def _make_site(
 
     url = options.database.url.get_secret_value()
     store = AccessStore(url)
-    api = api_endpoints(supervisor, lambda: control.config, actions, Database(url), store)
+    api = api_endpoints(supervisor, control, actions, Database(url), store)
     return Site(options, store, [*pages.endpoints(), *api], socket_folder(options.database))
 
 

@@ -20,7 +20,7 @@ from sightline.config.camera import NEW_KEYS, Camera, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config, DatabaseOptions, HttpOptions
 from sightline.config.option_group import OptionGroup
 from sightline.config.paths import camera_path_problems, program_path_problems, upload_path_problems
-from sightline.config.yaml_text import fill_secrets, parse_yaml
+from sightline.config.yaml_text import fill_secrets, parse_yaml, secrets_folder
 from sightline.config.zones import Line, Zone
 from sightline.errors import ConfigError, ConfigErrors
 
@@ -109,7 +109,7 @@ def load_config(path: Path, *, on_disk: bool = False) -> LoadedConfig:
     Raises:
         ConfigError: the file cannot be read, or a value outside the cameras is wrong.
     """
-    return parse_text(read_text(path), str(path), on_disk=on_disk)
+    return parse_text(read_text(path), str(path), on_disk=on_disk, secrets=secrets_folder(path))
 
 
 def read_text(path: Path) -> str:
@@ -134,8 +134,13 @@ def read_text(path: Path) -> str:
     return text
 
 
-def parse_text(text: str, name: str = "config.yml", *, on_disk: bool = False) -> LoadedConfig:
-    """Check the text of a configuration, as :func:`load_config`; ``name`` stands in errors."""
+def parse_text(
+    text: str, name: str = "config.yml", *, on_disk: bool = False, secrets: Path | None = None
+) -> LoadedConfig:
+    """Check the text of a configuration, as :func:`load_config`; ``name`` stands in errors.
+
+    ``secrets`` is a folder of them, which is looked into last.
+    """
     parsed = parse_yaml(text, name)
 
     def placed(problem: ConfigError) -> ConfigError:
@@ -143,7 +148,7 @@ def parse_text(text: str, name: str = "config.yml", *, on_disk: bool = False) ->
         return ConfigError(problem.key, problem.problem, problem.camera, f"{name}:{parsed.line(path)}")
 
     try:
-        loaded = parse_config(parsed.values, on_disk=on_disk)
+        loaded = parse_config(parsed.values, on_disk=on_disk, secrets=secrets)
     except ConfigError as error:
         raise ConfigErrors.of([*parsed.problems, *map(placed, error.problems)]) from error
     problems = tuple(map(placed, loaded.problems))
@@ -152,14 +157,19 @@ def parse_text(text: str, name: str = "config.yml", *, on_disk: bool = False) ->
     return replace(loaded, problems=problems)
 
 
-def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConfig:
+def parse_config(
+    raw: Mapping[str, Any], *, on_disk: bool = False, secrets: Path | None = None
+) -> LoadedConfig:
     """Check an already parsed configuration; ``on_disk``: and the files and folders that it names.
+
+    ``secrets`` is a folder of them, which is looked into last.
 
     Raises:
         ConfigError: a value outside the cameras is wrong; a :class:`ConfigErrors` where there are several
             mistakes, those of the cameras included.
     """
-    top = _Level({key: value for key, value in raw.items() if key != "cameras"}, CameraOptions())
+    options_at_top = {key: value for key, value in raw.items() if key != "cameras"}
+    top = _Level(options_at_top, CameraOptions(), secrets=secrets)
     options = top.validate(Config)
     if options is None:  # without the sections that have mistakes, the cameras can be checked as well
         sound = {key: value for key, value in top.raw.items() if key not in top.mistaken}
@@ -177,7 +187,7 @@ def parse_config(raw: Mapping[str, Any], *, on_disk: bool = False) -> LoadedConf
     warnings = list(top.warnings)
     for name, value in named.items():
         # A URL that has lost its key is no name, and may hold a password.
-        level = _Level(value, options, re.sub(r"(?s)://.*", "://***", str(name)))
+        level = _Level(value, options, re.sub(r"(?s)://.*", "://***", str(name)), secrets)
         camera = level.validate_camera(options.allow)
         if camera is not None and not level.problems:
             cameras[camera.name] = camera
@@ -230,9 +240,16 @@ class _Level:
         written: as it stands in the file; a group or a place without a value counts as not written.
         defaults: what its groups are laid over, key by key.
         camera: its name; None at the top.
+        secrets: a folder of them, which is looked into last.
     """
 
-    def __init__(self, written: Any, defaults: CameraOptions, camera: str | None = None) -> None:
+    def __init__(
+        self,
+        written: Any,
+        defaults: CameraOptions,
+        camera: str | None = None,
+        secrets: Path | None = None,
+    ) -> None:
         self.camera = camera
         self.raw: dict[str, Any] = {}
         self.problems: list[ConfigError] = []
@@ -244,7 +261,7 @@ class _Level:
             self.add("url", "the camera must be a map with at least a url; does each colon have its space?")
             return
         filled = {key: value for key, value in written.items() if value is not None or key in _NULLABLE}
-        filled = fill_secrets(filled, "", self.add)
+        filled = fill_secrets(filled, "", self.add, secrets)
         self.raw = {key: value for key, value in filled.items() if key not in NEW_KEYS}
         for old in [key for key in filled if key in NEW_KEYS]:
             self._regroup(old, filled[old])

@@ -18,7 +18,7 @@ from sightline.base.redact import redact
 from sightline.errors import ConfigError
 
 SECRETS_FOLDER = Path("/run/secrets")
-_PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
+PLACEHOLDER = re.compile(r"\{(SIGHTLINE_[A-Z0-9_]+)\}")
 #: As other programs write a placeholder, or without its second brace or its capitals.
 _MISWRITTEN = re.compile(r"[$%{<(]\s*SIGHTLINE[\w-]*", re.IGNORECASE)
 _SPACES = "[\u00a0\u2000-\u200a\u202f\u3000]"  # none of them separates anything for YAML
@@ -26,6 +26,7 @@ _SPACES = "[\u00a0\u2000-\u200a\u202f\u3000]"  # none of them separates anything
 _ODD = re.compile(
     f"^{_SPACES}|(?<=:){_SPACES}|{_SPACES}$|[\u200b\ufeff]|^[\u201c\u201d\u201e\u2018\u2019\u00ab]"
 )
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")  # an anchor or a tag before a value
 MAX_DEPTH = 30
 MAX_VALUES = 100_000  # more come only from aliases that multiply each other
 #: Longer texts are no names, and shorter numbers can always be printed (Python gives up at 4,300 digits).
@@ -44,6 +45,16 @@ _PLAIN = {
     ),
     "merge": (r"<<", ["<"]),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A value as it stands in a text."""
+
+    path: tuple[str, ...]  # the keys that lead to it; items of a list are counted
+    value: str
+    start: int  # of its characters
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +198,32 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
     return ParsedYaml(raw, problems, dict(_lines(node, "")))
 
 
+def scalars(text: str, name: str) -> list[Scalar]:
+    """The values that a text holds, in the order in which they stand; what aliases share stands once.
+
+    Raises:
+        ConfigError: as :func:`parse_yaml`.
+    """
+    parse_yaml(text, name)
+    found = {item.start: item for item in _scalars(yaml.compose(text, _StrictLoader), (), text)}
+    return [found[start] for start in sorted(found)]
+
+
+def _scalars(node: yaml.Node, path: tuple[str, ...], text: str) -> Iterator[Scalar]:
+    if isinstance(node, yaml.ScalarNode):
+        start, end = node.start_mark.index, node.end_mark.index
+        if prefix := _PROPERTIES.match(text, start, end):
+            start = prefix.end()
+        if start < end:
+            yield Scalar(path, node.value, start, end)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _scalars(value, (*path, key.value), text)
+    else:
+        for number, item in enumerate(node.value):
+            yield from _scalars(item, (*path, str(number)), text)
+
+
 def _mistake(problem: str, name: str, line: int = 0) -> ConfigError:
     """What is wrong with a file, or with one of its lines."""
     return ConfigError("", redact(problem), place=f"{name}:{line}" if line else name)
@@ -257,44 +294,54 @@ def _size(value: Any, depth: int) -> int:
     return total
 
 
-def fill_secrets(value: Any, key: str, report: Callable[[str, str], None]) -> Any:
+def secrets_folder(config: Path) -> Path:
+    """Where secrets that people have sent stand, each in a file of its name, beside the configuration."""
+    return config.with_name(f"{config.name}.secrets")
+
+
+def fill_secrets(value: Any, key: str, report: Callable[[str, str], None], folder: Path | None = None) -> Any:
     """``value`` with every placeholder replaced; inside URLs the secret is percent-encoded.
 
     Args:
         value: as YAML has it: maps, lists, scalars.
         key: its dotted path.
         report: takes key and problem of each placeholder without a secret; such a value stays as it is.
+        folder: where secrets are looked for last.
     """
     if isinstance(value, dict):
-        if any(_PLACEHOLDER.fullmatch(f"{{{name}}}") for name in value):
+        if any(PLACEHOLDER.fullmatch(f"{{{name}}}") for name in value):
             report(key, "a placeholder must stand in quotes, or YAML reads it as a map")
         return {
-            name: fill_secrets(item, f"{key}.{name}" if key else name, report) for name, item in value.items()
+            name: fill_secrets(item, f"{key}.{name}" if key else name, report, folder)
+            for name, item in value.items()
         }
     if isinstance(value, list):
-        return [fill_secrets(item, key, report) for item in value]
+        return [fill_secrets(item, key, report, folder) for item in value]
     if not isinstance(value, str):
         return value
-    if match := re.search(r"\$" + _PLACEHOLDER.pattern, value):
+    if match := re.search(r"\$" + PLACEHOLDER.pattern, value):
         report(key, f"write {{{match[1]}}} without the $")
-    if match := _MISWRITTEN.search(_PLACEHOLDER.sub("", value)):
+    if match := _MISWRITTEN.search(PLACEHOLDER.sub("", value)):
         report(key, f"{match[0]!r} is no placeholder; one is written {{SIGHTLINE_NAME}}, in capitals")
 
     def replacement(match: re.Match[str]) -> str:
-        secret, problem = read_secret(match[1])
+        secret, problem = read_secret(match[1], folder)
         if problem:
             report(key, problem)
             return match[0]
         # The whole text may be one placeholder for a complete URL, which is taken as it is.
         return quote(secret, safe="") if "://" in value else secret
 
-    return _PLACEHOLDER.sub(replacement, value)
+    return PLACEHOLDER.sub(replacement, value)
 
 
-def read_secret(name: str) -> tuple[str, str]:
-    """A secret from the environment or its file, without white space around it, and the problem with it."""
+def read_secret(name: str, folder: Path | None = None) -> tuple[str, str]:
+    """A secret from the environment or its file, without white space around it, and the problem with it.
+
+    ``folder`` is looked into last.
+    """
     secret, place = os.environ.get(name), "the environment"
-    for path in (SECRETS_FOLDER / name, SECRETS_FOLDER / name.lower()):
+    for path in (SECRETS_FOLDER / name, SECRETS_FOLDER / name.lower(), *([folder / name] if folder else [])):
         try:
             if secret is None and path.is_file():
                 secret, place = path.read_text(encoding="utf-8"), str(path)

@@ -1,6 +1,9 @@
 """The one way a configuration changes: load → compare → plan → say it → apply it."""
 
+import difflib
 import errno
+import hashlib
+import hmac
 import logging
 import os
 import shutil
@@ -18,8 +21,10 @@ from sightline.config import Config, LoadedConfig, load_config
 from sightline.config.groups import CameraOptions
 from sightline.config.loader import parse_text, read_text
 from sightline.config.option_group import Change, Effect
-from sightline.config.yaml_text import parse_yaml, with_value
-from sightline.errors import ConfigError, ConfigErrors, SightlineError
+from sightline.config.secret_text import masked_text, unmasked_text, without_new_secrets
+from sightline.config.yaml_text import parse_yaml, secrets_folder, with_value
+from sightline.errors import ConfigChanged, ConfigError, ConfigErrors, SightlineError
+from sightline.supervisor.sent_secrets import keeping
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +70,15 @@ class Plan:
     def restart_lines(self) -> list[str]:
         """What only a restart applies, in sentences."""
         return [f"{change}: needs a restart of the program" for change in self.needs_restart]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a change of the text does, or did, without its secrets."""
+
+    changes: list[str]  # in sentences
+    difference: str  # of the texts, as ``diff -u`` writes it
+    version: str  # of the file afterwards
 
 
 def make_plan(old: LoadedConfig, new: LoadedConfig, started: Config) -> Plan:
@@ -125,6 +139,7 @@ class Control:
         self._complete = complete
         self._appliers = appliers or {}
         self._lock = threading.Lock()
+        self._version_key = os.urandom(32)
         self._record("start", "applied", [])
         self._needs_restart: list[str] = []
 
@@ -151,10 +166,62 @@ class Control:
             SightlineError: a change cannot be applied: a port is taken. Nothing was changed then either.
         """
         with self._lock:
-            config = parse_text(text, str(self._path))
-            if config.problems:
-                raise ConfigErrors.of(config.problems)
-            return self._change(config, by, save=lambda: _replace_file(self._path.resolve(), text))
+            return self._write(text, by)
+
+    def masked(self) -> tuple[str, str]:
+        """The text of the file without its secrets, and its version, by which :meth:`edit` knows it again.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        text = read_text(self._path)
+        return masked_text(text, str(self._path)), self._version(text)
+
+    def edit(self, text: str, by: str, version: str, *, try_only: bool = False) -> Edit:
+        """As :meth:`write`, for somebody who does not see secrets: what is masked stays as it is.
+
+        Secrets that are sent are kept in files beside the configuration, which gets placeholders.
+
+        Args:
+            text: of the whole file.
+            by: who asks.
+            version: of the text that was changed, as :meth:`masked` gave it.
+            try_only: check it and tell what it would do.
+
+        Raises:
+            ConfigChanged: the file is another one by now.
+            ConfigError, SightlineError: as :meth:`write`; or what is masked cannot be told any more.
+        """
+        with self._lock:
+            name, old = str(self._path), read_text(self._path)
+            if not hmac.compare_digest(self._version(old).encode(), version.encode()):
+                raise ConfigChanged("", "has changed since it was read; read it again", place=name)
+            whole = unmasked_text(text, old, name)
+            config = self._checked(whole)
+            kept, secrets = without_new_secrets(whole, old, name)
+            before, after = (masked_text(side, name).splitlines(keepends=True) for side in (old, kept))
+            difference = "".join(difflib.unified_diff(before, after, "before", "after"))
+            if try_only:
+                plan = make_plan(self._config, self._complete(config), self._started)
+            else:
+                with keeping(secrets, secrets_folder(self._path), self._path.resolve()):
+                    plan = self._write(kept, by)
+            lines = [redact(line) for line in plan.lines()]
+            return Edit(lines, difference, version if try_only else self._version(kept))
+
+    def _write(self, text: str, by: str) -> Plan:
+        config = self._checked(text)
+        return self._change(config, by, save=lambda: _replace_file(self._path.resolve(), text))
+
+    def _checked(self, text: str) -> LoadedConfig:
+        config = parse_text(text, str(self._path), secrets=secrets_folder(self._path))
+        if config.problems:
+            raise ConfigErrors.of(config.problems)
+        return config
+
+    def _version(self, text: str) -> str:
+        """What tells this text from others, and nothing about its secrets to whoever tries passwords."""
+        return hashlib.blake2b(text.encode(), key=self._version_key, digest_size=16).hexdigest()
 
     def set_enabled(self, camera: str, enabled: bool, by: str) -> None:
         """Switch a camera on or off, in the file too; what else has changed there is left for a reload.

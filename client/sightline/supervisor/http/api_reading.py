@@ -1,7 +1,7 @@
 """The API's answers about cameras, counts, events and clips. Times are UTC epoch seconds."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from sightline.access.rights import Right
-from sightline.config import LoadedConfig
 from sightline.entities import CameraStatus, Clip, EventKind
 from sightline.store.read.kept_clips import read_clip, read_clips
 from sightline.store.read.queries import (
@@ -27,6 +26,7 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 from sightline.store.tables import with_epochs
+from sightline.supervisor.control import Control
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 from sightline.supervisor.supervisor import Supervisor
 
@@ -139,13 +139,11 @@ class ReadingApi:
     Args:
         supervisor: whose cameras they are.
         database: where results are.
-        config: the configuration in force.
+        control: of the configuration: it names the folders of clips.
     """
 
-    def __init__(
-        self, supervisor: Supervisor, database: Database, config: Callable[[], LoadedConfig]
-    ) -> None:
-        self._supervisor, self._database, self._config = supervisor, database, config
+    def __init__(self, supervisor: Supervisor, database: Database, control: Control) -> None:
+        self._supervisor, self._database, self._control = supervisor, database, control
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
@@ -215,7 +213,7 @@ class ReadingApi:
 
     def _is_in_a_folder(self, path: Path) -> bool:
         """Whether it is in one that clips are kept in: rows name files, and may be another program's."""
-        config = self._config()
+        config = self._control.config
         folders = {config.options.clips.folder, *(item.clips.folder for item in config.cameras.values())}
         return any(path.is_relative_to(folder.resolve()) for folder in folders)
 

@@ -1,6 +1,5 @@
 """The API that tries what is not configured yet: a camera's URL."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,10 +9,11 @@ from sightline.access.audit import Action
 from sightline.access.rights import Right
 from sightline.base.redact import redact
 from sightline.base.threads import SideThreads
-from sightline.config import Camera, LoadedConfig
+from sightline.config import Camera
 from sightline.config.camera import url_problem
 from sightline.errors import ConfigError, SourceError, SourceUnreachable
 from sightline.store.access_store import AccessStore
+from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import audited
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken
 from sightline.video.probe import probe
@@ -43,11 +43,11 @@ class TriesApi:
 
     Args:
         store: where it is kept who tried what.
-        config: the configuration in force, which says what a URL may be.
+        control: of the configuration, which says what a URL may be.
     """
 
-    def __init__(self, store: AccessStore, config: Callable[[], LoadedConfig]) -> None:
-        self._store, self._config = store, config
+    def __init__(self, store: AccessStore, control: Control) -> None:
+        self._store, self._control = store, control
         self._threads = SideThreads("probe", AT_ONCE)
 
     def endpoints(self) -> list[Endpoint]:
@@ -61,7 +61,7 @@ class TriesApi:
     def _try(self, call: Call) -> TriedUrl:
         """Open a URL, of the schemes that a camera may have, and look at one picture."""
         url: str = call.taken.url.get_secret_value()
-        options = self._config().options
+        options = self._control.config.options
         if problem := url_problem(url, options.allow):
             raise ConfigError("url", problem)
         with audited(self._store, call, Action.PROBE, redact(url)):

@@ -19,7 +19,14 @@ from starlette.websockets import WebSocket
 
 from sightline.access.rights import RIGHTS, Caller, Person, allowed, allowed_for_some
 from sightline.base.redact import redact
-from sightline.errors import AccessError, SightlineError, SignInRefused, StoreUnavailable, TooManyAttempts
+from sightline.errors import (
+    AccessError,
+    ConfigChanged,
+    SightlineError,
+    SignInRefused,
+    StoreUnavailable,
+    TooManyAttempts,
+)
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
 
@@ -30,6 +37,7 @@ RETRY_S = 5
 _CLOSED_BY_POLICY, _TRY_AGAIN = 1008, 1013  # codes of WebSockets
 #: By error, the status that it becomes; the first that fits.
 _STATUSES: tuple[tuple[type[SightlineError], int], ...] = (
+    (ConfigChanged, 412),
     (TooManyAttempts, 429),
     (SignInRefused, 401),
     (AccessError, 400),

@@ -11,11 +11,13 @@ from sightline.access.accounts import Accounts
 from sightline.access.passwords import Passwords
 from sightline.access.tokens import Tokens
 from sightline.base.extras import require_extra
-from sightline.config import Config, LoadedConfig
+from sightline.config import Config
 from sightline.errors import StoreError
 from sightline.store.access_store import AccessStore
 from sightline.store.read.readonly import Database
+from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import AlertsApi
+from sightline.supervisor.http.api_config import ConfigApi
 from sightline.supervisor.http.api_people import PeopleApi
 from sightline.supervisor.http.api_reading import ReadingApi
 from sightline.supervisor.http.api_tries import TriesApi
@@ -37,7 +39,7 @@ ASK_AGAIN_S = 5.0  # whether there is an account, while the database does not an
 
 def api_endpoints(
     supervisor: Supervisor,
-    config: Callable[[], LoadedConfig],
+    control: Control,
     actions: Mapping[str, Callable[..., Any]],
     database: Database,
     store: AccessStore,
@@ -46,14 +48,18 @@ def api_endpoints(
 
     Args:
         supervisor: whose cameras they are.
-        config: the configuration in force.
+        control: of the configuration.
         actions: what the running program does with alerts, by name.
         database: where results are.
         store: where it is kept who did what.
     """
-    reading = ReadingApi(supervisor, database, config)
-    alerts, tries = AlertsApi(actions, database, store), TriesApi(store, config)
-    return [*reading.endpoints(), *alerts.endpoints(), *tries.endpoints()]
+    parts = (
+        ReadingApi(supervisor, database, control),
+        AlertsApi(actions, database, store),
+        ConfigApi(control, store),
+        TriesApi(store, control),
+    )
+    return [endpoint for part in parts for endpoint in part.endpoints()]
 
 
 def access_endpoints(
