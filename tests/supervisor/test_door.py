@@ -417,6 +417,15 @@ def test_the_description_names_every_endpoint_and_what_it_takes(front: Front, sh
     assert all(item.summary for item in shop.endpoints)
 
 
+def test_the_example_of_the_docs_works(front: Front, shop: Shop) -> None:
+    token = shop.people.tokens.create("reports", Role.VIEWER, ROOT, days=1, cameras=[GATE])
+    [path] = re.findall(r"'http://127\.0\.0\.1:8080(/[^']*)'", PAGE.read_text())
+    answer = front.ask(path, token=token)
+    assert answer.status == 200
+    [shown] = [line for line in PAGE.read_text().splitlines() if line.startswith('{"edges"')]
+    assert answer.json["counts"] == json.loads(shown.partition('"counts":')[2].partition(',"watched"')[0])
+
+
 def test_the_table_of_the_docs_is_that_of_the_endpoints() -> None:
     text = PAGE.read_text()
     assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip() == endpoints_table(), (

@@ -83,7 +83,13 @@ def known(people: People) -> KnownPeople:
 
 @contextmanager
 def served(endpoints: Iterable[Endpoint], visitors: Visitors, **options: Any) -> Iterator[Front]:
-    server = HttpServer(HttpOptions.model_validate({"port": 0, **options}), Door(endpoints, visitors))
+    with served_door(Door(endpoints, visitors), **options) as front:
+        yield front
+
+
+@contextmanager
+def served_door(door: Door, **options: Any) -> Iterator[Front]:
+    server = HttpServer(HttpOptions.model_validate({"port": 0, **options}), door)
     server.start()
     try:
         until(lambda: server._server.started)

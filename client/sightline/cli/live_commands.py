@@ -255,9 +255,9 @@ def _make_site(
     from sightline.supervisor.http.site import Site, api_endpoints
 
     url = options.database.url.get_secret_value()
-    store = AccessStore(url)
-    api = api_endpoints(supervisor, control, actions, Database(url), store)
-    return Site(options, store, [*pages.endpoints(), *api], socket_folder(options.database))
+    store, database = AccessStore(url), Database(url)
+    endpoints = [*pages.endpoints(), *api_endpoints(supervisor, control, actions, database, store)]
+    return Site(options, store, database, endpoints, socket_folder(options.database))
 
 
 def _check(arguments: argparse.Namespace) -> int:

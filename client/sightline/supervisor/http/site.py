@@ -1,6 +1,7 @@
 """All that the HTTP port offers, and who is let in."""
 
 import logging
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from sightline.access.passwords import Passwords
 from sightline.access.tokens import Tokens
 from sightline.base.extras import require_extra
 from sightline.config import Config
-from sightline.errors import StoreError
+from sightline.errors import ServerError, StoreError
 from sightline.store.access_store import AccessStore
 from sightline.store.read.readonly import Database
 from sightline.supervisor.control import Control
@@ -76,18 +77,23 @@ class Site:
     Args:
         options: as the program was started.
         store: of accounts.
-        endpoints: what there is besides those.
+        database: where results are; closed with the store.
+        endpoints: what there is besides accounts.
         folder: of the program's commands: where its own user's key lies.
 
     Raises:
-        ServerError: the key cannot be written.
         SightlineError: an identity provider is configured, and its library is not installed.
     """
 
     def __init__(
-        self, options: Config, store: AccessStore, endpoints: Iterable[Endpoint], folder: Path
+        self,
+        options: Config,
+        store: AccessStore,
+        database: Database,
+        endpoints: Iterable[Endpoint],
+        folder: Path,
     ) -> None:
-        self._store = store
+        self._store, self._database = store, database
         self._accounts: Accounts | None = None
         self._stop = threading.Event()
         self._greeting: threading.Thread | None = None
@@ -104,7 +110,12 @@ class Site:
             oidc = OidcClient(options.access.oidc)
         tokens = Tokens(store)
         own = access_endpoints(self._accounts, tokens, store, oidc)
-        people = KnownPeople(self._accounts, tokens, own_key(folder))
+        try:
+            key = own_key(folder)
+        except ServerError as error:
+            log.error("%s; `sightline status` is not let in", error)
+            key = secrets.token_urlsafe(32)  # nobody's
+        people = KnownPeople(self._accounts, tokens, key)
         self.door = Door(with_openapi([*own, *endpoints]), people)
 
     def update(self, options: Config) -> None:
@@ -140,8 +151,9 @@ class Site:
             log.warning("nobody has an account yet; `sightline user add NAME --role admin` makes one")
 
     def close(self) -> None:
-        """Stop, and close the database."""
+        """Stop, and close what reads and writes the database."""
         self._stop.set()
         if self._greeting is not None:
             self._greeting.join(timeout=1.0)
         self._store.close()
+        self._database.close()
