@@ -16,7 +16,6 @@ from sightline.store.access_store import AccessStore
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import audited
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken
-from sightline.video.probe import probe
 
 DEADLINE_S = 15.0
 AT_ONCE = 2
@@ -66,6 +65,8 @@ class TriesApi:
             raise ConfigError("url", problem)
         with audited(self._store, call, Action.PROBE, redact(url)):
             pass  # it takes long: what is tried is kept before
+        from sightline.video.probe import probe  # noqa: PLC0415  the decoders, which nothing else here needs
+
         camera = Camera.model_validate({"name": "probe", "url": url, "stream": options.stream})
         look = partial(probe, camera, only_picture=True)
         try:

@@ -94,7 +94,7 @@ class Door:
 
             async def open_socket(socket: WebSocket) -> None:
                 try:
-                    call = await self._let_in(endpoint, socket, dict(socket.query_params))
+                    call = await self._let_in(endpoint, socket)
                 except (HTTPException, SightlineError) as error:
                     away = isinstance(error, StoreUnavailable)
                     await socket.close(_TRY_AGAIN if away else _CLOSED_BY_POLICY)  # answered with 403
@@ -103,25 +103,31 @@ class Door:
 
             return WebSocketRoute(endpoint.path, open_socket)
 
+        dump = None if endpoint.gives is None else TypeAdapter(endpoint.gives).dump_json
+
         async def answer(request: Request) -> Response:
-            return await self._answer(endpoint, request)
+            call = await self._let_in(endpoint, request)
+            request.scope[LONG] = endpoint.long
+            given = await _call(endpoint.handler, call)
+            if isinstance(given, Response):
+                return given
+            if dump is None:
+                return Response(status_code=204)
+            return Response(dump(given), media_type="application/json")
 
         return Route(endpoint.path, answer, methods=[endpoint.method])
 
-    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
-        person = await self._person(endpoint, request)
-        values = _query_of(endpoint, request) if request.method in SAFE else await _body_of(endpoint, request)
-        call = await self._checked(endpoint, request, person, values)
-        request.scope[LONG] = endpoint.long
-        given = await _call(endpoint.handler, call)
-        if isinstance(given, Response):
-            return given
-        if endpoint.gives is None:
-            return Response(status_code=204)
-        return Response(TypeAdapter(endpoint.gives).dump_json(given), media_type="application/json")
+    async def _let_in(self, endpoint: Endpoint, connection: HTTPConnection) -> Call:
+        """The call, whose sender is known and may make it; who may not does not get a body read.
 
-    async def _let_in(self, endpoint: Endpoint, connection: HTTPConnection, values: Any) -> Call:
+        Raises:
+            HTTPException: the sender may not, or what is sent is not what the endpoint takes.
+        """
         person = await self._person(endpoint, connection)
+        if isinstance(connection, Request) and connection.method not in SAFE:
+            values = await _body_of(endpoint, connection)
+        else:
+            values = _query_of(endpoint, connection)
         return await self._checked(endpoint, connection, person, values)
 
     async def _person(self, endpoint: Endpoint, connection: HTTPConnection) -> Person | None:
@@ -198,13 +204,13 @@ def _refusal(person: Person | None) -> HTTPException:
     )
 
 
-def _query_of(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+def _query_of(endpoint: Endpoint, connection: HTTPConnection) -> dict[str, Any]:
     """What stands in the query; of a list's key all values."""
     fields = endpoint.takes.model_fields if endpoint.takes else {}
-    found: dict[str, Any] = dict(request.query_params)
+    found: dict[str, Any] = dict(connection.query_params)
     for name in set(found) & set(fields):
         if "tuple" in str(fields[name].annotation):
-            found[name] = request.query_params.getlist(name)
+            found[name] = connection.query_params.getlist(name)
     return found
 
 
