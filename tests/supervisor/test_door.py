@@ -405,6 +405,18 @@ def test_sockets_are_refused_before_they_are_accepted(people: People) -> None:
     assert told == [GATE, GATE]
 
 
+def test_what_stays_open_ends_with_the_right_to_it(people: People) -> None:
+    calls: list[Call] = []
+    endpoint = Endpoint("GET", "/long/{camera}", Right.SEE_LIVE, calls.append, camera="camera")
+    session = people.session("operator-of-gate")
+    with served([endpoint], known(people)) as front:
+        assert front.ask(f"/long/{GATE}", session=session).status == 204
+    door = Door([endpoint], known(people))
+    assert asyncio.run(door.still_allowed(calls[0]))
+    people.accounts.set_cameras("operator-of-gate", [YARD], ROOT)
+    assert not asyncio.run(door.still_allowed(calls[0]))
+
+
 def test_the_description_names_every_endpoint_and_what_it_takes(front: Front, shop: Shop) -> None:
     described = front.ask("/api/v1/openapi.json").json
     paths = {re.sub(r"\{(\w+):\w+\}", r"{\1}", item.path) for item in shop.endpoints}
