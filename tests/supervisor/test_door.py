@@ -334,6 +334,18 @@ def test_the_configuration_is_changed_without_seeing_its_secrets(front: Front, s
     assert (options.json["url"], options.json["stream"]["stall_timeout_s"]) == ("**********", 8.0)
 
 
+def test_what_would_make_an_admin_is_an_admins_to_change(front: Front, shop: Shop) -> None:
+    for name, status in (("engineer-of-all", 403), ("admin-of-all", 200)):
+        session = shop.people.session(name)
+        read = front.ask("/api/v1/config", session=session).json
+        for section in ("access: {enabled: false}", "allow: {files: true}", "http: {host: 0.0.0.0}"):
+            sent = {"text": f"{read['text']}{section}\n", "try_only": name.startswith("admin")}
+            match = {"If-Match": read["version"]}
+            answer = front.ask("/api/v1/config", "PUT", sent, session=session, headers=match)
+            assert answer.status == status, answer.body
+    assert shop.plans == []
+
+
 def test_a_probe_tries_what_a_camera_may_have_and_nothing_else(front: Front, shop: Shop) -> None:
     session = shop.people.session("engineer-of-all")
     for url in ("file:///etc/passwd", "/etc/passwd", "http://10.0.0.1/", "gopher://x"):

@@ -77,6 +77,7 @@ class Edit:
     """What a change of the text does, or did, without its secrets."""
 
     changes: list[str]  # in sentences
+    sections: list[str]  # at the top of the file, that differ from what is in force
     difference: str  # of the texts, as ``diff -u`` writes it
     version: str  # of the file afterwards
 
@@ -201,13 +202,15 @@ class Control:
             kept, secrets = without_new_secrets(whole, old, name)
             before, after = (masked_text(side, name).splitlines(keepends=True) for side in (old, kept))
             difference = "".join(difflib.unified_diff(before, after, "before", "after"))
+            new, now = config.options, self._config.options
+            sections = [name for name in Config.model_fields if getattr(new, name) != getattr(now, name)]
             if try_only:
                 plan = make_plan(self._config, self._complete(config), self._started)
             else:
                 with keeping(secrets, secrets_folder(self._path), self._path.resolve()):
                     plan = self._write(kept, by)
             lines = [redact(line) for line in plan.lines()]
-            return Edit(lines, difference, version if try_only else self._version(kept))
+            return Edit(lines, sections, difference, version if try_only else self._version(kept))
 
     def _write(self, text: str, by: str) -> Plan:
         config = self._checked(text)

@@ -17,6 +17,8 @@ from sightline.supervisor.control import Control, Edit
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 
 _CONFIG = "/api/v1/config"
+#: Sections by which somebody could become an admin, or look where no camera is: an admin's to change.
+_ADMINS = frozenset({"access", "allow", "database", "http"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,10 @@ class ConfigApi:
         tried = self._control.edit(taken.text, by, version, try_only=True)
         if taken.try_only:
             return tried
+        if (closed := _ADMINS.intersection(tried.sections)) and not call.may(Right.MANAGE_PEOPLE):
+            raise HTTPException(
+                403, f"an admin may change {', '.join(sorted(closed))}; you may change the rest"
+            )
         # Not in one transaction: a change of http would hold the database for seconds.
         self._record(call, "; ".join(tried.changes), refused=False)
         try:

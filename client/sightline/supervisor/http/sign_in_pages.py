@@ -116,7 +116,8 @@ class SignInPages:
 
     def _sign_out(self, call: Call) -> Response:
         """End the sign-in."""
-        if session := session_of(call.connection):
+        session = session_of(call.connection)
+        if session and call.caller.person is not None:  # nothing is written for strangers
             self._accounts.sign_out(session, call.caller.address)
         answer = JSONResponse({"person": None})
         _set_cookie(answer, call.connection, cookie_name(call.connection), "", 0)
