@@ -122,6 +122,32 @@ def test_a_secret_goes_nowhere_else(before: str, after: str, key: str) -> None:
     assert "hunter" not in text
 
 
+@pytest.mark.parametrize(
+    ("anchor", "key"),
+    [
+        (('password: "***"', 'password: &pw "***"', "password: *pw"), "streams.kafka.password"),
+        (("  mqtt:\n", "  mqtt: &m\n", "<<: *m"), "streams.kafka.<<.password"),
+        (('pagerduty: "', 'pagerduty: &pd "', "username: *pd"), "streams.kafka.username"),
+        (('password: "***"', 'password: &pw "***"', "prefix: *pw"), "streams.kafka.prefix"),
+        (('password: "***"', 'password: &pw "***"', "*pw : x"), "an alias cannot be a key"),
+    ],
+)
+def test_nor_does_it_by_an_alias(anchor: tuple[str, str, str], key: str) -> None:
+    """By which it could be sent, shown, or told in an error."""
+    before, after, use = anchor
+    shown = changed(before, after).replace(
+        "cameras:\n", f"  kafka: {{servers: ['evil:1'], {use}}}\ncameras:\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        unmasked_text(shown, TEXT, NAME)
+    assert key in str(error.value)
+
+
+def test_a_secret_that_is_used_elsewhere_too_is_masked_where_it_stands() -> None:
+    text = "streams:\n  mqtt: {host: h, username: &same hunter1, password: *same}\n"
+    assert "hunter1" not in masked_text(text, NAME)
+
+
 def test_a_secret_that_is_sent_becomes_a_placeholder_whose_file_is_read(tmp_path: Path) -> None:
     text = whole("rtsp://10.0.0.23/live", "rtsp://w:p%40ss%7Bw@10.0.0.23/live")
     text = text.replace('secret: "hunter4"', "secret: hunter7")

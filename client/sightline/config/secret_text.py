@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr
 from sightline.base.redact import redact
 from sightline.config.camera import Camera
 from sightline.config.groups import Config
-from sightline.config.yaml_text import PLACEHOLDER, Scalar, scalars
+from sightline.config.yaml_text import PLACEHOLDER, Scalar, parse_yaml, scalars
 from sightline.errors import ConfigError, ConfigErrors
 
 MASK = "***"
@@ -49,7 +49,11 @@ def masked_text(text: str, name: str) -> str:
     Raises:
         ConfigError: it is no YAML.
     """
-    return _rewritten(text, scalars(text, name), _masked, _masked_comments)
+    items, shown = scalars(text, name), {}
+    for item in items:
+        if (value := _masked(item)) != item.value or item.start not in shown:  # a secret wherever it is used
+            shown[item.start] = value
+    return _rewritten(text, items, lambda item: shown[item.start], _masked_comments)
 
 
 def unmasked_text(text: str, old: str, name: str) -> str:
@@ -59,13 +63,16 @@ def unmasked_text(text: str, old: str, name: str) -> str:
         ConfigError: it is no YAML, something is masked that cannot be told any more, or a placeholder is new.
     """
     text = _with_old_comments(text, old, name)
+    if mistakes := parse_yaml(text, name).problems:
+        raise ConfigErrors.of(mistakes)
     before, after = scalars(old, name), scalars(text, name)
     was = {item.path: item for item in before}
+    masked_ones = {item.start for item in after if _is_masked(item)}
     places = {_place(item) for item in before if PLACEHOLDER.search(item.value)}
     problems = []
 
     def original(item: Scalar) -> str:
-        known, masked = was.get(item.path), _is_masked(item)
+        known, masked = was.get(item.path), item.start in masked_ones
         if not masked and not PLACEHOLDER.search(item.value):
             return item.value
         tells = item.path[-1] in _WITH_PLACE or "://" in item.value
@@ -78,10 +85,10 @@ def unmasked_text(text: str, old: str, name: str) -> str:
             problems.append(ConfigError(".".join(item.path), f"{what}; {cure}", place=name))
         return item.value
 
-    whole = _rewritten(text, after, original, lambda rest: rest)
+    values = {item.start: original(item) for item in after}  # asked wherever an alias uses it, too
     if problems:
         raise ConfigErrors.of(problems)
-    return whole
+    return _rewritten(text, after, lambda item: values[item.start], lambda rest: rest)
 
 
 def without_new_secrets(text: str, old: str, name: str) -> tuple[str, dict[str, str]]:
@@ -113,6 +120,8 @@ def _rewritten(
     """The text with other values and another rest; what stays is written as it was."""
     parts, at = [], 0
     for item in items:
+        if item.start < at:
+            continue  # an alias of it
         raw, value = text[item.start : item.end], value_of(item)
         parts.append(rest_of(text[at : item.start]))
         if value == item.value:

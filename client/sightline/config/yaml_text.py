@@ -115,11 +115,15 @@ class _StrictLoader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
-        for key, _ in tuple(node.value):
+        latest = node.start_mark.index - 1
+        for key, value in tuple(node.value):
             line = int(key.start_mark.line) + 1
+            if key.start_mark.index <= latest:
+                self.problems.append((line, "an alias cannot be a key; write it out"))
+            latest = max(latest, key.start_mark.index, value.start_mark.index)
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.append((line, "a key must be text; does a value in braces lack its quotes?"))
-                node.value.remove((key, _))
+                node.value.remove((key, value))
                 continue
             if key.tag != f"{_TAG}merge":
                 key.tag = f"{_TAG}str"
@@ -199,14 +203,16 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
 
 
 def scalars(text: str, name: str) -> list[Scalar]:
-    """The values that a text holds, in the order in which they stand; what aliases share stands once.
+    """The values that a text holds, in the order in which they stand; one for each path that leads to it.
+
+    What aliases share is there several times, first where it stands.
 
     Raises:
         ConfigError: as :func:`parse_yaml`.
     """
     parse_yaml(text, name)
-    found = {item.start: item for item in _scalars(yaml.compose(text, _StrictLoader), (), text)}
-    return [found[start] for start in sorted(found)]
+    found = _scalars(yaml.compose(text, _StrictLoader), (), text)
+    return sorted(found, key=lambda item: item.start)
 
 
 def _scalars(node: yaml.Node, path: tuple[str, ...], text: str) -> Iterator[Scalar]:
