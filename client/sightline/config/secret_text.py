@@ -49,7 +49,8 @@ def masked_text(text: str, name: str) -> str:
     Raises:
         ConfigError: it is no YAML.
     """
-    items, shown = scalars(text, name), {}
+    items = scalars(text, name)
+    shown: dict[int, str] = {}
     for item in items:
         if (value := _masked(item)) != item.value or item.start not in shown:  # a secret wherever it is used
             shown[item.start] = value
@@ -69,7 +70,7 @@ def unmasked_text(text: str, old: str, name: str) -> str:
     was = {item.path: item for item in before}
     masked_ones = {item.start for item in after if _is_masked(item)}
     places = {_place(item) for item in before if PLACEHOLDER.search(item.value)}
-    problems = []
+    problems: list[ConfigError] = []
 
     def original(item: Scalar) -> str:
         known, masked = was.get(item.path), item.start in masked_ones
@@ -118,7 +119,8 @@ def _rewritten(
     text: str, items: Iterable[Scalar], value_of: Callable[[Scalar], str], rest_of: Callable[[str], str]
 ) -> str:
     """The text with other values and another rest; what stays is written as it was."""
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for item in items:
         if item.start < at:
             continue  # an alias of it

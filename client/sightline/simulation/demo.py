@@ -87,11 +87,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
             sightline.check()
             check_running(console, "the console", console_log)
             if not ready:
-                try:
-                    fetch(f"{url}/_stcore/health")
-                except ServerError:
+                if problem := why_not_ready(url, sightline):
                     if time.monotonic() > deadline_s:
-                        raise
+                        raise ServerError(problem)
                     continue
                 ready = True
                 tell_ready(sightline, url, folder)
@@ -142,6 +140,15 @@ def prepare_show(
     if not make_all(jobs, folder / "videos.log", lambda text: say(f"cameras: {text}"), stop):
         return None
     return cameras, arguments.model or bundled_model(), None
+
+
+def why_not_ready(url: str, sightline: SightlineProcess) -> str:
+    """What the console at ``url``, or the cameras, still lack; "" when there is something to see."""
+    try:
+        fetch(f"{url}/_stcore/health")
+        return "" if sightline.statuses() else "sightline run: it has not begun yet"
+    except ServerError as error:
+        return str(error)
 
 
 def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
