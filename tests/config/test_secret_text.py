@@ -143,6 +143,14 @@ def test_nor_does_it_by_an_alias(anchor: tuple[str, str, str], key: str) -> None
     assert key in str(error.value)
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_comment_that_has_become_a_text_stays_masked(quote: str) -> None:
+    [comment] = [line for line in masked_text(TEXT, NAME).splitlines() if line.startswith("# password")]
+    shown = changed("https://cameras.example.org", f"{quote}\n{comment}\n{quote}")
+    back = unmasked_text(shown.replace(f"{comment}\n", "", 1), TEXT, NAME)
+    assert "hunter1" not in back
+
+
 def test_a_secret_that_is_used_elsewhere_too_is_masked_where_it_stands() -> None:
     text = "streams:\n  mqtt: {host: h, username: &same hunter1, password: *same}\n"
     assert "hunter1" not in masked_text(text, NAME)

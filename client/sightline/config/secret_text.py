@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr
 from sightline.base.redact import redact
 from sightline.config.camera import Camera
 from sightline.config.groups import Config
-from sightline.config.yaml_text import PLACEHOLDER, Scalar, parse_yaml, scalars
+from sightline.config.yaml_text import PLACEHOLDER, Scalar, comment_lines, parse_yaml, scalars
 from sightline.errors import ConfigError, ConfigErrors
 
 MASK = "***"
@@ -63,9 +63,9 @@ def unmasked_text(text: str, old: str, name: str) -> str:
     Raises:
         ConfigError: it is no YAML, something is masked that cannot be told any more, or a placeholder is new.
     """
-    text = _with_old_comments(text, old, name)
     if mistakes := parse_yaml(text, name).problems:
         raise ConfigErrors.of(mistakes)
+    text = _with_old_comments(text, old, name)
     before, after = scalars(old, name), scalars(text, name)
     was = {item.path: item for item in before}
     masked_ones = {item.start for item in after if _is_masked(item)}
@@ -179,11 +179,12 @@ def _with_old_comments(text: str, old: str, name: str) -> str:
     lines = text.splitlines(keepends=True)
     if len(before) != len(shown):  # a secret of several lines is masked in one
         return text
+    comments = comment_lines(text)
     for here, there, length in difflib.SequenceMatcher(
         None, shown, lines, autojunk=False
     ).get_matching_blocks():
         for offset in range(length):
-            if before[here + offset].lstrip().startswith("#"):
+            if there + offset in comments and before[here + offset].lstrip().startswith("#"):
                 lines[there + offset] = before[here + offset]
     return "".join(lines)
 

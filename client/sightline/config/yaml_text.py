@@ -215,6 +215,17 @@ def scalars(text: str, name: str) -> list[Scalar]:
     return sorted(found, key=lambda item: item.start)
 
 
+def comment_lines(text: str) -> set[int]:
+    """The numbers, from 0, of the lines of valid YAML that are comments alone, and not inside a text."""
+    inside: set[int] = set()
+    for token in yaml.scan(text, _StrictLoader):
+        if isinstance(token, yaml.ScalarToken):
+            start, end = token.start_mark, token.end_mark
+            inside.update(range(start.line + 1, end.line + (end.column > 0)))
+    lines = enumerate(text.splitlines())
+    return {number for number, line in lines if line.lstrip().startswith("#")} - inside
+
+
 def _scalars(node: yaml.Node, path: tuple[str, ...], text: str) -> Iterator[Scalar]:
     if isinstance(node, yaml.ScalarNode):
         start, end = node.start_mark.index, node.end_mark.index
