@@ -363,7 +363,8 @@ def _status(arguments: argparse.Namespace) -> int:
         status = json.loads(fetch_own(options.http, socket_folder(options.database), "/status"))
     except OSError as error:
         url = f"{options.http.url}/status"
-        print(f"sightline: nothing answers at {url} ({error}); is `sightline run` up?", file=sys.stderr)
+        cure = "is `sightline run` up, and is it this user's?"
+        print(f"sightline: {url} gives no answer ({error}); {cure}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps(status, indent=2))
