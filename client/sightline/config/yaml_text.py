@@ -211,8 +211,8 @@ def scalars(text: str, name: str) -> list[Scalar]:
         ConfigError: as :func:`parse_yaml`.
     """
     parse_yaml(text, name)
-    found = _scalars(yaml.compose(text, _StrictLoader), (), text)
-    return sorted(found, key=lambda item: item.start)
+    node = yaml.compose(text, _StrictLoader)
+    return sorted(_scalars(node, (), text), key=lambda item: item.start) if node is not None else []
 
 
 def comment_lines(text: str) -> set[int]:
