@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return "machine" if nodeid.startswith(_WHOLE_MACHINE) else super()._split_scope(nodeid)
 
+    config.option.loadscopereorder = False  # in the order below
     return WholeMachineTogether(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In one of several processes begin with what takes longest, so that none is left alone with it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        sizes = Counter(item.path for item in items)
+        items.sort(key=lambda item: (not item.nodeid.startswith("tests/system/"), -sizes[item.path]))
 
 
 class Postgres:

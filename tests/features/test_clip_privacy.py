@@ -37,7 +37,7 @@ from sightline.entities import (
     picture_name,
 )
 from sightline.errors import SightlineError, SourceError
-from sightline.features.clips import clip_recorder, hidden_clip
+from sightline.features.clips import clip_finisher, clip_recorder, hidden_clip
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.clip_writer import discard, settle
 from sightline.features.clips.hidden_clip import Hiding
@@ -483,7 +483,7 @@ def test_a_camera_does_not_wait_for_a_clip_that_is_covered(
         may_go_on.wait(5)
         return settle(stem, known)
 
-    monkeypatch.setattr(clip_recorder, "settle_apart", slow)
+    monkeypatch.setattr(clip_finisher, "settle_apart", slow)
     monkeypatch.setattr(clip_recorder, "END_RECORDED_S", 0.1)
     made = Simulated(tmp_path / "clips", happened, (Blurred.FACES,))
     made.play(drawn["libx264"])
@@ -519,7 +519,7 @@ def test_a_process_that_crashes_again_and_again_costs_the_clip_and_no_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(hidden_clip, "JOB", "sightline.no_such_module")
-    monkeypatch.setattr(clip_recorder, "RETRY_S", 0.0)
+    monkeypatch.setattr(clip_finisher, "RETRY_S", 0.0)
     made = Simulated(tmp_path / "clips", happened, (Blurred.FACES,))
     made.play(drawn["libx264"])
     clip = made.end()

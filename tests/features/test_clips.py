@@ -29,7 +29,7 @@ from sightline.config.groups import ClipOptions
 from sightline.entities import Clip, ClipState, Event, EventEnd, EventKind, Tracks, picture_name
 from sightline.errors import SourceError, SourceStalled
 from sightline.features import FEATURES
-from sightline.features.clips import clip_recorder, clip_writer
+from sightline.features.clips import clip_finisher, clip_recorder, clip_writer
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.clip_stream import MainStream
 from sightline.features.clips.packet_ring import PacketRing
@@ -257,8 +257,8 @@ def test_a_clip_that_can_never_be_finished_is_given_up(
     def refuse(*_: Any) -> None:
         raise ValueError("what it holds makes no sense")
 
-    monkeypatch.setattr(clip_recorder, "settle", refuse)
-    monkeypatch.setattr(clip_recorder, "RETRY_S", 0.0)
+    monkeypatch.setattr(clip_finisher, "settle", refuse)
+    monkeypatch.setattr(clip_finisher, "RETRY_S", 0.0)
     made = Recording(tmp_path / "clips")
     made.play(numbered_clip(tmp_path / "v.mp4", 60), {20: [EventKind.CROSSING]})
     made.rows += made.recorder.end(0.0)
@@ -649,7 +649,7 @@ def test_a_copy_that_was_not_made_when_the_program_died_is_made_by_the_next_one(
 ) -> None:
     video = numbered_clip(tmp_path / "v.mp4", 60, codec="libx265")
     with monkeypatch.context() as patch:
-        patch.setattr(clip_recorder.transcoder, "submit", lambda _: Future())
+        patch.setattr(clip_finisher.transcoder, "submit", lambda _: Future())
         patch.setattr(clip_recorder, "END_RECORDED_S", 0.1)
         died = Recording(tmp_path / "clips", h264_copy=True)
         died.play(video, {25: [EventKind.CROSSING]})
@@ -720,7 +720,7 @@ def test_a_row_that_says_a_clip_grows_is_never_left_alone(tmp_path: Path) -> Non
 def test_a_full_disk_is_said_and_the_camera_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(clip_recorder, "RETRY_S", 0.0)
+    monkeypatch.setattr(clip_finisher, "RETRY_S", 0.0)
     video = numbered_clip(tmp_path / "v.mp4", 100, noise=60)
     with small_disk(tmp_path / "disk") as disk:
         made = Recording(disk / "clips")
@@ -760,7 +760,7 @@ def test_a_disk_that_stands_still_is_a_failure_while_it_does(
 ) -> None:
     monkeypatch.setattr(clip_recorder, "STUCK_S", 0.2)
     goes_on = threading.Event()
-    monkeypatch.setattr(clip_recorder, "make_private_folder", lambda _: goes_on.wait(20))
+    monkeypatch.setattr(clip_finisher, "make_private_folder", lambda _: goes_on.wait(20))
     made = Recording(tmp_path / "clips", lossless=False)
     made.play(numbered_clip(tmp_path / "v.mp4", 40), {20: [EventKind.CROSSING]})
     until(lambda: made.figure("clips_failing"))

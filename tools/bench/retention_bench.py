@@ -7,7 +7,7 @@
 Rows of twenty days are generated, of which two are kept. A writer then does what it does in `sightline run`:
 every camera reports once a second, and ten events a second each wait for their commit, which is timed. After
 that, in each round, up to a million rows come in that are old already, and go: the database holds them
-without growing.
+without growing, if Postgres has had the minute in which it finds what is free (``--every 75``).
 """
 
 import itertools
@@ -238,9 +238,9 @@ def running(url: str, folder: Path, cameras: int) -> Iterator[ReportingCameras]:
 
 
 def measure(
-    url: str, rows: int, cameras: int, seconds: float, limit_s: float, rounds: int = 1
+    url: str, rows: int, cameras: int, seconds: float, limit_s: float, rounds: int = 1, every_s: float = 0.0
 ) -> Iterator[Phase]:
-    """The phases as they end: before, while (at most ``limit_s``), and after; then the rounds."""
+    """The phases as they end: before, while (at most ``limit_s``), and after; then rounds of ``every_s``."""
     store = Store(url)
     store.open()
     store.close()
@@ -253,10 +253,13 @@ def measure(
             yield program.expire("while", limit_s)
             yield program.pass_time("after", seconds)
         for number in range(rounds):
+            due_s = time.perf_counter() + every_s
             # The program is away meanwhile, since this is written as fast as can be.
             generate(url, min(rows, ROUND_ROWS) or ROUND_ROWS, cameras, f"{time.time_ns()}-", KEPT_DAYS)
             with running(url, Path(folder), cameras) as program:
                 yield program.expire(f"round {number + 1}", limit_s)
+                if due_s > time.perf_counter():
+                    yield program.pass_time(f"rest {number + 1}", due_s - time.perf_counter())
 
 
 def main() -> None:
@@ -269,13 +272,14 @@ def main() -> None:
         ("seconds", 20, "of the phases before and after"),
         ("limit-s", 1800, "of a phase in which rows are deleted, at most"),
         ("rounds", 1, "in which more rows come in and go"),
+        ("every", 0, "seconds that a round takes at least: Postgres looks for free room once a minute"),
     ):
         parser.add_argument(f"--{name}", type=int, default=value, help=f"{text} (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = arguments.url or f"sqlite:///{folder}/bench.db"
         numbers = *(arguments.rows, arguments.cameras, arguments.seconds, arguments.limit_s), arguments.rounds
-        for phase in measure(url, *numbers):
+        for phase in measure(url, *numbers, arguments.every):
             print(phase, flush=True)
 
 

@@ -7,15 +7,13 @@ disk is done by a thread of the camera's own, which looks whenever the main thre
 import logging
 import math
 import queue
-import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from sightline.base.threads import SideThreads
 from sightline.config.groups import Blurred, ClipOptions
 from sightline.entities import U8, Clip, ClipState, Event, EventEnd, EventKind, Figure, picture_name
 from sightline.errors import SightlineError
+from sightline.features.clips.clip_finisher import ClipFinisher
 from sightline.features.clips.clip_stream import (
     LATE_S,
     MAX_SHIFT_CHANGE_S,
@@ -40,10 +39,8 @@ from sightline.features.clips.clip_writer import (
     GrowingClip,
     SeenFrame,
     box_of,
-    discard,
-    settle,
 )
-from sightline.features.clips.hidden_clip import COPIES, PART, RAW_ENDS, Hiding, hides, settle_apart
+from sightline.features.clips.hidden_clip import Hiding
 from sightline.features.feature import FeatureContext
 from sightline.features.hidden_frames import hidden_in
 from sightline.features.kept_files import make_private_folder, write_private
@@ -55,14 +52,10 @@ from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_ra
 
 log = logging.getLogger(__name__)
 
-WORK_EVERY_S = 0.5  # what grows is written; events are handled at once
-RETRY_S = 10.0  # what could not be settled is tried again, and whether there is room again
+WORK_EVERY_S = 1.0  # what grows is written; events are handled at once
 STUCK_S = 10.0  # a disk that takes longer is a failure
-MIN_ROOM_BYTES = 65_536  # or as much as the ring holds: what a clip begins with
 BEHIND_S = 3.0  # a picture is waited for so long to be analysed, by those that follow it
 MAIN_SLACK_S = 0.2  # the clocks of two streams of a camera agree to within that
-MAX_RAW, MAX_CRASHES = 100, 3  # clips that wait to be covered; failures that are not the disk's
-MAX_COPIES = 8  # clips of a camera that wait for their copies; later ones have none
 MAX_WAITING, MAX_PICTURES = 64, 4  # events that the disk has not come to yet; frames for pictures of them
 END_S, END_RECORDED_S, CLOSE_S = 0.5, 10.0, 2.0
 _RED = (81, 90, 240)  # Y, U, V
@@ -128,15 +121,11 @@ class ClipRecorder(Observer):
         self._pending: list[_Occurrence] = []  # events that wait for a key frame
         self._unseen: list[_Occurrence] = []  # events of the clip that it does not show yet
         self._waiting: list[CodedPacket] = []  # of pictures that have not been analysed
-        self._unsettled: dict[Path, Clip | None] = {
-            Path(clip.path).with_suffix(""): clip for clip in self._open.values()
-        }
-        self._settle_s = self._worked_s = 0.0
-        self._settling: dict[Path, Future[Clip | None]] = {}  # of those, where they are coded again
-        self._crashes: Counter[Path] = Counter()  # attempts that failed, though not for the disk
+        about = camera, self._folder, options, self._open.values(), self._rows
+        self._finisher = ClipFinisher(*about, lossless=lossless, blurred=bool(blur))
+        self._worked_s = 0.0
         self._warnings = WarnOnce(log)
-        self.finished = self.missed = self.without_copy = self.without_picture = self.fell_back = 0
-        self.failing = True  # until the disk has shown that it takes something
+        self.missed = self.without_picture = self.fell_back = 0
         self._thread = SideThreads("clips", 1)
         self._job: Future[None] = self._submit(self._start)
 
@@ -175,7 +164,7 @@ class ClipRecorder(Observer):
         self._job = self._submit(self._work)
         wait([self._job], END_RECORDED_S if self._lossless else END_S)
         if self._lossless:
-            wait(self._settling.values(), END_RECORDED_S)
+            self._finisher.wait(END_RECORDED_S)
         return self._advance()
 
     def snapshot(self) -> JSON:
@@ -188,12 +177,12 @@ class ClipRecorder(Observer):
             "clips_ring_bytes": self._analysed.ring.bytes,
             "clips_ring_s": self._analysed.ring.seconds,
             "clips_ring_given_up_total": self._analysed.ring.given_up,
-            "clips_finished_total": self.finished,
+            "clips_finished_total": self._finisher.finished,
             "clips_missed_events_total": self.missed,
             "clips_without_picture_total": self.without_picture,
         }
         if self._options.h264_copy:
-            values["clips_without_copy_total"] = self.without_copy
+            values["clips_without_copy_total"] = self._finisher.without_copy
         if (main := self._main) is not None:
             values |= {
                 "clips_main_online": float(main.feed.online),
@@ -203,7 +192,7 @@ class ClipRecorder(Observer):
                 "clips_fell_back_total": self.fell_back,
             }
         is_stuck = not self._job.done() and time.monotonic() - self._submitted_s > STUCK_S
-        name, failing = "clips_failing", float(self.failing or is_stuck)
+        name, failing = "clips_failing", float(self._finisher.failing or is_stuck)
         return [
             *(Figure(name, value, help=HELP[name]) for name, value in values.items()),
             Figure(name, failing, help=HELP[name], trouble=EventKind.CLIPS_FAILED),
@@ -250,7 +239,8 @@ class ClipRecorder(Observer):
         if (has_more or self._lossless or now - self._worked_s >= WORK_EVERY_S) and self._job.done():
             self._job.result()  # a fault of ours is shown, and the feature switched off
             self._worked_s = now
-            if has_more or self._clip or self._pending or self._unsettled or self.failing:
+            finisher = self._finisher
+            if has_more or self._clip or self._pending or finisher.waiting or finisher.failing:
                 self._job = self._submit(self._work)
         if self._lossless:  # a recording is read faster than the ring's seconds pass
             wait([self._job])
@@ -266,20 +256,14 @@ class ClipRecorder(Observer):
     # -- the clip thread --------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        with suppress(OSError):
-            for part in self._folder.glob(f"*{PART}"):
-                self._unsettled.setdefault(part.with_name(part.name.removesuffix(PART)), None)
-            for end in RAW_ENDS:  # copies, and what no line speaks of any more
-                for path in self._folder.glob(f"*Z-{self._camera}{end}"):
-                    if end in COPIES or not path.with_name(path.name.removesuffix(end) + PART).exists():
-                        path.unlink(missing_ok=True)
+        self._finisher.find_leftovers()
         self._work()
 
     def _work(self) -> None:
         try:
             while not self._inbox.empty():  # first, since alerts wait for pictures
                 self._handle(self._inbox.get())
-            self._settle_leftovers()
+            self._finisher.advance(self._analysed.ring.bytes)
             self._grow()
         except (OSError, ValueError) as error:
             self._fail(error)
@@ -437,7 +421,7 @@ class ClipRecorder(Observer):
             make_private_folder(self._folder)
             write_private(path, encode_jpeg(picture))
         except (OSError, ValueError) as error:  # the clip itself may still be kept
-            self._warn(error)
+            self._finisher.warn(error)
             return ""
         return str(path)
 
@@ -449,82 +433,20 @@ class ClipRecorder(Observer):
         if clip is None:
             self._miss(self._pending)
             return
-        self._unsettled[clip.stem] = clip.clip
+        self._finisher.waiting[clip.stem] = clip.clip
         clip.close(whole=not truncated)
-        self._settle(clip.stem, clip.clip)
-
-    def _settle_leftovers(self) -> None:
-        """Finish what a crash or a full disk has left, and take those whose copies have been made."""
-        for stem in [stem for stem, copying in self._settling.items() if copying.done()]:
-            try:
-                self._settled(stem, self._settling.pop(stem).result())
-            except (OSError, ValueError) as error:
-                self._not_settled(stem, error)
-        waiting = [stem for stem in self._unsettled if stem not in self._settling]
-        too_many = waiting[:-MAX_RAW] if self._blur else []
-        for stem in {*too_many, *(stem for stem in waiting if self._crashes[stem] >= MAX_CRASHES)}:
-            log.error("camera %s: the clip %s cannot be finished: it is deleted", self._camera, stem.name)
-            self._settled(stem, discard(stem, self._unsettled[stem]))
-        if time.monotonic() < self._settle_s:
-            return
-        self._settle_s = time.monotonic() + RETRY_S
-        for stem in self._unsettled.keys() - self._settling.keys():
-            try:
-                self._settle(stem, self._unsettled[stem])
-            except (OSError, ValueError) as error:  # what grows meanwhile goes on
-                self._not_settled(stem, error)
-        if self.failing and not self._unsettled:  # nothing else would show that there is room
-            try:
-                make_private_folder(self._folder)
-                with tempfile.TemporaryFile(dir=self._folder) as room:
-                    room.write(bytes(max(self._analysed.ring.bytes, MIN_ROOM_BYTES)))
-                self.failing = False
-            except OSError as error:
-                self._warn(error)
-
-    def _settle(self, stem: Path, known: Clip | None) -> None:
-        """Make a clip's files of its parts: at once, or, with a copy, when it is its turn."""
-        wants_copy = self._options.h264_copy and not (known and known.codec == "h264")
-        if hides(Path(f"{stem}{PART}")):
-            if len(self._settling) < MAX_COPIES:  # else it waits
-                work = partial(settle_apart, stem, known, 0 if self._lossless else 19)
-                self._settling[stem] = transcoder.submit(work)
-        elif wants_copy and len(self._settling) < MAX_COPIES:
-            self._settling[stem] = transcoder.submit(partial(settle, stem, known, h264_copy=True))
-        else:
-            self._settled(stem, settle(stem, known))
-
-    def _not_settled(self, stem: Path, error: OSError | ValueError) -> None:
-        """Try again when the disk is better; a process that has died, or content that is wrong, stays so."""
-        self._warn(error)
-        self._crashes[stem] += isinstance(error, ChildProcessError | ValueError)
-
-    def _settled(self, stem: Path, clip: Clip | None) -> None:
-        if clip is None and Path(f"{stem}{PART}").exists():
-            return  # it still grows, in a worker that is about to end
-        del self._unsettled[stem]
-        self.failing = False
-        if clip is not None:
-            self.finished += clip.state is ClipState.FINISHED
-            wants_copy = self._options.h264_copy and clip.codec != "h264"
-            self.without_copy += wants_copy and not clip.h264_path
-            self._rows.append(clip)
+        self._finisher.finish(clip.stem, clip.clip)
 
     def _fail(self, error: OSError | ValueError) -> None:
         """The camera goes on without this clip; what there is of it is settled once the disk takes it."""
-        self._warn(error)
+        self._finisher.warn(error)
         self._miss(self._pending)
         self._stream.ring.release()
         clip, self._clip = self._clip, None
         if clip is not None:
-            self._unsettled[clip.stem] = clip.clip
+            self._finisher.waiting[clip.stem] = clip.clip
             with suppress(OSError):
                 clip.close()
-
-    def _warn(self, error: OSError | ValueError) -> None:
-        self.failing = True
-        problem = getattr(error, "strerror", None) or error
-        self._warnings.warn_once(f"camera {self._camera}: clips cannot be kept in {self._folder}: {problem}")
 
 
 def make(context: FeatureContext) -> ClipRecorder | None:
