@@ -71,6 +71,7 @@ class EventKind(StrEnum):
     DELIVERY_FAILED = "delivery_failed"
     UPLOAD_FAILED = "upload_failed"
     CLIPS_FAILED = "clips_failed"  # a camera's cannot be written
+    OUTPUT_FAILED = "output_failed"  # a media server does not take a camera's annotated video
 
 
 #: What rules see. Every other kind is a trouble of the system's own, of a camera or (source "") the program.
@@ -364,13 +365,19 @@ class Mute:
 
 
 class Variant(StrEnum):
-    """What can be seen live of a camera: two sizes of pictures, with or without overlay, and boxes."""
+    """What can be seen live of a camera: pictures in two sizes, with or without overlay, boxes, and video."""
 
     SMALL = "small"
     SMALL_OVERLAY = "small-overlay"
     LARGE = "large"
     LARGE_OVERLAY = "large-overlay"
     DETECTIONS = "detections"  # JSON
+    VIDEO = "video"  # H.264 with overlay, as pieces of MPEG-TS that belong one behind the other
+
+    @property
+    def feature(self) -> str:
+        """The feature that shows it."""
+        return "annotated" if self is Variant.VIDEO else "live"
 
     @property
     def side_px(self) -> int:

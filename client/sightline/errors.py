@@ -8,6 +8,7 @@
     ├── StoreError: StoreUnavailable: OwnerSilent; SchemaError, NotOwner
     ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError: TritonAway
     ├── AccessError: SignInRefused: TooManyAttempts
+    ├── OutputError: OutputRefused
     └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
@@ -93,6 +94,14 @@ class SourceStalled(SourceError):
 
 class SourceEnded(SourceError):
     """The stream ended: a file's end, or a server's goodbye."""
+
+
+class OutputError(SightlineError):
+    """A media server does not take a camera's video; tried again with back-off."""
+
+
+class OutputRefused(OutputError):
+    """It refuses the credentials (401 or 403): tried again slowly."""
 
 
 class DetectorError(SightlineError):

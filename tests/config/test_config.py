@@ -588,3 +588,35 @@ def test_lines_and_zones_are_defaults_that_a_camera_replaces_and_that_shape_the_
     jsonschema.validate(raw, json_schema())
     with pytest.raises(ConfigError, match=r"rules\.zones\.yard\.points"):
         parse_config({"rules": {"zones": {"yard": {"points": [[0, 0]]}}}, "cameras": {}})
+
+
+# -- annotated video ---------------------------------------------------------------------------------------
+
+
+def test_annotated_video_of_each_camera_goes_to_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_PUBLISHER", "p@ss")
+    output = {"url": "rtsp://publisher:{SIGHTLINE_PUBLISHER}@media:8554/{camera}-boxes"}
+    cameras = {name: {"url": "rtsp://h/"} for name in ("gate", "yard")}
+    loaded = parse_config({"output": output, "cameras": cameras})
+    assert not loaded.problems
+    assert loaded.cameras["yard"].output_url == "rtsp://publisher:p%40ss@media:8554/yard-boxes"
+    assert parse_config({"cameras": cameras}).cameras["gate"].output_url == ""
+    same = {"url": "rtsp://media:8554/boxes"}
+    [problem] = parse_config({"output": same, "cameras": cameras}).problems
+    assert (problem.camera, problem.key) == ("yard", "output.url")
+    assert "that of camera 'gate', too; write {camera}" in problem.problem
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://media/boxes", "no address to push to; write rtsp://"),
+        ("boxes.mp4", "no address to push to"),
+        ("rtsp://publisher:p/w@media/boxes", "in a password write / as %2F"),
+        ("rtsp://media/{cam}", "has braces"),
+    ],
+)
+def test_annotated_video_goes_by_rtsp_alone(url: str, text: str) -> None:
+    [problem] = parse_config({"cameras": {"gate": {"url": "rtsp://h/", "output": {"url": url}}}}).problems
+    assert (problem.camera, problem.key) == ("gate", "output.url")
+    assert text in problem.problem

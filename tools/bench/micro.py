@@ -5,10 +5,11 @@
     python tools/bench/micro.py store --cameras 50 --url postgresql://…
     python tools/bench/micro.py privacy --size 1920x1080 --fps 25
     python tools/bench/micro.py clips --cameras 16
+    python tools/bench/micro.py live --size 1280x720
 
-Rules and drift are measured in the thread's own processor time, so a busy machine matters less; caches are
-shared all the same. A batch is one second of all cameras, in one transaction, straight into the database and
-into the spool.
+Rules, drift and live pictures are measured in the thread's own processor time, so a busy machine matters
+less; caches are shared all the same. A batch is one second of all cameras, in one transaction, straight into
+the database and into the spool.
 """
 
 import itertools
@@ -36,6 +37,7 @@ from sightline.config import parse_config
 from sightline.config.groups import ClipOptions
 from sightline.config.zones import Line, Zone
 from sightline.entities import (
+    U8,
     CameraState,
     CameraStatus,
     Checkpoint,
@@ -46,10 +48,12 @@ from sightline.entities import (
     Frame,
     SourceWindow,
     Tracks,
+    Variant,
 )
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.hidden_clip import Hiding, covered
 from sightline.features.drift.drift_watch import DriftWatch
+from sightline.features.live.painter import LIVE_QUALITY, Painter, Scene
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.encode import Coding, render
 from sightline.simulation.scenes.spec import SceneSpec
@@ -57,8 +61,9 @@ from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool
 from sightline.video import blur
+from sightline.video.live_encoder import CodedPicture, LiveEncoder
 from sightline.video.packets import CodedPacket, CodedStream
-from sightline.video.picture import YuvPicture, encode_jpeg
+from sightline.video.picture import YuvPicture, encode_jpeg, full_range
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from bench import cameras
@@ -235,6 +240,40 @@ def play_clips(
     return 1e3 * spent_s / frames
 
 
+def live(arguments: Namespace) -> None:
+    """A picture of the street with its overlay, and what becomes of it: JPEG, or annotated video."""
+    width, height = (int(side) for side in arguments.size.split("x"))
+    with tempfile.TemporaryDirectory(prefix="sightline-live-") as folder:
+        video = Path(folder) / "street.mp4"
+        render(SceneSpec(width=width, height=height), Coding(fps=FPS), 10, video)
+        with av.open(str(video)) as source:
+            pictures = [YuvPicture(one, VideoReformatter()) for one in source.decode(video=0)]
+    line, zone = {"points": [[0.1, 0.6], [0.9, 0.65]]}, {"points": [[0, 0.5], [0.4, 0.5], [0.5, 1], [0, 1]]}
+    places = {"lines": {"one": line, "two": line}, "zones": {"one": zone, "two": zone}}
+    gate = parse_config({"cameras": {"gate": {"url": "rtsp://x/1", "rules": places}}}).cameras["gate"]
+    tracks, shown = walkers(arguments.boxes), itertools.cycle(pictures)
+    seen = observations(
+        arguments.frames,
+        lambda now: (replace(frame_at(now), picture=next(shown)), Detections.empty(), next(tracks)),
+    )
+    side = gate.output.side_px if width > Variant.SMALL.side_px else Variant.SMALL.side_px
+    painter, drawn = Painter(gate), list[tuple[float, U8]]()
+
+    def overlay(one: Observation) -> None:
+        scene = Scene(one, one.frame.picture, (), (), {"one": 1, "two": 0}, {})  # type: ignore[arg-type]
+        drawn.append((one.frame.capture_time, painter.overlay(scene, side)))
+
+    print(f"overlay: {timed(overlay, seen, time.thread_time)}")
+    jpeg = timed(lambda one: encode_jpeg(full_range(one[1]), LIVE_QUALITY), drawn, time.thread_time)
+    print(f"JPEG: {jpeg}")
+    encoder = LiveEncoder("rtp", width, height, fps=FPS, codec="libx264", begins=BEGIN)
+    coded: list[CodedPicture | None] = []
+    video_cost = timed(lambda one: coded.append(encoder.encode(one[1], one[0])), drawn, time.thread_time)
+    kbit_s = sum(len(piece) for one in coded if one for piece in one.pieces) * 8e-3 * FPS / len(coded)
+    print(f"H.264: {video_cost}; {kbit_s:.0f} kbit/s")
+    encoder.close()
+
+
 def store(arguments: Namespace) -> None:
     """Batches into a new SQLite file, other databases, and the spool."""
     with tempfile.TemporaryDirectory() as folder:
@@ -268,6 +307,7 @@ def main() -> None:
         (rules, {"tracks": 40, "places": 4, "frames": 3000}),
         (drift, {"frames": 10_000, "boxes": 20, "size": "1920x1080"}),
         (privacy, {"size": "640x360", "codec": "h264", "fps": 25, "seconds": 4}),
+        (live, {"size": "640x360", "boxes": 8, "frames": 300}),
         (clips, {"cameras": 16, "seconds": 12, "rounds": 2}),
         (store, {"cameras": 50, "seconds": 120}),
     ):

@@ -57,6 +57,12 @@ class Camera(CameraOptions):
         return f"{scheme.lower()}{colon}{rest}" if colon else url
 
     @property
+    def output_url(self) -> str:
+        """Where its annotated video goes, with credentials: for what pushes it alone; "": nowhere."""
+        url = self.output.url
+        return url.get_secret_value().replace("{camera}", self.name) if url else ""
+
+    @property
     def wants_sound(self) -> bool:
         """Whether the sound of that stream is taken too: clips are made of it."""
         return self.clips.enabled and self.clips.audio and not self.has_clip_stream
@@ -140,6 +146,14 @@ def url_problem(url: str, allow: AllowOptions) -> str:
         (number, f"{host} is no IP address: it has four numbers up to 255"),
     )
     return next((text for wrong, text in problems if wrong), "")
+
+
+def output_problem(url: str) -> str:
+    """What is wrong with the URL to which annotated video goes; "" when nothing is."""
+    scheme = urlsplit(url).scheme.lower() if "://" in url else ""
+    if scheme not in {"rtsp", "rtsps"}:
+        return "is no address to push to; write rtsp://USER:PASSWORD@HOST/PATH, or rtsps"
+    return url_problem(url, AllowOptions())
 
 
 def _is_address(host: str) -> bool:

@@ -16,7 +16,7 @@ from sightline.config.recording_options import RecordingOptions
 from sightline.config.streams import ResultStreamsOptions
 from sightline.config.upload_options import UploadOptions
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
-from sightline.entities import RULE_KINDS, EventKind
+from sightline.entities import RULE_KINDS, EventKind, Variant
 
 DAY_S = 86_400
 MAX_PORT = 65_535
@@ -250,6 +250,24 @@ class LiveOptions(OptionGroup):
     )
 
 
+class OutputOptions(OptionGroup):
+    """``output``: a camera's video with its overlay, back to a media server."""
+
+    url: SecretStr | None = reopens(
+        None, "rtsp(s)://USER:PASSWORD@HOST/PATH to push it to, {camera} being the name; null: nowhere."
+    )
+    size: Literal["small", "large"] = reopens("large", "640 or 1280 pixels at most.")
+    encoder: Literal["auto", "libx264", "h264_nvenc"] = reopens(
+        "auto", "auto: an NVIDIA GPU's where there is one, else the CPU's."
+    )
+    tls_ca_file: Path | None = reopens(None, "rtsps: certificate authorities to trust (PEM).")
+
+    @property
+    def side_px(self) -> int:
+        """No side of the picture is longer."""
+        return Variant(self.size).side_px
+
+
 class CameraOptions(OptionGroup):
     """Groups that may stand at the top as defaults and in a camera as its own, laid over them key by key."""
 
@@ -271,6 +289,9 @@ class CameraOptions(OptionGroup):
         PrivacyOptions(), description="What is blurred in every picture and clip."
     )
     live: LiveOptions = Field(LiveOptions(), description="Pictures for those who watch.")
+    output: OutputOptions = Field(
+        OutputOptions(), description="The video with its overlay, to a media server."
+    )
 
 
 class Transport(StrEnum):

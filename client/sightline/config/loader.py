@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from sightline.base.redact import redact
 from sightline.config.alert_names import idle_kinds, unknown_names
-from sightline.config.camera import NEW_KEYS, Camera, url_problem
+from sightline.config.camera import NEW_KEYS, Camera, output_problem, url_problem
 from sightline.config.groups import SOURCE, AllowOptions, CameraOptions, Config, DatabaseOptions, HttpOptions
 from sightline.config.option_group import OptionGroup
 from sightline.config.paths import camera_path_problems, program_path_problems, upload_path_problems
@@ -193,11 +193,12 @@ def parse_config(
             cameras[camera.name] = camera
         problems += level.problems
         warnings += level.warnings
+    problems += _same_outputs(cameras)
     if on_disk:
         problems += [*program_path_problems(options), *upload_path_problems(options)]
         problems += camera_path_problems(cameras)
-        wrong = {problem.camera for problem in problems}
-        cameras = {name: camera for name, camera in cameras.items() if name not in wrong}
+    wrong = {problem.camera for problem in problems}
+    cameras = {name: camera for name, camera in cameras.items() if name not in wrong}
     by_lowered = {name.lower(): name for name in reversed(cameras)}
     warnings += [
         f"cameras {by_lowered[name.lower()]!r} and {name!r} differ in capitals only; is that meant?"
@@ -333,7 +334,18 @@ class _Level:
             url = self.raw.get(key)
             if isinstance(url, str) and (problem := url_problem(url, allow)):
                 self.add(key, problem)
+        if camera is not None and camera.output_url and (problem := output_problem(camera.output_url)):
+            self.add("output.url", problem)
         return camera
+
+
+def _same_outputs(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]:
+    """Cameras whose annotated video goes where another's goes already."""
+    first: dict[str, str] = {}
+    for name, camera in cameras.items():
+        if camera.output_url and first.setdefault(camera.output_url, name) != name:
+            problem = f"is that of camera {first[camera.output_url]!r}, too; write {{camera}} for the name"
+            yield ConfigError("output.url", problem, name)
 
 
 def _written_places(rules: Mapping[str, Any]) -> dict[str, Any]:
@@ -356,7 +368,7 @@ def _unknown_key(key: str, model: type[BaseModel]) -> str:
     else:
         known = dict.fromkeys(_OF_URL, "url") if model is Camera else {"cameras": "cameras"}
         known |= {old: ".".join(new) for old, new in NEW_KEYS.items()}
-        for name, path in _paths(model):
+        for name, path in sorted(_paths(model), key=lambda item: item[1].count(".")):  # the nearest first
             known.setdefault(name, path)
     if model is Camera and key in Config.model_fields:
         return "stands at the top of the file, not in a camera"

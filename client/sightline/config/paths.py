@@ -43,8 +43,9 @@ def camera_path_problems(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]
             continue
         if camera.file:
             yield from _problem("sub_url" if camera.sub_url else "url", _readable(camera.file), name)
-        if camera.stream.tls_ca_file:
-            yield from _problem("stream.tls_ca_file", _readable(camera.stream.tls_ca_file), name)
+        for group in ("stream", "output"):
+            if path := getattr(camera, group).tls_ca_file:
+                yield from _problem(f"{group}.tls_ca_file", _readable(path), name)
         folders = {"track_log": camera.track_log.folder}
         folders["drift"] = camera.drift.folder if camera.drift.consent else None
         folders["clips"] = camera.clips.folder if camera.clips.enabled else None

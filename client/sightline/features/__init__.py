@@ -4,7 +4,7 @@ from sightline.features import track_log
 from sightline.features.clips import clip_recorder
 from sightline.features.drift import drift_watch
 from sightline.features.feature import FeatureContext, MakeFeature
-from sightline.features.live import live_observer
+from sightline.features.live import annotated, live_observer
 from sightline.features.shadow import shadow_observer
 
 #: By name, which is also the key of a feature's part of a camera's resume state.
@@ -14,6 +14,7 @@ FEATURES: dict[str, MakeFeature] = {
     "shadow": shadow_observer.make,
     "clips": clip_recorder.make,
     "live": live_observer.make,
+    "annotated": annotated.make,
 }
 
 __all__ = ["FEATURES", "FeatureContext"]

@@ -135,7 +135,7 @@ class LivePictures:
             if owner is None or now_s - watched.asked_s < every_s:
                 return
             watched.asked_s = now_s
-        owner.send(AskFeature(camera, "live", Watch(frozenset({variant}), LEASE_S)))
+        owner.send(AskFeature(camera, variant.feature, Watch(frozenset({variant}), LEASE_S)))
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:

@@ -34,6 +34,7 @@ HOLD_S = {
     EventKind.DELIVERY_FAILED: (60.0, 5.0),
     EventKind.UPLOAD_FAILED: (60.0, 5.0),
     EventKind.CLIPS_FAILED: (5.0, 5.0),
+    EventKind.OUTPUT_FAILED: (15.0, 5.0),
 }
 _NOTICES = {Cause.TRITON: EventKind.TRITON_AWAY} | dict.fromkeys(
     (Cause.DETECTOR, Cause.DECODER, Cause.WORKER), EventKind.OVERLOAD

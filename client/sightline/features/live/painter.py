@@ -80,6 +80,15 @@ class Painter:
             size = {"width": picture.shape[1], "height": len(picture) * 2 // 3}
             yield variant, header | size, encode_jpeg(full_range(picture), LIVE_QUALITY)
 
+    def overlay(self, scene: Scene, side: int) -> U8:
+        """The picture with what is drawn on it, uint8 [3/2·height, width], I420, limited range.
+
+        Raises:
+            ValueError: FFmpeg cannot convert the picture.
+        """
+        self._follow(scene.seen.frame.capture_time, scene.seen.tracks)
+        return self._overlaid(scene, self._covered(scene, side))
+
     def _covered(self, scene: Scene, side: int) -> U8:
         picture = scene.picture.copy(*fit_size(scene.picture.width, scene.picture.height, side, side))
         for area in scene.areas:
