@@ -1,41 +1,76 @@
-"""The operator console's pages: read-only on the database."""
+"""What a browser of the console runs: who looks, which page, and that page."""
+
+from contextlib import suppress
 
 import streamlit as st
 
-from console import counts, events, overview, theme, timing
-from console.session import choose_viewer, console_options, open_database
+from console import theme
+from console.api import Api, SupervisorAway
+from console.console_options import console_options
+from console.pages import PAGES
+from console.session import choose_viewer, sees_details
+from console.texts import AWAY, AWAY_REMEDY, NOT_YOURS, NOT_YOURS_REMEDY
+from console.viewer import api_of_browser
+from sightline.access.rights import allowed_for_some
 from sightline.errors import ConfigError
 
-PAGES = (
-    (overview.show, "Overview", ":material/grid_view:", ""),
-    (counts.show, "Counts", ":material/bar_chart:", "counts"),
-    (events.show, "Events", ":material/timeline:", "events"),
-    (timing.show, "Profile", ":material/speed:", "profile"),
-)
+#: Nothing of a person's is in it; the page itself comes back from the sign-in.
+_TO_SIGN_IN = """<script>
+location.assign("/auth/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
+</script>"""
 
 
 def main() -> None:
-    """Choose the page, show it, refresh it."""
+    """Choose the page and show it to whoever is signed in."""
     st.set_page_config(page_title="Sightline", page_icon=theme.ICON, layout="wide")
-    theme.keep_choices()
-    shows = {title: show for show, title, _, _ in PAGES}
-    pages = [
-        st.Page(show, title=title, icon=icon, url_path=path or None, default=not path)  # type: ignore[arg-type]
-        for show, title, icon, path in PAGES
-    ]
-    chosen = st.navigation(pages, position="top")
     st.html(theme.STYLE)
     try:
-        url, recording = console_options()
-        database = open_database(url)
+        options = console_options()
+        api = api_of_browser(options.supervisor)
+        person = api.person()
     except ConfigError as error:
         theme.state("The configuration cannot be used.", f"Correct it and reload this page: {error}.")
         return
-    # Called here and not by chosen.run(), the page keeps the state of these widgets when another is chosen.
+    except SupervisorAway as error:
+        _wait_for_supervisor(api, str(error))
+        return
+    if person is None or person.must_change:
+        st.html(_TO_SIGN_IN, unsafe_allow_javascript=True)
+        return
+    theme.keep_choices()
+    engineer = sees_details(person)
+    shown = {
+        page: st.Page(
+            lambda: None,
+            title=page.title,
+            icon=page.icon,
+            url_path=page.path or None,
+            default=not page.path,
+            visibility="visible"
+            if allowed_for_some(person, page.right) and (engineer or not page.engineers)
+            else "hidden",
+        )
+        for page in PAGES
+    }
+    chosen = st.navigation(list(shown.values()), position="top")
+    page = next(page for page, shown_page in shown.items() if shown_page.title == chosen.title)
+    # Called here and not by chosen.run(), a page keeps the state of its widgets when another is chosen.
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.html(f'<h1 class="sl-title"><span>Sightline</span> {chosen.title}</h1>')
-        viewer = choose_viewer(database, recording)
-    theme.live(shows[chosen.title], viewer)
+        st.html(f'<h1 class="sl-title"><span>Sightline</span> {page.title}</h1>')
+        viewer = choose_viewer(person, api, options)
+    if viewer.may_some(page.right):
+        page.render(viewer)
+    else:
+        theme.state(NOT_YOURS, NOT_YOURS_REMEDY, icon="lock")
+
+
+@st.fragment(run_every=5.0)
+def _wait_for_supervisor(api: Api, detail: str) -> None:
+    """Say that it is away, until it answers."""
+    with suppress(SupervisorAway):
+        api.person()
+        st.rerun()
+    theme.state(AWAY, AWAY_REMEDY, icon="cloud_off", detail=detail)
 
 
 main()

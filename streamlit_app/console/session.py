@@ -1,64 +1,20 @@
 """The database, the time zone, the refresh interval and the range: what every page needs."""
 
-import argparse
-import os
-import sys
-import time
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from datetime import time as clock_time
-from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import streamlit as st
 
 from console import grid
-from sightline.config import load_config
-from sightline.config.recording_options import RecordingOptions
+from console.api import Api, SupervisorAway
+from console.console_options import ConsoleOptions
+from console.viewer import Viewer, now
+from sightline.access.rights import How, Person
+from sightline.entities import Role
 from sightline.store.read.readonly import Database
 
-URL_VARIABLE = "SIGHTLINE_DATABASE_URL"
 REFRESH_S = {"3 s": 3.0, "10 s": 10.0, "1 min": 60.0, "off": None}
-
-
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """The database, time zone and refresh interval of one browser session."""
-
-    database: Database
-    zone: ZoneInfo
-    refresh_s: float | None
-    recording: RecordingOptions = field(default_factory=RecordingOptions)  # links from events to recordings
-
-    def clock(self, time_: float, form: str = "%H:%M:%S") -> str:
-        """A moment in the viewer's zone."""
-        return datetime.fromtimestamp(time_, self.zone).strftime(form)
-
-
-def now() -> float:
-    """The wall clock, UTC epoch seconds."""
-    return time.time()
-
-
-def console_options() -> tuple[str, RecordingOptions]:
-    """The database's URL, and how events are linked to recordings.
-
-    From the environment (the database alone), else from ``-- --config FILE``, else from ``config.yml`` here,
-    else the defaults.
-
-    Raises:
-        ConfigError: the configuration cannot be read.
-    """
-    if url := os.environ.get(URL_VARIABLE):
-        return url, RecordingOptions()
-    parser = argparse.ArgumentParser(prog="streamlit run streamlit_app/app.py --", exit_on_error=False)
-    parser.add_argument("--config", "-c", type=Path)
-    named: Path | None = parser.parse_known_args(sys.argv[1:])[0].config
-    path = named or Path("config.yml")
-    if named is None and not path.is_file():
-        return "sqlite:///sightline.db", RecordingOptions()
-    options = load_config(path).options
-    return options.database.url.get_secret_value(), options.recording
 
 
 @st.cache_resource(max_entries=4, show_spinner=False, on_release=lambda database: database.close())
@@ -72,20 +28,58 @@ def _all_zones() -> list[str]:
     return sorted(available_timezones() - {"localtime"})
 
 
-def choose_viewer(database: Database, recording: RecordingOptions) -> Viewer:
-    """The small menu with the time zone and the refresh interval."""
+def choose_viewer(person: Person, api: Api, options: ConsoleOptions) -> Viewer:
+    """Two small menus: the time zone and the like, and who is signed in."""
+    database = open_database(options.database_url)
     own = st.context.timezone or "UTC"
     try:
         ZoneInfo(own)
     except (ZoneInfoNotFoundError, ValueError):
         own = "UTC"
     zones = list(dict.fromkeys(["UTC", own, *_all_zones()]))
-    with st.popover("View", icon=":material/tune:", width="content"):
+    menus = st.container(horizontal=True, gap="small", width="content")
+    with menus.popover("View", icon=":material/tune:", width="content"):
         index, text = zones.index(own), "Times are stored in UTC."
         zone = st.selectbox("Time zone", zones, index=index, key="zone", help=text)
         refresh = st.segmented_control("Refresh", [*REFRESH_S], default="3 s", key="refresh", required=True)
+        text = "Latencies, stages, transport and model."
+        engineer = st.toggle("Technical details", sees_details(person), key="engineer", help=text)
         st.caption(database.label)
-    return Viewer(database, ZoneInfo(zone), REFRESH_S[refresh], recording)
+    with menus.popover(person.name, icon=":material/person:", width="content"):
+        _show_person(person, api)
+    return Viewer(
+        person=person,
+        api=api,
+        database=database,
+        zone=ZoneInfo(zone),
+        refresh_s=REFRESH_S[refresh],
+        engineer=engineer,
+        recording=options.recording,
+    )
+
+
+def sees_details(person: Person) -> bool:
+    """Whether somebody has chosen the engineer's view; those who are engineers have, until they say no."""
+    return bool(st.session_state.get("engineer", person.role.rank >= Role.ENGINEER.rank))
+
+
+def _show_person(person: Person, api: Api) -> None:
+    """Who is signed in, and how to end that."""
+    if person.how is How.NOTHING:
+        st.caption("Accounts are switched off: whoever sits at this machine may do everything.")
+        return
+    cameras = "all cameras" if person.cameras is None else ", ".join(sorted(person.cameras)) or "no camera"
+    st.text(f"{person.name}, {person.role}")
+    st.caption(f"Sees {cameras}.".replace("_", r"\_"))
+    if person.how is How.PASSWORD:
+        st.link_button("Change the password", "/auth/sign-in", icon=":material/key:", width="stretch")
+    if st.button("Sign out", key="sign_out", icon=":material/logout:", width="stretch"):
+        try:
+            api.sign_out()
+        except SupervisorAway as error:
+            st.error(str(error))
+        else:
+            st.rerun()
 
 
 def choose_range(

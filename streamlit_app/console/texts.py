@@ -13,6 +13,14 @@ from sightline.entities import CameraStatus
 DASH = "\u2013"
 CSV_ROWS = 200_000
 
+AWAY = "Sightline does not answer."
+AWAY_REMEDY = "Start it with “sightline run”; this page comes back by itself."
+CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine are let in."
+CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
+UNUSABLE = "The console's configuration cannot be used; its log says why."
+NOT_YOURS = "This page is not for your role."
+NOT_YOURS_REMEDY = "Choose another one, or ask an admin."
+
 
 def safe(text: object) -> str:
     """``text`` without credentials, for use inside HTML."""

@@ -1,15 +1,17 @@
 """What all pages share: style, states, tiles, tables, and the fragment that refreshes a page in place."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
 from sqlalchemy import Connection
 
+from console.api import ApiRefused, SupervisorAway
 from console.grid import Bucket, total, uncovered_s
-from console.session import Viewer, now
-from console.texts import number, percent, safe
+from console.texts import AWAY, AWAY_REMEDY, number, percent, safe
+from console.viewer import Viewer, now
 from sightline.errors import StoreUnavailable
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import DatabaseState
@@ -58,6 +60,7 @@ def live(show: Show, viewer: Viewer) -> None:
 
     @st.fragment(run_every=viewer.refresh_s)
     def page() -> None:
+        require_viewer(viewer)
         condition = viewer.database.condition()
         if condition.state is DatabaseState.READY:
             try:
@@ -73,6 +76,28 @@ def live(show: Show, viewer: Viewer) -> None:
         st.html(f'<div class="sl-foot">{updated} · {safe(viewer.database.label)}</div>')
 
     page()
+
+
+def require_viewer(viewer: Viewer) -> None:
+    """End a fragment's run where the viewer is no longer signed in, or has other rights than before."""
+    try:
+        if viewer.is_still_here():
+            return
+    except SupervisorAway as error:
+        state(AWAY, AWAY_REMEDY, icon="cloud_off", detail=str(error))
+        st.stop()
+    st.rerun()
+
+
+@contextmanager
+def trying() -> Iterator[None]:
+    """Show what the API refuses, or that it does not answer, in place of an exception."""
+    try:
+        yield
+    except ApiRefused as refused:
+        st.error(safe(refused), icon=":material/block:")
+    except SupervisorAway as error:
+        st.error(f"{AWAY} {safe(error)}", icon=":material/cloud_off:")
 
 
 def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", note: str = "") -> None:

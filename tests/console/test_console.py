@@ -29,13 +29,20 @@ sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, counts, events, grid, overview, texts, timing  # noqa: E402
+from console import charts, grid, texts  # noqa: E402
+from console.api import Api, SupervisorAway  # noqa: E402
+from console.console_options import console_options  # noqa: E402
 from console.grid import Cover  # noqa: E402
-from console.session import console_options  # noqa: E402
-from sightline.entities import SERVER_STAGES, STAGES  # noqa: E402
+from console.pages import counts_page as counts  # noqa: E402
+from console.pages import events_page as events  # noqa: E402
+from console.pages import overview_page as overview  # noqa: E402
+from console.pages import timing_page as timing  # noqa: E402
+from sightline.access.rights import How, Person  # noqa: E402
+from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
 from sightline.store.read.queries import Span, Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
+from sightline.supervisor.http.visitors import ANYBODY  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -47,6 +54,21 @@ def main_module() -> Iterator[None]:
     ours = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = ours
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Person | None], None]:
+    """Says who looks: an admin, until it says otherwise."""
+
+    def say(person: Person | None) -> None:
+        monkeypatch.setattr(Api, "person", lambda _: person)
+
+    say(ANYBODY)
+    return say
+
+
+def person(role: Role = Role.VIEWER, *cameras: str) -> Person:
+    return Person("anna", role, frozenset(cameras), How.PASSWORD)
 
 
 @pytest.fixture
@@ -87,6 +109,94 @@ def open_app(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest
 
 def html(app: AppTest) -> str:
     return "\n".join(str(element.proto.body) for element in app.get("html"))
+
+
+# Who looks
+
+
+def test_nobody_gets_anything_but_the_way_to_the_sign_in(
+    world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    must_change = replace(person(Role.ADMIN), cameras=None, must_change=True)
+    for nobody in (None, must_change):
+        looks(nobody)
+        for page in ("", "counts", "events", "profile"):
+            text = html(open_app(page))
+            assert "/auth/sign-in?next=" in text
+            assert "gate" not in text
+            assert "SQLite" not in text
+
+
+@pytest.mark.parametrize("page", ["", "counts", "events", "profile"])
+def test_a_page_tells_of_the_viewers_cameras_alone(
+    world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None], page: str
+) -> None:
+    world.program("all", time.time())
+    for source in ("gate", "yard", ""):
+        world.event(source, "crossing", "door", time.time() - 60, direction="forward")
+    looks(person(Role.ENGINEER, "gate"))
+    app = open_app(page)
+    shown = html(app) + "".join(str(item.value) for item in app.dataframe)
+    options = [option for choice in app.multiselect for option in choice.options]
+    assert "gate" in shown
+    assert "yard" not in shown
+    assert "yard" not in options
+    assert "Sightline" not in options
+    assert "mill" not in shown, "the program is not one of the viewer's cameras"
+
+
+def test_a_viewer_of_no_camera_sees_none(
+    world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    looks(person(Role.VIEWER))
+    assert "No camera" in html(open_app())
+
+
+def test_engineers_words_are_for_engineers_until_somebody_asks_for_them(
+    world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    looks(person(Role.OPERATOR, "gate"))
+    app = open_app()
+    words = ("p99", "Model", "Via", "Drops")
+    assert [word for word in words if word in html(app)] == []
+    app.toggle(key="engineer").set_value(True).run()
+    assert [word for word in words if word in html(app)] == list(words)
+
+
+def test_a_page_ends_with_the_sign_in_also_while_it_is_open(
+    world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    looks(person(Role.OPERATOR, "gate"))
+    app = open_app("counts")
+    looks(None)
+    app.multiselect(key="counts_cameras").select("gate").run()
+    assert "/auth/sign-in?next=" in html(app)
+    assert "gate" not in html(app)
+
+
+def test_while_the_supervisor_is_away_no_page_is_shown(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Api) -> None:
+        raise SupervisorAway("http://127.0.0.1:8080 does not answer (refused)")
+
+    monkeypatch.setattr(Api, "person", away)
+    text = html(open_app())
+    assert "Sightline does not answer." in text
+    assert "gate" not in text
+
+
+def test_signing_out_leads_to_the_sign_in(
+    world: World,
+    open_app: Callable[..., AppTest],
+    looks: Callable[[Person | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks(person(Role.VIEWER, "gate"))
+    monkeypatch.setattr(Api, "sign_out", lambda _: looks(None))
+    app = open_app()
+    app.button(key="sign_out").click().run()
+    assert "/auth/sign-in?next=" in html(app)
 
 
 # Overview
@@ -170,7 +280,7 @@ def test_today_begins_at_the_viewers_midnight(
     monkeypatch.setattr(overview, "now", lambda: noon + 3600 * 13)  # 1:00
     overview.read_totals.clear()  # type: ignore[attr-defined]
     with closing(Database(url)) as database:
-        totals = overview.read_totals(database, zone, 60, ("gate",))
+        totals = overview.read_totals(database, zone, 60, ("gate",), None)
     assert totals.by_class == {"person": today}
 
 
@@ -366,7 +476,9 @@ def test_counts_shapes(world: World, open_app: Callable[..., AppTest]) -> None:
 def test_csv(world: World, url: str, step_s: int) -> None:
     now = time.time()
     span = Span.over(now - 900, now, step_s)
-    choice = counts.CountFilter(span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True)
+    choice = counts.CountFilter(
+        None, span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True
+    )
     found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
     columns = ["source", "item_class", "count", "window_start", "window_end", "arrivals", "coverage"]
     assert [name for name in found[0] if name not in {"id", "created_at"}] == columns
@@ -389,7 +501,14 @@ def test_a_class_that_the_model_lacks_was_not_seen_and_is_no_zero(
         counted = {"person": 2} if minute == 1 else {}
         made.window("dock", start + 60 * minute, 1.0, seen={"forklift": 0.0}, forklift=0, **counted)
     choice = counts.CountFilter(
-        Span.over(start, start + 300, step_s), 60, ("dock",), (), by_camera=False, panels=False, table=True
+        None,
+        Span.over(start, start + 300, step_s),
+        60,
+        ("dock",),
+        (),
+        by_camera=False,
+        panels=False,
+        table=True,
     )
     found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
     shown = {(row["item_class"], row["count"], row["arrivals"], float(row["coverage"])) for row in found}
@@ -436,7 +555,7 @@ def test_what_an_earlier_release_wrote_is_unknown_and_an_object_in_two_bars_is_o
     made.window("gate", now // 60 * 60 - 60, 1.0, person=7, arrivals=None)
     assert "person <b>unknown" in html(open_app("counts"))
     choice = counts.CountFilter(
-        Span.over(minutes[0], now, 60), 60, ("gate",), (), by_camera=False, panels=False, table=True
+        None, Span.over(minutes[0], now, 60), 60, ("gate",), (), by_camera=False, panels=False, table=True
     )
     found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
     shown = [(row["count"], row["arrivals"]) for row in found if row["item_class"]]
@@ -558,8 +677,8 @@ def test_the_database_of_a_config(
     app.run()
     [played] = app.dataframe[0].value["Recording"]
     assert re.fullmatch(r"http://h/get\?path=gate&start=20[^&]+Z&duration=30.0", played)
-    options = console_options()[1]
-    wanted = events.EventFilter(Span.over(time.time() - 600, time.time() + 60, 60), ("gate",), ())
+    options = console_options().recording
+    wanted = events.EventFilter(None, Span.over(time.time() - 600, time.time() + 60, 60), ("gate",), ())
     [row] = csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted, options).decode()))
     assert row["recording"] == played
     config.write_text("database:\n  uri: typo\n")
@@ -625,7 +744,7 @@ def test_events_are_a_table_a_chart_and_a_csv(
     assert not app.exception
     assert list(app.dataframe[0].value["Kind"]) == ["leave"]
     assert "Crossings" not in html(app)
-    wanted = events.EventFilter(Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
+    wanted = events.EventFilter(None, Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
     rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
     assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
     assert "recording" not in rows[0]

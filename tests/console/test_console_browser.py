@@ -24,13 +24,19 @@ import psutil
 import pytest
 
 from sightline.config.groups import HttpOptions
+from sightline.entities import Role
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.http.own_programs import KEY_FILE
+from sightline.supervisor.http.sign_in_pages import SignInPages
 from sightline.supervisor.http.visitors import NobodyElse
 from support.browser import chromium
 from support.console_world import World
+from support.front import KEY, Front, known, served
+from support.people import PASSWORD, People, people_of
+from support.people import ROOT as ROOT_USER
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
@@ -42,7 +48,7 @@ OVERLOAD = (
     "overload: 3 of 4 cameras analyse 2.1 of 5.0 frames/s; the detector yolov8n-1 takes 180 ms for a frame, "
     "6.3 frames/s in all where 15.0 are due; what helps: a lower stream.fps, more instances of the detector"
 )
-STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config")
+STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config", "/favicon.ico")  # the last of the sign-in page
 WAIT_S = 30.0
 
 
@@ -78,17 +84,40 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def base_url(world: World) -> Iterator[str]:
+def people(world: World) -> Iterator[People]:
+    """One of each role, called as the role; and one who sees a single camera."""
+    with people_of(world.engine.url.render_as_string(hide_password=False)) as made:
+        for role in Role:
+            made.add(role.value, role)
+        made.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def front(people: People) -> Iterator[Front]:
+    """The supervisor's port."""
+    with served(SignInPages(people.accounts).endpoints(), known(people)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def base_url(people: People, front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The console, started as people start it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("console-config")
+    commands = folder / "spool.db.control"
+    commands.mkdir(mode=0o700)
+    (commands / KEY_FILE).write_text(KEY)
+    config = folder / "config.yml"
+    config.write_text(
+        f"database: {{url: '{people.url}', spool_path: {folder / 'spool.db'}}}\n"
+        f"http: {{port: {front.origin.rpartition(':')[2]}}}\n"
+    )
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", f"--server.port={port}"]
-    options = ["--server.headless=true"]
-    environment = {
-        **os.environ,
-        "SIGHTLINE_DATABASE_URL": world.engine.url.render_as_string(hide_password=False),
-    }
-    server = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    options = ["--server.headless=true", "--", "--config", str(config)]
+    server = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         until(lambda: _healthy(url), "the console's server")
@@ -110,6 +139,21 @@ def _healthy(url: str) -> bool:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
+
+
+@pytest.fixture
+def sign_in(browser: Any, base_url: str, people: People) -> Iterator[Callable[[str], None]]:
+    """Signs somebody in, without the form."""
+
+    def as_somebody(name: str) -> None:
+        browser.get(f"{base_url}/auth/sign_in.css")
+        browser.add_cookie(
+            {"name": "sightline", "value": people.session(name), "path": "/", "httpOnly": True}
+        )
+
+    yield as_somebody
+    browser.delete_all_cookies()
+    browser.get_log("browser")
 
 
 def look(browser: Any, width: int, height: int, scheme: str) -> None:
@@ -135,14 +179,18 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "scheme"), [(1440, 900, "light"), (390, 844, "dark")], ids=["desk", "phone"]
-)
+@pytest.mark.parametrize("screen", [(1440, 900, "light"), (390, 844, "dark")], ids=["desk", "phone"])
 @pytest.mark.parametrize("page", PAGES, ids=[page[0] for page in PAGES])
 def test_pages(
-    browser: Any, base_url: str, page: tuple[str, str, str, int], width: int, height: int, scheme: str
+    browser: Any,
+    base_url: str,
+    sign_in: Any,
+    page: tuple[str, str, str, int],
+    screen: tuple[int, int, str],
 ) -> None:
     name, path, content, charts = page
+    width, height, scheme = screen
+    sign_in("admin")
     look(browser, width, height, scheme)
     browser.get(base_url + path)
     until(lambda: elements(browser, content), content)
@@ -159,7 +207,10 @@ def test_pages(
     assert complaints(browser) == []
 
 
-def test_new_rows_appear_and_the_chart_stays(browser: Any, base_url: str, world: World) -> None:
+def test_new_rows_appear_and_the_chart_stays(
+    browser: Any, base_url: str, world: World, sign_in: Callable[[str], None]
+) -> None:
+    sign_in("viewer")
     look(browser, 1440, 900, "light")
     browser.get(base_url + "/counts")
     until(lambda: elements(browser, "[data-testid=stVegaLiteChart] svg.marks"), "chart")
@@ -182,6 +233,64 @@ def test_new_rows_appear_and_the_chart_stays(browser: Any, base_url: str, world:
     assert complaints(browser) == []
 
 
+def text_of(browser: Any) -> str:
+    return str(browser.find_element("css selector", "body").text)
+
+
+def test_one_signs_in_is_led_back_and_signs_out(browser: Any, base_url: str, people: People) -> None:
+    look(browser, 1280, 800, "light")
+    browser.get(f"{base_url}/counts?a=b")
+    until(lambda: browser.find_element("id", "sign-in").is_displayed(), "the form")
+    assert "person" not in text_of(browser)
+    for name, value in (("name", "operator"), ("password", PASSWORD)):
+        browser.find_element("css selector", f"#sign-in [name={name}]").send_keys(value)
+    browser.find_element("css selector", "#sign-in button").click()
+    until(lambda: elements(browser, ".sl-legend"), "the page that was asked for")
+    assert browser.current_url == f"{base_url}/counts?a=b"
+    assert people.audit()[-1].address == "127.0.0.1"
+    menu = until(lambda: [b for b in elements(browser, "button") if "operator" in b.text], "the menu")
+    menu[0].click()
+    way_out = until(lambda: [b for b in elements(browser, "button") if "Sign out" in b.text], "the way out")
+    way_out[0].click()
+    until(lambda: "/auth/sign-in" in browser.current_url, "the sign-in")
+    until(lambda: browser.find_element("id", "sign-in").is_displayed(), "the form")
+    assert people.audit()[-1].action == "sign_out"
+    browser.delete_all_cookies()
+    browser.get_log("browser")
+
+
+def test_an_open_page_ends_with_its_sign_in(
+    browser: Any, base_url: str, people: People, sign_in: Callable[[str], None]
+) -> None:
+    people.add("leaver")
+    sign_in("leaver")
+    browser.get(base_url)
+    until(lambda: elements(browser, "table.sl tbody tr"), "the page")
+    people.accounts.disable("leaver", ROOT_USER)
+    until(lambda: "/auth/sign-in" in browser.current_url, "the sign-in")
+    assert "north-gate" not in text_of(browser)
+
+
+@pytest.mark.parametrize("name", ["viewer", "operator", "engineer", "admin", "guest"])
+def test_each_role_sees_its_pages_and_its_cameras(
+    browser: Any, base_url: str, sign_in: Callable[[str], None], name: str
+) -> None:
+    look(browser, 1280, 800, "light")
+    sign_in(name)
+    for page, path, content, _ in PAGES:
+        browser.get(base_url + path)
+        until(lambda content=content: elements(browser, content), f"{page} of {name}")
+        until(lambda: "Updated" in text_of(browser), "the end of the page")
+        is_engineer = name in {"engineer", "admin"}
+        assert bool(elements(browser, "[href$='/profile']")) == is_engineer
+        if page == "overview":
+            assert ("p99" in text_of(browser)) == is_engineer
+            assert ("Owner: sightline" in text_of(browser)) == (name != "guest")
+        assert ("north-gate" in browser.page_source) == (name != "guest"), page
+        assert not elements(browser, "[data-testid=stException]")
+    assert complaints(browser) == []
+
+
 @pytest.fixture
 def closed_url(base_url: str, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The console's address, and that of a page of another origin."""
@@ -201,8 +310,11 @@ socket.onerror = () => done("refused");
 """
 
 
-def test_a_foreign_page_in_the_same_browser_gets_nothing(browser: Any, closed_url: tuple[str, str]) -> None:
+def test_a_foreign_page_in_the_same_browser_gets_nothing(
+    browser: Any, closed_url: tuple[str, str], sign_in: Callable[[str], None]
+) -> None:
     base_url, foreign = closed_url
+    sign_in("admin")
     stream = f"{base_url.replace('http', 'ws')}/_stcore/stream"
     browser.get(base_url)
     assert browser.execute_async_script(OPEN_SOCKET, stream) == "open"

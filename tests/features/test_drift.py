@@ -448,7 +448,7 @@ def test_hours_are_stored_once_and_replaced_by_newer_ones(database_url: str) -> 
     for item in (checkpoint(10), checkpoint(20), checkpoint(5, "m-2")):
         write(store, [item])
     store.close()
-    rows = read_hours(database_url)
+    rows = read_hours(database_url, None)
     assert [(row.model_version, row.frames, row.figures) for row in rows] == [
         ("m-1", 20, {"scores": [1, 2]}),
         ("m-2", 5, {"scores": [1, 2]}),

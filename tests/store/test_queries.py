@@ -62,7 +62,7 @@ def connection(world: World, database_url: str) -> Iterator[Connection]:
 
 
 def test_cameras(connection: Connection) -> None:
-    gate, yard = read_cameras(connection)
+    gate, yard = read_cameras(connection, None)
     assert (gate.source, gate.state, gate.status_time) == ("gate", CameraState.ONLINE, T0)
     assert gate.stages_ms["infer"]["p99"] == 54.0
     assert gate.last_frame_time == pytest.approx(T0 - 0.2)
@@ -73,30 +73,30 @@ def test_cameras(connection: Connection) -> None:
 
 def test_status_of_a_newer_writer(world: World, connection: Connection) -> None:
     world.camera("roof", T0, state="dreaming", unknown_figure=3, latency_p99_ms=None)
-    roof = next(status for status in read_cameras(connection) if status.source == "roof")
+    roof = next(status for status in read_cameras(connection, None) if status.source == "roof")
     assert roof.state is CameraState.OFFLINE
     assert "dreaming" in roof.message
     assert roof.latency_p99_ms is None
 
 
 def test_latest_and_first_windows(connection: Connection) -> None:
-    latest = read_latest_windows(connection, ["gate", "yard", "nobody"])
+    latest = read_latest_windows(connection, None, ["gate", "yard", "nobody"])
     assert {name: window.window_start for name, window in latest.items()} == {
         "gate": T0 + 540,
         "yard": T0 + 120,
     }
-    assert read_first_windows(connection, ["gate", "yard", "nobody"]) == {"gate": T0, "yard": T0}
+    assert read_first_windows(connection, None, ["gate", "yard", "nobody"]) == {"gate": T0, "yard": T0}
 
 
 def test_counts_in_windows_and_added_up(world: World, connection: Connection) -> None:
     span = Span.over(T0, T0 + 600, 60)
-    rows = read_counts(connection, span, ["gate", "yard"])
+    rows = read_counts(connection, None, span, ["gate", "yard"])
     found = {(row.source, row.item_class, row.bucket): row.count for row in rows}
     assert found["gate", "person", T0 + 540] == 9
     assert found["yard", "person", T0] == 3
     assert ("yard", "person", T0 + 120) not in found
     span = Span.over(T0, T0 + 600, 300)
-    rows = read_counts(connection, span, ["gate"])
+    rows = read_counts(connection, None, span, ["gate"])
     counts = {(row.item_class, row.bucket): (row.count, row.arrivals) for row in rows}
     assert counts == {
         ("person", T0): (10, 10),
@@ -115,17 +115,17 @@ def test_an_object_seen_in_two_windows_is_one_and_what_an_earlier_release_wrote_
         world.window("roof", T0 + 60 * minute, 1.0, person=count, arrivals=arrivals)
 
     def total(first: int, last: int) -> int | None:
-        rows = read_counts(connection, Span.over(T0 + 60 * first, T0 + 60 * last, 60), ["roof"])
+        rows = read_counts(connection, None, Span.over(T0 + 60 * first, T0 + 60 * last, 60), ["roof"])
         return distinct(rows)["roof", "person"]
 
     assert [total(0, 3), total(1, 3), total(2, 3), total(3, 4), total(0, 4)] == [6, 6, 6, 6, None]
-    [hour] = read_counts(connection, Span.over(T0, T0 + 3600, 3600), ["roof"])
+    [hour] = read_counts(connection, None, Span.over(T0, T0 + 3600, 3600), ["roof"])
     assert (hour.count, hour.arrivals) == (None, None)
 
 
 def test_the_span_is_half_open(connection: Connection) -> None:
     span = Span.over(T0 + 60, T0 + 120, 60)
-    rows = read_counts(connection, span, ["gate"])
+    rows = read_counts(connection, None, span, ["gate"])
     assert [(row.item_class, row.bucket, row.count) for row in rows] == [
         ("car", T0 + 60, 1),
         ("person", T0 + 60, 1),
@@ -133,7 +133,7 @@ def test_the_span_is_half_open(connection: Connection) -> None:
 
 
 def test_watched(connection: Connection) -> None:
-    rows = read_watched(connection, Span.over(T0, T0 + 300, 300), ["gate", "yard"])
+    rows = read_watched(connection, None, Span.over(T0, T0 + 300, 300), ["gate", "yard"])
     found = {row.source: row for row in rows}
     assert found["gate"].watched_s == 300
     assert found["yard"].watched_s == 90
@@ -152,20 +152,20 @@ def test_sums_come_in_order_whatever_plan_the_database_makes(world: World, datab
             connection.execute(sa.text("SET enable_sort = off"))
         span = Span.over(T0 + 7200, T0 + 8400, 60)
         for read in (read_watched, read_crossings, read_counts):
-            keys = [(row.bucket, row.source) for row in read(connection, span, ["gate", "yard"])]
+            keys = [(row.bucket, row.source) for row in read(connection, None, span, ["gate", "yard"])]
             assert len(keys) == 40
             assert keys == sorted(keys)
 
 
 def test_window_rows_tell_zero_from_not_watched(connection: Connection) -> None:
-    rows = read_window_rows(connection, Span.over(T0, T0 + 180, 60), ["yard"], limit=10)
+    rows = read_window_rows(connection, None, Span.over(T0, T0 + 180, 60), ["yard"], limit=10)
     assert [(row["item_class"], row["count"], row["coverage"]) for row in rows] == [
         ("person", 3, 0.5),
         ("", None, 0.0),
         ("", 0, 1.0),
     ]
     assert rows[0]["window_start"] == utc(T0)
-    newest = read_window_rows(connection, Span.over(T0, T0 + 600, 60), ["gate"], limit=3)
+    newest = read_window_rows(connection, None, Span.over(T0, T0 + 600, 60), ["gate"], limit=3)
     assert [(row["item_class"], row["count"]) for row in newest] == [("person", 8), ("car", 1), ("person", 9)]
 
 
@@ -178,8 +178,8 @@ def test_a_class_that_the_model_lacks_is_no_zero_in_windows_hours_and_days(
     world.window("dock", T0 + 7200, 1.0, person=1, forklift=2, seen={"forklift": 0.5})
     world.window("dock", T0 + 7260, 1.0)
     with Database(database_url).reading() as connection:
-        rows = read_window_rows(connection, Span.over(T0, T0 + 9000, 60), ["dock"], limit=10)
-        [newest] = read_window_rows(connection, Span.over(T0, T0 + 60, 60), ["dock"], limit=1)
+        rows = read_window_rows(connection, None, Span.over(T0, T0 + 9000, 60), ["dock"], limit=10)
+        [newest] = read_window_rows(connection, None, Span.over(T0, T0 + 60, 60), ["dock"], limit=1)
     assert newest["count"] is None
     assert [(row["item_class"], row["count"], row["arrivals"], row["coverage"]) for row in rows] == [
         ("", 0, 0, 1.0),  # of all the others
@@ -197,7 +197,7 @@ def test_a_class_that_the_model_lacks_is_no_zero_in_windows_hours_and_days(
             assert bool(rollups.roll_up(writing, 1000 * rolled_up)) is bool(rolled_up)
         for step_s, expected in ((3600, [*hours, ("person", T0 + 7200, 1, 0)]), (DAY_S, day)):
             with Database(database_url).reading() as connection:
-                sums = read_counts(connection, Span.over(T0, T0 + 9000, step_s), ["dock"])
+                sums = read_counts(connection, None, Span.over(T0, T0 + 9000, step_s), ["dock"])
             assert [(row.item_class, row.bucket, row.count, row.blind_s) for row in sums] == expected
             assert distinct(sums) == {("dock", "forklift"): 2, ("dock", "person"): 4}
 
@@ -221,7 +221,7 @@ def test_days_are_the_zones_days(database_url: str, day: tuple[int, int, int], h
     span = Span.over(midnight - 3600, midnight + 3600 * hours + 1, DAY_S, BERLIN)
     database = Database(database_url)
     with database.reading() as connection:
-        rows = read_counts(connection, span, ["gate"])
+        rows = read_counts(connection, None, span, ["gate"])
     database.close()
     assert [row.count for row in sorted(rows, key=lambda row: row.bucket)] == [1, hours, 1]
     assert {row.bucket for row in rows} == set(span.edges[:-1])
@@ -252,7 +252,7 @@ def test_ready_with_and_without_rows(database_url: str) -> None:
     database = Database(database_url)
     assert database.condition().state is DatabaseState.READY
     with database.reading() as connection:
-        assert read_cameras(connection) == []
+        assert read_cameras(connection, None) == []
     database.close()
 
 
@@ -352,15 +352,15 @@ def test_events_newest_first_by_camera_kind_and_time(world: World, database_url:
         world.event("gate", kind, "door", T0 + second, direction="forward" if kind == "crossing" else None)
     world.event("yard", "crossing", "door", T0 + 1.5, direction="backward", value=2.5)
     with Database(database_url).reading() as connection:
-        everything = read_events(connection, (T0, T0 + 60), ["gate", "yard"], limit=100)
+        everything = read_events(connection, None, (T0, T0 + 60), ["gate", "yard"], limit=100)
         assert [row["event_time"].timestamp() - T0 for row in everything] == [3, 2, 1.5, 1, 0]
         assert (everything[2]["source"], everything[2]["value"]) == ("yard", 2.5)
         assert set(everything[0]) == {column.name for column in EventRow.__table__.columns}
         kinds = [EventKind.CROSSING]
-        two = read_events(connection, (T0, T0 + 60), ["gate", "yard"], kinds=kinds, limit=2)
+        two = read_events(connection, None, (T0, T0 + 60), ["gate", "yard"], kinds=kinds, limit=2)
         assert [row["event_time"].timestamp() - T0 for row in two] == [3, 1.5]
-        assert len(read_events(connection, (T0 + 1, T0 + 3), ["gate"], limit=100)) == 2
-        assert read_events(connection, (T0, T0 + 60), [], limit=100) == []
+        assert len(read_events(connection, None, (T0 + 1, T0 + 3), ["gate"], limit=100)) == 2
+        assert read_events(connection, None, (T0, T0 + 60), [], limit=100) == []
 
 
 def test_crossings_are_summed_by_line_and_direction(world: World, database_url: str) -> None:
@@ -368,9 +368,9 @@ def test_crossings_are_summed_by_line_and_direction(world: World, database_url: 
         world.event("gate", "crossing", "door", T0 + second, direction=direction)
     world.event("gate", "enter", "door", T0 + 5)
     with Database(database_url).reading() as connection:
-        assert has_events(connection, ["gate"])
-        assert not has_events(connection, ["yard"])
-        found = read_crossings(connection, Span.over(T0, T0 + 600, 60), ["gate", "yard"])
+        assert has_events(connection, None, ["gate"])
+        assert not has_events(connection, None, ["yard"])
+        found = read_crossings(connection, None, Span.over(T0, T0 + 600, 60), ["gate", "yard"])
     assert sorted((row.bucket - T0, row.direction, row.count) for row in found) == [
         (0, "forward", 2),
         (60, "backward", 1),

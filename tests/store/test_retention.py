@@ -77,7 +77,7 @@ def starts(url: str, table: str) -> set[float]:
 def sums(url: str, step_s: int) -> Any:
     with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
         span = Span.over(T0, T0 + 3 * DAY_S, step_s)
-        return read_counts(connection, span, ["gate"]), read_watched(connection, span, ["gate"])
+        return read_counts(connection, None, span, ["gate"]), read_watched(connection, None, span, ["gate"])
 
 
 @pytest.fixture

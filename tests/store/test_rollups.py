@@ -79,7 +79,8 @@ def read(url: str, first: int, last: int, step_s: int) -> tuple[list[CountSum], 
     start, end = T0 + first * STEP_S, T0 + last * STEP_S
     with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
         span = Span.over(start, end, step_s)
-        return read_counts(connection, span, ["a", "b"]), read_watched(connection, span, ["a", "b"])
+        both = (None, span, ["a", "b"])
+        return read_counts(connection, *both), read_watched(connection, *both)
 
 
 def roll_up(url: str, limit: int = 1000) -> None:
@@ -129,7 +130,7 @@ def test_any_range_is_its_first_part_and_the_arrivals_of_the_rest(database_url: 
             midnight = Span.over(T0 + 20 * 3600, T0 + 20 * 3600 + 1, DAY_S, zone)
             limits = [math.ceil((edge - T0) / STEP_S) for edge in midnight.edges]
             with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
-                local = read_counts(connection, midnight, ["a", "b"])
+                local = read_counts(connection, None, midnight, ["a", "b"])
             assert distinct(local) == truth(tracks, watched, limits[0], limits[1])
         for step_s, (counts, seconds) in before.items():
             assert read(url, 0, days, step_s) == (counts, seconds), "roll-ups equal windows"
@@ -249,7 +250,7 @@ def test_late_votes_and_corrections_add_up_anywhere(database_url: str) -> None:
         def read_range(start: float, end: float, step_s: int) -> tuple[dict[str, int], dict[str, int]]:
             """Distinct tracks and arrivals by class."""
             with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
-                sums = read_counts(connection, Span.over(start, end, step_s), ["a"])
+                sums = read_counts(connection, None, Span.over(start, end, step_s), ["a"])
             arrived: dict[str, int] = {}
             for item in sums:
                 arrived[item.item_class] = arrived.get(item.item_class, 0) + (item.arrivals or 0)
@@ -335,7 +336,7 @@ def test_an_hour_that_goes_on_is_read_from_its_windows_and_summed_once_it_is_ove
         starts = connection.scalars(sa.select(row.period_start).where(row.period_s == 3600)).all()
     assert [start.timestamp() for start in starts] == [hour - 3600]
     with closing(Database(database_url, timeout_s=30.0)) as database, database.reading() as connection:
-        hours = read_counts(connection, Span.over(hour - 3600, hour + 3600, 3600), ["a"])
+        hours = read_counts(connection, None, Span.over(hour - 3600, hour + 3600, 3600), ["a"])
     assert [(item.bucket, item.count) for item in hours] == [(hour - 3600, 3), (hour, 5)]
 
 
@@ -365,10 +366,10 @@ def test_windows_of_an_earlier_release_keep_their_counts_and_their_arrivals_are_
     store.roll_up()
     store.close()
     with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
-        minutes = read_counts(connection, Span.over(T0, T0 + 120, 60), ["a"])
+        minutes = read_counts(connection, None, Span.over(T0, T0 + 120, 60), ["a"])
         assert [(row.count, row.arrivals) for row in minutes] == [(3, None), (3, None)]
         assert distinct(minutes) == {("a", "person"): None}
-        [hour] = read_counts(connection, Span.over(T0, T0 + 3600, 3600), ["a"])
+        [hour] = read_counts(connection, None, Span.over(T0, T0 + 3600, 3600), ["a"])
         assert (hour.count, hour.arrivals) == (None, None)
-        [seconds] = read_watched(connection, Span.over(T0, T0 + 3600, 3600), ["a"])
+        [seconds] = read_watched(connection, None, Span.over(T0, T0 + 3600, 3600), ["a"])
         assert seconds.watched_s == 120

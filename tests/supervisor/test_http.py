@@ -33,6 +33,7 @@ from sightline.supervisor.http.own_programs import fetch_own, own_key
 from sightline.supervisor.http.visitors import NobodyElse
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
+from support.certificates import make_certificate
 from support.waiting import until
 
 HEALTH = WriterHealth(
@@ -307,13 +308,7 @@ def test_other_peoples_pages_are_refused(server: HttpServer, headers: dict[str, 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> dict[str, str]:
-    """Of a name that is not loopback's, as those of real sites are."""
-    paths = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    files = ["-out", paths["tls_cert"], "-keyout", paths["tls_key"]]
-    command = ["openssl", "req", "-x509", *kind, "-subj", "/CN=cameras.example.org", *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return paths
+    return make_certificate(tmp_path)
 
 
 def test_with_a_certificate_it_speaks_tls_and_its_own_programs_trust_it_alone(

@@ -180,7 +180,7 @@ def stored(
         query = "SELECT window_start, window_end FROM source_windows WHERE coverage > 0 ORDER BY 1"
         windows = [(row.window_start, row.window_end) for row in connection.execute(sa.text(query))]
     with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
-        day = read_counts(connection, Span.over(DAY, DAY + DAY_S, DAY_S), ["a"])
+        day = read_counts(connection, None, Span.over(DAY, DAY + DAY_S, DAY_S), ["a"])
     return counts, windows, {name: count or 0 for (_, name), count in distinct(day).items()}
 
 

@@ -106,4 +106,4 @@ def test_a_key_that_cannot_be_kept_stops_nothing(
     (tmp_path / "control").write_text("a file is in the way")
     with served_door(sites().door) as front:
         assert front.ask("/engine").status == 401
-    assert "`sightline status` is not let in" in caplog.text
+    assert "`sightline status` and the console are not let in" in caplog.text

@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from sightline.store import migrations, rollups
 from sightline.store.dialects import parse_url
-from sightline.store.tables import CameraRow, CountWindowRow, EventRow, LeaseRow, SourceWindowRow
+from sightline.store.tables import (
+    AlertRow,
+    CameraRow,
+    ClipRow,
+    CountWindowRow,
+    DriftWindowRow,
+    EventRow,
+    LeaseRow,
+    MuteRow,
+    SourceWindowRow,
+)
 
 STAGES = {"receive": 0.4, "decode": 3.1, "queue": 1.9, "infer": 27.0, "track": 0.4, "total": 36.0}
 
@@ -127,4 +137,47 @@ class World:
                     **known,
                 )
             )
+            session.commit()
+
+    def alert(self, alert_id: str, source: str, opened: float, **values: object) -> None:
+        """What a rule made of events."""
+        known = {
+            "rule": "intrusion",
+            "kind": "enter",
+            "place": "door",
+            "item_class": "person",
+            "state": "new",
+        }
+        known |= {"severity": "warning", "who": "", "comment": ""}
+        counts = {"count": 1, "notifications": 1, "told": 1, "muted": False, "escalated": False}
+        times = dict.fromkeys(("event_time", "opened_time", "changed_time"), utc(opened))
+        self._add(AlertRow(alert_id=alert_id, source=source, **{**known, **counts, **times, **values}))
+
+    def mute(self, source: str, rule: str, until: float) -> None:
+        """Nobody is told of it."""
+        self._add(MuteRow(source=source, rule=rule, until=utc(until), who="anna"))
+
+    def clip(self, source: str, start: float, **values: object) -> None:
+        """The video around events."""
+        known = {
+            "state": "finished",
+            "path": "",
+            "thumbnail": "",
+            "codec": "h264",
+            "url": "",
+            "h264_path": "",
+        }
+        known |= {"media_start_s": 0.0, "bytes": 1000, "truncated": False, "events": []}
+        times = {"start_time": utc(start), "end_time": utc(start + 10)}
+        self._add(ClipRow(source=source, **times, **{**known, **values}))
+
+    def drift_hour(self, source: str, start: float) -> None:
+        """Numbers of the drift watch."""
+        times = {"window_start": utc(start), "window_end": utc(start + 3600)}
+        figures = {"frames": 1, "boxes": 1, "pictures": 1, "figures": {}}
+        self._add(DriftWindowRow(source=source, model_version="m", **times, **figures))
+
+    def _add(self, row: SQLModel) -> None:
+        with Session(self.engine) as session:
+            session.merge(row)
             session.commit()

@@ -83,7 +83,7 @@ def known(people: People) -> KnownPeople:
 
 @contextmanager
 def served(endpoints: Iterable[Endpoint], visitors: Visitors, **options: Any) -> Iterator[Front]:
-    with served_door(Door(endpoints, visitors), **options) as front:
+    with served_door(Door(endpoints, visitors, KEY), **options) as front:
         yield front
 
 

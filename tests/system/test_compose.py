@@ -141,13 +141,14 @@ def test_nothing_that_is_secret_is_published(compose):
         assert compose["networks"][network]["internal"] is True
         assert networks[name] == {network}
         assert "ports" not in compose["services"][name]
+    assert {name for name in networks if "front" in networks[name]} == {"console", "client"}
     assert {name for name in networks if "inference" in networks[name]} == {
         "triton",
         "client",
         "versions",
         "proof",
     }
-    assert networks["console"] & networks["client"] == {"database"}
+    assert networks["console"] & networks["client"] == {"database", "front"}
     for name, service in services(compose):
         for port in service.get("ports", ()):
             assert port.startswith(("127.0.0.1:", "${SIGHTLINE_RTSP_ADDRESS:-127.0.0.1}:")), f"{name}: {port}"
@@ -249,11 +250,10 @@ def test_triton_is_recent_and_shares_memory_on_purpose(compose):
 
 
 def test_our_commands_and_their_flags_exist(compose):
-    client = compose["services"]["client"]["command"]
-    assert client[0] == "sightline"
-    build_parser().parse_args(client[1:])  # ends the program when a flag is unknown
-    console = compose["services"]["console"]["command"]
-    assert (ROOT / console[2]).is_file()
+    for name in ("client", "console"):
+        command = compose["services"][name]["command"]
+        assert command[0] == "sightline"
+        build_parser().parse_args(command[1:])  # ends the program when a flag is unknown
     engines = compose["services"]["engines"]
     said = subprocess.run(
         [sys.executable, ROOT / "tools" / "gpu" / "build_engines.py", "--help"],

@@ -104,7 +104,8 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
 
         def shown() -> set[str]:  # to the console
             with database.reading() as connection:
-                return {text[: len(SAID)] for status in read_cameras(connection) for text in status.notices}
+                statuses = read_cameras(connection, None)
+                return {text[: len(SAID)] for status in statuses for text in status.notices}
 
         until(lambda: shown() == {SAID}, 5)
         system.write_config({name: {"url": standing, "stream": {"fps": 1}} for name in cameras})

@@ -117,7 +117,7 @@ def _stored(options: DatabaseOptions) -> "OpenAlerts":
         if condition.state is not DatabaseState.READY:
             raise SightlineError(f"{condition.problem} {condition.remedy}")
         with database.reading() as connection:
-            return read_open_alerts(connection, time.time() - DAY_S)
+            return read_open_alerts(connection, None, time.time() - DAY_S)
 
 
 def _ack(arguments: argparse.Namespace) -> None:

@@ -155,7 +155,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
     url = arguments.database or load_outline(arguments.config, "url").database.url.get_secret_value()
     rule = hour_comparison.HourRule(baseline_days=arguments.baseline_days, recent_h=arguments.hours)
-    rows = read_hours(url, time.time() - arguments.history_days * hour_comparison.DAY_S)
+    rows = read_hours(url, None, time.time() - arguments.history_days * hour_comparison.DAY_S)
     report = hour_comparison.watch([row for row in rows if row.window_start >= arguments.baseline_from], rule)
     for camera, item in report["cameras"].items():
         for signal, judged in item["signals"].items():

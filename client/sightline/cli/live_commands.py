@@ -82,6 +82,8 @@ def add_to(commands: Any) -> None:
         metavar="NAME",
         help="a name besides loopback to be asked by",
     )
+    text = "a proxy's address or network, whose X-Forwarded-For and -Proto are believed"
+    add("--trusted-proxy", action="append", default=[], metavar="NETWORK", help=text)
     parts = add_group(commands, "triton", "the embedded Triton server")
     add_command(parts, _install)
     add = add_command(parts, _serve).add_argument
@@ -406,7 +408,7 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 def _console(arguments: argparse.Namespace) -> int:
-    """Serve the operators' console; its database is SIGHTLINE_DATABASE_URL's, else the configuration's."""
+    """Serve the operators' console, for whom the running program signs in."""
     require_extra("streamlit", "the console needs Streamlit", "console")
     app = str(resource("streamlit_app/app.py"))
     flags = [f"--server.address={arguments.address}", f"--server.port={arguments.port}"]
@@ -415,6 +417,7 @@ def _console(arguments: argparse.Namespace) -> int:
     flags += [f"--server.allowedHosts={name}" for name in names]
     if arguments.config is not None:
         flags += ["--", "--config", str(arguments.config)]
+    os.environ["FORWARDED_ALLOW_IPS"] = ",".join(arguments.trusted_proxy)  # uvicorn's: by default, loopback's
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606  no shell is wanted
 
 

@@ -77,8 +77,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
         say("console: starting")
         console_log = folder / "console.log"
         command = [sys.executable, "-m", "sightline", "console", "--port", str(arguments.port)]
-        environment = {**os.environ, "SIGHTLINE_DATABASE_URL": sightline.database_url}
-        console = spawn(command, stack.enter_context(console_log.open("wb")), environment=environment)
+        command += ["--config", str(sightline.config_path)]
+        console = spawn(command, stack.enter_context(console_log.open("wb")))
         stack.callback(terminate, console, 12.0)
         url, deadline_s = f"http://127.0.0.1:{arguments.port}", time.monotonic() + READY_S
         ready = False
@@ -152,12 +152,12 @@ def why_not_ready(url: str, sightline: SightlineProcess) -> str:
 
 
 def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
-    """Print the addresses, and a link that signs in as an admin, once."""
+    """Print the addresses, and a link to the console that signs in as an admin, once."""
     with contextlib.closing(open_access_store(sightline.database_url)) as store:
         link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
     say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
-    say(f"sign in there, once: {sightline.url}/auth/link#{link}")
-    say(f"ready: open {url}   (Ctrl-C stops everything; logs are in {folder})")
+    say(f"ready: open {url}/auth/link?next=/#{link}")
+    say(f"that link signs in once; Ctrl-C stops everything; logs are in {folder}")
 
 
 def say(text: str) -> None:

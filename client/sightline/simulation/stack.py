@@ -62,9 +62,10 @@ class SightlineProcess:
             "cameras": {name: dict(camera) for name, camera in cameras.items()},
         }
         self._commands = socket_folder(DatabaseOptions.model_validate(config["database"]))
-        path = folder / "config.yml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        self._command = [sys.executable, "-m", "sightline", "run", "-c", str(path), *arguments]
+        self.config_path = folder / "config.yml"
+        self.config_path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "sightline", "run", "-c", str(self.config_path)]
+        self._command = [*command, *arguments]
         self._cameras, self._environment = tuple(cameras), environment or os.environ
         self._process: subprocess.Popen[bytes] | None = None
 

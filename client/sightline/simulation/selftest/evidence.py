@@ -131,7 +131,7 @@ def claimed_events(
     """
     with database.reading() as connection:
         kinds = tuple(RULE_KINDS)
-        rows = read_events(connection, (since, _EVER.end), [camera], kinds=kinds, limit=None)
+        rows = read_events(connection, None, (since, _EVER.end), [camera], kinds=kinds, limit=None)
     times = ("event_time", "created_at", "confirmed_time")
     events = []
     for row in reversed(rows):
@@ -149,8 +149,8 @@ def gather(
     with contextlib.closing(Database(database_url)) as database:
         events = claimed_events(database, camera.name, told=told)
         with database.reading() as connection:
-            counts = distinct(read_counts(connection, _EVER, [camera.name]))
-            watched = read_watched(connection, _EVER, [camera.name])
+            counts = distinct(read_counts(connection, None, _EVER, [camera.name]))
+            watched = read_watched(connection, None, _EVER, [camera.name])
     began = run / f"{camera.name}.began"
     return Evidence(
         frames=tuple(track_log.read(run / "tracks", camera.name)),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from sightline.entities import Clip, ClipState
 from sightline.store import tables
+from sightline.store.read.seen import Cameras, seen
 
 _CLIPS = tables.table_of(tables.ClipRow).c
 _IDENTITY = tables.table_of(tables.IdentityRow).c
@@ -68,8 +69,10 @@ def read_listed_clips(connection: Connection, source: str) -> list[ListedClip]:
     ]
 
 
-def read_clip(connection: Connection, source: str, start_time: float) -> Clip | None:
-    """One of them."""
+def read_clip(connection: Connection, cameras: Cameras, source: str, start_time: float) -> Clip | None:
+    """One of them; None: there is none, or it may not be seen."""
+    if not seen(cameras, [source]):
+        return None
     moment = datetime.fromtimestamp(start_time, UTC)
     query = sa.select(*_CLIPS).where(_CLIPS.source == source, _CLIPS.start_time == moment)
     row = connection.execute(query).mappings().one_or_none()
@@ -77,11 +80,11 @@ def read_clip(connection: Connection, source: str, start_time: float) -> Clip | 
 
 
 def read_clips(
-    connection: Connection, between: tuple[float, float], sources: Sequence[str], limit: int
+    connection: Connection, cameras: Cameras, between: tuple[float, float], sources: Sequence[str], limit: int
 ) -> list[Clip]:
     """The newest ``limit`` clips of ``sources`` that began in [start, end), newest first."""
     start, end = (datetime.fromtimestamp(time, UTC) for time in between)
-    query = sa.select(*_CLIPS).where(_CLIPS.source.in_(sources))
+    query = sa.select(*_CLIPS).where(_CLIPS.source.in_(seen(cameras, sources)))
     query = query.where(_CLIPS.start_time >= start, _CLIPS.start_time < end)
     rows = connection.execute(query.order_by(_CLIPS.start_time.desc(), _CLIPS.source).limit(limit))
     return [_clip(row) for row in rows.mappings()]

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row
 
 from sightline.entities import Alert, AlertState, Mute
 from sightline.store import tables
+from sightline.store.read.seen import Cameras
 
 _ALERTS = tables.table_of(tables.AlertRow).c
 _MUTES = tables.table_of(tables.MuteRow).c
@@ -22,7 +23,9 @@ class OpenAlerts:
     mutes: tuple[Mute, ...] = ()
 
 
-def read_open_alerts(connection: Connection, since: float, alert_id: str | None = None) -> OpenAlerts:
+def read_open_alerts(
+    connection: Connection, cameras: Cameras, since: float, alert_id: str | None = None
+) -> OpenAlerts:
     """The alerts of which something goes on or that changed since then (UTC epoch seconds), and all mutes.
 
     Oldest first; only the one with ``alert_id``, when that is given, whenever it was.
@@ -33,8 +36,11 @@ def read_open_alerts(connection: Connection, since: float, alert_id: str | None 
         query = query.where(sa.or_(_ALERTS.end_time.is_(None), _ALERTS.changed_time >= moment))
     else:
         query = query.where(_ALERTS.alert_id == alert_id)
+    of_mutes = sa.select(*_MUTES)
+    if cameras is not None:
+        query, of_mutes = query.where(_ALERTS.source.in_(cameras)), of_mutes.where(_MUTES.source.in_(cameras))
     alerts = [_alert(row) for row in connection.execute(query)]
-    mutes = [Mute(**tables.with_epochs(row._asdict())) for row in connection.execute(sa.select(*_MUTES))]
+    mutes = [Mute(**tables.with_epochs(row._asdict())) for row in connection.execute(of_mutes)]
     return OpenAlerts(tuple(alerts), tuple(mutes))
 
 

@@ -3,7 +3,8 @@
 Every query is bounded by cameras and by time, on the columns that the tables' indexes are made of. Windows
 and crossings are summed into the buckets of a :class:`Span` by the database, whole hours and days from their
 roll-ups, so what comes back grows with the buckets and never with the rows behind them. Times are UTC epoch
-seconds. A connection comes from :meth:`sightline.store.read.readonly.Database.reading`.
+seconds. ``cameras`` are those that somebody may see, whichever ``sources`` are asked for. A connection comes
+from :meth:`sightline.store.read.readonly.Database.reading`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from sightline.errors import StoreUnavailable
 from sightline.store import rollups, tables
 from sightline.store.lease import SCOPE, STANDBY, Program
 from sightline.store.read.readonly import Database, DatabaseState
+from sightline.store.read.seen import Cameras, seen
 
 DAY_S = rollups.DAY_S
 #: A camera whose heartbeat is older than this is not believed, whatever its row says.
@@ -140,12 +142,15 @@ def is_stale(status: CameraStatus, now: float) -> bool:
     return now - status.status_time > STALE_AFTER_S
 
 
-def read_cameras(connection: Connection) -> list[CameraStatus]:
+def read_cameras(connection: Connection, cameras: Cameras) -> list[CameraStatus]:
     """Every camera's last status, by name; the canary is left out: it is not a real camera."""
     row = _CAMERAS
     query = select(row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
+    query = query.where(row.source != SOURCE).order_by(row.source)
+    if cameras is not None:
+        query = query.where(row.source.in_(cameras))
     statuses = []
-    for item in connection.execute(query.where(row.source != SOURCE).order_by(row.source)):
+    for item in connection.execute(query):
         rest = item.status or {}
         values = {key: value for key, value in rest.items() if key in _REST and value is not None}
         values["last_frame_time"] = item.last_frame_time and item.last_frame_time.timestamp()
@@ -156,9 +161,9 @@ def read_cameras(connection: Connection) -> list[CameraStatus]:
     return statuses
 
 
-def read_source_names(connection: Connection) -> list[str]:
+def read_source_names(connection: Connection, cameras: Cameras) -> list[str]:
     """The names of all cameras that ever ran, the canary's too."""
-    return list(connection.scalars(select(_CAMERAS.source).order_by(_CAMERAS.source)))
+    return seen(cameras, connection.scalars(select(_CAMERAS.source).order_by(_CAMERAS.source)))
 
 
 def read_programs(connection: Connection, now: float) -> Programs:
@@ -175,29 +180,36 @@ def read_programs(connection: Connection, now: float) -> Programs:
     return Programs(owner, owns, tuple(waiting))
 
 
-def read_latest_windows(connection: Connection, sources: Iterable[str]) -> dict[str, SourceWindow]:
+def read_latest_windows(
+    connection: Connection, cameras: Cameras, sources: Iterable[str]
+) -> dict[str, SourceWindow]:
     """The newest source window of each camera (the open one, while it is watched)."""
     query = select(*_WINDOWS).order_by(_WINDOWS.window_start.desc()).limit(1)
     latest = {}
-    for source in sources:  # one step down the primary key for each: no scan
+    for source in seen(cameras, sources):  # one step down the primary key for each: no scan
         if (newest := connection.execute(query.where(_WINDOWS.source == source)).first()) is not None:
             latest[source] = SourceWindow(**tables.with_epochs(newest._asdict()))
     return latest
 
 
-def read_first_windows(connection: Connection, sources: Iterable[str]) -> dict[str, float]:
+def read_first_windows(connection: Connection, cameras: Cameras, sources: Iterable[str]) -> dict[str, float]:
     """When each camera's first window began."""
     query = select(func.min(_WINDOWS.window_start))
-    starts = {source: connection.scalar(query.where(_WINDOWS.source == source)) for source in sources}
+    starts = {
+        source: connection.scalar(query.where(_WINDOWS.source == source)) for source in seen(cameras, sources)
+    }
     return {source: start.timestamp() for source, start in starts.items() if start is not None}
 
 
-def read_counts(connection: Connection, span: Span, sources: Sequence[str]) -> list[CountSum]:
+def read_counts(
+    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
+) -> list[CountSum]:
     """Distinct tracks by bucket, camera and class; :func:`distinct` puts buckets together.
 
     A class that was not counted has a row only where the model lacked it.
     """
-    parts = rollups.count_parts(connection, span.period_s, sources, *_moments(span.start, span.end))
+    moments = _moments(span.start, span.end)
+    parts = rollups.count_parts(connection, span.period_s, seen(cameras, sources), *moments)
     query = rollups.summed_counts(parts, span.key(connection, parts.c.start))
     rows = sorted(connection.execute(query).all())
     return [
@@ -226,9 +238,12 @@ def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
     return totals
 
 
-def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> list[Watched]:
+def read_watched(
+    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
+) -> list[Watched]:
     """Seconds watched by each camera in each bucket, in order; no row means that nothing was watched."""
-    parts = rollups.source_parts(connection, span.period_s, sources, *_moments(span.start, span.end))
+    moments = _moments(span.start, span.end)
+    parts = rollups.source_parts(connection, span.period_s, seen(cameras, sources), *moments)
     part, key = parts.c, span.key(connection, parts.c.start).label("bucket")
     sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
     query = select(key, part.source, *sums).group_by(key, part.source).order_by(key, part.source)
@@ -239,7 +254,7 @@ def read_watched(connection: Connection, span: Span, sources: Sequence[str]) -> 
 
 
 def read_window_rows(
-    connection: Connection, span: Span, sources: Sequence[str], limit: int
+    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
     """Stored windows as in the database, with the class's ``coverage``; the newest rows, oldest first.
 
@@ -251,12 +266,11 @@ def read_window_rows(
     same = [count[name] == row[name] for name in ("source", "window_start", "window_end")]
     order = (row.window_start.desc(), row.source.desc(), count.item_class.desc())
     columns = (count.id, row.source, count.item_class, count.count, row.window_start, row.window_end)
-    seen = count.coverage.label("seen")
-    query = (
-        select(*columns, count.created_at, count.arrivals, row.coverage, seen).order_by(*order).limit(limit)
-    )
+    class_coverage = count.coverage.label("seen")
+    query = select(*columns, count.created_at, count.arrivals, row.coverage, class_coverage)
+    query = query.order_by(*order).limit(limit)
     query = query.join_from(row.source.table, count.source.table, and_(*same), isouter=True)
-    query = query.where(*_within(row.window_start, (span.start, span.end), sources))
+    query = query.where(*_within(row.window_start, (span.start, span.end), seen(cameras, sources)))
     rows: list[dict[str, Any]] = []
     found = map(dict, connection.execute(query).mappings())
     for _, group in groupby(found, key=itemgetter("window_start", "source")):
@@ -265,8 +279,8 @@ def read_window_rows(
             counted = ("id", "item_class", "count", "created_at", "arrivals", "seen")
             rows.append({**window[0], **dict.fromkeys(counted)})  # of the classes that could be seen
     for item in rows:
-        if (class_coverage := item.pop("seen")) is not None:
-            item["coverage"] = class_coverage
+        if (own := item.pop("seen")) is not None:
+            item["coverage"] = own
         if not item["count"]:
             item["count"] = item["arrivals"] = 0 if item["coverage"] else None
         item["item_class"] = item["item_class"] or ""
@@ -278,6 +292,7 @@ def read_window_rows(
 
 def read_events(
     connection: Connection,
+    cameras: Cameras,
     between: tuple[float, float],
     sources: Sequence[str],
     *,
@@ -288,18 +303,21 @@ def read_events(
 
     Columns are as in the database; no ``kinds`` stand for all of them, no sources for no camera.
     """
-    query = select(*_EVENTS).where(*_within(_EVENTS.event_time, between, sources))
+    query = select(*_EVENTS).where(*_within(_EVENTS.event_time, between, seen(cameras, sources)))
     if kinds:
         query = query.where(_EVENTS.kind.in_([kind.value for kind in kinds]))
     query = query.order_by(_EVENTS.event_time.desc(), _EVENTS.id).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def read_crossings(connection: Connection, span: Span, sources: Sequence[str]) -> list[CrossingSum]:
+def read_crossings(
+    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
+) -> list[CrossingSum]:
     """Crossings by camera, line and direction, summed in each bucket; a bucket without one has no row."""
     names = [_EVENTS.source, _EVENTS.place, _EVENTS.direction]
     is_crossing = _EVENTS.kind == EventKind.CROSSING.value
-    rows = _sums(connection, span, sources, _EVENTS.event_time, names, func.count().filter(is_crossing))
+    crossings = func.count().filter(is_crossing)
+    rows = _sums(connection, span, seen(cameras, sources), _EVENTS.event_time, names, crossings)
     return [
         CrossingSum(source, place, direction or "", bucket, int(total))
         for bucket, source, place, direction, total in rows
@@ -307,13 +325,13 @@ def read_crossings(connection: Connection, span: Span, sources: Sequence[str]) -
     ]
 
 
-def has_events(connection: Connection, sources: Sequence[str]) -> bool:
+def has_events(connection: Connection, cameras: Cameras, sources: Sequence[str]) -> bool:
     """Whether any of ``sources`` has ever made an event."""
-    query = select(_EVENTS.id).where(_EVENTS.source.in_(sources)).limit(1)
+    query = select(_EVENTS.id).where(_EVENTS.source.in_(seen(cameras, sources))).limit(1)
     return connection.execute(query).first() is not None
 
 
-def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
+def read_hours(url: str, cameras: Cameras, since: float = 0.0) -> list[DriftWindow]:
     """Hours of the drift watch that began at ``since`` or later, by camera, oldest first.
 
     Raises:
@@ -321,6 +339,8 @@ def read_hours(url: str, since: float = 0.0) -> list[DriftWindow]:
     """
     query = select(*_HOURS).where(_HOURS.window_start >= datetime.fromtimestamp(since, UTC))
     query = query.order_by(_HOURS.source, _HOURS.window_start, _HOURS.model_version)
+    if cameras is not None:
+        query = query.where(_HOURS.source.in_(cameras))
     database = Database(url)
     condition = database.condition()
     if condition.state is not DatabaseState.READY:

@@ -76,8 +76,8 @@ class AlertsApi:
         """Alerts that go on or changed lately, newest first."""
         since = time.time() - DAY_S if call.taken.since is None else call.taken.since
         with self._database.reading() as connection:
-            alerts = read_open_alerts(connection, since).alerts
-        return [alert for alert in reversed(alerts) if call.sees(alert.source or None)]
+            alerts = read_open_alerts(connection, call.cameras, since).alerts
+        return list(reversed(alerts))
 
     def _change(self, call: Call) -> Alert:
         """Acknowledge an alert, resolve it, call it a false alarm, or comment on it."""
@@ -95,8 +95,8 @@ class AlertsApi:
     def _mutes(self, call: Call) -> list[Mute]:
         """Of what nobody is told now."""
         with self._database.reading() as connection:
-            mutes = read_open_alerts(connection, time.time()).mutes
-        return [mute for mute in mutes if mute.until > time.time() and call.sees(mute.source or None)]
+            mutes = read_open_alerts(connection, call.cameras, time.time()).mutes
+        return [mute for mute in mutes if mute.until > time.time()]
 
     def _mute(self, call: Call) -> None:
         """Tell nobody of a camera's alerts, a rule's, or all of them, until some time."""
@@ -119,7 +119,7 @@ class AlertsApi:
             if alert["alert_id"] == alert_id:
                 return str(alert["source"])
         with self._database.reading() as connection:
-            for found in read_open_alerts(connection, 0.0, alert_id).alerts:
+            for found in read_open_alerts(connection, None, 0.0, alert_id).alerts:
                 return found.source
         raise not_there(f"alert {alert_id!r}")
 

@@ -1,7 +1,7 @@
 """The API's answers about cameras, counts, events and clips. Times are UTC epoch seconds."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from sightline.store.read.queries import (
     read_watched,
 )
 from sightline.store.read.readonly import Database
+from sightline.store.read.seen import seen
 from sightline.store.tables import with_epochs
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
@@ -179,8 +180,8 @@ class ReadingApi:
         span = Span.over(query.start, query.until, query.step_s, ZoneInfo(query.zone))
         sources = self._sources(call)
         with self._database.reading() as connection:
-            counts = read_counts(connection, span, sources)
-            return CountsAnswer(span.edges, counts, read_watched(connection, span, sources))
+            counts = read_counts(connection, call.cameras, span, sources)
+            return CountsAnswer(span.edges, counts, read_watched(connection, call.cameras, span, sources))
 
     def _events(self, call: Call) -> list[StoredEvent]:
         """Events of cameras and, for who sees all, of the program; newest first."""
@@ -188,7 +189,7 @@ class ReadingApi:
         sources = [*self._sources(call), *([""] if call.sees(None) and not query.camera else [])]
         span = (query.start, query.until)
         with self._database.reading() as connection:
-            rows = read_events(connection, span, sources, kinds=query.kind, limit=query.limit)
+            rows = read_events(connection, call.cameras, span, sources, kinds=query.kind, limit=query.limit)
         shown = StoredEvent.__dataclass_fields__
         values = ({**with_epochs(row), "id": str(row["id"])} for row in rows)
         return [StoredEvent(**{name: item[name] for name in shown}) for item in values]
@@ -198,14 +199,14 @@ class ReadingApi:
         query: ClipsQuery = call.taken
         span = (query.start, query.until)
         with self._database.reading() as connection:
-            clips = read_clips(connection, span, self._sources(call), query.limit)
+            clips = read_clips(connection, call.cameras, span, self._sources(call), query.limit)
         return [_shown(clip) for clip in clips]
 
     def _clip_file(self, call: Call) -> Response:
         """A clip's video, its copy in H.264, its thumbnail or its tracks; ranges can be asked for."""
         name, start_time = call.connection.path_params["file"], call.connection.path_params["start_time"]
         with self._database.reading() as connection:
-            clip = read_clip(connection, call.camera or "", start_time)
+            clip = read_clip(connection, call.cameras, call.camera or "", start_time)
         path = _paths(clip).get(name) if clip else None
         if path is None or not (path := path.resolve()).is_file() or not self._is_in_a_folder(path):
             raise not_there(f"such file of a clip of camera {call.camera!r}")
@@ -226,12 +227,11 @@ class ReadingApi:
         asked: tuple[str, ...] = call.taken.camera
         if unseen := [name for name in asked if not call.sees(name)]:
             raise HTTPException(403, f"camera {unseen[0]!r} is not one of those that you see")
-        return asked or [name for name in self._known() if call.sees(name)]
-
-    def _known(self) -> Iterable[str]:
-        running = {status.source for status in self._supervisor.statuses()}
+        if asked:
+            return asked
+        running = seen(call.cameras, (status.source for status in self._supervisor.statuses()))
         with self._database.reading() as connection:
-            return sorted(running | set(read_source_names(connection)))
+            return sorted({*running, *read_source_names(connection, call.cameras)})
 
 
 def _paths(clip: Clip) -> dict[str, Path]:

@@ -66,10 +66,11 @@ class Door:
     Args:
         endpoints: all there are.
         visitors: tells who asks.
+        key: of programs of the user that runs this one, on this machine; "": there is none.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], visitors: Visitors) -> None:
-        self.endpoints, self._visitors = tuple(endpoints), visitors
+    def __init__(self, endpoints: Iterable[Endpoint], visitors: Visitors, key: str = "") -> None:
+        self.endpoints, self._visitors, self.key = tuple(endpoints), visitors, key
         handlers = {HTTPException: _http_error, SightlineError: _own_error}
         routes = [self._route(endpoint) for endpoint in self.endpoints]
         self._app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]

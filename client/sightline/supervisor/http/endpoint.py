@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from sightline.access.rights import Caller, Right, allowed
+from sightline.store.read.seen import Cameras
 
 WEBSOCKET = "WEBSOCKET"
 MAX_BODY_BYTES = 1 << 16
@@ -29,6 +30,11 @@ class Call:
     right: Right
     taken: Any  # as the endpoint's ``takes``
     camera: str | None  # that it is about
+
+    @property
+    def cameras(self) -> Cameras:
+        """The cameras that the sender sees, for queries; None: all, and the program itself."""
+        return frozenset() if self.caller.person is None else self.caller.person.cameras
 
     def sees(self, camera: str | None) -> bool:
         """Whether the answer may tell of a camera, or (None) of the program and all cameras at once."""

@@ -12,6 +12,7 @@ from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
 from sightline.errors import ServerError
 from sightline.supervisor.http.door import LONG, Door
+from sightline.supervisor.http.own_programs import PassedOn
 
 MAX_CONNECTIONS = 100
 #: From the connection, or the end of the answer before, to the end of the answer.
@@ -133,7 +134,7 @@ class HttpServer:
             problem = f"cannot listen on {where} ({error.strerror}); {cure}"
             raise ServerError(problem) from error
         config = uvicorn.Config(
-            SameOrigin(self._app, options.allowed_hosts),
+            PassedOn(self._app, SameOrigin(self._app, options.allowed_hosts), self._app.key),
             http=BoundedProtocol,
             ws="none",
             ssl_certfile=options.tls_cert,

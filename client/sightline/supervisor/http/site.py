@@ -97,9 +97,14 @@ class Site:
         self._accounts: Accounts | None = None
         self._stop = threading.Event()
         self._greeting: threading.Thread | None = None
+        try:
+            key = own_key(folder)
+        except ServerError as error:
+            log.error("%s; `sightline status` and the console are not let in", error)
+            key = secrets.token_urlsafe(32)  # nobody's
         if not options.access.enabled:
             log.warning("access.enabled is false: whoever asks from this machine may see and do everything")
-            self.door = Door(with_openapi(endpoints), NobodyElse())
+            self.door = Door(with_openapi(endpoints), NobodyElse(), key)
             return
         self._accounts = Accounts(store, options.access, Passwords())
         oidc = None
@@ -110,13 +115,8 @@ class Site:
             oidc = OidcClient(options.access.oidc)
         tokens = Tokens(store)
         own = access_endpoints(self._accounts, tokens, store, oidc)
-        try:
-            key = own_key(folder)
-        except ServerError as error:
-            log.error("%s; `sightline status` is not let in", error)
-            key = secrets.token_urlsafe(32)  # nobody's
         people = KnownPeople(self._accounts, tokens, key)
-        self.door = Door(with_openapi([*own, *endpoints]), people)
+        self.door = Door(with_openapi([*own, *endpoints]), people, key)
 
     def update(self, options: Config) -> None:
         """Go by other options of ``access`` from now on."""

@@ -401,7 +401,7 @@ def make(config: Config) -> list[AlertEngine]:
 
     def load(alert_id: str | None) -> OpenAlerts:
         with reading_from(url) as connection:
-            return read_open_alerts(connection, time.time() - FORGET_S, alert_id)
+            return read_open_alerts(connection, None, time.time() - FORGET_S, alert_id)
 
     return [AlertEngine(config.alerts, load, max_lost_s=config.track.max_lost_s)]
 

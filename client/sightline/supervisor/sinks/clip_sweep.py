@@ -208,7 +208,7 @@ class ClipSweep(TickingSink):
         if row is None:
             return None
         with self._reading() as connection:
-            return read_clip(connection, source, row.start_time)
+            return read_clip(connection, None, source, row.start_time)
 
 
 def make(config: Config) -> list[ClipSweep]:

@@ -13,13 +13,15 @@ from sqlalchemy import Connection
 from console import theme
 from console.charts import LEFT_PX, count_chart
 from console.grid import cover_buckets, default_step, stack, steps_for
-from console.session import Viewer, choose_range, now
+from console.session import choose_range
 from console.texts import CSV_ROWS, csv_bytes, safe
+from console.viewer import Viewer, now
 from sightline.config.recording_options import RecordingOptions
 from sightline.entities import EventKind, lasts
 from sightline.store.read import queries
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
+from sightline.store.read.seen import Cameras
 
 MIN_STEP_S = 60
 CSV_COLUMNS = (
@@ -34,15 +36,23 @@ PROGRAM = ""  # the source of what troubles the program itself
 class EventFilter:
     """The filters of the page."""
 
+    cameras: Cameras  # that the viewer sees
     span: Span
     sources: tuple[str, ...]  # cameras, and the program
     kinds: tuple[EventKind, ...]  # empty: all
 
 
+def render(viewer: Viewer) -> None:
+    """The page."""
+    theme.live(show, viewer)
+
+
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, crossings, table."""
-    names = [*(status.source for status in queries.read_cameras(connection)), PROGRAM]
-    if not queries.has_events(connection, names):
+    names = [status.source for status in queries.read_cameras(connection, viewer.cameras)]
+    if viewer.cameras is None:
+        names.append(PROGRAM)
+    if not queries.has_events(connection, viewer.cameras, names):
         theme.state(
             "No camera has made an event yet.",
             "Give a camera lines or zones in config.yml, as docs/rules.md says; crossings, visits and "
@@ -70,7 +80,8 @@ def _choose(viewer: Viewer, names: list[str]) -> EventFilter | None:
     start, end = period
     step_s = default_step(round(end - start), steps_for(round(end - start), MIN_STEP_S))
     span = Span.over(start, end, step_s, viewer.zone)
-    return EventFilter(span, tuple(sources or names), tuple(EventKind(kind) for kind in kinds))
+    chosen_kinds = tuple(EventKind(kind) for kind in kinds)
+    return EventFilter(viewer.cameras, span, tuple(sources or names), chosen_kinds)
 
 
 def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter) -> None:
@@ -78,14 +89,14 @@ def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter)
     if chosen.kinds and EventKind.CROSSING not in chosen.kinds:
         return
     cameras = [source for source in chosen.sources if source != PROGRAM]
-    crossings = queries.read_crossings(connection, chosen.span, cameras)
+    crossings = queries.read_crossings(connection, chosen.cameras, chosen.span, cameras)
     if not crossings:
         return
     totals, series = stack(
         (f"{row.source} · {row.place} · {row.direction}", row.bucket, row.count) for row in crossings
     )
     colours = theme.colours([name for name, _ in totals])
-    watched = queries.read_watched(connection, chosen.span, cameras)
+    watched = queries.read_watched(connection, chosen.cameras, chosen.span, cameras)
     buckets = cover_buckets(chosen.span, watched, cameras, now())
     st.html(theme.heading("Crossings"))
     st.html(theme.legend(totals, colours, buckets))
@@ -145,7 +156,9 @@ def _read(
 ) -> list[dict[str, Any]]:
     """Rows of the database, and where the recording of each is played, if there are any."""
     between = chosen.span.start, chosen.span.end
-    rows = queries.read_events(connection, between, chosen.sources, kinds=chosen.kinds, limit=limit)
+    rows = queries.read_events(
+        connection, chosen.cameras, between, chosen.sources, kinds=chosen.kinds, limit=limit
+    )
     for row in rows if recording.url else ():
         end_time = row["end_time"] and row["end_time"].timestamp()
         row["recording"] = recording.link(row["source"], row["event_time"].timestamp(), end_time)

@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from console import theme
 from console.charts import count_chart
 from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack_counts, steps_for, total
-from console.session import Viewer, now
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
+from console.viewer import Viewer, now
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read import queries
 from sightline.store.read.queries import DAY_S, CountSum, CrossingSum, Programs, Span, Watched, is_stale
 from sightline.store.read.readonly import Database
+from sightline.store.read.seen import Cameras
 
 #: Each state's word, its tone, and a sentence for when the status has none.
 STATES = {
@@ -47,6 +48,7 @@ COLUMNS = {
     "Model": "long",
     "Via": "",
 }
+TECHNICAL = {"Latency <small>p50 / p99</small>", "Drops", "Model", "Via"}
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
 TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
 HOUR_S = 3600
@@ -88,24 +90,29 @@ class Totals:
     hour_watched: Sequence[Watched]
 
 
+def render(viewer: Viewer) -> None:
+    """The page."""
+    theme.live(show, viewer)
+
+
 def show(viewer: Viewer, connection: Connection) -> None:
     """Tiles, the table of cameras, and the last hour."""
-    statuses = queries.read_cameras(connection)
+    statuses = queries.read_cameras(connection, viewer.cameras)
     if not statuses:
         remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
         theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
         return
     sources = [status.source for status in statuses]
-    latest = queries.read_latest_windows(connection, sources)
+    latest = queries.read_latest_windows(connection, viewer.cameras, sources)
     rows = camera_rows(statuses, latest, now())
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
-    today = read_totals(viewer.database, viewer.zone.key, step_s, tuple(sources))
+    today = read_totals(viewer.database, viewer.zone.key, step_s, tuple(sources), viewer.cameras)
     span, counts, watched = today.hour, today.hour_counts, today.hour_watched
     for text in dict.fromkeys(text for row in rows for text in row.notices):
         st.html(f'<div class="sl-notice">{safe(text)}</div>')
     theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
-    st.html(_tiles(rows, today))
+    st.html(_tiles(rows, today, viewer))
     _, by_source = stack_counts(counts, lambda source, _: source)
     body = []
     for row in rows:
@@ -114,7 +121,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
         spark = _spark(cover_buckets(span, watched, [name], now()), sums, span)
         tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
         body.append((tone, _cells(row, today.by_source.get(name, 0), spark, now(), viewer)))
-    st.html(theme.table(COLUMNS, body))
+    st.html(theme.table({head: kind for head, kind in COLUMNS.items() if is_shown(head, viewer)}, body))
     totals, series = stack_counts(counts, lambda _, item_class: item_class)
     colours = theme.colours([name for name, _ in totals])
     buckets = cover_buckets(span, watched, sources, now())
@@ -123,7 +130,13 @@ def show(viewer: Viewer, connection: Connection) -> None:
     st.html(theme.legend(totals, colours, buckets))
     chart = count_chart(buckets, series, colours, span, viewer.zone, height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
-    st.html(theme.caption(safe(owner_text(queries.read_programs(connection, now())))))
+    if viewer.cameras is None:  # it is the program's, not a camera's
+        st.html(theme.caption(safe(owner_text(queries.read_programs(connection, now())))))
+
+
+def is_shown(head: str, viewer: Viewer) -> bool:
+    """Whether a column of :data:`COLUMNS` is: some are engineers' alone."""
+    return viewer.engineer or head not in TECHNICAL
 
 
 def owner_text(programs: Programs) -> str:
@@ -190,20 +203,25 @@ def _open_coverage(heartbeat: float, window: SourceWindow | None) -> float | Non
 
 
 @st.cache_data(ttl=TOTALS_TTL_S, max_entries=32, show_spinner=False, hash_funcs={Database: id})
-def read_totals(database: Database, zone: str, step_s: int, sources: tuple[str, ...]) -> Totals:
-    """Totals of the day, and the last hour in steps; shared by all viewers of a zone."""
+def read_totals(
+    database: Database, zone: str, step_s: int, sources: tuple[str, ...], _cameras: Cameras
+) -> Totals:
+    """Totals of the day, and the last hour in steps; shared by all viewers of a zone and of these cameras.
+
+    Each of ``sources`` is one that the viewer sees.
+    """
     at = now()
     hour, day = Span.over(at - HOUR_S, at, step_s), Span.over(at, at + 1e-3, DAY_S, ZoneInfo(zone))
     with database.reading() as connection:
         # The day last: what comes meanwhile may not be in the hour alone.
         of_hour = (
-            queries.read_counts(connection, hour, sources),
-            queries.read_watched(connection, hour, sources),
+            queries.read_counts(connection, _cameras, hour, sources),
+            queries.read_watched(connection, _cameras, hour, sources),
         )
-        counts = queries.read_counts(connection, day, sources)
-        watched = queries.read_watched(connection, day, sources)
-        crossings = queries.read_crossings(connection, day, sources)
-        first = queries.read_first_windows(connection, sources)
+        counts = queries.read_counts(connection, _cameras, day, sources)
+        watched = queries.read_watched(connection, _cameras, day, sources)
+        crossings = queries.read_crossings(connection, _cameras, day, sources)
+        first = queries.read_first_windows(connection, _cameras, sources)
     by_class = dict(stack_counts(counts, lambda _, item_class: item_class)[0])
     by_source = dict(stack_counts(counts, lambda source, _: source)[0])
     expected = sum(max(0.0, at - max(day.start, start)) for start in first.values())
@@ -211,7 +229,7 @@ def read_totals(database: Database, zone: str, step_s: int, sources: tuple[str, 
     return Totals(by_class, by_source, crossings, uncovered, expected, hour, *of_hour)
 
 
-def _tiles(rows: list[CameraRowView], today: Totals) -> str:
+def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
     """A row of figures."""
     online = sum(row.is_live for row in rows)
     trouble = sum(row.tone == "bad" for row in rows)
@@ -231,11 +249,10 @@ def _tiles(rows: list[CameraRowView], today: Totals) -> str:
         items.append((f"{len(top) - 3} more classes today", number(rest), DISTINCT, ""))
     gap = "0 s" if small else duration(today.uncovered_s)
     gap_note = f"{percent(0.0 if small else share)} of all cameras' time"
-    slowest = f"{milliseconds(latency or None)} <small>ms</small>"
-    items += [
-        ("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""),
-        ("Slowest p99 latency", slowest, "a packet's arrival to its tracks", ""),
-    ]
+    items.append(("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""))
+    if viewer.engineer:
+        slowest = f"{milliseconds(latency or None)} <small>ms</small>"
+        items.append(("Slowest p99 latency", slowest, "a packet's arrival to its tracks", ""))
     parts = (
         f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
         f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
@@ -278,7 +295,7 @@ def _cells(
     exact = viewer.clock(frame, "%Y-%m-%d %H:%M:%S") if frame else ""
     decoder = f"decoder {status.decoder}" if status.decoder else ""
     how = safe("; ".join(filter(None, (decoder, status.transport_message))))  # and why not in a faster way
-    return [
+    cells: list[str | tuple[str, str]] = [
         safe(status.source),
         state,
         f"{status.fps:.1f}" if row.is_live else unknown,
@@ -291,3 +308,4 @@ def _cells(
         f"<small>{safe(status.model_version) or DASH}</small>",
         (f"<small>{safe(status.transport) or DASH}</small>", f'title="{how}"'),
     ]
+    return [cell for head, cell in zip(COLUMNS, cells, strict=True) if is_shown(head, viewer)]

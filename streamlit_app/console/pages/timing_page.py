@@ -9,8 +9,8 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console import theme
-from console.session import Viewer, now
 from console.texts import DASH, drops, milliseconds, number, safe
+from console.viewer import Viewer, now
 from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
 from sightline.store.read import queries
 from sightline.store.read.queries import is_stale
@@ -36,9 +36,14 @@ STAGES_NOTE = (
 )
 
 
-def show(_: Viewer, connection: Connection) -> None:
+def render(viewer: Viewer) -> None:
+    """The page."""
+    theme.live(show, viewer)
+
+
+def show(viewer: Viewer, connection: Connection) -> None:
     """The stacked means of the slowest cameras, then every figure."""
-    statuses = queries.read_cameras(connection)
+    statuses = queries.read_cameras(connection, viewer.cameras)
     if not statuses:
         theme.state(
             theme.NO_CAMERA, "Start “sightline run”; stage times appear with the first frames.", icon="speed"

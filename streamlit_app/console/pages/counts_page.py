@@ -13,12 +13,14 @@ from sqlalchemy import Connection
 from console import theme
 from console.charts import LEFT_PX, count_chart, coverage_chart
 from console.grid import Bucket, Stack, cover_buckets, default_step, stack_counts, steps_for, total
-from console.overview import flow_rows
-from console.session import Viewer, choose_range, now
+from console.pages.overview_page import flow_rows
+from console.session import choose_range
 from console.texts import CSV_ROWS, csv_bytes, duration, number, safe, step_name
+from console.viewer import Viewer, now
 from sightline.store.read import queries
 from sightline.store.read.queries import CountSum, Span, Watched
 from sightline.store.read.readonly import Database
+from sightline.store.read.seen import Cameras, seen
 
 CSV_COLUMNS = (
     *("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "arrivals"),
@@ -41,6 +43,7 @@ NOTE = (
 class CountFilter:
     """The filters of the page Counts."""
 
+    cameras: Cameras  # that the viewer sees
     span: Span
     window_s: int
     sources: tuple[str, ...]
@@ -50,20 +53,25 @@ class CountFilter:
     table: bool
 
 
+def render(viewer: Viewer) -> None:
+    """The page."""
+    theme.live(show, viewer)
+
+
 def show(viewer: Viewer, connection: Connection) -> None:
     """Filters, then charts or table."""
-    statuses = queries.read_cameras(connection)
+    statuses = queries.read_cameras(connection, viewer.cameras)
     names = [status.source for status in statuses]
     if not names:
         remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
         theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
         return
-    windows = queries.read_latest_windows(connection, names)
+    windows = queries.read_latest_windows(connection, viewer.cameras, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]
     chosen = _choose(viewer, names, max(lengths, default=60))
     if chosen is None:
         return
-    crossings = queries.read_crossings(connection, chosen.span, chosen.sources)
+    crossings = queries.read_crossings(connection, viewer.cameras, chosen.span, chosen.sources)
     shown = [status for status in statuses if status.source in chosen.sources]
     theme.show_places(flow_rows(shown, crossings, now()), "in this range")
     watched, sums = _read(viewer.database, connection, chosen)
@@ -106,6 +114,7 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | No
         )
         return None
     return CountFilter(
+        cameras=viewer.cameras,
         span=Span.over(start, end, step_s, viewer.zone),
         window_s=window_s,
         sources=tuple(sources or names),
@@ -137,22 +146,22 @@ def _read(
     span = chosen.span
     if span.end - span.start <= LONG_S:
         return (
-            queries.read_watched(connection, span, chosen.sources),
-            queries.read_counts(connection, span, chosen.sources),
+            queries.read_watched(connection, chosen.cameras, span, chosen.sources),
+            queries.read_counts(connection, chosen.cameras, span, chosen.sources),
         )
     slot = int(now() // 60) if span.end > now() - 60 else 0
     key = f"{id(database)} {span.start} {span.end} {span.step_s} {span.zone} {slot}"
-    return _read_long(key, chosen.sources, span, database)
+    return _read_long(key, seen(chosen.cameras, chosen.sources), chosen, database)
 
 
 @st.cache_data(ttl=900, max_entries=16, show_spinner="Reading a long range …")
 def _read_long(
-    key: str, sources: tuple[str, ...], _span: Span, _database: Database
+    key: str, sources: list[str], _chosen: CountFilter, _database: Database
 ) -> tuple[list[Watched], list[CountSum]]:
     del key  # stands for the arguments that are not hashed
     with _database.reading() as connection:
-        watched = queries.read_watched(connection, _span, sources)
-        return watched, queries.read_counts(connection, _span, sources)
+        watched = queries.read_watched(connection, _chosen.cameras, _chosen.span, sources)
+        return watched, queries.read_counts(connection, _chosen.cameras, _chosen.span, sources)
 
 
 def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
@@ -223,7 +232,7 @@ def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, wat
 def csv_of(database: Database, chosen: CountFilter) -> bytes:
     """The chosen rows as CSV, with the columns of the database and ``coverage``."""
     with database.reading() as connection:
-        watched = queries.read_watched(connection, chosen.span, chosen.sources)
+        watched = queries.read_watched(connection, chosen.cameras, chosen.span, chosen.sources)
         rows = rows_of(connection, chosen, watched, CSV_ROWS)
     return csv_bytes(rows, [name for name in CSV_COLUMNS if not rows or name in rows[0]])
 
@@ -233,10 +242,10 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Stored windows at their own resolution, longer ones made of them at a coarser one."""
     if chosen.span.step_s <= chosen.window_s:
-        rows = queries.read_window_rows(connection, chosen.span, chosen.sources, limit)
+        rows = queries.read_window_rows(connection, chosen.cameras, chosen.span, chosen.sources, limit)
         return [row for row in rows if not chosen.classes or row["item_class"] in {*chosen.classes, ""}]
     sums: dict[tuple[float, str], list[CountSum]] = {}
-    for row in queries.read_counts(connection, chosen.span, chosen.sources):
+    for row in queries.read_counts(connection, chosen.cameras, chosen.span, chosen.sources):
         if not chosen.classes or row.item_class in chosen.classes:
             sums.setdefault((row.bucket, row.source), []).append(row)
     rows = [

@@ -1,0 +1,99 @@
+"""What stands before every page of the console: nobody gets one who is not signed in."""
+
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse
+
+from console.api import Api, SupervisorAway, accounts_are_off
+from console.console_options import SupervisorPort
+from console.proxy import PREFIXES, Proxy, refuse
+from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, UNUSABLE, safe
+from sightline.errors import ConfigError
+from sightline.supervisor.http.visitors import address_of, is_here
+
+log = logging.getLogger(__name__)
+
+HEALTH = "/_stcore/health"  # for probes
+#: Of every answer of our own; Streamlit's pages need scripts and styles that stand in them.
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"SAMEORIGIN",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
+}
+_Message = MutableMapping[str, Any]
+
+
+class Gate:
+    """An ASGI application: the supervisor's paths go to the supervisor, pages to those who are signed in.
+
+    Args:
+        app: the pages.
+        port_of: gives the supervisor's HTTP port; ConfigError: it cannot be told.
+    """
+
+    def __init__(self, app: Any, port_of: Callable[[], SupervisorPort]) -> None:
+        self._app, self._port_of, self._proxy = app, port_of, Proxy(port_of)
+
+    async def __call__(self, scope: _Message, receive: Any, send: Any) -> None:
+        """Answer, or say why not."""
+        if scope["type"] == "lifespan" or scope["path"] == HEALTH:
+            await self._app(scope, receive, send)
+            return
+        try:
+            app = await self._app_for(scope)
+        except ConfigError as error:
+            log.error("%s", error)
+            detail = safe(error) if is_here(address_of(HTTPConnection(scope))) else ""
+            await refuse(scope, receive, send, 503, UNUSABLE, detail)
+        except SupervisorAway as error:
+            log.warning("%s", error)
+            await refuse(scope, receive, send, 503, AWAY, AWAY_REMEDY)
+        else:
+            await app(scope, receive, send)
+
+    async def _app_for(self, scope: _Message) -> Any:
+        """What answers."""
+        connection, port = HTTPConnection(scope), self._port_of()
+        address = address_of(connection)
+        if scope["path"].startswith(PREFIXES):  # the supervisor asks itself who may
+            if not is_here(address) and await run_in_threadpool(accounts_are_off, port):
+                return _closed
+            return self._proxy
+        person = await run_in_threadpool(Api.of(port, connection.cookies, address).person)
+        if person is not None and not person.must_change:
+            return self._give_page
+        return _closed if await run_in_threadpool(accounts_are_off, port) else _to_sign_in
+
+    async def _give_page(self, scope: _Message, receive: Any, send: Any) -> None:
+        async def send_with_headers(message: _Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+async def _closed(scope: _Message, receive: Any, send: Any) -> None:
+    await refuse(scope, receive, send, 403, CLOSED, CLOSED_REMEDY)
+
+
+async def _to_sign_in(scope: _Message, receive: Any, send: Any) -> None:
+    """Send a browser that wants a page to where one signs in, and back afterwards."""
+    if scope["type"] == "websocket" or scope["method"] != "GET" or not _wants_page(scope):
+        await refuse(scope, receive, send, 401, "sign in first")
+        return
+    query = scope["query_string"].decode("latin-1")
+    wanted = quote(scope["path"] + (f"?{query}" if query else ""), safe="/")
+    await RedirectResponse(f"/auth/sign-in?next={wanted}", 303, {"cache-control": "no-store"})(
+        scope, receive, send
+    )
+
+
+def _wants_page(scope: _Message) -> bool:
+    return "text/html" in HTTPConnection(scope).headers.get("accept", "")

@@ -1,0 +1,30 @@
+"""The console's pages: a module for each, with ``render``, and the table that the navigation is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from console.pages import counts_page, events_page, overview_page, timing_page
+from console.viewer import Viewer
+from sightline.access.rights import Right
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePage:
+    """A line of the navigation."""
+
+    title: str
+    icon: str
+    path: str  # of its address; the first page's is "": it is what the bare address shows
+    right: Right  # who has it for no camera at all does not see the page
+    render: Callable[[Viewer], None]
+    engineers: bool = False  # of the engineer's view alone
+
+
+PAGES = (
+    ConsolePage("Overview", ":material/grid_view:", "", Right.SEE_STATUS, overview_page.render),
+    ConsolePage("Counts", ":material/bar_chart:", "counts", Right.SEE_COUNTS, counts_page.render),
+    ConsolePage("Events", ":material/timeline:", "events", Right.SEE_EVENTS, events_page.render),
+    ConsolePage(
+        "Profile", ":material/speed:", "profile", Right.SEE_STATUS, timing_page.render, engineers=True
+    ),
+)

@@ -1,0 +1,94 @@
+"""Every query that somebody asks for gives what they may see, whichever cameras are asked for."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+import sightline.store.read
+from sightline.store.read import kept_clips, open_alerts, queries
+from sightline.store.read.queries import Span
+from sightline.store.read.readonly import Database
+from sightline.store.read.seen import Cameras
+from support.console_world import World
+
+T0 = 1_790_000_040.0
+SPAN, BETWEEN = Span.over(T0, T0 + 600, 60), (T0, T0 + 600)
+BOTH = ["gate", "yard", ""]
+#: What the program asks for itself, or what is no camera's.
+PROGRAMS_OWN = {
+    "read_programs",
+    "read_kept_clips",
+    "read_sources",
+    "read_listed_clips",
+    "read_open_events",
+    "read_identity",
+}
+CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
+    "read_cameras": lambda c, cameras, _: queries.read_cameras(c, cameras),
+    "read_source_names": lambda c, cameras, _: queries.read_source_names(c, cameras),
+    "read_latest_windows": lambda c, cameras, _: queries.read_latest_windows(c, cameras, BOTH),
+    "read_first_windows": lambda c, cameras, _: queries.read_first_windows(c, cameras, BOTH),
+    "read_counts": lambda c, cameras, _: queries.read_counts(c, cameras, SPAN, BOTH),
+    "read_watched": lambda c, cameras, _: queries.read_watched(c, cameras, SPAN, BOTH),
+    "read_window_rows": lambda c, cameras, _: queries.read_window_rows(c, cameras, SPAN, BOTH, 99),
+    "read_events": lambda c, cameras, _: queries.read_events(c, cameras, BETWEEN, BOTH, limit=99),
+    "read_crossings": lambda c, cameras, _: queries.read_crossings(c, cameras, SPAN, BOTH),
+    "has_events": lambda c, cameras, _: "yard" if queries.has_events(c, cameras, ["yard"]) else "",
+    "read_hours": lambda _, cameras, url: queries.read_hours(url, cameras),
+    "read_clips": lambda c, cameras, _: kept_clips.read_clips(c, cameras, BETWEEN, BOTH, 99),
+    "read_clip": lambda c, cameras, _: kept_clips.read_clip(c, cameras, "yard", T0 + 60),
+    "read_open_alerts": lambda c, cameras, _: open_alerts.read_open_alerts(c, cameras, T0),
+}
+
+
+def walked() -> Iterator[tuple[str, inspect.Signature]]:
+    """Every function of the package that reads."""
+    for found in pkgutil.iter_modules(sightline.store.read.__path__):
+        module = importlib.import_module(f"sightline.store.read.{found.name}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith(("read_", "has_")) and function.__module__ == module.__name__:
+                yield name, inspect.signature(function)
+
+
+def test_every_query_asks_for_the_cameras_that_may_be_seen_and_is_tried_here() -> None:
+    found = dict(walked())
+    assert set(found) == set(CASES) | PROGRAMS_OWN
+    for name in CASES:
+        second = list(found[name].parameters.values())[1]
+        assert (second.name, second.default) == ("cameras", inspect.Parameter.empty), name
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('seen')}/seen.db"
+    world = World(url)
+    for camera in ("gate", "yard"):
+        world.camera(camera, T0 + 300)
+        world.window(camera, T0 + 60, 1.0, person=3)
+        world.event(camera, "crossing", "door", T0 + 61, direction="forward")
+        world.alert(f"alert of {camera}", camera, T0 + 62)
+        world.mute(camera, "intrusion", T0 + 600)
+        world.clip(camera, T0 + 60)
+        world.drift_hour(camera, T0)
+    world.event("", "database_away", "yard's", T0 + 62, item_class="", track_id=0)
+    return url
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_query_tells_of_what_may_be_seen_and_of_nothing_else(url: str, name: str) -> None:
+    with closing(Database(url)) as database, database.reading() as connection:
+        everything, gates, nothing = (
+            repr(CASES[name](connection, cameras, url))
+            for cameras in (None, frozenset({"gate"}), frozenset())
+        )
+    assert "yard" in everything
+    assert "yard" not in gates
+    assert "gate" not in nothing and "yard" not in nothing
