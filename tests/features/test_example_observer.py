@@ -19,6 +19,7 @@ from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.visitors import NobodyElse
+from sightline.supervisor.live_pictures import LivePictures
 from sightline.supervisor.supervisor import Supervisor
 from support.waiting import until
 from support.worker_rig import Rig
@@ -33,6 +34,7 @@ class Shown:
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
+        self.live = LivePictures()
 
     def statuses(self) -> list[CameraStatus]:
         return [self._rig.latest("gate").status]

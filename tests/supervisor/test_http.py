@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -20,7 +21,7 @@ import pytest
 from sightline.camera.messages import Report
 from sightline.cli import main
 from sightline.config.groups import HttpOptions
-from sightline.entities import CameraState, CameraStatus, Figure
+from sightline.entities import CameraState, CameraStatus, Figure, Variant
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.spooled_store import WriterHealth
@@ -31,6 +32,7 @@ from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.own_programs import fetch_own, own_key
 from sightline.supervisor.http.visitors import NobodyElse
+from sightline.supervisor.live_pictures import LivePictures
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 from support.certificates import make_certificate
@@ -69,6 +71,7 @@ class FakeSupervisor:
     def __init__(self) -> None:
         self.cameras = [CameraStatus("gate", CameraState.ONLINE, "", 100.0)]
         self.said: tuple[Notice, ...] = ()
+        self.live = LivePictures()
 
     def statuses(self) -> list[CameraStatus]:
         return self.cameras
@@ -197,6 +200,27 @@ def test_figures_of_observers_and_sinks_are_metrics_and_status(server: HttpServe
         {"name": "things_seen_total", "labels": {"kind": "cat"}, "value": 3},
         {"name": "mood", "labels": {}, "value": 0.5},
     ]
+
+
+def test_who_watches_a_camera_now_is_a_metric_and_in_the_status(
+    server: HttpServer, supervisor: FakeSupervisor
+) -> None:
+    gauge, live = 'sightline_live_viewers{camera="gate"}', supervisor.live
+    assert f"{gauge} 0.0" in get(server, "/metrics")[1]
+
+    async def watch() -> None:
+        variants = (Variant.SMALL, Variant.SMALL, Variant.DETECTIONS)
+        watching = [asyncio.ensure_future(anext(live.watch("gate", variant))) for variant in variants]
+        await asyncio.sleep(0)
+        assert f"{gauge} 3.0" in await asyncio.to_thread(lambda: get(server, "/metrics")[1])
+        [camera] = json.loads(await asyncio.to_thread(lambda: get(server, "/status")[1]))["cameras"]
+        assert camera["viewers"] == 3
+        for one in watching:
+            one.cancel()
+        await asyncio.wait(watching)
+
+    asyncio.run(watch())
+    assert f"{gauge} 0.0" in get(server, "/metrics")[1]
 
 
 # -- that no client can use it up -------------------------------------------------------------------------

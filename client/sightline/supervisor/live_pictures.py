@@ -8,7 +8,7 @@ without pictures, and nobody has to say that he has gone.
 import asyncio
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from sightline.entities import Variant, Watch
 
 #: A camera is asked for so long, and so often; sooner while nothing comes.
 LEASE_S, RENEW_S, RETRY_S = 12.0, 5.0, 1.0
-MAX_VIEWERS = 128
+MAX_VIEWERS = 200
 
 
 class CameraOwner(Protocol):
@@ -75,15 +75,18 @@ class LivePictures:
         _wake(waiting)
 
     @property
-    def viewers(self) -> int:
-        """How many watch something now. Any thread."""
+    def viewers(self) -> Counter[str]:
+        """How many watch each camera now; those who share a grid are one. Any thread."""
+        found: Counter[str] = Counter()
         with self._lock:
-            return sum(watched.viewers for watched in self._watched.values())
+            for (camera, _), watched in self._watched.items():
+                found[camera] += watched.viewers
+        return found
 
     @property
     def is_full(self) -> bool:
         """Whether one more viewer is too many."""
-        return self.viewers >= MAX_VIEWERS
+        return self.viewers.total() >= MAX_VIEWERS
 
     async def watch(self, camera: str, variant: Variant) -> AsyncGenerator[Shown]:
         """What is to be seen from now on; of what comes while the caller is busy, the newest.

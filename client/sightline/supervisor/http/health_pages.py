@@ -101,7 +101,7 @@ class HealthPages:
     def _status(self, call: Call) -> Response:
         """State and figures of every camera that one sees; who sees all is told of the program as well."""
         reports = self._supervisor.reports()
-        cameras = []
+        cameras, viewers = [], self._supervisor.live.viewers
         for status in self._supervisor.statuses():
             if not call.sees(status.source):
                 continue
@@ -109,7 +109,7 @@ class HealthPages:
                 {"name": figure.name, "labels": dict(figure.labels), "value": figure.value}
                 for figure in (reports[status.source].figures if status.source in reports else ())
             ]
-            cameras.append({**asdict(status), "figures": figures})
+            cameras.append({**asdict(status), "figures": figures, "viewers": viewers[status.source]})
         if not call.sees(None):  # notices and errors may name other cameras
             return JSONResponse({"cameras": cameras})
         body = {

@@ -140,8 +140,10 @@ def _camera_figures(supervisor: Supervisor) -> Iterator[Figure]:
     for cause in Cause:
         held_back = sum(len(notice.cameras) for notice in notices if notice.cause is cause)
         yield Figure("held_back_cameras", held_back, {"cause": cause}, text)
+    viewers = supervisor.live.viewers
     for status in supervisor.statuses():
         camera = {"camera": status.source}
+        yield Figure("live_viewers", viewers[status.source], camera, "Who watches it live now.")
         for name, field, text in _STATUS:
             if (value := getattr(status, field)) is not None:
                 yield Figure(name, float(value), camera, text)
