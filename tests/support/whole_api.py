@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sightline.access.rights import RIGHTS
 from sightline.entities import Role
+from sightline.supervisor.http.api_live import LiveApi
 from sightline.supervisor.http.endpoint import Endpoint
 from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.openapi import with_openapi
@@ -26,11 +27,14 @@ def whole_api(  # noqa: PLR0917  as many parts as there are
     accounts: Any = NOTHING,
     tokens: Any = NOTHING,
     store: Any = NOTHING,
+    live: Any = NOTHING,
 ) -> list[Endpoint]:
     """As the program has them, with an identity provider."""
     oidc = cast(Any, object())
     api = api_endpoints(supervisor, control, actions, database, store)
-    return with_openapi([*access_endpoints(accounts, tokens, store, oidc), *pages.endpoints(), *api])
+    own = access_endpoints(accounts, tokens, store, oidc)
+    seen = LiveApi(live, NOTHING).endpoints()
+    return with_openapi([*own, *pages.endpoints(), *seen, *api])
 
 
 def endpoints_table() -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sightline.store.writer import Writer
     from sightline.supervisor.control import Control
     from sightline.supervisor.fork_server import ForkedWorkers
+    from sightline.supervisor.http.endpoint import Call
     from sightline.supervisor.http.health_pages import HealthPages
     from sightline.supervisor.http.site import Site
     from sightline.supervisor.hub import Hub
@@ -254,12 +255,19 @@ def _make_site(
     from sightline.store.access_store import AccessStore
     from sightline.store.read.readonly import Database
     from sightline.supervisor.control_socket import socket_folder
+    from sightline.supervisor.http.api_live import LiveApi
     from sightline.supervisor.http.site import Site, api_endpoints
+
+    async def still_allowed(call: "Call") -> bool:
+        return await site.door.still_allowed(call)
 
     url = options.database.url.get_secret_value()
     store, database = AccessStore(url), Database(url)
-    endpoints = [*pages.endpoints(), *api_endpoints(supervisor, control, actions, database, store)]
-    return Site(options, store, database, endpoints, socket_folder(options.database))
+    live = LiveApi(supervisor.live, still_allowed)
+    api = api_endpoints(supervisor, control, actions, database, store)
+    endpoints = [*pages.endpoints(), *live.endpoints(), *api]
+    site = Site(options, store, database, endpoints, socket_folder(options.database))
+    return site
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -14,11 +15,13 @@ from sightline.errors import ServerError
 from sightline.supervisor.http.door import LONG, Door
 from sightline.supervisor.http.own_programs import PassedOn
 
-MAX_CONNECTIONS = 100
+MAX_CONNECTIONS = 256  # more than may watch
 #: From the connection, or the end of the answer before, to the end of the answer.
 REQUEST_TIMEOUT_S = 10.0
 #: An answer that may take longer goes on while its client reads something in this time.
 LONG_TIMEOUT_S = 60.0
+MAX_SAID_BYTES = 4096  # in a message of a WebSocket: nobody has to say anything
+MAX_UNSENT_BYTES = 65_536  # what the system keeps of an answer: a slow viewer sees new pictures, and fewer
 
 
 class BoundedProtocol(H11Protocol):
@@ -36,6 +39,9 @@ class BoundedProtocol(H11Protocol):
         """Take a new connection, at the cost of another one when there are too many."""
         super().connection_made(transport)
         self._set_timer(REQUEST_TIMEOUT_S)
+        transport.set_write_buffer_limits(MAX_UNSENT_BYTES // 4)
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         others = [other for other in self.connections if isinstance(other, BoundedProtocol)]
         others = [other for other in others if not other.transport.is_closing()]
         if len(others) > MAX_CONNECTIONS:
@@ -46,6 +52,11 @@ class BoundedProtocol(H11Protocol):
         """Forget the timer, too."""
         super().connection_lost(exc)
         self.timer.cancel()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Let a WebSocket have its time; it is pinged."""
+        self.timer.cancel()
+        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """Give the next request as long."""
@@ -58,17 +69,31 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
         self._drained = True
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is in the middle of an answer that may take long."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        return under_way and bool(self.scope.get(LONG))
+
     def _set_timer(self, seconds: float) -> None:
         self._drained = False
         self.timer = self.loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
         """End what takes too long; an answer that may take long goes on while the client reads."""
-        is_long = self.cycle is not None and not self.cycle.response_complete and self.scope.get(LONG)
-        if is_long and (self._drained or not self.transport.get_write_buffer_size()):
+        if self.is_long and (self._drained or not self.transport.get_write_buffer_size()):
             self._set_timer(LONG_TIMEOUT_S)
         else:
             self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what may take long; the rest has a second."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedProtocol) and connection.is_long:
+                connection.transport.abort()
+        await super().shutdown(sockets)
 
 
 class HttpServer:
@@ -136,7 +161,9 @@ class HttpServer:
         config = uvicorn.Config(
             PassedOn(self._app, SameOrigin(self._app, options.allowed_hosts), self._app.key),
             http=BoundedProtocol,
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=MAX_SAID_BYTES,
+            ws_per_message_deflate=False,
             ssl_certfile=options.tls_cert,
             ssl_keyfile=options.tls_key,
             proxy_headers=bool(options.trusted_proxies),
@@ -149,7 +176,7 @@ class HttpServer:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._options, self._server = options, uvicorn.Server(config)
+        self._options, self._server = options, _Server(config)
         sockets = [self._socket]
         self._thread = threading.Thread(
             target=lambda: self._server.run(sockets=sockets), name="http", daemon=True

@@ -1,0 +1,249 @@
+"""Live pictures over HTTP: multipart JPEG of one camera or of several, single ones; boxes by WebSocket."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Literal
+
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from sightline.access.rights import Right
+from sightline.entities import Variant
+from sightline.errors import StoreUnavailable
+from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken, not_there
+from sightline.supervisor.live_grid import LiveGrid
+from sightline.supervisor.live_pictures import LivePictures, Shown
+
+FIRST_S = 5.0  # a single picture waits for so long
+ASK_S = 5.0  # whether whoever watches may still do so
+MAX_GRID = 36
+BOUNDARY = "sightline-picture"
+MULTIPART = "multipart/x-mixed-replace"
+_POLICY, _LATER = 1008, 1013  # why we close a WebSocket
+
+
+class PictureQuery(Taken):
+    """Which of a camera's pictures."""
+
+    size: Literal["small", "large"] = Field("large", description="640 or 1280 pixels at most.")
+    overlay: bool = Field(True, description="With boxes, places and the like.")
+
+    @property
+    def variant(self) -> Variant:
+        """As cameras show it."""
+        return Variant(f"{self.size}-overlay" if self.overlay else self.size)
+
+
+class DetectionsQuery(Taken):
+    """Whose boxes."""
+
+    camera: str = Field(..., description="Its name.")
+
+
+class GridQuery(Taken):
+    """Which cameras in one picture."""
+
+    camera: tuple[str, ...] = Field(..., min_length=1, max_length=MAX_GRID, description="Names, in order.")
+    overlay: bool = Field(True, description="With boxes, places and the like.")
+
+
+class LiveApi:
+    """What is seen now.
+
+    Args:
+        live: of every camera.
+        still_allowed: whether whoever made a call may still do so; raises StoreUnavailable.
+    """
+
+    def __init__(self, live: LivePictures, still_allowed: Callable[[Call], Awaitable[bool]]) -> None:
+        self._live, self._still_allowed = live, still_allowed
+        self._grid = LiveGrid(live)
+
+    def endpoints(self) -> list[Endpoint]:
+        """All of them; the grid's is before a camera of that name."""
+        return [
+            Endpoint(
+                "GET",
+                "/live/grid.mjpg",
+                Right.SEE_LIVE,
+                self._several,
+                each=True,
+                takes=GridQuery,
+                media=MULTIPART,
+                long=True,
+            ),
+            Endpoint(
+                "GET",
+                "/live/{camera}.mjpg",
+                Right.SEE_LIVE,
+                self._one,
+                camera="camera",
+                takes=PictureQuery,
+                media=MULTIPART,
+                long=True,
+            ),
+            Endpoint(
+                "GET",
+                "/live/{camera}.jpg",
+                Right.SEE_LIVE,
+                self._still,
+                camera="camera",
+                takes=PictureQuery,
+                media="image/jpeg",
+            ),
+            Endpoint(
+                WEBSOCKET,
+                "/ws/detections",
+                Right.SEE_LIVE,
+                self._detections,
+                camera=lambda call: str(call.taken.camera),
+                takes=DetectionsQuery,
+            ),
+        ]
+
+    async def _several(self, call: Call) -> Response:
+        """Several cameras in one picture of 1280x720, five times a second, until the viewer goes."""
+        query: GridQuery = call.taken
+        for camera in query.camera:
+            if not call.sees(camera):
+                raise HTTPException(403, f"camera {camera!r} is not one of those that you see")
+            self._check(camera)
+        variant = Variant.SMALL_OVERLAY if query.overlay else Variant.SMALL
+        return self._stream(call, self._grid.watch(query.camera, variant))
+
+    async def _one(self, call: Call) -> Response:
+        """A camera's pictures, until the viewer goes."""
+        query: PictureQuery = call.taken
+        return self._stream(call, self._live.watch(self._check(call.camera), query.variant))
+
+    async def _still(self, call: Call) -> Response:
+        """A camera's next picture."""
+        query: PictureQuery = call.taken
+        pictures = self._live.watch(self._check(call.camera), query.variant)
+        try:
+            async with aclosing(pictures), asyncio.timeout(FIRST_S):
+                shown = await anext(pictures)
+        except (TimeoutError, StopAsyncIteration):
+            text = f"camera {call.camera!r} shows nothing now; its state says why"
+            raise HTTPException(503, text, {"Retry-After": "5"}) from None
+        return Response(shown.payload, media_type="image/jpeg", headers=_times(shown))
+
+    async def _detections(self, socket: WebSocket, call: Call) -> None:
+        """A camera's boxes, `live.fps` messages a second at most; JSON as docs/schemas/detections.v1.json."""
+        await socket.accept()
+        try:
+            pictures = self._live.watch(self._check(call.camera), Variant.DETECTIONS)
+        except HTTPException as error:
+            code, why = _POLICY, "there is no such camera"
+            if error.status_code == 503:
+                code, why = _LATER, "too many watch already"
+            await socket.close(code, why)
+            return
+        sending = asyncio.create_task(self._send(socket, call, pictures))
+        heeding = asyncio.create_task(_heed(socket))
+        try:
+            await asyncio.wait((sending, heeding), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            heeding.cancel()
+            await asyncio.wait((sending, heeding))
+        if not sending.cancelled():
+            with suppress(WebSocketDisconnect):
+                sending.result()
+
+    async def _send(self, socket: WebSocket, call: Call, pictures: AsyncGenerator[Shown]) -> None:
+        async with aclosing(self._while_allowed(call, pictures)) as shown_ones:
+            async for shown in shown_ones:
+                await socket.send_text(shown.payload.decode())
+        await socket.close(_POLICY, "the sign-in has ended, or the camera is gone")
+
+    async def _while_allowed(self, call: Call, pictures: AsyncGenerator[Shown]) -> AsyncGenerator[Shown]:
+        """Those of ``pictures``, as long as whoever made the call may see them; it is asked all the time."""
+        due_s = time.monotonic() + ASK_S
+        async with aclosing(pictures):
+            coming = _next_of(pictures)
+            try:
+                while True:
+                    await asyncio.wait((coming,), timeout=max(0.0, due_s - time.monotonic()))
+                    if time.monotonic() >= due_s:
+                        if not await self._may_go_on(call):
+                            return
+                        due_s = time.monotonic() + ASK_S
+                    if coming.done():
+                        if (shown := coming.result()) is None:
+                            return
+                        yield shown
+                        coming = _next_of(pictures)
+            finally:
+                coming.cancel()
+                await asyncio.wait((coming,))
+
+    async def _may_go_on(self, call: Call) -> bool:
+        try:
+            return await self._still_allowed(call)
+        except StoreUnavailable:  # nobody can tell
+            return False
+
+    def _check(self, camera: str | None) -> str:
+        """The camera's name; 404, or 503 where too many watch."""
+        name = camera or ""
+        try:
+            self._live.owner_of(name)
+        except LookupError:
+            raise not_there(f"camera {name!r}") from None
+        if self._live.is_full:
+            raise HTTPException(503, "too many watch already", {"Retry-After": "10"})
+        return name
+
+    def _stream(self, call: Call, pictures: AsyncGenerator[Shown]) -> Response:
+        return MultipartPictures(self._while_allowed(call, pictures))
+
+
+class MultipartPictures(StreamingResponse):
+    """Pictures that replace each other, until the client or the source ends them."""
+
+    def __init__(self, pictures: AsyncGenerator[Shown]) -> None:
+        self._all_parts = _parts(pictures)
+        super().__init__(self._all_parts, media_type=f"{MULTIPART}; boundary={BOUNDARY}")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them; nobody watches once this has ended."""
+        async with aclosing(self._all_parts):
+            if scope["method"] == "HEAD":  # it would never end
+                await Response(media_type=self.media_type)(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
+
+
+async def _parts(pictures: AsyncGenerator[Shown]) -> AsyncGenerator[bytes]:
+    line = f"--{BOUNDARY}\r\n".encode()
+    yield line
+    async with aclosing(pictures):
+        async for shown in pictures:
+            head = {"Content-Type": "image/jpeg", "Content-Length": len(shown.payload), **_times(shown)}
+            text = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+            # With the next part's boundary: browsers show a part when it has ended.
+            yield b"".join((text.encode(), b"\r\n", shown.payload, b"\r\n", line))
+
+
+def _next_of(pictures: AsyncGenerator[Shown]) -> asyncio.Task[Shown | None]:
+    async def coming() -> Shown | None:
+        return await anext(pictures, None)
+
+    return asyncio.create_task(coming())
+
+
+async def _heed(socket: WebSocket) -> None:
+    """Return when the other side goes; what it says is of no interest."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def _times(shown: Shown) -> dict[str, str]:
+    names = {"X-Capture-Time": "capture_time", "X-Media-Time": "media_s"}
+    return {name: str(shown.header[key]) for name, key in names.items() if key in shown.header}
