@@ -10,7 +10,7 @@ import pytest
 
 from sightline.entities import Role
 from sightline.supervisor.http.sign_in_pages import SignInPages
-from support.browser import chromium
+from support.browser import chromium, fill_in
 from support.front import Front, known, served
 from support.people import PASSWORD, People, people_of
 from support.waiting import until
@@ -37,14 +37,6 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         yield driver
 
 
-def fill(browser: Any, form: str, **values: str) -> None:
-    """Fill a form in, once it is shown, and send it."""
-    until(lambda: browser.find_element("id", form).is_displayed(), 10)
-    for name, value in values.items():
-        browser.find_element("css selector", f"#{form} [name={name}]").send_keys(value)
-    browser.find_element("css selector", f"#{form} button").click()
-
-
 def until_told(browser: Any, text: str) -> None:
     until(lambda: text in browser.find_element("id", "text").text, 10)
 
@@ -54,17 +46,17 @@ def test_the_first_account_is_made_and_its_password_changed_and_signs_out_and_in
 ) -> None:
     link = people.accounts.make_set_up_link()
     browser.get(f"{front.origin}/auth/set-up#{link}")
-    fill(browser, "set-up", name="Anna", password=PASSWORD)
+    fill_in(browser, "set-up", name="Anna", password=PASSWORD)
     until_told(browser, "Signed in as Anna (admin).")
     assert str(link) not in browser.current_url
-    fill(browser, "sign-out")
+    fill_in(browser, "sign-out")
     until_told(browser, "Signed out.")
-    fill(browser, "sign-in", name="anna", password=OTHER)
+    fill_in(browser, "sign-in", name="anna", password=OTHER)
     until_told(browser, "name or password are wrong")
     people.now += 60.0
-    fill(browser, "sign-in", name="anna", password=PASSWORD)
+    fill_in(browser, "sign-in", name="anna", password=PASSWORD)
     until_told(browser, "Signed in as Anna (admin).")
-    fill(browser, "password", password=PASSWORD, new=OTHER)
+    fill_in(browser, "password", password=PASSWORD, new=OTHER)
     until(lambda: "change_password" in [entry.action for entry in people.audit()], 10)
     assert browser.execute_script("return document.cookie") == ""
     assert [
@@ -78,7 +70,7 @@ def test_the_demos_link_goes_on_to_where_it_says_and_to_no_other_site(
     for path, ends_at in (("/auth/me", "/auth/me"), ("//evil.example/", "/auth/link?next=//evil.example/")):
         link = people.accounts.make_demo_link(Role.ADMIN)
         browser.get(f"{front.origin}/auth/link?next={path}#{link}")
-        fill(browser, "link")
+        fill_in(browser, "link")
         until(lambda: "demo" in browser.find_element("css selector", "body").text, 10)
         assert browser.current_url == f"{front.origin}{ends_at}"
         browser.delete_all_cookies()

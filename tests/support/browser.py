@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.waiting import until
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless=new",
@@ -53,6 +55,14 @@ def chromium(profile: Path, *flags: str) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def fill_in(browser: Any, form: str, **values: str) -> None:
+    """Fill a form in, once it is shown, and send it."""
+    until(lambda: browser.find_element("id", form).is_displayed(), 10)
+    for name, value in values.items():
+        browser.find_element("css selector", f"#{form} [name={name}]").send_keys(value)
+    browser.find_element("css selector", f"#{form} button").click()
 
 
 def play(browser: Any, video: Path, position_s: float) -> dict[str, Any]:

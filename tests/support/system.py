@@ -50,7 +50,7 @@ class System:
         self.database_url = database_url or f"sqlite:///{folder / 'sightline.db'}"
         self._arguments, self._prefix = arguments, prefix
         self._environment = {**os.environ, **(environment or {})}
-        self._base = f"http://127.0.0.1:{(port := free_port())}"
+        self.origin = f"http://127.0.0.1:{(port := free_port())}"
         self.options: dict[str, Any] = {
             "count": {"window_s": DAY_S},
             "track": {
@@ -124,7 +124,7 @@ class System:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP answer; (0, "") while nothing listens."""
-        request = urllib.request.Request(self._base + path, headers=self._own_key())
+        request = urllib.request.Request(self.origin + path, headers=self.own_key())
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -133,10 +133,15 @@ class System:
         except (urllib.error.URLError, OSError):
             return 0, ""
 
-    def _own_key(self) -> dict[str, str]:
+    def own_key(self) -> dict[str, str]:
         """What its own user's programs show; nothing before it is there."""
         key = socket_folder(DatabaseOptions.model_validate(self.options["database"])) / KEY_FILE
         return {"Authorization": f"Bearer {key.read_text()}"} if key.exists() else {}
+
+    def viewers(self) -> dict[str, int]:
+        """How many watch each camera."""
+        body = self.get("/status")[1]
+        return {item["source"]: item["viewers"] for item in json.loads(body)["cameras"]} if body else {}
 
     def camera(self, name: str) -> dict[str, Any]:
         """A camera's live status; empty while unknown."""
