@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
@@ -347,6 +348,26 @@ def test_with_a_certificate_it_speaks_tls_and_its_own_programs_trust_it_alone(
         urllib.request.urlopen(f"{server.url}/status", timeout=5)
     with pytest.raises((urllib.error.URLError, OSError)):
         urllib.request.urlopen(server.url.replace("https", "http") + "/healthz", timeout=5)
+
+
+def test_a_renewed_certificate_is_taken_and_one_that_cannot_be_used_is_not(
+    server: HttpServer,
+    certificate: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(http_server, "RENEW_TICKS", 1)
+    options = HttpOptions.model_validate({"port": free_port(), **certificate})
+    server.move(options)
+    until(lambda: server._server.started)
+    first = ssl.get_server_certificate((options.host, options.port))
+    make_certificate(Path(certificate["tls_cert"]).parent)
+    until(lambda: ssl.get_server_certificate((options.host, options.port)) != first, 5)
+    second = ssl.get_server_certificate((options.host, options.port))
+    assert second == Path(certificate["tls_cert"]).read_text()
+    Path(certificate["tls_cert"]).write_text("half of one")
+    until(lambda: "the old one serves on" in caplog.text, 5)
+    assert ssl.get_server_certificate((options.host, options.port)) == second
 
 
 @pytest.mark.parametrize("broken", ["not there", "no certificate", "another key"])

@@ -1,9 +1,11 @@
 """The supervisor's HTTP port: its socket, its thread, and connections that cannot use it up."""
 
 import asyncio
+import logging
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,11 +17,15 @@ from sightline.errors import ServerError
 from sightline.supervisor.http.door import LONG, Door
 from sightline.supervisor.http.own_programs import PassedOn
 
+log = logging.getLogger(__name__)
+
 MAX_CONNECTIONS = 256  # more than may watch
 #: From the connection, or the end of the answer before, to the end of the answer.
 REQUEST_TIMEOUT_S = 10.0
 #: An answer that may take longer goes on while its client reads something in this time.
 LONG_TIMEOUT_S = 60.0
+#: Between looks at whether the certificate's files have changed; the server ticks ten times a second.
+RENEW_TICKS = 600
 MAX_SAID_BYTES = 4096  # in a message of a WebSocket: nobody has to say anything
 MAX_UNSENT_BYTES = 65_536  # what the system keeps of an answer: a slow viewer sees new pictures, and fewer
 
@@ -88,6 +94,27 @@ class BoundedProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
+    """Takes a certificate whose files have changed, for connections from then on."""
+
+    _stamp: tuple[int, ...] = ()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Now and then, too."""
+        if self.config.ssl is not None and counter % RENEW_TICKS == 0:
+            self._renew(self.config.ssl)
+        return await super().on_tick(counter)
+
+    def _renew(self, context: ssl.SSLContext) -> None:
+        certificate, key = Path(str(self.config.ssl_certfile)), Path(str(self.config.ssl_keyfile))
+        try:
+            before, self._stamp = self._stamp, (certificate.stat().st_mtime_ns, key.stat().st_mtime_ns)
+            if before and before != self._stamp:
+                for each in (_new_context(), context):  # one that fails leaves the other as it is
+                    each.load_cert_chain(certificate, key, password="")
+                log.info("HTTP: the certificate is renewed")
+        except (OSError, ValueError) as error:
+            log.error("HTTP: the renewed certificate cannot be used, the old one serves on: %s", error)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what may take long; the rest has a second."""
         for connection in list(self.server_state.connections):
@@ -183,13 +210,15 @@ class HttpServer:
         )
 
 
+def _new_context() -> ssl.SSLContext:
+    return ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+
+
 def _require_certificate(options: HttpOptions) -> None:
     """Raise :class:`ServerError` unless its files, if there are any, can be used."""
     if options.tls_cert is not None:
         try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                options.tls_cert, options.tls_key, password=""
-            )
+            _new_context().load_cert_chain(options.tls_cert, options.tls_key, password="")
         except (OSError, ValueError) as error:  # what is wrong with the files is an OSError, too
             cure = "http.tls_cert names a certificate with its chain, http.tls_key its key without a password"
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
