@@ -158,7 +158,7 @@ def test_a_secret_that_is_used_elsewhere_too_is_masked_where_it_stands() -> None
 
 def test_a_secret_that_is_sent_becomes_a_placeholder_whose_file_is_read(tmp_path: Path) -> None:
     text = whole("rtsp://10.0.0.23/live", "rtsp://w:p%40ss%7Bw@10.0.0.23/live")
-    text = text.replace('secret: "hunter4"', "secret: hunter7")
+    text = text.replace("secret: hunter4", "secret: hunter7")
     kept, secrets = without_new_secrets(text, TEXT, NAME)
     assert sorted(secrets.values()) == ["hunter7", "p@ss{w"]
     assert "hunter7" not in kept

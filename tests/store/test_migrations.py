@@ -260,6 +260,6 @@ def test_roles_that_read_the_database_do_not_read_its_accounts(postgres: Postgre
             ).scalar()
             for name in sa.inspect(connection).get_table_names()
         }
-    secret = {"accounts", "sign_ins", "tokens", "one_time_links", "audit"}
+    secret = {"accounts", "sign_ins", "tokens", "one_time_links", "audit", "config_changes"}
     assert {name for name, it in may.items() if not it} == secret
     execute(url, 'DROP OWNED BY "a-reader"', 'DROP ROLE "a-reader"')

@@ -6,12 +6,14 @@ import json
 import logging
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from sightline.config import Config, load_config
 from sightline.config.option_group import Effect
+from sightline.config.yaml_edit import GONE
 from sightline.errors import ConfigChanged, ConfigError, ServerError
 from sightline.supervisor.control import CameraStep, Control, Plan
 
@@ -259,7 +261,7 @@ def test_a_camera_is_switched_off_and_on_and_the_file_says_so(tmp_path: Path) ->
     supervisor = Recorder()
     control = Control(path, load_config(path), supervisor.apply)
     control.set_enabled("door", False, "anna")
-    off = COMMENTED.replace("    url: rtsp://h/door", "    enabled: false\n    url: rtsp://h/door")
+    off = COMMENTED.replace("# its main stream\n", "# its main stream\n    enabled: false\n")
     assert path.read_text() == off
     assert supervisor.plans[-1].steps == {"door": CameraStep.STOP}
     last = control.state()["last"]
@@ -276,10 +278,10 @@ def test_a_camera_is_switched_off_and_on_and_the_file_says_so(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("cameras: {door: {url: 'rtsp://h/'}}", "cameras: {door: {enabled: false, url: 'rtsp://h/'}}"),
+        ("cameras: {door: {url: 'rtsp://h/'}}", "cameras: {door: {url: 'rtsp://h/', enabled: false}}"),
         (
             "\ufeffcameras:\r\n  door:\r\n    url: rtsp://h/\r\n",
-            "\ufeffcameras:\r\n  door:\r\n    enabled: false\r\n    url: rtsp://h/\r\n",
+            "\ufeffcameras:\r\n  door:\r\n    url: rtsp://h/\r\n    enabled: false\r\n",
         ),
         (
             "cameras:\n  door:\n    'enabled': 'true' # yes\n    url: rtsp://h/",
@@ -287,7 +289,7 @@ def test_a_camera_is_switched_off_and_on_and_the_file_says_so(tmp_path: Path) ->
         ),
         (
             "cameras:\n  yard: &y\n    url: rtsp://h/\n  door:\n    <<: *y\n",
-            "cameras:\n  yard: &y\n    url: rtsp://h/\n  door:\n    enabled: false\n    <<: *y\n",
+            "cameras:\n  yard: &y\n    url: rtsp://h/\n  door:\n    <<: *y\n    enabled: false\n",
         ),
         (
             "cameras:\n  door:\n    url: rtsp://h/\n    enabled: false\n",
@@ -419,6 +421,85 @@ def test_an_edit_of_another_version_is_refused_and_one_that_is_tried_changes_not
     world.save(log_level="debug")
     with pytest.raises(ConfigChanged):
         world.control.edit(text, "anna", version)
+
+
+def test_a_part_is_changed_and_all_else_stays_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(COMMENTED.replace("rtsp://h/door", "rtsp://u:hunter2@h/door"))
+    control = Control(path, load_config(path), lambda _: None)
+    door, version = control.part("cameras", "door")
+    assert door == {"url": "rtsp://***@h/door"}
+    places = {"zones": {"step": {"points": [[0, 0], [1, 0], [1, 1]]}}}
+    edit = control.edit_part(("cameras", "door"), {**door, **places}, "anna", version)
+    assert (edit.cameras, edit.sections) == (["door"], [])
+    added = "    zones:\n      step: {points: [[0, 0], [1, 0], [1, 1]]}\n"
+    assert path.read_text() == COMMENTED.replace("rtsp://h/door", "rtsp://u:hunter2@h/door").replace(
+        "# its main stream\n", f"# its main stream\n{added}"
+    )
+    with pytest.raises(ConfigChanged):
+        control.edit_part(("cameras", "door"), GONE, "anna", version)
+    gone = control.edit_part(("cameras", "door"), GONE, "anna", edit.version)
+    assert gone.changes == ["camera 'door' stops: not in the configuration"]
+    assert "door" not in path.read_text()
+
+
+def test_a_mistake_that_was_there_before_stops_no_change_of_another_camera(world: World) -> None:
+    world.reload(cameras={"door": {**DOOR, "stream": {"fps": 0}}, "yard": YARD})
+    yard, version = world.control.part("cameras", "yard")
+    world.control.edit_part(("cameras", "yard"), {**yard, "enabled": False}, "anna", version)
+    assert world.supervisor.plans[-1].steps == {"yard": CameraStep.STOP}
+    _, version = world.control.part("cameras", "yard")
+    for options in ({**yard, "stream": {"fps": 0}}, {**yard, "zones": 3}):
+        with pytest.raises(ConfigError, match="camera 'yard'"):
+            world.control.edit_part(("cameras", "yard"), options, "anna", version)
+
+
+def test_every_change_of_the_file_is_kept_and_can_be_undone_alone(tmp_path: Path) -> None:
+    path, kept = tmp_path / "config.yml", []
+    path.write_text(COMMENTED.replace("rtsp://h/door", "rtsp://u:hunter2@h/door"))
+    control = Control(path, load_config(path), lambda _: None, keep=kept.append)
+    control.set_enabled("yard", False, "MQTT")
+    path.write_text(path.read_text().replace("log_level: info", "log_level: debug"))
+    control.reload("SIGHUP")
+    control.reload("SIGHUP")
+    _, version = control.masked()
+    control.edit_part(("cameras", "door", "stream"), {"fps": 5}, "anna", version)
+    assert [(change.who, change.changes.partition(":")[0]) for change in kept] == [
+        ("MQTT", "camera 'yard' stops"),
+        ("SIGHUP", "log_level info → debug"),
+        ("anna", "camera 'door', stream.fps null → 5.0"),
+    ]
+    assert not any("hunter2" in change.before + change.after for change in kept)
+    _, version = control.masked()
+    tried = control.undo(kept[0], "zoe", version, try_only=True)
+    assert (tried.changes, len(kept)) == (["camera 'yard' starts"], 3)
+    control.undo(kept[0], "zoe", version)
+    loaded = load_config(path)
+    assert loaded.cameras["yard"].enabled
+    assert (loaded.options.log_level, loaded.cameras["door"].stream.fps) == ("debug", 5)
+    assert loaded.cameras["door"].source_url == "rtsp://u:hunter2@h/door"
+    _, version = control.masked()
+    with pytest.raises(ConfigError, match="changed there again since"):
+        control.undo(kept[0], "zoe", version)
+
+
+def test_a_placeholder_that_was_there_may_come_back_and_a_masked_secret_may_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_READER", "hunter2")
+    kept: list[Any] = []
+    urls = ("rtsp://u:{SIGHTLINE_READER}@h/door", "rtsp://u:hunter3@h/yard")
+    world.save(cameras={name: {"url": url} for name, url in zip(("door", "yard"), urls, strict=True)})
+    control = Control(world.path, load_config(world.path), lambda _: None, keep=kept.append)
+    for name in ("door", "yard"):
+        _, version = control.masked()
+        control.edit_part(("cameras", name, "url"), "rtsp://other/", "anna", version)
+    _, version = control.masked()
+    control.undo(kept[0], "anna", version)
+    assert load_config(world.path).cameras["door"].source_url == "rtsp://u:hunter2@h/door"
+    _, version = control.masked()
+    with pytest.raises(ConfigError, match=r"cameras\.yard\.url.*is masked; write it again"):
+        control.undo(kept[1], "anna", version)
 
 
 def test_a_version_tells_nothing_about_secrets_to_those_who_try_passwords(world: World) -> None:

@@ -33,6 +33,7 @@ from sightline.entities import (
 from sightline.store.database import Store
 from sightline.store.read.readonly import Database
 from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control, Plan
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
@@ -60,13 +61,14 @@ class Shop:
 
     def __init__(self, people: People, folder: Path) -> None:
         self.people, self.done = people, []
-        path = folder / "config.yml"
+        self.config_path = path = folder / "config.yml"
         path.write_text(
             f"clips: {{folder: {folder}}}\ncameras:\n"
             f"  {GATE}: {{url: 'rtsp://u:hunter2@h/'}}\n  {YARD}: {{url: rtsp://h/}}\n"
         )
         self.plans: list[Plan] = []
-        self.control = Control(path, load_config(path), self.plans.append)
+        history = ConfigHistory(people.store)
+        self.control = Control(path, load_config(path), self.plans.append, keep=history.keep)
         self.alerts = [alert_of(camera) for camera in (GATE, YARD)]
         self._fill(folder)
         self.database = Database(people.url)
@@ -177,6 +179,8 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/mutes": {"camera": GATE, "until": 4e9},
     "POST /api/v1/probe": {"url": "gopher://nowhere"},
     "PUT /api/v1/config": {"text": "cameras: {}"},
+    "PUT /api/v1/config/{section}": {"value": "info"},
+    "PUT /api/v1/cameras/{camera}/config": {"value": {"url": "rtsp://h/"}},
 }
 QUERIES = {
     "/api/v1/counts": "?start=1790000000&end=1790003600",
@@ -185,7 +189,7 @@ QUERIES = {
 }
 VALUES = {
     "camera": GATE, "alert": f"alert-{GATE}", "start_time": repr(START), "file": "video",
-    "name": "viewer-of-yard", "token": "nothing", "route": "guards",
+    "name": "viewer-of-yard", "token": "nothing", "route": "guards", "section": "log_level", "change": "1",
 }  # fmt: skip
 
 
@@ -338,8 +342,72 @@ def test_the_configuration_is_changed_without_seeing_its_secrets(front: Front, s
         "engineer-of-all",
         "camera 'yard', url changed: the camera reconnects",
     )
-    options = front.ask("/api/v1/cameras/gate/config", session=shop.people.session("engineer-of-gate"))
-    assert (options.json["url"], options.json["stream"]["stall_timeout_s"]) == ("**********", 8.0)
+    part = front.ask("/api/v1/cameras/gate/config", session=shop.people.session("engineer-of-gate")).json
+    assert (part["written"], part["problems"]) == ({"url": "rtsp://***@h/"}, [])
+    assert (part["options"]["url"], part["options"]["stream"]["stall_timeout_s"]) == ("**********", 8.0)
+
+
+def test_who_sees_some_cameras_changes_those_and_no_others(front: Front, shop: Shop) -> None:
+    session = shop.people.session("engineer-of-gate")
+    path = "/api/v1/cameras/{}/config"
+
+    def put(camera: str, value: Any, **more: Any) -> Answer:
+        match = {"If-Match": front.ask(path.format(GATE), session=session).json["version"]}
+        body = {"value": value, **more}
+        return front.ask(path.format(camera), "PUT", body, session=session, headers=match)
+
+    gate = front.ask(path.format(GATE), session=session).json["written"]
+    tried = put(GATE, {**gate, "enabled": False}, try_only=True)
+    assert (tried.status, tried.json["cameras"], shop.plans) == (200, [GATE], [])
+    assert YARD not in tried.body.decode(), "a line beside those that change"
+    assert put(GATE, {**gate, "enabled": False}).status == 200
+    assert not shop.control.config.cameras[GATE].enabled
+    assert shop.control.config.cameras[GATE].source_url == "rtsp://u:hunter2@h/"
+    for camera in (YARD, "new"):
+        assert put(camera, {"url": "rtsp://h/"}).status == 403
+    assert put(GATE, {**gate, "stream": {"fps": -1}}).status == 422
+    text = shop.config_path.read_text()
+    shop.config_path.write_text(text.replace("rtsp://h/}", "rtsp://h/, enabled: false}"))
+    assert put(GATE, gate).status == 403, "the other camera would stop by it"
+
+
+def test_a_camera_is_added_and_removed_and_its_history_undone(front: Front, shop: Shop) -> None:
+    session, path = shop.people.session("engineer-of-all"), "/api/v1/cameras/roof/config"
+
+    def send(path: str, method: str, body: Any = None) -> Answer:
+        version = front.ask("/api/v1/config", session=session).json["version"]
+        return front.ask(path, method, body, session=session, headers={"If-Match": version})
+
+    assert front.ask(path, session=session).status == 404
+    assert send(path, "PUT", {"value": {"url": "rtsp://w:passw0rd@h/roof"}}).status == 200
+    assert shop.control.config.cameras["roof"].source_url == "rtsp://w:passw0rd@h/roof"
+    assert "passw0rd" not in shop.config_path.read_text()
+    assert send(path, "DELETE").json["changes"] == ["camera 'roof' stops: not in the configuration"]
+    assert send(path, "DELETE").status == 404
+    removed, added = front.ask("/api/v1/changes", session=session).json
+    assert (removed["who"], added["changes"]) == ("engineer-of-all", ["camera 'roof' starts"])
+    assert not re.search("passw0rd|hunter2", json.dumps([removed, added]))
+    assert send(f"/api/v1/changes/{removed['change_id']}/undo", "POST").status == 200
+    assert shop.control.config.cameras["roof"].source_url == "rtsp://w:passw0rd@h/roof"
+    assert send("/api/v1/changes/99/undo", "POST").status == 404
+    targets = [entry.target for entry in shop.people.audit() if entry.action == "change_config"]
+    assert targets == ["cameras.roof", "cameras.roof", f"change {removed['change_id']}"]
+
+
+def test_a_section_is_changed_without_its_neighbours(front: Front, shop: Shop) -> None:
+    session, path = shop.people.session("engineer-of-all"), "/api/v1/config/alerts"
+    part = front.ask(path, session=session).json
+    assert (part["written"], part["options"]["rules"]) == (None, {})
+    value = {"routes": {"hook": {"webhook": "https://h/secret-of-ours", "secret": "secret-of-ours" * 3}}}
+    match = {"If-Match": part["version"]}
+    done = front.ask(path, "PUT", {"value": value}, session=session, headers=match).json
+    assert done["sections"] == ["alerts"]
+    assert "secret-of-ours" not in json.dumps(done) + shop.config_path.read_text()
+    assert shop.control.config.options.alerts.routes["hook"].webhook is not None
+    part = front.ask(path, session=session).json
+    assert front.ask(path, "DELETE", session=session, headers={"If-Match": part["version"]}).status == 200
+    assert not shop.control.config.options.alerts.routes
+    assert front.ask("/api/v1/config/cameras", session=session).status == 404
 
 
 def test_what_would_make_an_admin_is_an_admins_to_change(front: Front, shop: Shop) -> None:

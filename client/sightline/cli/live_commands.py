@@ -211,6 +211,7 @@ def _watch(
             "log_level": lambda options: setup_logging(options.log_level),
             "retention": hub.update,
         },
+        keep=lambda change: site.history.keep(change),  # noqa: PLW0108  made below
     )
     let_switch(sinks, control.set_enabled, control.is_enabled)
     actions = {**alert_actions(sinks), "set_enabled": control.set_enabled}

@@ -9,8 +9,8 @@ import difflib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import UnionType
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import unquote
 
@@ -36,6 +36,7 @@ _WITH_PASSWORD = re.compile(
 #: What may be a secret in a comment, such as an option that is switched off.
 _COMMENT = re.compile(r"#[^\n]*")
 _NAMED = re.compile(r"(?i)(\b\w*(?:pass|secret|token|key)\w*[\"']?\s*:\s*)(?![\"']?\{SIGHTLINE_)[^\s,}]+")
+_ANYWHERE = re.compile(r"[a-zA-Z0-9][^\s,\[\]{}#]*[^\s,\[\]{}#:]")  # what no quotes are needed for
 _Path = tuple[str, ...]
 
 
@@ -57,8 +58,14 @@ def masked_text(text: str, name: str) -> str:
     return _rewritten(text, items, lambda item: shown[item.start], _masked_comments)
 
 
-def unmasked_text(text: str, old: str, name: str) -> str:
+def unmasked_text(text: str, old: str, name: str, earlier: str = "") -> str:
     """The text with the secrets that ``old`` has where it is masked.
+
+    Args:
+        text: the whole file, masked.
+        old: the whole file as it is.
+        name: of the file, for errors.
+        earlier: a text whose placeholders may come back.
 
     Raises:
         ConfigError: it is no YAML, something is masked that cannot be told any more, or a placeholder is new.
@@ -69,7 +76,8 @@ def unmasked_text(text: str, old: str, name: str) -> str:
     before, after = scalars(old, name), scalars(text, name)
     was = {item.path: item for item in before}
     masked_ones = {item.start for item in after if _is_masked(item)}
-    places = {_place(item) for item in before if PLACEHOLDER.search(item.value)}
+    known_ones = [*before, *(scalars(earlier, name) if earlier else ())]
+    places = {_place(item) for item in known_ones if PLACEHOLDER.search(item.value)}
     problems: list[ConfigError] = []
 
     def original(item: Scalar) -> str:
@@ -89,7 +97,8 @@ def unmasked_text(text: str, old: str, name: str) -> str:
     values = {item.start: original(item) for item in after}  # asked wherever an alias uses it, too
     if problems:
         raise ConfigErrors.of(problems)
-    return _rewritten(text, after, lambda item: values[item.start], lambda rest: rest)
+    raws = {item.value: old[item.start : item.end] for item in before}
+    return _rewritten(text, after, lambda item: values[item.start], lambda rest: rest, raws)
 
 
 def without_new_secrets(text: str, old: str, name: str) -> tuple[str, dict[str, str]]:
@@ -116,9 +125,16 @@ def without_new_secrets(text: str, old: str, name: str) -> tuple[str, dict[str, 
 
 
 def _rewritten(
-    text: str, items: Iterable[Scalar], value_of: Callable[[Scalar], str], rest_of: Callable[[str], str]
+    text: str,
+    items: Iterable[Scalar],
+    value_of: Callable[[Scalar], str],
+    rest_of: Callable[[str], str],
+    raws: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The text with other values and another rest; what stays is written as it was."""
+    """The text with other values and another rest; what stays is written as it was.
+
+    ``raws`` says how values were written, which is kept where it means the same anywhere.
+    """
     parts: list[str] = []
     at = 0
     for item in items:
@@ -130,7 +146,9 @@ def _rewritten(
             parts.append(raw)
         else:
             line_end = "\n" if raw.endswith("\n") else ""  # of a block
-            parts.append(json.dumps(value, ensure_ascii=False) + line_end)
+            was = raws.get(value, "")
+            written = was if _ANYWHERE.fullmatch(was) else json.dumps(value, ensure_ascii=False)
+            parts.append(written + line_end)
         at = item.end
     return "".join([*parts, rest_of(text[at:])])
 

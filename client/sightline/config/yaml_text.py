@@ -6,7 +6,7 @@ Secrets come in as ``{SIGHTLINE_…}``, from the environment or from files.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ MAX_TEXT = 3_000
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 #: By tag, what plain values look like, and the characters that they begin with ("" for none at all).
-_PLAIN = {
+PLAIN = {
     "null": (r"~|null|Null|NULL|", [*"~nN", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
     "int": (r"[-+]?(?:0|[1-9][0-9]*)", [*"-+0123456789"]),
@@ -154,10 +154,10 @@ class _StrictLoader(yaml.SafeLoader):
 _StrictLoader.yaml_constructors = {
     tag: make
     for tag, make in yaml.SafeLoader.yaml_constructors.items()
-    if tag is None or tag.removeprefix(_TAG) in {*_PLAIN, "str", "map", "seq"}
+    if tag is None or tag.removeprefix(_TAG) in {*PLAIN, "str", "map", "seq"}
 }
 _StrictLoader.yaml_implicit_resolvers = {}
-for _name, (_pattern, _first) in _PLAIN.items():
+for _name, (_pattern, _first) in PLAIN.items():
     _StrictLoader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
@@ -202,6 +202,11 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
     return ParsedYaml(raw, problems, dict(_lines(node, "")))
 
 
+def compose_yaml(text: str) -> yaml.Node | None:
+    """The nodes of a text that :func:`parse_yaml` can read."""
+    return yaml.compose(text, _StrictLoader)
+
+
 def scalars(text: str, name: str) -> list[Scalar]:
     """The values that a text holds, in the order in which they stand; one for each path that leads to it.
 
@@ -211,7 +216,7 @@ def scalars(text: str, name: str) -> list[Scalar]:
         ConfigError: as :func:`parse_yaml`.
     """
     parse_yaml(text, name)
-    node = yaml.compose(text, _StrictLoader)
+    node = compose_yaml(text)
     return sorted(_scalars(node, (), text), key=lambda item: item.start) if node is not None else []
 
 
@@ -244,51 +249,6 @@ def _scalars(node: yaml.Node, path: tuple[str, ...], text: str) -> Iterator[Scal
 def _mistake(problem: str, name: str, line: int = 0) -> ConfigError:
     """What is wrong with a file, or with one of its lines."""
     return ConfigError("", redact(problem), place=f"{name}:{line}" if line else name)
-
-
-def with_value(text: str, name: str, path: Sequence[str], value: bool) -> str:
-    """A text in which one value of a map is another; all else is as it was, comments and spaces too.
-
-    Args:
-        text: the whole file.
-        name: of the file, for errors.
-        path: the keys that lead to the value; all but the last must be there.
-        value: what is to stand there.
-
-    Raises:
-        ConfigError: the text is no YAML, has no such map, or the value does not stand there alone.
-    """
-    *above, last = path
-    values, node = parse_yaml(text, name).values, yaml.compose(text, _StrictLoader)
-    for key in above:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-        node = next((item for own, item in pairs if own.value == key), None)
-    if not isinstance(node, yaml.MappingNode) or not node.value:
-        problem = "is not in the file; has it been changed? reload it, then try again"
-        raise ConfigError(".".join(above), problem, place=name)
-    written, first = str(value).lower(), node.value[0][0].start_mark
-    own = next((item for key, item in node.value if key.value == last), None)
-    if own is not None:
-        start, end = own.start_mark.index, own.end_mark.index
-    else:
-        line_end = "\r\n" if "\r\n" in text else "\n"
-        start = end = first.index
-        written = f"{last}: {written}" + (", " if node.flow_style else line_end + " " * first.column)
-    changed = text[:start] + written + text[end:]
-    cause: ConfigError | None = None
-    try:
-        if parse_yaml(changed, name).values == _with_item(values, path, value):
-            return changed
-    except ConfigError as error:
-        cause = error
-    cure = "cannot be changed alone, since others share it or by the way it is written; change it by hand"
-    raise ConfigError(".".join(path), cure, place=name) from cause
-
-
-def _with_item(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """A copy with another value at a path; what aliases share stays as it is elsewhere."""
-    key, *below = path
-    return {**values, key: _with_item(values[key], below, value) if below else value}
 
 
 def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:

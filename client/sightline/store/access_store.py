@@ -1,4 +1,4 @@
-"""Rows of people, not of results: accounts, sign-ins, tokens, links, and who did what.
+"""Rows of people, not of results: accounts, sign-ins, tokens, links, who did what, and the configuration.
 
 Each change is one transaction of its own, by whichever program makes it; no lease guards these rows. What
 they mean is decided in :mod:`sightline.access`. Times are UTC epoch seconds.
@@ -23,7 +23,7 @@ from sightline.store.dialects import giving_up, make_engine, parse_url, text_of,
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.store.tables import UtcDateTime, table_of, with_epochs
 
-_ACCOUNTS, _SIGN_INS, _TOKENS, _LINKS, _AUDIT = (
+_ACCOUNTS, _SIGN_INS, _TOKENS, _LINKS, _AUDIT, _CHANGES = (
     table_of(model)
     for model in (
         tables.AccountRow,
@@ -31,9 +31,11 @@ _ACCOUNTS, _SIGN_INS, _TOKENS, _LINKS, _AUDIT = (
         tables.TokenRow,
         tables.OneTimeLinkRow,
         tables.AuditRow,
+        tables.ConfigChangeRow,
     )
 )
 _Entity = TypeVar("_Entity")
+MAX_CHANGES = 500  # of the configuration that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,18 @@ class AuditEntry:
     target: str
     outcome: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """The configuration's file before and after somebody changed it, its secrets masked."""
+
+    change_id: int | None = None  # rises; None: not yet kept
+    time: float
+    who: str
+    changes: str  # in sentences, one a line
+    before: str
+    after: str
 
 
 class AccessRows:
@@ -209,6 +223,23 @@ class AccessRows:
         if before is not None:
             query = query.where(_AUDIT.c.entry_id < before)
         return self._select(AuditEntry, query.order_by(_AUDIT.c.entry_id.desc()).limit(limit))
+
+    # -- the configuration ----------------------------------------------------------------------------
+
+    def add_change(self, change: ConfigChange) -> None:
+        """Keep a change; the oldest are forgotten."""
+        values = asdict(change)
+        del values["change_id"]
+        self._insert(_CHANGES, values)
+        newest = sa.select(_CHANGES.c.change_id).order_by(_CHANGES.c.change_id.desc()).limit(MAX_CHANGES)
+        self._connection.execute(sa.delete(_CHANGES).where(_CHANGES.c.change_id.not_in(newest)))
+
+    def changes(self, limit: int, *, before: int | None = None) -> list[ConfigChange]:
+        """The newest, or the newest before one by its id."""
+        query = sa.select(_CHANGES)
+        if before is not None:
+            query = query.where(_CHANGES.c.change_id < before)
+        return self._select(ConfigChange, query.order_by(_CHANGES.c.change_id.desc()).limit(limit))
 
     def _select(self, entity: type[_Entity], query: sa.Select[Any]) -> list[_Entity]:
         rows = (with_epochs(row._mapping) for row in self._connection.execute(query))

@@ -398,6 +398,19 @@ class AuditRow(SQLModel, table=True):
     detail: str = Field(sa_type=sa.Text)
 
 
+class ConfigChangeRow(SQLModel, table=True):
+    """A change of the configuration; :class:`sightline.store.access_store.ConfigChange`."""
+
+    __tablename__ = "config_changes"
+
+    change_id: int | None = Field(default=None, sa_type=sa.Integer, primary_key=True)  # rises
+    time: datetime = Field(sa_type=UtcDateTime)
+    who: str = Field(sa_type=sa.String(100))
+    changes: str = Field(sa_type=sa.Text)
+    before: str = Field(sa_type=sa.Text)
+    after: str = Field(sa_type=sa.Text)
+
+
 class ExpiryRow(SQLModel, table=True):
     """Up to when rows of a kind have been deleted; see :mod:`sightline.store.retention`."""
 

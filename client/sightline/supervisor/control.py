@@ -1,6 +1,5 @@
 """The one way a configuration changes: load → compare → plan → say it → apply it."""
 
-import difflib
 import errno
 import hashlib
 import hmac
@@ -10,20 +9,23 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from sightline.base.redact import redact
-from sightline.config import Config, LoadedConfig, load_config
+from sightline.config import Config, LoadedConfig
 from sightline.config.groups import CameraOptions
 from sightline.config.loader import parse_text, read_text
 from sightline.config.option_group import Change, Effect
 from sightline.config.secret_text import masked_text, unmasked_text, without_new_secrets
-from sightline.config.yaml_text import parse_yaml, secrets_folder, with_value
+from sightline.config.yaml_edit import with_part
+from sightline.config.yaml_text import parse_yaml, secrets_folder
 from sightline.errors import ConfigChanged, ConfigError, ConfigErrors, SightlineError
+from sightline.store.access_store import ConfigChange
+from sightline.supervisor.config_history import difference, undone
 from sightline.supervisor.sent_secrets import keeping
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Edit:
     """What a change of the text does, or did, without its secrets."""
 
     changes: list[str]  # in sentences
+    cameras: list[str]  # to which something happens
     sections: list[str]  # at the top of the file, that differ from what is in force
     difference: str  # of the texts, as ``diff -u`` writes it
     version: str  # of the file afterwards
@@ -123,6 +126,7 @@ class Control:
         apply: asks the supervisor to carry a plan out, after all that it was asked for before.
         complete: adds what is not in the file: the canary's camera.
         appliers: by top-level key, what applies a hot change of it; the supervisor applies all others.
+        keep: is given each change of the file, without its secrets.
     """
 
     def __init__(
@@ -132,15 +136,17 @@ class Control:
         apply: Callable[[Plan], None],
         complete: Callable[[LoadedConfig], LoadedConfig] = lambda config: config,
         appliers: Mapping[str, Callable[[Config], None]] | None = None,
+        keep: Callable[[ConfigChange], None] = lambda change: None,
     ) -> None:
         self._path = path
         self._config = config
         self._started = config.options
         self._apply = apply
         self._complete = complete
-        self._appliers = appliers or {}
+        self._appliers, self._keep = appliers or {}, keep
         self._lock = threading.Lock()
         self._version_key = os.urandom(32)
+        self._shown = masked_text(read_text(path), str(path))
         self._record("start", "applied", [])
         self._needs_restart: list[str] = []
 
@@ -151,7 +157,8 @@ class Control:
         """
         with self._lock:
             try:
-                self._change(load_config(self._path), by)
+                text = read_text(self._path)
+                self._change(self._parsed(text), by, text)
             except SightlineError as error:
                 log.error("configuration (by %s): %s; nothing was changed", by, redact(error))
                 self._record(by, "refused", redact(error).splitlines())
@@ -194,33 +201,86 @@ class Control:
             ConfigError, SightlineError: as :meth:`write`; or what is masked cannot be told any more.
         """
         with self._lock:
-            name, old = str(self._path), read_text(self._path)
-            if not hmac.compare_digest(self._version(old).encode(), version.encode()):
-                raise ConfigChanged("", "has changed since it was read; read it again", place=name)
-            whole = unmasked_text(text, old, name)
-            config = self._checked(whole)
-            kept, secrets = without_new_secrets(whole, old, name)
-            before, after = (masked_text(side, name).splitlines(keepends=True) for side in (old, kept))
-            difference = "".join(difflib.unified_diff(before, after, "before", "after"))
-            new, now = config.options, self._config.options
-            sections = [name for name in Config.model_fields if getattr(new, name) != getattr(now, name)]
-            if try_only:
-                plan = make_plan(self._config, self._complete(config), self._started)
-            else:
-                with keeping(secrets, secrets_folder(self._path), self._path.resolve()):
-                    plan = self._write(kept, by)
-            lines = [redact(line) for line in plan.lines()]
-            return Edit(lines, sections, difference, version if try_only else self._version(kept))
+            return self._edit(text, self._text_of(version), by, try_only)
 
-    def _write(self, text: str, by: str) -> Plan:
-        config = self._checked(text)
-        return self._change(config, by, save=lambda: _replace_file(self._path.resolve(), text))
+    def part(self, *path: str) -> tuple[Any, str]:
+        """What stands in the file under these keys without its secrets (None: nothing), and the version."""
+        text, version = self.masked()
+        value: Any = parse_yaml(text, str(self._path)).values
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value, version
 
-    def _checked(self, text: str) -> LoadedConfig:
-        config = parse_text(text, str(self._path), secrets=secrets_folder(self._path))
-        if config.problems:
-            raise ConfigErrors.of(config.problems)
+    def edit_part(
+        self, path: Sequence[str], value: Any, by: str, version: str, *, try_only: bool = False
+    ) -> Edit:
+        """As :meth:`edit`, of what stands under some keys; all else stays as it is written, comments too.
+
+        ``value`` may be :data:`sightline.config.yaml_edit.GONE`: nothing is to stand there.
+        """
+        with self._lock:
+            name, old = str(self._path), self._text_of(version)
+            return self._edit(with_part(masked_text(old, name), name, path, value), old, by, try_only)
+
+    def undo(self, change: ConfigChange, by: str, version: str, *, try_only: bool = False) -> Edit:
+        """As :meth:`edit`, of what a change of this file changed; what others have changed since stays.
+
+        Raises:
+            ConfigError: that has been changed again since.
+        """
+        with self._lock:
+            name, old = str(self._path), self._text_of(version)
+            text = undone(change, masked_text(old, name))
+            if text is None:
+                raise ConfigError("", "has been changed there again since; change it by hand", place=name)
+            return self._edit(text, old, by, try_only, earlier=change.before)
+
+    def _text_of(self, version: str) -> str:
+        """The file's text, if it is of that version."""
+        text = read_text(self._path)
+        if not hmac.compare_digest(self._version(text).encode(), version.encode()):
+            problem = "has changed since it was read; read it again"
+            raise ConfigChanged("", problem, place=str(self._path))
+        return text
+
+    def _edit(self, text: str, old: str, by: str, try_only: bool, earlier: str = "") -> Edit:
+        name = str(self._path)
+        whole = unmasked_text(text, old, name, earlier)
+        known = self._problems(old)
+        config = self._checked(whole, known)
+        kept, secrets = without_new_secrets(whole, old, name)
+        new, now = config.options, self._config.options
+        sections = [name for name in Config.model_fields if getattr(new, name) != getattr(now, name)]
+        if try_only:
+            plan = make_plan(self._config, self._complete(config), self._started)
+        else:
+            with keeping(secrets, secrets_folder(self._path), self._path.resolve()):
+                plan = self._write(kept, by, known)
+        lines, cameras = [redact(line) for line in plan.lines()], [*plan.steps]
+        seen = difference(masked_text(old, name), masked_text(kept, name))
+        return Edit(lines, cameras, sections, seen, self._version(old if try_only else kept))
+
+    def _write(self, text: str, by: str, known: Iterable[ConfigError] = ()) -> Plan:
+        config = self._checked(text, known)
+        return self._change(config, by, text, save=lambda: _replace_file(self._path.resolve(), text))
+
+    def _checked(self, text: str, known: Iterable[ConfigError] = ()) -> LoadedConfig:
+        """What a text says, if it has no other mistakes in its cameras than those that are known."""
+        config, before = self._parsed(text), {(item.camera, item.key, item.problem) for item in known}
+        if problems := [
+            item for item in config.problems if (item.camera, item.key, item.problem) not in before
+        ]:
+            raise ConfigErrors.of(problems)
         return config
+
+    def _problems(self, text: str) -> Sequence[ConfigError]:
+        try:
+            return self._parsed(text).problems
+        except ConfigError as error:
+            return error.problems
+
+    def _parsed(self, text: str) -> LoadedConfig:
+        return parse_text(text, str(self._path), secrets=secrets_folder(self._path))
 
     def _version(self, text: str) -> str:
         """What tells this text from others, and nothing about its secrets to whoever tries passwords."""
@@ -241,14 +301,15 @@ class Control:
             before = read_text(path)
             if options.enabled is enabled and _is_enabled_in(before, str(path), camera) == enabled:
                 return
-            text = with_value(before, str(path), ("cameras", camera, "enabled"), enabled)
+            text = with_part(before, str(path), ("cameras", camera, "enabled"), enabled)
             if options.enabled is enabled:  # the file alone says otherwise, and is not loaded yet
                 _replace_file(path, text)
                 log.info("configuration (by %s): camera %r: the file says enabled: %s", by, camera, enabled)
+                self._keep_change(by, [], text)
                 return
             cameras = {**self._config.cameras, camera: options.model_copy(update={"enabled": enabled})}
             config = replace(self._config, cameras=cameras, warnings=())
-            self._change(config, by, save=lambda: _replace_file(path, text))
+            self._change(config, by, text, save=lambda: _replace_file(path, text))
 
     @property
     def config(self) -> LoadedConfig:
@@ -264,7 +325,9 @@ class Control:
         """For /status, JSON-able: the last change, and what waits for a restart of the program."""
         return {"last": dict(self._last), "needs_restart": list(self._needs_restart)}
 
-    def _change(self, config: LoadedConfig, by: str, save: Callable[[], None] = lambda: None) -> Plan:
+    def _change(
+        self, config: LoadedConfig, by: str, text: str, save: Callable[[], None] = lambda: None
+    ) -> Plan:
         plan = make_plan(self._config, self._complete(config), self._started)
         for warning in plan.config.warnings:
             log.warning("configuration: %s", warning)
@@ -281,7 +344,16 @@ class Control:
         self._config = plan.config
         self._needs_restart = [redact(line) for line in plan.restart_lines()]
         self._record(by, "applied", lines)
+        self._keep_change(by, lines, text)
         return plan
+
+    def _keep_change(self, by: str, lines: Iterable[str], text: str) -> None:
+        before, self._shown = self._shown, masked_text(text, str(self._path))
+        if before != self._shown:
+            now, changes = time.time(), "\n".join(lines)
+            self._keep(
+                ConfigChange(time=now, who=by[:100], changes=changes, before=before, after=self._shown)
+            )
 
     def _apply_here(self, old: LoadedConfig, new: LoadedConfig) -> None:
         for key, apply in self._appliers.items():

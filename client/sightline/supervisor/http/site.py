@@ -16,6 +16,7 @@ from sightline.config import Config
 from sightline.errors import ServerError, StoreError
 from sightline.store.access_store import AccessStore
 from sightline.store.read.readonly import Database
+from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import AlertsApi
 from sightline.supervisor.http.api_config import ConfigApi
@@ -72,7 +73,7 @@ def access_endpoints(
 
 
 class Site:
-    """Accounts, and the door before everything.
+    """Accounts, the door before everything, and the history of the configuration.
 
     Args:
         options: as the program was started.
@@ -94,6 +95,7 @@ class Site:
         folder: Path,
     ) -> None:
         self._store, self._database = store, database
+        self.history = ConfigHistory(store)
         self._accounts: Accounts | None = None
         self._stop = threading.Event()
         self._greeting: threading.Thread | None = None

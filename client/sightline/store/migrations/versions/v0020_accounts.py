@@ -1,5 +1,7 @@
 """People, tokens, and who did what; roles that read the other tables do not read these."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -87,10 +89,10 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
     )
     op.create_index("ix_audit_time", "audit", ["time"])
-    _keep_from_readers()
+    keep_from_readers(_TABLES)
 
 
-def _keep_from_readers() -> None:
+def keep_from_readers(tables: Sequence[str]) -> None:
     """Take back what default privileges have given other roles (deploy/postgres/reader.sh)."""
     connection = op.get_bind()
     if connection.dialect.name != "postgresql":
@@ -100,6 +102,6 @@ def _keep_from_readers() -> None:
         "SELECT DISTINCT table_name, grantee FROM information_schema.role_table_grants "
         "WHERE table_schema = current_schema() AND table_name = ANY(:tables) AND grantee <> current_user"
     )
-    for table, grantee in connection.execute(grants, {"tables": list(_TABLES)}).all():
+    for table, grantee in connection.execute(grants, {"tables": list(tables)}).all():
         role = grantee if grantee == "PUBLIC" else quote(grantee)
         connection.exec_driver_sql(f"REVOKE ALL ON {table} FROM {role}")
