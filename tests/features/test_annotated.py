@@ -37,7 +37,8 @@ from support.waiting import until
 MODEL = ModelInfo("detector", "m-1", ("person", "car"), 192, 320, "fp32", 0.1)
 SPEED = 0.2  # of the box, pictures a second
 STEP_S = 0.1
-NEAR = 4 / 640  # half of what the box moves from one frame to the next
+SIZE = np.array([640, 360] * 2)
+NEAR_PX = 4  # a third of what the box moves from one frame to the next
 
 
 def camera(**groups: Any) -> Camera:
@@ -47,7 +48,7 @@ def camera(**groups: Any) -> Camera:
 
 
 class Gate:
-    """A camera, its annotated video, and a box that goes to and fro."""
+    """A camera, its annotated video, and a box that goes to and fro, and down."""
 
     def __init__(self, url: str = "", picture: Any = None, **groups: Any) -> None:
         output = {"size": "small", "encoder": "libx264", **({"url": url} if url else {})}
@@ -65,15 +66,15 @@ class Gate:
         self.picture = picture or GreyPicture(640, 360)
         self.tracked: dict[float, tuple[float, ...]] = {}  # by capture time, the tracker's box
         self.slowest_s = 0.0
-        self._index = 0
+        self._index, self._began = 0, time.time()
 
     def see(self, found: Detections | None = None) -> None:
         """One frame, now."""
         now = time.time()
         if found is None:
             at = now * SPEED % 1.2
-            x = 0.1 + min(at, 1.2 - at)
-            found = boxes((x, 0.3, x + 0.2, 0.7))
+            x, y = 0.1 + min(at, 1.2 - at), 0.1 + 0.005 * (now - self._began)  # nowhere twice
+            found = boxes((x, y, x + 0.2, y + 0.4))
         self._index += 1
         seen = self.analysis.observe(
             replace(frame(self._index, now, self.picture), received_s=time.monotonic()), found
@@ -140,18 +141,17 @@ def play(url: str, count: int, **options: str) -> tuple[Seen, list[float]]:
         return found, reported
 
 
-def check(gate: Gate, found: Seen) -> None:
+def check(gate: Gate, found: Seen, within_s: float = 0.02) -> None:
     """Each box is where the tracker had it, at the time of the PTS, but for one constant."""
     times, tracked = np.array(list(gate.tracked)), np.array(list(gate.tracked.values()))
-    offsets = []
-    for pts, box in found:
-        distance = np.abs(tracked - np.array(box)).max(axis=1)
-        offsets.append(times[distance.argmin()] - pts)
-    for pts, box in found:
-        time_of_pts = pts + float(np.median(offsets))
-        at = int(np.abs(times - time_of_pts).argmin())
-        assert abs(times[at] - time_of_pts) < STEP_S / 3  # a media server's clock may be another
-        assert tracked[at].tolist() == pytest.approx(box, abs=NEAR), "another frame's box"
+    wrong_px = np.array([np.abs((tracked - np.array(box)) * SIZE).max(axis=1) for _, box in found])
+    offset = float(
+        np.median([times[one.argmin()] - pts for (pts, _), one in zip(found, wrong_px, strict=True)])
+    )
+    for (pts, box), one in zip(found, wrong_px, strict=True):
+        then = np.abs(times - pts - offset) < within_s
+        assert then.any()
+        assert one[then].min() < NEAR_PX, f"{box} is another frame's"
 
 
 def test_a_player_finds_the_boxes_where_and_when_the_tracker_had_them() -> None:
@@ -169,7 +169,7 @@ def test_a_player_finds_the_boxes_where_and_when_the_tracker_had_them() -> None:
     for (_, box), capture_time in zip(found, reported, strict=True):
         nearest = min(gate.tracked, key=lambda at: abs(at - capture_time))
         assert abs(nearest - capture_time) < 0.01, "sender reports tell another time"
-        assert gate.tracked[nearest] == pytest.approx(box, abs=NEAR)
+        assert gate.tracked[nearest] == pytest.approx(box, abs=NEAR_PX / 360)
 
 
 def test_a_media_server_that_is_another_s_records_the_boxes_and_may_be_killed(tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_a_media_server_that_is_another_s_records_the_boxes_and_may_be_killed(tm
             out = tmp_path / f"{number}.ts"
             with gst_recorder(port, out, "publisher", "s3cr@t"):
                 made = gate.figure("pictures_total")
-                until(lambda made=made: gate.figure("pictures_total") > made + 30, 60)
+                until(lambda made=made: gate.figure("pictures_total") > made + 45, 60)
                 assert (gate.figure("failing"), gate.observer.problem()) == (0, "")
                 until(lambda out=out: out.stat().st_size > 30_000, 10)
             until(lambda: gate.figure("failing") == 1, 20)
             assert f"the media server 127.0.0.1:{port} cannot be reached" in gate.observer.problem()
-            found = play(str(out), 20)[0]
-            assert len(found) >= 20
-            check(gate, found)
+            found = play(str(out), 40)[0]
+            assert len(found) >= 40
+            check(gate, found[25:])  # GStreamer shifts the first ones, since the very first waited
     assert gate.figure("failures_total") >= 2
     assert gate.slowest_s < 0.2
 
