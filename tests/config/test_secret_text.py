@@ -33,6 +33,7 @@ cameras:
     stream: {fps: 5}
   yard:
     url: rtsp://reader:{SIGHTLINE_READER}@media:8554/yard
+    output: {url: "rtsp://publisher:hunter9@10.0.0.24/{camera}-boxes"}
   open:
     url: rtsp://10.0.0.23/live
 """

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Cameras:
         assert isinstance(message, AskFeature)
         watch: Any = message.request
         for variant in watch.variants:
+            assert message.feature == variant.feature
             self.wanted[message.camera, variant] = time.monotonic() + watch.seconds
 
     def stop(self) -> None:
@@ -72,6 +74,7 @@ class Cameras:
                 if until_s > time.monotonic():
                     self.shown += 1
                     header = {"capture_time": float(self.shown), "media_s": self.shown / 2}
+                    header |= {"number": self.shown, "is_key": self.shown % 10 == 0}
                     self._live.take(LiveMessage(camera, variant, header, self.payload))
 
 
@@ -223,6 +226,7 @@ def test_a_grid_shows_several(world: World) -> None:
     [
         ("/live/x.mjpg", 404),
         ("/live/x.jpg", 404),
+        ("/live/x.ts", 404),
         ("/live/grid.jpg", 404),
         ("/live/grid.mjpg?camera=a&camera=x", 404),
         ("/live/grid.mjpg", 422),
@@ -234,6 +238,25 @@ def test_a_grid_shows_several(world: World) -> None:
 def test_what_is_not_there_is_told(world: World, path: str, status: int) -> None:
     assert world.get(path)[0] == status
     assert not world.cameras.wanted
+
+
+def test_video_begins_with_a_key_frame_and_again_after_a_gap(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, left_out = world.live.take, {25, 26}
+
+    def numbered(message: LiveMessage) -> None:
+        if message.header["number"] not in left_out:
+            take(replace(message, payload=f"{message.header['number']:4}".encode()))
+
+    monkeypatch.setattr(world.cameras._live, "take", numbered)
+    with closing(world.ask("/live/a.ts")) as connection:
+        answer = connection.getresponse()
+        assert answer.headers["Content-Type"] == "video/mp2t"
+        seen = [int(answer.read(4)) for _ in range(30)]
+    assert seen == [*range(10, 25), *range(30, 45)]
+    assert set(world.cameras.wanted) == {("a", Variant.VIDEO)}
+    until(lambda: not world.live.viewers, 5)
 
 
 # -- boxes ------------------------------------------------------------------------------------------------
@@ -298,7 +321,7 @@ def test_two_hundred_readers_of_boxes_leave_nothing(world: World) -> None:
 # -- who may ---------------------------------------------------------------------------------------------
 
 
-PATHS = ("/live/{}.mjpg", "/live/{}.jpg?size=small", "/live/grid.mjpg?camera={}")
+PATHS = ("/live/{}.mjpg", "/live/{}.ts", "/live/{}.jpg?size=small", "/live/grid.mjpg?camera={}")
 
 
 @pytest.fixture
@@ -346,7 +369,7 @@ def test_a_socket_is_closed_with_the_token_that_it_was_opened_by(
 
 
 @pytest.mark.parametrize("showing", [True, False])
-@pytest.mark.parametrize("path", ["/live/a.mjpg", "/live/grid.mjpg?camera=a&overlay=0"])
+@pytest.mark.parametrize("path", ["/live/a.mjpg", "/live/a.ts", "/live/grid.mjpg?camera=a&overlay=0"])
 def test_a_stream_ends_with_the_token_that_it_was_asked_for_by(
     people: People, monkeypatch: pytest.MonkeyPatch, path: str, *, showing: bool
 ) -> None:

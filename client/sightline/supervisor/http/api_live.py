@@ -97,6 +97,15 @@ class LiveApi:
                 media="image/jpeg",
             ),
             Endpoint(
+                "GET",
+                "/live/{camera}.ts",
+                Right.SEE_LIVE,
+                self._video,
+                camera="camera",
+                media="video/mp2t",
+                long=True,
+            ),
+            Endpoint(
                 WEBSOCKET,
                 "/ws/detections",
                 Right.SEE_LIVE,
@@ -132,6 +141,11 @@ class LiveApi:
             text = f"camera {call.camera!r} shows nothing now; its state says why"
             raise HTTPException(503, text, {"Retry-After": "5"}) from None
         return Response(shown.payload, media_type="image/jpeg", headers=_times(shown))
+
+    async def _video(self, call: Call) -> Response:
+        """A camera's video with its overlay, H.264 in MPEG-TS, until the viewer goes."""
+        pictures = self._live.watch(self._check(call.camera), Variant.VIDEO)
+        return LiveStream(_whole(self._while_allowed(call, pictures)), "video/mp2t")
 
     async def _detections(self, socket: WebSocket, call: Call) -> None:
         """A camera's boxes, `live.fps` messages a second at most; JSON as docs/schemas/detections.v1.json."""
@@ -201,15 +215,16 @@ class LiveApi:
         return name
 
     def _stream(self, call: Call, pictures: AsyncGenerator[Shown]) -> Response:
-        return MultipartPictures(self._while_allowed(call, pictures))
+        parts = _parts(self._while_allowed(call, pictures))
+        return LiveStream(parts, f"{MULTIPART}; boundary={BOUNDARY}")
 
 
-class MultipartPictures(StreamingResponse):
-    """Pictures that replace each other, until the client or the source ends them."""
+class LiveStream(StreamingResponse):
+    """Pictures or video until the client or the source ends them."""
 
-    def __init__(self, pictures: AsyncGenerator[Shown]) -> None:
-        self._all_parts = _parts(pictures)
-        super().__init__(self._all_parts, media_type=f"{MULTIPART}; boundary={BOUNDARY}")
+    def __init__(self, parts: AsyncGenerator[bytes], media_type: str) -> None:
+        self._all_parts = parts
+        super().__init__(parts, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them; nobody watches once this has ended."""
@@ -236,6 +251,16 @@ def _next_of(pictures: AsyncGenerator[Shown]) -> asyncio.Task[Shown | None]:
         return await anext(pictures, None)
 
     return asyncio.create_task(coming())
+
+
+async def _whole(pictures: AsyncGenerator[Shown]) -> AsyncGenerator[bytes]:
+    """What a decoder can make something of: from a key frame on, and again from one after a gap."""
+    number = None
+    async with aclosing(pictures):
+        async for shown in pictures:
+            if shown.header["is_key"] or shown.header["number"] == number:
+                number = shown.header["number"] + 1
+                yield shown.payload
 
 
 async def _heed(socket: WebSocket) -> None:
