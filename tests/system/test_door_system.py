@@ -33,7 +33,7 @@ def ask(url: str, token: str = "", body: object = None) -> tuple[int, str]:
 def test_a_token_sees_its_camera_until_it_is_revoked_and_stands_in_no_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with System(tmp_path, CAMERAS, triton_url=AWAY) as system:
+    with System(tmp_path, CAMERAS, triton_url=AWAY, cameras_per_worker=1) as system:
         until(lambda: len(json.loads(system.get("/api/v1/cameras")[1] or "[]")) == 2)
         base, config = f"http://127.0.0.1:{system.options['http']['port']}", str(tmp_path / "config.yml")
         assert ask(f"{base}/healthz") == (200, '{"ok":true}')
@@ -56,7 +56,7 @@ def test_the_demos_link_signs_in_once(tmp_path: Path, capsys: pytest.CaptureFixt
     with SightlineProcess(tmp_path, CAMERAS, triton={"url": AWAY}) as sightline:
         until(lambda: not demo.why_not_ready(f"{sightline.url}/healthz?", sightline))
         demo.tell_ready(sightline, "http://127.0.0.1:8501", tmp_path)
-        link = capsys.readouterr().out.partition("/auth/link#")[2].split()[0]
+        link = capsys.readouterr().out.partition("/auth/link?next=/#")[2].split()[0]
         status, body = ask(f"{sightline.url}/auth/link", body={"link": link})
         assert (status, json.loads(body)["person"]["role"]) == (200, "admin")
         assert ask(f"{sightline.url}/auth/link", body={"link": link})[0] == 401

@@ -69,6 +69,7 @@ class How(StrEnum):
     LINK = "link"
     TOKEN = "token"  # noqa: S105  no token
     COMMAND_LINE = "command line"
+    BROKER = "broker"  # a message of it
     NOTHING = "nothing"  # accounts are switched off
 
 

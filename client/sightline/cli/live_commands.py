@@ -213,12 +213,12 @@ def _watch(
         },
         keep=lambda change: site.history.keep(change),  # noqa: PLW0108  made below
     )
-    let_switch(sinks, control.set_enabled, control.is_enabled)
     actions = {**alert_actions(sinks), "set_enabled": control.set_enabled}
     pages = HealthPages(
         supervisor, writer.health, canary.newest if canary else lambda: None, control.state, hub.sinks
     )
     site = _make_site(config.options, supervisor, control, actions, pages)
+    let_switch(sinks, site.switch(control.set_enabled), control.is_enabled)
     http = HttpServer(config.options.http, site.door)
     heartbeat = Heartbeat(config.options.alerts.heartbeat, pages.problems)
 
@@ -236,7 +236,7 @@ def _watch(
                 canary.start()
             heartbeat.start()  # not of a stand-by: it would hide that the owner is dead
             site.start(http.url)
-            with taking_commands(socket_folder(config.options.database), actions):
+            with taking_commands(socket_folder(config.options.database), site.commands(actions)):
                 supervisor.run()
     finally:
         heartbeat.stop()

@@ -16,6 +16,7 @@ from sightline.config import Config
 from sightline.errors import ServerError, StoreError
 from sightline.store.access_store import AccessStore
 from sightline.store.read.readonly import Database
+from sightline.supervisor.audited_commands import Command, audited_commands, audited_switch
 from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import AlertsApi
@@ -29,6 +30,7 @@ from sightline.supervisor.http.openapi import with_openapi
 from sightline.supervisor.http.own_programs import own_key
 from sightline.supervisor.http.sign_in_pages import SignInPages
 from sightline.supervisor.http.visitors import KnownPeople, NobodyElse
+from sightline.supervisor.sinks.mqtt_sink import BY
 from sightline.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -151,6 +153,14 @@ class Site:
             sys.stderr.write(f"    {url}/auth/set-up#{link}\n\n")
         elif link is not None:
             log.warning("nobody has an account yet; `sightline user add NAME --role admin` makes one")
+
+    def commands(self, actions: Mapping[str, Command]) -> dict[str, Command]:
+        """What this program's user can ask for by commands, kept in the audit."""
+        return audited_commands(actions, self._store)
+
+    def switch(self, set_enabled: Command) -> Command:
+        """What switches cameras by messages of the broker, kept in the audit."""
+        return audited_switch(set_enabled, self._store, BY)
 
     def close(self) -> None:
         """Stop, and close what reads and writes the database."""

@@ -1,0 +1,57 @@
+"""What is done by commands and by a broker's switches: kept in the audit, as is what is done over HTTP."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sightline.access.audit import Action, record
+from sightline.access.rights import Caller, How, Person
+from sightline.base.redact import redact
+from sightline.entities import Role
+from sightline.errors import StoreError
+from sightline.store.access_store import AccessStore
+from sightline.supervisor.http.visitors import user_name
+
+log = logging.getLogger(__name__)
+
+Command = Callable[..., Any]
+#: By their names, commands that change or send something, as which they are kept.
+_KEPT = {
+    "set_state": Action.CHANGE_ALERT,
+    "comment": Action.CHANGE_ALERT,
+    "mute": Action.MUTE,
+    "test": Action.TEST_ROUTE,
+    "set_enabled": Action.CHANGE_CONFIG,
+}
+
+
+def audited_commands(commands: Mapping[str, Command], store: AccessStore) -> dict[str, Command]:
+    """The commands of this program's user; those that change something are kept once they are done."""
+    user = Person(user_name(), Role.ADMIN, None, How.COMMAND_LINE)
+    return {
+        name: audited(command, _KEPT[name], store, user) if name in _KEPT else command
+        for name, command in commands.items()
+    }
+
+
+def audited_switch(set_enabled: Command, store: AccessStore, broker: str) -> Command:
+    """What switches a camera by a message of a broker, which is kept once it is done."""
+    return audited(set_enabled, Action.CHANGE_CONFIG, store, Person(broker, Role.ADMIN, None, How.BROKER))
+
+
+def audited(command: Command, action: Action, store: AccessStore, person: Person) -> Command:
+    """A command whose first value says of what it is; it works while the database is away, too."""
+
+    def kept(*values: Any, **named: Any) -> Any:
+        answer = command(*values, **named)
+        target, *others = map(str, (*values, *named.values()))
+        detail = ", ".join(filter(None, others))
+        try:
+            with store.writing() as rows:
+                record(rows, action, target or "all cameras", Caller(person), time.time(), detail=detail)
+        except StoreError as error:
+            log.warning("not in the audit: %s of %s by %s: %s", action, target, person.name, redact(error))
+        return answer
+
+    return kept
