@@ -10,5 +10,5 @@ pin() {  # file, image
     sed -i -E "s#($before$tag)(@sha256:[0-9a-f]+)?#\\1@$digest#" "$1"
     echo "$2:$tag@$digest"
 }
-for image in nvcr.io/nvidia/tritonserver postgres bluenviron/mediamtx; do pin compose.yaml "$image"; done
+for image in nvcr.io/nvidia/tritonserver postgres bluenviron/mediamtx coturn/coturn caddy; do pin compose.yaml "$image"; done
 pin deploy/Dockerfile python

@@ -150,6 +150,7 @@ def test_the_sample_configuration_loads_and_names_every_key() -> None:
         "clips",
         "privacy",
         "live",
+        "media",
         "canary",
     ):
         wanted = json_schema()["$defs"][properties[key]["$ref"].split("/")[-1]]["properties"]

@@ -120,6 +120,7 @@ class Frame:
     clock_source: ClockSource
     received_s: float  # time.monotonic() when its packet had arrived; for watchdogs and latency only
     decode_s: float = 0.0  # seconds spent decoding it
+    coded_end: bytes = b""  # last bytes of its packet, by which another player of the stream knows it
 
 
 @dataclass(frozen=True, slots=True)

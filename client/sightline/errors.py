@@ -9,7 +9,8 @@
     ├── ModelError: NetworkUnusable, RepositoryError, EvaluationError, AdminError: TritonAway
     ├── AccessError: SignInRefused: TooManyAttempts
     ├── OutputError: OutputRefused
-    └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError
+    └── SharedMemoryError, TrackLogError, ShadowError, LabelError, ServerError,
+        MediaServerError
 
 Library errors are wrapped once, where the library is called, with ``raise … from``. Every text is
 free of credentials: see :func:`sightline.base.redact.redact`.
@@ -205,3 +206,7 @@ class TooManyAttempts(SignInRefused):
 
     def __reduce__(self) -> tuple[type["TooManyAttempts"], tuple[float]]:
         return TooManyAttempts, (self.wait_s,)
+
+
+class MediaServerError(SightlineError):
+    """The media server does not answer, or refuses what we ask of it."""

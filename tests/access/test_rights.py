@@ -15,7 +15,7 @@ from support.rights_table import BEGIN, END, rights_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "access.md"
 CAMERAS = ("gate", "yard")
-PUBLIC = (Right.SEE_HEALTH, Right.SIGN_IN)
+PUBLIC = (Right.SEE_HEALTH, Right.SIGN_IN, Right.ASK_FOR_MEDIA)
 seen = st.none() | st.frozensets(st.sampled_from(CAMERAS))
 people = st.builds(Person, st.just("anna"), st.sampled_from(Role), seen, st.sampled_from(How), st.booleans())
 rights = st.sampled_from(Right)

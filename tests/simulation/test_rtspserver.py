@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -161,3 +162,31 @@ def test_a_player_sends_each_frame_at_once():
         assert not end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         rtsp_player._send_at_once()
         assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.rtsp
+def test_browsers_are_served_by_a_socket_of_our_users_alone_that_takes_nothing_else(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 10)
+    with RtspServer({"cam": clip}, media=True) as server:
+        path = Path(server.media["url"].removeprefix("unix:"))
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+        def status(request):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(f"{request} HTTP/1.0\r\n\r\n".encode())
+                return int(client.recv(1000).split()[1])
+
+        assert status("GET /api/stream.m3u8?src=none") == 404
+        assert status("GET /api/stream.m3u8?src=cam") == 200
+        for request in (
+            "GET /api/streams",
+            "PUT /api/streams?src=exec:true",
+            "POST /api/exit",
+            "GET /api/config",
+            "GET /",
+        ):
+            assert status(request) == 404
+        assert status("GET /api/stream.m3u8?src=exec:true") != 200
+        assert server.running
+    assert not path.parent.exists()

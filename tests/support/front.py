@@ -65,7 +65,7 @@ class Front:
         """As a program with a token, as a page of ours with a cookie, or as nobody."""
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         sent |= {"Cookie": f"sightline={session}", "Origin": self.origin} if session else {}
-        data = None if body is None else json.dumps(body).encode()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent |= {"Content-Type": "application/json"} if data is not None else {}
         host, port = self.server._socket.getsockname()[:2]
         with closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from sightline.access.path_tokens import PathTokens
 from sightline.access.rights import RIGHTS
+from sightline.config.media_options import MediaOptions
 from sightline.entities import Role
 from sightline.supervisor.http.api_live import LiveApi
 from sightline.supervisor.http.endpoint import Endpoint
 from sightline.supervisor.http.health_pages import HealthPages
+from sightline.supervisor.http.media import MediaApi
 from sightline.supervisor.http.openapi import with_openapi
 from sightline.supervisor.http.site import access_endpoints, api_endpoints
 
@@ -33,7 +36,8 @@ def whole_api(  # noqa: PLR0917  as many parts as there are
     oidc = cast(Any, object())
     api = api_endpoints(supervisor, control, actions, database, store)
     own = access_endpoints(accounts, tokens, store, oidc)
-    seen = LiveApi(live, NOTHING).endpoints()
+    media = MediaApi(MediaOptions(), dict[str, Any]().__getitem__, NOTHING, PathTokens(), NOTHING)
+    seen = [*LiveApi(live, NOTHING).endpoints(), *media.endpoints()]
     return with_openapi([*own, *pages.endpoints(), *seen, *api])
 
 

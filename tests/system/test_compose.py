@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.parse
 import zipfile
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import jsonschema
@@ -24,7 +25,9 @@ from sightline.cli.main import main
 from sightline.config import load_config
 from sightline.models.export import exporter
 from sightline.models.registry import repository
+from sightline.supervisor.http.health_pages import HealthPages
 from support.networks import raw_network
+from support.whole_api import whole_api
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".sightline" / "compose"
@@ -151,7 +154,9 @@ def test_nothing_that_is_secret_is_published(compose):
     assert networks["console"] & networks["client"] == {"database", "front"}
     for name, service in services(compose):
         for port in service.get("ports", ()):
-            assert port.startswith(("127.0.0.1:", "${SIGHTLINE_RTSP_ADDRESS:-127.0.0.1}:")), f"{name}: {port}"
+            assert re.match(r"(127\.0\.0\.1|\$\{SIGHTLINE_\w+_ADDRESS:-127\.0\.0\.1\}):", port), (
+                f"{name}: {port}"
+            )
         for key, value in service.get("environment", {}).items():
             assert "PASSWORD" not in key or value.startswith("/run/secrets/"), f"{name}: {key}"
 
@@ -274,6 +279,7 @@ def test_our_commands_and_their_flags_exist(compose):
 def test_mounted_configurations_load_and_name_only_services(name, compose, monkeypatch):
     for secret in compose["secrets"]:
         monkeypatch.setenv(secret, "p@ss/word")
+    monkeypatch.setenv("SIGHTLINE_SITE", "cameras.example")
     loaded = load_config(ROOT / "deploy" / name)
     assert not loaded.problems
     urls = [
@@ -323,6 +329,8 @@ def test_the_recorder_is_optional_and_told_by_our_command_what_to_record(compose
     )
     for secret in told["secrets"]:
         monkeypatch.setenv(secret, "p@ss/word")
+    assert "SIGHTLINE_SITE" in told["environment"]
+    monkeypatch.setenv("SIGHTLINE_SITE", "cameras.example")
     command = [*told["command"]]
     command[command.index("-c") + 1], command[-1] = (
         str(ROOT / "deploy" / "config.yml"),
@@ -341,6 +349,76 @@ def test_the_recorder_is_optional_and_told_by_our_command_what_to_record(compose
     [port] = recorder["ports"]
     assert port.startswith("127.0.0.1:") and config["playbackAddress"] == f":{port.split(':')[1]}"
     assert config["apiAddress"] in " ".join(recorder["healthcheck"]["test"])
+
+
+def test_the_video_server_asks_the_client_about_everything_and_publishes_no_port_of_http(
+    compose, monkeypatch
+):
+    config = yaml.safe_load((ROOT / "deploy" / "video.yml").read_text())
+    asked = urllib.parse.urlsplit(config["authHTTPAddress"])
+    assert config["authMethod"] == "http"
+    assert f"/{asked.path.strip('/')}" in {endpoint.path for endpoint in whole_api(HealthPages(None, None))}
+    assert config["authHTTPExclude"] == [{"action": "metrics"}]
+    assert config["metricsAddress"].startswith("127.0.0.1:")
+    assert config["paths"] == {}
+    for secret in [*compose["secrets"], "SIGHTLINE_SITE"]:
+        monkeypatch.setenv(secret, "word")
+    options = load_config(ROOT / "deploy" / "config.yml").options
+    assert (asked.hostname, asked.port) == ("client", options.http.port)
+    assert asked.hostname in options.http.allowed_hosts
+    media = options.media
+    ports = [config[f"{key}Address"] for key in ("webrtc", "api", "hls")]
+    assert [media.url, media.api_url, media.hls_url] == [f"http://video{port}" for port in ports]
+    [port] = compose["services"]["video"]["ports"]
+    assert port.endswith(f"{config['webrtcLocalUDPAddress']}/udp")
+    assert compose["networks"]["media"]["internal"] is True
+    holders = {name for name, item in services(compose) if "media" in item.get("networks", ())}
+    assert holders == {"video", "turn", "client"}
+
+
+def test_the_proxy_with_tls_passes_everything_on_to_the_console_which_believes_it_alone(compose):
+    caddy, console = compose["services"]["caddy"], compose["services"]["console"]
+    text = (ROOT / "deploy" / "Caddyfile").read_text()
+    assert re.findall(r"reverse_proxy (\S+)", text) == ["console:8501"]
+    assert set(re.findall(r"\{\$(\w+)\}", text)) == set(caddy["environment"])
+    [trusted] = [word for word in console["command"] if word.startswith("--trusted-proxy=")]
+    assert trusted.endswith(f":-{caddy['networks']['web']['ipv4_address']}}}")
+    sites = {word for word in console["command"] if word.startswith("--allowed-host=")}
+    assert sites == {f"--allowed-host={caddy['environment']['SIGHTLINE_SITE']}"}
+    assert (
+        compose["services"]["client"]["environment"]["SIGHTLINE_SITE"]
+        == caddy["environment"]["SIGHTLINE_SITE"]
+    )
+
+
+def test_addresses_that_others_know_are_given_to_nobody_else(compose):
+    for name, service in services(compose):
+        networks = service.get("networks", {})
+        for network in networks if isinstance(networks, dict) else ():
+            if address := networks[network].get("ipv4_address"):
+                [pool] = compose["networks"][network]["ipam"]["config"]
+                assert ip_address(address) in ip_network(pool["subnet"]), name
+                assert ip_address(address) not in ip_network(pool["ip_range"]), name
+
+
+def test_the_relay_reaches_the_video_server_alone_and_shows_nobody_its_secret(compose, tmp_path):
+    turn, video = compose["services"]["turn"], compose["services"]["video"]
+    assert turn["environment"] == {
+        "TURN_RELAY": turn["networks"]["media"]["ipv4_address"],
+        "TURN_PEER": video["networks"]["media"]["ipv4_address"],
+    }
+    command = ["sh", str(ROOT / "deploy" / "turn.sh")]
+    environment = {**os.environ, **turn["environment"], "SECRETS": str(tmp_path), "TURNSERVER": "echo"}
+    environment["CONFIG"] = str(tmp_path / "turn.conf")
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "secret SIGHTLINE_TURN_SECRET is missing" in refused.stderr
+    (tmp_path / "SIGHTLINE_TURN_SECRET").write_text("shared")
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["-c", str(tmp_path / "turn.conf")]
+    config = (tmp_path / "turn.conf").read_text()
+    assert stat.S_IMODE((tmp_path / "turn.conf").stat().st_mode) == 0o600
+    assert {"use-auth-secret", "static-auth-secret=shared", "no-tcp-relay"} <= set(config.split("\n"))
+    assert re.findall(r"allowed-peer-ip=(.*)", config) == [turn["environment"]["TURN_PEER"]]
 
 
 FAKE_TRTEXEC = """#!/bin/sh

@@ -19,6 +19,7 @@ from sightline.base.same_origin import LOOPBACK
 from sightline.base.signals import on_signals, stop_on_signals
 from sightline.cli.parsers import add_command, add_config_option, add_group, parse_port
 from sightline.config import (
+    Camera,
     Config,
     LoadedConfig,
     json_schema,
@@ -253,11 +254,14 @@ def _make_site(
     pages: "HealthPages",
 ) -> "Site":
     """What the HTTP port offers, and the door before it."""
+    from sightline.access.path_tokens import PathTokens
     from sightline.store.access_store import AccessStore
     from sightline.store.read.readonly import Database
     from sightline.supervisor.control_socket import socket_folder
     from sightline.supervisor.http.api_live import LiveApi
+    from sightline.supervisor.http.media import MediaApi
     from sightline.supervisor.http.site import Site, api_endpoints
+    from sightline.supervisor.media_servers import media_server_of
 
     async def still_allowed(call: "Call") -> bool:
         return await site.door.still_allowed(call)
@@ -265,8 +269,16 @@ def _make_site(
     url = options.database.url.get_secret_value()
     store, database = AccessStore(url), Database(url)
     live = LiveApi(supervisor.live, still_allowed)
+    tokens = PathTokens()
+    server = media_server_of(options.media, tokens)
+
+    def camera_of(name: str) -> Camera:
+        supervisor.owner_of(name)  # LookupError: it does not run
+        return control.config.cameras[name]
+
+    media = MediaApi(options.media, camera_of, lambda _: server, tokens, still_allowed)
     api = api_endpoints(supervisor, control, actions, database, store)
-    endpoints = [*pages.endpoints(), *live.endpoints(), *api]
+    endpoints = [*pages.endpoints(), *live.endpoints(), *media.endpoints(), *api]
     site = Site(options, store, database, endpoints, socket_folder(options.database))
     return site
 

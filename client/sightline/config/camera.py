@@ -73,6 +73,23 @@ class Camera(CameraOptions):
         return self.clips.enabled and self.clips.stream == "main" and self.sub_url is not None
 
     @property
+    def video_url(self) -> str:
+        """The URL of the stream that viewers see as it is, with its credentials: for the media server."""
+        shown = self.model_copy(update={"sub_url": None}) if self.live.video == "main" else self
+        return shown.source_url
+
+    @property
+    def video_problem(self) -> str:
+        """Why nobody sees the camera's own video; "" where nothing is against it."""
+        if self.privacy.blur:
+            return "has privacy.blur: its video is shown with what that covers, and in no other way"
+        if self.live.video == "off":
+            return "has live.video off"
+        if urlsplit(self.video_url).scheme not in SCHEMES[:2]:
+            return "does not come by RTSP"
+        return ""
+
+    @property
     def file(self) -> Path | None:
         """The recording that it plays; None for a live camera."""
         parts = urlsplit(self.source_url)

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from sightline.config.access_options import AccessOptions
 from sightline.config.alerts import AlertOptions
+from sightline.config.media_options import MediaOptions
 from sightline.config.option_group import OptionGroup, hot, reopens, restarts
 from sightline.config.recording_options import RecordingOptions
 from sightline.config.streams import ResultStreamsOptions
@@ -248,6 +249,10 @@ class LiveOptions(OptionGroup):
         tuple(Layer),
         "What is drawn where an overlay is asked for: boxes, ids, classes, places, trails, clock, latency.",
     )
+    video: Literal["off", "analysed", "main"] = hot(
+        "analysed",
+        "Its own video, where there is a media server: the stream that is analysed, main (url), or off.",
+    )
 
 
 class OutputOptions(OptionGroup):
@@ -453,6 +458,7 @@ class Config(CameraOptions):
     retention: RetentionOptions = Field(RetentionOptions(), description="How long rows stay there.")
     http: HttpOptions = Field(HttpOptions(), description="Health, status, metrics and the API.")
     access: AccessOptions = Field(AccessOptions(), description="Who may look, and do what.")
+    media: MediaOptions = Field(MediaOptions(), description="What passes the cameras' own video on.")
     allow: AllowOptions = Field(AllowOptions(), description="What a camera's url may be.")
     alerts: AlertOptions = Field(AlertOptions(), description="Who is told of which events.")
     streams: ResultStreamsOptions = Field(

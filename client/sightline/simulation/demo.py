@@ -67,10 +67,16 @@ def run_demo(arguments: argparse.Namespace) -> int:
         triton.start(on_progress=lambda text: say(f"Triton: {text}"))
         stack.callback(triton.stop)
         say(f"cameras: serving {', '.join(cameras)} over RTSP")
-        rtsp = stack.enter_context(RtspServer({name: keys["url"] for name, keys in cameras.items()}))
+        rtsp = stack.enter_context(
+            RtspServer({name: keys["url"] for name, keys in cameras.items()}, media=True)
+        )
         say("sightline: starting")
         cameras = {name: {**keys, "url": rtsp.url(name)} for name, keys in cameras.items()}
-        options = {"stream": {"fps": arguments.fps}, "count": {"classes": classes, "window_s": 10}}
+        options = {
+            "stream": {"fps": arguments.fps},
+            "count": {"classes": classes, "window_s": 10},
+            "media": rtsp.media,
+        }
         sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
         sightline.log_path.unlink(missing_ok=True)
         stack.enter_context(sightline)
@@ -156,6 +162,7 @@ def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
     with contextlib.closing(open_access_store(sightline.database_url)) as store:
         link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
     say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
+    say(f"live: {sightline.url}/live/{next(iter(sightline.statuses()))}")
     say(f"ready: open {url}/auth/link?next=/#{link}")
     say(f"that link signs in once; Ctrl-C stops everything; logs are in {folder}")
 

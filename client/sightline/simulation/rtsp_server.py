@@ -23,6 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import av
@@ -39,6 +40,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
 FETCH_TIMEOUT_S = 180.0
+_MEDIA_PATHS = ("/api/webrtc", "/api/stream.m3u8", "/api/hls/playlist.m3u8", "/api/hls/segment.ts")
 _ATTEMPTS = 3  # a free port may be taken between choosing and listening
 
 
@@ -113,15 +115,20 @@ class RtspServer:
     """Files (or commands) served as RTSP cameras; a context manager.
 
     ``streams``: path of the URL -> a video file, or the argument list of a program that publishes to the
-    argument ``{output}``; ``port`` 0 picks a free one. One thread at a time may call its methods.
+    argument ``{output}``; ``port`` 0 picks a free one; ``media``: browsers get them too, by WHEP and HLS,
+    which are asked for at a socket of our user's alone. One thread at a time may call its methods.
     """
 
-    def __init__(self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0) -> None:
+    def __init__(
+        self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0, media: bool = False
+    ) -> None:
         self._commands = {name: _exec_source(what) for name, what in streams.items()}
         self._wanted_port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._parts = contextlib.ExitStack()  # the process and its log
         self.port = port
+        self._has_media = media
+        self.media: dict[str, str] = {}  # the options of ``media`` by which it is found, while it runs
 
     def __enter__(self) -> "RtspServer":
         self.start()
@@ -165,13 +172,20 @@ class RtspServer:
         self._parts.close()
 
     def _start_on(self, binary: Path) -> None:
-        options = {
+        options: dict[str, Any] = {
             "app": {"modules": ["rtsp", "exec"]},
             **{key: {"listen": ""} for key in ("api", "webrtc", "srtp")},
             "rtsp": {"listen": f"{HOST}:{self.port}"},
             "streams": self._commands,
         }
-        # Nothing of it has a name on the disk, so a kill leaves nothing there.
+        if self._has_media:
+            path = f"{self._parts.enter_context(tempfile.TemporaryDirectory(prefix='sightline-'))}/api"
+            udp = f"{HOST}:{free_port()}"
+            options["app"]["modules"] += ["api", "webrtc", "hls"]
+            options["api"] |= {"unix_listen": path, "allow_paths": list(_MEDIA_PATHS)}
+            options["webrtc"] = {"listen": udp, "ice_servers": [], "filters": {"loopback": True}}
+            self.media = {"kind": "go2rtc", "url": f"unix:{path}"}
+        # But for that socket nothing of it has a name on the disk, so a kill leaves nothing there.
         log = self._parts.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  it is
         command = [str(binary), "-c", "/dev/stdin"]
         self._process = spawn(command, log, folder=Path("/"), first_line=json.dumps(options))

@@ -41,6 +41,7 @@ WARN_EVERY_S = 1.0
 MIN_SEEN_SHARE = 0.9  # of what a recording says it has, less a second
 #: No packet takes so long to decode, and no stream so long to close.
 DECODE_S = CLOSE_S = 10.0
+CODED_END = 32  # bytes: the end of a coded picture is as good as random
 
 
 class Source:
@@ -139,7 +140,8 @@ class Source:
         for packet in self._receive():
             received_s = time.monotonic()
             camera_time = demux.camera_time(packet)
-            packet.opaque = (received_s, camera_time)  # rides through the decoder with it
+            coded_end = bytes(memoryview(packet)[-CODED_END:]) if packet.size else b""
+            packet.opaque = (received_s, camera_time, coded_end)  # rides through the decoder with it
             self._hand_on(packet, received_s, camera_time)
             for decoded in self._decode(packet):
                 if (frame := self._timed(decoded)) is not None:
@@ -274,7 +276,9 @@ class Source:
         if not self._is_sound(frame):
             return None
         arrival = frame.opaque  # not every decoder carries it through
-        received_s, camera_time = arrival if isinstance(arrival, tuple) else (time.monotonic(), None)
+        received_s, camera_time, coded_end = (
+            arrival if isinstance(arrival, tuple) else (time.monotonic(), None, b"")
+        )
         media_s = self._media_s(frame, received_s)
         if media_s is None:
             self.stray_frames += 1
@@ -308,6 +312,7 @@ class Source:
             clock_source=clock_source,
             received_s=time.monotonic() if self.recorded else received_s,
             decode_s=self.decode_s,
+            coded_end=coded_end,
         )
 
     def _media_s(self, frame: VideoFrame, received_s: float) -> float | None:

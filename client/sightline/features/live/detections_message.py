@@ -24,6 +24,10 @@ SCHEMA: dict[str, Any] = {
         camera=_TEXT,
         capture_time={"description": "UTC epoch seconds", **_NUMBER},
         media_s={"description": "seconds on the stream's own clock: its PTS", **_NUMBER},
+        coded_end={
+            "description": "last bytes of the frame's coded packet, in hex; empty: not known",
+            **_TEXT,
+        },
         clock_source={
             "description": "of capture_time: rtcp, rtcp_corrected, pts, arrival",
             **_TEXT,
@@ -75,6 +79,7 @@ def detections_message(
         "camera": camera,
         "capture_time": frame.capture_time,
         "media_s": frame.media_s,
+        "coded_end": frame.coded_end.hex(),
         "clock_source": frame.clock_source,
         "width": frame.picture.width,
         "height": frame.picture.height,

@@ -23,7 +23,7 @@ from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 
 _CONFIG, _CHANGES = "/api/v1/config", "/api/v1/changes"
 #: Sections by which somebody could become an admin, or look where no camera is: an admin's to change.
-_ADMINS = frozenset({"access", "allow", "database", "http"})
+_ADMINS = frozenset({"access", "allow", "database", "http", "media"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from sightline.errors import (
     StoreUnavailable,
     TooManyAttempts,
 )
-from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
+from sightline.supervisor.http.endpoint import JSON_TYPE, WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
 
 log = logging.getLogger(__name__)
@@ -216,10 +216,10 @@ def _query_of(endpoint: Endpoint, connection: HTTPConnection) -> dict[str, Any]:
 
 
 async def _body_of(endpoint: Endpoint, request: Request) -> Any:
-    """The JSON that is sent; {} where nothing is.
+    """The JSON that is sent, or a text of another type; {} where nothing is.
 
     Raises:
-        HTTPException: it is too large or no JSON.
+        HTTPException: it is too large, or of another type than the endpoint takes.
     """
     body = bytearray()
     async for chunk in request.stream():
@@ -228,12 +228,12 @@ async def _body_of(endpoint: Endpoint, request: Request) -> Any:
             raise HTTPException(413, f"at most {endpoint.max_body} bytes are taken")
     if not body:
         return {}
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "send JSON, with Content-Type: application/json")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != endpoint.sent:
+        raise HTTPException(415, f"send it with Content-Type: {endpoint.sent}")
     try:
-        return json.loads(body)
+        return json.loads(body) if endpoint.sent == JSON_TYPE else {"text": body.decode()}
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, "is not JSON") from error
+        raise HTTPException(400, f"is not {endpoint.sent}") from error
 
 
 # -- errors -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sightline.store.read.seen import Cameras
 
 WEBSOCKET = "WEBSOCKET"
 MAX_BODY_BYTES = 1 << 16
+JSON_TYPE = "application/json"
 
 
 class Taken(BaseModel):
@@ -62,6 +63,7 @@ class Endpoint:
         takes: what is checked and given to the handler; None: nothing is taken.
         gives: the type of the answer, as JSON.
         media: the answer's type where it is no JSON.
+        sent: the type of what is sent; of what is no JSON, ``takes`` gets the ``text``.
         max_body: bytes.
         long: the answer may take as long as the client reads on.
     """
@@ -75,6 +77,7 @@ class Endpoint:
     takes: type[Taken] | None = None
     gives: Any = None
     media: str = ""
+    sent: str = JSON_TYPE
     max_body: int = MAX_BODY_BYTES
     long: bool = False
 

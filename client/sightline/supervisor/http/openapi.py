@@ -69,7 +69,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         else:
             operation["requestBody"] = {
                 "required": bool(schemas[schema["$ref"].rpartition("/")[2]].get("required")),
-                "content": {"application/json": {"schema": schema}},
+                "content": {endpoint.sent: {"schema": schema}},
             }
     if endpoint.gives is not None:
         answer = {"content": {"application/json": {"schema": _schema(endpoint.gives, schemas)}}}

@@ -22,7 +22,7 @@ CALLBACK = "/auth/oidc/callback"
 _STATE = "sightline-oidc"  # the cookie that the browser keeps while it is at the provider
 _STATE_S = 600
 _MAX_TEXT = 1024  # characters; those who check names and passwords are stricter
-_FOLDER = Path(__file__).parent / "pages"
+PAGES = Path(__file__).parent / "pages"
 
 
 class PasswordSignIn(Taken):
@@ -164,7 +164,7 @@ def shown(person: Person) -> dict[str, Any]:
 def _file(name: str, media: str) -> Callable[[Call], Response]:
     def give(_: Call) -> Response:
         """A part of the page at which people sign in."""
-        return FileResponse(_FOLDER / name, media_type=media)
+        return FileResponse(PAGES / name, media_type=media)
 
     return give
 
