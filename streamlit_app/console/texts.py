@@ -18,6 +18,8 @@ AWAY_REMEDY = "Start it with “sightline run”; this page comes back by itself
 CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine are let in."
 CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
 UNUSABLE = "The console's configuration cannot be used; its log says why."
+PICTURE_WORDS = {"waiting": "waiting for a picture …", "refused": "no picture now", "live": ""}
+NO_CAMERA_IS_YOURS = "This camera is not one of yours."
 NOT_YOURS = "This page is not for your role."
 NOT_YOURS_REMEDY = "Choose another one, or ask an admin."
 

@@ -50,7 +50,7 @@ def keep_choices() -> None:
     Keys of buttons begin otherwise: a button's state may not be set.
     """
     for key in list(st.session_state):
-        if str(key).startswith(("counts_", "events_", "timing_")):
+        if str(key).startswith(("counts_", "events_", "timing_", "live_")):
             st.session_state[key] = st.session_state[key]
 
 
@@ -76,6 +76,18 @@ def live(show: Show, viewer: Viewer) -> None:
         st.html(f'<div class="sl-foot">{updated} · {safe(viewer.database.label)}</div>')
 
     page()
+
+
+def fresh(show: Callable[[Viewer], None], viewer: Viewer, *, every_s: float | None = 3.0) -> None:
+    """Show what is asked of the API, and refresh it in place; say why where it does not answer."""
+
+    @st.fragment(run_every=every_s)
+    def part() -> None:
+        require_viewer(viewer)
+        with trying():
+            show(viewer)
+
+    part()
 
 
 def require_viewer(viewer: Viewer) -> None:

@@ -94,7 +94,7 @@ def world(url: str) -> World:
 
 @pytest.fixture
 def open_app(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    def start(page: str = "", database: str = url) -> AppTest:
+    def start(page: str = "overview", database: str = url) -> AppTest:
         monkeypatch.setenv("SIGHTLINE_DATABASE_URL", database)
         app = AppTest.from_file(str(APP), default_timeout=60)
         app.run()
@@ -120,14 +120,14 @@ def test_nobody_gets_anything_but_the_way_to_the_sign_in(
     must_change = replace(person(Role.ADMIN), cameras=None, must_change=True)
     for nobody in (None, must_change):
         looks(nobody)
-        for page in ("", "counts", "events", "profile"):
+        for page in ("", "overview", "counts", "events", "profile"):
             text = html(open_app(page))
             assert "/auth/sign-in?next=" in text
             assert "gate" not in text
             assert "SQLite" not in text
 
 
-@pytest.mark.parametrize("page", ["", "counts", "events", "profile"])
+@pytest.mark.parametrize("page", ["overview", "counts", "events", "profile"])
 def test_a_page_tells_of_the_viewers_cameras_alone(
     world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None], page: str
 ) -> None:
@@ -529,7 +529,7 @@ def test_lines_and_zones_stand_first_where_there_are_any(
     for direction in ("forward", "forward", "forward", "backward"):
         world.event("gate", "crossing", "door", now - 5, direction=direction)
     overview.read_totals.clear()  # type: ignore[attr-defined]
-    for page in ("", "counts"):
+    for page in ("overview", "counts"):
         text = html(open_app(page))
         cells = re.findall(
             r"<td[^>]*>(.*?)</td>", text[text.index("Lines and zones") : text.index("</table>")]
@@ -669,11 +669,13 @@ def test_the_database_of_a_config(
     config.write_text(f"database:\n  url: {url}\n")
     monkeypatch.setattr(sys, "argv", ["pages.py", "--config", str(config)])
     app = AppTest.from_file(str(APP), default_timeout=60).run()
+    app._page_hash = calc_hash("overview")  # switch_page knows files only
+    app.run()
     assert "gate" in html(app)
     world.event("gate", "crossing", "door", time.time() - 60, direction="forward")
     link = "http://h/get?path={camera}&start={start}&duration={seconds}"
     config.write_text(f"database:\n  url: {url}\nrecording:\n  url: {link}\n")
-    app._page_hash = calc_hash("events")  # switch_page knows files only
+    app._page_hash = calc_hash("events")
     app.run()
     [played] = app.dataframe[0].value["Recording"]
     assert re.fullmatch(r"http://h/get\?path=gate&start=20[^&]+Z&duration=30.0", played)

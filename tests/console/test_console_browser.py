@@ -24,18 +24,15 @@ import psutil
 import pytest
 
 from sightline.config.groups import HttpOptions
-from sightline.entities import Role
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.http_server import HttpServer
-from sightline.supervisor.http.own_programs import KEY_FILE
-from sightline.supervisor.http.sign_in_pages import SignInPages
 from sightline.supervisor.http.visitors import NobodyElse
 from support.browser import chromium
+from support.console_site import ConsoleSite, console_site, is_healthy
 from support.console_world import World
-from support.front import KEY, Front, known, served
-from support.people import PASSWORD, People, people_of
+from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -84,55 +81,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def people(world: World) -> Iterator[People]:
-    """One of each role, called as the role; and one who sees a single camera."""
-    with people_of(world.engine.url.render_as_string(hide_password=False)) as made:
-        for role in Role:
-            made.add(role.value, role)
-        made.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
+def site(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
+    with console_site(world, tmp_path_factory.mktemp("console-config")) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def front(people: People) -> Iterator[Front]:
-    """The supervisor's port."""
-    with served(SignInPages(people.accounts).endpoints(), known(people)) as made:
-        yield made
+@pytest.fixture
+def base_url(site: ConsoleSite) -> str:
+    return site.url
 
 
-@pytest.fixture(scope="module")
-def base_url(people: People, front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The console, started as people start it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("console-config")
-    commands = folder / "spool.db.control"
-    commands.mkdir(mode=0o700)
-    (commands / KEY_FILE).write_text(KEY)
-    config = folder / "config.yml"
-    config.write_text(
-        f"database: {{url: '{people.url}', spool_path: {folder / 'spool.db'}}}\n"
-        f"http: {{port: {front.origin.rpartition(':')[2]}}}\n"
-    )
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", f"--server.port={port}"]
-    options = ["--server.headless=true", "--", "--config", str(config)]
-    server = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: _healthy(url), "the console's server")
-        yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=15)
-
-
-def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+@pytest.fixture
+def people(site: ConsoleSite) -> People:
+    return site.people
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +103,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def sign_in(browser: Any, base_url: str, people: People) -> Iterator[Callable[[str], None]]:
+def sign_in(browser: Any, site: ConsoleSite) -> Iterator[Callable[[str], None]]:
     """Signs somebody in, without the form."""
-
-    def as_somebody(name: str) -> None:
-        browser.get(f"{base_url}/auth/sign_in.css")
-        browser.add_cookie(
-            {"name": "sightline", "value": people.session(name), "path": "/", "httpOnly": True}
-        )
-
-    yield as_somebody
+    yield lambda name: site.sign_in(browser, name)
     browser.delete_all_cookies()
     browser.get_log("browser")
 
@@ -173,7 +127,7 @@ def complaints(browser: Any) -> list[str]:
 
 
 PAGES = [
-    ("overview", "/", "table.sl tbody tr", 1),
+    ("overview", "/overview", "table.sl tbody tr", 1),
     ("counts", "/counts", ".sl-legend", 2),
     ("profile", "/profile", "table.sl .heat", 1),
 ]
@@ -264,7 +218,7 @@ def test_an_open_page_ends_with_its_sign_in(
 ) -> None:
     people.add("leaver")
     sign_in("leaver")
-    browser.get(base_url)
+    browser.get(f"{base_url}/overview")
     until(lambda: elements(browser, "table.sl tbody tr"), "the page")
     people.accounts.disable("leaver", ROOT_USER)
     until(lambda: "/auth/sign-in" in browser.current_url, "the sign-in")
@@ -373,7 +327,7 @@ def test_it_listens_on_loopback_however_it_is_started(command: list[str], world:
     arguments = [sys.executable, *command, f"{flag}={port}", *options]
     server = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
-        until(lambda: _healthy(f"http://127.0.0.1:{port}"), "the console's server")
+        until(lambda: is_healthy(f"http://127.0.0.1:{port}"), "the console's server")
         listening = psutil.Process(server.pid).net_connections("inet")
         assert {item.laddr.ip for item in listening if item.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
         request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})

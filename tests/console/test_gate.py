@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -394,6 +394,24 @@ def test_no_more_than_so_many_are_passed_on_at_once(
     until(lambda: console.ask("/api/v1/who").status == 200, 10)
 
 
+def test_a_websocket_is_passed_on_both_ways_and_closes_as_the_supervisor_says(console: Console) -> None:
+    session = console.people.session()
+    with console.socket("/ws/echo", session) as socket:
+        assert socket.recv() == "127.0.0.1"
+        socket.send("hello")
+        assert socket.recv() == "hello"
+        socket.send("end")
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert (socket.close_code, socket.close_reason) == (1008, "it has ended")
+    with console.socket("/ws/echo", session) as socket:
+        socket.recv()
+        assert console.upstream.watching == 1
+    until(lambda: console.upstream.watching == 0, 10)
+    with pytest.raises(InvalidStatus, match="403"):
+        console.socket("/ws/echo")
+
+
 def test_a_supervisor_with_tls_is_asked_by_its_own_certificate_alone(
     people: People, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -405,3 +423,5 @@ def test_a_supervisor_with_tls_is_asked_by_its_own_certificate_alone(
         console = Console(url, front, people, upstream)
         assert console.ask("/", session=people.session(), **PAGE).status == 200
         assert console.ask("/api/v1/who").json["scheme"] == "http"  # as the browser asks
+        with console.socket("/ws/echo", people.session()) as socket:
+            socket.recv()

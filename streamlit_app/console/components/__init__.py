@@ -1,0 +1,1 @@
+"""Components of our own: plain JavaScript, given data and never markup."""

@@ -1,0 +1,99 @@
+// Many cameras in one stream, cut into a tile for each: a browser opens few connections to one address.
+const WIDTH = 1280, HEIGHT = 720;
+
+class Wall {
+  constructor(root) {
+    Object.assign(this, { root, tiles: new Map(), key: "" });
+    this.leave = root.querySelector(".leave");
+    this.leave.addEventListener("click", () => this.open(""));
+    this.root.addEventListener("keydown", (event) => event.key === "Escape" && !this.leave.hidden && this.open(""));
+  }
+
+  show(data) {
+    const names = data.tiles.map((tile) => tile.name);
+    this.side = Math.ceil(Math.sqrt(names.length)) || 1;
+    this.root.style.setProperty("--least", `${data.least_px}px`);
+    this.root.style.setProperty("--side", this.side);
+    this.root.classList.toggle("wall", data.wall);
+    this.leave.hidden = !data.wall;
+    for (const [name, tile] of this.tiles) {
+      if (!names.includes(name)) {
+        tile.button.remove();
+        this.tiles.delete(name);
+      }
+    }
+    data.tiles.forEach((given, at) => {
+      const tile = this.tiles.get(given.name) || this.make(given.name);
+      tile.at = at;
+      tile.button.style.order = at;
+      tile.button.className = `tile ${given.tone}`;
+      tile.button.setAttribute("aria-label", `${given.name}: ${given.word}. ${given.why} ${given.note}`);
+      tile.word.textContent = given.tone === "good" ? "" : given.word;
+      tile.why.textContent = given.tone === "good" ? "" : given.why;
+      tile.note.textContent = given.note;
+    });
+    this.watch(names, data);
+  }
+
+  make(name) {
+    const element = (tag, kind, parent) => {
+      const made = document.createElement(tag);
+      made.className = kind;
+      parent.append(made);
+      return made;
+    };
+    const button = element("button", "tile", this.root);
+    button.type = "button";
+    const canvas = element("canvas", "", button);
+    const bar = element("span", "bar", button);
+    element("i", "dot", bar);
+    element("b", "", bar).textContent = name;
+    const problem = element("span", "problem", button);
+    const tile = { button, canvas, note: element("small", "", bar) };
+    Object.assign(tile, { word: element("b", "", problem), why: element("span", "", problem) });
+    button.addEventListener("click", () => this.open(name));
+    this.tiles.set(name, tile);
+    return tile;
+  }
+
+  watch(names, data) {
+    // Filled up with the last one, the picture has as many rows as columns, and every place is 16:9.
+    const least = names.length ? this.side * (this.side - 1) + 1 : 0;
+    const asked = [...names];
+    while (asked.length < least) asked.push(names[names.length - 1]);
+    const query = asked.map((name) => `camera=${encodeURIComponent(name)}`).join("&");
+    const url = `/live/grid.mjpg?${query}&overlay=${data.overlay ? 1 : 0}`;
+    if (url === this.key) return;
+    this.key = url;
+    this.watcher?.close();
+    this.watcher = names.length
+      ? new Watcher(url, (bitmap) => this.draw(bitmap), (state) => (this.root.dataset.state = state))
+      : null;
+  }
+
+  draw(bitmap) {
+    const wide = Math.floor(WIDTH / this.side / 2) * 2, high = Math.floor(HEIGHT / this.side / 2) * 2;
+    for (const { canvas, at } of this.tiles.values()) {
+      if (canvas.width !== wide) Object.assign(canvas, { width: wide, height: high });
+      const left = (at % this.side) * wide, top = Math.floor(at / this.side) * high;
+      canvas.getContext("2d").drawImage(bitmap, left, top, wide, high, 0, 0, wide, high);
+    }
+  }
+}
+
+const walls = new WeakMap();
+
+export default function (component) {
+  const root = component.parentElement.querySelector(".tiles");
+  const wall = walls.get(root) || new Wall(root);
+  walls.set(root, wall);
+  clearTimeout(wall.closing);
+  wall.open = (name) => component.setTriggerValue("open", name);
+  wall.show(component.data);
+  return () => {
+    wall.closing = setTimeout(() => {
+      wall.watcher?.close();
+      wall.key = "";
+    }, 500);
+  };
+}

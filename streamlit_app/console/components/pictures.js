@@ -1,0 +1,108 @@
+// Pictures of a multipart stream, read one by one: so it is known when one came, and which one.
+const SILENT_MS = 12000; // a stream that says nothing for so long is asked for anew
+const text = new TextDecoder("latin1");
+
+function joined(left, right) {
+  const both = new Uint8Array(left.length + right.length);
+  both.set(left);
+  both.set(right, left.length);
+  return both;
+}
+
+// The end of a part's head in bytes, after its blank line; -1 while it has not come.
+function endOfHead(bytes) {
+  for (let at = 3; at < bytes.length; at++) {
+    if (bytes[at] === 10 && bytes[at - 1] === 13 && bytes[at - 2] === 10 && bytes[at - 3] === 13) return at + 1;
+  }
+  return -1;
+}
+
+async function readParts(url, signal, onPicture) {
+  const answer = await fetch(url, { signal, cache: "no-store" });
+  if (!answer.ok) throw Object.assign(new Error(`${answer.status}`), { status: answer.status });
+  const reader = answer.body.getReader();
+  let bytes = new Uint8Array(0);
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    bytes = bytes.length ? joined(bytes, value) : value;
+    for (;;) {
+      const start = endOfHead(bytes);
+      if (start < 0) break;
+      const head = text.decode(bytes.subarray(0, start));
+      const length = /content-length: *(\d+)/i.exec(head);
+      if (!length) throw new Error("no length");
+      const end = start + Number(length[1]);
+      if (bytes.length < end) break;
+      const captured = /x-capture-time: *([\d.]+)/i.exec(head);
+      const blob = new Blob([bytes.subarray(start, end)], { type: "image/jpeg" });
+      bytes = bytes.slice(end);
+      onPicture(blob, captured ? Number(captured[1]) : null);
+    }
+  }
+}
+
+// Watches a stream while the page is seen; onPicture(bitmap, captureTime), onState("waiting" | "live" | "refused").
+class Watcher {
+  constructor(url, onPicture, onState) {
+    Object.assign(this, { url, onPicture, onState, wait: 500, newest: 0 });
+    this.onVisibility = () => (document.hidden ? this.pause() : this.resume());
+    document.addEventListener("visibilitychange", this.onVisibility);
+    this.resume();
+  }
+
+  resume() {
+    if (this.abort || this.closed) return;
+    this.abort = new AbortController();
+    this.run(this.abort);
+  }
+
+  pause() {
+    this.abort?.abort();
+    this.abort = null;
+  }
+
+  close() {
+    this.closed = true;
+    document.removeEventListener("visibilitychange", this.onVisibility);
+    this.pause();
+  }
+
+  async run(abort) {
+    this.onState("waiting");
+    let guard = 0;
+    const watch = () => {
+      clearTimeout(guard);
+      guard = setTimeout(() => abort.abort(), SILENT_MS);
+    };
+    watch();
+    try {
+      await readParts(this.url, abort.signal, (blob, captured) => {
+        watch();
+        this.wait = 500;
+        this.show(blob, captured);
+      });
+    } catch (error) {
+      if (error.status === 401) this.wait = 5000;
+      if (error.status) this.onState("refused");
+    }
+    clearTimeout(guard);
+    if (this.closed || (abort !== this.abort && this.abort)) return;
+    if (document.hidden) return;
+    this.abort = null;
+    this.onState("waiting");
+    setTimeout(() => this.resume(), this.wait);
+    this.wait = Math.min(2 * this.wait, 8000);
+  }
+
+  async show(blob, captured) {
+    const number = ++this.newest;
+    const bitmap = await createImageBitmap(blob).catch(() => null);
+    if (!bitmap) return;
+    if (number === this.newest && !this.closed) {
+      this.onState("live");
+      this.onPicture(bitmap, captured);
+    }
+    bitmap.close();
+  }
+}

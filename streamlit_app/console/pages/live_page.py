@@ -1,0 +1,225 @@
+"""Live: what the cameras see now, all of them or one, and how each does."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+from pydantic import TypeAdapter
+from sqlalchemy import Connection
+
+from console import theme
+from console.components.live_components import Tile, live_picture, live_tiles
+from console.pages.overview_page import CameraRowView, camera_rows, read_totals
+from console.texts import NO_CAMERA_IS_YOURS, age, number, safe
+from console.viewer import Viewer, now
+from sightline.access.rights import Right
+from sightline.entities import CameraStatus
+from sightline.store.read import queries
+
+#: As many as one stream shows well; a grid of the HTTP port has at most 36.
+PAGE_TILES = 16
+SIZES_PX = {"Small": 220, "Medium": 340, "Large": 560}
+DAY_S = 86_400.0
+EVENTS = 12
+MUTES_S = {"15 min": 900, "1 h": 3600, "8 h": 8 * 3600}
+_STATUSES = TypeAdapter(list[CameraStatus])
+
+
+def render(viewer: Viewer) -> None:
+    """The page: one camera if the address names it, else all."""
+    name = st.query_params.get("camera", "")
+    if name:
+        _render_one(viewer, name)
+    else:
+        _render_all(viewer)
+
+
+# -- all of them --------------------------------------------------------------------------------------------
+
+
+def _render_all(viewer: Viewer) -> None:
+    is_wall = "wall" in st.query_params
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    wanted = row.text_input("Search", key="live_search", placeholder="a camera's name", width=230)
+    only = row.segmented_control("Show", ["All", "In trouble"], default="All", key="live_only", required=True)
+    size = row.segmented_control("Size", [*SIZES_PX], default="Medium", key="live_size", required=True)
+    overlay = row.toggle("Boxes and zones", value=True, key="live_overlay")
+    if row.button(
+        "Wall", icon=":material/fullscreen:", key="open_wall", help="Pictures alone, over the window."
+    ):
+        st.query_params["wall"] = "1"
+        st.rerun()
+
+    def show(viewer: Viewer) -> None:
+        rows = [row for row in _rows(viewer) if is_wanted(row, wanted, trouble_only=only != "All")]
+        if not rows:
+            theme.state("No camera is like that.", "Search for another name, or show all.", icon="search_off")
+            return
+        pages = -(-len(rows) // PAGE_TILES)
+        page = st.pagination(pages, key="live_page") if pages > 1 else 1
+        shown = rows[(page - 1) * PAGE_TILES : page * PAGE_TILES]
+        st.html(f'<p class="sl-caption">{summary(rows)}</p>')
+        chosen = live_tiles(
+            [tile_of(row, now()) for row in shown],
+            overlay=overlay,
+            least_px=SIZES_PX[size],
+            wall=is_wall,
+            key="tiles",
+        )
+        if chosen is not None:
+            st.query_params.from_dict({"camera": chosen} if chosen else {})
+            st.rerun()
+
+    theme.fresh(show, viewer)
+
+
+def is_wanted(row: CameraRowView, text: str, *, trouble_only: bool) -> bool:
+    """Whether a camera is one of those that somebody looks for."""
+    return text.casefold() in row.status.source.casefold() and not (trouble_only and row.tone == "good")
+
+
+def summary(rows: Sequence[CameraRowView]) -> str:
+    """How many cameras there are, and how they do; HTML."""
+    tones = Counter(row.tone for row in rows)
+    words = [f"{number(len(rows))} cameras" if len(rows) > 1 else "1 camera"]
+    if tones["bad"]:
+        words.append(f'<b class="bad">{tones["bad"]} in trouble</b>')
+    if tones["warn"]:
+        words.append(f'<b class="warn">{tones["warn"]} with warnings</b>')
+    return " · ".join([*words, *(["all well"] if tones["good"] == len(rows) else [])])
+
+
+def tile_of(row: CameraRowView, at: float) -> Tile:
+    """What a camera's tile says."""
+    inside = row.status.occupancy
+    note = " · ".join(f"{place} {count}" for place, count in inside.items()) if row.is_live else ""
+    if not row.is_live and row.status.last_frame_time:
+        note = f"last picture {age(at - row.status.last_frame_time)} ago"
+    return Tile(row.status.source, row.word, row.tone, row.message, note)
+
+
+def _rows(viewer: Viewer) -> list[CameraRowView]:
+    """The cameras that run, and how they do; by name, since operators know where to look."""
+    statuses = _STATUSES.validate_python(viewer.api.get("/api/v1/cameras"))
+    return sorted(camera_rows(statuses, {}, now()), key=lambda row: row.status.source)
+
+
+# -- one of them --------------------------------------------------------------------------------------------
+
+
+def _render_one(viewer: Viewer, name: str) -> None:
+    if not viewer.may(Right.SEE_LIVE, name):
+        theme.state(NO_CAMERA_IS_YOURS, "Choose one of those that you see.", icon="lock")
+        return
+    bar = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    if bar.button("All cameras", icon=":material/grid_view:", key="to_all", shortcut="Escape"):
+        st.query_params.clear()
+        st.rerun()
+    for label, icon, step, key in (
+        ("Previous", "chevron_left", -1, "Left"),
+        ("Next", "chevron_right", 1, "Right"),
+    ):
+        if bar.button(label, icon=f":material/{icon}:", key=f"to_{label}", shortcut=key):
+            st.query_params["camera"] = _neighbour(viewer, name, step)
+            st.rerun()
+    overlay = bar.toggle("Boxes and zones", value=True, key="live_overlay")
+    picture, side = st.columns([2.2, 1], gap="medium")
+    with picture:
+        live_picture(name, overlay=overlay, zone=viewer.zone.key, key=f"picture_{name}")
+        _show_controls(viewer, name)
+    with side:
+
+        def show_state(viewer: Viewer) -> None:
+            found = [row for row in _rows(viewer) if row.status.source == name]
+            if not found:
+                theme.state(
+                    "There is no such camera now.", "It may have been taken out of the configuration."
+                )
+                return
+            st.html(state_of(found[0], viewer, now()))
+
+        theme.fresh(show_state, viewer)
+
+        def show_last(viewer: Viewer, connection: Connection) -> None:
+            st.html(_today(viewer, name) + _last_events(viewer, connection, name))
+
+        theme.live(show_last, viewer)
+
+
+def _neighbour(viewer: Viewer, name: str, step: int) -> str:
+    with theme.trying():
+        names = [row.status.source for row in _rows(viewer)]
+        if name in names:
+            return names[(names.index(name) + step) % len(names)]
+    return name
+
+
+def state_of(row: CameraRowView, viewer: Viewer, at: float) -> str:
+    """A camera's name, state and who is in its zones; HTML."""
+    status = row.status
+    message = f'<span class="sl-message">{safe(row.message)}</span>' if row.message else ""
+    lines = [
+        f'<h2 class="sl-camera">{safe(status.source)}</h2>'
+        f'<span class="sl-state-word {row.tone}"><span class="sl-dot"></span>{row.word}</span>{message}'
+    ]
+    facts: dict[str, str] = {}
+    if status.last_frame_time:
+        facts["Last frame"] = f"{age(at - status.last_frame_time)} ago"
+    facts |= {f"In {place}": number(count) for place, count in status.occupancy.items() if row.is_live}
+    if viewer.engineer and row.is_live:
+        facts["Frames a second"] = f"{status.fps:.1f}"
+        facts["Latency p50 / p99"] = f"{status.latency_p50_ms or 0:.0f} / {status.latency_p99_ms or 0:.0f} ms"
+        facts["Model"], facts["Transport"] = status.model_version, status.transport
+    return "".join(lines) + facts_of(facts)
+
+
+def facts_of(facts: Mapping[str, str]) -> str:
+    """Names and values, one below the other; HTML."""
+    parts = (f"<dt>{safe(name)}</dt><dd>{safe(value)}</dd>" for name, value in facts.items())
+    return f'<dl class="sl-facts">{"".join(parts)}</dl>' if facts else ""
+
+
+def _today(viewer: Viewer, name: str) -> str:
+    totals = read_totals(viewer.database, viewer.zone.key, 60, (name,), viewer.cameras).by_class
+    facts = {item_class: number(count) for item_class, count in totals.items()} or {"Counted": "0"}
+    return theme.heading("Today", "distinct objects") + facts_of(facts)
+
+
+def _last_events(viewer: Viewer, connection: Connection, name: str) -> str:
+    at = now()
+    rows = queries.read_events(connection, viewer.cameras, (at - DAY_S, at + 60), [name], limit=EVENTS)
+    body: list[theme.Row] = [("", _event_cells(viewer, row)) for row in rows]
+    head = theme.heading("Last events", "of 24 hours")
+    if not body:
+        return head + theme.caption("Nothing has happened.")
+    return head + theme.table({"Time": "", "What": "", "Who": ""}, body)
+
+
+def _event_cells(viewer: Viewer, row: Mapping[str, Any]) -> list[str | tuple[str, str]]:
+    moment = row["event_time"]
+    what = " ".join(filter(None, (row["kind"].replace("_", " "), row["place"], row["direction"] or "")))
+    exact = f'title="{moment:%Y-%m-%d %H:%M:%S} UTC"'
+    return [(viewer.clock(moment.timestamp()), exact), safe(what), safe(row["item_class"])]
+
+
+def _show_controls(viewer: Viewer, name: str) -> None:
+    bar = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    url = f"/live/{quote(name, safe='')}.jpg?size=large"
+    bar.link_button(
+        "Still picture", url, icon=":material/photo_camera:", help="In a tab of its own, to be saved."
+    )
+    if not viewer.may(Right.MUTE, name):
+        return
+    with bar.popover("Mute alerts", icon=":material/notifications_off:", width="content"):
+        st.caption("Nobody is told of this camera's alerts for so long; they are still kept.")
+        for label, seconds in MUTES_S.items():
+            if st.button(label, key=f"mute_{label}", width="stretch"):
+                with theme.trying():
+                    viewer.api.post("/api/v1/mutes", {"camera": name, "until": now() + seconds})
+                    st.toast(f"Alerts of {name} are muted for {label}.", icon=":material/notifications_off:")
+        if st.button("Not any more", key="mute_end", width="stretch"):
+            with theme.trying():
+                viewer.api.post("/api/v1/mutes", {"camera": name, "until": 0})
+                st.toast(f"Alerts of {name} are told again.", icon=":material/notifications:")

@@ -1,0 +1,184 @@
+"""The real console as people start it, before a real HTTP port of the supervisor; its cameras are drawn."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from sightline.camera.messages import AskFeature, LiveMessage, Message
+from sightline.config.loader import parse_config
+from sightline.entities import CameraStatus, Role, Variant
+from sightline.store.read.queries import read_cameras
+from sightline.store.read.readonly import Database
+from sightline.supervisor.http.api_live import LiveApi
+from sightline.supervisor.http.door import Door
+from sightline.supervisor.http.endpoint import Call
+from sightline.supervisor.http.own_programs import KEY_FILE
+from sightline.supervisor.http.site import access_endpoints, api_endpoints
+from sightline.supervisor.live_pictures import LivePictures
+from sightline.video.picture import encode_jpeg
+from support.console_world import World
+from support.front import KEY, known, served_door
+from support.people import People, people_of
+from support.waiting import until
+
+ROOT = Path(__file__).parents[2]
+
+
+class DrawnCameras:
+    """Cameras that show a box that moves, ten times a second while they are asked to; those of a database."""
+
+    def __init__(self, live: LivePictures, database: Database) -> None:
+        self.shown = 0
+        self.silent: set[str] = set()  # those that show nothing
+        self._wanted: dict[tuple[str, Variant], float] = {}
+        self._live, self._database = live, database
+        live.owner_of = self.owner_of
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def statuses(self) -> list[CameraStatus]:
+        with self._database.reading() as connection:
+            return read_cameras(connection, None)
+
+    def owner_of(self, camera: str) -> DrawnCameras:
+        if camera not in {status.source for status in self.statuses()}:
+            raise LookupError(camera)
+        return self
+
+    @property
+    def watched(self) -> set[tuple[str, Variant]]:
+        """What is asked for now."""
+        return {key for key, until_s in list(self._wanted.items()) if until_s > time.monotonic()}
+
+    def send(self, message: Message) -> None:
+        assert isinstance(message, AskFeature)
+        watch: Any = message.request
+        for variant in watch.variants:
+            self._wanted[message.camera, variant] = time.monotonic() + watch.seconds
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        self._database.close()
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            if self._stop.wait(0.1):
+                return
+            for camera, variant in self.watched:
+                if camera in self.silent:
+                    continue
+                self.shown += 1
+                header = {"capture_time": time.time(), "media_s": number / 10}
+                size = (1280, 720) if variant.value.startswith("large") else (640, 360)
+                self._live.take(LiveMessage(camera, variant, header, drawn(camera, number, *size)))
+
+
+def drawn(camera: str, number: int, width: int, height: int) -> bytes:
+    """A JPEG: a road of its camera's own grey, and a light box on its way from left to right."""
+    picture = np.full((height * 3 // 2, width), 128, np.uint8)
+    shade = 60 + sum(camera.encode()) % 60
+    picture[:height] = np.linspace(shade + 70, shade, height, dtype=np.uint8)[:, None]
+    left, top = number * width // 60 % width, height * 2 // 5
+    picture[top : top + height // 4, left : left + width // 12] = 220
+    return encode_jpeg(picture, 6)
+
+
+@dataclass
+class ConsoleSite:
+    """All of it."""
+
+    url: str  # of the console
+    people: People
+    cameras: DrawnCameras
+    done: list[tuple[Any, ...]] = field(default_factory=list)  # what was asked of the program's alerts
+
+    def sign_in(self, browser: Any, name: str) -> None:
+        """Without the form."""
+        browser.get(f"{self.url}/auth/sign_in.css")
+        browser.add_cookie({"name": "sightline", "value": self.people.session(name), "path": "/"})
+
+
+@contextmanager
+def console_site(world: World, folder: Path) -> Iterator[ConsoleSite]:
+    """One person of each role is called as the role; ``guest`` is an operator of camera car-park alone."""
+    url = world.engine.url.render_as_string(hide_password=False)
+    live, database, done = LivePictures(), Database(url), []
+
+    def doing(name: str) -> Callable[..., Any]:
+        def do(*values: Any) -> Any:
+            done.append((name, *values))
+            return []
+
+        return do
+
+    actions = {name: doing(name) for name in ("list", "mute", "comment", "set_state", "test")}
+    with people_of(url) as people, closing(DrawnCameras(live, Database(url))) as cameras, closing(database):
+        for role in Role:
+            people.add(role.value, role)
+        people.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
+        control = cast(Any, SimpleNamespace(config=parse_config({})))
+        doors: list[Door] = []
+
+        async def still_allowed(call: Call) -> bool:
+            return await doors[0].still_allowed(call)
+
+        endpoints = [
+            *access_endpoints(people.accounts, people.tokens, people.store),
+            *LiveApi(live, still_allowed).endpoints(),
+            *api_endpoints(cast(Any, cameras), control, actions, database, people.store),
+        ]
+        doors.append(Door(endpoints, known(people), KEY))
+        with served_door(doors[0]) as front:
+            commands = folder / "spool.db.control"
+            commands.mkdir(mode=0o700)
+            (commands / KEY_FILE).write_text(KEY)
+            config = folder / "config.yml"
+            config.write_text(
+                f"database: {{url: '{url}', spool_path: {folder / 'spool.db'}}}\n"
+                f"http: {{port: {front.origin.rpartition(':')[2]}}}\n"
+            )
+            with started_console(["--", "--config", str(config)]) as address:
+                yield ConsoleSite(address, people, cameras, done)
+
+
+@contextmanager
+def started_console(options: list[str]) -> Iterator[str]:
+    """Its URL, as soon as it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", f"--server.port={port}"]
+    command += ["--server.headless=true", *options]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: is_healthy(url), 60)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=15)
+
+
+def is_healthy(url: str) -> bool:
+    """Whether a console answers there."""
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
