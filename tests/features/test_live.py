@@ -238,7 +238,7 @@ def test_a_picture_that_cannot_be_converted_is_left_out_and_told_once(
     gate = Watched()
     gate.watch(Variant.SMALL)
     monkeypatch.setattr(
-        painter, "encode_jpeg", lambda *_: (_ for _ in ()).throw(ValueError("no such format"))
+        painter.Painter, "_covered", lambda *_: (_ for _ in ()).throw(ValueError("no such format"))
     )
     assert gate.until_shown() == {}
     assert gate.until_shown() == {}

@@ -53,17 +53,17 @@ from sightline.entities import (
 from sightline.features.clips.clip_recorder import ClipRecorder
 from sightline.features.clips.hidden_clip import Hiding, covered
 from sightline.features.drift.drift_watch import DriftWatch
-from sightline.features.live.painter import LIVE_QUALITY, Painter, Scene
+from sightline.features.live.painter import Painter, Scene
 from sightline.simulation.scenes import truth
 from sightline.simulation.scenes.encode import Coding, render
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row, rows_of
 from sightline.store.spool import Spool
-from sightline.video import blur
+from sightline.video import blur, drawing
 from sightline.video.live_encoder import CodedPicture, LiveEncoder
 from sightline.video.packets import CodedPacket, CodedStream
-from sightline.video.picture import YuvPicture, encode_jpeg, full_range
+from sightline.video.picture import YuvPicture, encode_jpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from bench import cameras
@@ -264,7 +264,7 @@ def live(arguments: Namespace) -> None:
         drawn.append((one.frame.capture_time, painter.overlay(scene, side)))
 
     print(f"overlay: {timed(overlay, seen, time.thread_time)}")
-    jpeg = timed(lambda one: encode_jpeg(full_range(one[1]), LIVE_QUALITY), drawn, time.thread_time)
+    jpeg = timed(lambda one: drawing.to_jpeg(drawing.to_bgr(one[1])), drawn, time.thread_time)
     print(f"JPEG: {jpeg}")
     encoder = LiveEncoder("rtp", width, height, fps=FPS, codec="libx264", begins=BEGIN)
     coded: list[CodedPicture | None] = []

@@ -5,6 +5,7 @@ module checks that it is there.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import cv2
@@ -22,10 +23,13 @@ LINE_COLOUR, ZONE_COLOUR, BOX_COLOUR, TEXT_COLOUR = (
     (255, 255, 255),
 )
 ZONE_TINT = 0.2  # how much of its colour covers a zone
+JPEG_QUALITY = 65  # of live pictures: as good as FFmpeg's 6, for a third of its time
 TEXT_SHARE, MIN_TEXT_PX = 1 / 36, 13  # height of letters, by the picture's shorter side
 ARROW_TEXTS = 3.0  # length of an arrow, in heights of letters
 Rectangle = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 GRID = 256  # places inside a zone are told apart by so many rows and columns
+
+cv2.setNumThreads(1)  # the other cores have cameras of their own
 
 
 def to_bgr(i420: U8) -> U8:
@@ -36,6 +40,12 @@ def to_bgr(i420: U8) -> U8:
 def to_i420(bgr: U8) -> U8:
     """The picture, sides even, as :func:`to_bgr` took it."""
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)
+
+
+def to_jpeg(bgr: U8) -> bytes:
+    """The picture as a JPEG file."""
+    _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    return data.tobytes()
 
 
 def draw_places(picture: U8, lines: Mapping[str, Line], zones: Mapping[str, Zone]) -> None:
@@ -49,11 +59,16 @@ def draw_places(picture: U8, lines: Mapping[str, Line], zones: Mapping[str, Zone
     texts: list[tuple[str, Point]] = []  # over everything else
     for name, zone in zones.items():
         corners = _pixels(zone.points, picture)
-        tinted = cv2.fillPoly(picture.copy(), [corners], ZONE_COLOUR)
-        cv2.addWeighted(tinted, ZONE_TINT, picture, 1 - ZONE_TINT, 0, dst=picture)
+        left, top = corners.min(axis=0).clip(0).tolist()  # its part of the picture alone is tinted
+        right, bottom = corners.max(axis=0).clip(0).tolist()
+        part = picture[top : bottom + 1, left : right + 1]
+        if part.size:
+            tinted = cv2.fillPoly(part.copy(), [corners - (left, top)], ZONE_COLOUR)
+            cv2.addWeighted(tinted, ZONE_TINT, part, 1 - ZONE_TINT, 0, dst=part)
         cv2.polylines(picture, [corners], True, ZONE_COLOUR, _stroke_px(picture), cv2.LINE_AA)
-        if (place := _deepest(zone, picture)) is not None:
-            texts.append((name, place))
+        if (place := _deepest(zone.points)) is not None:
+            height, width = picture.shape[:2]
+            texts.append((name, (place[0] * width, place[1] * height)))
     for name, line in lines.items():
         corners = _pixels(line.points, picture)
         cv2.polylines(picture, [corners], False, LINE_COLOUR, _stroke_px(picture), cv2.LINE_AA)
@@ -111,7 +126,7 @@ def _write(picture: U8, text: str, middle: Point, taken: list[Rectangle]) -> Non
     Where another text is, it goes above or below, as near as there is room; ``taken`` holds where texts are.
     """
     height, width = picture.shape[:2]
-    font, size = cv2.FontFace("sans"), _text_px(picture)
+    font, size = _font(), _text_px(picture)
     _, top, wide, tall = cv2.getTextSize((width, height), text, (0, 0), font, size)
     x = min(max(round(middle[0] - wide / 2), 0), max(width - wide, 0))
     last = max(height - tall, 0)
@@ -129,14 +144,14 @@ def _write(picture: U8, text: str, middle: Point, taken: list[Rectangle]) -> Non
     cv2.putText(picture, text, (x, y - top), TEXT_COLOUR, font, size)
 
 
-def _deepest(zone: Zone, picture: U8) -> Point | None:
-    """The pixel of a zone that is furthest from its edges and the picture's; None: it cannot be seen."""
+@lru_cache(maxsize=1024)
+def _deepest(points: tuple[Point, ...]) -> Point | None:
+    """The place in a zone that is furthest from its edges and the picture's; None: it cannot be seen."""
     mask = np.zeros((GRID, GRID), np.uint8)
-    cv2.fillPoly(mask, [_pixels(zone.points, mask)], 1)
+    cv2.fillPoly(mask, [_pixels(points, mask)], 1)
     mask = np.pad(mask, 1)  # beyond the picture is outside
     _, depth, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(mask, cv2.DIST_L2, 3))
-    height, width = picture.shape[:2]
-    return ((x - 1) * width / GRID, (y - 1) * height / GRID) if depth > 0 else None
+    return ((x - 1) / GRID, (y - 1) / GRID) if depth > 0 else None
 
 
 def _pixels(points: Sequence[Point], picture: U8) -> NDArray[np.int32]:
@@ -144,6 +159,11 @@ def _pixels(points: Sequence[Point], picture: U8) -> NDArray[np.int32]:
     height, width = picture.shape[:2]
     pixels: NDArray[np.int32] = np.rint(np.array(points) * (width - 1, height - 1)).astype(np.int32)
     return pixels
+
+
+@cache
+def _font() -> cv2.FontFace:
+    return cv2.FontFace("sans")
 
 
 def _text_px(picture: U8) -> int:

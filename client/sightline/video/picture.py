@@ -17,8 +17,8 @@ from sightline.entities import F32, U8, Box, Picture
 from sightline.video.display import AS_DECODED, Display
 
 _VALUES = np.arange(256)
-_LUMA = np.clip(np.rint((_VALUES - 16) * (255 / 219)), 0, 255).astype(np.uint8)
-_CHROMA = np.clip(np.rint((_VALUES - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8)
+_LUMA = np.clip(np.rint((_VALUES - 16) * (255 / 219)), 0, 255).astype(np.uint8).tobytes()
+_CHROMA = np.clip(np.rint((_VALUES - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8).tobytes()
 SMALL_PX = 128  # width of what is made to look at
 JPEG_QUALITY = 3
 _FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"})
@@ -145,8 +145,10 @@ def draw_edges(planes: Sequence[U8], xyxy: F32, colour: tuple[int, int, int], th
 
 def full_range(i420: U8) -> U8:
     """A picture of limited range, uint8 [3/2·height, width], as JPEG wants it: 0..255."""
-    luma = len(i420) * 2 // 3
-    return np.concatenate([_LUMA[i420[:luma]], _CHROMA[i420[luma:]]])
+    luma, out = len(i420) * 2 // 3, bytearray()
+    out += i420[:luma].tobytes().translate(_LUMA)  # half of what an index into an array would cost
+    out += i420[luma:].tobytes().translate(_CHROMA)
+    return np.frombuffer(out, np.uint8).reshape(i420.shape)
 
 
 def from_i420(i420: U8) -> YuvPicture:

@@ -76,9 +76,8 @@ class Painter:
             side = variant.side_px
             if side not in plain:
                 plain[side] = self._covered(scene, side)
-            picture = self._overlaid(scene, plain[side]) if variant.has_overlay else plain[side]
-            size = {"width": picture.shape[1], "height": len(picture) * 2 // 3}
-            yield variant, header | size, encode_jpeg(full_range(picture), LIVE_QUALITY)
+            size = {"width": plain[side].shape[1], "height": len(plain[side]) * 2 // 3}
+            yield variant, header | size, self._jpeg(scene, plain[side], variant)
 
     def overlay(self, scene: Scene, side: int) -> U8:
         """The picture with what is drawn on it, uint8 [3/2·height, width], I420, limited range.
@@ -87,7 +86,21 @@ class Painter:
             ValueError: FFmpeg cannot convert the picture.
         """
         self._follow(scene.seen.frame.capture_time, scene.seen.tracks)
-        return self._overlaid(scene, self._covered(scene, side))
+        plain, draw = self._covered(scene, side), drawing()
+        if draw is None:
+            return self._edged(scene, plain)
+        overlaid: U8 = draw.to_i420(self._canvas(draw, scene, plain))
+        return overlaid
+
+    def _jpeg(self, scene: Scene, plain: U8, variant: Variant) -> bytes:
+        draw = drawing()
+        if draw is None:
+            picture = self._edged(scene, plain) if variant.has_overlay else plain
+            return encode_jpeg(full_range(picture), LIVE_QUALITY)
+        jpeg: bytes = draw.to_jpeg(
+            self._canvas(draw, scene, plain) if variant.has_overlay else draw.to_bgr(plain)
+        )
+        return jpeg
 
     def _covered(self, scene: Scene, side: int) -> U8:
         picture = scene.picture.copy(*fit_size(scene.picture.width, scene.picture.height, side, side))
@@ -104,15 +117,16 @@ class Painter:
             if not trail:
                 del self._trails[track]
 
-    def _overlaid(self, scene: Scene, plain: U8) -> U8:
-        """A picture of its own, uint8 as ``plain``, with the layers that are asked for."""
+    def _edged(self, scene: Scene, plain: U8) -> U8:
+        """A picture of its own, as far as it goes without OpenCV."""
+        picture = plain.copy()
+        if Layer.BOXES in self.camera.live.layers:
+            draw_edges(split_i420(picture), scene.seen.tracks.xyxy, _GREEN, 2)
+        return picture
+
+    def _canvas(self, draw: ModuleType, scene: Scene, plain: U8) -> U8:
+        """The picture with the layers that are asked for, uint8 [height, width, 3], BGR."""
         layers, seen = self.camera.live.layers, scene.seen
-        draw = drawing()
-        if draw is None:
-            picture = plain.copy()
-            if Layer.BOXES in layers:
-                draw_edges(split_i420(picture), seen.tracks.xyxy, _GREEN, 2)
-            return picture
         canvas: U8 = draw.to_bgr(plain)
         if Layer.PLACES in layers:
             rules = self.camera.rules
@@ -124,8 +138,7 @@ class Painter:
         if Layer.BOXES in layers:
             draw.draw_boxes(canvas, seen.tracks.xyxy, list(_labels(seen, layers)))
         draw.draw_caption(canvas, "  ".join([self.camera.name, *_times(seen, layers)]))
-        overlaid: U8 = draw.to_i420(canvas)
-        return overlaid
+        return canvas
 
 
 def _line_text(name: str, lines: Mapping[str, Mapping[str, int]]) -> str:
