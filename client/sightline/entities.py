@@ -278,6 +278,26 @@ class ClockWindow:
     clock_source: str  # that capture times came from at the last reading
 
 
+@dataclass(frozen=True, slots=True)
+class TrackPath:
+    """Where a confirmed track has been, thinned to a few points, in pieces of at most ten minutes.
+
+    The newest row of a piece holds. Straight lines between its points, in time, are within a twentieth of the
+    box of where it was, unless that takes too many of them.
+    """
+
+    source: str
+    track_id: int
+    first_time: float  # capture time of the track's first box
+    start_time: float  # of the piece's first point, and of its last
+    end_time: float
+    item_class: str
+    score: float  # that two fifths of the track's boxes so far have at least
+    # Milliseconds since start_time, then 1/10000 of the picture: bottom centre x and y, width, height.
+    points: tuple[tuple[int, ...], ...]
+    places: tuple[str, ...]  # lines and zones that have made events of it so far
+
+
 class Role(StrEnum):
     """What a person or a program may do, least first: each may do what those before it may."""
 
@@ -446,6 +466,7 @@ Result = (
     | Notification
     | Mute
     | Clip
+    | TrackPath
 )
 
 

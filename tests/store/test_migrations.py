@@ -66,7 +66,7 @@ def test_the_counts_table_is_the_one_of_the_design(database_url: str) -> None:
     assert [name for name, column in columns.items() if column["nullable"]] == may_be_unknown
     [unique] = table.get_unique_constraints("count_windows")
     assert unique["name"] == "uq_count_windows_source_item_class_window"
-    assert unique["column_names"] == ["source", "item_class", "window_start", "window_end"]
+    assert unique["column_names"] == ["source", "window_start", "item_class", "window_end"]
     if engine.dialect.name == "postgresql":
         kinds = {name: column["type"].compile(engine.dialect) for name, column in columns.items()}
         assert kinds["window_start"] == "TIMESTAMP WITH TIME ZONE"

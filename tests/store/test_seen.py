@@ -41,6 +41,8 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_window_rows": lambda c, cameras, _: queries.read_window_rows(c, cameras, SPAN, BOTH, 99),
     "read_events": lambda c, cameras, _: queries.read_events(c, cameras, BETWEEN, BOTH, limit=99),
     "read_crossings": lambda c, cameras, _: queries.read_crossings(c, cameras, SPAN, BOTH),
+    "read_total_counts": lambda c, cameras, _: queries.read_total_counts(c, cameras, SPAN, BOTH, "source"),
+    "read_event_counts": lambda c, cameras, _: queries.read_event_counts(c, cameras, SPAN, BOTH, ["source"]),
     "has_events": lambda c, cameras, _: "yard" if queries.has_events(c, cameras, ["yard"]) else "",
     "read_hours": lambda _, cameras, url: queries.read_hours(url, cameras),
     "read_clips": lambda c, cameras, _: kept_clips.read_clips(c, cameras, BETWEEN, BOTH, 99),

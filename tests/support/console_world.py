@@ -138,6 +138,9 @@ class World:
                 )
             )
             session.commit()
+        with self.engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM event_rollups"))
+            rollups.sum_events(connection)
 
     def alert(self, alert_id: str, source: str, opened: float, **values: object) -> None:
         """What a rule made of events."""

@@ -11,7 +11,7 @@ without growing, if Postgres has had the minute in which it finds what is free (
 """
 
 import itertools
-import os
+import sys
 import tempfile
 import threading
 import time
@@ -40,49 +40,59 @@ from sightline.store.dialects import parse_url
 from sightline.store.kinds import PendingRow, is_event
 from sightline.store.writer import Writer
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
+from bench.generated_rows import filling, insert_numbered, time_of
+
 DAYS, KEPT_DAYS = 20, 2
 _KEPT = ("windows_days", "events_days", "alerts_days")
 ROUND_ROWS = 1_000_000
 EVENT_EVERY_S = 0.1
 CLASSES = 2
 TRACKS = {str(number): ["person", True, 123.456789 + number] for number in range(20)}  # of a resume state
-#: By dialect: what makes a time of epoch seconds, and a new UUID.
-_FUNCTIONS = {
-    "sqlite": ("strftime('%Y-%m-%d %H:%M:%S.000000', {}, 'unixepoch')", "lower(hex(randomblob(16)))"),
-    "postgresql": ("to_timestamp({})", "gen_random_uuid()"),
-}
-#: By table: rows in a step of all cameras, and the columns of row ``n``; {m} is its step, {c} its camera.
-_ROWS = {
+#: By table: rows in a step of all cameras, and the columns of row ``n``.
+_ROWS: dict[str, tuple[float, dict[str, str]]] = {
     "source_windows": (
         1.0,
-        "source, window_start, window_end, coverage, effective_fps, dropped_frames, clock_source,"
-        " model_version, config_hash",
-        "{source}, {time}, {end}, 1.0, 5.0, 0, 'rtcp', 'yolo/1', '0123456789abcdef'",
+        {
+            **{"source": "{source}", "window_start": "{time}", "window_end": "{end}", "coverage": "1.0"},
+            **{"effective_fps": "5.0", "dropped_frames": "0", "clock_source": "'rtcp'"},
+            **{"model_version": "'yolo/1'", "config_hash": "'0123456789abcdef'"},
+        },
     ),
     "count_windows": (
         float(CLASSES),
-        "id, source, item_class, count, window_start, window_end, created_at, arrivals",
-        "{uuid}, {source}, 'class' || (n % 2), n % 7, {time}, {end}, {end}, n % 5",
+        {
+            **{"id": "{uuid}", "source": "{source}", "item_class": "'class' || (n % 2)", "count": "n % 7"},
+            **{"window_start": "{time}", "window_end": "{end}", "created_at": "{end}", "arrivals": "n % 5"},
+        },
     ),
     "events": (
         0.5,
-        "id, source, kind, place, item_class, track_id, event_time, direction, x, y, unseen, end_time,"
-        " confirmed_time, created_at",
-        "{uuid}, {source}, 'enter', 'yard', 'person', n, {time}, NULL, 0.5, 0.5, FALSE,"
-        " CASE WHEN n % 1000 > 0 THEN {end} END, {time}, {time}",
+        {
+            **{"id": "{uuid}", "source": "{source}", "kind": "'enter'", "place": "'yard'"},
+            **{"item_class": "'person'", "track_id": "n", "event_time": "{time}", "x": "0.5", "y": "0.5"},
+            **{"unseen": "FALSE", "end_time": "CASE WHEN n % 1000 > 0 THEN {end} END"},
+            **{"confirmed_time": "{time}", "created_at": "{time}"},
+        },
     ),
     "alerts": (
         0.02,
-        "alert_id, rule, source, kind, place, item_class, severity, state, event_time, opened_time,"
-        " changed_time, count, muted, escalated, notifications, told, who, comment, events, open_events",
-        "'{prefix}' || n, 'night', {source}, 'enter', 'yard', 'person', 'warning',"
-        " CASE WHEN n % 500 > 0 THEN 'resolved' ELSE 'new' END, {time}, {time}, {time},"
-        " 1, FALSE, FALSE, 1, 1, '', '', '[]', '[]'",
+        {
+            **{"alert_id": "'{prefix}' || n", "rule": "'night'", "source": "{source}", "kind": "'enter'"},
+            **{"place": "'yard'", "item_class": "'person'", "severity": "'warning'"},
+            **{"state": "CASE WHEN n % 500 > 0 THEN 'resolved' ELSE 'new' END", "event_time": "{time}"},
+            **{"opened_time": "{time}", "changed_time": "{time}", "count": "1", "muted": "FALSE"},
+            **{"escalated": "FALSE", "notifications": "1", "told": "1", "who": "''", "comment": "''"},
+            **{"events": "'[]'", "open_events": "'[]'"},
+        },
     ),
     "notifications": (
         0.02,
-        "alert_id, ordinal, transition, routes, notification_time, source, severity, title, text, link",
-        "'{prefix}' || n, 0, 'opened', '[]', {time}, {source}, 'warning', 'enter yard', 'enter yard', ''",
+        {
+            **{"alert_id": "'{prefix}' || n", "ordinal": "0", "transition": "'opened'", "routes": "'[]'"},
+            **{"notification_time": "{time}", "source": "{source}", "severity": "'warning'"},
+            **{"title": "'enter yard'", "text": "'enter yard'", "link": "''"},
+        },
     ),
 }
 
@@ -108,36 +118,26 @@ class Phase:
 
 def generate(url: str, rows: int, cameras: int, prefix: str, kept_days: int = 0) -> None:
     """Fill a database whose tables are there with about so many rows of the last :data:`DAYS`, but these."""
-    per_step = cameras * sum(share for share, _, _ in _ROWS.values())
+    per_step = cameras * sum(share for share, _ in _ROWS.values())
     steps = max(1, round(rows / per_step))
     step_s = max(60, (DAYS - kept_days) * 86_400 // steps // 60 * 60)
     start = int(time.time()) // 3600 * 3600 - kept_days * 86_400 - steps * step_s
-    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-    as_time, uuid = _FUNCTIONS[engine.dialect.name]
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-500000"):
-                connection.exec_driver_sql(f"PRAGMA {pragma}")
-        for table, (share, columns, values) in _ROWS.items():
+    with filling(url) as connection:
+        for table, (share, columns) in _ROWS.items():
             # The rows of a step stand together, as they do when they are written.
             per_camera = max(1, round(share))
             at_once = max(1, round(cameras * share)) if share < 1 else cameras * per_camera
             moment = f"({start} + n / {at_once} * {step_s})"
-            filled = values.format(
-                source=f"'{prefix}' || (n / {per_camera} % {cameras})",
-                time=as_time.format(moment),
-                end=as_time.format(f"{moment} + {step_s}"),
-                uuid=uuid,
-                prefix=prefix,
-            )
-            numbers = f"SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < {steps * at_once - 1}"
-            query = f"WITH RECURSIVE number(n) AS ({numbers}) SELECT {filled} FROM number"
-            percent = "%" if engine.dialect.name == "sqlite" else "%%"  # as the driver wants it
-            connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) {query}".replace("%", percent))
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("ANALYZE")
-    engine.dispose()
-    os.sync()  # what was generated must not be on its way to the disk while something is measured
+            words = {
+                "{source}": f"'{prefix}' || (n / {per_camera} % {cameras})",
+                "{time}": time_of(connection, moment),
+                "{end}": time_of(connection, f"{moment} + {step_s}"),
+                "{prefix}": prefix,
+            }
+            filled = dict(columns)
+            for word, text in words.items():
+                filled = {name: value.replace(word, text) for name, value in filled.items()}
+            insert_numbered(connection, table, steps * at_once, filled)
 
 
 def size_of(url: str) -> int:

@@ -109,13 +109,14 @@ class RulesOptions(OptionGroup):
 
 
 class TrackLogOptions(OptionGroup):
-    """``track_log``: tracks kept, frame by frame."""
+    """``track_log``: tracks kept, frame by frame or as ways."""
 
     folder: Path | None = reopens(None, "Where to keep what the tracker saw, frame by frame; null: nowhere.")
     max_bytes: int = reopens(
         200_000_000, "Limit of a camera's kept tracks; the older half is deleted first.", ge=100_000
     )
     time_code: bool = reopens(False, "Also keep the time code in the pictures of a simulated camera.")
+    paths: bool = reopens(True, "Keep the way of each confirmed track, in a few points, in the database.")
 
 
 class Blurred(StrEnum):
@@ -281,7 +282,9 @@ class CameraOptions(OptionGroup):
     track: TrackOptions = Field(TrackOptions(), description="When tracks count and when they end.")
     count: CountOptions = Field(CountOptions(), description="What is counted, in which windows.")
     rules: RulesOptions = Field(RulesOptions(), description="Lines and zones that make events.")
-    track_log: TrackLogOptions = Field(TrackLogOptions(), description="Tracks kept frame by frame.")
+    track_log: TrackLogOptions = Field(
+        TrackLogOptions(), description="Tracks kept, frame by frame or as ways."
+    )
     drift: DriftOptions = Field(
         DriftOptions(),
         description="Numbers and, by consent, pictures that tell whether the detector gets worse.",
@@ -385,6 +388,8 @@ class RetentionOptions(OptionGroup):
     drift_days: float | None = hot(None, "Hours of the drift watch.", ge=1, le=36_500)
     clocks_days: float | None = hot(None, "Hours of the cameras' clocks.", ge=1, le=36_500)
     audit_days: float | None = hot(None, "Who did what.", ge=1, le=36_500)
+    paths_days: float | None = hot(14, "Ways of tracks.", ge=1, le=36_500)
+    paths_rows: int | None = hot(20_000, "Limit of a camera's ways of tracks; the oldest go first.", ge=100)
     clips_days: float | None = hot(
         None, "Files of clips; their rows stay as long as events.", ge=1, le=36_500
     )

@@ -30,6 +30,7 @@ from sightline.store.kinds import (
     PendingRow,
     ResumeStates,
     RowKind,
+    is_event,
     merge,
     parse_resume,
 )
@@ -159,6 +160,7 @@ class Store:
 
         try:
             with self._writing() as connection:
+                rollups.count_events(connection, filter(is_event, rows))
                 for key, group in groupby(sorted(rows, key=statement_of), key=statement_of):
                     name, stale, rises = key
                     written = _upsert(connection, KINDS[name], list(group), stale=stale, rises=rises)

@@ -178,14 +178,17 @@ def upsert(
     replaced: Sequence[str],
     *,
     rises: str = "",
+    adds: bool = False,
 ) -> sqlite.Insert | postgresql.Insert:
     """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones.
 
-    With a column that ``rises`` the old row stays where that would fall.
+    With a column that ``rises`` the old row stays where that would fall; with ``adds`` the new values are
+    added to the old ones.
     """
     insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
     if not replaced:
         return insert.on_conflict_do_nothing(index_elements=unique)
-    newer = {name: insert.excluded[name] for name in replaced}
-    where = insert.excluded[rises] >= table.c[rises] if rises else None
+    excluded = insert.excluded
+    newer = {name: table.c[name] + excluded[name] if adds else excluded[name] for name in replaced}
+    where = excluded[rises] >= table.c[rises] if rises else None
     return insert.on_conflict_do_update(index_elements=unique, set_=newer, where=where)

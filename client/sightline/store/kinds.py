@@ -224,6 +224,13 @@ CLIP = RowKind(
     time="start_time",
     urgent=True,
 )
+PATH = RowKind(
+    name="path",
+    entity=entities.TrackPath,
+    model=tables.TrackPathRow,
+    key=("source", "start_time", "track_id"),
+    time="start_time",
+)
 #: What has columns of its own; the rest of a status goes into the column ``status``.
 _OWN_COLUMNS = {"created_at", "sequence", "source", "state", "message", "status_time", "last_frame_time"}
 #: Shares its table with the status; whichever comes first leaves the other's columns at their defaults.
@@ -264,6 +271,7 @@ KINDS = {
         DRIFT,
         CLOCK,
         CLIP,
+        PATH,
         RESUME,
         STATUS,
     )

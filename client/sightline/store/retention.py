@@ -41,6 +41,7 @@ _COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _CL
         tables.ExpiryRow,
     )
 )
+_PATHS, _CAMERAS = tables.table_of(tables.TrackPathRow), tables.table_of(tables.CameraRow)
 
 
 class Retention:
@@ -60,6 +61,7 @@ class Retention:
         self._options = options or RetentionOptions()
         self._clock = clock
         self._limit = FIRST_ROWS
+        self._turn = 0  # of the cameras, each of which is looked at in turn
         self._next_s = 0.0  # monotonic
 
     def update(self, options: RetentionOptions) -> None:
@@ -69,7 +71,7 @@ class Retention:
     @property
     def wait_s(self) -> float:
         """Seconds until the next transaction is due; infinite while everything is kept."""
-        if all(getattr(self._options, option) is None for option in _DELETE):
+        if all(getattr(self._options, option) is None for option in (*_DELETE, "paths_rows")):
             return math.inf
         return max(0.0, self._next_s - time.monotonic())
 
@@ -82,13 +84,33 @@ class Retention:
             for option, delete in _DELETE.items():
                 if (days := getattr(options, option)) is not None and not deleted:
                     deleted = delete(connection, now - timedelta(days=days), self._limit)
+            if options.paths_rows is not None and not deleted:
+                deleted = self._delete_surplus(connection, options.paths_rows)
         took_s = time.monotonic() - started_s
         self.deleted_rows += deleted
+        if self._options is not options:
+            return  # they have changed meanwhile, and hold at once
         self._next_s = started_s + LOOK_EVERY_S
         if deleted:
             faster = min(2.0, TARGET_S / took_s)
             self._limit = min(MAX_ROWS, max(MIN_ROWS, math.floor(self._limit * faster)))
             self._next_s = started_s + took_s * (1 + REST)
+
+    def _delete_surplus(self, connection: Connection, most: int) -> int:
+        """Ways of one camera that has too many; the next one is looked at once it has no more than that."""
+        cameras = connection.scalars(select(_CAMERAS.c.source).order_by(_CAMERAS.c.source)).all()
+        if not cameras:
+            return 0
+        path, source = _PATHS.c, cameras[self._turn % len(cameras)]
+        times = select(path.start_time).where(path.source == source).order_by(path.start_time.desc())
+        oldest = connection.scalar(times.offset(most - 1).limit(1))
+        deleted = 0
+        if oldest is not None:
+            deleted = _delete_oldest(
+                connection, _PATHS, path.start_time, oldest, self._limit, path.source == source
+            )
+        self._turn += not deleted
+        return deleted
 
 
 def _delete_windows(connection: Connection, before: datetime, limit: int) -> int:
@@ -144,6 +166,10 @@ def _delete_audit(connection: Connection, before: datetime, limit: int) -> int:
     return _delete_oldest(connection, _AUDIT, _AUDIT.c.time, before, limit)
 
 
+def _delete_paths(connection: Connection, before: datetime, limit: int) -> int:
+    return _delete_oldest(connection, _PATHS, _PATHS.c.start_time, before, limit)
+
+
 def _delete_oldest(
     connection: Connection,
     table: sa.Table,
@@ -165,4 +191,5 @@ _DELETE: Mapping[str, Callable[[Connection, datetime, int], int]] = {
     "drift_days": _delete_drift,
     "clocks_days": _delete_clocks,
     "audit_days": _delete_audit,
+    "paths_days": _delete_paths,
 }

@@ -4,9 +4,12 @@ The distinct tracks of a period are those that its first window counts, and what
 so a period is itself a window to a longer one. Periods are whole hours and days, UTC; a window belongs to the
 one that it starts in. The transaction that writes a window notes its periods in ``stale_rollups``, and the
 one that sums a period takes its note away: after a crash at any point the notes say what is still to be done,
-and until then readers take the rows that a period is made of.
+and until then readers take the windows (:mod:`sightline.store.read.sums`).
+
+Events never change, so theirs are counted up by the transaction that writes them, and are never stale.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,10 +29,13 @@ _COUNTS, _WINDOWS, _STALE = (
 _COUNT_ROLLUPS, _SOURCE_ROLLUPS = (
     tables.table_of(model) for model in (tables.CountRollupRow, tables.SourceRollupRow)
 )
-_EXPIRIES = tables.table_of(tables.ExpiryRow)
+_EVENTS, _EVENT_ROLLUPS, _EXPIRIES = (
+    tables.table_of(model) for model in (tables.EventRow, tables.EventRollupRow, tables.ExpiryRow)
+)
+EVENT_NAMES = ("kind", "place", "direction", "item_class")  # by which events are counted
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 WINDOWS = "windows"  # in ``expiries``
 _KEY = ("source", "period_s", "period_start")
-Where = Sequence[ColumnElement[bool]]
 
 
 def epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
@@ -40,21 +46,23 @@ def epoch(connection: Connection, column: Any) -> ColumnElement[Any]:
     return cast(seconds, BigInteger)
 
 
-# -- reading ----------------------------------------------------------------------------------------------
+def from_epoch(connection: Connection, seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The time of whole seconds since 1970, as columns have it."""
+    if connection.dialect.name == "sqlite":
+        return func.strftime("%Y-%m-%d %H:%M:%S.000000", seconds, "unixepoch")
+    return func.to_timestamp(seconds)
 
 
-def count_parts(
-    connection: Connection, period_s: int, sources: Sequence[str], start: datetime, end: datetime
-) -> FromClause:
-    """What counts of periods of ``period_s`` (0: of windows) are summed from.
+# -- what periods are summed from -------------------------------------------------------------------------
 
-    Columns: source, item_class, start, count, arrivals, blind_s. Only what starts in [start, end).
-    """
-    raw, window, rolled = _COUNTS.c, _WINDOWS.c, _COUNT_ROLLUPS.c
+
+def raw_counts(connection: Connection) -> Select[Any]:
+    """Windows of classes: source, item_class, start, count, arrivals, blind_s."""
+    raw, window = _COUNTS.c, _WINDOWS.c
     same = (raw[name] == window[name] for name in ("source", "window_start", "window_end"))
     length = epoch(connection, raw.window_end) - epoch(connection, raw.window_start)
     lacking = select((window.coverage - raw.coverage) * length).where(*same).scalar_subquery()
-    windows = select(
+    return select(
         raw.source,
         raw.item_class,
         raw.window_start.label("start"),
@@ -62,81 +70,42 @@ def count_parts(
         raw.arrivals,
         sa.case((raw.coverage.is_not(None), lacking), else_=0.0).label("blind_s"),
     ).where((raw.count > 0) | raw.coverage.is_not(None))
-    figures = (rolled.count, rolled.arrivals, rolled.blind_s)
-    rollups = select(rolled.source, rolled.item_class, rolled.period_start.label("start"), *figures)
-    return _parts(windows, rollups, period_s, sources, start, end)
 
 
-def source_parts(
-    connection: Connection, period_s: int, sources: Sequence[str], start: datetime, end: datetime
-) -> FromClause:
-    """As :func:`count_parts`: source, start, watched_s, dropped_frames, longest_window_s."""
-    raw, rolled = _WINDOWS.c, _SOURCE_ROLLUPS.c
+def raw_sources(connection: Connection) -> Select[Any]:
+    """Windows of cameras: source, start, watched_s, dropped_frames, longest_window_s, and what counted."""
+    raw = _WINDOWS.c
     length = epoch(connection, raw.window_end) - epoch(connection, raw.window_start)
-    windows = select(
+    return select(
         raw.source,
         raw.window_start.label("start"),
         (raw.coverage * length).label("watched_s"),
         raw.dropped_frames,
         length.label("longest_window_s"),
+        raw.model_version,
+        raw.config_hash,
     )
-    figures = (rolled.watched_s, rolled.dropped_frames, rolled.longest_window_s)
-    rollups = select(rolled.source, rolled.period_start.label("start"), *figures)
-    return _parts(windows, rollups, period_s, sources, start, end)
 
 
-def _parts(
-    windows: Select[Any],
-    rollups: Select[Any],
-    period_s: int,
-    sources: Sequence[str],
-    start: datetime,
-    end: datetime,
-) -> FromClause:
-    """Whole days that are up to date, whole hours of the others that are, and the windows of what is left."""
-    window_start, table = windows.selected_columns.start.element, rollups.get_final_froms()[0].c
-    parts, above = [], 0
-
-    def whole(length_s: int, time: Any) -> ColumnElement[bool]:
-        """The period that a time lies in is not cut by the ends of the range."""
-        first, last = -(-start.timestamp() // length_s) * length_s, end.timestamp() // length_s * length_s
-        return sa.and_(time >= datetime.fromtimestamp(first, UTC), time < datetime.fromtimestamp(last, UTC))
-
-    def within(query: Select[Any], time: Any) -> Select[Any]:
-        source = time.table.c.source
-        if time.table is _COUNTS and end - start <= timedelta(days=1):
-            source = source.concat("")  # or SQLite reads every count of each source, of whatever time
-        return query.where(time >= start, time < end, source.in_(sources))
-
-    def in_stale(length_s: int, time: Any) -> ColumnElement[bool]:
-        stale = _STALE.alias().c
-        return sa.exists().where(
-            stale.source == time.table.c.source,
-            stale.period_s == length_s,
-            stale.period_start <= time,
-            stale.period_end > time,
-        )
-
-    def not_in(length_s: int, time: Any) -> ColumnElement[bool]:
-        """No roll-up of this length has what lies at a time."""
-        return sa.or_(~whole(length_s, time), in_stale(length_s, time)) if length_s else sa.true()
-
-    for length_s in [length_s for length_s in (DAY_S, HOUR_S) if length_s <= period_s]:
-        query = within(rollups, table.period_start).where(table.period_s == length_s)
-        query = query.where(whole(length_s, table.period_start), ~in_stale(length_s, table.period_start))
-        parts.append(query.where(not_in(above, table.period_start)))
-        above = length_s
-    parts.append(within(windows, window_start).where(not_in(above, window_start)))
-    return sa.union_all(*parts).subquery()
+def raw_events(_: Connection) -> Select[Any]:
+    """Events: source, start, kind, place, direction (empty: none), item_class, count."""
+    event = _EVENTS.c
+    direction = func.coalesce(event.direction, "").label("direction")
+    names = (direction if name == "direction" else event[name] for name in EVENT_NAMES)
+    return select(event.source, event.event_time.label("start"), *names, sa.literal(1).label("count"))
 
 
-def summed_counts(parts: FromClause, bucket: ColumnElement[Any]) -> Select[Any]:
-    """By ``bucket``, source and class: count (NULL where it is not known), arrivals (the same), blind_s."""
+def _rolled(table: Table, period_s: int) -> Select[Any]:
+    figures = (column for name, column in table.c.items() if not name.startswith("period"))
+    return select(table.c.period_start.label("start"), *figures).where(table.c.period_s == period_s)
+
+
+def _summed_counts(parts: FromClause) -> Select[Any]:
+    """By source and class: count (NULL where it is not known), arrivals (the same), blind_s."""
     part = parts.c
     counted = sa.case((func.coalesce(part.count, 1) > 0, part.start))
-    first = func.min(counted).over(partition_by=[part.source, bucket])
+    first = func.min(counted).over(partition_by=part.source)
     rows = select(
-        bucket.label("bucket"),
         part.source,
         part.item_class,
         sa.case((part.start == first, part.count), else_=part.arrivals).label("new"),
@@ -149,7 +118,7 @@ def summed_counts(parts: FromClause, bucket: ColumnElement[Any]) -> Select[Any]:
     known = (func.count(row.new) == every) & (func.count(row.is_first) <= 1)
     count = sa.case((known, func.sum(row.new)))
     arrivals = sa.case((func.count(row.arrivals) == every, func.sum(row.arrivals)))
-    keys = (row.bucket, row.source, row.item_class)
+    keys = (row.source, row.item_class)
     sums = count.label("count"), arrivals.label("arrivals"), func.sum(row.blind_s).label("blind_s")
     return select(*keys, *sums).group_by(*keys)
 
@@ -165,7 +134,39 @@ def note_stale(connection: Connection, rows: Iterable[PendingRow]) -> None:
         if row.kind.entity in {CountWindow, SourceWindow}
     }
     periods = {(source, length_s, start // length_s) for source, start in windows for length_s in PERIODS_S}
-    _note(connection, periods)
+    note_periods(connection, periods)
+
+
+def count_events(connection: Connection, rows: Iterable[PendingRow]) -> None:
+    """Count up the periods of those events that are not in the database yet; call before they are written."""
+    events = {columns["id"]: columns for columns in (row.kind.columns(row, _LONG_AGO) for row in rows)}
+    if not events:
+        return
+    known = set(connection.scalars(select(_EVENTS.c.id).where(_EVENTS.c.id.in_(list(events)))))
+    sums = Counter[tuple[Any, ...]]()
+    for columns in (columns for key, columns in events.items() if key not in known):
+        start, names = columns["event_time"].timestamp(), [columns[name] or "" for name in EVENT_NAMES]
+        for length_s in PERIODS_S:
+            period = datetime.fromtimestamp(start // length_s * length_s, UTC)
+            sums[columns["source"], length_s, period, *names] += 1
+    if sums:
+        key = (*_KEY, *EVENT_NAMES)
+        counted = [
+            dict(zip((*key, "count"), (*values, count), strict=True)) for values, count in sums.items()
+        ]
+        connection.execute(upsert(connection, _EVENT_ROLLUPS, key, ("count",), adds=True), counted)
+
+
+def sum_events(connection: Connection) -> None:
+    """Sum all the events that there are, into an empty table."""
+    event = raw_events(connection).subquery().c
+    for length_s in PERIODS_S:
+        seconds = epoch(connection, event.start)
+        start = from_epoch(connection, seconds - seconds % length_s).label("period_start")
+        names = (event[name] for name in EVENT_NAMES)
+        key = select(event.source, sa.literal(length_s).label("period_s"), start, *names).subquery().c
+        query = select(*key, func.count()).group_by(*key)
+        connection.execute(sa.insert(_EVENT_ROLLUPS).from_select([*_KEY, *EVENT_NAMES, "count"], query))
 
 
 def every_period(connection: Connection) -> None:
@@ -174,10 +175,11 @@ def every_period(connection: Connection) -> None:
     for length_s in PERIODS_S:
         number = epoch(connection, raw.window_start) // length_s
         found = connection.execute(select(raw.source, number).distinct())
-        _note(connection, {(source, length_s, number) for source, number in found})
+        note_periods(connection, {(source, length_s, number) for source, number in found})
 
 
-def _note(connection: Connection, periods: Iterable[tuple[str, int, float]]) -> None:
+def note_periods(connection: Connection, periods: Iterable[tuple[str, int, float]]) -> None:
+    """Note what is to be summed: source, length, and the period's number from 1970 on."""
     notes = [
         {
             "source": source,
@@ -226,15 +228,24 @@ def roll_up(connection: Connection, limit: int) -> int:
 
 def _sum_period(connection: Connection, length_s: int, start: datetime, sources: Sequence[str]) -> None:
     end = start + timedelta(seconds=length_s)
-    finer = 0 if length_s == HOUR_S else HOUR_S
+    finer = length_s != HOUR_S
     time = sa.literal(start, tables.UtcDateTime()).label("period_start")
     same = sa.literal(length_s).label("period_s"), time
-    counts = summed_counts(count_parts(connection, finer, sources, start, end), sa.literal(0)).subquery().c
+    of_counts = _rolled(_COUNT_ROLLUPS, HOUR_S) if finer else raw_counts(connection)
+    of_sources = _rolled(_SOURCE_ROLLUPS, HOUR_S) if finer else raw_sources(connection)
+    counts = _summed_counts(_within(of_counts, sources, start, end)).subquery().c
     rolled = _COUNT_ROLLUPS.c  # a late vote may have taken a class away altogether
     before = rolled.source.in_(sources), rolled.period_s == length_s, rolled.period_start == start
     connection.execute(sa.delete(_COUNT_ROLLUPS).where(*before))
-    part = source_parts(connection, finer, sources, start, end).c
-    sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
+    part = _within(of_sources, sources, start, end).c
+    is_blank = sa.case((func.coalesce(part.model_version, "") == "", 1), else_=0)  # no frame came
+    order = (is_blank, part.start.desc())
+    last = func.row_number().over(partition_by=part.source, order_by=order).label("from_last")
+    newest = select(*part, last).subquery().c
+    sums = func.sum(newest.watched_s), func.sum(newest.dropped_frames), func.max(newest.longest_window_s)
+    ends = (
+        func.max(sa.case((newest.from_last == 1, newest[name]))) for name in ("model_version", "config_hash")
+    )
     _store(
         connection,
         _COUNT_ROLLUPS,
@@ -242,12 +253,18 @@ def _sum_period(connection: Connection, length_s: int, start: datetime, sources:
         ("count", "arrivals", "blind_s"),
         select(counts.source, counts.item_class, *same, counts.count, counts.arrivals, counts.blind_s),
     )
-    figures = ("watched_s", "dropped_frames", "longest_window_s")
-    query = select(part.source, *same, *sums).group_by(part.source)
+    figures = ("watched_s", "dropped_frames", "longest_window_s", "model_version", "config_hash")
+    query = select(newest.source, *same, *sums, *ends).group_by(newest.source)
     _store(connection, _SOURCE_ROLLUPS, _KEY, figures, query)
     stale = _STALE.c
     this = stale.period_s == length_s, stale.period_start == start, stale.source.in_(sources)
     connection.execute(sa.delete(_STALE).where(*this))
+
+
+def _within(query: Select[Any], sources: Sequence[str], start: datetime, end: datetime) -> FromClause:
+    """What of the sources starts in [start, end)."""
+    time = query.selected_columns.start.element
+    return query.where(time >= start, time < end, time.table.c.source.in_(sources)).subquery()
 
 
 def _store(

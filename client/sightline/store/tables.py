@@ -54,7 +54,11 @@ class CountWindowRow(SQLModel, table=True):
 
     __tablename__ = "count_windows"
     __table_args__ = (
-        sa.UniqueConstraint(*COUNT_KEY, name="uq_count_windows_source_item_class_window"),
+        # Time before class: what is read is a camera's windows of a range, of whatever class.
+        sa.UniqueConstraint(
+            *("source", "window_start", "item_class", "window_end"),
+            name="uq_count_windows_source_item_class_window",
+        ),
         sa.Index("ix_count_windows_window_start", "window_start"),
     )
 
@@ -251,6 +255,23 @@ class ClipRow(SQLModel, table=True):
     h264_path: str = Field(sa_type=sa.Text)
 
 
+class TrackPathRow(SQLModel, table=True):
+    """A piece of a track's way; :class:`sightline.entities.TrackPath`."""
+
+    __tablename__ = "track_paths"
+    __table_args__ = (sa.Index("ix_track_paths_start_time", "start_time"),)
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    start_time: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    track_id: int = Field(sa_type=sa.BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    first_time: datetime = Field(sa_type=UtcDateTime)
+    end_time: datetime = Field(sa_type=UtcDateTime)
+    item_class: str = Field(sa_type=sa.String(100))
+    score: float = Field(sa_type=sa.Float)
+    points: list[list[int]] = Field(default_factory=list, sa_type=sa.JSON)
+    places: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+
+
 class OutboxRow(SQLModel, table=True):
     """A row that one durable sink has still to be given; see :mod:`sightline.store.outbox`."""
 
@@ -266,6 +287,10 @@ class OutboxRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+#: Read in the order of the primary key, a hundred thousand rows at a time.
+_CLUSTERED = {"sqlite_with_rowid": False}
+
+
 class CountRollupRow(SQLModel, table=True):
     """Distinct tracks of one class in an hour or a day, and those that arrived; None where not known.
 
@@ -273,22 +298,22 @@ class CountRollupRow(SQLModel, table=True):
     """
 
     __tablename__ = "count_rollups"
-    __table_args__ = (sa.Index("ix_count_rollups_period", "period_s", "period_start"),)
+    __table_args__ = (sa.Index("ix_count_rollups_period", "period_s", "period_start"), _CLUSTERED)
 
     source: str = Field(sa_type=sa.String(255), primary_key=True)
-    item_class: str = Field(sa_type=sa.String(100), primary_key=True)
     period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    item_class: str = Field(sa_type=sa.String(100), primary_key=True)
     count: int | None = Field(default=None, sa_type=sa.Integer)
     arrivals: int | None = Field(default=None, sa_type=sa.Integer)
     blind_s: float = Field(default=0.0, sa_type=sa.Float, sa_column_kwargs={"server_default": "0"})
 
 
 class SourceRollupRow(SQLModel, table=True):
-    """How much of an hour or a day was watched."""
+    """How much of an hour or a day was watched, and what counted at its end; None in older releases' rows."""
 
     __tablename__ = "source_rollups"
-    __table_args__ = (sa.Index("ix_source_rollups_period", "period_s", "period_start"),)
+    __table_args__ = (sa.Index("ix_source_rollups_period", "period_s", "period_start"), _CLUSTERED)
 
     source: str = Field(sa_type=sa.String(255), primary_key=True)
     period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
@@ -296,6 +321,24 @@ class SourceRollupRow(SQLModel, table=True):
     watched_s: float = Field(sa_type=sa.Float)
     dropped_frames: int = Field(sa_type=sa.BigInteger)
     longest_window_s: float = Field(sa_type=sa.Float)
+    model_version: str | None = Field(default=None, sa_type=sa.String(100))
+    config_hash: str | None = Field(default=None, sa_type=sa.String(64))
+
+
+class EventRollupRow(SQLModel, table=True):
+    """How many events of a kind began in an hour or a day; written in the transaction that writes them."""
+
+    __tablename__ = "event_rollups"
+    __table_args__ = (_CLUSTERED,)
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    period_s: int = Field(sa_type=sa.Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    period_start: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    kind: str = Field(sa_type=sa.String(32), primary_key=True)
+    place: str = Field(sa_type=sa.String(100), primary_key=True)
+    direction: str = Field(sa_type=sa.String(16), primary_key=True)  # empty: it has none
+    item_class: str = Field(sa_type=sa.String(100), primary_key=True)
+    count: int = Field(sa_type=sa.Integer)
 
 
 class StaleRollupRow(SQLModel, table=True):

@@ -7,16 +7,15 @@ seconds. ``cameras`` are those that somebody may see, whichever ``sources`` are 
 from :meth:`sightline.store.read.readonly.Database.reading`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 from itertools import groupby
-from math import ceil
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from sightline.config.groups import SOURCE
 from sightline.entities import CameraState, CameraStatus, DriftWindow, EventKind, SourceWindow
@@ -25,6 +24,8 @@ from sightline.store import rollups, tables
 from sightline.store.lease import SCOPE, STANDBY, Program
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.spans import Span as Span  # noqa: PLC0414  it has always been found here
+from sightline.store.read.sums import COUNTS, EVENTS, SECONDS, Parts, first_counts, sums_of, within
 
 DAY_S = rollups.DAY_S
 #: A camera whose heartbeat is older than this is not believed, whatever its row says.
@@ -36,59 +37,6 @@ _WINDOWS = tables.table_of(tables.SourceWindowRow).c
 _EVENTS = tables.table_of(tables.EventRow).c
 _HOURS = tables.table_of(tables.DriftWindowRow).c
 _LEASES = tables.table_of(tables.LeaseRow).c
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """An interval of time, cut into buckets that begin on round times in ``zone``."""
-
-    start: float  # epoch seconds; both lie on bucket edges
-    end: float
-    step_s: int  # length of a bucket; :data:`DAY_S` means calendar days in ``zone`` (23 to 25 hours)
-    zone: tzinfo  # where the days and the round hours are
-    edges: tuple[float, ...]  # beginning of every bucket, and the end of the last
-
-    @staticmethod
-    def over(start: float, end: float, step_s: int, zone: tzinfo = UTC) -> "Span":
-        """The buckets that touch [start, end)."""
-        if end <= start:
-            raise ValueError("a span must end after it starts")
-        edges: list[float] = []
-        if step_s == DAY_S:
-            day = datetime.fromtimestamp(start, zone).date()
-            while not edges or edges[-1] < end:
-                edges.append(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
-                day += timedelta(days=1)
-        else:
-            shift = _offset_s(start, zone) % step_s
-            first, last = (int(start) + shift) // step_s, -((-ceil(end) - shift) // step_s)
-            edges += (float(number * step_s - shift) for number in range(first, max(last, first + 1) + 1))
-        return Span(edges[0], edges[-1], step_s, zone, tuple(edges))
-
-    @property
-    def period_s(self) -> int:
-        """The longest period none of which lies in two buckets: a day, an hour, or 0 for none."""
-        periods, inner = sorted(rollups.PERIODS_S, reverse=True), self.edges[1:-1]
-        return next((length for length in periods if not any(edge % length for edge in inner)), 0)
-
-    def key(self, connection: Connection, column: Any) -> ColumnElement[Any]:
-        """The number of a time's bucket: of a day since 1970 in the zone, or of a step since a round time."""
-        epoch = rollups.epoch(connection, column)
-        if self.step_s != DAY_S:
-            return (epoch + _offset_s(self.start, self.zone) % self.step_s) // self.step_s
-        changes: list[Any] = []  # until when an offset holds (a condition), and the offset: summer time
-        offset = _offset_s(self.start, self.zone)
-        for time in range(int(self.start), int(self.end) + 1, 1800):
-            if (now := _offset_s(time, self.zone)) != offset:
-                changes.append((epoch < time, offset))
-                offset = now
-        return (epoch + (case(*changes, else_=offset) if changes else offset)) // DAY_S
-
-    def bucket_of(self, key: int) -> float:
-        """The beginning of the bucket that the database numbered ``key``."""
-        if self.step_s == DAY_S:
-            return datetime.fromtimestamp(key * DAY_S, UTC).replace(tzinfo=self.zone).timestamp()
-        return float(key * self.step_s - _offset_s(self.start, self.zone) % self.step_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +69,16 @@ class Programs:
     owner: str  # the one that writes, or wrote last; empty: none ever did
     owns: bool  # it has not given the database back, nor been silent for long
     waiting: tuple[str, ...]  # stand-bys
+
+
+@dataclass(frozen=True, slots=True)
+class TotalCount:
+    """Distinct tracks of one camera, or of one class, in one bucket; None: not known."""
+
+    name: str
+    bucket: float
+    count: int | None
+    arrivals: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +166,56 @@ def read_counts(
 
     A class that was not counted has a row only where the model lacked it.
     """
-    moments = _moments(span.start, span.end)
-    parts = rollups.count_parts(connection, span.period_s, seen(cameras, sources), *moments)
-    query = rollups.summed_counts(parts, span.key(connection, parts.c.start))
-    rows = sorted(connection.execute(query).all())
     return [
-        CountSum(source, item_class, span.bucket_of(bucket), _whole(count), _whole(arrivals), blind_s)
-        for bucket, source, item_class, count, arrivals, blind_s in rows
+        CountSum(source, name, bucket, count, arrivals, blind_s)
+        for bucket, (source, name), count, arrivals, blind_s in _counts(
+            connection, span, seen(cameras, sources), ("source", "item_class")
+        )
     ]
+
+
+def read_total_counts(
+    connection: Connection,
+    cameras: Cameras,
+    span: Span,
+    sources: Sequence[str],
+    by: Literal["source", "item_class"],
+) -> list[TotalCount]:
+    """Distinct tracks by bucket and camera, or class, summed over the classes, or the cameras."""
+    return [
+        TotalCount(name, bucket, count, arrivals)
+        for bucket, (name,), count, arrivals, _ in _counts(connection, span, seen(cameras, sources), (by,))
+        if count != 0
+    ]
+
+
+def _counts(
+    connection: Connection, span: Span, sources: Sequence[str], by: Sequence[str]
+) -> Iterator[tuple[float, tuple[str, ...], int | None, int | None, float]]:
+    """Bucket, names, count, arrivals, blind_s.
+
+    Distinct tracks are what the first window of a bucket counts, and what arrived in the later ones.
+    """
+    if not sources:
+        return
+    parts = Parts.of(connection, span, sources, COUNTS)
+    rows = sums_of(connection, span, sources, COUNTS, by, parts=parts)
+    if any(
+        row[-2] for row in rows
+    ):  # arrivals that are not known: a day's may be, though not all of its hours'
+        rows = sums_of(connection, span, sources, COUNTS, by, parts=(parts := parts.without_days()))
+    width = 1 + len(by)
+    firsts = {
+        tuple(row[:width]): tuple(row[width:]) for row in first_counts(connection, span, sources, parts, by)
+    }
+    for row in rows:
+        key, (arrivals, blind_s, unknown, _) = tuple(row[:width]), row[width:]
+        counted, arrived, not_known, lacking = firsts.get(key, (0, 0, 0, 0))
+        known = not lacking and unknown == not_known
+        count = int((arrivals or 0) - (arrived or 0) + (counted or 0)) if known else None
+        blind_s = round(blind_s, 6)
+        if count != 0 or blind_s:
+            yield span.edges[key[0]], key[1:], count, None if unknown else int(arrivals), blind_s
 
 
 def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
@@ -242,14 +242,11 @@ def read_watched(
     connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
 ) -> list[Watched]:
     """Seconds watched by each camera in each bucket, in order; no row means that nothing was watched."""
-    moments = _moments(span.start, span.end)
-    parts = rollups.source_parts(connection, span.period_s, seen(cameras, sources), *moments)
-    part, key = parts.c, span.key(connection, parts.c.start).label("bucket")
-    sums = func.sum(part.watched_s), func.sum(part.dropped_frames), func.max(part.longest_window_s)
-    query = select(key, part.source, *sums).group_by(key, part.source).order_by(key, part.source)
+    rows = sums_of(connection, span, seen(cameras, sources), SECONDS, ["source"])
     return [
-        Watched(source, span.bucket_of(bucket), float(watched), int(dropped), float(longest))
-        for bucket, source, watched, dropped, longest in connection.execute(query)
+        Watched(source, span.edges[bucket], round(watched_s, 6), int(dropped), float(longest_s or 0))
+        for bucket, source, watched_s, dropped, longest_s, *_ in rows
+        if round(watched_s, 6) or dropped
     ]
 
 
@@ -314,15 +311,27 @@ def read_crossings(
     connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
 ) -> list[CrossingSum]:
     """Crossings by camera, line and direction, summed in each bucket; a bucket without one has no row."""
-    names = [_EVENTS.source, _EVENTS.place, _EVENTS.direction]
-    is_crossing = _EVENTS.kind == EventKind.CROSSING.value
-    crossings = func.count().filter(is_crossing)
-    rows = _sums(connection, span, seen(cameras, sources), _EVENTS.event_time, names, crossings)
-    return [
-        CrossingSum(source, place, direction or "", bucket, int(total))
-        for bucket, source, place, direction, total in rows
-        if total
-    ]
+    by = ("source", "place", "direction")
+    rows = read_event_counts(connection, cameras, span, sources, by, {"kind": [EventKind.CROSSING.value]})
+    return [CrossingSum(source, place, way, bucket, count) for bucket, (source, place, way), count in rows]
+
+
+def read_event_counts(
+    connection: Connection,
+    cameras: Cameras,
+    span: Span,
+    sources: Sequence[str],
+    by: Sequence[str],
+    only: Mapping[str, Collection[str]] | None = None,
+) -> list[tuple[float, tuple[str, ...], int]]:
+    """How many events there were: bucket, the names ``by``, and the number.
+
+    Names are source (empty: the program itself), kind, place, direction (empty: it has none) and item_class.
+    ``only``: of a name, the values that count.
+    """
+    width = 1 + len(by)
+    rows = sums_of(connection, span, seen(cameras, sources), EVENTS, by, only=only)
+    return [(span.edges[row[0]], tuple(row[1:width]), int(row[width])) for row in rows if row[width]]
 
 
 def has_events(connection: Connection, cameras: Cameras, sources: Sequence[str]) -> bool:
@@ -352,31 +361,5 @@ def read_hours(url: str, cameras: Cameras, since: float = 0.0) -> list[DriftWind
 # -- parts of the queries ----------------------------------------------------------------------------------
 
 
-def _sums(
-    connection: Connection, span: Span, sources: Sequence[str], time: Any, groups: Sequence[Any], *sums: Any
-) -> Iterator[tuple[Any, ...]]:
-    """By bucket of the column ``time`` and by ``groups``, in order: the bucket's beginning, groups, sums."""
-    key = span.key(connection, time).label("bucket")
-    query = select(key, *groups, *sums).where(*_within(time, (span.start, span.end), sources))
-    for bucket, *values in connection.execute(query.group_by(key, *groups).order_by(key, *groups)):
-        yield (span.bucket_of(bucket), *values)
-
-
 def _within(time: Any, between: tuple[float, float], sources: Sequence[str]) -> list[ColumnElement[bool]]:
-    start, end = _moments(*between)
-    return [time >= start, time < end, time.table.c.source.in_(sources)]
-
-
-def _moments(*times: float) -> list[datetime]:
-    return [datetime.fromtimestamp(time, UTC) for time in times]
-
-
-def _whole(value: Any) -> int | None:
-    """A sum as Python's; Postgres gives decimals."""
-    return None if value is None else int(value)
-
-
-def _offset_s(time: float, zone: tzinfo) -> int:
-    """By how much local times in ``zone`` are ahead of UTC."""
-    offset = datetime.fromtimestamp(time, zone).utcoffset()
-    return round(offset.total_seconds()) if offset else 0
+    return [*within(time, *between), time.table.c.source.in_(sources)]
