@@ -72,12 +72,14 @@ class SignInPages:
         """All of them; a right is asked for to change the password alone."""
         page = partial(Endpoint, "GET", right=Right.SIGN_IN, media="text/html")
         script, style = _file("sign_in.js", "text/javascript"), _file("sign_in.css", "text/css")
+        sign = _file("sign_in.svg", "image/svg+xml")
         change = partial(Endpoint, "POST", right=Right.SIGN_IN, media="application/json")
         form = _file("sign_in.html", "text/html")
         return [
             *(page(path, handler=form) for path in ("/auth/sign-in", "/auth/set-up", "/auth/link")),
             Endpoint("GET", "/auth/sign_in.js", Right.SIGN_IN, script, media="text/javascript"),
             Endpoint("GET", "/auth/sign_in.css", Right.SIGN_IN, style, media="text/css"),
+            Endpoint("GET", "/auth/sign_in.svg", Right.SIGN_IN, sign, media="image/svg+xml"),
             Endpoint("GET", "/auth/me", Right.SIGN_IN, self._me, media="application/json"),
             change("/auth/sign-in", handler=self._sign_in, takes=PasswordSignIn),
             change("/auth/set-up", handler=self._set_up, takes=SetUp),

@@ -32,7 +32,8 @@ async function start() {
   const oidc = document.getElementById("oidc");
   oidc.hidden = !me.oidc;
   oidc.href = `/auth/oidc?next=${encodeURIComponent(isLocal(next) ? next : "/auth/sign-in")}`;
-  if (secret && (asked === "set-up" || asked === "link")) show(asked);
+  if (secret && asked === "set-up") show(asked);
+  else if (secret && asked === "link") document.getElementById("link").requestSubmit();
   else if (me.person) welcome(me.person);
   else show("sign-in");
 }
