@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,7 @@ _ODD = re.compile(
     f"^{_SPACES}|(?<=:){_SPACES}|{_SPACES}$|[\u200b\ufeff]|^[\u201c\u201d\u201e\u2018\u2019\u00ab]"
 )
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")  # an anchor or a tag before a value
+REMEMBERED = 8  # texts: one change of a configuration reads each of its texts several times
 MAX_DEPTH = 30
 MAX_VALUES = 100_000  # more come only from aliases that multiply each other
 #: Longer texts are no names, and shorter numbers can always be printed (Python gives up at 4,300 digits).
@@ -161,8 +163,9 @@ for _name, (_pattern, _first) in PLAIN.items():
     _StrictLoader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
+@lru_cache(REMEMBERED)
 def parse_yaml(text: str, name: str) -> ParsedYaml:
-    """The map that a text holds.
+    """The map that a text holds, which is not to be altered.
 
     Args:
         text: the whole file.
@@ -202,9 +205,16 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
     return ParsedYaml(raw, problems, dict(_lines(node, "")))
 
 
+@lru_cache(REMEMBERED)
 def compose_yaml(text: str) -> yaml.Node | None:
-    """The nodes of a text that :func:`parse_yaml` can read."""
+    """The nodes of a text that :func:`parse_yaml` can read, which are not to be altered."""
     return yaml.compose(text, _StrictLoader)
+
+
+def forget_texts() -> None:
+    """Forget what has been read: whoever has read the same texts again and again does so at the end."""
+    parse_yaml.cache_clear()
+    compose_yaml.cache_clear()
 
 
 def scalars(text: str, name: str) -> list[Scalar]:

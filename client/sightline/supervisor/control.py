@@ -22,7 +22,7 @@ from sightline.config.loader import parse_text, read_text
 from sightline.config.option_group import Change, Effect
 from sightline.config.secret_text import masked_text, unmasked_text, without_new_secrets
 from sightline.config.yaml_edit import with_part
-from sightline.config.yaml_text import parse_yaml, secrets_folder
+from sightline.config.yaml_text import forget_texts, parse_yaml, secrets_folder
 from sightline.errors import ConfigChanged, ConfigError, ConfigErrors, SightlineError
 from sightline.store.access_store import ConfigChange
 from sightline.supervisor.config_history import difference, undone
@@ -147,6 +147,7 @@ class Control:
         self._lock = threading.Lock()
         self._version_key = os.urandom(32)
         self._shown = masked_text(read_text(path), str(path))
+        forget_texts()
         self._record("start", "applied", [])
         self._needs_restart: list[str] = []
 
@@ -349,6 +350,7 @@ class Control:
 
     def _keep_change(self, by: str, lines: Iterable[str], text: str) -> None:
         before, self._shown = self._shown, masked_text(text, str(self._path))
+        forget_texts()
         if before != self._shown:
             now, changes = time.time(), "\n".join(lines)
             self._keep(
