@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import jsonschema
+import numpy as np
 import psutil
 import pytest
+import websockets
+import websockets.sync.client
 
 from sightline.camera.messages import LiveMessage
 from sightline.config import parse_config
+from sightline.config.groups import HttpOptions
 from sightline.entities import Variant
 from sightline.features.live.detections_message import SCHEMA
+from sightline.simulation.rtsp_server import RtspServer
 from sightline.supervisor import live_pictures
 from sightline.supervisor.fork_server import ForkedWorkers
+from sightline.supervisor.http.api_live import LiveApi
+from sightline.supervisor.http.door import Door
+from sightline.supervisor.http.endpoint import Call
+from sightline.supervisor.http.http_server import HttpServer
+from sightline.supervisor.http.visitors import NobodyElse
 from sightline.supervisor.live_pictures import Shown
 from sightline.supervisor.supervisor import Supervisor
 from sightline.video.picture import decode_jpeg
@@ -38,7 +53,11 @@ class World:
     """Three cameras in two workers of a supervisor that runs in this process."""
 
     def __init__(
-        self, folder: Path, parts: ExitStack, take: Callable[[LiveMessage], Any] | None = None
+        self,
+        folder: Path,
+        parts: ExitStack,
+        take: Callable[[LiveMessage], Any] | None = None,
+        **options: Any,
     ) -> None:
         triton = parts.enter_context(FakeTriton())
         triton.answer = lambda _: [PERSON]
@@ -51,6 +70,7 @@ class World:
                 "triton": {"url": triton.url, "transport": "grpc"},
                 "log_level": "error",
                 "cameras": {name: {"url": str(video)} for name in NAMES},
+                **options,
             }
         )
         assert not config.problems
@@ -173,3 +193,119 @@ def test_a_supervisor_that_takes_no_picture_holds_neither_cameras_nor_reports_up
     memory = sum(worker.memory_info().rss for worker in world.workers())
     world.until_frames("a", 30)
     assert sum(worker.memory_info().rss for worker in world.workers()) - memory < 10e6
+
+
+# -- over HTTP, and on to a media server -------------------------------------------------------------------
+
+
+@contextmanager
+def served(world: World) -> Iterator[str]:
+    """The world's live pictures over HTTP; the address."""
+
+    async def still_allowed(_: Call) -> bool:
+        return True
+
+    server = HttpServer(
+        HttpOptions(port=0), Door(LiveApi(world.live, still_allowed).endpoints(), NobodyElse())
+    )
+    server.start()
+    try:
+        until(lambda: server._server.started)
+        host, port = server._socket.getsockname()
+        yield f"{host}:{port}"
+    finally:
+        server.stop()
+
+
+def boxes_in(url: str, count: int = 10) -> list[tuple[float, ...]]:
+    """Left, top, right, bottom of what is green in the first pictures, in shares of each."""
+    found = []
+    with av.open(url, options={"rtsp_transport": "tcp"}, timeout=(20, 20)) as played:
+        for picture in played.decode(video=0):
+            v = picture.to_ndarray(format="yuv420p").reshape(-1)[320 * 240 * 5 // 4 :].reshape(120, 160)
+            rows, columns = np.nonzero(v < 90)
+            edges = columns.min() / 160, rows.min() / 120, (columns.max() + 1) / 160, (rows.max() + 1) / 120
+            found.append(edges)
+            if len(found) >= count:
+                break
+    return found
+
+
+@pytest.mark.rtsp
+def test_go2rtc_pulls_annotated_video_while_somebody_watches_and_may_be_killed(
+    tmp_path: Path, parts: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_pictures, "LEASE_S", 2.0)
+    world = World(tmp_path, parts, live={"layers": ["boxes"]})
+    address = parts.enter_context(served(world))
+    sources = {name: f"http://{address}/live/{name}.ts#header=X-Any: thing" for name in ("a", "c", "nobody")}
+    with RtspServer(sources) as media:
+        for camera in ("a", "c"):  # of two workers
+            assert np.allclose(boxes_in(media.url(camera)), PERSON, atol=0.03)
+        with pytest.raises(av.HTTPNotFoundError):
+            boxes_in(media.url("nobody"))
+        until(lambda: not world.live.viewers, 20)
+        time.sleep(4.0)  # the lease, and a report
+        made = world.figure("a", "annotated_pictures_total")
+        world.until_frames("a", 20)
+        assert world.figure("a", "annotated_pictures_total") == made, "nobody watches any more"
+        media.stop()
+        media.start()
+        assert np.allclose(boxes_in(media.url("a")), PERSON, atol=0.03)
+    until(lambda: not world.live.viewers, 20)
+
+
+class Viewer:
+    """Whoever watches one thing in a thread; keeps when something came, and what."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self.seen: list[tuple[float, bytes]] = []
+        self._read = read
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with suppress(OSError, ValueError, AttributeError, websockets.ConnectionClosed):  # closed
+            while piece := self._read():
+                self.seen.append((time.time(), piece))
+
+    @property
+    def longest_s(self) -> float:
+        """Between two things that came."""
+        return max(later - before for (before, _), (later, _) in pairwise(self.seen))
+
+
+def viewer_of(address: str, path: str, stack: ExitStack) -> Viewer:
+    if path.startswith("/ws"):
+        line = stack.enter_context(websockets.sync.client.connect(f"ws://{address}{path}"))
+        return Viewer(lambda: str(line.recv(timeout=60)).encode())
+    answer = stack.enter_context(urllib.request.urlopen(f"http://{address}{path}", timeout=60))
+    return Viewer(lambda: answer.read1(1 << 20))
+
+
+@pytest.mark.fault(18)
+def test_viewers_of_cameras_of_two_workers_go_on_though_one_is_killed(
+    tmp_path: Path, parts: ExitStack
+) -> None:
+    world = World(tmp_path, parts, cameras_per_worker=1)
+    address = parts.enter_context(served(world))
+    kinds = ("/live/{}.mjpg", "/live/{}.ts", "/ws/detections?camera={}")
+    viewers = {(name, kind): viewer_of(address, kind.format(name), parts) for name in NAMES for kind in kinds}
+    grid = viewer_of(address, "/live/grid.mjpg?camera=a&camera=b&camera=c", parts)
+    everybody = [*viewers.values(), grid]
+    until(lambda: all(len(one.seen) > 20 for one in everybody), 60)
+    workers = world.workers()
+    assert len(workers) == 3
+    workers[0].send_signal(signal.SIGKILL)
+    killed = time.time()
+    until(lambda: all(one.seen[-1][0] > killed + 3 for one in everybody), 60)
+    time.sleep(3)  # everybody sees again, without having asked again
+    gaps = sorted(max(viewers[name, kind].longest_s for kind in kinds) for name in NAMES)
+    assert gaps[1] < 2, f"cameras of other workers were not seen either: {gaps}"
+    assert grid.longest_s < 2
+    assert len(set(workers) & set(world.workers())) == 2
+    for name in NAMES:
+        data = io.BytesIO(b"".join(piece for _, piece in viewers[name, kinds[1]].seen))
+        with av.open(data, format="mpegts") as played:
+            times = [float(picture.time) for picture in played.decode(video=0) if picture.time]
+        assert times == sorted(times)
+        assert times[-1] > killed % ((1 << 33) / 90_000) + 2, f"{name}'s video has ended with the worker"

@@ -114,15 +114,18 @@ def _check_playable(video: Path, *, sound: bool = True) -> None:
 class RtspServer:
     """Files (or commands) served as RTSP cameras; a context manager.
 
-    ``streams``: path of the URL -> a video file, or the argument list of a program that publishes to the
-    argument ``{output}``; ``port`` 0 picks a free one; ``media``: browsers get them too, by WHEP and HLS,
-    which are asked for at a socket of our user's alone. One thread at a time may call its methods.
+    ``streams``: path of the URL -> a video file, the argument list of a program that publishes to the
+    argument ``{output}``, or an http URL that is read while somebody watches; ``port`` 0 picks a free one;
+    ``media``: browsers get them too, by WHEP and HLS, which are asked for at a socket of our user's alone.
+    One thread at a time may call its methods.
     """
 
     def __init__(
-        self, streams: Mapping[str, Path | Sequence[str]], *, port: int = 0, media: bool = False
+        self, streams: Mapping[str, Path | Sequence[str] | str], *, port: int = 0, media: bool = False
     ) -> None:
-        self._commands = {name: _exec_source(what) for name, what in streams.items()}
+        self._sources = {
+            name: what if isinstance(what, str) else _exec_source(what) for name, what in streams.items()
+        }
         self._wanted_port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._parts = contextlib.ExitStack()  # the process and its log
@@ -173,10 +176,10 @@ class RtspServer:
 
     def _start_on(self, binary: Path) -> None:
         options: dict[str, Any] = {
-            "app": {"modules": ["rtsp", "exec"]},
+            "app": {"modules": ["rtsp", "exec", "http"]},
             **{key: {"listen": ""} for key in ("api", "webrtc", "srtp")},
             "rtsp": {"listen": f"{HOST}:{self.port}"},
-            "streams": self._commands,
+            "streams": self._sources,
         }
         if self._has_media:
             path = f"{self._parts.enter_context(tempfile.TemporaryDirectory(prefix='sightline-'))}/api"
