@@ -81,7 +81,7 @@ def test_events_of_before_get_the_ends_that_rows_tell(database_url: str) -> None
         ("leave", None, 5, 30), ("enter", None, 5, 40), ("enter", None, 6, 12), ("occupancy", "above", 0, 13),
         ("occupancy", "below", 0, 33),
     ]  # fmt: skip
-    ends, later = {}, {"end_time", "media_s", "first_time", "ordinal"}
+    ends, later = {}, {"end_time", "media_s", "first_time", "ordinal", "change_number"}
     events = table_of(EventRow)
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     names = [name for name in events.c.keys() if name not in later]  # noqa: SIM118

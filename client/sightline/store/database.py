@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -77,6 +77,8 @@ class Store:
         self.was_away = False  # when the program began: it counts without knowing what is stored
         self._rises_before = 0.0  # windows that began before this were counted by others, too
         self.identity = ""  # what tells this database from others; known once it has been opened
+        #: Called when events or alerts have been committed; it must not block.
+        self.on_change: Callable[[], object] = lambda: None
         self._lease = lease
         self._write_timeout_s = write_timeout_s
         self._engine = make_engine(parse_url(url), write_timeout_s)
@@ -160,12 +162,15 @@ class Store:
 
         try:
             with self._writing() as connection:
+                numbers = _number_changes(connection, rows)
                 rollups.count_events(connection, filter(is_event, rows))
                 for key, group in groupby(sorted(rows, key=statement_of), key=statement_of):
                     name, stale, rises = key
-                    written = _upsert(connection, KINDS[name], list(group), stale=stale, rises=rises)
+                    written = _upsert(connection, KINDS[name], list(group), numbers, stale=stale, rises=rises)
                     _put_into_outbox(connection, written)
                 rollups.note_stale(connection, rows)
+            if numbers:
+                self.on_change()
         except _REFUSALS as error:
             if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
                 raise  # the database is away, not the value wrong
@@ -323,10 +328,33 @@ class Store:
             raise StoreUnavailable(text_of(error)) from error
 
 
+def _number_changes(connection: Connection, rows: Sequence[PendingRow]) -> Mapping[str, int]:
+    """By key, numbers for the changes of rows that readers follow, in the order of commits.
+
+    The row that holds the newest number stays locked until the transaction ends, whoever writes. Numbers are
+    microseconds since 1970 where the clock allows: so none is given twice, though a power cut or a restored
+    copy may have taken the database back.
+    """
+    keys = [row.key for row in rows if row.kind.is_followed]
+    if not keys:
+        return {}
+    last, now = _IDENTITY.c.last_change, time.time_ns() // 1000
+    first = sa.case((last >= now, last + 1), else_=now)
+    update = sa.update(_IDENTITY).values(last_change=first + len(keys) - 1).returning(last)
+    newest: int = connection.execute(update).scalar_one()
+    return dict(zip(keys, range(newest - len(keys) + 1, newest + 1), strict=True))
+
+
 def _upsert(
-    connection: Connection, kind: RowKind, rows: Sequence[PendingRow], *, stale: bool, rises: bool
+    connection: Connection,
+    kind: RowKind,
+    rows: Sequence[PendingRow],
+    numbers: Mapping[str, int],
+    *,
+    stale: bool,
+    rises: bool,
 ) -> list[PendingRow]:
-    """Write rows of one kind, no two of one key.
+    """Write rows of one kind, no two of one key, with the ``numbers`` of their changes.
 
     Existing rows stay when the new ones are ``stale``, and with ``rises`` where they are greater.
 
@@ -335,8 +363,13 @@ def _upsert(
     """
     unique = kind.unique or kind.key
     replaced = () if stale else kind.replaced_columns
-    insert = upsert(connection, kind.table, unique, replaced, rises=kind.rises if rises else "")
+    number = "change_number" if kind.is_followed else ""
+    insert = upsert(
+        connection, kind.table, unique, replaced, rises=kind.rises if rises else "", number=number
+    )
     columns = [kind.columns(row, datetime.now(UTC)) for row in rows]
+    for row, values in zip(rows, columns, strict=True):
+        values.update({number: numbers[row.key]} if number else {})
     if not any(row.sinks for row in rows):
         connection.execute(insert, columns)
         return []

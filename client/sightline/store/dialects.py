@@ -179,11 +179,13 @@ def upsert(
     *,
     rises: str = "",
     adds: bool = False,
+    number: str = "",
 ) -> sqlite.Insert | postgresql.Insert:
     """A statement that, where there is a row of these ``unique`` columns, takes on the ``replaced`` ones.
 
     With a column that ``rises`` the old row stays where that would fall; with ``adds`` the new values are
-    added to the old ones.
+    added to the old ones. With one that is the ``number`` of a change the old row stays where no other column
+    would change.
     """
     insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
     if not replaced:
@@ -191,4 +193,12 @@ def upsert(
     excluded = insert.excluded
     newer = {name: table.c[name] + excluded[name] if adds else excluded[name] for name in replaced}
     where = excluded[rises] >= table.c[rises] if rises else None
+    if number:
+        names = [name for name in replaced if name != number]
+        where = sa.or_(*(_text_of_json(newer[n]).is_distinct_from(_text_of_json(table.c[n])) for n in names))
     return insert.on_conflict_do_update(index_elements=unique, set_=newer, where=where)
+
+
+def _text_of_json(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """What can be compared: Postgres cannot compare JSON."""
+    return sa.cast(column, sa.Text) if isinstance(column.type, sa.JSON) else column

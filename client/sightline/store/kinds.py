@@ -77,6 +77,11 @@ class RowKind:
         return tables.table_of(self.model)
 
     @property
+    def is_followed(self) -> bool:
+        """Whether readers are told of each change of its rows (:mod:`sightline.store.read.changes`)."""
+        return "change_number" in self.table.c
+
+    @property
     def replaced_columns(self) -> tuple[str, ...]:
         """Columns that a newer row replaces; none when the first one stays."""
         kept = {*(self.unique or self.key), "id", "created_at"}
@@ -186,7 +191,7 @@ EVENT_END = replace(
     name="event_end",
     entity=entities.EventEnd,
     first_wins=False,
-    replaced=("end_time",),
+    replaced=("end_time", "change_number"),
     derived={"end_time": lambda row: max(row["end_time"], row["event_time"])},
     key_prefix="event",
 )

@@ -119,6 +119,7 @@ class EventRow(SQLModel, table=True):
         sa.Index("ix_events_source_event_time", "source", "event_time"),
         sa.Index("ix_events_event_time", "event_time"),
         sa.Index("ix_events_open", "source", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+        sa.Index("ix_events_change_number", "change_number"),
     )
 
     id: uuid.UUID = Field(primary_key=True)
@@ -140,13 +141,18 @@ class EventRow(SQLModel, table=True):
     ordinal: int | None = Field(default=None, sa_type=sa.Integer)
     confirmed_time: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    #: Of the row's newest change; see :mod:`sightline.store.read.changes`. 0 in older releases' rows.
+    change_number: int = Field(default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 class AlertRow(SQLModel, table=True):
     """What a rule made of events; :class:`sightline.entities.Alert`."""
 
     __tablename__ = "alerts"
-    __table_args__ = (sa.Index("ix_alerts_opened_time", "opened_time"),)
+    __table_args__ = (
+        sa.Index("ix_alerts_opened_time", "opened_time"),
+        sa.Index("ix_alerts_change_number", "change_number"),
+    )
 
     alert_id: str = Field(sa_type=sa.String(36), primary_key=True)
     rule: str = Field(sa_type=sa.String(100))
@@ -171,6 +177,7 @@ class AlertRow(SQLModel, table=True):
     events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
     open_events: list[str] = Field(default_factory=list, sa_type=sa.JSON)
     failed_routes: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    change_number: int = Field(default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 class NotificationRow(SQLModel, table=True):
@@ -477,11 +484,12 @@ class LeaseRow(SQLModel, table=True):
 
 
 class IdentityRow(SQLModel, table=True):
-    """One row: what tells this database from every other, wherever it moves."""
+    """One row: what tells this database from every other, wherever it moves, and its newest change."""
 
     __tablename__ = "database_identity"
 
     id: uuid.UUID = Field(primary_key=True)
+    last_change: int = Field(default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 def with_epochs(columns: Mapping[Any, Any]) -> dict[str, Any]:

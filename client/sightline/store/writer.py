@@ -86,6 +86,9 @@ class Writer:
         self._store = Store(url, self.lease)
         self._spooled_store = store = SpooledStore(self._store, self._spool, retry_s, name, self.lease)
         self._wake = threading.Event()  # something must be written at once, or it is time to stop
+        #: Called when events or alerts have been committed; it must not block.
+        self.on_change: Callable[[], object] = lambda: None
+        self._store.on_change = lambda: self.on_change()  # noqa: PLW0108  it is set later
         away, wake = (lambda: store.is_away and not store.lost), self._wake.set
         self.outbox = Outbox(url, self._spool, sinks or {}, self.lease, is_away=away, wake_writer=wake)
         self.retention = Retention()

@@ -1,6 +1,6 @@
 """Alerts and mutes, read back as what they were written from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sightline.store import tables
 from sightline.store.read.seen import Cameras
 
 _ALERTS = tables.table_of(tables.AlertRow).c
+_FIELDS = [field.name for field in fields(Alert)]
 _MUTES = tables.table_of(tables.MuteRow).c
 
 
@@ -39,12 +40,14 @@ def read_open_alerts(
     of_mutes = sa.select(*_MUTES)
     if cameras is not None:
         query, of_mutes = query.where(_ALERTS.source.in_(cameras)), of_mutes.where(_MUTES.source.in_(cameras))
-    alerts = [_alert(row) for row in connection.execute(query)]
+    alerts = [alert_of(row) for row in connection.execute(query)]
     mutes = [Mute(**tables.with_epochs(row._asdict())) for row in connection.execute(of_mutes)]
     return OpenAlerts(tuple(alerts), tuple(mutes))
 
 
-def _alert(row: Row[Any]) -> Alert:
-    values = tables.with_epochs(row._asdict())
+def alert_of(row: Row[Any]) -> Alert:
+    """An alert as it was written, of a row of its table."""
+    columns = row._mapping
+    values = tables.with_epochs({name: columns[name] for name in _FIELDS})
     lists = {name: tuple(values[name]) for name in ("events", "open_events", "failed_routes")}
     return Alert(**{**values, **lists, "state": AlertState(values["state"])})
