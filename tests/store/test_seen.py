@@ -30,6 +30,8 @@ PROGRAMS_OWN = {
     "read_listed_clips",
     "read_open_events",
     "read_identity",
+    "read_changes",  # once for everybody who follows; each is told of what they see
+    "read_last_change",
 }
 CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_cameras": lambda c, cameras, _: queries.read_cameras(c, cameras),

@@ -9,6 +9,8 @@ from sightline.access.path_tokens import PathTokens
 from sightline.access.rights import RIGHTS
 from sightline.config.media_options import MediaOptions
 from sightline.entities import Role
+from sightline.errors import AccessError, SignInRefused
+from sightline.supervisor.http.api_feed import FeedApi
 from sightline.supervisor.http.api_live import LiveApi
 from sightline.supervisor.http.endpoint import Endpoint
 from sightline.supervisor.http.health_pages import HealthPages
@@ -21,6 +23,16 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 NOTHING = cast(Any, None)
 
 
+class SilentProvider:
+    """An identity provider that never answers."""
+
+    def begin(self, *_: str) -> None:
+        raise AccessError("the identity provider gives no usable answer")
+
+    def complete(self, *_: Any) -> None:
+        raise SignInRefused("this sign-in was not begun here")
+
+
 def whole_api(  # noqa: PLR0917  as many parts as there are
     pages: HealthPages,
     supervisor: Any = NOTHING,
@@ -31,13 +43,14 @@ def whole_api(  # noqa: PLR0917  as many parts as there are
     tokens: Any = NOTHING,
     store: Any = NOTHING,
     live: Any = NOTHING,
+    feed: Any = NOTHING,
 ) -> list[Endpoint]:
     """As the program has them, with an identity provider."""
-    oidc = cast(Any, object())
+    oidc = cast(Any, SilentProvider())
     api = api_endpoints(supervisor, control, actions, database, store)
     own = access_endpoints(accounts, tokens, store, oidc)
     media = MediaApi(MediaOptions(), dict[str, Any]().__getitem__, NOTHING, PathTokens(), NOTHING)
-    seen = [*LiveApi(live, NOTHING).endpoints(), *media.endpoints()]
+    seen = [*LiveApi(live, NOTHING).endpoints(), *FeedApi(feed, NOTHING).endpoints(), *media.endpoints()]
     return with_openapi([*own, *pages.endpoints(), *seen, *api])
 
 

@@ -72,7 +72,7 @@ def add_to(commands: Any) -> None:
         "--example", action="store_true", help="print the sample, in which every key is explained"
     )
     text = "print that of a stream's messages instead (docs/streams.md, docs/live.md)"
-    schema.add_argument("--stream", choices=("event", "window", "status", "detections"), help=text)
+    schema.add_argument("--stream", choices=("event", "window", "status", "detections", "feed"), help=text)
     add = add_command(commands, _console).add_argument
     add("-c", "--config", type=Path, metavar="FILE", help="default: config.yml, if it is there")
     add("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -218,7 +218,7 @@ def _watch(
     pages = HealthPages(
         supervisor, writer.health, canary.newest if canary else lambda: None, control.state, hub.sinks
     )
-    site = _make_site(config.options, supervisor, control, actions, pages)
+    site = _make_site(config.options, supervisor, control, actions, pages, writer)
     let_switch(sinks, site.switch(control.set_enabled), control.is_enabled)
     http = HttpServer(config.options.http, site.door)
     heartbeat = Heartbeat(config.options.alerts.heartbeat, pages.problems)
@@ -252,13 +252,16 @@ def _make_site(
     control: "Control",
     actions: Mapping[str, Callable[..., Any]],
     pages: "HealthPages",
+    writer: "Writer",
 ) -> "Site":
     """What the HTTP port offers, and the door before it."""
     from sightline.access.path_tokens import PathTokens
     from sightline.store.access_store import AccessStore
     from sightline.store.read.readonly import Database
     from sightline.supervisor.control_socket import socket_folder
+    from sightline.supervisor.http.api_feed import FeedApi
     from sightline.supervisor.http.api_live import LiveApi
+    from sightline.supervisor.http.event_feed import EventFeed
     from sightline.supervisor.http.media import MediaApi
     from sightline.supervisor.http.site import Site, api_endpoints
     from sightline.supervisor.media_servers import media_server_of
@@ -269,6 +272,9 @@ def _make_site(
     url = options.database.url.get_secret_value()
     store, database = AccessStore(url), Database(url)
     live = LiveApi(supervisor.live, still_allowed)
+    feed = EventFeed(database, writer.outbox.is_away)
+    writer.on_change = feed.notice
+    changes = FeedApi(feed, still_allowed)
     tokens = PathTokens()
     server = media_server_of(options.media, tokens)
 
@@ -278,7 +284,7 @@ def _make_site(
 
     media = MediaApi(options.media, camera_of, lambda _: server, tokens, still_allowed)
     api = api_endpoints(supervisor, control, actions, database, store)
-    endpoints = [*pages.endpoints(), *live.endpoints(), *media.endpoints(), *api]
+    endpoints = [*pages.endpoints(), *live.endpoints(), *changes.endpoints(), *media.endpoints(), *api]
     site = Site(options, store, database, endpoints, socket_folder(options.database))
     return site
 
@@ -421,9 +427,11 @@ def _schema(arguments: argparse.Namespace) -> None:
         print(resource("config.example.yml").read_text(encoding="utf-8"), end="")
     elif arguments.stream:
         from sightline.features.live.detections_message import SCHEMA
+        from sightline.supervisor.http.feed_message import feed_schema
         from sightline.supervisor.sinks.result_stream import json_schemas
 
-        print(json.dumps({**json_schemas(), "detections": SCHEMA}[arguments.stream], indent=2))
+        schemas = {**json_schemas(), "detections": SCHEMA, "feed": feed_schema()}
+        print(json.dumps(schemas[arguments.stream], indent=2))
     else:
         print(json.dumps(json_schema(), indent=2))
 

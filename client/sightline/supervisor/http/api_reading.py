@@ -1,7 +1,7 @@
 """The API's answers about cameras, counts, events and clips. Times are UTC epoch seconds."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,11 @@ from sightline.store.read.readonly import Database
 from sightline.store.read.seen import seen
 from sightline.store.tables import with_epochs
 from sightline.supervisor.control import Control
-from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
 from sightline.supervisor.supervisor import Supervisor
 
 MAX_BUCKETS = 1000
 MAX_ROWS = 1000
-_LAST = 253_402_300_799.0  # of the year 9999
 _FILES = {"video": "video/mp4", "h264": "video/mp4", "thumbnail": "image/jpeg", "tracks": "application/json"}
 
 
@@ -41,8 +40,8 @@ class OfCameras(Taken):
     """Of which cameras and of which time."""
 
     camera: tuple[str, ...] = Field((), max_length=1000, description="Names; none: all that one sees.")
-    start: float = Field(0.0, ge=0, le=_LAST, description="UTC epoch seconds.")
-    end: float | None = Field(None, ge=0, le=_LAST, description="The first moment after it; null: now.")
+    start: float = Field(0.0, ge=0, le=LAST, description="UTC epoch seconds.")
+    end: float | None = Field(None, ge=0, le=LAST, description="The first moment after it; null: now.")
 
     @property
     def until(self) -> float:
@@ -190,9 +189,7 @@ class ReadingApi:
         span = (query.start, query.until)
         with self._database.reading() as connection:
             rows = read_events(connection, call.cameras, span, sources, kinds=query.kind, limit=query.limit)
-        shown = StoredEvent.__dataclass_fields__
-        values = ({**with_epochs(row), "id": str(row["id"])} for row in rows)
-        return [StoredEvent(**{name: item[name] for name in shown}) for item in values]
+        return [stored_event(with_epochs(row)) for row in rows]
 
     def _clips(self, call: Call) -> list[StoredClip]:
         """Clips, newest first."""
@@ -206,7 +203,7 @@ class ReadingApi:
         """A clip's video, its copy in H.264, its thumbnail or its tracks; ranges can be asked for."""
         name, start_time = call.connection.path_params["file"], call.connection.path_params["start_time"]
         with self._database.reading() as connection:
-            clip = read_clip(connection, call.cameras, call.camera or "", start_time)
+            clip = read_clip(connection, call.cameras, call.camera or "", min(start_time, LAST))
         path = _paths(clip).get(name) if clip else None
         if path is None or not (path := path.resolve()).is_file() or not self._is_in_a_folder(path):
             raise not_there(f"such file of a clip of camera {call.camera!r}")
@@ -232,6 +229,12 @@ class ReadingApi:
         running = seen(call.cameras, (status.source for status in self._supervisor.statuses()))
         with self._database.reading() as connection:
             return sorted({*running, *read_source_names(connection, call.cameras)})
+
+
+def stored_event(columns: Mapping[str, Any]) -> StoredEvent:
+    """An event of its columns, times as UTC epoch seconds."""
+    values = {name: columns[name] for name in StoredEvent.__dataclass_fields__}
+    return StoredEvent(**{**values, "id": str(columns["id"])})
 
 
 def _paths(clip: Clip) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from sightline.store.read.seen import Cameras
 WEBSOCKET = "WEBSOCKET"
 MAX_BODY_BYTES = 1 << 16
 JSON_TYPE = "application/json"
+LAST = 253_402_300_799.0  # of the year 9999: the last moment that a database takes
 
 
 class Taken(BaseModel):

@@ -5,11 +5,14 @@ import logging
 import socket
 import ssl
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
@@ -26,16 +29,18 @@ REQUEST_TIMEOUT_S = 10.0
 LONG_TIMEOUT_S = 60.0
 #: Between looks at whether the certificate's files have changed; the server ticks ten times a second.
 RENEW_TICKS = 600
+MAX_HANDSHAKES = 100
 MAX_SAID_BYTES = 4096  # in a message of a WebSocket: nobody has to say anything
 MAX_UNSENT_BYTES = 65_536  # what the system keeps of an answer: a slow viewer sees new pictures, and fewer
+CLOSE_S = 2.0  # a WebSocket that is closed has so long to read the rest, and to say that it is closed
 
 
 class BoundedProtocol(H11Protocol):
     """HTTP connections that cannot use up the process's descriptors: few of them, and none for long.
 
     uvicorn's protocol by itself waits for ever for the end of a header and for a client that reads. A
-    connection over :data:`MAX_CONNECTIONS` takes the place of the oldest one that waits for its request: so
-    probes are still answered while another client holds connections open.
+    connection over :data:`MAX_CONNECTIONS` takes the place of the oldest one whose request has not wholly
+    come: so probes are still answered while another client holds connections open.
     """
 
     timer: asyncio.TimerHandle
@@ -51,7 +56,7 @@ class BoundedProtocol(H11Protocol):
         others = [other for other in self.connections if isinstance(other, BoundedProtocol)]
         others = [other for other in others if not other.transport.is_closing()]
         if len(others) > MAX_CONNECTIONS:
-            idle = (other for other in others if other.cycle is None or other.cycle.response_complete)
+            idle = (other for other in others if not other.is_served)
             min(idle, key=lambda other: other.timer.when(), default=self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,6 +81,11 @@ class BoundedProtocol(H11Protocol):
         self._drained = True
 
     @property
+    def is_served(self) -> bool:
+        """Whether a whole request has come whose answer has not wholly gone."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+
+    @property
     def is_long(self) -> bool:
         """Whether it is in the middle of an answer that may take long."""
         under_way = self.cycle is not None and not self.cycle.response_complete
@@ -91,6 +101,60 @@ class BoundedProtocol(H11Protocol):
             self._set_timer(LONG_TIMEOUT_S)
         else:
             self.transport.abort()
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """WebSockets that end though their client reads nothing, and keep nothing for it.
+
+    uvicorn's protocol by itself waits for ever for a client to read what is left, answers pings that are not
+    waited for, and keeps parts of a message that are empty.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.close_timeout = CLOSE_S
+
+    def data_received(self, data: bytes) -> None:
+        """Take what is said; not of a client that reads no answers."""
+        if self.transport.get_write_buffer_size() > 4 * MAX_UNSENT_BYTES or len(self.frames) > MAX_SAID_BYTES:
+            self.transport.abort()
+        else:
+            super().data_received(data)
+
+    def keepalive_timeout(self) -> None:
+        """End a connection whose client does not answer."""
+        super().keepalive_timeout()
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """End the connection, whether the rest is read or not."""
+        super().on_task_complete(task)
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+class _Listener(socket.socket):
+    """Accepts connections; those whose TLS handshake does not end are few, whoever makes them.
+
+    asyncio tells nobody of a connection before that, and waits a minute for it.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._waiting: list[socket.socket] = []
+        self.served: Callable[[], set[int]] = set  # descriptors of connections that have come further
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Take a connection; over :data:`MAX_HANDSHAKES` it takes the place of the oldest."""
+        connection, address = super().accept()
+        self._waiting.append(connection)
+        if len(self._waiting) > MAX_HANDSHAKES:
+            served = self.served()
+            still = (waiting for waiting in self._waiting if waiting.fileno() not in {-1, *served})
+            self._waiting = list(still)
+            for oldest in self._waiting[:-MAX_HANDSHAKES]:
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        return connection, address
 
 
 class _Server(uvicorn.Server):
@@ -114,6 +178,11 @@ class _Server(uvicorn.Server):
                 log.info("HTTP: the certificate is renewed")
         except (OSError, ValueError) as error:
             log.error("HTTP: the renewed certificate cannot be used, the old one serves on: %s", error)
+
+    def descriptors(self) -> set[int]:
+        """Of all connections whose protocol has begun."""
+        transports = (connection.transport for connection in list(self.server_state.connections))
+        return {transport.get_extra_info("socket").fileno() for transport in transports}
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what may take long; the rest has a second."""
@@ -174,7 +243,7 @@ class HttpServer:
 
     def _listen(self, options: HttpOptions) -> None:
         _require_certificate(options)
-        self._socket = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
+        self._socket = _Listener(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((options.host, options.port))
@@ -188,7 +257,7 @@ class HttpServer:
         config = uvicorn.Config(
             PassedOn(self._app, SameOrigin(self._app, options.allowed_hosts), self._app.key),
             http=BoundedProtocol,
-            ws="websockets-sansio",
+            ws=BoundedSocket,
             ws_max_size=MAX_SAID_BYTES,
             ws_per_message_deflate=False,
             ssl_certfile=options.tls_cert,
@@ -196,7 +265,7 @@ class HttpServer:
             proxy_headers=bool(options.trusted_proxies),
             forwarded_allow_ips=options.trusted_proxies,
             server_header=False,
-            limit_concurrency=2 * MAX_CONNECTIONS,
+            limit_concurrency=3 * MAX_CONNECTIONS,  # WebSockets, of which each kind has its own bound, too
             log_config=None,
             log_level="error",  # no line for each client that sends nonsense
             access_log=False,
@@ -204,7 +273,8 @@ class HttpServer:
             timeout_graceful_shutdown=1,
         )
         self._options, self._server = options, _Server(config)
-        sockets = [self._socket]
+        self._socket.served = self._server.descriptors
+        sockets: list[socket.socket] = [self._socket]
         self._thread = threading.Thread(
             target=lambda: self._server.run(sockets=sockets), name="http", daemon=True
         )

@@ -124,14 +124,18 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 def _object(stream: Stream, entity: type, **more: Any) -> dict[str, Any]:
     """The schema of an entity's messages."""
-    hints = get_type_hints(entity)
-    properties = {
+    head = {
         "schema": {"const": _SCHEMA_IDS[stream]},
         "key": {"type": "string"},
         "sequence": {"type": "integer"},
-        **more,
-        **{field.name: _schema_of(hints[field.name]) for field in fields(entity)},
     }
+    return entity_schema(entity, **head, **more)
+
+
+def entity_schema(entity: type, **more: Any) -> dict[str, Any]:
+    """The schema of an entity's fields and of ``more`` before them."""
+    hints = get_type_hints(entity)
+    properties = {**more, **{field.name: _schema_of(hints[field.name]) for field in fields(entity)}}
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
