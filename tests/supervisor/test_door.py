@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -37,9 +38,10 @@ from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control, Plan
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
+from sightline.supervisor.http.event_feed import EventFeed
 from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.live_pictures import LivePictures
-from support.front import Answer, Front, known, served
+from support.front import KEY, Answer, Front, known, served
 from support.people import PASSWORD, ROOT, People, people_of
 from support.stored import write
 from support.whole_api import BEGIN, END, PAGE, endpoints_table, whole_api
@@ -90,6 +92,7 @@ class Shop:
             people.tokens,
             people.store,
             self.live,
+            EventFeed(self.database, lambda: False),
         )
 
     def _fill(self, folder: Path) -> None:
@@ -188,6 +191,7 @@ QUERIES = {
     "/api/v1/counts": "?start=1790000000&end=1790003600",
     "/auth/oidc": "?next=/",
     "/live/grid.mjpg": "?camera=nowhere",
+    "/ws/detections": f"?camera={GATE}",
 }
 VALUES = {
     "camera": GATE, "alert": f"alert-{GATE}", "start_time": repr(START), "file": "video",
@@ -199,14 +203,22 @@ VALUES = {
 def ask(front: Front, endpoint: Endpoint, **who: Any) -> Answer:
     """About the camera ``gate``, where an endpoint is about one."""
     path = re.sub(r"\{(\w+)(:\w+)?\}", lambda match: VALUES[match[1]], endpoint.path)
+    path += QUERIES.get(endpoint.path, "")
+    if endpoint.method == WEBSOCKET:
+        return front.shake_hands(path, **who)
     body = BODIES.get(f"{endpoint.method} {endpoint.path}")
-    headers = {} if body is None else {"Content-Type": endpoint.sent}
-    return front.ask(path + QUERIES.get(endpoint.path, ""), endpoint.method, body, headers=headers, **who)
+    headers = {**({} if body is None else {"Content-Type": endpoint.sent}), **who.pop("headers", {})}
+    return front.ask(path, endpoint.method, body, headers=headers, **who)
 
 
 def is_let_in(answer: Answer) -> bool:
-    """Whether the handler was reached, whatever it said."""
-    return not (answer.status in {401, 403} and REFUSALS.search(answer.error))
+    """Whether the handler was reached, whatever it said; of a WebSocket, whether it was opened."""
+    is_socket = answer.status in {101, 403} and not answer.body
+    return (
+        answer.status == 101
+        if is_socket
+        else not (answer.status in {401, 403} and REFUSALS.search(answer.error))
+    )
 
 
 def may(endpoint: Endpoint, role: Role | None, cameras: frozenset[str] | None) -> bool:
@@ -223,23 +235,24 @@ def may(endpoint: Endpoint, role: Role | None, cameras: frozenset[str] | None) -
     )
 
 
-def asked(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """Those that this can ask; the identity provider is not there."""
-    return [item for item in endpoints if "oidc" not in item.path and item.method != WEBSOCKET]
+def closed(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """Those that are not for everybody."""
+    return [item for item in endpoints if RIGHTS[item.right].least is not None]
 
 
 def test_every_endpoint_lets_in_whom_the_table_says(front: Front, shop: Shop) -> None:
     wrong = []
-    for endpoint in asked(shop.endpoints):
-        if is_let_in(ask(front, endpoint)) is not may(endpoint, None, None):
-            wrong.append((endpoint.method, endpoint.path, "nobody"))
-        for name, cameras in (("gate", frozenset({GATE})), ("yard", frozenset({YARD})), ("all", None)):
-            for role in Role:
-                token = shop.people.tokens.create(f"{role} {name}", role, ROOT, days=1, cameras=cameras)
-                answer = ask(front, endpoint, token=token)
-                if is_let_in(answer) is not may(endpoint, role, cameras):
-                    wrong.append((endpoint.method, endpoint.path, f"{role} of {name}", answer.status))
-                shop.people.tokens.revoke(f"{role} {name}", ROOT)
+    assert sum(endpoint.method == WEBSOCKET for endpoint in shop.endpoints) == 2
+    sights = {"gate": frozenset({GATE}), "yard": frozenset({YARD}), "all": None}
+    askers: dict[str, tuple[str, Role | None, frozenset[str] | None]] = {"nobody": ("", None, None)}
+    for role, (name, cameras) in itertools.product(Role, sights.items()):
+        who = f"{role} of {name}"
+        token = shop.people.tokens.create(who, role, ROOT, days=1, cameras=cameras)
+        askers[who] = (token, role, cameras)
+    for endpoint, (who, (token, role, cameras)) in itertools.product(shop.endpoints, askers.items()):
+        answer = ask(front, endpoint, token=token)
+        if is_let_in(answer) is not may(endpoint, role, cameras):
+            wrong.append((endpoint.method, endpoint.path, who, answer.status))
     assert wrong == []
 
 
@@ -249,24 +262,57 @@ def test_a_token_that_is_forged_expired_or_revoked_opens_nothing(front: Front, s
     people.tokens.revoke("r", ROOT)
     people.now += 86_401
     forged = f"{expired[:-1]}{'A' if expired[-1] != 'A' else 'B'}"
-    for endpoint in asked(shop.endpoints):
-        if RIGHTS[endpoint.right].least is not None:
-            for token in (revoked, expired, forged):
-                assert ask(front, endpoint, token=token).status == 401, endpoint.path
+    beginning = revoked[:-8]
+    for endpoint in shop.endpoints:
+        for token in (revoked, expired, forged, beginning, f"{KEY}!", "slt_", "slt_\xff"):
+            answer, nobody = ask(front, endpoint, token=token), ask(front, endpoint)
+            assert answer.status == nobody.status, endpoint.path
+            if endpoint in closed(shop.endpoints):
+                assert not is_let_in(answer), endpoint.path
+            elif endpoint.method == "GET":
+                assert answer.body == nobody.body, endpoint.path
 
 
 def test_a_sign_in_that_has_ended_opens_nothing(front: Front, shop: Shop) -> None:
     session = shop.people.session("admin-of-all")
-    closed = [endpoint for endpoint in asked(shop.endpoints) if RIGHTS[endpoint.right].least is not None]
-    assert all(is_let_in(ask(front, item, session=session)) for item in closed if item.method == "GET")
+    seen = [item for item in closed(shop.endpoints) if item.method in {"GET", WEBSOCKET}]
+    assert all(is_let_in(ask(front, item, session=session)) for item in seen)
     shop.people.accounts.set_role("admin-of-all", Role.VIEWER, ROOT)
-    for endpoint in closed:
-        assert ask(front, endpoint, session=session).status == 401, endpoint.path
+    for endpoint in closed(shop.endpoints):
+        assert ask(front, endpoint, session=session).status in {401, 403}, endpoint.path
+        assert not is_let_in(ask(front, endpoint, session=session)), endpoint.path
+
+
+def test_who_has_to_change_the_password_may_do_nothing_else(front: Front, shop: Shop) -> None:
+    shop.people.accounts.set_password("admin-of-all", PASSWORD, ROOT, must_change=True)
+    session = shop.people.session("admin-of-all")
+    for endpoint in closed(shop.endpoints):
+        answer = ask(front, endpoint, session=session)
+        if endpoint.right is Right.CHANGE_PASSWORD:
+            assert is_let_in(answer)
+        else:
+            assert answer.status == 403, endpoint.path
+            assert endpoint.method == WEBSOCKET or answer.error == "change the password first"
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "http://[evil"]
+)
+def test_a_page_of_another_site_changes_nothing_and_opens_no_socket(
+    front: Front, shop: Shop, origin: str | None
+) -> None:
+    cookie = {"Cookie": f"sightline={shop.people.session('admin-of-all')}"}
+    before = shop.people.audit()
+    for endpoint in closed(shop.endpoints):
+        if endpoint.method != "GET":
+            answer = ask(front, endpoint, headers={**cookie, **({"Origin": origin} if origin else {})})
+            assert answer.status == 403, endpoint.path
+    assert (shop.done, shop.plans, shop.people.audit()) == ([], [], before)
 
 
 def test_nobody_sees_another_camera_by_any_answer(front: Front, shop: Shop) -> None:
     shown = []
-    for endpoint in asked(shop.endpoints):
+    for endpoint in shop.endpoints:
         rule = RIGHTS[endpoint.right]
         if endpoint.method == "GET" and (rule.of_camera or rule.least is None):
             answer = ask(front, endpoint, session=shop.people.session("engineer-of-yard"))
@@ -283,9 +329,11 @@ def test_nobody_sees_another_camera_by_any_answer(front: Front, shop: Shop) -> N
 def test_what_a_viewer_may_not_do_is_not_done(front: Front, shop: Shop) -> None:
     for name in ("viewer-of-all", "admin-of-yard"):
         session = shop.people.session(name)
-        for endpoint in asked(shop.endpoints):
+        for endpoint in shop.endpoints:
             seen = name.startswith("viewer") and endpoint.right is Right.SEE_LIVE
-            if endpoint.method != "GET" and RIGHTS[endpoint.right].of_camera and not seen:
+            if endpoint.method in {"GET", WEBSOCKET} or seen:
+                continue
+            if RIGHTS[endpoint.right].of_camera:
                 assert ask(front, endpoint, session=session).status == 403
     assert shop.done == []
 

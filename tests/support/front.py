@@ -73,6 +73,12 @@ class Front:
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
 
+    def shake_hands(self, path: str, *, headers: Mapping[str, str] | None = None, **who: Any) -> Answer:
+        """Ask for a WebSocket: 101 where it is opened; it is closed at once."""
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        upgrade |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        return self.ask(path, headers={**upgrade, **(headers or {})}, **who)
+
     def post(self, path: str, body: Any = None, **who: Any) -> Answer:
         return self.ask(path, "POST", body, **who)
 
