@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hmac
 import json
+import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,11 +18,13 @@ import requests
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from sightline.access import oidc
 from sightline.access.oidc import OidcArrival, OidcClient
 from sightline.config.access_options import OidcOptions
 from sightline.entities import Role
 from sightline.errors import AccessError, SignInRefused
 from support.identity_provider import CLIENT, SECRET, IdentityProvider, identity_provider, unsigned
+from support.waiting import until
 
 HERE = "http://127.0.0.1:8080/signed-in"
 GROUPS = {
@@ -297,6 +301,28 @@ def test_a_provider_that_is_away_or_another_one_is_told(site: Site) -> None:
     site.provider.metadata = {"token_endpoint": "http://other.example.org/token"}
     with pytest.raises(AccessError, match="https"):
         site.new_client().begin(HERE)
+
+
+def test_a_provider_that_is_slow_keeps_a_few_waiting_and_no_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), threading.Event()
+
+    def fetch(url: str) -> Any:
+        asked.set()
+        answers.wait(30)
+        return requests.get(url, timeout=10).json()
+
+    monkeypatch.setattr(oidc, "_fetch", fetch)
+    with ThreadPoolExecutor(oidc.AT_ONCE) as pool:
+        waiting = [pool.submit(site.client.begin, HERE) for _ in range(oidc.AT_ONCE)]
+        assert asked.wait(30)
+        until(lambda: not site.client._turns._value)
+        with pytest.raises(AccessError, match="try again"):
+            site.client.begin(HERE)
+        answers.set()
+        assert all(done.result(30)[0].startswith("http") for done in waiting)
+    assert site.sign_in().identity.name
 
 
 def test_what_is_no_provider_is_told(site: Site) -> None:

@@ -35,6 +35,7 @@ LEEWAY_S = 60  # that the provider's clock may be off
 METADATA_S = 3600.0
 KEYS_S = 30.0  # so often, at most, keys are fetched anew for one that is not known
 TIMEOUT_S = 10.0
+AT_ONCE = 4  # wait for the provider; others are told to try again, and keep no thread
 MAX_PATH = 1000  # characters; the cookie must stay below 4 kB
 #: Signatures by a key of the provider's alone: neither none, nor one that our own secret could make.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -61,6 +62,7 @@ class OidcClient:
         self._options, self._clock = options, clock
         self._key = OctKey.generate_key(256)
         self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._metadata: dict[str, Any] = {}
         self._metadata_time = self._keys_time = float("-inf")
         self._keys: KeySet | None = None
@@ -76,7 +78,7 @@ class OidcClient:
             AccessError: the provider does not answer, or not as one.
         """
         claims = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
-        with _translated(), self._session(redirect_uri) as session:
+        with self._turn(), _translated(), self._session(redirect_uri) as session:
             url, _ = session.create_authorization_url(
                 self._provider()["authorization_endpoint"],
                 state=claims["state"],
@@ -107,7 +109,7 @@ class OidcClient:
         if "code" not in query:
             error = "".join(filter(str.isprintable, query.get("error", "no code")))[:100]
             raise SignInRefused(f"the identity provider refuses: {error}")
-        with _translated(), self._session(begun["redirect_uri"]) as session:
+        with self._turn(), _translated(), self._session(begun["redirect_uri"]) as session:
             provider = self._provider()
             token = session.fetch_token(
                 provider["token_endpoint"],
@@ -133,6 +135,15 @@ class OidcClient:
         if self._clock() >= claims["exp"]:
             raise SignInRefused("this sign-in has taken too long; begin anew")
         return claims
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(blocking=False):
+            raise AccessError("the identity provider is slow to answer; try again in a moment")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextmanager
     def _session(self, redirect_uri: str) -> Iterator[OAuth2Session]:

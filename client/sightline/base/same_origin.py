@@ -42,7 +42,8 @@ class SameOrigin:
             len(hosts) == 1
             and _hostname(f"//{hosts[0]}") in here | self._names
             and all(
-                urlsplit(origin).netloc == hosts[0] or _hostname(origin) in self._names for origin in origins
+                origin.partition("://")[2] == hosts[0] or _hostname(origin) in self._names
+                for origin in origins
             )
         )
 

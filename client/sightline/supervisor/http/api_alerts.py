@@ -15,7 +15,7 @@ from sightline.entities import Alert, AlertState, Mute
 from sightline.store.access_store import AccessStore
 from sightline.store.read.open_alerts import read_open_alerts
 from sightline.store.read.readonly import Database
-from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
 
 DAY_S = 86_400.0
 _MAX_COMMENT = 1000  # characters
@@ -24,7 +24,9 @@ _MAX_COMMENT = 1000  # characters
 class AlertsQuery(Taken):
     """Which alerts."""
 
-    since: float | None = Field(None, ge=0, description="That go on or changed since then; null: a day ago.")
+    since: float | None = Field(
+        None, ge=0, le=LAST, description="That go on or changed since then; null: a day ago."
+    )
 
 
 class AlertChange(Taken):
@@ -41,7 +43,7 @@ class NewMute(Taken):
 
     camera: str = Field("", max_length=63, description="Empty: of every camera.")
     rule: str = Field("", max_length=100, description="Empty: of every rule.")
-    until: float = Field(ge=0, le=253_402_300_799.0, description="UTC epoch seconds; 0: no longer.")
+    until: float = Field(ge=0, le=LAST, description="UTC epoch seconds; 0: no longer.")
 
 
 class AlertsApi:

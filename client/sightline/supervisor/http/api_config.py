@@ -77,7 +77,7 @@ class ChangesQuery(Taken):
     """Which changes."""
 
     limit: int = Field(50, ge=1, le=500)
-    before: int | None = Field(None, ge=0, description="A change_id: only older ones.")
+    before: int | None = Field(None, ge=0, lt=1 << 63, description="A change_id: only older ones.")
 
 
 class ConfigApi:

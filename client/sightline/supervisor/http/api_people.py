@@ -10,7 +10,7 @@ from sightline.access.rights import Right
 from sightline.access.tokens import MAX_NAME, Tokens
 from sightline.entities import Role
 from sightline.store.access_store import AccessStore, Account, ApiToken, AuditEntry
-from sightline.supervisor.http.endpoint import Call, Endpoint, Taken
+from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken
 
 _Cameras = frozenset[str] | None
 
@@ -22,7 +22,7 @@ class NewPerson(Taken):
     password: str = Field(max_length=1024)
     role: Role = Role.VIEWER
     cameras: _Cameras = Field(None, description="Null: all.")
-    expires_at: float | None = Field(None, ge=0)
+    expires_at: float | None = Field(None, ge=0, le=LAST)
     must_change: bool = Field(True, description="The password, at the first sign-in.")
 
 
@@ -32,7 +32,7 @@ class ChangedPerson(Taken):
     role: Role | None = None
     cameras: _Cameras = Field(None, description="Null: all.")
     enabled: bool | None = None
-    expires_at: float | None = Field(None, ge=0, description="With enabled: true; null: never.")
+    expires_at: float | None = Field(None, ge=0, le=LAST, description="With enabled: true; null: never.")
     password: str | None = Field(None, max_length=1024, description="To be changed at the next sign-in.")
 
 
@@ -49,7 +49,7 @@ class AuditQuery(Taken):
     """Which entries of the audit."""
 
     limit: int = Field(100, ge=1, le=1000)
-    before: int | None = Field(None, ge=0, description="An entry_id: only older ones.")
+    before: int | None = Field(None, ge=0, lt=1 << 63, description="An entry_id: only older ones.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ _HEADERS = {
 }
 _SHOWN = frozenset({"authorization", "cookie"})
 _HSTS = "max-age=31536000"
+_NUL = "a NUL stands in no text here"  # nor does Postgres take one
 _Message = MutableMapping[str, Any]
 
 
@@ -125,6 +126,8 @@ class Door:
             HTTPException: the sender may not, or what is sent is not what the endpoint takes.
         """
         person = await self._person(endpoint, connection)
+        if "\0" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+            raise HTTPException(400, _NUL)
         if isinstance(connection, Request) and connection.method not in SAFE:
             values = await _body_of(endpoint, connection)
         else:
@@ -230,6 +233,8 @@ async def _body_of(endpoint: Endpoint, request: Request) -> Any:
         return {}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != endpoint.sent:
         raise HTTPException(415, f"send it with Content-Type: {endpoint.sent}")
+    if b"\0" in body or b"\\u0000" in body:
+        raise HTTPException(400, _NUL)
     try:
         return json.loads(body) if endpoint.sent == JSON_TYPE else {"text": body.decode()}
     except (ValueError, RecursionError) as error:
@@ -252,6 +257,6 @@ async def _own_error(request: Request, error: SightlineError) -> Response:
     wait_s = max(1, round(error.wait_s)) if isinstance(error, TooManyAttempts) else RETRY_S
     headers = {"retry-after": str(wait_s)} if status in {429, 503} else None
     if status == 503:
-        log.warning("HTTP: %s %s: %s", request.method, request.url.path, redact(error))
+        log.warning("HTTP: %s %r: %s", request.method, request.url.path, redact(error))
         return _error(status, "the database does not answer; try again", headers)
     return _error(status, redact(error), headers)

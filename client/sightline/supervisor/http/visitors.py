@@ -31,8 +31,10 @@ class NobodyElse:
     """Where accounts are switched off: whoever asks from this machine may do everything, others nothing."""
 
     def person_of(self, connection: HTTPConnection) -> Person | None:
-        """Anybody, from a loopback address."""
-        return ANYBODY if is_here(address_of(connection)) else None
+        """Anybody, from a loopback address; not where a proxy there asks for somebody elsewhere."""
+        others = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
+        addresses = [address_of(connection), *filter(None, map(str.strip, others))]
+        return ANYBODY if all(map(is_here, addresses)) else None
 
 
 @dataclass(frozen=True, slots=True)
