@@ -143,6 +143,26 @@ def test_a_locked_account_is_opened_by_the_command_line(people: People) -> None:
         people.accounts.sign_in("anna", PASSWORD, HOME)
 
 
+def test_strangers_who_guess_lock_nobody_out_where_they_work(database_url: str) -> None:
+    with people_of(database_url) as people:
+        people.add()
+        people.accounts.sign_in("anna", PASSWORD, HOME)
+        for number in range(15):  # more than the lock takes, and more than may be tried with one name
+            with pytest.raises((SignInRefused, TooManyAttempts)):
+                people.accounts.sign_in("anna", "wrong", f"203.0.113.{number}")
+        with pytest.raises(TooManyAttempts):
+            people.accounts.sign_in("anna", PASSWORD, "198.51.100.7")
+        people.now += 29
+        with pytest.raises(SignInRefused):
+            people.accounts.sign_in("anna", PASSWORD, "198.51.100.7")
+        people.accounts.sign_in("anna", PASSWORD, HOME)
+        for _ in range(5):
+            refused(people, password="wrong")
+        refused(people)  # whoever guesses from there is locked out as well
+        people.now += 30
+        people.accounts.sign_in("anna", PASSWORD, HOME)
+
+
 def test_guesses_at_once_are_not_more_than_guesses_in_turn(people: People) -> None:
     people.add()
     right = []

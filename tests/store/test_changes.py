@@ -23,7 +23,7 @@ from sightline.errors import StoreUnavailable
 from sightline.store import database as database_module
 from sightline.store.database import Store
 from sightline.store.kinds import PendingRow, pending_row
-from sightline.store.read.changes import Change, read_changes, read_last_change
+from sightline.store.read.changes import RowChange, read_changes, read_last_change
 from sightline.store.read.readonly import Database
 from support.waiting import until
 
@@ -39,7 +39,7 @@ def rows_of(*entities: Event | EventEnd | Alert) -> list[PendingRow]:
     return [pending_row(entity, time.time_ns() // 1000) for entity in entities]
 
 
-def state_of(change: Change) -> tuple[str, Any]:
+def state_of(change: RowChange) -> tuple[str, Any]:
     """Which row it is, and what of it can change."""
     if change.alert is not None:
         return change.alert.alert_id, (change.alert.state, change.alert.count)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sightline.access.attempts import AttemptLimit, network_of
+from sightline.access.attempts import AttemptLimit, FailureLocks, network_of
 from sightline.access.audit import Action, record
 from sightline.access.last_known import LastKnown
 from sightline.access.passwords import Passwords, require_good
@@ -77,6 +77,7 @@ class Accounts:
         self._store, self._passwords = store, passwords
         self._clock, self._monotonic = clock, monotonic
         self._last_known = LastKnown(clock)
+        self._of_networks = FailureLocks()
         self.update(options)
 
     def update(self, options: AccessOptions) -> None:
@@ -312,16 +313,24 @@ class Accounts:
     def _verified(self, name: str, password: str, caller: Caller, action: Action) -> Account:
         """The account whose password it is.
 
-        An attempt counts as failed before it is decided, so that many at once are not more than in turn.
+        An attempt counts as failed before it is decided, so that many at once are not more than in turn. A
+        network from which the account has been used lately has a count of its own: nobody elsewhere can lock
+        its people out.
         """
         key = folded(name) if len(name) <= 4 * MAX_NAME else ""  # four: before it is normal
-        self._take_attempt(self._by_address, network_of(caller.address))
-        self._take_attempt(self._by_name, key)
+        network = network_of(caller.address)
+        self._take_attempt(self._by_address, network)
         now = self._clock()
         with self._store.writing() as rows:
             account = rows.account(key, lock=True) if _is_name(key) else None
-            open_now = account is not None and not _is_locked(account, now)
-            if account and open_now:
+            is_own = account is not None and network in map(network_of, rows.addresses(key))
+            own = f"{key} {account.revision if account else 0} {network}"  # which ends when it is unlocked
+            self._take_attempt(self._by_name, own if is_own else key)
+            if is_own:
+                open_now = self._of_networks.take(own, now, self._lock_until)
+            else:
+                open_now = account is not None and not _is_locked(account, now)
+            if account and open_now and not is_own:
                 failures = account.failures + 1
                 rows.change_account(key, failures=failures, locked_until=self._lock_until(failures, now))
         usable = account is not None and open_now and self._usable(account, now)
@@ -333,6 +342,7 @@ class Accounts:
             else:
                 values: dict[str, Any] = {"failures": 0, "locked_until": None}
                 rows.change_account(key, **values)
+                self._of_networks.forget(own)
         if not right or account is None:
             raise SignInRefused(_REFUSED)
         return self._with_new_hash(account, password)

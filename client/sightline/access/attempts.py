@@ -38,6 +38,31 @@ class AttemptLimit:
             return 0.0
 
 
+class FailureLocks:
+    """Failures in a row by key, and until when it is locked for them. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures: OrderedDict[str, tuple[int, float | None]] = OrderedDict()
+
+    def take(self, key: str, now: float, lock_until: Callable[[int, float], float | None]) -> bool:
+        """Count an attempt as failed, until :meth:`forget`; False: it is locked."""
+        with self._lock:
+            failures, until = self._failures.get(key, (0, None))
+            if until is not None and now < until:
+                return False
+            self._failures[key] = failures + 1, lock_until(failures + 1, now)
+            self._failures.move_to_end(key)
+            if len(self._failures) > MAX_KEYS:
+                self._failures.popitem(last=False)
+            return True
+
+    def forget(self, key: str) -> None:
+        """It has succeeded."""
+        with self._lock:
+            self._failures.pop(key, None)
+
+
 def network_of(address: str) -> str:
     """What counts as one address: of IPv6, of which everybody has billions, the first 64 bits."""
     try:

@@ -162,6 +162,11 @@ class AccessRows:
             self._select(SignIn, sa.select(_SIGN_INS).where(_SIGN_INS.c.session_hash == session_hash))
         )
 
+    def addresses(self, account: str) -> list[str]:
+        """Those that an account was signed in from, as long as its sign-ins are kept."""
+        query = sa.select(_SIGN_INS.c.address).where(_SIGN_INS.c.account == account).distinct()
+        return list(self._connection.execute(query).scalars())
+
     def see(self, session_hash: str, now: float) -> None:
         """The sign-in is in use."""
         update = sa.update(_SIGN_INS).where(_SIGN_INS.c.session_hash == session_hash)

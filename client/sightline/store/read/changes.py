@@ -23,7 +23,7 @@ _IDENTITY = tables.table_of(tables.IdentityRow).c
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RowChange:
     """A row that was written, or written over."""
 
     number: int
@@ -48,7 +48,7 @@ def is_within(connection: Connection, after: int, limit: int) -> bool:
     )
 
 
-def read_changes(connection: Connection, after: int, limit: int) -> tuple[list[Change], int]:
+def read_changes(connection: Connection, after: int, limit: int) -> tuple[list[RowChange], int]:
     """The oldest changes after a number, and up to which number there are no others.
 
     Args:
@@ -67,8 +67,8 @@ def read_changes(connection: Connection, after: int, limit: int) -> tuple[list[C
         for columns in (_EVENTS, _ALERTS)
     )
     changes = [
-        Change(row.change_number, row.source, event=tables.with_epochs(row._mapping)) for row in events
+        RowChange(row.change_number, row.source, event=tables.with_epochs(row._mapping)) for row in events
     ]
-    changes += [Change(row.change_number, row.source, alert=alert_of(row)) for row in alerts]
+    changes += [RowChange(row.change_number, row.source, alert=alert_of(row)) for row in alerts]
     changes = sorted(changes, key=attrgetter("number"))[:limit]
     return changes, changes[-1].number if len(changes) == limit else last

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sightline.entities import Alert
-from sightline.store.read.changes import Change
+from sightline.store.read.changes import RowChange
 from sightline.supervisor.http.api_reading import StoredEvent, stored_event
 from sightline.supervisor.sinks.result_stream import entity_schema
 
@@ -41,7 +41,7 @@ def feed_text(kind: str, number: int, **body: Any) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-def feed_item(change: Change) -> FeedItem:
+def feed_item(change: RowChange) -> FeedItem:
     """A change as a message."""
     if change.alert is not None:
         text = feed_text("alert", change.number, alert=asdict(change.alert))
