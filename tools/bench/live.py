@@ -8,8 +8,8 @@ shows cameras live, the program while nobody watches, and then with two viewers 
 HTTP, in threads of this program, whose processor time is not counted.
 
 ``dropped_share`` is of the frames that were due since the first viewer came. ``core_ms_per_viewer_frame`` is
-what a picture that a viewer got costs beyond the same cameras unwatched, ``idle_ratio`` a frame's processor
-time while nobody watches by that without; medians of the rounds.
+what a picture that a viewer got costs beyond the same cameras unwatched, ``idle_ratio`` the processor time of
+a second while nobody watches by that without; medians of the rounds.
 """
 
 import json
@@ -73,29 +73,32 @@ class LiveViewer:
 def measure(sightline: SightlineProcess, seconds: float, viewers: int) -> Run:
     """Say what running cameras cost with so many viewers of each."""
 
-    def totals() -> tuple[float, int, int, int]:
-        """Processor time of all processes, frames, dropped ones, and pictures that viewers got, so far."""
+    def frames() -> tuple[int, int]:
+        """Of all cameras so far, analysed and dropped; they are reported once a second."""
         cameras = sightline.statuses().values()
-        spent_s = sum(cpu_s(parts_of(sightline=sightline.pid)).values())
-        frames, dropped = (sum(one[key] for one in cameras) for key in ("frames_total", "dropped_total"))
-        return spent_s, frames, dropped, sum(viewer.pictures for viewer in watching)
+        return sum(one["frames_total"] for one in cameras), sum(one["dropped_total"] for one in cameras)
+
+    def spent() -> tuple[float, float, int]:
+        """Now, processor time of all processes, and pictures that viewers got, so far."""
+        busy_s = sum(cpu_s(parts_of(sightline=sightline.pid)).values())
+        return time.monotonic(), busy_s, sum(viewer.pictures for viewer in watching)
 
     watching: list[LiveViewer] = []
     with ExitStack() as stack:
-        _, _, dropped_before, _ = totals()
+        frames_before, dropped_before = frames()
         for at in range(CAMERAS * viewers):
             url = f"{sightline.url}/live/camera-{at % CAMERAS + 1}.mjpg"
             watching.append(stack.enter_context(LiveViewer(url)))
         time.sleep(SETTLE_S)
-        before = totals()
+        before = spent()
         time.sleep(seconds)
-        after = totals()
-    spent_s, frames, _, seen = (now - then for now, then in zip(after, before, strict=True))
+        took_s, busy_s, seen = (now - then for now, then in zip(spent(), before, strict=True))
+        analysed, dropped = frames()
     return {
-        "core_ms_per_frame": 1e3 * spent_s / max(frames, 1),
-        "frames": frames,
-        "dropped": after[2] - dropped_before,
-        "seen": seen,
+        "core_ms_per_s": 1e3 * busy_s / took_s,
+        "seen_per_s": seen / took_s,
+        "frames": analysed - frames_before,
+        "dropped": dropped - dropped_before,
     }
 
 
@@ -151,12 +154,11 @@ def figures(runs: dict[str, list[Run]]) -> dict[str, Any]:
     return {
         "dropped_share": dropped / max(frames + dropped, 1),
         "core_ms_per_viewer_frame": median(
-            (run["core_ms_per_frame"] - own["core_ms_per_frame"]) * run["frames"] / max(run["seen"], 1)
+            (run["core_ms_per_s"] - own["core_ms_per_s"]) / run["seen_per_s"]
             for run, own in zip(watched, idle, strict=True)
         ),
         "idle_ratio": median(
-            run["core_ms_per_frame"] / own["core_ms_per_frame"]
-            for run, own in zip(idle, without, strict=True)
+            run["core_ms_per_s"] / own["core_ms_per_s"] for run, own in zip(idle, without, strict=True)
         ),
     }
 
