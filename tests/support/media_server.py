@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import threading
 from types import TracebackType
 
@@ -12,8 +13,14 @@ from types import TracebackType
 class MediaServer:
     """Answers as it is told to; a context manager. Keeps requests, and RTP packets by their channels."""
 
-    def __init__(self, *, challenges: tuple[str, ...] = (), refuse: dict[str, int] | None = None) -> None:
-        self.challenges, self.refuse = challenges, refuse or {}
+    def __init__(
+        self,
+        *,
+        challenges: tuple[str, ...] = (),
+        refuse: dict[str, int] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.challenges, self.refuse, self._tls = challenges, refuse or {}, tls
         self.requests: list[tuple[str, str, dict[str, str], str]] = []
         self.packets: list[tuple[int, bytes]] = []
         self.ended = 0  # connections
@@ -49,8 +56,10 @@ class MediaServer:
                 line, _ = self._socket.accept()
             except OSError:
                 return
-            self._lines.append(line)
             with contextlib.suppress(OSError, ValueError):
+                if self._tls is not None:
+                    line = self._tls.wrap_socket(line, server_side=True)
+                self._lines.append(line)
                 self._talk(line)
             self.ended += 1
 

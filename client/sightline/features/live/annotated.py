@@ -211,6 +211,8 @@ class AnnotatedVideo(Observer):
 
     def observe(self, seen: Observation) -> tuple[()]:
         """Show the frame, if it is wanted and due."""
+        if self._pushed is None and not self._until_s and not seen.results:
+            return ()
         wanted = self._wanted()
         if wanted or seen.results:
             self._staging.count(seen)
@@ -220,6 +222,12 @@ class AnnotatedVideo(Observer):
         if wanted and (scene := self._staging.scene(seen, {Variant.VIDEO})) is not None:
             for outlet in wanted:
                 outlet.offer(scene)
+        return ()
+
+    def tick(self, now: float, silent: bool) -> tuple[()]:
+        """Let go of what nobody has asked for again."""
+        if monotonic() >= self._until_s:
+            self._until_s = 0.0
         return ()
 
     def end(self, time: float) -> tuple[()]:
@@ -275,7 +283,7 @@ class AnnotatedVideo(Observer):
 
     def _wanted(self) -> tuple[VideoOutlet, ...]:
         """The ways out by which somebody is to see the next frame."""
-        asked = self._until_s > 0.0 and monotonic() < self._until_s
+        asked = monotonic() < self._until_s
         return tuple(x for x in self._outlets if x is not self._pulled or asked)
 
 
