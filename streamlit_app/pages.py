@@ -7,7 +7,7 @@ import streamlit as st
 from console import theme
 from console.api import Api, SupervisorAway
 from console.console_options import console_options
-from console.pages import PAGES
+from console.pages import PAGES, review_page
 from console.session import choose_viewer, sees_details
 from console.texts import AWAY, AWAY_REMEDY, NOT_YOURS, NOT_YOURS_REMEDY
 from console.viewer import api_of_browser
@@ -58,6 +58,7 @@ def main() -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.html(f'<h1 class="sl-title"><span>Sightline</span> {page.title}</h1>')
         viewer = choose_viewer(person, api, options)
+    review_page.show_alarm(viewer)
     if viewer.may_some(page.right):
         page.render(viewer)
     else:

@@ -44,6 +44,7 @@ def choose_viewer(person: Person, api: Api, options: ConsoleOptions) -> Viewer:
         refresh = st.segmented_control("Refresh", [*REFRESH_S], default="3 s", key="refresh", required=True)
         text = "Latencies, stages, transport and model."
         engineer = st.toggle("Technical details", sees_details(person), key="engineer", help=text)
+        sound = st.toggle("Sound when an alert is new", value=False, key="sound")
         st.caption(database.label)
     with menus.popover(person.name, icon=":material/person:", width="content"):
         _show_person(person, api)
@@ -54,6 +55,7 @@ def choose_viewer(person: Person, api: Api, options: ConsoleOptions) -> Viewer:
         zone=ZoneInfo(zone),
         refresh_s=REFRESH_S[refresh],
         engineer=engineer,
+        sound=sound,
         recording=options.recording,
     )
 

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from sightline.base.redact import redact
-from sightline.entities import CameraStatus
+from sightline.entities import AlertState, CameraStatus
 
 DASH = "\u2013"
 CSV_ROWS = 200_000
@@ -19,9 +19,36 @@ CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine
 CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
 UNUSABLE = "The console's configuration cannot be used; its log says why."
 PICTURE_WORDS = {"waiting": "waiting for a picture …", "refused": "no picture now", "live": ""}
+CLIP_WORDS = {
+    "broken": "This browser cannot play the clip; download it, or let Sightline make copies (h264_copy)."
+}
+#: What somebody has done at a place, by the event's kind; what is not here is told by its name.
+DEEDS_SEEN = {
+    "crossing": "crossed",
+    "enter": "entered",
+    "leave": "left",
+    "loiter": "stays in",
+    "occupancy": "crowd in",
+}
+ALERT_WORDS = {
+    AlertState.WAITING: "waiting",
+    AlertState.NEW: "new",
+    AlertState.ACKNOWLEDGED: "acknowledged",
+    AlertState.RESOLVED: "resolved",
+    AlertState.FALSE_ALARM: "false alarm",
+    AlertState.PASSED: "passed",
+    AlertState.JOINED: "joined another",
+}
 NO_CAMERA_IS_YOURS = "This camera is not one of yours."
 NOT_YOURS = "This page is not for your role."
 NOT_YOURS_REMEDY = "Choose another one, or ask an admin."
+
+
+def happened(kind: str, place: str, item_class: str, direction: str | None = None) -> str:
+    """An event in a few words: Person entered yard."""
+    words = DEEDS_SEEN.get(kind, kind.replace("_", " "))
+    said = " ".join(filter(None, (item_class, words, place, direction)))
+    return said[:1].upper() + said[1:]
 
 
 def safe(text: object) -> str:

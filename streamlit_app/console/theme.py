@@ -1,7 +1,7 @@
 """What all pages share: style, states, tiles, tables, and the fragment that refreshes a page in place."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def keep_choices() -> None:
     Keys of buttons begin otherwise: a button's state may not be set.
     """
     for key in list(st.session_state):
-        if str(key).startswith(("counts_", "events_", "timing_", "live_")):
+        if str(key).startswith(("counts_", "events_", "timing_", "live_", "review_")):
             st.session_state[key] = st.session_state[key]
 
 
@@ -76,6 +76,21 @@ def live(show: Show, viewer: Viewer) -> None:
         st.html(f'<div class="sl-foot">{updated} · {safe(viewer.database.label)}</div>')
 
     page()
+
+
+def watch(show: Show, viewer: Viewer, *, every_s: float = 5.0) -> None:
+    """Show a small part of the database on whichever page it is, as long as there is one to read."""
+
+    @st.fragment(run_every=every_s)
+    def part() -> None:
+        with suppress(SupervisorAway, StoreUnavailable):  # the page itself says that
+            if not viewer.is_still_here():
+                st.rerun()
+            if viewer.database.condition().state is DatabaseState.READY:
+                with viewer.database.reading() as connection:
+                    show(viewer, connection)
+
+    part()
 
 
 def fresh(show: Callable[[Viewer], None], viewer: Viewer, *, every_s: float | None = 3.0) -> None:
@@ -122,6 +137,12 @@ def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", no
         "</div>",
     ]
     st.html("".join(parts))
+
+
+def facts(values: Mapping[str, str]) -> str:
+    """Names and values, one below the other; HTML."""
+    parts = (f"<dt>{safe(name)}</dt><dd>{safe(value)}</dd>" for name, value in values.items())
+    return f'<dl class="sl-facts">{"".join(parts)}</dl>' if values else ""
 
 
 def show_places(rows: Sequence[Sequence[str]], when: str) -> None:

@@ -26,6 +26,7 @@ class Viewer:
     zone: ZoneInfo
     refresh_s: float | None
     engineer: bool = False  # engineers' words and figures are shown
+    sound: bool = False  # something new is heard
     recording: RecordingOptions = field(default_factory=RecordingOptions)  # links from events to recordings
 
     @property

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection
 
 import sightline.store.read
-from sightline.store.read import kept_clips, open_alerts, queries
+from sightline.store.read import kept_clips, open_alerts, queries, reviewed_alerts
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
@@ -49,6 +49,13 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_hours": lambda _, cameras, url: queries.read_hours(url, cameras),
     "read_clips": lambda c, cameras, _: kept_clips.read_clips(c, cameras, BETWEEN, BOTH, 99),
     "read_clip": lambda c, cameras, _: kept_clips.read_clip(c, cameras, "yard", T0 + 60),
+    "read_alerts": lambda c, cameras, _: reviewed_alerts.read_alerts(
+        c, cameras, T0, reviewed_alerts.TOLD, 99
+    ),
+    "read_new_alerts": lambda c, cameras, _: reviewed_alerts.read_new_alerts(c, cameras),
+    "read_rule_records": lambda c, cameras, _: [
+        f"{record.rule.replace('of ', '')}" for record in reviewed_alerts.read_rule_records(c, cameras, T0)
+    ],
     "read_open_alerts": lambda c, cameras, _: open_alerts.read_open_alerts(c, cameras, T0),
 }
 
@@ -78,7 +85,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         world.camera(camera, T0 + 300)
         world.window(camera, T0 + 60, 1.0, person=3)
         world.event(camera, "crossing", "door", T0 + 61, direction="forward")
-        world.alert(f"alert of {camera}", camera, T0 + 62)
+        world.alert(f"alert of {camera}", camera, T0 + 62, rule=f"of {camera}")
         world.mute(camera, "intrusion", T0 + 600)
         world.clip(camera, T0 + 60)
         world.drift_hour(camera, T0)

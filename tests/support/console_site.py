@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +21,7 @@ import numpy as np
 from sightline.camera.messages import AskFeature, LiveMessage, Message
 from sightline.config.loader import parse_config
 from sightline.entities import CameraStatus, Role, Variant
+from sightline.store.read.open_alerts import read_open_alerts
 from sightline.store.read.queries import read_cameras
 from sightline.store.read.readonly import Database
 from sightline.supervisor.http.api_live import LiveApi
@@ -127,12 +128,26 @@ def console_site(world: World, folder: Path) -> Iterator[ConsoleSite]:
 
         return do
 
-    actions = {name: doing(name) for name in ("list", "mute", "comment", "set_state", "test")}
+    def change(alert_id: str, **values: Any) -> dict[str, Any]:
+        done.append(("change", alert_id, *values.values()))
+        told = {name: value for name, value in values.items() if value}
+        # As the writer does: not in the transaction of the one who asks, who writes the audit.
+        threading.Thread(target=world.set_alert, args=(alert_id,), kwargs=told).start()
+        with database.reading() as connection:
+            return {**asdict(read_open_alerts(connection, None, 0.0, alert_id).alerts[0]), **told}
+
+    actions = {name: doing(name) for name in ("list", "mute", "test")}
+    actions["comment"] = lambda alert_id, text: change(alert_id, comment=text)
+    actions["set_state"] = lambda alert_id, state, who, comment: change(
+        alert_id, state=state, who=who, comment=comment
+    )
     with people_of(url) as people, closing(DrawnCameras(live, Database(url))) as cameras, closing(database):
         for role in Role:
             people.add(role.value, role)
         people.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
-        control = cast(Any, SimpleNamespace(config=parse_config({})))
+        control = cast(
+            Any, SimpleNamespace(config=parse_config({"clips": {"folder": str(folder / "clips")}}))
+        )
         doors: list[Door] = []
 
         async def still_allowed(call: Call) -> bool:

@@ -156,6 +156,14 @@ class World:
         times = dict.fromkeys(("event_time", "opened_time", "changed_time"), utc(opened))
         self._add(AlertRow(alert_id=alert_id, source=source, **{**known, **counts, **times, **values}))
 
+    def set_alert(self, alert_id: str, **values: object) -> None:
+        """What people make of it."""
+        with Session(self.engine) as session:
+            row = session.get_one(AlertRow, alert_id)
+            for name, value in values.items():
+                setattr(row, name, value)
+            session.commit()
+
     def mute(self, source: str, rule: str, until: float) -> None:
         """Nobody is told of it."""
         self._add(MuteRow(source=source, rule=rule, until=utc(until), who="anna"))

@@ -2,16 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import streamlit as st
-
+from console.components.own_component import own_component
 from console.texts import PICTURE_WORDS
-
-_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +17,6 @@ class Tile:
     tone: str  # good, warn, bad, idle
     why: str  # that tone
     note: str
-
-
-@cache
-def _component(name: str, html: str) -> Any:
-    script = "".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("pictures.js", f"{name}.js"))
-    css = (_FOLDER / "live.css").read_text(encoding="utf-8")
-    return st.components.v2.component(f"sightline_{name}", html=html, css=css, js=script)
 
 
 def live_tiles(
@@ -45,7 +32,7 @@ def live_tiles(
         key: of the widget.
     """
     html = '<div class="tiles"><button class="leave" type="button" hidden>Leave the wall</button></div>'
-    show = _component("live_tiles", html)
+    show = own_component("live_tiles", html, "live.css", "pictures.js")
     data = {"tiles": [asdict(tile) for tile in tiles], "overlay": overlay, "least_px": least_px, "wall": wall}
     chosen: str | None = show(data=data, key=key, on_open_change=lambda: None).open
     return chosen
@@ -56,4 +43,4 @@ def live_picture(camera: str, *, overlay: bool, zone: str, key: str) -> None:
     html = '<div class="single"><canvas role="img"></canvas><span class="age"></span></div>'
     url = f"/live/{quote(camera, safe='')}.mjpg?size=large&overlay={int(overlay)}"
     data = {"url": url, "label": f"{camera}, live", "zone": zone, "words": PICTURE_WORDS}
-    _component("live_picture", html)(data=data, key=key)
+    own_component("live_picture", html, "live.css", "pictures.js")(data=data, key=key)

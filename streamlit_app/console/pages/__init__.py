@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.pages import counts_page, events_page, live_page, overview_page, timing_page
+from console.pages import counts_page, events_page, live_page, overview_page, review_page, timing_page
 from console.viewer import Viewer
 from sightline.access.rights import Right
 
@@ -22,6 +22,7 @@ class ConsolePage:
 
 PAGES = (
     ConsolePage("Live", ":material/videocam:", "", Right.SEE_LIVE, live_page.render),
+    ConsolePage("Review", ":material/notifications_active:", "review", Right.SEE_ALERTS, review_page.render),
     ConsolePage("Overview", ":material/grid_view:", "overview", Right.SEE_STATUS, overview_page.render),
     ConsolePage("Counts", ":material/bar_chart:", "counts", Right.SEE_COUNTS, counts_page.render),
     ConsolePage("Events", ":material/timeline:", "events", Right.SEE_EVENTS, events_page.render),

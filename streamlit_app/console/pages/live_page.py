@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from console import theme
 from console.components.live_components import Tile, live_picture, live_tiles
 from console.pages.overview_page import CameraRowView, camera_rows, read_totals
-from console.texts import NO_CAMERA_IS_YOURS, age, number, safe
+from console.texts import NO_CAMERA_IS_YOURS, age, happened, number, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
 from sightline.entities import CameraStatus
@@ -172,19 +172,13 @@ def state_of(row: CameraRowView, viewer: Viewer, at: float) -> str:
         facts["Frames a second"] = f"{status.fps:.1f}"
         facts["Latency p50 / p99"] = f"{status.latency_p50_ms or 0:.0f} / {status.latency_p99_ms or 0:.0f} ms"
         facts["Model"], facts["Transport"] = status.model_version, status.transport
-    return "".join(lines) + facts_of(facts)
-
-
-def facts_of(facts: Mapping[str, str]) -> str:
-    """Names and values, one below the other; HTML."""
-    parts = (f"<dt>{safe(name)}</dt><dd>{safe(value)}</dd>" for name, value in facts.items())
-    return f'<dl class="sl-facts">{"".join(parts)}</dl>' if facts else ""
+    return "".join(lines) + theme.facts(facts)
 
 
 def _today(viewer: Viewer, name: str) -> str:
     totals = read_totals(viewer.database, viewer.zone.key, 60, (name,), viewer.cameras).by_class
     facts = {item_class: number(count) for item_class, count in totals.items()} or {"Counted": "0"}
-    return theme.heading("Today", "distinct objects") + facts_of(facts)
+    return theme.heading("Today", "distinct objects") + theme.facts(facts)
 
 
 def _last_events(viewer: Viewer, connection: Connection, name: str) -> str:
@@ -194,14 +188,14 @@ def _last_events(viewer: Viewer, connection: Connection, name: str) -> str:
     head = theme.heading("Last events", "of 24 hours")
     if not body:
         return head + theme.caption("Nothing has happened.")
-    return head + theme.table({"Time": "", "What": "", "Who": ""}, body)
+    return head + theme.table({"Time": "", "What": "wide"}, body)
 
 
 def _event_cells(viewer: Viewer, row: Mapping[str, Any]) -> list[str | tuple[str, str]]:
     moment = row["event_time"]
-    what = " ".join(filter(None, (row["kind"].replace("_", " "), row["place"], row["direction"] or "")))
+    what = happened(row["kind"], row["place"], row["item_class"], row["direction"])
     exact = f'title="{moment:%Y-%m-%d %H:%M:%S} UTC"'
-    return [(viewer.clock(moment.timestamp()), exact), safe(what), safe(row["item_class"])]
+    return [(viewer.clock(moment.timestamp()), exact), safe(what)]
 
 
 def _show_controls(viewer: Viewer, name: str) -> None:

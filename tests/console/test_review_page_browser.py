@@ -1,0 +1,130 @@
+"""The page Review in a real browser: clips that open at their event, and alerts dealt with by keyboard."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.browser import chromium
+from support.console_site import ConsoleSite, console_site, drawn
+from support.console_world import World
+from support.live_dom import elements, opened, shot, text_of
+from support.toy import write_clip
+from support.waiting import until
+
+pytest.importorskip("streamlit", reason="the console's packages are not installed")
+pytestmark = pytest.mark.browser
+EVENT = "event of the car park"
+
+
+def make_files(folder: Path, start: float) -> dict[str, str]:
+    """A clip of 10 s in which track 7 walks from left to right, and its event is at 6 s."""
+    folder.mkdir(parents=True)
+    video, thumbnail = folder / "clip.mp4", folder / "clip.jpg"
+    write_clip(video, [], seconds=10.0)
+    thumbnail.write_bytes(drawn("car-park", 30, 640, 360))
+    frames = [
+        [n / 10, [7], [500 * n // 10, 3000, 500 * n // 10 + 900, 7000], [900], [0]] for n in range(0, 100)
+    ]
+    event = {"kind": "enter", "place": "door", "track_id": 7, "item_class": "person"}
+    event |= {"key": EVENT, "event_time": start + 6, "picture": "", "position_s": 6.0}
+    told = {"version": 1, "classes": ["person"], "events": [event], "frames": frames}
+    video.with_suffix(".json").write_text(json.dumps(told))
+    return {"path": str(video), "thumbnail": str(thumbnail)}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
+    folder = tmp_path_factory.mktemp("review")
+    world, now = World(f"sqlite:///{folder}/sightline.db"), time.time()
+    for name in ("car-park", "north-gate"):
+        world.camera(name, now + 3600)
+    world.clip("car-park", now - 66, events=[EVENT], **make_files(folder / "clips", now - 66))
+    world.alert("11", "car-park", now - 60, rule="night", events=[EVENT], kind="enter")
+    world.alert("22", "car-park", now - 300, rule="night")
+    world.alert("33", "north-gate", now - 30, rule="gates", comment="seen <b>twice</b>", state="acknowledged")
+    for number, state in enumerate(("false_alarm", "resolved", "resolved", "passed")):
+        world.alert(f"4{number}", "north-gate", now - 4000, rule="gates", state=state)
+    with console_site(world, folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def test_the_queue_begins_with_what_is_new_and_its_clip_plays_at_the_event(
+    browser: Any, site: ConsoleSite
+) -> None:
+    opened(browser, site, "operator", "/review", ".queue .row")
+    rows = [row.text.splitlines() for row in elements(browser, ".queue .row")]
+    titles = [f"Person entered door · {camera}" for camera in ("car-park", "car-park", "north-gate")]
+    assert [row[0] for row in rows[:3]] == titles
+    assert len(rows) == 6, "what nobody was told of is not looked through"
+    assert elements(browser, ".row[aria-current]")[0] == elements(browser, ".row")[0]
+    clip = until_found(browser, ".clip[data-event]")
+    assert clip.get_attribute("data-event") == "6"
+    video = elements(browser, "video")[0]
+    until(lambda: browser.execute_script("return arguments[0].currentTime", video) > 4.6, 20)
+    until(lambda: clip.get_attribute("data-boxes") == "1", 20)
+    images = elements(browser, ".thumb img")
+    assert [browser.execute_script("return arguments[0].naturalWidth", image) for image in images] == [640]
+    text = text_of(browser)
+    assert "gates" in text and "25 %" in text, "one of four alerts of the rule was false"
+    time.sleep(0.5)
+    shot(browser, "review")
+    opened(browser, site, "operator", "/review", ".queue .row", width=390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    shot(browser, "review-390")
+
+
+def until_found(browser: Any, css: str) -> Any:
+    until(lambda: elements(browser, css), 30)
+    return elements(browser, css)[0]
+
+
+def test_a_viewer_looks_and_does_nothing(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "viewer", "/review", ".queue .row")
+    until(lambda: "Severity" in text_of(browser), 20)
+    assert "Acknowledge" not in text_of(browser)
+
+
+def test_every_page_says_what_is_new_and_of_whose_cameras_it_may(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "guest", "/counts", ".alarm a")
+    until(lambda: "New: Person entered door · car-park" in elements(browser, ".alarm a")[0].text, 20)
+    until(lambda: browser.title.startswith("(2) "), 20)
+    assert elements(browser, ".alarm")[0].get_attribute("aria-live") == "polite"
+    shot(browser, "alarm")
+    elements(browser, ".alarm a")[0].click()
+    until(lambda: "/review" in browser.current_url, 20)
+    until(lambda: len(elements(browser, ".queue .row")) == 2, 20)
+    assert "north-gate" not in text_of(browser)
+
+
+def test_alerts_are_dealt_with_by_keyboard(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "operator", "/review", ".queue .row")
+    site.done.clear()
+    body = browser.find_element("css selector", "body")
+    until(lambda: "Acknowledge" in text_of(browser), 20)
+    body.send_keys("a")
+    until(lambda: said(site), 20)
+    assert said(site)[0][:4] == ("change", "11", "acknowledged", "operator")
+    until(lambda: "alert=22" in browser.current_url, 20)
+    site.done.clear()
+    time.sleep(1.0)
+    body.send_keys("f")
+    until(lambda: said(site), 20)
+    assert said(site)[0][:4] == ("change", "22", "false_alarm", "operator")
+    until(lambda: "alert=33" in browser.current_url, 20)
+    until(lambda: "seen <b>twice</b>" in text_of(browser), 20)
+
+
+def said(site: ConsoleSite) -> list[tuple[Any, ...]]:
+    return [call for call in site.done if call[0] != "list"]
