@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from sightline.camera.messages import AskFeature, LiveMessage, Message
 from sightline.config.groups import HttpOptions
 from sightline.entities import Role, Variant
 from sightline.supervisor import live_pictures
-from sightline.supervisor.http import api_live, http_server
+from sightline.supervisor.http import api_live, http_server, open_socket
 from sightline.supervisor.http.api_live import BOUNDARY, LiveApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
@@ -262,11 +262,13 @@ def test_video_begins_with_a_key_frame_and_again_after_a_gap(
 # -- boxes ------------------------------------------------------------------------------------------------
 
 
-def socket_of(world: World, query: str, token: str = "") -> websockets.sync.client.ClientConnection:
+def socket_of(
+    world: World, query: str, token: str = "", **more: Any
+) -> websockets.sync.client.ClientConnection:
     host, port = world.server._socket.getsockname()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return websockets.sync.client.connect(
-        f"ws://{host}:{port}/ws/detections?{query}", additional_headers=headers, open_timeout=10
+        f"ws://{host}:{port}/ws/detections?{query}", additional_headers=headers, open_timeout=10, **more
     )
 
 
@@ -349,10 +351,11 @@ def test_a_camera_is_seen_by_those_who_may_see_it_and_by_nobody_else(people: Peo
             assert boxes.recv(timeout=5)
 
 
+@pytest.mark.parametrize("showing", [True, False])
 def test_a_socket_is_closed_with_the_token_that_it_was_opened_by(
-    people: People, monkeypatch: pytest.MonkeyPatch
+    people: People, monkeypatch: pytest.MonkeyPatch, *, showing: bool
 ) -> None:
-    monkeypatch.setattr(api_live, "ASK_S", 0.2)
+    monkeypatch.setattr(open_socket, "ASK_S", 0.2)
     token = people.tokens.create("screen", Role.VIEWER, ROOT, days=1, cameras=["a"])
     with world_of(known(people)) as world:
         world.cameras.payload = b"{}"
@@ -361,11 +364,32 @@ def test_a_socket_is_closed_with_the_token_that_it_was_opened_by(
             pytest.raises(websockets.ConnectionClosed) as closed,
         ):
             assert boxes.recv(timeout=5)
+            if not showing:
+                world.cameras.stop()
             people.tokens.revoke("screen", ROOT)
             while True:
                 boxes.recv(timeout=5)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+def test_a_socket_whose_client_reads_nothing_is_closed_with_its_token_too(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_socket, "ASK_S", 0.2)
+    monkeypatch.setattr(open_socket, "CLOSE_S", 0.2)
+    monkeypatch.setattr(http_server, "CLOSE_S", 0.2)
+    token = people.tokens.create("screen", Role.VIEWER, ROOT, days=1, cameras=["a"])
+    with world_of(known(people)) as world, socket.socket() as slow:
+        world.cameras.payload = b" " * 100_000 + b"{}"
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(world.server._socket.getsockname())
+        with suppress(websockets.ConnectionClosed), socket_of(world, "camera=a", token, sock=slow):
+            [connection] = world.server._server.server_state.connections
+            until(lambda: not connection.writable.is_set(), 20)
+            people.tokens.revoke("screen", ROOT)
+            until(lambda: not world.live.viewers, 5)
+            until(lambda: not world.server._server.server_state.connections, 5)
 
 
 @pytest.mark.parametrize("showing", [True, False])

@@ -3,28 +3,27 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Literal
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from sightline.access.rights import Right
 from sightline.entities import Variant
 from sightline.errors import StoreUnavailable
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.open_socket import ASK_S, LATER, POLICY, converse
 from sightline.supervisor.live_grid import LiveGrid
 from sightline.supervisor.live_pictures import LivePictures, Shown
 
 FIRST_S = 5.0  # a single picture waits for so long
-ASK_S = 5.0  # whether whoever watches may still do so
 MAX_GRID = 36
 BOUNDARY = "sightline-picture"
 MULTIPART = "multipart/x-mixed-replace"
-_POLICY, _LATER = 1008, 1013  # why we close a WebSocket
 
 
 class PictureQuery(Taken):
@@ -153,28 +152,18 @@ class LiveApi:
         try:
             pictures = self._live.watch(self._check(call.camera), Variant.DETECTIONS)
         except HTTPException as error:
-            code, why = _POLICY, "there is no such camera"
+            code, why = POLICY, "there is no such camera"
             if error.status_code == 503:
-                code, why = _LATER, "too many watch already"
+                code, why = LATER, "too many watch already"
             await socket.close(code, why)
             return
-        sending = asyncio.create_task(self._send(socket, call, pictures))
-        heeding = asyncio.create_task(_heed(socket))
-        try:
-            await asyncio.wait((sending, heeding), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sending.cancel()
-            heeding.cancel()
-            await asyncio.wait((sending, heeding))
-        if not sending.cancelled():
-            with suppress(WebSocketDisconnect):
-                sending.result()
 
-    async def _send(self, socket: WebSocket, call: Call, pictures: AsyncGenerator[Shown]) -> None:
-        async with aclosing(self._while_allowed(call, pictures)) as shown_ones:
-            async for shown in shown_ones:
-                await socket.send_text(shown.payload.decode())
-        await socket.close(_POLICY, "the sign-in has ended, or the camera is gone")
+        async def send() -> None:
+            async with aclosing(pictures):
+                async for shown in pictures:
+                    await socket.send_text(shown.payload.decode())
+
+        await converse(socket, send(), lambda: self._still_allowed(call))
 
     async def _while_allowed(self, call: Call, pictures: AsyncGenerator[Shown]) -> AsyncGenerator[Shown]:
         """Those of ``pictures``, as long as whoever made the call may see them; it is asked all the time."""
@@ -261,12 +250,6 @@ async def _whole(pictures: AsyncGenerator[Shown]) -> AsyncGenerator[bytes]:
             if shown.header["is_key"] or shown.header["number"] == number:
                 number = shown.header["number"] + 1
                 yield shown.payload
-
-
-async def _heed(socket: WebSocket) -> None:
-    """Return when the other side goes; what it says is of no interest."""
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
 
 
 def _times(shown: Shown) -> dict[str, str]:
