@@ -13,8 +13,9 @@ from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
 from console.proxy import PREFIXES, Proxy, refuse
 from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, UNUSABLE, safe
+from sightline.access.rights import How
 from sightline.errors import ConfigError
-from sightline.supervisor.http.visitors import address_of, is_here
+from sightline.supervisor.http.visitors import address_of, is_from_here
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Gate:
             app = await self._app_for(scope)
         except ConfigError as error:
             log.error("%s", error)
-            detail = safe(error) if is_here(address_of(HTTPConnection(scope))) else ""
+            detail = safe(error) if is_from_here(HTTPConnection(scope)) else ""
             await refuse(scope, receive, send, 503, UNUSABLE, detail)
         except SupervisorAway as error:
             log.warning("%s", error)
@@ -60,13 +61,13 @@ class Gate:
     async def _app_for(self, scope: _Message) -> Any:
         """What answers."""
         connection, port = HTTPConnection(scope), self._port_of()
-        address = address_of(connection)
+        address, here = address_of(connection), is_from_here(connection)
         if scope["path"].startswith(PREFIXES):  # the supervisor asks itself who may
-            if not is_here(address) and await run_in_threadpool(accounts_are_off, port):
+            if not here and await run_in_threadpool(accounts_are_off, port):
                 return _closed
             return self._proxy
         person = await run_in_threadpool(Api.of(port, connection.cookies, address).person)
-        if person is not None and not person.must_change:
+        if person is not None and not person.must_change and (here or person.how is not How.NOTHING):
             return self._give_page
         return _closed if await run_in_threadpool(accounts_are_off, port) else _to_sign_in
 

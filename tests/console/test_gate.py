@@ -263,6 +263,22 @@ def test_where_accounts_are_off_this_machine_may_look_and_no_other(
         assert console.ask("/api/v1/who", **far).status == 403
 
 
+def test_where_accounts_are_off_a_proxy_that_is_not_known_lets_nobody_in(
+    upstream: Upstream, people: People, tmp_path: Path
+) -> None:
+    with (
+        served(upstream.endpoints(), NobodyElse()) as front,
+        running_console(port_of_front(front, tmp_path), pages) as url,
+    ):
+        console = Console(url, front, people, upstream)
+        for far in ("192.0.2.7", "192.0.2.7, 127.0.0.1"):
+            for path in ("/", "/counts", "/api/v1/who", "/live/a%20b.mjpg"):
+                assert console.ask(path, X_Forwarded_For=far).status == 403, path
+            with pytest.raises(InvalidStatus, match="403"):
+                console.socket("/ws/echo", **{"X-Forwarded-For": far})
+        assert console.ask("/", X_Forwarded_For="127.0.0.1").status == 200
+
+
 def test_while_the_supervisor_is_away_the_page_says_so_and_looks_again(console: Console) -> None:
     session = console.people.session()
     console.front.server.stop()

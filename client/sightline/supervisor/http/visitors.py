@@ -31,10 +31,8 @@ class NobodyElse:
     """Where accounts are switched off: whoever asks from this machine may do everything, others nothing."""
 
     def person_of(self, connection: HTTPConnection) -> Person | None:
-        """Anybody, from a loopback address; not where a proxy there asks for somebody elsewhere."""
-        others = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
-        addresses = [address_of(connection), *filter(None, map(str.strip, others))]
-        return ANYBODY if all(map(is_here, addresses)) else None
+        """Anybody, from a loopback address."""
+        return ANYBODY if is_from_here(connection) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,12 @@ def is_here(address: str) -> bool:
         found = ip_address(address)
         return (getattr(found, "ipv4_mapped", None) or found).is_loopback
     return False
+
+
+def is_from_here(connection: HTTPConnection) -> bool:
+    """Whether it comes from this machine, and no proxy here, trusted or not, asks for somebody elsewhere."""
+    others = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
+    return all(map(is_here, (address_of(connection), *filter(None, map(str.strip, others)))))
 
 
 def is_secure(connection: HTTPConnection) -> bool:
