@@ -67,6 +67,7 @@ FOREIGN = {
     "authlib": {"access"},
     "joserfc": {"access"},
     "requests": {"access"},
+    "pyarrow": {"store"},
 }
 FREE = {"numpy", "sightline", *sys.stdlib_module_names}
 

@@ -278,9 +278,12 @@ class ClockWindow:
     clock_source: str  # that capture times came from at the last reading
 
 
+PATH_PIECE_S = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class TrackPath:
-    """Where a confirmed track has been, thinned to a few points, in pieces of at most ten minutes.
+    """Where a confirmed track has been, thinned to a few points, in pieces of at most :data:`PATH_PIECE_S`.
 
     The newest row of a piece holds. Straight lines between its points, in time, are within a twentieth of the
     box of where it was, unless that takes too many of them.

@@ -16,8 +16,8 @@ from sightline.analysis.options import AnalysisOptions, analysis_options
 from sightline.analysis.what_if import compare, events_of, ways_of
 from sightline.config import parse_config
 from sightline.config.zones import Line, Zone
-from sightline.entities import Detections, Event, EventKind, ModelInfo, TrackPath
-from sightline.features.track_paths import MAX_POINTS, PIECE_S, WRITE_EVERY_S, TrackPaths
+from sightline.entities import PATH_PIECE_S, Detections, Event, EventKind, ModelInfo, TrackPath
+from sightline.features.track_paths import MAX_POINTS, WRITE_EVERY_S, TrackPaths
 
 T0 = 1_790_000_000.0
 NAMES = ("person", "car")
@@ -120,19 +120,19 @@ def test_a_long_way_is_cut_into_pieces_and_written_while_it_goes_on() -> None:
     analysis, paths = CameraAnalysis(options()), TrackPaths(CAMERA)
     analysis.use_model(ModelInfo("", "", NAMES, 0, 0, "", 0.0))
     written: list[TrackPath] = []
-    for number in range(int(2.5 * PIECE_S)):
+    for number in range(int(2.5 * PATH_PIECE_S)):
         box = np.array([stand(number)], np.float32)
         boxes = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int32))
         written += paths.observe(analysis.observe(frame_at(T0 + number), boxes))
     pieces = sorted({row.start_time for row in written})
     assert len(pieces) == 3
-    assert all(row.end_time - row.start_time <= PIECE_S + 1 for row in written)
+    assert all(row.end_time - row.start_time <= PATH_PIECE_S + 1 for row in written)
     times = [row.end_time for row in written]
     assert max(later - earlier for earlier, later in pairwise(times)) <= WRITE_EVERY_S + 1
     assert len({row.first_time for row in written}) == 1
     newest = {row.start_time: row for row in written}
     [way] = ways_of([*newest.values(), *paths.end(T0)])
-    assert way.length_s == pytest.approx(2.5 * PIECE_S - 1, abs=1.5)
+    assert way.length_s == pytest.approx(2.5 * PATH_PIECE_S - 1, abs=1.5)
 
 
 def test_what_was_never_certain_leaves_no_way() -> None:

@@ -7,13 +7,23 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
 import sightline.store.read
-from sightline.store.read import kept_clips, open_alerts, queries, reviewed_alerts
+from sightline.store.read import (
+    camera_now,
+    event_search,
+    history,
+    kept_clips,
+    kept_ways,
+    open_alerts,
+    queries,
+    reviewed_alerts,
+)
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
@@ -21,6 +31,7 @@ from support.console_world import World
 
 T0 = 1_790_000_040.0
 SPAN, BETWEEN = Span.over(T0, T0 + 600, 60), (T0, T0 + 600)
+WEEK = (T0 - 7 * 86_400, T0 + 7 * 86_400)
 BOTH = ["gate", "yard", ""]
 #: What the program asks for itself, or what is no camera's.
 PROGRAMS_OWN = {
@@ -33,6 +44,17 @@ PROGRAMS_OWN = {
     "read_changes",  # once for everybody who follows; each is told of what they see
     "read_last_change",
 }
+
+
+def told(number: int) -> list[str]:
+    """Of figures that name no camera: one is the gate's, a second one the yard's."""
+    return ["gate", "yard"][:number]
+
+
+def of(cameras: Cameras) -> list[str]:
+    return BOTH if cameras is None else sorted(cameras)
+
+
 CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_cameras": lambda c, cameras, _: queries.read_cameras(c, cameras),
     "read_source_names": lambda c, cameras, _: queries.read_source_names(c, cameras),
@@ -45,6 +67,19 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_crossings": lambda c, cameras, _: queries.read_crossings(c, cameras, SPAN, BOTH),
     "read_total_counts": lambda c, cameras, _: queries.read_total_counts(c, cameras, SPAN, BOTH, "source"),
     "read_event_counts": lambda c, cameras, _: queries.read_event_counts(c, cameras, SPAN, BOTH, ["source"]),
+    "read_track_paths": lambda c, cameras, _: kept_ways.read_track_paths(c, cameras, BETWEEN, BOTH, 99),
+    "read_event_names": lambda c, cameras, _: [
+        (name, event_search.read_event_names(c, cameras, BETWEEN, [name])) for name in of(cameras)
+    ],
+    "read_event_page": lambda c, cameras, _: event_search.read_event_page(
+        c, cameras, event_search.EventSearch(BETWEEN, tuple(BOTH))
+    ),
+    "read_now": lambda c, cameras, _: camera_now.read_now(c, cameras, BOTH, T0 + 300, UTC),
+    "read_heat_map": lambda c, cameras, _: told(
+        sum(cell.count for cell in history.read_heat_map(c, cameras, WEEK, BOTH, UTC)) // 3
+    ),
+    "read_marks": lambda c, cameras, _: history.read_marks(c, cameras, WEEK, BOTH),
+    "read_count_table": lambda c, cameras, _: history.read_count_table(c, cameras, SPAN, BOTH, T0 + 300),
     "has_events": lambda c, cameras, _: "yard" if queries.has_events(c, cameras, ["yard"]) else "",
     "read_hours": lambda _, cameras, url: queries.read_hours(url, cameras),
     "read_clips": lambda c, cameras, _: kept_clips.read_clips(c, cameras, BETWEEN, BOTH, 99),
@@ -89,6 +124,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         world.mute(camera, "intrusion", T0 + 600)
         world.clip(camera, T0 + 60)
         world.drift_hour(camera, T0)
+        world.hours(camera, T0 - 86_400, [("m/1", "a", 3), ("m/2", "a", 0)])
+        world.path(camera, T0 + 60)
     world.event("", "database_away", "yard's", T0 + 62, item_class="", track_id=0)
     return url
 

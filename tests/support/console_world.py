@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -15,12 +15,15 @@ from sightline.store.tables import (
     AlertRow,
     CameraRow,
     ClipRow,
+    CountRollupRow,
     CountWindowRow,
     DriftWindowRow,
     EventRow,
     LeaseRow,
     MuteRow,
+    SourceRollupRow,
     SourceWindowRow,
+    TrackPathRow,
 )
 
 STAGES = {"receive": 0.4, "decode": 3.1, "queue": 1.9, "infer": 27.0, "track": 0.4, "total": 36.0}
@@ -141,6 +144,23 @@ class World:
         with self.engine.begin() as connection:
             connection.execute(sa.text("DELETE FROM event_rollups"))
             rollups.sum_events(connection)
+
+    def hours(self, source: str, start: float, hours: Sequence[tuple[str, str, int]]) -> None:
+        """Hours one after the other, wholly watched: model, configuration, and how many persons."""
+        for number, (model, config, count) in enumerate(hours):
+            begun = utc(start // 3600 * 3600 + number * 3600)
+            key = {"source": source, "period_s": 3600, "period_start": begun}
+            seconds = {"watched_s": 3600.0, "dropped_frames": 0, "longest_window_s": 60.0}
+            self._add(SourceRollupRow(**key, **seconds, model_version=model, config_hash=config))
+            if count:
+                self._add(CountRollupRow(**key, item_class="person", count=count, arrivals=count))
+
+    def path(self, source: str, start: float, **values: object) -> None:
+        """Where a track has been for twelve seconds."""
+        points = [[0, 1000, 6000, 600, 1500], [12_000, 9000, 6000, 600, 1500]]
+        known = {"track_id": 1, "item_class": "person", "score": 0.8, "points": points, "places": ["door"]}
+        times = {"start_time": utc(start), "first_time": utc(start), "end_time": utc(start + 12)}
+        self._add(TrackPathRow(source=source, **times, **{**known, **values}))
 
     def alert(self, alert_id: str, source: str, opened: float, **values: object) -> None:
         """What a rule made of events."""

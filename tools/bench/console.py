@@ -29,8 +29,14 @@ from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.kinds import pending_row
 from sightline.store.read import queries
+from sightline.store.read.camera_now import read_now
+from sightline.store.read.event_search import EventSearch, read_event_page
+from sightline.store.read.history import read_count_table, read_heat_map, read_marks
+from sightline.store.read.kept_clips import read_clips
+from sightline.store.read.kept_ways import read_track_paths
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
+from sightline.store.read.reviewed_alerts import OPEN, TOLD, read_alerts, read_new_alerts, read_rule_records
 from sightline.store.rollups import DAY_S, HOUR_S
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
@@ -40,7 +46,7 @@ CAMERAS, DAYS, WINDOW_S, WINDOW_DAYS, CLASSES = 50, 90, 10, 2, 5
 END = datetime(2026, 6, 15, 10, 40, tzinfo=UTC).timestamp()  # a Monday
 HOUR = int(END) // HOUR_S * HOUR_S  # that goes on
 BEGIN, FIRST_WINDOW = HOUR - DAYS * DAY_S, HOUR + HOUR_S - WINDOW_DAYS * DAY_S
-EVENTS, ALERTS, CLIPS = CAMERAS * DAYS * 24 * 6, 20_000, 20_000
+EVENTS, ALERTS, CLIPS, PATHS = CAMERAS * DAYS * 24 * 6, 20_000, 20_000, 200_000
 ZONE = ZoneInfo("Europe/Berlin")
 NAMES = [f"camera{number:02}" for number in range(CAMERAS)]
 REPEATS = 5
@@ -183,6 +189,15 @@ def _happenings(connection: Connection) -> None:
         "h264_path": "''",
     }
     insert_numbered(connection, "clips", CLIPS, columns)
+    seconds = f"({int(END)} - {PATHS // 2} + n / 2)"
+    moment, end = time_of(connection, seconds), time_of(connection, f"{seconds} + 12")
+    points = "'[[0,1000,6000,600,1500],[6000,5000,6100,620,1520],[12000,9000,6000,600,1500]]'"
+    columns = {
+        **{"source": camera.format("n"), "start_time": moment, "track_id": "n", "first_time": moment},
+        **{"end_time": end, "item_class": _CLASS.format("n * 31 / 7"), "score": "0.8", "points": points},
+        "places": "'[\"door\"]'",
+    }
+    insert_numbered(connection, "track_paths", PATHS, columns)
 
 
 def _sum(url: str) -> None:
@@ -236,19 +251,52 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
 
 
 DAY = Span.over(END - DAY_S, END, HOUR_S, ZONE)
+MONTH = (END - 28 * DAY_S, END)
 QUARTER = Span.over(END - DAYS * DAY_S, END, DAY_S, ZONE)
+RANGE = (END - DAYS * DAY_S, END)
+#: By page and what it asks: its main query first.
 QUERIES: Mapping[str, Callable[[Connection], object]] = {
-    "counts_day": lambda connection: queries.read_counts(connection, None, DAY, NAMES),
-    "counts_quarter": lambda connection: queries.read_counts(connection, None, QUARTER, NAMES),
-    "class_day": lambda connection: queries.read_total_counts(connection, None, DAY, NAMES, "item_class"),
-    "class_quarter": lambda connection: queries.read_total_counts(
-        connection, None, QUARTER, NAMES, "item_class"
+    "live": lambda c: (queries.read_cameras(c, None), read_new_alerts(c, None)),
+    "overview": lambda c: read_now(c, None, NAMES, END, ZONE),
+    "counts: day by hour and class": lambda c: (
+        queries.read_total_counts(c, None, DAY, NAMES, "item_class"),
+        queries.read_watched(c, None, DAY, NAMES),
     ),
-    "watched_day": lambda connection: queries.read_watched(connection, None, DAY, NAMES),
-    "watched_quarter": lambda connection: queries.read_watched(connection, None, QUARTER, NAMES),
-    "lines_quarter": lambda connection: queries.read_event_counts(
-        connection, None, QUARTER, NAMES, ["place", "direction"]
+    "counts: the week before": lambda c: queries.read_total_counts(
+        c, None, DAY.week_before(), NAMES, "item_class"
     ),
+    "counts: 90 days by day and class": lambda c: queries.read_total_counts(
+        c, None, QUARTER, NAMES, "item_class"
+    ),
+    "counts: 90 days by day and camera": lambda c: queries.read_total_counts(
+        c, None, QUARTER, NAMES, "source"
+    ),
+    "counts: 90 days, uncovered": lambda c: queries.read_watched(c, None, QUARTER, NAMES),
+    "counts: 90 days by line": lambda c: queries.read_event_counts(
+        c, None, QUARTER, NAMES, ["place", "direction"], {"kind": ["crossing"]}
+    ),
+    "counts: heat map, 4 weeks": lambda c: read_heat_map(c, None, MONTH, NAMES, ZONE),
+    "counts: heat map, 90 days": lambda c: read_heat_map(c, None, RANGE, NAMES, ZONE),
+    "counts: marks, 90 days": lambda c: read_marks(c, None, RANGE, NAMES),
+    "counts: table and files, day": lambda c: read_count_table(c, None, DAY, NAMES, END),
+    "counts: behind a bar": lambda c: (
+        read_event_page(c, None, EventSearch((END - 3600.0, END), tuple(NAMES))),
+        read_track_paths(c, None, (END - 3600.0, END), NAMES, 200),
+        read_clips(c, None, (END - 3600.0, END), NAMES, 50),
+    ),
+    "events": lambda c: read_event_page(c, None, EventSearch(RANGE, (*NAMES, ""))),
+    "events: a rare kind": lambda c: read_event_page(
+        c, None, EventSearch(RANGE, (*NAMES, ""), kinds=("leave",), places=("yard",), classes=("bus",))
+    ),
+    "events: by text": lambda c: read_event_page(c, None, EventSearch(RANGE, (*NAMES, ""), text="dock")),
+    "review": lambda c: (
+        read_alerts(c, None, END - 7 * DAY_S, OPEN, 200),
+        read_rule_records(c, None, END - 28 * DAY_S),
+        read_new_alerts(c, None),
+    ),
+    "review: 90 days, all": lambda c: read_alerts(c, None, RANGE[0], TOLD, 200),
+    "health": lambda c: (queries.read_cameras(c, None), queries.read_latest_windows(c, None, NAMES)),
+    "cameras": lambda c: (queries.read_cameras(c, None), queries.read_first_windows(c, None, NAMES)),
 }
 
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from sightline.analysis.observer import Observation, Observer
 from sightline.config import Camera
-from sightline.entities import Event, TrackPath
+from sightline.entities import PATH_PIECE_S, Event, TrackPath
 from sightline.features.feature import FeatureContext
 
 MAX_POINTS = 48  # of a piece
-PIECE_S = 600.0  # a piece of a way is no longer
 WRITE_EVERY_S = 60.0  # of a piece that goes on
 TOLERANCE = 0.05  # box sizes that a point may be off by
 MIN_TOLERANCE = 0.001  # of the picture
@@ -134,7 +133,7 @@ class TrackPaths(Observer):
             if way is None:
                 way = self._ways[track_id] = _Way(first_time)
                 way.begin(point)
-            elif now - way.start_time >= PIECE_S:
+            elif now - way.start_time >= PATH_PIECE_S:
                 way.add(point)
                 rows += self._rows_of(track_id, way)
                 way.begin(point)

@@ -35,6 +35,7 @@ _CAMERAS = tables.table_of(tables.CameraRow).c
 _COUNTS = tables.table_of(tables.CountWindowRow).c
 _WINDOWS = tables.table_of(tables.SourceWindowRow).c
 _EVENTS = tables.table_of(tables.EventRow).c
+_HOURLY = tables.table_of(tables.SourceRollupRow).c
 _HOURS = tables.table_of(tables.DriftWindowRow).c
 _LEASES = tables.table_of(tables.LeaseRow).c
 
@@ -151,12 +152,19 @@ def read_latest_windows(
 
 
 def read_first_windows(connection: Connection, cameras: Cameras, sources: Iterable[str]) -> dict[str, float]:
-    """When each camera's first window began."""
-    query = select(func.min(_WINDOWS.window_start))
-    starts = {
-        source: connection.scalar(query.where(_WINDOWS.source == source)) for source in seen(cameras, sources)
-    }
-    return {source: start.timestamp() for source, start in starts.items() if start is not None}
+    """When each camera's first window began; to the hour, where it is gone."""
+    windows, hours = select(func.min(_WINDOWS.window_start)), select(func.min(_HOURLY.period_start))
+    hours = hours.where(_HOURLY.period_s == rollups.HOUR_S)
+    found = {}
+    for source in seen(cameras, sources):
+        window = connection.scalar(windows.where(_WINDOWS.source == source))
+        hour = connection.scalar(hours.where(_HOURLY.source == source))
+        gone = hour is not None and (
+            window is None or hour.timestamp() <= window.timestamp() - rollups.HOUR_S
+        )
+        if (first := hour if gone else window) is not None:
+            found[source] = first.timestamp()
+    return found
 
 
 def read_counts(

@@ -1,0 +1,58 @@
+"""What all cameras have seen lately, in a few queries however many there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, func
+
+from sightline.entities import AlertState
+from sightline.store import tables
+from sightline.store.read.queries import Span, read_total_counts, read_watched
+from sightline.store.read.seen import Cameras, seen
+from sightline.store.rollups import DAY_S, HOUR_S
+
+_EVENTS = tables.table_of(tables.EventRow).c
+_ALERTS = tables.table_of(tables.AlertRow).c
+
+
+@dataclass(frozen=True, slots=True)
+class CameraNow:
+    """One of them."""
+
+    source: str
+    hour: int | None  # distinct objects in this hour of the clock; None: not known
+    today: int | None
+    watched_today_s: float
+    last_event_time: float | None  # epoch seconds
+    new_alerts: int
+
+
+def read_now(
+    connection: Connection, cameras: Cameras, sources: Sequence[str], now: float, zone: tzinfo
+) -> list[CameraNow]:
+    """Each of the sources, in their order; hour and day are those of the zone."""
+    names = seen(cameras, sources)
+    hour, today = (Span.over(now, now + 1e-3, step_s, zone) for step_s in (HOUR_S, DAY_S))
+    in_hour, in_day = (
+        {row.name: row.count for row in read_total_counts(connection, None, span, names, "source")}
+        for span in (hour, today)
+    )
+    watched = {row.source: row.watched_s for row in read_watched(connection, None, today, names)}
+    newest = sa.select(func.max(_EVENTS.event_time))
+    last = {name: connection.scalar(newest.where(_EVENTS.source == name)) for name in names}
+    is_new = _ALERTS.state == AlertState.NEW.value, _ALERTS.source.in_(names)
+    of_alerts = sa.select(_ALERTS.source, func.count()).where(*is_new).group_by(_ALERTS.source)
+    alerts = {source: count for source, count in connection.execute(of_alerts)}  # noqa: C416  rows are no pairs
+    return [
+        CameraNow(
+            source=name,
+            hour=in_hour.get(name, 0),
+            today=in_day.get(name, 0),
+            watched_today_s=watched.get(name, 0.0),
+            last_event_time=time.timestamp() if (time := last[name]) is not None else None,
+            new_alerts=alerts.get(name, 0),
+        )
+        for name in names
+    ]

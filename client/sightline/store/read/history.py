@@ -1,0 +1,209 @@
+"""Counts of a longer time: when in the week, what counted, and rows for a table or a file."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, func, select
+
+from sightline.store import tables
+from sightline.store.read.queries import (
+    CountSum,
+    Span,
+    read_counts,
+    read_first_windows,
+    read_latest_windows,
+    read_watched,
+)
+from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.sums import moments, within
+from sightline.store.rollups import DAY_S, HOUR_S
+
+_COUNTS, _SECONDS, _WINDOWS = (
+    tables.table_of(model)
+    for model in (tables.CountRollupRow, tables.SourceRollupRow, tables.SourceWindowRow)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """One hour of the week, in all weeks of a range and of all cameras together."""
+
+    weekday: int  # 0: Monday
+    hour: int  # of the day, in the zone asked for
+    count: int  # distinct objects of each hour, added up
+    watched_h: float  # camera hours
+
+    @property
+    def per_hour(self) -> float | None:
+        """Objects in an hour that one camera watched; None: none did."""
+        return self.count / self.watched_h if self.watched_h else None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something else counts from then on."""
+
+    time: float  # to the hour, where the windows are gone
+    source: str
+    what: str  # model or configuration
+    before: str  # version of the model, hash of the configuration
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountLine:
+    """One line of a table of counts; None: not known, or not watched."""
+
+    source: str
+    item_class: str  # empty: nothing was counted, of whatever class could be seen
+    count: int | None
+    window_start: datetime
+    window_end: datetime  # not after now
+    arrivals: int | None  # of the count, what the camera had not counted before
+    coverage: float  # 0..1 of the time that has passed since the camera began
+
+
+def read_heat_map(
+    connection: Connection,
+    cameras: Cameras,
+    between: tuple[float, float],
+    sources: Sequence[str],
+    zone: tzinfo,
+    classes: Collection[str] = (),
+) -> list[HeatCell]:
+    """All 168 hours of the week, from the hours in [start, end) that have been summed; no ``classes``: all.
+
+    In a zone that is not whole hours from UTC an hour counts where it begins.
+    """
+    start, end = between
+    hours = range(-(-int(start) // HOUR_S) * HOUR_S, int(end) // HOUR_S * HOUR_S, HOUR_S)
+    plan = []
+    for hour in hours:
+        local = datetime.fromtimestamp(hour, zone)
+        plan.append((*moments(hour), local.weekday() * 24 + local.hour))
+    columns = sa.column("start", tables.UtcDateTime), sa.column("cell", sa.Integer)
+    step = sa.values(*columns).data(plan or [(*moments(start), 0)]).cte("plan").c
+
+    def sums(table: sa.Table, figure: str, *where: Any) -> dict[int, float]:
+        row = table.c
+        here = (
+            row.period_s == HOUR_S,
+            row.period_start == step.start,
+            row.source.in_(seen(cameras, sources)),
+        )
+        query = select(step.cell, func.sum(row[figure])).where(*here, *where).group_by(step.cell)
+        return {cell: float(total or 0) for cell, total in connection.execute(query)} if plan else {}
+
+    counts = sums(_COUNTS, "count", *([_COUNTS.c.item_class.in_(classes)] if classes else []))
+    watched = sums(_SECONDS, "watched_s")
+    return [
+        HeatCell(*divmod(cell, 24), int(counts.get(cell, 0)), watched.get(cell, 0.0) / HOUR_S)
+        for cell in range(168)
+    ]
+
+
+def read_marks(
+    connection: Connection, cameras: Cameras, between: tuple[float, float], sources: Sequence[str]
+) -> list[Mark]:
+    """When in [start, end) another version of the model, or another configuration, began to count."""
+    start, end = between
+    names, row = seen(cameras, sources), _SECONDS.c
+    known = row.period_s == HOUR_S, func.coalesce(row.model_version, "") != ""
+    # A day before, so that what begins with the range is compared with something.
+    query = select(row.source, row.period_start, row.model_version, row.config_hash)
+    query = query.where(row.source.in_(names), *known, *within(row.period_start, start - DAY_S, end))
+    hour = query.subquery().c
+    before = partial(sa.Over, partition_by=hour.source, order_by=hour.period_start)
+    columns = [
+        before(func.lag(hour[name])).label(f"{name}_before") for name in ("model_version", "config_hash")
+    ]
+    one = select(*hour, *columns).subquery().c
+    differs = (one.model_version != one.model_version_before) | (one.config_hash != one.config_hash_before)
+    changed = select(*one).where(differs, within(one.period_start, start, end)[0])
+    marks: list[Mark] = []
+    for source, begun, model, config, model_before, config_before in connection.execute(changed):
+        marks += _marks(source, begun.timestamp(), (model_before, config_before), (model, config))
+    marks += _newest_marks(connection, names, between)
+    return sorted(marks, key=lambda mark: (mark.time, mark.source, mark.what))
+
+
+def _newest_marks(
+    connection: Connection, names: Sequence[str], between: tuple[float, float]
+) -> Iterator[Mark]:
+    """What has changed since the newest hour that has been summed."""
+    row, window = _SECONDS.c, _WINDOWS.c
+    for source, latest in read_latest_windows(connection, None, names).items():
+        hours = select(row.period_start, row.model_version, row.config_hash)
+        hours = hours.where(
+            row.source == source, row.period_s == HOUR_S, func.coalesce(row.model_version, "") != ""
+        )
+        last = connection.execute(hours.order_by(row.period_start.desc()).limit(1)).first()
+        after = latest.model_version, latest.config_hash
+        if last is None or not latest.model_version or after == tuple(last[1:]):
+            continue
+        same = window.model_version == latest.model_version, window.config_hash == latest.config_hash
+        later = window.source == source, window.window_start >= last.period_start
+        begun = connection.scalar(select(func.min(window.window_start)).where(*later, *same))
+        if begun is not None and between[0] <= begun.timestamp() < between[1]:
+            yield from _marks(source, begun.timestamp(), (last.model_version, last.config_hash), after)
+
+
+def _marks(
+    source: str, time: float, before: tuple[str | None, str | None], after: tuple[str, str]
+) -> Iterator[Mark]:
+    for name, old, new in zip(("model", "configuration"), before, after, strict=True):
+        if old is not None and old != new:
+            yield Mark(time, source, name, old, new)
+
+
+def read_count_table(
+    connection: Connection,
+    cameras: Cameras,
+    span: Span,
+    sources: Sequence[str],
+    now: float,
+    classes: Collection[str] = (),
+) -> list[CountLine]:
+    """By bucket, camera and class, oldest first: what table, CSV and Parquet show, and the API's figures.
+
+    A bucket in which nothing was counted has a line with an empty class. Time before a camera's first window,
+    and after ``now``, is in no line.
+    """
+    names = seen(cameras, sources)
+    first = read_first_windows(connection, None, names)
+    watched = {(row.source, row.bucket): row.watched_s for row in read_watched(connection, None, span, names)}
+    counts: dict[tuple[str, float], list[CountSum]] = {}
+    for row in read_counts(connection, None, span, names):
+        if not classes or row.item_class in classes:
+            counts.setdefault((row.source, row.bucket), []).append(row)
+    lines = []
+    for start, end in pairwise(span.edges):
+        for source in sorted(names):
+            until = min(end, now)
+            expected_s = until - max(start, first.get(source, until))
+            if expected_s <= 0:
+                continue
+            rows = counts.get((source, start), [])
+            if not any(row.count != 0 for row in rows):
+                rows = [CountSum(source, "", start, 0, 0), *rows]
+            for row in rows:
+                seconds = watched.get((source, start), 0.0) - row.blind_s
+                coverage = round(min(1.0, max(0.0, seconds) / expected_s), 4)
+                known = row.count != 0 or coverage > 0
+                lines.append(
+                    CountLine(
+                        source=source,
+                        item_class=row.item_class,
+                        count=row.count if known else None,
+                        window_start=datetime.fromtimestamp(start, UTC),
+                        window_end=datetime.fromtimestamp(until, UTC),
+                        arrivals=row.arrivals if known else None,
+                        coverage=coverage,
+                    )
+                )
+    return lines
