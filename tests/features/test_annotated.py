@@ -21,7 +21,7 @@ from sightline.analysis.chain import CameraAnalysis
 from sightline.analysis.options import analysis_options
 from sightline.config import Camera, parse_config
 from sightline.entities import Detections, EventKind, ModelInfo, Variant, Watch
-from sightline.features.live import annotated
+from sightline.features.live import annotated, painter
 from sightline.features.live.annotated import AnnotatedVideo, PulledVideo, PushedVideo
 from sightline.features.live.staging import Staging
 from sightline.simulation.rtsp_server import free_port
@@ -247,6 +247,16 @@ def test_the_end_of_a_camera_is_the_end_of_its_video(monkeypatch: pytest.MonkeyP
         gate.observer.close()
         until(lambda: server.methods.count("TEARDOWN") == 2 and server.ended == 2, 5)
         assert gate.observer.problem() == ""
+
+
+def test_without_opencv_the_state_says_what_the_overlay_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painter, "drawing", lambda: None)
+    with MediaServer() as server:
+        gate = Gate(f"rtsp://127.0.0.1:{server.port}/x")
+        with gate.running():
+            until(lambda: gate.figure("pictures_total") > 2, 10)
+            assert "annotated video: an overlay needs OpenCV" in gate.observer.problem()
+            assert gate.figure("failing") == 0
 
 
 def test_a_camera_ends_at_once_though_its_media_server_hangs() -> None:

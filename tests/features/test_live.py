@@ -137,8 +137,7 @@ def test_layers_can_be_left_out_and_come_back_between_two_frames() -> None:
 
 
 def test_without_opencv_boxes_have_edges_and_the_state_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (painter, live_observer):
-        monkeypatch.setattr(module, "drawing", lambda: None)
+    monkeypatch.setattr(painter, "drawing", lambda: None)
     gate = Watched(rules=PLACES)
     gate.watch(Variant.SMALL_OVERLAY)
     drawn = luma(gate.until_shown()[Variant.SMALL_OVERLAY][1])

@@ -1,8 +1,8 @@
 """A camera's video with its overlay, as H.264: pushed to a media server, and for players that ask us for it.
 
-The main thread only chooses frames. Each way out has a thread of its own, which draws,
-encodes and sends the newest: what comes meanwhile replaces what waits. Nothing that has been encoded is left
-out, so the video stays whole.
+The main thread only chooses frames. Each way out has a thread of its own, which draws, encodes and sends the
+newest: what comes meanwhile replaces what waits. Nothing that has been encoded is left out, so the video is
+whole.
 """
 
 import logging
@@ -19,7 +19,7 @@ from sightline.config import Camera
 from sightline.entities import EventKind, Figure, Variant, Watch
 from sightline.errors import OutputError, OutputRefused
 from sightline.features.feature import FeatureContext
-from sightline.features.live.painter import Painter, Scene
+from sightline.features.live.painter import Painter, Scene, lacking
 from sightline.features.live.staging import Staging
 from sightline.video.live_encoder import CodedPicture, LiveEncoder, codec_for
 from sightline.video.rtsp_publisher import RtspPublisher
@@ -142,8 +142,10 @@ class VideoOutlet:
             return
         self.failures += 1
         delay_s = self._backoff.next_delay_s(least_s=REFUSED_S if isinstance(error, OutputRefused) else 0.0)
-        self.problem = f"annotated video: {error}"
-        self._warnings.warn_once(f"camera {self.camera.name}: {self.problem}; tried again and again")
+        self.problem = str(error)
+        self._warnings.warn_once(
+            f"camera {self.camera.name}: annotated video: {self.problem}; tried again and again"
+        )
         self._closing.wait(delay_s)
 
     def _end(self) -> None:
@@ -250,8 +252,11 @@ class AnnotatedVideo(Observer):
             self._until_s = now_s + min(message.seconds, MAX_LEASE_S)
 
     def problem(self) -> str:
-        """Why nothing gets to the media server."""
-        return self._pushed.problem if self._pushed else ""
+        """Why nothing gets to the media server, or what the overlay there lacks."""
+        if self._pushed is None:
+            return ""
+        text = self._pushed.problem or (lacking() if self._pushed.pictures else "")
+        return f"annotated video: {text}" if text else ""
 
     def figures(self) -> list[Figure]:
         """What has been shown."""

@@ -17,7 +17,7 @@ from sightline.base.threads import SideThreads
 from sightline.config import Camera
 from sightline.entities import Figure, Variant, Watch
 from sightline.features.feature import FeatureContext
-from sightline.features.live.painter import Painter, Scene, drawing
+from sightline.features.live.painter import Painter, Scene, lacking
 from sightline.features.live.staging import Staging
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,8 @@ class LiveObserver(Observer):
 
     def problem(self) -> str:
         """What an overlay lacks."""
-        wanted = any(variant.has_overlay for variant in self._leases)
-        missing = wanted and self._pictures and drawing() is None
-        return "live: an overlay needs OpenCV: pip install 'sightline[draw]'" if missing else ""
+        wanted = any(variant.has_overlay for variant in self._leases) and self._pictures
+        return f"live: {problem}" if wanted and (problem := lacking()) else ""
 
     def figures(self) -> list[Figure]:
         """What has been shown."""

@@ -47,6 +47,11 @@ def drawing() -> ModuleType | None:
     return module
 
 
+def lacking() -> str:
+    """What is missing for a whole overlay, for people; "" where nothing is."""
+    return "an overlay needs OpenCV: pip install 'sightline[draw]'" if drawing() is None else ""
+
+
 class Painter:
     """Makes the variants of one camera's scenes; keeps the trails of the last seconds.
 
