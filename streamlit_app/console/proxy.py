@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 PREFIXES = ("/api/", "/live/", "/ws/", "/auth/")
 MAX_OPEN = 200  # requests and WebSockets that are passed on at once
 MAX_BODY = 4 << 20
+MAX_COMING, BODY_S = 32, 10.0  # bodies that are on their way here, and how long one may take
 CONNECT_S = 5.0
 FIRST_S = 60.0  # to the answer's head: a probe of a camera takes its time
 #: A browser that takes nothing for so long is given up.
@@ -54,9 +55,13 @@ class Proxy:
 
     port_of: Callable[[], SupervisorPort]
     open: int = 0  # how many are under way
+    coming: int = 0  # bodies; whoever sends them slowly keeps no others out
 
     async def __call__(self, scope: _Message, receive: Any, send: Any) -> None:
         """Answer a request, or a WebSocket, for as long as both sides are there."""
+        body = await self._body(scope, receive, send)
+        if body is None:
+            return
         if self.open >= MAX_OPEN:
             await refuse(
                 scope, receive, send, 503, "Too many requests are under way.", "Try again in a moment."
@@ -64,10 +69,37 @@ class Proxy:
             return
         self.open += 1
         try:
-            pass_on = _pass_on_socket if scope["type"] == "websocket" else _pass_on_request
-            await pass_on(self.port_of(), scope, receive, send)
+            if scope["type"] == "websocket":
+                await _pass_on_socket(self.port_of(), scope, receive, send)
+            else:
+                await _pass_on_request(self.port_of(), scope, body, receive, send)
         finally:
             self.open -= 1
+
+    async def _body(self, scope: _Message, receive: Any, send: Any) -> bytes | None:
+        """A request's body; None: there is nothing to be passed on."""
+        if not {"content-length", "transfer-encoding"} & set(Headers(scope=scope)):
+            return b""
+        if self.coming >= MAX_COMING:
+            await refuse(scope, receive, send, 503, "Too much is being sent.", "Try again in a moment.")
+            return None
+        self.coming += 1
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_S):
+                while len(body) <= MAX_BODY:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    body += message.get("body", b"")
+                    if not message.get("more_body"):
+                        return bytes(body)
+            await refuse(scope, receive, send, 413, f"At most {MAX_BODY} bytes are taken.")
+        except TimeoutError:
+            await refuse(scope, receive, send, 408, f"What is sent has to come within {BODY_S:g} s.")
+        finally:
+            self.coming -= 1
+        return None
 
 
 async def refuse(
@@ -114,25 +146,16 @@ def _target(scope: _Message) -> str:
 # -- requests -----------------------------------------------------------------------------------------------
 
 
-async def _pass_on_request(port: SupervisorPort, scope: _Message, receive: Any, send: Any) -> None:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            await refuse(scope, receive, send, 413, f"At most {MAX_BODY} bytes are taken.")
-            return
-        if not message.get("more_body"):
-            break
+async def _pass_on_request(
+    port: SupervisorPort, scope: _Message, body: bytes, receive: Any, send: Any
+) -> None:
     headers = [*_headers(port, scope), ("connection", "close")]
     if body or scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
         headers.append(("content-length", str(len(body))))
     request = h11.Request(method=scope["method"], target=_target(scope), headers=headers)
     try:
         async with _exchange(port) as exchange:
-            answer = await exchange.ask(request, bytes(body))
+            answer = await exchange.ask(request, body)
             gone = asyncio.create_task(_until_gone(receive))
             giving = asyncio.create_task(exchange.give(answer, send))
             try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,37 @@ def test_while_the_supervisor_is_away_the_page_says_so_and_looks_again(console: 
     assert (answer.status, answer.error[:26]) == (503, "Sightline does not answer.")
     with pytest.raises(InvalidStatus):
         console.socket("/ws/echo", session)
+
+
+def test_bodies_that_do_not_come_keep_nobody_out_and_are_given_up(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "MAX_COMING", 4)
+    monkeypatch.setattr(proxy, "BODY_S", 0.5)
+    address = urlsplit(console.url)
+    head = "POST /auth/sign-in HTTP/1.1", f"Host: {address.netloc}", "Content-Length: 100", "", '{"na'
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
+            for _ in range(4)
+        ]
+        for one in slow:
+            one.sendall("\r\n".join(head).encode())
+        refused = until_given(lambda: console.ask("/auth/sign-in", "POST", {}, Origin=console.url), 503)
+        assert "Try again" in refused.error
+        assert console.ask("/api/v1/who").status == 200, "what sends nothing is not kept out"
+        for one in slow:
+            assert b" 408 " in one.recv(65_536)
+        given = console.ask(
+            "/auth/sign-in", "POST", {"name": "anna", "password": PASSWORD}, Origin=console.url
+        )
+        assert given.status == 200
+
+
+def until_given(ask: Callable[[], Answer], status: int) -> Answer:
+    answers: list[Answer] = []
+    until(lambda: answers.append(ask()) or answers[-1].status == status, 5)
+    return answers[-1]
 
 
 # What is passed on
