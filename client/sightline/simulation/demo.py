@@ -162,7 +162,7 @@ def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
     with contextlib.closing(open_access_store(sightline.database_url)) as store:
         link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
     say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
-    say(f"live: {sightline.url}/live/{next(iter(sightline.statuses()))}")
+    say(f"live: {url}/live/{next(iter(sightline.statuses()))}")
     say(f"ready: open {url}/auth/link?next=/#{link}")
     say(f"that link signs in once; Ctrl-C stops everything; logs are in {folder}")
 

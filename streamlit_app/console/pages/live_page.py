@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from console import theme
+from console.api import ApiRefused, SupervisorAway
 from console.components.live_components import Tile, live_picture, live_tiles
 from console.pages.overview_page import CameraRowView, camera_rows, read_totals
 from console.texts import NO_CAMERA_IS_YOURS, age, happened, number, safe
@@ -198,12 +199,23 @@ def _event_cells(viewer: Viewer, row: Mapping[str, Any]) -> list[str | tuple[str
     return [(viewer.clock(moment.timestamp()), exact), safe(what)]
 
 
+def _has_video(viewer: Viewer, name: str) -> bool:
+    """Whether the camera's own video can be seen."""
+    try:
+        return bool(viewer.api.get(f"/api/v1/cameras/{quote(name, safe='')}/video")["whep"])
+    except (ApiRefused, SupervisorAway):  # what is wrong is said beside the picture
+        return False
+
+
 def _show_controls(viewer: Viewer, name: str) -> None:
     bar = st.container(horizontal=True, vertical_alignment="center", gap="small")
     url = f"/live/{quote(name, safe='')}.jpg?size=large"
     bar.link_button(
         "Still picture", url, icon=":material/photo_camera:", help="In a tab of its own, to be saved."
     )
+    if _has_video(viewer, name):
+        video = f"/live/{quote(name, safe='')}"
+        bar.link_button("Video", video, icon=":material/videocam:", help="As it comes from the camera.")
     if not viewer.may(Right.MUTE, name):
         return
     with bar.popover("Mute alerts", icon=":material/notifications_off:", width="content"):
