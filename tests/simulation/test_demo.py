@@ -5,12 +5,20 @@ import subprocess
 import threading
 from pathlib import Path
 
+import av
 import pytest
 
 from sightline.cli import build_parser
+from sightline.config.groups import DatabaseOptions
 from sightline.errors import ServerError
 from sightline.simulation import demo
-from sightline.simulation.demo import occupy, prepare_show
+from sightline.simulation.demo import boxes_streams, occupy, prepare_show
+from sightline.simulation.rtsp_server import RtspServer, free_port
+from sightline.simulation.stack import SightlineProcess
+from sightline.supervisor.control_socket import socket_folder
+from sightline.supervisor.http.own_programs import own_key
+from support.camera_world import make_clip
+from support.fake_triton import FakeTriton
 
 
 def show(tmp_path: Path, *words: str) -> dict[str, dict[str, object]]:
@@ -73,3 +81,26 @@ def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path: Path) ->
             occupy(tmp_path, second)
     with contextlib.ExitStack() as third:
         occupy(tmp_path, third)
+
+
+@pytest.mark.rtsp
+def test_players_get_the_boxes_of_its_cameras_from_go2rtc(tmp_path: Path) -> None:
+    port, control = free_port(), socket_folder(DatabaseOptions(spool_path=tmp_path / "spool.db"))
+    streams = {"gate": make_clip(tmp_path / "gate.mp4", 600)} | boxes_streams(
+        ["gate"], port, own_key(control)
+    )
+    with FakeTriton() as triton, RtspServer(streams) as rtsp:
+        triton.answer = lambda _: [(0.3, 0.3, 0.5, 0.7)]
+        keys = {"url": rtsp.url("gate")}
+        served = {"url": triton.url, "transport": "grpc"}
+        with SightlineProcess(
+            tmp_path, {"gate": keys}, triton=served, options={"http": {"port": port}}
+        ) as run:
+            run.wait_until_online()
+            with av.open(
+                rtsp.url("gate-boxes"), options={"rtsp_transport": "tcp"}, timeout=(30, 20)
+            ) as played:
+                pictures = [picture for picture, _ in zip(played.decode(video=0), range(5), strict=False)]
+            assert run.statuses()["gate"]["state"] == "online"
+    v = pictures[-1].to_ndarray(format="yuv420p").reshape(-1)[320 * 240 * 5 // 4 :]
+    assert (v < 90).sum() > 50, "no box is drawn"

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,18 @@ from sightline.base.processes import make_all, spawn, terminate
 from sightline.base.resources import resource
 from sightline.base.signals import stop_on_signals
 from sightline.config.access_options import AccessOptions
+from sightline.config.groups import DatabaseOptions
 from sightline.entities import Role
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
-from sightline.simulation.rtsp_server import RtspServer
+from sightline.simulation.rtsp_server import RtspServer, free_port
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.stack import SightlineProcess, check_running, fetch
 from sightline.store.access_store import open_access_store
+from sightline.supervisor.control_socket import socket_folder
+from sightline.supervisor.http.own_programs import own_key
 
 #: Where videos and networks are looked for when none is named.
 SHARED = Path(os.environ.get("SIGHTLINE_SHARED", "../shared"))
@@ -66,16 +69,18 @@ def run_demo(arguments: argparse.Namespace) -> int:
         triton = TritonServer(prepare_model(model, folder), log_path=folder / "triton.log")
         triton.start(on_progress=lambda text: say(f"Triton: {text}"))
         stack.callback(triton.stop)
-        say(f"cameras: serving {', '.join(cameras)} over RTSP")
-        rtsp = stack.enter_context(
-            RtspServer({name: keys["url"] for name, keys in cameras.items()}, media=True)
-        )
+        port, control = free_port(), socket_folder(DatabaseOptions(spool_path=folder / "spool.db"))
+        boxes = boxes_streams(cameras, port, own_key(control))
+        streams = {name: keys["url"] for name, keys in cameras.items()}
+        rtsp = stack.enter_context(RtspServer(streams | boxes, media=True))
+        say(f"cameras: served over RTSP, with boxes too: {' '.join(map(rtsp.url, streams | boxes))}")
         say("sightline: starting")
         cameras = {name: {**keys, "url": rtsp.url(name)} for name, keys in cameras.items()}
         options = {
             "stream": {"fps": arguments.fps},
             "count": {"classes": classes, "window_s": 10},
             "media": rtsp.media,
+            "http": {"port": port},
         }
         sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
         sightline.log_path.unlink(missing_ok=True)
@@ -101,6 +106,18 @@ def run_demo(arguments: argparse.Namespace) -> int:
                 tell_ready(sightline, url, folder)
         say("stopping")
     return 0
+
+
+def boxes_streams(cameras: Iterable[str], port: int, key: str) -> dict[str, str]:
+    """By a stream's name, where go2rtc gets a camera's annotated video while somebody watches it.
+
+    Args:
+        cameras: their names.
+        port: that ``sightline run`` will have.
+        key: of this user's programs.
+    """
+    url, shown = f"http://127.0.0.1:{port}/live", f"#header=Authorization: Bearer {key}"
+    return {f"{name}-boxes": f"{url}/{name}.ts{shown}" for name in cameras}
 
 
 def occupy(folder: Path, stack: contextlib.ExitStack) -> None:
