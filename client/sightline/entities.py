@@ -72,11 +72,19 @@ class EventKind(StrEnum):
     UPLOAD_FAILED = "upload_failed"
     CLIPS_FAILED = "clips_failed"  # a camera's cannot be written
     OUTPUT_FAILED = "output_failed"  # a media server does not take a camera's annotated video
+    VIEW_COVERED = "view_covered"  # something is before the camera, or it sees nothing
+    VIEW_FROZEN = "view_frozen"  # frames come, and all show the same
+    VIEW_DEFOCUSED = "view_defocused"
+    VIEW_MOVED = "view_moved"  # the camera was turned
 
 
 #: What rules see. Every other kind is a trouble of the system's own, of a camera or (source "") the program.
 RULE_KINDS = frozenset(
     {EventKind.CROSSING, EventKind.ENTER, EventKind.LEAVE, EventKind.LOITER, EventKind.OCCUPANCY}
+)
+#: What keeps a camera from seeing what it was set up to see.
+VIEW_KINDS = frozenset(
+    {EventKind.VIEW_COVERED, EventKind.VIEW_FROZEN, EventKind.VIEW_DEFOCUSED, EventKind.VIEW_MOVED}
 )
 _LASTING = frozenset(EventKind) - RULE_KINDS - {EventKind.CLOCK_STEP} | {EventKind.ENTER, EventKind.LOITER}
 
@@ -121,6 +129,7 @@ class Frame:
     received_s: float  # time.monotonic() when its packet had arrived; for watchdogs and latency only
     decode_s: float = 0.0  # seconds spent decoding it
     coded_end: bytes = b""  # last bytes of its packet, by which another player of the stream knows it
+    keys_seen: int = 0  # key frames of the source so far, this one and those that were not due included
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +310,20 @@ class TrackPath:
     places: tuple[str, ...]  # lines and zones that have made events of it so far
 
 
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """Whether a camera shows what it was set up to show; the newest row holds."""
+
+    source: str  # the camera
+    state: str  # learning, in_place, or the kind of event that goes on
+    since: float  # capture time since when it is that
+    fits: bool  # its lines and zones lie where they were drawn
+    lights: Mapping[str, float]  # by light, capture time at which its reference view was renewed last
+    #: Of a camera that was turned: ``rules`` as they should be now, their ``text`` for ``config.yml``, names
+    #: that are ``gone``, the homography ``warp`` and the ``agreement`` by it. None: nothing is known to fit.
+    proposal: Mapping[str, Any] | None = None
+
+
 class Role(StrEnum):
     """What a person or a program may do, least first: each may do what those before it may."""
 
@@ -465,6 +488,7 @@ Result = (
     | EventEnd
     | DriftWindow
     | ClockWindow
+    | CameraView
     | Alert
     | Notification
     | Mute
@@ -521,6 +545,7 @@ class Figure:
     labels: Mapping[str, str] = field(default_factory=dict)  # what of, beside the camera; the same for a name
     help: str = ""  # one sentence
     trouble: EventKind | None = None  # of the camera, for as long as the value is not 0
+    since: float | None = None  # UTC epoch seconds at which that trouble began; None: when it is first seen
 
 
 #: The stages of a frame that are timed, in order. ``receive`` is the idle wait for the camera's next packet.

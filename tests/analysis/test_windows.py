@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sightline.analysis.classes import ClassTable
 from sightline.analysis.counts.windows import MIN_GRACE_S, SETTLE_S, WindowCounter
+from sightline.analysis.observer import Doubt
 from sightline.analysis.options import AnalysisOptions
 from sightline.entities import ClockSource, CountWindow, ModelInfo, SourceWindow, Tracks
 from support.observations import Watched
@@ -562,3 +563,42 @@ def test_a_state_that_is_not_one_is_refused() -> None:
         WindowCounter(AnalysisOptions("gate"), ClassTable(), state={"version": 2})
     with pytest.raises(ValueError, match="version"):
         WindowCounter(AnalysisOptions("gate"), ClassTable(), state={"version": 4})
+
+
+def test_what_is_seen_in_doubt_is_counted_but_not_watched() -> None:
+    made = counter(60)
+    watch(made, every(1, 0, 21), (1, 0, True))
+    made.windows.take_doubt(Doubt(T0 + 20, certain=False))
+    watch(made, every(1, 21, 31), (2, 0, True))
+    assert Rows().take(made.rows()).coverage == {0.0: pytest.approx(20 / 60, abs=1e-5)}
+    made.windows.take_doubt(Doubt(T0 + 10, certain=True))  # it had begun earlier than it could be suspected
+    watch(made, every(1, 31, 41))
+    assert Rows().take(made.rows()).coverage == {0.0: pytest.approx(10 / 60, abs=1e-5)}
+    made.windows.take_doubt(None)
+    watch(made, every(1, 41, 60))
+    rows = finished(made)
+    assert rows.coverage == {0.0: pytest.approx(30 / 60, abs=1e-5)}, "from 40 on it is watched again"
+    assert rows.counts == {(0.0, "person"): 2}
+
+
+def test_a_doubt_that_passes_has_been_none() -> None:
+    made = counter(60)
+    watch(made, every(1, 0, 50))
+    made.windows.take_doubt(Doubt(T0 + 49, certain=False))
+    watch(made, every(1, 50, 65))
+    assert Rows().take(made.rows()).coverage[0.0] == pytest.approx(49 / 60, abs=1e-5)
+    made.windows.take_doubt(None)
+    watch(made, every(1, 65, 121))
+    assert finished(made).coverage[0.0] == 1
+    assert finished(made).coverage.get(60.0, 1) == 1
+
+
+def test_a_window_that_closes_in_doubt_was_not_watched() -> None:
+    made = counter(10)
+    watch(made, every(1, 0, 10))
+    made.windows.take_doubt(Doubt(T0 + 9, certain=False))
+    watch(made, every(1, 10, 40))
+    made.windows.take_doubt(None)
+    rows = Rows().take(made.rows())
+    assert rows.coverage[10.0] == 0, "it closed before it was known to be right"
+    assert rows.coverage[20.0] == 1

@@ -71,6 +71,20 @@ def camera(*states: CameraState) -> dict[Trouble, Sign]:
     return signs_of(map(status, states), OK, (), ())
 
 
+def test_a_trouble_that_tells_when_it_began_is_believed() -> None:
+    watch = Watch()
+    began = watch.now - 40
+    figure = Figure("view_moved", 1.0, trouble=EventKind.VIEW_MOVED, since=began)
+    signs = signs_of((), OK, (), (), [Report(status(CameraState.ONLINE), None, {}, (figure,))])
+    [event] = watch.see(1, signs)
+    assert isinstance(event, Event)
+    assert (event.source, event.kind, event.event_time) == ("gate", EventKind.VIEW_MOVED, began)
+    assert event.confirmed_time == watch.now
+    [end] = watch.see(1, {})
+    assert isinstance(end, EventEnd)
+    assert (end.event, end.end_time) == (event, watch.now)
+
+
 def test_a_camera_is_offline_after_fifteen_seconds_since_the_first_of_them() -> None:
     watch = Watch()
     assert watch.see(60, camera(CameraState.ONLINE)) == []

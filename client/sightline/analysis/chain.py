@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sightline.analysis.classes import ClassTable, renumber
 from sightline.analysis.counts.windows import WindowCounter
-from sightline.analysis.observer import JSON, Observation
+from sightline.analysis.observer import JSON, Doubt, Observation
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.analysis.saved import from_json
@@ -101,6 +101,10 @@ class CameraAnalysis:
         self._tracker.options = options.tracker
         self._rules.update(options)
         self._windows.update(options)
+
+    def take_doubt(self, doubt: Doubt | None) -> None:
+        """What is doubted of the frames from the next one on, until this is called again."""
+        self._windows.take_doubt(doubt)
 
     def observe(
         self, frame: Frame, detections: Detections, lap: Callable[[str], None] = lambda _: None

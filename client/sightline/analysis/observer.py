@@ -41,6 +41,14 @@ class Observation:
         return self.model.version if self.model else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What the frames show may not be what the camera is to watch."""
+
+    since: float  # capture time up to which it was
+    certain: bool  # it is not, and what came after that was not watched; False: that will be known soon
+
+
 class Observer(Protocol):
     """Something that looks at every tracked frame: rules and windows (pure), features (with I/O).
 
@@ -49,6 +57,11 @@ class Observer(Protocol):
     """
 
     name: str
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """Whether the frames that come now show what is to be watched; asked before each of them."""
+        return None
 
     def observe(self, seen: Observation) -> Iterable[Result]:
         """Take one tracked frame; the results that it made certain."""

@@ -255,6 +255,8 @@ class Pipeline:
         if self._size not in {None, size}:
             self._ask(lambda observer: observer.end(frame.capture_time))
         self._size = size
+        doubts = [doubt for _, doubt in self._answers(lambda observer: observer.doubt) if doubt is not None]
+        self.analysis.take_doubt(max(doubts, key=lambda doubt: doubt.certain, default=None))
         self._lap_s = time.perf_counter()
         seen = self.analysis.observe(frame, detections, self._lap)
         self.stages.observe("total", time.monotonic() - frame.received_s)

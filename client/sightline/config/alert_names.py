@@ -7,7 +7,7 @@ from sightline.config.alerts import AlertRule
 from sightline.config.camera import Camera
 from sightline.config.groups import SOURCE
 from sightline.config.zones import Line, Zone
-from sightline.entities import RULE_KINDS, EventKind, lasts
+from sightline.entities import RULE_KINDS, VIEW_KINDS, EventKind, lasts
 
 MAX_NAMES = 10
 #: By kind, what makes such events, and how that is called.
@@ -23,7 +23,9 @@ _MAKERS: dict[EventKind, tuple[Callable[[Line | Zone], bool], str]] = {
 }
 #: Troubles that have a place: a sink's name, a cause.
 _PLACED = frozenset({EventKind.DELIVERY_FAILED, EventKind.UPLOAD_FAILED, EventKind.OVERLOAD})
-_OF_CAMERAS = RULE_KINDS | {EventKind.CAMERA_OFFLINE, EventKind.CLIPS_FAILED, EventKind.CLOCK_STEP}
+_OF_CAMERAS = (
+    RULE_KINDS | VIEW_KINDS | {EventKind.CAMERA_OFFLINE, EventKind.CLIPS_FAILED, EventKind.CLOCK_STEP}
+)
 
 
 def unknown_names(

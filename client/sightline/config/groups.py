@@ -17,7 +17,7 @@ from sightline.config.recording_options import RecordingOptions
 from sightline.config.streams import ResultStreamsOptions
 from sightline.config.upload_options import UploadOptions
 from sightline.config.zones import MAX_PLACES, Line, PlaceName, Zone
-from sightline.entities import RULE_KINDS, EventKind, Variant
+from sightline.entities import RULE_KINDS, VIEW_KINDS, EventKind, Variant
 
 DAY_S = 86_400
 MAX_PORT = 65_535
@@ -206,6 +206,32 @@ class ClipOptions(OptionGroup):
         return self
 
 
+def _check_view_kind(kind: EventKind) -> EventKind:
+    if kind not in VIEW_KINDS:
+        raise PydanticCustomError("kind", f"is none of a view; {', '.join(sorted(VIEW_KINDS))} are")
+    return kind
+
+
+class ViewOptions(OptionGroup):
+    """``view``: is it told when a camera no longer shows what it was set up to show."""
+
+    enabled: bool = reopens(True, "Tell a view that is covered, frozen, out of focus or moved.")
+    kinds: tuple[Annotated[EventKind, AfterValidator(_check_view_kind)], ...] = hot(
+        (EventKind.VIEW_COVERED, EventKind.VIEW_FROZEN, EventKind.VIEW_DEFOCUSED, EventKind.VIEW_MOVED),
+        "Which of them: view_covered, view_frozen, view_defocused, view_moved.",
+    )
+    every_s: float = hot(3, "Seconds between two looks at the picture.", gt=0, le=20)
+    hold_s: float = hot(
+        36, "What has lasted so long is told: longer than a lorry stands there.", ge=5, le=600
+    )
+    accepted: str | None = hot(
+        None, "Another word here, such as the date: what the camera shows now is right.", max_length=100
+    )
+    folder: Path = reopens(
+        Path(".sightline/views"), "Where reference views are kept: one file of small grey pictures a camera."
+    )
+
+
 class ShadowOptions(OptionGroup):
     """``shadow``: which candidate sees a sample of the frames, and how much it may cost."""
 
@@ -293,6 +319,9 @@ class CameraOptions(OptionGroup):
         ShadowOptions(), description="A candidate that sees a sample of the live frames, for comparison."
     )
     clips: ClipOptions = Field(ClipOptions(), description="The video around events, kept as files.")
+    view: ViewOptions = Field(
+        ViewOptions(), description="Does the camera still show what it was set up to show."
+    )
     privacy: PrivacyOptions = Field(
         PrivacyOptions(), description="What is blurred in every picture and clip."
     )

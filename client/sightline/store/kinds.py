@@ -221,6 +221,9 @@ CLOCK = RowKind(
     model=tables.ClockWindowRow,
     key=("source", "window_start"),
 )
+VIEW = RowKind(
+    name="view", entity=entities.CameraView, model=tables.CameraViewRow, key=("source",), time=None
+)
 CLIP = RowKind(
     name="clip",
     entity=entities.Clip,
@@ -275,6 +278,7 @@ KINDS = {
         MUTE,
         DRIFT,
         CLOCK,
+        VIEW,
         CLIP,
         PATH,
         RESUME,

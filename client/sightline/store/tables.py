@@ -241,6 +241,19 @@ class ClockWindowRow(SQLModel, table=True):
     clock_source: str = Field(sa_type=sa.String(16))
 
 
+class CameraViewRow(SQLModel, table=True):
+    """Whether a camera shows what it was set up to show; :class:`sightline.entities.CameraView`."""
+
+    __tablename__ = "camera_views"
+
+    source: str = Field(sa_type=sa.String(255), primary_key=True)
+    state: str = Field(sa_type=sa.String(32))
+    since: datetime = Field(sa_type=UtcDateTime)
+    fits: bool = Field(sa_type=sa.Boolean)
+    lights: dict[str, float] = Field(default_factory=dict, sa_type=sa.JSON)
+    proposal: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+
+
 class ClipRow(SQLModel, table=True):
     """The video around events; :class:`sightline.entities.Clip`."""
 

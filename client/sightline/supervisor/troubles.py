@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sightline.camera.messages import Report
-from sightline.entities import CameraState, CameraStatus, Event, EventEnd, EventKind
+from sightline.entities import VIEW_KINDS, CameraState, CameraStatus, Event, EventEnd, EventKind
 from sightline.store.read.open_events import OpenEvent
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.bottlenecks import Cause, Notice
@@ -35,7 +35,7 @@ HOLD_S = {
     EventKind.UPLOAD_FAILED: (60.0, 5.0),
     EventKind.CLIPS_FAILED: (5.0, 5.0),
     EventKind.OUTPUT_FAILED: (15.0, 5.0),
-}
+} | dict.fromkeys(VIEW_KINDS, (0.0, 0.0))  # settled already
 _NOTICES = {Cause.TRITON: EventKind.TRITON_AWAY} | dict.fromkeys(
     (Cause.DETECTOR, Cause.DECODER, Cause.WORKER), EventKind.OVERLOAD
 )
@@ -57,6 +57,7 @@ class Sign(NamedTuple):
     holds: bool | None  # None: it cannot be told; what was seen before is believed
     value: float | None = None
     certain: bool = False  # it is not waited for that it lasts
+    since: float | None = None  # UTC epoch seconds; None: since it is seen
 
 
 @dataclass(slots=True)
@@ -96,7 +97,8 @@ def signs_of(
     for report in reports:
         for figure in report.figures:
             if figure.trouble is not None:
-                signs[Trouble(figure.trouble, report.status.source)] = Sign(figure.value != 0)
+                trouble = Trouble(figure.trouble, report.status.source)
+                signs[trouble] = Sign(figure.value != 0, since=figure.since)
     return signs
 
 
@@ -147,7 +149,8 @@ class Troubles:
                     results.append(EventEnd(watched.event, max(ended, watched.event.event_time)))
                     watched.event = watched.ended = None
             elif watched.holds is not False and lasted_s >= (begins_s if watched.holds else UNKNOWN_S):
-                watched.event = _event(trouble, watched.since, now, sign.value)
+                since = watched.since if sign.since is None else sign.since
+                watched.event = _event(trouble, since, now, sign.value)
                 results.append(watched.event)
             if watched.event is None and trouble not in signs and watched.holds is False:
                 del self._watched[trouble]

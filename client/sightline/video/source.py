@@ -83,6 +83,7 @@ class Source:
         self.packets = 0  # received, of the video
         self.decode_errors = 0  # packets that could not be decoded, and damaged pictures
         self.gate_skipped = 0  # frames decoded and let go by the FPS gate
+        self._keys_seen = 0
         self.stray_frames = 0  # frames dropped for a missing or backward PTS
         self.receive_s = 0.0  # that the last packet was waited for
         self.waited_s = 0.0  # for all packets, and until a file's frames were due
@@ -285,6 +286,7 @@ class Source:
             return None
         self._first_s, self._last_s = self._first_s if self._timed_frames else media_s, media_s
         self._timed_frames += 1
+        self._keys_seen += bool(frame.key_frame)
         if frame.key_frame or (frame.width, frame.height) != self._size:
             self._look(frame)
         if not self._gate.passes(media_s):
@@ -313,6 +315,7 @@ class Source:
             received_s=time.monotonic() if self.recorded else received_s,
             decode_s=self.decode_s,
             coded_end=coded_end,
+            keys_seen=self._keys_seen,
         )
 
     def _media_s(self, frame: VideoFrame, received_s: float) -> float | None:

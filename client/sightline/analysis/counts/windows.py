@@ -13,6 +13,7 @@ Rules, in short (``docs/database.md`` has the long form):
 - A track unseen for ``SETTLE_S`` watched seconds has ended (the tracker forgets sooner): it becomes a plain
   number in its windows. So memory and :meth:`WindowCounter.snapshot` are bounded by the traffic of two
   minutes, not by the window's length.
+- What is seen while the view is in doubt is counted, but its time is not watched unless the doubt passes.
 - A window that was never opened has no row, and no row means not watched: a clock that jumps ahead by days
   leaves a hole, not a million rows.
 """
@@ -24,8 +25,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sightline.analysis.classes import ClassTable
-from sightline.analysis.counts.window_states import CountedTrack, CountMemory, OpenWindow, add, gaps, joined
-from sightline.analysis.observer import JSON, Observation, Observer
+from sightline.analysis.counts.window_states import (
+    CountedTrack,
+    CountMemory,
+    OpenWindow,
+    Span,
+    add,
+    gaps,
+    joined,
+)
+from sightline.analysis.observer import JSON, Doubt, Observation, Observer
 from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.timebase import GAP_STEPS, MIN_HOLE_S
 from sightline.entities import ClockSource, CountWindow, Figure, ModelInfo, SourceWindow, Tracks
@@ -75,6 +84,8 @@ class WindowCounter(Observer):
         self._dropped_total = 0
         self._finals: list[CountWindow | SourceWindow] = []  # of windows closed since the last rows()
         self._watched_s = 0.0  # at the newest frame
+        self._doubt: Doubt | None = None
+        self._withheld: list[Span] = []  # what is credited if it passes
         self._memory = CountMemory.load(state) if state else CountMemory(options.classes)
         lost = self._memory.go_on_from_rows(stored, tracks or Tracks.empty(), classes.name)
         for window in lost:
@@ -102,6 +113,23 @@ class WindowCounter(Observer):
         """The network that sees the frames from now on."""
         self.model_version, self._class_names = model.version, frozenset(model.class_names)
         self._look()
+
+    def take_doubt(self, doubt: Doubt | None) -> None:
+        """What is doubted of the frames that come: see :class:`Doubt`. Windows that are closed stay."""
+        before, self._doubt = self._doubt, doubt
+        if doubt is None:
+            for span in self._withheld:
+                self._credit(*span)
+        elif doubt.certain and (before is None or not before.certain):
+            for window in self._memory.windows.values():
+                low, spans = max(doubt.since, window.start), self._memory.credited
+                if low < window.end:  # what of it is in no gap was credited
+                    gone_s = (
+                        window.end - low - sum(end - start for start, end in gaps(low, window.end, spans))
+                    )
+                    window.watched_s = max(0.0, window.watched_s - gone_s)
+        if doubt is None or doubt.certain:
+            self._withheld = []
 
     def _look(self) -> None:
         """A class that the network lacks is not watched, and no zero of it is claimed."""
@@ -276,6 +304,10 @@ class WindowCounter(Observer):
     def _credit(self, low: float, until: float) -> None:
         """Add a watched span, but for what was credited before, to its windows; those closed stay."""
         if self._is_blind:
+            return
+        if self._doubt is not None:
+            if low < until and not self._doubt.certain:
+                self._withheld = joined([*self._withheld, (low, until)])
             return
         for start, end in list(gaps(low, until, self._memory.credited)):
             time = start
