@@ -29,7 +29,7 @@ REQUEST_TIMEOUT_S = 10.0
 LONG_TIMEOUT_S = 60.0
 #: Between looks at whether the certificate's files have changed; the server ticks ten times a second.
 RENEW_TICKS = 600
-MAX_HANDSHAKES = 100
+MAX_HANDSHAKES = MAX_CONNECTIONS
 MAX_SAID_BYTES = 4096  # in a message of a WebSocket: nobody has to say anything
 MAX_UNSENT_BYTES = 65_536  # what the system keeps of an answer: a slow viewer sees new pictures, and fewer
 CLOSE_S = 2.0  # a WebSocket that is closed has so long to read the rest, and to say that it is closed
