@@ -34,7 +34,7 @@ def test_a_camera_is_switched_and_what_cannot_be_is_told(
     commands = {"set_enabled": Control(path, config, plans.append).set_enabled}
     with taking_commands(socket_folder(config.options.database), commands):
         assert call("disable", "gate") == (0, "camera gate: disabled\n")
-        assert "  gate:\n    enabled: false\n    url: rtsp://h/  # ours\n" in path.read_text()
+        assert "  gate:\n    url: rtsp://h/  # ours\n    enabled: false\n" in path.read_text()
         assert call("enable", "gate") == (0, "camera gate: enabled\n")
         assert [dict(plan.steps) for plan in plans] == [{"gate": "stop"}, {"gate": "start"}]
         assert call("enable", "gaet") == (1, "sightline: there is no camera 'gaet'; do you mean 'gate'?\n")

@@ -396,7 +396,14 @@ def test_the_configuration_is_changed_without_seeing_its_secrets(front: Front, s
         "camera 'yard', url changed: the camera reconnects",
     )
     part = front.ask("/api/v1/cameras/gate/config", session=shop.people.session("engineer-of-gate")).json
-    assert (part["written"], part["problems"]) == ({"url": "rtsp://***@h/"}, [])
+    assert (part["written"], part["problems"], part["read_only"]) == ({"url": "rtsp://***@h/"}, [], False)
+    shop.config_path.chmod(0o444)
+    read = front.ask("/api/v1/config", session=session).json
+    assert read["read_only"]
+    match = {"If-Match": read["version"]}
+    sent = {"text": read["text"] + "log_level: debug\n"}
+    refused = front.ask("/api/v1/config", "PUT", sent, session=session, headers=match)
+    assert (refused.status, "it is read-only" in refused.error) == (422, True)
     assert (part["options"]["url"], part["options"]["stream"]["stall_timeout_s"]) == ("**********", 8.0)
 
 

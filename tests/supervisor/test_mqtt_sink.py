@@ -373,7 +373,7 @@ def test_a_switch_turns_a_camera_off_and_on_for_good(
     assert "enabled" not in path.read_text()
     switch("gate", b"OFF")
     until(lambda: last() == ["MQTT", "camera 'gate' stops: enabled: false"])
-    assert "    enabled: false\n    url: rtsp://127.0.0.1:1/x # ours\n" in path.read_text()
+    assert "    url: rtsp://127.0.0.1:1/x # ours\n    enabled: false\n" in path.read_text()
     assert listener.states["sightline/gate/enabled"] == "ON", "it runs until it is said to have stopped"
     send(sink, status(state=CameraState.STOPPED))
     until(lambda: listener.states["sightline/gate/enabled"] == "OFF")

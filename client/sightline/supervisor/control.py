@@ -204,6 +204,12 @@ class Control:
         with self._lock:
             return self._edit(text, self._text_of(version), by, try_only)
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the file cannot be changed here."""
+        path = self._path.resolve()
+        return not _is_writable(path) or not os.access(path.parent, os.W_OK)
+
     def part(self, *path: str) -> tuple[Any, str]:
         """What stands in the file under these keys without its secrets (None: nothing), and the version."""
         text, version = self.masked()
@@ -375,6 +381,11 @@ def _is_enabled_in(text: str, name: str, camera: str) -> Any:
     return True if (written := own.get("enabled")) is None else written
 
 
+def _is_writable(path: Path) -> bool:
+    """Whether somebody may write it; whoever may write its folder could replace it even so."""
+    return not path.exists() or bool(path.stat().st_mode & 0o222)
+
+
 def _replace_file(path: Path, text: str) -> None:
     """Replace a file as a whole, even if the power fails meanwhile; what it held stays beside it as ``.bak``.
 
@@ -383,7 +394,7 @@ def _replace_file(path: Path, text: str) -> None:
     """
     new, backup = path.with_name(f".{path.name}.new"), path.with_name(f"{path.name}.bak")
     try:
-        if path.exists() and not path.stat().st_mode & 0o222:  # who may write the folder could replace it
+        if not _is_writable(path):
             raise PermissionError(errno.EACCES, "it is read-only")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

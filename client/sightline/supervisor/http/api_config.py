@@ -32,6 +32,7 @@ class ConfigText:
 
     text: str
     version: str  # for If-Match
+    read_only: bool  # it cannot be changed here
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class ConfigPart:
     options: Any  # with what is set for all, and what is not written; null: it has mistakes
     problems: list[str]  # as which the program found them
     version: str  # of the file, for If-Match
+    read_only: bool  # the file cannot be changed here
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class ConfigApi:
 
     def _read(self, _: Call) -> ConfigText:
         """The configuration's file without its secrets, and its version."""
-        return ConfigText(*self._control.masked())
+        return ConfigText(*self._control.masked(), self._control.is_read_only)
 
     def _edit(self, call: Call) -> Edit:
         """Change the file, if it is still the version of If-Match; what changes, and the difference."""
@@ -128,8 +130,10 @@ class ConfigApi:
         camera = config.cameras.get(call.camera or "")
         if camera is None and written is None:
             raise not_there(f"camera {call.camera!r}")
-        # URLs as stars: a secret may stand anywhere in one
-        return ConfigPart(written, camera and camera.model_dump(mode="json"), problems, version)
+        options = camera and camera.model_dump(
+            mode="json"
+        )  # URLs as stars: a secret may stand anywhere in one
+        return ConfigPart(written, options, problems, version, self._control.is_read_only)
 
     def _edit_camera(self, call: Call) -> Edit:
         """Change what the file says of a camera, or add one."""
@@ -144,7 +148,7 @@ class ConfigApi:
         name = _section_of(call)
         written, version = self._control.part(name)
         options = self._control.config.options.model_dump(mode="json", include={name})
-        return ConfigPart(written, options[name], [], version)
+        return ConfigPart(written, options[name], [], version, self._control.is_read_only)
 
     def _edit_section(self, call: Call) -> Edit:
         """Change one section, such as alerts."""
