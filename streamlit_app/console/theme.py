@@ -50,7 +50,7 @@ def keep_choices() -> None:
     Keys of buttons begin otherwise: a button's state may not be set.
     """
     for key in list(st.session_state):
-        if str(key).startswith(("counts_", "events_", "timing_", "live_", "review_")):
+        if str(key).startswith(("counts_", "events_", "timing_", "live_", "review_", "cameras_")):
             st.session_state[key] = st.session_state[key]
 
 

@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 
 from sightline.camera.messages import AskFeature, LiveMessage, Message
-from sightline.config.loader import parse_config
+from sightline.config.loader import load_config
 from sightline.entities import CameraStatus, Role, Variant
 from sightline.store.read.open_alerts import read_open_alerts
 from sightline.store.read.queries import read_cameras
 from sightline.store.read.readonly import Database
+from sightline.supervisor.config_history import ConfigHistory
+from sightline.supervisor.control import CameraStep, Control, Plan
 from sightline.supervisor.http.api_live import LiveApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
@@ -107,6 +108,7 @@ class ConsoleSite:
     url: str  # of the console
     people: People
     cameras: DrawnCameras
+    config: Path  # the cameras' configuration, which the API changes
     done: list[tuple[Any, ...]] = field(default_factory=list)  # what was asked of the program's alerts
 
     def sign_in(self, browser: Any, name: str) -> None:
@@ -116,8 +118,11 @@ class ConsoleSite:
 
 
 @contextmanager
-def console_site(world: World, folder: Path) -> Iterator[ConsoleSite]:
-    """One person of each role is called as the role; ``guest`` is an operator of camera car-park alone."""
+def console_site(world: World, folder: Path, written: str = "cameras: {}\n") -> Iterator[ConsoleSite]:
+    """One person of each role is called as the role; ``guest`` is an operator of camera car-park alone.
+
+    ``written`` is the cameras' configuration; a camera that is added to it shows pictures at once.
+    """
     url = world.engine.url.render_as_string(hide_password=False)
     live, database, done = LivePictures(), Database(url), []
 
@@ -145,9 +150,16 @@ def console_site(world: World, folder: Path) -> Iterator[ConsoleSite]:
         for role in Role:
             people.add(role.value, role)
         people.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
-        control = cast(
-            Any, SimpleNamespace(config=parse_config({"clips": {"folder": str(folder / "clips")}}))
-        )
+        cameras_path = folder / "cameras.yml"
+        cameras_path.write_text(f"clips: {{folder: '{folder}/clips'}}\n{written}")
+
+        def apply(plan: Plan) -> None:
+            for name, step in plan.steps.items():
+                if step is CameraStep.START:
+                    world.camera(name, time.time() + 3600)
+
+        history = ConfigHistory(people.store)
+        control = Control(cameras_path, load_config(cameras_path), apply, keep=history.keep)
         doors: list[Door] = []
 
         async def still_allowed(call: Call) -> bool:
@@ -169,7 +181,7 @@ def console_site(world: World, folder: Path) -> Iterator[ConsoleSite]:
                 f"http: {{port: {front.origin.rpartition(':')[2]}}}\n"
             )
             with started_console(["--", "--config", str(config)]) as address:
-                yield ConsoleSite(address, people, cameras, done)
+                yield ConsoleSite(address, people, cameras, cameras_path, done)
 
 
 @contextmanager

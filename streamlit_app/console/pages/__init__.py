@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.pages import counts_page, events_page, live_page, overview_page, review_page, timing_page
+from console.pages import (
+    cameras_page,
+    counts_page,
+    events_page,
+    live_page,
+    overview_page,
+    review_page,
+    timing_page,
+)
 from console.viewer import Viewer
 from sightline.access.rights import Right
 
@@ -26,6 +34,9 @@ PAGES = (
     ConsolePage("Overview", ":material/grid_view:", "overview", Right.SEE_STATUS, overview_page.render),
     ConsolePage("Counts", ":material/bar_chart:", "counts", Right.SEE_COUNTS, counts_page.render),
     ConsolePage("Events", ":material/timeline:", "events", Right.SEE_EVENTS, events_page.render),
+    ConsolePage(
+        "Cameras", ":material/settings_video_camera:", "cameras", Right.SEE_CONFIG, cameras_page.render
+    ),
     ConsolePage(
         "Profile", ":material/speed:", "profile", Right.SEE_STATUS, timing_page.render, engineers=True
     ),

@@ -1,5 +1,6 @@
 """The API that tries what is not configured yet: a camera's URL."""
 
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +20,7 @@ from sightline.supervisor.http.endpoint import Call, Endpoint, Taken
 
 DEADLINE_S = 15.0
 AT_ONCE = 2
+PICTURE_PX = 640  # its width at most
 
 
 class UrlToTry(Taken):
@@ -34,7 +36,9 @@ class TriedUrl:
     codec: str  # as FFmpeg names it
     width: int  # as shown, in square pixels
     height: int
+    fps: float | None  # frames a second that came; null: too few to tell
     decode_errors: int
+    picture: str  # a JPEG, base64; at most PICTURE_PX wide
 
 
 class TriesApi:
@@ -58,21 +62,26 @@ class TriesApi:
         ]
 
     def _try(self, call: Call) -> TriedUrl:
-        """Open a URL, of the schemes that a camera may have, and look at one picture."""
+        """Open a URL, of the schemes that a camera may have, and look at it for some seconds."""
         url: str = call.taken.url.get_secret_value()
         options = self._control.config.options
         if problem := url_problem(url, options.allow):
             raise ConfigError("url", problem)
         with audited(self._store, call, Action.PROBE, redact(url)):
             pass  # it takes long: what is tried is kept before
-        from sightline.video.probe import probe  # noqa: PLC0415  the decoders, which nothing else here needs
+        # The decoders, which nothing else here needs.
+        from sightline.video.picture import encode_jpeg, from_i420, full_range, written  # noqa: PLC0415
+        from sightline.video.probe import probe  # noqa: PLC0415
 
         camera = Camera.model_validate({"name": "probe", "url": url, "stream": options.stream})
-        look = partial(probe, camera, only_picture=True)
         try:
-            seen = self._threads.run(look, DEADLINE_S)
+            seen = self._threads.run(partial(probe, camera), DEADLINE_S)
         except TimeoutError:
             raise SourceUnreachable(f"gives no picture within {DEADLINE_S:g} s") from None
         except SourceError as error:
             raise type(error)(redact(error)) from None
-        return TriedUrl(seen.codec, *seen.size, seen.decode_errors)
+        width, height = seen.size
+        wide = min(PICTURE_PX, width) // 2 * 2
+        small = written(from_i420(seen.picture), wide, round(height * wide / width / 2) * 2)
+        picture = b64encode(encode_jpeg(full_range(small))).decode()
+        return TriedUrl(seen.codec, width, height, seen.fps, seen.decode_errors, picture)

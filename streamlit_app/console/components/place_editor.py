@@ -1,0 +1,52 @@
+"""Lines and zones, drawn on a camera's own picture."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+
+from console.texts import PICTURE_WORDS
+
+_FOLDER = Path(__file__).parent
+_FILES = (("pictures.js", "place_editor.js"), ("place_editor.css",))
+
+
+@cache
+def _component() -> Any:
+    script, css = (
+        "".join((_FOLDER / file).read_text(encoding="utf-8") for file in files) for files in _FILES
+    )
+    return st.components.v2.component(
+        "sightline_place_editor", html='<div class="editor"></div>', css=css, js=script
+    )
+
+
+def place_editor(
+    camera: str, places: Sequence[dict[str, Any]], *, version: str, fixed: bool, key: str
+) -> list[dict[str, Any]] | None:
+    """The places as somebody has drawn them; None while they have changed nothing.
+
+    Args:
+        camera: whose picture lies below.
+        places: each with ``kind`` (line, zone), ``name``, ``points``, ``classes``, ``loiter_s`` and
+            ``max_occupancy``, as they are now.
+        version: another one drops what was drawn.
+        fixed: nothing can be changed.
+        key: of the widget.
+    """
+    url = f"/live/{quote(camera, safe='')}.mjpg?size=large&overlay=0"
+    data: dict[str, Any] = {
+        "id": f"{camera} {version}",
+        "places": list(places),
+        "url": url,
+        "words": PICTURE_WORDS,
+    }
+    data |= {"label": f"Lines and zones of {camera}", "fixed": fixed}
+    draft = _component()(data=data, key=key, on_draft_change=lambda: None).draft
+    if draft is None or draft["id"] != data["id"]:
+        return None
+    drawn: list[dict[str, Any]] = draft["places"]
+    return drawn

@@ -1,0 +1,320 @@
+"""Cameras: adding and removing them, lines and zones on their own pictures, streams, and what was changed."""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+from pydantic import TypeAdapter
+
+from console import theme
+from console.components.place_editor import place_editor
+from console.config_review import READ_ONLY, Edits, Part, Proposal, read_part, review, was_saved
+from console.pages.overview_page import CameraRowView, camera_rows
+from console.place_edits import place_edits, places_of
+from console.texts import NO_CAMERA_IS_YOURS, safe
+from console.viewer import Viewer, now
+from sightline.access.rights import Right
+from sightline.config.yaml_edit import GONE
+from sightline.config.yaml_text import parse_yaml
+from sightline.entities import CameraStatus
+
+PAGE_CAMERAS = 20
+PROBE_TIMEOUT_S = 25.0
+CHANGES = 30
+NO_URL = "Write the camera's URL first, such as rtsp://USER:PASSWORD@HOST/PATH."
+_STATUSES = TypeAdapter(list[CameraStatus])
+
+
+@dataclass(frozen=True, slots=True)
+class CameraEntry:
+    """A camera as the list shows it."""
+
+    name: str
+    written: Any  # what the file says of it, masked
+    row: CameraRowView | None  # None: it does not run
+
+
+def render(viewer: Viewer) -> None:
+    """The page: one camera if the address names it, a form to add one, or all."""
+    if was_saved():
+        st.session_state.pop("camera_opened", None)  # this viewer's own change is no one else's
+    name = st.query_params.get("camera", "")
+    with theme.trying():
+        if name:
+            _render_one(viewer, name)
+        elif "add" in st.query_params and viewer.may(Right.WRITE_CONFIG):
+            _render_add(viewer)
+        else:
+            st.session_state.pop("camera_opened", None)
+            _render_all(viewer)
+
+
+def _go(**query: str) -> None:
+    st.query_params.from_dict(query)
+    st.rerun()
+
+
+def _path(name: str) -> str:
+    return f"/api/v1/cameras/{quote(name, safe='')}/config"
+
+
+# -- all of them --------------------------------------------------------------------------------------------
+
+
+def _render_all(viewer: Viewer) -> None:
+    entries, read_only = _entries(viewer)
+    bar = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    wanted = bar.text_input("Search", key="cameras_search", placeholder="a camera's name", width=230)
+    sees_all = viewer.may(Right.WRITE_CONFIG)
+    if sees_all and bar.button(
+        "Add a camera", icon=":material/add:", type="primary", key="add_camera", disabled=read_only
+    ):
+        _go(add="1")
+    if read_only:
+        st.warning(READ_ONLY, icon=":material/lock:")
+    shown = [entry for entry in entries if wanted.casefold() in entry.name.casefold()]
+    if not shown:
+        remedy = "Search for another name." if wanted else "Add the first one by its URL."
+        theme.state(
+            "No camera is like that." if wanted else "There is no camera yet.", remedy, icon="videocam"
+        )
+    pages = -(-len(shown) // PAGE_CAMERAS)
+    page = st.pagination(pages, key="cameras_page") if pages > 1 else 1
+    for entry in shown[(page - 1) * PAGE_CAMERAS : page * PAGE_CAMERAS]:
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            st.html(_line_of(entry), width="stretch")
+            if st.button(
+                "Set up", key=f"open_{entry.name}", help=f"Lines, zones and stream of {entry.name}."
+            ):
+                _go(camera=entry.name)
+    if sees_all:
+        _render_changes(viewer, read_only=read_only)
+
+
+def _entries(viewer: Viewer) -> tuple[list[CameraEntry], bool]:
+    """The cameras of the file that this viewer sees, by name; and whether the file cannot be changed."""
+    if viewer.may(Right.SEE_CONFIG):
+        whole = viewer.api.get("/api/v1/config")
+        cameras = parse_yaml(whole["text"], "the configuration").values.get("cameras")
+        written: dict[str, Any] = cameras if isinstance(cameras, dict) else {}
+        read_only: bool = whole["read_only"]
+    else:
+        parts = {name: Part(**viewer.api.get(_path(name))) for name in viewer.cameras or ()}
+        written = {name: part.written for name, part in parts.items()}
+        read_only = any(part.read_only for part in parts.values())
+    statuses = _STATUSES.validate_python(viewer.api.get("/api/v1/cameras"))
+    rows = {row.status.source: row for row in camera_rows(statuses, {}, now())}
+    return [CameraEntry(name, written[name], rows.get(name)) for name in sorted(written)], read_only
+
+
+def _state_of(entry: CameraEntry) -> tuple[str, str, str]:
+    """A word, its tone, and a sentence."""
+    options = entry.written if isinstance(entry.written, dict) else {}
+    if options.get("enabled") is False:
+        return "switched off", "idle", "It is kept in the configuration, and not watched."
+    if entry.row is None:
+        return "not running", "warn", "It is in the file; it is not running yet, or has a mistake."
+    return entry.row.word, entry.row.tone, entry.row.message
+
+
+def _line_of(entry: CameraEntry) -> str:
+    """HTML."""
+    word, tone, message = _state_of(entry)
+    options = entry.written if isinstance(entry.written, dict) else {}
+    rules: Any = options.get("rules")
+    counts = [
+        f"{number} {what if number > 1 else what[:-1]}"
+        for what in ("lines", "zones")
+        if isinstance(rules, dict) and (number := len(rules.get(what) or ()))
+    ]
+    note = " · ".join([safe(options.get("url", "")), *counts])
+    return (
+        f'<div><b>{safe(entry.name)}</b> <span class="sl-state-word {tone}"><span class="sl-dot"></span>'
+        f"{safe(word)}</span> <small>{safe(message)}</small>{theme.caption(note)}</div>"
+    )
+
+
+def _render_changes(viewer: Viewer, *, read_only: bool) -> None:
+    with st.expander("What was changed", icon=":material/history:"):
+        changes = viewer.api.get("/api/v1/changes", limit=CHANGES)
+        if not changes:
+            st.caption("Nothing was changed yet.")
+        for change in changes:
+            number = change["change_id"]
+            when = viewer.clock(change["time"], "%Y-%m-%d %H:%M")
+            with st.container(border=True):
+                head = st.container(horizontal=True, vertical_alignment="center")
+                told = "; ".join(change["changes"]) or "nothing in what runs"
+                head.html(
+                    f"<div><b>{safe(when)}</b> {safe(change['who'])}: {safe(told)}</div>", width="stretch"
+                )
+                if head.button("Undo", key=f"undo_{number}", icon=":material/undo:", disabled=read_only):
+                    title = f"Undo the change of {when}"
+                    review(viewer, Proposal(title, "POST", f"/api/v1/changes/{number}/undo"))
+                st.code(change["difference"], language="diff")
+
+
+# -- a new one ----------------------------------------------------------------------------------------------
+
+
+def _render_add(viewer: Viewer) -> None:
+    if st.button("All cameras", icon=":material/arrow_back:", key="to_cameras"):
+        _go()
+    st.html(theme.heading("Add a camera"))
+    name = st.text_input("Name", key="new_name", placeholder="gate", max_chars=63, width=360).strip()
+    url = st.text_input("URL", key="new_url", placeholder="rtsp://USER:PASSWORD@HOST/PATH").strip()
+    text = "The camera's smaller stream, which is watched instead where there is one."
+    sub_url = st.text_input("Smaller stream (optional)", key="new_sub_url", help=text).strip()
+    bar = st.container(horizontal=True, gap="small")
+    if bar.button("Test", icon=":material/network_check:", key="new_test"):
+        _probe(viewer, {"URL": url, **({"Smaller stream": sub_url} if sub_url else {})})
+    if bar.button("Add", icon=":material/add:", type="primary", key="new_add"):
+        if not (name and url):
+            st.warning("A camera needs a name and a URL.", icon=":material/edit:")
+            return
+        if read_part(viewer.api, _path(name)).written is not None:
+            st.warning("There is a camera of that name.", icon=":material/edit:")
+            return
+        edits: Edits = {("url",): url, **({("sub_url",): sub_url} if sub_url else {})}
+        review(viewer, Proposal(f"Add camera {name}", "PUT", _path(name), edits, then={"camera": name}))
+
+
+def _probe(viewer: Viewer, urls: Mapping[str, str]) -> None:
+    """Look at each of some streams, and show what comes."""
+    for label, url in urls.items():
+        if not url:
+            st.warning(NO_URL, icon=":material/edit:")
+            continue
+        with theme.trying(), st.spinner(f"{label}: looking at the stream …"):
+            seen = viewer.api.post("/api/v1/probe", {"url": url}, timeout_s=PROBE_TIMEOUT_S)
+            rate = f"{seen['fps']:.1f} frames a second" if seen["fps"] else "too few frames to tell the rate"
+            facts = [seen["codec"], f"{seen['width']} x {seen['height']}", rate]
+            if errors := seen["decode_errors"]:
+                facts.append(f"{errors} decode errors")
+            st.success(f"{label}: {', '.join(facts)}", icon=":material/check_circle:")
+            st.image(b64decode(seen["picture"]), width=480, alt=f"{label}: what the camera sees")
+
+
+# -- one of them --------------------------------------------------------------------------------------------
+
+
+def _render_one(viewer: Viewer, name: str) -> None:
+    bar = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    if bar.button("All cameras", icon=":material/arrow_back:", key="to_cameras"):
+        _go()
+    if not viewer.may(Right.SEE_CONFIG, name):
+        theme.state(NO_CAMERA_IS_YOURS, "Choose one of those that you see.", icon="lock")
+        return
+    now_ = Part(**viewer.api.get(_path(name)))
+    part = _opened(name, now_)
+    fixed = now_.read_only or not viewer.may(Right.WRITE_CONFIG, name)
+    bar.html(f'<h2 class="sl-camera">{safe(name)}</h2>', width="stretch")
+    _switches(viewer, bar, name, part, fixed=fixed)
+    if now_.read_only:
+        st.warning(READ_ONLY, icon=":material/lock:")
+    for problem in now_.problems:
+        st.error(safe(problem), icon=":material/error:")
+    places, stream = st.tabs(["Lines and zones", "Stream"])
+    with places:
+        drawn = place_editor(name, places_of(part), version=part.version, fixed=fixed, key=f"editor_{name}")
+        edits = place_edits(part, drawn) if drawn is not None else {}
+        if not edits and now_.written != part.written:
+            st.session_state["camera_opened"] = (name, now_)  # nothing of this viewer's would be lost
+            st.rerun()
+        if not fixed:
+            _offer(viewer, name, part, edits, "Review and save", "Lines and zones", key="save_places")
+    with stream:
+        _render_stream(viewer, name, part, fixed=fixed)
+
+
+def _opened(name: str, part: Part) -> Part:
+    """What the camera was when this viewer began to edit it: what others do since is told before saving."""
+    opened: tuple[str, Part] | None = st.session_state.get("camera_opened")
+    if opened is None or opened[0] != name:
+        opened = st.session_state["camera_opened"] = (name, part)
+    return opened[1]
+
+
+def _switches(
+    viewer: Viewer, bar: st.delta_generator.DeltaGenerator, name: str, part: Part, *, fixed: bool
+) -> None:
+    """Switch it off or on, and take it out of the configuration."""
+    if not viewer.may(Right.WRITE_CONFIG, name):
+        return
+    on = bool((part.options or {}).get("enabled", True))
+    icon = ":material/pause:" if on else ":material/play_arrow:"
+    if bar.button("Switch off" if on else "Switch on", icon=icon, key="switch", disabled=fixed):
+        edits: Edits = {("enabled",): False if on else GONE}
+        title = f"Switch camera {name} {'off' if on else 'on'}"
+        review(viewer, Proposal(title, "PUT", _path(name), edits, part.written, {"camera": name}))
+    text = "Takes it out of the configuration; its counts, events and clips stay."
+    if bar.button("Remove", icon=":material/delete:", key="remove", disabled=fixed, help=text):
+        review(viewer, Proposal(f"Remove camera {name}", "DELETE", _path(name), base=part.written))
+
+
+def _offer(viewer: Viewer, name: str, part: Part, edits: Edits, label: str, what: str, *, key: str) -> None:
+    if st.button(label, type="primary", key=key, disabled=not edits, icon=":material/difference:"):
+        review(
+            viewer,
+            Proposal(f"{what} of {name}", "PUT", _path(name), edits, part.written, {"camera": name}),
+        )
+
+
+def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> None:
+    options = part.options or {}
+    written = part.written or {}
+    keep = "Empty: it stays as it is. Passwords are never shown."
+    url = st.text_input(
+        "URL",
+        key=f"url_{name}_{part.version}",
+        placeholder=str(written.get("url", "")),
+        help=keep,
+        disabled=fixed,
+    ).strip()
+    sub_url = st.text_input(
+        "Smaller stream",
+        key=f"sub_url_{name}_{part.version}",
+        placeholder=str(written.get("sub_url") or "none"),
+        help=keep,
+        disabled=fixed,
+    ).strip()
+    before = (options.get("stream") or {}).get("fps")
+    fps = st.number_input(
+        "Frames a second to look at",
+        min_value=0.1,
+        max_value=120.0,
+        value=before,
+        placeholder="all",
+        key=f"fps_{name}_{part.version}",
+        help="Empty: every frame that comes.",
+        disabled=fixed,
+        width=260,
+    )
+    classes = ", ".join((options.get("count") or {}).get("classes") or ())
+    counted = st.text_input(
+        "Classes that are counted",
+        classes,
+        key=f"classes_{name}_{part.version}",
+        placeholder="all that the model has",
+        help="With commas between them; empty: all.",
+        disabled=fixed,
+    )
+    if fixed:
+        return
+    edits: dict[tuple[str, ...], Any] = {}
+    edits |= {("url",): url} if url else {}
+    edits |= {("sub_url",): sub_url} if sub_url else {}
+    edits |= {("stream", "fps"): fps} if fps != before else {}
+    names = [word.strip() for word in counted.split(",") if word.strip()]
+    edits |= {("count", "classes"): names or None} if ", ".join(names) != classes else {}
+    line = st.container(horizontal=True, gap="small")
+    test = line.button(
+        "Test", icon=":material/network_check:", key="test_stream", help="Looks at the new URLs."
+    )
+    with line:
+        _offer(viewer, name, part, edits, "Review and save", "Stream", key="save_stream")
+    if test:
+        _probe(viewer, {"URL": url, **({"Smaller stream": sub_url} if sub_url else {})})

@@ -1,0 +1,325 @@
+"""The page Cameras in a real browser: cameras are added, zones drawn, and the file keeps its comments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sightline.entities import Role
+from support.browser import chromium
+from support.camera_world import make_clip
+from support.console_site import ROOT, ConsoleSite, console_site
+from support.console_world import World
+from support.waiting import until
+
+pytest.importorskip("streamlit", reason="the console's packages are not installed")
+pytestmark = pytest.mark.browser
+SHOTS = ROOT / "artifacts" / "console"
+WRITTEN = """\
+# the yard's cameras, kept by Anna
+allow: {files: true}
+cameras:
+  north-gate:  # over the door
+    url: rtsp://admin:hunter2@10.0.0.21/stream1  # changed in May
+    stream: {fps: 5}
+    rules:
+      lines:
+        door: {points: [[0.3, 0.9], [0.3, 0.2]], classes: [person]}  # up: forward is to the left
+      zones:
+        hall:
+          points: [[0.4, 0.4], [0.8, 0.4], [0.8, 0.9], [0.4, 0.9]]
+          max_occupancy: 5  # as the fire brigade says
+  car-park: {url: rtsp://10.0.0.22/stream1}
+"""
+FIND = """
+const found = [];
+const walk = (node) => {
+  if (node.matches?.(arguments[0])) found.push(node);
+  for (const child of [...(node.shadowRoot?.children || []), ...node.children]) walk(child);
+};
+walk(document.documentElement);
+return found;
+"""
+CENTRE = """
+const box = arguments[0].getBoundingClientRect();
+return [box.x + box.width / 2, box.y + box.height / 2];
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "yard.mp4", 60)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
+    folder = tmp_path_factory.mktemp("cameras")
+    world = World(f"sqlite:///{folder}/sightline.db")
+    for name in ("north-gate", "car-park"):
+        world.camera(name, time.time() + 3600)
+    with console_site(world, folder, WRITTEN) as made:
+        made.people.add("gatekeeper", Role.ENGINEER, cameras=frozenset({"car-park"}))
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _as_written(site: ConsoleSite) -> None:
+    site.config.chmod(0o600)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def elements(browser: Any, css: str) -> list[Any]:
+    """Also those of components."""
+    return browser.execute_script(FIND, css)
+
+
+def opened(
+    browser: Any, site: ConsoleSite, name: str, path: str = "/cameras", width: int = 1280, height: int = 1000
+) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.delete_all_cookies()
+    site.sign_in(browser, name)
+    browser.get(site.url + path)
+
+
+def shot(browser: Any, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    time.sleep(0.4)
+    browser.save_screenshot(str(SHOTS / f"{name}.png"))
+
+
+def text_of(browser: Any) -> str:
+    return str(browser.find_element("css selector", "body").text)
+
+
+def says(browser: Any, text: str) -> None:
+    until(lambda: text in text_of(browser), 20)
+
+
+def press(browser: Any, label: str, at: int = -1) -> None:
+    """A button that can be pressed; of several the last: a dialog's lies above the page's."""
+    from selenium.common import exceptions  # not everywhere
+
+    redrawn = (exceptions.StaleElementReferenceException, exceptions.ElementClickInterceptedException)
+
+    def pressed() -> bool:
+        try:
+            found = [b for b in elements(browser, "button:enabled") if label in b.text and b.is_displayed()]
+            if found:
+                browser.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", found[at])
+                found[at].click()
+        except redrawn:
+            return False
+        return bool(found)
+
+    until(pressed, 20)
+
+
+def write(browser: Any, label: str, value: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    until(lambda: elements(browser, f'input[aria-label="{label}"]'), 20)
+    [field] = elements(browser, f'input[aria-label="{label}"]')
+    field.send_keys(value + Keys.TAB)
+
+
+def tap(browser: Any, x: float, y: float, *, drag_to: tuple[float, float] | None = None) -> None:
+    """Press at shares of the picture, with a real pointer."""
+    [canvas] = elements(browser, ".stage canvas")
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
+
+    def send(kind: str, at: tuple[float, float]) -> None:
+        where = {"x": box["x"] + at[0] * box["width"], "y": box["y"] + at[1] * box["height"]}
+        event = {"type": kind, "button": "left", "clickCount": 1, **where}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+    send("mousePressed", (x, y))
+    for at in [drag_to] if drag_to else []:
+        send("mouseMoved", at)
+    send("mouseReleased", drag_to or (x, y))
+
+
+def saved(browser: Any) -> None:
+    press(browser, "Review and save")
+    says(browser, "The difference in the file")
+    press(browser, "Save")
+    until(lambda: "Before it is saved" not in text_of(browser), 20)
+
+
+def cameras_of(site: ConsoleSite) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(site.config.read_text())["cameras"]
+    return found
+
+
+def test_a_camera_is_added_and_its_zone_drawn_and_the_files_comments_stay(
+    browser: Any, site: ConsoleSite, clip: Path
+) -> None:
+    opened(browser, site, "engineer")
+    says(browser, "Add a camera")
+    assert "hunter2" not in browser.page_source
+    shot(browser, "cameras")
+    press(browser, "Add a camera")
+    write(browser, "Name", "yard")
+    write(browser, "URL", clip.as_uri())
+    press(browser, "Test")
+    says(browser, "h264, 320 x 240, 10.0 frames a second")
+    until(lambda: elements(browser, 'img[alt="URL: what the camera sees"]'), 10)
+    shot(browser, "cameras-add")
+    press(browser, "Add")
+    says(browser, "camera 'yard' starts")
+    shot(browser, "cameras-review")
+    press(browser, "Save")
+    until(lambda: "camera=yard" in browser.current_url, 20)
+    until(lambda: elements(browser, ".stage svg"), 20)
+    until(lambda: [c for c in elements(browser, ".stage canvas") if c.get_attribute("width") == "1280"], 20)
+    tell_apart = browser.execute_script(
+        "return arguments[0].getContext('2d').getImageData(9, 9, 1, 1).data[0]",
+        elements(browser, ".stage canvas")[0],
+    )
+    assert tell_apart > 60  # the camera's own picture lies below
+    click_new(browser, "New zone")
+    for point in ((0.2, 0.3), (0.6, 0.3), (0.6, 0.8), (0.2, 0.8)):
+        tap(browser, *point)
+    press(browser, "Finish")
+    set_field(browser, "name", "stairs")
+    set_field(browser, "loiter_s", "10")
+    shot(browser, "cameras-zone")
+    saved(browser)
+    text = site.config.read_text()
+    zone = cameras_of(site)["yard"]["rules"]["zones"]["stairs"]
+    assert zone["loiter_s"] == 10
+    near = [pytest.approx(point, abs=0.01) for point in ([0.2, 0.3], [0.6, 0.3], [0.6, 0.8], [0.2, 0.8])]
+    assert zone["points"] == near
+    for line in WRITTEN.splitlines():
+        assert line in text  # every comment, and all else as it was written
+
+
+def click_new(browser: Any, label: str) -> None:
+    """As a pointer does it: by keyboard a place lies in the middle at once."""
+    [button] = [b for b in elements(browser, ".editor button") if b.text == label]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+
+
+def set_field(browser: Any, name: str, value: str) -> None:
+    until(lambda: elements(browser, f".panel input[name={name}]"), 10)
+    [field] = elements(browser, f".panel input[name={name}]")
+    change = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))"
+    browser.execute_script(change, field, value)
+
+
+def test_a_point_is_dragged_and_moved_by_keyboard_and_a_line_turned(browser: Any, site: ConsoleSite) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, site, "engineer", "/cameras?camera=north-gate")
+    until(lambda: elements(browser, ".forward"), 20)
+    until(lambda: [c for c in elements(browser, ".stage canvas") if c.get_attribute("width") == "1280"], 20)
+    # The first point is the lower one: who goes to the left goes forward.
+    [x, _] = browser.execute_script(CENTRE, elements(browser, ".line .forward")[0])
+    [line_x, _] = browser.execute_script(CENTRE, elements(browser, ".line .shape")[0])
+    assert x < line_x
+    press(browser, "Zone hall")
+    tap(browser, 0.8, 0.9, drag_to=(0.9, 0.95))
+    handle = elements(browser, "[data-point='0']")[0]
+    handle.send_keys(Keys.ARROW_LEFT)
+    until(lambda: elements(browser, "[data-point='0']"), 5)
+    elements(browser, "[data-point='0']")[0].send_keys(Keys.SHIFT, Keys.ARROW_UP)
+    press(browser, "Line door")
+    press(browser, "Swap in and out")
+    [x, _] = browser.execute_script(CENTRE, elements(browser, ".line .forward")[0])
+    assert x > line_x
+    shot(browser, "cameras-one")
+    saved(browser)
+    rules = cameras_of(site)["north-gate"]["rules"]
+    assert rules["lines"]["door"] == {"points": [[0.3, 0.2], [0.3, 0.9]], "classes": ["person"]}
+    assert rules["zones"]["hall"]["points"][0] == pytest.approx([0.395, 0.36], abs=1e-6)
+    assert rules["zones"]["hall"]["points"][2] == pytest.approx([0.9, 0.95], abs=0.01)
+    text = site.config.read_text()
+    for kept in (
+        "# as the fire brigade says",
+        "admin:hunter2@10.0.0.21",
+        "# changed in May",
+        "# over the door",
+    ):
+        assert kept in text
+
+
+def test_the_second_of_two_is_shown_what_the_first_did_and_both_changes_stay(
+    browser: Any, site: ConsoleSite
+) -> None:
+    opened(browser, site, "engineer", "/cameras?camera=north-gate")
+    until(lambda: elements(browser, ".place"), 20)
+    press(browser, "Zone hall")
+    set_field(browser, "loiter_s", "30")
+    press(browser, "Review and save")
+    says(browser, "The difference in the file")
+    site.config.write_text(site.config.read_text().replace("max_occupancy: 5 ", "max_occupancy: 7 "))
+    press(browser, "Save")
+    says(browser, "changed a moment ago")
+    says(browser, "Somebody else has changed this meanwhile")
+    says(browser, "max_occupancy: 7")
+    assert "loiter_s" not in site.config.read_text().partition("car-park")[0]
+    shot(browser, "cameras-two")
+    press(browser, "Save")
+    until(lambda: "loiter_s" in cameras_of(site)["north-gate"]["rules"]["zones"]["hall"], 20)
+    hall = cameras_of(site)["north-gate"]["rules"]["zones"]["hall"]
+    assert (hall["loiter_s"], hall["max_occupancy"]) == (30, 7)
+
+
+def test_what_was_done_is_undone(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "engineer", "/cameras?camera=car-park")
+    press(browser, "Switch off")
+    says(browser, "stops: enabled: false")
+    press(browser, "Save")
+    until(lambda: cameras_of(site)["car-park"].get("enabled") is False, 20)
+    press(browser, "All cameras")
+    says(browser, "switched off")
+    until(lambda: not elements(browser, ".editor"), 20)  # it has an Undo too
+    browser.find_element("css selector", "[data-testid=stExpander] summary").click()
+    says(browser, "engineer: camera 'car-park' stops")
+    press(browser, "Undo", at=0)
+    shot(browser, "cameras-undo")
+    says(browser, "camera 'car-park' starts")
+    press(browser, "Save")
+    until(lambda: "enabled" not in cameras_of(site)["car-park"], 20)
+
+
+def test_a_read_only_file_is_said_to_be_so(browser: Any, site: ConsoleSite) -> None:
+    site.config.chmod(0o400)
+    opened(browser, site, "engineer", "/cameras?camera=car-park")
+    says(browser, "read-only")
+    assert next(b for b in elements(browser, "button") if b.text.endswith("Remove")).get_attribute("disabled")
+    assert not [b for b in elements(browser, ".editor button") if b.is_displayed() and b.text == "New zone"]
+
+
+@pytest.mark.parametrize("name", ["viewer", "operator"])
+def test_who_may_not_see_the_configuration_sees_none_of_it(
+    browser: Any, site: ConsoleSite, name: str
+) -> None:
+    opened(browser, site, name)
+    says(browser, "not for your role")
+    assert "10.0.0.21" not in browser.page_source
+
+
+def test_an_engineer_of_one_camera_sees_that_one(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "gatekeeper", width=390, height=844)
+    says(browser, "car-park")
+    assert "north-gate" not in text_of(browser)
+    assert "Add a camera" not in text_of(browser)
+    browser.get(f"{site.url}/cameras?camera=north-gate")
+    says(browser, "not one of yours")
+    browser.get(f"{site.url}/cameras?camera=car-park")
+    until(lambda: elements(browser, ".stage svg"), 20)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    shot(browser, "cameras-390")
