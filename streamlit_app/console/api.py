@@ -18,6 +18,7 @@ from sightline.supervisor.http.visitors import ANYBODY, is_here
 #: For so long at most it is believed who somebody is.
 FRESH_S = 3.0
 TIMEOUT_S = 10.0
+WHO_S = 4.0  # to say who somebody is: every page waits for it
 COOKIE, SECURE_COOKIE = "sightline", "__Host-sightline"
 _MAX_SESSION = 512  # characters; ours are shorter
 
@@ -132,7 +133,7 @@ class Api:
 def _person(api: Api, period: int) -> Person | None:
     del period
     try:
-        found = api.get("/auth/me")["person"]
+        found = api.ask("GET", "/auth/me", timeout_s=WHO_S)["person"]
     except ApiRefused as refused:
         if refused.status == 404:  # accounts are switched off: whoever sits here may do everything
             return ANYBODY if is_here(api.address) else None

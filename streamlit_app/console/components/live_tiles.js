@@ -6,7 +6,11 @@ class Wall {
     Object.assign(this, { root, tiles: new Map(), key: "" });
     this.leave = root.querySelector(".leave");
     this.leave.addEventListener("click", () => this.open(""));
-    this.root.addEventListener("keydown", (event) => event.key === "Escape" && !this.leave.hidden && this.open(""));
+    const onKey = (event) => {
+      if (!root.isConnected) document.removeEventListener("keydown", onKey);
+      else if (event.key === "Escape" && !this.leave.hidden) this.open("");
+    };
+    document.addEventListener("keydown", onKey);
   }
 
   show(data) {
