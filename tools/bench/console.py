@@ -10,14 +10,20 @@ is not counted; memory is that of a process that has shown every page.
 """
 
 import json
+import os
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -63,15 +69,19 @@ def generate(url: str) -> None:
     """Fill a new database."""
     store = Store(url)
     store.open()
-    stages = {stage: {"mean": 3.0, "p50": 3.0, "p99": 9.0} for stage in STAGES}
-    statuses = (CameraStatus(name, CameraState.ONLINE, "", END, END, 5.0, stages_ms=stages) for name in NAMES)
-    store.write_rows([pending_row(status, 1) for status in statuses])
+    store.write_rows([pending_row(status, 1) for status in statuses()])
     store.close()
     with filling(url) as connection:
         _windows(connection)
         _hours(connection)
         _happenings(connection)
     _sum(url)
+
+
+def statuses() -> list[CameraStatus]:
+    """All cameras are well."""
+    stages = {stage: {"mean": 3.0, "p50": 3.0, "p99": 9.0} for stage in STAGES}
+    return [CameraStatus(name, CameraState.ONLINE, "", END, END, 5.0, stages_ms=stages) for name in NAMES]
 
 
 def _windows(connection: Connection) -> None:
@@ -154,6 +164,7 @@ def _happenings(connection: Connection) -> None:
     columns = {
         **{"id": "{uuid}", **of, "track_id": "n", "event_time": moment, "x": "0.5", "y": "0.5"},
         **{"direction": "CASE WHEN n % 10 >= 6 THEN NULL WHEN n % 3 = 0 THEN 'backward' ELSE 'forward' END"},
+        "value": "CASE WHEN n % 10 >= 8 THEN 12.5 END",
         **{"unseen": "FALSE", "end_time": f"CASE WHEN n < {EVENTS - 100} THEN {later} END"},
         **{"first_time": f"1.0 * {seconds}", "ordinal": "0", "confirmed_time": moment, "created_at": moment},
     }
@@ -311,23 +322,70 @@ def timed_ms(database: Database, query: Callable[[Connection], object]) -> float
     return statistics.median(times[1:])
 
 
+def show_pages(url: str) -> dict[str, Any]:
+    """Show every page of the console to an admin: seconds of each, and this process' megabytes.
+
+    One page is shown before, since Python's modules are read then.
+    """
+    from streamlit.testing.v1 import AppTest
+    from streamlit.util import calc_hash
+
+    app_file = Path(__file__).resolve().parents[2] / "streamlit_app" / "pages.py"
+    sys.path.insert(0, str(app_file.parent))  # as `streamlit run` does
+    from console import viewer
+    from console.api import Api
+    from sightline.supervisor.http.visitors import ANYBODY
+
+    os.environ["SIGHTLINE_DATABASE_URL"] = url
+    useful_s, cameras = {}, [asdict(status) for status in statuses()]
+
+    def get(_: object, path: str, **_query: object) -> list[Any]:
+        return cameras if path == "/api/v1/cameras" else []
+
+    answers = {"person": lambda _: ANYBODY, "get": get}
+    with patch.object(viewer, "now", lambda: END), patch.multiple(Api, **answers):
+        from console.pages import PAGES
+
+        AppTest.from_file(str(app_file), default_timeout=120).run()
+        for page in PAGES:
+            app = AppTest.from_file(str(app_file), default_timeout=120)
+            app._page_hash = calc_hash(page.path) if page.path else ""
+            started_s = time.perf_counter()
+            app.run()
+            useful_s[page.title] = round(time.perf_counter() - started_s, 2)
+            if app.exception:
+                raise SystemExit(f"{page.title}: {app.exception}")
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"useful_s": useful_s, "memory_mb": round(megabytes)}
+
+
 def main() -> None:
     """Measure and print."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where the figures are written as well")
     parser.add_argument("--folder", type=Path, default=Path("artifacts/console_bench"))
     parser.add_argument("--only", action="append", choices=QUERIES, help="this query, and no page")
+    parser.add_argument("--pages", help="show the pages of the database with this URL, and nothing else")
     arguments = parser.parse_args()
+    if arguments.pages:
+        print(json.dumps(show_pages(arguments.pages)))
+        return
     figures: dict[str, dict[str, float]] = {name: {} for name in arguments.only or QUERIES}
+    shown: dict[str, Any] = {}
     with databases(arguments.folder.absolute()) as urls:
         for kind, url in urls.items():
             with closing(Database(url, timeout_s=60.0)) as database:
                 for name, of_query in figures.items():
                     of_query[kind] = round(timed_ms(database, QUERIES[name]), 1)
+        if not arguments.only:  # in a process of its own, whose memory is the console's
+            command = [sys.executable, __file__, "--pages", urls["sqlite"]]
+            shown = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     for name, of_query in figures.items():
-        print(f"{name:20}", *(f"{kind} {value:8.1f} ms" for kind, value in of_query.items()))
+        print(f"{name:36}", *(f"{kind} {value:8.1f} ms" for kind, value in of_query.items()))
+    for name, value in shown.items():
+        print(f"{name:36}", value)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"queries_ms": figures}, indent=1))
+        arguments.json.write_text(json.dumps({"queries_ms": figures, **shown}, indent=1))
 
 
 if __name__ == "__main__":
