@@ -342,7 +342,7 @@ def show_pages(url: str) -> dict[str, Any]:
     def get(_: object, path: str, **_query: object) -> list[Any]:
         return cameras if path == "/api/v1/cameras" else []
 
-    answers = {"person": lambda _: ANYBODY, "get": get}
+    answers: dict[str, Any] = {"person": lambda _: ANYBODY, "get": get}
     with patch.object(viewer, "now", lambda: END), patch.multiple(Api, **answers):
         from console.pages import PAGES
 

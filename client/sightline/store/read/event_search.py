@@ -99,13 +99,16 @@ def read_event_page(
     place = sa.values(*columns).data(places).cte("places").c
     event = _EVENTS
     here = (event.source == place.source, event.event_time >= place.low, event.event_time < place.high)
-    query = select(*event).where(*here, *filters(event))
+    around = event.event_time >= min(low for _, low, _ in places), event.event_time < moments(end)[0]
+    query = select(*event).where(*here, *around, *filters(event))
     if after is not None:
         moment = datetime.fromtimestamp(after[0], UTC)
         is_later = (event.event_time == moment) & (event.id > after[1])
         query = query.where((event.event_time < moment) | is_later)
-    query = query.order_by(event.event_time.desc(), event.id).limit(limit + 1)
-    rows = [dict(row) for row in connection.execute(query).mappings()]
+    # By itself, so that Postgres finds them by camera and time; it would read all events from the newest on.
+    found = query.cte("found").prefix_with("MATERIALIZED", dialect="postgresql")
+    newest = select(*found.c).order_by(found.c.event_time.desc(), found.c.id).limit(limit + 1)
+    rows = [dict(row) for row in connection.execute(newest).mappings()]
     more, rows = len(rows) > limit, rows[:limit]
     return EventPage(rows, (rows[-1]["event_time"].timestamp(), rows[-1]["id"]) if more else None)
 
