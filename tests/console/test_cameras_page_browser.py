@@ -230,7 +230,7 @@ def test_a_point_is_dragged_and_moved_by_keyboard_and_a_line_turned(browser: Any
     [line_x, _] = browser.execute_script(CENTRE, elements(browser, ".line .shape")[0])
     assert x < line_x
     press(browser, "Zone hall")
-    tap(browser, 0.8, 0.9, drag_to=(0.9, 0.95))
+    tap(browser, 0.8, 0.9, drag_to=(1.01, 0.95))
     handle = elements(browser, "[data-point='0']")[0]
     handle.send_keys(Keys.ARROW_LEFT)
     until(lambda: elements(browser, "[data-point='0']"), 5)
@@ -239,12 +239,17 @@ def test_a_point_is_dragged_and_moved_by_keyboard_and_a_line_turned(browser: Any
     press(browser, "Swap in and out")
     [x, _] = browser.execute_script(CENTRE, elements(browser, ".line .forward")[0])
     assert x > line_x
+    [new_zone] = [b for b in elements(browser, ".editor button") if b.text == "New zone"]
+    new_zone.send_keys(Keys.ENTER)
+    until(lambda: elements(browser, ".chosen.zone [data-point='3']"), 10)
+    elements(browser, "[data-point='3']")[0].send_keys(Keys.DELETE)
     shot(browser, "cameras-one")
     saved(browser)
     rules = cameras_of(site)["north-gate"]["rules"]
+    assert rules["zones"]["zone-1"] == {"points": [[0.35, 0.4], [0.65, 0.4], [0.65, 0.8]]}
     assert rules["lines"]["door"] == {"points": [[0.3, 0.2], [0.3, 0.9]], "classes": ["person"]}
     assert rules["zones"]["hall"]["points"][0] == pytest.approx([0.395, 0.36], abs=1e-6)
-    assert rules["zones"]["hall"]["points"][2] == pytest.approx([0.9, 0.95], abs=0.01)
+    assert rules["zones"]["hall"]["points"][2] == pytest.approx([1.01, 0.95], abs=0.005)  # outside
     text = site.config.read_text()
     for kept in (
         "# as the fire brigade says",
@@ -323,3 +328,16 @@ def test_an_engineer_of_one_camera_sees_that_one(browser: Any, site: ConsoleSite
     until(lambda: elements(browser, ".stage svg"), 20)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     shot(browser, "cameras-390")
+
+
+def test_a_camera_is_taken_out_of_the_file(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "admin", "/cameras?camera=car-park")
+    says(browser, "online")
+    press(browser, "Remove")
+    says(browser, "stops: not in the configuration")
+    assert "car-park" in cameras_of(site)
+    press(browser, "Save")
+    until(lambda: "car-park" not in cameras_of(site), 20)
+    until(lambda: "camera=" not in browser.current_url, 20)
+    says(browser, "north-gate")
+    assert "10.0.0.22" not in text_of(browser)

@@ -105,9 +105,14 @@ def _entries(viewer: Viewer) -> tuple[list[CameraEntry], bool]:
         parts = {name: Part(**viewer.api.get(_path(name))) for name in viewer.cameras or ()}
         written = {name: part.written for name, part in parts.items()}
         read_only = any(part.read_only for part in parts.values())
-    statuses = _STATUSES.validate_python(viewer.api.get("/api/v1/cameras"))
-    rows = {row.status.source: row for row in camera_rows(statuses, {}, now())}
+    rows = _rows(viewer)
     return [CameraEntry(name, written[name], rows.get(name)) for name in sorted(written)], read_only
+
+
+def _rows(viewer: Viewer) -> dict[str, CameraRowView]:
+    """The cameras that run, by name, and how they do."""
+    statuses = _STATUSES.validate_python(viewer.api.get("/api/v1/cameras"))
+    return {row.status.source: row for row in camera_rows(statuses, {}, now())}
 
 
 def _state_of(entry: CameraEntry) -> tuple[str, str, str]:
@@ -211,7 +216,8 @@ def _render_one(viewer: Viewer, name: str) -> None:
     now_ = Part(**viewer.api.get(_path(name)))
     part = _opened(name, now_)
     fixed = now_.read_only or not viewer.may(Right.WRITE_CONFIG, name)
-    bar.html(f'<h2 class="sl-camera">{safe(name)}</h2>', width="stretch")
+    with bar.container(width="stretch"):
+        theme.fresh(lambda viewer: _show_state(viewer, name, now_.written), viewer)
     _switches(viewer, bar, name, part, fixed=fixed)
     if now_.read_only:
         st.warning(READ_ONLY, icon=":material/lock:")
@@ -228,6 +234,15 @@ def _render_one(viewer: Viewer, name: str) -> None:
             _offer(viewer, name, part, edits, "Review and save", "Lines and zones", key="save_places")
     with stream:
         _render_stream(viewer, name, part, fixed=fixed)
+
+
+def _show_state(viewer: Viewer, name: str, written: Any) -> None:
+    word, tone, message = _state_of(CameraEntry(name, written, _rows(viewer).get(name)))
+    st.html(
+        f'<h2 class="sl-camera">{safe(name)}</h2>'
+        f'<span class="sl-state-word {tone}"><span class="sl-dot"></span>{safe(word)}</span>'
+        f'<span class="sl-message">{safe(message)}</span>'
+    )
 
 
 def _opened(name: str, part: Part) -> Part:
@@ -311,10 +326,12 @@ def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> Non
     names = [word.strip() for word in counted.split(",") if word.strip()]
     edits |= {("count", "classes"): names or None} if ", ".join(names) != classes else {}
     line = st.container(horizontal=True, gap="small")
+    urls = {label: new for label, new in (("URL", url), ("Smaller stream", sub_url)) if new}
+    text = "Looks at the new URLs; how the present ones do is said above."
     test = line.button(
-        "Test", icon=":material/network_check:", key="test_stream", help="Looks at the new URLs."
+        "Test", icon=":material/network_check:", key="test_stream", help=text, disabled=not urls
     )
     with line:
         _offer(viewer, name, part, edits, "Review and save", "Stream", key="save_stream")
     if test:
-        _probe(viewer, {"URL": url, **({"Smaller stream": sub_url} if sub_url else {})})
+        _probe(viewer, urls)
