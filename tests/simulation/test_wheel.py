@@ -64,8 +64,9 @@ def test_the_demo_starts_and_stops_from_a_wheel(sightline: Path, empty: Path) ->
     try:
         until(lambda: "demo: ready" in log.read_text() or demo.poll() is not None, 200)
         assert demo.poll() is None, log.read_text()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
-            assert answer.status == 200
+        for part in ("sign-in", "sign_in.js", "sign_in.css"):  # the supervisor's, by way of the console
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/auth/{part}", timeout=10) as answer:
+                assert answer.status == 200
         demo.terminate()
         assert demo.wait(30) == 0
     finally:
