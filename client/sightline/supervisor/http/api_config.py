@@ -22,6 +22,7 @@ from sightline.supervisor.control import Control, Edit
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 
 _CONFIG, _CHANGES = "/api/v1/config", "/api/v1/changes"
+_MAX_ID = (1 << 63) - 2  # what a database can be asked for
 #: Sections by which somebody could become an admin, or look where no camera is: an admin's to change.
 _ADMINS = frozenset({"access", "allow", "database", "http", "media"})
 
@@ -177,7 +178,7 @@ class ConfigApi:
         """Undo one change, whatever others have changed elsewhere since."""
         number = call.connection.path_params["change"]
         with self._store.reading() as rows:
-            found = rows.changes(1, before=number + 1)
+            found = rows.changes(1, before=min(number, _MAX_ID) + 1)
         if not found or found[0].change_id != number:
             raise not_there(f"change {number}")
         return self._apply(call, f"change {number}", partial(self._control.undo, found[0]))
