@@ -6,8 +6,10 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from sightline.cli import main
 from sightline.simulation import demo
@@ -50,6 +52,34 @@ def test_a_token_sees_its_camera_until_it_is_revoked_and_stands_in_no_log(
         system.stop()
         assert token not in system.log()
         assert "nobody has an account yet" in system.log()
+
+
+@pytest.mark.long
+def test_troubles_are_followed_over_a_kill_of_the_program_and_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with System(tmp_path, CAMERAS, triton_url=AWAY, cameras_per_worker=1) as system:
+        until(lambda: len(json.loads(system.get("/api/v1/cameras")[1] or "[]")) == 2)
+        base, config = f"ws://127.0.0.1:{system.options['http']['port']}/ws/events", tmp_path / "config.yml"
+        assert main(["token", "create", "screen", "-c", str(config)]) == 0
+        token = {"Authorization": f"Bearer {capsys.readouterr().out.strip()}"}
+
+        def follow(after: str, number: int) -> list[dict[str, Any]]:
+            with connect(f"{base}?after={after}", additional_headers=token) as socket:
+                return [json.loads(socket.recv(timeout=90)) for _ in range(number + 1)]
+
+        start, *begun = follow("0", 3)  # Triton is away, and both cameras
+        assert start["resumed"]
+        system.kill()
+        system.write_config({"gate": CAMERAS["gate"]})
+        system.start()
+        until(lambda: system.get("/healthz")[0] == 200)
+        start, ended = follow(begun[-1]["id"], 1)  # of the camera that is there no more
+        assert (start["resumed"], ended["event"]["source"]) == (True, "yard")
+        [before] = [item["event"] for item in begun if item["event"]["source"] == "yard"]
+        assert before["end_time"] is None
+        assert ended["event"] == {**before, "end_time": ended["event"]["end_time"]}
+        assert ended["event"]["end_time"] > before["event_time"]
 
 
 def test_the_demos_link_signs_in_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
