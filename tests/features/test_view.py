@@ -165,6 +165,18 @@ def test_a_turned_camera_is_told_with_its_places_where_they_are_now(
     assert camera.row.fits
 
 
+def test_a_camera_that_hangs_askew_is_told(tmp_path: Path, film: bench.Film, street: U8) -> None:
+    camera = Camera(tmp_path, street).learn()
+    camera.show(90, film.picture(0.0, 0.0, 5.0))
+    assert [kind for kind, _ in camera.told] == ["view_moved"]
+    proposal = camera.row.proposal
+    assert proposal is not None
+    points = np.array(bench.RULES["zones"]["yard"]["points"])
+    truth = bench.warp_of(film.camera(), film.camera(0.0, 5.0))
+    found = bench._mapped(np.array(proposal["warp"]), points)
+    assert np.abs(found - bench._mapped(truth, points)).max() < 0.012
+
+
 def test_without_opencv_a_shift_is_proposed(
     tmp_path: Path, street: U8, turned: U8, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,7 +422,7 @@ def test_the_state_is_read_back_from_the_database_and_printed(
     assert len(read_rows(database_url, "camera_views")) == 1
     with reading_from(database_url) as connection:
         assert read_camera_views(connection, None) == [camera.row]
-        assert read_camera_views(connection, ["yard"]) == []
+        assert read_camera_views(connection, frozenset({"yard"})) == []
     config = tmp_path / "config.yml"
     config.write_text(f"database: {{url: '{database_url}'}}\ncameras: {{gate: {{url: rtsp://x/1}}}}\n")
     assert main(["camera", "views", "-c", str(config)]) == 0

@@ -21,6 +21,7 @@ from sightline.entities import (
     AlertState,
     CameraState,
     CameraStatus,
+    CameraView,
     Checkpoint,
     Clip,
     ClipState,
@@ -107,6 +108,7 @@ class Shop:
                 Mute(camera, "", 4e9),
                 CountWindow(camera, "person", 3, 1_790_000_040.0, 1_790_000_100.0, 3),
                 SourceWindow(camera, 1_790_000_040.0, 1_790_000_100.0, 1.0, 5.0, 0, "pts", "1", "0"),
+                CameraView(camera, "in_place", START, True, {"day": START}),
                 Event(camera, EventKind.ENTER, f"{camera}-zone", 7, "person", START, START, first_time=START),
                 Clip(
                     camera,
@@ -319,9 +321,8 @@ def test_nobody_sees_another_camera_by_any_answer(front: Front, shop: Shop) -> N
             assert not re.search(rf"\b{GATE}\b", answer.body.decode()), endpoint.path
             if answer.status == 200 and YARD in answer.body.decode():
                 shown.append(endpoint.path)
-    assert {"/api/v1/cameras", "/api/v1/counts", "/api/v1/events", "/api/v1/alerts", "/api/v1/clips"} <= {
-        *shown
-    }
+    wanted = ("cameras", "counts", "events", "alerts", "clips", "views")
+    assert {f"/api/v1/{name}" for name in wanted} <= {*shown}
     asked_for = front.ask(f"/api/v1/events?camera={GATE}", session=shop.people.session("engineer-of-yard"))
     assert asked_for.status == 403
 

@@ -167,6 +167,11 @@ def slightly_defocused(picture: U8, time_s: float) -> U8:
     return noisy(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / 200), 2.0, time_s)
 
 
+def far_defocused(picture: U8, time_s: float) -> U8:
+    """By four times as much: no edge is left."""
+    return noisy(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / 25), 2.0, time_s)
+
+
 def lorry(picture: U8, time_s: float) -> U8:
     """A lorry's side over nine tenths of the picture: it comes, stands there for 20 s and goes."""
     h, w = picture.shape[:2]
@@ -227,6 +232,7 @@ MUST_BE_TOLD: dict[str, tuple[str, Change]] = {
     "bag": ("view_covered", bagged),
     "defocused": ("view_defocused", defocused),
     "slightly_defocused": ("view_defocused", slightly_defocused),
+    "far_defocused": ("view_defocused", far_defocused),
     "frozen": ("view_frozen", as_it_is),
     "turned": ("view_moved", as_it_is),
     "turned_left": ("view_moved", as_it_is),

@@ -98,13 +98,12 @@ def find_shift(before: F32, now: F32, known: Mask) -> Shift:
     return Shift(x, y, float(scores[best]), float(scores[near].max()))
 
 
-def shifted_parts(before: F32, now: F32, known: Mask) -> int:
-    """How many quarters of the picture are found elsewhere: two or more where it was zoomed or rolled."""
-    rows, columns = (side // 4 * 2 for side in before.shape)
-    places = [
-        (down, across)
-        for down in (slice(rows), slice(-rows, None))
-        for across in (slice(columns), slice(-columns, None))
-    ]
-    shifts = [find_shift(before[place], now[place], known[place]) for place in places]
-    return sum(shift.score >= CLEAR and not shift.is_none for shift in shifts)
+def part_shifts(before: F32, now: F32, known: Mask, parts: int) -> list[Shift]:
+    """The shift of each of ``parts`` × ``parts`` parts of the picture that is found again."""
+    rows, columns = (side // (2 * parts) * 2 for side in before.shape)
+    found = []
+    for down in range(parts):
+        for across in range(parts):
+            place = np.s_[down * rows : (down + 1) * rows, across * columns : (across + 1) * columns]
+            found.append(find_shift(before[place], now[place], known[place]))
+    return [shift for shift in found if shift.score >= CLEAR]

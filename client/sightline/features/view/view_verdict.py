@@ -11,7 +11,7 @@ from sightline.features.view.view_match import (
     Shift,
     alike_from_afar,
     find_shift,
-    shifted_parts,
+    part_shifts,
 )
 
 COVERED, FROZEN = EventKind.VIEW_COVERED, EventKind.VIEW_FROZEN
@@ -23,8 +23,8 @@ GONE, HALF_GONE = 0.6, 0.45  # share of it without detail: it is covered, if not
 AFAR = 0.8  # correlation from afar, from which on what has no detail is only out of focus
 BLURRED, SHARP = 0.6, 0.75  # of the usual sharpness: below the one it is out of focus, up to the other still
 FOUND, CERTAIN = 0.25, 0.5  # correlation of a shift that is one, and of one that needs no other evidence
-ALIKE = 0.35  # correlation without any shift, of a view that has changed its looks
-PARTS = 2  # quarters of it that are elsewhere
+QUARTERS = 2  # of the view that are elsewhere: it was zoomed or rolled
+SIXTEENTHS = 11  # of it that are where they were, though they look otherwise: it is the light
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def compare(look: Look, references: ReferenceViews, *, was_blurred: bool) -> Vie
     where = None if agreed.share >= SURE else find_shift(view.grey, look.grey, view.known)
     if where is not None and _is_elsewhere(view, look, agreed, where):
         kind: EventKind | None = MOVED
-    elif where is None or (where.is_none and (agreed.share >= IN_PLACE or where.unmoved >= ALIKE)):
+    elif where is None or (where.is_none and (agreed.share >= IN_PLACE or _is_there(view, look))):
         if sharpness is None and was_blurred:
             return None
         least = SHARP if was_blurred else BLURRED
@@ -75,5 +75,11 @@ def compare(look: Look, references: ReferenceViews, *, was_blurred: bool) -> Vie
 def _is_elsewhere(view: ReferenceView, look: Look, agreed: Agreement, where: Shift) -> bool:
     """Whether what the reference shows is at another place in the look."""
     if where.is_none:
-        return shifted_parts(view.grey, look.grey, view.known) >= PARTS
+        quarters = part_shifts(view.grey, look.grey, view.known, 2)
+        return sum(not shift.is_none for shift in quarters) >= QUARTERS
     return where.score >= (CERTAIN if agreed.lost >= GONE else FOUND)
+
+
+def _is_there(view: ReferenceView, look: Look) -> bool:
+    """Whether what the reference shows is where it was, however it looks now."""
+    return sum(shift.is_none for shift in part_shifts(view.grey, look.grey, view.known, 4)) >= SIXTEENTHS

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from sightline.access.rights import Right
-from sightline.entities import CameraStatus, Clip, EventKind
+from sightline.entities import CameraStatus, CameraView, Clip, EventKind
+from sightline.store.read.camera_views import read_camera_views
 from sightline.store.read.kept_clips import read_clip, read_clips
 from sightline.store.read.queries import (
     CountSum,
@@ -160,6 +161,7 @@ class ReadingApi:
             ),
             each("/api/v1/clips", Right.SEE_CLIPS, self._clips, takes=ClipsQuery, gives=list[StoredClip]),
             get(file, Right.SEE_CLIPS, self._clip_file, **video),
+            each("/api/v1/views", Right.SEE_STATUS, self._views, gives=list[CameraView]),
         ]
 
     def _cameras(self, call: Call) -> list[CameraStatus]:
@@ -208,6 +210,11 @@ class ReadingApi:
         if path is None or not (path := path.resolve()).is_file() or not self._is_in_a_folder(path):
             raise not_there(f"such file of a clip of camera {call.camera!r}")
         return FileResponse(path, media_type=_FILES[name])
+
+    def _views(self, call: Call) -> list[CameraView]:
+        """Whether cameras show what they were set up to show; where the places of moved ones are."""
+        with self._database.reading() as connection:
+            return read_camera_views(connection, call.cameras)
 
     def _is_in_a_folder(self, path: Path) -> bool:
         """Whether it is in one that clips are kept in: rows name files, and may be another program's."""
