@@ -496,6 +496,16 @@ def test_two_hundred_viewers_open_and_close_and_leave_nothing(world: World) -> N
     assert not world.live._watched
 
 
+def test_many_who_come_in_one_moment_are_all_served(world: World) -> None:
+    with ExitStack() as stack:
+        assert stack.enter_context(world.connect("/live/a.mjpg")).recv(100)
+        [protocol] = world.server._server.server_state.connections
+        protocol.loop.call_soon_threadsafe(time.sleep, 1.0)  # they are accepted all at once
+        clients = [stack.enter_context(world.connect("/live/a.mjpg")) for _ in range(190)]
+        for client in clients:
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
 def test_one_viewer_too_many_is_told_and_probes_are_answered_beside_all_of_them(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

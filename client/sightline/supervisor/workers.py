@@ -29,7 +29,7 @@ STOP_S = 5.5  # and some seconds for the rest of the program: ten in all
 DEATHS_TO_DIVIDE = 3
 
 #: Descriptors of a process and threads of the program, as a test measures them, with some to spare.
-SUPERVISOR_FILES, FILES_PER_WORKER = 650, 4
+SUPERVISOR_FILES, FILES_PER_WORKER = 800, 4
 WORKER_FILES, FILES_PER_CAMERA = 64, 6
 OTHER_THREADS, THREADS_PER_WORKER, THREADS_PER_CAMERA = 64, 32, 2
 
