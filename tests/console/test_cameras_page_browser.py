@@ -304,7 +304,8 @@ def test_a_read_only_file_is_said_to_be_so(browser: Any, site: ConsoleSite) -> N
     site.config.chmod(0o400)
     opened(browser, site, "engineer", "/cameras?camera=car-park")
     says(browser, "read-only")
-    assert next(b for b in elements(browser, "button") if b.text.endswith("Remove")).get_attribute("disabled")
+    until(lambda: [b for b in elements(browser, "button:disabled") if "Remove" in b.text], 20)
+    until(lambda: elements(browser, ".stage svg"), 20)
     assert not [b for b in elements(browser, ".editor button") if b.is_displayed() and b.text == "New zone"]
 
 
