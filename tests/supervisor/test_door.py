@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import itertools
 import json
 import re
@@ -11,8 +13,10 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
+from pyarrow import parquet
 
 from sightline.access.rights import RIGHTS, Right
 from sightline.config import load_config
@@ -33,6 +37,9 @@ from sightline.entities import (
     SourceWindow,
 )
 from sightline.store.database import Store
+from sightline.store.read.downloads import as_csv, as_parquet
+from sightline.store.read.history import read_count_table
+from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.config_history import ConfigHistory
@@ -370,6 +377,44 @@ def test_counts_come_with_what_was_watched(front: Front, shop: Shop) -> None:
     answer = front.ask(f"/api/v1/counts{query}", session=shop.people.session("viewer-of-gate")).json
     assert [(item["source"], item["count"]) for item in answer["counts"]] == [(GATE, 3)]
     assert [(item["source"], item["watched_s"]) for item in answer["watched"]] == [(GATE, 60.0)]
+
+
+@pytest.mark.parametrize(
+    ("step_s", "zone"), [(1200, "UTC"), (3600, "Asia/Kolkata"), (86_400, "Europe/Berlin")]
+)
+def test_the_figures_of_the_api_are_those_of_table_csv_and_parquet(
+    front: Front, shop: Shop, step_s: int, zone: str
+) -> None:
+    start, end = 1_790_035_200.0, 1_790_035_200.0 + 3 * 86_400
+    rows: list[Any] = []
+    for number in range(3 * 72):
+        times = (start + 1200 * number, start + 1200 * (number + 1))
+        rows.append(SourceWindow(GATE, *times, 0.5 if number % 7 else 0.0, 5.0, 0, "pts", "1", "0"))
+        for at, name in enumerate(("person", "car")):
+            count = (number * 7 + at * 3) % 5
+            rows.append(CountWindow(GATE, name, count, *times, count // 2))
+    with closing(Store(shop.people.url)) as store:
+        store.open()
+        write(store, [Checkpoint(GATE, tuple(rows), {})])
+        for _ in range(60):  # some of it; the rest is read from windows
+            store.roll_up()
+    query = f"?start={start}&end={end}&step_s={step_s}&zone={zone}&camera=gate"
+    answer = front.ask(f"/api/v1/counts{query}", session=shop.people.session("viewer-of-gate")).json
+    span = Span.over(start, end, step_s, ZoneInfo(zone))
+    with shop.database.reading() as connection:
+        lines = read_count_table(connection, frozenset({GATE}), span, [GATE], end + 86_400)
+    table = [asdict(line) for line in lines if line.count]
+    columns = ["window_start", "item_class", "count", "arrivals"]
+    told = csv.DictReader(io.StringIO(as_csv(table, columns).decode()))
+    stored = parquet.read_table(io.BytesIO(as_parquet(table, columns))).to_pylist()
+    figures = [
+        (item["bucket"], item["item_class"], item["count"], item["arrivals"]) for item in answer["counts"]
+    ]
+    assert len(figures) > 5
+    assert figures == [(row["window_start"].timestamp(), *list(row.values())[1:]) for row in stored]
+    assert [tuple(map(str, figure[1:])) for figure in figures] == [
+        tuple(list(row.values())[1:]) for row in told
+    ]
 
 
 def test_the_configuration_is_changed_without_seeing_its_secrets(front: Front, shop: Shop) -> None:
