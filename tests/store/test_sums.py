@@ -227,6 +227,18 @@ def test_the_week_before_has_the_same_buckets_seven_days_of_the_calendar_earlier
             assert gap == timedelta(days=7)
 
 
+def test_all_of_time_can_be_one_bucket(database_url: str) -> None:
+    """As the self-test asks: without a look at each of its hours."""
+    store, span = Store(database_url), Span.over(0.0, 4e9, 4_000_000_000)
+    assert (span.edges, span.period_s) == ((0.0, 4e9), 0)
+    rows = [CountWindow("a", "car", 2, T0 + number * 60, T0 + number * 60 + 60, 1) for number in range(3)]
+    write(store, [Checkpoint("a", tuple(rows), {})])
+    store.close()
+    with closing(Database(database_url)) as database, database.reading() as connection:
+        [row] = queries.read_counts(connection, None, span, ["a"])
+    assert (row.count, row.bucket) == (4, 0.0)
+
+
 def test_weeks_begin_on_monday() -> None:
     span = Span.over(T0, T0 + 15 * DAY_S, WEEK_S, ZoneInfo("Europe/Berlin"))
     local = [datetime.fromtimestamp(edge, span.zone) for edge in span.edges]

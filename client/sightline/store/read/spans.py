@@ -37,7 +37,7 @@ class Span:
         edges: list[float] = []
         whole = step_s >= HOUR_S and max(end - start, step_s) > WHOLE_HOURS_S
         offset = _offset_s(start, zone, whole=whole)
-        if step_s >= DAY_S:
+        if step_s in {DAY_S, WEEK_S}:
             number = int(start + offset) // DAY_S
             number -= (number + _MONDAY) % (step_s // DAY_S)
             while not edges or edges[-1] < end:

@@ -142,7 +142,11 @@ def _of_rollups(span: Span, ledger: Ledger, parts: Parts) -> Select[Any]:
     plan += ((HOUR_S, hour, span.number_at(hour), 1) for hour in hours)
     number, time = partial(sa.column, type_=sa.Integer), sa.column("start", tables.UtcDateTime)
     columns = number("period_s"), time, number("bucket"), number("sign")
-    values = [(length_s, *moments(start), bucket, sign) for length_s, start, bucket, sign in plan]
+    whole = sa.literal_column  # of parameters there may not be too many
+    values = [
+        (whole(f"{length_s}"), *moments(start), whole(f"{bucket}"), whole(f"{sign}"))
+        for length_s, start, bucket, sign in plan
+    ]
     step, rolled = sa.values(*columns).data(values).cte("plan").c, ledger.rolled.c
     figures = [(rolled[name] * step.sign).label(name) for name in ledger.figures]
     figures += [sa.case((step.sign > 0, rolled[name])).label(name) for name in ledger.greatest]
@@ -168,7 +172,7 @@ def _buckets(span: Span, part: tuple[float, float]) -> sa.CTE:
     """What of each bucket lies in a part of the span: number, low, high."""
     start, end = part
     found = [
-        (number, *moments(max(low, start), min(high, end)))
+        (sa.literal_column(f"{number}"), *moments(max(low, start), min(high, end)))
         for number, (low, high) in enumerate(pairwise(span.edges))
         if low < end and start < high
     ]
