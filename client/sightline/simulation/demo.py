@@ -16,11 +16,10 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sightline.access.accounts import Accounts
-from sightline.access.passwords import Passwords
 from sightline.base.processes import make_all, spawn, terminate
 from sightline.base.resources import resource
 from sightline.base.signals import stop_on_signals
@@ -34,7 +33,6 @@ from sightline.simulation.scenes.encode import Coding, cache_path, render_comman
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
 from sightline.simulation.scenes.spec import SceneSpec
 from sightline.simulation.stack import SightlineProcess, check_running, fetch
-from sightline.store.access_store import open_access_store
 from sightline.supervisor.control_socket import socket_folder
 from sightline.supervisor.http.own_programs import own_key
 
@@ -167,6 +165,7 @@ def prepare_show(
 
 def why_not_ready(url: str, sightline: SightlineProcess) -> str:
     """What the console at ``url``, or the cameras, still lack; "" when there is something to see."""
+    import_module("sightline.access.accounts")  # tell_ready needs it; a second, while others start anyway
     try:
         fetch(f"{url}/_stcore/health")
         return "" if sightline.statuses() else "sightline run: it has not begun yet"
@@ -176,6 +175,10 @@ def why_not_ready(url: str, sightline: SightlineProcess) -> str:
 
 def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
     """Print the addresses, and a link to the console that signs in as an admin, once."""
+    from sightline.access.accounts import Accounts  # noqa: PLC0415  the database's library, not before Triton
+    from sightline.access.passwords import Passwords  # noqa: PLC0415
+    from sightline.store.access_store import open_access_store  # noqa: PLC0415
+
     with contextlib.closing(open_access_store(sightline.database_url)) as store:
         link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
     say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
