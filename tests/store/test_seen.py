@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 import sightline.store.read
 from sightline.store.read import (
     camera_now,
+    camera_views,
     event_search,
     history,
     kept_clips,
@@ -91,6 +92,7 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_rule_records": lambda c, cameras, _: [
         f"{record.rule.replace('of ', '')}" for record in reviewed_alerts.read_rule_records(c, cameras, T0)
     ],
+    "read_camera_views": lambda c, cameras, _: camera_views.read_camera_views(c, cameras),
     "read_open_alerts": lambda c, cameras, _: open_alerts.read_open_alerts(c, cameras, T0),
 }
 
@@ -126,6 +128,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         world.drift_hour(camera, T0)
         world.hours(camera, T0 - 86_400, [("m/1", "a", 3), ("m/2", "a", 0)])
         world.path(camera, T0 + 60)
+        world.view(camera, T0 + 60)
     world.event("", "database_away", "yard's", T0 + 62, item_class="", track_id=0)
     return url
 

@@ -14,6 +14,7 @@ from sightline.store.dialects import parse_url
 from sightline.store.tables import (
     AlertRow,
     CameraRow,
+    CameraViewRow,
     ClipRow,
     CountRollupRow,
     CountWindowRow,
@@ -207,6 +208,10 @@ class World:
         times = {"window_start": utc(start), "window_end": utc(start + 3600)}
         figures = {"frames": 1, "boxes": 1, "pictures": 1, "figures": {}}
         self._add(DriftWindowRow(source=source, model_version="m", **times, **figures))
+
+    def view(self, source: str, since: float) -> None:
+        """A camera that shows what it was set up to show."""
+        self._add(CameraViewRow(source=source, state="in_place", since=utc(since), fits=True, lights={}))
 
     def _add(self, row: SQLModel) -> None:
         with Session(self.engine) as session:
