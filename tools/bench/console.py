@@ -337,10 +337,14 @@ def show_pages(url: str) -> dict[str, Any]:
     from sightline.supervisor.http.visitors import ANYBODY
 
     os.environ["SIGHTLINE_DATABASE_URL"] = url
-    useful_s, cameras = {}, [asdict(status) for status in statuses()]
+    useful_s, text = {}, "".join(f"  {name}: {{url: 'rtsp://{name}/1'}}\n" for name in NAMES)
+    told: dict[str, Any] = {
+        "/api/v1/cameras": [asdict(status) for status in statuses()],
+        "/api/v1/config": {"text": f"cameras:\n{text}", "version": "1", "read_only": False},
+    }
 
-    def get(_: object, path: str, **_query: object) -> list[Any]:
-        return cameras if path == "/api/v1/cameras" else []
+    def get(_: object, path: str, **_query: object) -> Any:
+        return told.get(path, [])
 
     answers: dict[str, Any] = {"person": lambda _: ANYBODY, "get": get}
     with patch.object(viewer, "now", lambda: END), patch.multiple(Api, **answers):
