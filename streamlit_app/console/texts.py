@@ -1,11 +1,6 @@
-"""Numbers and times formatted for people, rows as CSV. Text from the database goes through ``safe``."""
+"""Numbers and times formatted for people. Text from the database goes through ``safe``."""
 
-import csv
-import io
-from collections.abc import Sequence
-from datetime import datetime
 from html import escape
-from typing import Any
 
 from sightline.base.redact import redact
 from sightline.entities import AlertState, CameraStatus
@@ -110,19 +105,3 @@ def step_name(step_s: int) -> str:
     """A length of bucket by its name."""
     names = {60: "1 min", 300: "5 min", 900: "15 min", 3600: "hour", 86_400: "day"}
     return names.get(step_s, duration(step_s))
-
-
-def csv_bytes(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> bytes:
-    """Rows as CSV, with times in ISO 8601, UTC, and no text that a spreadsheet takes for a formula."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns)
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-    return out.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"  # a place may have any name; spreadsheets take this one for text
-    return value.isoformat() if isinstance(value, datetime) else value

@@ -262,6 +262,7 @@ def test_no_sequence_of_reloads_loses_what_a_camera_reported(states: list[str]) 
     (worker,) = world.tick()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yml"
+        path.write_text("cameras: {}\n")
         control = Control(path, world.config, world.supervisor.apply)
         for state in [*states, "as it was"]:
             a = {"a": cameras[state]} if state in cameras else {}

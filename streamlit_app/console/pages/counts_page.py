@@ -15,9 +15,10 @@ from console.charts import LEFT_PX, count_chart, coverage_chart
 from console.grid import Bucket, Stack, cover_buckets, default_step, stack_counts, steps_for, total
 from console.pages.overview_page import flow_rows
 from console.session import choose_range
-from console.texts import CSV_ROWS, csv_bytes, duration, number, safe, step_name
+from console.texts import CSV_ROWS, duration, number, safe, step_name
 from console.viewer import Viewer, now
 from sightline.store.read import queries
+from sightline.store.read.downloads import as_csv
 from sightline.store.read.queries import CountSum, Span, Watched
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras, seen
@@ -234,7 +235,7 @@ def csv_of(database: Database, chosen: CountFilter) -> bytes:
     with database.reading() as connection:
         watched = queries.read_watched(connection, chosen.cameras, chosen.span, chosen.sources)
         rows = rows_of(connection, chosen, watched, CSV_ROWS)
-    return csv_bytes(rows, [name for name in CSV_COLUMNS if not rows or name in rows[0]])
+    return as_csv(rows, [name for name in CSV_COLUMNS if not rows or name in rows[0]])
 
 
 def rows_of(

@@ -14,11 +14,12 @@ from console import theme
 from console.charts import LEFT_PX, count_chart
 from console.grid import cover_buckets, default_step, stack, steps_for
 from console.session import choose_range
-from console.texts import CSV_ROWS, csv_bytes, safe
+from console.texts import CSV_ROWS, safe
 from console.viewer import Viewer, now
 from sightline.config.recording_options import RecordingOptions
 from sightline.entities import EventKind, lasts
 from sightline.store.read import queries
+from sightline.store.read.downloads import as_csv
 from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
@@ -169,4 +170,4 @@ def csv_of(database: Database, chosen: EventFilter, recording: RecordingOptions 
     """The chosen events as CSV, newest first, with the columns of the database, and links to recordings."""
     columns = (*CSV_COLUMNS, "recording") if recording.url else CSV_COLUMNS
     with database.reading() as connection:
-        return csv_bytes(_read(connection, recording, chosen, CSV_ROWS), columns)
+        return as_csv(_read(connection, recording, chosen, CSV_ROWS), columns)

@@ -53,6 +53,7 @@ from sightline.video.picture import YuvPicture, draw_edges, encode_jpeg, full_ra
 log = logging.getLogger(__name__)
 
 WORK_EVERY_S = 1.0  # what grows is written; events are handled at once
+EVENT_EVERY_S, EVENT_WRITTEN_S = 0.5, 2.0  # more often for a while, until the disk has what an event showed
 STUCK_S = 10.0  # a disk that takes longer is a failure
 BEHIND_S = 3.0  # a picture is waited for so long to be analysed, by those that follow it
 MAIN_SLACK_S = 0.2  # the clocks of two streams of a camera agree to within that
@@ -123,7 +124,7 @@ class ClipRecorder(Observer):
         self._waiting: list[CodedPacket] = []  # of pictures that have not been analysed
         about = camera, self._folder, options, self._open.values(), self._rows
         self._finisher = ClipFinisher(*about, lossless=lossless, blurred=bool(blur))
-        self._worked_s = 0.0
+        self._worked_s = self._event_s = 0.0
         self._warnings = WarnOnce(log)
         self.missed = self.without_picture = self.fell_back = 0
         self._thread = SideThreads("clips", 1)
@@ -236,7 +237,9 @@ class ClipRecorder(Observer):
     def _advance(self) -> list[Clip]:
         """Let the clip thread look where it has something to do; the rows that it has made."""
         has_more, now = not self._inbox.empty(), time.monotonic()
-        if (has_more or self._lossless or now - self._worked_s >= WORK_EVERY_S) and self._job.done():
+        self._event_s = now if has_more else self._event_s
+        every_s = EVENT_EVERY_S if now - self._event_s < EVENT_WRITTEN_S else WORK_EVERY_S
+        if (has_more or self._lossless or now - self._worked_s >= every_s) and self._job.done():
             self._job.result()  # a fault of ours is shown, and the feature switched off
             self._worked_s = now
             finisher = self._finisher
