@@ -1,11 +1,13 @@
 """The client against a stand-in for the server: slots, borders, batches, regions, and who frees what when."""
 
 import ctypes
+import itertools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,7 +17,13 @@ from sightline.base.letterbox import split_i420
 from sightline.base.stats import StageTimes
 from sightline.config import Transport, TritonOptions
 from sightline.entities import U8, Box, Detections
-from sightline.errors import DetectorError, DetectorMismatch, DetectorTimeout, DetectorUnavailable
+from sightline.errors import (
+    DetectorError,
+    DetectorMismatch,
+    DetectorTimeout,
+    DetectorUnavailable,
+    SharedMemoryError,
+)
 from sightline.inference import client, ring
 from sightline.inference.client import ServedDetector, TritonConnection
 from sightline.inference.leftovers import PREFIX, SHM_FOLDER, is_abandoned
@@ -247,6 +255,25 @@ def test_a_gpu_without_room_means_the_hosts_memory(
     assert detector.transport is Transport.SYSTEM
     assert "out of memory" in detector.transport_message
     assert caplog.text.count("transport cuda is not used") == 1
+
+
+def test_a_reason_is_told_once_though_its_figures_change(
+    server: FakeTriton, connection: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = itertools.count()
+
+    def make_ring(kind: Transport, *about: Any) -> ring.Ring:
+        if kind is Transport.SYSTEM:
+            raise SharedMemoryError(f"/dev/shm has no room for 1.0 MB ({next(free)} MB free)")
+        return ring.Ring(kind, *about)
+
+    monkeypatch.setattr("sightline.inference.connection.Ring", make_ring)
+    worker = connection()
+    for number in range(2):
+        detector = connected(worker)
+        assert detector.transport_message.endswith(f"({number} MB free)")
+        detector.close()
+    assert caplog.text.count("transport system is not used") == 1
 
 
 def test_pictures_of_the_host_are_copied_once_and_those_of_the_gpu_never(

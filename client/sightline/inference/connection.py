@@ -52,7 +52,7 @@ class TritonChannel:
         self._stream: InferStream | None = None
         self._retired: list[Ring] = []
         self._swept_s = -math.inf
-        self._warned: set[str] = set()
+        self._warned: set[tuple[Transport, type[Exception]]] = set()  # the text has how much room is left
 
     def close(self) -> None:
         """Unregister all memory by name, close the channel, and free the memory."""
@@ -118,8 +118,8 @@ class TritonChannel:
                 if kind is kinds[-1]:
                     raise DetectorMismatch(f"transport {kind} cannot be used: {error}") from error
                 problems.append(f"transport {kind} is not used: {error}")
-                if problems[-1] not in self._warned:
-                    self._warned.add(problems[-1])
+                if (about := (kind, type(error))) not in self._warned:
+                    self._warned.add(about)
                     log.warning("%s: %s", self.owner, problems[-1])
             else:
                 if kind is not Transport.GRPC:  # the server shares this machine's memory
