@@ -114,7 +114,7 @@ def test_viewers_slow_many_and_malformed_leave_memory_flat_and_cameras_untouched
     until(lambda: processes[0].num_fds() <= before[0][1] + 5, 30)
     for one, (memory, _, threads) in zip(processes, before, strict=True):
         assert one.memory_info().rss - memory < 25e6
-        assert one.num_threads() <= threads + 4
+        assert one.num_threads() <= threads + 40  # what answers in threads has a pool of so many at most
     for was, name in zip(cameras, NAMES, strict=True):
         now = system.camera(name)
         frames, dropped = (now[key] - was[key] for key in ("frames_total", "dropped_total"))
