@@ -418,12 +418,13 @@ def test_who_lifts_a_mute_is_told_what_else_mutes() -> None:
     assert engine.mute(Mute("gate", "day", 0.0)) == []
 
 
-def test_a_link_leads_to_the_console_as_it_is_reached() -> None:
+def test_a_link_leads_to_the_alert_in_the_console_as_it_is_reached() -> None:
     here = world()
     url = "https://cameras.example.org/console/"
     here.engine.update(Config(alerts=here.options.model_copy(update={"public_url": url})))
     here.see(crossed(1))
-    assert [row.link for row in here.rows if isinstance(row, Notification)] == [url]
+    [row] = [row for row in here.rows if isinstance(row, Notification)]
+    assert row.link == f"{url}review?alert={row.alert_id}"
 
 
 @pytest.mark.parametrize("mute", [Mute("gate", "", T0 + 100), Mute("", "night", T0 + 100)])

@@ -384,7 +384,8 @@ class AlertEngine(DurableSink):
         alert = self._change(alert, notifications=number + bool(routes), told=alert.count)
         if routes:
             title, text = words_of(alert, rule, transition, zone)
-            link = self._options.public_url or ""
+            url = self._options.public_url
+            link = f"{url.rstrip('/')}/review?alert={alert.alert_id}" if url else ""
             values = (now, alert.source, alert.severity, title, text, link, asdict(alert))
             self._made.append(Notification(alert.alert_id, number, transition, routes, *values))
         return alert
