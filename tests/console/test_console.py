@@ -40,8 +40,9 @@ from console.pages import timing_page as timing  # noqa: E402
 from sightline.access.rights import How, Person  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
-from sightline.store.read.queries import Span, Watched  # noqa: E402
+from sightline.store.read.queries import Watched  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
+from sightline.store.read.spans import Span  # noqa: E402
 from sightline.supervisor.http.visitors import ANYBODY  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()

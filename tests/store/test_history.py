@@ -22,8 +22,9 @@ from sightline.store.read.downloads import as_csv, as_parquet
 from sightline.store.read.event_search import EventSearch, read_event_names, read_event_page
 from sightline.store.read.history import CountLine, Mark
 from sightline.store.read.kept_ways import read_track_paths
-from sightline.store.read.queries import DAY_S, Span
 from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S
 from support.console_world import World
 
 T0 = datetime(2026, 3, 25, tzinfo=UTC).timestamp()  # a Wednesday; summer time begins on the Sunday in Berlin

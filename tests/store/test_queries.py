@@ -18,8 +18,6 @@ from sightline.errors import StoreUnavailable
 from sightline.store import migrations, rollups
 from sightline.store.dialects import parse_url
 from sightline.store.read.queries import (
-    DAY_S,
-    Span,
     distinct,
     has_events,
     is_stale,
@@ -33,6 +31,8 @@ from sightline.store.read.queries import (
     read_window_rows,
 )
 from sightline.store.read.readonly import Database, DatabaseState
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S
 from sightline.store.tables import EventRow
 from support.console_world import World, utc
 

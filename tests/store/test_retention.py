@@ -35,8 +35,9 @@ from sightline.entities import (
 from sightline.store import retention as retention_module
 from sightline.store.access_store import AccessStore, AuditEntry
 from sightline.store.database import Store
-from sightline.store.read.queries import Span, read_counts, read_watched
+from sightline.store.read.queries import read_counts, read_watched
 from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
 from sightline.store.retention import LOOK_EVERY_S, MIN_ROWS, TARGET_S, Retention
 from support.stored import write
 from support.waiting import until

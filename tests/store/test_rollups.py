@@ -20,8 +20,10 @@ from sightline.entities import Checkpoint, CountWindow, SourceWindow, Tracks
 from sightline.store import migrations, rollups
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
-from sightline.store.read.queries import DAY_S, CountSum, Span, Watched, distinct, read_counts, read_watched
+from sightline.store.read.queries import CountSum, Watched, distinct, read_counts, read_watched
 from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S
 from sightline.store.tables import CountRollupRow, CountWindowRow, StaleRollupRow, table_of
 from support.observations import Watched as WatchedTime
 from support.stored import write

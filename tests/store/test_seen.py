@@ -25,9 +25,9 @@ from sightline.store.read import (
     queries,
     reviewed_alerts,
 )
-from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
+from sightline.store.read.spans import Span
 from support.console_world import World
 
 T0 = 1_790_000_040.0

@@ -19,10 +19,10 @@ from sightline.store import rollups
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S, Span
 from sightline.store.read.readonly import Database
-from sightline.store.read.spans import WEEK_S
+from sightline.store.read.spans import WEEK_S, Span
 from sightline.store.retention import Retention
+from sightline.store.rollups import DAY_S
 from support.stored import read_rows, write
 
 T0 = datetime(2026, 3, 27, tzinfo=UTC).timestamp()  # summer time begins on the 29th in Berlin

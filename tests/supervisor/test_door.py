@@ -39,8 +39,8 @@ from sightline.entities import (
 from sightline.store.database import Store
 from sightline.store.read.downloads import as_csv, as_parquet
 from sightline.store.read.history import read_count_table
-from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control, Plan

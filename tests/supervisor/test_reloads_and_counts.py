@@ -23,8 +23,10 @@ from sightline.config import parse_config
 from sightline.entities import CameraState, CameraStatus, Checkpoint, Detections, ModelInfo
 from sightline.store.database import Store
 from sightline.store.kinds import with_stored
-from sightline.store.read.queries import DAY_S, Span, distinct, read_counts
+from sightline.store.read.queries import distinct, read_counts
 from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.control import Control, make_plan
 from sightline.supervisor.hub import Hub

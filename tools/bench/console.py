@@ -40,9 +40,9 @@ from sightline.store.read.event_search import EventSearch, read_event_page
 from sightline.store.read.history import read_count_table, read_heat_map, read_marks
 from sightline.store.read.kept_clips import read_clips
 from sightline.store.read.kept_ways import read_track_paths
-from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.read.reviewed_alerts import OPEN, TOLD, read_alerts, read_new_alerts, read_rule_records
+from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S, HOUR_S
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are

@@ -14,8 +14,9 @@ from sightline.features import track_log
 from sightline.features.track_log import TrackedFrame
 from sightline.simulation.selftest.ground_truth import Happening, SimulatedCamera
 from sightline.store.kinds import EVENT
-from sightline.store.read.queries import Span, distinct, read_counts, read_events, read_watched
+from sightline.store.read.queries import distinct, read_counts, read_events, read_watched
 from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
 
 TOLERANCE_S = 1.0  # between a claim and what it claims
 

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, func
 
 from sightline.entities import AlertState
 from sightline.store import tables
-from sightline.store.read.queries import Span, read_total_counts, read_watched
+from sightline.store.read.queries import read_total_counts, read_watched
 from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S, HOUR_S
 
 _EVENTS = tables.table_of(tables.EventRow).c

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, func, select
 from sightline.store import tables
 from sightline.store.read.queries import (
     CountSum,
-    Span,
     read_counts,
     read_first_windows,
     read_latest_windows,
     read_watched,
 )
 from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.spans import Span
 from sightline.store.read.sums import moments, within
 from sightline.store.rollups import DAY_S, HOUR_S
 

@@ -18,7 +18,6 @@ from sightline.store.read.camera_views import read_camera_views
 from sightline.store.read.kept_clips import read_clip, read_clips
 from sightline.store.read.queries import (
     CountSum,
-    Span,
     Watched,
     read_counts,
     read_events,
@@ -27,6 +26,7 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import seen
+from sightline.store.read.spans import Span
 from sightline.store.tables import with_epochs
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
