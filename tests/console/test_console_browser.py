@@ -23,15 +23,13 @@ from typing import Any
 import psutil
 import pytest
 
-from sightline.config.groups import HttpOptions
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
-from sightline.supervisor.http.door import Door
-from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.visitors import NobodyElse
 from support.browser import chromium
 from support.console_site import ConsoleSite, console_site, is_healthy
 from support.console_world import World
+from support.front import served
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 
@@ -302,16 +300,14 @@ fetch(url, {method: "POST", mode: "no-cors", body: "{}"}).then(() => done("answe
 def test_nor_does_it_of_the_status_port_and_of_triton(
     rebound: Any, toy_repository: Path, tmp_path: Path
 ) -> None:
-    status = HttpServer(HttpOptions(port=0), Door([], NobodyElse()))
-    status.start()
-    try:
-        with TritonServer(toy_repository, grpc_port=free_port(), log_path=tmp_path / "log") as triton:
-            rebound.get(status.url.replace("127.0.0.1", "evil.example") + "/metrics")
-            assert "unknown Host" in rebound.page_source
-            load = f"http://evil.example:{triton.grpc_port}/v2/repository/models/detector/load"
-            assert rebound.execute_async_script(POST, load) == "refused"
-    finally:
-        status.stop()
+    with (
+        served([], NobodyElse()) as status,
+        TritonServer(toy_repository, grpc_port=free_port(), log_path=tmp_path / "log") as triton,
+    ):
+        rebound.get(status.origin.replace("127.0.0.1", "evil.example") + "/metrics")
+        assert "unknown Host" in rebound.page_source
+        load = f"http://evil.example:{triton.grpc_port}/v2/repository/models/detector/load"
+        assert rebound.execute_async_script(POST, load) == "refused"
 
 
 @pytest.mark.parametrize(

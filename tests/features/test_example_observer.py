@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from typing import cast
 
 import pytest
@@ -11,17 +9,14 @@ import pytest
 from examples import frame_counter
 from sightline.camera import running_camera
 from sightline.camera.messages import Report
-from sightline.config.groups import HttpOptions
 from sightline.entities import CameraStatus
 from sightline.features import FEATURES
 from sightline.store.spooled_store import WriterHealth
-from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.health_pages import HealthPages
-from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.visitors import NobodyElse
 from sightline.supervisor.live_pictures import LivePictures
 from sightline.supervisor.supervisor import Supervisor
-from support.waiting import until
+from support.front import served
 from support.worker_rig import Rig
 
 HEALTH = WriterHealth()
@@ -63,13 +58,9 @@ def test_an_example_observer_is_one_file_and_one_line() -> None:
         rig.add("gate")
         rig.until_frames("gate", 20)
         pages = HealthPages(cast(Supervisor, Shown(rig)), lambda: HEALTH)
-        http = HttpServer(HttpOptions(port=0), Door(pages.endpoints(), NobodyElse()))
-        http.start()
-        try:
-            page = read(http, "/metrics")
-            [camera] = json.loads(read(http, "/status"))["cameras"]
-        finally:
-            http.stop()
+        with served(pages.endpoints(), NobodyElse()) as front:
+            page = front.ask("/metrics").body.decode()
+            [camera] = front.ask("/status").json["cameras"]
     assert "# TYPE sightline_frame_counter_frames_total counter" in page
     assert 'sightline_frame_counter_frames_total{camera="gate",kind="busy"}' in page
     [busy] = [figure for figure in camera["figures"] if figure["labels"] == {"kind": "busy"}]
@@ -82,9 +73,3 @@ def test_an_example_observer_is_one_file_and_one_line() -> None:
         rig.add("gate", resume=checkpoint.resume)
         rig.until_frames("gate", 1)
         assert counted(rig) == before + rig.frames("gate")
-
-
-def read(http: HttpServer, path: str) -> str:
-    until(lambda: http._server.started)
-    with urllib.request.urlopen(http.url + path, timeout=10) as answer:
-        return answer.read().decode()

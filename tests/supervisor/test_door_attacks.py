@@ -104,11 +104,10 @@ ODD_BODIES = (
 @pytest.mark.parametrize("body", ODD_BODIES, ids=lambda body: repr(body[:12]))
 def test_odd_bodies_are_refused(front: Front, shop: Shop, body: bytes) -> None:
     token = shop.people.tokens.create("t", Role.ADMIN, ROOT, days=1)
-    host, port = front.server._socket.getsockname()[:2]
     for endpoint in shop.endpoints:
         if endpoint.takes is not None and endpoint.method not in {"GET", WEBSOCKET}:
             path = endpoint.path.replace("{alert}", "alert-gate").replace("{name}", "admin")
-            with closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:
+            with closing(http.client.HTTPConnection(*front.address, timeout=20)) as connection:
                 headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
                 connection.request(endpoint.method, path, body, headers)
                 answer = connection.getresponse()
@@ -118,7 +117,7 @@ def test_odd_bodies_are_refused(front: Front, shop: Shop, body: bytes) -> None:
 
 @pytest.mark.parametrize("header", ["Content-Length", "Transfer-Encoding"])
 def test_a_body_that_does_not_end_is_cut_off(front: Front, header: str) -> None:
-    with socket.create_connection(front.server._socket.getsockname(), timeout=20) as client:
+    with socket.create_connection(front.address, timeout=20) as client:
         size = "99999999999" if header == "Content-Length" else "chunked"
         head = f"POST /auth/sign-in HTTP/1.1\r\nHost: localhost\r\n{header}: {size}\r\n\r\n"
         client.sendall(head.encode())
@@ -148,7 +147,7 @@ def test_a_body_that_does_not_end_is_cut_off(front: Front, header: str) -> None:
     ],
 )
 def test_smuggled_headers_reach_nothing(front: Front, request_text: str) -> None:
-    with socket.create_connection(front.server._socket.getsockname(), timeout=20) as client:
+    with socket.create_connection(front.address, timeout=20) as client:
         client.sendall(request_text.encode())
         answer = client.recv(65_536)
     assert answer.split()[1] in {b"400", b"401", b"403", b"404", b"501"}, answer
@@ -210,12 +209,10 @@ def test_sign_ins_whose_bodies_do_not_end_keep_no_others_out(monkeypatch: pytest
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 20)
     with served(SMALL, NobodyElse()) as front, ExitStack() as stack:
         for _ in range(60):
-            slow = stack.enter_context(
-                socket.create_connection(front.server._socket.getsockname(), timeout=10)
-            )
+            slow = stack.enter_context(socket.create_connection(front.address, timeout=10))
             head = "POST /auth/sign-in HTTP/1.1", "Host: localhost", "Content-Length: 100", "", '{"na'
             slow.sendall("\r\n".join(head).encode())
-        until(lambda: len(front.server._server.server_state.connections) >= 20)
+        until(lambda: len(front.connections) >= 20)
         for _ in range(5):
             assert front.ask("/healthz").json == "hello"
             assert front.post("/auth/sign-in", {"name": "x"}).json == "hello x"
@@ -241,7 +238,7 @@ def test_handshakes_that_do_not_end_use_up_no_descriptors(
     ]
     subprocess.run(command, check=True, capture_output=True)
     with served(SMALL, NobodyElse(), tls_cert=str(cert), tls_key=str(key)) as front, ExitStack() as stack:
-        address, before = front.server._socket.getsockname(), psutil.Process().num_fds()
+        address, before = front.address, psutil.Process().num_fds()
         for _ in range(200):
             stack.enter_context(socket.create_connection(address, timeout=10))
         until(lambda: psutil.Process().num_fds() - before <= 200 + 20 + 5, 10)

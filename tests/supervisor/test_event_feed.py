@@ -6,9 +6,9 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
 from sightline.supervisor.http.event_feed import EventFeed
 from sightline.supervisor.http.feed_message import feed_schema
-from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.visitors import NobodyElse, Visitors
-from support.front import known
+from support.front import Front, known, served_door
 from support.people import ROOT, People, people_of
 from support.stored import read_rows
 from support.waiting import until
@@ -86,33 +85,28 @@ def results(database_url: str) -> Iterator[Results]:
         yield made
 
 
+@dataclass(frozen=True)
 class World:
-    """The port."""
+    front: Front
 
-    def __init__(self, results: Results, visitors: Visitors) -> None:
-        self.results = results
-        self.door = Door(FeedApi(results.feed, self._still_allowed).endpoints(), visitors)
-        self.server = HttpServer(HttpOptions(port=0), self.door)
-        self.server.start()
-        until(lambda: self.server._server.started)
-
-    async def _still_allowed(self, call: Call) -> bool:
-        return await self.door.still_allowed(call)
-
-    def open(self, after: str = "", token: str = "") -> websockets.sync.client.ClientConnection:
-        host, port = self.server._socket.getsockname()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url = f"ws://{host}:{port}/ws/events{f'?after={after}' if after else ''}"
-        return websockets.sync.client.connect(url, additional_headers=headers, open_timeout=10)
+    def open(
+        self, after: str = "", token: str = "", headers: Mapping[str, str] | None = None
+    ) -> websockets.sync.client.ClientConnection:
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"{self.front.origin.replace('http', 'ws')}/ws/events{f'?after={after}' if after else ''}"
+        return websockets.sync.client.connect(
+            url, additional_headers={**sent, **(headers or {})}, open_timeout=10
+        )
 
 
 @contextmanager
 def world_of(results: Results, visitors: Visitors | None = None) -> Iterator[World]:
-    world = World(results, visitors or NobodyElse())
-    try:
-        yield world
-    finally:
-        world.server.stop()
+    async def still_allowed(call: Call) -> bool:
+        return await door.still_allowed(call)
+
+    door = Door(FeedApi(results.feed, still_allowed).endpoints(), visitors or NobodyElse())
+    with served_door(door) as front:
+        yield World(front)
 
 
 @pytest.fixture
@@ -373,11 +367,8 @@ def test_it_is_closed_soon_after_the_right_has_ended(
     people.add("Anna", Role.OPERATOR)
     session, token = people.session(), people.tokens.create("t", Role.VIEWER, ROOT, days=1)
     with world_of(results, known(people)) as world:
-        host, port = world.server._socket.getsockname()
-        who = {"Cookie": f"sightline={session}", "Origin": world.server.url}
-        headers = {"Authorization": f"Bearer {token}"} if end == "token" else who
-        url = f"ws://{host}:{port}/ws/events"
-        with websockets.sync.client.connect(url, additional_headers=headers) as reader:
+        cookie = {"Cookie": f"sightline={session}", "Origin": world.front.origin}
+        with world.open(token=token) if end == "token" else world.open(headers=cookie) as reader:
             messages(reader, 1)
             time.sleep(0.5)
             if end == "token":
@@ -398,7 +389,7 @@ def deaf_client(world: World, token: str) -> socket.socket:
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.settimeout(10)
-    client.connect(world.server._socket.getsockname())
+    client.connect(world.front.address)
     head = (
         "GET /ws/events HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
         "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
@@ -420,11 +411,11 @@ def test_one_that_does_not_read_is_cut_off_with_the_right_too(
         for batch in range(20):
             long = replace(ALERT, comment="x" * 5000)
             results.write(*(replace(long, alert_id=f"{batch}-{number}") for number in range(20)))
-        [protocol] = world.server._server.server_state.connections
+        [protocol] = world.front.connections
         until(lambda: not protocol.writable.is_set(), 10)  # it waits
         assert protocol.transport.get_write_buffer_size() < 200_000
         people.tokens.revoke("t", ROOT)
-        until(lambda: not world.server._server.server_state.connections, 10)
+        until(lambda: not world.front.connections, 10)
         assert results.feed._reading is None
 
 
@@ -441,7 +432,7 @@ def test_a_client_that_makes_work_and_reads_nothing_is_cut_off(
         with suppress(OSError):
             for _ in range(2000):
                 client.sendall(frame * 100)
-        until(lambda: not world.server._server.server_state.connections, 10)
+        until(lambda: not world.front.connections, 10)
 
 
 def test_the_feed_goes_on_at_another_port(results: Results) -> None:
@@ -450,10 +441,10 @@ def test_the_feed_goes_on_at_another_port(results: Results) -> None:
             [last] = messages(reader, 1)
         with world.open() as reader:
             messages(reader, 1)
-            world.server.move(HttpOptions(port=0))
+            world.front.server.move(HttpOptions(port=0))
             with pytest.raises(websockets.ConnectionClosed):
                 messages(reader, 1)
-        until(lambda: world.server._server.started)
+        until(lambda: world.front.server._server.started)
         made = results.happen(2)
         with world.open(last["id"]) as reader:
             assert ordinals(results, messages(reader, 3)[1:]) == made

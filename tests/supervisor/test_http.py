@@ -28,7 +28,6 @@ from sightline.simulation.rtsp_server import free_port
 from sightline.store.spooled_store import WriterHealth
 from sightline.supervisor.bottlenecks import Cause, Notice
 from sightline.supervisor.http import http_server
-from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.own_programs import fetch_own, own_key
@@ -37,6 +36,7 @@ from sightline.supervisor.live_pictures import LivePictures
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
 from support.certificates import make_certificate
+from support.front import served
 from support.waiting import until
 
 HEALTH = WriterHealth(
@@ -101,11 +101,8 @@ def health() -> list[WriterHealth]:
 @pytest.fixture
 def server(supervisor: FakeSupervisor, health: list[WriterHealth]) -> Iterator[HttpServer]:
     pages = HealthPages(cast(Supervisor, supervisor), lambda: health[0], sinks=lambda: [FAILING])
-    http = HttpServer(HttpOptions(port=0), Door(pages.endpoints(), NobodyElse()))
-    http.start()
-    until(lambda: http._server.started)
-    yield http
-    http.stop()
+    with served(pages.endpoints(), NobodyElse()) as front:
+        yield front.server
 
 
 def get(server: HttpServer, path: str) -> tuple[int, str]:

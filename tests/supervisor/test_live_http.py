@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,17 @@ import websockets
 import websockets.sync.client
 
 from sightline.camera.messages import AskFeature, LiveMessage, Message
-from sightline.config.groups import HttpOptions
 from sightline.entities import Role, Variant
 from sightline.supervisor import live_pictures
 from sightline.supervisor.http import api_live, http_server, open_socket
 from sightline.supervisor.http.api_live import BOUNDARY, LiveApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
-from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.visitors import NobodyElse, Visitors
 from sightline.supervisor.live_pictures import LivePictures
 from sightline.video.picture import decode_jpeg, encode_jpeg, full_range, written
 from support.fakes import GreyPicture
-from support.front import known
+from support.front import Front, known, served_door
 from support.people import ROOT, People, people_of
 from support.waiting import until
 
@@ -78,30 +76,23 @@ class Cameras:
                     self._live.take(LiveMessage(camera, variant, header, self.payload))
 
 
+@dataclass(frozen=True)
 class World:
-    def __init__(self, visitors: Visitors) -> None:
-        self.live = LivePictures()
-        self.cameras = Cameras(self.live)
-        self.live.owner_of = self.cameras.owner_of
-        self.door = Door(LiveApi(self.live, self._still_allowed).endpoints(), visitors)
-        self.server = HttpServer(HttpOptions(port=0), self.door)
-        self.server.start()
-        until(lambda: self.server._server.started)
-
-    async def _still_allowed(self, call: Call) -> bool:
-        return await self.door.still_allowed(call)
+    live: LivePictures
+    cameras: Cameras
+    front: Front
 
     def connect(self, path: str, rcvbuf: int | None = None) -> socket.socket:
         client = socket.socket()
         if rcvbuf is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         client.settimeout(10)
-        client.connect(self.server._socket.getsockname())
+        client.connect(self.front.address)
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return client
 
     def ask(self, path: str, token: str = "") -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection(*self.server._socket.getsockname(), timeout=20)
+        connection = http.client.HTTPConnection(*self.front.address, timeout=20)
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         return connection
 
@@ -117,12 +108,19 @@ class World:
 
 @contextmanager
 def world_of(visitors: Visitors) -> Iterator[World]:
-    world = World(visitors)
-    try:
-        yield world
-    finally:
-        world.cameras.stop()
-        world.server.stop()
+    live = LivePictures()
+    cameras = Cameras(live)
+    live.owner_of = cameras.owner_of
+
+    async def still_allowed(call: Call) -> bool:
+        return await door.still_allowed(call)
+
+    door = Door(LiveApi(live, still_allowed).endpoints(), visitors)
+    with served_door(door) as front:
+        try:
+            yield World(live, cameras, front)
+        finally:
+            cameras.stop()
 
 
 @pytest.fixture
@@ -133,7 +131,7 @@ def world() -> Iterator[World]:
 
 def parts(world: World, path: str, count: int) -> list[tuple[dict[str, str], bytes]]:
     """The first parts of a stream, by their own lengths."""
-    connection = http.client.HTTPConnection(*world.server._socket.getsockname(), timeout=10)
+    connection = http.client.HTTPConnection(*world.front.address, timeout=10)
     connection.request("GET", path)
     answer = connection.getresponse()
     assert answer.headers["Content-Type"] == f"multipart/x-mixed-replace; boundary={BOUNDARY}"
@@ -163,7 +161,7 @@ def test_a_stream_has_a_picture_for_every_part(world: World, path: str) -> None:
 
 
 def test_a_stream_whose_head_alone_is_asked_for_ends(world: World) -> None:
-    connection = http.client.HTTPConnection(*world.server._socket.getsockname(), timeout=10)
+    connection = http.client.HTTPConnection(*world.front.address, timeout=10)
     with closing(connection):
         for _ in range(2):
             connection.request("HEAD", "/live/a.mjpg")
@@ -265,11 +263,9 @@ def test_video_begins_with_a_key_frame_and_again_after_a_gap(
 def socket_of(
     world: World, query: str, token: str = "", **more: Any
 ) -> websockets.sync.client.ClientConnection:
-    host, port = world.server._socket.getsockname()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return websockets.sync.client.connect(
-        f"ws://{host}:{port}/ws/detections?{query}", additional_headers=headers, open_timeout=10, **more
-    )
+    url = f"{world.front.origin.replace('http', 'ws')}/ws/detections?{query}"
+    return websockets.sync.client.connect(url, additional_headers=headers, open_timeout=10, **more)
 
 
 def test_boxes_come_by_websocket_as_they_are_made(world: World) -> None:
@@ -317,7 +313,7 @@ def test_two_hundred_readers_of_boxes_leave_nothing(world: World) -> None:
             for one in [stack.enter_context(socket_of(world, "camera=a")) for _ in range(50)]:
                 assert one.recv(timeout=10)
         until(lambda: not world.live.viewers, 10)
-    until(lambda: not world.server._server.server_state.connections, 15)
+    until(lambda: not world.front.connections, 15)
 
 
 # -- who may ---------------------------------------------------------------------------------------------
@@ -383,13 +379,13 @@ def test_a_socket_whose_client_reads_nothing_is_closed_with_its_token_too(
     with world_of(known(people)) as world, socket.socket() as slow:
         world.cameras.payload = b" " * 100_000 + b"{}"
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.connect(world.server._socket.getsockname())
+        slow.connect(world.front.address)
         with suppress(websockets.ConnectionClosed), socket_of(world, "camera=a", token, sock=slow):
-            [connection] = world.server._server.server_state.connections
+            [connection] = world.front.connections
             until(lambda: not connection.writable.is_set(), 20)
             people.tokens.revoke("screen", ROOT)
             until(lambda: not world.live.viewers, 5)
-            until(lambda: not world.server._server.server_state.connections, 5)
+            until(lambda: not world.front.connections, 5)
 
 
 @pytest.mark.parametrize("showing", [True, False])
@@ -430,7 +426,7 @@ def test_who_reads_nothing_is_cut_off_and_costs_no_more(
     with world.connect("/live/a.mjpg", rcvbuf=4096):
         until(lambda: world.live.viewers.total() == 1, 5)
         until(lambda: not world.live.viewers, 10)
-        assert not world.server._server.server_state.connections
+        assert not world.front.connections
 
 
 def test_a_slow_viewer_gets_new_pictures_and_no_queue(world: World) -> None:
@@ -438,7 +434,7 @@ def test_a_slow_viewer_gets_new_pictures_and_no_queue(world: World) -> None:
     with world.connect("/live/a.mjpg", rcvbuf=8192) as slow:
         until(lambda: world.live.viewers.total() == 1, 5)
         time.sleep(3.0)  # sixty pictures, of which it reads none
-        [protocol] = world.server._server.server_state.connections
+        [protocol] = world.front.connections
         assert protocol.transport.get_write_buffer_size() < 2 * len(world.cameras.payload)
         newest = world.cameras.shown
         reader, seen = slow.makefile("rb"), []
@@ -482,7 +478,7 @@ def test_two_hundred_viewers_open_and_close_and_leave_nothing(world: World) -> N
             until(lambda: world.live.viewers.total() == 200, 10)
             assert world.get("/live/a.jpg")[0] == 503
         until(lambda: not world.live.viewers, 10)
-        until(lambda: not world.server._server.server_state.connections, 10)
+        until(lambda: not world.front.connections, 10)
 
     storm()
     gc.collect()
@@ -499,7 +495,7 @@ def test_two_hundred_viewers_open_and_close_and_leave_nothing(world: World) -> N
 def test_many_who_come_in_one_moment_are_all_served(world: World) -> None:
     with ExitStack() as stack:
         assert stack.enter_context(world.connect("/live/a.mjpg")).recv(100)
-        [protocol] = world.server._server.server_state.connections
+        [protocol] = world.front.connections
         protocol.loop.call_soon_threadsafe(time.sleep, 1.0)  # they are accepted all at once
         clients = [stack.enter_context(world.connect("/live/a.mjpg")) for _ in range(190)]
         for client in clients:

@@ -25,7 +25,6 @@ import websockets.sync.client
 
 from sightline.camera.messages import LiveMessage
 from sightline.config import parse_config
-from sightline.config.groups import HttpOptions
 from sightline.entities import Variant
 from sightline.features.live.detections_message import SCHEMA
 from sightline.simulation.rtsp_server import RtspServer
@@ -34,13 +33,13 @@ from sightline.supervisor.fork_server import ForkedWorkers
 from sightline.supervisor.http.api_live import LiveApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
-from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.visitors import NobodyElse
 from sightline.supervisor.live_pictures import Shown
 from sightline.supervisor.supervisor import Supervisor
 from sightline.video.picture import decode_jpeg
 from support.camera_world import make_clip
 from support.fake_triton import FakeTriton
+from support.front import served_door
 from support.running_hub import running
 from support.waiting import until
 
@@ -205,16 +204,8 @@ def served(world: World) -> Iterator[str]:
     async def still_allowed(_: Call) -> bool:
         return True
 
-    server = HttpServer(
-        HttpOptions(port=0), Door(LiveApi(world.live, still_allowed).endpoints(), NobodyElse())
-    )
-    server.start()
-    try:
-        until(lambda: server._server.started)
-        host, port = server._socket.getsockname()
-        yield f"{host}:{port}"
-    finally:
-        server.stop()
+    with served_door(Door(LiveApi(world.live, still_allowed).endpoints(), NobodyElse())) as front:
+        yield "{}:{}".format(*front.address)
 
 
 def boxes_in(url: str, count: int = 10) -> list[tuple[float, ...]]:

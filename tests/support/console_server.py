@@ -22,7 +22,7 @@ from support.waiting import until
 def port_of_front(front: Front, folder: Path) -> SupervisorPort:
     """As a console of the same user knows it: the key lies in the folder."""
     (folder / KEY_FILE).write_text(KEY)
-    host, port = front.server._socket.getsockname()[:2]
+    host, port = front.address
     return port_of(front.server._options.model_copy(update={"host": host, "port": port}), folder)
 
 

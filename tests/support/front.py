@@ -52,6 +52,16 @@ class Front:
     def origin(self) -> str:
         return self.server.url
 
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.server._socket.getsockname()[:2]
+        return host, port
+
+    @property
+    def connections(self) -> set[Any]:
+        """Those that are open now."""
+        return self.server._server.server_state.connections
+
     def ask(
         self,
         path: str,
@@ -67,8 +77,7 @@ class Front:
         sent |= {"Cookie": f"sightline={session}", "Origin": self.origin} if session else {}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent |= {"Content-Type": "application/json"} if data is not None else {}
-        host, port = self.server._socket.getsockname()[:2]
-        with closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:
+        with closing(http.client.HTTPConnection(*self.address, timeout=20)) as connection:
             connection.request(method, path, data, {**sent, **(headers or {})})
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
