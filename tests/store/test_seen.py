@@ -94,6 +94,7 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     ],
     "read_camera_views": lambda c, cameras, _: camera_views.read_camera_views(c, cameras),
     "read_open_alerts": lambda c, cameras, _: open_alerts.read_open_alerts(c, cameras, T0),
+    "read_mutes": lambda c, cameras, _: open_alerts.read_mutes(c, cameras),
 }
 
 

@@ -5,14 +5,12 @@ from sqlalchemy import Connection
 
 from sightline.entities import CameraView
 from sightline.store import tables
-from sightline.store.read.seen import Cameras
+from sightline.store.read.seen import Cameras, is_seen
 
 _VIEWS = tables.table_of(tables.CameraViewRow).c
 
 
 def read_camera_views(connection: Connection, cameras: Cameras) -> list[CameraView]:
     """By name, of the cameras that the reader may see; None: of all."""
-    query = sa.select(*_VIEWS).order_by(_VIEWS.source)
-    if cameras is not None:
-        query = query.where(_VIEWS.source.in_(cameras))
+    query = sa.select(*_VIEWS).where(is_seen(_VIEWS.source, cameras)).order_by(_VIEWS.source)
     return [CameraView(**tables.with_epochs(row._asdict())) for row in connection.execute(query)]

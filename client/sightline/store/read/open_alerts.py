@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row
 
 from sightline.entities import Alert, AlertState, Mute
 from sightline.store import tables
-from sightline.store.read.seen import Cameras
+from sightline.store.read.seen import Cameras, is_seen
 
 _ALERTS = tables.table_of(tables.AlertRow).c
 _FIELDS = [field.name for field in fields(Alert)]
@@ -31,18 +31,20 @@ def read_open_alerts(
 
     Oldest first; only the one with ``alert_id``, when that is given, whenever it was.
     """
-    query = sa.select(*_ALERTS).order_by(_ALERTS.opened_time)
+    query = sa.select(*_ALERTS).where(is_seen(_ALERTS.source, cameras)).order_by(_ALERTS.opened_time)
     if alert_id is None:
         moment = datetime.fromtimestamp(since, UTC)
         query = query.where(sa.or_(_ALERTS.end_time.is_(None), _ALERTS.changed_time >= moment))
     else:
         query = query.where(_ALERTS.alert_id == alert_id)
-    of_mutes = sa.select(*_MUTES)
-    if cameras is not None:
-        query, of_mutes = query.where(_ALERTS.source.in_(cameras)), of_mutes.where(_MUTES.source.in_(cameras))
-    alerts = [alert_of(row) for row in connection.execute(query)]
-    mutes = [Mute(**tables.with_epochs(row._asdict())) for row in connection.execute(of_mutes)]
-    return OpenAlerts(tuple(alerts), tuple(mutes))
+    alerts = tuple(alert_of(row) for row in connection.execute(query))
+    return OpenAlerts(alerts, read_mutes(connection, cameras))
+
+
+def read_mutes(connection: Connection, cameras: Cameras) -> tuple[Mute, ...]:
+    """All of them, also those that are over."""
+    query = sa.select(*_MUTES).where(is_seen(_MUTES.source, cameras))
+    return tuple(Mute(**tables.with_epochs(row._asdict())) for row in connection.execute(query))
 
 
 def alert_of(row: Row[Any]) -> Alert:

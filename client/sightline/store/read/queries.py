@@ -23,7 +23,7 @@ from sightline.errors import StoreUnavailable
 from sightline.store import rollups, tables
 from sightline.store.lease import SCOPE, STANDBY, Program
 from sightline.store.read.readonly import Database, DatabaseState
-from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.seen import Cameras, is_seen, seen
 from sightline.store.read.spans import Span as Span  # noqa: PLC0414  it has always been found here
 from sightline.store.read.sums import COUNTS, EVENTS, SECONDS, Parts, first_counts, sums_of, within
 
@@ -105,9 +105,7 @@ def read_cameras(connection: Connection, cameras: Cameras) -> list[CameraStatus]
     """Every camera's last status, by name; the canary is left out: it is not a real camera."""
     row = _CAMERAS
     query = select(row.source, row.state, row.message, row.heartbeat, row.last_frame_time, row.status)
-    query = query.where(row.source != SOURCE).order_by(row.source)
-    if cameras is not None:
-        query = query.where(row.source.in_(cameras))
+    query = query.where(row.source != SOURCE, is_seen(row.source, cameras)).order_by(row.source)
     statuses = []
     for item in connection.execute(query):
         rest = item.status or {}
@@ -354,10 +352,9 @@ def read_hours(url: str, cameras: Cameras, since: float = 0.0) -> list[DriftWind
     Raises:
         StoreUnavailable: the database cannot be read; the text says why.
     """
-    query = select(*_HOURS).where(_HOURS.window_start >= datetime.fromtimestamp(since, UTC))
+    begun = _HOURS.window_start >= datetime.fromtimestamp(since, UTC)
+    query = select(*_HOURS).where(begun, is_seen(_HOURS.source, cameras))
     query = query.order_by(_HOURS.source, _HOURS.window_start, _HOURS.model_version)
-    if cameras is not None:
-        query = query.where(_HOURS.source.in_(cameras))
     database = Database(url)
     condition = database.condition()
     if condition.state is not DatabaseState.READY:

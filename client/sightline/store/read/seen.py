@@ -1,6 +1,10 @@
 """Rights in queries: every one that somebody asks for takes the cameras which they may see."""
 
 from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement
 
 #: The cameras that somebody may see; None: all of them, and what is the program's own (source "").
 Cameras = frozenset[str] | None
@@ -9,3 +13,8 @@ Cameras = frozenset[str] | None
 def seen(cameras: Cameras, sources: Iterable[str]) -> list[str]:
     """Those of ``sources`` that may be seen."""
     return [source for source in sources if cameras is None or source in cameras]
+
+
+def is_seen(source: ColumnElement[Any], cameras: Cameras) -> ColumnElement[bool]:
+    """That a column's camera may be seen."""
+    return sa.true() if cameras is None else source.in_(cameras)

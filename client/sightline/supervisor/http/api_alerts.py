@@ -13,7 +13,7 @@ from sightline.access.audit import Action, record
 from sightline.access.rights import Right
 from sightline.entities import Alert, AlertState, Mute
 from sightline.store.access_store import AccessStore
-from sightline.store.read.open_alerts import read_open_alerts
+from sightline.store.read.open_alerts import read_mutes, read_open_alerts
 from sightline.store.read.readonly import Database
 from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
 
@@ -97,7 +97,7 @@ class AlertsApi:
     def _mutes(self, call: Call) -> list[Mute]:
         """Of what nobody is told now."""
         with self._database.reading() as connection:
-            mutes = read_open_alerts(connection, call.cameras, time.time()).mutes
+            mutes = read_mutes(connection, call.cameras)
         return [mute for mute in mutes if mute.until > time.time()]
 
     def _mute(self, call: Call) -> None:
