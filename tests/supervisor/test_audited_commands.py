@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from sightline.access.rights import own_user
 from sightline.errors import ServerError, StoreUnavailable
 from sightline.supervisor.audited_commands import audited_commands, audited_switch
 from sightline.supervisor.control_socket import ask, taking_commands
-from sightline.supervisor.http.visitors import user_name
 from support.people import People, people_of
 
 
@@ -50,7 +50,7 @@ def test_commands_are_kept_as_this_users_and_those_that_fail_or_only_tell_are_no
     assert len(done) == 3
     entries = people.audit()[before:]
     assert {(entry.who, entry.how, entry.outcome) for entry in entries} == {
-        (user_name(), "command line", "done")
+        (own_user().name, "command line", "done")
     }
     assert [(entry.action, entry.target, entry.detail) for entry in entries] == [
         ("change_alert", "a1", "acknowledged, zoe"),

@@ -1,5 +1,7 @@
 """What each role may do; :func:`allowed` is the one place that decides."""
 
+import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -84,6 +86,15 @@ class Person:
     cameras: frozenset[str] | None  # that are seen at all; None: all of them
     how: How
     must_change: bool = False  # the password, before anything else
+
+
+def own_user() -> Person:
+    """The user of this process, whatever its environment says: an admin."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user often has no name
+        name = f"uid {os.getuid()}"
+    return Person(name, Role.ADMIN, None, How.COMMAND_LINE)
 
 
 @dataclass(frozen=True, slots=True)

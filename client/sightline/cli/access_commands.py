@@ -8,7 +8,6 @@ import argparse
 import getpass
 import json
 import os
-import pwd
 import sys
 import time
 from collections.abc import Iterator
@@ -198,7 +197,7 @@ class _Access:
 def _opened(arguments: argparse.Namespace) -> Iterator[_Access]:
     from sightline.access.accounts import Accounts
     from sightline.access.passwords import Passwords
-    from sightline.access.rights import Caller, How, Person
+    from sightline.access.rights import Caller, own_user
     from sightline.access.tokens import Tokens
     from sightline.config.access_options import AccessOptions
     from sightline.store.access_store import open_access_store
@@ -207,19 +206,11 @@ def _opened(arguments: argparse.Namespace) -> Iterator[_Access]:
     config = load_outline(arguments.config, "url")
     store = open_access_store(config.database.url.get_secret_value())
     try:
-        operator = Caller(Person(_unix_user(), Role.ADMIN, None, How.COMMAND_LINE))
+        operator = Caller(own_user())
         accounts = Accounts(store, AccessOptions(), Passwords())
         yield _Access(accounts, Tokens(store), operator, config)
     finally:
         store.close()
-
-
-def _unix_user() -> str:
-    """Of this process, whatever its environment says."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user often has no name
-        return f"uid {os.getuid()}"
 
 
 def _new_password() -> str:

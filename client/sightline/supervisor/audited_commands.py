@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sightline.access.audit import Action, record
-from sightline.access.rights import Caller, How, Person
+from sightline.access.rights import Caller, How, Person, own_user
 from sightline.base.redact import redact
 from sightline.entities import Role
 from sightline.errors import StoreError
 from sightline.store.access_store import AccessStore
-from sightline.supervisor.http.visitors import user_name
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ _KEPT = {
 
 def audited_commands(commands: Mapping[str, Command], store: AccessStore) -> dict[str, Command]:
     """The commands of this program's user; those that change something are kept once they are done."""
-    user = Person(user_name(), Role.ADMIN, None, How.COMMAND_LINE)
+    user = own_user()
     return {
         name: audited(command, _KEPT[name], store, user) if name in _KEPT else command
         for name, command in commands.items()

@@ -1,7 +1,5 @@
 """Who asks: by the cookie of a sign-in, a token, or the key of this user's own programs."""
 
-import os
-import pwd
 from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
@@ -12,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from sightline.access.accounts import Accounts
-from sightline.access.rights import How, Person
+from sightline.access.rights import How, Person, own_user
 from sightline.access.tokens import Tokens
 from sightline.entities import Role
 
@@ -49,7 +47,7 @@ class KnownPeople:
         if kind.lower() == "bearer":
             secret = secret.strip()
             if is_here(address_of(connection)) and compare_digest(secret.encode(), self.key.encode()):
-                return Person(user_name(), Role.ADMIN, None, How.COMMAND_LINE)
+                return own_user()
             return self.tokens.person_of(secret)
         if not (session := session_of(connection)):
             return None
@@ -90,11 +88,3 @@ def cookie_name(connection: HTTPConnection, name: str = "sightline") -> str:
 def session_of(connection: HTTPConnection) -> str:
     """What the cookie of a sign-in holds; "" without one."""
     return connection.cookies.get(cookie_name(connection), "")
-
-
-def user_name() -> str:
-    """Of this process, whatever its environment says."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user often has no name
-        return f"uid {os.getuid()}"
