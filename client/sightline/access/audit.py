@@ -51,7 +51,7 @@ def record(
     rows.add_entry(
         AuditEntry(
             time=now,
-            who=by.person.name[:100] if by.person else "",
+            who=by.name[:100],
             how=by.person.how if by.person else "",
             address=by.address[:64],
             action=action,

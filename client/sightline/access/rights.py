@@ -104,6 +104,11 @@ class Caller:
     person: Person | None  # None: nobody who is signed in
     address: str = ""  # of the network; "" for this machine's command line
 
+    @property
+    def name(self) -> str:
+        """Of the person; "" of nobody."""
+        return self.person.name if self.person else ""
+
 
 def allowed(person: Person | None, right: Right, camera: str | None = None) -> bool:
     """Whether somebody, or nobody (None), may do something.

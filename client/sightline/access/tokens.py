@@ -50,7 +50,7 @@ class Tokens:
             token_hash=hashed(secret),
             role=role,
             cameras=None if cameras is None else frozenset(cameras),
-            created_by=by.person.name if by.person else "",
+            created_by=by.name,
             created_at=now,
             expires_at=now + days * DAY_S,
         )

@@ -83,7 +83,7 @@ class AlertsApi:
 
     def _change(self, call: Call) -> Alert:
         """Acknowledge an alert, resolve it, call it a false alarm, or comment on it."""
-        alert, taken, who = call.connection.path_params["alert"], call.taken, _name_of(call)
+        alert, taken, who = call.connection.path_params["alert"], call.taken, call.caller.name
         if taken.state is None and not taken.comment:
             raise HTTPException(422, "say a state or a comment")
         detail = ", ".join(filter(None, (taken.state, taken.comment)))
@@ -105,7 +105,7 @@ class AlertsApi:
         taken: NewMute = call.taken
         target = " ".join(filter(None, (taken.camera or "all cameras", taken.rule)))
         with audited(self._store, call, Action.MUTE, target, f"until {taken.until:.0f}"):
-            self._actions["mute"](taken.camera, taken.rule, taken.until, _name_of(call))
+            self._actions["mute"](taken.camera, taken.rule, taken.until, call.caller.name)
 
     def _test(self, call: Call) -> str:
         """Send a test by a route; what went wrong, or empty when the other side has taken it."""
@@ -139,7 +139,3 @@ def _answer(action: Callable[..., Any], *values: Any) -> Any:
         return action(*values)
     except LookupError as error:
         raise HTTPException(409, str(error.args[0] if error.args else error)) from error
-
-
-def _name_of(call: Call) -> str:
-    return call.caller.person.name if call.caller.person else ""

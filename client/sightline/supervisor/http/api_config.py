@@ -193,7 +193,7 @@ class ConfigApi:
         version = call.connection.headers.get("if-match", "").strip('"')
         if not version:
             raise HTTPException(428, "say in If-Match which version you have changed")
-        by = call.caller.person.name if call.caller.person else ""
+        by = call.caller.name
         tried = change(by, version, try_only=True)
         if (closed := _ADMINS.intersection(tried.sections)) and not call.may(Right.MANAGE_PEOPLE):
             raise HTTPException(

@@ -235,8 +235,7 @@ class MediaApi:
         stun, turn = self._options.stun_urls, self._options.turn
         servers = [IceServer(stun)] if stun else []
         if turn is not None:
-            person = call.caller.person
-            user = f"{int(time.time()) + turn.valid_s}:{quote(person.name) if person else ''}"
+            user = f"{int(time.time()) + turn.valid_s}:{quote(call.caller.name)}"
             key = turn.secret.get_secret_value().encode()
             password = base64.b64encode(hmac.digest(key, user.encode(), "sha1")).decode()
             servers.append(IceServer(turn.urls, user, password))
