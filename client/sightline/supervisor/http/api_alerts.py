@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 
 from sightline.access.audit import Action, record
 from sightline.access.rights import Right
+from sightline.config.groups import DAY_S
 from sightline.entities import Alert, AlertState, Mute
 from sightline.store.access_store import AccessStore
 from sightline.store.read.open_alerts import read_mutes, read_open_alerts
 from sightline.store.read.readonly import Database
 from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
 
-DAY_S = 86_400.0
 _MAX_COMMENT = 1000  # characters
 
 

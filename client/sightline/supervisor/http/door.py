@@ -5,8 +5,9 @@ import json
 import logging
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
@@ -28,13 +29,13 @@ from sightline.errors import (
     TooManyAttempts,
 )
 from sightline.supervisor.http.endpoint import JSON_TYPE, WEBSOCKET, Call, Endpoint
+from sightline.supervisor.http.open_socket import LATER, POLICY
 from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
 
 log = logging.getLogger(__name__)
 
 LONG = "sightline.long"  # in a request's scope: its answer may take long
 RETRY_S = 5
-_CLOSED_BY_POLICY, _TRY_AGAIN = 1008, 1013  # codes of WebSockets
 #: By error, the status that it becomes; the first that fits.
 _STATUSES: tuple[tuple[type[SightlineError], int], ...] = (
     (ConfigChanged, 412),
@@ -99,7 +100,7 @@ class Door:
                     call = await self._let_in(endpoint, socket)
                 except (HTTPException, SightlineError) as error:
                     away = isinstance(error, StoreUnavailable)
-                    await socket.close(_TRY_AGAIN if away else _CLOSED_BY_POLICY)  # answered with 403
+                    await socket.close(LATER if away else POLICY)  # answered with 403
                     return
                 await endpoint.handler(socket, call)
 
@@ -171,7 +172,7 @@ class Door:
             camera = await run_in_threadpool(endpoint.camera, call) or None
         if not endpoint.each and not allowed(person, endpoint.right, camera):
             raise _refusal(person)
-        return Call(connection, call.caller, endpoint.right, taken, camera)
+        return replace(call, camera=camera)
 
     async def still_allowed(self, call: Call) -> bool:
         """Whether whoever made a call may still do so: what stays open asks every few seconds.
@@ -213,7 +214,7 @@ def _query_of(endpoint: Endpoint, connection: HTTPConnection) -> dict[str, Any]:
     fields = endpoint.takes.model_fields if endpoint.takes else {}
     found: dict[str, Any] = dict(connection.query_params)
     for name in set(found) & set(fields):
-        if "tuple" in str(fields[name].annotation):
+        if get_origin(fields[name].annotation) is tuple:
             found[name] = connection.query_params.getlist(name)
     return found
 
