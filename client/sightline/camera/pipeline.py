@@ -204,8 +204,7 @@ class Pipeline:
 
     def request(self, feature: str, message: object) -> None:
         """Hand a feature a word from the supervisor."""
-        for _ in self._answers(lambda one: one.request(message) if one.name == feature else None):
-            pass
+        self._ask(lambda observer: observer.request(message) if observer.name == feature else None)
 
     def switch_off(self, observer: object, error: Exception) -> None:
         """Go on without a feature that has failed, on whatever thread; it is to be closed."""
