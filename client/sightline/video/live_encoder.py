@@ -12,6 +12,7 @@ from av.video.reformatter import ColorRange
 
 from sightline.base.cuda import has_gpu
 from sightline.entities import U8
+from sightline.video.packets import coded_units
 
 CLOCK_HZ = 90_000  # of PTS
 KEY_EVERY_S = 2.0  # whoever joins waits for a key frame
@@ -141,8 +142,7 @@ def _starts(codec: str) -> bool:
 
 def _parameter_sets(packet: bytes) -> tuple[bytes, bytes]:
     """SPS and PPS of a key frame with start codes (Annex B)."""
-    units = [unit.rstrip(b"\0") for unit in packet.split(b"\0\0\1") if unit]
-    by_kind = {unit[0] & 31: unit for unit in units if unit}
+    by_kind = {unit[0] & 31: unit for unit in coded_units(packet)}
     return by_kind.get(_SPS, b""), by_kind.get(_PPS, b"")
 
 

@@ -6,6 +6,7 @@ Bytes of a packet are copied once, out of FFmpeg's memory; after that only refer
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
@@ -106,18 +107,24 @@ def parameter_sets(packet: CodedPacket) -> bytes:
     if packet.stream.codec not in _UNITS or packet.stream.extradata[:1] == b"\x01" or not packet.is_key:
         return b""  # units with their length before them do not carry any
     shift, mask, wanted, pictures = _UNITS[packet.stream.codec]
-    data, units = packet.data, dict[int, bytes]()
-    start = data.find(_START)
-    while start >= 0 and start + 3 < len(data):
-        kind = data[start + 3] >> shift & mask
+    units = dict[int, bytes]()
+    for unit in coded_units(packet.data):
+        kind = unit[0] >> shift & mask
         if kind in pictures:
             break
-        end = data.find(_START, start + 3)
-        unit = data[start + 3 : len(data) if end < 0 else end].rstrip(b"\x00")
         if kind in wanted:
             units[kind] = units.get(kind, b"") + b"\x00" + _START + unit
-        start = end
     return b"".join(units.values()) if len(units) == len(wanted) else b""
+
+
+def coded_units(data: bytes) -> Iterator[bytes]:
+    """The NAL units of a coded picture with start codes (Annex B), without these."""
+    start = data.find(_START)
+    while start >= 0:
+        end = data.find(_START, start + 3)
+        if unit := data[start + 3 : len(data) if end < 0 else end].rstrip(b"\x00"):
+            yield unit
+        start = end
 
 
 def _header(stream: VideoStream | AudioStream) -> bytes:
