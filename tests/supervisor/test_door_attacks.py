@@ -7,7 +7,6 @@ import json
 import logging
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from sightline.entities import Role
 from sightline.supervisor.http import http_server
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken
 from sightline.supervisor.http.visitors import NobodyElse
+from support.certificates import make_certificate
 from support.front import Front, known, served
 from support.people import PASSWORD, ROOT, People, people_of
 from support.waiting import until
@@ -222,27 +222,13 @@ def test_handshakes_that_do_not_end_use_up_no_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "MAX_HANDSHAKES", 20)
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        *kind,
-        "-subj",
-        "/CN=localhost",
-        "-out",
-        str(cert),
-        "-keyout",
-        str(key),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    with served(SMALL, NobodyElse(), tls_cert=str(cert), tls_key=str(key)) as front, ExitStack() as stack:
+    certificate = make_certificate(tmp_path, "localhost")
+    with served(SMALL, NobodyElse(), **certificate) as front, ExitStack() as stack:
         address, before = front.address, psutil.Process().num_fds()
         for _ in range(200):
             stack.enter_context(socket.create_connection(address, timeout=10))
         until(lambda: psutil.Process().num_fds() - before <= 200 + 20 + 5, 10)
-        trusting = ssl.create_default_context(cafile=str(cert))
+        trusting = ssl.create_default_context(cafile=certificate["tls_cert"])
         for _ in range(30):  # and those that end their handshake are not taken for some that do not
             connection = http.client.HTTPSConnection("localhost", address[1], context=trusting, timeout=10)
             connection.request("GET", "/healthz")
