@@ -13,7 +13,8 @@ import pytest
 
 from sightline.base.http_request import HttpRefused, reach_server, send_request
 from sightline.base.network_cures import ELSEWHERE, cure_for
-from support.listeners import HookServer, tls_files
+from support.certificates import tls_files
+from support.listeners import HookServer
 
 
 @contextmanager

@@ -31,7 +31,8 @@ from sightline.supervisor.sinks.http_routes import PagerDuty, Webhook, signature
 from sightline.supervisor.sinks.route import MAX_ATTEMPTS, PICTURE_S, TEST_S, DeliveryRefused
 from sightline.supervisor.sinks.sink import PartlyDelivered
 from sightline.video.picture import encode_jpeg
-from support.listeners import HookServer, Mail, tls_files
+from support.certificates import tls_files
+from support.listeners import HookServer, Mail
 
 SECRET = "a secret"
 

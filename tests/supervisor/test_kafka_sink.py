@@ -33,7 +33,7 @@ from sightline.store.kinds import pending_row
 from sightline.supervisor.sinks.kafka_sink import KafkaSink
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.brokers import KafkaReader, frozen, kafka_cluster
-from support.listeners import tls_files
+from support.certificates import tls_files
 from support.running_hub import running
 from support.waiting import until
 

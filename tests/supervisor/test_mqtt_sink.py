@@ -37,7 +37,7 @@ from sightline.supervisor.sinks.alert_engine import AlertEngine
 from sightline.supervisor.sinks.mqtt_sink import MqttSink
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.brokers import Listener, Mosquitto, frozen
-from support.listeners import tls_files
+from support.certificates import tls_files
 from support.running_hub import running
 from support.waiting import until
 

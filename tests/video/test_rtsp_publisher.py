@@ -16,7 +16,7 @@ import pytest
 from sightline.errors import OutputError, OutputRefused
 from sightline.video import rtsp_publisher
 from sightline.video.rtsp_publisher import RtspPublisher
-from support.certificates import make_certificate
+from support.certificates import tls_files
 from support.media_server import MediaServer, fields_of
 from support.waiting import until
 
@@ -179,14 +179,14 @@ def test_a_server_that_reads_nothing_is_waited_for_and_can_be_left_at_once(serve
 
 
 def test_with_tls_the_server_is_the_one_that_is_trusted(tmp_path: Path) -> None:
-    certificate = make_certificate(tmp_path, "localhost")
+    certificate, key = tls_files(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate["tls_cert"], certificate["tls_key"])
+    context.load_cert_chain(certificate, key)
     with MediaServer(tls=context) as server:
         address = f"rtsps://localhost:{server.port}/boxes"
         with pytest.raises(OutputError, match="certificate verify failed"):
             published(address)
-        publisher = published(address, Path(certificate["tls_cert"]))
+        publisher = published(address, certificate)
         for _ in range(3):
             publisher.send([RTP, RTCP])
         publisher.close()
