@@ -12,148 +12,27 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from pyarrow import parquet
 
 from sightline.access.rights import RIGHTS, Right
-from sightline.config import load_config
-from sightline.entities import (
-    Alert,
-    AlertState,
-    CameraState,
-    CameraStatus,
-    CameraView,
-    Checkpoint,
-    Clip,
-    ClipState,
-    CountWindow,
-    Event,
-    EventKind,
-    Mute,
-    Role,
-    SourceWindow,
-)
+from sightline.entities import AlertState, Checkpoint, CountWindow, Role, SourceWindow
 from sightline.store.database import Store
 from sightline.store.read.downloads import as_csv, as_parquet
 from sightline.store.read.history import read_count_table
-from sightline.store.read.readonly import Database
 from sightline.store.read.spans import Span
-from sightline.store.spooled_store import WriterHealth
-from sightline.supervisor.config_history import ConfigHistory
-from sightline.supervisor.control import Control, Plan
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
-from sightline.supervisor.http.event_feed import EventFeed
-from sightline.supervisor.http.health_pages import HealthPages
-from sightline.supervisor.live_pictures import LivePictures
 from support.front import KEY, Answer, Front, known, served
 from support.people import PASSWORD, ROOT, People, people_of
+from support.shop import GATE, YARD, Shop, ask, closed, shop_of
 from support.stored import write
-from support.whole_api import BEGIN, END, PAGE, endpoints_table, whole_api
+from support.whole_api import BEGIN, END, PAGE, endpoints_table
 
-GATE, YARD = "gate", "yard"
 REFUSALS = re.compile("sign in, or show a token|may not do this here")
-START = 1_790_000_000.5
-
-
-def alert_of(camera: str) -> Alert:
-    return Alert(
-        f"alert-{camera}", "night", camera, "enter", f"{camera}-zone", "person", None, "warning",
-        AlertState.NEW, START, START, START,
-    )  # fmt: skip
-
-
-class Shop:
-    """Two cameras with everything that can be seen of them."""
-
-    def __init__(self, people: People, folder: Path) -> None:
-        self.people, self.done = people, []
-        self.config_path = path = folder / "config.yml"
-        path.write_text(
-            f"clips: {{folder: {folder}}}\ncameras:\n"
-            f"  {GATE}: {{url: 'rtsp://u:hunter2@h/'}}\n  {YARD}: {{url: rtsp://h/}}\n"
-        )
-        self.plans: list[Plan] = []
-        history = ConfigHistory(people.store)
-        self.control = Control(path, load_config(path), self.plans.append, keep=history.keep)
-        self.alerts = [alert_of(camera) for camera in (GATE, YARD)]
-        self._fill(folder)
-        self.database = Database(people.url)
-        self.live = LivePictures()
-        self.live.owner_of = {}.__getitem__  # no camera runs: who is let in is told so
-        self.endpoints = whole_api(
-            HealthPages(cast(Any, self), WriterHealth),
-            self,
-            self.control,
-            {
-                "list": lambda: [asdict(alert) for alert in self.alerts],
-                "set_state": self._set_state,
-                "comment": self._set_state,
-                "mute": lambda *values: self.done.append(values),
-                "test": lambda route: f"tested {route}",
-            },
-            self.database,
-            people.accounts,
-            people.tokens,
-            people.store,
-            self.live,
-            EventFeed(self.database, lambda: False),
-        )
-
-    def _fill(self, folder: Path) -> None:
-        rows: list[Any] = [Mute("", "", 4e9)]
-        for camera, alert in zip((GATE, YARD), self.alerts, strict=True):
-            path = folder / camera / "clip.mp4"
-            path.parent.mkdir()
-            for suffix, text in ((".mp4", b"0123456789"), (".jpg", b"picture"), (".json", b"{}")):
-                path.with_suffix(suffix).write_bytes(text)
-            rows += [
-                alert,
-                Mute(camera, "", 4e9),
-                CountWindow(camera, "person", 3, 1_790_000_040.0, 1_790_000_100.0, 3),
-                SourceWindow(camera, 1_790_000_040.0, 1_790_000_100.0, 1.0, 5.0, 0, "pts", "1", "0"),
-                CameraView(camera, "in_place", START, True, {"day": START}),
-                Event(camera, EventKind.ENTER, f"{camera}-zone", 7, "person", START, START, first_time=START),
-                Clip(
-                    camera,
-                    START,
-                    START + 9,
-                    0.0,
-                    ClipState.FINISHED,
-                    str(path),
-                    str(path.with_suffix(".jpg")),
-                    "h264",
-                    10,
-                    False,
-                    (),
-                ),
-            ]
-        with closing(Store(self.people.url)) as store:
-            store.open()
-            write(store, [Checkpoint(camera, tuple(rows), {}) for camera in (GATE, YARD)], self.statuses())
-
-    def _set_state(self, alert_id: str, *values: Any) -> dict[str, Any]:
-        self.done.append((alert_id, *values))
-        return asdict(next(alert for alert in self.alerts if alert.alert_id == alert_id))
-
-    # as a supervisor
-
-    beat_s = float("inf")
-
-    def statuses(self) -> list[CameraStatus]:
-        return [CameraStatus(name, CameraState.ONLINE, f"{name} is well", START) for name in (GATE, YARD)]
-
-    def reports(self) -> dict[str, Any]:
-        return {}
-
-    def notices(self) -> tuple[()]:
-        return ()
-
-    def restarts(self) -> dict[str, int]:
-        return {}
 
 
 @pytest.fixture
@@ -167,57 +46,13 @@ def people(tmp_path: Path) -> Iterator[People]:
 
 @pytest.fixture
 def shop(people: People, tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(people, tmp_path)
-    yield made
-    made.database.close()
-
-
-@pytest.fixture
-def front(shop: Shop) -> Iterator[Front]:
-    with served(shop.endpoints, known(shop.people)) as made:
+    with shop_of(people, tmp_path) as made:
         yield made
 
 
-#: What is sent where something is; what is not here is sent without.
-BODIES: dict[str, Any] = {
-    "POST /auth/sign-in": {"name": "nobody-there", "password": PASSWORD},
-    "POST /auth/set-up": {"link": "x", "name": "x", "password": PASSWORD},
-    "POST /auth/link": {"link": "x"},
-    "POST /auth/password": {"password": "wrong", "new": PASSWORD},
-    "POST /api/v1/people": {"name": "new", "password": PASSWORD, "cameras": [YARD]},
-    "PUT /api/v1/people/{name}": {"enabled": True},
-    "POST /api/v1/tokens": {"name": "new"},
-    "POST /api/v1/alerts/{alert}": {"state": "acknowledged", "comment": "seen"},
-    "POST /api/v1/mutes": {"camera": GATE, "until": 4e9},
-    "POST /api/v1/probe": {"url": "gopher://nowhere"},
-    "PUT /api/v1/config": {"text": "cameras: {}"},
-    "PUT /api/v1/config/{section}": {"value": "info"},
-    "PUT /api/v1/cameras/{camera}/config": {"value": {"url": "rtsp://h/"}},
-    "POST /live/{camera}/whep": b"v=0",
-    "POST /media/authorize": {"action": "read", "path": GATE},
-}
-QUERIES = {
-    "/api/v1/counts": "?start=1790000000&end=1790003600",
-    "/auth/oidc": "?next=/",
-    "/live/grid.mjpg": "?camera=nowhere",
-    "/ws/detections": f"?camera={GATE}",
-}
-VALUES = {
-    "camera": GATE, "alert": f"alert-{GATE}", "start_time": repr(START), "file": "video",
-    "name": "viewer-of-yard", "token": "nothing", "route": "guards", "section": "log_level", "change": "1",
-    "session": "nothing",
-}  # fmt: skip
-
-
-def ask(front: Front, endpoint: Endpoint, **who: Any) -> Answer:
-    """About the camera ``gate``, where an endpoint is about one."""
-    path = re.sub(r"\{(\w+)(:\w+)?\}", lambda match: VALUES[match[1]], endpoint.path)
-    path += QUERIES.get(endpoint.path, "")
-    if endpoint.method == WEBSOCKET:
-        return front.shake_hands(path, **who)
-    body = BODIES.get(f"{endpoint.method} {endpoint.path}")
-    headers = {**({} if body is None else {"Content-Type": endpoint.sent}), **who.pop("headers", {})}
-    return front.ask(path, endpoint.method, body, headers=headers, **who)
+@pytest.fixture
+def front(shop: Shop) -> Front:
+    return shop.front
 
 
 def is_let_in(answer: Answer) -> bool:
@@ -242,11 +77,6 @@ def may(endpoint: Endpoint, role: Role | None, cameras: frozenset[str] | None) -
         or endpoint.each
         or (endpoint.camera is not None and GATE in cameras)
     )
-
-
-def closed(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """Those that are not for everybody."""
-    return [item for item in endpoints if RIGHTS[item.right].least is not None]
 
 
 def test_every_endpoint_lets_in_whom_the_table_says(front: Front, shop: Shop) -> None:

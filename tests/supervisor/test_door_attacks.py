@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import psutil
 import pytest
-from test_door import BODIES, GATE, Shop, ask, closed
 
 from sightline.access.rights import Right
 from sightline.entities import Role
@@ -24,8 +23,9 @@ from sightline.supervisor.http import http_server
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken
 from sightline.supervisor.http.visitors import NobodyElse
 from support.certificates import make_certificate
-from support.front import Front, known, served
+from support.front import Front, served
 from support.people import PASSWORD, ROOT, People, people_of
+from support.shop import BODIES, GATE, Shop, ask, closed, shop_of
 from support.waiting import until
 
 
@@ -38,15 +38,13 @@ def people(database_url: str) -> Iterator[People]:
 
 @pytest.fixture
 def shop(people: People, tmp_path: Path) -> Iterator[Shop]:
-    made = Shop(people, tmp_path)
-    yield made
-    made.database.close()
+    with shop_of(people, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
-def front(shop: Shop) -> Iterator[Front]:
-    with served(shop.endpoints, known(shop.people)) as made:
-        yield made
+def front(shop: Shop) -> Front:
+    return shop.front
 
 
 # -- what is sent is odd ------------------------------------------------------------------------------------
