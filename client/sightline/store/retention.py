@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -106,9 +107,8 @@ class Retention:
         oldest = connection.scalar(times.offset(most - 1).limit(1))
         deleted = 0
         if oldest is not None:
-            deleted = _delete_oldest(
-                connection, _PATHS, path.start_time, oldest, self._limit, path.source == source
-            )
+            is_its = path.source == source
+            deleted = _delete_oldest(path.start_time, connection, oldest, self._limit, is_its)
         self._turn += not deleted
         return deleted
 
@@ -119,7 +119,7 @@ def _delete_windows(connection: Connection, before: datetime, limit: int) -> int
     before = before.replace(minute=0, second=0, microsecond=0)
     before = before if stale is None else min(before, stale)
     window, count = _WINDOWS.c, _COUNTS.c
-    deleted = _delete_oldest(connection, _WINDOWS, window.window_start, before, limit)
+    deleted = _delete_oldest(window.window_start, connection, before, limit)
     oldest = connection.scalar(select(func.min(window.window_start))) or before
     same = (window[name] == count[name] for name in ("source", "window_start", "window_end"))
     # One bound: of two, SQLite would look for the first alone and read all the rest.
@@ -135,11 +135,9 @@ def _delete_windows(connection: Connection, before: datetime, limit: int) -> int
 def _delete_events(connection: Connection, before: datetime, limit: int) -> int:
     """Events that have ended, and then rows of clips whose files are no longer here."""
     event, clip = _EVENTS.c, _CLIPS.c
-    deleted = _delete_oldest(
-        connection, _EVENTS, event.event_time, before, limit, event.end_time.is_not(None)
-    )
+    deleted = _delete_oldest(event.event_time, connection, before, limit, event.end_time.is_not(None))
     if deleted < limit:
-        deleted += _delete_oldest(connection, _CLIPS, clip.start_time, before, limit, clip.path == "")
+        deleted += _delete_oldest(clip.start_time, connection, before, limit, clip.path == "")
     return deleted
 
 
@@ -147,38 +145,22 @@ def _delete_alerts(connection: Connection, before: datetime, limit: int) -> int:
     """Alerts of which nothing goes on and that have not changed for so long; notifications without one."""
     alert, told = _ALERTS.c, _NOTIFICATIONS.c
     closed = (alert.changed_time < before, alert.end_time.is_not(None))
-    deleted = _delete_oldest(connection, _ALERTS, alert.opened_time, before, limit, *closed)
+    deleted = _delete_oldest(alert.opened_time, connection, before, limit, *closed)
     if deleted < limit:  # before that, nearly all notifications belong to alerts that are there
         orphan = ~sa.exists().where(alert.alert_id == told.alert_id)
-        deleted += _delete_oldest(connection, _NOTIFICATIONS, told.notification_time, before, limit, orphan)
+        deleted += _delete_oldest(told.notification_time, connection, before, limit, orphan)
     return deleted
 
 
-def _delete_drift(connection: Connection, before: datetime, limit: int) -> int:
-    return _delete_oldest(connection, _DRIFT, _DRIFT.c.window_start, before, limit)
-
-
-def _delete_clocks(connection: Connection, before: datetime, limit: int) -> int:
-    return _delete_oldest(connection, _CLOCKS, _CLOCKS.c.window_start, before, limit)
-
-
-def _delete_audit(connection: Connection, before: datetime, limit: int) -> int:
-    return _delete_oldest(connection, _AUDIT, _AUDIT.c.time, before, limit)
-
-
-def _delete_paths(connection: Connection, before: datetime, limit: int) -> int:
-    return _delete_oldest(connection, _PATHS, _PATHS.c.start_time, before, limit)
-
-
 def _delete_oldest(
+    time: sa.Column[datetime],
     connection: Connection,
-    table: sa.Table,
-    time: ColumnElement[datetime],
     before: datetime,
     limit: int,
     *conditions: ColumnElement[bool],
 ) -> int:
     """Delete the oldest ``limit`` rows of which ``time`` is before then; how many there were."""
+    table = time.table
     oldest = select(*table.primary_key).where(time < before, *conditions).order_by(time).limit(limit)
     return connection.execute(sa.delete(table).where(sa.tuple_(*table.primary_key).in_(oldest))).rowcount
 
@@ -188,8 +170,8 @@ _DELETE: Mapping[str, Callable[[Connection, datetime, int], int]] = {
     "windows_days": _delete_windows,
     "events_days": _delete_events,
     "alerts_days": _delete_alerts,
-    "drift_days": _delete_drift,
-    "clocks_days": _delete_clocks,
-    "audit_days": _delete_audit,
-    "paths_days": _delete_paths,
+    "drift_days": partial(_delete_oldest, _DRIFT.c.window_start),
+    "clocks_days": partial(_delete_oldest, _CLOCKS.c.window_start),
+    "audit_days": partial(_delete_oldest, _AUDIT.c.time),
+    "paths_days": partial(_delete_oldest, _PATHS.c.start_time),
 }
