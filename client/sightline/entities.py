@@ -288,6 +288,7 @@ class ClockWindow:
 
 
 PATH_PIECE_S = 600.0
+PATH_UNIT = 10_000  # so many are the picture's width, or height, in points of a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +306,7 @@ class TrackPath:
     end_time: float
     item_class: str
     score: float  # that two fifths of the track's boxes so far have at least
-    # Milliseconds since start_time, then 1/10000 of the picture: bottom centre x and y, width, height.
+    # Milliseconds since start_time; bottom centre x and y, width, height in 1/PATH_UNIT of the picture.
     points: tuple[tuple[int, ...], ...]
     places: tuple[str, ...]  # lines and zones that have made events of it so far
 

@@ -18,9 +18,8 @@ from sightline.analysis.options import AnalysisOptions
 from sightline.analysis.rules import Rules
 from sightline.analysis.rules.occupancy import HOLD_S, Occupancy
 from sightline.analysis.timebase import Moment
-from sightline.entities import Detections, Event, EventKind, TrackPath, Tracks
+from sightline.entities import PATH_UNIT, Detections, Event, EventKind, TrackPath, Tracks
 
-UNIT = 10_000  # of places in a row
 STEP_S = 0.2  # between the frames that are played
 MAX_FRAMES = 3000  # of a track; a longer one is played in longer steps
 AT_ONCE = 1000  # tracks
@@ -75,7 +74,7 @@ def ways_of(paths: Iterable[TrackPath]) -> list[Way]:
             for milliseconds, *places in piece.points
         }
         last = pieces[-1]
-        times, places = np.array(list(points)), np.array(list(points.values())) / UNIT
+        times, places = np.array(list(points)), np.array(list(points.values())) / PATH_UNIT
         ways.append(Way(track_id, last.item_class, last.score, times, places))
     return ways
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sightline.analysis.observer import Observation, Observer
 from sightline.config import Camera
-from sightline.entities import PATH_PIECE_S, Event, TrackPath
+from sightline.entities import PATH_PIECE_S, PATH_UNIT, Event, TrackPath
 from sightline.features.feature import FeatureContext
 
 MAX_POINTS = 48  # of a piece
@@ -22,7 +22,6 @@ MIN_TOLERANCE = 0.001  # of the picture
 SIZE_TOLERANCE = 3.0  # times as much for width and height
 GRACE_S = 0.5  # the tracker ends its tracks first
 SCORES = 50  # classes of scores that are told apart
-UNIT = 10_000  # of coordinates in a row
 Point = tuple[float, float, float, float, float]  # time, x, y (bottom centre), width, height
 
 
@@ -201,4 +200,4 @@ def _usual(scores: Iterable[int]) -> float:
 
 
 def _whole(point: Point, start: float) -> tuple[int, ...]:
-    return (round((point[0] - start) * 1000), *(math.floor(value * UNIT + 0.5) for value in point[1:]))
+    return (round((point[0] - start) * 1000), *(math.floor(value * PATH_UNIT + 0.5) for value in point[1:]))
