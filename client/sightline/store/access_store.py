@@ -224,10 +224,7 @@ class AccessRows:
 
     def entries(self, limit: int = 100, *, before: int | None = None) -> list[AuditEntry]:
         """The newest, or the newest before one by its id."""
-        query = sa.select(_AUDIT)
-        if before is not None:
-            query = query.where(_AUDIT.c.entry_id < before)
-        return self._select(AuditEntry, query.order_by(_AUDIT.c.entry_id.desc()).limit(limit))
+        return self._newest(AuditEntry, _AUDIT.c.entry_id, limit, before)
 
     # -- the configuration ----------------------------------------------------------------------------
 
@@ -241,10 +238,13 @@ class AccessRows:
 
     def changes(self, limit: int, *, before: int | None = None) -> list[ConfigChange]:
         """The newest, or the newest before one by its id."""
-        query = sa.select(_CHANGES)
-        if before is not None:
-            query = query.where(_CHANGES.c.change_id < before)
-        return self._select(ConfigChange, query.order_by(_CHANGES.c.change_id.desc()).limit(limit))
+        return self._newest(ConfigChange, _CHANGES.c.change_id, limit, before)
+
+    def _newest(
+        self, entity: type[_Entity], number: sa.Column[int], limit: int, before: int | None
+    ) -> list[_Entity]:
+        query = sa.select(number.table).order_by(number.desc()).limit(limit)
+        return self._select(entity, query if before is None else query.where(number < before))
 
     def _select(self, entity: type[_Entity], query: sa.Select[Any]) -> list[_Entity]:
         rows = (with_epochs(row._mapping) for row in self._connection.execute(query))
