@@ -95,9 +95,10 @@ def raw_events(_: Connection) -> Select[Any]:
     return select(event.source, event.event_time.label("start"), *names, sa.literal(1).label("count"))
 
 
-def _rolled(table: Table, period_s: int) -> Select[Any]:
+def _hours(table: Table) -> Select[Any]:
+    """Hours as windows of a day."""
     figures = (column for name, column in table.c.items() if not name.startswith("period"))
-    return select(table.c.period_start.label("start"), *figures).where(table.c.period_s == period_s)
+    return select(table.c.period_start.label("start"), *figures).where(table.c.period_s == HOUR_S)
 
 
 def _summed_counts(parts: FromClause) -> Select[Any]:
@@ -228,11 +229,11 @@ def roll_up(connection: Connection, limit: int) -> int:
 
 def _sum_period(connection: Connection, length_s: int, start: datetime, sources: Sequence[str]) -> None:
     end = start + timedelta(seconds=length_s)
-    finer = length_s != HOUR_S
     time = sa.literal(start, tables.UtcDateTime()).label("period_start")
     same = sa.literal(length_s).label("period_s"), time
-    of_counts = _rolled(_COUNT_ROLLUPS, HOUR_S) if finer else raw_counts(connection)
-    of_sources = _rolled(_SOURCE_ROLLUPS, HOUR_S) if finer else raw_sources(connection)
+    of_hour = length_s == HOUR_S
+    of_counts = raw_counts(connection) if of_hour else _hours(_COUNT_ROLLUPS)
+    of_sources = raw_sources(connection) if of_hour else _hours(_SOURCE_ROLLUPS)
     counts = _summed_counts(_within(of_counts, sources, start, end)).subquery().c
     rolled = _COUNT_ROLLUPS.c  # a late vote may have taken a class away altogether
     before = rolled.source.in_(sources), rolled.period_s == length_s, rolled.period_start == start
