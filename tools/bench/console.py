@@ -57,8 +57,7 @@ ZONE = ZoneInfo("Europe/Berlin")
 NAMES = [f"camera{number:02}" for number in range(CAMERAS)]
 REPEATS = 5
 #: A camera, and a class, by a number; and the counts of an hour of the day.
-_CAMERA = "'camera' || substr('0' || ({}) % 50, -2)"
-_POSTGRES_CAMERA = "'camera' || lpad((({}) % 50)::text, 2, '0')"
+_CAMERA = "'camera' || substr(CAST(100 + ({}) % 50 AS TEXT), 2)"
 _CLASS = (
     "CASE ({}) % 5 WHEN 0 THEN 'person' WHEN 1 THEN 'car' WHEN 2 THEN 'bicycle'"
     " WHEN 3 THEN 'bus' ELSE 'truck' END"
@@ -85,7 +84,6 @@ def statuses() -> list[CameraStatus]:
 
 
 def _windows(connection: Connection) -> None:
-    camera = _CAMERA if connection.dialect.name == "sqlite" else _POSTGRES_CAMERA
     steps = (int(END) - FIRST_WINDOW) // WINDOW_S
 
     def times(at_once: int) -> dict[str, str]:
@@ -95,7 +93,7 @@ def _windows(connection: Connection) -> None:
 
     columns = {
         **{
-            "source": camera.format("n"),
+            "source": _CAMERA.format("n"),
             **times(CAMERAS),
             "coverage": "CASE n % 97 WHEN 0 THEN 0.5 ELSE 1.0 END",
         },
@@ -105,7 +103,7 @@ def _windows(connection: Connection) -> None:
     insert_numbered(connection, "source_windows", steps * CAMERAS, columns)
     by_class = times(CAMERAS * CLASSES)
     columns = {
-        **{"id": "{uuid}", "source": camera.format(f"n / {CLASSES}"), "item_class": _CLASS.format("n")},
+        **{"id": "{uuid}", "source": _CAMERA.format(f"n / {CLASSES}"), "item_class": _CLASS.format("n")},
         **{
             "count": "1 + n * 7 % 3",
             "arrivals": "n * 13 / 7 % 2",
@@ -118,7 +116,6 @@ def _windows(connection: Connection) -> None:
 
 def _hours(connection: Connection) -> None:
     """Those before the windows."""
-    camera = _CAMERA if connection.dialect.name == "sqlite" else _POSTGRES_CAMERA
     hours = (FIRST_WINDOW - BEGIN) // HOUR_S
 
     def key(name: str, at_once: int) -> dict[str, str]:
@@ -128,14 +125,14 @@ def _hours(connection: Connection) -> None:
     model = f"CASE WHEN n < {CAMERAS * 24 * 60} THEN 'yolo/1' ELSE 'yolo/2' END"
     config = "CASE WHEN n / 1200 < 30 + n % 50 THEN 'fedcba9876543210' ELSE '0123456789abcdef' END"
     columns = {
-        **key(camera.format("n"), CAMERAS),
+        **key(_CAMERA.format("n"), CAMERAS),
         **{"watched_s": "CASE n % 97 WHEN 0 THEN 1800.0 ELSE 3600.0 END", "dropped_frames": "n % 3"},
         **{"longest_window_s": f"{WINDOW_S}.0", "model_version": model, "config_hash": config},
     }
     insert_numbered(connection, "source_rollups", hours * CAMERAS, columns)
     count = f"(3 + n * 7919 % 29 * (12 - abs(n / {CAMERAS * CLASSES} % 24 - 12)) / 6)"
     columns = {
-        **key(camera.format(f"n / {CLASSES}"), CAMERAS * CLASSES),
+        **key(_CAMERA.format(f"n / {CLASSES}"), CAMERAS * CLASSES),
         **{
             "item_class": _CLASS.format("n"),
             "count": count,
@@ -147,7 +144,6 @@ def _hours(connection: Connection) -> None:
 
 
 def _happenings(connection: Connection) -> None:
-    camera = _CAMERA if connection.dialect.name == "sqlite" else _POSTGRES_CAMERA
     seconds = f"({BEGIN} + n * {DAYS * DAY_S // 1000} / {EVENTS // 1000})"
     moment, later = time_of(connection, seconds), time_of(connection, f"{seconds} + 60")
     kind = (
@@ -159,7 +155,7 @@ def _happenings(connection: Connection) -> None:
         "CASE n % 2 WHEN 0 THEN 'yard' ELSE 'dock' END",
     )
     place = f"CASE WHEN n % 10 < 6 THEN {line} ELSE {zone} END"
-    of = {"source": camera.format("n * 7919 / 11"), "kind": kind, "place": place}
+    of = {"source": _CAMERA.format("n * 7919 / 11"), "kind": kind, "place": place}
     of["item_class"] = _CLASS.format("n * 31 / 7")
     columns = {
         **{"id": "{uuid}", **of, "track_id": "n", "event_time": moment, "x": "0.5", "y": "0.5"},
@@ -204,7 +200,7 @@ def _happenings(connection: Connection) -> None:
     moment, end = time_of(connection, seconds), time_of(connection, f"{seconds} + 12")
     points = "'[[0,1000,6000,600,1500],[6000,5000,6100,620,1520],[12000,9000,6000,600,1500]]'"
     columns = {
-        **{"source": camera.format("n"), "start_time": moment, "track_id": "n", "first_time": moment},
+        **{"source": _CAMERA.format("n"), "start_time": moment, "track_id": "n", "first_time": moment},
         **{"end_time": end, "item_class": _CLASS.format("n * 31 / 7"), "score": "0.8", "points": points},
         "places": "'[\"door\"]'",
     }
