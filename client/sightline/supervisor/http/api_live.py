@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
@@ -65,53 +66,16 @@ class LiveApi:
 
     def endpoints(self) -> list[Endpoint]:
         """All of them; the grid's is before a camera of that name."""
+        get = partial(Endpoint, "GET", right=Right.SEE_LIVE)
+        parts: dict[str, Any] = {"media": MULTIPART, "long": True}
+        one: dict[str, Any] = {"camera": "camera", "takes": PictureQuery}
+        boxes: dict[str, Any] = {"camera": lambda call: call.taken.camera, "takes": DetectionsQuery}
         return [
-            Endpoint(
-                "GET",
-                "/live/grid.mjpg",
-                Right.SEE_LIVE,
-                self._several,
-                each=True,
-                takes=GridQuery,
-                media=MULTIPART,
-                long=True,
-            ),
-            Endpoint(
-                "GET",
-                "/live/{camera}.mjpg",
-                Right.SEE_LIVE,
-                self._one,
-                camera="camera",
-                takes=PictureQuery,
-                media=MULTIPART,
-                long=True,
-            ),
-            Endpoint(
-                "GET",
-                "/live/{camera}.jpg",
-                Right.SEE_LIVE,
-                self._still,
-                camera="camera",
-                takes=PictureQuery,
-                media="image/jpeg",
-            ),
-            Endpoint(
-                "GET",
-                "/live/{camera}.ts",
-                Right.SEE_LIVE,
-                self._video,
-                camera="camera",
-                media="video/mp2t",
-                long=True,
-            ),
-            Endpoint(
-                WEBSOCKET,
-                "/ws/detections",
-                Right.SEE_LIVE,
-                self._detections,
-                camera=lambda call: str(call.taken.camera),
-                takes=DetectionsQuery,
-            ),
+            get("/live/grid.mjpg", handler=self._several, each=True, takes=GridQuery, **parts),
+            get("/live/{camera}.mjpg", handler=self._one, **one, **parts),
+            get("/live/{camera}.jpg", handler=self._still, **one, media="image/jpeg"),
+            get("/live/{camera}.ts", handler=self._video, camera="camera", media="video/mp2t", long=True),
+            Endpoint(WEBSOCKET, "/ws/detections", Right.SEE_LIVE, self._detections, **boxes),
         ]
 
     async def _several(self, call: Call) -> Response:
