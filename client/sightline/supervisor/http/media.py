@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from sightline.access.path_tokens import PathTokens
 from sightline.access.rights import Right
@@ -25,7 +25,7 @@ from sightline.config import Camera
 from sightline.config.media_options import MediaOptions
 from sightline.errors import MediaServerError, StoreUnavailable
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
-from sightline.supervisor.http.sign_in_pages import PAGES
+from sightline.supervisor.http.sign_in_pages import page_file
 from sightline.supervisor.media_servers import PLAYLIST, SDP, MediaServer
 
 log = logging.getLogger(__name__)
@@ -108,16 +108,15 @@ class MediaApi:
     def endpoints(self) -> list[Endpoint]:
         """All of them; the page's is behind the pictures of a camera, whose names end in .jpg and .mjpg."""
         of_camera = partial(Endpoint, right=Right.SEE_LIVE, camera="camera", long=True)
-        page = partial(Endpoint, "GET", right=Right.SIGN_IN)
         return [
             of_camera("GET", "/api/v1/cameras/{camera}/video", handler=self._video, gives=CameraVideo),
             of_camera("POST", "/live/{camera}/whep", handler=self._offer, takes=Offer, sent=SDP, media=SDP),
             of_camera("DELETE", "/live/{camera}/whep/{session}", handler=self._leave),
             of_camera("GET", "/live/{camera}/hls/{file}", handler=self._file, media="video/mp4"),
             Endpoint("POST", "/media/authorize", Right.ASK_FOR_MEDIA, self._authorize, takes=Question),
-            page("/live/{camera}", handler=self._page, media="text/html"),
-            page("/live/pages/live.js", handler=self._script, media="text/javascript"),
-            page("/live/pages/live.css", handler=self._style, media="text/css"),
+            page_file("/live/{camera}", "live.html", "text/html", "The page at which a camera is watched."),
+            page_file("/live/pages/live.js", "live.js", "text/javascript", "A part of that page."),
+            page_file("/live/pages/live.css", "live.css", "text/css", "A part of that page."),
         ]
 
     async def _video(self, call: Call) -> CameraVideo:
@@ -168,18 +167,6 @@ class MediaApi:
         asked: Question = call.taken
         if not self._tokens.allows(asked.token, asked.action, asked.path):
             raise HTTPException(401, "the token is not for that, or has expired")
-
-    async def _page(self, _: Call) -> Response:
-        """The page at which a camera is watched."""
-        return FileResponse(PAGES / "live.html", media_type="text/html")
-
-    async def _script(self, _: Call) -> Response:
-        """A part of that page."""
-        return FileResponse(PAGES / "live.js", media_type="text/javascript")
-
-    async def _style(self, _: Call) -> Response:
-        """A part of that page."""
-        return FileResponse(PAGES / "live.css", media_type="text/css")
 
     def _camera(self, name: str | None) -> Camera:
         try:

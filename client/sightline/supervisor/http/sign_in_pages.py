@@ -1,7 +1,6 @@
 """Signing in and out in a browser: by password, by a link, or at an identity provider."""
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,15 +70,14 @@ class SignInPages:
     def endpoints(self) -> list[Endpoint]:
         """All of them; a right is asked for to change the password alone."""
         page = partial(Endpoint, "GET", right=Right.SIGN_IN, media="text/html")
-        script, style = _file("sign_in.js", "text/javascript"), _file("sign_in.css", "text/css")
-        sign = _file("sign_in.svg", "image/svg+xml")
+        file = partial(page_file, what="A part of the page at which people sign in.")
         change = partial(Endpoint, "POST", right=Right.SIGN_IN, media="application/json")
-        form = _file("sign_in.html", "text/html")
+        forms = ("/auth/sign-in", "/auth/set-up", "/auth/link")
         return [
-            *(page(path, handler=form) for path in ("/auth/sign-in", "/auth/set-up", "/auth/link")),
-            Endpoint("GET", "/auth/sign_in.js", Right.SIGN_IN, script, media="text/javascript"),
-            Endpoint("GET", "/auth/sign_in.css", Right.SIGN_IN, style, media="text/css"),
-            Endpoint("GET", "/auth/sign_in.svg", Right.SIGN_IN, sign, media="image/svg+xml"),
+            *(file(path, "sign_in.html", "text/html") for path in forms),
+            file("/auth/sign_in.js", "sign_in.js", "text/javascript"),
+            file("/auth/sign_in.css", "sign_in.css", "text/css"),
+            file("/auth/sign_in.svg", "sign_in.svg", "image/svg+xml"),
             Endpoint("GET", "/auth/me", Right.SIGN_IN, self._me, media="application/json"),
             change("/auth/sign-in", handler=self._sign_in, takes=PasswordSignIn),
             change("/auth/set-up", handler=self._set_up, takes=SetUp),
@@ -163,12 +161,14 @@ def shown(person: Person) -> dict[str, Any]:
     }
 
 
-def _file(name: str, media: str) -> Callable[[Call], Response]:
-    def give(_: Call) -> Response:
-        """A part of the page at which people sign in."""
+def page_file(path: str, name: str, media: str, what: str) -> Endpoint:
+    """What gives everybody a file of the pages; ``what`` it is, in one line."""
+
+    async def give(_: Call) -> Response:
         return FileResponse(PAGES / name, media_type=media)
 
-    return give
+    give.__doc__ = what
+    return Endpoint("GET", path, Right.SIGN_IN, give, media=media)
 
 
 def _signed_in(call: Call, signed_in: SignedIn) -> Response:
