@@ -50,7 +50,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     since = now() - RANGES_S[period]
     alerts = by_group(read_alerts(connection, viewer.cameras, since, SHOWN[which], MAX_ALERTS))
     if not alerts:
-        remedy = "New ones appear here by themselves; “All” shows those that are closed, too."
+        remedy = "New ones appear here by themselves"
+        remedy += "." if SHOWN[which] is TOLD else "; “All” shows those that are closed, too."
         theme.state("No alert is like that.", remedy, icon="task_alt")
     else:
         _show_alerts(viewer, connection, alerts)
