@@ -65,25 +65,12 @@ class Api:
         """Do something."""
         return self.ask("POST", path, body, timeout_s=timeout_s)
 
-    def put(self, path: str, body: Any, *, version: str = "", timeout_s: float = TIMEOUT_S) -> Any:
-        """Change something; with ``version`` only if it is still that one (412 otherwise)."""
-        more = {"If-Match": f'"{version}"'} if version else {}
-        return self.ask("PUT", path, body, headers=more, timeout_s=timeout_s)
-
-    def delete(self, path: str) -> Any:
-        """Take something away."""
-        return self.ask("DELETE", path)
-
     def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = TIMEOUT_S,
+        self, method: str, path: str, body: Any = None, *, version: str = "", timeout_s: float = TIMEOUT_S
     ) -> Any:
         """The answer's JSON; None where it is empty.
+
+        With ``version`` something is changed only if it is still that one (412 otherwise).
 
         Raises:
             ApiRefused: it is no success.
@@ -91,7 +78,9 @@ class Api:
         """
         port = self.supervisor
         sent = {"Cookie": self.cookie} if self.cookie else {}
-        sent |= {"Origin": port.url, **(headers or {}), **port.on_behalf_of(self.address, secure=self.secure)}
+        sent |= {"Origin": port.url, **port.on_behalf_of(self.address, secure=self.secure)}
+        if version:
+            sent["If-Match"] = f'"{version}"'
         if body is not None:
             sent["Content-Type"] = "application/json"
         data = None if body is None else json.dumps(body).encode()

@@ -145,8 +145,7 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
 
 def _ask(api: Api, proposal: Proposal, value: Any, version: str, *, try_only: bool) -> Any:
     body = {"try_only": try_only} | ({"value": value} if proposal.method == "PUT" else {})
-    match = {"If-Match": f'"{version}"'}
-    return api.ask(proposal.method, proposal.path, body, headers=match, timeout_s=SAVE_TIMEOUT_S)
+    return api.ask(proposal.method, proposal.path, body, version=version, timeout_s=SAVE_TIMEOUT_S)
 
 
 def _save(api: Api, proposal: Proposal, value: Any, version: str) -> None:
