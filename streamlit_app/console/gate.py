@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse
 
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
-from console.proxy import PREFIXES, Proxy, refuse
+from console.proxy import PREFIXES, Proxy, refuse, wants_page
 from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, UNUSABLE, safe
 from sightline.access.rights import How
 from sightline.errors import ConfigError
@@ -86,7 +86,7 @@ async def _closed(scope: _Message, receive: Any, send: Any) -> None:
 
 async def _to_sign_in(scope: _Message, receive: Any, send: Any) -> None:
     """Send a browser that wants a page to where one signs in, and back afterwards."""
-    if scope["type"] == "websocket" or scope["method"] != "GET" or not _wants_page(scope):
+    if scope["type"] == "websocket" or scope["method"] != "GET" or not wants_page(scope):
         await refuse(scope, receive, send, 401, "sign in first")
         return
     query = scope["query_string"].decode("latin-1")
@@ -94,7 +94,3 @@ async def _to_sign_in(scope: _Message, receive: Any, send: Any) -> None:
     await RedirectResponse(f"/auth/sign-in?next={wanted}", 303, {"cache-control": "no-store"})(
         scope, receive, send
     )
-
-
-def _wants_page(scope: _Message) -> bool:
-    return "text/html" in HTTPConnection(scope).headers.get("accept", "")

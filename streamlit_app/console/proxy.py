@@ -113,10 +113,15 @@ async def refuse(
     text = " ".join(filter(None, (problem, remedy)))
     retry = {"retry-after": "5"} if status == 503 else {}
     answer: Response = JSONResponse({"error": text}, status, retry)
-    if "text/html" in Headers(scope=scope).get("accept", ""):
+    if wants_page(scope):
         answer = HTMLResponse(_page(problem, remedy, again=status == 503), status, retry)
     answer.headers["cache-control"] = "no-store"
     await answer(scope, receive, send)
+
+
+def wants_page(scope: _Message) -> bool:
+    """Whether a browser shows the answer."""
+    return "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _page(problem: str, remedy: str, *, again: bool) -> str:
