@@ -18,11 +18,11 @@ from console.viewer import Viewer, now
 from sightline.access.rights import Right
 from sightline.entities import CameraStatus
 from sightline.store.read import queries
+from sightline.store.read.queries import DAY_S
 
 #: As many as one stream shows well; a grid of the HTTP port has at most 36.
 PAGE_TILES = 16
 SIZES_PX = {"Small": 220, "Medium": 340, "Large": 560}
-DAY_S = 86_400.0
 EVENTS = 12
 MUTES_S = {"15 min": 900, "1 h": 3600, "8 h": 8 * 3600}
 _STATUSES = TypeAdapter(list[CameraStatus])
