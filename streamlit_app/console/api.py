@@ -13,13 +13,13 @@ from console.console_options import SupervisorPort
 from sightline.access.rights import How, Person
 from sightline.entities import Role
 from sightline.errors import SightlineError
-from sightline.supervisor.http.visitors import ANYBODY, is_here
+from sightline.supervisor.http.visitors import ANYBODY, COOKIE, HOST_PREFIX, is_here
 
 #: For so long at most it is believed who somebody is.
 FRESH_S = 3.0
 TIMEOUT_S = 10.0
 WHO_S = 4.0  # to say who somebody is: every page waits for it
-COOKIE, SECURE_COOKIE = "sightline", "__Host-sightline"
+SECURE_COOKIE = f"{HOST_PREFIX}{COOKIE}"
 _MAX_SESSION = 512  # characters; ours are shorter
 
 

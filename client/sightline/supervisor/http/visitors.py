@@ -15,6 +15,7 @@ from sightline.access.tokens import Tokens
 from sightline.entities import Role
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+COOKIE, HOST_PREFIX = "sightline", "__Host-"  # of a sign-in; the prefix by TLS alone
 ANYBODY = Person("anybody", Role.ADMIN, None, How.NOTHING)
 
 
@@ -80,9 +81,9 @@ def is_secure(connection: HTTPConnection) -> bool:
     return connection.url.scheme in {"https", "wss"}
 
 
-def cookie_name(connection: HTTPConnection, name: str = "sightline") -> str:
+def cookie_name(connection: HTTPConnection, name: str = COOKIE) -> str:
     """With TLS one that browsers take from this host alone, and never without TLS."""
-    return f"__Host-{name}" if is_secure(connection) else name
+    return f"{HOST_PREFIX}{name}" if is_secure(connection) else name
 
 
 def session_of(connection: HTTPConnection) -> str:
