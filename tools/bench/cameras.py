@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -102,24 +104,17 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="sightline-cameras-") as name:
         folder = Path(name)
-        version = folder / "repository" / "detector" / "1"
-        version.mkdir(parents=True)
-        (version / "model.py").write_text(MODEL)
-        (version.parent / "config.pbtxt").write_text(CONFIG)
-        with (
-            RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
-            TritonServer(folder / "repository", log_path=folder / "triton.log") as triton,
-        ):
+        with stage(folder) as (camera, triton):
             if arguments.clips:
-                keep(arguments.json, compare_clips(folder, rtsp, triton, arguments, counts[-1]))
+                keep(arguments.json, compare_clips(folder, camera, triton, arguments, counts[-1]))
                 return
             for count in counts:
-                cameras = {f"camera-{i + 1}": {"url": rtsp.url("camera")} for i in range(count)}
+                cameras = {f"camera-{i + 1}": {"url": camera} for i in range(count)}
                 for word, (checkout, options) in which.items():
                     sightline = SightlineProcess(
                         Path(tempfile.mkdtemp(dir=folder)),
                         cameras,
-                        triton={"url": triton.grpc_url},
+                        triton={"url": triton},
                         options=options,
                         environment={**os.environ, "PYTHONPATH": str(checkout / "client")},
                     )
@@ -132,6 +127,20 @@ def main() -> None:
     keep(arguments.json, report)
 
 
+@contextmanager
+def stage(folder: Path) -> Iterator[tuple[str, str]]:
+    """A camera's URL, and that of a Triton whose model costs nothing."""
+    version = folder / "repository" / "detector" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL)
+    (version.parent / "config.pbtxt").write_text(CONFIG)
+    with (
+        RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
+        TritonServer(folder / "repository", log_path=folder / "triton.log") as triton,
+    ):
+        yield rtsp.url("camera"), triton.grpc_url
+
+
 def keep(path: Path, report: dict[str, Any]) -> None:
     """Write the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,9 +148,7 @@ def keep(path: Path, report: dict[str, Any]) -> None:
     print(f"kept in {path}")
 
 
-def compare_clips(
-    folder: Path, rtsp: RtspServer, triton: TritonServer, arguments: Namespace, count: int
-) -> dict[str, Any]:
+def compare_clips(folder: Path, url: str, triton: str, arguments: Namespace, count: int) -> dict[str, Any]:
     """Measure the three in alternation, and print what clips cost."""
     zones = {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "max_occupancy": 1}}  # of 8 boxes
     # One event for each camera, which does not end: the boxes stay in the zone.
@@ -152,9 +159,9 @@ def compare_clips(
         for word, own in clips.items():
             place = Path(tempfile.mkdtemp(dir=folder))
             options = {**own, "folder": str(place / "clips")}
-            camera = {"url": rtsp.url("camera"), "rules": {"zones": zones}, "clips": options}
+            camera = {"url": url, "rules": {"zones": zones}, "clips": options}
             sightline = SightlineProcess(
-                place, {f"camera-{i + 1}": camera for i in range(count)}, triton={"url": triton.grpc_url}
+                place, {f"camera-{i + 1}": camera for i in range(count)}, triton={"url": triton}
             )
             runs[word].append(measure(sightline, arguments.seconds))
             runs[word][-1]["clip_bytes"] = sum(path.stat().st_size for path in place.rglob("*.mp4"))

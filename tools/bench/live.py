@@ -20,19 +20,16 @@ import threading
 import time
 import urllib.request
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from sightline.base import machine
-from sightline.serving.server import TritonServer
-from sightline.simulation.rtsp_server import RtspServer
 from sightline.simulation.stack import SightlineProcess
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
-from bench.cameras import CONFIG, MODEL, ROOT, SETTLE_S, keep, write_clip
+from bench.cameras import ROOT, SETTLE_S, keep, stage
 from load.servers import cpu_s, parts_of
 
 CAMERAS, VIEWERS = 4, 2  # viewers of each camera
@@ -102,21 +99,6 @@ def measure(sightline: SightlineProcess, seconds: float, viewers: int) -> Run:
     }
 
 
-@contextmanager
-def stage(folder: Path) -> Iterator[tuple[str, str]]:
-    """A camera's URL, and that of a Triton whose model costs nothing."""
-    version = folder / "repository" / "detector" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL)
-    (version.parent / "config.pbtxt").write_text(CONFIG)
-    (folder / "sitecustomize.py").write_text(WITHOUT)
-    with (
-        RtspServer({"camera": write_clip(folder / "camera.mp4")}) as rtsp,
-        TritonServer(folder / "repository", log_path=folder / "triton.log") as triton,
-    ):
-        yield rtsp.url("camera"), triton.grpc_url
-
-
 def main() -> None:
     """Measure in alternation, print, keep the JSON."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
@@ -126,6 +108,7 @@ def main() -> None:
     arguments = parser.parse_args()
     runs: dict[str, list[Run]] = {"without": [], "idle": [], "watched": []}
     with tempfile.TemporaryDirectory(prefix="sightline-live-") as name, stage(Path(name)) as (camera, triton):
+        (Path(name) / "sitecustomize.py").write_text(WITHOUT)
         for at in range(arguments.rounds):
             for words in (("without",), ("idle", "watched"))[:: 1 if at % 2 else -1]:
                 path = [name] if "without" in words else []
