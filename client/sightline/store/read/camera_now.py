@@ -1,4 +1,4 @@
-"""What all cameras have seen lately, in a few queries however many there are."""
+"""What all cameras have seen lately, in a few queries and one step down an index for each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sightline.entities import Clip, ClipState
 from sightline.store import tables
 from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.sums import within
 
 _CLIPS = tables.table_of(tables.ClipRow).c
 _IDENTITY = tables.table_of(tables.IdentityRow).c
@@ -83,9 +84,8 @@ def read_clips(
     connection: Connection, cameras: Cameras, between: tuple[float, float], sources: Sequence[str], limit: int
 ) -> list[Clip]:
     """The newest ``limit`` clips of ``sources`` that began in [start, end), newest first."""
-    start, end = (datetime.fromtimestamp(time, UTC) for time in between)
-    query = sa.select(*_CLIPS).where(_CLIPS.source.in_(seen(cameras, sources)))
-    query = query.where(_CLIPS.start_time >= start, _CLIPS.start_time < end)
+    begun = within(_CLIPS.start_time, *between)
+    query = sa.select(*_CLIPS).where(_CLIPS.source.in_(seen(cameras, sources)), *begun)
     rows = connection.execute(query.order_by(_CLIPS.start_time.desc(), _CLIPS.source).limit(limit))
     return [_clip(row) for row in rows.mappings()]
 
