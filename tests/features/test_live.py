@@ -159,7 +159,7 @@ def test_a_lease_ends_by_itself_and_can_be_renewed(monkeypatch: pytest.MonkeyPat
     gate.observer.tick(T0, False)
     assert set(gate.until_shown()) == {Variant.SMALL}
     gate.watch(Variant.SMALL, seconds=1e9)  # nobody may ask for more than a minute
-    now = 104.0 + live_observer.MAX_LEASE_S + 0.1
+    now = 104.0 + staging.MAX_LEASE_S + 0.1
     gate.observer.tick(T0, False)
     assert gate.until_shown() == {}
 

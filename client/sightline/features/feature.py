@@ -21,6 +21,11 @@ class Candidate(Detector, Protocol):
         """End."""
 
 
+#: Shows what is to be seen live: a header, and JPEG, JSON or video; True where that replaces what has not
+#: been sent yet. Any thread; never waits.
+Publish = Callable[[Variant, JSON, bytes], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureContext:
     """What a feature is made from."""
@@ -32,9 +37,7 @@ class FeatureContext:
     is_busy: Callable[[], bool]  # whether a live frame waits to be detected
     candidate: Callable[[str], Candidate]  # connects to another served model
     gate: OpenGate  # bounds how many streams open at once
-    #: Shows what is to be seen live: a header, and JPEG or JSON; True where that replaces what has not been
-    #: sent yet. Any thread; never waits.
-    publish: Callable[[Variant, JSON, bytes], bool] = lambda *_: False
+    publish: Publish = lambda *_: False
     occupancy: Callable[[], Mapping[str, int]] = dict  # by zone, how many confirmed tracks are in it
 
 

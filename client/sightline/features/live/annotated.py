@@ -8,7 +8,6 @@ whole.
 import logging
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
 from time import monotonic
 from typing import Literal
 
@@ -18,9 +17,9 @@ from sightline.base.logs import WarnOnce
 from sightline.config import Camera
 from sightline.entities import EventKind, Figure, Variant, Watch
 from sightline.errors import OutputError, OutputRefused
-from sightline.features.feature import FeatureContext
+from sightline.features.feature import FeatureContext, Publish
 from sightline.features.live.painter import Painter, Scene, lacking
-from sightline.features.live.staging import Staging
+from sightline.features.live.staging import MAX_LEASE_S, Staging
 from sightline.video.live_encoder import CodedPicture, LiveEncoder, codec_for
 from sightline.video.rtsp_publisher import RtspPublisher
 
@@ -29,7 +28,6 @@ log = logging.getLogger(__name__)
 SILENCE_S = 5.0  # a camera without frames for so long has no video: players see its end
 REFUSED_S = 60.0  # media servers lock addresses out
 GOODBYE_S, CLOSE_S = 0.5, 2.0  # for what is under way, and once it has been broken off
-MAX_LEASE_S = 60.0
 
 
 class VideoOutlet:
@@ -189,7 +187,7 @@ class PulledVideo(VideoOutlet):
 
     container = "mpegts"
 
-    def __init__(self, camera: Camera, publish: Callable[[Variant, JSON, bytes], object]) -> None:
+    def __init__(self, camera: Camera, publish: Publish) -> None:
         super().__init__(camera)
         self._publish, self._number = publish, 0
 
@@ -209,6 +207,7 @@ class AnnotatedVideo(Observer):
 
     def __init__(self, staging: Staging, pushed: PushedVideo | None, pulled: PulledVideo) -> None:
         self._staging, self._pushed, self._pulled = staging, pushed, pulled
+        self._outlets: tuple[VideoOutlet, ...] = (pushed, pulled) if pushed else (pulled,)
         self._until_s = 0.0  # somebody asks for it, on the monotonic clock
 
     def observe(self, seen: Observation) -> tuple[()]:
@@ -234,7 +233,7 @@ class AnnotatedVideo(Observer):
 
     def end(self, time: float) -> tuple[()]:
         """The picture has another size: no box of before tells where anybody is."""
-        self._staging.begin(monotonic())
+        self._staging.begin()
         return ()
 
     def update(self, options: Camera) -> None:
@@ -246,10 +245,9 @@ class AnnotatedVideo(Observer):
     def request(self, message: object) -> None:
         """Begin to show it over HTTP, or go on."""
         if isinstance(message, Watch):
-            now_s = monotonic()
             if not self._wanted():
-                self._staging.begin(now_s)
-            self._until_s = now_s + min(message.seconds, MAX_LEASE_S)
+                self._staging.begin()
+            self._until_s = monotonic() + min(message.seconds, MAX_LEASE_S)
 
     def problem(self) -> str:
         """Why nothing gets to the media server, or what the overlay there lacks."""
@@ -281,10 +279,6 @@ class AnnotatedVideo(Observer):
         """End the streams."""
         for outlet in self._outlets:
             outlet.close()
-
-    @property
-    def _outlets(self) -> tuple[VideoOutlet, ...]:
-        return (self._pulled,) if self._pushed is None else (self._pushed, self._pulled)
 
     def _wanted(self) -> tuple[VideoOutlet, ...]:
         """The ways out by which somebody is to see the next frame."""

@@ -11,21 +11,18 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from time import monotonic
 
-from sightline.analysis.observer import JSON, Observation, Observer
+from sightline.analysis.observer import Observation, Observer
 from sightline.base.logs import WarnOnce
 from sightline.base.threads import SideThreads
 from sightline.config import Camera
 from sightline.entities import Figure, Variant, Watch
-from sightline.features.feature import FeatureContext
+from sightline.features.feature import FeatureContext, Publish
 from sightline.features.live.painter import Painter, Scene, lacking
-from sightline.features.live.staging import Staging
+from sightline.features.live.staging import MAX_LEASE_S, Staging
 
 log = logging.getLogger(__name__)
 
-MAX_LEASE_S = 60.0  # whoever asks and goes away costs no more
 _THREAD = SideThreads("live-drawing", 1)  # begins in the worker, with the first picture
-
-Publish = Callable[[Variant, JSON, bytes], bool]  # as that of FeatureContext
 
 
 class LiveObserver(Observer):
@@ -64,7 +61,7 @@ class LiveObserver(Observer):
 
     def end(self, time: float) -> tuple[()]:
         """The picture has another size: no box of before tells where anybody is."""
-        self._staging.begin(monotonic())
+        self._staging.begin()
         return ()
 
     def update(self, options: Camera) -> None:
@@ -74,10 +71,9 @@ class LiveObserver(Observer):
     def request(self, message: object) -> None:
         """Begin to show variants, or go on."""
         if isinstance(message, Watch):
-            now_s = monotonic()
             if not self._leases:
-                self._staging.begin(now_s)
-            until_s = now_s + min(message.seconds, MAX_LEASE_S)
+                self._staging.begin()
+            until_s = monotonic() + min(message.seconds, MAX_LEASE_S)
             self._leases |= dict.fromkeys(message.variants, until_s)
 
     def problem(self) -> str:

@@ -12,6 +12,8 @@ from sightline.features.live.painter import Scene
 from sightline.video.hidden_areas import HOLD_S, HiddenAreas, HiddenRow
 from sightline.video.picture import YuvPicture, from_i420, written
 
+MAX_LEASE_S = 60.0  # that somebody may ask for: whoever goes away costs no more
+
 
 class Staging:
     """Makes scenes of one camera's frames. The main thread uses it; it keeps seconds, never pictures.
@@ -30,10 +32,10 @@ class Staging:
         self._crossings: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by line and direction
         self._hidden: deque[tuple[float, list[HiddenRow]]] = deque()  # of the last seconds, while watched
 
-    def begin(self, now_s: float) -> None:
+    def begin(self) -> None:
         """Somebody begins to watch, or the stream begins anew: no box of before tells where anybody is."""
         self._hidden.clear()
-        self._since_s = now_s
+        self._since_s = monotonic()
 
     def count(self, seen: Observation) -> None:
         """Take note of crossings, also while nobody watches."""
@@ -55,7 +57,7 @@ class Staging:
         blur, media_s, now_s = self.camera.privacy.blur, seen.frame.media_s, monotonic()
         if blur:
             if self._hidden and media_s <= self._hidden[-1][0]:  # the stream has begun anew
-                self.begin(now_s)
+                self.begin()
             self._hidden.append((media_s, hidden_in(seen, blur)))
             while len(self._hidden) > 2 and media_s - self._hidden[1][0] > HOLD_S:
                 self._hidden.popleft()
