@@ -213,10 +213,7 @@ class Control:
     def part(self, *path: str) -> tuple[Any, str]:
         """What stands in the file under these keys without its secrets (None: nothing), and the version."""
         text, version = self.masked()
-        value: Any = parse_yaml(text, str(self._path)).values
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value, version
+        return _written(text, str(self._path), path), version
 
     def edit_part(
         self, path: Sequence[str], value: Any, by: str, version: str, *, try_only: bool = False
@@ -372,10 +369,17 @@ class Control:
         self._last = {"time": time.time(), "by": by, "outcome": outcome, "changes": lines}
 
 
+def _written(text: str, name: str, path: Iterable[str]) -> Any:
+    """What stands in a file under these keys; None: nothing."""
+    value: Any = parse_yaml(text, name).values
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def _is_enabled_in(text: str, name: str, camera: str) -> Any:
     """What a file says of a camera, as it stands there; None: nothing of it."""
-    cameras = parse_yaml(text, name).values.get("cameras")
-    own = cameras.get(camera) if isinstance(cameras, dict) else None
+    own = _written(text, name, ("cameras", camera))
     if not isinstance(own, dict):
         return None
     return True if (written := own.get("enabled")) is None else written
