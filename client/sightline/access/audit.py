@@ -1,10 +1,11 @@
-"""Who did what: one function keeps it, in the same transaction as what was done."""
+"""Who did what: one function keeps it, in the same transaction as what was done where there is one."""
 
+import time
 from enum import StrEnum
 
 from sightline.access.rights import Caller
 from sightline.base.redact import redact
-from sightline.store.access_store import AccessRows, AuditEntry
+from sightline.store.access_store import AccessRows, AccessStore, AuditEntry
 
 MAX_DETAIL = 1000  # characters
 
@@ -60,3 +61,11 @@ def record(
             detail=redact(detail)[:MAX_DETAIL],
         )
     )
+
+
+def record_alone(
+    store: AccessStore, action: Action, target: str, by: Caller, *, detail: str = "", refused: bool = False
+) -> None:
+    """As :func:`record`, in a transaction of its own: of what takes too long for one, or needs none."""
+    with store.writing() as rows:
+        record(rows, action, target, by, time.time(), detail=detail, refused=refused)

@@ -1,11 +1,10 @@
 """What is done by commands and by a broker's switches: kept in the audit, as is what is done over HTTP."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sightline.access.audit import Action, record
+from sightline.access.audit import Action, record_alone
 from sightline.access.rights import Caller, How, Person, own_user
 from sightline.base.redact import redact
 from sightline.entities import Role
@@ -47,8 +46,7 @@ def audited(command: Command, action: Action, store: AccessStore, person: Person
         target, *others = map(str, (*values, *named.values()))
         detail = ", ".join(filter(None, others))
         try:
-            with store.writing() as rows:
-                record(rows, action, target or "all cameras", Caller(person), time.time(), detail=detail)
+            record_alone(store, action, target or "all cameras", Caller(person), detail=detail)
         except StoreError as error:
             log.warning("not in the audit: %s of %s by %s: %s", action, target, person.name, redact(error))
         return answer

@@ -1,6 +1,5 @@
 """The API for the configuration: read without secrets, and changed by the one way in which it changes."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from sightline.access.audit import Action, record
+from sightline.access.audit import Action, record_alone
 from sightline.access.rights import Right
 from sightline.base.redact import redact
 from sightline.config import Config
@@ -204,17 +203,13 @@ class ConfigApi:
         if call.taken.try_only:
             return _shown(call, tried)
         # Not in one transaction: a change of http would hold the database for seconds.
-        self._record(call, target, "; ".join(tried.changes), refused=False)
+        keep = partial(record_alone, self._store, Action.CHANGE_CONFIG, target, call.caller)
+        keep(detail="; ".join(tried.changes))
         try:
             return _shown(call, change(by, version))
         except SightlineError as error:
-            self._record(call, target, redact(error), refused=True)
+            keep(detail=redact(error), refused=True)
             raise
-
-    def _record(self, call: Call, target: str, detail: str, *, refused: bool) -> None:
-        with self._store.writing() as rows:
-            now = time.time()
-            record(rows, Action.CHANGE_CONFIG, target, call.caller, now, detail=detail, refused=refused)
 
 
 def _shown(call: Call, edit: Edit) -> Edit:

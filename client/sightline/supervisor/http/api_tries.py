@@ -6,7 +6,7 @@ from functools import partial
 
 from pydantic import Field, SecretStr
 
-from sightline.access.audit import Action
+from sightline.access.audit import Action, record_alone
 from sightline.access.rights import Right
 from sightline.base.redact import redact
 from sightline.base.threads import SideThreads
@@ -15,7 +15,6 @@ from sightline.config.camera import url_problem
 from sightline.errors import ConfigError, SourceError, SourceUnreachable
 from sightline.store.access_store import AccessStore
 from sightline.supervisor.control import Control
-from sightline.supervisor.http.api_alerts import audited
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken
 
 DEADLINE_S = 15.0
@@ -67,8 +66,7 @@ class TriesApi:
         options = self._control.config.options
         if problem := url_problem(url, options.allow):
             raise ConfigError("url", problem)
-        with audited(self._store, call, Action.PROBE, redact(url)):
-            pass  # it takes long: what is tried is kept before
+        record_alone(self._store, Action.PROBE, redact(url), call.caller)  # before: it takes long
         # The decoders, which nothing else here needs.
         from sightline.video.picture import encode_jpeg, from_i420, full_range, written  # noqa: PLC0415
         from sightline.video.probe import probe  # noqa: PLC0415
