@@ -48,6 +48,7 @@ class ClipFinisher:
         """``open_clips``: whose last rows say that they grow; ``rows`` gets those of finished ones."""
         self._camera, self._folder, self._options, self._rows = camera, folder, options, rows
         self._lossless, self._blurred = lossless, blurred
+        #: Clips to be finished, by their stems, with their last rows where those are known.
         self.waiting: dict[Path, Clip | None] = {Path(clip.path).with_suffix(""): clip for clip in open_clips}
         self._apart: dict[Path, Future[Clip | None]] = {}  # of those, where they are coded again
         self._crashes: Counter[Path] = Counter()  # attempts that failed, though not for the disk
@@ -66,8 +67,9 @@ class ClipFinisher:
                     if end in COPIES or not path.with_name(path.name.removesuffix(end) + PART).exists():
                         path.unlink(missing_ok=True)
 
-    def finish(self, stem: Path, known: Clip | None) -> None:
-        """Make a clip's files: at once, or, with a copy, when it is its turn."""
+    def finish(self, stem: Path) -> None:
+        """Make the files of one that waits: at once, or, with a copy, when it is its turn."""
+        known = self.waiting[stem]
         wants_copy = self._options.h264_copy and not (known and known.codec == "h264")
         if hides(Path(f"{stem}{PART}")):
             if len(self._apart) < MAX_COPIES:  # else it waits
@@ -95,7 +97,7 @@ class ClipFinisher:
         self._retry_s = time.monotonic() + RETRY_S
         for stem in self.waiting.keys() - self._apart.keys():
             try:
-                self.finish(stem, self.waiting[stem])
+                self.finish(stem)
             except (OSError, ValueError) as error:  # what grows meanwhile goes on
                 self._failed(stem, error)
         if self.failing and not self.waiting:  # nothing else would show that there is room

@@ -438,7 +438,7 @@ class ClipRecorder(Observer):
             return
         self._finisher.waiting[clip.stem] = clip.clip
         clip.close(whole=not truncated)
-        self._finisher.finish(clip.stem, clip.clip)
+        self._finisher.finish(clip.stem)
 
     def _fail(self, error: OSError | ValueError) -> None:
         """The camera goes on without this clip; what there is of it is settled once the disk takes it."""
