@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
 from sightline.errors import OutputError, OutputRefused
+from sightline.video.challenge import PORTS
 
-PORTS = {"rtsp": 554, "rtsps": 322}
 IO_S = 4.0  # for each answer, and for what is sent to be taken
 GOODBYE_S = 0.5
 BUFFER_BYTES = 1 << 18  # that the kernel may keep: what is in it comes late
