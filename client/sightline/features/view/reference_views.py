@@ -103,12 +103,17 @@ def hidden_by(shape: tuple[int, int], *found: Detections | Tracks) -> Mask:
     return hidden
 
 
+def file_of(folder: Path, camera: str) -> Path:
+    """Where a camera's are kept."""
+    return folder / f"{camera}.npz"
+
+
 class ReferenceViews:
     """All of a camera, by light, in memory and in their file; OSError: that cannot be written."""
 
     def __init__(self, folder: Path, camera: str, stream: str) -> None:
         """Read what is kept of the same ``stream``; another's is of no use."""
-        self._path, self._camera, self._stream = folder / f"{camera}.npz", camera, stream
+        self._path, self._camera, self._stream = file_of(folder, camera), camera, stream
         self.views: dict[str, ReferenceView] = {}
         if not self._path.is_file():
             return
@@ -144,11 +149,6 @@ class ReferenceViews:
         for path in self._path.parent.glob("*.npz"):
             if path.stat().st_mtime < time.time() - LEFT_DAYS * DAY_S:
                 path.unlink(missing_ok=True)
-
-    def delete(self) -> None:
-        """Forget them, also in the file."""
-        self.views.clear()
-        self._path.unlink(missing_ok=True)
 
     def _read(self) -> Iterator[tuple[str, ReferenceView]]:
         with np.load(self._path, allow_pickle=False) as kept:

@@ -21,6 +21,7 @@ from sightline.features.view.reference_views import (
     FIRST_LOOKS,
     ReferenceView,
     ReferenceViews,
+    file_of,
     hidden_by,
 )
 from sightline.features.view.stillness import Stillness
@@ -308,7 +309,7 @@ def make(context: FeatureContext) -> ViewGuard | None:
     if camera.view.enabled:
         return ViewGuard(camera, context.state)
     try:
-        ReferenceViews(camera.view.folder, camera.name, "").delete()
+        file_of(camera.view.folder, camera.name).unlink(missing_ok=True)
     except OSError as error:
         log.error("camera %s: its reference view cannot be deleted: %s", camera.name, error)
     return None
