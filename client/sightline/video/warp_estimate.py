@@ -20,6 +20,8 @@ _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
 _REFINEMENTS = ((cv2.MOTION_EUCLIDEAN, 9), (cv2.MOTION_AFFINE, 7), (cv2.MOTION_HOMOGRAPHY, 5))
 MAX_STRETCH = 3.0  # by which a part of the picture may have grown or shrunk
 
+cv2.setNumThreads(1)  # the other cores have cameras of their own
+
 
 def warps(before: F32, now: F32, shift_px: tuple[float, float]) -> Iterator[F64]:
     """Homographies [3, 3], pixels of ``before`` to pixels of ``now``, that may be what has happened.
