@@ -7,7 +7,7 @@ much, and so on.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sightline.analysis.observer import Observation, Observer
@@ -161,7 +161,6 @@ class TrackPaths(Observer):
 
     def _rows_of(self, track_id: int, way: _Way) -> Iterator[TrackPath]:
         """The piece as a row; none of a track that is not confirmed."""
-        points = way.points()
         if not way.confirmed:
             return
         yield TrackPath(
@@ -172,7 +171,7 @@ class TrackPaths(Observer):
             end_time=way.end_time,
             item_class=self._classes.name(way.class_id),
             score=_usual(way.scores),
-            points=tuple(_whole(point, way.start_time) for point in points),
+            points=tuple(_whole(point, way.start_time) for point in way.points()),
             places=tuple(sorted(way.places)),
         )
 
@@ -188,9 +187,8 @@ def _tolerances(point: Point) -> tuple[float, float, float, float]:
     return x, y, SIZE_TOLERANCE * x, SIZE_TOLERANCE * y
 
 
-def _usual(scores: Iterable[int]) -> float:
+def _usual(counts: Sequence[int]) -> float:
     """The score that two fifths of a track's boxes have at least: what confirms a track."""
-    counts = list(scores)
     wanted, above = 0.4 * sum(counts), 0
     for index in range(SCORES - 1, -1, -1):
         above += counts[index]
