@@ -380,7 +380,8 @@ def test_a_socket_whose_client_reads_nothing_is_closed_with_its_token_too(
         world.cameras.payload = b" " * 100_000 + b"{}"
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(world.front.address)
-        with suppress(websockets.ConnectionClosed), socket_of(world, "camera=a", token, sock=slow):
+        boxes = socket_of(world, "camera=a", token, sock=slow, close_timeout=0.1)
+        with suppress(websockets.ConnectionClosed), boxes:
             [connection] = world.front.connections
             until(lambda: not connection.writable.is_set(), 20)
             people.tokens.revoke("screen", ROOT)
