@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from sightline.serving.server import TritonServer
 from sightline.store.dialects import parse_url
+from support.browser import chromium
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does, which tests may import later
 _numbers = itertools.count(1)
@@ -121,6 +122,13 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[],
 def database_url(new_database: Callable[[], str]) -> str:
     """An empty database, SQLite and Postgres in turn."""
     return new_database()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Chromium, signed in nowhere."""
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")

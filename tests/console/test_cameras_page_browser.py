@@ -11,15 +11,14 @@ import pytest
 import yaml
 
 from sightline.entities import Role
-from support.browser import chromium
 from support.camera_world import make_clip
-from support.console_site import ROOT, ConsoleSite, console_site
+from support.console_site import ConsoleSite, console_site
 from support.console_world import World
+from support.live_dom import elements, opened, press, shot, text_of
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
-SHOTS = ROOT / "artifacts" / "console"
 WRITTEN = """\
 # the yard's cameras, kept by Anna
 allow: {files: true}
@@ -35,15 +34,6 @@ cameras:
           points: [[0.4, 0.4], [0.8, 0.4], [0.8, 0.9], [0.4, 0.9]]
           max_occupancy: 5  # as the fire brigade says
   car-park: {url: rtsp://10.0.0.22/stream1}
-"""
-FIND = """
-const found = [];
-const walk = (node) => {
-  if (node.matches?.(arguments[0])) found.push(node);
-  for (const child of [...(node.shadowRoot?.children || []), ...node.children]) walk(child);
-};
-walk(document.documentElement);
-return found;
 """
 CENTRE = """
 const box = arguments[0].getBoundingClientRect();
@@ -72,58 +62,8 @@ def _as_written(site: ConsoleSite) -> None:
     site.config.chmod(0o600)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
-def elements(browser: Any, css: str) -> list[Any]:
-    """Also those of components."""
-    return browser.execute_script(FIND, css)
-
-
-def opened(
-    browser: Any, site: ConsoleSite, name: str, path: str = "/cameras", width: int = 1280, height: int = 1000
-) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.delete_all_cookies()
-    site.sign_in(browser, name)
-    browser.get(site.url + path)
-
-
-def shot(browser: Any, name: str) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    time.sleep(0.4)
-    browser.save_screenshot(str(SHOTS / f"{name}.png"))
-
-
-def text_of(browser: Any) -> str:
-    return str(browser.find_element("css selector", "body").text)
-
-
 def says(browser: Any, text: str) -> None:
     until(lambda: text in text_of(browser), 20)
-
-
-def press(browser: Any, label: str, at: int = -1) -> None:
-    """A button that can be pressed; of several the last: a dialog's lies above the page's."""
-    from selenium.common import exceptions  # not everywhere
-
-    redrawn = (exceptions.StaleElementReferenceException, exceptions.ElementClickInterceptedException)
-
-    def pressed() -> bool:
-        try:
-            found = [b for b in elements(browser, "button:enabled") if label in b.text and b.is_displayed()]
-            if found:
-                browser.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", found[at])
-                found[at].click()
-        except redrawn:
-            return False
-        return bool(found)
-
-    until(pressed, 20)
 
 
 def write(browser: Any, label: str, value: str) -> None:
@@ -165,7 +105,7 @@ def cameras_of(site: ConsoleSite) -> dict[str, Any]:
 def test_a_camera_is_added_and_its_zone_drawn_and_the_files_comments_stay(
     browser: Any, site: ConsoleSite, clip: Path
 ) -> None:
-    opened(browser, site, "engineer")
+    opened(browser, site, "engineer", "/cameras")
     says(browser, "Add a camera")
     assert "hunter2" not in browser.page_source
     shot(browser, "cameras")
@@ -313,13 +253,13 @@ def test_a_read_only_file_is_said_to_be_so(browser: Any, site: ConsoleSite) -> N
 def test_who_may_not_see_the_configuration_sees_none_of_it(
     browser: Any, site: ConsoleSite, name: str
 ) -> None:
-    opened(browser, site, name)
+    opened(browser, site, name, "/cameras")
     says(browser, "not for your role")
     assert "10.0.0.21" not in browser.page_source
 
 
 def test_an_engineer_of_one_camera_sees_that_one(browser: Any, site: ConsoleSite) -> None:
-    opened(browser, site, "gatekeeper", width=390, height=844)
+    opened(browser, site, "gatekeeper", "/cameras", width=390)
     says(browser, "car-park")
     assert "north-gate" not in text_of(browser)
     assert "Add a camera" not in text_of(browser)

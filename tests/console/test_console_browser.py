@@ -26,10 +26,11 @@ import pytest
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
 from sightline.supervisor.http.visitors import NobodyElse
-from support.browser import chromium
+from support.browser import chromium, fill_in
 from support.console_site import ConsoleSite, console_site, is_healthy
 from support.console_world import World
 from support.front import served
+from support.live_dom import SHOTS, press, text_of
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 
@@ -37,7 +38,6 @@ pytest.importorskip("streamlit", reason="the console's packages are not installe
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
-SHOTS = ROOT / "artifacts" / "console"
 # Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
 OVERLOAD = (
     "overload: 3 of 4 cameras analyse 2.1 of 5.0 frames/s; the detector yolov8n-1 takes 180 ms for a frame, "
@@ -92,12 +92,6 @@ def base_url(site: ConsoleSite) -> str:
 @pytest.fixture
 def people(site: ConsoleSite) -> People:
     return site.people
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -185,25 +179,17 @@ def test_new_rows_appear_and_the_chart_stays(
     assert complaints(browser) == []
 
 
-def text_of(browser: Any) -> str:
-    return str(browser.find_element("css selector", "body").text)
-
-
 def test_one_signs_in_is_led_back_and_signs_out(browser: Any, base_url: str, people: People) -> None:
     look(browser, 1280, 800, "light")
     browser.get(f"{base_url}/counts?a=b")
     until(lambda: browser.find_element("id", "sign-in").is_displayed(), "the form")
     assert "person" not in text_of(browser)
-    for name, value in (("name", "operator"), ("password", PASSWORD)):
-        browser.find_element("css selector", f"#sign-in [name={name}]").send_keys(value)
-    browser.find_element("css selector", "#sign-in button").click()
+    fill_in(browser, "sign-in", name="operator", password=PASSWORD)
     until(lambda: elements(browser, ".sl-legend"), "the page that was asked for")
     assert browser.current_url == f"{base_url}/counts?a=b"
     assert people.audit()[-1].address == "127.0.0.1"
-    menu = until(lambda: [b for b in elements(browser, "button") if "operator" in b.text], "the menu")
-    menu[0].click()
-    way_out = until(lambda: [b for b in elements(browser, "button") if "Sign out" in b.text], "the way out")
-    way_out[0].click()
+    press(browser, "operator")
+    press(browser, "Sign out")
     until(lambda: "/auth/sign-in" in browser.current_url, "the sign-in")
     until(lambda: browser.find_element("id", "sign-in").is_displayed(), "the form")
     assert people.audit()[-1].action == "sign_out"

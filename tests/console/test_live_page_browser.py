@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sightline.entities import Variant
-from support.browser import chromium
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.live_dom import FIND, elements, opened, press, shot, text_of
@@ -45,12 +44,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
 def move(browser: Any) -> bool:
     before = browser.execute_script(SUMS)
     time.sleep(0.6)
@@ -69,7 +62,6 @@ def test_every_camera_is_a_tile_with_a_picture_that_moves_and_its_state(
     assert any("offline" in label for label in labels)
     assert any("hall 3" in label for label in labels)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    time.sleep(0.5)
     shot(browser, f"live-{width}")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from support.browser import chromium
 from support.console_site import ConsoleSite, console_site, drawn
 from support.console_world import World
 from support.live_dom import elements, opened, shot, text_of
@@ -54,12 +53,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
 def test_the_queue_begins_with_what_is_new_and_its_clip_plays_at_the_event(
     browser: Any, site: ConsoleSite
 ) -> None:
@@ -78,7 +71,6 @@ def test_the_queue_begins_with_what_is_new_and_its_clip_plays_at_the_event(
     assert [browser.execute_script("return arguments[0].naturalWidth", image) for image in images] == [640]
     text = text_of(browser)
     assert "gates" in text and "25 %" in text, "one of four alerts of the rule was false"
-    time.sleep(0.5)
     shot(browser, "review")
     opened(browser, site, "operator", "/review", ".queue .row", width=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390

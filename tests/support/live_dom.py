@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from support.console_site import ROOT, ConsoleSite
@@ -24,9 +25,11 @@ def elements(browser: Any, css: str) -> list[Any]:
     return browser.execute_script(FIND.replace("SELECTOR", repr(css)) + "return found;")
 
 
-def opened(browser: Any, site: ConsoleSite, name: str, path: str, wanted: str, *, width: int = 1280) -> None:
+def opened(
+    browser: Any, site: ConsoleSite, name: str, path: str, wanted: str = "body", *, width: int = 1280
+) -> None:
     """Sign somebody in, go to a page, and wait for what is wanted there."""
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.delete_all_cookies()
     site.sign_in(browser, name)
@@ -39,13 +42,27 @@ def text_of(browser: Any) -> str:
     return str(browser.find_element("css selector", "body").text)
 
 
-def press(browser: Any, label: str) -> None:
-    """Click the button with this label, once it is there."""
-    until(lambda: [b for b in browser.find_elements("css selector", "button") if label in b.text], 20)
-    next(b for b in browser.find_elements("css selector", "button") if label in b.text).click()
+def press(browser: Any, label: str, at: int = -1) -> None:
+    """A button that can be pressed; of several the last: a dialog's lies above the page's."""
+    from selenium.common import exceptions  # not everywhere
+
+    redrawn = (exceptions.StaleElementReferenceException, exceptions.ElementClickInterceptedException)
+
+    def pressed() -> bool:
+        try:
+            found = [b for b in elements(browser, "button:enabled") if label in b.text and b.is_displayed()]
+            if found:
+                browser.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", found[at])
+                found[at].click()
+        except redrawn:
+            return False
+        return bool(found)
+
+    until(pressed, 20)
 
 
 def shot(browser: Any, name: str) -> None:
-    """Keep a picture of the page, for people to look at."""
+    """Keep a picture of the page, once it stands still, for people to look at."""
     SHOTS.mkdir(parents=True, exist_ok=True)
+    time.sleep(0.4)
     browser.save_screenshot(str(SHOTS / f"{name}.png"))
