@@ -7,25 +7,22 @@ from typing import Any
 from urllib.parse import quote
 
 import streamlit as st
-from pydantic import TypeAdapter
 
 from console import theme
 from console.components.place_editor import place_editor
 from console.config_review import READ_ONLY, Edits, Part, Proposal, read_part, review, was_saved
-from console.pages.overview_page import CameraRowView, camera_rows
+from console.pages.overview_page import CameraRowView, running_cameras
 from console.place_edits import place_edits, places_of
 from console.texts import NO_CAMERA_IS_YOURS, safe
-from console.viewer import Viewer, now
+from console.viewer import Viewer
 from sightline.access.rights import Right
 from sightline.config.yaml_edit import GONE
 from sightline.config.yaml_text import parse_yaml
-from sightline.entities import CameraStatus
 
 PAGE_CAMERAS = 20
 PROBE_TIMEOUT_S = 25.0
 CHANGES = 30
 NO_URL = "Write the camera's URL first, such as rtsp://USER:PASSWORD@HOST/PATH."
-_STATUSES = TypeAdapter(list[CameraStatus])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +108,7 @@ def _entries(viewer: Viewer) -> tuple[list[CameraEntry], bool]:
 
 def _rows(viewer: Viewer) -> dict[str, CameraRowView]:
     """The cameras that run, by name, and how they do."""
-    statuses = _STATUSES.validate_python(viewer.api.get("/api/v1/cameras"))
-    return {row.status.source: row for row in camera_rows(statuses, {}, now())}
+    return {row.status.source: row for row in running_cameras(viewer.api)}
 
 
 def _state_of(entry: CameraEntry) -> tuple[str, str, str]:

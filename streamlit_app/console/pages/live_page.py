@@ -6,17 +6,15 @@ from typing import Any
 from urllib.parse import quote
 
 import streamlit as st
-from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from console import theme
 from console.api import ApiRefused, SupervisorAway
 from console.components.live_components import Tile, live_picture, live_tiles
-from console.pages.overview_page import CameraRowView, camera_rows, read_totals
+from console.pages.overview_page import CameraRowView, read_totals, running_cameras
 from console.texts import NO_CAMERA_IS_YOURS, age, happened, number, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
-from sightline.entities import CameraStatus
 from sightline.store.read import queries
 from sightline.store.read.queries import DAY_S
 
@@ -25,7 +23,6 @@ PAGE_TILES = 16
 SIZES_PX = {"Small": 220, "Medium": 340, "Large": 560}
 EVENTS = 12
 MUTES_S = {"15 min": 900, "1 h": 3600, "8 h": 8 * 3600}
-_STATUSES = TypeAdapter(list[CameraStatus])
 
 
 def render(viewer: Viewer) -> None:
@@ -54,7 +51,8 @@ def _render_all(viewer: Viewer) -> None:
         st.rerun()
 
     def show(viewer: Viewer) -> None:
-        rows = [row for row in _rows(viewer) if is_wanted(row, wanted, trouble_only=only != "All")]
+        cameras = running_cameras(viewer.api)  # by name, since operators know where to look
+        rows = [row for row in cameras if is_wanted(row, wanted, trouble_only=only != "All")]
         if not rows:
             theme.state("No camera is like that.", "Search for another name, or show all.", icon="search_off")
             return
@@ -101,12 +99,6 @@ def tile_of(row: CameraRowView, at: float) -> Tile:
     return Tile(row.status.source, row.word, row.tone, row.message, note)
 
 
-def _rows(viewer: Viewer) -> list[CameraRowView]:
-    """The cameras that run, and how they do; by name, since operators know where to look."""
-    statuses = _STATUSES.validate_python(viewer.api.get("/api/v1/cameras"))
-    return sorted(camera_rows(statuses, {}, now()), key=lambda row: row.status.source)
-
-
 # -- one of them --------------------------------------------------------------------------------------------
 
 
@@ -133,7 +125,7 @@ def _render_one(viewer: Viewer, name: str) -> None:
     with side:
 
         def show_state(viewer: Viewer) -> None:
-            found = [row for row in _rows(viewer) if row.status.source == name]
+            found = [row for row in running_cameras(viewer.api) if row.status.source == name]
             if not found:
                 theme.state(
                     "There is no such camera now.", "It may have been taken out of the configuration."
@@ -151,7 +143,7 @@ def _render_one(viewer: Viewer, name: str) -> None:
 
 def _neighbour(viewer: Viewer, name: str, step: int) -> str:
     with theme.trying():
-        names = [row.status.source for row in _rows(viewer)]
+        names = [row.status.source for row in running_cameras(viewer.api)]
         if name in names:
             return names[(names.index(name) + step) % len(names)]
     return name

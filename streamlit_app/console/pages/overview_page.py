@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import streamlit as st
+from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from console import theme
+from console.api import Api
 from console.charts import count_chart
 from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack_counts, steps_for, total
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
@@ -53,6 +55,7 @@ PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, i
 TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
 HOUR_S = 3600
 DISTINCT = "distinct objects of each camera"
+_STATUSES = TypeAdapter(list[CameraStatus])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,12 @@ def camera_rows(
         coverage = None if stale else _open_coverage(status.status_time, latest.get(status.source))
         rows.append(CameraRowView(status, word, tone, message, coverage))
     return sorted(rows, key=lambda row: (_TONE_ORDER[row.tone], row.status.source))
+
+
+def running_cameras(api: Api) -> list[CameraRowView]:
+    """The cameras that run now, as the supervisor says, by name."""
+    statuses = _STATUSES.validate_python(api.get("/api/v1/cameras"))
+    return sorted(camera_rows(statuses, {}, now()), key=lambda row: row.status.source)
 
 
 def _open_coverage(heartbeat: float, window: SourceWindow | None) -> float | None:
