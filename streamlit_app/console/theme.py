@@ -139,6 +139,12 @@ def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", no
     st.html("".join(parts))
 
 
+def state_word(word: str, tone: str, message: str = "") -> str:
+    """How a camera does: a word with a dot, and a sentence below it; HTML."""
+    below = f'<span class="sl-message">{safe(message)}</span>' if message else ""
+    return f'<span class="sl-state-word {tone}"><span class="sl-dot"></span>{safe(word)}</span>{below}'
+
+
 def facts(values: Mapping[str, str]) -> str:
     """Names and values, one below the other; HTML."""
     parts = (f"<dt>{safe(name)}</dt><dd>{safe(value)}</dd>" for name, value in values.items())

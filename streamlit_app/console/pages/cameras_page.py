@@ -133,8 +133,8 @@ def _line_of(entry: CameraEntry) -> str:
     ]
     note = " · ".join([safe(options.get("url", "")), *counts])
     return (
-        f'<div><b>{safe(entry.name)}</b> <span class="sl-state-word {tone}"><span class="sl-dot"></span>'
-        f"{safe(word)}</span> <small>{safe(message)}</small>{theme.caption(note)}</div>"
+        f"<div><b>{safe(entry.name)}</b> {theme.state_word(word, tone)} "
+        f"<small>{safe(message)}</small>{theme.caption(note)}</div>"
     )
 
 
@@ -234,11 +234,7 @@ def _render_one(viewer: Viewer, name: str) -> None:
 
 def _show_state(viewer: Viewer, name: str, written: Any) -> None:
     word, tone, message = _state_of(CameraEntry(name, written, _rows(viewer).get(name)))
-    st.html(
-        f'<h2 class="sl-camera">{safe(name)}</h2>'
-        f'<span class="sl-state-word {tone}"><span class="sl-dot"></span>{safe(word)}</span>'
-        f'<span class="sl-message">{safe(message)}</span>'
-    )
+    st.html(f'<h2 class="sl-camera">{safe(name)}</h2>{theme.state_word(word, tone, message)}')
 
 
 def _opened(name: str, part: Part) -> Part:

@@ -152,11 +152,7 @@ def _neighbour(viewer: Viewer, name: str, step: int) -> str:
 def state_of(row: CameraRowView, viewer: Viewer, at: float) -> str:
     """A camera's name, state and who is in its zones; HTML."""
     status = row.status
-    message = f'<span class="sl-message">{safe(row.message)}</span>' if row.message else ""
-    lines = [
-        f'<h2 class="sl-camera">{safe(status.source)}</h2>'
-        f'<span class="sl-state-word {row.tone}"><span class="sl-dot"></span>{row.word}</span>{message}'
-    ]
+    head = f'<h2 class="sl-camera">{safe(status.source)}</h2>'
     facts: dict[str, str] = {}
     if status.last_frame_time:
         facts["Last frame"] = f"{age(at - status.last_frame_time)} ago"
@@ -165,7 +161,7 @@ def state_of(row: CameraRowView, viewer: Viewer, at: float) -> str:
         facts["Frames a second"] = f"{status.fps:.1f}"
         facts["Latency p50 / p99"] = f"{status.latency_p50_ms or 0:.0f} / {status.latency_p99_ms or 0:.0f} ms"
         facts["Model"], facts["Transport"] = status.model_version, status.transport
-    return "".join(lines) + theme.facts(facts)
+    return head + theme.state_word(row.word, row.tone, row.message) + theme.facts(facts)
 
 
 def _today(viewer: Viewer, name: str) -> str:

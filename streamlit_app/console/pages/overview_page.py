@@ -292,9 +292,7 @@ def _cells(
     """The cells of :data:`COLUMNS`."""
     status, frame = row.status, row.status.last_frame_time
     unknown = f'<span class="idle">{DASH}</span>'
-    state = f'<span class="sl-state-word {row.tone}"><span class="sl-dot"></span>{row.word}</span>'
-    if status.message or not row.is_live:
-        state += f'<span class="sl-message">{safe(row.message)}</span>'
+    message = row.message if status.message or not row.is_live else ""
     latency = f"{milliseconds(status.latency_p50_ms)} / {milliseconds(status.latency_p99_ms)} ms"
     coverage = unknown
     if row.coverage is not None:
@@ -306,7 +304,7 @@ def _cells(
     how = safe("; ".join(filter(None, (decoder, status.transport_message))))  # and why not in a faster way
     cells: list[str | tuple[str, str]] = [
         safe(status.source),
-        state,
+        theme.state_word(row.word, row.tone, message),
         f"{status.fps:.1f}" if row.is_live else unknown,
         latency if row.is_live else unknown,
         coverage,
