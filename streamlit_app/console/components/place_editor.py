@@ -1,27 +1,11 @@
 """Lines and zones, drawn on a camera's own picture."""
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import streamlit as st
-
+from console.components.own_component import own_component
 from console.texts import PICTURE_WORDS
-
-_FOLDER = Path(__file__).parent
-_FILES = (("pictures.js", "place_editor.js"), ("place_editor.css",))
-
-
-@cache
-def _component() -> Any:
-    script, css = (
-        "".join((_FOLDER / file).read_text(encoding="utf-8") for file in files) for files in _FILES
-    )
-    return st.components.v2.component(
-        "sightline_place_editor", html='<div class="editor"></div>', css=css, js=script
-    )
 
 
 def place_editor(
@@ -45,7 +29,8 @@ def place_editor(
         "words": PICTURE_WORDS,
     }
     data |= {"label": f"Lines and zones of {camera}", "fixed": fixed}
-    draft = _component()(data=data, key=key, on_draft_change=lambda: None).draft
+    show = own_component("place_editor", '<div class="editor"></div>', "place_editor.css", "pictures.js")
+    draft = show(data=data, key=key, on_draft_change=lambda: None).draft
     if draft is None or draft["id"] != data["id"]:
         return None
     drawn: list[dict[str, Any]] = draft["places"]
