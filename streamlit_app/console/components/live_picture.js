@@ -1,19 +1,16 @@
 // One camera, large: its newest picture and how old that is.
-class Single {
+class Single extends Screen {
   constructor(root) {
+    super();
     this.canvas = root.querySelector("canvas");
     this.age = root.querySelector(".age");
     this.root = root;
-    this.key = "";
   }
 
   show(data) {
     this.data = data;
     this.canvas.setAttribute("aria-label", data.label);
-    if (data.url === this.key) return;
-    this.key = data.url;
-    this.watcher?.close();
-    this.watcher = new Watcher(
+    this.follow(
       data.url,
       (bitmap, captured) => this.draw(bitmap, captured),
       (state) => {
@@ -34,18 +31,6 @@ class Single {
   }
 }
 
-const singles = new WeakMap();
-
 export default function (component) {
-  const root = component.parentElement.querySelector(".single");
-  const single = singles.get(root) || new Single(root);
-  singles.set(root, single);
-  clearTimeout(single.closing);
-  single.show(component.data);
-  return () => {
-    single.closing = setTimeout(() => {
-      single.watcher?.close();
-      single.key = "";
-    }, 500);
-  };
+  return showOn(Single, ".single", component);
 }

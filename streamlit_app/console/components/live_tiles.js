@@ -1,9 +1,10 @@
 // Many cameras in one stream, cut into a tile for each: a browser opens few connections to one address.
 const WIDTH = 1280, HEIGHT = 720;
 
-class Wall {
+class Wall extends Screen {
   constructor(root) {
-    Object.assign(this, { root, tiles: new Map(), key: "" });
+    super();
+    Object.assign(this, { root, tiles: new Map() });
     this.leave = root.querySelector(".leave");
     this.leave.addEventListener("click", () => this.open(""));
     const onKey = (event) => {
@@ -67,12 +68,7 @@ class Wall {
     while (asked.length < least) asked.push(names[names.length - 1]);
     const query = asked.map((name) => `camera=${encodeURIComponent(name)}`).join("&");
     const url = `/live/grid.mjpg?${query}&overlay=${data.overlay ? 1 : 0}`;
-    if (url === this.key) return;
-    this.key = url;
-    this.watcher?.close();
-    this.watcher = names.length
-      ? new Watcher(url, (bitmap) => this.draw(bitmap), (state) => (this.root.dataset.state = state))
-      : null;
+    this.follow(names.length ? url : "", (bitmap) => this.draw(bitmap), (state) => (this.root.dataset.state = state));
   }
 
   draw(bitmap) {
@@ -85,19 +81,8 @@ class Wall {
   }
 }
 
-const walls = new WeakMap();
-
 export default function (component) {
-  const root = component.parentElement.querySelector(".tiles");
-  const wall = walls.get(root) || new Wall(root);
-  walls.set(root, wall);
-  clearTimeout(wall.closing);
-  wall.open = (name) => component.setTriggerValue("open", name);
-  wall.show(component.data);
-  return () => {
-    wall.closing = setTimeout(() => {
-      wall.watcher?.close();
-      wall.key = "";
-    }, 500);
-  };
+  return showOn(Wall, ".tiles", component, (wall) => {
+    wall.open = (name) => component.setTriggerValue("open", name);
+  });
 }

@@ -106,3 +106,36 @@ class Watcher {
     bitmap.close();
   }
 }
+
+// What shows pictures of a stream for as long as it is on the page.
+class Screen {
+  key = "";
+
+  // Shows another stream, if it is another; "": none.
+  follow(url, onPicture, onState) {
+    if (url === this.key) return;
+    this.stop();
+    this.key = url;
+    if (url) this.watcher = new Watcher(url, onPicture, onState);
+  }
+
+  stop() {
+    this.watcher?.close();
+    this.key = "";
+  }
+}
+
+const screens = new WeakMap();
+
+// Shows a component's data on the screen of its element, and stops soon after the page drops it.
+function showOn(Kind, selector, component, prepare = () => {}) {
+  const root = component.parentElement.querySelector(selector);
+  const screen = screens.get(root) || new Kind(root);
+  screens.set(root, screen);
+  clearTimeout(screen.closing);
+  prepare(screen);
+  screen.show(component.data);
+  return () => {
+    screen.closing = setTimeout(() => screen.stop(), 500);
+  };
+}

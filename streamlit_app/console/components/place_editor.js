@@ -17,8 +17,9 @@ function paint(parent, tag, attributes) {
   return made;
 }
 
-class PlaceEditor {
+class PlaceEditor extends Screen {
   constructor(root) {
+    super();
     Object.assign(this, { root, places: [], chosen: -1, past: [], drawing: null, drag: null, high: (WIDE * 9) / 16 });
     this.bar = put(root, "div", "bar");
     this.buttons = {
@@ -57,11 +58,7 @@ class PlaceEditor {
       Object.assign(this, { id: data.id, places: structuredClone(data.places), chosen: -1, past: [], drawing: null });
     }
     this.svg.setAttribute("aria-label", data.label);
-    if (data.url !== this.url) {
-      this.url = data.url;
-      this.watcher?.close();
-      this.watcher = new Watcher(data.url, (bitmap) => this.draw(bitmap), (state) => (this.state.textContent = data.words[state]));
-    }
+    this.follow(data.url, (bitmap) => this.draw(bitmap), (state) => (this.state.textContent = data.words[state]));
     this.render();
   }
 
@@ -321,19 +318,8 @@ class PlaceEditor {
   }
 }
 
-const editors = new WeakMap();
-
 export default function (component) {
-  const root = component.parentElement.querySelector(".editor");
-  const editor = editors.get(root) || new PlaceEditor(root);
-  editors.set(root, editor);
-  clearTimeout(editor.closing);
-  editor.send = (draft) => component.setStateValue("draft", structuredClone(draft));
-  editor.show(component.data);
-  return () => {
-    editor.closing = setTimeout(() => {
-      editor.watcher?.close();
-      editor.url = "";
-    }, 500);
-  };
+  return showOn(PlaceEditor, ".editor", component, (editor) => {
+    editor.send = (draft) => component.setStateValue("draft", structuredClone(draft));
+  });
 }
