@@ -2,13 +2,6 @@
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".queue");
-  const text = (tag, kind, words, parent) => {
-    const made = document.createElement(tag);
-    made.className = kind;
-    made.textContent = words;
-    parent.append(made);
-    return made;
-  };
   const version = JSON.stringify(data);
   if (root.version === version) return;
   root.version = version;
@@ -16,21 +9,20 @@ export default function (component) {
   root.replaceChildren();
   let group = null;
   for (const row of data.rows) {
-    if (row.group !== group) text("h3", "", (group = row.group), root);
-    const button = text("button", `row ${row.state}`, "", root);
+    if (row.group !== group) put(root, "h3", "", (group = row.group));
+    const button = put(root, "button", `row ${row.state}`);
     button.type = "button";
     if (row.id === data.chosen) button.setAttribute("aria-current", "true");
-    const picture = text("span", "thumb", "", button);
+    const picture = put(button, "span", "thumb");
     if (row.thumb) {
-      const image = document.createElement("img");
+      const image = put(picture, "img");
       Object.assign(image, { src: row.thumb, alt: "", loading: "lazy" });
       image.onerror = () => image.remove();
-      picture.append(image);
     }
-    const words = text("span", "words", "", button);
-    text("b", "", row.title, words);
-    text("small", "", row.note, words);
-    text("em", "", row.word, button);
+    const words = put(button, "span", "words");
+    put(words, "b", "", row.title);
+    put(words, "small", "", row.note);
+    put(button, "em", "", row.word);
     button.addEventListener("click", () => setTriggerValue("choose", row.id));
     if (row.id === data.chosen) {
       button.scrollIntoView({ block: "nearest" });

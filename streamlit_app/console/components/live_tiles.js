@@ -41,21 +41,15 @@ class Wall extends Screen {
   }
 
   make(name) {
-    const element = (tag, kind, parent) => {
-      const made = document.createElement(tag);
-      made.className = kind;
-      parent.append(made);
-      return made;
-    };
-    const button = element("button", "tile", this.root);
+    const button = put(this.root, "button", "tile");
     button.type = "button";
-    const canvas = element("canvas", "", button);
-    const bar = element("span", "bar", button);
-    element("i", "dot", bar);
-    element("b", "", bar).textContent = name;
-    const problem = element("span", "problem", button);
-    const tile = { button, canvas, note: element("small", "", bar) };
-    Object.assign(tile, { word: element("b", "", problem), why: element("span", "", problem) });
+    const canvas = put(button, "canvas");
+    const bar = put(button, "span", "bar");
+    put(bar, "i", "dot");
+    put(bar, "b", "", name);
+    const problem = put(button, "span", "problem");
+    const tile = { button, canvas, note: put(bar, "small") };
+    Object.assign(tile, { word: put(problem, "b"), why: put(problem, "span") });
     button.addEventListener("click", () => this.open(name));
     this.tiles.set(name, tile);
     return tile;

@@ -3,13 +3,6 @@ const SVG = "http://www.w3.org/2000/svg", WIDE = 1000, STEP = 0.005, LEAST = -0.
 const within = (value) => Math.round(1e4 * Math.min(MOST, Math.max(LEAST, value))) / 1e4;
 const percent = (value) => `${Math.round(100 * value)} %`;
 
-function put(parent, tag, kind = "", text = "") {
-  const made = document.createElement(tag);
-  Object.assign(made, { className: kind, textContent: text });
-  parent.append(made);
-  return made;
-}
-
 function paint(parent, tag, attributes) {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);

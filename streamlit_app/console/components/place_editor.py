@@ -29,7 +29,8 @@ def place_editor(
         "words": PICTURE_WORDS,
     }
     data |= {"label": f"Lines and zones of {camera}", "fixed": fixed}
-    show = own_component("place_editor", '<div class="editor"></div>', "place_editor.css", "pictures.js")
+    html = '<div class="editor"></div>'
+    show = own_component("place_editor", html, "place_editor.css", "elements.js", "pictures.js")
     draft = show(data=data, key=key, on_draft_change=lambda: None).draft
     if draft is None or draft["id"] != data["id"]:
         return None

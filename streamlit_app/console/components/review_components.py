@@ -23,7 +23,8 @@ class QueueRow:
 
 def alert_queue(rows: Sequence[QueueRow], chosen: str) -> str | None:
     """The alerts, one below the other; the id of the one that was just chosen."""
-    show = own_component("alert_queue", '<div class="queue" role="group"></div>', "review.css")
+    html = '<div class="queue" role="group"></div>'
+    show = own_component("alert_queue", html, "review.css", "elements.js")
     data = {"rows": [asdict(row) for row in rows], "chosen": chosen}
     picked: str | None = show(data=data, key="alert_queue", on_choose_change=lambda: None).choose
     return picked
